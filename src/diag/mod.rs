@@ -1,0 +1,1 @@
+//! Diagnostics: what a user reads when something is wrong.

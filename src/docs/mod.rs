@@ -1,0 +1,1 @@
+//! Registry pages rendered from schema, prose and example.

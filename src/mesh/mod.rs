@@ -1,0 +1,1 @@
+//! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no clock.

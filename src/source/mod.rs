@@ -1,0 +1,1 @@
+//! Where charts come from: Helm repositories, OCI registries, directories and archives; a digest-addressed cache.

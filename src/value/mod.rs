@@ -1,0 +1,1 @@
+//! Three-valued Terraform values: types, paths, exact numbers, and the msgpack and JSON codecs.
