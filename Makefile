@@ -1,0 +1,50 @@
+# The list of what a contributor runs. `make` alone prints it.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+CARGO ?= cargo
+DEMO_DIR ?= .demo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo demo-down test tools unit integration lint fmt docs bench package clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Make a real two-cluster mesh on this machine with one apply, and look at it
+	@$(CARGO) run --quiet --package lab --bin lab -- demo up --dir $(DEMO_DIR)
+
+demo-down: ## Take the demo down again
+	@$(CARGO) run --quiet --package lab --bin lab -- demo down --dir $(DEMO_DIR)
+
+test: lint tools unit integration ## Everything: lints, tools, unit tests, integration tests on real clusters
+
+tools: ## Build the pinned Go tools (API server, istiod, helm, tofu, …) once, into the user's cache
+	@$(CARGO) run --quiet --package lab --bin lab -- tools
+
+unit: ## Unit and doc tests: no cluster, no network
+	$(CARGO) test --workspace --lib --bins
+
+integration: tools ## Tests on real clusters, with the real terraform and tofu
+	$(CARGO) test --package terraform-provider-mesh --test integration
+
+lint: ## Formatting and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+fmt: ## Format the code and the examples
+	$(CARGO) fmt --all
+	@if command -v terraform >/dev/null; then terraform fmt -recursive examples; fi
+
+docs: ## Rewrite what is generated from the schema (docs/) and from the .proto
+	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration generated
+
+bench: ## Measure: applies, requests, wall time, memory; rewrites docs/benchmarks
+	$(CARGO) build --release
+	$(CARGO) run --release --quiet --package lab --bin lab -- bench
+
+package: ## Release archives, checksums and manifest for both registries, into dist/
+	@./scripts/package.sh
+
+clean: ## Remove build results of this clone (the tools cache stays)
+	$(CARGO) clean
+	rm -rf dist $(DEMO_DIR)
