@@ -1,1 +1,7 @@
 //! Everything that needs more than one module or a real counterpart, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by panicking"
+)]
