@@ -5,3 +5,5 @@
     clippy::print_stdout,
     reason = "a test that cannot go on says so by panicking"
 )]
+
+mod layers;

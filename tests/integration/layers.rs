@@ -1,0 +1,129 @@
+//! The layers of CONTRIBUTING.md, enforced: a module names only what stands below it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module, what of this crate it may name, and which outside crates it must not name.
+const LAYERS: &[(&str, &[&str], &[&str])] = &[
+    ("diag", &["value"], &["tonic", "prost", "kube", "tokio"]),
+    ("value", &["diag"], &["tonic", "prost", "kube", "tokio"]),
+    ("schema", &["diag", "value"], &["tonic", "prost", "kube", "tokio"]),
+    ("mesh", &[], &["tonic", "prost", "kube", "tokio"]),
+    ("pki", &[], &["tonic", "prost", "kube", "tokio"]),
+    ("chart", &[], &["tonic", "prost", "kube", "tokio"]),
+    ("cluster", &[], &["tonic", "prost"]),
+    ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
+    ("source", &["chart"], &["tonic", "prost", "kube"]),
+    ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),
+    (
+        "resources",
+        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source"],
+        &["tonic", "prost"],
+    ),
+    (
+        "provider",
+        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source", "resources"],
+        &["tonic", "prost"],
+    ),
+    ("docs", &["diag", "value", "schema", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
+    ("review", &["diag", "value", "schema", "mesh", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
+];
+
+#[test]
+fn modules_name_only_what_stands_below_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut broken = Vec::new();
+    for (module, may_name, must_not_name) in LAYERS {
+        for file in rust_files(&src.join(module)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for (number, line) in text.lines().enumerate() {
+                let line = line.split("//").next().unwrap_or_default();
+                for named in named_modules(line) {
+                    let known = LAYERS.iter().any(|(other, ..)| *other == named);
+                    if known && named != *module && !may_name.contains(&named.as_str()) {
+                        broken.push(format!("{}:{}: `{module}` must not name `{named}`", file.display(), number + 1));
+                    }
+                }
+                for outside in *must_not_name {
+                    if names_crate(line, outside) {
+                        broken.push(format!("{}:{}: `{module}` must not name {outside}", file.display(), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "layers are broken:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_folder_of_src_has_its_layer() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in fs::read_dir(src).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let is_layer = LAYERS.iter().any(|(module, ..)| *module == name);
+        assert!(is_layer || ["lib", "main"].contains(&name.as_str()), "`{name}` has no place among the layers");
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The modules that `crate::a` and `crate::{a::…, b::…}` of one line name.
+fn named_modules(line: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for rest in line.split("crate::").skip(1) {
+        let list = match rest.strip_prefix('{') {
+            Some(list) => top_level_items(list),
+            None => vec![rest],
+        };
+        named.extend(
+            list.into_iter()
+                .map(|item| item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()),
+        );
+    }
+    named
+}
+
+fn top_level_items(list: &str) -> Vec<&str> {
+    let (mut items, mut depth, mut start) = (Vec::new(), 0usize, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&list[start..at]);
+                return items;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(&list[start..]);
+    items
+}
+
+fn names_crate(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = &line[at + name.len()..];
+        let starts = before.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == '"' || c == ':'));
+        starts && after.starts_with("::")
+    })
+}
