@@ -1,1 +1,135 @@
 //! All Kubernetes I/O: lazy connections, list, server-side apply, prune, delete, wait, port-forward.
+//!
+//! It knows nothing of Terraform, of charts or of meshes beyond the debug pages of istiod; nothing here may read the
+//! environment for a cluster to talk to, and nothing here may print.
+//!
+//! [`Clusters`] is made by Configure and does no I/O. A [`Cluster`] connects on its first request and is cheap to clone;
+//! [`Cluster::within`] gives one whose requests end at a deadline or on cancellation. What is listed is held for the
+//! length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure comes again.
+
+mod config;
+mod error;
+mod kind;
+mod object;
+
+mod apply;
+mod delete;
+mod forward;
+mod istiod;
+pub mod owned;
+mod read;
+mod review;
+pub mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use apply::{Adoption, Applied, Apply, ApplyAll, ApplyAllError};
+pub use config::{ClusterConfig, Exec, Secret};
+pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation, Prune};
+pub use error::{Cause, Conflict, ConflictingField, Error, Failure, Foreign, Layer, Status, Timeout};
+pub use forward::{ExecOutput, HttpAnswer, PodPort, PodStream};
+pub use istiod::{Istiod, RemoteCluster, Replica, ReplicaView, SyncStatus, Way};
+pub use kind::Kind;
+pub use object::{Condition, Object, ObjectRef};
+pub use read::{Endpoint, Query, ServerVersion};
+pub use review::{Access, AccessAnswer, Identity, Token, TokenRequest};
+pub use wait::{Until, Verdict};
+
+/// The field manager of everything this provider writes.
+pub const FIELD_MANAGER: &str = "terraform-provider-mesh";
+
+/// Label that names the resource an object belongs to: `<resource type>.<release>`.
+pub const OWNER_LABEL: &str = "terraform-provider-mesh/owner";
+
+/// The clusters of a provider configuration, by name. Making it reads nothing and runs nothing.
+#[derive(Debug)]
+pub struct Clusters {
+    clusters: BTreeMap<String, Cluster>,
+}
+
+/// A handle to one cluster: connects on first use, clones share everything but the scope.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+    scope: Scope,
+}
+
+/// How long requests may go on: until the deadline, or until cancelled.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    pub deadline: Option<Instant>,
+    pub cancel: CancellationToken,
+}
+
+struct Shared {
+    name: String,
+    config: ClusterConfig,
+}
+
+impl Clusters {
+    /// `version` is the provider's, for the user agent.
+    pub fn new(configs: BTreeMap<String, ClusterConfig>, version: &str) -> Clusters {
+        todo!("{} {version}", configs.len())
+    }
+
+    /// The cluster of this name; the error lists the names there are.
+    pub fn cluster(&self, name: &str) -> Result<Cluster, Error> {
+        self.clusters.get(name).cloned().ok_or_else(|| {
+            let known = self.clusters.keys().cloned().collect();
+            Error::new(name, Failure::UnknownCluster { known })
+        })
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
+    }
+
+    /// Requests sent so far, over all clusters.
+    pub fn requests(&self) -> u64 {
+        self.clusters.values().map(Cluster::requests).sum()
+    }
+}
+
+impl Cluster {
+    /// A cluster outside the provider configuration, such as the one a remote secret describes.
+    pub fn standalone(name: &str, config: ClusterConfig, version: &str) -> Cluster {
+        todo!("{name} {config:?} {version}")
+    }
+
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The same cluster, its requests and waits bounded by `scope`.
+    pub fn within(&self, scope: Scope) -> Cluster {
+        Cluster { shared: self.shared.clone(), scope }
+    }
+
+    /// The same server and trust, another credential, a connection of its own: to prove a token.
+    pub fn with_token(&self, token: Secret) -> Cluster {
+        todo!("{token:?}")
+    }
+
+    /// Requests sent so far, repetitions included.
+    pub fn requests(&self) -> u64 {
+        todo!()
+    }
+}
+
+impl Scope {
+    /// Ends after `time` from now, or when cancelled.
+    pub fn lasting(time: Duration, cancel: CancellationToken) -> Scope {
+        Scope { deadline: Instant::now().checked_add(time), cancel }
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,330 @@
+//! What can go wrong between here and a cluster, and which layer it was.
+//!
+//! Every error names the cluster. Nothing in it holds a credential: texts come from the far end's answers, from file
+//! names, and from the standard error of an exec plugin, never from its standard output.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::object::ObjectRef;
+
+/// A failure, the cluster it happened in and, where there was one, the request.
+#[derive(Clone, Debug, Error)]
+#[error("cluster {cluster}: {failure}")]
+pub struct Error {
+    pub cluster: String,
+    /// Method and path, for logs; messages name objects instead.
+    pub request: Option<String>,
+    pub failure: Failure,
+}
+
+/// What failed. The variants from `Config` to `Forbidden` are in the order in which a request passes the layers.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    #[error("not among the provider's clusters ({})", .known.join(", "))]
+    UnknownCluster { known: Vec<String> },
+
+    #[error("the connection configuration is not usable: {detail}")]
+    Config { detail: String },
+
+    #[error("cannot read the kubeconfig {path}: {detail}")]
+    ConfigFile { path: String, detail: String },
+
+    #[error("the exec plugin {command} {detail}")]
+    Exec { command: String, detail: String, install_hint: Option<String> },
+
+    #[error("cannot obtain a credential: {detail}")]
+    Credential { detail: String },
+
+    #[error("cannot resolve {host}: {detail}")]
+    Resolve { host: String, detail: String },
+
+    #[error("cannot connect to {address}: {detail}")]
+    Connect { address: String, detail: String },
+
+    #[error("the proxy {proxy} does not connect to {address}: {detail}")]
+    Proxy { proxy: String, address: String, detail: String },
+
+    #[error("TLS with {address} fails: {detail}")]
+    Tls { address: String, detail: String },
+
+    #[error("the connection to {address} broke: {detail}")]
+    Broken { address: String, detail: String },
+
+    #[error("the API server does not accept the credential ({source_of_credential}): {message}")]
+    Unauthorized { source_of_credential: String, message: String },
+
+    #[error("{message}")]
+    Forbidden { message: String },
+
+    /// The API server refused for another reason; `NotFound` among them only where the caller had a right to expect the object.
+    #[error("{}", .0.message)]
+    Api(Status),
+
+    #[error("{0}")]
+    Conflict(Conflict),
+
+    #[error("{0}")]
+    Foreign(Foreign),
+
+    #[error("the cluster serves no kind {kind} in {api_version}")]
+    UnknownKind { api_version: String, kind: String },
+
+    #[error("{0}")]
+    Timeout(Timeout),
+
+    #[error("cancelled while {doing}")]
+    Cancelled { doing: String },
+
+    #[error("the answer is not what the API promises: {detail}")]
+    Unexpected { detail: String },
+}
+
+/// Where on the way to the answer a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The provider block or the kubeconfig.
+    Configuration,
+    /// The exec plugin or another source of credentials.
+    Credential,
+    Dns,
+    Tcp,
+    Proxy,
+    Tls,
+    /// 401.
+    Authentication,
+    /// 403.
+    Authorization,
+    /// The API server answered, and refused.
+    Api,
+    /// The API server did what was asked, and the cluster did not get there in time, or was not let to.
+    Progress,
+}
+
+impl Error {
+    pub(super) fn new(cluster: &str, failure: Failure) -> Error {
+        Error { cluster: cluster.to_owned(), request: None, failure }
+    }
+
+    pub fn layer(&self) -> Layer {
+        match &self.failure {
+            Failure::UnknownCluster { .. } | Failure::Config { .. } | Failure::ConfigFile { .. } => {
+                Layer::Configuration
+            }
+            Failure::Exec { .. } | Failure::Credential { .. } => Layer::Credential,
+            Failure::Resolve { .. } => Layer::Dns,
+            Failure::Connect { .. } | Failure::Broken { .. } => Layer::Tcp,
+            Failure::Proxy { .. } => Layer::Proxy,
+            Failure::Tls { .. } => Layer::Tls,
+            Failure::Unauthorized { .. } => Layer::Authentication,
+            Failure::Forbidden { .. } => Layer::Authorization,
+            Failure::Api(_)
+            | Failure::Conflict(_)
+            | Failure::Foreign(_)
+            | Failure::UnknownKind { .. }
+            | Failure::Unexpected { .. } => Layer::Api,
+            Failure::Timeout(_) | Failure::Cancelled { .. } => Layer::Progress,
+        }
+    }
+
+    /// The cluster did not answer, as opposed to refusing: it is down, not there yet, or not reachable from here.
+    ///
+    /// A plan goes on without the cluster on these, and on nothing else.
+    pub fn is_unreachable(&self) -> bool {
+        match &self.failure {
+            Failure::Api(status) => matches!(status.code, 502..=504),
+            Failure::Timeout(timeout) => timeout.unanswered,
+            _ => matches!(self.layer(), Layer::Dns | Layer::Tcp | Layer::Proxy),
+        }
+    }
+
+    /// Nothing of the connection could be set up because the configuration is incomplete or its files are missing,
+    /// as they are before another resource has made the cluster.
+    pub fn is_not_configured(&self) -> bool {
+        matches!(self.failure, Failure::Config { .. } | Failure::ConfigFile { .. })
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.failure, Failure::Api(status) if status.code == 404)
+    }
+
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.failure, Failure::Forbidden { .. })
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.failure, Failure::Cancelled { .. })
+    }
+
+    pub fn conflict(&self) -> Option<&Conflict> {
+        match &self.failure {
+            Failure::Conflict(conflict) => Some(conflict),
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it, as sentences for the detail of a diagnostic.
+    pub fn remedy(&self) -> String {
+        match &self.failure {
+            Failure::UnknownCluster { .. } => "Add the cluster to `clusters` of the provider block.".into(),
+            Failure::Config { .. } => "Correct the cluster's entry in `clusters` of the provider block.".into(),
+            Failure::ConfigFile { .. } => "Check `config_path` of the cluster's entry in the provider block; the file is read when the cluster is first used.".into(),
+            Failure::Exec { install_hint: Some(hint), .. } => hint.clone(),
+            Failure::Exec { .. } => "Run the command by hand to see why; it runs without a terminal here.".into(),
+            Failure::Credential { .. } => "Check the user entry of the kubeconfig.".into(),
+            Failure::Resolve { .. } => "Check the server's host name, and that this machine's resolver knows it.".into(),
+            Failure::Connect { .. } => "Check that the API server runs and that this machine can reach it (firewall, VPN, proxy).".into(),
+            Failure::Proxy { .. } => "Check `proxy_url` or the HTTPS_PROXY and NO_PROXY variables.".into(),
+            Failure::Tls { .. } => "Check the certificate authority and `tls_server_name` for this server, and that the client certificate is valid.".into(),
+            Failure::Broken { .. } => "The request was sent again as often as the time allowed. Check what is between this machine and the API server.".into(),
+            Failure::Unauthorized { .. } => "The credential is wrong, expired or revoked: renew it.".into(),
+            Failure::Forbidden { .. } => "Grant the provider's identity this right; the documentation lists all it needs.".into(),
+            Failure::Conflict(_) => "Let the other manager give the field up, take the value over in the configuration, or set `force_conflicts` to take the field.".into(),
+            Failure::Foreign(_) => "Import the object, remove it, or set `adopt = true` to take it over.".into(),
+            Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
+            Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
+            Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
+            Failure::Api(_) | Failure::Cancelled { .. } => String::new(),
+            Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
+        }
+    }
+}
+
+/// The API server's `Status` of a refused request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    pub code: u16,
+    pub reason: String,
+    pub message: String,
+    pub causes: Vec<Cause>,
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: String,
+    pub message: String,
+    pub field: String,
+}
+
+impl Status {
+    /// Reads an error answer; what is no `Status` (a proxy's page, say) is quoted, shortened.
+    pub(super) fn parse(code: u16, body: &[u8]) -> Status {
+        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        if value.get("kind").and_then(Value::as_str) != Some("Status") {
+            let text = String::from_utf8_lossy(body);
+            let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+            let message =
+                if text.is_empty() { format!("HTTP status {code}") } else { format!("HTTP status {code}: {text}") };
+            return Status { code, message, ..Status::default() };
+        }
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let details = value.get("details").cloned().unwrap_or_default();
+        let causes = details.get("causes").and_then(Value::as_array).into_iter().flatten();
+        Status {
+            code,
+            reason: text(&value, "reason"),
+            message: text(&value, "message"),
+            causes: causes
+                .map(|cause| Cause {
+                    reason: text(cause, "reason"),
+                    message: text(cause, "message"),
+                    field: text(cause, "field"),
+                })
+                .collect(),
+            retry_after: details.get("retryAfterSeconds").and_then(Value::as_u64).map(Duration::from_secs),
+        }
+    }
+}
+
+/// Server-side apply found fields that others manage with other values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub object: ObjectRef,
+    pub fields: Vec<ConflictingField>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictingField {
+    /// `spec.replicas`
+    pub field: String,
+    pub manager: String,
+    /// How the manager says it wrote, if it does: `Update`, `Apply`; a subresource after a slash.
+    pub operation: Option<String>,
+}
+
+impl Conflict {
+    /// Reads the causes of a 409 answer to an apply; `None` where it is another kind of conflict.
+    pub(super) fn parse(object: &ObjectRef, status: &Status) -> Option<Conflict> {
+        let causes = status.causes.iter().filter(|cause| cause.reason == "FieldManagerConflict");
+        let fields: Vec<ConflictingField> = causes
+            .map(|cause| {
+                // conflict with "kubectl" using apps/v1, or: conflict with "kubectl" with subresource "scale" using apps/v1 at …
+                let mut quoted = cause.message.split('"');
+                let manager = quoted.nth(1).unwrap_or("unknown").to_owned();
+                let subresource = cause.message.contains("with subresource").then(|| quoted.nth(1).unwrap_or_default());
+                ConflictingField {
+                    field: cause.field.trim_start_matches('.').to_owned(),
+                    manager,
+                    operation: subresource.map(|subresource| format!("subresource {subresource}")),
+                }
+            })
+            .collect();
+        (!fields.is_empty()).then(|| Conflict { object: object.clone(), fields })
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has fields that others manage:", self.object)?;
+        for (index, field) in self.fields.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator} {} ({})", field.field, field.manager)?;
+        }
+        Ok(())
+    }
+}
+
+/// The object exists and is someone else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    pub object: ObjectRef,
+    /// Who manages it: the owner label's value, Helm's release, or the field managers.
+    pub owners: Vec<String>,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} exists already", self.object)?;
+        match self.owners.as_slice() {
+            [] => f.write_str(" and is not managed by this resource"),
+            owners => write!(f, " and is managed by {}", owners.join(", ")),
+        }
+    }
+}
+
+/// The time ran out before what was waited for came true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// `Deployment istio-system/istiod to be available`
+    pub waiting_for: String,
+    pub waited: Duration,
+    /// The last state seen, in words: conditions, events.
+    pub last_state: Vec<String>,
+    /// No answer came in all that time.
+    pub unanswered: bool,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waited {} s for {}", self.waited.as_secs(), self.waiting_for)?;
+        match self.last_state.as_slice() {
+            [] => Ok(()),
+            states => write!(f, "; last seen: {}", states.join("; ")),
+        }
+    }
+}
