@@ -1,1 +1,43 @@
 //! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no clock.
+//!
+//! Builders return `serde_json::Value` in the shape kube-apiserver takes; they cannot fail, because their input consists of
+//! types whose constructors have already refused what Istio would misread. Object metadata that says who owns an object
+//! (labels of the provider) is the caller's to add.
+
+mod address;
+mod gateway;
+mod identity;
+mod mesh_networks;
+mod name;
+mod reader;
+mod remote_secret;
+mod server;
+mod sni;
+mod system_namespace;
+mod values;
+
+pub use address::{Address, AddressError, AddressKind, chart_takes_for_ipv4};
+pub use gateway::{
+    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, RemoteNetworkGateway, Selector,
+    ServiceExposure, east_west_selector, hosts_admit,
+};
+pub use identity::{SpiffeId, SpiffeIdError};
+pub use mesh_networks::{
+    Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
+};
+pub use name::{
+    ClusterName, Host, MeshId, NameError, Namespace, Network, Revision, ServiceAccountName, ServiceName, SubsetName,
+    TrustDomain,
+};
+pub use reader::{Reader, ReaderMode};
+pub use remote_secret::{
+    CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,
+    Token,
+};
+pub use server::{ServerUrl, ServerUrlError};
+pub use sni::{Sni, SniError};
+pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
+pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};
+
+/// The label that puts the endpoints of a cluster (on its system namespace), a Pod or a gateway Service into a network.
+pub const NETWORK_LABEL: &str = "topology.istio.io/network";

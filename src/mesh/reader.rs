@@ -1,0 +1,175 @@
+//! The identity with which a watching istiod reads another cluster: a ServiceAccount of our own (the chart's name would give a later
+//! `helm install` an ownership conflict) and no more rights than istiod uses.
+
+use serde_json::{Value, json};
+
+use super::name::{Namespace, ServiceAccountName};
+
+/// What the watching istiod does here beside reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderMode {
+    /// Discovery only.
+    Peer,
+    /// Its proxies are served from the other cluster: istiod also writes `istio-ca-root-cert` and patches the webhooks.
+    Remote,
+}
+
+/// The reader of one watched cluster.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Also the name of ClusterRole and ClusterRoleBinding, together with the namespace.
+    pub service_account: ServiceAccountName,
+    /// Where the ServiceAccount lives.
+    pub namespace: Namespace,
+    /// What istiod does here.
+    pub mode: ReaderMode,
+    /// Whether istiod may read every Secret. Gateways of this cluster that istiod serves from elsewhere need it for `credentialName`;
+    /// without it the watching istiod must run with PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false (Istio 1.31), or it waits for a
+    /// list it may not make.
+    pub read_secrets: bool,
+    /// Whether the watching istiod exports Services through the Multi-Cluster Services API (ENABLE_MCS_AUTO_EXPORT).
+    pub export_services: bool,
+}
+
+impl Reader {
+    /// The name of the cluster-wide objects.
+    pub fn cluster_role_name(&self) -> String {
+        format!("{}-{}", self.service_account, self.namespace)
+    }
+
+    /// ServiceAccount, ClusterRole and ClusterRoleBinding, in the order to apply.
+    pub fn objects(&self) -> [Value; 3] {
+        let name = self.cluster_role_name();
+        [
+            json!({
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": { "name": self.service_account, "namespace": self.namespace },
+            }),
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": { "name": name },
+                "rules": self.rules(),
+            }),
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": { "name": name },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+                "subjects": [{ "kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace }],
+            }),
+        ]
+    }
+
+    /// The rules of the ClusterRole.
+    pub fn rules(&self) -> Vec<Value> {
+        let mut core =
+            vec!["configmaps", "endpoints", "namespaces", "nodes", "pods", "replicationcontrollers", "services"];
+        if self.read_secrets {
+            core.push("secrets");
+        }
+        let mut rules = vec![
+            rule(&[""], &core, READ),
+            rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], READ),
+            rule(&["apps"], &["replicasets"], READ),
+            rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+            rule(&["gateway.networking.k8s.io"], &["gateways"], READ),
+            // WorkloadEntry is the only Istio resource that an istiod reads from another cluster.
+            rule(&["networking.istio.io"], &["workloadentries"], READ),
+            rule(&["multicluster.x-k8s.io"], &["serviceexports", "serviceimports"], READ),
+            // How it checks the tokens of proxies that claim to be of this cluster.
+            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+        ];
+        if self.export_services {
+            rules.push(rule(&["multicluster.x-k8s.io"], &["serviceexports"], &["create", "delete"]));
+        }
+        if self.mode == ReaderMode::Remote {
+            rules.push(rule(&[""], &["configmaps"], &["create", "update"]));
+            rules.push(rule(
+                &["admissionregistration.k8s.io"],
+                &["mutatingwebhookconfigurations"],
+                &["get", "list", "watch", "update", "patch"],
+            ));
+            rules.push(rule(
+                &["admissionregistration.k8s.io"],
+                &["validatingwebhookconfigurations"],
+                &["get", "list", "watch", "update"],
+            ));
+        }
+        rules
+    }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+    json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(mode: ReaderMode, read_secrets: bool) -> Reader {
+        Reader {
+            service_account: ServiceAccountName::new("mesh-reader").unwrap(),
+            namespace: Namespace::new("istio-system").unwrap(),
+            mode,
+            read_secrets,
+            export_services: false,
+        }
+    }
+
+    /// All (resource, verb) pairs.
+    fn grants(reader: &Reader) -> Vec<(String, String)> {
+        let strings = |value: &Value| -> Vec<String> {
+            value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+        };
+        let mut grants = Vec::new();
+        for rule in reader.rules() {
+            for resource in strings(&rule["resources"]) {
+                grants.extend(strings(&rule["verbs"]).into_iter().map(|verb| (resource.clone(), verb)));
+            }
+        }
+        grants
+    }
+
+    #[test]
+    fn a_peer_s_reader_changes_nothing() {
+        for (resource, verb) in grants(&reader(ReaderMode::Peer, true)) {
+            let reads = ["get", "list", "watch"].contains(&verb.as_str());
+            assert!(reads || resource.ends_with("reviews"), "{verb} {resource}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_read_only_on_request() {
+        let reads = |reader| grants(&reader).iter().any(|(resource, _)| resource == "secrets");
+        assert!(!reads(reader(ReaderMode::Peer, false)));
+        assert!(reads(reader(ReaderMode::Peer, true)));
+    }
+
+    #[test]
+    fn a_remote_s_reader_writes_what_istiod_writes_there() {
+        let grants = grants(&reader(ReaderMode::Remote, true));
+        for (resource, verb) in [
+            ("configmaps", "create"),
+            ("configmaps", "update"),
+            ("mutatingwebhookconfigurations", "patch"),
+            ("validatingwebhookconfigurations", "update"),
+        ] {
+            assert!(grants.contains(&(resource.to_owned(), verb.to_owned())), "{verb} {resource}");
+        }
+        assert!(!grants.iter().any(|(resource, verb)| resource == "*" || verb == "*"));
+    }
+
+    #[test]
+    fn binding_joins_role_and_account() {
+        let [account, role, binding] = reader(ReaderMode::Peer, false).objects();
+        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+        assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
+        assert_eq!(role["metadata"]["name"], "mesh-reader-istio-system");
+    }
+}

@@ -1,0 +1,411 @@
+//! Helm values for Istio's charts (base, istiod, gateway) from typed input. One value feeds every place that must agree:
+//! cluster name, network and revision each stand in several, and Istio checks none of them against the other.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::address::Address;
+use super::mesh_networks::MeshNetworks;
+use super::name::{ClusterName, MeshId, Namespace, Network, Revision, TrustDomain};
+
+/// A control plane: what mesh_primary sets in the charts base and istiod.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// `global.multiCluster.clusterName`, CLUSTER_ID and ISTIO_META_CLUSTER_ID.
+    pub cluster: ClusterName,
+    /// `global.meshID`.
+    pub mesh_id: MeshId,
+    /// `global.network` and ISTIO_META_NETWORK; the namespace label must say the same.
+    pub network: Option<Network>,
+    /// The system namespace.
+    pub namespace: Namespace,
+    /// No revision: the default installation.
+    pub revision: Option<Revision>,
+    /// Istio's own default is `cluster.local`.
+    pub trust_domain: Option<TrustDomain>,
+    /// Further trust domains whose identities count as this mesh's.
+    pub trust_domain_aliases: Vec<TrustDomain>,
+    /// `global.meshNetworks`.
+    pub mesh_networks: MeshNetworks,
+    /// Whether this istiod serves the proxies of remote clusters.
+    pub external_istiod: bool,
+    /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
+    pub custom_hosts: Vec<String>,
+    /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
+    pub multi_root: bool,
+    /// Further environment of istiod.
+    pub env: BTreeMap<String, String>,
+    /// Further `meshConfig.defaultConfig.proxyMetadata`.
+    pub proxy_metadata: BTreeMap<String, String>,
+}
+
+impl ControlPlane {
+    /// For the chart `base`.
+    pub fn base_values(&self) -> Value {
+        let mut values = json!({ "global": { "istioNamespace": self.namespace } });
+        if let Some(revision) = &self.revision {
+            // The validating webhook of the default revision points at the revision named here.
+            values["defaultRevision"] = json!(revision);
+        }
+        values
+    }
+
+    /// For the chart `istiod`.
+    pub fn istiod_values(&self) -> Value {
+        let mut global = common_global(&self.cluster, self.network.as_ref(), &self.namespace);
+        global.insert("meshID".into(), json!(self.mesh_id));
+        if self.external_istiod {
+            global.insert("externalIstiod".into(), json!(true));
+        }
+        if !self.mesh_networks.is_empty() {
+            global.insert("meshNetworks".into(), self.mesh_networks.to_values());
+        }
+        let mut values = json!({ "global": global });
+        if let Some(revision) = &self.revision {
+            values["revision"] = json!(revision);
+        }
+        let mesh_config = self.mesh_config();
+        if !mesh_config.is_empty() {
+            values["meshConfig"] = Value::Object(mesh_config);
+        }
+        let env = self.environment();
+        if !env.is_empty() {
+            values["pilot"] = json!({ "env": env });
+        }
+        values
+    }
+
+    fn mesh_config(&self) -> Map<String, Value> {
+        let mut config = Map::new();
+        if let Some(trust_domain) = &self.trust_domain {
+            config.insert("trustDomain".into(), json!(trust_domain));
+        }
+        if !self.trust_domain_aliases.is_empty() {
+            config.insert("trustDomainAliases".into(), json!(self.trust_domain_aliases));
+        }
+        let mut metadata = self.proxy_metadata.clone();
+        if self.multi_root {
+            metadata.entry("PROXY_CONFIG_XDS_AGENT".into()).or_insert_with(|| "true".into());
+        }
+        if !metadata.is_empty() {
+            config.insert("defaultConfig".into(), json!({ "proxyMetadata": metadata }));
+        }
+        config
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.env.clone();
+        if self.multi_root {
+            env.entry("ISTIO_MULTIROOT_MESH".into()).or_insert_with(|| "true".into());
+        }
+        if !self.custom_hosts.is_empty() {
+            env.entry("ISTIOD_CUSTOM_HOST".into()).or_insert_with(|| self.custom_hosts.join(","));
+        }
+        env
+    }
+}
+
+/// A cluster whose proxies are served by another cluster's istiod: the remote profile of base and istiod.
+#[derive(Debug, Clone)]
+pub struct RemoteDataPlane {
+    /// The remote cluster's own name.
+    pub cluster: ClusterName,
+    /// Its network.
+    pub network: Option<Network>,
+    /// Must be the primary's system namespace: istiod looks for it under its own name.
+    pub namespace: Namespace,
+    /// Must be the primary's revision: injected proxies dial `istiod-<revision>` here.
+    pub revision: Option<Revision>,
+    /// Where the primary's istiod is reached, the address of its east-west gateway.
+    pub istiod: Address,
+    /// The port of istiod's webhook on that gateway, used when the address is a hostname.
+    pub webhook_port: u16,
+}
+
+impl RemoteDataPlane {
+    /// The port the gateway chart gives istiod's webhook.
+    pub const DEFAULT_WEBHOOK_PORT: u16 = 15017;
+
+    /// For the chart `base`.
+    pub fn base_values(&self) -> Value {
+        json!({ "profile": "remote", "global": { "istioNamespace": self.namespace, "externalIstiod": true } })
+    }
+
+    /// For the chart `istiod`.
+    pub fn istiod_values(&self) -> Value {
+        let mut global = common_global(&self.cluster, self.network.as_ref(), &self.namespace);
+        global.insert("configCluster".into(), json!(true));
+        global.insert("externalIstiod".into(), json!(true));
+        global.insert("remotePilotAddress".into(), json!(self.istiod.to_string()));
+        let istiod_remote = match self.injection_url() {
+            Some(url) => json!({ "injectionURL": url }),
+            None => json!({ "injectionPath": self.injection_path() }),
+        };
+        let mut values = json!({ "profile": "remote", "global": global, "istiodRemote": istiod_remote });
+        if let Some(revision) = &self.revision {
+            values["revision"] = json!(revision);
+        }
+        values
+    }
+
+    /// The path that tells the primary's injector which cluster and network a Pod belongs to.
+    pub fn injection_path(&self) -> String {
+        let mut path = format!("/inject/cluster/{}", self.cluster);
+        if let Some(network) = &self.network {
+            path.push_str(&format!("/net/{network}"));
+        }
+        path
+    }
+
+    /// The webhook's URL when the gateway's address is a hostname. The chart would make the Service an ExternalName, and kube-apiserver
+    /// refuses to call webhooks through those; the primary then needs the host among [`ControlPlane::custom_hosts`].
+    pub fn injection_url(&self) -> Option<String> {
+        match &self.istiod {
+            Address::Ip(_) => None,
+            Address::Hostname(host) => Some(format!("https://{host}:{}{}", self.webhook_port, self.injection_path())),
+        }
+    }
+}
+
+/// An east-west gateway: values for the chart `gateway`.
+#[derive(Debug, Clone)]
+pub struct EastWestGateway {
+    /// The network whose door it is; the label by which istiods find it.
+    pub network: Network,
+    /// The revision that injects and serves it.
+    pub revision: Option<Revision>,
+    /// How its Service gets an address.
+    pub service: GatewayService,
+    /// Service ports that differ from the chart's.
+    pub ports: GatewayPorts,
+    /// Labels added to Service and Pods.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The gateway's Service.
+#[derive(Debug, Clone, Default)]
+pub struct GatewayService {
+    /// `LoadBalancer` (the chart's default), `NodePort` or `ClusterIP`.
+    pub service_type: Option<String>,
+    /// Annotations, for cloud load balancers mostly.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<String>,
+    /// `spec.loadBalancerIP`.
+    pub load_balancer_ip: Option<String>,
+    /// `spec.loadBalancerSourceRanges`.
+    pub source_ranges: Vec<String>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<String>,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: Option<String>,
+    /// `spec.ipFamilyPolicy`.
+    pub ip_family_policy: Option<String>,
+}
+
+/// The Service ports of an east-west gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayPorts {
+    /// Health checks of load balancers.
+    pub status: u16,
+    /// Traffic between Services.
+    pub tls: u16,
+    /// istiod's xDS.
+    pub istiod: u16,
+    /// istiod's webhook.
+    pub webhook: u16,
+}
+
+impl Default for GatewayPorts {
+    fn default() -> Self {
+        Self { status: 15021, tls: 15443, istiod: 15012, webhook: 15017 }
+    }
+}
+
+impl EastWestGateway {
+    /// For the chart `gateway`.
+    pub fn values(&self) -> Value {
+        let mut values = json!({ "networkGateway": self.network });
+        if let Some(revision) = &self.revision {
+            values["revision"] = json!(revision);
+        }
+        let service = self.service.to_values();
+        if !service.is_empty() {
+            values["service"] = Value::Object(service);
+        }
+        let mut labels = self.labels.clone();
+        if self.ports != GatewayPorts::default() {
+            // The listeners keep their ports; only what peers dial moves.
+            let port = |port: u16, target: u16| json!({ "port": port, "targetPort": target });
+            values["networkGatewayPorts"] = json!({
+                "status-port": port(self.ports.status, 15021),
+                "tls": port(self.ports.tls, 15443),
+                "tls-istiod": port(self.ports.istiod, 15012),
+                "tls-webhook": port(self.ports.webhook, 15017),
+            });
+        }
+        if self.ports.tls != GatewayPorts::default().tls {
+            labels.insert("networking.istio.io/gatewayPort".into(), self.ports.tls.to_string());
+        }
+        if !labels.is_empty() {
+            values["labels"] = json!(labels);
+        }
+        values
+    }
+}
+
+impl GatewayService {
+    fn to_values(&self) -> Map<String, Value> {
+        let mut service = Map::new();
+        let mut text = |key: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                service.insert(key.to_owned(), json!(value));
+            }
+        };
+        text("type", &self.service_type);
+        text("loadBalancerClass", &self.load_balancer_class);
+        text("loadBalancerIP", &self.load_balancer_ip);
+        text("externalTrafficPolicy", &self.external_traffic_policy);
+        text("ipFamilyPolicy", &self.ip_family_policy);
+        if !self.annotations.is_empty() {
+            service.insert("annotations".into(), json!(self.annotations));
+        }
+        if !self.source_ranges.is_empty() {
+            service.insert("loadBalancerSourceRanges".into(), json!(self.source_ranges));
+        }
+        if !self.external_ips.is_empty() {
+            service.insert("externalIPs".into(), json!(self.external_ips));
+        }
+        service
+    }
+}
+
+fn common_global(cluster: &ClusterName, network: Option<&Network>, namespace: &Namespace) -> Map<String, Value> {
+    let mut global = Map::new();
+    global.insert("istioNamespace".into(), json!(namespace));
+    global.insert("multiCluster".into(), json!({ "clusterName": cluster }));
+    if let Some(network) = network {
+        global.insert("network".into(), json!(network));
+    }
+    global
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control_plane() -> ControlPlane {
+        ControlPlane {
+            cluster: ClusterName::new("east").unwrap(),
+            mesh_id: MeshId::new("mesh1").unwrap(),
+            network: Some(Network::new("net-east").unwrap()),
+            namespace: Namespace::new("istio-system").unwrap(),
+            revision: None,
+            trust_domain: None,
+            trust_domain_aliases: vec![],
+            mesh_networks: MeshNetworks::default(),
+            external_istiod: false,
+            custom_hosts: vec![],
+            multi_root: false,
+            env: BTreeMap::new(),
+            proxy_metadata: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn plain_control_plane() {
+        assert_eq!(
+            control_plane().istiod_values(),
+            json!({ "global": { "istioNamespace": "istio-system", "meshID": "mesh1", "multiCluster": { "clusterName": "east" }, "network": "net-east" } })
+        );
+        assert_eq!(control_plane().base_values(), json!({ "global": { "istioNamespace": "istio-system" } }));
+    }
+
+    #[test]
+    fn control_plane_with_everything() {
+        let full = ControlPlane {
+            revision: Some(Revision::new("1-31").unwrap()),
+            trust_domain: Some(TrustDomain::new("east.example").unwrap()),
+            trust_domain_aliases: vec![TrustDomain::new("west.example").unwrap()],
+            external_istiod: true,
+            custom_hosts: vec!["lb.example".into()],
+            multi_root: true,
+            env: [("PILOT_X".to_owned(), "1".to_owned())].into(),
+            proxy_metadata: [("ISTIO_META_DNS_CAPTURE".to_owned(), "true".to_owned())].into(),
+            ..control_plane()
+        };
+        let values = full.istiod_values();
+        assert_eq!(values["revision"], "1-31");
+        assert_eq!(values["global"]["externalIstiod"], true);
+        assert_eq!(
+            values["meshConfig"],
+            json!({
+                "trustDomain": "east.example", "trustDomainAliases": ["west.example"],
+                "defaultConfig": { "proxyMetadata": { "ISTIO_META_DNS_CAPTURE": "true", "PROXY_CONFIG_XDS_AGENT": "true" } },
+            })
+        );
+        assert_eq!(
+            values["pilot"]["env"],
+            json!({ "PILOT_X": "1", "ISTIO_MULTIROOT_MESH": "true", "ISTIOD_CUSTOM_HOST": "lb.example" })
+        );
+        assert_eq!(full.base_values()["defaultRevision"], "1-31");
+    }
+
+    fn remote(istiod: &str) -> RemoteDataPlane {
+        RemoteDataPlane {
+            cluster: ClusterName::new("west").unwrap(),
+            network: Some(Network::new("n2").unwrap()),
+            namespace: Namespace::new("istio-system").unwrap(),
+            revision: None,
+            istiod: Address::parse(istiod).unwrap(),
+            webhook_port: RemoteDataPlane::DEFAULT_WEBHOOK_PORT,
+        }
+    }
+
+    #[test]
+    fn remote_by_ip_injects_through_the_service() {
+        let values = remote("10.0.0.9").istiod_values();
+        assert_eq!(values["profile"], "remote");
+        assert_eq!(values["istiodRemote"], json!({ "injectionPath": "/inject/cluster/west/net/n2" }));
+        assert_eq!(values["global"]["remotePilotAddress"], "10.0.0.9");
+        assert_eq!(values["global"]["configCluster"], true);
+        assert_eq!(remote("10.0.0.9").base_values()["profile"], "remote");
+    }
+
+    #[test]
+    fn remote_by_hostname_injects_by_url() {
+        let values = remote("lb.example.com").istiod_values();
+        assert_eq!(
+            values["istiodRemote"],
+            json!({ "injectionURL": "https://lb.example.com:15017/inject/cluster/west/net/n2" })
+        );
+        assert_eq!(values["global"]["remotePilotAddress"], "lb.example.com");
+    }
+
+    #[test]
+    fn gateway_ports_move_all_four_or_none() {
+        let gateway = EastWestGateway {
+            network: Network::new("n1").unwrap(),
+            revision: None,
+            service: GatewayService::default(),
+            ports: GatewayPorts::default(),
+            labels: BTreeMap::new(),
+        };
+        assert_eq!(gateway.values(), json!({ "networkGateway": "n1" }));
+        let moved = EastWestGateway {
+            ports: GatewayPorts { tls: 443, ..GatewayPorts::default() },
+            service: GatewayService {
+                service_type: Some("NodePort".into()),
+                source_ranges: vec!["10.0.0.0/8".into()],
+                ..GatewayService::default()
+            },
+            ..gateway
+        };
+        let values = moved.values();
+        assert_eq!(values["networkGatewayPorts"].as_object().unwrap().len(), 4);
+        assert_eq!(values["networkGatewayPorts"]["tls"], json!({ "port": 443, "targetPort": 15443 }));
+        assert_eq!(values["labels"], json!({ "networking.istio.io/gatewayPort": "443" }));
+        assert_eq!(values["service"], json!({ "type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"] }));
+    }
+}
