@@ -5,8 +5,9 @@
 #![forbid(unsafe_code)]
 
 // Layer 0: pure.
-pub mod diag;
 pub mod value;
+
+pub mod diag;
 
 pub mod schema;
 

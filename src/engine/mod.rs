@@ -1,1 +1,23 @@
-//! The protocol-neutral resource lifecycle: validate, plan, apply, read, import, upgrade. Knows no gRPC and no Kubernetes.
+//! The protocol-neutral resource lifecycle: validate, plan, apply, read, import, upgrade.
+//!
+//! The only caller of resources. Knows no gRPC, no Kubernetes and no Istio. A provider's author implements [`Provider`],
+//! [`Resource`] and its siblings, lists them in a [`Registry`], and hands both to [`Engine::new`]; the plugin layer
+//! calls the [`Engine`] with the structs of [`rpc`].
+
+mod context;
+mod provider;
+mod registry;
+mod resource;
+pub mod rpc;
+mod server;
+mod timeouts;
+
+pub use context::Ctx;
+pub use provider::{
+    Arguments, Configure, DataSource, Ephemeral, Function, FunctionError, Opened, Parameter, Provider, Signature,
+};
+pub use registry::Registry;
+pub use resource::{Change, Failed, Found, FoundObject, Import, Listable, Moved, Plan, Query, Reached, Resource};
+pub use rpc::DeferredReason;
+pub use server::Engine;
+pub use timeouts::Timeouts;

@@ -1,0 +1,227 @@
+//! Rules for configured values. None of them sees null or unknown, so none can fail a plan that is not ready yet.
+//!
+//! In a model: `#[attr(required, validate(dns_label()))]`. A rule of one's own: `text("a colour", |s| ...)`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::value::{Dyn, Number, Path};
+
+/// A rule for one attribute, with the words for it that docs and errors use.
+#[derive(Clone)]
+pub struct Validator {
+    /// Completes "must be …".
+    pub description: String,
+    check: Arc<Check>,
+}
+
+type Check = dyn Fn(&Dyn, &Path, &mut Diagnostics) + Send + Sync;
+
+impl Validator {
+    /// The rule as a function that reports what it finds, with paths built on the one it is given.
+    pub fn new(
+        description: impl Into<String>,
+        check: impl Fn(&Dyn, &Path, &mut Diagnostics) + Send + Sync + 'static,
+    ) -> Self {
+        Self { description: description.into(), check: Arc::new(check) }
+    }
+
+    /// Applies the rule to a configured value; null and unknown pass.
+    pub fn check(&self, value: &Dyn, path: &Path, diagnostics: &mut Diagnostics) {
+        if !value.is_null() && !value.is_unknown() {
+            (self.check)(value, path, diagnostics);
+        }
+    }
+}
+
+impl fmt::Debug for Validator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Validator({})", self.description)
+    }
+}
+
+/// A rule for strings; `Err` is the detail of the error, a full sentence.
+pub fn text(
+    description: impl Into<String>,
+    rule: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static,
+) -> Validator {
+    let description = description.into();
+    let words = description.clone();
+    Validator::new(description, move |value, path, diagnostics| {
+        if let Some(Err(detail)) = value.as_str().map(&rule) {
+            diagnostics.push(unsuitable(path, &words, &detail));
+        }
+    })
+}
+
+/// A rule for numbers; `Err` is the detail of the error, a full sentence.
+pub fn number(
+    description: impl Into<String>,
+    rule: impl Fn(&Number) -> Result<(), String> + Send + Sync + 'static,
+) -> Validator {
+    let description = description.into();
+    let words = description.clone();
+    Validator::new(description, move |value, path, diagnostics| {
+        if let Some(Err(detail)) = value.as_number().map(&rule) {
+            diagnostics.push(unsuitable(path, &words, &detail));
+        }
+    })
+}
+
+/// Every element of a list, set or map.
+pub fn each(rule: Validator) -> Validator {
+    Validator::new(format!("of elements each {}", rule.description), move |value, path, diagnostics| match value {
+        Dyn::List(elements) => {
+            for (i, element) in elements.iter().enumerate() {
+                rule.check(element, &path.index(i), diagnostics);
+            }
+        }
+        Dyn::Set(elements) => elements.iter().for_each(|element| rule.check(element, path, diagnostics)),
+        Dyn::Map(elements) => {
+            elements.iter().for_each(|(key, element)| rule.check(element, &path.key(key), diagnostics));
+        }
+        _ => {}
+    })
+}
+
+/// Every key of a map.
+pub fn each_key(rule: Validator) -> Validator {
+    Validator::new(format!("of keys each {}", rule.description), move |value, path, diagnostics| {
+        if let Dyn::Map(elements) = value {
+            elements.keys().for_each(|key| rule.check(&Dyn::from(key.as_str()), &path.key(key), diagnostics));
+        }
+    })
+}
+
+/// One of the given words.
+pub fn one_of(words: &'static [&'static str]) -> Validator {
+    let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    text(format!("one of {listed}"), |_| Ok(())).refine(move |value| match value.as_str() {
+        Some(found) if !words.contains(&found) => Err(format!("{found:?} is not among them.")),
+        _ => Ok(()),
+    })
+}
+
+/// Not the empty string, list, set or map.
+pub fn non_empty() -> Validator {
+    text("non-empty", |_| Ok(())).refine(|value| match value {
+        Dyn::String(text) if text.trim().is_empty() => Err("It is empty.".to_owned()),
+        Dyn::List(elements) if elements.is_empty() => Err("It has no element.".to_owned()),
+        Dyn::Set(elements) if elements.is_empty() => Err("It has no element.".to_owned()),
+        Dyn::Map(elements) if elements.is_empty() => Err("It has no element.".to_owned()),
+        _ => Ok(()),
+    })
+}
+
+/// A whole number within bounds, both included.
+pub fn between(min: i64, max: i64) -> Validator {
+    number(format!("a whole number from {min} to {max}"), move |found| match found.as_i64() {
+        Some(value) if (min..=max).contains(&value) => Ok(()),
+        _ => Err(format!("{found} is not.")),
+    })
+}
+
+/// A whole number of at least `min`.
+pub fn at_least(min: i64) -> Validator {
+    number(format!("a whole number of at least {min}"), move |found| match found.as_i64() {
+        Some(value) if value >= min => Ok(()),
+        _ => Err(format!("{found} is not.")),
+    })
+}
+
+/// A DNS label as Kubernetes names are (RFC 1123): at most 63 of a-z, 0-9 and `-`, not at the ends.
+pub fn dns_label() -> Validator {
+    text("a DNS label (at most 63 of `a`-`z`, `0`-`9`, `-`; `-` not first or last)", |found| {
+        if is_dns_label(found) { Ok(()) } else { Err(format!("{found:?} is not.")) }
+    })
+}
+
+/// DNS labels joined by dots (RFC 1123), at most 253 characters.
+pub fn dns_subdomain() -> Validator {
+    text(
+        "a DNS name in lower case (labels of `a`-`z`, `0`-`9`, `-`, joined by dots; at most 253 characters)",
+        |found| {
+            if is_dns_subdomain(found) { Ok(()) } else { Err(format!("{found:?} is not.")) }
+        },
+    )
+}
+
+/// An IPv4 or IPv6 network such as `10.0.0.0/8`.
+pub fn cidr() -> Validator {
+    text("an IP network such as `10.0.0.0/8`", |found| {
+        let fits = || {
+            let (address, bits) = found.split_once('/')?;
+            let address: std::net::IpAddr = address.parse().ok()?;
+            let bits: u8 = bits.parse().ok()?;
+            Some(bits <= if address.is_ipv4() { 32 } else { 128 })
+        };
+        if fits() == Some(true) { Ok(()) } else { Err(format!("{found:?} is not.")) }
+    })
+}
+
+/// An IPv4 or IPv6 address.
+pub fn ip_address() -> Validator {
+    text("an IP address", |found| found.parse::<std::net::IpAddr>().map(drop).map_err(|_| format!("{found:?} is not.")))
+}
+
+/// A positive length of time such as `90s`, `1h30m`, `7d`.
+pub fn duration() -> Validator {
+    text("a length of time such as `90s`, `1h30m` or `7d`", |found| match parse_duration(found) {
+        Some(length) if !length.is_zero() => Ok(()),
+        _ => Err(format!("{found:?} is not: write numbers with the units `d`, `h`, `m`, `s` or `ms`.")),
+    })
+}
+
+pub fn is_dns_label(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+pub fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// Reads a length of time such as `1h30m`. The units are `d` (24 hours), `h`, `m`, `s` and `ms`, each number whole or
+/// with a fraction.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let amount: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "d" => 86_400.0,
+            "h" => 3_600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(amount * seconds).ok()?)?;
+        rest = &rest[unit..];
+    }
+    Some(total)
+}
+
+impl Validator {
+    /// The same words with another rule.
+    fn refine(self, rule: impl Fn(&Dyn) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        let words = self.description.clone();
+        Self::new(self.description, move |value, path, diagnostics| {
+            if let Err(detail) = rule(value) {
+                diagnostics.push(unsuitable(path, &words, &detail));
+            }
+        })
+    }
+}
+
+fn unsuitable(path: &Path, words: &str, detail: &str) -> Diagnostic {
+    Diagnostic::error("Unsuitable value").detail(format!("This must be {words}. {detail}")).at(path.clone())
+}

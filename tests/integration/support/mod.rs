@@ -1,0 +1,3 @@
+//! What several subjects share: a provider that needs no cluster, and a core in process.
+
+pub mod library;
