@@ -1,0 +1,239 @@
+//! Brings a cluster to what a resource wants: applies, removes what is no longer wanted, and tells state what was reached.
+//!
+//! Shared by every resource that keeps objects; the only place where their objects are written. What is half done
+//! when something fails is told exactly, so that the next apply goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::objects::{Drift, Recorded, Spellings, Wanted, parse_key, state_key};
+use crate::cluster::{
+    Adoption, Applied, ApplyAll, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query,
+};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::value::Path;
+
+/// What to bring about in one cluster.
+pub struct Converge<'a> {
+    pub cluster: &'a Cluster,
+    pub wanted: &'a Wanted,
+    /// What state says is there.
+    pub prior: &'a Recorded,
+    /// Value of the owner label.
+    pub owner: &'a str,
+    /// Take over what is someone else's.
+    pub adopt: bool,
+    /// Kinds in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
+    pub orphan_kinds: &'a [Kind],
+}
+
+/// What was reached; with errors, on the way.
+#[derive(Debug, Default)]
+pub struct Converged {
+    pub recorded: Recorded,
+    pub removed: Vec<String>,
+    /// Objects that are no longer wanted and had to stay, and why.
+    pub left: Vec<(String, String)>,
+    pub errors: Vec<Error>,
+}
+
+/// Applies in the order of kinds, then removes what is no longer wanted. Spellings are noted on the way.
+pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converged {
+    let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
+    let (applied, errors) = apply(&step).await;
+    for applied in &applied {
+        let key = state_key(&applied.reference);
+        if let Some(entry) = step.wanted.get(&key) {
+            reached.recorded.insert(&key, entry);
+            spellings.note(&key, entry, &applied.object);
+        }
+    }
+    reached.errors = errors;
+    if reached.errors.is_empty() {
+        remove(&step, spellings, &mut reached).await;
+    }
+    reached
+}
+
+async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
+    let ours: BTreeSet<ObjectRef> =
+        step.prior.references().map(|(_, reference)| reference).chain(shared(step.wanted)).collect();
+    let objects = step.wanted.iter().map(|(_, entry)| entry.object.clone()).collect();
+    let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
+    match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: false }).await {
+        Ok(applied) => (applied, Vec::new()),
+        Err(failed) => (failed.applied, failed.errors),
+    }
+}
+
+/// Objects that several may share: nobody is asked whose they are.
+fn shared(wanted: &Wanted) -> impl Iterator<Item = ObjectRef> {
+    wanted
+        .iter()
+        .filter(|(_, entry)| entry.object.label(OWNER_LABEL).is_none())
+        .map(|(_, entry)| entry.reference.clone())
+}
+
+async fn remove(step: &Converge<'_>, spellings: &mut Spellings, reached: &mut Converged) {
+    let known: Vec<String> =
+        reached.recorded.objects.keys().filter(|key| step.wanted.get(key).is_none()).cloned().collect();
+    let mut doomed: BTreeMap<ObjectRef, String> =
+        known.iter().filter_map(|key| Some((parse_key(key)?, key.clone()))).collect();
+    if !step.orphan_kinds.is_empty() {
+        let keep = step.wanted.iter().map(|(_, entry)| entry.reference.clone()).collect();
+        let prune = Prune { owner: step.owner.to_owned(), kinds: step.orphan_kinds.to_vec(), namespace: None, keep };
+        match step.cluster.prunable(&prune).await {
+            Ok(orphans) => doomed.extend(orphans.into_iter().map(|orphan| (orphan.clone(), state_key(&orphan)))),
+            Err(error) => reached.errors.push(error),
+        }
+    }
+    // Webhooks before what serves them: the reverse of the order of an apply.
+    for (reference, key) in doomed.iter().rev() {
+        match remove_one(step.cluster, reference, step.owner).await {
+            Ok(Removal::Gone) => {
+                reached.removed.push(key.clone());
+                reached.recorded.remove(key);
+                spellings.forget(key);
+            }
+            Ok(Removal::Left(why)) => {
+                reached.left.push((key.clone(), why));
+                reached.recorded.remove(key);
+                spellings.forget(key);
+            }
+            Err(error) => reached.errors.push(error),
+        }
+    }
+}
+
+/// What came of a removal.
+pub enum Removal {
+    Gone,
+    /// It stays, and is no longer ours.
+    Left(String),
+}
+
+/// Removes an object unless another resource has taken it over, or it is a CustomResourceDefinition in use.
+pub async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &str) -> Result<Removal, Error> {
+    let Some(live) = cluster.get(reference).await? else { return Ok(Removal::Gone) };
+    if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != owner) {
+        return Ok(Removal::Left(format!("{other} has taken it over")));
+    }
+    if reference.kind == Kind::NAMESPACE {
+        return Ok(Removal::Left("it may hold what others put there".to_owned()));
+    }
+    if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+        let instances = cluster.instances(&live).await?;
+        if !instances.is_empty() {
+            return Ok(Removal::Left(in_use(&instances)));
+        }
+    }
+    let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference.clone()) };
+    cluster.delete(&delete).await?;
+    Ok(Removal::Gone)
+}
+
+fn in_use(instances: &[ObjectRef]) -> String {
+    let named: Vec<String> = instances.iter().take(3).map(ToString::to_string).collect();
+    let more = if instances.len() > 3 { format!(" and {} more", instances.len() - 3) } else { String::new() };
+    format!("it still has objects, which would be deleted with it: {}{more}", named.join(", "))
+}
+
+/// The live objects that state names: one request per kind, and one per object that does not carry our label yet.
+pub async fn live(cluster: &Cluster, recorded: &Recorded) -> Result<BTreeMap<String, Object>, Error> {
+    let mut by_kind: BTreeMap<Kind, Vec<(&str, ObjectRef)>> = BTreeMap::new();
+    for (key, reference) in recorded.references() {
+        by_kind.entry(reference.kind.clone()).or_default().push((key, reference));
+    }
+    let kinds = by_kind.into_iter().map(|(kind, references)| live_of_kind(cluster, kind, references));
+    let found = futures::future::try_join_all(kinds).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn live_of_kind(
+    cluster: &Cluster,
+    kind: Kind,
+    references: Vec<(&str, ObjectRef)>,
+) -> Result<Vec<(String, Object)>, Error> {
+    let mut found = Vec::new();
+    let listed = match references.len() {
+        1 if kind == Kind::NAMESPACE => None,
+        _ => Some(cluster.list(&Query { labels: OWNER_LABEL.to_owned(), ..Query::of(kind) }).await?),
+    };
+    let listed: BTreeMap<(Option<&str>, &str), &Object> = listed
+        .iter()
+        .flat_map(|listed| listed.iter())
+        .map(|object| ((object.namespace(), object.name()), object))
+        .collect();
+    for (key, reference) in references {
+        let object = match listed.get(&(reference.namespace.as_deref(), reference.name.as_str())) {
+            Some(object) => Some((*object).clone()),
+            None => cluster.get(&reference).await?,
+        };
+        found.extend(object.map(|object| (key.to_owned(), object)));
+    }
+    Ok(found)
+}
+
+/// What a failed request means to the user: whose fault it is, and what to do.
+pub fn diagnostic(error: &Error) -> Diagnostic {
+    let summary = match &error.failure {
+        Failure::Conflict(_) => "Another field manager owns a field",
+        Failure::Foreign(_) => "An object of this name exists already",
+        Failure::Forbidden { .. } => "Not allowed in the cluster",
+        Failure::Timeout(_) => "Not ready in time",
+        Failure::Cancelled { .. } => "Interrupted",
+        _ if error.is_unreachable() => "The cluster cannot be reached",
+        _ if error.is_not_configured() => "The cluster's connection is not configured",
+        _ => "The cluster refused",
+    };
+    let diagnostic = Diagnostic::error(summary)
+        .detail(format!("{}. {}", sentence(&error.to_string()), error.remedy()).trim().to_owned());
+    match &error.failure {
+        Failure::UnknownCluster { .. } => diagnostic.at(Path::root("cluster")),
+        Failure::Foreign(_) => diagnostic.at(Path::root("adopt")),
+        _ => diagnostic,
+    }
+}
+
+pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnostics {
+    errors.into_iter().map(diagnostic).collect()
+}
+
+/// A refresh that has to do without the cluster.
+pub fn stale(error: &Error) -> Diagnostic {
+    Diagnostic::warning("The cluster cannot be read").detail(format!(
+        "{}. {} The plan goes on with what state remembers.",
+        sentence(&error.to_string()),
+        error.remedy()
+    ))
+}
+
+/// One warning for what others changed, at most a dozen lines long.
+pub fn drift_warning(drifts: &[Drift]) -> Option<Diagnostic> {
+    const SHOWN: usize = 12;
+    if drifts.is_empty() {
+        return None;
+    }
+    let mut lines: Vec<String> = drifts.iter().take(SHOWN).map(|drift| format!("- {}", drift_line(drift))).collect();
+    if drifts.len() > SHOWN {
+        lines.push(format!("- and {} more", drifts.len() - SHOWN));
+    }
+    Some(
+        Diagnostic::warning("Objects were changed outside of Terraform")
+            .detail(format!("{}\n\nThe plan shows what an apply would put back.", lines.join("\n"))),
+    )
+}
+
+fn drift_line(drift: &Drift) -> String {
+    let Some(path) = &drift.path else { return format!("{} is missing", drift.object) };
+    let by = drift.manager.as_ref().map(|manager| format!(", by {manager}")).unwrap_or_default();
+    match (&drift.was, &drift.is) {
+        (Some(was), Some(is)) => format!("{}: {path} is {is:?} in place of {was:?}{by}", drift.object),
+        (Some(was), None) => format!("{}: {path} was removed (was {was:?}){by}", drift.object),
+        (None, is) => format!("{}: {path} was added ({:?}){by}", drift.object, is.as_deref().unwrap_or_default()),
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.trim_end_matches('.').chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
