@@ -227,8 +227,7 @@ impl Value {
                     return true;
                 }
                 let (x, y) = (a.borrow(), b.borrow());
-                x.len() == y.len()
-                    && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| v.deep_equal(w, depth + 1)))
+                x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| v.deep_equal(w, depth + 1)))
             }
             (Self::Native(Native::Duration(a)), Self::Native(Native::Duration(b))) => a == b,
             (Self::Native(Native::Time(a)), Self::Native(Native::Time(b))) => a == b,

@@ -1,1 +1,26 @@
-//! The resources, one file or folder each, and the REGISTRY that lists them.
+//! The resources: one file or folder each, and the helpers they share. They name neither the wire protocol nor one another.
+
+pub mod converge;
+pub mod fields;
+pub mod objects;
+
+pub mod charts;
+pub mod primary;
+
+use crate::cluster::{Cluster, Clusters, Scope};
+use crate::diag::Diagnostic;
+use crate::engine::Ctx;
+
+/// What Configure makes and every resource gets: no connection is open, no chart fetched.
+#[derive(Debug)]
+pub struct Client {
+    pub clusters: Clusters,
+    pub charts: charts::Store,
+}
+
+/// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.
+pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic> {
+    let scope = Scope { deadline: Some(cx.deadline().into()), cancel: cx.cancellation().clone() };
+    let cluster = cx.client()?.clusters.cluster(name).map_err(|error| converge::diagnostic(&error))?;
+    Ok(cluster.within(scope))
+}

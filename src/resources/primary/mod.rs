@@ -1,0 +1,274 @@
+//! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
+
+mod build;
+mod model;
+mod ready;
+mod remove;
+mod spec;
+mod values;
+
+use serde::{Deserialize, Serialize};
+
+use self::build::Charts;
+pub use self::model::Primary;
+use self::spec::Spec;
+use super::Client;
+use super::charts::Unavailable;
+use super::converge::{self, Converge, Converged, converge};
+use super::objects::{Recorded, Spellings, Wanted};
+use crate::cluster::{Cluster, Kind};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::model;
+use crate::value::{Path, Value};
+
+/// A control plane in one cluster.
+pub struct MeshPrimary;
+
+model! {
+    /// What tells a control plane from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// System namespace.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Revision; none for the default control plane.
+        #[attr(optional)]
+        pub revision: Value<String>,
+    }
+}
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(default)]
+    spellings: Spellings,
+    /// The last apply did not finish: it may have left objects that state does not know.
+    #[serde(default)]
+    unfinished: bool,
+}
+
+type Cx = Ctx<Client, Private>;
+
+impl Resource for MeshPrimary {
+    type Client = Client;
+    type Model = Primary;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "primary";
+
+    fn validate(&self, config: &Primary, diagnostics: &mut Diagnostics) {
+        if let Err(errors) = Spec::parse(config) {
+            diagnostics.append(errors);
+        }
+    }
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
+        settle_names(&mut plan.planned);
+        let spec = Spec::parse(&plan.planned)?;
+        let wanted = match &spec {
+            Some(spec) => planned_objects(cx, plan, spec).await?,
+            None => None,
+        };
+        let planned = &mut plan.planned;
+        match wanted {
+            Some(wanted) => {
+                let recorded = wanted.recorded();
+                let update = plan.prior.is_some();
+                planned.objects = recorded.objects_value();
+                planned.fields = if update { recorded.fields_value() } else { Value::Unknown };
+            }
+            None => (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown),
+        }
+        planned.status = match plan.prior {
+            Some(prior) if prior.objects == planned.objects && prior.fields == planned.fields => prior.status.clone(),
+            _ => Value::Unknown,
+        };
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
+        let Change { prior, planned: mut state, reached, .. } = change;
+        settle_names(&mut state);
+        let spec = known_spec(&state)?;
+        let cluster = cluster(cx, &state)?;
+        let charts = charts(cx, &state, &spec).await.map_err(Diagnostics::from)?;
+        let wanted = build::wanted(&spec, &charts).map_err(|error| render_error(&error))?;
+        ready::check_trust_root(&cluster, &spec).await?;
+
+        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let private = &mut cx.private;
+        let orphans = private.unfinished || prior.is_none();
+        private.unfinished = true;
+        let wanted = ready::while_not_serving(&cluster, wanted).await.map_err(|error| converge::diagnostic(&error))?;
+        let step = Converge {
+            cluster: &cluster,
+            wanted: &wanted,
+            prior: &recorded,
+            owner: &spec.owner(),
+            adopt: spec.adopt,
+            orphan_kinds: if orphans { KINDS } else { &[] },
+        };
+        let Converged { recorded, left, errors, .. } = converge(step, &mut private.spellings).await;
+        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        state.istio_version = charts.istiod.version().to_owned().into();
+        reached.set(state.clone());
+        for (object, why) in left {
+            cx.warn(
+                Diagnostic::warning("An object stays behind")
+                    .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
+            );
+        }
+        if !errors.is_empty() {
+            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+        }
+        match ready::wait(&cluster, &spec).await {
+            Ok(status) => state.status = status.into(),
+            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+        }
+        cx.private.unfinished = false;
+        Ok(state)
+    }
+
+    async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
+        let cluster = cluster(cx, &state)?;
+        let recorded = recorded_of(&state);
+        let live = match converge::live(&cluster, &recorded).await {
+            Ok(live) => live,
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                cx.warn(converge::stale(&error));
+                return Ok(Some(state));
+            }
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        };
+        let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
+        if !recorded.objects.is_empty() && seen.objects.keys().all(|key| key.starts_with("Namespace ")) {
+            return Ok(None);
+        }
+        if let Some(warning) = converge::drift_warning(&drifts) {
+            cx.warn(warning);
+        }
+        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        let deployment = ready::deployment(&state);
+        state.status =
+            ready::status(deployment.and_then(|reference| live.get(&super::objects::state_key(&reference)))).into();
+        Ok(Some(state))
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
+        remove::remove(cx, state).await
+    }
+
+    async fn import(&self, _cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
+        let _ = from;
+        Err(Diagnostic::error("Import is not supported yet").into())
+    }
+
+    fn identity(&self, model: &Primary) -> Identity {
+        Identity {
+            cluster: model.cluster.clone(),
+            namespace: model.namespace.clone(),
+            revision: model.revision.clone(),
+        }
+    }
+}
+
+/// Every kind of object that Istio's charts base and istiod bring.
+const KINDS: &[Kind] = &[
+    Kind::SERVICE_ACCOUNT,
+    Kind::CONFIG_MAP,
+    Kind::CUSTOM_RESOURCE_DEFINITION,
+    Kind::CLUSTER_ROLE,
+    Kind::CLUSTER_ROLE_BINDING,
+    Kind::ROLE,
+    Kind::ROLE_BINDING,
+    Kind::SERVICE,
+    Kind::ENDPOINT_SLICE,
+    Kind::DEPLOYMENT,
+    Kind::HORIZONTAL_POD_AUTOSCALER,
+    Kind::POD_DISRUPTION_BUDGET,
+    Kind::NETWORK_POLICY,
+    Kind::MUTATING_WEBHOOK_CONFIGURATION,
+    Kind::VALIDATING_WEBHOOK_CONFIGURATION,
+    Kind::VALIDATING_ADMISSION_POLICY,
+    Kind::VALIDATING_ADMISSION_POLICY_BINDING,
+];
+
+/// Computed names that follow from others.
+fn settle_names(model: &mut Primary) {
+    if !model.cluster_name.is_known() {
+        model.cluster_name = model.cluster.clone();
+    }
+    if let (Some(cluster), Some(namespace), false) =
+        (model.cluster.known(), model.namespace.known(), model.revision.is_unknown())
+    {
+        model.id = format!("{cluster}/{namespace}/{}", spec::release(model.revision.as_deref())).into();
+    }
+}
+
+/// The objects as they can be told at plan; `None` while the charts cannot be had.
+async fn planned_objects(
+    cx: &mut Cx,
+    plan: &mut Plan<'_, Primary>,
+    spec: &Spec,
+) -> Result<Option<Wanted>, Diagnostics> {
+    if plan.planned.charts.is_unknown() {
+        return Ok(None);
+    }
+    let charts = match charts(cx, &plan.planned, spec).await {
+        Ok(charts) => charts,
+        Err(Unavailable::Wrong(error)) => return Err(error.into()),
+        Err(Unavailable::Unreachable(why)) => {
+            cx.warn(Diagnostic { severity: crate::diag::Severity::Warning, ..why });
+            return Ok(None);
+        }
+    };
+    plan.planned.istio_version = charts.istiod.version().to_owned().into();
+    build::wanted(spec, &charts).map(Some).map_err(|error| render_error(&error).into())
+}
+
+async fn charts(cx: &Cx, model: &Primary, spec: &Spec) -> Result<Charts, Unavailable> {
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    let version = model.istio_version.as_deref();
+    let base = match spec.install_base {
+        true => Some(store.chart("base", model.charts.known(), version).await?),
+        false => None,
+    };
+    let istiod = store.chart("istiod", model.charts.known(), version).await?;
+    Ok(Charts { base, istiod })
+}
+
+impl From<Unavailable> for Diagnostics {
+    fn from(unavailable: Unavailable) -> Diagnostics {
+        match unavailable {
+            Unavailable::Unreachable(diagnostic) | Unavailable::Wrong(diagnostic) => diagnostic.into(),
+        }
+    }
+}
+
+fn render_error(error: &build::Error) -> Diagnostic {
+    match error {
+        build::Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
+            .detail(format!("{error}:\n\n{source}"))
+            .at(Path::root("values")),
+        build::Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object")
+            .detail(error.to_string())
+            .at(Path::root("charts")),
+    }
+}
+
+fn known_spec(model: &Primary) -> Result<Spec, Diagnostics> {
+    let unknown = || Diagnostics::from(Diagnostic::bug("An attribute of mesh_primary is still unknown at apply."));
+    Spec::parse(model)?.ok_or_else(unknown)
+}
+
+fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
+    super::cluster(cx, model.cluster.text())
+}
+
+fn recorded_of(model: &Primary) -> Recorded {
+    Recorded::of(&model.objects, &model.fields)
+}

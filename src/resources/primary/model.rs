@@ -1,0 +1,145 @@
+//! The attributes of `mesh_primary`, each declared once.
+
+use super::values;
+use crate::model;
+use crate::resources::charts::Charts;
+use crate::value::{List, Map, Set, Value};
+
+model! {
+    /// An Istio control plane in one cluster: Istio's own charts `base` and `istiod`, rendered by the provider and applied object by
+    /// object with server-side apply.
+    ///
+    /// A plan names every Kubernetes object that is added or removed (`objects`) and every field that changes (`fields`). A refresh
+    /// finds what others changed in them, and names the field manager that did. What istiod itself writes (the webhooks' `caBundle` and the
+    /// validators' `failurePolicy`) and what an autoscaler owns (`replicas`) is never a difference.
+    ///
+    /// Give one cluster several control planes by `revision`; of these, one installs the objects they share (`install_base`).
+    pub struct Primary {
+        /// `cluster/namespace/release`.
+        #[attr(computed, keep)]
+        pub id: Value<String>,
+        /// The cluster it runs in: a key of the provider's `clusters`. Changing it replaces the control plane.
+        #[attr(required, replace)]
+        pub cluster: Value<String>,
+        /// The system namespace. Must be the same in all clusters of a mesh. Created, and removed again when nothing else is in it,
+        /// if it does not exist. Changing it replaces the control plane.
+        #[attr(default("istio-system"), replace)]
+        pub namespace: Value<String>,
+        /// The id by which istiods and proxies know this cluster. The default is the value of `cluster`, never Istio's own
+        /// `Kubernetes`, in which two clusters collide.
+        #[attr(optional, computed, keep)]
+        pub cluster_name: Value<String>,
+        /// Id of the mesh: the same in all its clusters.
+        #[attr(required)]
+        pub mesh_id: Value<String>,
+        /// The network the cluster's Pods are in: clusters of one network reach each other's Pods directly, others through an east-west
+        /// gateway. Written to the label of the namespace and to the injected proxies, which must agree. Without it all clusters count as one network.
+        #[attr(optional)]
+        pub network: Value<String>,
+        /// Revision: the name of this control plane beside others in the cluster. Without it this is the cluster's default control plane.
+        /// Changing it replaces the control plane: to go from one revision to the next, declare both, move the workloads, then remove the old one.
+        #[attr(optional, replace)]
+        pub revision: Value<String>,
+        /// Tags: stable names for namespaces to select this revision by, as in the label `istio.io/rev=prod`. A tag may be moved from one
+        /// control plane to another in one apply.
+        #[attr(optional)]
+        pub tags: Value<Set<String>>,
+        /// Version of Istio: of the charts and, unless `values` say otherwise, of the images. The default is the version that `charts` of this
+        /// resource or of the provider names, else the newest release the provider was tested with.
+        #[attr(optional, computed)]
+        pub istio_version: Value<String>,
+        /// Trust domain of the workload identities. Istio's default is `cluster.local`.
+        #[attr(optional)]
+        pub trust_domain: Value<String>,
+        /// Further trust domains whose identities count as this mesh's own.
+        #[attr(optional)]
+        pub trust_domain_aliases: Value<List<String>>,
+        /// SHA-256 fingerprint of the root certificate that the cluster's `cacerts` must hold: `root_fingerprint` of a `mesh_ca`. Makes the control
+        /// plane wait for the CA, and refuses to start istiod under another root, or under none.
+        #[attr(optional)]
+        pub trust_root: Value<String>,
+        /// Networks that labels do not describe, by name. Labels win over it: endpoints of a cluster whose namespace carries a network
+        /// label (as `network` writes it) never fall under `from_registry` or `from_cidr` of another network.
+        #[attr(optional)]
+        pub mesh_networks: Value<Map<MeshNetwork>>,
+        /// Whether this istiod also serves the proxies of remote clusters, those attached with `mesh_remote_cluster` in mode `remote`.
+        #[attr(default(false))]
+        pub external_istiod: Value<bool>,
+        /// Values for the charts: YAML documents, merged as Helm merges its `--values` files, later over earlier. They may set whatever no
+        /// attribute of this resource does. Documents that mean the same are no change.
+        #[attr(optional, same(values::same))]
+        pub values: Value<List<String>>,
+        /// Where the charts come from, attribute by attribute over the provider's `charts`.
+        #[attr(optional)]
+        pub charts: Value<Charts>,
+        /// Whether this control plane also owns what all control planes of a cluster share: the chart `base` with the CustomResourceDefinitions, the reader's
+        /// ServiceAccount and the default validator. Of several control planes in a cluster set it to `false` in all but one.
+        #[attr(default(true))]
+        pub install_base: Value<bool>,
+        /// Take over objects that exist and are not this resource's, such as an installation made by Helm or istioctl. Without it such
+        /// objects are an error.
+        #[attr(default(false))]
+        pub adopt: Value<bool>,
+
+        /// The Kubernetes objects, each with a digest of the fields this resource owns in it.
+        #[attr(computed)]
+        pub objects: Value<Map<String>>,
+        /// The fields this resource owns, by object and path. A CustomResourceDefinition shows its schemas, a Secret its data, and anything long its value as a digest.
+        #[attr(computed)]
+        pub fields: Value<Map<Map<String>>>,
+        /// The control plane as last seen.
+        #[attr(computed)]
+        pub status: Value<Status>,
+    }
+}
+
+model! {
+    /// A network of `mesh_networks`.
+    pub struct MeshNetwork {
+        /// Which endpoints belong to the network.
+        #[attr(optional)]
+        pub endpoints: Value<List<Endpoints>>,
+        /// How other networks reach it.
+        #[attr(optional)]
+        pub gateways: Value<List<Gateway>>,
+    }
+}
+
+model! {
+    /// Endpoints of a network: give one of the two.
+    pub struct Endpoints {
+        /// All endpoints of the cluster of this name.
+        #[attr(optional)]
+        pub from_registry: Value<String>,
+        /// The endpoints in this address range.
+        #[attr(optional)]
+        pub from_cidr: Value<String>,
+    }
+}
+
+model! {
+    /// A gateway of a network: give an address or a Service.
+    pub struct Gateway {
+        /// IP address or host name.
+        #[attr(optional)]
+        pub address: Value<String>,
+        /// Fully qualified name of a Service in a cluster that `from_registry` of the same network names.
+        #[attr(optional)]
+        pub registry_service_name: Value<String>,
+        /// Port.
+        #[attr(default(15443), validate(between(1, 65535)))]
+        pub port: Value<i64>,
+    }
+}
+
+model! {
+    /// A control plane as last seen.
+    pub struct Status {
+        /// Whether the rollout is complete: all replicas of this specification are available.
+        #[attr(computed)]
+        pub available: Value<bool>,
+        /// Image of istiod.
+        #[attr(computed)]
+        pub image: Value<String>,
+    }
+}

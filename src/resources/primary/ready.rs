@@ -1,0 +1,175 @@
+//! Before and after an apply: is the cluster's root the one expected, is istiod available, does its webhook answer?
+
+use serde_json::{Value as Json, json};
+
+use super::build;
+use super::model::{Primary, Status};
+use super::spec::{self, Spec};
+use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::mesh::Revision;
+use crate::resources::converge;
+use crate::resources::objects::Wanted;
+use crate::value::Path;
+
+/// How often the webhook is asked until it answers.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Refuses to start istiod under a root other than the one expected: a mesh of two roots is two meshes.
+pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+    let Some(expected) = &spec.trust_root else { return Ok(()) };
+    let namespace = spec.control_plane.namespace.as_str();
+    let reference = ObjectRef::namespaced(Kind::SECRET, namespace, "cacerts");
+    let refuse = |detail: String| {
+        Err(Diagnostic::error("The cluster does not hold the expected root")
+            .detail(detail)
+            .at(Path::root("trust_root"))
+            .into())
+    };
+    let Some(secret) = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))? else {
+        return refuse(format!(
+            "There is no Secret {namespace}/cacerts in cluster {}: istiod would sign with a root of its own. Let a `mesh_ca` with this cluster among its \
+             `clusters` make it first.",
+            cluster.name()
+        ));
+    };
+    let found = roots(&secret);
+    if found.iter().any(|root| root == expected) {
+        return Ok(());
+    }
+    refuse(format!(
+        "The Secret {namespace}/cacerts in cluster {} holds the roots {}, expected is {expected}. Give this cluster an intermediate of the expected root \
+         before its istiod starts.",
+        cluster.name(),
+        if found.is_empty() { "(none)".to_owned() } else { found.join(", ") }
+    ))
+}
+
+/// SHA-256 fingerprints of the root certificates, in either form of the Secret.
+fn roots(secret: &Object) -> Vec<String> {
+    use sha2::{Digest as _, Sha256};
+    let pem = secret.data("root-cert.pem").or_else(|| secret.data("ca.crt")).unwrap_or_default();
+    let certificates = x509_parser::pem::Pem::iter_from_buffer(&pem).filter_map(Result::ok);
+    certificates.map(|pem| Sha256::digest(&pem.contents).iter().map(|byte| format!("{byte:02x}")).collect()).collect()
+}
+
+/// Validating webhooks that istiod does not serve yet fail open; once it does, their policy is istiod's.
+pub async fn while_not_serving(cluster: &Cluster, wanted: Wanted) -> Result<Wanted, Error> {
+    let mut wanted = wanted;
+    let validators: Vec<ObjectRef> = wanted
+        .iter()
+        .filter(|(_, entry)| entry.reference.kind == Kind::VALIDATING_WEBHOOK_CONFIGURATION)
+        .map(|(_, entry)| entry.reference.clone())
+        .collect();
+    for reference in validators {
+        let live = cluster.get(&reference).await?;
+        if live.as_ref().is_none_or(|live| !serves(live)) {
+            wanted.amend(&reference, build::fail_open);
+        }
+    }
+    Ok(wanted)
+}
+
+fn serves(webhooks: &Object) -> bool {
+    let policy = |webhook: &Json| webhook.get("failurePolicy").and_then(Json::as_str) == Some("Ignore");
+    !webhooks.items("webhooks").iter().any(policy)
+}
+
+/// Waits until istiod is available and its webhook injects, with the cluster's name and network.
+pub async fn wait(cluster: &Cluster, spec: &Spec) -> Result<Status, Diagnostics> {
+    let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
+    let namespace = spec.control_plane.namespace.as_str();
+    let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, spec::release(revision));
+    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
+    let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
+    injects(cluster, spec).await?;
+    Ok(status(deployment.as_ref()))
+}
+
+/// Asks for a Pod, without storing it, until istiod's webhook has made it a proxy's.
+async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+    let pod = probe(spec);
+    let mut why = String::new();
+    loop {
+        match cluster.create_dry_run(&pod).await {
+            Ok(injected) => match identity(&injected) {
+                Some(identity) => return agrees(&identity, spec),
+                None => why = "no webhook injected a proxy".to_owned(),
+            },
+            Err(error) if refused_by_webhook(&error) => why = error.to_string(),
+            Err(error) if matches!(error.failure, Failure::Timeout(_)) && !why.is_empty() => {
+                return Err(Diagnostic::error("The injection webhook does not answer")
+                    .detail(format!(
+                        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected: {why}. Check that the API server \
+                         reaches port 15017 of istiod's Pods.",
+                        cluster.name()
+                    ))
+                    .into());
+            }
+            // Quotas, pod security and the like say nothing of the webhook.
+            Err(error) if matches!(error.failure, Failure::Api(_) | Failure::Forbidden { .. }) => return Ok(()),
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn refused_by_webhook(error: &Error) -> bool {
+    matches!(&error.failure, Failure::Api(status) if status.code >= 500 || status.message.contains("webhook"))
+}
+
+fn probe(spec: &Spec) -> Object {
+    let revision = spec.control_plane.revision.as_ref();
+    let reference =
+        ObjectRef::namespaced(Kind::POD, spec.control_plane.namespace.as_str(), "terraform-provider-mesh-probe");
+    Object::of(&reference).with_label("istio.io/rev", Revision::label(revision)).with(
+        "spec",
+        json!({
+            "serviceAccountName": spec::release(revision.map(Revision::as_str)),
+            "containers": [{"name": "probe", "image": "probe"}],
+        }),
+    )
+}
+
+/// What an injected proxy says of itself: cluster id and network.
+fn identity(pod: &Object) -> Option<(String, String)> {
+    let containers = pod.items("spec.containers").iter().chain(pod.items("spec.initContainers"));
+    let proxy =
+        containers.into_iter().find(|container| container.get("name").and_then(Json::as_str) == Some("istio-proxy"))?;
+    let env = |name: &str| {
+        let entries = proxy.get("env").and_then(Json::as_array).into_iter().flatten();
+        let mut named = entries.filter(|entry| entry.get("name").and_then(Json::as_str) == Some(name));
+        named.next().and_then(|entry| entry.get("value")?.as_str()).unwrap_or_default().to_owned()
+    };
+    Some((env("ISTIO_META_CLUSTER_ID"), env("ISTIO_META_NETWORK")))
+}
+
+fn agrees((cluster_id, network): &(String, String), spec: &Spec) -> Result<(), Diagnostics> {
+    let wanted = &spec.control_plane;
+    let expected = wanted.network.as_ref().map_or("", |network| network.as_str());
+    let differs = |what: &str, is: &str, should: &str, path: &str| {
+        let diagnostic = Diagnostic::error("Injected proxies disagree with the configuration").detail(format!(
+            "A Pod injected by this istiod has the {what} {is:?}, the configuration says {should:?}. Another injector, or an injection template in `values`, decides otherwise."
+        ));
+        Err(diagnostic.at(Path::root(path)).into())
+    };
+    if cluster_id != wanted.cluster.as_str() {
+        return differs("cluster id", cluster_id, wanted.cluster.as_str(), "cluster_name");
+    }
+    if !expected.is_empty() && network != expected {
+        return differs("network", network, expected, "network");
+    }
+    Ok(())
+}
+
+/// The Deployment of the control plane that state describes.
+pub fn deployment(model: &Primary) -> Option<ObjectRef> {
+    let namespace = model.namespace.known()?;
+    Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace.as_str(), spec::release(model.revision.as_deref())))
+}
+
+pub fn status(deployment: Option<&Object>) -> Status {
+    let available = wait::deployment_available().check(deployment) == wait::Verdict::Ready;
+    let image = deployment.map(|deployment| deployment.str("spec.template.spec.containers.0.image").to_owned());
+    Status { available: available.into(), image: image.into() }
+}

@@ -1,0 +1,119 @@
+//! Destroys a control plane so that the cluster stays usable: webhooks before what serves them, definitions only when nothing is left of them,
+//! the namespace only when we made it and nobody else uses it.
+
+use std::collections::BTreeMap;
+
+use super::model::Primary;
+use super::spec;
+use super::{Cx, KINDS, cluster, recorded_of};
+use crate::cluster::{Cluster, Delete, Error, Kind, OWNER_LABEL, ObjectRef, Prune, Query};
+use crate::diag::Diagnostic;
+use crate::engine::Failed;
+use crate::resources::converge::{self, Removal};
+use crate::resources::objects::{parse_key, state_key};
+
+pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
+    let cluster = cluster(cx, &state)?;
+    let namespace = state.namespace.text().to_owned();
+    let owner = spec::owner(&namespace, &spec::release(state.revision.as_deref()));
+    let recorded = recorded_of(&state);
+    let mut doomed: BTreeMap<ObjectRef, String> =
+        recorded.objects.keys().filter_map(|key| Some((parse_key(key)?, key.clone()))).collect();
+    let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
+    let orphans = cluster.prunable(&prune).await.map_err(|error| converge::diagnostic(&error))?;
+    doomed.extend(orphans.into_iter().map(|orphan| (orphan.clone(), state_key(&orphan))));
+    let others =
+        other_control_planes(&cluster, &namespace, &owner).await.map_err(|error| converge::diagnostic(&error))?;
+
+    let mut left = Vec::new();
+    let mut errors = Vec::new();
+    for (reference, key) in doomed.iter().rev() {
+        if reference.kind == Kind::NAMESPACE {
+            continue;
+        }
+        if !others.is_empty() && reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            left.push(format!("{key}: the control plane {} uses it", others.join(", ")));
+            continue;
+        }
+        match converge::remove_one(&cluster, reference, &owner).await {
+            Ok(Removal::Gone) => {}
+            Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        match remove_namespace(&cluster, &namespace, &owner).await {
+            Ok(Some(why)) => left.push(format!("Namespace {namespace}: {why}")),
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    if !left.is_empty() {
+        cx.warn(
+            Diagnostic::warning("Some objects stay behind")
+                .detail(left.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n")),
+        );
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Failed::from(converge::diagnostics(&errors)).keeping(state)) }
+}
+
+/// Other istiods of the cluster, by namespace and name: they use the definitions too.
+async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -> Result<Vec<String>, Error> {
+    let deployments = cluster.list_now(&Query::of(Kind::DEPLOYMENT).label("app", "istiod")).await?;
+    let ours = |deployment: &&crate::cluster::Object| {
+        deployment.label(OWNER_LABEL) == Some(owner) && deployment.namespace() == Some(namespace)
+    };
+    Ok(deployments
+        .iter()
+        .filter(|deployment| !ours(deployment))
+        .map(|other| {
+            other.reference().map_or_else(String::new, |r| format!("{}/{}", r.namespace.unwrap_or_default(), r.name))
+        })
+        .collect())
+}
+
+/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into every one.
+const RESIDENTS: &[(Kind, &[&str])] = &[
+    (Kind::POD, &[]),
+    (Kind::SERVICE, &[]),
+    (Kind::DEPLOYMENT, &[]),
+    (Kind::DAEMON_SET, &[]),
+    (Kind::STATEFUL_SET, &[]),
+    (Kind::SECRET, &[]),
+    (
+        Kind::CONFIG_MAP,
+        &[
+            "kube-root-ca.crt",
+            "istio-ca-root-cert",
+            "istio-ca-crl",
+            "istio-leader",
+            "istio-gateway-status-leader",
+            "istio-gateway-deployment-leader",
+            "istio-namespace-controller-election",
+            "istio-gateway-deployment-default",
+        ],
+    ),
+    (Kind::SERVICE_ACCOUNT, &["default"]),
+];
+
+/// Removes the namespace if we made it and nothing else is in it; `Some` says why it stays. One we did not make stays silently.
+async fn remove_namespace(cluster: &Cluster, name: &str, owner: &str) -> Result<Option<String>, Error> {
+    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
+    let Some(live) = cluster.get(&reference).await? else { return Ok(None) };
+    if live.label(OWNER_LABEL) != Some(owner) || live.is_terminating() {
+        return Ok(None);
+    }
+    for (kind, ignored) in RESIDENTS {
+        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(name).metadata_only()).await?;
+        let mut others = listed.iter().filter(|object| {
+            !ignored.contains(&object.name())
+                && !object.is_terminating()
+                && object.get("metadata.ownerReferences").is_none()
+        });
+        if let Some(other) = others.next() {
+            return Ok(Some(format!("{other} is in it")));
+        }
+    }
+    cluster.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
+    Ok(None)
+}

@@ -1,0 +1,89 @@
+//! The values of the charts: the user's documents, and what the attributes say, laid over them.
+
+use serde_json::Value as Json;
+
+use crate::chart::{self, Values};
+use crate::mesh::ControlPlane;
+use crate::value::Dyn;
+
+/// One place that an attribute decides and a values document therefore must not.
+struct Decided {
+    attribute: &'static str,
+    path: &'static [&'static str],
+}
+
+const DECIDED: &[Decided] = &[
+    Decided { attribute: "cluster_name", path: &["global", "multiCluster", "clusterName"] },
+    Decided { attribute: "mesh_id", path: &["global", "meshID"] },
+    Decided { attribute: "network", path: &["global", "network"] },
+    Decided { attribute: "namespace", path: &["global", "istioNamespace"] },
+    Decided { attribute: "revision", path: &["revision"] },
+    Decided { attribute: "tags", path: &["revisionTags"] },
+    Decided { attribute: "trust_domain", path: &["meshConfig", "trustDomain"] },
+    Decided { attribute: "trust_domain_aliases", path: &["meshConfig", "trustDomainAliases"] },
+    Decided { attribute: "mesh_networks", path: &["global", "meshNetworks"] },
+    Decided { attribute: "external_istiod", path: &["global", "externalIstiod"] },
+];
+
+/// A values document that says something else than an attribute does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    pub attribute: &'static str,
+    pub path: String,
+    pub document: String,
+    pub decided: String,
+}
+
+/// The user's values with the attributes' on top; what both say and say differently is told.
+pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
+    let contradictions: Vec<Contradiction> =
+        DECIDED.iter().filter_map(|decided| contradiction(decided, user, &attributes)).collect();
+    if !contradictions.is_empty() {
+        return Err(contradictions);
+    }
+    let mut values = user.clone();
+    if let Json::Object(attributes) = attributes {
+        values.merge(attributes.into());
+    }
+    Ok(values)
+}
+
+/// What the charts base and istiod are given.
+pub struct Laid {
+    pub base: Values,
+    pub istiod: Values,
+}
+
+pub fn of(control_plane: &ControlPlane, tags: &[String], user: &Values) -> Result<Laid, Vec<Contradiction>> {
+    let mut istiod = control_plane.istiod_values();
+    if !tags.is_empty() {
+        istiod["revisionTags"] = tags.into();
+    }
+    Ok(Laid { istiod: lay(user, istiod)?, base: lay(user, control_plane.base_values())? })
+}
+
+/// Whether two lists of documents mean the same values.
+pub fn same(a: &Dyn, b: &Dyn) -> bool {
+    match (merged(a), merged(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn merged(documents: &Dyn) -> Option<Values> {
+    let Dyn::List(documents) = documents else { return None };
+    let documents: Vec<&str> = documents.iter().map(Dyn::as_str).collect::<Option<_>>()?;
+    chart::merge_values(documents).ok()
+}
+
+fn contradiction(decided: &Decided, user: &Values, attributes: &Json) -> Option<Contradiction> {
+    let (first, rest) = decided.path.split_first()?;
+    let document = rest.iter().try_fold(user.as_map().get(*first)?, |value, step| value.get(step))?;
+    let attribute = decided.path.iter().try_fold(attributes, |value, step| value.get(step))?;
+    (document != attribute).then(|| Contradiction {
+        attribute: decided.attribute,
+        path: decided.path.join("."),
+        document: document.to_string(),
+        decided: attribute.to_string(),
+    })
+}
