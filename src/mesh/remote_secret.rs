@@ -198,7 +198,7 @@ impl ParsedRemoteSecret {
         let mut clusters = BTreeMap::new();
         for (key, value) in data {
             let cluster = ClusterName::new(key.as_str()).map_err(|_| ParseRemoteSecretError::Key(key.clone()))?;
-            let text = value.as_str().and_then(|text| decode(text)).map(Zeroizing::new);
+            let text = value.as_str().and_then(decode).map(Zeroizing::new);
             let parsed = match text {
                 Some(text) => Self::from_kubeconfig(&text),
                 None => Err(ParseRemoteSecretError::Encoding(key.clone())),
@@ -211,7 +211,7 @@ impl ParsedRemoteSecret {
     /// Reads one kubeconfig, YAML or JSON.
     pub fn from_kubeconfig(text: &str) -> Result<Self, ParseRemoteSecretError> {
         let config: Kubeconfig = serde_saphyr::from_str(text).map_err(|error| ParseRemoteSecretError::Unreadable {
-            line: error.location().map(|location| location.line() as u64).filter(|line| *line > 0),
+            line: error.location().map(|location| location.line()).filter(|line| *line > 0),
         })?;
         let missing = |what, name: &str| ParseRemoteSecretError::Missing { what, name: name.to_owned() };
         let context = config.contexts.iter().find(|entry| entry.name == config.current_context);

@@ -7,5 +7,6 @@
 )]
 
 mod layers;
+mod pki_judges;
 
 mod support;

@@ -1,0 +1,195 @@
+//! PEM, strictly: what is not a block is an error that says where. istiod drops junk in a bundle without a word, so a
+//! typing error would otherwise silently leave a root out. Messages never repeat the text: it may be a key.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use zeroize::Zeroizing;
+
+/// One block.
+#[derive(Clone)]
+pub struct Block {
+    /// What stands behind BEGIN.
+    pub label: String,
+    /// The line of BEGIN, counted from 1.
+    pub line: usize,
+    /// The decoded content, wiped after use since it may be a key.
+    pub der: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("label", &self.label).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// Why a text is not a sequence of PEM blocks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    /// No block at all.
+    #[error("there is no PEM block; it should begin with -----BEGIN")]
+    Empty,
+    /// Text outside of blocks.
+    #[error("line {line} is outside of any PEM block; remove it (comments too)")]
+    Junk {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A BEGIN line out of shape.
+    #[error("line {line} is not a complete -----BEGIN ...----- line")]
+    Begin {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// BEGIN without END.
+    #[error("the {label} block that begins at line {line} has no end")]
+    Unterminated {
+        /// The block's label.
+        label: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// END of something else.
+    #[error("line {line} ends another block than the {label} that is open")]
+    EndMismatch {
+        /// The open block's label.
+        label: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A header such as `Proc-Type`, which old encrypted keys have.
+    #[error(
+        "the {label} block has a header at line {line}; if it is an encrypted key, decrypt it first (openssl pkey -in FILE)"
+    )]
+    Header {
+        /// The block's label.
+        label: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The content is not base64.
+    #[error("the content of the {label} block that begins at line {line} is not base64")]
+    Base64 {
+        /// The block's label.
+        label: String,
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+/// Reads all blocks; at least one.
+pub fn parse(text: &str) -> Result<Vec<Block>, PemError> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, usize, Zeroizing<String>)> = None;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (index, raw) in text.lines().enumerate() {
+        let (number, line) = (index + 1, raw.trim());
+        match open.as_mut() {
+            None if line.is_empty() => {}
+            None => match line.strip_prefix("-----BEGIN ") {
+                Some(rest) => {
+                    let label = rest.strip_suffix("-----").filter(|label| is_label(label));
+                    let label = label.ok_or(PemError::Begin { line: number })?;
+                    open = Some((label.to_owned(), number, Zeroizing::default()));
+                }
+                None => return Err(PemError::Junk { line: number }),
+            },
+            Some((label, _, _)) if line.contains(':') => {
+                return Err(PemError::Header { label: label.clone(), line: number });
+            }
+            Some((label, begin, content)) => match line.strip_prefix("-----END ") {
+                Some(rest) => {
+                    if rest.strip_suffix("-----") != Some(label.as_str()) {
+                        return Err(PemError::EndMismatch { label: label.clone(), line: number });
+                    }
+                    let broken = || PemError::Base64 { label: label.clone(), line: *begin };
+                    let der = BASE64.decode(content.as_bytes()).map_err(|_| broken())?;
+                    if der.is_empty() {
+                        return Err(broken());
+                    }
+                    blocks.push(Block { label: label.clone(), line: *begin, der: Zeroizing::new(der) });
+                    open = None;
+                }
+                None if line.starts_with("-----") => {
+                    return Err(PemError::EndMismatch { label: label.clone(), line: number });
+                }
+                None => content.push_str(line),
+            },
+        }
+    }
+    match open {
+        Some((label, line, _)) => Err(PemError::Unterminated { label, line }),
+        None if blocks.is_empty() => Err(PemError::Empty),
+        None => Ok(blocks),
+    }
+}
+
+/// Writes one block with a line break at its end.
+pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let base64 = Zeroizing::new(BASE64.encode(der));
+    // Allocated once: growing would leave copies of a key behind.
+    let mut out = Zeroizing::new(String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 40));
+    out.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = tail;
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn reads_what_it_writes() {
+        let der: Vec<u8> = (0..=255).collect();
+        let text = encode("CERTIFICATE", &der);
+        assert!(text.lines().all(|line| line.len() <= 64));
+        let blocks = parse(&format!("{}\r\n\n{BLOCK}", text.replace('\n', "\r\n"))).unwrap();
+        assert_eq!(
+            (blocks.len(), blocks[0].der.as_slice(), blocks[1].der.as_slice()),
+            (2, der.as_slice(), [0, 1, 2].as_slice())
+        );
+    }
+
+    #[test]
+    fn says_where_it_is_wrong() {
+        let cases = [
+            (String::new(), PemError::Empty),
+            ("\n \n".into(), PemError::Empty),
+            (format!("{BLOCK}# root of east\n{BLOCK}"), PemError::Junk { line: 4 }),
+            (format!("subject=CN=x\n{BLOCK}"), PemError::Junk { line: 1 }),
+            ("-----BEGIN CERTIFICATE\nAAEC".into(), PemError::Begin { line: 1 }),
+            (
+                "\n-----BEGIN CERTIFICATE-----\nAAEC\n".into(),
+                PemError::Unterminated { label: "CERTIFICATE".into(), line: 2 },
+            ),
+            (BLOCK.replace("END CERTIFICATE", "END X"), PemError::EndMismatch { label: "CERTIFICATE".into(), line: 3 }),
+            (
+                format!("-----BEGIN CERTIFICATE-----\nAAEC\n{BLOCK}"),
+                PemError::EndMismatch { label: "CERTIFICATE".into(), line: 3 },
+            ),
+            (BLOCK.replace("AAEC", "AA!C"), PemError::Base64 { label: "CERTIFICATE".into(), line: 1 }),
+            (BLOCK.replace("AAEC\n", ""), PemError::Base64 { label: "CERTIFICATE".into(), line: 1 }),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n".into(),
+                PemError::Header { label: "RSA PRIVATE KEY".into(), line: 2 },
+            ),
+        ];
+        for (text, error) in cases {
+            assert_eq!(parse(&text).unwrap_err(), error, "{text}");
+        }
+    }
+}
