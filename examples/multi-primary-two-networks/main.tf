@@ -1,0 +1,39 @@
+# Several control planes, one mesh, each cluster a network of its own: traffic between clusters goes through the east-west gateway of the
+# cluster that is called, mTLS from end to end.
+
+locals { clusters = toset(keys(var.kubeconfigs)) }
+
+resource "mesh_ca" "this" {
+  root     = { store = { cluster = sort(local.clusters)[0] } }
+  clusters = { for name in local.clusters : name => {} }
+}
+
+resource "mesh_primary" "this" {
+  for_each   = local.clusters
+  cluster    = each.key
+  mesh_id    = "mesh1"
+  network    = "net-${each.key}"
+  trust_root = mesh_ca.this.root_fingerprint
+}
+
+resource "mesh_eastwest_gateway" "this" {
+  for_each = local.clusters
+  cluster  = mesh_primary.this[each.key].cluster
+  network  = mesh_primary.this[each.key].network
+  expose   = { services = true }
+}
+
+resource "mesh_remote_cluster" "this" {
+  for_each              = local.clusters
+  cluster               = mesh_primary.this[each.key].cluster
+  watchers              = [for name in local.clusters : mesh_primary.this[name].cluster if name != each.key]
+  allow_loopback_server = var.one_machine
+}
+
+output "sync" {
+  value = { for name, remote in mesh_remote_cluster.this : name => { for watcher, sync in remote.sync : watcher => sync.verdict } }
+}
+
+output "gateways" {
+  value = { for name, gateway in mesh_eastwest_gateway.this : name => gateway.addresses }
+}

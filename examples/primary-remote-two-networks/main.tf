@@ -1,0 +1,47 @@
+# One control plane serves two clusters, each a network of its own: a gateway in either cluster is the door of its network, and the primary's
+# also exposes istiod.
+
+variable "primary" {
+  description = "Name of the cluster with the control plane."
+  type        = string
+  default     = "primary"
+}
+
+locals { remotes = setsubtract(keys(var.kubeconfigs), [var.primary]) }
+
+resource "mesh_ca" "this" {
+  root     = { store = { cluster = var.primary } }
+  clusters = { (var.primary) = {} }
+}
+
+resource "mesh_primary" "this" {
+  cluster         = var.primary
+  mesh_id         = "mesh1"
+  network         = "net-${var.primary}"
+  external_istiod = true
+  trust_root      = mesh_ca.this.root_fingerprint
+}
+
+resource "mesh_eastwest_gateway" "primary" {
+  cluster = mesh_primary.this.cluster
+  network = mesh_primary.this.network
+  expose  = { services = true, control_plane = true }
+}
+
+resource "mesh_remote_cluster" "this" {
+  for_each              = local.remotes
+  cluster               = each.key
+  mode                  = "remote"
+  network               = "net-${each.key}"
+  watchers              = [mesh_primary.this.cluster]
+  control_plane         = mesh_primary.this.cluster_name
+  control_plane_address = mesh_eastwest_gateway.primary.addresses[0].value
+  allow_loopback_server = var.one_machine
+}
+
+# Custom resources count in the primary only: its gateway's `expose` opens these as well.
+resource "mesh_eastwest_gateway" "remote" {
+  for_each = local.remotes
+  cluster  = mesh_remote_cluster.this[each.key].cluster
+  network  = mesh_remote_cluster.this[each.key].network
+}
