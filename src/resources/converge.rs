@@ -3,8 +3,9 @@
 //! Shared by every resource that keeps objects; the only place where their objects are written. What is half done
 //! when something fails is told exactly, so that the next apply goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::namespace;
 use super::objects::{Drift, Recorded, Spellings, Wanted, parse_key, state_key};
 use crate::cluster::{
     Adoption, Applied, ApplyAll, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query,
@@ -22,6 +23,8 @@ pub struct Converge<'a> {
     pub owner: &'a str,
     /// Take over what is someone else's.
     pub adopt: bool,
+    /// Take fields that other managers hold.
+    pub force: bool,
     /// Kinds in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
     pub orphan_kinds: &'a [Kind],
 }
@@ -55,22 +58,32 @@ pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converge
 }
 
 async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
-    let ours: BTreeSet<ObjectRef> =
-        step.prior.references().map(|(_, reference)| reference).chain(shared(step.wanted)).collect();
-    let objects = step.wanted.iter().map(|(_, entry)| entry.object.clone()).collect();
-    let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
-    match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: false }).await {
-        Ok(applied) => (applied, Vec::new()),
-        Err(failed) => (failed.applied, failed.errors),
+    let mut applied = Vec::new();
+    let mut objects = Vec::new();
+    for (key, entry) in step.wanted.iter() {
+        if entry.reference.kind != Kind::NAMESPACE {
+            objects.push(entry.object.clone());
+            continue;
+        }
+        let written = step.prior.written(key);
+        let share = namespace::Share { object: &entry.object, written: &written, owner: step.owner };
+        match namespace::apply(step.cluster, share).await {
+            Ok(made) => applied.push(made),
+            Err(error) => return (applied, vec![error]),
+        }
     }
-}
-
-/// Objects that several may share: nobody is asked whose they are.
-fn shared(wanted: &Wanted) -> impl Iterator<Item = ObjectRef> {
-    wanted
-        .iter()
-        .filter(|(_, entry)| entry.object.label(OWNER_LABEL).is_none())
-        .map(|(_, entry)| entry.reference.clone())
+    let ours = step.prior.references().map(|(_, reference)| reference).collect();
+    let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
+    match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: step.force }).await {
+        Ok(all) => {
+            applied.extend(all);
+            (applied, Vec::new())
+        }
+        Err(failed) => {
+            applied.extend(failed.applied);
+            (applied, failed.errors)
+        }
+    }
 }
 
 async fn remove(step: &Converge<'_>, spellings: &mut Spellings, reached: &mut Converged) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::chart;
 use crate::cluster::{OWNER_LABEL, Object};
 
 /// Field path to readable value: `spec.template.spec.containers[discovery].image` to `docker.io/istio/pilot:1.31.0`.
@@ -101,11 +102,13 @@ impl Walk<'_> {
         }
     }
 
-    /// A ConfigMap of Istio holds documents: a JSON one is shown by its fields, so that a plan names what changes in it.
+    /// A ConfigMap of Istio holds documents: they are shown by their fields, so that a plan names what changes in them. The
+    /// values that the chart leaves behind for debugging are not: they repeat everything else.
     fn documents(&mut self, member: &str, data: &Value) {
         for (key, value) in data.as_object().into_iter().flatten() {
             let path = join(member, key);
-            match value.as_str().and_then(document) {
+            let shown = value.as_str().filter(|_| !matches!(key.as_str(), "original-values" | "merged-values"));
+            match shown.and_then(document) {
                 Some(document) => self.value(&path, "", &document),
                 None => self.leaf(path, value),
             }
@@ -192,14 +195,28 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// JSON, or a YAML mapping of more than one line.
 fn document(text: &str) -> Option<Value> {
-    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).ok();
+    }
+    let mapping = text.trim_end().contains('\n').then(|| chart::Values::from_yaml(text).ok()).flatten()?;
+    Some(Value::Object(mapping.into_map()))
 }
 
 fn join(path: &str, key: &str) -> String {
     let simple =
         !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     if simple { format!("{path}.{key}") } else { format!("{path}[{key:?}]") }
+}
+
+/// The key of a label or annotation, of a path of one.
+pub fn metadata_key(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("metadata.labels").or_else(|| path.strip_prefix("metadata.annotations"))?;
+    match rest.strip_prefix('.') {
+        Some(key) => Some(key.to_owned()),
+        None => Some(rest.strip_prefix("[\"")?.strip_suffix("\"]")?.to_owned()),
+    }
 }
 
 fn is_custom(api_version: &str) -> bool {

@@ -2,6 +2,7 @@
 
 pub mod converge;
 pub mod fields;
+pub mod namespace;
 pub mod objects;
 
 pub mod charts;
@@ -9,13 +10,18 @@ pub mod primary;
 
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::Diagnostic;
-use crate::engine::Ctx;
+use crate::engine::{Ctx, Registry};
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.
 #[derive(Debug)]
 pub struct Client {
     pub clusters: Clusters,
     pub charts: charts::Store,
+}
+
+/// Everything the provider offers, one line each.
+pub fn registry() -> Registry<Client> {
+    Registry::new().resource(primary::MeshPrimary)
 }
 
 /// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.

@@ -131,6 +131,12 @@ impl Recorded {
         self.fields.remove(key);
     }
 
+    /// Labels and annotations of an object that are recorded as ours.
+    pub fn written(&self, key: &str) -> Vec<String> {
+        let paths = self.fields.get(key).into_iter().flat_map(Fields::keys);
+        paths.filter_map(|path| fields::metadata_key(path)).collect()
+    }
+
     /// The objects state names, as far as their kinds are known.
     pub fn references(&self) -> impl Iterator<Item = (&str, ObjectRef)> {
         self.objects.keys().filter_map(|key| Some((key.as_str(), parse_key(key)?)))

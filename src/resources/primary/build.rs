@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::spec::Spec;
@@ -24,6 +25,13 @@ pub struct Charts {
     pub istiod: Arc<Chart>,
 }
 
+/// The names of the releases where an import found others than the usual: the charts write them into labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Releases {
+    pub base: Option<String>,
+    pub istiod: Option<String>,
+}
+
 /// Why the charts cannot be rendered with these values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,18 +42,20 @@ pub enum Error {
 }
 
 /// Renders everything the control plane consists of, its namespace included.
-pub fn wanted(spec: &Spec, charts: &Charts) -> Result<Wanted, Error> {
+pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wanted, Error> {
     let namespace = spec.control_plane.namespace.as_str();
     let owner = spec.owner();
     let mut wanted = Wanted::default();
     let (reference, object) = system_namespace(spec);
     wanted.insert_shared(reference, object);
     if let Some(base) = &charts.base {
-        for object in render(base, BASE_RELEASE, namespace, &spec.base_values)? {
+        let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
+        for object in render(base, release, namespace, &spec.base_values)? {
             insert(&mut wanted, object, namespace, &owner)?;
         }
     }
-    for object in render(&charts.istiod, &spec.release(), namespace, &spec.istiod_values)? {
+    let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
+    for object in render(&charts.istiod, &release, namespace, &spec.istiod_values)? {
         insert(&mut wanted, object, namespace, &owner)?;
     }
     Ok(wanted)

@@ -1,6 +1,7 @@
 //! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
 mod build;
+mod import;
 mod model;
 mod ready;
 mod remove;
@@ -9,7 +10,7 @@ mod values;
 
 use serde::{Deserialize, Serialize};
 
-use self::build::Charts;
+use self::build::{Charts, Releases};
 pub use self::model::Primary;
 use self::spec::Spec;
 use super::Client;
@@ -41,10 +42,16 @@ model! {
 }
 
 /// Kept beside the state.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
     #[serde(default)]
     spellings: Spellings,
+    /// Names of the releases, where an import found others than the usual.
+    #[serde(default)]
+    releases: Releases,
+    /// Imported and not applied since: its fields are still those of whoever installed it.
+    #[serde(default)]
+    imported: bool,
     /// The last apply did not finish: it may have left objects that state does not know.
     #[serde(default)]
     unfinished: bool,
@@ -96,7 +103,7 @@ impl Resource for MeshPrimary {
         let spec = known_spec(&state)?;
         let cluster = cluster(cx, &state)?;
         let charts = charts(cx, &state, &spec).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, &charts).map_err(|error| render_error(&error))?;
+        let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
         let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
@@ -109,7 +116,8 @@ impl Resource for MeshPrimary {
             wanted: &wanted,
             prior: &recorded,
             owner: &spec.owner(),
-            adopt: spec.adopt,
+            adopt: spec.adopt || private.imported,
+            force: spec.force_conflicts,
             orphan_kinds: if orphans { KINDS } else { &[] },
         };
         let Converged { recorded, left, errors, .. } = converge(step, &mut private.spellings).await;
@@ -129,7 +137,7 @@ impl Resource for MeshPrimary {
             Ok(status) => state.status = status.into(),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
-        cx.private.unfinished = false;
+        (cx.private.unfinished, cx.private.imported) = (false, false);
         Ok(state)
     }
 
@@ -162,9 +170,8 @@ impl Resource for MeshPrimary {
         remove::remove(cx, state).await
     }
 
-    async fn import(&self, _cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
-        let _ = from;
-        Err(Diagnostic::error("Import is not supported yet").into())
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
+        import::import(cx, from).await
     }
 
     fn identity(&self, model: &Primary) -> Identity {
@@ -227,7 +234,7 @@ async fn planned_objects(
         }
     };
     plan.planned.istio_version = charts.istiod.version().to_owned().into();
-    build::wanted(spec, &charts).map(Some).map_err(|error| render_error(&error).into())
+    build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| render_error(&error).into())
 }
 
 async fn charts(cx: &Cx, model: &Primary, spec: &Spec) -> Result<Charts, Unavailable> {

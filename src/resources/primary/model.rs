@@ -81,6 +81,10 @@ model! {
         #[attr(default(false))]
         pub adopt: Value<bool>,
 
+        /// Take fields that another field manager (a person with `kubectl edit`, another tool) has set in this resource's objects back, where the
+        /// default is an error that names object, field and manager.
+        #[attr(default(false))]
+        pub force_conflicts: Value<bool>,
         /// The Kubernetes objects, each with a digest of the fields this resource owns in it.
         #[attr(computed)]
         pub objects: Value<Map<String>>,

@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, Delete, Error, Kind, OWNER_LABEL, ObjectRef, Prune
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
 use crate::resources::converge::{self, Removal};
+use crate::resources::namespace;
 use crate::resources::objects::{parse_key, state_key};
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
@@ -40,6 +41,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
             Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
             Err(error) => errors.push(error),
         }
+    }
+    let written = recorded.written(&format!("Namespace {namespace}"));
+    if errors.is_empty()
+        && others.is_empty()
+        && let Err(error) = namespace::withdraw(&cluster, &namespace, &written).await
+    {
+        errors.push(error);
     }
     if errors.is_empty() {
         match remove_namespace(&cluster, &namespace, &owner).await {

@@ -22,6 +22,7 @@ pub struct Spec {
     pub trust_root: Option<String>,
     pub install_base: bool,
     pub adopt: bool,
+    pub force_conflicts: bool,
 }
 
 impl Spec {
@@ -90,6 +91,7 @@ impl Reader {
         let external_istiod = self.plain(&model.external_istiod).unwrap_or(false);
         let install_base = self.plain(&model.install_base).unwrap_or(true);
         let adopt = self.plain(&model.adopt).unwrap_or(false);
+        let force_conflicts = self.plain(&model.force_conflicts).unwrap_or(false);
         let user = self.documents(&model.values);
 
         let control_plane = ControlPlane {
@@ -122,6 +124,7 @@ impl Reader {
             trust_root,
             install_base,
             adopt,
+            force_conflicts,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The values of the charts: the user's documents, and what the attributes say, laid over them.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use crate::chart::{self, Values};
 use crate::mesh::ControlPlane;
@@ -55,11 +55,45 @@ pub struct Laid {
 }
 
 pub fn of(control_plane: &ControlPlane, tags: &[String], user: &Values) -> Result<Laid, Vec<Contradiction>> {
-    let mut istiod = control_plane.istiod_values();
+    let (mut base, mut istiod) = (control_plane.base_values(), control_plane.istiod_values());
+    // The charts' own default, said again, would only be a difference to an installation that does not say it.
+    if control_plane.namespace.as_str() == "istio-system" {
+        for values in [&mut base, &mut istiod] {
+            take_at(values, &["global", "istioNamespace"]);
+        }
+    }
     if !tags.is_empty() {
         istiod["revisionTags"] = tags.into();
     }
-    Ok(Laid { istiod: lay(user, istiod)?, base: lay(user, control_plane.base_values())? })
+    Ok(Laid { istiod: lay(user, istiod)?, base: lay(user, base)? })
+}
+
+/// Values of an installation without what attributes decide.
+pub fn undecided(values: &Map<String, Json>) -> Map<String, Json> {
+    let mut rest = values.clone();
+    for decided in DECIDED {
+        take(&mut rest, decided.path);
+    }
+    rest
+}
+
+fn take_at(values: &mut Json, path: &[&str]) {
+    if let Json::Object(values) = values {
+        take(values, path);
+    }
+}
+
+/// Removes what is at a path, and the maps that are empty then.
+fn take(values: &mut Map<String, Json>, path: &[&str]) {
+    let Some((first, rest)) = path.split_first() else { return };
+    if rest.is_empty() {
+        values.remove(*first);
+    } else if let Some(Json::Object(inner)) = values.get_mut(*first) {
+        take(inner, rest);
+        if inner.is_empty() {
+            values.remove(*first);
+        }
+    }
 }
 
 /// Whether two lists of documents mean the same values.

@@ -1,0 +1,198 @@
+//! Takes a control plane that Helm, istioctl or an earlier state installed into Terraform: its attributes are read from the live objects, then its charts
+//! are rendered with them, so that the plan after the import shows what really differs and nothing else.
+
+use serde_json::{Map as JsonMap, Value as Json};
+
+use super::model::Primary;
+use super::spec::{self, Spec};
+use super::{Cx, Identity, build, charts, ready, settle_names, values};
+use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Import;
+use crate::mesh::NETWORK_LABEL;
+use crate::resources::converge;
+use crate::resources::objects::{Recorded, Spellings};
+use crate::value::Value;
+
+const DEFAULT_NAMESPACE: &str = "istio-system";
+
+/// What the import id or identity names.
+struct Named {
+    cluster: String,
+    namespace: String,
+    revision: Option<String>,
+}
+
+pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
+    let named = Named::of(from)?;
+    let cluster = crate::resources::cluster(cx, &named.cluster)?;
+    let installed = installed(&cluster, &named).await?;
+    let mut state = attributes(&named, &installed);
+    cx.private.releases = releases(&installed);
+    cx.private.imported = true;
+    settle_names(&mut state);
+    let Some(spec) = Spec::parse(&state)? else {
+        return Err(Diagnostic::bug("An imported attribute is unknown.").into());
+    };
+    let recorded = match charts(cx, &state, &spec).await {
+        Ok(charts) => {
+            let wanted =
+                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| super::render_error(&error))?;
+            let recorded = wanted.recorded();
+            let live = converge::live(&cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
+            recorded.seen(&live, &Spellings::default()).0
+        }
+        Err(unavailable) => {
+            let why = Diagnostics::from(unavailable);
+            cx.warn(Diagnostic::warning("Imported without its objects").detail(format!(
+                "The charts of Istio {} cannot be had, so that the plan will show every object as new: {why}",
+                state.istio_version.text()
+            )));
+            Recorded::default()
+        }
+    };
+    (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+    state.status = ready::status(Some(&installed.deployment)).into();
+    Ok(state)
+}
+
+impl Named {
+    fn of(from: Import<Identity>) -> Result<Named, Diagnostic> {
+        let id = match from {
+            Import::Identity(identity) => {
+                return Ok(Named {
+                    cluster: identity.cluster.text().to_owned(),
+                    namespace: identity.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
+                    revision: identity.revision.into_option(),
+                });
+            }
+            Import::Id(id) => id,
+        };
+        let parts: Vec<&str> = id.split('/').collect();
+        let (cluster, namespace, release) = match parts.as_slice() {
+            [cluster] => (*cluster, DEFAULT_NAMESPACE, None),
+            [cluster, namespace] => (*cluster, *namespace, None),
+            [cluster, namespace, release] => (*cluster, *namespace, Some(*release)),
+            _ => ("", "", None),
+        };
+        if cluster.is_empty() || namespace.is_empty() {
+            return Err(Diagnostic::error("Not an import id of mesh_primary").detail(format!(
+                "{id:?} does not read as `cluster`, `cluster/namespace` or `cluster/namespace/release`, such as `east/istio-system/istiod` \
+                 or, for the revision canary, `east/istio-system/istiod-canary`."
+            )));
+        }
+        let revision = release.filter(|release| !matches!(*release, "istiod" | "default" | ""));
+        let revision = revision.map(|release| release.strip_prefix("istiod-").unwrap_or(release).to_owned());
+        Ok(Named { cluster: cluster.to_owned(), namespace: namespace.to_owned(), revision })
+    }
+}
+
+/// What is looked at to tell the attributes.
+struct Installed {
+    deployment: Object,
+    values: JsonMap<String, Json>,
+    namespace: Option<Object>,
+    tags: Vec<String>,
+    /// A CustomResourceDefinition of the chart base.
+    definition: Option<Object>,
+}
+
+async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagnostics> {
+    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
+    let suffix = named.revision.as_ref().map(|revision| format!("-{revision}")).unwrap_or_default();
+    let at = |kind: Kind, name: &str| ObjectRef::namespaced(kind, named.namespace.as_str(), format!("{name}{suffix}"));
+    let Some(deployment) = cluster.get(&at(Kind::DEPLOYMENT, "istiod")).await.map_err(failed)? else {
+        return Err(Diagnostic::error("No such control plane")
+            .detail(format!(
+                "There is no Deployment {}/istiod{suffix} in cluster {}. The id is `cluster/namespace/release`.",
+                named.namespace, named.cluster
+            ))
+            .into());
+    };
+    let values = cluster.get(&at(Kind::CONFIG_MAP, "values")).await.map_err(failed)?;
+    let values = values.and_then(|values| {
+        let text = values.strings("data").get("original-values").map(|text| (*text).to_owned())?;
+        serde_json::from_str(&text).ok()
+    });
+    let revision = named.revision.as_deref().unwrap_or("default");
+    let webhooks = cluster
+        .list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION).label("istio.io/rev", revision))
+        .await
+        .map_err(failed)?;
+    let tags = webhooks.iter().filter_map(|webhook| Some(webhook.label("istio.io/tag")?.to_owned())).collect();
+    let namespace =
+        cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, named.namespace.as_str())).await.map_err(failed)?;
+    let definition = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "virtualservices.networking.istio.io");
+    let definition = cluster.get(&definition).await.map_err(failed)?;
+    Ok(Installed { deployment, values: values.unwrap_or_default(), namespace, tags, definition })
+}
+
+/// The attributes that the installation speaks of; the rest of its values become a values document.
+fn attributes(named: &Named, installed: &Installed) -> Primary {
+    let at = |path: &[&str]| -> Value<String> {
+        let (first, rest) = path.split_first().unwrap_or((&"", &[]));
+        let found = rest.iter().try_fold(installed.values.get(*first), |value, step| Some(value?.get(step))).flatten();
+        found.and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned).into()
+    };
+    let network = match installed.namespace.as_ref().and_then(|namespace| namespace.label(NETWORK_LABEL)) {
+        Some(network) => Value::Known(network.to_owned()),
+        None => at(&["global", "network"]),
+    };
+    let cluster_name = env(&installed.deployment, "CLUSTER_ID").unwrap_or_else(|| named.cluster.clone());
+    let external =
+        installed.values.get("global").and_then(|global| global.get("externalIstiod")) == Some(&Json::Bool(true));
+    let aliases =
+        installed.values.get("meshConfig").and_then(|config| config.get("trustDomainAliases")).and_then(Json::as_array);
+    let aliases = aliases
+        .map(|aliases| aliases.iter().filter_map(Json::as_str).map(|alias| Value::Known(alias.to_owned())).collect());
+    let base_owner = installed.definition.as_ref().and_then(|definition| definition.label(OWNER_LABEL));
+    let owner = spec::owner(&named.namespace, &spec::release(named.revision.as_deref()));
+    let installs_base = installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner);
+    let rest = values::undecided(&installed.values);
+    Primary {
+        cluster: named.cluster.as_str().into(),
+        namespace: named.namespace.as_str().into(),
+        cluster_name: cluster_name.into(),
+        mesh_id: at(&["global", "meshID"]),
+        network,
+        revision: named.revision.clone().into(),
+        tags: if installed.tags.is_empty() {
+            Value::Null
+        } else {
+            Value::Known(installed.tags.iter().cloned().collect())
+        },
+        istio_version: version(&installed.deployment).into(),
+        trust_domain: at(&["meshConfig", "trustDomain"]),
+        trust_domain_aliases: aliases.into(),
+        external_istiod: external.into(),
+        values: if rest.is_empty() {
+            Value::Null
+        } else {
+            std::iter::once(format!("{:#}", Json::Object(rest))).collect()
+        },
+        install_base: installs_base.into(),
+        adopt: false.into(),
+        force_conflicts: false.into(),
+        ..Primary::default()
+    }
+}
+
+/// The chart's version: from the label that Helm's charts carry, else that of the image.
+fn version(deployment: &Object) -> Option<String> {
+    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
+    chart.or_else(|| deployment.label("app.kubernetes.io/version")).map(str::to_owned)
+}
+
+/// The names of the releases, which the charts write into labels.
+fn releases(installed: &Installed) -> build::Releases {
+    let of = |object: &Object| {
+        object.label("app.kubernetes.io/instance").or_else(|| object.label("release")).map(str::to_owned)
+    };
+    build::Releases { istiod: of(&installed.deployment), base: installed.definition.as_ref().and_then(of) }
+}
+
+fn env(deployment: &Object, name: &str) -> Option<String> {
+    let entries = deployment.items("spec.template.spec.containers.0.env").iter();
+    let mut named = entries.filter(|entry| entry.get("name").and_then(Json::as_str) == Some(name));
+    named.next()?.get("value")?.as_str().map(str::to_owned)
+}
