@@ -77,7 +77,8 @@ impl Kind {
 pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
     let short = name.strip_prefix("mesh_").unwrap_or(name);
     let mut text = front_matter(&format!("{name} {}", kind.title()), &schema.description);
-    let heading = if kind == Kind::Provider { format!("{name} Provider") } else { format!("{name} ({})", kind.title()) };
+    let heading =
+        if kind == Kind::Provider { format!("{name} Provider") } else { format!("{name} ({})", kind.title()) };
     let _ = write!(text, "\n# {heading}\n\n{}\n", schema.description.trim());
     if let Some(message) = &schema.deprecated {
         let _ = write!(text, "\n~> **Deprecated** {message}\n");

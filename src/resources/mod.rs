@@ -7,6 +7,7 @@ pub mod objects;
 
 pub mod charts;
 pub mod primary;
+pub mod status;
 
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::Diagnostic;

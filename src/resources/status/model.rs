@@ -1,0 +1,133 @@
+//! The attributes of `data.mesh_status`.
+
+use crate::model;
+use crate::value::{List, Map, Set, Value};
+
+model! {
+    /// The mesh at a look: for each cluster its control planes, roots, gateways, and what its istiods say of the clusters they watch. Costs a
+    /// handful of requests for each cluster, and answers with what it has when some clusters are down.
+    ///
+    /// Use it in an output, in a `check` block, or in a `postcondition`.
+    pub struct Status {
+        /// Clusters to look at: keys of the provider's `clusters`. All of them where nothing is set.
+        #[attr(optional, validate(each(non_empty())))]
+        pub clusters: Value<Set<String>>,
+        /// Namespace of Istio.
+        #[attr(default("istio-system"), validate(dns_label()))]
+        pub namespace: Value<String>,
+        /// True when every cluster answered, all control planes are available and trust the same roots, and all that is watched is in sync.
+        #[attr(computed)]
+        pub healthy: Value<bool>,
+        /// What is wrong, in words; empty when `healthy`.
+        #[attr(computed)]
+        pub findings: Value<List<String>>,
+        /// What was seen, by cluster.
+        #[attr(computed)]
+        pub status: Value<Map<ClusterStatus>>,
+    }
+}
+
+model! {
+    /// A cluster.
+    pub struct ClusterStatus {
+        /// Whether the cluster answered.
+        #[attr(computed)]
+        pub reachable: Value<bool>,
+        /// Why it could not be read. Null when it could.
+        #[attr(computed)]
+        pub error: Value<String>,
+        /// Network of the cluster's endpoints, by the label of the namespace.
+        #[attr(computed)]
+        pub network: Value<String>,
+        /// Control planes, by revision; `default` is the one without.
+        #[attr(computed)]
+        pub control_planes: Value<Map<ControlPlane>>,
+        /// What signs here and what is trusted. Null without a Secret `cacerts`: then istiod signs with a root of its own.
+        #[attr(computed)]
+        pub trust: Value<Trust>,
+        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas.
+        #[attr(computed)]
+        pub watches: Value<Map<Watch>>,
+        /// East-west gateways, by name of the Service.
+        #[attr(computed)]
+        pub gateways: Value<Map<Gateway>>,
+    }
+}
+
+model! {
+    /// A control plane.
+    pub struct ControlPlane {
+        /// Tag of istiod's image.
+        #[attr(computed)]
+        pub version: Value<String>,
+        /// The id of the cluster that istiod was given.
+        #[attr(computed)]
+        pub cluster_name: Value<String>,
+        /// Id of the mesh.
+        #[attr(computed)]
+        pub mesh_id: Value<String>,
+        /// Trust domain.
+        #[attr(computed)]
+        pub trust_domain: Value<String>,
+        /// Replicas that are wanted.
+        #[attr(computed)]
+        pub replicas: Value<i64>,
+        /// Replicas that are available.
+        #[attr(computed)]
+        pub available_replicas: Value<i64>,
+    }
+}
+
+model! {
+    /// What signs, and what is trusted.
+    pub struct Trust {
+        /// SHA-256 fingerprints of the roots in `cacerts`, in order.
+        #[attr(computed)]
+        pub roots: Value<List<String>>,
+        /// SHA-256 fingerprints of the roots that istiod hands to workloads (ConfigMap `istio-ca-root-cert`).
+        #[attr(computed)]
+        pub distributed_roots: Value<List<String>>,
+        /// When the first of the roots ends, in RFC 3339.
+        #[attr(computed)]
+        pub root_not_after: Value<String>,
+        /// SHA-256 fingerprint of the certificate that signs workloads' certificates.
+        #[attr(computed)]
+        pub intermediate: Value<String>,
+        /// When it ends, in RFC 3339.
+        #[attr(computed)]
+        pub intermediate_not_after: Value<String>,
+    }
+}
+
+model! {
+    /// A watched cluster.
+    pub struct Watch {
+        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer).
+        #[attr(computed)]
+        pub verdict: Value<String>,
+        /// The remote secret, `namespace/name`.
+        #[attr(computed)]
+        pub secret: Value<String>,
+        /// API server in the remote secret.
+        #[attr(computed)]
+        pub server: Value<String>,
+        /// When the token in it ends, in RFC 3339. Null where it never does, or is no token.
+        #[attr(computed)]
+        pub token_expires_at: Value<String>,
+    }
+}
+
+model! {
+    /// An east-west gateway.
+    pub struct Gateway {
+        /// The network it is the door of.
+        #[attr(computed)]
+        pub network: Value<String>,
+        /// IP addresses and host names given to it.
+        #[attr(computed)]
+        pub addresses: Value<List<String>>,
+        /// Port for traffic between Services.
+        #[attr(computed)]
+        pub port: Value<i64>,
+    }
+}
