@@ -1,11 +1,17 @@
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::rpc::ClientCapabilities;
+use super::rpc::{ClientCapabilities, DeferredReason};
 use crate::diag::{Diagnostic, Diagnostics};
+
+/// How long past its deadline a handler may take to notice, before it is dropped.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What a handler gets beside its arguments: the configured client, cancellation, its deadline, its private data, and a
 /// place for warnings.
@@ -20,14 +26,10 @@ pub struct Ctx<C, P = ()> {
     deadline: Instant,
     capabilities: ClientCapabilities,
     diagnostics: Diagnostics,
+    deferred: Option<DeferredReason>,
 }
 
 impl<C, P> Ctx<C, P> {
-    pub(super) fn new(client: Option<Arc<C>>, private: P, call: &Call) -> Self {
-        let Call { cancel, deadline, capabilities } = call.clone();
-        Self { private, client, cancel, deadline, capabilities, diagnostics: Diagnostics::new() }
-    }
-
     /// The configured client. An error when the provider is not configured, which the cores see to.
     pub fn client(&self) -> Result<&Arc<C>, Diagnostic> {
         self.client.as_ref().ok_or_else(|| {
@@ -72,9 +74,65 @@ impl<C, P> Ctx<C, P> {
         self.diagnostics.push(warning);
     }
 
-    pub(super) fn into_parts(self) -> (P, Diagnostics) {
-        (self.private, self.diagnostics)
+    /// Puts this one object off to a later round, where the client allows that; elsewhere without effect. Return as if
+    /// it had none.
+    pub fn defer(&mut self, reason: DeferredReason) {
+        if self.capabilities.deferral_allowed {
+            self.deferred = Some(reason);
+        }
     }
+}
+
+impl<C: Send + Sync + 'static, P> Ctx<C, P> {
+    pub(super) fn new(call: &Call, private: P) -> Self {
+        Self {
+            private,
+            client: call.client.clone().and_then(|client| client.downcast().ok()),
+            cancel: call.cancel.clone(),
+            deadline: Instant::now() + call.time,
+            capabilities: call.capabilities,
+            diagnostics: Diagnostics::new(),
+            deferred: None,
+        }
+    }
+}
+
+impl<C, P> Ctx<C, P> {
+    pub(super) fn into_parts(self) -> (P, Diagnostics, Option<DeferredReason>) {
+        (self.private, self.diagnostics, self.deferred)
+    }
+}
+
+/// The part of a context that depends on the call alone.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub client: Option<Arc<dyn Any + Send + Sync>>,
+    pub cancel: CancellationToken,
+    pub time: Duration,
+    pub capabilities: ClientCapabilities,
+}
+
+impl Call {
+    pub fn taking(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped.
+    pub async fn guard<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+        match tokio::time::timeout(self.time + GRACE, AssertUnwindSafe(handler).catch_unwind()).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(panic)) => Err(panicked(what, &*panic)),
+            Err(_) => Err(timed_out(what)),
+        }
+    }
+}
+
+/// The diagnostic of a caught panic. A formatted message may hold a secret, so only literal ones are passed on; the
+/// panic hook has logged the place.
+pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
+    let message = panic.downcast_ref::<&'static str>().map(|text| format!(" ({text})")).unwrap_or_default();
+    Diagnostic::bug(format!("It panicked while {what}{message}. The log at TF_LOG=ERROR names the place."))
 }
 
 fn interrupted(what: &str) -> Diagnostic {
@@ -82,17 +140,9 @@ fn interrupted(what: &str) -> Diagnostic {
         .detail(format!("The run was stopped while {what}. What exists by now is kept in state; apply again to go on."))
 }
 
-pub(super) fn timed_out(what: &str) -> Diagnostic {
+fn timed_out(what: &str) -> Diagnostic {
     Diagnostic::error("Timed out").detail(format!(
         "The time allowed was over while {what}. What exists by now is kept in state; apply again to go on, \
          or allow more time in the attribute `timeouts`."
     ))
-}
-
-/// The part of a context that depends on the call alone.
-#[derive(Clone)]
-pub struct Call {
-    pub(super) cancel: CancellationToken,
-    pub(super) deadline: Instant,
-    pub(super) capabilities: ClientCapabilities,
 }

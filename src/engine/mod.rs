@@ -4,13 +4,19 @@
 //! [`Resource`] and its siblings, lists them in a [`Registry`], and hands both to [`Engine::new`]; the plugin layer
 //! calls the [`Engine`] with the structs of [`rpc`].
 
+mod conform;
 mod context;
+mod erased;
+mod lifecycle;
+mod lookups;
+mod plan;
 mod provider;
 mod registry;
 mod resource;
 pub mod rpc;
 mod server;
 mod timeouts;
+mod wire;
 
 pub use context::Ctx;
 pub use provider::{

@@ -102,7 +102,7 @@ pub struct Opened<M> {
 
 /// A pure function for configurations. Offline, and the same answer for the same arguments.
 pub trait Function: Send + Sync + 'static {
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     fn signature(&self) -> Signature;
 
@@ -123,7 +123,7 @@ pub struct Signature {
     pub deprecated: Option<String>,
 }
 
-/// A parameter of a function. Null and unknown arguments never reach it unless it allows them.
+/// A parameter of a function. Unknown arguments never reach a function, null only where allowed.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     pub name: String,
@@ -131,12 +131,11 @@ pub struct Parameter {
     /// Markdown.
     pub description: String,
     pub allow_null: bool,
-    pub allow_unknown: bool,
 }
 
 impl Parameter {
     pub fn new(name: &str, ty: Type, description: &str) -> Self {
-        Self { name: name.to_owned(), ty, description: description.to_owned(), allow_null: false, allow_unknown: false }
+        Self { name: name.to_owned(), ty, description: description.to_owned(), allow_null: false }
     }
 
     pub fn allow_null(self) -> Self {

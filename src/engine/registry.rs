@@ -1,36 +1,64 @@
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::erased::{ErasedListable, ErasedResource, Typed};
+use super::lookups::{ErasedDataSource, ErasedEphemeral, TypedLookup};
 use super::provider::{DataSource, Ephemeral, Function};
 use super::resource::{Listable, Resource};
 
-/// Everything the provider offers. One line per thing:
+/// Everything the provider offers, by name without the provider's prefix. One line per thing:
 /// `Registry::new().resource(Primary).listable(Primary).data_source(Status)`.
 pub struct Registry<C> {
-    _client: std::marker::PhantomData<C>,
+    pub(super) resources: BTreeMap<&'static str, Arc<dyn ErasedResource>>,
+    pub(super) listables: BTreeMap<&'static str, Arc<dyn ErasedListable>>,
+    pub(super) data_sources: BTreeMap<&'static str, Arc<dyn ErasedDataSource>>,
+    pub(super) ephemerals: BTreeMap<&'static str, Arc<dyn ErasedEphemeral>>,
+    pub(super) functions: BTreeMap<&'static str, Arc<dyn Function>>,
+    client: PhantomData<fn() -> C>,
+}
+
+impl<C> Default for Registry<C> {
+    fn default() -> Self {
+        Self {
+            resources: BTreeMap::new(),
+            listables: BTreeMap::new(),
+            data_sources: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            client: PhantomData,
+        }
+    }
 }
 
 impl<C: Send + Sync + 'static> Registry<C> {
-    #[expect(clippy::new_without_default)]
     pub fn new() -> Self {
-        Self { _client: std::marker::PhantomData }
+        Self::default()
     }
 
-    pub fn resource<R: Resource<Client = C>>(self, _: R) -> Self {
+    pub fn resource<R: Resource<Client = C>>(mut self, resource: R) -> Self {
+        self.resources.insert(R::NAME, Arc::new(Typed(resource)));
         self
     }
 
     /// The same type again, for `terraform query`.
-    pub fn listable<R: Listable<Client = C>>(self, _: R) -> Self {
+    pub fn listable<R: Listable<Client = C>>(mut self, resource: R) -> Self {
+        self.listables.insert(R::NAME, Arc::new(Typed(resource)));
         self
     }
 
-    pub fn data_source<D: DataSource<Client = C>>(self, _: D) -> Self {
+    pub fn data_source<D: DataSource<Client = C>>(mut self, data_source: D) -> Self {
+        self.data_sources.insert(D::NAME, Arc::new(TypedLookup(data_source)));
         self
     }
 
-    pub fn ephemeral<E: Ephemeral<Client = C>>(self, _: E) -> Self {
+    pub fn ephemeral<E: Ephemeral<Client = C>>(mut self, ephemeral: E) -> Self {
+        self.ephemerals.insert(E::NAME, Arc::new(TypedLookup(ephemeral)));
         self
     }
 
-    pub fn function<F: Function>(self, _: F) -> Self {
+    pub fn function<F: Function>(mut self, function: F) -> Self {
+        self.functions.insert(function.name(), Arc::new(function));
         self
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::context::Ctx;
-use super::rpc::DeferredReason;
+use super::rpc::ListResourceEvent;
 use super::timeouts::Timeouts;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::schema::Model;
@@ -147,18 +148,12 @@ pub struct Plan<'a, M> {
     pub prior: Option<&'a M>,
     pub planned: M,
     pub(super) replace: BTreeSet<Path>,
-    pub(super) deferred: Option<DeferredReason>,
 }
 
 impl<M: PartialEq> Plan<'_, M> {
     /// The change at this path needs a new object. Has an effect only where prior and planned value differ.
     pub fn replace(&mut self, path: impl Into<Path>) {
         self.replace.insert(path.into());
-    }
-
-    /// Puts the resource off to a later round, where the client allows that; elsewhere without effect.
-    pub fn defer(&mut self, reason: DeferredReason) {
-        self.deferred = Some(reason);
     }
 
     pub fn is_create(&self) -> bool {
@@ -188,9 +183,21 @@ pub struct Change<M> {
 }
 
 /// The state reached so far. It survives an error, a panic and a deadline.
-pub struct Reached<M>(pub(super) Arc<Mutex<Option<M>>>);
+pub struct Reached<M>(Arc<Mutex<Option<M>>>);
 
 impl<M> Reached<M> {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(None)))
+    }
+
+    pub(super) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    pub(super) fn take(&self) -> Option<M> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub fn set(&self, state: M) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
@@ -246,8 +253,10 @@ pub struct Query<Q> {
 }
 
 /// Where [`Listable::list`] puts what it finds.
-pub struct Found<'a, R: Resource> {
-    pub(super) send: &'a mut (dyn FnMut(FoundObject<R>) -> bool + Send),
+pub struct Found<R: Resource> {
+    pub(super) sender: mpsc::Sender<ListResourceEvent>,
+    pub(super) encode: Box<dyn Fn(FoundObject<R>) -> ListResourceEvent + Send>,
+    pub(super) wanted: usize,
 }
 
 /// One object found.
@@ -260,10 +269,13 @@ pub struct FoundObject<R: Resource> {
     pub warnings: Diagnostics,
 }
 
-impl<R: Resource> Found<'_, R> {
+impl<R: Resource> Found<R> {
     /// Hands over one object. `false`: enough, stop looking.
-    #[must_use]
-    pub fn push(&mut self, object: FoundObject<R>) -> bool {
-        (self.send)(object)
+    pub async fn push(&mut self, object: FoundObject<R>) -> bool {
+        if self.wanted == 0 {
+            return false;
+        }
+        self.wanted -= 1;
+        self.sender.send((self.encode)(object)).await.is_ok() && self.wanted > 0
     }
 }

@@ -51,7 +51,9 @@ pub struct Attribute {
 
 /// Tells whether two different spellings mean the same.
 #[derive(Clone)]
-pub struct Same(Arc<dyn Fn(&Dyn, &Dyn) -> bool + Send + Sync>);
+pub struct Same(Arc<Comparison>);
+
+type Comparison = dyn Fn(&Dyn, &Dyn) -> bool + Send + Sync;
 
 /// What an attribute holds: a value of a type, or nested attributes.
 #[derive(Clone, Debug)]
