@@ -2,10 +2,14 @@
 
 pub mod converge;
 pub mod fields;
+pub mod kept;
 pub mod namespace;
 pub mod objects;
+pub mod parsing;
+pub mod render;
 
 pub mod charts;
+pub mod eastwest_gateway;
 pub mod primary;
 pub mod status;
 
@@ -22,7 +26,7 @@ pub struct Client {
 
 /// Everything the provider offers, one line each.
 pub fn registry() -> Registry<Client> {
-    Registry::new().resource(primary::MeshPrimary)
+    Registry::new().resource(primary::MeshPrimary).resource(eastwest_gateway::MeshEastwestGateway)
 }
 
 /// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.

@@ -1,0 +1,173 @@
+//! Import: finds a gateway that runs, however it was installed, and rebuilds the configuration from what it finds.
+
+use serde_json::Value as Json;
+
+use super::model::{Expose, Gateway, Ports, Service};
+use super::spec::Spec;
+use super::{Cx, Identity, build, ready};
+use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Import;
+use crate::mesh::{GatewayPorts, NETWORK_LABEL};
+use crate::resources::{converge, kept};
+use crate::value::{List, Map, Value};
+
+pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
+    let (cluster_name, namespace, name) = target(from)?;
+    let cluster = crate::resources::cluster(cx, &cluster_name)?;
+    let mut model = Gateway {
+        cluster: cluster_name.into(),
+        namespace: namespace.clone().into(),
+        name: name.clone().into(),
+        ambient: false.into(),
+        adopt: false.into(),
+        wait: true.into(),
+        cluster_domain: "cluster.local".into(),
+        ..Gateway::default()
+    };
+    super::settle_names(&mut model);
+    let found = find(&cluster, &namespace, &name).await.map_err(|error| converge::diagnostic(&error))?;
+    let Some(found) = found else {
+        return Err(Diagnostic::error("No such gateway")
+            .detail(format!("There is neither a Service nor a Gateway API gateway {namespace}/{name} in cluster {}.", cluster.name()))
+            .into());
+    };
+    describe(&mut model, &found);
+    record(cx, &cluster, &mut model).await?;
+    Ok(model)
+}
+
+fn target(from: Import<Identity>) -> Result<(String, String, String), Diagnostics> {
+    let (cluster, namespace, name) = match from {
+        Import::Identity(identity) => (identity.cluster.or_default(), identity.namespace.or_default(), identity.name.or_default()),
+        Import::Id(id) => match id.split('/').collect::<Vec<_>>()[..] {
+            [cluster, namespace, name] => (cluster.to_owned(), namespace.to_owned(), name.to_owned()),
+            _ => {
+                let detail = format!("{id:?} is not of the form `cluster/namespace/name`, such as `east/istio-system/istio-eastwestgateway`.");
+                return Err(Diagnostic::error("Not an id of a gateway").detail(detail).into());
+            }
+        },
+    };
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    Ok((cluster, or(namespace, "istio-system"), or(name, "istio-eastwestgateway")))
+}
+
+/// The live objects that the attributes are read from.
+struct FoundGateway {
+    door: Object,
+    deployment: Option<Object>,
+    gateways: Vec<Object>,
+}
+
+async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<FoundGateway>, crate::cluster::Error> {
+    let reference = |kind| ObjectRef::namespaced(kind, namespace, name);
+    if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await? {
+        let deployment = cluster.get(&reference(Kind::DEPLOYMENT)).await?;
+        let gateways = cluster.list(&Query::of(Kind::ISTIO_GATEWAY).namespace(namespace)).await?;
+        return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec() }));
+    }
+    let door = cluster.get(&reference(Kind::GATEWAY_API_GATEWAY)).await?;
+    Ok(door.map(|door| FoundGateway { door, deployment: None, gateways: Vec::new() }))
+}
+
+fn describe(model: &mut Gateway, found: &FoundGateway) {
+    let FoundGateway { door, deployment, gateways } = found;
+    model.network = door.label(NETWORK_LABEL).map(str::to_owned).into();
+    if door.kind() == "Gateway" {
+        model.ambient = true.into();
+        model.revision = door.label("istio.io/rev").map(str::to_owned).into();
+        return;
+    }
+    let template = deployment.as_ref().and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio.io/rev")?.as_str());
+    model.revision = template.map(str::to_owned).into();
+    model.service = service(door).into();
+    let selector = deployment.as_ref().and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str()).unwrap_or_default();
+    model.expose = expose(gateways, selector).into();
+}
+
+/// `None` where it is what the chart makes unasked.
+fn service(live: &Object) -> Option<Service> {
+    let text = |path: &str| Value::from(Some(live.str(path)).filter(|text| !text.is_empty()).map(str::to_owned));
+    let list = |path: &str| -> Value<List<String>> {
+        let items: List<String> = live.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
+        if items.is_empty() { Value::Null } else { Value::Known(items) }
+    };
+    let annotations: Map<String> = live
+        .annotations()
+        .into_iter()
+        .filter(|(key, _)| !key.starts_with("meta.helm.sh/") && !key.starts_with("kubectl.kubernetes.io/"))
+        .map(|(key, value)| (key.to_owned(), Value::Known(value.to_owned())))
+        .collect();
+    let kind = live.str("spec.type");
+    let service = Service {
+        r#type: kind.into(),
+        annotations: if annotations.is_empty() { Value::Null } else { Value::Known(annotations) },
+        load_balancer_class: text("spec.loadBalancerClass"),
+        load_balancer_ip: text("spec.loadBalancerIP"),
+        source_ranges: list("spec.loadBalancerSourceRanges"),
+        external_ips: list("spec.externalIPs"),
+        external_traffic_policy: Some(live.str("spec.externalTrafficPolicy")).filter(|policy| *policy == "Local").map(str::to_owned).into(),
+        ip_family_policy: Some(live.str("spec.ipFamilyPolicy")).filter(|policy| !policy.is_empty() && *policy != "SingleStack").map(str::to_owned).into(),
+        ports: ports(live).into(),
+    };
+    let plain = Service { r#type: "LoadBalancer".into(), ..Service::default() };
+    (service != plain).then_some(service)
+}
+
+fn ports(live: &Object) -> Option<Ports> {
+    let default = GatewayPorts::default();
+    let port = |name: &str, default: u16| -> u16 {
+        let named = live.items("spec.ports").iter().find(|port| port.get("name").and_then(Json::as_str) == Some(name));
+        named.and_then(|port| port.get("port")?.as_u64()?.try_into().ok()).unwrap_or(default)
+    };
+    let found = GatewayPorts {
+        status: port("status-port", default.status),
+        tls: port("tls", default.tls),
+        istiod: port("tls-istiod", default.istiod),
+        webhook: port("tls-webhook", default.webhook),
+    };
+    (found != default).then(|| Ports {
+        status: i64::from(found.status).into(),
+        tls: i64::from(found.tls).into(),
+        istiod: i64::from(found.istiod).into(),
+        webhook: i64::from(found.webhook).into(),
+    })
+}
+
+/// What Istio's Gateways open on these Pods.
+fn expose(gateways: &[Object], selector: &str) -> Option<Expose> {
+    let selects = |gateway: &&Object| gateway.get("spec.selector.istio").and_then(Json::as_str) == Some(selector);
+    let servers: Vec<&Json> = gateways.iter().filter(selects).flat_map(|gateway| gateway.items("spec.servers")).collect();
+    let mode = |server: &Json| server.get("tls").and_then(|tls| tls.get("mode")?.as_str().map(str::to_owned)).unwrap_or_default();
+    let port = |server: &Json| server.get("port").and_then(|port| port.get("number")?.as_u64()).unwrap_or_default();
+    let services = servers.iter().find(|server| mode(server) == "AUTO_PASSTHROUGH");
+    let control_plane = servers.iter().any(|server| mode(server) == "PASSTHROUGH" && port(server) == 15012);
+    let hosts: List<String> = services
+        .and_then(|server| server.get("hosts")?.as_array())
+        .into_iter()
+        .flatten()
+        .filter_map(|host| Some(Value::Known(host.as_str()?.to_owned())))
+        .collect();
+    let usual = hosts == vec![Value::Known("*.local".to_owned())];
+    (services.is_some() || control_plane).then(|| Expose {
+        services: services.is_some().into(),
+        hosts: if hosts.is_empty() || usual { Value::Null } else { Value::Known(hosts) },
+        control_plane: control_plane.into(),
+        control_plane_hosts: Value::Null,
+    })
+}
+
+/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
+async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(), Diagnostics> {
+    let Some(spec) = Spec::parse(model)? else { return Ok(()) };
+    let chart = super::chart(cx, model, &spec).await.map_err(Diagnostics::from)?;
+    model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
+    let wanted = build::wanted(&spec, chart.as_deref()).map_err(|error| kept::render_error(&error))?;
+    let recorded = wanted.recorded();
+    let live = converge::live(cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
+    let (seen, _) = recorded.seen(&live, &cx.private.spellings);
+    (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+    let found = ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec } }).await?;
+    model.addresses = ready::addresses(&found).into();
+    Ok(())
+}

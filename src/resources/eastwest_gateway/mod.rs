@@ -1,0 +1,231 @@
+//! `mesh_eastwest_gateway`: the door between networks. Gather, parse, build, apply and wait, state: in this order, here to be read.
+
+mod address;
+mod build;
+mod import;
+mod model;
+mod ready;
+mod spec;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::model::Gateway;
+use self::ready::Waiting;
+use self::spec::Spec;
+use super::Client;
+use super::charts::Unavailable;
+use super::converge::{self, Converge, Converged, converge};
+use super::kept;
+use super::objects::{Recorded, Spellings, Wanted, state_key};
+use crate::chart::Chart;
+use crate::cluster::{Kind, ObjectRef};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::model;
+use crate::value::Value;
+
+/// An east-west gateway in one cluster.
+pub struct MeshEastwestGateway;
+
+model! {
+    /// What tells a gateway from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of the gateway.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Name of the gateway.
+        #[attr(optional)]
+        pub name: Value<String>,
+    }
+}
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(default)]
+    spellings: Spellings,
+    /// The last apply did not finish: it may have left objects that state does not know.
+    #[serde(default)]
+    unfinished: bool,
+}
+
+type Cx = Ctx<Client, Private>;
+
+/// Every kind of object a gateway consists of.
+const KINDS: &[Kind] = &[
+    Kind::SERVICE_ACCOUNT,
+    Kind::ROLE,
+    Kind::ROLE_BINDING,
+    Kind::SERVICE,
+    Kind::DEPLOYMENT,
+    Kind::HORIZONTAL_POD_AUTOSCALER,
+    Kind::POD_DISRUPTION_BUDGET,
+    Kind::NETWORK_POLICY,
+    Kind::ISTIO_GATEWAY,
+    Kind::VIRTUAL_SERVICE,
+];
+
+impl Resource for MeshEastwestGateway {
+    type Client = Client;
+    type Model = Gateway;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "eastwest_gateway";
+
+    fn validate(&self, config: &Gateway, diagnostics: &mut Diagnostics) {
+        if let Err(errors) = Spec::parse(config) {
+            diagnostics.append(errors);
+        }
+    }
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Gateway>) -> Result<(), Diagnostics> {
+        settle_names(&mut plan.planned);
+        let spec = Spec::parse(&plan.planned)?;
+        let wanted = match &spec {
+            Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, &mut plan.planned, spec).await?,
+            _ => None,
+        };
+        let Some(wanted) = wanted else {
+            let planned = &mut plan.planned;
+            (planned.objects, planned.fields, planned.addresses) = (Value::Unknown, Value::Unknown, Value::Unknown);
+            return Ok(());
+        };
+        let recorded = wanted.recorded();
+        let planned = &mut plan.planned;
+        planned.objects = recorded.objects_value();
+        planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
+        planned.addresses = planned_addresses(plan.prior, planned);
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
+        let Change { prior, planned: mut state, reached, .. } = change;
+        settle_names(&mut state);
+        let spec = kept::settled(Spec::parse(&state)?)?;
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        let chart = chart(cx, &state, &spec).await.map_err(Diagnostics::from)?;
+        let wanted = build::wanted(&spec, chart.as_deref()).map_err(|error| kept::render_error(&error))?;
+        ready::check_kinds(&cluster, &wanted).await?;
+
+        let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
+        let look_for_orphans = cx.private.unfinished;
+        cx.private.unfinished = true;
+        let step = Converge {
+            cluster: &cluster,
+            wanted: &wanted,
+            prior: &recorded,
+            owner: &spec.owner(),
+            adopt: spec.adopt,
+            orphan_kinds: if look_for_orphans { KINDS } else { &[] },
+        };
+        let Converged { recorded, left, errors, .. } = converge(step, &mut cx.private.spellings).await;
+        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
+        reached.set(state.clone());
+        for (object, why) in left {
+            cx.warn(Diagnostic::warning("An object stays behind").detail(format!("{object} is no longer wanted and was not removed: {why}.")));
+        }
+        if !errors.is_empty() {
+            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+        }
+        match ready::wait(Waiting { cluster: &cluster, hurried: &kept::hurried(cx, &cluster, ready::FOR_REASONS), spec: &spec }).await {
+            Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
+            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+        }
+        cx.private.unfinished = false;
+        Ok(state)
+    }
+
+    async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        let recorded = Recorded::of(&state.objects, &state.fields);
+        let live = match converge::live(&cluster, &recorded).await {
+            Ok(live) => live,
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                cx.warn(converge::stale(&error));
+                return Ok(Some(state));
+            }
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        };
+        let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
+        if !recorded.objects.is_empty() && seen.objects.is_empty() {
+            return Ok(None);
+        }
+        if let Some(warning) = converge::drift_warning(&drifts) {
+            cx.warn(warning);
+        }
+        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        if let Some(door) = live.get(&state_key(&door(&state))) {
+            let found = ready::reachable(&cluster, door).await.map_err(|error| converge::diagnostic(&error))?;
+            state.addresses = ready::addresses(&found).into();
+        }
+        Ok(Some(state))
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        let owner = kept::owner("mesh_eastwest_gateway", state.namespace.text(), state.name.text());
+        let recorded = Recorded::of(&state.objects, &state.fields);
+        let left = kept::remove_all(&cluster, &recorded, &owner).await;
+        if !left.errors.is_empty() {
+            let state = Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
+            return Err(Failed::from(converge::diagnostics(&left.errors)).keeping(state));
+        }
+        Ok(())
+    }
+
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
+        import::import(cx, from).await
+    }
+
+    fn identity(&self, model: &Gateway) -> Identity {
+        Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
+    }
+}
+
+/// Computed names that follow from others.
+fn settle_names(model: &mut Gateway) {
+    if let (Some(cluster), Some(namespace), Some(name)) = (model.cluster.known(), model.namespace.known(), model.name.known()) {
+        model.id = format!("{cluster}/{namespace}/{name}").into();
+    }
+}
+
+/// The objects as they can be told at plan; `None` while the chart cannot be had.
+async fn planned_objects(cx: &mut Cx, planned: &mut Gateway, spec: &Spec) -> Result<Option<Wanted>, Diagnostics> {
+    let chart = match chart(cx, planned, spec).await {
+        Ok(chart) => chart,
+        Err(unavailable) => return kept::without_chart(cx, unavailable),
+    };
+    planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
+    build::wanted(spec, chart.as_deref()).map(Some).map_err(|error| kept::render_error(&error).into())
+}
+
+/// The chart; an ambient gateway has none.
+async fn chart(cx: &Cx, model: &Gateway, spec: &Spec) -> Result<Option<Arc<Chart>>, Unavailable> {
+    if spec.ambient {
+        return Ok(None);
+    }
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    store.chart("gateway", model.charts.known(), None).await.map(Some)
+}
+
+/// The addresses stay while the object that has them does not change, and are there.
+fn planned_addresses(prior: Option<&Gateway>, planned: &Gateway) -> Value<crate::value::List<model::Address>> {
+    let Some(prior) = prior else { return Value::Unknown };
+    let key = state_key(&door(planned));
+    let same = prior.fields.entry(&key) == planned.fields.entry(&key) && planned.fields.entry(&key).is_some();
+    let missing = planned.wait.get() == Some(true) && prior.addresses.items().next().is_none();
+    if same && !missing { prior.addresses.clone() } else { Value::Unknown }
+}
+
+/// The object whose address is the gateway's.
+fn door(model: &Gateway) -> ObjectRef {
+    let kind = if model.ambient.get() == Some(true) { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
+    ObjectRef::namespaced(kind, model.namespace.text(), model.name.text())
+}

@@ -1,0 +1,156 @@
+//! The attributes of `mesh_eastwest_gateway`.
+
+use crate::model;
+use crate::resources::charts::Charts;
+use crate::value::{List, Map, Value};
+
+model! {
+    /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, found by the istiods of all clusters through its
+    /// network label, and what it lets through.
+    ///
+    /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote clusters by
+    /// `expose.control_plane`. Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose nothing
+    /// here; the primary's own gateway resource also opens this one.
+    pub struct Gateway {
+        /// Cluster the gateway runs in: a key of the provider's `clusters`.
+        #[attr(required, replace, validate(non_empty()))]
+        pub cluster: Value<String>,
+        /// Namespace the gateway runs in.
+        #[attr(default("istio-system"), replace, validate(dns_label()))]
+        pub namespace: Value<String>,
+        /// Name of Deployment, Service and ServiceAccount. The label `istio` of the Pods is this name without a leading `istio-`.
+        #[attr(default("istio-eastwestgateway"), replace, validate(dns_label()))]
+        pub name: Value<String>,
+        /// Network this gateway is the door of.
+        #[attr(required, validate(non_empty()))]
+        pub network: Value<String>,
+        /// Revision of the control plane that injects and serves the gateway. Without it the default one.
+        #[attr(optional, validate(dns_label()))]
+        pub revision: Value<String>,
+        /// How the gateway's Service gets an address that other clusters can dial.
+        #[attr(optional)]
+        pub service: Value<Service>,
+        /// What the gateway lets through. Nothing, unless it is listed here.
+        #[attr(optional)]
+        pub expose: Value<Expose>,
+        /// An HBONE gateway for ambient mode instead: a Gateway API resource of the class `istio-east-west`, from which istiod makes Deployment and
+        /// Service. Needs the Gateway API's CRDs and an istiod with `AMBIENT_ENABLE_MULTI_NETWORK=true`.
+        #[attr(default(false), replace)]
+        pub ambient: Value<bool>,
+        /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand for.
+        #[attr(optional)]
+        pub values: Value<List<String>>,
+        /// Where the `gateway` chart comes from; what is not set is taken from the provider's `charts`.
+        #[attr(optional)]
+        pub charts: Value<Charts>,
+        /// Domain of the cluster's Service names.
+        #[attr(default("cluster.local"), validate(dns_subdomain()))]
+        pub cluster_domain: Value<String>,
+        /// Take over objects of the same names that someone else installed.
+        #[attr(default(false))]
+        pub adopt: Value<bool>,
+        /// Wait until peers can dial the gateway: Pods ready and an address given.
+        #[attr(default(true))]
+        pub wait: Value<bool>,
+        /// `cluster/namespace/name`.
+        #[attr(computed, keep)]
+        pub id: Value<String>,
+        /// Every way for other clusters to dial the gateway, sorted by address.
+        #[attr(computed)]
+        pub addresses: Value<List<Address>>,
+        /// Version of the chart that was rendered.
+        #[attr(computed)]
+        pub chart_version: Value<String>,
+        /// The Kubernetes objects kept, each with a digest of its owned fields.
+        #[attr(computed)]
+        pub objects: Value<Map<String>>,
+        /// The owned fields of these objects, as they are in the cluster.
+        #[attr(computed)]
+        pub fields: Value<Map<Map<String>>>,
+    }
+}
+
+model! {
+    /// The gateway's Service.
+    pub struct Service {
+        /// `LoadBalancer`, `NodePort` or `ClusterIP`. With `NodePort`, peers dial the external addresses of the nodes that the annotation
+        /// `traffic.istio.io/nodeSelector` chooses; with `ClusterIP` only `external_ips` can be dialled.
+        #[attr(default("LoadBalancer"), validate(one_of(&["LoadBalancer", "NodePort", "ClusterIP"])))]
+        pub r#type: Value<String>,
+        /// Annotations, which most cloud load balancers are configured by.
+        #[attr(optional)]
+        pub annotations: Value<Map<String>>,
+        /// Class of the load balancer.
+        #[attr(optional, validate(non_empty()))]
+        pub load_balancer_class: Value<String>,
+        /// Address to ask of the load balancer, where it can be asked.
+        #[attr(optional, validate(ip_address()))]
+        pub load_balancer_ip: Value<String>,
+        /// Networks that may dial the load balancer. Everyone, unless listed.
+        #[attr(optional, validate(each(cidr())))]
+        pub source_ranges: Value<List<String>>,
+        /// Addresses that are routed to the Service by other means.
+        #[attr(optional, validate(each(ip_address())))]
+        pub external_ips: Value<List<String>>,
+        /// `Cluster` or `Local`.
+        #[attr(optional, validate(one_of(&["Cluster", "Local"])))]
+        pub external_traffic_policy: Value<String>,
+        /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
+        #[attr(optional, validate(one_of(&["SingleStack", "PreferDualStack", "RequireDualStack"])))]
+        pub ip_family_policy: Value<String>,
+        /// Ports that differ from Istio's.
+        #[attr(optional)]
+        pub ports: Value<Ports>,
+    }
+}
+
+model! {
+    /// Port numbers of the gateway's Service. The Pods listen on Istio's ports whatever is set here.
+    pub struct Ports {
+        /// Health checks of load balancers.
+        #[attr(default(15021), validate(between(1, 65535)))]
+        pub status: Value<i64>,
+        /// Traffic between Services. Peers learn of another number by a label on the Service.
+        #[attr(default(15443), validate(between(1, 65535)))]
+        pub tls: Value<i64>,
+        /// istiod's xDS and certificates, for remote clusters.
+        #[attr(default(15012), validate(between(1, 65535)))]
+        pub istiod: Value<i64>,
+        /// istiod's injection webhook, for remote clusters.
+        #[attr(default(15017), validate(between(1, 65535)))]
+        pub webhook: Value<i64>,
+    }
+}
+
+model! {
+    /// What the gateway lets through.
+    pub struct Expose {
+        /// Services, to the other networks.
+        #[attr(default(false))]
+        pub services: Value<bool>,
+        /// Hosts of the Services exposed: names such as `web.shop.svc.cluster.local`, or with a leading `*`. `["*.local"]` where nothing is set.
+        #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
+        pub hosts: Value<List<String>>,
+        /// The control plane, to the proxies and API servers of remote clusters.
+        #[attr(default(false))]
+        pub control_plane: Value<bool>,
+        /// With `control_plane` and a `revision`: further names by which remote clusters dial the control plane, those in the `custom_hosts` of its `mesh_primary`.
+        #[attr(optional, validate(each(dns_subdomain())))]
+        pub control_plane_hosts: Value<List<String>>,
+    }
+}
+
+model! {
+    /// One way to dial a gateway.
+    pub struct Address {
+        /// IP address or DNS name.
+        #[attr(computed)]
+        pub value: Value<String>,
+        /// `ipv4`, `ipv6` or `hostname`.
+        #[attr(computed)]
+        pub kind: Value<String>,
+        /// Port for traffic between Services.
+        #[attr(computed)]
+        pub port: Value<i64>,
+    }
+}

@@ -1,0 +1,178 @@
+//! After an apply: are the gateway's Pods there, has it an address, and if not, why?
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::{self, Evidence, NODE_SELECTOR_ANNOTATION, Reachable};
+use super::model::Address;
+use super::spec::Spec;
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, Until, Verdict, wait};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::resources::converge;
+use crate::resources::objects::Wanted;
+use crate::value::{List, Path, Value};
+
+/// How often Pods that nobody injected are looked for and removed.
+const HEAL_EVERY: Duration = Duration::from_secs(5);
+/// Kept back from the time allowed, to find out why it was not enough.
+pub const FOR_REASONS: Duration = Duration::from_secs(5);
+
+/// Custom resources need their definitions: better to say so than to pass on the API server's 404.
+pub async fn check_kinds(cluster: &Cluster, wanted: &Wanted) -> Result<(), Diagnostics> {
+    if !wanted.iter().any(|(_, entry)| entry.reference.kind == Kind::GATEWAY_API_GATEWAY) {
+        return Ok(());
+    }
+    let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "gateways.gateway.networking.k8s.io");
+    match cluster.get(&reference).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Diagnostic::error("The Gateway API is not installed")
+            .detail(format!(
+                "An ambient gateway is a Gateway API resource, and cluster {} does not know the kind. Install the Gateway API's CustomResourceDefinitions first.",
+                cluster.name()
+            ))
+            .at("ambient")
+            .into()),
+        // Who may not read definitions may still make Gateways.
+        Err(error) if error.is_forbidden() => Ok(()),
+        Err(error) => Err(converge::diagnostic(&error).into()),
+    }
+}
+
+/// What to wait for, and until when.
+#[derive(Clone, Copy)]
+pub struct Waiting<'a> {
+    pub cluster: &'a Cluster,
+    /// The same cluster, its waits ending early enough to find out why.
+    pub hurried: &'a Cluster,
+    pub spec: &'a Spec,
+}
+
+/// Waits until peers can dial the gateway; says why they cannot when the time is over.
+pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
+    let Waiting { cluster, hurried, spec } = waiting;
+    let door = door(spec);
+    if !spec.wait {
+        let live = cluster.get(&door).await.map_err(|error| converge::diagnostic(&error))?;
+        return match live {
+            Some(live) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
+            None => Ok(Vec::new()),
+        };
+    }
+    let (deployment, available, programmed) = (deployment(spec), wait::deployment_available(), wait::condition("Programmed"));
+    let rollout = async {
+        match spec.ambient {
+            true => hurried.wait(&door, &programmed).await.map(drop),
+            false => tokio::select! {
+                done = hurried.wait(&deployment, &available) => done.map(drop),
+                never = heal(hurried, spec) => never,
+            },
+        }
+    };
+    let address = async {
+        let nodes = nodes_for(hurried, spec.gateway.service.annotations.contains_key(NODE_SELECTOR_ANNOTATION)).await?;
+        hurried.wait(&door, &until_reachable(nodes)).await
+    };
+    match tokio::try_join!(rollout, address) {
+        Ok(((), Some(live))) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
+        Ok(((), None)) => Ok(Vec::new()),
+        Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(cluster, spec, &error).await.into()),
+        Err(error) => Err(converge::diagnostic(&error).into()),
+    }
+}
+
+/// The addresses of a Service, or of an ambient gateway.
+pub async fn reachable(cluster: &Cluster, door: &Object) -> Result<Vec<Reachable>, Error> {
+    if door.kind() == "Gateway" {
+        return Ok(address::of_gateway(door));
+    }
+    let by_nodes = door.str("spec.type") == "NodePort" && door.annotation(NODE_SELECTOR_ANNOTATION).is_some();
+    let nodes = nodes_for(cluster, by_nodes).await?;
+    Ok(address::of_service(door, &nodes))
+}
+
+/// As the attribute shows them.
+pub fn addresses(found: &[Reachable]) -> List<Address> {
+    let address = |one: &Reachable| Address {
+        value: one.address.to_string().into(),
+        kind: one.address.kind().as_str().into(),
+        port: i64::from(one.port).into(),
+    };
+    found.iter().map(|one| Value::Known(address(one))).collect()
+}
+
+async fn nodes_for(cluster: &Cluster, wanted: bool) -> Result<Arc<[Object]>, Error> {
+    match wanted {
+        true => cluster.list(&Query::of(Kind::NODE)).await,
+        false => Ok(Arc::new([])),
+    }
+}
+
+fn until_reachable(nodes: Arc<[Object]>) -> Until {
+    Until::new("to have an address that other clusters can dial", move |door| match door {
+        None => Verdict::Pending(vec!["it does not exist".to_owned()]),
+        Some(door) if door.kind() == "Gateway" && address::of_gateway(door).is_empty() => Verdict::Pending(vec!["its status has no address".to_owned()]),
+        Some(door) if door.kind() == "Service" && address::of_service(door, &nodes).is_empty() => Verdict::Pending(vec!["it has no address".to_owned()]),
+        Some(_) => Verdict::Ready,
+    })
+}
+
+/// A Pod made before its injector was there keeps the image `auto` for ever: removing it lets the Deployment make another. Never ends by itself.
+async fn heal(cluster: &Cluster, spec: &Spec) -> Result<(), Error> {
+    let mut removed = BTreeSet::new();
+    loop {
+        tokio::time::sleep(HEAL_EVERY).await;
+        let Ok(pods) = cluster.list_now(&pods_of(spec)).await else { continue };
+        for pod in pods.iter().filter(|pod| uninjected(pod) && !pod.is_terminating()) {
+            let Some(reference) = pod.reference().filter(|reference| removed.insert(reference.clone())) else { continue };
+            // What cannot be removed is told when the time is over.
+            let _ = cluster.delete(&Delete { uid: pod.uid().map(str::to_owned), ..Delete::new(reference) }).await;
+        }
+    }
+}
+
+fn uninjected(pod: &Object) -> bool {
+    pod.items("spec.containers").iter().any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"))
+}
+
+async fn explain(cluster: &Cluster, spec: &Spec, error: &Error) -> Diagnostic {
+    let namespace = spec.namespace.as_str();
+    let door = door(spec);
+    let (nodes, events, pods) = (Query::of(Kind::NODE), events_of(spec), pods_of(spec));
+    let (live, nodes, events, pods) = tokio::join!(cluster.get(&door), cluster.list(&nodes), cluster.list_now(&events), cluster.list_now(&pods));
+    let live = live.ok().flatten();
+    let (nodes, events, pods) = (nodes.unwrap_or_default(), events.unwrap_or_default(), pods.unwrap_or_default());
+    let not_ready: Vec<Object> = pods.iter().filter(|pod| pod.condition("Ready").is_none_or(|ready| !ready.is_true())).cloned().collect();
+    let evidence = Evidence { service: live.as_ref().filter(|live| live.kind() == "Service"), nodes: &nodes, events: &events, pods: &not_ready };
+    let reasons = address::reasons(&evidence);
+    let listed = match reasons.is_empty() {
+        true => format!("{error}."),
+        false => reasons.iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n"),
+    };
+    let has_address = live.as_ref().is_some_and(|live| !address::of_service(live, &nodes).is_empty());
+    let summary = if has_address { "The gateway's Pods are not ready" } else { "The gateway has no address" };
+    let detail = format!("In cluster {}, {}/{} was not ready in the time allowed.\n{listed}", cluster.name(), namespace, spec.name);
+    let path = if spec.ambient || has_address { Path::empty() } else { Path::root("service") };
+    Diagnostic::error(summary).detail(detail).at(path)
+}
+
+fn door(spec: &Spec) -> ObjectRef {
+    let kind = if spec.ambient { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
+    ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.name.as_str())
+}
+
+fn deployment(spec: &Spec) -> ObjectRef {
+    ObjectRef::namespaced(Kind::DEPLOYMENT, spec.namespace.as_str(), spec.name.as_str())
+}
+
+fn events_of(spec: &Spec) -> Query {
+    Query { fields: format!("involvedObject.name={}", spec.name), ..Query::of(Kind::EVENT).namespace(spec.namespace.as_str()) }
+}
+
+fn pods_of(spec: &Spec) -> Query {
+    let pods = Query::of(Kind::POD).namespace(spec.namespace.as_str());
+    match spec.ambient {
+        true => pods.label("gateway.networking.k8s.io/gateway-name", &spec.name),
+        false => pods.label("app", &spec.name),
+    }
+}

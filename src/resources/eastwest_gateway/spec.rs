@@ -1,0 +1,251 @@
+//! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::address::NODE_SELECTOR_ANNOTATION;
+use super::model::{Expose, Gateway, Ports, Service};
+use crate::chart::Values;
+use crate::diag::Diagnostics;
+use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
+use crate::resources::parsing::Reader;
+use crate::value::{Path, Value};
+
+/// A gateway as it shall be, wholly known.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub namespace: Namespace,
+    pub name: String,
+    pub gateway: EastWestGateway,
+    pub values: Values,
+    pub exposure: Exposure,
+    pub cluster_domain: String,
+    pub ambient: bool,
+    pub adopt: bool,
+    pub wait: bool,
+}
+
+/// What it lets through.
+#[derive(Clone, Debug, Default)]
+pub struct Exposure {
+    /// Hosts of the Services; `None` where they are not exposed.
+    pub hosts: Option<Vec<String>>,
+    pub control_plane: bool,
+    pub control_plane_hosts: Vec<String>,
+}
+
+impl Spec {
+    /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
+    pub fn parse(model: &Gateway) -> Result<Option<Spec>, Diagnostics> {
+        let mut reader = Reader::default();
+        let spec = read(&mut reader, model);
+        reader.finish(spec)
+    }
+
+    /// The owner label of its objects.
+    pub fn owner(&self) -> String {
+        crate::resources::kept::owner("mesh_eastwest_gateway", self.namespace.as_str(), &self.name)
+    }
+}
+
+fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
+    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
+    let network = reader.parse(&model.network, "network", Network::new);
+    let revision = reader.parse(&model.revision, "revision", Revision::new);
+    let (service, ports) = service(reader, model);
+    let exposure = exposure(reader, model);
+    let name = reader.plain(&model.name);
+    let ambient = reader.plain(&model.ambient).unwrap_or(false);
+    let values = reader.values(&model.values);
+    let cluster_domain = reader.plain(&model.cluster_domain);
+    let adopt = reader.plain(&model.adopt).unwrap_or(false);
+    let wait = reader.plain(&model.wait).unwrap_or(true);
+    if ambient {
+        refuse_with_ambient(reader, model, &exposure);
+    }
+    let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
+    let values = lay(reader, values, &gateway);
+    Some(Spec { namespace: namespace?, name: name?, gateway, values, exposure, cluster_domain: cluster_domain?, ambient, adopt, wait })
+}
+
+fn service(reader: &mut Reader, model: &Gateway) -> (GatewayService, GatewayPorts) {
+    let Some(service) = reader.plain(&model.service) else { return Default::default() };
+    let path = Path::root("service");
+    let service_type = reader.plain(&service.r#type);
+    let annotations = reader.map(&service.annotations);
+    let external_ips = reader.list(&service.external_ips);
+    let balanced = service_type.as_deref() == Some("LoadBalancer");
+    if service_type.is_some() && !balanced {
+        refuse_without_balancer(reader, &service, &path);
+    }
+    match service_type.as_deref() {
+        Some("NodePort") if reader.is_settled() => node_port(reader, &annotations, external_ips.is_empty(), &path),
+        Some("ClusterIP") if reader.is_settled() && external_ips.is_empty() => reader.refuse(
+            path.attr("type"),
+            "Nobody could dial this gateway",
+            "A Service of the type ClusterIP has no address outside its cluster. Give `external_ips`, or use the type `LoadBalancer` or `NodePort`.",
+        ),
+        _ => {}
+    }
+    let ports = service.ports.known().map(|ports| read_ports(reader, ports)).unwrap_or_default();
+    let service = GatewayService {
+        service_type,
+        annotations,
+        load_balancer_class: reader.plain(&service.load_balancer_class),
+        load_balancer_ip: reader.plain(&service.load_balancer_ip),
+        source_ranges: reader.list(&service.source_ranges),
+        external_ips,
+        external_traffic_policy: reader.plain(&service.external_traffic_policy),
+        ip_family_policy: reader.plain(&service.ip_family_policy),
+    };
+    (service, ports)
+}
+
+/// What the API server would drop, or keep without effect.
+fn refuse_without_balancer(reader: &mut Reader, service: &Service, path: &Path) {
+    for (attribute, set) in [
+        ("load_balancer_class", service.load_balancer_class.is_known()),
+        ("load_balancer_ip", service.load_balancer_ip.is_known()),
+        ("source_ranges", service.source_ranges.is_known()),
+    ] {
+        if set {
+            reader.refuse(path.attr(attribute), "Only for load balancers", format!("`{attribute}` has a meaning only with the type `LoadBalancer`."));
+        }
+    }
+}
+
+fn node_port(reader: &mut Reader, annotations: &BTreeMap<String, String>, alone: bool, path: &Path) {
+    match annotations.get(NODE_SELECTOR_ANNOTATION) {
+        None if alone => reader.refuse(
+            path.attr("annotations"),
+            "Nobody would find this gateway",
+            format!(
+                "istiod takes the addresses of a Service of the type NodePort from the nodes that the annotation `{NODE_SELECTOR_ANNOTATION}` chooses, and without it from none. \
+                 Set it to a JSON object of node labels, such as `jsonencode({{ \"kubernetes.io/os\" = \"linux\" }})`."
+            ),
+        ),
+        Some(selector) if serde_json::from_str::<BTreeMap<String, String>>(selector).is_err() => reader.refuse(
+            path.attr("annotations").key(NODE_SELECTOR_ANNOTATION),
+            "Not a node selector",
+            "Give a JSON object of node labels, such as `jsonencode({ \"kubernetes.io/os\" = \"linux\" })`; istiod ignores anything else.",
+        ),
+        _ => {}
+    }
+}
+
+fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
+    let default = GatewayPorts::default();
+    let mut port = |value: &Value<i64>, default: u16| reader.plain(value).and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
+    let ports = GatewayPorts {
+        status: port(&ports.status, default.status),
+        tls: port(&ports.tls, default.tls),
+        istiod: port(&ports.istiod, default.istiod),
+        webhook: port(&ports.webhook, default.webhook),
+    };
+    let named = [("status", ports.status), ("tls", ports.tls), ("istiod", ports.istiod), ("webhook", ports.webhook)];
+    for (index, (name, number)) in named.iter().enumerate() {
+        if let Some((other, _)) = named[..index].iter().find(|(_, taken)| taken == number) {
+            let path = Path::root("service").attr("ports").attr(*name);
+            reader.refuse(path, "One port number for two purposes", format!("{number} is the port of `{other}` already."));
+        }
+    }
+    ports
+}
+
+fn exposure(reader: &mut Reader, model: &Gateway) -> Exposure {
+    let Some(expose) = reader.plain(&model.expose) else { return Exposure::default() };
+    let path = Path::root("expose");
+    let services = reader.plain(&expose.services).unwrap_or(false);
+    let control_plane = reader.plain(&expose.control_plane).unwrap_or(false);
+    let control_plane_hosts = reader.list(&expose.control_plane_hosts);
+    let hosts = hosts(reader, &expose, &path);
+    if expose.hosts.is_known() && !services && expose.services.is_known() {
+        reader.refuse(path.attr("hosts"), "Hosts without services", "`hosts` chooses among the Services exposed: set `services = true` as well, or remove `hosts`.");
+    }
+    Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts }
+}
+
+fn hosts(reader: &mut Reader, expose: &Expose, path: &Path) -> Vec<String> {
+    if expose.hosts.is_null() {
+        return vec!["*.local".to_owned()];
+    }
+    let listed = reader.list(&expose.hosts);
+    for (index, host) in expose.hosts.known().into_iter().flatten().enumerate() {
+        let Some(host) = host.known() else { continue };
+        if let Err(why) = check_host(host) {
+            reader.refuse(path.attr("hosts").index(index), "Not a host of Services", why);
+        }
+    }
+    listed
+}
+
+/// What istiod's validation would refuse, or accept and never match.
+fn check_host(host: &str) -> Result<(), String> {
+    let name = host.split_once('/').map_or(host, |(_, name)| name);
+    if name == "*" {
+        return Ok(());
+    }
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    if rest.contains('*') {
+        return Err(format!("{host:?} has a `*` that is not its whole first part. Write names such as `web.shop.svc.cluster.local` or `*.shop.svc.cluster.local`."));
+    }
+    if rest.contains(':') || rest.contains("//") {
+        return Err(format!("{host:?} is not a bare name: leave out scheme and port, every port of the Service is exposed."));
+    }
+    if !crate::schema::validate::is_dns_subdomain(rest) {
+        return Err(format!("{host:?} is not a DNS name in lower case."));
+    }
+    if !rest.contains('.') && !name.starts_with('*') {
+        return Err(format!("{host:?} is a short name, but peers ask for Services by their full names: write `{host}.<namespace>.svc.cluster.local`."));
+    }
+    Ok(())
+}
+
+fn refuse_with_ambient(reader: &mut Reader, model: &Gateway, exposure: &Exposure) {
+    let without = |what: &str| format!("{what} With `ambient = true` istiod makes the gateway's Deployment and Service from a Gateway API resource.");
+    if model.service.is_known() {
+        reader.refuse("service", "Not for ambient gateways", without("The Service is not configurable here."));
+    }
+    if model.values.is_known() {
+        reader.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
+    }
+    if exposure.hosts.is_some() || exposure.control_plane {
+        reader.refuse(
+            "expose",
+            "Not for ambient gateways",
+            without("Services are exposed by their label `istio.io/global`, and a remote control plane is not supported by ambient mode."),
+        );
+    }
+}
+
+/// Places that attributes decide, and a values document therefore must not.
+const DECIDED: &[(&str, &[&str])] = &[
+    ("network", &["networkGateway"]),
+    ("revision", &["revision"]),
+    ("name", &["name"]),
+    ("service.type", &["service", "type"]),
+    ("service.ports", &["networkGatewayPorts"]),
+];
+
+/// The user's values with the attributes' on top; what both say and say differently is refused.
+fn lay(reader: &mut Reader, user: Values, gateway: &EastWestGateway) -> Values {
+    let attributes = gateway.values();
+    for (attribute, path) in DECIDED {
+        let said = path.iter().try_fold(&json!(user.as_map()), |value, step| value.get(step)).cloned();
+        let decided = path.iter().try_fold(&attributes, |value, step| value.get(step));
+        let free = *attribute == "service.type" || *attribute == "service.ports" || *attribute == "revision";
+        if let Some(said) = said
+            && Some(&said) != decided
+            && !(free && decided.is_none())
+        {
+            let detail = format!("The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.", path.join("."));
+            reader.refuse("values", "A value contradicts an attribute", detail);
+        }
+    }
+    let mut values = user;
+    if let serde_json::Value::Object(attributes) = attributes {
+        values.merge(attributes.into());
+    }
+    values
+}

@@ -1,0 +1,83 @@
+//! Reading models on the way to a spec: what is wrong is collected with its path, what is not known yet is noted.
+//!
+//! Shared by the specs of the resources. Nothing here knows what a particular resource wants.
+
+use std::fmt::Display;
+
+use crate::chart;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::value::{List, Map, Path, Value};
+
+/// Collects what is wrong, and notes whether anything was not known yet.
+#[derive(Default)]
+pub struct Reader {
+    diagnostics: Diagnostics,
+    unknown: bool,
+}
+
+impl Reader {
+    /// What was read: an error with all complaints, `None` where something it needs is not known yet.
+    pub fn finish<T>(self, spec: Option<T>) -> Result<Option<T>, Diagnostics> {
+        match self.diagnostics.has_errors() {
+            true => Err(self.diagnostics),
+            false => Ok(spec.filter(|_| !self.unknown)),
+        }
+    }
+
+    /// Whether everything read so far was known.
+    pub fn is_settled(&self) -> bool {
+        !self.unknown
+    }
+
+    /// A known value; null is `None`, and so is unknown, which is noted.
+    pub fn plain<T: Clone>(&mut self, value: &Value<T>) -> Option<T> {
+        self.unknown |= value.is_unknown();
+        value.known().cloned()
+    }
+
+    /// A text that must be of some form.
+    pub fn parse<T, E: Display>(&mut self, value: &Value<String>, path: impl Into<Path>, parse: impl FnOnce(String) -> Result<T, E>) -> Option<T> {
+        let text = self.plain(value)?;
+        parse(text).map_err(|error| self.refuse(path, "Unsuitable value", sentence(&error.to_string()))).ok()
+    }
+
+    /// The texts of a list; what is not known yet is left out.
+    pub fn list(&mut self, list: &Value<List<String>>) -> Vec<String> {
+        self.unknown |= !list.is_settled();
+        list.items().cloned().collect()
+    }
+
+    /// The texts of a map; what is not known yet is left out.
+    pub fn map(&mut self, map: &Value<Map<String>>) -> std::collections::BTreeMap<String, String> {
+        self.unknown |= !map.is_settled();
+        map.entries().map(|(key, value)| (key.to_owned(), value.clone())).collect()
+    }
+
+    /// Values documents, merged in order.
+    pub fn values(&mut self, documents: &Value<List<String>>) -> chart::Values {
+        self.unknown |= !documents.is_settled();
+        let mut values = chart::Values::default();
+        for (index, document) in documents.known().into_iter().flatten().enumerate() {
+            let Some(text) = document.known() else { continue };
+            match chart::Values::from_yaml(text) {
+                Ok(document) => values.merge(document),
+                Err(error) => {
+                    let detail = format!("{}. Give a YAML mapping, as in a file for `helm --values`.", sentence(&error.to_string()).trim_end_matches('.'));
+                    self.refuse(Path::root("values").index(index), "Not a values document", detail);
+                }
+            }
+        }
+        values
+    }
+
+    pub fn refuse(&mut self, path: impl Into<Path>, summary: &str, detail: impl Display) {
+        self.diagnostics.push(Diagnostic::error(summary).detail(detail.to_string()).at(path));
+    }
+}
+
+/// An error's text as a sentence.
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let capital: String = chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default();
+    if capital.ends_with(['.', '!', '?']) { capital } else { format!("{capital}.") }
+}
