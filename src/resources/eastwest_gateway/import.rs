@@ -21,6 +21,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         name: name.clone().into(),
         ambient: false.into(),
         adopt: false.into(),
+        force_conflicts: false.into(),
         wait: true.into(),
         cluster_domain: "cluster.local".into(),
         ..Gateway::default()

@@ -122,6 +122,7 @@ impl Resource for MeshEastwestGateway {
             prior: &recorded,
             owner: &spec.owner(),
             adopt: spec.adopt,
+            force: spec.force_conflicts,
             orphan_kinds: if look_for_orphans { KINDS } else { &[] },
         };
         let Converged { recorded, left, errors, .. } = converge(step, &mut cx.private.spellings).await;

@@ -49,6 +49,9 @@ model! {
         /// Take over objects of the same names that someone else installed.
         #[attr(default(false))]
         pub adopt: Value<bool>,
+        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names the manager.
+        #[attr(default(false))]
+        pub force_conflicts: Value<bool>,
         /// Wait until peers can dial the gateway: Pods ready and an address given.
         #[attr(default(true))]
         pub wait: Value<bool>,

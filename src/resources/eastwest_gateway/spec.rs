@@ -23,6 +23,7 @@ pub struct Spec {
     pub cluster_domain: String,
     pub ambient: bool,
     pub adopt: bool,
+    pub force_conflicts: bool,
     pub wait: bool,
 }
 
@@ -60,13 +61,14 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     let values = reader.values(&model.values);
     let cluster_domain = reader.plain(&model.cluster_domain);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
+    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
     if ambient {
         refuse_with_ambient(reader, model, &exposure);
     }
     let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
     let values = lay(reader, values, &gateway);
-    Some(Spec { namespace: namespace?, name: name?, gateway, values, exposure, cluster_domain: cluster_domain?, ambient, adopt, wait })
+    Some(Spec { namespace: namespace?, name: name?, gateway, values, exposure, cluster_domain: cluster_domain?, ambient, adopt, force_conflicts, wait })
 }
 
 fn service(reader: &mut Reader, model: &Gateway) -> (GatewayService, GatewayPorts) {
