@@ -11,7 +11,9 @@ mod mesh_networks;
 mod name;
 mod reader;
 mod remote_secret;
+mod rotation;
 mod server;
+mod service_entry;
 mod sni;
 mod system_namespace;
 mod values;
@@ -34,7 +36,11 @@ pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,
     Token,
 };
+pub use rotation::{Holding, Phase, Rotation, Step, Tangle};
 pub use server::{ServerUrl, ServerUrlError};
+pub use service_entry::{
+    ExportAlias, ExportPort, GATEWAY_PORT, Import, ImportAt, ImportEndpoint, ImportError, ImportPort, Protocol,
+};
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};

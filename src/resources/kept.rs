@@ -46,10 +46,12 @@ pub fn without_chart<T, P>(cx: &mut Ctx<Client, P>, unavailable: Unavailable) ->
 
 pub fn render_error(error: &render::Error) -> Diagnostic {
     match error {
-        render::Error::Render { source, .. } => {
-            Diagnostic::error("The chart refuses these values").detail(format!("{error}:\n\n{source}")).at(Path::root("values"))
-        }
-        render::Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object").detail(error.to_string()).at(Path::root("charts")),
+        render::Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
+            .detail(format!("{error}:\n\n{source}"))
+            .at(Path::root("values")),
+        render::Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object")
+            .detail(error.to_string())
+            .at(Path::root("charts")),
     }
 }
 
@@ -68,7 +70,8 @@ pub async fn remove_all(cluster: &Cluster, recorded: &Recorded, owner: &str) -> 
     };
     let ours = |object: &&Object| object.label(OWNER_LABEL).is_none_or(|other| other == owner);
     // A namespace may hold what others put there, and definitions what others made of them.
-    let removable = |reference: &ObjectRef| reference.kind != Kind::NAMESPACE && reference.kind != Kind::CUSTOM_RESOURCE_DEFINITION;
+    let removable =
+        |reference: &ObjectRef| reference.kind != Kind::NAMESPACE && reference.kind != Kind::CUSTOM_RESOURCE_DEFINITION;
     let objects = live.values().filter(ours).filter_map(Object::reference).filter(removable).collect();
     match cluster.delete_all(&DeleteAll { objects, wait: true }).await {
         Ok(_) => Remaining::default(),

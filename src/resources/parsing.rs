@@ -36,7 +36,12 @@ impl Reader {
     }
 
     /// A text that must be of some form.
-    pub fn parse<T, E: Display>(&mut self, value: &Value<String>, path: impl Into<Path>, parse: impl FnOnce(String) -> Result<T, E>) -> Option<T> {
+    pub fn parse<T, E: Display>(
+        &mut self,
+        value: &Value<String>,
+        path: impl Into<Path>,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Option<T> {
         let text = self.plain(value)?;
         parse(text).map_err(|error| self.refuse(path, "Unsuitable value", sentence(&error.to_string()))).ok()
     }
@@ -62,7 +67,10 @@ impl Reader {
             match chart::Values::from_yaml(text) {
                 Ok(document) => values.merge(document),
                 Err(error) => {
-                    let detail = format!("{}. Give a YAML mapping, as in a file for `helm --values`.", sentence(&error.to_string()).trim_end_matches('.'));
+                    let detail = format!(
+                        "{}. Give a YAML mapping, as in a file for `helm --values`.",
+                        sentence(&error.to_string()).trim_end_matches('.')
+                    );
                     self.refuse(Path::root("values").index(index), "Not a values document", detail);
                 }
             }

@@ -32,13 +32,22 @@ impl Rendering<'_> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
         let capabilities = Capabilities { kube_version: KUBE_VERSION.to_owned(), api_versions: Vec::new() };
-        let manifests = chart::render(self.chart, &release, self.values, &capabilities)
-            .map_err(|source| Error::Render { chart: format!("{} {}", self.chart.name(), self.chart.version()), source })?;
-        manifests.into_iter().filter(|manifest| manifest.hooks.is_empty()).map(|manifest| self.object(manifest.object)).collect()
+        let manifests = chart::render(self.chart, &release, self.values, &capabilities).map_err(|source| {
+            Error::Render { chart: format!("{} {}", self.chart.name(), self.chart.version()), source }
+        })?;
+        manifests
+            .into_iter()
+            .filter(|manifest| manifest.hooks.is_empty())
+            .map(|manifest| self.object(manifest.object))
+            .collect()
     }
 
     fn object(&self, object: Json) -> Result<Object, Error> {
-        let named = format!("{} {}", object.get("kind").unwrap_or(&Json::Null), object.pointer("/metadata/name").unwrap_or(&Json::Null));
+        let named = format!(
+            "{} {}",
+            object.get("kind").unwrap_or(&Json::Null),
+            object.pointer("/metadata/name").unwrap_or(&Json::Null)
+        );
         let mut object = Object::new(object).ok_or(Error::Kind { what: named })?;
         if reference(&object)?.kind.namespaced && object.namespace().is_none() {
             object.set_namespace(self.namespace);
@@ -50,7 +59,8 @@ impl Rendering<'_> {
 
 /// What finds an object whose kind the provider knows.
 pub fn reference(object: &Object) -> Result<ObjectRef, Error> {
-    let kind = Kind::known(object.api_version(), object.kind()).ok_or_else(|| Error::Kind { what: object.to_string() })?;
+    let kind =
+        Kind::known(object.api_version(), object.kind()).ok_or_else(|| Error::Kind { what: object.to_string() })?;
     Ok(object.reference_as(kind))
 }
 
@@ -62,7 +72,11 @@ fn disown(object: &mut Object) {
     }
     for webhook in object.value_mut().get_mut("webhooks").and_then(Json::as_array_mut).into_iter().flatten() {
         let Some(webhook) = webhook.as_object_mut() else { continue };
-        let bundle = webhook.get("clientConfig").and_then(|config| config.get("caBundle")).and_then(Json::as_str).unwrap_or_default();
+        let bundle = webhook
+            .get("clientConfig")
+            .and_then(|config| config.get("caBundle"))
+            .and_then(Json::as_str)
+            .unwrap_or_default();
         let own_bundle = !bundle.is_empty();
         if !own_bundle && let Some(config) = webhook.get_mut("clientConfig").and_then(Json::as_object_mut) {
             config.remove("caBundle");

@@ -36,7 +36,9 @@ pub fn of_service(service: &Object, nodes: &[Object]) -> Vec<Reachable> {
         return reachable(node_addresses(nodes, selector), port);
     }
     let ingress = service.items("status.loadBalancer.ingress").iter();
-    let balanced = ingress.filter_map(|entry| ["ip", "hostname"].iter().find_map(|key| entry.get(key)?.as_str().filter(|text| !text.is_empty())));
+    let balanced = ingress.filter_map(|entry| {
+        ["ip", "hostname"].iter().find_map(|key| entry.get(key)?.as_str().filter(|text| !text.is_empty()))
+    });
     let external = service.items("spec.externalIPs").iter().filter_map(|ip| ip.as_str());
     reachable(balanced.chain(external).map(str::to_owned), wanted)
 }
@@ -48,12 +50,15 @@ pub fn of_gateway(gateway: &Object) -> Vec<Reachable> {
 }
 
 fn reachable(addresses: impl IntoIterator<Item = String>, port: u16) -> Vec<Reachable> {
-    let unique: BTreeSet<mesh::Address> = addresses.into_iter().filter_map(|text| mesh::Address::parse(&text).ok()).collect();
+    let unique: BTreeSet<mesh::Address> =
+        addresses.into_iter().filter_map(|text| mesh::Address::parse(&text).ok()).collect();
     unique.into_iter().map(|address| Reachable { address, port }).collect()
 }
 
 fn node_addresses(nodes: &[Object], selector: &str) -> Vec<String> {
-    let Ok(selector) = serde_json::from_str::<std::collections::BTreeMap<String, String>>(selector) else { return Vec::new() };
+    let Ok(selector) = serde_json::from_str::<std::collections::BTreeMap<String, String>>(selector) else {
+        return Vec::new();
+    };
     let selected = nodes.iter().filter(|node| selector.iter().all(|(key, value)| node.label(key) == Some(value)));
     let addresses = selected.flat_map(|node| node.items("status.addresses"));
     let external = addresses.filter(|entry| entry.get("type").and_then(|kind| kind.as_str()) == Some("ExternalIP"));
@@ -128,14 +133,19 @@ fn pod_reason(pod: &Object) -> Option<String> {
         let text = |key: &str| waiting.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
         Some((text("reason"), text("message")))
     });
-    let uninjected = pod.items("spec.containers").iter().any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"));
+    let uninjected = pod
+        .items("spec.containers")
+        .iter()
+        .any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"));
     if uninjected {
         return Some(format!(
             "Pod {name} still has the image \"auto\": no istiod injected it. Is the control plane of the gateway's revision running, and its webhook \
              reachable from the API server?"
         ));
     }
-    if let Some((reason, message)) = waiting.into_iter().find(|(reason, _)| !reason.is_empty() && reason != "ContainerCreating") {
+    if let Some((reason, message)) =
+        waiting.into_iter().find(|(reason, _)| !reason.is_empty() && reason != "ContainerCreating")
+    {
         return Some(format!("Pod {name} waits: {reason} {message}").trim_end().to_owned());
     }
     let scheduled = pod.condition("PodScheduled").filter(|condition| condition.status == "False")?;
@@ -154,7 +164,9 @@ mod tests {
     fn service(spec: Value, metadata: Value, ingress: Value) -> Object {
         let mut metadata = metadata;
         metadata["name"] = "istio-eastwestgateway".into();
-        object(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": {"loadBalancer": {"ingress": ingress}}}))
+        object(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": {"loadBalancer": {"ingress": ingress}}}),
+        )
     }
 
     fn shown(found: &[Reachable]) -> Vec<String> {
@@ -164,7 +176,9 @@ mod tests {
     #[test]
     fn load_balancers_give_addresses_names_or_both() {
         let ports = json!([{"port": 15021}, {"port": 15443}]);
-        let of = |ingress| shown(&of_service(&service(json!({"type": "LoadBalancer", "ports": ports}), json!({}), ingress), &[]));
+        let of = |ingress| {
+            shown(&of_service(&service(json!({"type": "LoadBalancer", "ports": ports}), json!({}), ingress), &[]))
+        };
         assert_eq!(of(json!([{"ip": "10.0.0.2"}, {"ip": "10.0.0.1"}])), ["ipv4 10.0.0.1 15443", "ipv4 10.0.0.2 15443"]);
         assert_eq!(of(json!([{"hostname": "lb.example.com"}])), ["hostname lb.example.com 15443"]);
         assert_eq!(of(json!([{"ip": "fd00::1", "hostname": "ignored.example.com"}])), ["ipv6 fd00::1 15443"]);
@@ -180,7 +194,11 @@ mod tests {
     #[test]
     fn label_names_another_port() {
         let found = of_service(
-            &service(json!({"type": "LoadBalancer", "ports": [{"port": 443}]}), json!({"labels": {PORT_LABEL: "443"}}), json!([{"ip": "10.0.0.1"}])),
+            &service(
+                json!({"type": "LoadBalancer", "ports": [{"port": 443}]}),
+                json!({"labels": {PORT_LABEL: "443"}}),
+                json!([{"ip": "10.0.0.1"}]),
+            ),
             &[],
         );
         assert_eq!(shown(&found), ["ipv4 10.0.0.1 443"]);
@@ -194,18 +212,31 @@ mod tests {
         };
         let nodes = [node("a", "yes", "198.51.100.1"), node("b", "no", "198.51.100.2")];
         let spec = json!({"type": "NodePort", "ports": [{"port": 15443, "nodePort": 31443}]});
-        let chosen = service(spec.clone(), json!({"annotations": {NODE_SELECTOR_ANNOTATION: "{\"gateway\":\"yes\"}"}}), Value::Null);
+        let chosen = service(
+            spec.clone(),
+            json!({"annotations": {NODE_SELECTOR_ANNOTATION: "{\"gateway\":\"yes\"}"}}),
+            Value::Null,
+        );
         assert_eq!(shown(&of_service(&chosen, &nodes)), ["ipv4 198.51.100.1 31443"]);
         let unmarked = service(spec, json!({}), Value::Null);
         assert!(of_service(&unmarked, &nodes).is_empty());
-        assert!(reasons(&Evidence { service: Some(&unmarked), nodes: &nodes, ..Evidence::default() })[0].contains(NODE_SELECTOR_ANNOTATION));
+        assert!(
+            reasons(&Evidence { service: Some(&unmarked), nodes: &nodes, ..Evidence::default() })[0]
+                .contains(NODE_SELECTOR_ANNOTATION)
+        );
     }
 
     #[test]
     fn a_pending_load_balancer_is_explained_by_class_condition_and_event() {
-        let pending = service(json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/nlb", "ports": [{"port": 15443}]}), json!({}), Value::Null);
-        let event = object(json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "type": "Warning", "reason": "SyncLoadBalancerFailed",
-            "message": "quota exceeded", "involvedObject": {"kind": "Service", "name": "istio-eastwestgateway"}}));
+        let pending = service(
+            json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/nlb", "ports": [{"port": 15443}]}),
+            json!({}),
+            Value::Null,
+        );
+        let event = object(
+            json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "type": "Warning", "reason": "SyncLoadBalancerFailed",
+            "message": "quota exceeded", "involvedObject": {"kind": "Service", "name": "istio-eastwestgateway"}}),
+        );
         let found = reasons(&Evidence { service: Some(&pending), events: &[event], ..Evidence::default() });
         assert!(found[0].contains("example.com/nlb"), "{found:?}");
         assert_eq!(found[1], "event on Service istio-eastwestgateway: SyncLoadBalancerFailed: quota exceeded");
@@ -213,7 +244,12 @@ mod tests {
 
     #[test]
     fn a_pod_that_nobody_injected_is_named() {
-        let pod = object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "gw-1"}, "spec": {"containers": [{"image": "auto"}]}}));
-        assert!(reasons(&Evidence { pods: &[pod], ..Evidence::default() })[0].starts_with("Pod gw-1 still has the image \"auto\""));
+        let pod = object(
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "gw-1"}, "spec": {"containers": [{"image": "auto"}]}}),
+        );
+        assert!(
+            reasons(&Evidence { pods: &[pod], ..Evidence::default() })[0]
+                .starts_with("Pod gw-1 still has the image \"auto\"")
+        );
     }
 }

@@ -33,7 +33,8 @@ fn objects(spec: &Spec, chart: Option<&Chart>) -> Result<Vec<Object>, render::Er
     }
     let mut objects = Vec::new();
     if let Some(chart) = chart {
-        let rendering = Rendering { chart, release: &spec.name, namespace: spec.namespace.as_str(), values: &spec.values };
+        let rendering =
+            Rendering { chart, release: &spec.name, namespace: spec.namespace.as_str(), values: &spec.values };
         objects.extend(rendering.objects()?);
     }
     let exposing = services(spec).into_iter().chain(control_plane(spec));
@@ -43,7 +44,8 @@ fn objects(spec: &Spec, chart: Option<&Chart>) -> Result<Vec<Object>, render::Er
 
 /// The Pods the chart makes, as it labels them.
 fn selector(spec: &Spec) -> Selector {
-    let label = spec.values.as_map().get("labels").and_then(|labels| labels.get("istio")).and_then(|label| label.as_str());
+    let label =
+        spec.values.as_map().get("labels").and_then(|labels| labels.get("istio")).and_then(|label| label.as_str());
     let istio = label.unwrap_or_else(|| spec.name.strip_prefix("istio-").unwrap_or(&spec.name));
     [("istio".to_owned(), istio.to_owned())].into()
 }

@@ -30,7 +30,10 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
     let found = find(&cluster, &namespace, &name).await.map_err(|error| converge::diagnostic(&error))?;
     let Some(found) = found else {
         return Err(Diagnostic::error("No such gateway")
-            .detail(format!("There is neither a Service nor a Gateway API gateway {namespace}/{name} in cluster {}.", cluster.name()))
+            .detail(format!(
+                "There is neither a Service nor a Gateway API gateway {namespace}/{name} in cluster {}.",
+                cluster.name()
+            ))
             .into());
     };
     describe(&mut model, &found);
@@ -40,11 +43,15 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
 
 fn target(from: Import<Identity>) -> Result<(String, String, String), Diagnostics> {
     let (cluster, namespace, name) = match from {
-        Import::Identity(identity) => (identity.cluster.or_default(), identity.namespace.or_default(), identity.name.or_default()),
+        Import::Identity(identity) => {
+            (identity.cluster.or_default(), identity.namespace.or_default(), identity.name.or_default())
+        }
         Import::Id(id) => match id.split('/').collect::<Vec<_>>()[..] {
             [cluster, namespace, name] => (cluster.to_owned(), namespace.to_owned(), name.to_owned()),
             _ => {
-                let detail = format!("{id:?} is not of the form `cluster/namespace/name`, such as `east/istio-system/istio-eastwestgateway`.");
+                let detail = format!(
+                    "{id:?} is not of the form `cluster/namespace/name`, such as `east/istio-system/istio-eastwestgateway`."
+                );
                 return Err(Diagnostic::error("Not an id of a gateway").detail(detail).into());
             }
         },
@@ -79,10 +86,15 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
         model.revision = door.label("istio.io/rev").map(str::to_owned).into();
         return;
     }
-    let template = deployment.as_ref().and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio.io/rev")?.as_str());
+    let template = deployment
+        .as_ref()
+        .and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio.io/rev")?.as_str());
     model.revision = template.map(str::to_owned).into();
     model.service = service(door).into();
-    let selector = deployment.as_ref().and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str()).unwrap_or_default();
+    let selector = deployment
+        .as_ref()
+        .and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str())
+        .unwrap_or_default();
     model.expose = expose(gateways, selector).into();
 }
 
@@ -90,7 +102,8 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
 fn service(live: &Object) -> Option<Service> {
     let text = |path: &str| Value::from(Some(live.str(path)).filter(|text| !text.is_empty()).map(str::to_owned));
     let list = |path: &str| -> Value<List<String>> {
-        let items: List<String> = live.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
+        let items: List<String> =
+            live.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
         if items.is_empty() { Value::Null } else { Value::Known(items) }
     };
     let annotations: Map<String> = live
@@ -107,8 +120,14 @@ fn service(live: &Object) -> Option<Service> {
         load_balancer_ip: text("spec.loadBalancerIP"),
         source_ranges: list("spec.loadBalancerSourceRanges"),
         external_ips: list("spec.externalIPs"),
-        external_traffic_policy: Some(live.str("spec.externalTrafficPolicy")).filter(|policy| *policy == "Local").map(str::to_owned).into(),
-        ip_family_policy: Some(live.str("spec.ipFamilyPolicy")).filter(|policy| !policy.is_empty() && *policy != "SingleStack").map(str::to_owned).into(),
+        external_traffic_policy: Some(live.str("spec.externalTrafficPolicy"))
+            .filter(|policy| *policy == "Local")
+            .map(str::to_owned)
+            .into(),
+        ip_family_policy: Some(live.str("spec.ipFamilyPolicy"))
+            .filter(|policy| !policy.is_empty() && *policy != "SingleStack")
+            .map(str::to_owned)
+            .into(),
         ports: ports(live).into(),
     };
     let plain = Service { r#type: "LoadBalancer".into(), ..Service::default() };
@@ -138,8 +157,11 @@ fn ports(live: &Object) -> Option<Ports> {
 /// What Istio's Gateways open on these Pods.
 fn expose(gateways: &[Object], selector: &str) -> Option<Expose> {
     let selects = |gateway: &&Object| gateway.get("spec.selector.istio").and_then(Json::as_str) == Some(selector);
-    let servers: Vec<&Json> = gateways.iter().filter(selects).flat_map(|gateway| gateway.items("spec.servers")).collect();
-    let mode = |server: &Json| server.get("tls").and_then(|tls| tls.get("mode")?.as_str().map(str::to_owned)).unwrap_or_default();
+    let servers: Vec<&Json> =
+        gateways.iter().filter(selects).flat_map(|gateway| gateway.items("spec.servers")).collect();
+    let mode = |server: &Json| {
+        server.get("tls").and_then(|tls| tls.get("mode")?.as_str().map(str::to_owned)).unwrap_or_default()
+    };
     let port = |server: &Json| server.get("port").and_then(|port| port.get("number")?.as_u64()).unwrap_or_default();
     let services = servers.iter().find(|server| mode(server) == "AUTO_PASSTHROUGH");
     let control_plane = servers.iter().any(|server| mode(server) == "PASSTHROUGH" && port(server) == 15012);

@@ -130,12 +130,21 @@ impl Resource for MeshEastwestGateway {
         state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
         reached.set(state.clone());
         for (object, why) in left {
-            cx.warn(Diagnostic::warning("An object stays behind").detail(format!("{object} is no longer wanted and was not removed: {why}.")));
+            cx.warn(
+                Diagnostic::warning("An object stays behind")
+                    .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
+            );
         }
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
-        match ready::wait(Waiting { cluster: &cluster, hurried: &kept::hurried(cx, &cluster, ready::FOR_REASONS), spec: &spec }).await {
+        match ready::wait(Waiting {
+            cluster: &cluster,
+            hurried: &kept::hurried(cx, &cluster, ready::FOR_REASONS),
+            spec: &spec,
+        })
+        .await
+        {
             Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
@@ -175,7 +184,8 @@ impl Resource for MeshEastwestGateway {
         let recorded = Recorded::of(&state.objects, &state.fields);
         let left = kept::remove_all(&cluster, &recorded, &owner).await;
         if !left.errors.is_empty() {
-            let state = Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
+            let state =
+                Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
             return Err(Failed::from(converge::diagnostics(&left.errors)).keeping(state));
         }
         Ok(())
@@ -192,7 +202,9 @@ impl Resource for MeshEastwestGateway {
 
 /// Computed names that follow from others.
 fn settle_names(model: &mut Gateway) {
-    if let (Some(cluster), Some(namespace), Some(name)) = (model.cluster.known(), model.namespace.known(), model.name.known()) {
+    if let (Some(cluster), Some(namespace), Some(name)) =
+        (model.cluster.known(), model.namespace.known(), model.name.known())
+    {
         model.id = format!("{cluster}/{namespace}/{name}").into();
     }
 }

@@ -59,7 +59,8 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
             None => Ok(Vec::new()),
         };
     }
-    let (deployment, available, programmed) = (deployment(spec), wait::deployment_available(), wait::condition("Programmed"));
+    let (deployment, available, programmed) =
+        (deployment(spec), wait::deployment_available(), wait::condition("Programmed"));
     let rollout = async {
         match spec.ambient {
             true => hurried.wait(&door, &programmed).await.map(drop),
@@ -111,8 +112,12 @@ async fn nodes_for(cluster: &Cluster, wanted: bool) -> Result<Arc<[Object]>, Err
 fn until_reachable(nodes: Arc<[Object]>) -> Until {
     Until::new("to have an address that other clusters can dial", move |door| match door {
         None => Verdict::Pending(vec!["it does not exist".to_owned()]),
-        Some(door) if door.kind() == "Gateway" && address::of_gateway(door).is_empty() => Verdict::Pending(vec!["its status has no address".to_owned()]),
-        Some(door) if door.kind() == "Service" && address::of_service(door, &nodes).is_empty() => Verdict::Pending(vec!["it has no address".to_owned()]),
+        Some(door) if door.kind() == "Gateway" && address::of_gateway(door).is_empty() => {
+            Verdict::Pending(vec!["its status has no address".to_owned()])
+        }
+        Some(door) if door.kind() == "Service" && address::of_service(door, &nodes).is_empty() => {
+            Verdict::Pending(vec!["it has no address".to_owned()])
+        }
         Some(_) => Verdict::Ready,
     })
 }
@@ -124,7 +129,9 @@ async fn heal(cluster: &Cluster, spec: &Spec) -> Result<(), Error> {
         tokio::time::sleep(HEAL_EVERY).await;
         let Ok(pods) = cluster.list_now(&pods_of(spec)).await else { continue };
         for pod in pods.iter().filter(|pod| uninjected(pod) && !pod.is_terminating()) {
-            let Some(reference) = pod.reference().filter(|reference| removed.insert(reference.clone())) else { continue };
+            let Some(reference) = pod.reference().filter(|reference| removed.insert(reference.clone())) else {
+                continue;
+            };
             // What cannot be removed is told when the time is over.
             let _ = cluster.delete(&Delete { uid: pod.uid().map(str::to_owned), ..Delete::new(reference) }).await;
         }
@@ -132,18 +139,27 @@ async fn heal(cluster: &Cluster, spec: &Spec) -> Result<(), Error> {
 }
 
 fn uninjected(pod: &Object) -> bool {
-    pod.items("spec.containers").iter().any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"))
+    pod.items("spec.containers")
+        .iter()
+        .any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"))
 }
 
 async fn explain(cluster: &Cluster, spec: &Spec, error: &Error) -> Diagnostic {
     let namespace = spec.namespace.as_str();
     let door = door(spec);
     let (nodes, events, pods) = (Query::of(Kind::NODE), events_of(spec), pods_of(spec));
-    let (live, nodes, events, pods) = tokio::join!(cluster.get(&door), cluster.list(&nodes), cluster.list_now(&events), cluster.list_now(&pods));
+    let (live, nodes, events, pods) =
+        tokio::join!(cluster.get(&door), cluster.list(&nodes), cluster.list_now(&events), cluster.list_now(&pods));
     let live = live.ok().flatten();
     let (nodes, events, pods) = (nodes.unwrap_or_default(), events.unwrap_or_default(), pods.unwrap_or_default());
-    let not_ready: Vec<Object> = pods.iter().filter(|pod| pod.condition("Ready").is_none_or(|ready| !ready.is_true())).cloned().collect();
-    let evidence = Evidence { service: live.as_ref().filter(|live| live.kind() == "Service"), nodes: &nodes, events: &events, pods: &not_ready };
+    let not_ready: Vec<Object> =
+        pods.iter().filter(|pod| pod.condition("Ready").is_none_or(|ready| !ready.is_true())).cloned().collect();
+    let evidence = Evidence {
+        service: live.as_ref().filter(|live| live.kind() == "Service"),
+        nodes: &nodes,
+        events: &events,
+        pods: &not_ready,
+    };
     let reasons = address::reasons(&evidence);
     let listed = match reasons.is_empty() {
         true => format!("{error}."),
@@ -151,7 +167,12 @@ async fn explain(cluster: &Cluster, spec: &Spec, error: &Error) -> Diagnostic {
     };
     let has_address = live.as_ref().is_some_and(|live| !address::of_service(live, &nodes).is_empty());
     let summary = if has_address { "The gateway's Pods are not ready" } else { "The gateway has no address" };
-    let detail = format!("In cluster {}, {}/{} was not ready in the time allowed.\n{listed}", cluster.name(), namespace, spec.name);
+    let detail = format!(
+        "In cluster {}, {}/{} was not ready in the time allowed.\n{listed}",
+        cluster.name(),
+        namespace,
+        spec.name
+    );
     let path = if spec.ambient || has_address { Path::empty() } else { Path::root("service") };
     Diagnostic::error(summary).detail(detail).at(path)
 }
@@ -166,7 +187,10 @@ fn deployment(spec: &Spec) -> ObjectRef {
 }
 
 fn events_of(spec: &Spec) -> Query {
-    Query { fields: format!("involvedObject.name={}", spec.name), ..Query::of(Kind::EVENT).namespace(spec.namespace.as_str()) }
+    Query {
+        fields: format!("involvedObject.name={}", spec.name),
+        ..Query::of(Kind::EVENT).namespace(spec.namespace.as_str())
+    }
 }
 
 fn pods_of(spec: &Spec) -> Query {

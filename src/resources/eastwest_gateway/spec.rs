@@ -68,7 +68,18 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     }
     let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
     let values = lay(reader, values, &gateway);
-    Some(Spec { namespace: namespace?, name: name?, gateway, values, exposure, cluster_domain: cluster_domain?, ambient, adopt, force_conflicts, wait })
+    Some(Spec {
+        namespace: namespace?,
+        name: name?,
+        gateway,
+        values,
+        exposure,
+        cluster_domain: cluster_domain?,
+        ambient,
+        adopt,
+        force_conflicts,
+        wait,
+    })
 }
 
 fn service(reader: &mut Reader, model: &Gateway) -> (GatewayService, GatewayPorts) {
@@ -112,7 +123,11 @@ fn refuse_without_balancer(reader: &mut Reader, service: &Service, path: &Path) 
         ("source_ranges", service.source_ranges.is_known()),
     ] {
         if set {
-            reader.refuse(path.attr(attribute), "Only for load balancers", format!("`{attribute}` has a meaning only with the type `LoadBalancer`."));
+            reader.refuse(
+                path.attr(attribute),
+                "Only for load balancers",
+                format!("`{attribute}` has a meaning only with the type `LoadBalancer`."),
+            );
         }
     }
 }
@@ -138,7 +153,9 @@ fn node_port(reader: &mut Reader, annotations: &BTreeMap<String, String>, alone:
 
 fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
     let default = GatewayPorts::default();
-    let mut port = |value: &Value<i64>, default: u16| reader.plain(value).and_then(|port| u16::try_from(port).ok()).unwrap_or(default);
+    let mut port = |value: &Value<i64>, default: u16| {
+        reader.plain(value).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+    };
     let ports = GatewayPorts {
         status: port(&ports.status, default.status),
         tls: port(&ports.tls, default.tls),
@@ -149,7 +166,11 @@ fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
     for (index, (name, number)) in named.iter().enumerate() {
         if let Some((other, _)) = named[..index].iter().find(|(_, taken)| taken == number) {
             let path = Path::root("service").attr("ports").attr(*name);
-            reader.refuse(path, "One port number for two purposes", format!("{number} is the port of `{other}` already."));
+            reader.refuse(
+                path,
+                "One port number for two purposes",
+                format!("{number} is the port of `{other}` already."),
+            );
         }
     }
     ports
@@ -163,7 +184,11 @@ fn exposure(reader: &mut Reader, model: &Gateway) -> Exposure {
     let control_plane_hosts = reader.list(&expose.control_plane_hosts);
     let hosts = hosts(reader, &expose, &path);
     if expose.hosts.is_known() && !services && expose.services.is_known() {
-        reader.refuse(path.attr("hosts"), "Hosts without services", "`hosts` chooses among the Services exposed: set `services = true` as well, or remove `hosts`.");
+        reader.refuse(
+            path.attr("hosts"),
+            "Hosts without services",
+            "`hosts` chooses among the Services exposed: set `services = true` as well, or remove `hosts`.",
+        );
     }
     Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts }
 }
@@ -190,22 +215,32 @@ fn check_host(host: &str) -> Result<(), String> {
     }
     let rest = name.strip_prefix("*.").unwrap_or(name);
     if rest.contains('*') {
-        return Err(format!("{host:?} has a `*` that is not its whole first part. Write names such as `web.shop.svc.cluster.local` or `*.shop.svc.cluster.local`."));
+        return Err(format!(
+            "{host:?} has a `*` that is not its whole first part. Write names such as `web.shop.svc.cluster.local` or `*.shop.svc.cluster.local`."
+        ));
     }
     if rest.contains(':') || rest.contains("//") {
-        return Err(format!("{host:?} is not a bare name: leave out scheme and port, every port of the Service is exposed."));
+        return Err(format!(
+            "{host:?} is not a bare name: leave out scheme and port, every port of the Service is exposed."
+        ));
     }
     if !crate::schema::validate::is_dns_subdomain(rest) {
         return Err(format!("{host:?} is not a DNS name in lower case."));
     }
     if !rest.contains('.') && !name.starts_with('*') {
-        return Err(format!("{host:?} is a short name, but peers ask for Services by their full names: write `{host}.<namespace>.svc.cluster.local`."));
+        return Err(format!(
+            "{host:?} is a short name, but peers ask for Services by their full names: write `{host}.<namespace>.svc.cluster.local`."
+        ));
     }
     Ok(())
 }
 
 fn refuse_with_ambient(reader: &mut Reader, model: &Gateway, exposure: &Exposure) {
-    let without = |what: &str| format!("{what} With `ambient = true` istiod makes the gateway's Deployment and Service from a Gateway API resource.");
+    let without = |what: &str| {
+        format!(
+            "{what} With `ambient = true` istiod makes the gateway's Deployment and Service from a Gateway API resource."
+        )
+    };
     if model.service.is_known() {
         reader.refuse("service", "Not for ambient gateways", without("The Service is not configurable here."));
     }
@@ -241,7 +276,10 @@ fn lay(reader: &mut Reader, user: Values, gateway: &EastWestGateway) -> Values {
             && Some(&said) != decided
             && !(free && decided.is_none())
         {
-            let detail = format!("The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.", path.join("."));
+            let detail = format!(
+                "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
+                path.join(".")
+            );
             reader.refuse("values", "A value contradicts an attribute", detail);
         }
     }
