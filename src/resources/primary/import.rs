@@ -153,7 +153,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         cluster: named.cluster.as_str().into(),
         namespace: named.namespace.as_str().into(),
         cluster_name: cluster_name.into(),
-        mesh_id: at(&["global", "meshID"]),
+        mesh_id: mesh_id(at(&["global", "meshID"]), at(&["meshConfig", "trustDomain"])),
         network,
         revision: named.revision.clone().into(),
         tags: if installed.tags.is_empty() {
@@ -175,6 +175,11 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         force_conflicts: false.into(),
         ..Primary::default()
     }
+}
+
+/// Without an id Istio takes the trust domain.
+fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
+    id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
 }
 
 /// The chart's version: from the label that Helm's charts carry, else that of the image.

@@ -10,6 +10,7 @@ use crate::mesh::{
     self, Address, Cidr, ClusterName, ControlPlane, GatewayAt, MeshId, MeshNetworkAmbiguity, MeshNetworks, NameError,
     Namespace, Network, NetworkEndpoints, NetworkGateway, Revision, TrustDomain,
 };
+use crate::pki::Fingerprint;
 use crate::value::{List, Path, Value};
 
 /// A control plane as it shall be, wholly known.
@@ -19,7 +20,7 @@ pub struct Spec {
     pub tags: Vec<String>,
     pub base_values: Values,
     pub istiod_values: Values,
-    pub trust_root: Option<String>,
+    pub trust_root: Option<Fingerprint>,
     pub install_base: bool,
     pub adopt: bool,
     pub force_conflicts: bool,
@@ -176,20 +177,17 @@ impl Reader {
         tags
     }
 
-    fn trust_root(&mut self, value: &Value<String>) -> Option<String> {
+    fn trust_root(&mut self, value: &Value<String>) -> Option<Fingerprint> {
         let text = self.plain(value)?;
-        let bare: String = text.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
-        let bare =
-            bare.strip_prefix("sha256").map(|rest| rest.trim_start_matches(['=', '-', ' ']).to_owned()).unwrap_or(bare);
-        if bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Some(bare);
+        let fingerprint = Fingerprint::parse(&text);
+        if fingerprint.is_none() {
+            self.refuse(
+                Path::root("trust_root"),
+                "Not a SHA-256 fingerprint",
+                "Give the 64 hexadecimal digits of the root certificate's SHA-256 fingerprint, such as `mesh_ca.this.root_fingerprint`.",
+            );
         }
-        self.refuse(
-            Path::root("trust_root"),
-            "Not a SHA-256 fingerprint",
-            "Give the 64 hexadecimal digits of the root certificate's SHA-256 fingerprint, such as `mesh_ca.this.root_fingerprint`.",
-        );
-        None
+        fingerprint
     }
 
     fn mesh_networks(&mut self, model: &Primary, own: Option<&Network>) -> MeshNetworks {
@@ -364,4 +362,140 @@ impl Reader {
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Primary {
+        Primary {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            mesh_id: "mesh1".into(),
+            network: "net-east".into(),
+            ..Primary::default()
+        }
+    }
+
+    fn refusals(model: &Primary) -> Vec<String> {
+        let refused = Spec::parse(model).err().unwrap_or_default();
+        refused
+            .iter()
+            .map(|refusal| format!("{}: {}", refusal.path.as_ref().unwrap_or(&Path::empty()), refusal.summary))
+            .collect()
+    }
+
+    fn network(endpoints: Vec<Endpoints>, gateways: Vec<Gateway>) -> Value<MeshNetwork> {
+        Value::Known(MeshNetwork {
+            endpoints: endpoints.into_iter().collect(),
+            gateways: gateways.into_iter().collect(),
+        })
+    }
+
+    fn cidr(text: &str) -> Endpoints {
+        Endpoints { from_cidr: text.into(), ..Endpoints::default() }
+    }
+
+    fn registry(name: &str) -> Endpoints {
+        Endpoints { from_registry: name.into(), ..Endpoints::default() }
+    }
+
+    fn networks<const N: usize>(networks: [(&str, Value<MeshNetwork>); N]) -> Primary {
+        let networks = networks.into_iter().map(|(name, network)| (name.to_owned(), network)).collect();
+        Primary { mesh_networks: Value::Known(networks), ..model() }
+    }
+
+    #[test]
+    fn the_cluster_name_is_the_key_of_the_cluster_unless_said_otherwise() {
+        let spec = Spec::parse(&model()).unwrap().unwrap();
+        assert_eq!(spec.istiod_values.as_map()["global"]["multiCluster"]["clusterName"], "east");
+        let named = Primary { cluster_name: "c1".into(), ..model() };
+        assert_eq!(
+            Spec::parse(&named).unwrap().unwrap().istiod_values.as_map()["global"]["multiCluster"]["clusterName"],
+            "c1"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_no_error_and_what_is_known_is_checked_all_the_same() {
+        let unknown = Primary { network: Value::Unknown, trust_root: Value::Unknown, ..model() };
+        assert!(Spec::parse(&unknown).unwrap().is_none());
+        let both = Primary { network: Value::Unknown, revision: "1.31".into(), ..model() };
+        assert_eq!(refusals(&both), ["revision: Invalid name"]);
+    }
+
+    #[test]
+    fn networks_are_refused_at_the_attribute_that_is_wrong() {
+        assert_eq!(
+            refusals(&networks([("a", network(vec![cidr("10.0.0.1/8")], vec![]))])),
+            [r#"mesh_networks["a"].endpoints[0].from_cidr: Not an address range"#]
+        );
+        assert_eq!(
+            refusals(&networks([
+                ("a", network(vec![cidr("10.0.0.0/8")], vec![])),
+                ("b", network(vec![cidr("10.1.0.0/16")], vec![]))
+            ])),
+            [r#"mesh_networks["b"].endpoints: Networks contradict each other"#]
+        );
+        assert_eq!(
+            refusals(&networks([("a", network(vec![registry("east")], vec![]))])),
+            [r#"mesh_networks["a"].endpoints: This entry would never count"#]
+        );
+        let both = Endpoints { from_cidr: "10.0.0.0/8".into(), ..registry("west") };
+        assert_eq!(
+            refusals(&networks([("a", network(vec![both], vec![]))])),
+            [r#"mesh_networks["a"].endpoints[0]: Two kinds of endpoints at once"#]
+        );
+    }
+
+    #[test]
+    fn a_gateway_service_needs_a_cluster_to_be_found_in() {
+        let gateway = || Gateway {
+            registry_service_name: "gw.istio-system.svc.cluster.local".into(),
+            port: 15443.into(),
+            ..Gateway::default()
+        };
+        assert_eq!(
+            refusals(&networks([("a", network(vec![cidr("10.0.0.0/8")], vec![gateway()]))])),
+            [r#"mesh_networks["a"].gateways[0].registry_service_name: No cluster to find the gateway's Service in"#]
+        );
+        assert_eq!(refusals(&networks([("a", network(vec![registry("west")], vec![gateway()]))])), [] as [String; 0]);
+        assert_eq!(
+            refusals(&networks([("a", network(vec![registry("west")], vec![Gateway::default()]))])),
+            [r#"mesh_networks["a"].gateways[0]: Where is the gateway?"#]
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_openssl_prints_it_too() {
+        let colons = ["AB"; 32].join(":");
+        let spec = Spec::parse(&Primary { trust_root: colons.as_str().into(), ..model() }).unwrap().unwrap();
+        assert_eq!(spec.trust_root.map(|root| root.to_string()), Some("ab".repeat(32)));
+        assert_eq!(
+            refusals(&Primary { trust_root: "abc".into(), ..model() }),
+            ["trust_root: Not a SHA-256 fingerprint"]
+        );
+    }
+
+    #[test]
+    fn tags_are_names_and_not_the_revision() {
+        let tags = |tags: [&str; 1]| Value::Known(tags.into_iter().map(str::to_owned).collect());
+        assert_eq!(refusals(&Primary { tags: tags(["1.31"]), ..model() }), ["tags: Invalid tag"]);
+        assert_eq!(
+            refusals(&Primary { tags: tags(["canary"]), revision: "canary".into(), ..model() }),
+            ["tags: A tag is named like the revision"]
+        );
+        let spec =
+            Spec::parse(&Primary { tags: tags(["prod"]), revision: "canary".into(), ..model() }).unwrap().unwrap();
+        assert_eq!(spec.istiod_values.as_map()["revisionTags"][0], "prod");
+        assert_eq!(spec.owner(), "mesh_primary.istiod-canary");
+    }
+
+    #[test]
+    fn owner_labels_fit() {
+        assert_eq!(owner("istio-system", "istiod"), "mesh_primary.istiod");
+        assert_eq!(owner("other", "istiod"), "mesh_primary.istiod.other");
+        assert_eq!(owner(&"n".repeat(63), "istiod").len(), 63);
+    }
 }
