@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::NETWORK_LABEL;
-use crate::resources::converge;
 use crate::resources::objects::{Recorded, Spellings};
+use crate::resources::{converge, kept};
 use crate::value::Value;
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -37,7 +37,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     let recorded = match charts(cx, &state, &spec).await {
         Ok(charts) => {
             let wanted =
-                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| super::render_error(&error))?;
+                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
             let recorded = wanted.recorded();
             let live = converge::live(&cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
             recorded.seen(&live, &Spellings::default()).0
