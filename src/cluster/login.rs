@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::future::{Ready, ready};
+use futures::future::{BoxFuture, Ready, ready};
 use http::{HeaderValue, Request, Response, header};
 use jiff::Timestamp;
 use kube::client::middleware::AuthLayer;
@@ -68,18 +68,24 @@ impl Login {
             Login::None => Ok(None),
             Login::Fixed(value) => Ok(Some(value.clone())),
             Login::Source(source) => {
-                // The source is a middleware: send it an empty request and have what it wrote on it sent back.
-                let echo = service_fn(|request: Request<Body>| -> Ready<Result<Response<Body>, BoxError>> {
-                    let mut response = Response::new(Body::empty());
-                    *response.headers_mut() = request.into_parts().0.headers;
-                    ready(Ok(response))
-                });
-                let written = source.layer(echo).oneshot(Request::new(Body::empty())).await;
+                let written = echoed(source).await;
                 let written = written.map_err(|error| source_failure(error.as_ref()))?;
                 Ok(written.headers().get(header::AUTHORIZATION).cloned())
             }
         }
     }
+}
+
+/// The source is a middleware: sends it an empty request and has what it wrote on it sent back.
+///
+/// Boxed, because the compiler cannot prove of the middleware's own future that it may change threads.
+fn echoed(source: &AuthLayer) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+    let echo = service_fn(|request: Request<Body>| -> Ready<Result<Response<Body>, BoxError>> {
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = request.into_parts().0.headers;
+        ready(Ok(response))
+    });
+    Box::pin(source.layer(echo).oneshot(Request::new(Body::empty())))
 }
 
 #[derive(Deserialize)]
