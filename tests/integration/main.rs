@@ -7,6 +7,7 @@
 )]
 
 mod dependencies;
+mod engine_laws;
 mod layers;
 mod pki_judges;
 
