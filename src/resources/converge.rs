@@ -58,7 +58,7 @@ pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converge
 }
 
 async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
-    let mut applied = Vec::new();
+    let mut applied: Vec<Applied> = Vec::new();
     let mut objects = Vec::new();
     for (key, entry) in step.wanted.iter() {
         if entry.reference.kind != Kind::NAMESPACE {
@@ -72,7 +72,18 @@ async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
             Err(error) => return (applied, vec![error]),
         }
     }
-    let ours = step.prior.references().map(|(_, reference)| reference).collect();
+    // To adopt is to take even what state names: an import names what is still someone else's.
+    let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt);
+    // Nothing foreign is in a namespace that was made just now.
+    let made: Vec<&str> = applied
+        .iter()
+        .filter(|namespace| namespace.created)
+        .map(|namespace| namespace.reference.name.as_str())
+        .collect();
+    let within = step.wanted.iter().map(|(_, entry)| entry.reference.clone());
+    let within =
+        within.filter(|reference| reference.namespace.as_deref().is_some_and(|namespace| made.contains(&namespace)));
+    let ours = known.chain(within).collect();
     let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
     match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: step.force }).await {
         Ok(all) => {

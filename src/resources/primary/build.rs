@@ -37,7 +37,7 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let mut wanted = Wanted::default();
     let (reference, object) = system_namespace(spec);
     wanted.insert_shared(reference, object);
-    if let Some(base) = &charts.base {
+    if let Some(base) = charts.base.as_ref().filter(|_| spec.install_base) {
         let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
         let rendering = Rendering { chart: base, release, namespace, values: &spec.base_values };
         insert(&mut wanted, rendering, &owner)?;

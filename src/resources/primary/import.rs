@@ -34,7 +34,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     let Some(spec) = Spec::parse(&state)? else {
         return Err(Diagnostic::bug("An imported attribute is unknown.").into());
     };
-    let recorded = match charts(cx, &state, &spec).await {
+    let recorded = match charts(cx, &state, spec.install_base).await {
         Ok(charts) => {
             let wanted =
                 build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;

@@ -1,5 +1,6 @@
 //! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
+mod base;
 mod build;
 mod import;
 mod model;
@@ -104,11 +105,14 @@ impl Resource for MeshPrimary {
         settle_names(&mut state);
         let spec = kept::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
-        let charts = charts(cx, &state, &spec).await.map_err(Diagnostics::from)?;
+        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let charts =
+            charts(cx, &state, spec.install_base || base::holds(&recorded)).await.map_err(Diagnostics::from)?;
         let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
-        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        base::check_owner(&cluster, &spec).await?;
+        let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let private = &mut cx.private;
         let orphans = private.unfinished || prior.is_none();
         private.unfinished = true;
@@ -227,7 +231,7 @@ async fn planned_objects(
     if plan.planned.charts.is_unknown() {
         return Ok(None);
     }
-    let charts = match charts(cx, &plan.planned, spec).await {
+    let charts = match charts(cx, &plan.planned, spec.install_base).await {
         Ok(charts) => charts,
         Err(unavailable) => return kept::without_chart(cx, unavailable),
     };
@@ -235,10 +239,10 @@ async fn planned_objects(
     build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-async fn charts(cx: &Cx, model: &Primary, spec: &Spec) -> Result<Charts, Unavailable> {
+async fn charts(cx: &Cx, model: &Primary, base: bool) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = model.istio_version.as_deref();
-    let base = match spec.install_base {
+    let base = match base {
         true => Some(store.chart("base", model.charts.known(), version).await?),
         false => None,
     };
