@@ -39,7 +39,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
             let wanted =
                 build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
             let recorded = wanted.recorded();
-            let live = converge::live(&cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
+            let live = converge::live(&cluster, &recorded, &Spellings::default())
+                .await
+                .map_err(|error| converge::diagnostic(&error))?;
             recorded.seen(&live, &Spellings::default()).0
         }
         Err(unavailable) => {

@@ -150,7 +150,7 @@ impl Resource for MeshPrimary {
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
         let cluster = cluster(cx, &state)?;
         let recorded = recorded_of(&state);
-        let live = match converge::live(&cluster, &recorded).await {
+        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
             Ok(live) => live,
             Err(error) if error.is_unreachable() || error.is_not_configured() => {
                 cx.warn(converge::stale(&error));
