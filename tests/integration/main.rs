@@ -7,8 +7,8 @@
 )]
 
 mod dependencies;
-mod engine_laws;
 mod layers;
 mod pki_judges;
+mod plugin_proto;
 
 mod support;
