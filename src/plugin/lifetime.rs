@@ -1,0 +1,83 @@
+//! When the process ends.
+//!
+//! The core asks a plugin to leave through go-plugin's controller. Beside that: SIGTERM ends it; SIGINT does not, since
+//! a terminal sends it to the core and to every plugin at once, and the core then asks each of them to stop its work
+//! (StopProvider) and still needs their answers; and a plugin whose core is gone has nobody left to ask it anything.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// How often a plugin looks whether its core is still there.
+const PARENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Ends the process when cancelled. Every holder may do so.
+#[derive(Clone, Default)]
+pub(super) struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    pub(super) fn begin(&self) {
+        self.0.cancel();
+    }
+
+    pub(super) async fn begun(&self) {
+        self.0.cancelled().await;
+    }
+
+    pub(super) fn into_begun(self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.cancelled_owned()
+    }
+}
+
+/// Who started the process, which decides what SIGINT means and whom it lives for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StartedBy {
+    Core,
+    Person,
+}
+
+/// Listens to the operating system from now on; what must come before the core knows the plugin is there.
+pub(super) fn watch(started_by: StartedBy, shutdown: &Shutdown) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let ends = shutdown.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => ends.begin(),
+                    _ = interrupt.recv() => match started_by {
+                        StartedBy::Core => tracing::debug!("SIGINT is left to the core"),
+                        StartedBy::Person => ends.begin(),
+                    },
+                }
+            }
+        });
+        if started_by == StartedBy::Core {
+            let parent = std::os::unix::process::parent_id();
+            let ends = shutdown.clone();
+            tokio::spawn(async move {
+                while std::os::unix::process::parent_id() == parent {
+                    tokio::time::sleep(PARENT_INTERVAL).await;
+                }
+                tracing::debug!("the core is gone");
+                ends.begin();
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let ends = shutdown.clone();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if started_by == StartedBy::Person {
+                    ends.begin();
+                }
+            }
+        });
+    }
+    Ok(())
+}
