@@ -10,6 +10,7 @@ pub mod render;
 
 pub mod charts;
 pub mod eastwest_gateway;
+pub mod functions;
 pub mod primary;
 pub mod status;
 
@@ -26,7 +27,12 @@ pub struct Client {
 
 /// Everything the provider offers, one line each.
 pub fn registry() -> Registry<Client> {
-    Registry::new().resource(primary::MeshPrimary).resource(eastwest_gateway::MeshEastwestGateway)
+    Registry::new()
+        .resource(primary::MeshPrimary)
+        .resource(eastwest_gateway::MeshEastwestGateway)
+        .function(functions::SniFunction)
+        .function(functions::SpiffeIdFunction)
+        .function(functions::ParseRemoteSecretFunction)
 }
 
 /// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.
