@@ -1,0 +1,250 @@
+//! The processes of one cluster's control plane and the flags they run with. Pure but for `config`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::pki::Pki;
+
+/// Where one cluster lives on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub name: String,
+    pub dir: PathBuf,
+    /// Position within the lab: address ranges follow from it.
+    pub index: usize,
+    /// The API server itself.
+    pub api_port: u16,
+    /// What everybody outside the lab uses: the API server behind the faults.
+    pub front_port: u16,
+    /// Connections from the API server into the cluster's network.
+    pub egress_port: u16,
+    pub etcd_port: u16,
+}
+
+/// Names under which the lab's own parts and the user authenticate; the token is `<prefix>-<cluster>`.
+const USERS: [(&str, &str, &str); 6] = [
+    ("admin", "lab-admin", "system:masters"),
+    ("lab", "lab", "system:masters"),
+    ("kube-controller-manager", "system:kube-controller-manager", ""),
+    ("kube-scheduler", "system:kube-scheduler", ""),
+    ("kwok", "kwok", "system:masters"),
+    ("viewer", "lab-viewer", ""),
+];
+
+impl Layout {
+    pub fn pod_cidr(&self) -> String {
+        format!("10.{}.0.0/16", 10 + self.index)
+    }
+
+    pub fn service_cidr(&self) -> String {
+        format!("10.{}.0.0/16", 110 + self.index)
+    }
+
+    /// The first address of the Service range is the API server's own Service.
+    pub fn api_service_ip(&self) -> String {
+        format!("10.{}.0.1", 110 + self.index)
+    }
+
+    /// Addresses of pods that the lab itself runs, away from those kwok gives.
+    pub fn process_pod_ip(&self, n: usize) -> String {
+        format!("10.{}.{}.{}", 10 + self.index, 200 + n / 250, 1 + n % 250)
+    }
+
+    pub fn node_ip(&self, n: usize) -> String {
+        format!("10.{}.255.{}", 10 + self.index, 1 + n)
+    }
+
+    pub fn balancer_ip(&self, n: usize) -> String {
+        format!("10.{}.{}.{}", 210 + self.index, n / 250, 1 + n % 250)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn log(&self, process: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{process}.log"))
+    }
+
+    pub fn token(&self, user: &str) -> String {
+        format!("{user}-{}", self.name)
+    }
+
+    pub fn api_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api_port)
+    }
+
+    pub fn front_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.front_port)
+    }
+
+    /// Writes the files that the processes read.
+    pub fn write_config(&self, pki: &Pki) -> Result<()> {
+        let tokens: String = USERS
+            .iter()
+            .map(|(prefix, user, group)| format!("{},{user},{user},{group}\n", self.token(prefix)))
+            .collect();
+        self.write("tokens.csv", &tokens)?;
+        self.write("audit-policy.json", &audit_policy().to_string())?;
+        self.write("egress.json", &self.egress_config().to_string())?;
+        self.write("kwok.yaml", &kwok_config())?;
+        for user in ["kube-controller-manager", "kube-scheduler", "kwok"] {
+            let config = kubeconfig(&self.name, &self.api_url(), &pki.ca_pem, &self.token(user));
+            self.write(&format!("{user}.kubeconfig"), &config.to_string())?;
+        }
+        let admin = kubeconfig(&self.name, &self.front_url(), &pki.ca_pem, &self.token("admin"));
+        self.write("kubeconfig", &format!("{admin:#}\n"))
+    }
+
+    pub fn api_server(&self, pki: &Pki) -> Vec<String> {
+        let file = |name: &str| pki.file(name).display().to_string();
+        flags(&[
+            ("etcd-servers", format!("http://127.0.0.1:{}", self.etcd_port)),
+            ("etcd-prefix", format!("/registry-{}", self.name)),
+            ("bind-address", "127.0.0.1".into()),
+            ("secure-port", self.api_port.to_string()),
+            ("tls-cert-file", file("server.crt")),
+            ("tls-private-key-file", file("server.key")),
+            ("client-ca-file", file("ca.crt")),
+            ("token-auth-file", self.path("tokens.csv")),
+            ("authorization-mode", "RBAC".into()),
+            ("service-account-issuer", "https://kubernetes.default.svc".into()),
+            ("service-account-key-file", file("service-account.pub")),
+            ("service-account-signing-key-file", file("service-account.key")),
+            ("service-cluster-ip-range", self.service_cidr()),
+            // Loopback addresses may not stand in Endpoints, and nothing in the cluster needs them.
+            ("endpoint-reconciler-type", "none".into()),
+            ("allow-privileged", "true".into()),
+            ("audit-policy-file", self.path("audit-policy.json")),
+            ("audit-log-path", self.path("audit.log")),
+            ("egress-selector-config-file", self.path("egress.json")),
+            // Webhooks are called at their pods' addresses, which the lab knows, not at their Services'.
+            ("enable-aggregator-routing", "true".into()),
+            ("kubelet-preferred-address-types", "InternalIP".into()),
+            ("profiling", "false".into()),
+        ])
+    }
+
+    pub fn controller_manager(&self, pki: &Pki) -> Vec<String> {
+        let file = |name: &str| pki.file(name).display().to_string();
+        flags(&[
+            ("kubeconfig", self.path("kube-controller-manager.kubeconfig")),
+            ("secure-port", "0".into()),
+            ("leader-elect", "false".into()),
+            ("service-account-private-key-file", file("service-account.key")),
+            ("root-ca-file", file("ca.crt")),
+            ("cluster-signing-cert-file", file("ca.crt")),
+            ("cluster-signing-key-file", file("ca.key")),
+            // Nodes that have no kubelet send no heartbeats: their life is not the point here.
+            ("controllers", "*,-node-lifecycle-controller,-node-ipam-controller,-node-route-controller,\
+              -cloud-node-lifecycle-controller,-service-lb-controller,-persistentvolume-attach-detach-controller,\
+              -persistentvolume-binder-controller,-persistentvolume-expander-controller,\
+              -ephemeral-volume-controller,-persistentvolumeclaim-protection-controller,\
+              -persistentvolume-protection-controller".into()),
+            ("kube-api-qps", "300".into()),
+            ("kube-api-burst", "600".into()),
+            ("profiling", "false".into()),
+        ])
+    }
+
+    pub fn scheduler(&self) -> Vec<String> {
+        flags(&[
+            ("kubeconfig", self.path("kube-scheduler.kubeconfig")),
+            ("secure-port", "0".into()),
+            ("leader-elect", "false".into()),
+            ("kube-api-qps", "300".into()),
+            ("kube-api-burst", "600".into()),
+            ("profiling", "false".into()),
+        ])
+    }
+
+    pub fn kwok(&self) -> Vec<String> {
+        flags(&[
+            ("kubeconfig", self.path("kwok.kubeconfig")),
+            ("config", self.path("kwok.yaml")),
+            ("manage-all-nodes", "true".into()),
+            ("cidr", format!("10.{}.0.1/17", 10 + self.index)),
+            ("node-ip", self.node_ip(0)),
+            ("node-lease-duration-seconds", "0".into()),
+        ])
+    }
+
+    fn egress_config(&self) -> Value {
+        let via = json!({ "proxyProtocol": "HTTPConnect",
+            "transport": { "tcp": { "url": format!("http://127.0.0.1:{}", self.egress_port) } } });
+        let direct = json!({ "proxyProtocol": "Direct" });
+        json!({
+            "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
+            "egressSelections": [
+                { "name": "cluster", "connection": via },
+                { "name": "controlplane", "connection": direct },
+                { "name": "etcd", "connection": direct },
+            ],
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.file(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let file = self.file(name);
+        fs::write(&file, text).map_err(Error::file("write", &file))
+    }
+}
+
+/// etcd serves all clusters of a lab, each under its own prefix.
+pub(crate) fn etcd(dir: &Path, client_port: u16, peer_port: u16) -> Vec<String> {
+    let client = format!("http://127.0.0.1:{client_port}");
+    let peer = format!("http://127.0.0.1:{peer_port}");
+    flags(&[
+        ("name", "lab".into()),
+        ("data-dir", dir.display().to_string()),
+        ("listen-client-urls", client.clone()),
+        ("advertise-client-urls", client),
+        ("listen-peer-urls", peer.clone()),
+        ("initial-advertise-peer-urls", peer.clone()),
+        ("initial-cluster", format!("lab={peer}")),
+        ("unsafe-no-fsync", "true".into()),
+        ("auto-compaction-mode", "periodic".into()),
+        ("auto-compaction-retention", "10m".into()),
+        ("log-level", "warn".into()),
+    ])
+}
+
+/// A kubeconfig as JSON, which every reader of YAML accepts.
+pub(crate) fn kubeconfig(cluster: &str, server: &str, ca_pem: &str, token: &str) -> Value {
+    use base64::Engine;
+    let ca = base64::engine::general_purpose::STANDARD.encode(ca_pem);
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": cluster,
+        "clusters": [{ "name": cluster, "cluster": { "server": server, "certificate-authority-data": ca } }],
+        "contexts": [{ "name": cluster, "context": { "cluster": cluster, "user": cluster } }],
+        "users": [{ "name": cluster, "user": { "token": token } }],
+    })
+}
+
+fn flags(pairs: &[(&str, String)]) -> Vec<String> {
+    pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+}
+
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+        "omitStages": ["RequestReceived"], "omitManagedFields": true,
+        "rules": [
+            { "level": "None", "users": ["lab", "kwok", "system:kube-controller-manager", "system:kube-scheduler",
+                                         "system:apiserver"] },
+            { "level": "None", "nonResourceURLs": ["/livez*", "/readyz*", "/healthz*"] },
+            { "level": "Metadata" },
+        ],
+    })
+}
+
+/// What kwok does with nodes and pods. Pods of istiod are left to the lab, which runs them.
+fn kwok_config() -> String {
+    include_str!("kwok.yaml").to_owned()
+}

@@ -1,0 +1,236 @@
+//! The programs the lab runs, built once from pinned Go modules into the user's cache folder.
+//!
+//! A tool's home is named after a hash of its module's files, so that a changed pin is a new folder and
+//! a second clone builds nothing. What is found in `KUBEBUILDER_ASSETS` or on `PATH` is used where its
+//! version fits. No cluster is started here.
+
+mod build;
+mod charts;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+pub use build::ensure;
+pub use charts::{Charts, charts};
+
+/// A program, by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tool {
+    Helm,
+    /// Go's text/template with Sprig, as an oracle: see `tests/tools/gotmpl`.
+    Gotmpl,
+    /// Terraform's value encoding, as an oracle: see `tests/tools/cty`.
+    Cty,
+    ApiServer,
+    ControllerManager,
+    Scheduler,
+    Kubelet,
+    Kubectl,
+    Etcd,
+    Kwok,
+    PilotDiscovery,
+    Istioctl,
+    /// Asks an istiod what a proxy would be told: see `tests/tools/istio/xds`.
+    Xds,
+    Tofu,
+    Registry,
+    /// istiod one minor version back, so that upgrades are real.
+    PilotDiscoveryOld,
+}
+
+/// The two versions of Istio that the lab has. Both are commits between releases and are labelled by the
+/// release they are closest to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Istio {
+    Current,
+    Old,
+}
+
+impl Istio {
+    /// What charts, images and istiod's own version say.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Istio::Current => "1.31.0",
+            Istio::Old => "1.30.0",
+        }
+    }
+
+    /// The version an image tag asks for: anything that is not the old one is the current one.
+    pub fn from_tag(tag: &str) -> Istio {
+        if tag.starts_with("1.30") { Istio::Old } else { Istio::Current }
+    }
+
+    pub const fn pilot_discovery(self) -> Tool {
+        match self {
+            Istio::Current => Tool::PilotDiscovery,
+            Istio::Old => Tool::PilotDiscoveryOld,
+        }
+    }
+
+    const fn module(self) -> &'static str {
+        match self {
+            Istio::Current => "istio",
+            Istio::Old => "istio-old",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "Go is missing: the lab builds {0} with Go 1.26 or newer and found no `go` on PATH; install it, or run on a machine \
+         whose cache folder already holds the tools"
+    )]
+    NoGo(String),
+    #[error("could not build {tool}: {log}")]
+    Build { tool: &'static str, log: String },
+    #[error("could not prepare Istio's charts: {0}")]
+    Charts(String),
+    #[error("could not use the tool cache {path}")]
+    Cache { path: PathBuf, source: std::io::Error },
+}
+
+/// Where a tool is built from and how it is recognised elsewhere.
+struct Spec {
+    tool: Tool,
+    name: &'static str,
+    module: &'static str,
+    package: &'static str,
+    ldflags: &'static str,
+    /// Seconds one build took on two cores, in this order, with an empty build cache.
+    seconds: u64,
+    /// Arguments and a piece of the answer by which a copy found elsewhere is accepted.
+    probe: Option<(&'static [&'static str], &'static str)>,
+}
+
+const KUBERNETES_LDFLAGS: &str = "-X k8s.io/component-base/version.gitVersion=v1.37.2 \
+     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
+     -X k8s.io/component-base/version.gitTreeState=clean";
+const ISTIO_LDFLAGS: &str =
+    "-X istio.io/istio/pkg/version.buildVersion=1.31.0 -X istio.io/istio/pkg/version.buildTag=1.31.0 \
+     -X istio.io/istio/pkg/version.buildHub=docker.io/istio";
+const ISTIO_OLD_LDFLAGS: &str =
+    "-X istio.io/istio/pkg/version.buildVersion=1.30.0 -X istio.io/istio/pkg/version.buildTag=1.30.0 \
+     -X istio.io/istio/pkg/version.buildHub=docker.io/istio";
+
+const fn spec(
+    tool: Tool,
+    name: &'static str,
+    module: &'static str,
+    package: &'static str,
+    seconds: u64,
+) -> Spec {
+    Spec { tool, name, module, package, ldflags: "", seconds, probe: None }
+}
+
+/// In the order of building: what others wait for first.
+#[rustfmt::skip]
+static SPECS: &[Spec] = &[
+    Spec { probe: Some((&["version", "--short"], "v4.3.")), ..spec(Tool::Helm, "helm", "helm", "helm.sh/helm/v4/cmd/helm", 100) },
+    spec(Tool::Gotmpl, "gotmpl", "gotmpl", ".", 5),
+    spec(Tool::Cty, "cty", "cty", ".", 5),
+    Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::ApiServer, "kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", 140) },
+    Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::ControllerManager, "kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", 60) },
+    Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::Scheduler, "kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", 15) },
+    spec(Tool::Kubelet, "kubelet", "kubernetes", "./kubelet", 5),
+    Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["version", "--client"], "Client Version: v1.")), ..spec(Tool::Kubectl, "kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", 30) },
+    Spec { probe: Some((&["--version"], "etcd Version: 3.6.")), ..spec(Tool::Etcd, "etcd", "etcd", "go.etcd.io/etcd/server/v3", 30) },
+    spec(Tool::Kwok, "kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 40),
+    Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::PilotDiscovery, "pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 150) },
+    Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::Istioctl, "istioctl", "istio", "istio.io/istio/istioctl/cmd/istioctl", 60) },
+    spec(Tool::Xds, "xds", "istio", "./xds", 10),
+    Spec { probe: Some((&["version"], "OpenTofu v1.12.")), ..spec(Tool::Tofu, "tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", 100) },
+    spec(Tool::Registry, "registry", "registry", "github.com/google/go-containerregistry/cmd/registry", 5),
+    Spec { ldflags: ISTIO_OLD_LDFLAGS, ..spec(Tool::PilotDiscoveryOld, "pilot-discovery", "istio-old", "istio.io/istio/pilot/cmd/pilot-discovery", 90) },
+];
+
+/// Every tool, in the order of building.
+pub fn all() -> Vec<Tool> {
+    SPECS.iter().map(|s| s.tool).collect()
+}
+
+/// The tool's path, building it first if need be.
+pub fn path(tool: Tool) -> Result<PathBuf, Error> {
+    if let Some(found) = find(tool)? {
+        return Ok(found);
+    }
+    ensure(&[tool])?;
+    Ok(home(spec_of(tool))?.join(spec_of(tool).name))
+}
+
+/// The tool's path if it needs no build.
+pub fn find(tool: Tool) -> Result<Option<PathBuf>, Error> {
+    let spec = spec_of(tool);
+    let built = home(spec)?.join(spec.name);
+    if built.is_file() {
+        return Ok(Some(built));
+    }
+    let Some((args, needle)) = spec.probe else { return Ok(None) };
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = assets.into_iter().chain(std::env::split_paths(&path));
+    Ok(places.map(|dir| dir.join(spec.name)).find(|file| file.is_file() && answers(file, args, needle)))
+}
+
+/// The folder that holds everything the lab caches.
+pub fn cache_dir() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("terraform-provider-mesh")
+}
+
+fn answers(file: &Path, args: &[&str], needle: &str) -> bool {
+    Command::new(file)
+        .args(args)
+        .output()
+        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(needle))
+}
+
+fn spec_of(tool: Tool) -> &'static Spec {
+    SPECS.iter().find(|s| s.tool == tool).expect("every tool has a row")
+}
+
+fn module_dir(module: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools").join(module)
+}
+
+fn home(spec: &Spec) -> Result<PathBuf, Error> {
+    module_home(spec.module)
+}
+
+/// `<cache>/tools/<module>-<hash of its files>`.
+fn module_home(module: &str) -> Result<PathBuf, Error> {
+    let dir = module_dir(module);
+    let mut files = Vec::new();
+    list_files(&dir, &mut files).map_err(|source| Error::Cache { path: dir.clone(), source })?;
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let content = std::fs::read(&file).map_err(|source| Error::Cache { path: file.clone(), source })?;
+        let name = file.strip_prefix(&dir).unwrap_or(&file).to_string_lossy().into_owned();
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(content);
+    }
+    for spec in SPECS.iter().filter(|s| s.module == module) {
+        hash.update(spec.ldflags);
+    }
+    let digest = hash.finalize();
+    let short: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    Ok(cache_dir().join("tools").join(format!("{module}-{short}")))
+}
+
+fn list_files(dir: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            list_files(&entry.path(), into)?;
+        } else {
+            into.push(entry.path());
+        }
+    }
+    Ok(())
+}
