@@ -108,20 +108,12 @@ struct Spec {
 const KUBERNETES_LDFLAGS: &str = "-X k8s.io/component-base/version.gitVersion=v1.37.2 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
      -X k8s.io/component-base/version.gitTreeState=clean";
-const ISTIO_LDFLAGS: &str =
-    "-X istio.io/istio/pkg/version.buildVersion=1.31.0 -X istio.io/istio/pkg/version.buildTag=1.31.0 \
+const ISTIO_LDFLAGS: &str = "-X istio.io/istio/pkg/version.buildVersion=1.31.0 -X istio.io/istio/pkg/version.buildTag=1.31.0 \
      -X istio.io/istio/pkg/version.buildHub=docker.io/istio";
-const ISTIO_OLD_LDFLAGS: &str =
-    "-X istio.io/istio/pkg/version.buildVersion=1.30.0 -X istio.io/istio/pkg/version.buildTag=1.30.0 \
+const ISTIO_OLD_LDFLAGS: &str = "-X istio.io/istio/pkg/version.buildVersion=1.30.0 -X istio.io/istio/pkg/version.buildTag=1.30.0 \
      -X istio.io/istio/pkg/version.buildHub=docker.io/istio";
 
-const fn spec(
-    tool: Tool,
-    name: &'static str,
-    module: &'static str,
-    package: &'static str,
-    seconds: u64,
-) -> Spec {
+const fn spec(tool: Tool, name: &'static str, module: &'static str, package: &'static str, seconds: u64) -> Spec {
     Spec { tool, name, module, package, ldflags: "", seconds, probe: None }
 }
 
@@ -182,10 +174,7 @@ pub fn cache_dir() -> PathBuf {
 }
 
 fn answers(file: &Path, args: &[&str], needle: &str) -> bool {
-    Command::new(file)
-        .args(args)
-        .output()
-        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(needle))
+    Command::new(file).args(args).output().is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(needle))
 }
 
 fn spec_of(tool: Tool) -> &'static Spec {
