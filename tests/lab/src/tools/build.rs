@@ -57,6 +57,9 @@ fn build(spec: &Spec, progress: &mut Progress) -> Result<(), Error> {
     let cache = |source| Error::Cache { path: home.clone(), source };
     fs::create_dir_all(&home).map_err(cache)?;
     let unfinished = home.join(format!(".{}.{}", spec.name, std::process::id()));
+    // From a copy: the clone may change under a build of minutes.
+    let source = home.join("source");
+    copy_dir(&module_dir(spec.module), &source).map_err(cache)?;
     let log_file = home.join(format!("{}.log", spec.name));
     let log = File::create(&log_file).map_err(cache)?;
     let child = Command::new("go")
@@ -65,7 +68,7 @@ fn build(spec: &Spec, progress: &mut Progress) -> Result<(), Error> {
         .arg("-o")
         .arg(&unfinished)
         .arg(spec.package)
-        .current_dir(module_dir(spec.module))
+        .current_dir(&source)
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -77,6 +80,20 @@ fn build(spec: &Spec, progress: &mut Progress) -> Result<(), Error> {
         return Err(Error::Build { tool: spec.name, log: tail(&log_file) });
     }
     fs::rename(&unfinished, home.join(spec.name)).map_err(cache)?;
+    Ok(())
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }
 

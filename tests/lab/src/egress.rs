@@ -1,0 +1,77 @@
+//! The way from an API server into its cluster's network.
+//!
+//! kube-apiserver sends what is meant for pods and nodes through an HTTP proxy when an egress selector
+//! says so. That proxy is here: it joins `CONNECT <pod or node>:<port>` to the process that stands there,
+//! so that webhooks and port-forward work without routes, containers or root.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::network::{Network, join};
+
+pub(crate) async fn serve(listener: TcpListener, cluster: usize, network: Arc<Network>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let network = network.clone();
+        tokio::spawn(async move { connect(stream, cluster, &network).await });
+    }
+}
+
+async fn connect(stream: TcpStream, cluster: usize, network: &Network) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    let (mut first, mut line) = (String::new(), String::new());
+    stream.read_line(&mut first).await?;
+    while line != "\r\n" {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+    }
+    let target = first.split(' ').nth(1).unwrap_or_default();
+    let (host, port) = target.rsplit_once(':').unwrap_or((target, ""));
+    let port = port.parse().unwrap_or(0);
+    let Some(local) = network.resolve(cluster, host.trim_matches(['[', ']']), port) else {
+        return stream.write_all(b"HTTP/1.1 502 Nothing of the lab stands at that address\r\n\r\n").await;
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+    join(stream, local).await
+}
+
+/// Answers the kubelet program: where a pod's port is, and what its process printed.
+pub(crate) async fn serve_kubelet(listener: TcpListener, cluster: usize, network: Arc<Network>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let network = network.clone();
+        tokio::spawn(async move { answer_kubelet(stream, cluster, &network).await });
+    }
+}
+
+async fn answer_kubelet(stream: TcpStream, cluster: usize, network: &Network) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    let mut question = String::new();
+    (&mut stream).take(1024).read_line(&mut question).await?;
+    let words: Vec<&str> = question.split_whitespace().collect();
+    let [action, namespace, pod, ..] = words.as_slice() else { return Ok(()) };
+    let Some(process) = network.pod(cluster, namespace, pod) else {
+        return stream.write_all(format!("pod {namespace}/{pod} has no process in the lab\n").as_bytes()).await;
+    };
+    if *action == "logs" {
+        let log = process.log.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+        stream.write_all(b"ok\n").await?;
+        return stream.write_all(&log).await;
+    }
+    let port: u16 = words.get(3).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(local) = process.ports.get(&port) else {
+        return stream.write_all(format!("nothing listens on port {port} of {namespace}/{pod}\n").as_bytes()).await;
+    };
+    match TcpStream::connect(("127.0.0.1", *local)).await {
+        Err(error) => stream.write_all(format!("port {port} of {namespace}/{pod}: {error}\n").as_bytes()).await,
+        Ok(mut to) => {
+            to.set_nodelay(true)?;
+            stream.write_all(b"ok\n").await?;
+            tokio::io::copy_bidirectional(&mut stream, &mut to).await.map(|_| ())
+        }
+    }
+}
