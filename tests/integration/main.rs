@@ -6,6 +6,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod cluster_connection;
+mod cluster_server;
 mod dependencies;
 mod layers;
 mod pki_judges;
