@@ -77,6 +77,9 @@ pub enum Failure {
     #[error("{0}")]
     Timeout(Timeout),
 
+    #[error("{waiting_for} will not come: {why}")]
+    Hopeless { waiting_for: String, why: String },
+
     #[error("cancelled while {doing}")]
     Cancelled { doing: String },
 
@@ -127,7 +130,7 @@ impl Error {
             | Failure::Foreign(_)
             | Failure::UnknownKind { .. }
             | Failure::Unexpected { .. } => Layer::Api,
-            Failure::Timeout(_) | Failure::Cancelled { .. } => Layer::Progress,
+            Failure::Timeout(_) | Failure::Hopeless { .. } | Failure::Cancelled { .. } => Layer::Progress,
         }
     }
 
@@ -150,6 +153,11 @@ impl Error {
 
     pub fn is_not_found(&self) -> bool {
         matches!(&self.failure, Failure::Api(status) if status.code == 404)
+    }
+
+    /// The cluster does not serve the kind: its CustomResourceDefinition is not installed.
+    pub fn is_unknown_kind(&self) -> bool {
+        matches!(self.failure, Failure::UnknownKind { .. })
     }
 
     pub fn is_forbidden(&self) -> bool {
@@ -188,7 +196,7 @@ impl Error {
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
-            Failure::Api(_) | Failure::Cancelled { .. } => String::new(),
+            Failure::Api(_) | Failure::Hopeless { .. } | Failure::Cancelled { .. } => String::new(),
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }
@@ -200,6 +208,8 @@ pub struct Status {
     pub code: u16,
     pub reason: String,
     pub message: String,
+    /// The object the answer is about; none where the path itself is unknown to the server.
+    pub name: Option<String>,
     pub causes: Vec<Cause>,
     pub retry_after: Option<Duration>,
 }
@@ -212,6 +222,11 @@ pub struct Cause {
 }
 
 impl Status {
+    /// A 404 that speaks of this very object.
+    pub(super) fn is_absence_of(&self, name: &str) -> bool {
+        self.code == 404 && self.name.as_deref() == Some(name)
+    }
+
     /// Reads an error answer; what is no `Status` (a proxy's page, say) is quoted, shortened.
     pub(super) fn parse(code: u16, body: &[u8]) -> Status {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -229,6 +244,7 @@ impl Status {
             code,
             reason: text(&value, "reason"),
             message: text(&value, "message"),
+            name: details.get("name").and_then(Value::as_str).map(str::to_owned),
             causes: causes
                 .map(|cause| Cause {
                     reason: text(cause, "reason"),
