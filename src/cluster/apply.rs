@@ -1,10 +1,25 @@
 //! Server-side apply: of one object, and of many in the order their kinds ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use futures::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use thiserror::Error as ThisError;
+use tokio::time::{Instant, sleep};
 
-use super::{Cluster, Error, Object, ObjectRef};
+use super::call::Call;
+use super::kind::split_api_version;
+use super::read::typed;
+use super::{
+    Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, OWNER_LABEL, Object, ObjectRef, Timeout, owned,
+};
+
+/// Time for CRDs to be served when the scope sets no deadline.
+const SERVED_TIME: Duration = Duration::from_secs(60);
+/// Attempts when others write the same object at the same time.
+const CONTENTION_ATTEMPTS: u32 = 5;
 
 /// What to do where an object exists that is not ours (no field managed by us, not our owner label).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,26 +84,377 @@ impl Apply {
 impl Cluster {
     /// Applies one object: creates it, or brings the fields given to the values given. Repeated as is when the connection breaks.
     pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
-        todo!("{}", apply.object)
+        let reference = self.reference(&apply.object).await?;
+        let foreign = match apply.adoption {
+            Adoption::Assume => None,
+            Adoption::Refuse | Adoption::Take => {
+                let live = self.get_metadata(&reference).await?;
+                live.and_then(|live| foreign(&reference, &live, &apply.object))
+            }
+        };
+        match (foreign, apply.adoption) {
+            (None, _) => self.send_apply(&reference, &apply.object, apply.force).await,
+            (Some(_), Adoption::Take) => self.take(&reference, &apply.object).await,
+            (Some(foreign), _) => Err(self.error(Failure::Foreign(foreign))),
+        }
     }
 
-    /// Applies all, level by level. On failure the level is finished and what was applied is told.
+    /// Applies all, level by level. Before the first write it is known that nothing foreign is in the way. On failure the
+    /// level is finished and what was applied is told.
     pub async fn apply_all(&self, all: ApplyAll) -> Result<Vec<Applied>, ApplyAllError> {
-        todo!("{}", all.objects.len())
+        let wanted = all.objects.len();
+        let failed = |applied, errors| ApplyAllError { applied, wanted, errors };
+        let mut steps = self.steps(all.objects).await.map_err(|error| failed(Vec::new(), vec![error]))?;
+        if all.adoption != Adoption::Assume {
+            let unsure: Vec<&mut Step> = steps.iter_mut().filter(|step| !all.ours.contains(&step.reference)).collect();
+            let foreign = self.mark_foreign(unsure).await.map_err(|error| failed(Vec::new(), vec![error]))?;
+            if all.adoption == Adoption::Refuse && !foreign.is_empty() {
+                let errors = foreign.into_iter().map(|foreign| self.error(Failure::Foreign(foreign))).collect();
+                return Err(failed(Vec::new(), errors));
+            }
+        }
+
+        let definitions: Vec<Object> =
+            steps.iter().filter(|step| is_definition(&step.reference)).map(|step| step.object.clone()).collect();
+        let mut applied = Vec::with_capacity(wanted);
+        let mut levels = steps.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order).peekable();
+        while let Some(level) = levels.next() {
+            let sent = level.iter().map(|step| async {
+                match step.is_foreign {
+                    true => self.take(&step.reference, &step.object).await,
+                    false => self.send_apply(&step.reference, &step.object, all.force).await,
+                }
+            });
+            let mut errors = Vec::new();
+            for outcome in join_all(sent).await {
+                match outcome {
+                    Ok(done) => applied.push(done),
+                    Err(error) => errors.push(error),
+                }
+            }
+            if !errors.is_empty() {
+                return Err(failed(applied, errors));
+            }
+            let defines_later =
+                level.iter().any(|step| is_definition(&step.reference)) && defines_any_of(&definitions, &steps);
+            if defines_later && let Err(error) = self.wait_served(&definitions).await {
+                return Err(failed(applied, vec![error]));
+            }
+        }
+        Ok(applied)
     }
 
     /// What an apply would make of the object, through admission and defaulting, without storing it.
     pub async fn apply_dry_run(&self, apply: &Apply) -> Result<Object, Error> {
-        todo!("{}", apply.object)
+        let reference = self.reference(&apply.object).await?;
+        let (_, value) = self.patch(&reference, &apply.object, &format!("&dryRun=All&force={}", apply.force)).await?;
+        Ok(typed(value, &reference.kind))
     }
 
     /// Creates with `dryRun=All`: what admission webhooks make of the object (an injected pod, say). Nothing is stored.
     pub async fn create_dry_run(&self, object: &Object) -> Result<Object, Error> {
-        todo!("{object}")
+        let reference = self.reference(object).await?;
+        let path =
+            format!("{}?dryRun=All&fieldManager={FIELD_MANAGER}", reference.kind.path(reference.namespace.as_deref()));
+        let call = Call { repeatable: true, ..Call::post(path, object.value()) };
+        let value = self.json(call).await.map_err(|error| self.kind_served(error, &reference.kind))?;
+        Ok(typed(value, &reference.kind))
     }
 
-    /// Waits until the kinds that these CRDs define are served, all versions of them.
+    /// Waits until the kinds that these CRDs define are served, one version of each.
+    ///
+    /// Asks the group-versions, whose answers are small, rather than the CRDs, whose bodies are large.
     pub async fn wait_served(&self, definitions: &[Object]) -> Result<(), Error> {
-        todo!("{}", definitions.len())
+        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for kind in definitions.iter().filter_map(defined_kind) {
+            wanted.entry(kind.api_version()).or_default().insert(kind.plural.into_owned());
+        }
+        let started = Instant::now();
+        let ends = self.scope.deadline.unwrap_or(started + SERVED_TIME);
+        let mut pause = Duration::from_millis(50);
+        for (api_version, plurals) in wanted {
+            loop {
+                let served = self.discover(&api_version).await?;
+                let missing: Vec<&str> = plurals
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|plural| served.iter().all(|kind| kind.plural != *plural))
+                    .collect();
+                if missing.is_empty() {
+                    break;
+                }
+                if Instant::now() + pause >= ends {
+                    return Err(self.error(Failure::Timeout(Timeout {
+                        waiting_for: format!("{api_version} to be served"),
+                        waited: started.elapsed(),
+                        last_state: vec![format!("not served yet: {}", missing.join(", "))],
+                        unanswered: false,
+                    })));
+                }
+                let ended = self.scope.bound(sleep(pause)).await;
+                ended.map_err(|ended| self.error(ended.failure(&format!("waiting for {api_version} to be served"))))?;
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+        }
+        Ok(())
     }
+
+    /// Kinds and order of all objects; kinds that CRDs among them define need not be served yet.
+    async fn steps(&self, objects: Vec<Object>) -> Result<Vec<Step>, Error> {
+        let defined: Vec<Kind> = objects.iter().filter_map(defined_kind).collect();
+        let mut steps = Vec::with_capacity(objects.len());
+        for object in objects {
+            let (group, _) = split_api_version(object.api_version());
+            let known = Kind::known(object.api_version(), object.kind());
+            let kind = match known
+                .or_else(|| defined.iter().find(|kind| kind.group == group && kind.kind == object.kind()).cloned())
+            {
+                Some(kind) => kind,
+                None => self.kind(object.api_version(), object.kind()).await?,
+            };
+            steps.push(Step { reference: object.reference_as(kind), object, is_foreign: false });
+        }
+        steps.sort_by_key(|step| step.reference.kind.order);
+        Ok(steps)
+    }
+
+    /// Finds the objects that exist and are someone else's, marks them, and tells them.
+    ///
+    /// One small request per kind and namespace tells which names are there at all; in an empty cluster that is all.
+    async fn mark_foreign(&self, steps: Vec<&mut Step>) -> Result<Vec<Foreign>, Error> {
+        let mut places: BTreeMap<(Kind, Option<String>), Vec<&mut Step>> = BTreeMap::new();
+        for step in steps {
+            let place = (step.reference.kind.clone(), step.reference.namespace.clone());
+            places.entry(place).or_default().push(step);
+        }
+        let mut missing_namespaces = BTreeSet::new();
+        for namespace in crowded_namespaces(places.keys()) {
+            if self.get_metadata(&ObjectRef::cluster(Kind::NAMESPACE, &namespace)).await?.is_none() {
+                missing_namespaces.insert(namespace);
+            }
+        }
+        places.retain(|(_, namespace), _| {
+            namespace.as_ref().is_none_or(|namespace| !missing_namespaces.contains(namespace))
+        });
+
+        let looks = places.into_iter().map(|((kind, namespace), steps)| async move {
+            let mut foreigners = Vec::new();
+            let there = match steps.len() {
+                1 => None,
+                _ => self.names(&kind, namespace.as_deref()).await?,
+            };
+            for step in steps {
+                if there.as_ref().is_some_and(|there| !there.contains(&step.reference.name)) {
+                    continue;
+                }
+                let live = match self.get_metadata(&step.reference).await {
+                    // A kind that is not served yet has no objects yet.
+                    Err(error) if error.is_unknown_kind() => None,
+                    live => live?,
+                };
+                if let Some(foreign) = live.and_then(|live| foreign(&step.reference, &live, &step.object)) {
+                    step.is_foreign = true;
+                    foreigners.push(foreign);
+                }
+            }
+            Ok(foreigners)
+        });
+        let found: Result<Vec<Vec<Foreign>>, Error> = join_all(looks).await.into_iter().collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+
+    /// The names of all objects of a kind in a namespace, as the bare table that kubectl prints; `None` where they cannot be listed.
+    async fn names(&self, kind: &Kind, namespace: Option<&str>) -> Result<Option<BTreeSet<String>>, Error> {
+        let path = format!("{}?includeObject=None", kind.path(namespace));
+        let call = Call { accept: "application/json;as=Table;v=v1;g=meta.k8s.io", ..Call::get(path) };
+        let table = match self.json(call).await.map_err(|error| self.kind_served(error, kind)) {
+            Err(error) if error.is_unknown_kind() => return Ok(Some(BTreeSet::new())),
+            Err(error) if error.is_forbidden() => return Ok(None),
+            answer => answer?,
+        };
+        let columns = table.get("columnDefinitions").and_then(Value::as_array);
+        let named = |columns: &Vec<Value>| {
+            columns.iter().position(|column| column.get("format").is_some_and(|format| format == "name"))
+        };
+        let (Some(column), Some(rows)) = (columns.and_then(named), table.get("rows").and_then(Value::as_array)) else {
+            return Ok(None);
+        };
+        let name = |row: &Value| Some(row.get("cells")?.get(column)?.as_str()?.to_owned());
+        Ok(Some(rows.iter().filter_map(name).collect()))
+    }
+
+    /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep theirs.
+    async fn take(&self, reference: &ObjectRef, object: &Object) -> Result<Applied, Error> {
+        let mut applied = self.send_apply(reference, object, true).await?;
+        for attempt in 0.. {
+            let entries = applied.object.items("metadata.managedFields");
+            let kept: Vec<&Value> = entries.iter().filter(|entry| !is_installers(entry)).collect();
+            if kept.len() == entries.len() {
+                break;
+            }
+            let patch = json!([
+                { "op": "replace", "path": "/metadata/managedFields", "value": kept },
+                { "op": "replace", "path": "/metadata/resourceVersion", "value": applied.object.resource_version() },
+            ]);
+            let call = Call {
+                method: Method::PATCH,
+                content_type: Some("application/json-patch+json"),
+                body: patch.to_string().into(),
+                ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
+            };
+            match self.json(call).await {
+                Ok(value) => applied.object = typed(value, &reference.kind),
+                // Someone has written in between: look again.
+                Err(Error { failure: Failure::Api(status), .. })
+                    if status.code == 409 && attempt < CONTENTION_ATTEMPTS =>
+                {
+                    let Some(live) = self.get(reference).await? else { break };
+                    applied.object = live;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(applied)
+    }
+
+    async fn send_apply(&self, reference: &ObjectRef, object: &Object, force: bool) -> Result<Applied, Error> {
+        let mut attempt = 0;
+        let (status, value) = loop {
+            match self.patch(reference, object, &format!("&force={force}")).await {
+                // The server gave up merging our change with others' that came at the same time.
+                Err(Error { failure: Failure::Api(status), .. })
+                    if status.code == 409
+                        && object.resource_version().is_none()
+                        && object.uid().is_none()
+                        && attempt < CONTENTION_ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                answer => break answer?,
+            }
+        };
+        self.shared.held.forget_kind(&reference.kind);
+        let object = typed(value, &reference.kind);
+        Ok(Applied { reference: reference.clone(), object, created: status == StatusCode::CREATED })
+    }
+
+    async fn patch(
+        &self,
+        reference: &ObjectRef,
+        object: &Object,
+        parameters: &str,
+    ) -> Result<(StatusCode, Value), Error> {
+        let call = Call {
+            method: Method::PATCH,
+            // The type says YAML, of which JSON is a part.
+            content_type: Some("application/apply-patch+yaml"),
+            body: applied_body(object).into(),
+            ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}{parameters}", reference.path()))
+        };
+        let answer = self.json_answer(call).await;
+        answer.map_err(|error| match &error.failure {
+            Failure::Api(status) if status.code == 409 => match Conflict::parse(reference, status) {
+                Some(conflict) => Error { failure: Failure::Conflict(conflict), ..error },
+                None => error,
+            },
+            _ => self.kind_served(error, &reference.kind),
+        })
+    }
+}
+
+/// One object on its way.
+struct Step {
+    reference: ObjectRef,
+    object: Object,
+    is_foreign: bool,
+}
+
+/// The API server refuses an apply that carries `managedFields`.
+fn applied_body(object: &Object) -> String {
+    if object.get("metadata.managedFields").is_none() {
+        return object.value().to_string();
+    }
+    let mut object = object.clone();
+    if let Some(metadata) = object.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    object.value().to_string()
+}
+
+/// Whose the live object is, unless it is ours: nobody's field of it is managed by us and our label is not on it, or the
+/// label names another resource than the wanted object's.
+fn foreign(reference: &ObjectRef, live: &Object, wanted: &Object) -> Option<Foreign> {
+    let owners = match (live.label(OWNER_LABEL), wanted.label(OWNER_LABEL)) {
+        (Some(owner), Some(wanted)) if owner != wanted => vec![format!("{owner} of this provider")],
+        (Some(_), _) => return None,
+        (None, _) if owned::is_managed_by(live, FIELD_MANAGER) => return None,
+        (None, _) => match live.annotation("meta.helm.sh/release-name") {
+            Some(release) => {
+                let namespace = live.annotation("meta.helm.sh/release-namespace").unwrap_or_default();
+                vec![format!("the Helm release {namespace}/{release}")]
+            }
+            None => owned::managers(live),
+        },
+    };
+    Some(Foreign { object: reference.clone(), owners })
+}
+
+/// The managers of tools that install and then leave, as opposed to controllers that keep writing.
+fn is_installers(entry: &Value) -> bool {
+    const NAMES: &[&str] = &[
+        "before-first-apply",
+        "helm",
+        "Helm",
+        "istioctl",
+        "istio-operator",
+        "kubectl",
+        "kubectl-client-side-apply",
+        "kubectl-create",
+        "kubectl-edit",
+        "HashiCorp",
+        "Terraform",
+    ];
+    const PREFIXES: &[&str] =
+        &["terraform-provider-helm", "terraform-provider-kubernetes", "terraform-provider-kubectl"];
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+    let manager = text("manager");
+    text("subresource").is_empty()
+        && (NAMES.contains(&manager) || PREFIXES.iter().any(|prefix| manager.starts_with(prefix)))
+}
+
+/// The kind that a CRD defines, in the first version it serves.
+pub(super) fn defined_kind(definition: &Object) -> Option<Kind> {
+    if definition.kind() != Kind::CUSTOM_RESOURCE_DEFINITION.kind {
+        return None;
+    }
+    let is_served = |version: &&Value| version.get("served").and_then(Value::as_bool) == Some(true);
+    let version = definition.items("spec.versions").iter().find(is_served)?.get("name")?.as_str()?;
+    let api_version = format!("{}/{version}", definition.str("spec.group"));
+    let namespaced = definition.str("spec.scope") == "Namespaced";
+    Some(Kind::discovered(
+        &api_version,
+        definition.str("spec.names.kind"),
+        definition.str("spec.names.plural"),
+        namespaced,
+    ))
+}
+
+fn is_definition(reference: &ObjectRef) -> bool {
+    reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION
+}
+
+fn defines_any_of(definitions: &[Object], steps: &[Step]) -> bool {
+    let defined: Vec<Kind> = definitions.iter().filter_map(defined_kind).collect();
+    steps.iter().any(|step| {
+        defined.iter().any(|kind| kind.group == step.reference.kind.group && kind.kind == step.reference.kind.kind)
+    })
+}
+
+/// Namespaces for which one look at the namespace may save several.
+fn crowded_namespaces<'a>(places: impl Iterator<Item = &'a (Kind, Option<String>)>) -> Vec<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for namespace in places.filter_map(|(_, namespace)| namespace.as_deref()) {
+        *counts.entry(namespace).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count > 1).map(|(namespace, _)| namespace.to_owned()).collect()
 }

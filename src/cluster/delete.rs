@@ -2,9 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::join_all;
+use http::Method;
+use serde_json::json;
 use thiserror::Error as ThisError;
 
-use super::{Cluster, Error, Kind, Object, ObjectRef};
+use super::apply::defined_kind;
+use super::call::Call;
+use super::read::{items, typed};
+use super::{Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
@@ -63,30 +69,131 @@ impl Delete {
 impl Cluster {
     /// Asks for deletion; `false` where there was nothing to delete.
     pub async fn delete(&self, delete: &Delete) -> Result<bool, Error> {
-        todo!("{}", delete.object)
+        Ok(self.send_delete(delete).await? != Outcome::Absent)
     }
 
-    /// Deletes and waits until the object is gone; a timeout names finalizers, conditions and, for a namespace, what is left in it.
+    /// Deletes and waits until the object is gone; a timeout names finalizers and conditions: for a namespace, what is left in it.
     pub async fn delete_and_wait(&self, delete: &Delete) -> Result<bool, Error> {
-        todo!("{}", delete.object)
+        let outcome = self.send_delete(delete).await?;
+        if outcome == Outcome::Going {
+            self.wait(&delete.object, &wait::deleted()).await?;
+        }
+        Ok(outcome != Outcome::Absent)
     }
 
     /// Deletes all, from webhooks down to namespaces. What is not there is no error.
     pub async fn delete_all(&self, all: &DeleteAll) -> Result<Vec<ObjectRef>, DeleteAllError> {
-        todo!("{}", all.objects.len())
+        let mut objects = all.objects.clone();
+        objects.sort_by_key(|object| std::cmp::Reverse(object.kind.order));
+        let mut deleted = Vec::with_capacity(objects.len());
+        for level in objects.chunk_by(|a, b| a.kind.order == b.kind.order) {
+            let sent = level.iter().map(|object| async move {
+                let delete = Delete::new(object.clone());
+                let outcome = if all.wait { self.delete_and_wait(&delete).await } else { self.delete(&delete).await };
+                // Where the kind is not served, there is nothing of it.
+                match outcome {
+                    Err(error) if error.is_unknown_kind() => Ok((object, false)),
+                    outcome => outcome.map(|was_there| (object, was_there)),
+                }
+            });
+            let mut errors = Vec::new();
+            for outcome in join_all(sent).await {
+                match outcome {
+                    Ok((object, true)) => deleted.push(object.clone()),
+                    Ok((_, false)) => {}
+                    Err(error) => errors.push(error),
+                }
+            }
+            if !errors.is_empty() {
+                return Err(DeleteAllError { deleted, errors });
+            }
+        }
+        Ok(deleted)
     }
 
     /// What [`Cluster::prune`] would delete.
     pub async fn prunable(&self, prune: &Prune) -> Result<Vec<ObjectRef>, Error> {
-        todo!("{}", prune.owner)
+        let looks = prune.kinds.iter().map(|kind| async move {
+            let mut query = Query::owned(kind.clone());
+            query.namespace = prune.namespace.clone().filter(|_| kind.namespaced);
+            match self.list(&query).await {
+                Err(error) if error.is_unknown_kind() => Ok(Vec::new()),
+                listed => {
+                    let listed = listed?;
+                    let owned = listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(prune.owner.as_str()));
+                    let references = owned.map(|object| object.reference_as(kind.clone()));
+                    Ok(references.filter(|reference| !prune.keep.contains(reference)).collect())
+                }
+            }
+        });
+        let found: Result<Vec<Vec<ObjectRef>>, Error> = join_all(looks).await.into_iter().collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
+    /// Deletes what carries our label with this owner and is not to be kept.
     pub async fn prune(&self, prune: &Prune) -> Result<Vec<ObjectRef>, DeleteAllError> {
-        todo!("{}", prune.owner)
+        let objects = self.prunable(prune).await;
+        let objects = objects.map_err(|error| DeleteAllError { deleted: Vec::new(), errors: vec![error] })?;
+        self.delete_all(&DeleteAll { objects, wait: false }).await
     }
 
-    /// Objects of the kind that this CRD defines, over all namespaces: a CRD goes only when there are none.
+    /// Objects of the kind that this CRD defines, over all namespaces (the first hundred): a CRD goes only when there are none.
     pub async fn instances(&self, definition: &Object) -> Result<Vec<ObjectRef>, Error> {
-        todo!("{definition}")
+        let Some(kind) = defined_kind(definition) else { return Ok(Vec::new()) };
+        let call = Call {
+            accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            ..Call::get(format!("{}?limit=100", kind.path(None)))
+        };
+        match self.json(call).await.map_err(|error| self.kind_served(error, &kind)) {
+            Err(error) if error.is_unknown_kind() => Ok(Vec::new()),
+            list => Ok(items(list?).into_iter().map(|item| typed(item, &kind).reference_as(kind.clone())).collect()),
+        }
     }
+
+    async fn send_delete(&self, delete: &Delete) -> Result<Outcome, Error> {
+        let propagation = match delete.propagation {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        };
+        let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation });
+        if let Some(uid) = &delete.uid {
+            options["preconditions"]["uid"] = uid.as_str().into();
+        }
+        if let Some(version) = &delete.resource_version {
+            options["preconditions"]["resourceVersion"] = version.as_str().into();
+        }
+        let call = Call {
+            method: Method::DELETE,
+            content_type: Some(Call::JSON),
+            body: options.to_string().into(),
+            ..Call::get(delete.object.path())
+        };
+        let answer = self.json(call).await;
+        self.shared.held.forget_kind(&delete.object.kind);
+        match answer.map_err(|error| self.kind_served(error, &delete.object.kind)) {
+            // What still has finalizers or a grace period comes back as it is; what is gone is a Status.
+            Ok(value) if value.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some()) => {
+                Ok(Outcome::Going)
+            }
+            Ok(_) => Ok(Outcome::Gone),
+            Err(Error { failure: Failure::Api(status), .. }) if status.is_absence_of(&delete.object.name) => {
+                Ok(Outcome::Absent)
+            }
+            // Another object has taken the name: the one meant is gone.
+            Err(Error { failure: Failure::Api(status), .. })
+                if status.code == 409 && delete.uid.is_some() && status.message.contains("UID in precondition") =>
+            {
+                Ok(Outcome::Absent)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Absent,
+    Going,
+    Gone,
 }

@@ -1,14 +1,22 @@
 //! What istiod itself says, replica by replica: its debug pages through port-forward, exec as fallback, metrics as last.
 
+use std::sync::Arc;
+
+use futures::future::join_all;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Cluster, Error, Object};
+use super::read::lock;
+use super::{Cluster, Error, Failure, Kind, Object, PodPort, Query};
+
+/// istiod's monitoring port: always open, unrestricted for callers from 127.0.0.1, as which a port-forward arrives.
+const MONITORING_PORT: u16 = 15014;
 
 /// The istiods of one namespace of a cluster.
 #[derive(Clone, Debug)]
 pub struct Istiod {
-    pub(super) cluster: Cluster,
-    pub(super) namespace: String,
+    cluster: Cluster,
+    namespace: String,
 }
 
 /// One istiod pod.
@@ -23,7 +31,7 @@ pub struct Replica {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteCluster {
     pub id: String,
-    /// `namespace/name` of the remote secret; empty for istiod's own cluster.
+    /// `namespace/name` of the remote secret; empty for istiod's own cluster, and where only metrics could be asked.
     pub secret: String,
     pub status: SyncStatus,
 }
@@ -42,6 +50,7 @@ pub enum SyncStatus {
 pub enum Way {
     PortForward,
     Exec,
+    /// Through the service proxy: of some replica, not necessarily this one.
     Metrics,
 }
 
@@ -61,26 +70,205 @@ impl Cluster {
 impl Istiod {
     /// The running replicas, of one revision or of all.
     pub async fn replicas(&self, revision: Option<&str>) -> Result<Vec<Replica>, Error> {
-        todo!("{revision:?} {} {}", self.namespace, self.cluster.name())
+        let mut query = Query::of(Kind::POD).namespace(&self.namespace).label("app", "istiod");
+        if let Some(revision) = revision {
+            query = query.label("istio.io/rev", revision);
+        }
+        let pods = self.cluster.list_now(&query).await?;
+        let running = pods
+            .iter()
+            .filter(|pod| !pod.is_terminating() && !matches!(pod.str("status.phase"), "Succeeded" | "Failed"));
+        Ok(running.map(replica).collect())
     }
 
     /// Which clusters every replica sees, asked now, of all replicas at once.
     pub async fn clusterz(&self, revision: Option<&str>) -> Result<Vec<ReplicaView>, Error> {
-        todo!("{revision:?}")
+        let replicas = self.replicas(revision).await?;
+        let views = replicas.into_iter().map(|replica| async {
+            let clusters = self.clusters_of(&replica).await;
+            ReplicaView { replica, clusters }
+        });
+        Ok(join_all(views).await)
     }
 
     /// As [`Istiod::clusterz`] over all revisions, but asked once and held for the length of the walk.
-    pub async fn clusterz_held(&self) -> Result<std::sync::Arc<[ReplicaView]>, Error> {
-        todo!()
+    pub async fn clusterz_held(&self) -> Result<Arc<[ReplicaView]>, Error> {
+        let cell = lock(&self.cluster.shared.held.istiods).entry(self.namespace.clone()).or_default().clone();
+        let asked = cell.get_or_try_init(|| async { self.clusterz(None).await.map(Arc::from) });
+        asked.await.cloned()
     }
 
-    /// Any debug page as JSON: `networkz`, `endpointShardz`, `mesh`.
+    /// Any debug page as JSON: `networkz`, `endpointShardz`, `mesh`. By port-forward, else by exec.
     pub async fn debug(&self, replica: &Replica, page: &str) -> Result<Value, Error> {
-        todo!("{replica:?} {page}")
+        self.debug_by(replica, page).await.map(|(value, _)| value)
+    }
+
+    async fn debug_by(&self, replica: &Replica, page: &str) -> Result<(Value, Way), Error> {
+        let path = format!("/debug/{page}");
+        let first = match self.forwarded(replica, &path).await {
+            Ok(value) => return Ok((value, Way::PortForward)),
+            // Only the way in is tried otherwise; a server that is not there is not there for exec either.
+            Err(error) if error.is_cancelled() || error.is_unreachable() && self.cluster.requests() == 0 => {
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        match self.executed(replica, &path).await {
+            Ok(value) => Ok((value, Way::Exec)),
+            // The first way is the one to be granted or repaired.
+            Err(_) => Err(first),
+        }
+    }
+
+    async fn forwarded(&self, replica: &Replica, path: &str) -> Result<Value, Error> {
+        let port = PodPort { namespace: self.namespace.clone(), pod: replica.pod.clone(), port: MONITORING_PORT };
+        let answer = self.cluster.pod_http_get(&port, path).await?;
+        if answer.status != 200 {
+            let detail = format!("istiod {} answers {path} with HTTP status {}", replica.pod, answer.status);
+            return Err(self.cluster.error(Failure::Unexpected { detail }));
+        }
+        self.decode(replica, path, &answer.body)
+    }
+
+    async fn executed(&self, replica: &Replica, path: &str) -> Result<Value, Error> {
+        let command = ["pilot-discovery", "request", "GET", path];
+        let output = self.cluster.pod_exec(&self.namespace, &replica.pod, Some("discovery"), &command).await?;
+        if output.code != 0 {
+            let detail = format!("pilot-discovery request in {} failed: {}", replica.pod, output.stderr.trim());
+            return Err(self.cluster.error(Failure::Unexpected { detail }));
+        }
+        self.decode(replica, path, &output.stdout)
+    }
+
+    fn decode(&self, replica: &Replica, path: &str, body: &[u8]) -> Result<Value, Error> {
+        let wrong = |_| {
+            self.cluster
+                .error(Failure::Unexpected { detail: format!("istiod {} answers {path} without JSON", replica.pod) })
+        };
+        serde_json::from_slice(body).map_err(wrong)
+    }
+
+    async fn clusters_of(&self, replica: &Replica) -> Result<(Vec<RemoteCluster>, Way), Error> {
+        let error = match self.debug_by(replica, "clusterz").await {
+            Ok((page, way)) => {
+                let clusters = parse_clusterz(&page);
+                let wrong = || {
+                    self.cluster.error(Failure::Unexpected {
+                        detail: format!("istiod {}: /debug/clusterz is not a list of clusters", replica.pod),
+                    })
+                };
+                return clusters.map(|clusters| (clusters, way)).ok_or_else(wrong);
+            }
+            Err(error) => error,
+        };
+        let service = match replica.revision.as_str() {
+            "" | "default" => format!("istiod:{MONITORING_PORT}"),
+            revision => format!("istiod-{revision}:{MONITORING_PORT}"),
+        };
+        match self.cluster.service_proxy_get(&self.namespace, &service, "/metrics").await {
+            Ok(answer) => Ok((parse_metrics(&String::from_utf8_lossy(&answer.body)), Way::Metrics)),
+            Err(_) => Err(error),
+        }
     }
 }
 
-#[allow(dead_code, reason = "until the bodies are here")]
-fn replica_of(_pod: &Object) -> Option<Replica> {
-    None
+fn replica(pod: &Object) -> Replica {
+    Replica {
+        pod: pod.name().to_owned(),
+        revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
+        ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterzEntry {
+    id: String,
+    #[serde(default)]
+    secret_name: String,
+    #[serde(default)]
+    sync_status: String,
+}
+
+/// The page is a list; `null` where there is no remote cluster.
+fn parse_clusterz(page: &Value) -> Option<Vec<RemoteCluster>> {
+    let entries = Option::<Vec<ClusterzEntry>>::deserialize(page).ok()?.unwrap_or_default();
+    let cluster = |entry: ClusterzEntry| RemoteCluster {
+        id: entry.id,
+        secret: entry.secret_name,
+        status: SyncStatus::parse(&entry.sync_status),
+    };
+    Some(entries.into_iter().map(cluster).collect())
+}
+
+/// `istiod_remote_cluster_sync_status{cluster="west",cluster_type="remote",status="synced"} 1`
+fn parse_metrics(text: &str) -> Vec<RemoteCluster> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("istiod_remote_cluster_sync_status{"));
+    let parsed = lines.filter_map(|line| {
+        let (labels, value) = line.rsplit_once('}')?;
+        let label = |name: &str| {
+            let (_, after) = labels.split_once(&format!("{name}=\""))?;
+            after.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let holds = value.trim().parse::<f64>().is_ok_and(|value| value > 0.0);
+        let id = labels.split(',').find_map(|pair| pair.strip_prefix("cluster=\"")?.strip_suffix('"'))?;
+        holds.then(|| {
+            Some(RemoteCluster {
+                id: id.to_owned(),
+                secret: String::new(),
+                status: SyncStatus::parse(&label("status")?),
+            })
+        })?
+    });
+    parsed.collect()
+}
+
+impl SyncStatus {
+    fn parse(text: &str) -> SyncStatus {
+        match text {
+            "synced" => SyncStatus::Synced,
+            "syncing" => SyncStatus::Syncing,
+            "timeout" => SyncStatus::Timeout,
+            "closed" => SyncStatus::Closed,
+            other => SyncStatus::Other(other.to_owned()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            SyncStatus::Synced => "synced",
+            SyncStatus::Syncing => "syncing",
+            SyncStatus::Timeout => "timeout",
+            SyncStatus::Closed => "closed",
+            SyncStatus::Other(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn clusterz_is_read() {
+        let page = json!([
+            {"id": "east", "secretName": "", "syncStatus": "synced"},
+            {"id": "west", "secretName": "istio-system/istio-remote-secret-west", "syncStatus": "timeout"},
+        ]);
+        let clusters = parse_clusterz(&page).unwrap();
+        assert_eq!(clusters[1].secret, "istio-system/istio-remote-secret-west");
+        assert_eq!(clusters[1].status, SyncStatus::Timeout);
+        assert_eq!(parse_clusterz(&Value::Null), Some(vec![]));
+        assert_eq!(parse_clusterz(&json!("x")), None);
+    }
+
+    #[test]
+    fn metrics_are_read() {
+        let text = "# HELP istiod_remote_cluster_sync_status x\n\
+            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"synced\"} 1\n\
+            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"timeout\"} 0\n";
+        let clusters = parse_metrics(text);
+        assert_eq!(clusters, [RemoteCluster { id: "west".into(), secret: String::new(), status: SyncStatus::Synced }]);
+    }
 }

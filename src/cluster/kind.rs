@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use super::object::path_segment;
+
 /// One kind of object as the API server serves it.
 ///
 /// Two kinds are equal when group, version and kind are; the order is the order in which objects are applied.
@@ -148,7 +150,7 @@ impl Kind {
     pub fn path(&self, namespace: Option<&str>) -> String {
         let root = self.group_path();
         match namespace.filter(|_| self.namespaced) {
-            Some(namespace) => format!("{root}/namespaces/{namespace}/{}", self.plural),
+            Some(namespace) => format!("{root}/namespaces/{}/{}", path_segment(namespace), self.plural),
             None => format!("{root}/{}", self.plural),
         }
     }

@@ -7,10 +7,14 @@
 //! [`Cluster::within`] gives one whose requests end at a deadline or on cancellation. What is listed is held for the
 //! length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure comes again.
 
+mod call;
 mod config;
+mod connect;
 mod error;
 mod kind;
+mod login;
 mod object;
+mod resolve;
 
 mod apply;
 mod delete;
@@ -68,13 +72,17 @@ pub struct Scope {
 
 struct Shared {
     name: String,
-    config: ClusterConfig,
+    version: String,
+    connections: call::Connections,
+    held: read::Held,
 }
 
 impl Clusters {
     /// `version` is the provider's, for the user agent.
     pub fn new(configs: BTreeMap<String, ClusterConfig>, version: &str) -> Clusters {
-        todo!("{} {version}", configs.len())
+        let cluster =
+            |(name, config): (String, ClusterConfig)| (name.clone(), Cluster::standalone(&name, config, version));
+        Clusters { clusters: configs.into_iter().map(cluster).collect() }
     }
 
     /// The cluster of this name; the error lists the names there are.
@@ -98,7 +106,10 @@ impl Clusters {
 impl Cluster {
     /// A cluster outside the provider configuration, such as the one a remote secret describes.
     pub fn standalone(name: &str, config: ClusterConfig, version: &str) -> Cluster {
-        todo!("{name} {config:?} {version}")
+        let connections = call::Connections::new(config, version);
+        let shared =
+            Shared { name: name.to_owned(), version: version.to_owned(), connections, held: read::Held::default() };
+        Cluster { shared: Arc::new(shared), scope: Scope::default() }
     }
 
     pub fn name(&self) -> &str {
@@ -112,12 +123,13 @@ impl Cluster {
 
     /// The same server and trust, another credential, a connection of its own: to prove a token.
     pub fn with_token(&self, token: Secret) -> Cluster {
-        todo!("{token:?}")
+        let config = ClusterConfig { token: Some(token), ..self.shared.connections.config().clone() };
+        Cluster { scope: self.scope.clone(), ..Cluster::standalone(self.name(), config, &self.shared.version) }
     }
 
     /// Requests sent so far, repetitions included.
     pub fn requests(&self) -> u64 {
-        todo!()
+        self.shared.connections.requests()
     }
 }
 

@@ -30,6 +30,11 @@ impl Object {
         complete.then_some(object)
     }
 
+    /// What a server sent, of which it is known to be an object.
+    pub(super) fn raw(value: Value) -> Object {
+        Object(value)
+    }
+
     /// Starts an object of a known kind with a name; fill the rest with [`Object::with`], [`Object::with_label`] and the like.
     pub fn of(reference: &ObjectRef) -> Object {
         let mut metadata = Map::new();
@@ -260,8 +265,15 @@ impl ObjectRef {
 
     /// The path of the object on the API server.
     pub fn path(&self) -> String {
-        format!("{}/{}", self.kind.path(self.namespace.as_deref()), self.name)
+        format!("{}/{}", self.kind.path(self.namespace.as_deref()), path_segment(&self.name))
     }
+}
+
+/// Names come from users: nothing in one may reach into the path or the query. RBAC names may hold colons.
+pub(super) fn path_segment(name: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+    percent_encoding::utf8_percent_encode(name, KEPT).to_string()
 }
 
 /// `Deployment istio-system/istiod`, `ClusterRole istiod`.

@@ -1,8 +1,15 @@
 //! Get, list and look up. Lists are held for the length of the walk and shared by all who ask the same.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Cluster, Error, Kind, Object, ObjectRef};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::call::{self, Call};
+use super::istiod::ReplicaView;
+use super::object::path_segment;
+use super::{Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
 
 /// What to list: one kind, in one namespace or in all, chosen by labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,15 +30,34 @@ impl Query {
         Query { kind, namespace: None, labels: String::new(), fields: String::new(), metadata_only: false }
     }
 
+    /// All objects of the kind that this provider owns, whichever resource they belong to: the one list of a walk that
+    /// all resources share. CRDs come as metadata alone.
+    pub fn owned(kind: Kind) -> Query {
+        let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+        Query { metadata_only, ..Query::of(kind).selector(OWNER_LABEL) }
+    }
+
     pub fn namespace(mut self, namespace: impl Into<String>) -> Query {
         self.namespace = Some(namespace.into());
         self
     }
 
     /// Adds one `key=value` to the label selector.
-    pub fn label(mut self, key: &str, value: &str) -> Query {
+    pub fn label(self, key: &str, value: &str) -> Query {
+        self.selector(&format!("{key}={value}"))
+    }
+
+    /// Adds one requirement to the label selector: `key`, `!key`, `key!=value`, `key in (a,b)`.
+    pub fn selector(mut self, requirement: &str) -> Query {
         let separator = if self.labels.is_empty() { "" } else { "," };
-        self.labels = format!("{}{separator}{key}={value}", self.labels);
+        self.labels = format!("{}{separator}{requirement}", self.labels);
+        self
+    }
+
+    /// Adds one `path=value` to the field selector.
+    pub fn field(mut self, path: &str, value: &str) -> Query {
+        let separator = if self.fields.is_empty() { "" } else { "," };
+        self.fields = format!("{}{separator}{path}={value}", self.fields);
         self
     }
 
@@ -61,32 +87,113 @@ pub struct ServerVersion {
     pub git_version: String,
 }
 
+/// What is held of a cluster for the length of the walk.
+#[derive(Default)]
+pub(super) struct Held {
+    lists: Mutex<HashMap<Query, Arc<OnceCell<Arc<[Object]>>>>>,
+    /// Resources by group-version, for kinds the table lacks.
+    discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
+    version: OnceCell<ServerVersion>,
+    pub(super) istiods: Mutex<HashMap<String, Arc<OnceCell<Arc<[ReplicaView]>>>>>,
+}
+
+impl Held {
+    /// After a write of ours, lists of the kind are no longer true.
+    pub(super) fn forget_kind(&self, kind: &Kind) {
+        lock(&self.lists).retain(|query, _| query.kind.group != kind.group || query.kind.kind != kind.kind);
+    }
+
+    fn forget(&self) {
+        lock(&self.lists).clear();
+        lock(&self.discovered).clear();
+        lock(&self.istiods).clear();
+    }
+}
+
+/// A poisoned lock only means that another task has panicked; the maps behind these are whole at every step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 impl Cluster {
-    /// The object, or `None` on a true 404 of the object itself: an unreachable or forbidding server is an error, never "gone".
+    /// The object, or `None` on a true 404 of the object itself: an unreachable or forbidding server is an error, never
+    /// "gone", and neither is a kind that the cluster does not serve.
     pub async fn get(&self, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-        todo!("{reference}")
+        self.get_as(reference, Call::JSON).await
+    }
+
+    /// As [`Cluster::get`], metadata alone.
+    pub async fn get_metadata(&self, reference: &ObjectRef) -> Result<Option<Object>, Error> {
+        self.get_as(reference, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await
+    }
+
+    async fn get_as(&self, reference: &ObjectRef, accept: &'static str) -> Result<Option<Object>, Error> {
+        let call = Call { accept, ..Call::get(reference.path()) };
+        match self.json(call).await {
+            Ok(value) => Ok(Some(typed(value, &reference.kind))),
+            Err(error) => match self.kind_served(error, &reference.kind) {
+                Error { failure: Failure::Api(status), .. } if status.is_absence_of(&reference.name) => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 
     /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind.
-    ///
-    /// A kind whose CRD is not installed lists as empty.
     pub async fn list(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
-        todo!("{query:?}")
+        let cell = lock(&self.shared.held.lists).entry(query.clone()).or_default().clone();
+        cell.get_or_try_init(|| self.list_now(query)).await.cloned()
     }
 
     /// As [`Cluster::list`], but always from the server.
     pub async fn list_now(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
-        todo!("{query:?}")
+        let accept = match query.metadata_only {
+            true => "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            false => Call::JSON,
+        };
+        let answer = self.json(Call { accept, ..Call::get(query.path()) }).await;
+        let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
+        Ok(items(list).into_iter().map(|item| typed(item, &query.kind)).collect())
     }
 
     /// Drops everything held of this cluster.
     pub fn forget(&self) {
-        todo!()
+        self.shared.held.forget();
     }
 
     /// The kind behind `apiVersion` and `kind` of a manifest: from the table, else asked of the cluster once.
     pub async fn kind(&self, api_version: &str, kind: &str) -> Result<Kind, Error> {
-        todo!("{api_version} {kind}")
+        if let Some(known) = Kind::known(api_version, kind) {
+            return Ok(known);
+        }
+        let held = lock(&self.shared.held.discovered).get(api_version).cloned();
+        let kinds = match held {
+            Some(kinds) => kinds,
+            None => {
+                let kinds = self.discover(api_version).await?;
+                lock(&self.shared.held.discovered).insert(api_version.to_owned(), kinds.clone());
+                kinds
+            }
+        };
+        let found = kinds.iter().find(|candidate| candidate.kind == kind).cloned();
+        found.ok_or_else(|| self.error(unknown_kind(api_version, kind)))
+    }
+
+    /// The kinds of one group-version; none where it is not served.
+    pub(super) async fn discover(&self, api_version: &str) -> Result<Arc<[Kind]>, Error> {
+        let path = Kind::discovered(api_version, "", "", false).group_path();
+        let value = match self.json(Call::get(path)).await {
+            Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => return Ok(Arc::new([])),
+            answer => answer?,
+        };
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let resources = value.get("resources").and_then(Value::as_array).into_iter().flatten();
+        Ok(resources
+            .filter(|resource| !text(resource, "name").contains('/'))
+            .map(|resource| {
+                let namespaced = resource.get("namespaced").and_then(Value::as_bool).unwrap_or(false);
+                Kind::discovered(api_version, &text(resource, "kind"), &text(resource, "name"), namespaced)
+            })
+            .collect())
     }
 
     /// What finds an object in this cluster.
@@ -96,11 +203,67 @@ impl Cluster {
 
     /// The server's version, asked for once.
     pub async fn version(&self) -> Result<ServerVersion, Error> {
-        todo!()
+        let asked = self.shared.held.version.get_or_try_init(|| async {
+            let value = self.json(Call::get("/version")).await?;
+            let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+            // Some vendors write `33+`.
+            let number = |key: &str| text(key).trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+            let (Some(major), Some(minor)) = (number("major"), number("minor")) else {
+                let detail = "/version names no major and minor version: is this a Kubernetes API server?".to_owned();
+                return Err(self.error(Failure::Unexpected { detail }));
+            };
+            Ok(ServerVersion { major, minor, git_version: text("gitVersion").to_owned() })
+        });
+        asked.await.cloned()
     }
 
     /// Reads the configuration (and the kubeconfig it names), makes no request.
     pub async fn endpoint(&self) -> Result<Endpoint, Error> {
-        todo!()
+        call::endpoint(&self.shared.connections).map_err(|failure| self.error(failure))
     }
+
+    /// Tells a path the server does not know from an object that is not there.
+    pub(super) fn kind_served(&self, error: Error, kind: &Kind) -> Error {
+        match &error.failure {
+            Failure::Api(status) if status.code == 404 && status.name.is_none() => {
+                Error { failure: unknown_kind(&kind.api_version(), &kind.kind), ..error }
+            }
+            _ => error,
+        }
+    }
+}
+
+fn unknown_kind(api_version: &str, kind: &str) -> Failure {
+    Failure::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() }
+}
+
+impl Query {
+    pub(super) fn path(&self) -> String {
+        let mut path = self.kind.path(self.namespace.as_deref());
+        let mut separator = '?';
+        for (name, selector) in [("labelSelector", &self.labels), ("fieldSelector", &self.fields)] {
+            if !selector.is_empty() {
+                path = format!("{path}{separator}{name}={}", path_segment(selector));
+                separator = '&';
+            }
+        }
+        path
+    }
+}
+
+pub(super) fn items(list: Value) -> Vec<Value> {
+    match list {
+        Value::Object(mut list) => match list.remove("items") {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// Lists of built-in kinds leave `apiVersion` and `kind` out of their items, and metadata alone has a kind of its own.
+pub(super) fn typed(value: Value, kind: &Kind) -> Object {
+    let mut object = Object::raw(value);
+    object = object.with("apiVersion", kind.api_version());
+    object.with("kind", kind.kind.as_ref())
 }

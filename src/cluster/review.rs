@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::{Cluster, Error, Secret};
+use super::call::Call;
+use super::{Cluster, Error, Failure, Kind, ObjectRef, Secret};
 
 /// A bounded token for a service account.
 #[derive(Clone, Debug)]
@@ -50,15 +52,57 @@ pub struct AccessAnswer {
 
 impl Cluster {
     pub async fn request_token(&self, request: &TokenRequest) -> Result<Token, Error> {
-        todo!("{request:?}")
+        let account = ObjectRef::namespaced(Kind::SERVICE_ACCOUNT, &request.namespace, &request.service_account);
+        let mut spec = json!({ "expirationSeconds": request.expires_in.as_secs() });
+        if !request.audiences.is_empty() {
+            spec["audiences"] = json!(request.audiences);
+        }
+        let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec });
+        let answer = self.review(&format!("{}/token", account.path()), &body).await?;
+        let text = |key: &str| answer.get("status").and_then(|status| status.get(key)).and_then(Value::as_str);
+        let incomplete =
+            || self.error(Failure::Unexpected { detail: format!("the TokenRequest for {account} gives no token") });
+        let token = text("token").ok_or_else(incomplete)?;
+        let expires_at = text("expirationTimestamp").and_then(|text| text.parse().ok()).ok_or_else(incomplete)?;
+        Ok(Token { token: Secret::new(token), expires_at })
     }
 
-    /// SelfSubjectReview; on a server too old for it the answer to SelfSubjectAccessReview proves the credential, without a name.
+    /// SelfSubjectReview; on a server too old for it (before 1.28) the answer to a SelfSubjectAccessReview proves the
+    /// credential, without a name.
     pub async fn whoami(&self) -> Result<Identity, Error> {
-        todo!()
+        let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+        let answer = match self.review("/apis/authentication.k8s.io/v1/selfsubjectreviews", &body).await {
+            Err(error) if error.is_not_found() => {
+                self.may(&Access { verb: "get".into(), resource: "namespaces".into(), ..Access::default() }).await?;
+                return Ok(Identity::default());
+            }
+            answer => answer?,
+        };
+        let user = answer.get("status").and_then(|status| status.get("userInfo")).cloned().unwrap_or_default();
+        let text = |key: &str| user.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let groups = user.get("groups").and_then(Value::as_array).into_iter().flatten();
+        let groups = groups.filter_map(|group| group.as_str().map(str::to_owned)).collect();
+        Ok(Identity { username: text("username"), uid: text("uid"), groups })
     }
 
+    /// SelfSubjectAccessReview: whether this credential has a right.
     pub async fn may(&self, access: &Access) -> Result<AccessAnswer, Error> {
-        todo!("{access:?}")
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "verb": access.verb, "group": access.group, "resource": access.resource, "subresource": access.subresource,
+                "namespace": access.namespace, "name": access.name,
+            }},
+        });
+        let answer = self.review("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &body).await?;
+        let status = answer.get("status").cloned().unwrap_or_default();
+        let allowed = status.get("allowed").and_then(Value::as_bool).unwrap_or(false);
+        let reason = status.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(AccessAnswer { allowed, reason })
+    }
+
+    /// Reviews are posted and nothing is stored: sending one twice does no harm.
+    async fn review(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.json(Call { repeatable: true, ..Call::post(path, body) }).await
     }
 }

@@ -1,0 +1,221 @@
+//! Credentials: what goes into the `Authorization` header or the TLS handshake, how long it holds, and how it is renewed.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::future::{BoxFuture, Ready, ready};
+use http::{HeaderValue, Request, Response, header};
+use jiff::Timestamp;
+use kube::client::middleware::AuthLayer;
+use kube::client::{AuthError, Body, ConfigExt as _};
+use serde::Deserialize;
+use serde_json::json;
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
+
+use super::config::Exec;
+use super::error::Failure;
+use super::resolve::Resolved;
+
+/// An exec plugin that takes longer has hung or asks someone who is not there.
+const EXEC_TIME: Duration = Duration::from_secs(60);
+
+/// Where the `Authorization` header of each request comes from.
+pub(super) enum Login {
+    /// No header: the client certificate speaks, or nobody does.
+    None,
+    Fixed(HeaderValue),
+    /// The kube crate's source: password, token, token file re-read, OIDC refreshed.
+    Source(Box<AuthLayer>),
+}
+
+/// A login and the time it is known to hold.
+pub(super) struct LoggedIn {
+    pub login: Login,
+    pub expires: Option<Timestamp>,
+}
+
+/// Obtains the credential; an exec plugin that gives a certificate puts it into `resolved` for the handshake.
+pub(super) async fn log_in(resolved: &mut Resolved) -> Result<LoggedIn, Failure> {
+    let Some(exec) = &resolved.exec else {
+        let source = resolved.kube.auth_layer().map_err(|error| credential_failure(&error))?;
+        let login = source.map_or(Login::None, |source| Login::Source(Box::new(source)));
+        return Ok(LoggedIn { login, expires: None });
+    };
+    let status = run_exec(exec).await?;
+    let failed = |detail: &str| exec_failure(exec, detail.to_owned());
+    let expires = status.expiration_timestamp.as_deref().map(str::parse::<Timestamp>);
+    let expires = expires.transpose().map_err(|_| failed("gave an expirationTimestamp that is no time"))?;
+    if let (Some(certificate), Some(key)) = (&status.client_certificate_data, &status.client_key_data) {
+        let user = json!({
+            "client-certificate-data": BASE64.encode(certificate), "client-key-data": BASE64.encode(key),
+        });
+        resolved.kube.auth_info =
+            serde_json::from_value(user).map_err(|_| failed("gave a certificate that cannot be used"))?;
+    }
+    let login = match status.token.filter(|token| !token.is_empty()) {
+        Some(token) => Login::Fixed(bearer(&token).ok_or_else(|| failed("gave a token that is no header value"))?),
+        None if status.client_certificate_data.is_some() => Login::None,
+        None => return Err(failed("gave neither token nor certificate")),
+    };
+    Ok(LoggedIn { login, expires })
+}
+
+impl Login {
+    pub async fn header(&self) -> Result<Option<HeaderValue>, Failure> {
+        match self {
+            Login::None => Ok(None),
+            Login::Fixed(value) => Ok(Some(value.clone())),
+            Login::Source(source) => {
+                let written = echoed(source).await;
+                let written = written.map_err(|error| source_failure(error.as_ref()))?;
+                Ok(written.headers().get(header::AUTHORIZATION).cloned())
+            }
+        }
+    }
+}
+
+/// The source is a middleware: sends it an empty request and has what it wrote on it sent back.
+///
+/// Boxed, because the compiler cannot prove of the middleware's own future that it may change threads.
+fn echoed(source: &AuthLayer) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+    let echo = service_fn(|request: Request<Body>| -> Ready<Result<Response<Body>, BoxError>> {
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = request.into_parts().0.headers;
+        ready(Ok(response))
+    });
+    Box::pin(source.layer(echo).oneshot(Request::new(Body::empty())))
+}
+
+#[derive(Deserialize)]
+struct ExecCredential {
+    status: Option<ExecStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecStatus {
+    expiration_timestamp: Option<String>,
+    token: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+}
+
+/// Runs the plugin without a terminal. Its standard output holds the credential and is never quoted.
+async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
+    let mut spec = json!({ "interactive": false });
+    if let Some(info) = &exec.cluster_info {
+        spec["cluster"] = info.clone();
+    }
+    let info = json!({ "apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec });
+    let mut command = tokio::process::Command::new(&exec.command);
+    command
+        .args(&exec.args)
+        .envs(exec.env.iter().map(|(name, value)| (name, value.expose())))
+        .env("KUBERNETES_EXEC_INFO", info.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let output = match tokio::time::timeout(EXEC_TIME, command.output()).await {
+        Err(_) => return Err(exec_failure(exec, format!("gave no answer in {} s", EXEC_TIME.as_secs()))),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(exec_failure(exec, "is not there".to_owned()));
+        }
+        Ok(Err(error)) => return Err(exec_failure(exec, format!("cannot be started: {error}"))),
+        Ok(Ok(output)) => output,
+    };
+    if !output.status.success() {
+        return Err(exec_failure(exec, format!("failed ({}): {}", output.status, last_words(&output.stderr))));
+    }
+    let credential: ExecCredential = serde_json::from_slice(&output.stdout).map_err(|error| {
+        exec_failure(
+            exec,
+            format!("printed no ExecCredential in JSON (line {}, column {})", error.line(), error.column()),
+        )
+    })?;
+    credential.status.ok_or_else(|| exec_failure(exec, "gave a credential without status".to_owned()))
+}
+
+/// The end of a plugin's standard error, where the reason stands.
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words = lines[lines.len().saturating_sub(3)..].join("; ");
+    match words.char_indices().rev().nth(300) {
+        Some((start, _)) => format!("…{}", &words[start..]),
+        None if words.is_empty() => "it said nothing".to_owned(),
+        None => words,
+    }
+}
+
+fn exec_failure(exec: &Exec, detail: String) -> Failure {
+    Failure::Exec { command: exec.command.clone(), detail, install_hint: exec.install_hint.clone() }
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn credential_failure(error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Auth(error) => auth_failure(error),
+        other => Failure::Credential { detail: other.to_string() },
+    }
+}
+
+fn source_failure(error: &(dyn std::error::Error + 'static)) -> Failure {
+    match error.downcast_ref::<AuthError>() {
+        Some(error) => auth_failure(error),
+        None => Failure::Credential { detail: error.to_string() },
+    }
+}
+
+/// The kube crate quotes a failed command's whole output, in which a token may stand.
+fn auth_failure(error: &AuthError) -> Failure {
+    let detail = match error {
+        AuthError::AuthExecRun { out, .. } => format!("the auth provider's command failed ({})", out.status),
+        AuthError::AuthExecParse(_) => "the auth provider's command printed what cannot be read".to_owned(),
+        other => other.to_string(),
+    };
+    Failure::Credential { detail }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Exec {
+        Exec { command: "sh".into(), args: vec!["-c".into(), script.into()], ..Exec::default() }
+    }
+
+    async fn failure(exec: &Exec) -> String {
+        run_exec(exec).await.err().expect("the plugin fails").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_told_what_client_go_tells_it() {
+        let status = run_exec(&Exec {
+            api_version: "client.authentication.k8s.io/v1".into(),
+            cluster_info: Some(json!({"server": "https://x"})),
+            ..shell(r#"printf '{"status":{"token":"%s"}}' "$(printf %s "$KUBERNETES_EXEC_INFO" | tr -d '"')""#)
+        })
+        .await
+        .unwrap();
+        let told = status.token.unwrap();
+        assert!(told.contains("kind:ExecCredential") && told.contains("server:https://x"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn failures_quote_standard_error_and_never_standard_output() {
+        let text = failure(&shell("echo secret-token; echo first >&2; echo 'login expired' >&2; exit 3")).await;
+        assert_eq!(text, "the exec plugin sh failed (exit status: 3): first; login expired");
+        let text = failure(&shell("echo secret-token")).await;
+        assert!(!text.contains("secret"), "{text}");
+        let missing = Exec { command: "/nonexistent/plugin".into(), ..Exec::default() };
+        assert_eq!(failure(&missing).await, "the exec plugin /nonexistent/plugin is not there");
+    }
+}
