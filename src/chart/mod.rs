@@ -7,8 +7,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+mod engine;
+mod funcs;
+mod json;
+mod load;
+mod manifest;
 mod number;
+mod print;
+mod template;
 mod value;
+mod values;
+mod yaml;
+
+/// The Helm whose behaviour is followed.
+const HELM_VERSION: &str = "v4.3";
 
 /// Values given to a chart, or the defaults inside it: one YAML mapping, numbers as in the document.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,7 +29,15 @@ pub struct Values(serde_json::Map<String, Json>);
 /// A chart as loaded, with its dependencies; nothing is rendered or checked yet.
 #[derive(Clone, Debug)]
 pub struct Chart {
+    /// Chart.yaml.
     metadata: serde_json::Map<String, Json>,
+    values: Values,
+    schema: Option<Vec<u8>>,
+    /// Name and text of what is below `templates/`.
+    templates: Vec<(String, String)>,
+    /// All else, for `.Files`.
+    files: BTreeMap<String, Vec<u8>>,
+    dependencies: Vec<Chart>,
 }
 
 /// What a template sees as `.Release`.
@@ -75,61 +95,6 @@ pub enum Error {
     KubeVersion { wanted: String, actual: String },
 }
 
-impl Chart {
-    /// Loads an unpacked chart, `.helmignore` respected.
-    pub fn from_dir(_path: &std::path::Path) -> Result<Self, Error> {
-        Err(Error::Load("not implemented yet".into()))
-    }
-
-    /// Loads a packed chart (`.tgz`).
-    pub fn from_archive(_bytes: &[u8]) -> Result<Self, Error> {
-        Err(Error::Load("not implemented yet".into()))
-    }
-
-    /// Loads a chart from its files, names relative to the chart's root.
-    pub fn from_files(_files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
-        Err(Error::Load("not implemented yet".into()))
-    }
-
-    pub fn name(&self) -> &str {
-        self.metadata.get("name").and_then(Json::as_str).unwrap_or_default()
-    }
-
-    pub fn version(&self) -> &str {
-        self.metadata.get("version").and_then(Json::as_str).unwrap_or_default()
-    }
-
-    pub fn app_version(&self) -> &str {
-        self.metadata.get("appVersion").and_then(Json::as_str).unwrap_or_default()
-    }
-}
-
-impl Values {
-    /// Reads one or more YAML documents and merges them in order; an empty text gives empty values.
-    pub fn from_yaml(_text: &str) -> Result<Self, Error> {
-        Err(Error::Values("not implemented yet".into()))
-    }
-
-    /// Lays `over` on top, as a later `--values` file: mappings merge, all else (null too) replaces.
-    pub fn merge(&mut self, over: Values) {
-        let _ = over;
-    }
-
-    pub fn as_map(&self) -> &serde_json::Map<String, Json> {
-        &self.0
-    }
-
-    pub fn into_map(self) -> serde_json::Map<String, Json> {
-        self.0
-    }
-}
-
-impl From<serde_json::Map<String, Json>> for Values {
-    fn from(map: serde_json::Map<String, Json>) -> Self {
-        Self(map)
-    }
-}
-
 /// Reads and merges values documents, later over earlier, as Helm merges `--values` files.
 pub fn merge_values<'a>(documents: impl IntoIterator<Item = &'a str>) -> Result<Values, Error> {
     let mut values = Values::default();
@@ -143,10 +108,38 @@ pub fn merge_values<'a>(documents: impl IntoIterator<Item = &'a str>) -> Result<
 ///
 /// Manifests come in Helm's order of installation, hooks last; documents that hold only comments are left out.
 pub fn render(
-    _chart: &Chart,
-    _release: &Release,
-    _values: &Values,
-    _capabilities: &Capabilities,
+    chart: &Chart,
+    release: &Release,
+    values: &Values,
+    capabilities: &Capabilities,
 ) -> Result<Vec<Manifest>, Error> {
-    Err(Error::Render("not implemented yet".into()))
+    let mut manifests = render_documents(chart, release, values, capabilities)?;
+    manifests.retain(|manifest| !manifest.object.is_null());
+    Ok(manifests)
+}
+
+/// As [`render`], with the documents that hold only comments, which Helm prints.
+fn render_documents(
+    chart: &Chart,
+    release: &Release,
+    values: &Values,
+    capabilities: &Capabilities,
+) -> Result<Vec<Manifest>, Error> {
+    if chart.text("type") == "library" {
+        return Err(Error::Render("library charts are not installable".to_owned()));
+    }
+    let values = values::coalesce(chart, values)?;
+    let rendered = engine::render_all(chart, release, &values, capabilities)?;
+    manifest::manifests(rendered.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+}
+
+impl Default for Capabilities {
+    /// What Helm assumes when it is not told.
+    fn default() -> Self {
+        Self { kube_version: "v1.37.0".to_owned(), api_versions: Vec::new() }
+    }
+}
+
+fn glob_matches(pattern: &str, name: &str) -> bool {
+    funcs::glob_matches(pattern.as_bytes(), name.as_bytes())
 }

@@ -67,7 +67,6 @@ pub(super) enum Native {
     HelmVersion,
     ApiVersions(Rc<CapabilitiesObject>),
     Semver(Rc<semver::Version>, Rc<str>),
-    Time(jiff::Timestamp),
     Duration(i64),
 }
 
@@ -180,7 +179,7 @@ impl Value {
                 Native::Files(_) => "map",
                 Native::ApiVersions(_) => "slice",
                 Native::Capabilities(_) | Native::Semver(..) => "ptr",
-                Native::KubeVersion(_) | Native::HelmVersion | Native::Time(_) => "struct",
+                Native::KubeVersion(_) | Native::HelmVersion => "struct",
                 Native::Duration(_) => "int64",
             },
         }
@@ -230,7 +229,6 @@ impl Value {
                 x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| v.deep_equal(w, depth + 1)))
             }
             (Self::Native(Native::Duration(a)), Self::Native(Native::Duration(b))) => a == b,
-            (Self::Native(Native::Time(a)), Self::Native(Native::Time(b))) => a == b,
             _ => false,
         }
     }
@@ -249,7 +247,6 @@ impl Native {
             Self::HelmVersion => "version.BuildInfo",
             Self::ApiVersions(_) => "common.VersionSet",
             Self::Semver(..) => "*semver.Version",
-            Self::Time(_) => "time.Time",
             Self::Duration(_) => "time.Duration",
         }
     }

@@ -1,0 +1,313 @@
+//! Renders all templates of a chart, as Helm's engine does.
+//!
+//! Order matters: deeper paths first, then by name, both descending. All templates of a chart share one scope, so
+//! that what one of them changes the next one sees. Istio's `zzz_profile.yaml` is named for that.
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::{Map as Object, Value as Json};
+
+use super::funcs::{self, version_compatible};
+use super::template::{Executor, Templates, parse};
+use super::value::{CapabilitiesObject, Map, MapKind, Native, Value};
+use super::{Capabilities, Chart, Error, Release};
+
+/// Rendering runs on a stack of its own: templates may include themselves a thousand times over.
+const STACK: usize = 512 << 20;
+
+/// The rendered texts by template path; partials and notes are left out.
+pub(super) fn render_all(
+    chart: &Chart,
+    release: &Release,
+    values: &Object<String, Json>,
+    capabilities: &Capabilities,
+) -> Result<BTreeMap<String, String>, Error> {
+    let version = KubeVersion::parse(&capabilities.kube_version)?;
+    let wanted = chart.text("kubeVersion");
+    if !wanted.is_empty() && !version_compatible(wanted, &version.normalized) {
+        let (wanted, actual) = (wanted.to_owned(), version.version);
+        return Err(Error::KubeVersion { wanted, actual });
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chart".to_owned()).stack_size(STACK);
+        let render = || on_this_stack(chart, release, values, version, &capabilities.api_versions);
+        match thread.spawn_scoped(scope, render) {
+            Ok(handle) => handle.join().unwrap_or_else(|_| Err(Error::Render("rendering template failed".into()))),
+            Err(error) => Err(Error::Render(format!("cannot start rendering: {error}"))),
+        }
+    })
+}
+
+struct KubeVersion {
+    version: String,
+    normalized: String,
+    major: String,
+    minor: String,
+}
+
+impl KubeVersion {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = || Error::Values(format!("invalid kube version '{text}': not a version such as v1.33.4"));
+        let core = text.trim().strip_prefix('v').unwrap_or(text.trim());
+        let end = core.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(core.len());
+        let mut numbers = Vec::new();
+        for part in core[..end].trim_end_matches('.').split('.') {
+            numbers.push(part.parse::<u32>().map_err(|_| invalid())?);
+        }
+        if numbers.len() < 2 {
+            return Err(invalid());
+        }
+        numbers.truncate(3);
+        numbers.resize(3, 0);
+        Ok(Self {
+            version: if text.starts_with('v') { text.to_owned() } else { format!("v{text}") },
+            normalized: format!("v{}.{}.{}", numbers[0], numbers[1], numbers[2]),
+            major: numbers[0].to_string(),
+            minor: numbers[1].to_string(),
+        })
+    }
+}
+
+/// A template, the scope it is executed in and the folder it counts as being in.
+struct Renderable<'a> {
+    text: &'a str,
+    scope: Map,
+    base_path: String,
+}
+
+fn on_this_stack(
+    chart: &Chart,
+    release: &Release,
+    values: &Object<String, Json>,
+    version: KubeVersion,
+    api_versions: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
+    let capabilities = CapabilitiesObject {
+        version: version.version,
+        normalized: version.normalized,
+        major: version.major,
+        minor: version.minor,
+        api_versions: API_VERSIONS.iter().map(|v| (*v).to_owned()).chain(api_versions.iter().cloned()).collect(),
+    };
+    let shared = Shared {
+        release: release_value(release),
+        capabilities: Value::Native(Native::Capabilities(Rc::new(capabilities))),
+    };
+    let mut renderables = BTreeMap::new();
+    let values = Value::Map(Map::new(entries(values), MapKind::Values));
+    let root = collect(chart, chart.name(), true, values, &shared, &mut renderables);
+    let result = execute(&renderables);
+    // A scope that templates have put into itself would never be freed.
+    root.borrow_mut().clear();
+    result
+}
+
+fn entries(object: &Object<String, Json>) -> BTreeMap<Rc<str>, Value> {
+    object.iter().map(|(k, v)| (Rc::from(k.as_str()), Value::from_json(v))).collect()
+}
+
+struct Shared {
+    release: Value,
+    capabilities: Value,
+}
+
+fn release_value(release: &Release) -> Value {
+    let map = Map::empty();
+    map.insert("Name", Value::str(&release.name));
+    map.insert("Namespace", Value::str(&release.namespace));
+    map.insert("IsUpgrade", Value::Bool(release.is_upgrade));
+    map.insert("IsInstall", Value::Bool(!release.is_upgrade));
+    map.insert("Revision", Value::Int(1));
+    map.insert("Service", Value::str("Helm"));
+    Value::Map(map)
+}
+
+fn collect<'a>(
+    chart: &'a Chart,
+    path: &str,
+    is_root: bool,
+    values: Value,
+    shared: &Shared,
+    renderables: &mut BTreeMap<String, Renderable<'a>>,
+) -> Map {
+    let files = chart.files.iter().map(|(k, v)| (k.clone(), Rc::from(v.as_slice()))).collect();
+    let subcharts = Map::empty();
+    let scope = Map::new(BTreeMap::new(), MapKind::Values);
+    scope.insert("Chart", chart_value(chart, is_root));
+    scope.insert("Files", Value::Native(Native::Files(Rc::new(files))));
+    scope.insert("Release", shared.release.clone());
+    scope.insert("Capabilities", shared.capabilities.clone());
+    scope.insert("Values", values.clone());
+    scope.insert("Subcharts", Value::Map(subcharts.clone()));
+    for subchart in &chart.dependencies {
+        let name = subchart.name();
+        let inner = match &values {
+            Value::Map(map) => map.get(name).filter(|v| matches!(v, Value::Map(_))),
+            _ => None,
+        };
+        let inner = inner.unwrap_or_else(|| Value::Map(Map::new(BTreeMap::new(), MapKind::Values)));
+        let path = format!("{path}/charts/{name}");
+        let map = collect(subchart, &path, false, inner, shared, renderables);
+        subcharts.insert(name, Value::Map(map));
+    }
+    let library = chart.text("type") == "library";
+    for (name, text) in &chart.templates {
+        if library && !is_partial(name) {
+            continue;
+        }
+        let renderable = Renderable { text, scope: scope.clone(), base_path: format!("{path}/templates") };
+        renderables.insert(format!("{path}/{name}"), renderable);
+    }
+    scope
+}
+
+/// `.Chart`, whose fields are named as in Helm's structure.
+fn chart_value(chart: &Chart, is_root: bool) -> Value {
+    let map = Map::empty();
+    for (field, key) in [
+        ("Name", "name"),
+        ("Home", "home"),
+        ("Version", "version"),
+        ("Description", "description"),
+        ("Icon", "icon"),
+        ("APIVersion", "apiVersion"),
+        ("Condition", "condition"),
+        ("Tags", "tags"),
+        ("AppVersion", "appVersion"),
+        ("KubeVersion", "kubeVersion"),
+        ("Type", "type"),
+    ] {
+        map.insert(field, Value::str(chart.text(key)));
+    }
+    for (field, key) in [("Sources", "sources"), ("Keywords", "keywords")] {
+        map.insert(field, list_field(chart, key, Value::from_json));
+    }
+    map.insert("Maintainers", list_field(chart, "maintainers", |item| pascal_fields(item, &["name", "email", "url"])));
+    let dependency = ["name", "version", "repository", "condition", "tags", "enabled", "alias"];
+    map.insert("Dependencies", list_field(chart, "dependencies", |item| pascal_fields(item, &dependency)));
+    map.insert("Deprecated", Value::Bool(chart.metadata.get("deprecated") == Some(&Json::Bool(true))));
+    map.insert("Annotations", chart.metadata.get("annotations").map_or(Value::Nil, Value::from_json));
+    map.insert("IsRoot", Value::Bool(is_root));
+    Value::Map(map)
+}
+
+fn list_field(chart: &Chart, key: &str, read: impl Fn(&Json) -> Value) -> Value {
+    let items = chart.metadata.get(key).and_then(Json::as_array);
+    Value::list(items.map(|items| items.iter().map(read).collect()).unwrap_or_default())
+}
+
+fn pascal_fields(item: &Json, keys: &[&str]) -> Value {
+    let map = Map::empty();
+    for key in keys {
+        let name = match *key {
+            "url" => "URL".to_owned(),
+            key => format!("{}{}", key[..1].to_uppercase(), &key[1..]),
+        };
+        map.insert(name, item.get(key).map_or_else(|| Value::str(""), Value::from_json));
+    }
+    Value::Map(map)
+}
+
+fn execute(renderables: &BTreeMap<String, Renderable<'_>>) -> Result<BTreeMap<String, String>, Error> {
+    let mut names: Vec<&String> = renderables.keys().collect();
+    names.sort_by_key(|name| std::cmp::Reverse((name.matches('/').count(), (*name).clone())));
+    let mut templates = Templates::new();
+    for name in &names {
+        parse(name, renderables[*name].text, &|function| funcs::find(function).is_some(), &mut templates)
+            .map_err(|message| Error::Render(parse_message(name, &message)))?;
+    }
+    let mut executor = Executor::new(templates);
+    let mut rendered = BTreeMap::new();
+    for name in names {
+        if is_partial(name) {
+            continue;
+        }
+        let renderable = &renderables[name];
+        let template = Map::new(BTreeMap::new(), MapKind::Values);
+        template.insert("Name", Value::str(name));
+        template.insert("BasePath", Value::str(&renderable.base_path));
+        renderable.scope.insert("Template", Value::Map(template));
+        let text = executor
+            .execute(name, Value::Map(renderable.scope.clone()))
+            .map_err(|failure| Error::Render(failure.helm_message()))?;
+        if !name.ends_with("NOTES.txt") {
+            rendered.insert(name.clone(), text.replace("<no value>", ""));
+        }
+    }
+    Ok(rendered)
+}
+
+fn is_partial(name: &str) -> bool {
+    name.rsplit('/').next().unwrap_or(name).starts_with('_')
+}
+
+/// Helm keeps the place and the last part of the parser's message.
+fn parse_message(name: &str, message: &str) -> String {
+    let parts: Vec<&str> = message.split(": ").collect();
+    match parts[..] {
+        [_, location, .., last] => format!("parse error at ({location}): {last}"),
+        [_, location] => format!("parse error at ({location}): {location}"),
+        _ => format!("parse error in ({name}): {message}"),
+    }
+}
+
+/// What Helm 4.3 takes any cluster to have when it cannot ask one.
+const API_VERSIONS: &[&str] = &[
+    "v1",
+    "admissionregistration.k8s.io/v1",
+    "admissionregistration.k8s.io/v1alpha1",
+    "admissionregistration.k8s.io/v1beta1",
+    "internal.apiserver.k8s.io/v1alpha1",
+    "apps/v1",
+    "apps/v1beta1",
+    "apps/v1beta2",
+    "authentication.k8s.io/v1",
+    "authentication.k8s.io/v1alpha1",
+    "authentication.k8s.io/v1beta1",
+    "authorization.k8s.io/v1",
+    "authorization.k8s.io/v1beta1",
+    "autoscaling/v1",
+    "autoscaling/v2",
+    "batch/v1",
+    "batch/v1beta1",
+    "certificates.k8s.io/v1",
+    "certificates.k8s.io/v1beta1",
+    "certificates.k8s.io/v1alpha1",
+    "coordination.k8s.io/v1alpha2",
+    "coordination.k8s.io/v1beta1",
+    "coordination.k8s.io/v1",
+    "discovery.k8s.io/v1",
+    "discovery.k8s.io/v1beta1",
+    "events.k8s.io/v1",
+    "events.k8s.io/v1beta1",
+    "extensions/v1beta1",
+    "flowcontrol.apiserver.k8s.io/v1",
+    "flowcontrol.apiserver.k8s.io/v1beta1",
+    "flowcontrol.apiserver.k8s.io/v1beta2",
+    "flowcontrol.apiserver.k8s.io/v1beta3",
+    "lifecycle.k8s.io/v1alpha1",
+    "networking.k8s.io/v1",
+    "networking.k8s.io/v1beta1",
+    "node.k8s.io/v1",
+    "node.k8s.io/v1alpha1",
+    "node.k8s.io/v1beta1",
+    "policy/v1",
+    "policy/v1beta1",
+    "rbac.authorization.k8s.io/v1",
+    "rbac.authorization.k8s.io/v1beta1",
+    "rbac.authorization.k8s.io/v1alpha1",
+    "resource.k8s.io/v1",
+    "resource.k8s.io/v1beta2",
+    "resource.k8s.io/v1beta1",
+    "resource.k8s.io/v1alpha3",
+    "scheduling.k8s.io/v1alpha3",
+    "scheduling.k8s.io/v1beta1",
+    "scheduling.k8s.io/v1",
+    "storage.k8s.io/v1beta1",
+    "storage.k8s.io/v1",
+    "storage.k8s.io/v1alpha1",
+    "storagemigration.k8s.io/v1",
+    "storagemigration.k8s.io/v1beta1",
+    "apiextensions.k8s.io/v1beta1",
+    "apiextensions.k8s.io/v1",
+];

@@ -1,0 +1,209 @@
+//! The functions a chart may call: Go's builtins, sprig's and Helm's.
+//!
+//! Each is an ordinary function on values; counting arguments and checking their types is done once, by the
+//! evaluator, from the table's signatures. The tables below are the only lists of names.
+mod builtin;
+mod cast;
+mod dates;
+mod dict;
+mod encode;
+mod list;
+mod logic;
+mod math;
+mod native;
+mod regexp;
+mod strings;
+mod version;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::value::{Element, MapKind, Value};
+
+pub(super) use dates::duration_text;
+pub(super) use native::{field as native_field, glob_matches, method, range as range_native};
+pub(super) use strings::is_space;
+pub(super) use version::compatible as version_compatible;
+
+pub(super) struct Function {
+    pub(super) params: &'static [Param],
+    pub(super) variadic: Option<Param>,
+    /// The result is declared as an interface, which messages about its fields mention.
+    pub(super) boxed: bool,
+    pub(super) call: Call,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Call {
+    Plain(Plain),
+    /// The message of an error is the chart author's.
+    Fail(Plain),
+    Include,
+    Tpl,
+}
+
+type Plain = fn(&[Value]) -> Result<Value, String>;
+
+/// The declared type of a parameter.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Param {
+    Any,
+    /// As `Any`, for Go's builtins, which take reflected values.
+    Reflect,
+    Str,
+    Int,
+    Float,
+    Bool,
+    Map,
+}
+
+impl Param {
+    pub(super) fn can_be_nil(self) -> bool {
+        matches!(self, Self::Any | Self::Reflect | Self::Map)
+    }
+
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Any => "interface {}",
+            Self::Reflect => "reflect.Value",
+            Self::Str => "string",
+            Self::Int => "int",
+            Self::Float => "float64",
+            Self::Bool => "bool",
+            Self::Map => "map[string]interface {}",
+        }
+    }
+
+    pub(super) fn accepts(self, value: &Value) -> bool {
+        match self {
+            Self::Any | Self::Reflect => true,
+            Self::Str => matches!(value, Value::Str(_)),
+            Self::Int => matches!(value, Value::Int(_)),
+            Self::Float => matches!(value, Value::Float(_)),
+            Self::Bool => matches!(value, Value::Bool(_)),
+            Self::Map => matches!(value, Value::Map(map) if map.kind() != MapKind::Strings),
+        }
+    }
+}
+
+/// A row of a table: name, fixed parameters, variadic one, whether the result is an interface, the function.
+type Row = (&'static str, &'static [Param], Option<Param>, bool, Plain);
+
+pub(super) fn find(name: &str) -> Option<&'static Function> {
+    FUNCTIONS.get(name)
+}
+
+static FUNCTIONS: LazyLock<HashMap<&'static str, Function>> = LazyLock::new(|| {
+    use Param::{Any, Map, Str};
+    let tables = [
+        builtin::TABLE,
+        dates::TABLE,
+        dict::TABLE,
+        encode::TABLE,
+        list::TABLE,
+        logic::TABLE,
+        math::TABLE,
+        regexp::TABLE,
+        strings::TABLE,
+        version::TABLE,
+    ];
+    let mut functions: HashMap<_, _> = tables
+        .into_iter()
+        .flatten()
+        .map(|&(name, params, variadic, boxed, call)| {
+            (name, Function { params, variadic, boxed, call: Call::Plain(call) })
+        })
+        .collect();
+    for (name, params, boxed, call) in [
+        ("include", &[Str, Any][..], false, Call::Include),
+        ("tpl", &[Str, Any][..], false, Call::Tpl),
+        ("fail", &[Str][..], false, Call::Fail(|args| Err(text(&args[0]).to_owned()))),
+        ("required", &[Str, Any][..], true, Call::Fail(logic::required)),
+        ("urlJoin", &[Map][..], false, Call::Plain(encode::url_join)),
+    ] {
+        functions.insert(name, Function { params, variadic: None, boxed, call });
+    }
+    for name in UNSUPPORTED {
+        functions.insert(
+            name,
+            Function {
+                params: &[],
+                variadic: Some(Any),
+                boxed: true,
+                call: Call::Plain(|_| Err("this function of sprig is not supported here".to_owned())),
+            },
+        );
+    }
+    functions
+});
+
+/// Known to Helm, but random, cryptographic or concerned with the machine: a plan must be the same each time.
+const UNSUPPORTED: &[&str] = &[
+    "bcrypt",
+    "buildCustomCert",
+    "decryptAES",
+    "derivePassword",
+    "encryptAES",
+    "fromToml",
+    "genCA",
+    "genCAWithKey",
+    "genPrivateKey",
+    "genSelfSignedCert",
+    "genSelfSignedCertWithKey",
+    "genSignedCert",
+    "genSignedCertWithKey",
+    "htpasswd",
+    "mustToToml",
+    "randAlpha",
+    "randAlphaNum",
+    "randAscii",
+    "randBytes",
+    "randInt",
+    "randNumeric",
+    "shuffle",
+    "toToml",
+    "uuidv4",
+];
+
+// What the evaluator has checked by the signature, as Rust's types.
+
+fn text(value: &Value) -> &str {
+    match value {
+        Value::Str(s) => s,
+        _ => "",
+    }
+}
+
+fn int(value: &Value) -> i64 {
+    value.as_int().unwrap_or_default()
+}
+
+fn map(value: &Value) -> Option<&super::value::Map> {
+    match value {
+        Value::Map(map) => Some(map),
+        _ => None,
+    }
+}
+
+/// sprig's `strval`
+fn string_of(value: &Value) -> String {
+    match value {
+        Value::Str(s) => s.to_string(),
+        Value::List(list) if list.element == Element::Byte => {
+            let bytes: Vec<u8> = list.items.iter().filter_map(Value::as_int).map(|i| i as u8).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        other => super::print::display(other),
+    }
+}
+
+/// No function may make a text longer than this: `repeat` alone could fill any memory.
+const MAX_TEXT: usize = 64 << 20;
+const MAX_ITEMS: usize = 10_000_000;
+
+fn limited(length: usize) -> Result<(), String> {
+    if length > MAX_TEXT {
+        return Err(format!("the result would be {length} bytes long, more than is allowed here"));
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! The members of the objects Helm puts into scope: `.Files`, `.Capabilities` and what is below them.
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+
+use super::Param::Str;
+use super::{Call, Function, Param, Plain, text};
+use crate::chart::value::{Element, List, Map, MapKind, Native, Value};
+use crate::chart::{HELM_VERSION, json, yaml};
+
+/// A method of the object, which takes its receiver as the first argument.
+pub(in crate::chart) fn method(native: &Native, name: &str) -> Option<&'static Function> {
+    let object = match native {
+        Native::Files(_) => "Files",
+        Native::ApiVersions(_) => "APIVersions",
+        Native::KubeVersion(_) => "KubeVersion",
+        Native::Semver(..) => "Semver",
+        Native::Duration(_) => "Duration",
+        Native::Capabilities(_) | Native::HelmVersion => return None,
+    };
+    METHODS.iter().find(|((of, method), _)| *of == object && *method == name).map(|(_, function)| function)
+}
+
+type Methods = Vec<((&'static str, &'static str), Function)>;
+
+static METHODS: LazyLock<Methods> = LazyLock::new(|| {
+    const NONE: &[Param] = &[];
+    let rows: &[(&str, &str, &[Param], Plain)] = &[
+        ("Files", "Get", &[Str], |args| Ok(Value::str(file_text(&args[0], text(&args[1]))))),
+        ("Files", "GetBytes", &[Str], |args| Ok(bytes(&file(&args[0], text(&args[1]))))),
+        ("Files", "Lines", &[Str], |args| {
+            let content = file_text(&args[0], text(&args[1]));
+            if content.is_empty() {
+                return Ok(Value::strings(Vec::<&str>::new()));
+            }
+            Ok(Value::strings(content.strip_suffix('\n').unwrap_or(&content).split('\n')))
+        }),
+        ("Files", "Glob", &[Str], glob),
+        ("Files", "AsConfig", NONE, |args| {
+            Ok(Value::str(as_yaml(&args[0], |content| String::from_utf8_lossy(content).into_owned())))
+        }),
+        ("Files", "AsSecrets", NONE, |args| {
+            Ok(Value::str(as_yaml(&args[0], |content| base64::engine::general_purpose::STANDARD.encode(content))))
+        }),
+        ("APIVersions", "Has", &[Str], |args| match &args[0] {
+            Value::Native(Native::ApiVersions(caps)) => {
+                Ok(Value::Bool(caps.api_versions.iter().any(|version| version == text(&args[1]))))
+            }
+            _ => Ok(Value::Bool(false)),
+        }),
+        ("KubeVersion", "GitVersion", NONE, |args| match &args[0] {
+            Value::Native(Native::KubeVersion(caps)) => Ok(Value::str(&caps.version)),
+            _ => Ok(Value::Invalid),
+        }),
+        ("KubeVersion", "String", NONE, |args| Ok(Value::str(crate::chart::print::display(&args[0])))),
+        ("Semver", "String", NONE, |args| Ok(Value::str(crate::chart::print::display(&args[0])))),
+        ("Semver", "Original", NONE, |args| semver_part(&args[0], |_, text| Value::str(text))),
+        ("Semver", "Major", NONE, |args| semver_part(&args[0], |v, _| Value::Int64(v.major as i64))),
+        ("Semver", "Minor", NONE, |args| semver_part(&args[0], |v, _| Value::Int64(v.minor as i64))),
+        ("Semver", "Patch", NONE, |args| semver_part(&args[0], |v, _| Value::Int64(v.patch as i64))),
+        ("Semver", "Prerelease", NONE, |args| semver_part(&args[0], |v, _| Value::str(v.pre.as_str()))),
+        ("Semver", "Metadata", NONE, |args| semver_part(&args[0], |v, _| Value::str(v.build.as_str()))),
+        ("Duration", "String", NONE, |args| Ok(Value::str(crate::chart::print::display(&args[0])))),
+    ];
+    rows.iter()
+        .map(|&(object, name, params, call)| {
+            ((object, name), Function { params, variadic: None, boxed: false, call: Call::Plain(call) })
+        })
+        .collect()
+});
+
+/// A field of the object.
+pub(in crate::chart) fn field(native: &Native, name: &str) -> Option<Value> {
+    Some(match (native, name) {
+        (Native::Files(files), name) => bytes(files.get(name).map(|b| &**b).unwrap_or_default()),
+        (Native::Capabilities(caps), "KubeVersion") => Value::Native(Native::KubeVersion(caps.clone())),
+        (Native::Capabilities(caps), "APIVersions") => Value::Native(Native::ApiVersions(caps.clone())),
+        (Native::Capabilities(_), "HelmVersion") => Value::Native(Native::HelmVersion),
+        (Native::KubeVersion(caps), "Version") => Value::str(&caps.version),
+        (Native::KubeVersion(caps), "Major") => Value::str(&caps.major),
+        (Native::KubeVersion(caps), "Minor") => Value::str(&caps.minor),
+        (Native::HelmVersion, "Version") => Value::str(HELM_VERSION),
+        (Native::HelmVersion, "GitCommit" | "GitTreeState" | "GoVersion" | "KubeClientVersion") => Value::str(""),
+        _ => return None,
+    })
+}
+
+/// What `range` goes over.
+pub(in crate::chart) fn range(native: &Native) -> Option<Vec<(Value, Value)>> {
+    match native {
+        Native::Files(files) => Some(files.iter().map(|(k, v)| (Value::str(k), bytes(v))).collect()),
+        Native::ApiVersions(caps) => {
+            let versions = caps.api_versions.iter().enumerate();
+            Some(versions.map(|(i, version)| (Value::Int(i as i64), Value::str(version))).collect())
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn bytes(content: &[u8]) -> Value {
+    let items = content.iter().map(|b| Value::Int(i64::from(*b))).collect();
+    Value::List(List { items: Rc::new(items), element: Element::Byte })
+}
+
+fn file(receiver: &Value, name: &str) -> Rc<[u8]> {
+    match receiver {
+        Value::Native(Native::Files(files)) => files.get(name).cloned().unwrap_or_else(|| Rc::from([])),
+        _ => Rc::from([]),
+    }
+}
+
+fn file_text(receiver: &Value, name: &str) -> String {
+    String::from_utf8_lossy(&file(receiver, name)).into_owned()
+}
+
+fn as_yaml(receiver: &Value, show: impl Fn(&[u8]) -> String) -> String {
+    let Value::Native(Native::Files(files)) = receiver else { return String::new() };
+    let entries: BTreeMap<Rc<str>, Value> = files
+        .iter()
+        .map(|(name, content)| (Rc::from(name.rsplit('/').next().unwrap_or(name)), Value::str(show(content))))
+        .collect();
+    let text = json::to_json(&Value::Map(Map::new(entries, MapKind::Any))).ok().and_then(|j| yaml::emit(&j));
+    text.unwrap_or_default().trim_end_matches('\n').to_owned()
+}
+
+fn glob(args: &[Value]) -> Result<Value, String> {
+    let Value::Native(Native::Files(files)) = &args[0] else { return Ok(Value::Invalid) };
+    let pattern = text(&args[1]);
+    let found = files
+        .iter()
+        .filter(|(name, _)| glob_matches(pattern.as_bytes(), name.as_bytes()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    Ok(Value::Native(Native::Files(Rc::new(found))))
+}
+
+/// `*` and `?` stop at `/`, `**` does not; `[a-z]`, `{one,two}` and `\` as usual.
+pub(in crate::chart) fn glob_matches(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.first() {
+        None => name.is_empty(),
+        Some(b'*') if pattern.get(1) == Some(&b'*') => {
+            let rest = pattern[1..].iter().position(|b| *b != b'*').map_or(&[][..], |i| &pattern[1 + i..]);
+            (0..=name.len()).any(|i| glob_matches(rest, &name[i..]))
+        }
+        Some(b'*') => {
+            let reach = name.iter().position(|b| *b == b'/').unwrap_or(name.len());
+            (0..=reach).any(|i| glob_matches(&pattern[1..], &name[i..]))
+        }
+        Some(b'?') => name.first().is_some_and(|b| *b != b'/') && glob_matches(&pattern[1..], &name[1..]),
+        Some(b'[') => {
+            let Some(end) = pattern.iter().skip(2).position(|b| *b == b']').map(|i| i + 2) else { return false };
+            let (negated, set) = match pattern[1] {
+                b'!' | b'^' => (true, &pattern[2..end]),
+                _ => (false, &pattern[1..end]),
+            };
+            let Some(&c) = name.first() else { return false };
+            let mut found = false;
+            let mut i = 0;
+            while i < set.len() {
+                if i + 2 < set.len() && set[i + 1] == b'-' {
+                    found |= (set[i]..=set[i + 2]).contains(&c);
+                    i += 3;
+                } else {
+                    found |= set[i] == c;
+                    i += 1;
+                }
+            }
+            found != negated && glob_matches(&pattern[end + 1..], &name[1..])
+        }
+        Some(b'{') => {
+            let Some(end) = pattern.iter().position(|b| *b == b'}') else { return false };
+            pattern[1..end].split(|b| *b == b',').any(|choice| {
+                let whole = [choice, &pattern[end + 1..]].concat();
+                glob_matches(&whole, name)
+            })
+        }
+        Some(b'\\') if pattern.len() > 1 => {
+            name.first() == Some(&pattern[1]) && glob_matches(&pattern[2..], &name[1..])
+        }
+        Some(c) => name.first() == Some(c) && glob_matches(&pattern[1..], &name[1..]),
+    }
+}
+
+fn semver_part(value: &Value, part: impl Fn(&semver::Version, &str) -> Value) -> Result<Value, String> {
+    match value {
+        Value::Native(Native::Semver(version, text)) => Ok(part(version, text)),
+        _ => Ok(Value::Invalid),
+    }
+}

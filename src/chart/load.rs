@@ -1,0 +1,354 @@
+//! A chart from its files: directories and archives, neither of which is trusted.
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Component, Path};
+
+use serde_json::{Map, Value as Json};
+
+use super::{Chart, Error, Values, number, yaml};
+
+/// Istio's largest chart is 1 MB unpacked; Helm's own limit is 100 MiB.
+const MAX_CHART: u64 = 100 << 20;
+const MAX_FILES: usize = 10_000;
+const MAX_DEPTH: usize = 20;
+
+impl Chart {
+    /// Loads an unpacked chart. Files named in `.helmignore` are left out, and a symbolic link must not lead outside.
+    pub fn from_dir(path: &Path) -> Result<Self, Error> {
+        let root = path.canonicalize().map_err(|e| unreadable(path, &e))?;
+        if !root.is_dir() {
+            return Err(Error::Load(format!("{} is not a directory", path.display())));
+        }
+        let ignored = match std::fs::read_to_string(root.join(".helmignore")) {
+            Ok(text) => Ignore::parse(&text),
+            Err(_) => Ignore::parse(""),
+        };
+        let mut reader = DirectoryReader { root: &root, ignored, files: BTreeMap::new(), left: MAX_CHART };
+        reader.read(&root, "", 0)?;
+        Self::from_files(reader.files)
+    }
+
+    /// Loads a packed chart (`.tgz`).
+    pub fn from_archive(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_files(unpack(bytes)?)
+    }
+
+    /// Loads a chart from its files, names relative to the chart's root.
+    pub fn from_files(files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
+        Self::nested(files, 0)
+    }
+
+    pub fn name(&self) -> &str {
+        self.text("name")
+    }
+
+    pub fn version(&self) -> &str {
+        self.text("version")
+    }
+
+    pub fn app_version(&self) -> &str {
+        self.text("appVersion")
+    }
+
+    /// A text of Chart.yaml, or nothing.
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.metadata.get(key).and_then(Json::as_str).unwrap_or_default()
+    }
+
+    fn nested(files: BTreeMap<String, Vec<u8>>, depth: usize) -> Result<Self, Error> {
+        if depth > MAX_DEPTH {
+            return Err(Error::Load("charts are nested too deeply".to_owned()));
+        }
+        let Some(metadata) = files.get("Chart.yaml") else {
+            return Err(Error::Load("Chart.yaml file is missing".to_owned()));
+        };
+        let mut chart = Self {
+            metadata: read_metadata(metadata)?,
+            values: Values::default(),
+            schema: None,
+            templates: Vec::new(),
+            files: BTreeMap::new(),
+            dependencies: Vec::new(),
+        };
+        let mut subcharts: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+        for (name, content) in files {
+            match name.as_str() {
+                "Chart.yaml" | "Chart.lock" => {}
+                "values.yaml" => {
+                    let text = utf8(&name, &content)?;
+                    chart.values = Values::from_yaml(text)
+                        .map_err(|error| Error::Load(format!("cannot load values.yaml: {error}")))?;
+                }
+                "values.schema.json" => chart.schema = Some(content),
+                _ if name.starts_with("templates/") => {
+                    let text = utf8(&name, &content)?.to_owned();
+                    chart.templates.push((name, text));
+                }
+                _ => match name.strip_prefix("charts/") {
+                    Some(_) if name.ends_with(".prov") => {
+                        chart.files.insert(name, content);
+                    }
+                    Some(rest) => {
+                        let (subchart, inner) = rest.split_once('/').unwrap_or((rest, ""));
+                        subcharts.entry(subchart.to_owned()).or_default().insert(inner.to_owned(), content);
+                    }
+                    None => {
+                        chart.files.insert(name, content);
+                    }
+                },
+            }
+        }
+        chart.validate()?;
+        for (name, mut files) in subcharts {
+            if name.starts_with(['_', '.']) {
+                continue;
+            }
+            let loaded = match files.remove("") {
+                Some(archive) if name.ends_with(".tgz") => unpack(&archive).and_then(|f| Self::nested(f, depth + 1)),
+                Some(_) if files.is_empty() => continue,
+                _ => Self::nested(files, depth + 1),
+            };
+            let loaded = loaded.map_err(|error| {
+                Error::Load(format!("error unpacking subchart {name} in {}: {error}", chart.name()))
+            })?;
+            chart.dependencies.push(loaded);
+        }
+        Ok(chart)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let invalid = |what: &str| Err(Error::Load(format!("validation: {what}")));
+        if self.text("apiVersion").is_empty() {
+            return invalid("chart.metadata.apiVersion is required");
+        }
+        if self.name().is_empty() {
+            return invalid("chart.metadata.name is required");
+        }
+        if self.name() != self.name().rsplit(['/', '\\']).next().unwrap_or_default() {
+            return invalid(&format!("chart.metadata.name {:?} is invalid", self.name()));
+        }
+        if self.version().is_empty() {
+            return invalid("chart.metadata.version is required");
+        }
+        Ok(())
+    }
+}
+
+fn utf8<'a>(name: &str, content: &'a [u8]) -> Result<&'a str, Error> {
+    std::str::from_utf8(content).map_err(|_| Error::Load(format!("{name} is not UTF-8 text")))
+}
+
+/// Chart.yaml, with numbers and booleans turned into text where Helm's structure has text.
+fn read_metadata(content: &[u8]) -> Result<Map<String, Json>, Error> {
+    let text = utf8("Chart.yaml", content)?;
+    let cannot = |why: &dyn std::fmt::Display| Error::Load(format!("cannot load Chart.yaml: {why}"));
+    let mut metadata = match yaml::parse(text) {
+        Ok(Json::Object(map)) => map,
+        Ok(Json::Null) => Map::new(),
+        Ok(_) => return Err(cannot(&"not a mapping")),
+        Err(error) => return Err(cannot(&error)),
+    };
+    const TEXTS: [&str; 11] = [
+        "name",
+        "home",
+        "version",
+        "description",
+        "icon",
+        "apiVersion",
+        "condition",
+        "tags",
+        "appVersion",
+        "kubeVersion",
+        "type",
+    ];
+    for key in TEXTS {
+        let text = match metadata.get(key) {
+            Some(Json::Number(n)) => match n.as_f64() {
+                Some(f) if n.is_f64() => number::general_f32(f),
+                _ => n.to_string(),
+            },
+            Some(Json::Bool(b)) => b.to_string(),
+            Some(Json::Null) => String::new(),
+            Some(Json::String(_)) | None => continue,
+            Some(_) => return Err(cannot(&format!("{key} is not a string"))),
+        };
+        metadata.insert(key.to_owned(), Json::String(text));
+    }
+    if metadata.get("apiVersion").is_none_or(|v| v == "") {
+        metadata.insert("apiVersion".to_owned(), Json::from("v1"));
+    }
+    Ok(metadata)
+}
+
+/// Reads the files of an archive, all of which are inside one folder.
+fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let bad = |what: &dyn std::fmt::Display| Error::Load(format!("the archive is damaged or no gzipped tar: {what}"));
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(bad(&"it does not begin as gzip does"));
+    }
+    // The limit holds for what is unpacked, whatever the headers claim.
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes).take(MAX_CHART));
+    let mut files = BTreeMap::new();
+    let mut total = 0u64;
+    for entry in archive.entries().map_err(|e| bad(&e))? {
+        let mut entry = entry.map_err(|e| bad(&e))?;
+        if !entry.header().entry_type().is_file() {
+            // Directories, and links, which nothing in a chart needs.
+            continue;
+        }
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| Error::Load("the archive has a file whose name is not UTF-8".to_owned()))?;
+        let name = inner_name(&path)?;
+        total = total.saturating_add(entry.size());
+        if total >= MAX_CHART || files.len() >= MAX_FILES {
+            return Err(too_large());
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(|e| bad(&e))?;
+        if content.len() as u64 != entry.size() {
+            return Err(bad(&"it ends inside a file"));
+        }
+        if content.starts_with(&[0xef, 0xbb, 0xbf]) {
+            content.drain(..3);
+        }
+        files.insert(name, content);
+    }
+    // The checksum is at the very end, which the tar reader need not have reached.
+    let mut rest = archive.into_inner();
+    let left = std::io::copy(&mut rest, &mut std::io::sink()).map_err(|e| bad(&e))?;
+    if rest.limit() == 0 && left > 0 {
+        return Err(too_large());
+    }
+    if files.is_empty() {
+        return Err(Error::Load("no files in chart archive".to_owned()));
+    }
+    Ok(files)
+}
+
+fn too_large() -> Error {
+    Error::Load(format!("decompressed chart is larger than the maximum size {MAX_CHART}"))
+}
+
+/// The name below the archive's one folder; refuses whatever could lead elsewhere.
+fn inner_name(path: &str) -> Result<String, Error> {
+    let refused = |what: &str| Err(Error::Load(format!("{what}: {path:?}")));
+    let path = if path.contains('\\') { path.replace('\\', "/") } else { path.to_owned() };
+    let path = path.strip_prefix("./").unwrap_or(&path).to_owned();
+    let Some((folder, inner)) = path.split_once('/') else {
+        if path == "Chart.yaml" {
+            return refused("chart yaml not in base directory");
+        }
+        return refused("chart illegally contains content outside the base directory");
+    };
+    if inner.starts_with('/') || folder.is_empty() {
+        return refused("chart illegally contains absolute paths");
+    }
+    if folder == ".." || inner.split('/').any(|part| part == "..") {
+        return refused("chart illegally references parent directory");
+    }
+    if inner.as_bytes().get(1) == Some(&b':') {
+        return refused("chart contains illegally named files");
+    }
+    let parts: Vec<&str> = inner.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() {
+        return refused("chart illegally contains content outside the base directory");
+    }
+    Ok(parts.join("/"))
+}
+
+struct DirectoryReader<'a> {
+    root: &'a Path,
+    ignored: Ignore,
+    files: BTreeMap<String, Vec<u8>>,
+    left: u64,
+}
+
+impl DirectoryReader<'_> {
+    fn read(&mut self, directory: &Path, prefix: &str, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(Error::Load(format!("{} is nested too deeply", directory.display())));
+        }
+        let entries = std::fs::read_dir(directory).map_err(|e| unreadable(directory, &e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| unreadable(directory, &e))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let name = format!("{prefix}{name}");
+            let path = entry.path().canonicalize().map_err(|e| unreadable(&entry.path(), &e))?;
+            let inside = path
+                .strip_prefix(self.root)
+                .is_ok_and(|rest| rest.components().all(|part| matches!(part, Component::Normal(_))));
+            if path.is_dir() {
+                if self.ignored.matches(&name, true) {
+                    continue;
+                }
+                if !inside {
+                    return Err(Error::Load(format!("{name} leads outside the chart's directory")));
+                }
+                self.read(&path, &format!("{name}/"), depth + 1)?;
+            } else if path.is_file() && !self.ignored.matches(&name, false) {
+                self.file(name, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A linked file may be anywhere: Istio's own charts in development link to shared ones.
+    fn file(&mut self, name: String, path: &Path) -> Result<(), Error> {
+        let size = path.metadata().map_err(|e| unreadable(path, &e))?.len();
+        if size > self.left || self.files.len() >= MAX_FILES {
+            return Err(too_large());
+        }
+        self.left -= size;
+        let mut content = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+        if content.starts_with(&[0xef, 0xbb, 0xbf]) {
+            content.drain(..3);
+        }
+        self.files.insert(name, content);
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Load(format!("cannot read {}: {error}", path.display()))
+}
+
+/// The rules of a `.helmignore`.
+struct Ignore {
+    rules: Vec<Rule>,
+}
+
+struct Rule {
+    pattern: String,
+    negated: bool,
+    directories_only: bool,
+}
+
+impl Ignore {
+    fn parse(text: &str) -> Self {
+        // Helm always leaves editors' and its own hidden templates out.
+        let lines = text.lines().map(str::trim).chain(["templates/.?*"]);
+        let rules = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| {
+                let (negated, line) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest));
+                let (directories_only, line) = line.strip_suffix('/').map_or((false, line), |rest| (true, rest));
+                Rule { pattern: line.to_owned(), negated, directories_only }
+            })
+            .collect();
+        Self { rules }
+    }
+
+    fn matches(&self, name: &str, is_dir: bool) -> bool {
+        self.rules.iter().any(|rule| {
+            if rule.directories_only && !is_dir && !rule.negated {
+                return false;
+            }
+            let found = match rule.pattern.strip_prefix('/') {
+                Some(rooted) => super::glob_matches(rooted, name),
+                None if rule.pattern.contains('/') => super::glob_matches(&rule.pattern, name),
+                None => super::glob_matches(&rule.pattern, name.rsplit('/').next().unwrap_or(name)),
+            };
+            if rule.negated { !found } else { found }
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! YAML as Helm reads and writes it: YAML 1.1 by go-yaml v2, seen through sigs.k8s.io/yaml, which converts to JSON.
+//!
+//! Written here because no crate does it: `yes` and `0o17` must be resolved as YAML 1.1 does, an under-indented
+//! quoted scalar must be accepted, messages and line numbers must be go-yaml's, and the emitter must fold, quote and
+//! sort exactly as go-yaml v2, since its output ends up as text inside ConfigMaps.
+mod emit;
+mod parse;
+mod resolve;
+mod scan;
+
+pub(super) use emit::emit;
+
+use serde_json::Value as Json;
+
+/// A document that is not YAML, or has no counterpart in JSON; worded as go-yaml and sigs.k8s.io/yaml word it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum Error {
+    #[error("error converting YAML to JSON: yaml: {}{problem}", line_prefix(*line))]
+    Syntax { line: usize, problem: String },
+    #[error("error converting YAML to JSON: {0}")]
+    NotJson(String),
+}
+
+impl Error {
+    fn syntax(line: usize, problem: impl Into<String>) -> Self {
+        Self::Syntax { line, problem: problem.into() }
+    }
+}
+
+fn line_prefix(line: usize) -> String {
+    if line == 0 { String::new() } else { format!("line {line}: ") }
+}
+
+/// Reads the first document of `text`; an empty text is null.
+pub(super) fn parse(text: &str) -> Result<Json, Error> {
+    if !text.chars().all(allowed) {
+        return Err(Error::syntax(0, "control characters are not allowed"));
+    }
+    parse::Document::read(text)?.decode()
+}
+
+/// The characters go-yaml's reader lets through.
+pub(super) fn allowed(c: char) -> bool {
+    matches!(c,
+        '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
