@@ -58,7 +58,7 @@ pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converge
 }
 
 async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
-    let mut applied = Vec::new();
+    let mut applied: Vec<Applied> = Vec::new();
     let mut objects = Vec::new();
     for (key, entry) in step.wanted.iter() {
         if entry.reference.kind != Kind::NAMESPACE {
@@ -72,7 +72,18 @@ async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
             Err(error) => return (applied, vec![error]),
         }
     }
-    let ours = step.prior.references().map(|(_, reference)| reference).collect();
+    // To adopt is to take even what state names: an import names what is still someone else's.
+    let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt);
+    // Nothing foreign is in a namespace that was made just now.
+    let made: Vec<&str> = applied
+        .iter()
+        .filter(|namespace| namespace.created)
+        .map(|namespace| namespace.reference.name.as_str())
+        .collect();
+    let within = step.wanted.iter().map(|(_, entry)| entry.reference.clone());
+    let within =
+        within.filter(|reference| reference.namespace.as_deref().is_some_and(|namespace| made.contains(&namespace)));
+    let ours = known.chain(within).collect();
     let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
     match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: step.force }).await {
         Ok(all) => {
@@ -151,12 +162,16 @@ fn in_use(instances: &[ObjectRef]) -> String {
 }
 
 /// The live objects that state names: one request per kind, and one per object that does not carry our label yet.
-pub async fn live(cluster: &Cluster, recorded: &Recorded) -> Result<BTreeMap<String, Object>, Error> {
+pub async fn live(
+    cluster: &Cluster,
+    recorded: &Recorded,
+    spellings: &Spellings,
+) -> Result<BTreeMap<String, Object>, Error> {
     let mut by_kind: BTreeMap<Kind, Vec<(&str, ObjectRef)>> = BTreeMap::new();
     for (key, reference) in recorded.references() {
         by_kind.entry(reference.kind.clone()).or_default().push((key, reference));
     }
-    let kinds = by_kind.into_iter().map(|(kind, references)| live_of_kind(cluster, kind, references));
+    let kinds = by_kind.into_iter().map(|(kind, references)| live_of_kind(cluster, kind, references, spellings));
     let found = futures::future::try_join_all(kinds).await?;
     Ok(found.into_iter().flatten().collect())
 }
@@ -165,25 +180,25 @@ async fn live_of_kind(
     cluster: &Cluster,
     kind: Kind,
     references: Vec<(&str, ObjectRef)>,
+    spellings: &Spellings,
 ) -> Result<Vec<(String, Object)>, Error> {
-    let mut found = Vec::new();
-    let listed = match references.len() {
-        1 if kind == Kind::NAMESPACE => None,
-        _ => Some(cluster.list(&Query { labels: OWNER_LABEL.to_owned(), ..Query::of(kind) }).await?),
-    };
+    let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+    let query = Query { labels: OWNER_LABEL.to_owned(), metadata_only, ..Query::of(kind.clone()) };
+    let listed = if kind == Kind::NAMESPACE { None } else { Some(cluster.list(&query).await?) };
     let listed: BTreeMap<(Option<&str>, &str), &Object> = listed
         .iter()
         .flat_map(|listed| listed.iter())
         .map(|object| ((object.namespace(), object.name()), object))
         .collect();
-    for (key, reference) in references {
-        let object = match listed.get(&(reference.namespace.as_deref(), reference.name.as_str())) {
-            Some(object) => Some((*object).clone()),
-            None => cluster.get(&reference).await?,
-        };
-        found.extend(object.map(|object| (key.to_owned(), object)));
-    }
-    Ok(found)
+    let looks = references.into_iter().map(|(key, reference)| {
+        let held = listed.get(&(reference.namespace.as_deref(), reference.name.as_str())).copied();
+        let held = held.filter(|object| !metadata_only || spellings.is_settled(key, object)).cloned();
+        async move {
+            let object = if held.is_some() { held } else { cluster.get(&reference).await? };
+            Ok(object.map(|object| (key.to_owned(), object)))
+        }
+    });
+    Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
 }
 
 /// What a failed request means to the user: whose fault it is, and what to do.

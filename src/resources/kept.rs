@@ -6,7 +6,7 @@ use super::Client;
 use super::charts::Unavailable;
 use super::converge;
 use super::fields;
-use super::objects::{Recorded, state_key};
+use super::objects::{Recorded, Spellings, state_key};
 use super::render;
 use crate::cluster::{Cluster, DeleteAll, Error, Kind, OWNER_LABEL, Object, ObjectRef, Scope};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
@@ -64,7 +64,7 @@ pub struct Remaining {
 
 /// Removes the recorded objects, the last applied first, waiting for each kind to be gone. What another resource has taken over stays.
 pub async fn remove_all(cluster: &Cluster, recorded: &Recorded, owner: &str) -> Remaining {
-    let live = match converge::live(cluster, recorded).await {
+    let live = match converge::live(cluster, recorded, &Spellings::default()).await {
         Ok(live) => live,
         Err(error) => return Remaining { recorded: recorded.clone(), errors: vec![error] },
     };

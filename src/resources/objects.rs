@@ -34,7 +34,13 @@ pub struct Recorded {
 
 /// How the API server spelled what we applied where it differs from what we sent: by object and path. Kept in private state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spellings(BTreeMap<String, Fields>);
+pub struct Spellings {
+    #[serde(default)]
+    fields: BTreeMap<String, Fields>,
+    /// The generation of each definition as applied: while it stays, its large body need not be read.
+    #[serde(default)]
+    generations: BTreeMap<String, i64>,
+}
 
 /// One owned field, or a whole object, that is not as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +158,10 @@ impl Recorded {
                 continue;
             };
             let recorded = self.fields.get(key).cloned().unwrap_or_default();
-            let differences = differences(&recorded, object, spellings.0.get(key));
+            let mut differences = differences(&recorded, object, spellings.fields.get(key));
+            if object.get("spec").is_none() && spellings.is_settled(key, object) {
+                differences.retain(|difference| difference.path.starts_with("metadata."));
+            }
             let mut fields = recorded;
             for difference in &differences {
                 match &difference.is {
@@ -182,15 +191,25 @@ impl Spellings {
             .into_iter()
             .map(|difference| (difference.path, difference.is.unwrap_or_default()))
             .collect();
-        if spelled.is_empty() {
-            self.0.remove(key);
-        } else {
-            self.0.insert(key.to_owned(), spelled);
+        self.forget(key);
+        if !spelled.is_empty() {
+            self.fields.insert(key.to_owned(), spelled);
+        }
+        if let Some(generation) =
+            answer.generation().filter(|_| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION)
+        {
+            self.generations.insert(key.to_owned(), generation);
         }
     }
 
     pub fn forget(&mut self, key: &str) {
-        self.0.remove(key);
+        self.fields.remove(key);
+        self.generations.remove(key);
+    }
+
+    /// Whether the specification of an object is what it was when it was applied, by its metadata alone.
+    pub fn is_settled(&self, key: &str, live: &Object) -> bool {
+        self.generations.get(key).is_some_and(|generation| live.generation() == Some(*generation))
     }
 }
 
@@ -417,6 +436,27 @@ mod tests {
         answered.value_mut()["rules"][0]["scope"] = json!("Namespaced");
         let drifts = wanted.recorded().seen(&live(answered), &spellings).1;
         assert_eq!(drifts[0].path.as_deref(), Some("rules[0].scope"));
+    }
+
+    #[test]
+    fn a_definition_of_unchanged_generation_is_judged_by_its_metadata() {
+        let definition = |labels: serde_json::Value, spec: Option<serde_json::Value>| {
+            let mut definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "d", "labels": labels, "generation": 1}});
+            if let Some(spec) = spec {
+                definition["spec"] = spec;
+            }
+            Object::new(definition).unwrap()
+        };
+        let whole =
+            definition(json!({"a": "b"}), Some(json!({"group": "g", "versions": [{"name": "v1", "schema": {}}]})));
+        let wanted = wanted(whole.clone());
+        let (key, entry) = wanted.iter().next().unwrap();
+        let mut spellings = Spellings::default();
+        spellings.note(key, entry, &whole);
+        let seen = |live| wanted.recorded().seen(&BTreeMap::from([(key.to_owned(), live)]), &spellings);
+        assert_eq!(seen(definition(json!({"a": "b"}), None)).1, []);
+        assert_eq!(seen(definition(json!({"a": "c"}), None)).1.len(), 1);
     }
 
     #[test]

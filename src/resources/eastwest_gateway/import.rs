@@ -187,7 +187,9 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     let wanted = build::wanted(&spec, chart.as_deref()).map_err(|error| kept::render_error(&error))?;
     let recorded = wanted.recorded();
-    let live = converge::live(cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
+    let live = converge::live(cluster, &recorded, &crate::resources::objects::Spellings::default())
+        .await
+        .map_err(|error| converge::diagnostic(&error))?;
     let (seen, _) = recorded.seen(&live, &cx.private.spellings);
     (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
     let found = ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec } }).await?;

@@ -155,7 +155,7 @@ impl Resource for MeshEastwestGateway {
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
         let cluster = super::cluster(cx, state.cluster.text())?;
         let recorded = Recorded::of(&state.objects, &state.fields);
-        let live = match converge::live(&cluster, &recorded).await {
+        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
             Ok(live) => live,
             Err(error) if error.is_unreachable() || error.is_not_configured() => {
                 cx.warn(converge::stale(&error));

@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::NETWORK_LABEL;
-use crate::resources::converge;
 use crate::resources::objects::{Recorded, Spellings};
+use crate::resources::{converge, kept};
 use crate::value::Value;
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -34,12 +34,14 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     let Some(spec) = Spec::parse(&state)? else {
         return Err(Diagnostic::bug("An imported attribute is unknown.").into());
     };
-    let recorded = match charts(cx, &state, &spec).await {
+    let recorded = match charts(cx, &state, spec.install_base).await {
         Ok(charts) => {
             let wanted =
-                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| super::render_error(&error))?;
+                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
             let recorded = wanted.recorded();
-            let live = converge::live(&cluster, &recorded).await.map_err(|error| converge::diagnostic(&error))?;
+            let live = converge::live(&cluster, &recorded, &Spellings::default())
+                .await
+                .map_err(|error| converge::diagnostic(&error))?;
             recorded.seen(&live, &Spellings::default()).0
         }
         Err(unavailable) => {
@@ -153,7 +155,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         cluster: named.cluster.as_str().into(),
         namespace: named.namespace.as_str().into(),
         cluster_name: cluster_name.into(),
-        mesh_id: at(&["global", "meshID"]),
+        mesh_id: mesh_id(at(&["global", "meshID"]), at(&["meshConfig", "trustDomain"])),
         network,
         revision: named.revision.clone().into(),
         tags: if installed.tags.is_empty() {
@@ -175,6 +177,11 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         force_conflicts: false.into(),
         ..Primary::default()
     }
+}
+
+/// Without an id Istio takes the trust domain.
+fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
+    id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
 }
 
 /// The chart's version: from the label that Helm's charts carry, else that of the image.

@@ -1,8 +1,10 @@
 //! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
+mod base;
 mod build;
 mod import;
 mod model;
+mod networks;
 mod ready;
 mod remove;
 mod spec;
@@ -16,6 +18,7 @@ use self::spec::Spec;
 use super::Client;
 use super::charts::Unavailable;
 use super::converge::{self, Converge, Converged, converge};
+use super::kept;
 use super::objects::{Recorded, Spellings, Wanted};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -100,13 +103,16 @@ impl Resource for MeshPrimary {
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
-        let spec = known_spec(&state)?;
+        let spec = kept::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
-        let charts = charts(cx, &state, &spec).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| render_error(&error))?;
+        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let charts =
+            charts(cx, &state, spec.install_base || base::holds(&recorded)).await.map_err(Diagnostics::from)?;
+        let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
-        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        base::check_owner(&cluster, &spec).await?;
+        let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let private = &mut cx.private;
         let orphans = private.unfinished || prior.is_none();
         private.unfinished = true;
@@ -144,7 +150,7 @@ impl Resource for MeshPrimary {
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
         let cluster = cluster(cx, &state)?;
         let recorded = recorded_of(&state);
-        let live = match converge::live(&cluster, &recorded).await {
+        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
             Ok(live) => live,
             Err(error) if error.is_unreachable() || error.is_not_configured() => {
                 cx.warn(converge::stale(&error));
@@ -225,22 +231,18 @@ async fn planned_objects(
     if plan.planned.charts.is_unknown() {
         return Ok(None);
     }
-    let charts = match charts(cx, &plan.planned, spec).await {
+    let charts = match charts(cx, &plan.planned, spec.install_base).await {
         Ok(charts) => charts,
-        Err(Unavailable::Wrong(error)) => return Err(error.into()),
-        Err(Unavailable::Unreachable(why)) => {
-            cx.warn(Diagnostic { severity: crate::diag::Severity::Warning, ..why });
-            return Ok(None);
-        }
+        Err(unavailable) => return kept::without_chart(cx, unavailable),
     };
     plan.planned.istio_version = charts.istiod.version().to_owned().into();
-    build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| render_error(&error).into())
+    build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-async fn charts(cx: &Cx, model: &Primary, spec: &Spec) -> Result<Charts, Unavailable> {
+async fn charts(cx: &Cx, model: &Primary, base: bool) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = model.istio_version.as_deref();
-    let base = match spec.install_base {
+    let base = match base {
         true => Some(store.chart("base", model.charts.known(), version).await?),
         false => None,
     };
@@ -254,22 +256,6 @@ impl From<Unavailable> for Diagnostics {
             Unavailable::Unreachable(diagnostic) | Unavailable::Wrong(diagnostic) => diagnostic.into(),
         }
     }
-}
-
-fn render_error(error: &build::Error) -> Diagnostic {
-    match error {
-        build::Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
-            .detail(format!("{error}:\n\n{source}"))
-            .at(Path::root("values")),
-        build::Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object")
-            .detail(error.to_string())
-            .at(Path::root("charts")),
-    }
-}
-
-fn known_spec(model: &Primary) -> Result<Spec, Diagnostics> {
-    let unknown = || Diagnostics::from(Diagnostic::bug("An attribute of mesh_primary is still unknown at apply."));
-    Spec::parse(model)?.ok_or_else(unknown)
 }
 
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {

@@ -8,6 +8,7 @@ use super::spec::{self, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::Revision;
+use crate::pki::{Bundle, Fingerprint};
 use crate::resources::converge;
 use crate::resources::objects::Wanted;
 use crate::value::Path;
@@ -34,23 +35,22 @@ pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diag
         ));
     };
     let found = roots(&secret);
-    if found.iter().any(|root| root == expected) {
+    if found.contains(expected) {
         return Ok(());
     }
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     refuse(format!(
         "The Secret {namespace}/cacerts in cluster {} holds the roots {}, expected is {expected}. Give this cluster an intermediate of the expected root \
          before its istiod starts.",
         cluster.name(),
-        if found.is_empty() { "(none)".to_owned() } else { found.join(", ") }
+        if shown.is_empty() { "(none)".to_owned() } else { shown.join(", ") }
     ))
 }
 
-/// SHA-256 fingerprints of the root certificates, in either form of the Secret.
-fn roots(secret: &Object) -> Vec<String> {
-    use sha2::{Digest as _, Sha256};
+/// Fingerprints of the root certificates, in either form of the Secret.
+fn roots(secret: &Object) -> Vec<Fingerprint> {
     let pem = secret.data("root-cert.pem").or_else(|| secret.data("ca.crt")).unwrap_or_default();
-    let certificates = x509_parser::pem::Pem::iter_from_buffer(&pem).filter_map(Result::ok);
-    certificates.map(|pem| Sha256::digest(&pem.contents).iter().map(|byte| format!("{byte:02x}")).collect()).collect()
+    Bundle::from_pem(&String::from_utf8_lossy(&pem)).unwrap_or_default().fingerprints()
 }
 
 /// Validating webhooks that istiod does not serve yet fail open; once it does, their policy is istiod's.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::base;
+use super::build::Releases;
 use super::model::Primary;
 use super::spec;
 use super::{Cx, KINDS, cluster, recorded_of};
@@ -32,11 +34,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         if reference.kind == Kind::NAMESPACE {
             continue;
         }
-        if !others.is_empty() && reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
-            left.push(format!("{key}: the control plane {} uses it", others.join(", ")));
-            continue;
-        }
-        match converge::remove_one(&cluster, reference, &owner).await {
+        match remove_one(&cluster, reference, &owner, &others, &cx.private.releases).await {
             Ok(Removal::Gone) => {}
             Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
             Err(error) => errors.push(error),
@@ -63,6 +61,23 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         );
     }
     if errors.is_empty() { Ok(()) } else { Err(Failed::from(converge::diagnostics(&errors)).keeping(state)) }
+}
+
+/// As [`converge::remove_one`], but what all control planes of the cluster share stays while there are others.
+async fn remove_one(
+    cluster: &Cluster,
+    reference: &ObjectRef,
+    owner: &str,
+    others: &[String],
+    releases: &Releases,
+) -> Result<Removal, Error> {
+    if !others.is_empty()
+        && let Some(live) = cluster.get(reference).await?
+        && base::is_shared(&live, releases)
+    {
+        return Ok(Removal::Left(format!("the control plane {} uses it too", others.join(", "))));
+    }
+    converge::remove_one(cluster, reference, owner).await
 }
 
 /// Other istiods of the cluster, by namespace and name: they use the definitions too.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
-use super::values;
-use crate::chart::{self, Values};
-use crate::diag::{Diagnostic, Diagnostics};
-use crate::mesh::{
-    self, Address, Cidr, ClusterName, ControlPlane, GatewayAt, MeshId, MeshNetworkAmbiguity, MeshNetworks, NameError,
-    Namespace, Network, NetworkEndpoints, NetworkGateway, Revision, TrustDomain,
-};
+use super::model::Primary;
+use super::networks;
+use super::values::{self, Contradiction, Laid};
+use crate::chart::Values;
+use crate::diag::Diagnostics;
+use crate::mesh::{ClusterName, ControlPlane, MeshId, Namespace, Network, Revision, TrustDomain};
+use crate::pki::Fingerprint;
+use crate::resources::kept;
+use crate::resources::parsing::Reader;
 use crate::value::{List, Path, Value};
 
 /// A control plane as it shall be, wholly known.
@@ -19,7 +20,7 @@ pub struct Spec {
     pub tags: Vec<String>,
     pub base_values: Values,
     pub istiod_values: Values,
-    pub trust_root: Option<String>,
+    pub trust_root: Option<Fingerprint>,
     pub install_base: bool,
     pub adopt: bool,
     pub force_conflicts: bool,
@@ -29,11 +30,8 @@ impl Spec {
     /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
     pub fn parse(model: &Primary) -> Result<Option<Spec>, Diagnostics> {
         let mut reader = Reader::default();
-        let spec = reader.spec(model);
-        match reader.diagnostics.has_errors() {
-            true => Err(reader.diagnostics),
-            false => Ok(spec.filter(|_| !reader.unknown)),
-        }
+        let spec = read(&mut reader, model);
+        reader.finish(spec)
     }
 
     /// The name of the release: of the istiod chart, of the resource among the control planes of a namespace.
@@ -47,14 +45,9 @@ impl Spec {
     }
 }
 
-/// The owner label of a control plane's objects. A namespace other than the usual one is told too: the label is
-/// also on objects of the cluster.
+/// The owner label of a control plane's objects.
 pub fn owner(namespace: &str, release: &str) -> String {
-    let owner = match namespace {
-        "istio-system" => format!("mesh_primary.{release}"),
-        other => format!("mesh_primary.{release}.{other}"),
-    };
-    if owner.len() <= 63 { owner } else { format!("{}.{}", &owner[..50], crate::resources::fields::short(&owner)) }
+    kept::owner("mesh_primary", namespace, release)
 }
 
 /// The release of the chart istiod for a revision, as Istio's documentation names it.
@@ -62,306 +55,231 @@ pub fn release(revision: Option<&str>) -> String {
     revision.map_or_else(|| "istiod".to_owned(), |revision| format!("istiod-{revision}"))
 }
 
-/// Collects what is wrong, and notes what is not known yet.
-#[derive(Default)]
-struct Reader {
-    diagnostics: Diagnostics,
-    unknown: bool,
+fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
+    let named = model.cluster_name.is_known();
+    let cluster_name = if named { &model.cluster_name } else { &model.cluster };
+    let cluster =
+        reader.parse(cluster_name, Path::root(if named { "cluster_name" } else { "cluster" }), ClusterName::new);
+    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
+    let mesh_id = reader.parse(&model.mesh_id, "mesh_id", MeshId::new);
+    let network = reader.parse(&model.network, "network", Network::new);
+    let revision = reader.parse(&model.revision, "revision", Revision::new);
+    let trust_domain = reader.parse(&model.trust_domain, "trust_domain", TrustDomain::new);
+    let trust_domain_aliases =
+        each(reader, &model.trust_domain_aliases, &Path::root("trust_domain_aliases"), |reader, alias, path| {
+            reader.parse(&Value::Known(alias.clone()), path.clone(), TrustDomain::new)
+        });
+    let tags = tags(reader, model, revision.as_ref());
+    let trust_root = reader.parse(&model.trust_root, "trust_root", |text| {
+        Fingerprint::parse(&text).ok_or(
+            "give the 64 hexadecimal digits of the root certificate's SHA-256 fingerprint, such as `mesh_ca.this.root_fingerprint`",
+        )
+    });
+    let mesh_networks = networks::read(reader, model, network.as_ref());
+    let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
+    let install_base = reader.plain(&model.install_base).unwrap_or(true);
+    let adopt = reader.plain(&model.adopt).unwrap_or(false);
+    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
+    let user = reader.values(&model.values);
+
+    let control_plane = ControlPlane {
+        cluster: cluster?,
+        mesh_id: mesh_id?,
+        network,
+        namespace: namespace?,
+        revision,
+        trust_domain,
+        trust_domain_aliases,
+        mesh_networks,
+        external_istiod,
+        custom_hosts: Vec::new(),
+        multi_root: false,
+        env: BTreeMap::new(),
+        proxy_metadata: BTreeMap::new(),
+    };
+    let Laid { base: base_values, istiod: istiod_values } = values::of(&control_plane, &tags, &user)
+        .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
+        .ok()?;
+    Some(Spec { control_plane, tags, base_values, istiod_values, trust_root, install_base, adopt, force_conflicts })
 }
 
-impl Reader {
-    fn spec(&mut self, model: &Primary) -> Option<Spec> {
-        let cluster_name = if model.cluster_name.is_unknown() || model.cluster_name.is_null() {
-            &model.cluster
-        } else {
-            &model.cluster_name
-        };
-        let cluster_path = if model.cluster_name.known().is_some() { "cluster_name" } else { "cluster" };
-        let cluster = self.name(cluster_name, Path::root(cluster_path), ClusterName::new);
-        let namespace = self.name(&model.namespace, Path::root("namespace"), Namespace::new);
-        let mesh_id = self.name(&model.mesh_id, Path::root("mesh_id"), MeshId::new);
-        let network = self.name(&model.network, Path::root("network"), Network::new);
-        let revision = self.name(&model.revision, Path::root("revision"), Revision::new);
-        let trust_domain = self.name(&model.trust_domain, Path::root("trust_domain"), TrustDomain::new);
-        let aliases = self.names(&model.trust_domain_aliases, &Path::root("trust_domain_aliases"), TrustDomain::new);
-        let mut tags: Vec<String> = self.tags(model, revision.as_ref());
-        tags.sort();
-        let trust_root = self.trust_root(&model.trust_root);
-        let mesh_networks = self.mesh_networks(model, network.as_ref());
-        let external_istiod = self.plain(&model.external_istiod).unwrap_or(false);
-        let install_base = self.plain(&model.install_base).unwrap_or(true);
-        let adopt = self.plain(&model.adopt).unwrap_or(false);
-        let force_conflicts = self.plain(&model.force_conflicts).unwrap_or(false);
-        let user = self.documents(&model.values);
+fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
+    if !model.tags.is_settled() {
+        reader.plain(&Value::<()>::Unknown);
+    }
+    let mut tags: Vec<String> = model.tags.items().cloned().collect();
+    tags.sort();
+    for tag in &tags {
+        // A tag's webhook and Service carry it in their names as they carry a revision.
+        if tag != "default"
+            && let Err(error) = Revision::new(tag.clone())
+        {
+            reader.refuse("tags", "Invalid tag", format!("{tag:?}: {}.", error.reason));
+        }
+        if revision.is_some_and(|revision| revision.as_str() == tag) {
+            let detail = format!("{tag:?} already selects this control plane: its revision has that name.");
+            reader.refuse("tags", "A tag is named like the revision", detail);
+        }
+    }
+    tags
+}
 
-        let control_plane = ControlPlane {
-            cluster: cluster?,
-            mesh_id: mesh_id?,
-            network,
-            namespace: namespace?,
-            revision,
-            trust_domain,
-            trust_domain_aliases: aliases,
-            mesh_networks,
-            external_istiod,
-            custom_hosts: Vec::new(),
-            multi_root: false,
-            env: BTreeMap::new(),
-            proxy_metadata: BTreeMap::new(),
-        };
-        let laid = match values::of(&control_plane, &tags, &user?) {
-            Ok(laid) => laid,
-            Err(contradictions) => {
-                self.contradictions(contradictions);
-                return None;
-            }
-        };
-        Some(Spec {
-            control_plane,
-            tags,
-            base_values: laid.base,
-            istiod_values: laid.istiod,
-            trust_root,
-            install_base,
-            adopt,
-            force_conflicts,
+fn refuse_contradictions(reader: &mut Reader, contradictions: &[Contradiction]) {
+    for Contradiction { attribute, path, document, decided } in contradictions {
+        let detail = format!(
+            "The values set `{path}` to {document}, but the attribute `{attribute}` makes it {decided}. Remove it from the values, or change the \
+             attribute."
+        );
+        reader.refuse("values", "A value contradicts an attribute", detail);
+    }
+}
+
+/// The elements of a list, each read at its path; what is not known yet is left out and noted.
+pub(super) fn each<T: Clone, U>(
+    reader: &mut Reader,
+    list: &Value<List<T>>,
+    path: &Path,
+    read: impl Fn(&mut Reader, &T, &Path) -> Option<U>,
+) -> Vec<U> {
+    let list = reader.plain(list).unwrap_or_default();
+    let mut elements = Vec::new();
+    for (index, value) in list.iter().enumerate() {
+        let Some(element) = reader.plain(value) else { continue };
+        elements.extend(read(reader, &element, &path.index(index)));
+    }
+    elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::primary::model::{Endpoints, Gateway, MeshNetwork};
+
+    fn model() -> Primary {
+        Primary {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            mesh_id: "mesh1".into(),
+            network: "net-east".into(),
+            ..Primary::default()
+        }
+    }
+
+    fn refusals(model: &Primary) -> Vec<String> {
+        let refused = Spec::parse(model).err().unwrap_or_default();
+        refused
+            .iter()
+            .map(|refusal| format!("{}: {}", refusal.path.as_ref().unwrap_or(&Path::empty()), refusal.summary))
+            .collect()
+    }
+
+    fn network(endpoints: Vec<Endpoints>, gateways: Vec<Gateway>) -> Value<MeshNetwork> {
+        Value::Known(MeshNetwork {
+            endpoints: endpoints.into_iter().collect(),
+            gateways: gateways.into_iter().collect(),
         })
     }
 
-    /// A known value; null is `None`, and so is unknown, which is noted.
-    fn plain<T: Clone>(&mut self, value: &Value<T>) -> Option<T> {
-        self.unknown |= value.is_unknown();
-        value.known().cloned()
+    fn cidr(text: &str) -> Endpoints {
+        Endpoints { from_cidr: text.into(), ..Endpoints::default() }
     }
 
-    fn name<T>(
-        &mut self,
-        value: &Value<String>,
-        path: Path,
-        parse: impl Fn(String) -> Result<T, NameError>,
-    ) -> Option<T> {
-        let text = self.plain(value)?;
-        parse(text).map_err(|error| self.refuse(path, "Invalid name", error)).ok()
+    fn registry(name: &str) -> Endpoints {
+        Endpoints { from_registry: name.into(), ..Endpoints::default() }
     }
 
-    fn names<T>(
-        &mut self,
-        list: &Value<List<String>>,
-        path: &Path,
-        parse: impl Fn(String) -> Result<T, NameError>,
-    ) -> Vec<T> {
-        let list = self.plain(list).unwrap_or_default();
-        list.iter().enumerate().filter_map(|(index, value)| self.name(value, path.index(index), &parse)).collect()
+    fn networks<const N: usize>(networks: [(&str, Value<MeshNetwork>); N]) -> Primary {
+        let networks = networks.into_iter().map(|(name, network)| (name.to_owned(), network)).collect();
+        Primary { mesh_networks: Value::Known(networks), ..model() }
     }
 
-    fn tags(&mut self, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
-        self.unknown |= !model.tags.is_settled();
-        let path = || Path::root("tags");
-        let tags: Vec<String> = model.tags.items().cloned().collect();
-        for tag in &tags {
-            // A tag's webhook and Service carry it in their names as they carry a revision.
-            if tag != "default"
-                && let Err(error) = Revision::new(tag.clone())
-            {
-                self.refuse(path(), "Invalid tag", format!("{tag:?}: {}", error.reason));
-            }
-            if revision.is_some_and(|revision| revision.as_str() == tag) {
-                self.refuse(
-                    path(),
-                    "A tag is named like the revision",
-                    format!("{tag:?} already selects this control plane: its revision has that name."),
-                );
-            }
-        }
-        tags
-    }
-
-    fn trust_root(&mut self, value: &Value<String>) -> Option<String> {
-        let text = self.plain(value)?;
-        let bare: String = text.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
-        let bare =
-            bare.strip_prefix("sha256").map(|rest| rest.trim_start_matches(['=', '-', ' ']).to_owned()).unwrap_or(bare);
-        if bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Some(bare);
-        }
-        self.refuse(
-            Path::root("trust_root"),
-            "Not a SHA-256 fingerprint",
-            "Give the 64 hexadecimal digits of the root certificate's SHA-256 fingerprint, such as `mesh_ca.this.root_fingerprint`.",
+    #[test]
+    fn the_cluster_name_is_the_key_of_the_cluster_unless_said_otherwise() {
+        let spec = Spec::parse(&model()).unwrap().unwrap();
+        assert_eq!(spec.istiod_values.as_map()["global"]["multiCluster"]["clusterName"], "east");
+        let named = Primary { cluster_name: "c1".into(), ..model() };
+        assert_eq!(
+            Spec::parse(&named).unwrap().unwrap().istiod_values.as_map()["global"]["multiCluster"]["clusterName"],
+            "c1"
         );
-        None
     }
 
-    fn mesh_networks(&mut self, model: &Primary, own: Option<&Network>) -> MeshNetworks {
-        let mut networks = MeshNetworks::default();
-        let path = Path::root("mesh_networks");
-        for (name, value) in self.plain(&model.mesh_networks).unwrap_or_default() {
-            let at = path.key(name.clone());
-            let network = self.name(&Value::Known(name), at.clone(), Network::new);
-            let Some(described) = self.plain(&value) else { continue };
-            let described = self.mesh_network(&described, &at);
-            if let Some(network) = network {
-                networks.0.insert(network, described);
-            }
-        }
-        for ambiguity in networks.ambiguities() {
-            let at = match &ambiguity {
-                MeshNetworkAmbiguity::ClusterTwice { networks, .. }
-                | MeshNetworkAmbiguity::Overlap { networks, .. } => path.key(networks.1.to_string()).attr("endpoints"),
-            };
-            self.refuse(
-                at,
-                "Networks contradict each other",
-                format!("{}. istiod would choose one of them, in silence.", capital(&ambiguity.to_string())),
-            );
-        }
-        self.shadowed(model, &networks, own);
-        networks
+    #[test]
+    fn what_is_not_known_yet_is_no_error_and_what_is_known_is_checked_all_the_same() {
+        let unknown = Primary { network: Value::Unknown, trust_root: Value::Unknown, ..model() };
+        assert!(Spec::parse(&unknown).unwrap().is_none());
+        let both = Primary { network: Value::Unknown, revision: "1.31".into(), ..model() };
+        assert_eq!(refusals(&both), ["revision: Unsuitable value"]);
     }
 
-    /// The label of the namespace beats meshNetworks: an entry for this cluster in another network would never count.
-    fn shadowed(&mut self, model: &Primary, networks: &MeshNetworks, own: Option<&Network>) {
-        let (Some(own), Some(cluster)) = (own, model.cluster_name.known().or(model.cluster.known())) else { return };
-        for (network, described) in networks.0.iter().filter(|(network, _)| *network != own) {
-            let claims = described
-                .endpoints
-                .iter()
-                .any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(name) if name.as_str() == cluster));
-            if claims {
-                self.refuse(
-                    Path::root("mesh_networks").key(network.to_string()).attr("endpoints"),
-                    "This entry would never count",
-                    format!(
-                        "It puts cluster {cluster} into network {network}, but `network` puts it into {own} by a label, and istiod lets labels \
-                         win over mesh networks. Remove the entry, or remove `network`."
-                    ),
-                );
-            }
-        }
+    #[test]
+    fn networks_are_refused_at_the_attribute_that_is_wrong() {
+        assert_eq!(
+            refusals(&networks([("a", network(vec![cidr("10.0.0.1/8")], vec![]))])),
+            [r#"mesh_networks["a"].endpoints[0].from_cidr: Unsuitable value"#]
+        );
+        assert_eq!(
+            refusals(&networks([
+                ("a", network(vec![cidr("10.0.0.0/8")], vec![])),
+                ("b", network(vec![cidr("10.1.0.0/16")], vec![]))
+            ])),
+            [r#"mesh_networks["b"].endpoints: Networks contradict each other"#]
+        );
+        assert_eq!(
+            refusals(&networks([("a", network(vec![registry("east")], vec![]))])),
+            [r#"mesh_networks["a"].endpoints: This entry would never count"#]
+        );
+        let both = Endpoints { from_cidr: "10.0.0.0/8".into(), ..registry("west") };
+        assert_eq!(
+            refusals(&networks([("a", network(vec![both], vec![]))])),
+            [r#"mesh_networks["a"].endpoints[0]: Two kinds of endpoints at once"#]
+        );
     }
 
-    fn mesh_network(&mut self, described: &MeshNetwork, path: &Path) -> mesh::MeshNetwork {
-        let endpoints = self.each(&described.endpoints, &path.attr("endpoints"), Self::endpoints);
-        let gateways = self.each(&described.gateways, &path.attr("gateways"), Self::gateway);
-        for (index, gateway) in gateways.iter().enumerate() {
-            let by_service = matches!(&gateway.at, GatewayAt::Service(_));
-            let registries = endpoints.iter().any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(_)));
-            if by_service && !registries && !self.unknown {
-                self.refuse(
-                    path.attr("gateways").index(index).attr("registry_service_name"),
-                    "No cluster to find the gateway's Service in",
-                    "istiod looks the Service up only in clusters that `from_registry` of the same network names, and there is none. \
-                     Name the cluster there, or give the gateway's `address`.",
-                );
-            }
-        }
-        mesh::MeshNetwork { endpoints, gateways }
-    }
-
-    fn each<T: Clone, U>(
-        &mut self,
-        list: &Value<List<T>>,
-        path: &Path,
-        read: impl Fn(&mut Self, &T, &Path) -> Option<U>,
-    ) -> Vec<U> {
-        let list = self.plain(list).unwrap_or_default();
-        let mut read_all = Vec::new();
-        for (index, value) in list.iter().enumerate() {
-            let Some(element) = self.plain(value) else { continue };
-            read_all.extend(read(self, &element, &path.index(index)));
-        }
-        read_all
-    }
-
-    fn endpoints(&mut self, endpoints: &Endpoints, path: &Path) -> Option<NetworkEndpoints> {
-        let unknown = endpoints.from_registry.is_unknown() || endpoints.from_cidr.is_unknown();
-        self.unknown |= unknown;
-        match (endpoints.from_registry.known(), endpoints.from_cidr.known()) {
-            (Some(_), Some(_)) => {
-                self.refuse(
-                    path.clone(),
-                    "Two kinds of endpoints at once",
-                    "Give either `from_registry` or `from_cidr`; write two elements for both.",
-                );
-                None
-            }
-            (Some(_), None) => self
-                .name(&endpoints.from_registry, path.attr("from_registry"), ClusterName::new)
-                .map(NetworkEndpoints::FromRegistry),
-            (None, Some(text)) => match Cidr::parse(text) {
-                Ok(cidr) => Some(NetworkEndpoints::FromCidr(cidr)),
-                Err(error) => {
-                    self.refuse(path.attr("from_cidr"), "Not an address range", capital(&format!("{error}.")));
-                    None
-                }
-            },
-            (None, None) => {
-                if !unknown {
-                    self.refuse(path.clone(), "No endpoints", "Give either `from_registry` or `from_cidr`.");
-                }
-                None
-            }
-        }
-    }
-
-    fn gateway(&mut self, gateway: &Gateway, path: &Path) -> Option<NetworkGateway> {
-        let unknown = gateway.address.is_unknown() || gateway.registry_service_name.is_unknown();
-        self.unknown |= unknown;
-        let port = self.plain(&gateway.port).and_then(|port| u16::try_from(port).ok()).unwrap_or(15443);
-        let at = match (gateway.address.known(), gateway.registry_service_name.known()) {
-            (Some(address), None) => match Address::parse(address) {
-                Ok(address) => GatewayAt::Address(address),
-                Err(error) => {
-                    self.refuse(path.attr("address"), "Not an address", capital(&format!("{error}.")));
-                    return None;
-                }
-            },
-            (None, Some(service)) => GatewayAt::Service(service.clone()),
-            (None, None) if unknown => return None,
-            _ => {
-                self.refuse(path.clone(), "Where is the gateway?", "Give either `address` or `registry_service_name`.");
-                return None;
-            }
+    #[test]
+    fn a_gateway_service_needs_a_cluster_to_be_found_in() {
+        let gateway = || Gateway {
+            registry_service_name: "gw.istio-system.svc.cluster.local".into(),
+            port: 15443.into(),
+            ..Gateway::default()
         };
-        Some(NetworkGateway { at, port })
+        assert_eq!(
+            refusals(&networks([("a", network(vec![cidr("10.0.0.0/8")], vec![gateway()]))])),
+            [r#"mesh_networks["a"].gateways[0].registry_service_name: No cluster to find the gateway's Service in"#]
+        );
+        assert_eq!(refusals(&networks([("a", network(vec![registry("west")], vec![gateway()]))])), [] as [String; 0]);
+        assert_eq!(
+            refusals(&networks([("a", network(vec![registry("west")], vec![Gateway::default()]))])),
+            [r#"mesh_networks["a"].gateways[0]: Where is the gateway?"#]
+        );
     }
 
-    fn documents(&mut self, documents: &Value<List<String>>) -> Option<Values> {
-        self.unknown |= !documents.is_settled();
-        let mut values = Values::default();
-        for (index, document) in self.plain(documents).unwrap_or_default().iter().enumerate() {
-            let Some(text) = document.known() else { continue };
-            match chart::Values::from_yaml(text) {
-                Ok(document) => values.merge(document),
-                Err(error) => {
-                    self.refuse(
-                        Path::root("values").index(index),
-                        "Not a values document",
-                        format!("{error}. Give a YAML mapping, as in a file for `helm --values`."),
-                    );
-                    return None;
-                }
-            }
-        }
-        Some(values)
+    #[test]
+    fn a_fingerprint_is_read_as_openssl_prints_it_too() {
+        let colons = ["AB"; 32].join(":");
+        let spec = Spec::parse(&Primary { trust_root: colons.as_str().into(), ..model() }).unwrap().unwrap();
+        assert_eq!(spec.trust_root.map(|root| root.to_string()), Some("ab".repeat(32)));
+        assert_eq!(refusals(&Primary { trust_root: "abc".into(), ..model() }), ["trust_root: Unsuitable value"]);
     }
 
-    fn contradictions(&mut self, contradictions: Vec<values::Contradiction>) {
-        for values::Contradiction { attribute, path, document, decided } in contradictions {
-            self.refuse(
-                Path::root("values"),
-                "A value contradicts an attribute",
-                format!("The values set `{path}` to {document}, but the attribute `{attribute}` makes it {decided}. Remove it from the values, or change the attribute."),
-            );
-        }
+    #[test]
+    fn tags_are_names_and_not_the_revision() {
+        let tags = |tags: [&str; 1]| Value::Known(tags.into_iter().map(str::to_owned).collect());
+        assert_eq!(refusals(&Primary { tags: tags(["1.31"]), ..model() }), ["tags: Invalid tag"]);
+        assert_eq!(
+            refusals(&Primary { tags: tags(["canary"]), revision: "canary".into(), ..model() }),
+            ["tags: A tag is named like the revision"]
+        );
+        let spec =
+            Spec::parse(&Primary { tags: tags(["prod"]), revision: "canary".into(), ..model() }).unwrap().unwrap();
+        assert_eq!(spec.istiod_values.as_map()["revisionTags"][0], "prod");
+        assert_eq!(spec.owner(), "mesh_primary.istiod-canary");
     }
 
-    fn refuse(&mut self, path: Path, summary: &str, detail: impl std::fmt::Display) {
-        self.diagnostics.push(Diagnostic::error(summary).detail(detail.to_string()).at(path));
+    #[test]
+    fn owner_labels_fit() {
+        assert_eq!(owner("istio-system", "istiod"), "mesh_primary.istiod");
+        assert_eq!(owner("other", "istiod"), "mesh_primary.istiod.other");
+        assert_eq!(owner(&"n".repeat(63), "istiod").len(), 63);
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -1,0 +1,98 @@
+//! The objects that all control planes of a cluster share, those of the chart `base`: one control plane owns them, and they outlive it while others are there.
+
+use std::collections::BTreeSet;
+
+use super::build::{self, Charts, Releases};
+use super::spec::Spec;
+use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::resources::objects::{Recorded, state_key};
+use crate::resources::render::{self, Rendering};
+use crate::resources::{converge, kept};
+use crate::value::Path;
+
+/// Refuses to fight over the shared objects: of several control planes one installs them.
+pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+    if !spec.install_base || spec.adopt {
+        return Ok(());
+    }
+    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
+    let definitions =
+        Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::CUSTOM_RESOURCE_DEFINITION) }.metadata_only();
+    let definitions = cluster.list_now(&definitions).await.map_err(failed)?;
+    let own = spec.owner();
+    let others: BTreeSet<&str> =
+        definitions.iter().filter_map(|object| object.label(OWNER_LABEL)).filter(|owner| *owner != own).collect();
+    for other in others {
+        let Some(deployment) = control_plane(other) else { continue };
+        if cluster.get(&deployment).await.map_err(failed)?.is_some() {
+            return Err(Diagnostic::error("Another control plane installs the shared objects")
+                .detail(format!(
+                    "The CustomResourceDefinitions in cluster {} belong to the control plane of {deployment}. Set `install_base = false` here. To make this control plane \
+                     the one that installs them, set it to `false` there first (a `depends_on` orders the two in one apply), or take them over with `adopt = true`.",
+                    cluster.name()
+                ))
+                .at(Path::root("install_base"))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// The Deployment of the control plane that an owner label names.
+fn control_plane(owner: &str) -> Option<ObjectRef> {
+    let named = owner.strip_prefix("mesh_primary.")?;
+    let (release, namespace) = named.split_once('.').unwrap_or((named, "istio-system"));
+    Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, release))
+}
+
+/// Gives up the shared objects without removing them, for another control plane to take. Returns what state still says is there.
+pub async fn release(
+    cluster: &Cluster,
+    spec: &Spec,
+    charts: &Charts,
+    releases: &Releases,
+    prior: Recorded,
+) -> Result<Recorded, Diagnostics> {
+    let Some(base) = charts.base.as_ref().filter(|_| !spec.install_base) else { return Ok(prior) };
+    let release = releases.base.as_deref().unwrap_or(build::BASE_RELEASE);
+    let rendering =
+        Rendering { chart: base, release, namespace: spec.control_plane.namespace.as_str(), values: &spec.base_values };
+    let mut prior = prior;
+    let mut given_up = Vec::new();
+    for object in rendering.objects().map_err(|error| kept::render_error(&error))? {
+        let key = state_key(&render::reference(&object).map_err(|error| kept::render_error(&error))?);
+        if prior.objects.contains_key(&key) {
+            prior.remove(&key);
+            given_up.push(object);
+        }
+    }
+    // Without the label: the next control plane that installs them finds nobody's.
+    let all = ApplyAll { objects: given_up, adoption: Adoption::Assume, ..ApplyAll::default() };
+    cluster.apply_all(all).await.map_err(|failed| converge::diagnostics(&failed.errors))?;
+    Ok(prior)
+}
+
+/// Whether state holds shared objects.
+pub fn holds(recorded: &Recorded) -> bool {
+    recorded.references().any(|(_, reference)| reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION)
+}
+
+/// Whether a live object is one of the shared ones.
+pub fn is_shared(object: &Object, releases: &Releases) -> bool {
+    let release = releases.base.as_deref().unwrap_or(build::BASE_RELEASE);
+    object.label("app.kubernetes.io/instance").or_else(|| object.label("release")) == Some(release)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owner_labels_lead_to_the_control_plane() {
+        let shown = |owner| control_plane(owner).map(|reference| reference.to_string());
+        assert_eq!(shown("mesh_primary.istiod-canary").as_deref(), Some("Deployment istio-system/istiod-canary"));
+        assert_eq!(shown("mesh_primary.istiod.other").as_deref(), Some("Deployment other/istiod"));
+        assert_eq!(shown("mesh_ca.x"), None);
+    }
+}

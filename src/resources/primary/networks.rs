@@ -1,0 +1,113 @@
+//! The attribute `mesh_networks`, read and checked for what istiod would resolve by chance or in silence.
+
+use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
+use super::spec::each;
+use crate::mesh::{
+    self, Address, Cidr, ClusterName, GatewayAt, MeshNetworkAmbiguity, MeshNetworks, Network, NetworkEndpoints,
+    NetworkGateway,
+};
+use crate::resources::parsing::{Reader, sentence};
+use crate::value::{Path, Value};
+
+pub fn read(reader: &mut Reader, model: &Primary, own: Option<&Network>) -> MeshNetworks {
+    let mut networks = MeshNetworks::default();
+    let path = Path::root("mesh_networks");
+    for (name, value) in reader.plain(&model.mesh_networks).unwrap_or_default() {
+        let at = path.key(name.clone());
+        let network = reader.parse(&Value::Known(name), at.clone(), Network::new);
+        let Some(described) = reader.plain(&value) else { continue };
+        let described = mesh_network(reader, &described, &at);
+        if let Some(network) = network {
+            networks.0.insert(network, described);
+        }
+    }
+    for ambiguity in networks.ambiguities() {
+        let (MeshNetworkAmbiguity::ClusterTwice { networks, .. } | MeshNetworkAmbiguity::Overlap { networks, .. }) =
+            &ambiguity;
+        let at = path.key(networks.1.to_string()).attr("endpoints");
+        let detail = format!("{} istiod would choose one of them, in silence.", sentence(&ambiguity.to_string()));
+        reader.refuse(at, "Networks contradict each other", detail);
+    }
+    shadowed(reader, model, &networks, own);
+    networks
+}
+
+/// The label of the namespace beats meshNetworks: an entry for this cluster in another network would never count.
+fn shadowed(reader: &mut Reader, model: &Primary, networks: &MeshNetworks, own: Option<&Network>) {
+    let (Some(own), Some(cluster)) = (own, model.cluster_name.known().or(model.cluster.known())) else { return };
+    for (network, described) in networks.0.iter().filter(|(network, _)| *network != own) {
+        let claims = |endpoints: &NetworkEndpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(name) if name.as_str() == cluster);
+        if described.endpoints.iter().any(claims) {
+            reader.refuse(
+                Path::root("mesh_networks").key(network.to_string()).attr("endpoints"),
+                "This entry would never count",
+                format!(
+                    "It puts cluster {cluster} into network {network}, but `network` puts it into {own} by a label, and istiod lets labels \
+                     win over mesh networks. Remove the entry, or remove `network`."
+                ),
+            );
+        }
+    }
+}
+
+fn mesh_network(reader: &mut Reader, described: &MeshNetwork, path: &Path) -> mesh::MeshNetwork {
+    let endpoints = each(reader, &described.endpoints, &path.attr("endpoints"), endpoints);
+    let gateways = each(reader, &described.gateways, &path.attr("gateways"), gateway);
+    let registries = endpoints.iter().any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(_)));
+    for (index, gateway) in gateways.iter().enumerate() {
+        if matches!(&gateway.at, GatewayAt::Service(_)) && !registries && reader.is_settled() {
+            reader.refuse(
+                path.attr("gateways").index(index).attr("registry_service_name"),
+                "No cluster to find the gateway's Service in",
+                "istiod looks the Service up only in clusters that `from_registry` of the same network names, and there is none. \
+                 Name the cluster there, or give the gateway's `address`.",
+            );
+        }
+    }
+    mesh::MeshNetwork { endpoints, gateways }
+}
+
+fn endpoints(reader: &mut Reader, endpoints: &Endpoints, path: &Path) -> Option<NetworkEndpoints> {
+    let registry = reader.plain(&endpoints.from_registry);
+    let cidr = reader.plain(&endpoints.from_cidr);
+    match (registry, cidr) {
+        (Some(_), Some(_)) => {
+            reader.refuse(
+                path.clone(),
+                "Two kinds of endpoints at once",
+                "Give either `from_registry` or `from_cidr`; write two elements for both.",
+            );
+            None
+        }
+        (Some(_), None) => reader
+            .parse(&endpoints.from_registry, path.attr("from_registry"), ClusterName::new)
+            .map(NetworkEndpoints::FromRegistry),
+        (None, Some(_)) => reader
+            .parse(&endpoints.from_cidr, path.attr("from_cidr"), |text| Cidr::parse(&text))
+            .map(NetworkEndpoints::FromCidr),
+        (None, None) => {
+            if !endpoints.from_registry.is_unknown() && !endpoints.from_cidr.is_unknown() {
+                reader.refuse(path.clone(), "No endpoints", "Give either `from_registry` or `from_cidr`.");
+            }
+            None
+        }
+    }
+}
+
+fn gateway(reader: &mut Reader, gateway: &Gateway, path: &Path) -> Option<NetworkGateway> {
+    let address = reader.plain(&gateway.address);
+    let service = reader.plain(&gateway.registry_service_name);
+    let port = reader.plain(&gateway.port).and_then(|port| u16::try_from(port).ok()).unwrap_or(15443);
+    let at = match (address, service) {
+        (Some(_), None) => {
+            GatewayAt::Address(reader.parse(&gateway.address, path.attr("address"), |text| Address::parse(&text))?)
+        }
+        (None, Some(service)) => GatewayAt::Service(service),
+        (None, None) if gateway.address.is_unknown() || gateway.registry_service_name.is_unknown() => return None,
+        _ => {
+            reader.refuse(path.clone(), "Where is the gateway?", "Give either `address` or `registry_service_name`.");
+            return None;
+        }
+    };
+    Some(NetworkGateway { at, port })
+}
