@@ -9,6 +9,7 @@
 mod cluster_connection;
 mod cluster_server;
 mod dependencies;
+mod engine_laws;
 mod layers;
 mod pki_judges;
 mod plugin_proto;

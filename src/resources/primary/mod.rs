@@ -24,7 +24,7 @@ use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::model;
-use crate::value::{Path, Value};
+use crate::value::Value;
 
 /// A control plane in one cluster.
 pub struct MeshPrimary;
