@@ -149,6 +149,10 @@ impl Engine {
         };
         let mut diagnostics = Diagnostics::new();
         validate_attributes(&schema.attributes, &config, capabilities, &Path::empty(), &mut diagnostics);
+        // The owner judges what a plan would see: rules over several attributes need the defaults as well.
+        let written = config;
+        let mut config = written.clone();
+        super::plan::defaults(&mut config, &written, &schema.attributes);
         diagnostics
             .append(spawned("validating", async move { rules(&config) }).await.unwrap_or_else(Diagnostics::from));
         diagnostics

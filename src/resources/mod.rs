@@ -12,6 +12,7 @@ pub mod charts;
 pub mod eastwest_gateway;
 pub mod functions;
 pub mod primary;
+pub mod service_entry;
 pub mod status;
 
 use crate::cluster::{Cluster, Clusters, Scope};
@@ -30,6 +31,8 @@ pub fn registry() -> Registry<Client> {
     Registry::new()
         .resource(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)
+        .resource(service_entry::MeshServiceEntry)
+        .data_source(status::MeshStatus)
         .function(functions::SniFunction)
         .function(functions::SpiffeIdFunction)
         .function(functions::ParseRemoteSecretFunction)

@@ -1,0 +1,237 @@
+//! Whether an import fits what the exporters really have: their Services, Pods, gateways, trust domains and roots.
+//!
+//! Gathering asks the clusters; comparing is pure. What cannot be read is said, and stops nothing.
+
+use std::collections::BTreeSet;
+
+use super::spec::{ExporterSpec, Spec};
+use crate::chart::Values;
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
+use crate::mesh::{Protocol, hosts_admit};
+use crate::pki::Certificate;
+use crate::value::Path;
+
+/// Something that does not fit, and the attribute that says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub path: Path,
+    pub text: String,
+}
+
+/// What an exporting cluster holds.
+#[derive(Debug, Default)]
+pub struct Exporter {
+    pub(super) service: Option<Object>,
+    /// ServiceAccounts of the Pods behind the Service.
+    pub(super) accounts: BTreeSet<String>,
+    pub(super) gateways: Vec<Object>,
+    pub(super) mesh: Mesh,
+}
+
+/// How a control plane is set up.
+#[derive(Debug, Default)]
+pub struct Mesh {
+    /// `None` where no control plane could be found.
+    pub(super) trust_domain: Option<String>,
+    pub(super) aliases: Vec<String>,
+    /// Fingerprints of the roots that workloads are handed.
+    pub(super) roots: BTreeSet<String>,
+}
+
+/// Reads what an exporter has.
+pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter, Error> {
+    let reference = ObjectRef::namespaced(Kind::SERVICE, spec.namespace.as_str(), &spec.service);
+    let gateways = Query::of(Kind::ISTIO_GATEWAY);
+    let (service, gateways, mesh) = futures::try_join!(
+        cluster.get(&reference),
+        cluster.list(&gateways),
+        mesh(cluster, spec.gateway_namespace.as_str()),
+    )?;
+    let selector = service.as_ref().map(|service| service.strings("spec.selector")).unwrap_or_default();
+    let mut accounts = BTreeSet::new();
+    if !selector.is_empty() {
+        let selected = |query: Query, (key, value): (&&str, &&str)| query.label(key, value);
+        let pods = selector.iter().fold(Query::of(Kind::POD).namespace(spec.namespace.as_str()), selected);
+        for pod in cluster.list(&pods).await?.iter() {
+            let account = pod.str("spec.serviceAccountName");
+            accounts.insert(if account.is_empty() { "default" } else { account }.to_owned());
+        }
+    }
+    Ok(Exporter { service, accounts, gateways: gateways.to_vec(), mesh })
+}
+
+/// Reads how a cluster's control plane is set up.
+pub async fn mesh(cluster: &Cluster, namespace: &str) -> Result<Mesh, Error> {
+    let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?;
+    let settings = maps.iter().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
+    let settings = settings.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok()).next();
+    let roots = maps.iter().find(|map| map.name() == "istio-ca-root-cert");
+    let roots = roots.and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem")?).ok());
+    let Some(settings) = settings else { return Ok(Mesh::default()) };
+    let settings = settings.as_map();
+    let aliases = settings.get("trustDomainAliases").and_then(|aliases| aliases.as_array()).into_iter().flatten();
+    Ok(Mesh {
+        trust_domain: Some(
+            settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
+        ),
+        aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
+        roots: roots.unwrap_or_default().iter().map(|root| root.fingerprint().to_string()).collect(),
+    })
+}
+
+/// What does not fit between an import and one of its exporters.
+pub fn findings(spec: &Spec, exporter: &ExporterSpec, there: &Exporter, here: Option<&Mesh>) -> Vec<Finding> {
+    let path = Path::root("exporters").key(exporter.key.as_str());
+    let mut findings = Findings { path, found: Vec::new() };
+    match &there.service {
+        None => findings.push(
+            "service",
+            format!("{} has no Service {}/{}", cluster(exporter), exporter.namespace, exporter.service),
+        ),
+        Some(service) => check_ports(&mut findings, spec, exporter, service),
+    }
+    check_accounts(&mut findings, exporter, there);
+    check_gateways(&mut findings, spec, exporter, there);
+    check_trust(&mut findings, exporter, there, here);
+    findings.found
+}
+
+struct Findings {
+    path: Path,
+    found: Vec<Finding>,
+}
+
+impl Findings {
+    fn push(&mut self, attribute: &str, text: String) {
+        self.found.push(Finding { path: self.path.attr(attribute), text });
+    }
+}
+
+fn cluster(exporter: &ExporterSpec) -> String {
+    format!("cluster {}", exporter.cluster.as_deref().unwrap_or(&exporter.key))
+}
+
+fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, service: &Object) {
+    let ports = service.items("spec.ports");
+    let numbers: Vec<String> = ports.iter().filter_map(|port| port["port"].as_u64()).map(|n| n.to_string()).collect();
+    for port in &spec.import.ports {
+        let own = Path::root("ports").key(port.name.as_str());
+        let Some(live) = ports.iter().find(|live| live["port"].as_u64() == Some(port.remote_number.into())) else {
+            // An alias has ports of its own.
+            if exporter.alias.is_none() {
+                findings.found.push(Finding {
+                    path: own.attr("exporter_port"),
+                    text: format!(
+                        "{} in {} has no port {}; it has {}. The gateway would reset every connection",
+                        exporter.fqdn,
+                        cluster(exporter),
+                        port.remote_number,
+                        numbers.join(", ")
+                    ),
+                });
+            }
+            continue;
+        };
+        let name = live["name"].as_str().unwrap_or_default();
+        let spoken = Protocol::of_service_port(live["appProtocol"].as_str(), name);
+        if let Some(spoken) = spoken.filter(|spoken| spoken.is_http() != port.protocol.is_http()) {
+            findings.found.push(Finding {
+                path: own.attr("protocol"),
+                text: format!(
+                    "port {} of {} speaks {} in {}, not {}",
+                    port.remote_number,
+                    exporter.fqdn,
+                    spoken.as_str(),
+                    cluster(exporter),
+                    port.protocol.as_str()
+                ),
+            });
+        }
+    }
+    if service.str("spec.clusterIP") == "None" {
+        findings.push(
+            "service",
+            format!("{} is headless in {}: its gateway has no chain for it", exporter.fqdn, cluster(exporter)),
+        );
+    }
+}
+
+fn check_accounts(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter) {
+    for account in there.accounts.iter().filter(|account| !exporter.service_accounts.contains(account)) {
+        findings.push(
+            "service_accounts",
+            format!(
+                "Pods behind {} in {} run as {account}, which is not listed: connections to them fail",
+                exporter.fqdn,
+                cluster(exporter)
+            ),
+        );
+    }
+}
+
+fn check_gateways(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, there: &Exporter) {
+    if exporter.exposure.is_some() {
+        return;
+    }
+    let servers = there.gateways.iter().flat_map(|gateway| gateway.items("spec.servers"));
+    let passing = servers.filter(|server| server["tls"]["mode"].as_str() == Some("AUTO_PASSTHROUGH"));
+    let hosts: Vec<String> = passing
+        .flat_map(|server| server["hosts"].as_array().into_iter().flatten())
+        .filter_map(|host| host.as_str().map(str::to_owned))
+        .collect();
+    let refused = spec.import.ports.iter().any(|port| !hosts_admit(&hosts, &spec.import.sni(port, None)));
+    if refused {
+        let admitted = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
+        findings.push(
+            "expose",
+            format!(
+                "no gateway of {} admits {} (hosts admitted: {admitted}). Add it to `expose.hosts` of its mesh_eastwest_gateway, or set `expose = true` here",
+                cluster(exporter),
+                spec.import.remote_host
+            ),
+        );
+    }
+    if exporter.alias.is_none() && exporter.fqdn != spec.import.remote_host.as_str() {
+        findings.push(
+            "expose",
+            format!(
+                "the gateway of {} has no chain for {} unless something there exports {} by that name",
+                cluster(exporter),
+                spec.import.remote_host,
+                exporter.fqdn
+            ),
+        );
+    }
+}
+
+fn check_trust(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter, here: Option<&Mesh>) {
+    let Some(theirs) = &there.mesh.trust_domain else { return };
+    if theirs != exporter.trust_domain.as_str() {
+        findings.push(
+            "trust_domain",
+            format!("the trust domain of {} is {theirs}, not {}", cluster(exporter), exporter.trust_domain),
+        );
+    }
+    let Some((here, ours)) = here.and_then(|here| Some((here, here.trust_domain.as_ref()?))) else { return };
+    if ours != theirs && !here.aliases.contains(theirs) {
+        findings.push(
+            "trust_domain",
+            format!("the importing mesh ({ours}) does not list {theirs} in `trust_domain_aliases`"),
+        );
+    }
+    if ours != theirs && !there.mesh.aliases.contains(ours) {
+        findings.push(
+            "trust_domain",
+            format!(
+                "the mesh of {} ({theirs}) does not list {ours} in `trust_domain_aliases`: it refuses our workloads",
+                cluster(exporter)
+            ),
+        );
+    }
+    if !here.roots.is_empty() && !there.mesh.roots.is_empty() && here.roots.is_disjoint(&there.mesh.roots) {
+        findings.push(
+            "cluster",
+            format!("{} and the importing cluster have no root certificate in common", cluster(exporter)),
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! `mesh_service_entry`: a service of another mesh. Gather, parse, build, apply, state: in this order, here to be read.
+
+mod build;
+mod check;
+mod import;
+mod model;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use self::check::Finding;
+use self::model::Exported;
+pub use self::model::ServiceEntry;
+use self::spec::{Spec, default_name, owner};
+use super::Client;
+use super::converge::{self, Converge, converge};
+use super::kept;
+use super::objects::{Recorded, Spellings, Wanted};
+use crate::cluster::{Apply, Cluster, Kind};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::model;
+use crate::value::{Map, Value};
+
+/// A service of another mesh.
+pub struct MeshServiceEntry;
+
+model! {
+    /// What tells an imported service from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of the ServiceEntry.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Name of the ServiceEntry.
+        #[attr(required)]
+        pub name: Value<String>,
+    }
+}
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(default)]
+    spellings: Spellings,
+    /// Of the objects in exporting clusters, by cluster.
+    #[serde(default)]
+    exported: BTreeMap<String, Spellings>,
+    /// The last apply did not finish: it may have left objects that state does not know.
+    #[serde(default)]
+    unfinished: bool,
+}
+
+type Cx = Ctx<Client, Private>;
+
+/// Every kind of object in the importing cluster.
+const IMPORTED_KINDS: &[Kind] = &[Kind::SERVICE, Kind::DESTINATION_RULE, Kind::SERVICE_ENTRY];
+/// Every kind of object in an exporting cluster.
+const EXPORTED_KINDS: &[Kind] = &[Kind::ISTIO_GATEWAY, Kind::SERVICE_ENTRY];
+
+impl Resource for MeshServiceEntry {
+    type Client = Client;
+    type Model = ServiceEntry;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "service_entry";
+
+    fn validate(&self, config: &ServiceEntry, diagnostics: &mut Diagnostics) {
+        let mut config = config.clone();
+        settle_names(&mut config);
+        if let Err(errors) = Spec::parse(&config) {
+            diagnostics.append(errors);
+        }
+    }
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, ServiceEntry>) -> Result<(), Diagnostics> {
+        let asked_for_name = plan.config.exported_host.is_known() || plan.config.exported_host.is_unknown();
+        if !asked_for_name {
+            plan.planned.exported_host = Value::Null;
+        }
+        settle_names(&mut plan.planned);
+        let spec = Spec::parse(&plan.planned)?;
+        let changed = plan.prior != Some(&plan.planned);
+        describe(&mut plan.planned, spec.as_ref());
+        let Some(spec) = spec else { return Ok(()) };
+        record_plan(&mut plan.planned, &spec, plan.prior.is_some());
+        let settled = plan.prior.is_some_and(|prior| {
+            prior.objects == plan.planned.objects
+                && prior.fields == plan.planned.fields
+                && prior.exported == plan.planned.exported
+        });
+        plan.planned.findings = match plan.prior {
+            Some(prior) if settled && !changed => prior.findings.clone(),
+            _ => Value::Unknown,
+        };
+        if changed || !settled {
+            for finding in look(cx, &plan.planned, &spec).await {
+                cx.warn(warning(&finding));
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
+        let Change { prior, planned: mut state, reached, .. } = change;
+        settle_names(&mut state);
+        let spec = kept::settled(Spec::parse(&state)?)?;
+        describe(&mut state, Some(&spec));
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        let orphans = cx.private.unfinished || prior.is_none();
+        cx.private.unfinished = true;
+
+        // The exporters first: once clients know the name, the gateways already accept its SNI.
+        export(cx, &spec, prior.as_ref(), orphans, &mut state)
+            .await
+            .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
+        reached.set(state.clone());
+        let address = stub_address(&cluster, &spec)
+            .await
+            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
+        state.stub_address = address.map(|address| address.to_string()).into();
+        let step = Step {
+            cluster: &cluster,
+            wanted: &build::imported(&spec, address),
+            prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default(),
+            kinds: if orphans { IMPORTED_KINDS } else { &[] },
+            spec: &spec,
+        };
+        let (recorded, errors) = step.run(&mut cx.private.spellings).await;
+        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        reached.set(state.clone());
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(state));
+        }
+        let found = look(cx, &state, &spec).await;
+        state.findings = found.into_iter().map(|finding| finding.text).collect();
+        cx.private.unfinished = false;
+        Ok(state)
+    }
+
+    async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        let recorded = Recorded::of(&state.objects, &state.fields);
+        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
+            Ok(live) => live,
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                cx.warn(converge::stale(&error));
+                return Ok(Some(state));
+            }
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        };
+        let (seen, mut drifts) = recorded.seen(&live, &cx.private.spellings);
+        if !recorded.objects.is_empty() && seen.objects.is_empty() {
+            return Ok(None);
+        }
+        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        if let Some(stub) = live.values().find(|object| object.kind() == "Service") {
+            state.stub_address = stub.str("spec.clusterIP").to_owned().into();
+        }
+        read_exported(cx, &mut state, &mut drifts).await?;
+        if let Some(warning) = converge::drift_warning(&drifts) {
+            cx.warn(warning);
+        }
+        if let Ok(Some(spec)) = Spec::parse(&state) {
+            let found = look(cx, &state, &spec).await;
+            found.iter().for_each(|finding| cx.warn(warning(finding)));
+            state.findings = found.into_iter().map(|finding| finding.text).collect();
+        }
+        Ok(Some(state))
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
+        let owner = owner(state.namespace.text(), state.name.text());
+        let mut errors = Diagnostics::new();
+        let cluster = super::cluster(cx, state.cluster.text())?;
+        // Clients forget the name before the gateways do.
+        let recorded = Recorded::of(&state.objects, &state.fields);
+        let left = kept::remove_all(&cluster, &recorded, &owner).await;
+        errors.append(converge::diagnostics(&left.errors));
+        let mut rest = BTreeMap::new();
+        if left.errors.is_empty() {
+            for (name, exported) in state.exported.entries() {
+                let cluster = super::cluster(cx, name)?;
+                let left = kept::remove_all(&cluster, &Recorded::of(&exported.objects, &exported.fields), &owner).await;
+                errors.append(converge::diagnostics(&left.errors));
+                rest.insert(name.to_owned(), exported_value(&left.recorded));
+            }
+        }
+        if !errors.has_errors() {
+            return Ok(());
+        }
+        let objects = left.recorded.objects_value();
+        let fields = left.recorded.fields_value();
+        let exported = if left.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
+        Err(Failed::from(errors).keeping(ServiceEntry { objects, fields, exported, ..state }))
+    }
+
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
+        import::import(cx, from).await
+    }
+
+    fn identity(&self, model: &ServiceEntry) -> Identity {
+        Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
+    }
+}
+
+/// Computed names that follow from others.
+fn settle_names(model: &mut ServiceEntry) {
+    if !model.name.is_known() {
+        model.name = model.host.clone().map(|host| default_name(&host));
+    }
+    if let (Some(cluster), Some(namespace), Some(name)) =
+        (model.cluster.known(), model.namespace.known(), model.name.known())
+    {
+        model.id = format!("{cluster}/{namespace}/{name}").into();
+    }
+}
+
+/// What follows from the spec without asking anyone.
+fn describe(model: &mut ServiceEntry, spec: Option<&Spec>) {
+    let Some(spec) = spec else {
+        (model.objects, model.fields, model.exported) = (Value::Unknown, Value::Unknown, Value::Unknown);
+        (model.sni, model.endpoints, model.findings) = (Value::Unknown, Value::Unknown, Value::Unknown);
+        (model.subject_alt_names, model.resolution) = (Value::Unknown, Value::Unknown);
+        if !model.exported_host.is_known() {
+            model.exported_host = Value::Unknown;
+        }
+        return;
+    };
+    let import = &spec.import;
+    model.exported_host = import.remote_host.to_string().into();
+    model.sni = import.ports.iter().map(|port| (port.name.clone(), import.sni(port, None).to_string())).collect();
+    model.endpoints =
+        import.ports.iter().map(|port| (port.name.clone(), format!("{}:{}", import.host, port.number))).collect();
+    model.subject_alt_names = import.subject_alt_names().into_iter().collect();
+    model.resolution = import.resolution().into();
+}
+
+fn record_plan(planned: &mut ServiceEntry, spec: &Spec, update: bool) {
+    let address: Option<IpAddr> = planned.stub_address.as_deref().and_then(|address| address.parse().ok());
+    match (spec.stub_service, address) {
+        (true, None) => {
+            (planned.objects, planned.fields, planned.stub_address) = (Value::Unknown, Value::Unknown, Value::Unknown);
+        }
+        (stub, _) => {
+            let address = address.filter(|_| stub);
+            planned.stub_address = address.map(|address| address.to_string()).into();
+            let recorded = build::imported(spec, address).recorded();
+            planned.objects = recorded.objects_value();
+            planned.fields = if update { recorded.fields_value() } else { Value::Unknown };
+        }
+    }
+    let exported = build::exported(spec);
+    planned.exported =
+        exported.into_iter().map(|(cluster, wanted)| (cluster, exported_value(&wanted.recorded()))).collect();
+}
+
+fn exported_value(recorded: &Recorded) -> Exported {
+    Exported { objects: recorded.objects_value(), fields: recorded.fields_value() }
+}
+
+/// One cluster to bring about, with what went wrong as diagnostics.
+struct Step<'a> {
+    cluster: &'a Cluster,
+    wanted: &'a Wanted,
+    prior: Recorded,
+    kinds: &'a [Kind],
+    spec: &'a Spec,
+}
+
+impl Step<'_> {
+    async fn run(self, spellings: &mut Spellings) -> (Recorded, Diagnostics) {
+        let owner = self.spec.owner();
+        let step = Converge {
+            cluster: self.cluster,
+            wanted: self.wanted,
+            prior: &self.prior,
+            owner: &owner,
+            adopt: self.spec.adopt,
+            force: self.spec.force_conflicts,
+            orphan_kinds: self.kinds,
+        };
+        let reached = converge(step, spellings).await;
+        (reached.recorded, converge::diagnostics(&reached.errors))
+    }
+}
+
+/// Brings every exporting cluster about, also those that export no longer.
+async fn export(
+    cx: &mut Cx,
+    spec: &Spec,
+    prior: Option<&ServiceEntry>,
+    orphans: bool,
+    state: &mut ServiceEntry,
+) -> Result<(), Diagnostics> {
+    let before: BTreeMap<String, Recorded> = prior
+        .map(|prior| {
+            prior
+                .exported
+                .entries()
+                .map(|(name, exported)| (name.to_owned(), Recorded::of(&exported.objects, &exported.fields)))
+                .collect()
+        })
+        .unwrap_or_default();
+    let wanted = build::exported(spec);
+    let nothing = Wanted::default();
+    let mut reached: BTreeMap<String, Recorded> = before.clone();
+    let mut errors = Diagnostics::new();
+    for name in before.keys().chain(wanted.keys()).cloned().collect::<BTreeSet<_>>() {
+        let step = Step {
+            cluster: &super::cluster(cx, &name)?,
+            wanted: wanted.get(&name).unwrap_or(&nothing),
+            prior: before.get(&name).cloned().unwrap_or_default(),
+            kinds: if orphans { EXPORTED_KINDS } else { &[] },
+            spec,
+        };
+        let (recorded, failed) = step.run(cx.private.exported.entry(name.clone()).or_default()).await;
+        errors.append(failed);
+        if recorded.objects.is_empty() {
+            reached.remove(&name)
+        } else {
+            reached.insert(name, recorded)
+        };
+    }
+    state.exported = reached.iter().map(|(name, recorded)| (name.clone(), exported_value(recorded))).collect();
+    if errors.has_errors() { Err(errors) } else { Ok(()) }
+}
+
+/// Applies the stub Service, whose ClusterIP the ServiceEntry needs.
+async fn stub_address(cluster: &Cluster, spec: &Spec) -> Result<Option<IpAddr>, crate::cluster::Error> {
+    let Some(stub) = build::stub(spec) else { return Ok(None) };
+    let stub = stub.with_label(crate::cluster::OWNER_LABEL, &spec.owner());
+    let adoption = if spec.adopt { crate::cluster::Adoption::Take } else { crate::cluster::Adoption::Refuse };
+    let applied = cluster.apply(Apply { adoption, force: spec.force_conflicts, ..Apply::new(stub) }).await?;
+    Ok(applied.object.str("spec.clusterIP").parse().ok())
+}
+
+async fn read_exported(
+    cx: &mut Cx,
+    state: &mut ServiceEntry,
+    drifts: &mut Vec<super::objects::Drift>,
+) -> Result<(), Diagnostics> {
+    let mut exported: Map<Exported> = Map::new();
+    for (name, before) in state.exported.entries() {
+        let cluster = super::cluster(cx, name)?;
+        let recorded = Recorded::of(&before.objects, &before.fields);
+        let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
+        match converge::live(&cluster, &recorded, &spellings).await {
+            Ok(live) => {
+                let (seen, differing) = recorded.seen(&live, &spellings);
+                drifts.extend(differing);
+                if !seen.objects.is_empty() {
+                    exported.insert(name.to_owned(), exported_value(&seen).into());
+                }
+            }
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                cx.warn(converge::stale(&error));
+                exported.insert(name.to_owned(), before.clone().into());
+            }
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        }
+    }
+    state.exported = exported.into();
+    Ok(())
+}
+
+/// Looks at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
+async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut here = None;
+    for exporter in &spec.exporters {
+        let Some(name) = &exporter.cluster else { continue };
+        let Ok(there) = super::cluster(cx, name) else { continue };
+        if here.is_none()
+            && let Ok(cluster) = super::cluster(cx, model.cluster.text())
+        {
+            here = check::mesh(&cluster, exporter.gateway_namespace.as_str()).await.ok();
+        }
+        match check::exporter(&there, exporter).await {
+            Ok(there) => found.extend(check::findings(spec, exporter, &there, here.as_ref())),
+            Err(error) => cx.warn(unchecked(&exporter.key, &error)),
+        }
+    }
+    found
+}
+
+fn unchecked(key: &str, error: &crate::cluster::Error) -> Diagnostic {
+    Diagnostic::warning("The exporter could not be checked")
+        .detail(format!("{error}. {} Whether SNI, ports and identities fit there is not known.", error.remedy()))
+        .at(crate::value::Path::root("exporters").key(key))
+}
+
+fn warning(finding: &Finding) -> Diagnostic {
+    Diagnostic::warning("Does not fit the exporter")
+        .detail(crate::resources::parsing::sentence(&finding.text))
+        .at(finding.path.clone())
+}

@@ -1,0 +1,269 @@
+use serde_json::json;
+
+use super::check::{self, findings};
+use super::model::{Exporter, Gateway, Port, ServiceEntry};
+use super::spec::Spec;
+use super::{build, describe, settle_names};
+use crate::cluster::Object;
+use crate::value::{Map, Value};
+
+fn exporter() -> Exporter {
+    Exporter {
+        cluster: "west".into(),
+        namespace: "shop".into(),
+        service: "cart".into(),
+        service_accounts: ["cart".to_owned()].into_iter().collect(),
+        trust_domain: "west.example".into(),
+        cluster_domain: "cluster.local".into(),
+        gateways: [Gateway { value: "192.0.2.10".into(), port: 15443.into() }].into_iter().collect(),
+        expose: false.into(),
+        gateway_namespace: "istio-system".into(),
+        ..Exporter::default()
+    }
+}
+
+fn port(number: i64) -> Port {
+    Port { number: number.into(), protocol: "HTTP".into(), ..Port::default() }
+}
+
+fn entry() -> ServiceEntry {
+    let mut model = ServiceEntry {
+        cluster: "east".into(),
+        namespace: "istio-system".into(),
+        host: "cart.shop.svc.cluster.local".into(),
+        ports: [("http", port(8080))].into_iter().collect(),
+        exporters: [("west", exporter())].into_iter().collect(),
+        stub_service: false.into(),
+        outlier_detection: false.into(),
+        adopt: false.into(),
+        force_conflicts: false.into(),
+        ..ServiceEntry::default()
+    };
+    settle_names(&mut model);
+    model
+}
+
+fn edit(model: &mut ServiceEntry, change: impl FnOnce(&mut Exporter)) {
+    if let Some(Value::Known(exporter)) = model.exporters.known_mut().and_then(|map| map.get_mut("west")) {
+        change(exporter);
+    }
+}
+
+fn spec(model: &ServiceEntry) -> Spec {
+    Spec::parse(model).unwrap().unwrap()
+}
+
+fn refusals(model: &ServiceEntry) -> Vec<String> {
+    let errors = Spec::parse(model).unwrap_err();
+    errors.iter().map(|error| error.path.as_ref().map(ToString::to_string).unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_service_called_by_its_own_name_is_one_object() {
+    let mut model = entry();
+    let spec = spec(&model);
+    describe(&mut model, Some(&spec));
+    assert_eq!(model.sni.entry("http").unwrap(), "outbound_.8080_._.cart.shop.svc.cluster.local");
+    assert_eq!(model.subject_alt_names.items().collect::<Vec<_>>(), ["spiffe://west.example/ns/shop/sa/cart"]);
+    assert_eq!((model.resolution.text(), model.name.text()), ("STATIC", "cart-shop-svc-cluster-local"));
+    let wanted = build::imported(&spec, None);
+    assert_eq!(
+        wanted.iter().map(|(key, _)| key).collect::<Vec<_>>(),
+        ["ServiceEntry istio-system/cart-shop-svc-cluster-local"]
+    );
+    assert!(build::exported(&spec).is_empty());
+}
+
+#[test]
+fn an_alias_gets_a_destination_rule_here_and_an_entry_there() {
+    let mut model = entry();
+    model.host = "cart.west.mesh".into();
+    model.exported_host = "cart.mesh".into();
+    edit(&mut model, |exporter| {
+        exporter.expose = true.into();
+        exporter.workload_labels = [("app", "cart".to_owned())].into_iter().collect();
+    });
+    let spec = spec(&model);
+    let imported = build::imported(&spec, None);
+    let rule = imported.get("DestinationRule istio-system/cart-shop-svc-cluster-local").unwrap();
+    let sni = "/spec/trafficPolicy/portLevelSettings/0/tls/sni";
+    assert_eq!(rule.object.value().pointer(sni).unwrap(), "outbound_.8080_._.cart.mesh");
+    let exported = &build::exported(&spec)["west"];
+    assert_eq!(
+        exported.iter().map(|(key, _)| key).collect::<Vec<_>>(),
+        [
+            "Gateway istio-system/export-cart-shop-svc-cluster-local",
+            "ServiceEntry shop/export-cart-shop-svc-cluster-local",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_work_is_refused_at_its_attribute() {
+    type Change = fn(&mut ServiceEntry);
+    let cases: [(Change, &str); 12] = [
+        (|model| model.host = "*.shop.svc.cluster.local".into(), "host"),
+        (|model| model.host = "10.0.0.1".into(), "host"),
+        (|model| model.ports = [("a", port(80)), ("b", port(80))].into_iter().collect(), "ports"),
+        (|model| edit(model, |exporter| exporter.gateways = Value::Null), "exporters[\"west\"]"),
+        (|model| edit(model, |exporter| exporter.network = "net-west".into()), "exporters[\"west\"]"),
+        (
+            |model| {
+                let address = Gateway { value: "https://lb".into(), port: 15443.into() };
+                edit(model, |exporter| exporter.gateways = [address].into_iter().collect());
+            },
+            "exporters[\"west\"].gateways[0].value",
+        ),
+        (
+            |model| edit(model, |exporter| exporter.trust_domain = "spiffe://td".into()),
+            "exporters[\"west\"].trust_domain",
+        ),
+        (
+            |model| {
+                edit(model, |exporter| {
+                    exporter.expose = true.into();
+                    exporter.cluster = Value::Null;
+                });
+            },
+            "exporters[\"west\"].expose",
+        ),
+        (
+            |model| {
+                model.exported_host = "cart.mesh".into();
+                edit(model, |exporter| exporter.expose = true.into());
+            },
+            "exporters[\"west\"].workload_labels",
+        ),
+        (
+            |model| {
+                let tcp = Port { protocol: "TCP".into(), ..port(5432) };
+                model.ports = [("tcp", tcp)].into_iter().collect();
+            },
+            "addresses",
+        ),
+        (
+            |model| {
+                model.host = "cart.example.com".into();
+                model.exported_host = "cart.shop.svc.cluster.local".into();
+                model.stub_service = true.into();
+            },
+            "stub_service",
+        ),
+        (
+            |model| {
+                let other = Exporter { namespace: "elsewhere".into(), ..exporter() };
+                let exporters: Map<Exporter> =
+                    [("west".to_owned(), exporter().into()), ("north".to_owned(), other.into())].into();
+                model.exporters = exporters.into();
+            },
+            "exported_host",
+        ),
+    ];
+    for (change, path) in cases {
+        let mut model = entry();
+        change(&mut model);
+        assert_eq!(refusals(&model), [path]);
+    }
+}
+
+#[test]
+fn unknown_values_refuse_nothing() {
+    let mut model = entry();
+    edit(&mut model, |exporter| exporter.gateways = Value::Unknown);
+    assert!(Spec::parse(&model).unwrap().is_none());
+    model.ports = Value::Unknown;
+    model.exporters = Value::Unknown;
+    assert!(Spec::parse(&model).unwrap().is_none());
+}
+
+#[test]
+fn the_stub_s_address_enters_the_entry() {
+    let mut model = entry();
+    model.stub_service = true.into();
+    let spec = spec(&model);
+    let wanted = build::imported(&spec, "10.1.2.3".parse().ok());
+    let entry = wanted.get("ServiceEntry istio-system/cart-shop-svc-cluster-local").unwrap();
+    assert_eq!(entry.object.items("spec.addresses"), ["10.1.2.3"]);
+    assert!(wanted.get("Service shop/cart").is_some());
+}
+
+fn object(value: serde_json::Value) -> Object {
+    Object::new(value).unwrap()
+}
+
+fn there() -> check::Exporter {
+    check::Exporter {
+        service: Some(object(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "cart", "namespace": "shop" },
+            "spec": { "clusterIP": "10.0.0.1", "selector": { "app": "cart" }, "ports": [{ "name": "http", "port": 8080 }] },
+        }))),
+        accounts: ["cart".to_owned()].into(),
+        gateways: vec![object(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "g", "namespace": "istio-system" },
+            "spec": { "servers": [{ "port": { "number": 15443 }, "tls": { "mode": "AUTO_PASSTHROUGH" }, "hosts": ["*.local"] }] },
+        }))],
+        mesh: mesh("west.example", "east.example", "a"),
+    }
+}
+
+fn mesh(trust_domain: &str, alias: &str, root: &str) -> check::Mesh {
+    check::Mesh {
+        trust_domain: Some(trust_domain.to_owned()),
+        aliases: vec![alias.to_owned()],
+        roots: [root.to_owned()].into(),
+    }
+}
+
+fn found(change: impl FnOnce(&mut check::Exporter)) -> Vec<(String, String)> {
+    let spec = spec(&entry());
+    let mut there = there();
+    change(&mut there);
+    let here = mesh("east.example", "west.example", "a");
+    let findings = findings(&spec, &spec.exporters[0], &there, Some(&here));
+    findings.into_iter().map(|finding| (finding.path.to_string(), finding.text)).collect()
+}
+
+#[test]
+fn what_fits_is_not_remarked_upon() {
+    assert_eq!(found(|_| {}), []);
+}
+
+#[test]
+fn what_changed_at_the_exporter_is_said_in_words() {
+    let service = |change: fn(&mut serde_json::Value)| {
+        move |there: &mut check::Exporter| {
+            if let Some(service) = &mut there.service {
+                change(service.value_mut());
+            }
+        }
+    };
+    let only = |findings: Vec<(String, String)>| {
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings.into_iter().next().unwrap()
+    };
+    let (path, text) = only(found(|there| there.service = None));
+    assert_eq!(
+        (path.as_str(), text.as_str()),
+        ("exporters[\"west\"].service", "cluster west has no Service shop/cart")
+    );
+    let (path, text) = only(found(service(|service| service["spec"]["ports"][0]["port"] = json!(9090))));
+    assert_eq!(path, "ports[\"http\"].exporter_port");
+    assert!(text.contains("has no port 8080; it has 9090"), "{text}");
+    let (path, _) = only(found(service(|service| service["spec"]["ports"][0]["name"] = json!("tcp-x"))));
+    assert_eq!(path, "ports[\"http\"].protocol");
+    let (path, _) = only(found(service(|service| service["spec"]["clusterIP"] = json!("None"))));
+    assert_eq!(path, "exporters[\"west\"].service");
+    let (path, text) = only(found(|there| {
+        there.gateways[0].value_mut()["spec"]["servers"][0]["hosts"] = json!(["web.shop.svc.cluster.local"]);
+    }));
+    assert_eq!(path, "exporters[\"west\"].expose");
+    assert!(text.contains("hosts admitted: web.shop.svc.cluster.local"), "{text}");
+    let (path, _) = only(found(|there| there.accounts = ["other".to_owned()].into()));
+    assert_eq!(path, "exporters[\"west\"].service_accounts");
+    let findings = found(|there| there.mesh = mesh("north.example", "east.example", "a"));
+    assert!(findings[0].1.contains("the trust domain of cluster west is north.example"), "{findings:?}");
+    let (_, text) = only(found(|there| there.mesh = mesh("west.example", "other.example", "a")));
+    assert!(text.contains("does not list east.example"), "{text}");
+    let (path, _) = only(found(|there| there.mesh = mesh("west.example", "east.example", "b")));
+    assert_eq!(path, "exporters[\"west\"].cluster");
+}
