@@ -182,13 +182,18 @@ impl Cluster {
             }
             // Another object has taken the name: the one meant is gone.
             Err(Error { failure: Failure::Api(status), .. })
-                if status.code == 409 && delete.uid.is_some() && status.message.contains("UID in precondition") =>
+                if status.code == 409 && delete.uid.is_some() && is_other_uid(&status.message) =>
             {
                 Ok(Outcome::Absent)
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// The server has no reason code of its own for it, and words it differently from version to version.
+fn is_other_uid(message: &str) -> bool {
+    message.contains("UID in") && message.contains("precondition")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -184,8 +184,9 @@ pub fn deleted() -> Until {
     Until::new("to be gone", |object| {
         let Some(object) = object else { return Verdict::Ready };
         let mut reasons = Vec::new();
-        if !object.is_terminating() {
-            reasons.push("its deletion has not been asked for, or it has been made again".to_owned());
+        match object.get("metadata.deletionTimestamp").and_then(Value::as_str) {
+            Some(since) => reasons.push(format!("it is being deleted since {since}")),
+            None => reasons.push("its deletion has not been asked for, or it has been made again".to_owned()),
         }
         let finalizers = object.finalizers();
         if !finalizers.is_empty() {

@@ -1,0 +1,373 @@
+//! On a true API server: apply, conflicts, adoption, drift, prune, waits, deletion, tokens.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use terraform_provider_mesh::cluster::{
+    Access, Adoption, Apply, ApplyAll, Cluster, ClusterConfig, Delete, DeleteAll, FIELD_MANAGER, Failure, Kind, Layer,
+    OWNER_LABEL, Object, ObjectRef, Prune, Query, Scope, TokenRequest, owned, wait,
+};
+use tokio_util::sync::CancellationToken;
+
+/// A cluster handle and a namespace of the test's own.
+struct Place {
+    cluster: Cluster,
+    namespace: String,
+    kubeconfig: String,
+}
+
+async fn place(test: &str) -> Option<Place> {
+    let kubeconfig = std::env::var("CLUSTER_API").ok()?;
+    let config = ClusterConfig { config_paths: vec![kubeconfig.clone()], ..ClusterConfig::default() };
+    let cluster = Cluster::standalone("lab", config, "0.0.0-test");
+    let cluster = cluster.within(Scope::lasting(Duration::from_secs(30), CancellationToken::new()));
+    let namespace = format!("{test}-{}", std::process::id());
+    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, &namespace));
+    cluster.apply(Apply { adoption: Adoption::Assume, ..Apply::new(object) }).await.unwrap();
+    Some(Place { cluster, namespace, kubeconfig })
+}
+
+impl Place {
+    fn at(&self, kind: Kind, name: &str) -> ObjectRef {
+        ObjectRef::namespaced(kind, &self.namespace, name)
+    }
+
+    fn config_map(&self, name: &str, data: Value) -> Object {
+        Object::of(&self.at(Kind::CONFIG_MAP, name)).with("data", data).with_label(OWNER_LABEL, "test.a")
+    }
+
+    /// Someone else, at work with kubectl's or another manager's name.
+    async fn other(&self, manager: &str, method: &str, path: &str, body: Value) -> Value {
+        let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
+        let client = kube::Client::try_from(kubeconfig).unwrap();
+        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{path}?fieldManager={manager}"))
+            .header("content-type", content)
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        client.request::<Value>(request).await.unwrap()
+    }
+}
+
+fn deployment(place: &Place, image: &str, replicas: i64) -> Object {
+    Object::of(&place.at(Kind::DEPLOYMENT, "web")).with_label(OWNER_LABEL, "test.a").with(
+        "spec",
+        json!({
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{
+                    "name": "web", "image": image, "env": [{"name": "A", "value": "1"}],
+                    "ports": [{"containerPort": 8080}],
+                    "resources": {"requests": {"cpu": "0.5", "memory": "2048Mi"}},
+                }]},
+            },
+        }),
+    )
+}
+
+#[tokio::test]
+async fn an_object_is_applied_read_and_deleted() {
+    let Some(place) = place("apply").await else { return };
+    let object = place.config_map("a", json!({"x": "1", "y": "2"}));
+    let first = place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    assert!(first.created);
+    let again = place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    assert!(!again.created);
+    assert_eq!(again.object.resource_version(), first.object.resource_version(), "the same again changes nothing");
+
+    let less = place.config_map("a", json!({"x": "1"}));
+    place.cluster.apply(Apply::new(less)).await.unwrap();
+    let live = place.cluster.get(&first.reference).await.unwrap().unwrap();
+    assert_eq!(live.strings("data").into_keys().collect::<Vec<_>>(), ["x"], "what we no longer apply goes");
+    let recorded = owned::fields(&live, FIELD_MANAGER);
+    assert_eq!(recorded.get("data.x"), Some(&json!("1")));
+    assert_eq!(recorded.len(), 2, "{recorded:?}");
+
+    let wrong =
+        Delete { uid: Some("00000000-0000-0000-0000-000000000000".into()), ..Delete::new(first.reference.clone()) };
+    assert!(!place.cluster.delete(&wrong).await.unwrap(), "another object of that name is not the one meant");
+    assert!(place.cluster.delete(&Delete::new(first.reference.clone())).await.unwrap());
+    assert!(!place.cluster.delete(&Delete::new(first.reference.clone())).await.unwrap());
+    assert!(place.cluster.get(&first.reference).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_conflict_names_object_field_and_manager() {
+    let Some(place) = place("conflict").await else { return };
+    place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "1"})))).await.unwrap();
+    let reference = place.at(Kind::CONFIG_MAP, "a");
+    place.other("their-tool", "PATCH", &reference.path(), json!({"data": {"x": "theirs"}})).await;
+
+    let error = place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "2"})))).await.unwrap_err();
+    let conflict = error.conflict().unwrap();
+    assert_eq!((conflict.fields[0].field.as_str(), conflict.fields[0].manager.as_str()), ("data.x", "their-tool"));
+    assert_eq!(
+        error.to_string(),
+        format!("cluster lab: ConfigMap {}/a has fields that others manage: data.x (their-tool)", place.namespace)
+    );
+    let forced = Apply { force: true, ..Apply::new(place.config_map("a", json!({"x": "2"}))) };
+    assert_eq!(place.cluster.apply(forced).await.unwrap().object.strings("data")["x"], "2");
+}
+
+#[tokio::test]
+async fn a_foreign_object_is_refused_and_adopted_when_asked() {
+    let Some(place) = place("adopt").await else { return };
+    let reference = place.at(Kind::CONFIG_MAP, "theirs");
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs",
+        "annotations": {"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": "istio-system"}}, "data": {"x": "1"}});
+    let collection = Kind::CONFIG_MAP.path(Some(&place.namespace));
+    place.other("helm", "POST", &collection, theirs).await;
+
+    let ours = || place.config_map("theirs", json!({"x": "2"}));
+    let error = place.cluster.apply(Apply::new(ours())).await.unwrap_err();
+    assert!(matches!(error.failure, Failure::Foreign(_)));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cluster lab: ConfigMap {}/theirs exists already and is managed by the Helm release istio-system/istiod",
+            place.namespace
+        )
+    );
+    let objects = vec![place.config_map("new", json!({})), ours()];
+    let failed = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap_err();
+    assert_eq!(
+        (failed.applied.len(), failed.errors.len()),
+        (0, 1),
+        "nothing is written before all is known to be free"
+    );
+
+    let adopted = place.cluster.apply(Apply { adoption: Adoption::Take, ..Apply::new(ours()) }).await.unwrap();
+    assert_eq!(adopted.object.strings("data")["x"], "2");
+    assert_eq!(owned::managers(&adopted.object), [FIELD_MANAGER]);
+    let next = place.cluster.apply(Apply::new(place.config_map("theirs", json!({"x": "3"})))).await.unwrap();
+    assert_eq!(next.object.strings("data")["x"], "3", "helm no longer holds the field");
+
+    let other_owner = place.config_map("theirs", json!({})).with_label(OWNER_LABEL, "test.b");
+    let error = place.cluster.apply(Apply::new(other_owner)).await.unwrap_err();
+    assert!(error.to_string().ends_with("is managed by test.a of this provider"), "{error}");
+    assert!(place.cluster.get(&reference).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn drift_names_field_value_and_manager() {
+    let Some(place) = place("drift").await else { return };
+    let manifest = deployment(&place, "web:1", 2);
+    let applied = place.cluster.apply(Apply::new(manifest.clone())).await.unwrap();
+    let recorded = owned::fields(&applied.object, FIELD_MANAGER);
+    assert_eq!(owned::planned(&manifest, &applied.object), recorded, "what is planned is what comes to be");
+    assert_eq!(recorded["spec.template.spec.containers[name=web].resources.requests.memory"], json!("2Gi"));
+    assert_eq!(recorded["spec.template.spec.containers[name=web].image"], json!("web:1"));
+
+    let path = applied.reference.path();
+    let container = json!({"name": "web", "image": "web:2", "ports": [{"containerPort": 8080}], "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}},
+        "env": [{"name": "A", "value": "1"}, {"name": "ADDED", "value": "x"}]});
+    place
+        .other(
+            "kubectl-edit",
+            "PATCH",
+            &path,
+            json!({"spec": {"replicas": 5, "template": {"spec": {"containers": [container]}}}}),
+        )
+        .await;
+    place.other("their-tool", "PATCH", &path, json!({"metadata": {"labels": {"team": "x"}}})).await;
+
+    let live = place.cluster.get(&applied.reference).await.unwrap().unwrap();
+    let found: Vec<String> = owned::drift(&recorded, &live, FIELD_MANAGER)
+        .iter()
+        .map(|drift| format!("{} {} by {}", drift.path, drift.live.as_ref().unwrap(), drift.manager))
+        .collect();
+    assert_eq!(
+        found,
+        ["spec.replicas 5 by kubectl-edit", r#"spec.template.spec.containers[name=web].image "web:2" by kubectl-edit"#]
+    );
+    let foreign: Vec<String> = owned::foreign(&live, FIELD_MANAGER)
+        .iter()
+        .map(|field| format!("{} by {}", field.path, field.manager))
+        .collect();
+    assert!(foreign.contains(&"metadata.labels.team by their-tool".to_owned()), "{foreign:?}");
+    assert!(
+        foreign.contains(&"spec.template.spec.containers[name=web].env[name=ADDED].value by kubectl-edit".to_owned()),
+        "{foreign:?}"
+    );
+    assert_ne!(owned::digest(&recorded), owned::digest(&owned::fields(&live, FIELD_MANAGER)));
+}
+
+#[tokio::test]
+async fn many_objects_go_in_order_and_cost_little() {
+    let Some(place) = place("many").await else { return };
+    let group = format!("{}.example.com", place.namespace);
+    let definition = Object::of(&ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, format!("things.{group}"))).with_label(OWNER_LABEL, "test.many").with(
+        "spec",
+        json!({
+            "group": group, "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        }),
+    );
+    let thing = Object::new(json!({"apiVersion": format!("{group}/v1"), "kind": "Thing", "metadata": {"name": "t", "namespace": place.namespace}, "spec": {"a": [{"b": 1}]}})).unwrap();
+    let mut objects = vec![thing.clone(), definition.clone(), deployment(&place, "web:1", 0)];
+    objects.extend((0..12).map(|number| place.config_map(&format!("c{number}"), json!({}))));
+    let before = place.cluster.requests();
+    let applied = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap();
+    let cost = place.cluster.requests() - before;
+    assert_eq!(applied.len(), 15);
+    assert_eq!(applied[0].reference.kind, Kind::CUSTOM_RESOURCE_DEFINITION);
+    assert!(applied.iter().all(|applied| applied.created));
+    println!("15 objects cost {cost} requests");
+    assert!(cost <= 15 + 5 + 10, "{cost} requests");
+    let fields = owned::fields(&applied.last().unwrap().object, FIELD_MANAGER);
+    assert_eq!(fields.get("spec.a[0].b"), Some(&json!(1)), "{fields:?}");
+
+    let again = vec![deployment(&place, "web:2", 0)];
+    let ours = applied.iter().map(|applied| applied.reference.clone()).collect();
+    let before = place.cluster.requests();
+    place.cluster.apply_all(ApplyAll { objects: again, ours, ..ApplyAll::default() }).await.unwrap();
+    assert_eq!(place.cluster.requests() - before, 1, "nothing is looked up for what is known to be ours");
+
+    let instances = place.cluster.instances(&definition).await.unwrap();
+    assert_eq!(instances.iter().map(ToString::to_string).collect::<Vec<_>>(), [format!("Thing {}/t", place.namespace)]);
+
+    let keep: BTreeSet<ObjectRef> = (0..10).map(|number| place.at(Kind::CONFIG_MAP, &format!("c{number}"))).collect();
+    let prune = Prune {
+        owner: "test.a".into(),
+        kinds: vec![Kind::CONFIG_MAP, Kind::DEPLOYMENT, Kind::ISTIO_GATEWAY],
+        namespace: Some(place.namespace.clone()),
+        keep,
+    };
+    let pruned: Vec<String> =
+        place.cluster.prune(&prune).await.unwrap().iter().map(|reference| reference.name.clone()).collect();
+    assert_eq!(pruned, ["web", "c10", "c11"], "what runs goes before what it reads");
+    assert!(place.cluster.prunable(&prune).await.unwrap().is_empty());
+
+    let all = applied.iter().map(|applied| applied.reference.clone()).collect();
+    let deleted = place.cluster.delete_all(&DeleteAll { objects: all, wait: true }).await.unwrap();
+    assert_eq!(deleted.len(), 12, "the rest; what was gone is no error");
+    assert!(
+        place
+            .cluster
+            .list_now(&Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, "test.many").metadata_only())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn waits_end_with_the_change_or_with_reasons() {
+    let Some(place) = place("wait").await else { return };
+    let reference = place.at(Kind::CONFIG_MAP, "late");
+    let until = wait::Until::new("to have data.ready", |object| {
+        match object.is_some_and(|object| object.str("data.ready") == "yes") {
+            true => wait::Verdict::Ready,
+            false => wait::Verdict::pending("data.ready is not set"),
+        }
+    });
+    let before = place.cluster.requests();
+    let (seen, ()) = tokio::join!(place.cluster.wait(&reference, &until), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        place
+            .other(
+                "x",
+                "POST",
+                &Kind::CONFIG_MAP.path(Some(&place.namespace)),
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}),
+            )
+            .await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        place.other("x", "PATCH", &reference.path(), json!({"data": {"ready": "yes"}})).await;
+    });
+    assert_eq!(seen.unwrap().unwrap().str("data.ready"), "yes");
+    assert_eq!(place.cluster.requests() - before, 2, "a list and a watch, however long it takes");
+
+    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(2), CancellationToken::new()));
+    let until = wait::Until::new("to have data.more", |_| wait::Verdict::pending("data.more is not set"));
+    let error = brief.wait(&reference, &until).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cluster lab: waited 2 s for ConfigMap {}/late to have data.more; last seen: data.more is not set",
+            place.namespace
+        )
+    );
+    assert!(!error.is_unreachable());
+
+    place.cluster.apply(Apply::new(deployment(&place, "web:1", 1))).await.unwrap();
+    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(3), CancellationToken::new()));
+    let error = brief.wait(&place.at(Kind::DEPLOYMENT, "web"), &wait::deployment_available()).await.unwrap_err();
+    println!("{error}");
+    assert!(error.to_string().contains("0 of 1 replicas are available"), "{error}");
+    assert!(error.to_string().contains("ScalingReplicaSet"), "{error}");
+}
+
+#[tokio::test]
+async fn deletion_waits_and_says_for_what() {
+    let Some(place) = place("gone").await else { return };
+    let object = place.config_map("held", json!({}));
+    let mut object = object;
+    object.value_mut()["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    let namespace = ObjectRef::cluster(Kind::NAMESPACE, &place.namespace);
+
+    // The controller takes five seconds before it looks at what is in the namespace.
+    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(9), CancellationToken::new()));
+    let error = brief.delete_and_wait(&Delete::new(namespace.clone())).await.unwrap_err();
+    println!("{error}");
+    assert!(error.to_string().contains("example.com/hold"), "{error}");
+
+    let held = place.at(Kind::CONFIG_MAP, "held");
+    place.other("x", "PATCH", &held.path(), json!({"metadata": {"finalizers": null}})).await;
+    place.cluster.wait(&namespace, &wait::deleted()).await.unwrap();
+    assert!(!place.cluster.delete_and_wait(&Delete::new(namespace)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_token_is_made_proved_and_its_rights_asked() {
+    let Some(place) = place("token").await else { return };
+    place.cluster.apply(Apply::new(Object::of(&place.at(Kind::SERVICE_ACCOUNT, "reader")))).await.unwrap();
+    let request = TokenRequest {
+        namespace: place.namespace.clone(),
+        service_account: "reader".into(),
+        audiences: vec![],
+        expires_in: Duration::from_secs(600),
+    };
+    let token = place.cluster.request_token(&request).await.unwrap();
+    let left = token.expires_at.duration_since(jiff::Timestamp::now());
+    assert!((500..=700).contains(&left.as_secs()), "{left:?}");
+    assert!(!format!("{token:?}").contains(token.token.expose()));
+
+    let theirs = place.cluster.with_token(token.token);
+    assert_eq!(theirs.whoami().await.unwrap().username, format!("system:serviceaccount:{}:reader", place.namespace));
+    let access = Access { verb: "list".into(), resource: "secrets".into(), ..Access::default() };
+    assert!(!theirs.may(&access).await.unwrap().allowed);
+    assert!(place.cluster.may(&access).await.unwrap().allowed);
+    let error = theirs.list(&Query::of(Kind::SECRET)).await.unwrap_err();
+    assert_eq!(error.layer(), Layer::Authorization);
+    assert!(error.to_string().contains("cannot list resource \"secrets\""), "{error}");
+
+    place.cluster.delete(&Delete::new(place.at(Kind::SERVICE_ACCOUNT, "reader"))).await.unwrap();
+    let missing =
+        place.cluster.request_token(&TokenRequest { service_account: "nobody".into(), ..request }).await.unwrap_err();
+    assert!(missing.is_not_found(), "{missing}");
+}
+
+#[tokio::test]
+async fn the_cluster_is_looked_at_cheaply() {
+    let Some(place) = place("look").await else { return };
+    let version = place.cluster.version().await.unwrap();
+    assert!(version.minor > 20, "{version:?}");
+    assert!(place.cluster.endpoint().await.unwrap().server.starts_with("https://"));
+    let lease = place.cluster.kind("coordination.k8s.io/v1", "Lease").await.unwrap();
+    assert_eq!((lease.plural.as_ref(), lease.namespaced), ("leases", true));
+    assert!(place.cluster.kind("coordination.k8s.io/v1", "Leash").await.unwrap_err().is_unknown_kind());
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": place.namespace}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = place.cluster.create_dry_run(&Object::new(pod).unwrap()).await;
+    // The service account of a new namespace takes a moment.
+    if let Ok(made) = made {
+        assert_eq!(made.str("spec.restartPolicy"), "Always");
+    }
+    assert!(place.cluster.get(&place.at(Kind::POD, "p")).await.unwrap().is_none());
+}
