@@ -6,7 +6,9 @@ mod attributes;
 
 use std::fmt::Write as _;
 
+use crate::engine::Signature;
 use crate::schema::Schema;
+use crate::value::Type;
 
 /// What a page documents; decides its folder and headings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +31,6 @@ pub struct Content<'a> {
     pub import: Option<&'a str>,
     /// An `import` block by identity, HCL.
     pub import_by_identity: Option<&'a str>,
-}
-
-/// A function's signature and meaning, for [`function_page`].
-#[derive(Clone, Debug)]
-pub struct FunctionDocs<'a> {
-    pub name: &'a str,
-    pub summary: &'a str,
-    pub description: &'a str,
-    /// Name, type and description of each parameter, in order.
-    pub parameters: Vec<(String, String, String)>,
-    /// Type of the result.
-    pub returns: String,
-    pub example: Option<&'a str>,
 }
 
 /// A file of `docs/`: its path below that folder, and its text.
@@ -96,24 +85,32 @@ pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
 }
 
 /// The page of a function.
-pub fn function_page(function: &FunctionDocs) -> Page {
-    let mut text = front_matter(&format!("{} function", function.name), function.summary);
-    let _ = write!(text, "\n# function: {}\n\n{}\n", function.name, function.description.trim());
-    if let Some(example) = function.example {
+pub fn function_page(name: &str, signature: &Signature, example: Option<&str>) -> Page {
+    let mut text = front_matter(&format!("{name} function"), &signature.summary);
+    let _ = write!(text, "\n# function: {name}\n\n{}\n", signature.description.trim());
+    if let Some(example) = example {
         let _ = write!(text, "\n## Example Usage\n\n```terraform\n{}\n```\n", example.trim());
     }
-    let signature: Vec<String> = function.parameters.iter().map(|(name, ty, _)| format!("{name} {ty}")).collect();
+    let fixed = signature.parameters.iter().map(|parameter| format!("{} {}", parameter.name, spelled(&parameter.ty)));
+    let variadic =
+        signature.variadic.iter().map(|parameter| format!("{} {}...", parameter.name, spelled(&parameter.ty)));
+    let parameters: Vec<String> = fixed.chain(variadic).collect();
     let _ = write!(
         text,
-        "\n## Signature\n\n```text\n{}({}) {}\n```\n\n## Arguments\n\n",
-        function.name,
-        signature.join(", "),
-        function.returns
+        "\n## Signature\n\n```text\n{name}({}) {}\n```\n\n## Arguments\n\n",
+        parameters.join(", "),
+        spelled(&signature.returns)
     );
-    for (at, (name, ty, description)) in function.parameters.iter().enumerate() {
-        let _ = writeln!(text, "{}. `{name}` ({ty}) {}", at + 1, one_paragraph(description));
+    for (at, parameter) in signature.parameters.iter().chain(&signature.variadic).enumerate() {
+        let kind = attributes::type_name(&parameter.ty);
+        let _ = writeln!(text, "{}. `{}` ({kind}) {}", at + 1, parameter.name, one_paragraph(&parameter.description));
     }
-    Page { path: format!("functions/{}.md", function.name), text }
+    Page { path: format!("functions/{name}.md"), text }
+}
+
+/// A type as signatures spell it.
+fn spelled(ty: &Type) -> String {
+    attributes::type_name(ty).to_lowercase()
 }
 
 fn front_matter(title: &str, description: &str) -> String {

@@ -11,6 +11,7 @@ mod cluster_connection;
 mod cluster_server;
 mod dependencies;
 mod engine_laws;
+mod generated_docs;
 mod layers;
 mod pki_judges;
 mod plugin_proto;

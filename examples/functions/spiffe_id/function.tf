@@ -1,0 +1,4 @@
+# spiffe://cluster.local/ns/shop/sa/cart
+output "identity" {
+  value = provider::mesh::spiffe_id("cluster.local", "shop", "cart")
+}

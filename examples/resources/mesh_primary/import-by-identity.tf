@@ -1,0 +1,7 @@
+import {
+  to = mesh_primary.east
+  identity = {
+    cluster   = "east"
+    namespace = "istio-system"
+  }
+}

@@ -1,0 +1,10 @@
+# The istiod of west watches east.
+resource "mesh_remote_cluster" "east" {
+  cluster  = mesh_primary.east.cluster
+  watchers = [mesh_primary.west.cluster]
+
+  # As west's istiod reaches it, where that is not the address in the provider's configuration.
+  server = "https://east.example.com:6443"
+
+  token = { lifetime = "30d", rotate_before = "10d" }
+}
