@@ -95,7 +95,7 @@ impl Cluster {
         match (foreign, apply.adoption) {
             (None, _) => self.send_apply(&reference, &apply.object, apply.force).await,
             (Some(_), Adoption::Take) => self.take(&reference, &apply.object).await,
-            (Some(foreign), _) => Err(self.error(Failure::Foreign(foreign))),
+            (Some(foreign), _) => Err(self.error(Failure::Foreign(Box::new(foreign)))),
         }
     }
 
@@ -109,7 +109,8 @@ impl Cluster {
             let unsure: Vec<&mut Step> = steps.iter_mut().filter(|step| !all.ours.contains(&step.reference)).collect();
             let foreign = self.mark_foreign(unsure).await.map_err(|error| failed(Vec::new(), vec![error]))?;
             if all.adoption == Adoption::Refuse && !foreign.is_empty() {
-                let errors = foreign.into_iter().map(|foreign| self.error(Failure::Foreign(foreign))).collect();
+                let errors =
+                    foreign.into_iter().map(|foreign| self.error(Failure::Foreign(Box::new(foreign)))).collect();
                 return Err(failed(Vec::new(), errors));
             }
         }
@@ -117,8 +118,7 @@ impl Cluster {
         let definitions: Vec<Object> =
             steps.iter().filter(|step| is_definition(&step.reference)).map(|step| step.object.clone()).collect();
         let mut applied = Vec::with_capacity(wanted);
-        let mut levels = steps.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order).peekable();
-        while let Some(level) = levels.next() {
+        for level in steps.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order) {
             let sent = level.iter().map(|step| async {
                 match step.is_foreign {
                     true => self.take(&step.reference, &step.object).await,
@@ -354,7 +354,7 @@ impl Cluster {
         let answer = self.json_answer(call).await;
         answer.map_err(|error| match &error.failure {
             Failure::Api(status) if status.code == 409 => match Conflict::parse(reference, status) {
-                Some(conflict) => Error { failure: Failure::Conflict(conflict), ..error },
+                Some(conflict) => Error { failure: Failure::Conflict(Box::new(conflict)), ..error },
                 None => error,
             },
             _ => self.kind_served(error, &reference.kind),

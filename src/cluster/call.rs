@@ -275,7 +275,7 @@ impl Cluster {
         let decoded = serde_json::from_slice(&answer.body);
         let value = decoded.map_err(|error| {
             let detail = format!("{request} gives no JSON (byte {} of {})", error.column(), answer.body.len());
-            Error { request: Some(request), ..self.error(Failure::Unexpected { detail }) }
+            Error { request: Some(request.into()), ..self.error(Failure::Unexpected { detail }) }
         })?;
         Ok((answer.status, value))
     }
@@ -286,7 +286,7 @@ impl Cluster {
         let mut repetition = Repetition::new(&self.scope);
         let mut first = self.bounded(&call, connections.first_turn()).await?;
         if let (Some(_), Some(failure)) = (&first, connections.remembered_down()) {
-            return Err(Error { request: Some(call.describe()), ..self.error(failure) });
+            return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
         }
         loop {
             let _permit = self.bounded(&call, async { connections.permits.acquire().await.ok() }).await?;
@@ -304,7 +304,7 @@ impl Cluster {
                 if first.is_some() {
                     connections.remember_down(&failure);
                 }
-                return Err(Error { request: Some(call.describe()), ..self.error(failure) });
+                return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
             };
             tracing::debug!(cluster = self.name(), request = call.describe(), %failure, ?pause, "sending again");
             self.bounded(&call, sleep(pause)).await?;
@@ -368,7 +368,7 @@ impl Cluster {
             let body = body.collect().await.map_err(|error| broken(&session, &error))?.to_bytes();
             Err(refusal(&session, parts.status, &parts.headers, &body))
         };
-        let failed = |failure| Error { request: Some(call.describe()), ..self.error(failure) };
+        let failed = |failure| Error { request: Some(call.describe().into()), ..self.error(failure) };
         self.bounded(&call, sent).await?.map_err(failed)
     }
 
@@ -396,7 +396,7 @@ impl Cluster {
     async fn bounded<T>(&self, call: &Call, future: impl Future<Output = T>) -> Result<T, Error> {
         self.scope.bound(future).await.map_err(|ended| {
             let failure = ended.failure(&call.describe());
-            Error { request: Some(call.describe()), ..self.error(failure) }
+            Error { request: Some(call.describe().into()), ..self.error(failure) }
         })
     }
 }
@@ -524,7 +524,7 @@ fn refusal(session: &Session, code: StatusCode, headers: &HeaderMap, body: &[u8]
             Failure::Unauthorized { source_of_credential: session.resolved.credential.clone(), message: status.message }
         }
         StatusCode::FORBIDDEN => Failure::Forbidden { message: status.message },
-        _ => Failure::Api(status),
+        _ => Failure::Api(Box::new(status)),
     }
 }
 
@@ -538,7 +538,7 @@ mod tests {
     use super::*;
 
     fn api(code: u16, retry_after: Option<u64>) -> Failure {
-        Failure::Api(Status { code, retry_after: retry_after.map(Duration::from_secs), ..Status::default() })
+        Failure::Api(Box::new(Status { code, retry_after: retry_after.map(Duration::from_secs), ..Status::default() }))
     }
 
     fn first_pause(failure: &Failure, repeatable: bool) -> Option<Duration> {

@@ -15,9 +15,9 @@ use super::object::ObjectRef;
 #[derive(Clone, Debug, Error)]
 #[error("cluster {cluster}: {failure}")]
 pub struct Error {
-    pub cluster: String,
+    pub cluster: Box<str>,
     /// Method and path, for logs; messages name objects instead.
-    pub request: Option<String>,
+    pub request: Option<Box<str>>,
     pub failure: Failure,
 }
 
@@ -63,13 +63,13 @@ pub enum Failure {
 
     /// The API server refused for another reason; `NotFound` among them only where the caller had a right to expect the object.
     #[error("{}", .0.message)]
-    Api(Status),
+    Api(Box<Status>),
 
     #[error("{0}")]
-    Conflict(Conflict),
+    Conflict(Box<Conflict>),
 
     #[error("{0}")]
-    Foreign(Foreign),
+    Foreign(Box<Foreign>),
 
     #[error("the cluster serves no kind {kind} in {api_version}")]
     UnknownKind { api_version: String, kind: String },
@@ -110,7 +110,7 @@ pub enum Layer {
 
 impl Error {
     pub(super) fn new(cluster: &str, failure: Failure) -> Error {
-        Error { cluster: cluster.to_owned(), request: None, failure }
+        Error { cluster: cluster.into(), request: None, failure }
     }
 
     pub fn layer(&self) -> Layer {

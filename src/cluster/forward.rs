@@ -177,12 +177,12 @@ fn upgrade_failure(doing: &str, error: kube::Error) -> Failure {
             401 => {
                 Failure::Unauthorized { source_of_credential: "the same as before".to_owned(), message: status.message }
             }
-            code => Failure::Api(Status {
+            code => Failure::Api(Box::new(Status {
                 code,
                 reason: status.reason,
                 message: format!("{doing}: {}", status.message),
                 ..Status::default()
-            }),
+            })),
         },
         kube::Error::Service(error) => match error.downcast::<Failure>() {
             Ok(failure) => *failure,

@@ -87,14 +87,17 @@ pub struct ServerVersion {
     pub git_version: String,
 }
 
+/// Answers by question; who comes while a question is under way waits for the same answer.
+type Asked<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<Arc<[A]>>>>>;
+
 /// What is held of a cluster for the length of the walk.
 #[derive(Default)]
 pub(super) struct Held {
-    lists: Mutex<HashMap<Query, Arc<OnceCell<Arc<[Object]>>>>>,
+    lists: Asked<Query, Object>,
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     version: OnceCell<ServerVersion>,
-    pub(super) istiods: Mutex<HashMap<String, Arc<OnceCell<Arc<[ReplicaView]>>>>>,
+    pub(super) istiods: Asked<String, ReplicaView>,
 }
 
 impl Held {

@@ -40,11 +40,13 @@ impl Verdict {
     }
 }
 
+type Check = dyn Fn(Option<&Object>) -> Verdict + Send + Sync;
+
 /// A named predicate: pure, so that every one of them is tested on written-down objects.
 #[derive(Clone)]
 pub struct Until {
     name: String,
-    check: Arc<dyn Fn(Option<&Object>) -> Verdict + Send + Sync>,
+    check: Arc<Check>,
 }
 
 impl Until {
