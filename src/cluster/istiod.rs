@@ -24,7 +24,17 @@ pub struct Istiod {
 pub struct Replica {
     pub pod: String,
     pub revision: String,
+    /// Of the container `discovery`.
+    pub image: String,
     pub ready: bool,
+}
+
+impl Replica {
+    /// istiod's version, from the tag of its image; `None` where a digest stands in its place.
+    pub fn version(&self) -> Option<&str> {
+        let name = self.image.split('@').next().unwrap_or_default();
+        name.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag)
+    }
 }
 
 /// A cluster as one istiod replica sees it.
@@ -176,8 +186,16 @@ fn replica(pod: &Object) -> Replica {
     Replica {
         pod: pod.name().to_owned(),
         revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
+        image: image(pod).to_owned(),
         ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
     }
+}
+
+fn image(pod: &Object) -> &str {
+    let containers = pod.items("spec.containers");
+    let is_discovery = |container: &&Value| container.get("name").and_then(Value::as_str) == Some("discovery");
+    let discovery = containers.iter().find(is_discovery).or(containers.first());
+    discovery.and_then(|container| container.get("image")?.as_str()).unwrap_or_default()
 }
 
 #[derive(Deserialize)]

@@ -41,7 +41,7 @@ pub use istiod::{Istiod, RemoteCluster, Replica, ReplicaView, SyncStatus, Way};
 pub use kind::Kind;
 pub use object::{Condition, Object, ObjectRef};
 pub use read::{Endpoint, Query, ServerVersion};
-pub use review::{Access, AccessAnswer, Identity, Token, TokenRequest};
+pub use review::{Access, AccessAnswer, BoundTo, Identity, Token, TokenRequest};
 pub use wait::{Until, Verdict};
 
 /// The field manager of everything this provider writes.

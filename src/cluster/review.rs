@@ -16,6 +16,16 @@ pub struct TokenRequest {
     /// Empty: the API server's own audience.
     pub audiences: Vec<String>,
     pub expires_in: Duration,
+    /// The object whose deletion revokes the token.
+    pub bound_to: Option<BoundTo>,
+}
+
+/// The object a token is bound to, in the namespace of the ServiceAccount: a Secret or a Pod.
+#[derive(Clone, Debug)]
+pub struct BoundTo {
+    pub kind: Kind,
+    pub name: String,
+    pub uid: String,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +66,10 @@ impl Cluster {
         let mut spec = json!({ "expirationSeconds": request.expires_in.as_secs() });
         if !request.audiences.is_empty() {
             spec["audiences"] = json!(request.audiences);
+        }
+        if let Some(BoundTo { kind, name, uid }) = &request.bound_to {
+            spec["boundObjectRef"] =
+                json!({ "apiVersion": kind.api_version(), "kind": kind.kind, "name": name, "uid": uid });
         }
         let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec });
         let answer = self.review(&format!("{}/token", account.path()), &body).await?;

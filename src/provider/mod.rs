@@ -11,6 +11,7 @@ use crate::diag::Diagnostics;
 use crate::engine::{Configure, Provider};
 use crate::resources::Client;
 use crate::resources::charts::Store;
+use crate::resources::walk::Walk;
 
 pub use config::{ClusterModel, Config, Exec};
 
@@ -31,6 +32,6 @@ impl Provider for Mesh {
 
     async fn configure(&self, Configure { config, .. }: Configure<Config>) -> Result<Client, Diagnostics> {
         let clusters = Clusters::new(connection::clusters(&config), env!("CARGO_PKG_VERSION"));
-        Ok(Client { clusters, charts: Store::new(config.charts.or_default()) })
+        Ok(Client { clusters, charts: Store::new(config.charts.or_default()), walk: Walk::default() })
     }
 }

@@ -7,11 +7,13 @@ pub mod namespace;
 pub mod objects;
 pub mod parsing;
 pub mod render;
+pub mod walk;
 
 pub mod charts;
 pub mod eastwest_gateway;
 pub mod functions;
 pub mod primary;
+pub mod remote_cluster;
 pub mod service_entry;
 pub mod status;
 
@@ -24,6 +26,7 @@ use crate::engine::{Ctx, Registry};
 pub struct Client {
     pub clusters: Clusters,
     pub charts: charts::Store,
+    pub walk: walk::Walk,
 }
 
 /// Everything the provider offers, one line each.
@@ -31,6 +34,7 @@ pub fn registry() -> Registry<Client> {
     Registry::new()
         .resource(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)
+        .resource(remote_cluster::MeshRemoteCluster)
         .resource(service_entry::MeshServiceEntry)
         .data_source(status::MeshStatus)
         .function(functions::SniFunction)

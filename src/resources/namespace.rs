@@ -4,7 +4,9 @@
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
-use crate::cluster::{Adoption, Applied, Apply, Cluster, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef};
+use crate::cluster::{
+    Adoption, Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query,
+};
 
 /// Reading and writing a namespace is one step within this process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -89,6 +91,52 @@ fn ours(live: &Object) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into every one.
+const RESIDENTS: &[(Kind, &[&str])] = &[
+    (Kind::POD, &[]),
+    (Kind::SERVICE, &[]),
+    (Kind::DEPLOYMENT, &[]),
+    (Kind::DAEMON_SET, &[]),
+    (Kind::STATEFUL_SET, &[]),
+    (Kind::SECRET, &[]),
+    (
+        Kind::CONFIG_MAP,
+        &[
+            "kube-root-ca.crt",
+            "istio-ca-root-cert",
+            "istio-ca-crl",
+            "istio-leader",
+            "istio-gateway-status-leader",
+            "istio-gateway-deployment-leader",
+            "istio-namespace-controller-election",
+            "istio-gateway-deployment-default",
+        ],
+    ),
+    (Kind::SERVICE_ACCOUNT, &["default"]),
+];
+
+/// Removes the namespace if we made it and nothing else is in it; `Some` says why it stays. One we did not make stays silently.
+pub async fn remove(cluster: &Cluster, name: &str, owner: &str) -> Result<Option<String>, Error> {
+    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
+    let Some(live) = cluster.get(&reference).await? else { return Ok(None) };
+    if live.label(OWNER_LABEL) != Some(owner) || live.is_terminating() {
+        return Ok(None);
+    }
+    for (kind, ignored) in RESIDENTS {
+        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(name).metadata_only()).await?;
+        let mut others = listed.iter().filter(|object| {
+            !ignored.contains(&object.name())
+                && !object.is_terminating()
+                && object.get("metadata.ownerReferences").is_none()
+        });
+        if let Some(other) = others.next() {
+            return Ok(Some(format!("{other} is in it")));
+        }
+    }
+    cluster.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
+    Ok(None)
 }
 
 #[cfg(test)]

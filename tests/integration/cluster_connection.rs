@@ -135,6 +135,7 @@ async fn what_is_safe_is_sent_again_and_nothing_else() {
         service_account: "a".into(),
         audiences: vec![],
         expires_in: Duration::from_secs(600),
+        bound_to: None,
     };
     let error = scoped.request_token(&request).await.unwrap_err();
     assert!(matches!(&error.failure, Failure::Api(status) if status.code == 503), "{error}");

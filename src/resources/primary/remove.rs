@@ -8,7 +8,7 @@ use super::build::Releases;
 use super::model::Primary;
 use super::spec;
 use super::{Cx, KINDS, cluster, recorded_of};
-use crate::cluster::{Cluster, Delete, Error, Kind, OWNER_LABEL, ObjectRef, Prune, Query};
+use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Prune, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
 use crate::resources::converge::{self, Removal};
@@ -48,7 +48,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         errors.push(error);
     }
     if errors.is_empty() {
-        match remove_namespace(&cluster, &namespace, &owner).await {
+        match namespace::remove(&cluster, &namespace, &owner).await {
             Ok(Some(why)) => left.push(format!("Namespace {namespace}: {why}")),
             Ok(None) => {}
             Err(error) => errors.push(error),
@@ -93,50 +93,4 @@ async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -
             other.reference().map_or_else(String::new, |r| format!("{}/{}", r.namespace.unwrap_or_default(), r.name))
         })
         .collect())
-}
-
-/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into every one.
-const RESIDENTS: &[(Kind, &[&str])] = &[
-    (Kind::POD, &[]),
-    (Kind::SERVICE, &[]),
-    (Kind::DEPLOYMENT, &[]),
-    (Kind::DAEMON_SET, &[]),
-    (Kind::STATEFUL_SET, &[]),
-    (Kind::SECRET, &[]),
-    (
-        Kind::CONFIG_MAP,
-        &[
-            "kube-root-ca.crt",
-            "istio-ca-root-cert",
-            "istio-ca-crl",
-            "istio-leader",
-            "istio-gateway-status-leader",
-            "istio-gateway-deployment-leader",
-            "istio-namespace-controller-election",
-            "istio-gateway-deployment-default",
-        ],
-    ),
-    (Kind::SERVICE_ACCOUNT, &["default"]),
-];
-
-/// Removes the namespace if we made it and nothing else is in it; `Some` says why it stays. One we did not make stays silently.
-async fn remove_namespace(cluster: &Cluster, name: &str, owner: &str) -> Result<Option<String>, Error> {
-    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
-    let Some(live) = cluster.get(&reference).await? else { return Ok(None) };
-    if live.label(OWNER_LABEL) != Some(owner) || live.is_terminating() {
-        return Ok(None);
-    }
-    for (kind, ignored) in RESIDENTS {
-        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(name).metadata_only()).await?;
-        let mut others = listed.iter().filter(|object| {
-            !ignored.contains(&object.name())
-                && !object.is_terminating()
-                && object.get("metadata.ownerReferences").is_none()
-        });
-        if let Some(other) = others.next() {
-            return Ok(Some(format!("{other} is in it")));
-        }
-    }
-    cluster.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
-    Ok(None)
 }

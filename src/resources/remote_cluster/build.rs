@@ -1,0 +1,66 @@
+//! From a spec and charts to the objects wanted in the watched cluster. Pure; what can fail here is a chart, with the values given to it.
+
+use std::sync::Arc;
+
+use super::spec::Spec;
+use crate::chart::Chart;
+use crate::cluster::Object;
+use crate::resources::objects::Wanted;
+use crate::resources::render::{self, Rendering};
+
+/// The release of the chart `base`, as Istio's documentation names it.
+const BASE_RELEASE: &str = "istio-base";
+
+/// The charts whose remote profile is installed in the mode `remote`.
+#[derive(Clone, Debug)]
+pub struct Charts {
+    pub base: Arc<Chart>,
+    pub istiod: Arc<Chart>,
+}
+
+/// The reader and, in the mode `remote`, namespace and remote profile. `charts` may be absent in the mode `peer` only.
+pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Error> {
+    let owner = spec.owner();
+    let mut wanted = Wanted::default();
+    if let Some(remote) = &spec.remote
+        && let Some(namespace) = Object::new(remote.system_namespace.object())
+    {
+        wanted.insert_shared(render::reference(&namespace)?, namespace);
+    }
+    for object in spec.reader.objects().into_iter().filter_map(Object::new) {
+        wanted.insert(render::reference(&object)?, object, &owner);
+    }
+    for object in remote_profile(spec, charts)? {
+        wanted.insert(render::reference(&object)?, object, &owner);
+    }
+    Ok(wanted)
+}
+
+fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, render::Error> {
+    let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(Vec::new()) };
+    let namespace = spec.namespace.as_str();
+    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values: &remote.base_values };
+    let istiod = Rendering { chart: &charts.istiod, release: &release(spec), namespace, values: &remote.istiod_values };
+    let mut objects = base.objects()?;
+    objects.extend(istiod.objects()?);
+    // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating webhooks.
+    objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
+    Ok(objects)
+}
+
+fn release(spec: &Spec) -> String {
+    match spec.remote.as_ref().and_then(|remote| remote.data_plane.revision.as_ref()) {
+        Some(revision) => format!("istiod-{revision}"),
+        None => "istiod".to_owned(),
+    }
+}
+
+/// The injection webhooks of the cluster, as the chart names them.
+pub fn webhooks(spec: &Spec) -> String {
+    let revision = spec.remote.as_ref().and_then(|remote| remote.data_plane.revision.as_ref());
+    let suffix = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
+    match spec.namespace.as_str() {
+        "istio-system" => format!("istio-sidecar-injector{suffix}"),
+        other => format!("istio-sidecar-injector{suffix}-{other}"),
+    }
+}

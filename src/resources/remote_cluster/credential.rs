@@ -1,0 +1,287 @@
+//! The readers' tokens. Each watcher has one of its own, bound to a Secret of its own in the watched cluster: deleting that Secret revokes the token at
+//! once, and that of no other watcher. Tokens pass through; none is kept, logged or told.
+
+use serde_json::json;
+
+use super::spec::{Spec, TokenSpec};
+use super::token;
+use crate::cluster::{
+    Adoption, Apply, BoundTo, Cluster, Delete, DeleteAll, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query,
+    Secret, TokenRequest, wait,
+};
+use crate::mesh::Token;
+
+/// On a Secret that a token is bound to: the watcher that has the token.
+pub const WATCHER_ANNOTATION: &str = "terraform-provider-mesh/watcher";
+
+/// A token to make.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    pub watched: &'a Cluster,
+    pub spec: &'a Spec,
+    pub watcher: &'a str,
+    /// Whether the watcher may have had a token before.
+    pub again: bool,
+}
+
+/// A token just made.
+pub struct Issued {
+    pub token: Token,
+    /// The Secret it is bound to.
+    pub binding: ObjectRef,
+}
+
+/// Makes a token beside those the watcher may have.
+pub async fn issue(order: Order<'_>) -> Result<Issued, Error> {
+    let generation = match order.again {
+        true => bindings(order).await?.iter().filter_map(|binding| generation(&binding.name)).max().unwrap_or(0) + 1,
+        false => 1,
+    };
+    let binding = ObjectRef::namespaced(
+        Kind::SECRET,
+        order.spec.namespace.as_str(),
+        binding_name(order.spec, order.watcher, generation),
+    );
+    let object = binding_object(order, &binding);
+    let applied = order.watched.apply(Apply { object, adoption: Adoption::Assume, force: true }).await?;
+    let token = match order.spec.token.long_lived {
+        true => long_lived(order.watched, &binding).await?,
+        false => bounded(order, &applied.object).await?,
+    };
+    Ok(Issued { token, binding })
+}
+
+/// Asks the API server whether the token holds.
+pub async fn prove(watched: &Cluster, token: &Token) -> Result<(), Error> {
+    watched.with_token(Secret::new(token.reveal())).whoami().await.map(drop)
+}
+
+/// Revokes every token of the watcher but the one bound to `keep`.
+pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Error> {
+    let doomed = bindings(order).await?.into_iter().filter(|binding| Some(binding) != keep);
+    for binding in doomed {
+        order.watched.delete(&Delete::new(binding)).await?;
+    }
+    Ok(())
+}
+
+/// Revokes the tokens of all watchers.
+pub async fn retire_all(watched: &Cluster, namespace: &str, owner: &str) -> Result<(), Error> {
+    let objects = listed(watched, namespace, owner).await?.iter().filter_map(Object::reference).collect();
+    match watched.delete_all(&DeleteAll { objects, wait: false }).await {
+        Ok(_) => Ok(()),
+        Err(mut failed) => match failed.errors.pop() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        },
+    }
+}
+
+async fn bindings(order: Order<'_>) -> Result<Vec<ObjectRef>, Error> {
+    let secrets = listed(order.watched, order.spec.namespace.as_str(), &order.spec.owner()).await?;
+    let of_watcher = secrets.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
+    Ok(of_watcher
+        .map(|secret| ObjectRef::namespaced(Kind::SECRET, order.spec.namespace.as_str(), secret.name()))
+        .collect())
+}
+
+/// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such annotation.
+async fn listed(watched: &Cluster, namespace: &str, owner: &str) -> Result<Vec<Object>, Error> {
+    let query = Query::of(Kind::SECRET).namespace(namespace).label(OWNER_LABEL, owner).metadata_only();
+    let secrets = watched.list_now(&query).await?;
+    Ok(secrets.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION).is_some()).cloned().collect())
+}
+
+fn binding_object(order: Order<'_>, binding: &ObjectRef) -> Object {
+    let object = Object::of(binding)
+        .with_label(OWNER_LABEL, &order.spec.owner())
+        .with_annotation(WATCHER_ANNOTATION, order.watcher);
+    match order.spec.token.long_lived {
+        true => object
+            .with_annotation("kubernetes.io/service-account.name", order.spec.reader.service_account.as_str())
+            .with("type", json!("kubernetes.io/service-account-token")),
+        false => object.with("type", json!("Opaque")),
+    }
+}
+
+async fn bounded(order: Order<'_>, binding: &Object) -> Result<Token, Error> {
+    let TokenSpec { lifetime, .. } = order.spec.token;
+    let request = TokenRequest {
+        namespace: order.spec.namespace.as_str().to_owned(),
+        service_account: order.spec.reader.service_account.as_str().to_owned(),
+        audiences: Vec::new(),
+        expires_in: lifetime,
+        bound_to: Some(BoundTo {
+            kind: Kind::SECRET,
+            name: binding.name().to_owned(),
+            uid: binding.uid().unwrap_or_default().to_owned(),
+        }),
+    };
+    Ok(Token::new(order.watched.request_token(&request).await?.token.expose()))
+}
+
+async fn long_lived(watched: &Cluster, binding: &ObjectRef) -> Result<Token, Error> {
+    let secret = watched.wait(binding, &wait::secret_has_keys(&["token"])).await?;
+    let token = secret.and_then(|secret| String::from_utf8(secret.data("token")?).ok());
+    token.map(Token::new).ok_or_else(|| {
+        let detail = format!("{binding} has no token");
+        Error { cluster: watched.name().to_owned(), request: None, failure: Failure::Unexpected { detail } }
+    })
+}
+
+/// `istio-mesh-reader.west.3`; a watcher's name that does not fit into an object's name is told apart by its digest.
+fn binding_name(spec: &Spec, watcher: &str, generation: u64) -> String {
+    let plain = crate::schema::validate::is_dns_label(watcher) && watcher.len() <= 40;
+    let watcher = if plain { watcher.to_owned() } else { format!("w-{}", crate::resources::fields::short(watcher)) };
+    format!(
+        "{}.{}.{watcher}.{generation}",
+        spec.reader.service_account,
+        spec.id.as_str().to_lowercase().replace('_', "-")
+    )
+}
+
+fn generation(name: &str) -> Option<u64> {
+    name.rsplit('.').next()?.parse().ok()
+}
+
+/// What stands in state of a token: never the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// RFC 3339; `None` where it never ends.
+    pub expires_at: Option<String>,
+    pub condition: Condition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Valid,
+    /// Near its end.
+    Rotate,
+    Expired,
+    /// What it was bound to is gone.
+    Revoked,
+    /// Of another ServiceAccount, or of the other kind, than the configuration asks for.
+    Foreign,
+    Unreadable,
+}
+
+impl Condition {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Rotate => "rotate",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Foreign => "foreign",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What a live token is judged by.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    /// Seconds since 1970.
+    pub now: i64,
+    pub spec: &'a TokenSpec,
+    pub service_account: &'a str,
+    /// ServiceAccounts and Secrets of the watched cluster, `None` where it could not be asked.
+    pub live: Option<(&'a [Object], &'a [Object])>,
+}
+
+/// The standing of a token, from its claims and from what it is bound to.
+pub fn standing(token: &Token, judged: Judged<'_>) -> Standing {
+    let Ok(claims) = token::read(token.reveal()) else {
+        return Standing { expires_at: None, condition: Condition::Unreadable };
+    };
+    let expires_at = claims.expires.and_then(|end| jiff::Timestamp::from_second(end).ok()).map(|end| end.to_string());
+    Standing { expires_at, condition: condition(&claims, judged) }
+}
+
+fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
+    if claims.expires.is_some_and(|end| judged.now >= end) {
+        return Condition::Expired;
+    }
+    if claims.service_account.name != judged.service_account || claims.expires.is_none() != judged.spec.long_lived {
+        return Condition::Foreign;
+    }
+    if let Some((accounts, secrets)) = judged.live
+        && is_revoked(claims, accounts, secrets)
+    {
+        return Condition::Revoked;
+    }
+    let Some(end) = claims.expires else { return Condition::Valid };
+    // A server that grants less than the window would otherwise see a rotation at every apply.
+    let granted = end - claims.issued.unwrap_or(end);
+    let window = i64::try_from(judged.spec.rotate_before.as_secs()).unwrap_or(i64::MAX);
+    let window = if granted > 0 { window.min(granted * 2 / 3) } else { window };
+    if judged.now >= end - window { Condition::Rotate } else { Condition::Valid }
+}
+
+fn is_revoked(claims: &token::Claims, accounts: &[Object], secrets: &[Object]) -> bool {
+    let lives = |objects: &[Object], reference: &token::Reference| {
+        let mut named = objects.iter().filter(|object| object.name() == reference.name);
+        named.any(|object| reference.uid.is_empty() || object.uid() == Some(reference.uid.as_str()))
+    };
+    let account_gone = !claims.service_account.uid.is_empty() && !lives(accounts, &claims.service_account);
+    account_gone || claims.secret.as_ref().is_some_and(|secret| !lives(secrets, secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::Value;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn bound(issued: i64, expires: i64) -> Token {
+        let claims = json!({"exp": expires, "iat": issued, "kubernetes.io": {
+            "namespace": "istio-system", "secret": {"name": "r.w.1", "uid": "s-1"}, "serviceaccount": {"name": "reader", "uid": "a-1"}}});
+        Token::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string())))
+    }
+
+    fn live(kind: &str, name: &str, uid: &str) -> Vec<Object> {
+        let object: Value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "uid": uid}});
+        Object::new(object).into_iter().collect()
+    }
+
+    fn judge(token: &Token, now: i64, secret_uid: &str) -> Condition {
+        let (accounts, secrets) = (live("ServiceAccount", "reader", "a-1"), live("Secret", "r.w.1", secret_uid));
+        let spec = TokenSpec::default();
+        standing(token, Judged { now, spec: &spec, service_account: "reader", live: Some((&accounts, &secrets)) })
+            .condition
+    }
+
+    #[test]
+    fn a_token_goes_from_valid_over_its_window_to_expired() {
+        let token = bound(0, 90 * DAY);
+        assert_eq!(judge(&token, DAY, "s-1"), Condition::Valid);
+        assert_eq!(judge(&token, 60 * DAY, "s-1"), Condition::Rotate);
+        assert_eq!(judge(&token, 90 * DAY, "s-1"), Condition::Expired);
+    }
+
+    #[test]
+    fn a_lifetime_cut_by_the_server_narrows_the_window() {
+        let token = bound(0, 24 * 3600);
+        assert_eq!(judge(&token, 3600, "s-1"), Condition::Valid, "the window of 30 days is cut to 16 of the 24 hours");
+        assert_eq!(judge(&token, 8 * 3600, "s-1"), Condition::Rotate);
+    }
+
+    #[test]
+    fn a_secret_made_anew_does_not_revive_a_token() {
+        assert_eq!(judge(&bound(0, 90 * DAY), DAY, "s-2"), Condition::Revoked);
+    }
+
+    #[test]
+    fn another_service_account_s_token_is_foreign() {
+        let spec = TokenSpec::default();
+        let judged = Judged { now: DAY, spec: &spec, service_account: "other", live: None };
+        assert_eq!(standing(&bound(0, 90 * DAY), judged).condition, Condition::Foreign);
+        let judged = Judged { now: DAY, spec: &spec, service_account: "reader", live: None };
+        assert_eq!(standing(&bound(0, 90 * DAY), judged).condition, Condition::Valid);
+        assert_eq!(standing(&Token::new("opaque"), judged).condition, Condition::Unreadable);
+    }
+}

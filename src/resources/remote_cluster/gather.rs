@@ -1,0 +1,121 @@
+//! What has to be known of the watched cluster before a remote secret can be written: its API server's address as watchers dial it, and the authority
+//! they check it by.
+
+use sha2::{Digest as _, Sha256};
+
+use super::spec::{self, EndpointSpec};
+use crate::cluster::{Cluster, Error, Kind, ObjectRef};
+use crate::diag::Diagnostic;
+use crate::mesh::{ServerUrl, ServerUrlError};
+use crate::resources::converge;
+use crate::resources::parsing::sentence;
+
+/// The watched cluster's API server as a remote secret describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub server: ServerUrl,
+    /// PEM.
+    pub certificate_authority: Option<String>,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+}
+
+/// The server's address: the user's, or the one this provider itself uses. No request is made to find out. `None` while the cluster is not
+/// configured yet.
+pub async fn server(watched: &Cluster, spec: &EndpointSpec) -> Result<Option<ServerUrl>, Diagnostic> {
+    if let Some(server) = &spec.server {
+        return Ok(Some(server.clone()));
+    }
+    let endpoint = match watched.endpoint().await {
+        Ok(endpoint) => endpoint,
+        Err(error) if error.is_not_configured() => return Ok(None),
+        Err(error) => return Err(converge::diagnostic(&error)),
+    };
+    spec::server(&endpoint.server, spec.allow_loopback).map(Some).map_err(|error| unusable(watched, &error))
+}
+
+fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
+    Diagnostic::error("Watchers cannot use this address").at("server").detail(format!(
+        "{} It is the address that the provider itself uses for cluster {}. Set `server` to the one that other clusters reach, or, for clusters that share one machine, \
+         `allow_loopback_server = true`.",
+        sentence(&error.to_string()),
+        watched.name()
+    ))
+}
+
+/// The authority that Kubernetes itself gives every Pod of the cluster to check its API server by; PEM.
+pub async fn cluster_authority(watched: &Cluster, namespace: &str) -> Result<Option<String>, Error> {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, "kube-root-ca.crt");
+    let live = watched.get(&reference).await?;
+    Ok(live.and_then(|live| live.strings("data").get("ca.crt").map(|pem| (*pem).to_owned())))
+}
+
+/// All of it, for a remote secret.
+pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -> Result<Endpoint, Diagnostic> {
+    let server = server(watched, spec).await?.ok_or_else(|| {
+        Diagnostic::error("The cluster is not configured")
+            .at("cluster")
+            .detail(format!("The provider's entry for cluster {} names no API server.", watched.name()))
+    })?;
+    let certificate_authority = match &spec.certificate_authority {
+        Some(given) => Some(given.clone()),
+        None => match cluster_authority(watched, namespace).await.map_err(|error| converge::diagnostic(&error))? {
+            Some(pem) => Some(pem),
+            None => {
+                return Err(Diagnostic::error("The cluster's certificate authority is unknown").at("certificate_authority").detail(format!(
+                    "There is no ConfigMap {namespace}/kube-root-ca.crt in cluster {}, which Kubernetes keeps in every namespace. Set `certificate_authority` to the \
+                     certificates that watchers shall check its API server by.",
+                    watched.name()
+                )));
+            }
+        },
+    };
+    Ok(Endpoint {
+        server,
+        certificate_authority,
+        tls_server_name: spec.tls_server_name.clone(),
+        proxy_url: spec.proxy_url.clone(),
+    })
+}
+
+/// SHA-256 over the certificates of a PEM text, in hexadecimal: text around and order of blocks count, white space does not.
+pub fn fingerprint(pem: &str) -> String {
+    let mut hasher = Sha256::new();
+    match spec::certificates(pem) {
+        Ok(certificates) => certificates.iter().for_each(|certificate| hasher.update(certificate)),
+        Err(_) => hasher.update(pem),
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A digest of all that a remote secret says but the token: what drift is found by.
+pub fn shape(described: &Described<'_>) -> String {
+    let mut hasher = Sha256::new();
+    for text in [
+        Some(described.id),
+        Some(described.server),
+        described.authority,
+        described.tls_server_name,
+        described.proxy_url,
+        Some(if described.labelled { "labelled" } else { "unlabelled" }),
+    ] {
+        let text = text.unwrap_or_default();
+        hasher.update(text.len().to_le_bytes());
+        hasher.update(text);
+    }
+    format!("sha256:{}", hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// A remote secret's content, the token left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Described<'a> {
+    /// The data key.
+    pub id: &'a str,
+    pub server: &'a str,
+    /// Fingerprint of its certificates.
+    pub authority: Option<&'a str>,
+    pub tls_server_name: Option<&'a str>,
+    pub proxy_url: Option<&'a str>,
+    /// Whether istiod finds it.
+    pub labelled: bool,
+}

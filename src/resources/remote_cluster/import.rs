@@ -1,0 +1,178 @@
+//! Import: finds the remote secrets that describe a cluster, whoever made them, and rebuilds the configuration from what they say.
+
+use std::collections::BTreeMap;
+
+use super::model::RemoteCluster;
+use super::spec::TokenSpec;
+use super::{Cx, Identity, gather, settle_names};
+use crate::cluster::{Error, Kind, Object, Query};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Import;
+use crate::mesh::{
+    CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
+};
+use crate::resources::converge;
+use crate::value::{Map, Value};
+
+pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
+    let Target { cluster, namespace, id } = target(from)?;
+    let mut model = RemoteCluster {
+        cluster: cluster.clone().into(),
+        namespace: namespace.clone().into(),
+        cluster_name: id.clone().into(),
+        mode: "peer".into(),
+        service_account: "istio-mesh-reader".into(),
+        allow_loopback_server: false.into(),
+        read_secrets: true.into(),
+        export_services: false.into(),
+        adopt: false.into(),
+        force_conflicts: false.into(),
+        wait: true.into(),
+        skip_unreachable_on_destroy: false.into(),
+        ..RemoteCluster::default()
+    };
+    let found = search(cx, &cluster, &namespace, &id).await?;
+    if found.is_empty() {
+        return Err(Diagnostic::error("No remote secret describes this cluster")
+            .detail(format!(
+                "No cluster of the provider has, in namespace {namespace}, a Secret with the label {MULTI_CLUSTER_LABEL}=\"true\" and the data key {id:?}. The id is of the form \
+                 `cluster/namespace/cluster_name`; the last part is the name by which Istio knows the cluster."
+            ))
+            .into());
+    }
+    describe(cx, &mut model, &found);
+    mode(cx, &mut model).await?;
+    settle_names(&mut model);
+    (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    (model.objects, model.fields) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    Ok(model)
+}
+
+struct Target {
+    cluster: String,
+    namespace: String,
+    id: String,
+}
+
+fn target(from: Import<Identity>) -> Result<Target, Diagnostics> {
+    let (cluster, namespace, id) = match from {
+        Import::Identity(identity) => {
+            (identity.cluster.or_default(), identity.namespace.or_default(), identity.cluster_name.or_default())
+        }
+        Import::Id(id) => match id.split('/').collect::<Vec<_>>()[..] {
+            [cluster] => (cluster.to_owned(), String::new(), String::new()),
+            [cluster, namespace] => (cluster.to_owned(), namespace.to_owned(), String::new()),
+            [cluster, namespace, id] => (cluster.to_owned(), namespace.to_owned(), id.to_owned()),
+            _ => {
+                let detail = format!(
+                    "{id:?} is not of the form `cluster/namespace/cluster_name`, such as `east/istio-system/east`."
+                );
+                return Err(Diagnostic::error("Not an id of a watched cluster").detail(detail).into());
+            }
+        },
+    };
+    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    Ok(Target { namespace: or(namespace, "istio-system"), id: or(id, &cluster), cluster })
+}
+
+/// What a watcher has of the cluster.
+struct FoundSecret {
+    secret_name: String,
+    told: ParsedRemoteSecret,
+}
+
+/// Looks into every cluster of the provider but the watched one.
+async fn search(
+    cx: &mut Cx,
+    watched: &str,
+    namespace: &str,
+    id: &str,
+) -> Result<BTreeMap<String, FoundSecret>, Diagnostics> {
+    let names: Vec<String> = cx.client()?.clusters.names().filter(|name| *name != watched).map(str::to_owned).collect();
+    let query = Query::of(Kind::SECRET).namespace(namespace).label(MULTI_CLUSTER_LABEL, "true");
+    let mut found = BTreeMap::new();
+    for name in names {
+        let cluster = crate::resources::cluster(cx, &name)?;
+        let secrets = match cluster.list(&query).await {
+            Ok(secrets) => secrets,
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                cx.warn(unseen(&name, &error));
+                continue;
+            }
+            Err(error) => return Err(converge::diagnostic(&error).into()),
+        };
+        if let Some(secret) = secrets.iter().find_map(|secret| describing(secret, id)) {
+            found.insert(name, secret);
+        }
+    }
+    Ok(found)
+}
+
+fn describing(secret: &Object, id: &str) -> Option<FoundSecret> {
+    let told = super::link::described(secret, id)?;
+    Some(FoundSecret { secret_name: secret.name().to_owned(), told })
+}
+
+fn unseen(cluster: &str, error: &Error) -> Diagnostic {
+    Diagnostic::warning("A cluster could not be looked into").detail(format!(
+        "Whether cluster {cluster} is a watcher is not known: {error}. If it is, add it to `watchers` once it answers."
+    ))
+}
+
+fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, FoundSecret>) {
+    model.watchers = Value::Known(found.keys().cloned().collect());
+    let Some(first) = found.values().next() else { return };
+    model.secret_name = first.secret_name.clone().into();
+    let told = &first.told;
+    model.server = told.server.clone().into();
+    if let Ok(server) = ServerUrl::parse(&told.server) {
+        model.allow_loopback_server = server.reachable_from_elsewhere().is_err().into();
+    }
+    model.certificate_authority = told.certificate_authority.clone().into();
+    model.tls_server_name = told.tls_server_name.clone().into();
+    model.proxy_url = told.proxy_url.clone().into();
+    model.server_url = told.server.clone().into();
+    model.certificate_authority_fingerprint = told.certificate_authority.as_deref().map(gather::fingerprint).into();
+    for (watcher, other) in found.iter().skip(1) {
+        let same = other.secret_name == first.secret_name && other.told.server == told.server;
+        if !same {
+            cx.warn(Diagnostic::warning("Watchers differ").at("watchers").detail(format!(
+                "Cluster {watcher} has the Secret {}, pointing to {}; others have {}, pointing to {}. The first apply makes them alike.",
+                other.secret_name, other.told.server, first.secret_name, told.server
+            )));
+        }
+    }
+    // Written out, because tokens that others made seldom are what this resource would make.
+    let _ = TokenSpec::default();
+}
+
+/// A cluster whose namespace names its control planes is a remote.
+async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let reference = crate::cluster::ObjectRef::cluster(Kind::NAMESPACE, model.namespace.text());
+    let namespace = match watched.get(&reference).await {
+        Ok(namespace) => namespace,
+        Err(error) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    };
+    let Some(namespace) = namespace else { return Ok(()) };
+    let Some(serving) = namespace.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION) else { return Ok(()) };
+    model.mode = "remote".into();
+    model.control_plane = serving.split(',').next().map(str::to_owned).into();
+    model.network = namespace.label(NETWORK_LABEL).map(str::to_owned).into();
+    let service = crate::cluster::ObjectRef::namespaced(Kind::ENDPOINT_SLICE, model.namespace.text(), "istiod");
+    let slice = watched.get(&service).await.map_err(|error| converge::diagnostic(&error))?;
+    let address = slice
+        .as_ref()
+        .map(|slice| slice.str("endpoints.0.addresses.0").to_owned())
+        .filter(|address| !address.is_empty());
+    model.control_plane_address = address.into();
+    if model.control_plane_address.is_null() {
+        let service = crate::cluster::ObjectRef::namespaced(Kind::SERVICE, model.namespace.text(), "istiod");
+        let service = watched.get(&service).await.map_err(|error| converge::diagnostic(&error))?;
+        let name =
+            service.as_ref().map(|service| service.str("spec.externalName").to_owned()).filter(|name| !name.is_empty());
+        model.control_plane_address = name.into();
+    }
+    Ok(())
+}

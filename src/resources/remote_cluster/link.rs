@@ -1,0 +1,349 @@
+//! One watcher: its remote secret written, its istiods in sync, the credential before retired; and the way back. The only place that writes to watchers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::credential::{self, Issued, Judged, Order, Standing};
+use super::diagnose;
+use super::gather::Endpoint;
+use super::istiod::{self, Verdict};
+use super::spec::Spec;
+use super::state;
+use crate::cluster::{
+    Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView,
+};
+use crate::diag::Diagnostic;
+use crate::mesh::{Credential, ParsedRemoteSecret, RemoteSecret, Token};
+use crate::resources::converge;
+use crate::resources::walk::Walk;
+
+/// istiod's port that answers whoever comes by port-forward.
+const MONITORING_PORT: u16 = 15014;
+const FIRST_PAUSE: Duration = Duration::from_millis(150);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// When to find out, from here, why a watcher is not in sync yet.
+const PROBE_AFTER: Duration = Duration::from_secs(8);
+/// How long an istiod that says `timeout` gets to change its mind.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait for an istiod to appear at all.
+const WITHOUT_ISTIOD: Duration = Duration::from_secs(45);
+/// How long an istiod whose metrics cannot be read gets to notice a changed secret.
+const BLIND_PAUSE: Duration = Duration::from_secs(10);
+
+/// A link to make or to renew.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub walk: &'a Walk,
+    pub watched: &'a Cluster,
+    pub watcher: &'a Cluster,
+    /// When to give up waiting: early enough to find out why.
+    pub until: Instant,
+    pub spec: &'a Spec,
+    pub endpoint: &'a Endpoint,
+    pub secret_name: &'a str,
+    /// The watcher has had this link before.
+    pub known: bool,
+    /// The token it has shall stay, if it can be read.
+    pub keep_token: bool,
+}
+
+/// How far a link came.
+pub struct Established {
+    /// The standing of the token, if the secret is written.
+    pub written: Option<Standing>,
+    pub verdict: Verdict,
+    pub istiod_version: Option<String>,
+    pub error: Option<Diagnostic>,
+}
+
+impl Link<'_> {
+    fn reference(&self) -> ObjectRef {
+        secret_reference(self.spec, self.secret_name)
+    }
+
+    /// `namespace/name`, as istiod names secrets.
+    fn secret(&self) -> String {
+        format!("{}/{}", self.spec.namespace, self.secret_name)
+    }
+
+    fn order(&self) -> Order<'_> {
+        Order { watched: self.watched, spec: self.spec, watcher: self.watcher.name(), again: self.known }
+    }
+}
+
+pub fn secret_reference(spec: &Spec, name: &str) -> ObjectRef {
+    ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), name)
+}
+
+/// Makes, proves, writes, waits for every replica, retires.
+pub async fn establish(link: Link<'_>) -> Established {
+    let before = |error: &Error| Established {
+        written: None,
+        verdict: Verdict::Unknown,
+        istiod_version: None,
+        error: Some(failed(link, error)),
+    };
+    let kept = match link.keep_token {
+        true => match live_token(link).await {
+            Ok(kept) => kept,
+            Err(error) => return before(&error),
+        },
+        false => None,
+    };
+    let (token, issued) = match kept {
+        Some(token) => (token, None),
+        None => match credential::issue(link.order()).await {
+            Ok(Issued { token, binding }) => (token, Some(binding)),
+            Err(error) => return before(&error),
+        },
+    };
+    let renewed = link.known && issued.is_some();
+    if renewed && let Err(error) = credential::prove(link.watched, &token).await {
+        return before(&error);
+    }
+    let events = if renewed { events(link).await } else { None };
+    let standing = standing(link, &token);
+    let remote = remote_secret(link, token);
+    let begun = Instant::now();
+    if let Err(error) = write(link, &remote).await {
+        return before(&error);
+    }
+    let written =
+        |verdict, istiod_version, error| Established { written: Some(standing), verdict, istiod_version, error };
+    if !link.spec.wait {
+        return written(Verdict::Unknown, None, None);
+    }
+    let changed = renewed.then_some(Changed { events });
+    match in_sync(link, &remote, changed, begun).await {
+        Ok(version) => {
+            let retired = match renewed {
+                true => credential::retire(link.order(), issued.as_ref()).await,
+                false => Ok(()),
+            };
+            written(Verdict::Synced, version, retired.err().map(|error| converge::diagnostic(&error)))
+        }
+        Err((verdict, error)) => written(verdict, None, Some(error)),
+    }
+}
+
+/// A failure that is the watcher's is told at the watchers.
+fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
+    let diagnostic = converge::diagnostic(error);
+    if error.cluster == link.watcher.name() && diagnostic.path.is_none() {
+        diagnostic.at("watchers")
+    } else {
+        diagnostic
+    }
+}
+
+fn standing(link: Link<'_>, token: &Token) -> Standing {
+    let service_account = link.spec.reader.service_account.as_str();
+    let judged =
+        Judged { now: jiff::Timestamp::now().as_second(), spec: &link.spec.token, service_account, live: None };
+    credential::standing(token, judged)
+}
+
+/// The token that the watcher has now.
+async fn live_token(link: Link<'_>) -> Result<Option<Token>, Error> {
+    let Some(live) = link.watcher.get(&link.reference()).await? else { return Ok(None) };
+    let described = described(&live, link.spec.id.as_str());
+    Ok(described.and_then(|described| match described.credential {
+        Credential::Token(token) => Some(token),
+        _ => None,
+    }))
+}
+
+/// What a live remote secret says of the cluster `id`.
+pub fn described(secret: &Object, id: &str) -> Option<ParsedRemoteSecret> {
+    let clusters = ParsedRemoteSecret::from_object(secret.value()).ok()?;
+    clusters.into_iter().find(|(name, _)| name.as_str() == id)?.1.ok()
+}
+
+fn remote_secret(link: Link<'_>, token: Token) -> RemoteSecret {
+    let Endpoint { server, certificate_authority, tls_server_name, proxy_url } = link.endpoint.clone();
+    RemoteSecret {
+        cluster: link.spec.id.clone(),
+        namespace: link.spec.namespace.clone(),
+        server,
+        certificate_authority,
+        tls_server_name,
+        proxy_url,
+        token,
+    }
+}
+
+async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
+    let mut object = Object::of(&link.reference());
+    if let (Some(object), serde_json::Value::Object(members)) = (object.value_mut().as_object_mut(), remote.object()) {
+        for (member, value) in members.into_iter().filter(|(member, _)| member != "metadata") {
+            object.insert(member, value);
+        }
+    }
+    let object = object
+        .with_label(crate::mesh::MULTI_CLUSTER_LABEL, "true")
+        .with_label(OWNER_LABEL, &link.spec.owner())
+        .with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
+    let adoption = match (link.known, link.spec.adopt) {
+        (true, _) | (_, true) => Adoption::Take,
+        (false, false) => Adoption::Refuse,
+    };
+    // What is ours already is ours whole: whoever changed it meanwhile is overruled, as the plan has shown.
+    link.watcher.apply(Apply { object, adoption, force: link.known }).await.map(drop)
+}
+
+/// The secret was changed, not made: `synced` may still be said of what it held before.
+struct Changed {
+    /// Events on secrets that each replica had seen before; `None` where their metrics cannot be read.
+    events: Option<BTreeMap<String, u64>>,
+}
+
+async fn events(link: Link<'_>) -> Option<BTreeMap<String, u64>> {
+    let replicas = link.watcher.istiod(link.spec.namespace.as_str()).replicas(None).await.ok()?;
+    let mut events = BTreeMap::new();
+    for replica in replicas {
+        let count = events_of(link, &replica.pod).await?;
+        events.insert(replica.pod, count);
+    }
+    Some(events)
+}
+
+async fn events_of(link: Link<'_>, pod: &str) -> Option<u64> {
+    let port =
+        PodPort { namespace: link.spec.namespace.as_str().to_owned(), pod: pod.to_owned(), port: MONITORING_PORT };
+    let answer = link.watcher.pod_http_get(&port, "/metrics").await.ok().filter(|answer| answer.status == 200)?;
+    Some(istiod::secret_events(&String::from_utf8_lossy(&answer.body)))
+}
+
+/// Waits until every replica is in sync on what was written, and not on what was there before.
+/// istiod's version, or why it is not.
+async fn in_sync(
+    link: Link<'_>,
+    remote: &RemoteSecret,
+    changed: Option<Changed>,
+    written: Instant,
+) -> Result<Option<String>, (Verdict, Diagnostic)> {
+    if let Some(changed) = changed {
+        noticed(link, changed).await;
+    }
+    let mut pause = FIRST_PAUSE;
+    let mut probed = false;
+    let mut timed_out: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        let (views, verdict) = match look(link).await {
+            Ok(found) => found,
+            Err(error) => return Err((Verdict::Unknown, diagnose::unasked(link.watcher, &error))),
+        };
+        if verdict == Verdict::Synced {
+            return Ok(state::versions(&views));
+        }
+        let waited = written.elapsed();
+        let case = diagnose::Case {
+            watched: link.watched,
+            watcher: link.watcher,
+            spec: link.spec,
+            remote,
+            secret: &link.secret(),
+            views: &views,
+            verdict,
+        };
+        if let Some(diagnostic) = diagnose::hopeless(&case, waited > WITHOUT_ISTIOD) {
+            return Err((verdict, diagnostic));
+        }
+        if !probed && waited > PROBE_AFTER {
+            probed = true;
+            if let Some(diagnostic) = diagnose::refused_here(&case).await {
+                return Err((verdict, diagnostic));
+            }
+        }
+        timed_out = timed_out
+            .filter(|_| verdict == Verdict::Timeout)
+            .or_else(|| (verdict == Verdict::Timeout).then(Instant::now));
+        let gave_up = timed_out.is_some_and(|since| since.elapsed() > AFTER_TIMEOUT);
+        if gave_up || Instant::now() >= link.until {
+            return Err((verdict, diagnose::not_in_sync(&case).await));
+        }
+    }
+}
+
+/// Waits until every replica has handled the changed secret.
+async fn noticed(link: Link<'_>, changed: Changed) {
+    let Some(before) = changed.events else {
+        tokio::time::sleep(BLIND_PAUSE).await;
+        return;
+    };
+    let begun = Instant::now();
+    for (pod, before) in before {
+        // A replica that went away, or cannot be asked any more, is waited for by its verdict alone.
+        while begun.elapsed() < BLIND_PAUSE * 3 && events_of(link, &pod).await.is_some_and(|now| now <= before) {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+    }
+}
+
+type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
+
+async fn look(link: Link<'_>) -> Result<Looked, Error> {
+    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), Instant::now()).await?;
+    let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
+    Ok((views, verdict))
+}
+
+/// A link to take away.
+#[derive(Clone, Copy)]
+pub struct Unlink<'a> {
+    pub walk: &'a Walk,
+    pub watcher: &'a Cluster,
+    pub spec: &'a Spec,
+    pub secret_name: &'a str,
+    /// Wait until no replica knows the cluster any more.
+    pub wait: bool,
+}
+
+/// How long istiods get to forget a cluster.
+const FORGET_WITHIN: Duration = Duration::from_secs(60);
+
+/// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
+pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
+    let Unlink { walk, watcher, spec, secret_name, wait } = unlink;
+    let reference = secret_reference(spec, secret_name);
+    let Some(live) = watcher.get(&reference).await? else { return Ok(None) };
+    if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != spec.owner()) {
+        return Ok(Some(format!("{reference} in cluster {} stays: {other} has taken it over", watcher.name())));
+    }
+    watcher.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
+    if !wait {
+        return Ok(None);
+    }
+    let secret = format!("{}/{secret_name}", spec.namespace);
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let views = match walk.istiods(watcher, spec.namespace.as_str(), Instant::now()).await {
+            Ok(views) => views,
+            Err(error) => {
+                return Ok(Some(format!(
+                    "whether the istiods of cluster {} have forgotten {} could not be asked: {error}",
+                    watcher.name(),
+                    spec.id
+                )));
+            }
+        };
+        let registered = |view: &&ReplicaView| {
+            view.clusters.as_ref().is_ok_and(|(clusters, _)| clusters.iter().any(|cluster| cluster.secret == secret))
+        };
+        if !views.iter().any(|view| registered(&view)) {
+            return Ok(None);
+        }
+        if begun.elapsed() > FORGET_WITHIN {
+            return Ok(Some(format!(
+                "the istiods of cluster {} still list {} although its remote secret is gone: restart them",
+                watcher.name(),
+                spec.id
+            )));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}

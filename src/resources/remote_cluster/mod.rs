@@ -1,0 +1,328 @@
+//! `mesh_remote_cluster`: lets istiods watch a cluster. Gather, parse, build, apply and wait, state: in this order, here to be read.
+
+mod build;
+mod credential;
+mod diagnose;
+mod gather;
+mod import;
+mod istiod;
+mod link;
+mod model;
+mod plan;
+mod refresh;
+mod remote;
+mod remove;
+mod spec;
+mod state;
+mod token;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use self::build::Charts;
+use self::gather::Endpoint;
+use self::link::{Established, Link};
+pub use self::model::RemoteCluster;
+use self::model::Sync;
+use self::spec::Spec;
+use super::Client;
+use super::charts::Unavailable;
+use super::converge::{self, Converge, Converged, converge};
+use super::kept;
+use super::objects::{Recorded, Spellings};
+use crate::cluster::{Cluster, Kind};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::model;
+use crate::value::{Map, Value};
+
+/// A cluster that istiods watch.
+pub struct MeshRemoteCluster;
+
+model! {
+    /// What tells a watched cluster from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of Istio.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// The id by which Istio knows the cluster; `cluster` where nothing is set.
+        #[attr(optional)]
+        pub cluster_name: Value<String>,
+    }
+}
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(default)]
+    spellings: Spellings,
+    /// The last apply did not finish: it may have left objects that state does not know.
+    #[serde(default)]
+    unfinished: bool,
+    /// Fingerprint of the watched cluster's own certificate authority, as the last refresh saw it.
+    #[serde(default)]
+    authority: Option<String>,
+}
+
+type Cx = Ctx<Client, Private>;
+
+/// How many watchers are linked at a time.
+const AT_ONCE: usize = 8;
+/// Kept back from the time allowed, to find out why it was not enough.
+const FOR_REASONS: Duration = Duration::from_secs(15);
+
+/// Every kind of object that the resource keeps in the watched cluster.
+const KINDS: &[Kind] = &[
+    Kind::SERVICE_ACCOUNT,
+    Kind::CONFIG_MAP,
+    Kind::CUSTOM_RESOURCE_DEFINITION,
+    Kind::CLUSTER_ROLE,
+    Kind::CLUSTER_ROLE_BINDING,
+    Kind::ROLE,
+    Kind::ROLE_BINDING,
+    Kind::SERVICE,
+    Kind::ENDPOINT_SLICE,
+    Kind::MUTATING_WEBHOOK_CONFIGURATION,
+];
+
+impl Resource for MeshRemoteCluster {
+    type Client = Client;
+    type Model = RemoteCluster;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "remote_cluster";
+
+    fn validate(&self, config: &RemoteCluster, diagnostics: &mut Diagnostics) {
+        if let Err(errors) = Spec::parse(config) {
+            diagnostics.append(errors);
+        }
+    }
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
+        plan::plan(cx, plan).await
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
+        let Change { prior, planned: mut state, reached, .. } = change;
+        settle_names(&mut state);
+        let spec = kept::settled(Spec::parse(&state)?)?;
+        if prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
+            return Ok(state);
+        }
+        let watched = super::cluster(cx, state.cluster.text())?;
+        objects(cx, &watched, &spec, prior.as_ref(), &mut state).await?;
+        reached.set(state.clone());
+
+        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
+        let endpoint = gather::endpoint(&watched, spec.namespace.as_str(), &spec.endpoint)
+            .await
+            .map_err(|error| failed(error, &state))?;
+        state.server_url = endpoint.server.as_str().to_owned().into();
+        state.certificate_authority_fingerprint =
+            endpoint.certificate_authority.as_deref().map(gather::fingerprint).into();
+        cx.private.authority = match spec.endpoint.certificate_authority {
+            Some(_) => None,
+            None => state.certificate_authority_fingerprint.known().cloned(),
+        };
+
+        let errors = links(
+            cx,
+            &Links { watched: &watched, spec: &spec, endpoint: &endpoint, prior: prior.as_ref() },
+            &mut state,
+        )
+        .await?;
+        reached.set(state.clone());
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(state));
+        }
+        if let Some(prior) = &prior {
+            let dropped: BTreeSet<String> =
+                prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
+            let errors = remove::watchers(cx, &watched, &spec, &dropped, &state).await;
+            if errors.has_errors() {
+                return Err(Failed::from(errors).keeping(state));
+            }
+        }
+        if spec.wait
+            && let Err(errors) = remote::ready(&watched, &spec).await
+        {
+            return Err(Failed::from(errors).keeping(state));
+        }
+        cx.private.unfinished = false;
+        Ok(state)
+    }
+
+    async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
+        refresh::refresh(cx, state).await
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
+        remove::remove(cx, state).await
+    }
+
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
+        import::import(cx, from).await
+    }
+
+    fn identity(&self, model: &RemoteCluster) -> Identity {
+        Identity {
+            cluster: model.cluster.clone(),
+            namespace: model.namespace.clone(),
+            cluster_name: model.cluster_name.clone(),
+        }
+    }
+}
+
+/// Computed names that follow from others.
+fn settle_names(model: &mut RemoteCluster) {
+    if !model.cluster_name.is_known() {
+        model.cluster_name = model.cluster.clone();
+    }
+    let (Some(cluster), Some(namespace), Some(id)) =
+        (model.cluster.known(), model.namespace.known(), model.cluster_name.known())
+    else {
+        return;
+    };
+    model.id = format!("{cluster}/{namespace}/{id}").into();
+    if !model.secret_name.is_known()
+        && let Ok(id) = crate::mesh::ClusterName::new(id.as_str())
+    {
+        model.secret_name = id.remote_secret_name().into();
+    }
+}
+
+/// The charts of the remote profile.
+async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    let (base, istiod) = tokio::try_join!(
+        store.chart("base", model.charts.known(), None),
+        store.chart("istiod", model.charts.known(), None)
+    )?;
+    Ok(Charts { base, istiod })
+}
+
+/// The reader and, in the mode `remote`, the remote profile.
+async fn objects(
+    cx: &mut Cx,
+    watched: &Cluster,
+    spec: &Spec,
+    prior: Option<&RemoteCluster>,
+    state: &mut RemoteCluster,
+) -> Result<(), Failed<RemoteCluster>> {
+    let charts = match spec.remote {
+        Some(_) => Some(charts(cx, state).await.map_err(Diagnostics::from)?),
+        None => None,
+    };
+    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
+    let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
+    let look_for_orphans = cx.private.unfinished;
+    cx.private.unfinished = true;
+    let step = Converge {
+        cluster: watched,
+        wanted: &wanted,
+        prior: &recorded,
+        owner: &spec.owner(),
+        adopt: spec.adopt,
+        force: spec.force_conflicts,
+        orphan_kinds: if look_for_orphans { KINDS } else { &[] },
+    };
+    let Converged { recorded, left, errors, .. } = converge(step, &mut cx.private.spellings).await;
+    (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+    for (object, why) in left {
+        cx.warn(
+            Diagnostic::warning("An object stays behind")
+                .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
+        );
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    // No watcher has been touched yet.
+    (state.sync, state.tokens, state.token_expires_at) = match prior {
+        Some(prior) => (prior.sync.clone(), prior.tokens.clone(), prior.token_expires_at.clone()),
+        None => (Value::Known(Map::new()), Value::Known(Map::new()), Value::Null),
+    };
+    Err(Failed::from(converge::diagnostics(&errors)).keeping(state.clone()))
+}
+
+/// What the links have in common.
+struct Links<'a> {
+    watched: &'a Cluster,
+    spec: &'a Spec,
+    endpoint: &'a Endpoint,
+    prior: Option<&'a RemoteCluster>,
+}
+
+/// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are returned.
+async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Result<Diagnostics, Diagnostics> {
+    let Links { watched, spec, endpoint, prior } = *links;
+    let until = cx.deadline().checked_sub(FOR_REASONS).unwrap_or_else(|| cx.deadline());
+    let client = cx.client()?.clone();
+    let open: Vec<&String> = spec
+        .watchers
+        .iter()
+        .filter(|watcher| state.sync.entry(watcher).is_none_or(|link| link.verdict.is_unknown()))
+        .collect();
+    let watchers: Vec<Cluster> = open
+        .iter()
+        .map(|watcher| super::cluster(cx, watcher).map_err(|error| error.at("watchers")))
+        .collect::<Result<_, _>>()?;
+    let secret_name = state.secret_name.text().to_owned();
+    let keeps =
+        |watcher: &str| state.tokens.entry(watcher).is_some_and(|token| token.condition.as_deref() == Some("valid"));
+    let mut works = Vec::new();
+    for watcher in &watchers {
+        let link = Link {
+            walk: &client.walk,
+            watched,
+            watcher,
+            until,
+            spec,
+            endpoint,
+            secret_name: &secret_name,
+            known: prior.is_some_and(|prior| prior.sync.entry(watcher.name()).is_some()),
+            keep_token: keeps(watcher.name()),
+        };
+        works.push(async move { (watcher, link::establish(link).await) });
+    }
+    let made: Vec<(&Cluster, Established)> = futures::stream::iter(works).buffer_unordered(AT_ONCE).collect().await;
+
+    let mut errors = Diagnostics::new();
+    let (mut sync, mut tokens) = (state.sync.clone().or_default(), state.tokens.clone().or_default());
+    for (watcher, made) in made {
+        let name = watcher.name().to_owned();
+        errors.extend(made.error);
+        let before =
+            prior.and_then(|prior| Some((prior.sync.entry(&name)?.clone(), prior.tokens.entry(&name)?.clone())));
+        let now = made.written.map(|standing| {
+            let secret = state::expected_shape_of(spec, endpoint).into();
+            let version = made
+                .istiod_version
+                .or_else(|| before.as_ref().and_then(|(link, _)| link.istiod_version.known().cloned()));
+            (
+                Sync { verdict: made.verdict.as_str().into(), istiod_version: version.into(), secret },
+                state::token_state(&standing),
+            )
+        });
+        match now.or(before) {
+            Some((link, token)) => {
+                sync.insert(name.clone(), link.into());
+                tokens.insert(name, token.into());
+            }
+            None => {
+                sync.remove(&name);
+                tokens.remove(&name);
+            }
+        }
+    }
+    (state.sync, state.tokens) = (Value::Known(sync), Value::Known(tokens));
+    state.token_expires_at = state::earliest(&state.tokens);
+    Ok(errors)
+}

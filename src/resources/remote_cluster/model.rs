@@ -1,0 +1,164 @@
+//! The attributes of `mesh_remote_cluster`.
+
+use crate::model;
+use crate::resources::charts::Charts;
+use crate::value::{List, Map, Set, Value};
+
+model! {
+    /// Lets the istiods of other clusters watch a cluster: a reader with no more rights than istiod needs, a token for each watcher, and in each watcher the
+    /// remote secret by which its istiod learns of the cluster. The resource is there when every replica of every watcher says that it is in sync.
+    ///
+    /// In the mode `peer` the watched cluster has a control plane of its own. In the mode `remote` it has none: its proxies are served by
+    /// `control_plane`, through the gateway at `control_plane_address`, and the resource also installs the remote profile of Istio's charts.
+    ///
+    /// Tokens are bounded. Each is renewed by the first apply within `token.rotate_before` of its end: the new one is made and proved, every istiod replica
+    /// has taken it, and only then the old one is revoked. No token stands in plan or state.
+    pub struct RemoteCluster {
+        /// Cluster that is watched: a key of the provider's `clusters`.
+        #[attr(required, replace, validate(non_empty()))]
+        pub cluster: Value<String>,
+        /// The id by which Istio knows the watched cluster; must be the `cluster_name` of its control plane. `cluster` where nothing is set.
+        #[attr(optional, computed, keep, replace, validate(non_empty()))]
+        pub cluster_name: Value<String>,
+        /// Namespace of Istio, the same in every cluster of a mesh.
+        #[attr(default("istio-system"), replace, validate(dns_label()))]
+        pub namespace: Value<String>,
+        /// Clusters whose istiods watch: keys of the provider's `clusters`.
+        #[attr(required, validate(each(non_empty())))]
+        pub watchers: Value<Set<String>>,
+        /// `peer` (the watched cluster has its own control plane) or `remote` (its proxies are served by `control_plane`).
+        #[attr(default("peer"), replace, validate(one_of(&["peer", "remote"])))]
+        pub mode: Value<String>,
+        /// In the mode `remote`: the `cluster_name` of the control plane that serves the cluster. The only watcher where nothing is set.
+        #[attr(optional, validate(non_empty()))]
+        pub control_plane: Value<String>,
+        /// In the mode `remote`: address of the gateway that exposes the control plane, an IP address or a DNS name. For a DNS name the injection webhook is called
+        /// by URL, and the control plane must have the name in its certificate: add it to the `custom_hosts` of its `mesh_primary`.
+        #[attr(optional, validate(non_empty()))]
+        pub control_plane_address: Value<String>,
+        /// In the mode `remote`: network of the cluster.
+        #[attr(optional, validate(non_empty()))]
+        pub network: Value<String>,
+        /// In the mode `remote`: revision of the control plane that serves the cluster.
+        #[attr(optional, validate(dns_label()))]
+        pub revision: Value<String>,
+        /// The watched cluster's API server as the watchers dial it, `https://host:port`. As in the provider's `clusters` where nothing is set.
+        #[attr(optional, validate(non_empty()))]
+        pub server: Value<String>,
+        /// PEM certificates to check the API server by. The cluster's own (ConfigMap `kube-root-ca.crt`) where nothing is set.
+        #[attr(optional, validate(non_empty()))]
+        pub certificate_authority: Value<String>,
+        /// Name to ask for, and to check in the API server's certificate, where it is not the host of `server`.
+        #[attr(optional, validate(non_empty()))]
+        pub tls_server_name: Value<String>,
+        /// Proxy by which the watchers reach the API server.
+        #[attr(optional, validate(non_empty()))]
+        pub proxy_url: Value<String>,
+        /// Accept a `server` that means another machine to each watcher, such as `127.0.0.1`. For clusters that share one machine only.
+        #[attr(default(false))]
+        pub allow_loopback_server: Value<bool>,
+        /// The readers' tokens.
+        #[attr(optional)]
+        pub token: Value<Token>,
+        /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole.
+        #[attr(default("istio-mesh-reader"), replace, validate(dns_label()))]
+        pub service_account: Value<String>,
+        /// Let the watchers read the Secrets of the cluster. Istio does by default, for the credentials of gateways. With `false`, every watching istiod must run
+        /// with `PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false` (Istio 1.31 or later), or it never gets in sync.
+        #[attr(default(true))]
+        pub read_secrets: Value<bool>,
+        /// Let the watchers export Services by the Multi-Cluster Services API, for istiods with `ENABLE_MCS_AUTO_EXPORT=true`.
+        #[attr(default(false))]
+        pub export_services: Value<bool>,
+        /// In the mode `remote`: values for the charts `base` and `istiod`, YAML documents merged in order over those that the attributes here stand for.
+        #[attr(optional)]
+        pub values: Value<List<String>>,
+        /// In the mode `remote`: where the charts come from; what is not set is taken from the provider's `charts`.
+        #[attr(optional)]
+        pub charts: Value<Charts>,
+        /// Take over objects of the same names that someone else made, such as the remote secrets of istioctl.
+        #[attr(default(false))]
+        pub adopt: Value<bool>,
+        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names the manager.
+        #[attr(default(false))]
+        pub force_conflicts: Value<bool>,
+        /// Wait until every istiod replica of every watcher is in sync.
+        #[attr(default(true))]
+        pub wait: Value<bool>,
+        /// On destroy, go on without clusters that cannot be reached, and report what had to be left in them.
+        #[attr(default(false))]
+        pub skip_unreachable_on_destroy: Value<bool>,
+        /// `cluster/namespace/cluster_name`.
+        #[attr(computed, keep)]
+        pub id: Value<String>,
+        /// Name of the remote secret in each watcher.
+        #[attr(computed, keep)]
+        pub secret_name: Value<String>,
+        /// The API server's address that the remote secrets carry.
+        #[attr(computed)]
+        pub server_url: Value<String>,
+        /// SHA-256 fingerprint of the CA certificates that the remote secrets carry, in hexadecimal.
+        #[attr(computed)]
+        pub certificate_authority_fingerprint: Value<String>,
+        /// What the istiods of each watcher say of this cluster: the worst of their replicas.
+        #[attr(computed)]
+        pub sync: Value<Map<Sync>>,
+        /// Each watcher's token: until when it is valid, never the token itself.
+        #[attr(computed)]
+        pub tokens: Value<Map<TokenState>>,
+        /// Earliest end of the tokens, in RFC 3339. Null where none ends.
+        #[attr(computed)]
+        pub token_expires_at: Value<String>,
+        /// The Kubernetes objects kept in the watched cluster, each with a digest of its owned fields.
+        #[attr(computed)]
+        pub objects: Value<Map<String>>,
+        /// The owned fields of these objects, as they are in the cluster.
+        #[attr(computed)]
+        pub fields: Value<Map<Map<String>>>,
+    }
+}
+
+model! {
+    /// The readers' tokens.
+    pub struct Token {
+        /// How long a token is valid. The API server may grant less.
+        #[attr(default("90d"), validate(duration()))]
+        pub lifetime: Value<String>,
+        /// How long before its end a token is renewed. At most two thirds of the lifetime granted count.
+        #[attr(default("30d"), validate(duration()))]
+        pub rotate_before: Value<String>,
+        /// Use a token that never ends, kept in a Secret of the watched cluster, for all watchers.
+        #[attr(default(false))]
+        pub long_lived: Value<bool>,
+        /// Renew tokens also while a watcher runs Istio 1.30.0 to 1.30.3, which lose the cluster's endpoints when a remote secret changes.
+        #[attr(default(false))]
+        pub rotate_on_affected_versions: Value<bool>,
+    }
+}
+
+model! {
+    /// What the istiods of a watcher say.
+    pub struct Sync {
+        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (not known to istiod), `foreign` (registered from another secret) or `unknown` (no answer).
+        #[attr(computed)]
+        pub verdict: Value<String>,
+        /// Version of istiod.
+        #[attr(computed)]
+        pub istiod_version: Value<String>,
+        /// Digest of the remote secret's content in this watcher, the token left out.
+        #[attr(computed)]
+        pub secret: Value<String>,
+    }
+}
+
+model! {
+    /// A watcher's token.
+    pub struct TokenState {
+        /// When it ends, in RFC 3339. Null where it never does.
+        #[attr(computed)]
+        pub expires_at: Value<String>,
+        /// `valid`, `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`.
+        #[attr(computed)]
+        pub condition: Value<String>,
+    }
+}

@@ -1,0 +1,154 @@
+//! The plan: which watchers are linked anew, which are left alone. Decided from configuration and from what the last refresh wrote down, never from a clock or a cluster.
+
+use super::build::{self, Charts};
+use super::gather;
+use super::istiod;
+use super::model::{RemoteCluster, Sync, TokenState};
+use super::spec::Spec;
+use super::state;
+use super::{Cx, settle_names};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Plan;
+use crate::resources::kept;
+use crate::value::{Map, Value};
+
+pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
+    settle_names(&mut plan.planned);
+    check_clusters(cx, &plan.planned)?;
+    let spec = Spec::parse(&plan.planned)?;
+    let Some(spec) = spec else {
+        let planned = &mut plan.planned;
+        (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown);
+        (planned.sync, planned.tokens, planned.token_expires_at) = (Value::Unknown, Value::Unknown, Value::Unknown);
+        (planned.server_url, planned.certificate_authority_fingerprint) = (Value::Unknown, Value::Unknown);
+        return Ok(());
+    };
+    objects(cx, plan, &spec).await?;
+    endpoint(cx, plan, &spec).await?;
+    links(cx, plan, &spec);
+    Ok(())
+}
+
+/// Names that are not among the provider's clusters, at their attribute.
+fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
+    let clusters = &cx.client()?.clusters;
+    let mut diagnostics = Diagnostics::new();
+    let named = planned
+        .cluster
+        .known()
+        .map(|name| (name, "cluster"))
+        .into_iter()
+        .chain(planned.watchers.items().map(|name| (name, "watchers")));
+    for (name, attribute) in named {
+        if let Err(error) = clusters.cluster(name) {
+            diagnostics.push(crate::resources::converge::diagnostic(&error).at(attribute));
+        }
+    }
+    diagnostics.check()
+}
+
+async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
+    let unknown = plan.planned.charts.is_unknown();
+    let charts = match spec.remote {
+        Some(_) if unknown => None,
+        Some(_) => match super::charts(cx, &plan.planned).await {
+            Ok(charts) => Some(charts),
+            Err(unavailable) => kept::without_chart::<Charts, _>(cx, unavailable)?,
+        },
+        None => None,
+    };
+    let planned = &mut plan.planned;
+    if spec.remote.is_some() && charts.is_none() {
+        (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown);
+        return Ok(());
+    }
+    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
+    let recorded = wanted.recorded();
+    planned.objects = recorded.objects_value();
+    planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
+    Ok(())
+}
+
+/// Where the remote secrets will point.
+async fn endpoint(cx: &Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
+    let watched = crate::resources::cluster(cx, plan.planned.cluster.text())?;
+    plan.planned.server_url = match gather::server(&watched, &spec.endpoint).await? {
+        Some(server) => server.as_str().to_owned().into(),
+        None => Value::Unknown,
+    };
+    plan.planned.certificate_authority_fingerprint =
+        match (&spec.endpoint.certificate_authority, &cx.private.authority, plan.prior) {
+            (Some(given), _, _) => gather::fingerprint(given).into(),
+            // What refresh saw of the cluster's own authority.
+            (None, Some(seen), Some(_)) => seen.clone().into(),
+            (None, None, Some(prior))
+                if !prior.certificate_authority_fingerprint.is_null()
+                    && prior.certificate_authority == plan.planned.certificate_authority =>
+            {
+                prior.certificate_authority_fingerprint.clone()
+            }
+            _ => Value::Unknown,
+        };
+    Ok(())
+}
+
+fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
+    let planned = &mut plan.planned;
+    let expected = match (planned.server_url.as_deref(), planned.certificate_authority_fingerprint.as_deref()) {
+        (Some(server), Some(authority)) => Some(state::expected_shape(spec, server, Some(authority))),
+        _ => None,
+    };
+    let (mut sync, mut tokens) = (Map::new(), Map::new());
+    for watcher in &spec.watchers {
+        let before = plan.prior.and_then(|prior| Some((prior.sync.entry(watcher)?, prior.tokens.entry(watcher)?)));
+        let (link, token) = match before {
+            Some((link, token)) => one(cx, spec, expected.as_deref(), Before { watcher, link, token }),
+            None => (Value::Unknown, Value::Unknown),
+        };
+        sync.insert(watcher.clone(), link);
+        tokens.insert(watcher.clone(), token);
+    }
+    planned.sync = Value::Known(sync);
+    planned.tokens = Value::Known(tokens);
+    planned.token_expires_at = state::earliest(&planned.tokens);
+}
+
+/// A watcher's entries as the last refresh left them.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    watcher: &'a str,
+    link: &'a Sync,
+    token: &'a TokenState,
+}
+
+fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> (Value<Sync>, Value<TokenState>) {
+    let Before { watcher, link, token } = before;
+    let settled = expected.is_some() && link.secret.as_deref() == expected;
+    let renew = match token.condition.as_deref() {
+        Some("valid") => false,
+        Some("rotate") => may_rotate(cx, spec, watcher, link, token),
+        _ => true,
+    };
+    // Whether istiods could not be asked or say nothing wrong: there is nothing to bring about.
+    let at_rest = !spec.wait || matches!(link.verdict.as_deref(), Some("synced" | "unknown"));
+    match (settled && at_rest && !renew, renew) {
+        (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
+        (false, false) => (Value::Unknown, Value::Known(token.clone())),
+        (false, true) => (Value::Unknown, Value::Unknown),
+    }
+}
+
+/// A changed remote secret makes some versions of istiod lose the cluster's endpoints.
+fn may_rotate(cx: &mut Cx, spec: &Spec, watcher: &str, link: &Sync, token: &TokenState) -> bool {
+    let version = link.istiod_version.text();
+    if spec.token.rotate_on_affected_versions || !istiod::loses_endpoints_on_rotation(version) {
+        return true;
+    }
+    cx.warn(Diagnostic::warning("A token is near its end and is not renewed").at("token").detail(format!(
+        "The token by which {watcher} reads {} ends at {}. But {watcher} runs Istio {version}, whose istiod loses a cluster's endpoints when its remote secret changes (repaired in \
+         1.30.4 and 1.31). Upgrade it first, or set `token.rotate_on_affected_versions = true` and restart istiod after the apply.",
+        spec.id,
+        token.expires_at.text()
+    )));
+    false
+}

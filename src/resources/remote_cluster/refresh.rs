@@ -1,0 +1,191 @@
+//! Refresh: what the watched cluster and each watcher hold now. A cluster that does not answer changes nothing but the verdict on it.
+
+use std::sync::Arc;
+
+use super::credential::Judged;
+use super::gather;
+use super::link;
+use super::model::{RemoteCluster, Sync, TokenState};
+use super::spec::Spec;
+use super::state::{self, Entry, Seen, Told};
+use super::{Cx, istiod::Verdict};
+use crate::cluster::{Cluster, Error, Kind, Object, Query, ReplicaView};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::resources::converge;
+use crate::resources::objects::Recorded;
+use crate::value::{Map, Value};
+
+pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
+    let Some(spec) = Spec::parse(&model)? else {
+        return Err(Diagnostic::bug("An attribute in state is unknown.").into());
+    };
+    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT), Query::owned(Kind::SECRET));
+    let recorded = Recorded::of(&model.objects, &model.fields);
+    let spellings = cx.private.spellings.clone();
+    let looks = async {
+        tokio::try_join!(
+            converge::live(&watched, &recorded, &spellings),
+            watched.list(&accounts),
+            watched.list(&secrets),
+            authority(&watched, &spec)
+        )
+    };
+    let (looks, watchers) = tokio::join!(looks, look_at_watchers(cx, &spec, &model));
+    let mut objects_left = true;
+    let owned = match looks {
+        Ok((live, accounts, secrets, authority)) => {
+            let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
+            objects_left = recorded.objects.is_empty() || seen.objects.keys().any(|key| !key.starts_with("Namespace "));
+            if let Some(warning) = converge::drift_warning(&drifts) {
+                cx.warn(warning);
+            }
+            (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+            cx.private.authority = authority.or(cx.private.authority.take());
+            Some((accounts, secrets))
+        }
+        Err(error) if error.is_unreachable() || error.is_not_configured() => {
+            cx.warn(converge::stale(&error));
+            None
+        }
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    };
+    let watched = Watched { spec: &spec, owned: owned.as_ref() };
+    let links_left = note_watchers(cx, &watched, watchers, &mut model)?;
+    Ok((objects_left || links_left).then_some(model))
+}
+
+/// The reader's ServiceAccount and what tokens are bound to, where they could be read.
+type Owned = (Arc<[Object]>, Arc<[Object]>);
+
+struct Watched<'a> {
+    spec: &'a Spec,
+    owned: Option<&'a Owned>,
+}
+
+/// Fingerprint of the cluster's own authority, where the user gives no other.
+async fn authority(watched: &Cluster, spec: &Spec) -> Result<Option<String>, Error> {
+    if spec.endpoint.certificate_authority.is_some() {
+        return Ok(None);
+    }
+    let pem = gather::cluster_authority(watched, spec.namespace.as_str()).await?;
+    Ok(pem.as_deref().map(gather::fingerprint))
+}
+
+/// One watcher as it answered.
+struct Looked {
+    watcher: String,
+    found: Result<Found, Diagnostic>,
+}
+
+enum Found {
+    /// There is no remote secret.
+    Nothing,
+    Secret {
+        secret: Box<Object>,
+        views: Result<Arc<[ReplicaView]>, Error>,
+    },
+    /// The cluster did not answer.
+    Silent(Error),
+}
+
+async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Looked> {
+    // State may know watchers that the last apply failed to reach.
+    let mut names: Vec<String> = model.sync.keys().map(str::to_owned).collect();
+    names.extend(spec.watchers.iter().filter(|name| model.sync.entry(name).is_none()).cloned());
+    let secret_name = model.secret_name.text();
+    let looks = names.into_iter().map(|watcher| async move {
+        let found = match crate::resources::cluster(cx, &watcher) {
+            Ok(cluster) => look(&cluster, spec, secret_name).await,
+            Err(error) => Err(error.at("watchers")),
+        };
+        Looked { watcher, found }
+    });
+    futures::future::join_all(looks).await
+}
+
+async fn look(watcher: &Cluster, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
+    let istiod = watcher.istiod(spec.namespace.as_str());
+    let (secret, views) = tokio::join!(secret(watcher, spec, secret_name), istiod.clusterz_held());
+    match secret {
+        Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
+        Ok(None) => Ok(Found::Nothing),
+        Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(Found::Silent(error)),
+        Err(error) => Err(converge::diagnostic(&error)),
+    }
+}
+
+/// From the list that all resources share; one that lost our label is asked for by name.
+async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Object>, Error> {
+    let listed = watcher.list(&Query::owned(Kind::SECRET)).await?;
+    let ours = |object: &&Object| object.name() == name && object.namespace() == Some(spec.namespace.as_str());
+    match listed.iter().find(ours) {
+        Some(secret) => Ok(Some(secret.clone())),
+        None => watcher.get(&link::secret_reference(spec, name)).await,
+    }
+}
+
+/// Writes down what the watchers answered; whether any link is left.
+fn note_watchers(
+    cx: &mut Cx,
+    watched: &Watched<'_>,
+    looked: Vec<Looked>,
+    model: &mut RemoteCluster,
+) -> Result<bool, Diagnostics> {
+    let (mut sync, mut tokens) = (Map::<Sync>::new(), Map::<TokenState>::new());
+    let mut told: Option<Told> = None;
+    for Looked { watcher, found } in looked {
+        match found {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Secret { secret, views }) => {
+                let entry = entry(watched, model, &secret, views.as_deref().ok());
+                if let Err(error) = views {
+                    cx.warn(unasked(&watcher, &error));
+                }
+                told = told.or(entry.endpoint);
+                sync.insert(watcher.clone(), entry.sync.into());
+                tokens.insert(watcher, entry.token.into());
+            }
+            Ok(Found::Silent(error)) => {
+                cx.warn(converge::stale(&error));
+                keep(model, &watcher, &mut sync, &mut tokens);
+            }
+            // A watcher that left the provider's configuration: nothing can be seen of it, and nothing is wrong with the rest.
+            Err(error) => {
+                cx.warn(Diagnostic { severity: crate::diag::Severity::Warning, ..error });
+                keep(model, &watcher, &mut sync, &mut tokens);
+            }
+        }
+    }
+    let left = !sync.is_empty();
+    (model.sync, model.tokens) = (Value::Known(sync), Value::Known(tokens));
+    model.token_expires_at = state::earliest(&model.tokens);
+    if let Some(told) = told.filter(|_| model.server_url.is_null()) {
+        model.server_url = told.server.into();
+        model.certificate_authority_fingerprint = told.authority.into();
+    }
+    Ok(left)
+}
+
+fn entry(watched: &Watched<'_>, model: &RemoteCluster, secret: &Object, views: Option<&[ReplicaView]>) -> Entry {
+    let judged = Judged {
+        now: jiff::Timestamp::now().as_second(),
+        spec: &watched.spec.token,
+        service_account: watched.spec.reader.service_account.as_str(),
+        live: watched.owned.map(|(accounts, secrets)| (&accounts[..], &secrets[..])),
+    };
+    state::entry(&Seen { spec: watched.spec, secret_name: model.secret_name.text(), secret, views, judged })
+}
+
+fn keep(model: &RemoteCluster, watcher: &str, sync: &mut Map<Sync>, tokens: &mut Map<TokenState>) {
+    let (Some(link), Some(token)) = (model.sync.entry(watcher), model.tokens.entry(watcher)) else { return };
+    let link = Sync { verdict: Verdict::Unknown.as_str().into(), ..link.clone() };
+    sync.insert(watcher.to_owned(), link.into());
+    tokens.insert(watcher.to_owned(), token.clone().into());
+}
+
+fn unasked(watcher: &str, error: &Error) -> Diagnostic {
+    Diagnostic::warning("The watcher's istiods cannot be asked")
+        .at("watchers")
+        .detail(format!("Whether cluster {watcher} is in sync is not known: {error}. {}", error.remedy()))
+}

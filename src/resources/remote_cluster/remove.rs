@@ -1,0 +1,221 @@
+//! The way back: watchers first, so that no istiod is left reading a cluster that refuses it; then the credentials; then what is in the watched cluster, webhooks
+//! before all else. A cluster that is gone is gone on without, where the user asked for that, and what had to be left is told.
+
+use std::collections::BTreeSet;
+
+use super::Cx;
+use super::credential::{self, Order};
+use super::link::{self, Unlink};
+use super::model::RemoteCluster;
+use super::spec::Spec;
+use super::state;
+use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Failed;
+use crate::resources::converge::{self, Removal};
+use crate::resources::kept::{self, Remaining};
+use crate::resources::namespace;
+use crate::resources::objects::Recorded;
+use crate::value::Value;
+
+/// Takes watchers away from a cluster that stays watched by others.
+pub async fn watchers(
+    cx: &mut Cx,
+    watched: &Cluster,
+    spec: &Spec,
+    dropped: &BTreeSet<String>,
+    state: &RemoteCluster,
+) -> Diagnostics {
+    let Unlinked { gone, left, mut errors } = unlink_all(cx, spec, dropped, state).await;
+    let retired = gone.iter().map(|watcher| async move {
+        let order = Order { watched, spec, watcher, again: true };
+        credential::retire(order, None).await
+    });
+    for result in futures::future::join_all(retired).await {
+        if let Err(error) = result {
+            errors.push(converge::diagnostic(&error));
+        }
+    }
+    tell(cx, left);
+    errors
+}
+
+pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
+    let spec = kept::settled(Spec::parse(&state)?)?;
+    let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
+    let Unlinked { gone, mut left, errors } = unlink_all(cx, &spec, &linked, &state).await;
+    forget(&mut state, &gone);
+    if errors.has_errors() {
+        tell(cx, left);
+        return Err(Failed::from(errors).keeping(state));
+    }
+    let watched = crate::resources::cluster(cx, state.cluster.text())?;
+    match in_watched(&watched, &spec, &state).await {
+        Ok(stays) => left.extend(stays),
+        Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => {
+            left.push(format!(
+                "cluster {} does not answer, so these objects stay in it if it still exists: {}, and the Secrets that its readers' tokens are bound to",
+                watched.name(),
+                state.objects.keys().collect::<Vec<_>>().join(", ")
+            ));
+        }
+        Err(Remaining { recorded, errors }) => {
+            (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+            tell(cx, left);
+            return Err(Failed::from(advised(&errors)).keeping(state));
+        }
+    }
+    tell(cx, left);
+    Ok(())
+}
+
+/// What came of unlinking watchers.
+#[derive(Default)]
+struct Unlinked {
+    gone: BTreeSet<String>,
+    left: Vec<String>,
+    errors: Diagnostics,
+}
+
+async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &RemoteCluster) -> Unlinked {
+    let mut unlinked = Unlinked::default();
+    let walk = match cx.client() {
+        Ok(client) => &client.walk,
+        Err(error) => return Unlinked { errors: error.into(), ..unlinked },
+    };
+    let secret_name = state.secret_name.text();
+    let works = watchers.iter().map(|name| async move {
+        let watcher = match crate::resources::cluster(cx, name) {
+            Ok(watcher) => watcher,
+            Err(_) => {
+                let reference = link::secret_reference(spec, secret_name);
+                return (
+                    name,
+                    Ok(Some(format!("{name} is no longer among the provider's clusters, so {reference} stays in it"))),
+                );
+            }
+        };
+        (name, link::unlink(Unlink { walk, watcher: &watcher, spec, secret_name, wait: spec.wait }).await)
+    });
+    for (name, result) in futures::future::join_all(works).await {
+        match result {
+            Ok(left) => {
+                unlinked.left.extend(left);
+                unlinked.gone.insert(name.clone());
+            }
+            Err(error) if skips(state) && is_gone(&error) => {
+                let reference = link::secret_reference(spec, secret_name);
+                unlinked
+                    .left
+                    .push(format!("cluster {name} does not answer, so {reference} stays in it if it still exists"));
+                unlinked.gone.insert(name.clone());
+            }
+            Err(error) => unlinked.errors.append(advised(&[error])),
+        }
+    }
+    unlinked
+}
+
+fn forget(state: &mut RemoteCluster, gone: &BTreeSet<String>) {
+    if let Value::Known(sync) = &mut state.sync {
+        sync.retain(|name, _| !gone.contains(name));
+    }
+    if let Value::Known(tokens) = &mut state.tokens {
+        tokens.retain(|name, _| !gone.contains(name));
+    }
+    state.token_expires_at = state::earliest(&state.tokens);
+}
+
+/// Credentials, objects, and in the mode `remote` what the primary wrote.
+async fn in_watched(watched: &Cluster, spec: &Spec, state: &RemoteCluster) -> Result<Vec<String>, Remaining> {
+    let recorded = Recorded::of(&state.objects, &state.fields);
+    let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error] };
+    let namespace = spec.namespace.as_str();
+    credential::retire_all(watched, namespace, &spec.owner()).await.map_err(failed)?;
+    let remaining = kept::remove_all(watched, &recorded, &spec.owner()).await;
+    if !remaining.errors.is_empty() {
+        return Err(remaining);
+    }
+    let mut left = Vec::new();
+    if spec.remote.is_some() {
+        left.extend(definitions(watched, spec, &recorded).await.map_err(failed)?);
+        written_by_primary(watched, namespace).await.map_err(failed)?;
+        let written = recorded.written(&format!("Namespace {namespace}"));
+        namespace::withdraw(watched, namespace, &written).await.map_err(failed)?;
+        left.extend(namespace::remove(watched, namespace, &spec.owner()).await.map_err(failed)?);
+    }
+    Ok(left)
+}
+
+/// CustomResourceDefinitions go only when nothing is left of them.
+async fn definitions(watched: &Cluster, spec: &Spec, recorded: &Recorded) -> Result<Vec<String>, Error> {
+    let owner = spec.owner();
+    let definitions = recorded.references().filter(|(_, reference)| reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
+    let removals = definitions.map(|(key, reference)| {
+        let owner = &owner;
+        async move { Ok((key.to_owned(), converge::remove_one(watched, &reference, owner).await?)) }
+    });
+    let removals: Vec<(String, Removal)> = futures::future::try_join_all(removals).await?;
+    Ok(removals
+        .into_iter()
+        .filter_map(|(key, removal)| match removal {
+            Removal::Left(why) => Some(format!("{key}: {why}")),
+            Removal::Gone => None,
+        })
+        .collect())
+}
+
+/// ConfigMaps that a primary writes into every namespace of a remote, and nobody takes away.
+const WRITTEN: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
+/// Its leader elections, in its own namespace.
+const ELECTIONS: &[&str] = &["istio-namespace-controller-election", "istio-leader"];
+
+async fn written_by_primary(watched: &Cluster, namespace: &str) -> Result<(), Error> {
+    let mut doomed: Vec<ObjectRef> = Vec::new();
+    for name in WRITTEN {
+        let query = Query::of(Kind::CONFIG_MAP).field("metadata.name", name).metadata_only();
+        doomed.extend(
+            watched
+                .list_now(&query)
+                .await?
+                .iter()
+                .filter(|map| map.label("istio.io/config") == Some("true"))
+                .filter_map(Object::reference),
+        );
+    }
+    doomed.extend(ELECTIONS.iter().map(|name| ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, *name)));
+    let deletions =
+        doomed.into_iter().map(|reference| async move { watched.delete(&Delete::new(reference)).await.map(drop) });
+    futures::future::try_join_all(deletions).await.map(drop)
+}
+
+fn skips(state: &RemoteCluster) -> bool {
+    state.skip_unreachable_on_destroy.get() == Some(true)
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.is_unreachable() || error.is_not_configured()
+}
+
+/// The errors, with the way out where a cluster does not answer.
+fn advised(errors: &[Error]) -> Diagnostics {
+    let advise = |error: &Error| {
+        let diagnostic = converge::diagnostic(error);
+        if !is_gone(error) {
+            return diagnostic;
+        }
+        let detail = format!(
+            "{} If cluster {} is gone for good, apply `skip_unreachable_on_destroy = true` first, and destroy again.",
+            diagnostic.detail, error.cluster
+        );
+        diagnostic.detail(detail)
+    };
+    errors.iter().map(advise).collect()
+}
+
+fn tell(cx: &mut Cx, left: Vec<String>) {
+    if !left.is_empty() {
+        let lines = left.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n");
+        cx.warn(Diagnostic::warning("Something stays behind").detail(lines));
+    }
+}

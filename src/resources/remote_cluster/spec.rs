@@ -1,0 +1,344 @@
+//! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::model::RemoteCluster;
+use crate::chart::Values;
+use crate::diag::Diagnostics;
+use crate::mesh::{
+    Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
+    ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace,
+};
+use crate::resources::parsing::{Reader, sentence};
+use crate::schema::validate::parse_duration;
+use crate::value::Path;
+
+/// A watched cluster as it shall be, wholly known.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The id in Istio.
+    pub id: ClusterName,
+    pub namespace: Namespace,
+    /// Keys of the provider's clusters.
+    pub watchers: BTreeSet<String>,
+    pub reader: ReaderIdentity,
+    pub endpoint: EndpointSpec,
+    pub token: TokenSpec,
+    /// In the mode `remote`.
+    pub remote: Option<Remote>,
+    pub adopt: bool,
+    pub force_conflicts: bool,
+    pub wait: bool,
+}
+
+/// What the user says of the API server as watchers dial it; the rest is found out.
+#[derive(Clone, Debug)]
+pub struct EndpointSpec {
+    pub server: Option<ServerUrl>,
+    /// PEM.
+    pub certificate_authority: Option<String>,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+    pub allow_loopback: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct TokenSpec {
+    pub lifetime: Duration,
+    pub rotate_before: Duration,
+    pub long_lived: bool,
+    pub rotate_on_affected_versions: bool,
+}
+
+/// A cluster without a control plane of its own.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    pub data_plane: RemoteDataPlane,
+    pub system_namespace: SystemNamespace,
+    pub base_values: Values,
+    pub istiod_values: Values,
+}
+
+impl Default for TokenSpec {
+    fn default() -> Self {
+        let day = Duration::from_secs(86_400);
+        Self { lifetime: 90 * day, rotate_before: 30 * day, long_lived: false, rotate_on_affected_versions: false }
+    }
+}
+
+impl Spec {
+    /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
+    pub fn parse(model: &RemoteCluster) -> Result<Option<Spec>, Diagnostics> {
+        let mut reader = Reader::default();
+        let spec = read(&mut reader, model);
+        reader.finish(spec)
+    }
+
+    /// The owner label of the objects in the watched cluster and of the remote secrets.
+    pub fn owner(&self) -> String {
+        owner(self.namespace.as_str(), self.id.as_str())
+    }
+}
+
+pub fn owner(namespace: &str, id: &str) -> String {
+    crate::resources::kept::owner("mesh_remote_cluster", namespace, id)
+}
+
+fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
+    let id = if model.cluster_name.is_known() { &model.cluster_name } else { &model.cluster };
+    let id_path = if model.cluster_name.is_known() { "cluster_name" } else { "cluster" };
+    let id = reader.parse(id, id_path, ClusterName::new);
+    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
+    let service_account = reader.parse(&model.service_account, "service_account", ServiceAccountName::new);
+    let watchers = watchers(reader, model);
+    let endpoint = endpoint(reader, model);
+    let token = token(reader, model);
+    let is_remote = reader.plain(&model.mode).is_some_and(|mode| mode == "remote");
+    let read_secrets = reader.plain(&model.read_secrets).unwrap_or(true);
+    let export_services = reader.plain(&model.export_services).unwrap_or(false);
+    let adopt = reader.plain(&model.adopt).unwrap_or(false);
+    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
+    let wait = reader.plain(&model.wait).unwrap_or(true);
+    let remote = match is_remote {
+        true => remote(reader, model, id.as_ref(), namespace.as_ref(), &watchers),
+        false => {
+            refuse_in_peer(reader, model);
+            None
+        }
+    };
+    if is_remote && remote.is_none() {
+        return None;
+    }
+    let (id, namespace) = (id?, namespace?);
+    let reader = ReaderIdentity {
+        service_account: service_account?,
+        namespace: namespace.clone(),
+        mode: if is_remote { ReaderMode::Remote } else { ReaderMode::Peer },
+        read_secrets,
+        export_services,
+    };
+    Some(Spec { id, namespace, watchers, reader, endpoint, token, remote, adopt, force_conflicts, wait })
+}
+
+fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
+    if !model.watchers.is_settled() {
+        // Noted as unknown; what is known is checked below.
+        let _ = reader.plain(&crate::value::Value::<String>::Unknown);
+    }
+    let watchers: BTreeSet<String> = model.watchers.items().cloned().collect();
+    if let Some(own) = model.cluster.known().filter(|own| watchers.contains(*own)) {
+        reader.refuse(
+            "watchers",
+            "A cluster cannot watch itself",
+            format!("{own:?} is the watched cluster. Its own istiod reads it without a remote secret, and would ignore one: leave it out, such as by `if c != each.key`."),
+        );
+    }
+    watchers
+}
+
+fn endpoint(reader: &mut Reader, model: &RemoteCluster) -> EndpointSpec {
+    let allow_loopback = reader.plain(&model.allow_loopback_server).unwrap_or(false);
+    let server = reader.plain(&model.server).and_then(|text| match server(&text, allow_loopback) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            refuse_server(reader, &error);
+            None
+        }
+    });
+    let certificate_authority = reader.plain(&model.certificate_authority).filter(|pem| match certificates(pem) {
+        Ok(_) => true,
+        Err(why) => {
+            reader.refuse("certificate_authority", "Not PEM certificates", why);
+            false
+        }
+    });
+    let proxy_url = reader.plain(&model.proxy_url).filter(|url| {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
+        let known = matches!(scheme.as_deref(), Some("http" | "https" | "socks5"));
+        if !known {
+            reader.refuse(
+                "proxy_url",
+                "Not a proxy's URL",
+                format!("{url:?} must begin with `http://`, `https://` or `socks5://`."),
+            );
+        }
+        known
+    });
+    EndpointSpec {
+        server,
+        certificate_authority,
+        tls_server_name: reader.plain(&model.tls_server_name),
+        proxy_url,
+        allow_loopback,
+    }
+}
+
+/// The server's URL, if watchers can mean the same machine by it.
+pub fn server(text: &str, allow_loopback: bool) -> Result<ServerUrl, ServerUrlError> {
+    let server = ServerUrl::parse(text)?;
+    if allow_loopback { Ok(server) } else { server.reachable_from_elsewhere() }
+}
+
+fn refuse_server(reader: &mut Reader, error: &ServerUrlError) {
+    reader.refuse("server", "Watchers cannot use this address", sentence(&error.to_string()));
+}
+
+/// The certificates of a PEM text, each in DER.
+pub fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+    let mut found = Vec::new();
+    for block in x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()) {
+        let block = block.map_err(|_| "The text holds a block that is not PEM.".to_owned())?;
+        if block.label != "CERTIFICATE" {
+            return Err(format!(
+                "The text holds a block of the type {:?}; only certificates belong here.",
+                block.label
+            ));
+        }
+        block.parse_x509().map_err(|_| "The text holds a certificate that cannot be read.".to_owned())?;
+        found.push(block.contents);
+    }
+    if found.is_empty() { Err("The text holds no certificate.".to_owned()) } else { Ok(found) }
+}
+
+fn token(reader: &mut Reader, model: &RemoteCluster) -> TokenSpec {
+    let default = TokenSpec::default();
+    let Some(token) = reader.plain(&model.token) else { return default };
+    let path = Path::root("token");
+    let length = |text: Option<String>, default: Duration| text.as_deref().and_then(parse_duration).unwrap_or(default);
+    let lifetime = length(reader.plain(&token.lifetime), default.lifetime);
+    let rotate_before = length(reader.plain(&token.rotate_before), default.rotate_before.min(lifetime / 3));
+    // The least the API server grants.
+    if lifetime < Duration::from_secs(600) {
+        reader.refuse(
+            path.attr("lifetime"),
+            "Too short a lifetime",
+            "The API server issues no token for less than 10 minutes (`10m`).",
+        );
+    }
+    if rotate_before >= lifetime && token.rotate_before.is_known() && token.lifetime.is_known() {
+        reader.refuse(
+            path.attr("rotate_before"),
+            "Tokens would be renewed at every apply",
+            "`rotate_before` must be less than `lifetime`: it is how long before its end a token is renewed.",
+        );
+    }
+    TokenSpec {
+        lifetime,
+        rotate_before,
+        long_lived: reader.plain(&token.long_lived).unwrap_or(false),
+        rotate_on_affected_versions: reader.plain(&token.rotate_on_affected_versions).unwrap_or(false),
+    }
+}
+
+fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
+    if model.mode.as_deref() != Some("peer") {
+        return;
+    }
+    for (attribute, set) in [
+        ("control_plane", model.control_plane.is_known()),
+        ("control_plane_address", model.control_plane_address.is_known()),
+        ("network", model.network.is_known()),
+        ("revision", model.revision.is_known()),
+        ("values", model.values.is_known()),
+        ("charts", model.charts.is_known()),
+    ] {
+        if set {
+            let detail = format!(
+                "With `mode = \"peer\"` the watched cluster has a control plane of its own, which `mesh_primary` describes; `{attribute}` belongs to `mode = \"remote\"`."
+            );
+            reader.refuse(attribute, "Not in the mode peer", detail);
+        }
+    }
+}
+
+fn remote(
+    reader: &mut Reader,
+    model: &RemoteCluster,
+    id: Option<&ClusterName>,
+    namespace: Option<&Namespace>,
+    watchers: &BTreeSet<String>,
+) -> Option<Remote> {
+    let settled = model.watchers.is_settled();
+    let control_plane = match (model.control_plane.is_null(), watchers.len()) {
+        (false, _) => reader.parse(&model.control_plane, "control_plane", ClusterName::new),
+        (true, 1) => watchers.first().and_then(|only| ClusterName::new(only.as_str()).ok()),
+        (true, _) => {
+            if settled {
+                reader.refuse("control_plane", "Whose proxies are these?", "With several watchers, or none, say which control plane serves this cluster: set `control_plane` to its `cluster_name`.");
+            }
+            None
+        }
+    };
+    if model.control_plane_address.is_null() {
+        reader.refuse(
+            "control_plane_address",
+            "Where is the control plane?",
+            "With `mode = \"remote\"` proxies and API server of this cluster reach the control plane through its gateway: set this to an address of the \
+             `mesh_eastwest_gateway` that exposes it, such as `mesh_eastwest_gateway.east.addresses[0].value`.",
+        );
+    }
+    if let (Some(own), Some(serving)) = (id, &control_plane)
+        && own == serving
+    {
+        reader.refuse(
+            "control_plane",
+            "A cluster cannot be its own remote",
+            format!("{serving} is the watched cluster."),
+        );
+    }
+    let address = reader.parse(&model.control_plane_address, "control_plane_address", |text| Address::parse(&text));
+    let network = reader.parse(&model.network, "network", Network::new);
+    let revision = reader.parse(&model.revision, "revision", Revision::new);
+    let user = reader.values(&model.values);
+    let (id, namespace) = (id?.clone(), namespace?.clone());
+    let data_plane = RemoteDataPlane {
+        cluster: id,
+        network: network.clone(),
+        namespace: namespace.clone(),
+        revision,
+        istiod: address?,
+        webhook_port: RemoteDataPlane::DEFAULT_WEBHOOK_PORT,
+    };
+    let system_namespace = SystemNamespace { name: namespace, network, control_planes: vec![control_plane?] };
+    refuse_decided(reader, &user, &data_plane);
+    let lay = |attributes: serde_json::Value| {
+        let mut values = user.clone();
+        if let serde_json::Value::Object(attributes) = attributes {
+            values.merge(attributes.into());
+        }
+        values
+    };
+    let (base_values, istiod_values) = (lay(data_plane.base_values()), lay(data_plane.istiod_values()));
+    Some(Remote { data_plane, system_namespace, base_values, istiod_values })
+}
+
+/// Places that attributes decide, and a values document therefore must not.
+const DECIDED: &[(&str, &[&str])] = &[
+    ("cluster_name", &["global", "multiCluster", "clusterName"]),
+    ("network", &["global", "network"]),
+    ("namespace", &["global", "istioNamespace"]),
+    ("control_plane_address", &["global", "remotePilotAddress"]),
+    ("revision", &["revision"]),
+    ("mode", &["profile"]),
+];
+
+fn refuse_decided(reader: &mut Reader, user: &Values, data_plane: &RemoteDataPlane) {
+    let attributes = data_plane.istiod_values();
+    let user = json!(user.as_map());
+    for (attribute, path) in DECIDED {
+        let said = path.iter().try_fold(&user, |value, step| value.get(step));
+        let decided = path.iter().try_fold(&attributes, |value, step| value.get(step));
+        if let Some(said) = said
+            && Some(said) != decided
+        {
+            let detail = format!(
+                "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
+                path.join(".")
+            );
+            reader.refuse("values", "A value contradicts an attribute", detail);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods say. Pure.
+
+use super::credential::{self, Condition, Judged, Standing};
+use super::gather::{self, Described, Endpoint};
+use super::istiod::{self, Verdict};
+use super::link;
+use super::model::{RemoteCluster, Sync, TokenState};
+use super::spec::Spec;
+use crate::cluster::{Object, ReplicaView};
+use crate::mesh::{Credential, MULTI_CLUSTER_LABEL};
+use crate::value::{Map, Value};
+
+/// What was seen of one watcher.
+pub struct Seen<'a> {
+    pub spec: &'a Spec,
+    pub secret_name: &'a str,
+    /// The remote secret.
+    pub secret: &'a Object,
+    /// `None` where istiods could not be asked.
+    pub views: Option<&'a [ReplicaView]>,
+    pub judged: Judged<'a>,
+}
+
+/// A watcher's two entries of state.
+pub struct Entry {
+    pub sync: Sync,
+    pub token: TokenState,
+    /// What the remote secret says of the server, for attributes of the whole resource.
+    pub endpoint: Option<Told>,
+}
+
+/// What a live remote secret tells of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub server: String,
+    pub authority: Option<String>,
+}
+
+pub fn entry(seen: &Seen<'_>) -> Entry {
+    let id = seen.spec.id.as_str();
+    let described = link::described(seen.secret, id);
+    let authority =
+        described.as_ref().and_then(|described| described.certificate_authority.as_deref().map(gather::fingerprint));
+    let shape = described.as_ref().map(|described| {
+        gather::shape(&Described {
+            id,
+            server: &described.server,
+            authority: authority.as_deref(),
+            tls_server_name: described.tls_server_name.as_deref(),
+            proxy_url: described.proxy_url.as_deref(),
+            labelled: seen.secret.label(MULTI_CLUSTER_LABEL) == Some("true"),
+        })
+    });
+    let standing = match described.as_ref().map(|described| &described.credential) {
+        Some(Credential::Token(token)) => credential::standing(token, seen.judged),
+        Some(_) => Standing { expires_at: None, condition: Condition::Foreign },
+        None => Standing { expires_at: None, condition: Condition::Unreadable },
+    };
+    Entry {
+        sync: sync(seen, shape),
+        token: token_state(&standing),
+        endpoint: described.map(|described| Told { server: described.server, authority }),
+    }
+}
+
+fn sync(seen: &Seen<'_>, shape: Option<String>) -> Sync {
+    let secret = format!("{}/{}", seen.spec.namespace, seen.secret_name);
+    let verdict = seen.views.map_or(Verdict::Unknown, |views| istiod::verdict(views, seen.spec.id.as_str(), &secret));
+    Sync {
+        verdict: verdict.as_str().into(),
+        istiod_version: versions(seen.views.unwrap_or_default()).into(),
+        secret: shape.into(),
+    }
+}
+
+/// The oldest version among the replicas, by their images.
+pub fn versions(views: &[ReplicaView]) -> Option<String> {
+    let versions = views.iter().filter_map(|view| view.replica.version());
+    versions.min_by_key(|version| numbers(version)).map(str::to_owned)
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+pub fn token_state(standing: &Standing) -> TokenState {
+    TokenState { expires_at: standing.expires_at.clone().into(), condition: standing.condition.as_str().into() }
+}
+
+/// What an established link's secret is expected to say, if all of it is known.
+pub fn expected_shape(spec: &Spec, server: &str, authority: Option<&str>) -> String {
+    gather::shape(&Described {
+        id: spec.id.as_str(),
+        server: server.trim_end_matches('/'),
+        authority,
+        tls_server_name: spec.endpoint.tls_server_name.as_deref(),
+        proxy_url: spec.endpoint.proxy_url.as_deref(),
+        labelled: true,
+    })
+}
+
+pub fn expected_shape_of(spec: &Spec, endpoint: &Endpoint) -> String {
+    let authority = endpoint.certificate_authority.as_deref().map(gather::fingerprint);
+    expected_shape(spec, endpoint.server.as_str(), authority.as_deref())
+}
+
+/// The earliest end of the tokens; unknown as long as one of them is.
+pub fn earliest(tokens: &Value<Map<TokenState>>) -> Value<String> {
+    let Some(tokens) = tokens.known() else { return Value::Unknown };
+    let mut earliest: Option<&str> = None;
+    for token in tokens.values() {
+        let Some(token) = token.known() else { return Value::Unknown };
+        if token.expires_at.is_unknown() {
+            return Value::Unknown;
+        }
+        // RFC 3339 in UTC: the order of texts is that of times.
+        if let Some(end) = token.expires_at.as_deref() {
+            earliest = Some(earliest.map_or(end, |earliest| earliest.min(end)));
+        }
+    }
+    earliest.map(str::to_owned).into()
+}
+
+/// Whether an apply has anything to do beside writing down attributes.
+pub fn untouched(prior: &RemoteCluster, planned: &RemoteCluster) -> bool {
+    let same = |pick: fn(&RemoteCluster) -> Value<Map<String>>| pick(prior) == pick(planned);
+    same(|model| model.objects.clone())
+        && prior.fields == planned.fields
+        && prior.sync == planned.sync
+        && prior.tokens == planned.tokens
+        && prior.server_url == planned.server_url
+        && prior.certificate_authority_fingerprint == planned.certificate_authority_fingerprint
+}
