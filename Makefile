@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 CARGO ?= cargo
-DEMO_DIR ?= .demo
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help demo demo-down test tools unit integration lint fmt docs bench package clean
@@ -11,10 +10,10 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Make a real two-cluster mesh on this machine with one apply, and look at it
-	@$(CARGO) run --quiet --package lab --bin lab -- demo up --dir $(DEMO_DIR)
+	@scripts/demo up
 
 demo-down: ## Take the demo down again
-	@$(CARGO) run --quiet --package lab --bin lab -- demo down --dir $(DEMO_DIR)
+	@scripts/demo down
 
 test: lint tools unit integration ## Everything: lints, tools, unit tests, integration tests on real clusters
 
@@ -43,8 +42,8 @@ bench: ## Measure: applies, requests, wall time, memory; rewrites docs/benchmark
 	$(CARGO) run --release --quiet --package lab --bin lab -- bench
 
 package: ## Release archives, checksums and manifest for both registries, into dist/
-	@./scripts/package.sh
+	@scripts/package
 
 clean: ## Remove build results of this clone (the tools cache stays)
 	$(CARGO) clean
-	rm -rf dist $(DEMO_DIR)
+	rm -rf dist
