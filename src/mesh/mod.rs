@@ -16,6 +16,7 @@ mod server;
 mod service_entry;
 mod sni;
 mod system_namespace;
+mod topology;
 mod values;
 
 pub use address::{Address, AddressError, AddressKind, chart_takes_for_ipv4};
@@ -43,6 +44,7 @@ pub use service_entry::{
 };
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
+pub use topology::{ControlPlaneAt, Finding, ServedBy, Severity as FindingSeverity, Topology, WatchedCluster};
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};
 
 /// The label that puts the endpoints of a cluster (on its system namespace), a Pod or a gateway Service into a network.

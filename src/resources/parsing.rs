@@ -29,6 +29,11 @@ impl Reader {
         !self.unknown
     }
 
+    /// Notes that something needed is not known yet, unless it is.
+    pub fn note(&mut self, settled: bool) {
+        self.unknown |= !settled;
+    }
+
     /// A known value; null is `None`, and so is unknown, which is noted.
     pub fn plain<T: Clone>(&mut self, value: &Value<T>) -> Option<T> {
         self.unknown |= value.is_unknown();

@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::cluster::{Cluster, Error, ReplicaView};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::mesh::{ControlPlaneAt, Finding, FindingSeverity, Topology, WatchedCluster};
 
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
 pub struct Walk {
     looks: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>,
+    topology: Mutex<Topology>,
 }
 
 /// A cluster's name and a namespace in it.
@@ -41,4 +44,25 @@ impl Walk {
         *look = Some(Look { begun, views: views.clone() });
         Ok(views)
     }
+
+    /// Declares a control plane, by the id of its resource; what it and earlier declarations contradict each other in.
+    pub fn control_plane(&self, id: &str, declared: ControlPlaneAt) -> Diagnostics {
+        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).control_plane(id, declared))
+    }
+
+    /// The same for a watched cluster.
+    pub fn watched(&self, id: &str, declared: WatchedCluster) -> Diagnostics {
+        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).watched(id, declared))
+    }
+}
+
+fn diagnostics(findings: Vec<Finding>) -> Diagnostics {
+    let diagnostic = |finding: Finding| {
+        let diagnostic = match finding.severity {
+            FindingSeverity::Error => Diagnostic::error(finding.summary),
+            FindingSeverity::Warning => Diagnostic::warning(finding.summary),
+        };
+        diagnostic.detail(finding.detail).at(finding.attribute)
+    };
+    findings.into_iter().map(diagnostic).collect()
 }

@@ -23,6 +23,7 @@ use super::objects::{Recorded, Spellings, Wanted};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::mesh::ControlPlaneAt;
 use crate::model;
 use crate::value::Value;
 
@@ -97,7 +98,7 @@ impl Resource for MeshPrimary {
             Some(prior) if prior.objects == planned.objects && prior.fields == planned.fields => prior.status.clone(),
             _ => Value::Unknown,
         };
-        Ok(())
+        spec.map_or(Ok(()), |spec| declare(cx, &plan.planned, &spec))
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
@@ -220,6 +221,28 @@ fn settle_names(model: &mut Primary) {
     {
         model.id = format!("{cluster}/{namespace}/{}", spec::release(model.revision.as_deref())).into();
     }
+}
+
+/// What other resources contradict.
+fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostics> {
+    let control_plane = &spec.control_plane;
+    let declared = ControlPlaneAt {
+        cluster: planned.cluster.text().to_owned(),
+        name: control_plane.cluster.to_string(),
+        namespace: control_plane.namespace.to_string(),
+        revision: control_plane.revision.as_ref().map(ToString::to_string),
+        mesh_id: control_plane.mesh_id.to_string(),
+        network: control_plane.network.as_ref().map(ToString::to_string),
+        trust_root: spec.trust_root.as_ref().map(ToString::to_string),
+        version: planned.istio_version.known().cloned(),
+        external_istiod: control_plane.external_istiod,
+    };
+    let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
+    found.check()?;
+    for warning in found {
+        cx.warn(warning);
+    }
+    Ok(())
 }
 
 /// The objects as they can be told at plan; `None` while the charts cannot be had.

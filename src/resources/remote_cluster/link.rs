@@ -51,6 +51,8 @@ pub struct Link<'a> {
 pub struct Established {
     /// The standing of the token, if the secret is written.
     pub written: Option<Standing>,
+    /// The token is the one there was.
+    pub kept: bool,
     pub verdict: Verdict,
     pub istiod_version: Option<String>,
     pub error: Option<Diagnostic>,
@@ -77,48 +79,65 @@ pub fn secret_reference(spec: &Spec, name: &str) -> ObjectRef {
 
 /// Makes, proves, writes, waits for every replica, retires.
 pub async fn establish(link: Link<'_>) -> Established {
-    let before = |error: &Error| Established {
-        written: None,
-        verdict: Verdict::Unknown,
-        istiod_version: None,
-        error: Some(failed(link, error)),
-    };
-    let kept = match link.keep_token {
-        true => match live_token(link).await {
-            Ok(kept) => kept,
-            Err(error) => return before(&error),
+    match credentials(link).await {
+        Ok(credentials) => with(link, credentials).await,
+        Err(error) => Established {
+            written: None,
+            kept: false,
+            verdict: Verdict::Unknown,
+            istiod_version: None,
+            error: Some(failed(link, &error)),
         },
+    }
+}
+
+/// The token to write, and what the watcher has before that.
+struct Credentials {
+    token: Token,
+    /// What a new token is bound to; `None` where the one there was is kept.
+    binding: Option<ObjectRef>,
+    live: Option<Object>,
+}
+
+async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
+    let live = match link.known {
+        true => link.watcher.get(&link.reference()).await?,
         false => None,
     };
-    let (token, issued) = match kept {
-        Some(token) => (token, None),
-        None => match credential::issue(link.order()).await {
-            Ok(Issued { token, binding }) => (token, Some(binding)),
-            Err(error) => return before(&error),
-        },
-    };
-    let renewed = link.known && issued.is_some();
-    if renewed && let Err(error) = credential::prove(link.watched, &token).await {
-        return before(&error);
+    if link.keep_token
+        && let Some(token) = live.as_ref().and_then(|live| token_of(live, link.spec.id.as_str()))
+    {
+        return Ok(Credentials { token, binding: None, live });
     }
-    let events = if renewed { events(link).await } else { None };
-    let standing = standing(link, &token);
+    let Issued { token, binding } = credential::issue(link.order()).await?;
+    if link.known {
+        credential::prove(link.watched, &token).await?;
+    }
+    Ok(Credentials { token, binding: Some(binding), live })
+}
+
+async fn with(link: Link<'_>, credentials: Credentials) -> Established {
+    let Credentials { token, binding, live } = credentials;
+    let (standing, kept) = (standing(link, &token), binding.is_none());
     let remote = remote_secret(link, token);
+    let changes = live.as_ref().is_some_and(|live| !says(live, &remote));
+    let events = if changes { events(link).await } else { None };
     let begun = Instant::now();
     if let Err(error) = write(link, &remote).await {
-        return before(&error);
+        let error = Some(failed(link, &error));
+        return Established { written: None, kept, verdict: Verdict::Unknown, istiod_version: None, error };
     }
     let written =
-        |verdict, istiod_version, error| Established { written: Some(standing), verdict, istiod_version, error };
+        |verdict, istiod_version, error| Established { written: Some(standing), kept, verdict, istiod_version, error };
     if !link.spec.wait {
         return written(Verdict::Unknown, None, None);
     }
-    let changed = renewed.then_some(Changed { events });
+    let changed = changes.then_some(Changed { events });
     match in_sync(link, &remote, changed, begun).await {
         Ok(version) => {
-            let retired = match renewed {
-                true => credential::retire(link.order(), issued.as_ref()).await,
-                false => Ok(()),
+            let retired = match (link.known, &binding) {
+                (true, Some(_)) => credential::retire(link.order(), binding.as_ref()).await,
+                _ => Ok(()),
             };
             written(Verdict::Synced, version, retired.err().map(|error| converge::diagnostic(&error)))
         }
@@ -126,10 +145,15 @@ pub async fn establish(link: Link<'_>) -> Established {
     }
 }
 
+/// Whether the live secret holds these very bytes already: then istiod has nothing to notice.
+fn says(live: &Object, remote: &RemoteSecret) -> bool {
+    live.data(remote.cluster.as_str()).is_some_and(|data| data == remote.kubeconfig().as_bytes())
+}
+
 /// A failure that is the watcher's is told at the watchers.
 fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
     let diagnostic = converge::diagnostic(error);
-    if error.cluster == link.watcher.name() && diagnostic.path.is_none() {
+    if *error.cluster == *link.watcher.name() && diagnostic.path.is_none() {
         diagnostic.at("watchers")
     } else {
         diagnostic
@@ -143,14 +167,12 @@ fn standing(link: Link<'_>, token: &Token) -> Standing {
     credential::standing(token, judged)
 }
 
-/// The token that the watcher has now.
-async fn live_token(link: Link<'_>) -> Result<Option<Token>, Error> {
-    let Some(live) = link.watcher.get(&link.reference()).await? else { return Ok(None) };
-    let described = described(&live, link.spec.id.as_str());
-    Ok(described.and_then(|described| match described.credential {
+/// The token in a live remote secret.
+fn token_of(live: &Object, id: &str) -> Option<Token> {
+    match described(live, id)?.credential {
         Credential::Token(token) => Some(token),
         _ => None,
-    }))
+    }
 }
 
 /// What a live remote secret says of the cluster `id`.

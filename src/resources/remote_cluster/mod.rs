@@ -306,9 +306,11 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             let version = made
                 .istiod_version
                 .or_else(|| before.as_ref().and_then(|(link, _)| link.istiod_version.known().cloned()));
+            // What the plan promised of a token that stays is kept to, though time has gone on.
+            let planned = state.tokens.entry(&name).filter(|_| made.kept).cloned();
             (
                 Sync { verdict: made.verdict.as_str().into(), istiod_version: version.into(), secret },
-                state::token_state(&standing),
+                planned.unwrap_or_else(|| state::token_state(&standing)),
             )
         });
         match now.or(before) {

@@ -9,11 +9,15 @@ use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
+use crate::mesh::{ServedBy, WatchedCluster};
 use crate::resources::kept;
 use crate::value::{Map, Value};
 
 pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
-    settle_names(&mut plan.planned);
+    // A name that another resource has yet to give is not the cluster's key.
+    if !plan.config.cluster_name.is_unknown() {
+        settle_names(&mut plan.planned);
+    }
     check_clusters(cx, &plan.planned)?;
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
@@ -23,9 +27,31 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
         (planned.server_url, planned.certificate_authority_fingerprint) = (Value::Unknown, Value::Unknown);
         return Ok(());
     };
+    declare(cx, &plan.planned, &spec)?;
     objects(cx, plan, &spec).await?;
     endpoint(cx, plan, &spec).await?;
     links(cx, plan, &spec);
+    Ok(())
+}
+
+/// What other resources contradict.
+fn declare(cx: &mut Cx, planned: &RemoteCluster, spec: &Spec) -> Result<(), Diagnostics> {
+    let served_by = spec.remote.as_ref().map(|remote| ServedBy {
+        control_plane: remote.system_namespace.control_planes.first().map(ToString::to_string).unwrap_or_default(),
+        revision: remote.data_plane.revision.as_ref().map(ToString::to_string),
+    });
+    let declared = WatchedCluster {
+        cluster: planned.cluster.text().to_owned(),
+        name: spec.id.to_string(),
+        namespace: spec.namespace.to_string(),
+        watchers: spec.watchers.clone(),
+        served_by,
+    };
+    let mut found = cx.client()?.walk.watched(planned.id.text(), declared);
+    found.check()?;
+    for warning in found {
+        cx.warn(warning);
+    }
     Ok(())
 }
 

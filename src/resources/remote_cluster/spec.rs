@@ -88,7 +88,7 @@ pub fn owner(namespace: &str, id: &str) -> String {
 }
 
 fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
-    let id = if model.cluster_name.is_known() { &model.cluster_name } else { &model.cluster };
+    let id = if model.cluster_name.is_null() { &model.cluster } else { &model.cluster_name };
     let id_path = if model.cluster_name.is_known() { "cluster_name" } else { "cluster" };
     let id = reader.parse(id, id_path, ClusterName::new);
     let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
@@ -124,10 +124,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
 }
 
 fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
-    if !model.watchers.is_settled() {
-        // Noted as unknown; what is known is checked below.
-        let _ = reader.plain(&crate::value::Value::<String>::Unknown);
-    }
+    reader.note(model.watchers.is_settled());
     let watchers: BTreeSet<String> = model.watchers.items().cloned().collect();
     if let Some(own) = model.cluster.known().filter(|own| watchers.contains(*own)) {
         reader.refuse(
