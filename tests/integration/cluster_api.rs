@@ -332,6 +332,7 @@ async fn a_token_is_made_proved_and_its_rights_asked() {
         namespace: place.namespace.clone(),
         service_account: "reader".into(),
         audiences: vec![],
+        bound_to: None,
         expires_in: Duration::from_secs(600),
     };
     let token = place.cluster.request_token(&request).await.unwrap();
