@@ -37,7 +37,7 @@ pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,
     Token,
 };
-pub use rotation::{Holding, Phase, Rotation, Step, Tangle};
+pub use rotation::{Holding, Phase, Rotation, Step, Untrusting};
 pub use server::{ServerUrl, ServerUrlError};
 pub use service_entry::{
     ExportAlias, ExportPort, GATEWAY_PORT, Import, ImportAt, ImportEndpoint, ImportError, ImportPort, Protocol,

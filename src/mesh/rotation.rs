@@ -1,16 +1,22 @@
 //! Replacing the root of a mesh without an outage, as a state machine: widen trust, switch issuers, narrow trust, and no cluster starts a
 //! step before every cluster finished the one before. The phase is worked out from what the clusters hold, so that an interrupted
-//! rotation goes on where it stopped. Roots are opaque ids here; who makes certificates does not matter.
+//! rotation goes on where it stopped, and one that is given up turns round: only the root to arrive at is an input. Roots are opaque ids
+//! here; who makes certificates does not matter.
+//!
+//! On the way from A to B:
 //!
 //! | phase | issuer | trusted |
 //! | --- | --- | --- |
-//! | settled on A | A | A |
+//! | not started | A | A |
 //! | widening | A | some A, some A+B |
 //! | widened | A | A+B |
 //! | switching | some A, some B | A+B |
 //! | switched | B | A+B |
 //! | narrowing | B | some A+B, some B |
-//! | settled on B | B | B |
+//! | settled | B | B |
+//!
+//! Meshes that come from roots of their own (two that are to become one, or istiods that signed themselves) go the same way: widening then means
+//! that each trusts all issuers there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -94,161 +100,90 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The clusters' holdings cannot be reached by rotating between two roots; whatever was done next would cut clusters off.
+/// A cluster that does not trust its own issuer: istiod refuses such a pair, and whatever came next would cut its workloads off.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Tangle<C: fmt::Display + fmt::Debug, R: fmt::Display + fmt::Debug> {
-    /// A root that takes no part in the rotation.
-    #[error("cluster {cluster} holds the root {root}, which is neither the present nor the wanted one")]
-    ForeignRoot {
-        /// The cluster.
-        cluster: C,
-        /// The root.
-        root: R,
-    },
-    /// A cluster that does not trust its own issuer.
-    #[error("cluster {cluster} issues from the root {root} without trusting it")]
-    Untrusting {
-        /// The cluster.
-        cluster: C,
-        /// The root.
-        root: R,
-    },
-    /// Two clusters of which one does not trust what the other issues.
-    #[error("cluster {distrusting} does not trust the root {root}, from which cluster {issuing} issues")]
-    CutOff {
-        /// Who issues.
-        issuing: C,
-        /// Who does not trust it.
-        distrusting: C,
-        /// The root.
-        root: R,
-    },
+#[error("cluster {cluster} issues from the root {root} without trusting it")]
+pub struct Untrusting {
+    /// The cluster.
+    pub cluster: String,
+    /// The root.
+    pub root: String,
 }
 
-/// Two roots and the way from one to the other.
+/// The root that every cluster is to issue from, and to trust alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation<R> {
-    /// Where the mesh comes from. Equal to `to` where no rotation is wanted.
-    pub from: R,
-    /// Where it is to go.
+    /// Where the mesh is to go.
     pub to: R,
 }
 
-impl<R: Ord + Clone + fmt::Display + fmt::Debug> Rotation<R> {
+impl<R: Ord + Clone + fmt::Display> Rotation<R> {
     /// Works out the phase from what all clusters hold. An empty mesh is settled.
-    pub fn phase<C>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Result<Phase, Box<Tangle<C, R>>>
-    where
-        C: Ord + Clone + fmt::Display + fmt::Debug,
-    {
-        self.check(clusters)?;
-        let all = |state: fn(&Self, &Holding<R>) -> bool| clusters.values().all(|holding| state(self, holding));
-        let any = |state: fn(&Self, &Holding<R>) -> bool| clusters.values().any(|holding| state(self, holding));
-        let (old_only, both, new_only) = (Self::trusts_old_only, Self::trusts_both, Self::trusts_new_only);
-        let (from_old, from_new) = (Self::issues_from_old, Self::issues_from_new);
+    pub fn phase<C: Ord + fmt::Display>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Result<Phase, Untrusting> {
+        for (cluster, holding) in clusters {
+            if !holding.trusted.contains(&holding.issuer) {
+                return Err(Untrusting { cluster: cluster.to_string(), root: holding.issuer.to_string() });
+            }
+        }
+        let any = |state: &dyn Fn(&Holding<R>) -> bool| clusters.values().any(state);
+        let needed = self.needed(clusters);
         Ok(match () {
-            () if self.from == self.to || all(new_only) => Phase::Settled,
-            () if all(old_only) => Phase::NotStarted,
-            () if any(old_only) => Phase::Widening,
-            () if any(new_only) => Phase::Narrowing,
-            () if all(both) && all(from_old) => Phase::Widened,
-            () if all(both) && all(from_new) => Phase::Switched,
-            () => Phase::Switching,
+            () if !any(&|holding| holding.issuer != self.to) => match () {
+                () if !any(&|holding| holding.trusted.len() > 1) => Phase::Settled,
+                () if any(&|holding| holding.trusted.len() == 1) => Phase::Narrowing,
+                () => Phase::Switched,
+            },
+            () if !any(&|holding| holding.trusted.contains(&self.to)) => Phase::NotStarted,
+            () if any(&|holding| !needed.is_subset(&holding.trusted)) => Phase::Widening,
+            () if any(&|holding| holding.issuer == self.to) => Phase::Switching,
+            () => Phase::Widened,
         })
     }
 
     /// The clusters that have not finished the step.
-    pub fn outstanding<'a, C: Ord>(&self, step: Step, clusters: &'a BTreeMap<C, Holding<R>>) -> Vec<&'a C> {
-        clusters.iter().filter(|(_, holding)| !self.has_done(step, holding)).map(|(cluster, _)| cluster).collect()
+    pub fn outstanding<C: Ord + Clone>(&self, step: Step, clusters: &BTreeMap<C, Holding<R>>) -> Vec<C> {
+        let needed = self.needed(clusters);
+        let done = |holding: &Holding<R>| match step {
+            Step::Widen => needed.is_subset(&holding.trusted),
+            Step::Switch => holding.issuer == self.to,
+            Step::Narrow => holding.issuer == self.to && holding.trusted.len() == 1,
+        };
+        clusters.iter().filter(|(_, holding)| !done(holding)).map(|(cluster, _)| cluster.clone()).collect()
     }
 
-    /// Whether a cluster may take the step now: every other cluster must have finished the one before, also those that cannot be
-    /// asked at the moment, which count as not finished.
-    pub fn barrier<'a, C: Ord>(
-        &self,
-        step: Step,
-        clusters: &'a BTreeMap<C, Holding<R>>,
-        unreachable: impl IntoIterator<Item = &'a C>,
-    ) -> Vec<&'a C> {
-        let mut behind: Vec<&C> = match step {
+    /// The clusters that keep all others from the step: those that have not finished the one before.
+    pub fn barrier<C: Ord + Clone>(&self, step: Step, clusters: &BTreeMap<C, Holding<R>>) -> Vec<C> {
+        match step {
             Step::Widen => Vec::new(),
             Step::Switch => self.outstanding(Step::Widen, clusters),
             Step::Narrow => self.outstanding(Step::Switch, clusters),
-        };
-        if step != Step::Widen {
-            behind.extend(unreachable);
         }
-        behind
     }
 
     /// What a cluster holds after the step.
-    pub fn target(&self, step: Step) -> Holding<R> {
-        let both = || BTreeSet::from([self.from.clone(), self.to.clone()]);
+    pub fn target<C: Ord>(&self, step: Step, holding: &Holding<R>, clusters: &BTreeMap<C, Holding<R>>) -> Holding<R> {
         match step {
-            Step::Widen => Holding { issuer: self.from.clone(), trusted: both() },
-            Step::Switch => Holding { issuer: self.to.clone(), trusted: both() },
+            Step::Widen => {
+                let trusted = holding.trusted.union(&self.needed(clusters)).cloned().collect();
+                Holding { issuer: holding.issuer.clone(), trusted }
+            }
+            Step::Switch => Holding { issuer: self.to.clone(), trusted: holding.trusted.clone() },
             Step::Narrow => Holding { issuer: self.to.clone(), trusted: [self.to.clone()].into() },
         }
     }
 
-    /// The same two roots the other way round: how a rotation is taken back, one phase at a time. From `Widened` the way back is to
-    /// narrow to the old root, from `Switched` to switch to the old issuers, from `Narrowing` to widen again.
-    pub fn reversed(&self) -> Self {
-        Self { from: self.to.clone(), to: self.from.clone() }
+    /// What a cluster that joins gets: it issues from the root to arrive at, and trusts what the others issue from. It may join once all
+    /// others trust that root; see [`Rotation::barrier`] of [`Step::Switch`].
+    pub fn newcomer<C: Ord>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Holding<R> {
+        let mut trusted = self.needed(clusters);
+        // As long as others have not narrowed their trust, proxies with certificates of the old roots may still be about.
+        trusted.extend(clusters.values().flat_map(|holding| holding.trusted.iter().cloned()));
+        Holding { issuer: self.to.clone(), trusted }
     }
 
-    fn has_done(&self, step: Step, holding: &Holding<R>) -> bool {
-        match step {
-            Step::Widen => !self.trusts_old_only(holding),
-            Step::Switch => self.issues_from_new(holding),
-            Step::Narrow => self.trusts_new_only(holding),
-        }
-    }
-
-    fn check<C>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Result<(), Box<Tangle<C, R>>>
-    where
-        C: Ord + Clone + fmt::Display + fmt::Debug,
-    {
-        for (cluster, holding) in clusters {
-            let foreign =
-                holding.trusted.iter().chain([&holding.issuer]).find(|root| **root != self.from && **root != self.to);
-            if let Some(root) = foreign {
-                return Err(Box::new(Tangle::ForeignRoot { cluster: cluster.clone(), root: root.clone() }));
-            }
-            if !holding.trusted.contains(&holding.issuer) {
-                return Err(Box::new(Tangle::Untrusting { cluster: cluster.clone(), root: holding.issuer.clone() }));
-            }
-        }
-        for (issuing, holding) in clusters {
-            if let Some((distrusting, _)) = clusters.iter().find(|(_, other)| !other.trusted.contains(&holding.issuer))
-            {
-                return Err(Box::new(Tangle::CutOff {
-                    issuing: issuing.clone(),
-                    distrusting: distrusting.clone(),
-                    root: holding.issuer.clone(),
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    fn trusts_old_only(&self, holding: &Holding<R>) -> bool {
-        !holding.trusted.contains(&self.to)
-    }
-
-    fn trusts_new_only(&self, holding: &Holding<R>) -> bool {
-        !holding.trusted.contains(&self.from)
-    }
-
-    fn trusts_both(&self, holding: &Holding<R>) -> bool {
-        holding.trusted.contains(&self.from) && holding.trusted.contains(&self.to)
-    }
-
-    fn issues_from_old(&self, holding: &Holding<R>) -> bool {
-        holding.issuer == self.from
-    }
-
-    fn issues_from_new(&self, holding: &Holding<R>) -> bool {
-        holding.issuer == self.to
+    /// The roots that each cluster must trust for all to talk: those issued from, and the one to arrive at.
+    fn needed<C: Ord>(&self, clusters: &BTreeMap<C, Holding<R>>) -> BTreeSet<R> {
+        clusters.values().map(|holding| holding.issuer.clone()).chain([self.to.clone()]).collect()
     }
 }
 
@@ -258,7 +193,7 @@ mod tests {
 
     type Mesh = BTreeMap<&'static str, Holding<char>>;
 
-    const ROTATION: Rotation<char> = Rotation { from: 'A', to: 'B' };
+    const TO_B: Rotation<char> = Rotation { to: 'B' };
 
     /// A mesh from texts such as `A:AB`, issuer and trusted roots.
     fn mesh(clusters: &[&str]) -> Mesh {
@@ -270,9 +205,15 @@ mod tests {
         names.into_iter().zip(clusters.iter().map(holding)).collect()
     }
 
+    fn after(rotation: &Rotation<char>, step: Step, clusters: &Mesh, cluster: &'static str) -> Mesh {
+        let mut next = clusters.clone();
+        next.insert(cluster, rotation.target(step, &clusters[cluster], clusters));
+        next
+    }
+
     #[test]
     fn phase_is_read_from_what_clusters_hold() {
-        let cases: [(&[&str], Phase); 10] = [
+        let cases: [(&[&str], Phase); 12] = [
             (&[], Phase::Settled),
             (&["B:B", "B:B"], Phase::Settled),
             (&["A:A", "A:A"], Phase::NotStarted),
@@ -283,77 +224,94 @@ mod tests {
             (&["B:AB", "B:B"], Phase::Narrowing),
             (&["A:A"], Phase::NotStarted),
             (&["A:A", "A:AB", "A:A"], Phase::Widening),
+            // A newcomer while the others are not ready, and two meshes of their own: trust comes first.
+            (&["A:A", "B:AB"], Phase::Widening),
+            (&["A:A", "C:C"], Phase::NotStarted),
         ];
         for (clusters, phase) in cases {
-            assert_eq!(ROTATION.phase(&mesh(clusters)), Ok(phase), "{clusters:?}");
+            assert_eq!(TO_B.phase(&mesh(clusters)), Ok(phase), "{clusters:?}");
         }
-        assert_eq!(Rotation { from: 'A', to: 'A' }.phase(&mesh(&["A:A"])), Ok(Phase::Settled));
     }
 
     #[test]
-    fn tangles_are_refused_with_their_reason() {
-        let text = |clusters: &[&str]| ROTATION.phase(&mesh(clusters)).unwrap_err().to_string();
-        assert_eq!(
-            text(&["A:A", "C:C"]),
-            "cluster west holds the root C, which is neither the present nor the wanted one"
-        );
-        assert_eq!(text(&["A:B"]), "cluster east issues from the root A without trusting it");
-        assert_eq!(text(&["A:A", "B:AB"]), "cluster east does not trust the root B, from which cluster west issues");
-        assert_eq!(text(&["A:AB", "B:B"]), "cluster west does not trust the root A, from which cluster east issues");
+    fn a_cluster_that_distrusts_itself_is_told() {
+        let error = TO_B.phase(&mesh(&["A:B"])).unwrap_err();
+        assert_eq!(error.to_string(), "cluster east issues from the root A without trusting it");
     }
 
     #[test]
     fn no_step_begins_before_all_finished_the_one_before() {
-        let clusters = mesh(&["A:AB", "A:A"]);
-        assert_eq!(ROTATION.barrier(Step::Switch, &clusters, []), [&"west"]);
-        assert_eq!(ROTATION.barrier(Step::Widen, &clusters, []), Vec::<&&str>::new());
-        let clusters = mesh(&["A:AB", "A:AB"]);
-        assert_eq!(ROTATION.barrier(Step::Switch, &clusters, []), Vec::<&&str>::new());
-        assert_eq!(ROTATION.barrier(Step::Switch, &clusters, [&"gone"]), [&"gone"]);
-        assert_eq!(ROTATION.barrier(Step::Narrow, &clusters, []), [&"east", &"west"]);
+        let half = mesh(&["A:AB", "A:A"]);
+        assert_eq!(TO_B.barrier(Step::Switch, &half), ["west"]);
+        assert_eq!(TO_B.barrier(Step::Widen, &half), [""; 0]);
+        let widened = mesh(&["A:AB", "A:AB"]);
+        assert_eq!(TO_B.barrier(Step::Switch, &widened), [""; 0]);
+        assert_eq!(TO_B.barrier(Step::Narrow, &widened), ["east", "west"]);
     }
 
-    /// Every order in which clusters can be reached, interrupted anywhere: at each moment each cluster trusts every issuer, the step stays the
-    /// one that was begun, and the end is reached.
-    #[test]
-    fn any_interleaving_keeps_every_pair_talking_and_arrives() {
+    /// Every order in which clusters can be reached, interrupted anywhere: the way never skips a step, and the end is reached. Once all trusted
+    /// each other, they do at each moment.
+    fn walk(rotation: &Rotation<char>, start: Mesh) -> usize {
+        let talks =
+            |clusters: &Mesh| clusters.values().all(|a| clusters.values().all(|b| b.trusted.contains(&a.issuer)));
         let mut seen = BTreeSet::new();
-        let mut open = vec![mesh(&["A:A", "A:A", "A:A"])];
+        let mut open = vec![start];
         let mut settled = 0;
         while let Some(clusters) = open.pop() {
             if !seen.insert(format!("{clusters:?}")) {
                 continue;
             }
-            let phase = ROTATION.phase(&clusters).unwrap();
-            for (issuing, trusting) in clusters.values().flat_map(|a| clusters.values().map(move |b| (a, b))) {
-                assert!(trusting.trusted.contains(&issuing.issuer), "{clusters:?}");
-            }
-            let Some(step) = phase.step() else {
+            let Some(step) = rotation.phase(&clusters).unwrap().step() else {
                 settled += 1;
                 continue;
             };
-            assert_eq!(ROTATION.barrier(step, &clusters, []), Vec::<&&str>::new(), "{clusters:?}");
-            let outstanding = ROTATION.outstanding(step, &clusters);
+            assert_eq!(rotation.barrier(step, &clusters), [""; 0], "{clusters:?}");
+            let outstanding = rotation.outstanding(step, &clusters);
             assert!(!outstanding.is_empty(), "{clusters:?}");
             for cluster in outstanding {
-                let mut next = clusters.clone();
-                next.insert(cluster, ROTATION.target(step));
+                let next = after(rotation, step, &clusters, cluster);
+                assert!(talks(&next) || !talks(&clusters), "{clusters:?} to {next:?}");
                 open.push(next);
             }
         }
-        assert_eq!((settled, seen.len()), (1, 22));
+        assert_eq!(settled, 1);
+        seen.len()
     }
 
-    /// Turning round anywhere leads back to A through the same doors.
+    #[test]
+    fn any_interleaving_keeps_every_pair_talking_and_arrives() {
+        assert_eq!(walk(&TO_B, mesh(&["A:A", "A:A", "A:A"])), 22);
+        walk(&TO_B, mesh(&["A:A", "C:C", "D:D"]));
+    }
+
+    #[test]
+    fn turning_round_anywhere_arrives_too() {
+        for start in
+            [["A:A", "A:AB"], ["A:AB", "A:AB"], ["B:AB", "A:AB"], ["B:AB", "B:AB"], ["B:AB", "B:B"], ["B:B", "B:B"]]
+        {
+            for to in ['A', 'C'] {
+                walk(&Rotation { to }, mesh(&start));
+            }
+        }
+    }
+
     #[test]
     fn going_back_takes_one_phase_at_a_time() {
-        let back = ROTATION.reversed();
-        let steps = |clusters: &[&str]| back.phase(&mesh(clusters)).map(Phase::step);
-        assert_eq!(steps(&["A:AB", "A:AB"]), Ok(Some(Step::Narrow)));
-        assert_eq!(steps(&["A:AB", "A:A"]), Ok(Some(Step::Narrow)));
-        assert_eq!(steps(&["B:AB", "A:AB"]), Ok(Some(Step::Switch)));
-        assert_eq!(steps(&["B:AB", "B:AB"]), Ok(Some(Step::Switch)));
-        assert_eq!(steps(&["B:AB", "B:B"]), Ok(Some(Step::Widen)));
-        assert_eq!(steps(&["A:A", "A:A"]), Ok(None));
+        let back = Rotation { to: 'A' };
+        let step = |clusters: &[&str]| back.phase(&mesh(clusters)).map(Phase::step);
+        assert_eq!(step(&["A:AB", "A:AB"]), Ok(Some(Step::Narrow)));
+        assert_eq!(step(&["A:AB", "A:A"]), Ok(Some(Step::Narrow)));
+        assert_eq!(step(&["B:AB", "A:AB"]), Ok(Some(Step::Switch)));
+        assert_eq!(step(&["B:AB", "B:AB"]), Ok(Some(Step::Switch)));
+        assert_eq!(step(&["B:B", "B:B"]), Ok(Some(Step::Widen)));
+        assert_eq!(step(&["A:A", "A:A"]), Ok(None));
+    }
+
+    #[test]
+    fn a_newcomer_trusts_what_the_others_issue_from() {
+        let newcomer = |clusters: &[&str]| TO_B.newcomer(&mesh(clusters));
+        assert_eq!(newcomer(&[]), Holding { issuer: 'B', trusted: ['B'].into() });
+        assert_eq!(newcomer(&["B:B"]), Holding { issuer: 'B', trusted: ['B'].into() });
+        assert_eq!(newcomer(&["A:AB"]), Holding { issuer: 'B', trusted: ['A', 'B'].into() });
     }
 }
