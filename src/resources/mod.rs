@@ -9,6 +9,7 @@ pub mod parsing;
 pub mod render;
 pub mod walk;
 
+pub mod ca;
 pub mod charts;
 pub mod eastwest_gateway;
 pub mod functions;
@@ -32,6 +33,7 @@ pub struct Client {
 /// Everything the provider offers, one line each.
 pub fn registry() -> Registry<Client> {
     Registry::new()
+        .resource(ca::MeshCa)
         .resource(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)
         .resource(remote_cluster::MeshRemoteCluster)

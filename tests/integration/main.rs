@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod ca_lifecycle;
 mod cluster_api;
 mod cluster_connection;
 mod cluster_server;

@@ -1,0 +1,568 @@
+//! The apply: the root, what each cluster holds, the decision, the writes, the proof, the state. In this order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::rand;
+use futures::future::join_all;
+use time::{Duration, OffsetDateTime};
+
+use super::decide::{Action, Ask, Decision, Seen, decide};
+use super::gather::{self, Live};
+use super::model::Ca;
+use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, RootStore, StoredRoot};
+use super::spec::{Generated, RootSpec, Spec, chained};
+use super::{Cx, accept, plan, remove, report};
+use crate::cluster::{Adoption, Apply, Cluster, Delete, Error};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Failed};
+use crate::mesh::Step;
+use crate::pki::{
+    Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, RootRequest, Serial,
+    SignIntermediate, Signer, Subject, Validity, check_intermediate, check_root,
+};
+use crate::resources::{converge, kept, namespace};
+use crate::value::Path;
+
+/// Clocks of peers may lag.
+const BACKDATED: Duration = Duration::minutes(10);
+
+pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
+    let Change { config, prior, planned: mut state, reached } = change;
+    let spec = spec_with_key(&state, &config)?;
+    let now = OffsetDateTime::now_utc();
+    let roots = roots(cx, &spec, now).await?;
+    if prior.is_none() {
+        settle_id(&mut state, &spec);
+    }
+    report::root(&mut state, roots.to());
+    let (live, mut failed) = gather::look_at_all(cx, &spec).await;
+    refuse_foreign(&spec, &live)?;
+
+    let ask = ask(cx, &spec, &roots, prior.as_ref());
+    let seen = seen(&spec, prior.as_ref(), &live, &failed, now);
+    let decision = decide(&ask, &seen).map_err(|error| plan::tangled(&error))?;
+    if failed.is_empty() {
+        refuse_surprise(&state, &decision)?;
+    }
+    accept::check_multi_root(&decision, &live).await?;
+    let made = write_all(&spec, &roots, &decision, &live, now).await;
+
+    let mut written = BTreeMap::new();
+    for (name, outcome) in made {
+        match outcome {
+            Ok(done) => drop(written.insert(name, done)),
+            Err(diagnostic) => drop(failed.insert(name, diagnostic)),
+        }
+    }
+    tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
+    reached.set(state.clone());
+    if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
+        failed.extend(diagnostics);
+    }
+    let left = remove::no_longer_wanted(cx, &spec, prior.as_ref(), &mut state).await;
+    retire_roots(cx, &spec, &roots, &state).await?;
+    let mut errors: Diagnostics = failed.into_iter().map(|(name, error)| at_cluster(&name, error)).collect();
+    errors.append(left);
+    if errors.has_errors() { Err(Failed::from(errors).keeping(state)) } else { Ok(state) }
+}
+
+/// A cluster's diagnostic, at the cluster.
+fn at_cluster(name: &str, diagnostic: Diagnostic) -> Diagnostic {
+    match &diagnostic.path {
+        Some(path) if path.root_attribute() == Some("clusters") => diagnostic,
+        _ => diagnostic.at(Path::root("clusters").key(name)),
+    }
+}
+
+/// The spec; the key is in the configuration only.
+fn spec_with_key(planned: &Ca, config: &Ca) -> Result<Spec, Diagnostics> {
+    let mut model = planned.clone();
+    if let (Some(root), Some(configured)) = (model.root.known_mut(), config.root.known()) {
+        root.private_key_wo = configured.private_key_wo.clone();
+    }
+    kept::settled(Spec::parse(&model)?)
+}
+
+fn settle_id(state: &mut Ca, spec: &Spec) {
+    let first = || {
+        let (name, cluster) = spec.clusters.first_key_value()?;
+        Some(format!("{name}/{}/{CACERTS}", cluster.namespace))
+    };
+    state.id.fill(|| spec.root.store().map(ToString::to_string).or_else(first).unwrap_or_default());
+}
+
+/// The roots at hand.
+struct Roots {
+    store: RootStore,
+    to: Certificate,
+    brought: Option<PrivateKey>,
+}
+
+impl Roots {
+    fn to(&self) -> &Certificate {
+        &self.to
+    }
+
+    /// Certificate and key of a root that can sign.
+    fn signer(&self, fingerprint: &str) -> Option<(&Certificate, &PrivateKey)> {
+        if let Some(stored) = self.store.by_fingerprint(fingerprint) {
+            return Some((&stored.certificate, &stored.key));
+        }
+        let own = self.to.fingerprint().to_string() == fingerprint;
+        self.brought.as_ref().filter(|_| own).map(|key| (&self.to, key))
+    }
+
+    fn signers(&self) -> BTreeSet<String> {
+        let stored = self.store.0.values().map(|root| root.certificate.fingerprint().to_string());
+        stored.chain(self.brought.is_some().then(|| self.to.fingerprint().to_string())).collect()
+    }
+}
+
+/// Makes sure that the root exists, and that its key is kept before anything is signed with it.
+async fn roots(cx: &mut Cx, spec: &Spec, now: OffsetDateTime) -> Result<Roots, Diagnostics> {
+    let roots = match &spec.root {
+        RootSpec::Brought { certificate, key, .. } => {
+            let problems: Vec<String> = check_root(certificate, now).iter().map(ToString::to_string).collect();
+            if !problems.is_empty() {
+                return Err(Diagnostic::error("The root is unfit")
+                    .detail(format!("{}. Bring another one.", problems.join(". ")))
+                    .at(Path::root("root").attr("certificate"))
+                    .into());
+            }
+            let brought = match key {
+                Some(key) => Some(PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))?),
+                None => None,
+            };
+            Roots { store: RootStore::default(), to: (**certificate).clone(), brought }
+        }
+        RootSpec::Generated(generated) => {
+            let store = generated_roots(cx, spec, generated, now).await?;
+            let to = store.0.get(&generated.generation).map(|root| root.certificate.clone());
+            let to = to.ok_or_else(|| Diagnostic::bug("The root just made is not in its store."))?;
+            Roots { store, to, brought: None }
+        }
+    };
+    cx.private.roots =
+        roots.store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
+    Ok(roots)
+}
+
+async fn generated_roots(
+    cx: &mut Cx,
+    spec: &Spec,
+    generated: &Generated,
+    now: OffsetDateTime,
+) -> Result<RootStore, Diagnostics> {
+    let path = Path::root("root").attr("store");
+    let cluster =
+        crate::resources::cluster(cx, &generated.store.cluster).map_err(|error| error.at(path.attr("cluster")))?;
+    let found = gather::store(&cluster, &generated.store).await.map_err(|error| error.at(path.clone()))?;
+    let mut store = found.unwrap_or_default();
+    if store.0.contains_key(&generated.generation) {
+        return Ok(store);
+    }
+    let lost = cx.private.roots.contains_key(&generated.generation);
+    if lost {
+        return Err(Diagnostic::error("The root's key is lost")
+            .detail(format!(
+                "The Secret {} no longer holds generation {} of the root. The clusters go on with the intermediates they have. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root.",
+                generated.store, generated.generation
+            ))
+            .at(path)
+            .into());
+    }
+    let request = RootRequest {
+        subject: generated.subject.clone(),
+        validity: Validity { not_before: now - BACKDATED, not_after: now + generated.validity },
+        serial: serial()?,
+    };
+    let key = generate(generated.algorithm).await?;
+    let certificate = request.self_sign(&key).map_err(|error| unmade(&error))?;
+    store.0.insert(generated.generation, StoredRoot { certificate, key });
+    write_store(&cluster, spec, generated, &store).await.map_err(|error| converge::diagnostic(&error).at(path))?;
+    Ok(store)
+}
+
+async fn write_store(cluster: &Cluster, spec: &Spec, generated: &Generated, store: &RootStore) -> Result<(), Error> {
+    let owner = spec.owner(&generated.store.namespace);
+    namespace::ensure(cluster, &generated.store.namespace, &owner).await?;
+    let object = store.object(&generated.store, &owner);
+    cluster
+        .apply(Apply { object, adoption: if spec.adopt { Adoption::Take } else { Adoption::Refuse }, force: false })
+        .await?;
+    Ok(())
+}
+
+/// Generations that nobody holds or trusts any more leave no key behind.
+async fn retire_roots(cx: &mut Cx, spec: &Spec, roots: &Roots, state: &Ca) -> Result<(), Failed<Ca>> {
+    let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
+    let used: BTreeSet<&str> = state
+        .clusters
+        .entries()
+        .flat_map(|(_, cluster)| cluster.trusted.items().map(String::as_str).chain(cluster.issuer.as_deref()))
+        .collect();
+    let mut store = RootStore::default();
+    for (number, root) in &roots.store.0 {
+        let fingerprint = root.certificate.fingerprint().to_string();
+        if *number == generated.generation || used.contains(fingerprint.as_str()) {
+            let key = PrivateKey::from_pem(&root.key.to_pem()).map_err(|error| unmade(&error))?;
+            store.0.insert(*number, StoredRoot { certificate: root.certificate.clone(), key });
+        }
+    }
+    if store.0.len() < roots.store.0.len() {
+        let cluster = crate::resources::cluster(cx, &generated.store.cluster)?;
+        let kept: BTreeMap<i64, String> =
+            store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
+        write_store(&cluster, spec, generated, &store)
+            .await
+            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
+        cx.private.roots = kept;
+    }
+    Ok(())
+}
+
+fn ask(cx: &Cx, spec: &Spec, roots: &Roots, prior: Option<&Ca>) -> Ask {
+    let to = roots.to().fingerprint().to_string();
+    let external = matches!(&spec.root, RootSpec::Brought { key: None, .. });
+    let inputs = plan::Inputs {
+        spec,
+        prior,
+        stored: &cx.private.roots,
+        observed_at: cx.private.observed_at(),
+        has_key: !external,
+    };
+    let pause_over = prior.is_none_or(|prior| plan::ask(&inputs, prior).pause_over);
+    Ask { to, clusters: plan::wishes(spec), signers: roots.signers(), external, pause_over }
+}
+
+fn seen(
+    spec: &Spec,
+    prior: Option<&Ca>,
+    live: &BTreeMap<String, Live>,
+    failed: &BTreeMap<String, Diagnostic>,
+    now: OffsetDateTime,
+) -> BTreeMap<String, Seen> {
+    let renew_before = spec.intermediate.renew_before;
+    let mut seen: BTreeMap<String, Seen> =
+        live.iter().map(|(name, live)| (name.clone(), live.seen(prior, name, renew_before, now, spec.adopt))).collect();
+    for name in failed.keys() {
+        let remembered = prior.and_then(|prior| prior.clusters.entry(name));
+        let remembered =
+            remembered.map(|cluster| report::seen(cluster, renew_before, None, spec.adopt)).unwrap_or_default();
+        seen.insert(name.clone(), Seen { unreachable: true, ..remembered });
+    }
+    seen
+}
+
+/// A Secret that somebody else put there is no matter for a fight.
+fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diagnostics> {
+    let mut refused = Diagnostics::new();
+    for (name, live) in live {
+        let path = Path::root("clusters").key(name);
+        let place = format!("The Secret {}/{CACERTS} in cluster {name}", live.namespace);
+        if live.self_signed.is_some() && !spec.migrate_self_signed {
+            refused.push(
+                Diagnostic::error("istiod signs with a root of its own")
+                    .detail(format!(
+                        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself; it would take no notice of a new Secret. Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed."
+                    ))
+                    .at(path.clone()),
+            );
+        }
+        if live.ours || live.secret.is_none() {
+            continue;
+        }
+        match &live.fault {
+            Some(fault @ (Fault::CertManager { .. } | Fault::IstioGenerated)) => refused.push(
+                Diagnostic::error("Somebody else makes this cluster's certificates")
+                    .detail(format!("{place} is kept by another tool: {fault}. Take the cluster out of that tool's hands and delete the Secret, or leave this cluster out."))
+                    .at(path),
+            ),
+            _ if !spec.adopt => refused.push(
+                Diagnostic::error("The Secret cacerts exists already")
+                    .detail(format!("{place} is not this resource's. Set `adopt = true` to take it over; its intermediate then stays in use."))
+                    .at(path),
+            ),
+            _ => {}
+        }
+    }
+    refused.check()
+}
+
+/// The plan promised something that the clusters, as they are now, do not lead to.
+fn refuse_surprise(planned: &Ca, decision: &Decision) -> Result<(), Diagnostic> {
+    let changed = |what: String| {
+        Diagnostic::error("The clusters have changed since the plan")
+            .detail(format!("{what} Nothing was written. Plan again."))
+    };
+    if let Some(phase) = planned.phase.as_deref().filter(|phase| *phase != decision.after.as_str()) {
+        return Err(changed(format!(
+            "The plan leads to the phase {phase}, but from what they hold now it would be {}.",
+            decision.after
+        )));
+    }
+    for (name, cluster) in planned.clusters.entries() {
+        let Some(holding) = decision.holdings.get(name).filter(|_| cluster.trusted.is_known()) else { continue };
+        let trusted: BTreeSet<String> = cluster.trusted.items().cloned().collect();
+        if trusted != holding.trusted {
+            return Err(changed(format!("Cluster {name} holds other roots than at the last refresh."))
+                .at(Path::root("clusters").key(name)));
+        }
+    }
+    Ok(())
+}
+
+/// What was written to a cluster.
+pub enum Written {
+    CaCerts { held: Box<CaCerts>, reissued: bool },
+    Request(Box<OpenRequest>),
+}
+
+async fn write_all(
+    spec: &Spec,
+    roots: &Roots,
+    decision: &Decision,
+    live: &BTreeMap<String, Live>,
+    now: OffsetDateTime,
+) -> Vec<(String, Result<Written, Diagnostic>)> {
+    let bundles = live.values().filter_map(|live| live.held.as_ref().map(|held| &held.roots));
+    let mut known = report::roots(bundles);
+    known.extend(
+        live.values()
+            .flat_map(|live| live.self_signed.iter())
+            .chain([roots.to()])
+            .map(|root| (root.fingerprint().to_string(), root.clone())),
+    );
+    let writes = decision.actions.iter().filter_map(|(name, action)| {
+        let (live, known) = (live.get(name)?, &known);
+        Some(async move {
+            let job = Job { spec, roots, live, known, name, step: decision.step, now };
+            (name.clone(), job.run(action).await)
+        })
+    });
+    join_all(writes).await
+}
+
+/// One cluster's share of the work.
+struct Job<'a> {
+    spec: &'a Spec,
+    roots: &'a Roots,
+    live: &'a Live,
+    known: &'a BTreeMap<String, Certificate>,
+    name: &'a str,
+    step: Option<Step>,
+    now: OffsetDateTime,
+}
+
+impl Job<'_> {
+    async fn run(&self, action: &Action) -> Result<Written, Diagnostic> {
+        let owner = self.spec.owner(&self.live.namespace);
+        namespace::ensure(&self.live.cluster, &self.live.namespace, &owner)
+            .await
+            .map_err(|error| converge::diagnostic(&error))?;
+        match action {
+            Action::Request => self.request(&owner).await,
+            Action::Write { issue, trusted } => self.cacerts(issue.as_deref(), trusted, &owner).await,
+        }
+    }
+
+    async fn cacerts(
+        &self,
+        issue: Option<&str>,
+        trusted: &BTreeSet<String>,
+        owner: &str,
+    ) -> Result<Written, Diagnostic> {
+        let (chain, key) = match issue {
+            None => self.present()?,
+            Some(root) => match self.roots.signer(root) {
+                Some((certificate, key)) => self.issue(certificate, key).await?,
+                None => self.answered()?,
+            },
+        };
+        // An issuer that is to stay trusted first, then the others: agents read from the front.
+        let issuer = issue
+            .or(self
+                .live
+                .held
+                .as_ref()
+                .and_then(CaCerts::issuer)
+                .map(Certificate::fingerprint)
+                .map(|f| f.to_string())
+                .as_deref())
+            .map(str::to_owned);
+        let mut order: Vec<&String> = trusted.iter().collect();
+        order.sort_by_key(|root| Some(root.as_str()) != issuer.as_deref());
+        let bundle: Bundle = order.into_iter().filter_map(|root| self.known.get(root).cloned()).collect();
+        let twice = (self.step == Some(Step::Switch)).then(|| self.roots.to().clone());
+        let held = CaCerts { chain, key, roots: bundle, twice };
+        self.check(&held)?;
+        let object = held.object(&self.live.namespace, owner);
+        let foreign = self.live.secret.is_some() && !self.live.ours;
+        let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
+        self.live
+            .cluster
+            .apply(Apply { object, adoption, force: foreign })
+            .await
+            .map_err(|error| converge::diagnostic(&error))?;
+        if issue.is_some() && self.live.open.is_some() {
+            let request = Delete::new(OpenRequest::reference(&self.live.namespace));
+            self.live.cluster.delete(&request).await.map_err(|error| converge::diagnostic(&error))?;
+        }
+        Ok(Written::CaCerts { held: Box::new(held), reissued: issue.is_some() })
+    }
+
+    /// The intermediate that is there stays.
+    fn present(&self) -> Result<(Vec<Certificate>, PrivateKey), Diagnostic> {
+        let held = self.live.held.as_ref().ok_or_else(|| Diagnostic::bug("There is no intermediate to keep."))?;
+        Ok((held.chain.clone(), PrivateKey::from_pem(&held.key.to_pem()).map_err(|error| unmade(&error))?))
+    }
+
+    async fn issue(
+        &self,
+        root: &Certificate,
+        signing: &PrivateKey,
+    ) -> Result<(Vec<Certificate>, PrivateKey), Diagnostic> {
+        let key = generate(self.spec.intermediate.algorithm).await?;
+        let profile = self.profile();
+        let ask = SignIntermediate {
+            request: &profile.request(&key).map_err(|error| unmade(&error))?,
+            profile: &profile,
+            validity: Validity {
+                not_before: self.now - BACKDATED,
+                not_after: self.now + self.spec.intermediate.validity,
+            },
+            serial: serial()?,
+        };
+        let chain = LocalSigner { certificate: root, key: signing }.sign(&ask).map_err(|error| unmade(&error))?;
+        Ok((chain, key))
+    }
+
+    /// A chain signed outside, with the key that asked for it.
+    fn answered(&self) -> Result<(Vec<Certificate>, PrivateKey), Diagnostic> {
+        let path = Path::root("clusters").key(self.name).attr("certificate_chain");
+        let chain = self.spec.clusters.get(self.name).and_then(|cluster| cluster.chain.clone());
+        let chain = chain.ok_or_else(|| Diagnostic::bug("There is no chain signed outside."))?;
+        let leaf = chain.first().map(Certificate::public_key_info).unwrap_or_default();
+        let present = self.live.held.as_ref().map(|held| &held.key);
+        let key = self.live.open.iter().map(|open| &open.key).chain(present).find(|key| key.public_key_info() == leaf);
+        let key = key.ok_or_else(|| {
+            Diagnostic::error("The chain answers another request")
+                .detail("Its first certificate is for a key that this cluster does not have. Sign the present `certificate_request`.")
+                .at(path)
+        })?;
+        Ok((chain, PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))?))
+    }
+
+    /// A request for a signature from outside; one that is open stays.
+    async fn request(&self, owner: &str) -> Result<Written, Diagnostic> {
+        let open = match &self.live.open {
+            Some(open) => OpenRequest {
+                request: open.request.clone(),
+                key: PrivateKey::from_pem(&open.key.to_pem()).map_err(|error| unmade(&error))?,
+            },
+            None => {
+                let key = generate(self.spec.intermediate.algorithm).await?;
+                OpenRequest { request: self.profile().request(&key).map_err(|error| unmade(&error))?, key }
+            }
+        };
+        let object = open.object(&self.live.namespace, owner);
+        self.live.cluster.apply(Apply::new(object)).await.map_err(|error| converge::diagnostic(&error))?;
+        Ok(Written::Request(Box::new(open)))
+    }
+
+    fn profile(&self) -> IntermediateProfile {
+        IntermediateProfile {
+            subject: Subject {
+                organization: self.spec.root.organization(),
+                common_name: "Intermediate CA".to_owned(),
+                locality: Some(self.name.to_owned()),
+            },
+            dns_names: vec![format!("istiod.{}.svc", self.live.namespace)],
+        }
+    }
+
+    /// Nothing is written that istiod would refuse.
+    fn check(&self, held: &CaCerts) -> Result<(), Diagnostic> {
+        let key = held.key.public_key_info();
+        let check =
+            CheckIntermediate { chain: &held.chain, roots: &held.roots, public_key_info: Some(&key), now: self.now };
+        let problems: Vec<String> = check_intermediate(check).iter().map(ToString::to_string).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let path = Path::root("clusters").key(self.name);
+        let brought = self.spec.clusters.get(self.name).is_some_and(|cluster| cluster.chain.is_some());
+        Err(Diagnostic::error("The intermediate is unfit")
+            .detail(format!("{}. The Secret was not written.", problems.join(". ")))
+            .at(if brought { path.attr("certificate_chain") } else { path }))
+    }
+}
+
+/// Settles the state: for clusters that were written by what was written, for the others by what they hold.
+fn tell(
+    state: &mut Ca,
+    prior: Option<&Ca>,
+    spec: &Spec,
+    live: &BTreeMap<String, Live>,
+    written: &BTreeMap<String, Written>,
+    now: OffsetDateTime,
+) {
+    let mut bundles: Vec<&Bundle> = Vec::new();
+    let mut holdings = BTreeMap::new();
+    let Some(clusters) = state.clusters.known_mut() else { return };
+    for (name, model) in clusters.iter_mut() {
+        let (Some(model), Some(live)) = (model.known_mut(), live.get(name)) else {
+            // It gave no answer: state goes on with what it remembers.
+            if let (Some(model), Some(was)) = (model.known_mut(), prior.and_then(|prior| prior.clusters.entry(name))) {
+                *model = was.clone();
+            }
+            continue;
+        };
+        let (held, open) = match written.get(name) {
+            Some(Written::CaCerts { held, reissued: true }) => (Some(&**held), None),
+            Some(Written::CaCerts { held, reissued: false }) => (Some(&**held), live.open.as_ref()),
+            Some(Written::Request(open)) => (live.held.as_ref(), Some(&**open)),
+            None => (live.held.as_ref(), live.open.as_ref()),
+        };
+        report::request(model, open);
+        match held {
+            Some(held) => {
+                report::certificates(model, held);
+                model.state = report::state_of(held, spec.intermediate.renew_before, now).into();
+                bundles.push(&held.roots);
+                holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
+            }
+            None => report::nothing(
+                model,
+                if open.is_some() { report::state::AWAITING_SIGNATURE } else { report::state::MISSING },
+            ),
+        }
+    }
+    state.root_certificates = report::pem(&report::roots(bundles)).into();
+    let rotation = crate::mesh::Rotation { to: state.root_fingerprint.text().to_owned() };
+    if let Ok(phase) = rotation.phase(&holdings) {
+        report::phase(state, phase, prior, now);
+    }
+}
+
+/// RSA takes a second or more of computing: not on the threads that serve requests.
+async fn generate(algorithm: crate::pki::KeyAlgorithm) -> Result<PrivateKey, Diagnostic> {
+    let made = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
+    match made {
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(error)) => Err(unmade(&error)),
+        Err(_) => Err(Diagnostic::bug("Generating a key panicked.")),
+    }
+}
+
+fn serial() -> Result<Serial, Diagnostic> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| {
+        Diagnostic::error("No randomness").detail("The operating system gave no random bytes for a serial number.")
+    })?;
+    Ok(Serial::from_random(bytes))
+}
+
+fn unmade(error: &dyn std::error::Error) -> Diagnostic {
+    Diagnostic::error("The certificate cannot be made").detail(chained(error))
+}

@@ -1,0 +1,378 @@
+//! What one plan does to each cluster. Pure; the plan decides by what state remembers, the apply by what the clusters hold, and both must come
+//! to the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::mesh::{Holding, Phase, Rotation, Step, Untrusting};
+
+/// What is to be.
+#[derive(Debug)]
+pub struct Ask {
+    /// Fingerprint of the root to arrive at; [`NEW_ROOT`] while it is not generated yet.
+    pub to: String,
+    pub clusters: BTreeMap<String, Wish>,
+    /// Roots whose key is at hand.
+    pub signers: BTreeSet<String>,
+    /// Intermediates are signed outside.
+    pub external: bool,
+    /// The pause after the last step is over.
+    pub pause_over: bool,
+}
+
+/// Stands for the fingerprint of a root that the apply will generate.
+pub const NEW_ROOT: &str = "a new root";
+
+/// One cluster, as wanted.
+#[derive(Debug, Default)]
+pub struct Wish {
+    pub generation: i64,
+    /// The chain signed outside: fingerprints of its intermediate and of the root it leads to.
+    pub chain: Option<(String, String)>,
+}
+
+/// One cluster, as seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// `None` where it has no intermediate.
+    pub holding: Option<Holding<String>>,
+    pub fingerprint: Option<String>,
+    /// What was asked for last.
+    pub generation: Option<i64>,
+    /// Its intermediate is to be renewed: near its end, or broken.
+    pub due: bool,
+    /// It could not be asked.
+    pub unreachable: bool,
+    /// Its Secret is someone else's, and not to be taken over.
+    pub foreign: bool,
+    /// Roots that its istiod made for itself.
+    pub self_signed: BTreeSet<String>,
+}
+
+/// What happens to one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write `cacerts`.
+    Write {
+        /// Issue a new intermediate from this root; none keeps the intermediate.
+        issue: Option<String>,
+        trusted: BTreeSet<String>,
+    },
+    /// Ask for a signature from outside, and leave `cacerts` as it is.
+    Request,
+}
+
+/// What keeps the plan from doing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The pause between steps.
+    Pause { step: Step },
+    /// Clusters that cannot be asked.
+    Unreachable { step: Option<Step>, clusters: Vec<String> },
+    /// A Secret that is someone else's.
+    Foreign { cluster: String },
+    /// Nobody can sign.
+    NoSigner { cluster: String, root: String },
+    /// A cluster joins when all others trust its root.
+    Joins { cluster: String },
+    /// Signatures from outside.
+    Signature { cluster: String },
+}
+
+/// The whole of it.
+#[derive(Debug)]
+pub struct Decision {
+    pub actions: BTreeMap<String, Action>,
+    /// The step of the rotation that is taken.
+    pub step: Option<Step>,
+    pub before: Phase,
+    pub after: Phase,
+    pub waits: Vec<Wait>,
+    /// What clusters hold afterwards.
+    pub holdings: BTreeMap<String, Holding<String>>,
+}
+
+/// Decides. Only clusters that are asked for count: one that is being removed holds up nobody.
+pub fn decide(ask: &Ask, seen: &BTreeMap<String, Seen>) -> Result<Decision, Untrusting> {
+    let rotation = Rotation { to: ask.to.clone() };
+    let holdings: BTreeMap<String, Holding<String>> =
+        ask.clusters.keys().filter_map(|name| Some((name.clone(), seen.get(name)?.holding.clone()?))).collect();
+    let before = rotation.phase(&holdings)?;
+    let mut decision =
+        Decision { actions: BTreeMap::new(), step: None, before, after: before, waits: Vec::new(), holdings };
+    take_step(ask, seen, &rotation, &mut decision);
+    admit_newcomers(ask, seen, &rotation, &mut decision);
+    renew(ask, seen, &mut decision);
+    decision.after = rotation.phase(&decision.holdings)?;
+    Ok(decision)
+}
+
+fn take_step(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation<String>, decision: &mut Decision) {
+    let Some(step) = decision.before.step() else { return };
+    let before = decision.holdings.clone();
+    let down: Vec<String> = ask.clusters.keys().filter(|name| of(seen, name).unreachable).cloned().collect();
+    if !down.is_empty() {
+        decision.waits.push(Wait::Unreachable { step: Some(step), clusters: down.clone() });
+        // Trust may be widened where it can be; whatever comes after it needs every cluster.
+        if step != Step::Widen {
+            return;
+        }
+    }
+    if matches!(decision.before, Phase::Widened | Phase::Switched) && !ask.pause_over {
+        decision.waits.push(Wait::Pause { step });
+        return;
+    }
+    for name in rotation.outstanding(step, &before) {
+        let Some(holding) = before.get(&name) else { continue };
+        if of(seen, &name).foreign {
+            decision.waits.push(Wait::Foreign { cluster: name });
+            continue;
+        }
+        if down.contains(&name) {
+            continue;
+        }
+        let target = rotation.target(step, holding, &before);
+        let issue = (target.issuer != holding.issuer).then(|| target.issuer.clone());
+        decision.step = Some(step);
+        write(ask, &name, issue, target, decision);
+    }
+}
+
+fn admit_newcomers(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation<String>, decision: &mut Decision) {
+    let held: Vec<String> = decision.holdings.keys().cloned().collect();
+    let newcomers: Vec<&String> = ask.clusters.keys().filter(|name| !held.contains(name)).collect();
+    let welcome = rotation.outstanding(Step::Widen, &decision.holdings).is_empty();
+    let self_signed: BTreeSet<String> = seen.values().flat_map(|seen| seen.self_signed.iter().cloned()).collect();
+    let mut target = rotation.newcomer(&decision.holdings);
+    target.trusted.extend(self_signed);
+    for name in newcomers {
+        let seen = of(seen, name);
+        if seen.unreachable {
+            decision.waits.push(Wait::Unreachable { step: None, clusters: vec![name.clone()] });
+        } else if seen.foreign {
+            decision.waits.push(Wait::Foreign { cluster: name.clone() });
+        } else if !welcome {
+            decision.waits.push(Wait::Joins { cluster: name.clone() });
+        } else {
+            write(ask, name, Some(target.issuer.clone()), target.clone(), decision);
+        }
+    }
+}
+
+fn renew(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) {
+    for (name, wish) in &ask.clusters {
+        let seen = of(seen, name);
+        let Some(holding) = seen.holding.clone() else { continue };
+        if seen.unreachable
+            || matches!(decision.actions.get(name), Some(Action::Write { issue: Some(_), .. } | Action::Request))
+        {
+            continue;
+        }
+        let answered = wish
+            .chain
+            .as_ref()
+            .is_some_and(|(leaf, root)| Some(leaf) != seen.fingerprint.as_ref() && *root == holding.issuer);
+        let asked = seen.generation.is_some_and(|generation| generation != wish.generation);
+        if !(answered || asked || seen.due) {
+            continue;
+        }
+        if seen.foreign {
+            decision.waits.push(Wait::Foreign { cluster: name.clone() });
+            continue;
+        }
+        let target = decision.holdings.get(name).cloned().unwrap_or_else(|| holding.clone());
+        write(ask, name, Some(target.issuer.clone()), target, decision);
+    }
+}
+
+/// Notes a write, or what stands in for it where nobody can sign here.
+fn write(ask: &Ask, name: &str, issue: Option<String>, target: Holding<String>, decision: &mut Decision) {
+    let Holding { issuer, trusted } = &target;
+    if let Some(root) = &issue
+        && !ask.signers.contains(root)
+    {
+        let wish = ask.clusters.get(name);
+        let answered = wish.and_then(|wish| wish.chain.as_ref()).is_some_and(|(_, leads_to)| leads_to == issuer);
+        if !answered {
+            decision.waits.push(match ask.external {
+                true => Wait::Signature { cluster: name.to_owned() },
+                false => Wait::NoSigner { cluster: name.to_owned(), root: root.clone() },
+            });
+            if ask.external && !decision.actions.contains_key(name) {
+                decision.actions.insert(name.to_owned(), Action::Request);
+            }
+            return;
+        }
+    }
+    decision.actions.insert(name.to_owned(), Action::Write { issue, trusted: trusted.clone() });
+    decision.holdings.insert(name.to_owned(), target);
+}
+
+fn of<'a>(seen: &'a BTreeMap<String, Seen>, name: &str) -> &'a Seen {
+    static NOTHING: Seen = Seen {
+        holding: None,
+        fingerprint: None,
+        generation: None,
+        due: false,
+        unreachable: false,
+        foreign: false,
+        self_signed: BTreeSet::new(),
+    };
+    seen.get(name).unwrap_or(&NOTHING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(to: &str, clusters: &[&str]) -> Ask {
+        Ask {
+            to: to.into(),
+            clusters: clusters.iter().map(|name| ((*name).to_owned(), Wish { generation: 1, chain: None })).collect(),
+            signers: ["A", "B"].map(str::to_owned).into(),
+            external: false,
+            pause_over: true,
+        }
+    }
+
+    fn holds(text: &str) -> Seen {
+        let (issuer, trusted) = text.split_once(':').unwrap();
+        let trusted = trusted.chars().map(String::from).collect();
+        Seen {
+            holding: Some(Holding { issuer: issuer.into(), trusted }),
+            fingerprint: Some("leaf".into()),
+            generation: Some(1),
+            ..Seen::default()
+        }
+    }
+
+    fn seen<const N: usize>(clusters: [(&str, Seen); N]) -> BTreeMap<String, Seen> {
+        clusters.into_iter().map(|(name, seen)| (name.to_owned(), seen)).collect()
+    }
+
+    fn issue(root: Option<&str>, trusted: &str) -> Action {
+        Action::Write { issue: root.map(str::to_owned), trusted: trusted.chars().map(String::from).collect() }
+    }
+
+    #[test]
+    fn first_certificates_are_issued_everywhere() {
+        let decision = decide(&ask("A", &["east", "west"]), &BTreeMap::new()).unwrap();
+        assert_eq!(decision.actions["east"], issue(Some("A"), "A"));
+        assert_eq!((decision.actions.len(), decision.after), (2, Phase::Settled));
+    }
+
+    #[test]
+    fn what_is_well_is_left_alone() {
+        let decision = decide(&ask("A", &["east"]), &seen([("east", holds("A:A"))])).unwrap();
+        assert!(decision.actions.is_empty() && decision.waits.is_empty());
+    }
+
+    #[test]
+    fn a_rotation_takes_one_step_per_plan() {
+        let mut clusters = seen([("east", holds("A:A")), ("west", holds("A:A"))]);
+        let mut phases = Vec::new();
+        for _ in 0..4 {
+            let decision = decide(&ask("B", &["east", "west"]), &clusters).unwrap();
+            phases.push((decision.step, decision.after));
+            clusters = decision
+                .holdings
+                .into_iter()
+                .map(|(name, holding)| (name, Seen { holding: Some(holding), generation: Some(1), ..Seen::default() }))
+                .collect();
+        }
+        assert_eq!(
+            phases,
+            [
+                (Some(Step::Widen), Phase::Widened),
+                (Some(Step::Switch), Phase::Switched),
+                (Some(Step::Narrow), Phase::Settled),
+                (None, Phase::Settled)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cluster_that_is_down_stops_what_comes_after_widening() {
+        let down = |text| Seen { unreachable: true, ..holds(text) };
+        let decision =
+            decide(&ask("B", &["east", "west"]), &seen([("east", holds("A:A")), ("west", down("A:A"))])).unwrap();
+        assert_eq!(decision.actions.keys().collect::<Vec<_>>(), ["east"]);
+        assert_eq!(decision.after, Phase::Widening);
+        let decision =
+            decide(&ask("B", &["east", "west"]), &seen([("east", holds("A:AB")), ("west", down("A:AB"))])).unwrap();
+        assert!(decision.actions.is_empty());
+        assert_eq!(decision.waits, [Wait::Unreachable { step: Some(Step::Switch), clusters: vec!["west".into()] }]);
+    }
+
+    #[test]
+    fn the_pause_is_kept_before_a_step_and_not_within_one() {
+        let hasty = Ask { pause_over: false, ..ask("B", &["east", "west"]) };
+        let begun = seen([("east", holds("A:AB")), ("west", holds("A:AB"))]);
+        assert_eq!(decide(&hasty, &begun).unwrap().waits, [Wait::Pause { step: Step::Switch }]);
+        let within = seen([("east", holds("B:AB")), ("west", holds("A:AB"))]);
+        assert_eq!(decide(&hasty, &within).unwrap().actions["west"], issue(Some("B"), "AB"));
+    }
+
+    #[test]
+    fn a_newcomer_in_the_midst_of_a_rotation_trusts_both() {
+        let decision = decide(&ask("B", &["east", "new"]), &seen([("east", holds("A:A"))])).unwrap();
+        assert_eq!(decision.actions["east"], issue(None, "AB"));
+        assert_eq!(decision.actions["new"], issue(Some("B"), "AB"));
+        assert_eq!(decision.after, Phase::Switching);
+    }
+
+    #[test]
+    fn renewals_and_asked_for_generations_issue_from_the_present_root() {
+        let due = Seen { due: true, ..holds("A:A") };
+        assert_eq!(
+            decide(&ask("A", &["east"]), &seen([("east", due)])).unwrap().actions["east"],
+            issue(Some("A"), "A")
+        );
+        let other = Seen { generation: Some(0), ..holds("A:A") };
+        assert_eq!(
+            decide(&ask("A", &["east"]), &seen([("east", other)])).unwrap().actions["east"],
+            issue(Some("A"), "A")
+        );
+        let rotating = Seen { due: true, ..holds("A:A") };
+        let decision = decide(&ask("B", &["east"]), &seen([("east", rotating)])).unwrap();
+        assert_eq!(decision.actions["east"], issue(Some("A"), "AB"));
+    }
+
+    #[test]
+    fn without_a_key_it_says_so_or_asks_outside() {
+        let lost = Ask { signers: BTreeSet::new(), ..ask("A", &["east"]) };
+        let decision = decide(&lost, &BTreeMap::new()).unwrap();
+        assert_eq!(decision.waits, [Wait::NoSigner { cluster: "east".into(), root: "A".into() }]);
+        let external = Ask { external: true, ..lost };
+        assert_eq!(decide(&external, &BTreeMap::new()).unwrap().actions["east"], Action::Request);
+        let mut answered = external;
+        answered.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("new".into(), "A".into())) });
+        assert_eq!(decide(&answered, &BTreeMap::new()).unwrap().actions["east"], issue(Some("A"), "A"));
+        let held = seen([("east", holds("A:A"))]);
+        assert_eq!(decide(&answered, &held).unwrap().actions["east"], issue(Some("A"), "A"));
+    }
+
+    #[test]
+    fn an_external_rotation_widens_first_and_asks_then() {
+        let external = Ask { signers: BTreeSet::new(), external: true, ..ask("B", &["east"]) };
+        assert_eq!(decide(&external, &seen([("east", holds("A:A"))])).unwrap().actions["east"], issue(None, "AB"));
+        let decision = decide(&external, &seen([("east", holds("A:AB"))])).unwrap();
+        assert_eq!((&decision.actions["east"], decision.after), (&Action::Request, Phase::Widened));
+    }
+
+    #[test]
+    fn self_signed_roots_are_trusted_by_every_newcomer() {
+        let own = |root: &str| Seen { self_signed: [root.to_owned()].into(), ..Seen::default() };
+        let decision = decide(&ask("B", &["east", "west"]), &seen([("east", own("S")), ("west", own("T"))])).unwrap();
+        assert_eq!(decision.actions["east"], issue(Some("B"), "BST"));
+        assert_eq!(decision.actions["west"], issue(Some("B"), "BST"));
+        assert_eq!(decision.after, Phase::Switched);
+    }
+
+    #[test]
+    fn foreign_secrets_are_not_touched() {
+        let foreign = Seen { foreign: true, due: true, ..holds("A:A") };
+        let decision = decide(&ask("B", &["east"]), &seen([("east", foreign)])).unwrap();
+        assert!(decision.actions.is_empty());
+        assert!(decision.waits.contains(&Wait::Foreign { cluster: "east".into() }));
+    }
+}

@@ -1,0 +1,153 @@
+//! Takes a CA that exists into Terraform: by the store of its root, or by a `cacerts` Secret whose root is then one that was brought.
+
+use std::collections::BTreeMap;
+
+use super::model::{Ca, ClusterCa, Root, Store};
+use super::secret::{CACERTS, CaCerts};
+use super::spec::StoreRef;
+use super::{Cx, Identity, gather, report};
+use crate::cluster::Cluster;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::Import;
+use crate::pki::Certificate;
+use crate::resources::converge;
+use crate::schema::Model;
+use crate::value::{Dyn, Value};
+
+const SYSTEM_NAMESPACE: &str = "istio-system";
+
+pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
+    let place = place(from)?;
+    let cluster = crate::resources::cluster(cx, &place.cluster)?;
+    let mut state =
+        if place.name == CACERTS { brought(&cluster, &place).await? } else { generated(&cluster, &place).await? };
+    state.id = place.to_string().into();
+    let namespace = if place.name == CACERTS { place.namespace.as_str() } else { SYSTEM_NAMESPACE };
+    state.clusters = Value::Known(clusters(cx, &state, namespace).await);
+    Ok(state)
+}
+
+fn place(from: Import<Identity>) -> Result<StoreRef, Diagnostic> {
+    let id = match from {
+        Import::Id(id) => id,
+        Import::Identity(identity) => {
+            let namespace = identity.namespace.as_deref().unwrap_or("mesh-root-ca");
+            format!("{}/{namespace}/{}", identity.cluster.text(), identity.name.as_deref().unwrap_or("mesh-root-ca"))
+        }
+    };
+    match id.split('/').collect::<Vec<_>>()[..] {
+        [cluster, namespace, name] if !cluster.is_empty() && !namespace.is_empty() && !name.is_empty() => {
+            Ok(StoreRef { cluster: cluster.into(), namespace: namespace.into(), name: name.into() })
+        }
+        _ => Err(Diagnostic::error("Not an import id of mesh_ca").detail(format!(
+            "{id:?} does not read as `cluster/namespace/name` of the Secret that holds the root, such as `east/mesh-root-ca/mesh-root-ca`, or of a `cacerts` Secret, such as `east/istio-system/cacerts`."
+        ))),
+    }
+}
+
+/// A root that this provider generated.
+async fn generated(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+    let Some(store) = gather::store(cluster, place).await? else {
+        return Err(nothing(place).into());
+    };
+    let Some((generation, newest)) = store.0.last_key_value() else {
+        return Err(Diagnostic::error("Not the store of a root")
+            .detail(format!("The Secret {place} holds no root."))
+            .into());
+    };
+    let mut state = Ca {
+        root: Value::Known(Root {
+            store: Value::Known(Store {
+                cluster: place.cluster.as_str().into(),
+                namespace: place.namespace.as_str().into(),
+                name: place.name.as_str().into(),
+            }),
+            generation: (*generation).into(),
+            ..root_like(&newest.certificate)
+        }),
+        ..defaults()
+    };
+    report::root(&mut state, &newest.certificate);
+    Ok(state)
+}
+
+/// A `cacerts` Secret that somebody else wrote.
+async fn brought(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+    let secret =
+        cluster.get(&CaCerts::reference(&place.namespace)).await.map_err(|error| converge::diagnostic(&error))?;
+    let Some(secret) = secret else { return Err(nothing(place).into()) };
+    let held = CaCerts::read(&secret).map_err(|fault| {
+        Diagnostic::error("Not a cacerts Secret this provider can take over")
+            .detail(format!("The Secret {place}: {fault}."))
+    })?;
+    let Some(root) = held.issuer() else { return Err(nothing(place).into()) };
+    let mut state = Ca {
+        root: Value::Known(Root { certificate: root.to_pem().into(), ..root_like(root) }),
+        adopt: true.into(),
+        ..defaults()
+    };
+    report::root(&mut state, root);
+    Ok(state)
+}
+
+fn nothing(place: &StoreRef) -> Diagnostic {
+    Diagnostic::error("Nothing to import").detail(format!("There is no Secret {place}."))
+}
+
+/// The clusters of the provider whose `cacerts` trust the root.
+async fn clusters(cx: &mut Cx, state: &Ca, namespace: &str) -> BTreeMap<String, Value<ClusterCa>> {
+    let Ok(client) = cx.client().cloned() else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for name in client.clusters.names() {
+        let secret = match crate::resources::cluster(cx, name) {
+            Ok(cluster) => cluster.get(&CaCerts::reference(namespace)).await,
+            Err(_) => continue,
+        };
+        match secret {
+            Ok(secret) => {
+                let held = secret.as_ref().and_then(|secret| CaCerts::read(secret).ok());
+                let fingerprint = state.root_fingerprint.text();
+                let trusts = held
+                    .is_some_and(|held| held.roots.fingerprints().iter().any(|root| root.to_string() == fingerprint));
+                if trusts {
+                    let cluster =
+                        ClusterCa { namespace: namespace.into(), generation: 1.into(), ..ClusterCa::default() };
+                    found.insert(name.to_owned(), Value::Known(cluster));
+                }
+            }
+            Err(error) => cx.warn(converge::stale(&error)),
+        }
+    }
+    found
+}
+
+/// Attributes of a root that its certificate shows.
+fn root_like(certificate: &Certificate) -> Root {
+    let part = |kind: &str| {
+        let parts = certificate.subject().split(", ");
+        parts.filter_map(|part| part.split_once('=')).find(|(name, _)| *name == kind).map(|(_, value)| value.to_owned())
+    };
+    let mut root: Root = with_defaults();
+    if let Some(name) = part("CN") {
+        root.common_name = name.into();
+    }
+    if let Some(organization) = part("O") {
+        root.organization = organization.into();
+    }
+    let kind = certificate.key_kind().to_string();
+    if crate::pki::KeyAlgorithm::from_name(&kind).is_some() {
+        root.algorithm = kind.into();
+    }
+    root
+}
+
+fn defaults() -> Ca {
+    with_defaults()
+}
+
+/// A model with the defaults of its attributes.
+fn with_defaults<M: Model>() -> M {
+    let attributes =
+        M::attributes().into_iter().map(|attribute| (attribute.name, attribute.default.unwrap_or(Dyn::Null)));
+    M::decode(&Dyn::Object(attributes.collect())).unwrap_or_default()
+}

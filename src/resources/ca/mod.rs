@@ -1,0 +1,245 @@
+//! `mesh_ca`: one root of trust, an intermediate per cluster, no key in state. Gather, parse, decide, apply and prove, state.
+
+mod accept;
+mod apply;
+mod decide;
+#[cfg(test)]
+mod fixtures;
+mod gather;
+mod import;
+mod model;
+mod plan;
+mod remove;
+mod report;
+mod secret;
+mod spec;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+pub use self::model::Ca;
+use self::spec::Spec;
+use super::Client;
+use super::converge;
+use crate::diag::{Diagnostic, Diagnostics, Severity};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::mesh::Rotation;
+use crate::model;
+use crate::value::Value;
+
+/// The certificate authority of a mesh.
+pub struct MeshCa;
+
+model! {
+    /// What tells a CA from all others: where its root is kept, or the first of its `cacerts` Secrets.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of the Secret.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Name of the Secret.
+        #[attr(optional)]
+        pub name: Value<String>,
+    }
+}
+
+/// Kept beside the state; no secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    /// When the clusters were last looked at, in seconds since 1970: the only clock of a plan, which must come out the same when it is made again.
+    #[serde(default)]
+    observed_at: Option<i64>,
+    /// Fingerprints of the roots whose keys are in the store, by generation.
+    #[serde(default)]
+    roots: BTreeMap<i64, String>,
+}
+
+impl Private {
+    fn observed_at(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp(self.observed_at?).ok()
+    }
+}
+
+type Cx = Ctx<Client, Private>;
+
+impl Resource for MeshCa {
+    type Client = Client;
+    type Model = Ca;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "ca";
+
+    fn validate(&self, config: &Ca, diagnostics: &mut Diagnostics) {
+        if let Err(errors) = Spec::parse(config) {
+            diagnostics.append(errors);
+        }
+    }
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Ca>) -> Result<(), Diagnostics> {
+        let Some(spec) = Spec::parse(&plan.planned)? else {
+            plan::open_everything(&mut plan.planned);
+            return Ok(());
+        };
+        let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
+        let inputs = plan::Inputs {
+            spec: &spec,
+            prior: plan.prior,
+            stored: &cx.private.roots,
+            observed_at: cx.private.observed_at(),
+            has_key,
+        };
+        let words = plan::settle(&inputs, &mut plan.planned)?;
+        words.into_iter().for_each(|word| cx.warn(word));
+        Ok(())
+    }
+
+    async fn plan_destroy(&self, cx: &mut Cx, prior: &Ca) -> Result<(), Diagnostics> {
+        cx.warn(remove::consequences(prior));
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
+        apply::apply(cx, change).await
+    }
+
+    async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {
+        read(cx, state, OffsetDateTime::now_utc()).await
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: Ca) -> Result<(), Failed<Ca>> {
+        remove::everything(cx, state).await
+    }
+
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
+        import::import(cx, from).await
+    }
+
+    fn identity(&self, model: &Ca) -> Identity {
+        let mut parts = model.id.text().splitn(3, '/').map(str::to_owned);
+        let mut part = || match (&model.id, parts.next()) {
+            (Value::Unknown, _) => Value::Unknown,
+            (_, part) => part.into(),
+        };
+        Identity { cluster: part(), namespace: part(), name: part() }
+    }
+}
+
+/// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
+async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
+    let store = remove::store_of(&state);
+    let mut there = false;
+    if let Some(store) = &store {
+        there |= read_store(cx, store, &mut state).await?;
+    }
+    let renew_before = Spec::parse(&state)?.map(|spec| spec.intermediate.renew_before).unwrap_or_default();
+    let mut bundles = Vec::new();
+    let mut holdings = BTreeMap::new();
+    let names: Vec<String> = state.clusters.keys().map(str::to_owned).collect();
+    let mut complete = true;
+    for name in names {
+        let Some(mut model) = state.clusters.entry(&name).cloned() else { continue };
+        match look(cx, &name, &model, store.as_ref()).await? {
+            Some(live) => {
+                report::request(&mut model, live.open.as_ref());
+                there |= live.ours || live.open.is_some();
+                match (&live.held, &live.secret) {
+                    (Some(held), _) => {
+                        report::certificates(&mut model, held);
+                        let foreign = !live.ours;
+                        let is = report::state_of(held, renew_before, now);
+                        model.state = if foreign { report::state::FOREIGN } else { is }.into();
+                        bundles.push(held.roots.clone());
+                        holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
+                    }
+                    (None, Some(_)) if !live.ours => report::nothing(&mut model, report::state::FOREIGN),
+                    (None, Some(_)) => report::nothing(&mut model, report::state::INVALID),
+                    (None, None) if live.open.is_some() => {
+                        report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
+                    }
+                    (None, None) => report::nothing(&mut model, report::state::MISSING),
+                }
+            }
+            None => {
+                model.state = report::state::UNREACHABLE.into();
+                (there, complete) = (true, false);
+            }
+        }
+        if let Some(clusters) = state.clusters.known_mut() {
+            clusters.insert(name, Value::Known(model));
+        }
+    }
+    if !there {
+        return Ok(None);
+    }
+    cx.private.observed_at = Some(now.unix_timestamp());
+    if complete {
+        let roots = report::roots(&bundles);
+        state.root_certificates = report::pem(&roots).into();
+        let rotation = Rotation { to: state.root_fingerprint.text().to_owned() };
+        let before = state.clone();
+        if let Ok(phase) = rotation.phase(&holdings) {
+            report::phase(&mut state, phase, Some(&before), now);
+        }
+    }
+    Ok(Some(state))
+}
+
+/// Looks at one cluster. `None`, with a warning, where it gives no answer or the provider no longer knows it.
+async fn look(
+    cx: &mut Cx,
+    name: &str,
+    model: &model::ClusterCa,
+    store: Option<&spec::StoreRef>,
+) -> Result<Option<gather::Live>, Diagnostic> {
+    let namespace = model.namespace.text();
+    let cluster = match super::cluster(cx, name) {
+        Ok(cluster) => cluster,
+        Err(unknown) => {
+            cx.warn(Diagnostic { severity: Severity::Warning, ..unknown });
+            return Ok(None);
+        }
+    };
+    match gather::look(cluster, namespace, &spec::owner(store, namespace)).await {
+        Ok(live) => Ok(Some(live)),
+        Err(error) if error.is_unreachable() || error.is_not_configured() => {
+            cx.warn(converge::stale(&error));
+            Ok(None)
+        }
+        Err(error) => Err(converge::diagnostic(&error)),
+    }
+}
+
+/// Whether the store is there. A root that is gone from it is told; the clusters go on without it.
+async fn read_store(cx: &mut Cx, store: &spec::StoreRef, state: &mut Ca) -> Result<bool, Diagnostics> {
+    let cluster = super::cluster(cx, &store.cluster)?;
+    let found = match cluster.get(&secret::RootStore::reference(store)).await {
+        Ok(found) => found,
+        Err(error) if error.is_unreachable() || error.is_not_configured() => {
+            cx.warn(converge::stale(&error));
+            return Ok(true);
+        }
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    };
+    let roots = match found.as_ref().map(secret::RootStore::read) {
+        Some(Ok(roots)) => roots,
+        Some(Err(_)) | None => {
+            cx.warn(Diagnostic::warning("The root's key is lost").detail(format!(
+                "The Secret {store} is gone or damaged. The clusters go on with the intermediates they have. Restore it from a backup, or raise `root.generation` to rotate to a new root."
+            )));
+            cx.private.roots.clear();
+            return Ok(found.is_some());
+        }
+    };
+    let fingerprint = |root: &secret::StoredRoot| root.certificate.fingerprint().to_string();
+    cx.private.roots = roots.0.iter().map(|(number, root)| (*number, fingerprint(root))).collect();
+    let generation = state.root.known().and_then(|root| root.generation.get());
+    if let Some(root) = generation.and_then(|number| roots.0.get(&number)) {
+        report::root(state, &root.certificate);
+    }
+    Ok(true)
+}

@@ -1,0 +1,363 @@
+//! The plan: what [`decide`] comes to by what state remembers, put into attributes and words. Pure: the only clock is that of the last refresh.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
+
+use super::decide::{Action, Ask, Decision, NEW_ROOT, Seen, Wait, Wish, decide};
+use super::model::{Ca, ClusterCa};
+use super::report;
+use super::spec::{RootSpec, Spec, StoreRef};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::mesh::Step;
+use crate::pki::{Bundle, check_root, renewal_due, root_of};
+use crate::value::{Path, Value};
+
+/// What a plan is made from.
+pub struct Inputs<'a> {
+    pub spec: &'a Spec,
+    pub prior: Option<&'a Ca>,
+    /// Fingerprints of the generated roots whose keys were in the store at the last refresh, by generation.
+    pub stored: &'a BTreeMap<i64, String>,
+    /// The time of the last refresh.
+    pub observed_at: Option<OffsetDateTime>,
+    /// The configuration gives the key of a root that is brought.
+    pub has_key: bool,
+}
+
+/// Settles the computed attributes of `planned`. Warnings say what the step will do and what it waits for.
+pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diagnostics> {
+    let Some(prior) = inputs.prior else {
+        open_everything(planned);
+        return Ok(Diagnostics::new());
+    };
+    refuse_moves(inputs.spec, prior)?;
+    let ask = ask(inputs, prior);
+    let seen = remembered(inputs.spec, prior, inputs.observed_at);
+    let decision = decide(&ask, &seen).map_err(|error| tangled(&error))?;
+    keep_computed(planned, prior);
+    let mut words = Diagnostics::new();
+    note_root(inputs, prior, &ask, planned, &mut words);
+    apply_actions(&decision, prior, planned);
+    note_phase(&decision, prior, planned);
+    words.append(describe(&ask, &decision, inputs));
+    Ok(words)
+}
+
+/// On creation nothing is known but the names.
+pub fn open_everything(planned: &mut Ca) {
+    if let Some(clusters) = planned.clusters.known_mut() {
+        for cluster in clusters.values_mut().filter_map(Value::known_mut) {
+            open_cluster(cluster);
+            (cluster.certificate_request, cluster.trusted) = (Value::Unknown, Value::Unknown);
+        }
+    }
+    open_root(planned);
+    (planned.phase, planned.phase_since, planned.root_certificates) = (Value::Unknown, Value::Unknown, Value::Unknown);
+}
+
+fn open_root(planned: &mut Ca) {
+    for attribute in [
+        &mut planned.root_fingerprint,
+        &mut planned.root_certificate,
+        &mut planned.root_serial,
+        &mut planned.root_not_before,
+        &mut planned.root_not_after,
+    ] {
+        *attribute = Value::Unknown;
+    }
+}
+
+fn open_cluster(cluster: &mut ClusterCa) {
+    for attribute in [
+        &mut cluster.fingerprint,
+        &mut cluster.serial,
+        &mut cluster.not_before,
+        &mut cluster.not_after,
+        &mut cluster.issuer,
+        &mut cluster.state,
+    ] {
+        *attribute = Value::Unknown;
+    }
+}
+
+fn keep_computed(planned: &mut Ca, prior: &Ca) {
+    planned.root_fingerprint = prior.root_fingerprint.clone();
+    planned.root_certificate = prior.root_certificate.clone();
+    planned.root_certificates = prior.root_certificates.clone();
+    planned.root_serial = prior.root_serial.clone();
+    planned.root_not_before = prior.root_not_before.clone();
+    planned.root_not_after = prior.root_not_after.clone();
+    planned.phase = prior.phase.clone();
+    planned.phase_since = prior.phase_since.clone();
+    let Some(clusters) = planned.clusters.known_mut() else { return };
+    for (name, cluster) in clusters {
+        let Some(cluster) = cluster.known_mut() else { continue };
+        let was = prior.clusters.entry(name).cloned();
+        let was = was.unwrap_or_else(|| ClusterCa { state: report::state::MISSING.into(), ..ClusterCa::default() });
+        cluster.certificate_request = was.certificate_request;
+        cluster.fingerprint = was.fingerprint;
+        cluster.serial = was.serial;
+        cluster.not_before = was.not_before;
+        cluster.not_after = was.not_after;
+        cluster.issuer = was.issuer;
+        cluster.trusted = was.trusted;
+        cluster.state = was.state;
+    }
+}
+
+/// The question to [`decide`].
+pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
+    let stored: BTreeSet<String> = inputs.stored.values().cloned().collect();
+    let (to, signers, external) = match &inputs.spec.root {
+        RootSpec::Generated(generated) => match inputs.stored.get(&generated.generation) {
+            Some(fingerprint) => (fingerprint.clone(), stored, false),
+            None if same_generation(generated.generation, prior) => {
+                // The root is known, its key is not in the store any more.
+                (prior.root_fingerprint.text().to_owned(), stored, false)
+            }
+            None => (NEW_ROOT.to_owned(), stored.into_iter().chain([NEW_ROOT.to_owned()]).collect(), false),
+        },
+        RootSpec::Brought { certificate, .. } => {
+            let to = certificate.fingerprint().to_string();
+            let own: BTreeSet<String> = if inputs.has_key { [to.clone()].into() } else { BTreeSet::new() };
+            (to, own.into_iter().chain(stored).collect(), !inputs.has_key)
+        }
+    };
+    let since = report::parse_instant(&prior.phase_since);
+    let pause_over = match (since, inputs.observed_at) {
+        (Some(since), Some(now)) => now >= since.checked_add(inputs.spec.pause).unwrap_or(since),
+        _ => inputs.spec.pause.is_zero(),
+    };
+    Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over }
+}
+
+fn same_generation(generation: i64, prior: &Ca) -> bool {
+    let root = prior.root.known();
+    root.is_some_and(|root| root.store.is_known() && root.generation.get() == Some(generation))
+        && prior.root_fingerprint.is_known()
+}
+
+/// What is wanted of each cluster.
+pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
+    let root: Bundle = match &spec.root {
+        RootSpec::Brought { certificate, .. } => [(**certificate).clone()].into_iter().collect(),
+        RootSpec::Generated(_) => Bundle::default(),
+    };
+    let wish = |cluster: &super::spec::ClusterSpec| {
+        let chain = cluster.chain.as_ref().and_then(|chain| {
+            let leads_to = root_of(chain, &root)?.fingerprint().to_string();
+            Some((chain.first()?.fingerprint().to_string(), leads_to))
+        });
+        Wish { generation: cluster.generation, chain }
+    };
+    spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(cluster))).collect()
+}
+
+fn remembered(spec: &Spec, prior: &Ca, now: Option<OffsetDateTime>) -> BTreeMap<String, Seen> {
+    let seen = |cluster: &ClusterCa| report::seen(cluster, spec.intermediate.renew_before, now, spec.adopt);
+    prior.clusters.entries().map(|(name, cluster)| (name.to_owned(), seen(cluster))).collect()
+}
+
+fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words: &mut Diagnostics) {
+    match &inputs.spec.root {
+        RootSpec::Brought { certificate, .. } => {
+            report::root(planned, certificate);
+            if let Some(now) = inputs.observed_at {
+                for problem in check_root(certificate, now) {
+                    words.push(
+                        Diagnostic::warning("The root is unfit")
+                            .detail(format!("{problem}."))
+                            .at(Path::root("root").attr("certificate")),
+                    );
+                }
+                if renewal_due(certificate, inputs.spec.intermediate.validity, now) {
+                    words.push(root_ends(
+                        certificate.not_after(),
+                        "Bring the next root's `certificate` soon; the plan then begins its rotation.",
+                    ));
+                }
+            }
+        }
+        RootSpec::Generated(_) if prior.root_fingerprint.as_deref() != Some(ask.to.as_str()) => open_root(planned),
+        RootSpec::Generated(_) => {
+            let end = report::parse_instant(&prior.root_not_after);
+            if let (Some(end), Some(now)) = (end, inputs.observed_at)
+                && end.checked_sub(inputs.spec.intermediate.validity).is_none_or(|from| now >= from)
+            {
+                words.push(root_ends(
+                    end,
+                    "Raise `root.generation` soon; the plan then begins the rotation to a new root.",
+                ));
+            }
+        }
+    }
+}
+
+fn root_ends(end: OffsetDateTime, remedy: &str) -> Diagnostic {
+    Diagnostic::warning("The root is near its end").detail(format!(
+        "It is valid until {end}: intermediates made from now on would not live their full validity. {remedy}"
+    ))
+}
+
+fn apply_actions(decision: &Decision, prior: &Ca, planned: &mut Ca) {
+    let mut trust_changes = false;
+    let Some(clusters) = planned.clusters.known_mut() else { return };
+    for (name, cluster) in clusters.iter_mut() {
+        let Some(cluster) = cluster.known_mut() else { continue };
+        match decision.actions.get(name) {
+            None => {}
+            Some(Action::Request) => {
+                cluster.certificate_request = Value::Unknown;
+                cluster.state = Value::Unknown;
+            }
+            Some(Action::Write { issue, trusted }) => {
+                let was: BTreeSet<String> = cluster.trusted.items().cloned().collect();
+                if was != *trusted {
+                    trust_changes = true;
+                    cluster.trusted =
+                        if trusted.contains(NEW_ROOT) { Value::Unknown } else { report::trusted_value(trusted) };
+                }
+                match issue {
+                    Some(root) => {
+                        open_cluster(cluster);
+                        if root != NEW_ROOT {
+                            cluster.issuer = root.clone().into();
+                        }
+                        cluster.certificate_request = Value::Null;
+                    }
+                    None => cluster.state = Value::Unknown,
+                }
+            }
+        }
+    }
+    let removed = prior.clusters.keys().any(|name| planned.clusters.entry(name).is_none());
+    if trust_changes || removed {
+        planned.root_certificates = Value::Unknown;
+    }
+}
+
+fn note_phase(decision: &Decision, prior: &Ca, planned: &mut Ca) {
+    let after = decision.after.as_str();
+    if prior.phase.as_deref() != Some(after) {
+        planned.phase = after.into();
+        planned.phase_since = Value::Unknown;
+    }
+}
+
+fn refuse_moves(spec: &Spec, prior: &Ca) -> Result<(), Diagnostic> {
+    for (name, cluster) in &spec.clusters {
+        let was = prior.clusters.entry(name).and_then(|was| was.namespace.known());
+        if was.is_some_and(|was| was != cluster.namespace.as_str()) {
+            return Err(Diagnostic::error("A system namespace cannot change")
+                .detail("Remove this cluster from `clusters`, apply, and add it again with the new namespace: its istiod moves too.")
+                .at(Path::root("clusters").key(name).attr("namespace")));
+        }
+    }
+    let was = prior.root.known().and_then(|root| StoreRef::of(root.store.known()?));
+    match (was, spec.root.store()) {
+        (Some(was), Some(now)) if was != *now => Err(Diagnostic::error("The root's store cannot move")
+            .detail(format!("The root is kept in {was}. Its key would have to leave that cluster for {now}. Keep the store as it is."))
+            .at(Path::root("root").attr("store"))),
+        _ => Ok(()),
+    }
+}
+
+pub fn tangled(error: &crate::mesh::Untrusting) -> Diagnostic {
+    Diagnostic::error("A cluster does not trust its own certificates")
+        .detail(format!(
+            "{}. istiod refuses such a pair. Delete the Secret cacerts there, and the next plan makes a new one.",
+            crate::resources::parsing::sentence(&error.to_string()).trim_end_matches('.')
+        ))
+        .at(Path::root("clusters").key(&error.cluster))
+}
+
+/// The step in words.
+pub fn describe(ask: &Ask, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostics {
+    let mut words = Diagnostics::new();
+    if let Some(step) = decision.step {
+        let clusters: Vec<&str> = decision.actions.keys().map(String::as_str).collect();
+        words.push(
+            Diagnostic::warning(format!("Rotation of the root, step {} of 3: {}", number(step), title(step)))
+                .detail(explain(step, &clusters.join(", "), &ask.to)),
+        );
+    }
+    for wait in &decision.waits {
+        words.push(waiting(wait, decision, inputs));
+    }
+    words
+}
+
+fn number(step: Step) -> u8 {
+    match step {
+        Step::Widen => 1,
+        Step::Switch => 2,
+        Step::Narrow => 3,
+    }
+}
+
+fn title(step: Step) -> &'static str {
+    match step {
+        Step::Widen => "widen trust",
+        Step::Switch => "switch issuers",
+        Step::Narrow => "narrow trust",
+    }
+}
+
+fn explain(step: Step, clusters: &str, to: &str) -> String {
+    match step {
+        Step::Widen => format!(
+            "The clusters {clusters} will trust {to} beside the roots in use. Intermediates stay as they are. The next step follows with a later plan, when all clusters have finished this one."
+        ),
+        Step::Switch => format!(
+            "The clusters {clusters} get intermediates of {to}; all roots stay trusted. Workloads follow as their certificates are renewed. The next step follows with a later plan."
+        ),
+        Step::Narrow => format!(
+            "The clusters {clusters} will trust {to} alone. Whatever still shows a certificate of another root is refused from then on."
+        ),
+    }
+}
+
+fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic {
+    let cluster = |name: &str| Path::root("clusters").key(name);
+    match wait {
+        Wait::Pause { step } => {
+            let since = inputs.prior.map(|prior| prior.phase_since.text().to_owned()).unwrap_or_default();
+            Diagnostic::warning(format!("Rotation of the root: step {} waits", number(*step))).detail(format!(
+                "The phase {} began at {since}; the next step ({}) comes {} later, as `rotation_pause` says, so that every proxy has followed. Plan again then.",
+                decision.before,
+                title(*step),
+                inputs.spec.pause
+            ))
+        }
+        Wait::Unreachable { step, clusters } => {
+            let what = match step {
+                Some(Step::Widen) | None => "It is left out for now.".to_owned(),
+                Some(step) => format!(
+                    "Step {} of the rotation ({}) does not begin before every cluster has finished the one before, and what these hold cannot be seen.",
+                    number(*step),
+                    title(*step)
+                ),
+            };
+            Diagnostic::warning("A cluster is down").detail(format!("No answer from {}. {what}", clusters.join(", "))).at(cluster(&clusters[0]))
+        }
+        Wait::Foreign { cluster: name } => Diagnostic::warning("Somebody else's cacerts")
+            .detail("The Secret cacerts of this cluster is no longer this provider's, and is left alone. Delete it, or set `adopt`.")
+            .at(cluster(name)),
+        Wait::NoSigner { cluster: name, root } => Diagnostic::warning("Nobody can sign")
+            .detail(format!(
+                "This cluster needs an intermediate of the root {root}, whose private key is not at hand. Begin the rotation to a new root: raise `root.generation`, or give `root.private_key_wo`."
+            ))
+            .at(cluster(name)),
+        Wait::Joins { cluster: name } => Diagnostic::warning("A cluster joins later")
+            .detail("It gets its intermediate when all other clusters trust the root to arrive at.")
+            .at(cluster(name)),
+        Wait::Signature { cluster: name } => Diagnostic::warning("A signature is needed")
+            .detail("Have the attribute `certificate_request` of this cluster signed by the root, and give the result as its `certificate_chain`.")
+            .at(cluster(name).attr("certificate_chain")),
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,319 @@
+use super::super::fixtures::{self, NOW};
+use super::super::model::{Intermediate, Root, Store};
+use super::super::secret::CaCerts;
+use super::*;
+use crate::mesh::Phase;
+use crate::pki::Certificate;
+use time::Duration;
+
+/// A CA of two clusters whose root is generated, as it is after its creation.
+fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
+    let mut model = configured(generation);
+    report::root(&mut model, &root.certificate);
+    let held = fixtures::cacerts(root, 730);
+    let clusters = model.clusters.known_mut().unwrap();
+    for cluster in clusters.values_mut().filter_map(Value::known_mut) {
+        report::certificates(cluster, &held);
+        cluster.state = report::state::READY.into();
+    }
+    model.root_certificates = root.certificate.to_pem().into();
+    report::phase(&mut model, Phase::Settled, None, NOW - Duration::days(10));
+    model
+}
+
+fn configured(generation: i64) -> Ca {
+    let cluster = ClusterCa { namespace: "istio-system".into(), generation: 1.into(), ..ClusterCa::default() };
+    let root = Root {
+        store: Value::Known(Store { cluster: "east".into(), namespace: "mesh-root-ca".into(), name: "r".into() }),
+        ..root_defaults(generation)
+    };
+    Ca {
+        id: "east/mesh-root-ca/r".into(),
+        root: Value::Known(root),
+        clusters: Value::Known(["east", "west"].map(|name| (name.to_owned(), Value::Known(cluster.clone()))).into()),
+        rotation_pause: "24h".into(),
+        adopt: false.into(),
+        migrate_self_signed: false.into(),
+        ..Ca::default()
+    }
+}
+
+fn root_defaults(generation: i64) -> Root {
+    Root {
+        generation: generation.into(),
+        algorithm: "ECDSA-P256".into(),
+        validity: "3650d".into(),
+        organization: "Istio".into(),
+        common_name: "Root CA".into(),
+        ..Root::default()
+    }
+}
+
+struct Outcome {
+    planned: Ca,
+    words: Vec<String>,
+}
+
+/// Plans `config` on `prior` at a time, with the roots in the store by generation.
+fn plan_at(
+    now: OffsetDateTime,
+    prior: &Ca,
+    config: Ca,
+    stored: &[(i64, &Certificate)],
+) -> Result<Outcome, Diagnostics> {
+    let spec = Spec::parse(&config).unwrap().unwrap();
+    let stored = stored.iter().map(|(number, root)| (*number, root.fingerprint().to_string())).collect();
+    let inputs = Inputs { spec: &spec, prior: Some(prior), stored: &stored, observed_at: Some(now), has_key: false };
+    let mut planned = config;
+    let words = settle(&inputs, &mut planned)?;
+    Ok(Outcome { planned, words: words.iter().map(ToString::to_string).collect() })
+}
+
+fn cluster<'a>(model: &'a Ca, name: &str) -> &'a ClusterCa {
+    model.clusters.entry(name).unwrap()
+}
+
+#[test]
+fn nothing_due_is_an_empty_plan_at_any_later_refresh() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    for days in [0, 100, 549] {
+        let outcome = plan_at(NOW + Duration::days(days), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
+        assert_eq!(outcome.planned, prior);
+        assert_eq!(outcome.words, [""; 0]);
+    }
+}
+
+#[test]
+fn new_defaults_re_issue_nothing() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let mut config = prior.clone();
+    let changed = config.root.known_mut().unwrap();
+    (changed.algorithm, changed.validity, changed.common_name) = ("RSA-4096".into(), "10d".into(), "Other".into());
+    config.intermediate = Value::Known(Intermediate {
+        algorithm: "RSA-4096".into(),
+        validity: "300d".into(),
+        renew_before: "20d".into(),
+    });
+    let outcome = plan_at(NOW, &prior, config.clone(), &[(1, &root.certificate)]).unwrap();
+    assert_eq!(outcome.planned, config);
+}
+
+#[test]
+fn a_certificate_in_its_window_is_renewed_and_the_root_is_not() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let outcome = plan_at(NOW + Duration::days(551), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
+    for name in ["east", "west"] {
+        let planned = cluster(&outcome.planned, name);
+        assert!(planned.fingerprint.is_unknown() && planned.not_after.is_unknown());
+        assert_eq!(
+            (&planned.issuer, &planned.trusted),
+            (&cluster(&prior, name).issuer, &cluster(&prior, name).trusted)
+        );
+    }
+    assert_eq!(outcome.planned.root_fingerprint, prior.root_fingerprint);
+    assert_eq!(outcome.planned.phase, prior.phase);
+}
+
+#[test]
+fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let outcome =
+        plan_at(NOW + Duration::seconds(100_000_000), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
+    assert!(cluster(&outcome.planned, "east").fingerprint.is_unknown());
+    let outcome =
+        plan_at(NOW + Duration::seconds(1_000_000_000), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
+    assert!(outcome.words.iter().any(|word| word.starts_with("The root is near its end")), "{:?}", outcome.words);
+}
+
+#[test]
+fn a_plan_made_again_is_the_same() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let plan = || plan_at(NOW + Duration::days(600), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap().planned;
+    assert_eq!(plan(), plan());
+}
+
+#[test]
+fn a_higher_generation_begins_a_rotation_and_says_so() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let mut config = prior.clone();
+    config.root.known_mut().unwrap().generation = 2.into();
+    let outcome = plan_at(NOW, &prior, config, &[(1, &root.certificate)]).unwrap();
+    let planned = &outcome.planned;
+    assert_eq!(planned.phase.as_deref(), Some("trust-widened"));
+    assert!(planned.root_fingerprint.is_unknown() && planned.root_certificates.is_unknown());
+    let east = cluster(planned, "east");
+    assert!(east.trusted.is_unknown());
+    assert_eq!(
+        (&east.fingerprint, &east.issuer),
+        (&cluster(&prior, "east").fingerprint, &cluster(&prior, "east").issuer)
+    );
+    assert!(
+        outcome.words[0].starts_with(
+            "Rotation of the root, step 1 of 3: widen trust: The clusters east, west will trust a new root"
+        )
+    );
+}
+
+/// After the first step of a rotation from `old` to `new`.
+fn widened(old: &fixtures::Ca, new: &fixtures::Ca, since: OffsetDateTime) -> Ca {
+    let mut model = settled(old, 2);
+    report::root(&mut model, &new.certificate);
+    let trusted = [old, new].map(|root| root.certificate.fingerprint().to_string()).into();
+    for cluster in model.clusters.known_mut().unwrap().values_mut().filter_map(Value::known_mut) {
+        cluster.trusted = report::trusted_value(&trusted);
+    }
+    report::phase(&mut model, Phase::Widened, None, since);
+    model
+}
+
+#[test]
+fn the_next_step_waits_for_the_pause_and_then_comes_by_itself() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let prior = widened(&old, &new, NOW);
+    let stored = [(1, &old.certificate), (2, &new.certificate)];
+    let early = plan_at(NOW + Duration::hours(23), &prior, prior.clone(), &stored).unwrap();
+    assert_eq!(early.planned, prior);
+    assert!(early.words[0].starts_with("Rotation of the root: step 2 waits"), "{:?}", early.words);
+    let later = plan_at(NOW + Duration::hours(24), &prior, prior.clone(), &stored).unwrap();
+    assert_eq!(later.planned.phase.as_deref(), Some("issuers-switched"));
+    let east = cluster(&later.planned, "east");
+    assert_eq!(east.issuer.as_deref(), Some(new.certificate.fingerprint().to_string().as_str()));
+    assert_eq!(east.trusted, cluster(&prior, "east").trusted);
+    assert!(east.fingerprint.is_unknown());
+}
+
+#[test]
+fn a_cluster_down_in_phase_one_stops_phase_two_and_is_named() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let mut prior = widened(&old, &new, NOW - Duration::days(2));
+    let clusters = prior.clusters.known_mut().unwrap();
+    clusters.get_mut("west").unwrap().known_mut().unwrap().state = report::state::UNREACHABLE.into();
+    let outcome = plan_at(NOW, &prior, prior.clone(), &[(1, &old.certificate), (2, &new.certificate)]).unwrap();
+    assert_eq!(outcome.planned, prior);
+    assert!(
+        outcome.words[0].starts_with("A cluster is down (clusters[\"west\"]): No answer from west. Step 2"),
+        "{:?}",
+        outcome.words
+    );
+}
+
+#[test]
+fn a_rotation_is_turned_back_by_the_old_generation() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let prior = widened(&old, &new, NOW);
+    let mut config = prior.clone();
+    config.root.known_mut().unwrap().generation = 1.into();
+    let outcome =
+        plan_at(NOW + Duration::days(2), &prior, config, &[(1, &old.certificate), (2, &new.certificate)]).unwrap();
+    assert_eq!(outcome.planned.phase.as_deref(), Some("settled"));
+    assert!(outcome.words[0].starts_with("Rotation of the root, step 3 of 3: narrow trust"), "{:?}", outcome.words);
+}
+
+#[test]
+fn a_cluster_more_or_less_touches_no_other() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let mut config = prior.clone();
+    let clusters = config.clusters.known_mut().unwrap();
+    clusters.remove("west");
+    let north = ClusterCa { namespace: "istio-system".into(), generation: 1.into(), ..ClusterCa::default() };
+    clusters.insert("north".into(), Value::Known(north));
+    let outcome = plan_at(NOW, &prior, config, &[(1, &root.certificate)]).unwrap();
+    assert_eq!(cluster(&outcome.planned, "east"), cluster(&prior, "east"));
+    assert!(cluster(&outcome.planned, "north").fingerprint.is_unknown());
+    assert_eq!(outcome.planned.phase, prior.phase);
+}
+
+#[test]
+fn moves_are_refused() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let refused = |config: Ca| {
+        plan_at(NOW, &prior, config, &[(1, &root.certificate)]).err().unwrap().iter().next().unwrap().to_string()
+    };
+    let mut moved = prior.clone();
+    moved.root.known_mut().unwrap().store.known_mut().unwrap().cluster = "west".into();
+    assert!(refused(moved).starts_with("The root's store cannot move (root.store)"));
+    let mut moved = prior.clone();
+    moved.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().namespace = "mesh".into();
+    assert!(refused(moved).starts_with("A system namespace cannot change (clusters[\"east\"].namespace)"));
+}
+
+/// A spec of a root that is brought.
+fn brought(root: &Root) -> Result<Option<Spec>, Diagnostics> {
+    Spec::parse(&Ca { root: Value::Known(root.clone()), ..configured(1) })
+}
+
+#[test]
+fn unfit_roots_are_refused_at_their_attribute() {
+    let (root, other) = (fixtures::root(), fixtures::root());
+    let refusal = |root: Root| {
+        brought(&root).err().map(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let good = Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) };
+    assert_eq!(refusal(good.clone()), None);
+    let with_key = |key: &str| Root { private_key_wo: key.into(), ..good.clone() };
+    assert_eq!(refusal(with_key(&root.key.to_pem())), None);
+    assert_eq!(
+        refusal(with_key(&other.key.to_pem())).unwrap(),
+        "Key and certificate do not match (root.private_key_wo): The private key does not belong to the certificate O=Istio, CN=Root CA."
+    );
+    assert_eq!(
+        refusal(with_key("junk")).unwrap(),
+        "Not a usable private key (root.private_key_wo): Cannot read the private key: line 1 is outside of any PEM block; remove it (comments too)."
+    );
+    let junk = Root { certificate: format!("# mine\n{}", root.certificate.to_pem()).into(), ..root_defaults(1) };
+    assert_eq!(
+        refusal(junk).unwrap(),
+        "Not a certificate (root.certificate): Cannot read the certificate: line 1 is outside of any PEM block; remove it (comments too)."
+    );
+    let intermediate = fixtures::cacerts(&root, 365).chain.remove(0);
+    let leaf = Root { certificate: intermediate.to_pem().into(), ..root_defaults(1) };
+    assert!(refusal(leaf).unwrap().contains("is not self-signed, so it cannot be a root."));
+    assert!(refusal(root_defaults(1)).unwrap().starts_with("No root (root)"));
+}
+
+#[test]
+fn an_expired_root_that_is_brought_is_told() {
+    let root = fixtures::root_until(NOW + Duration::days(1));
+    let mut config = configured(1);
+    config.root = Value::Known(Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) });
+    let mut prior = config.clone();
+    report::root(&mut prior, &root.certificate);
+    let outcome = plan_at(NOW + Duration::days(2), &prior, config, &[]).unwrap();
+    assert!(
+        outcome.words.iter().any(|word| word.starts_with("The root is unfit (root.certificate)")),
+        "{:?}",
+        outcome.words
+    );
+}
+
+#[test]
+fn outside_signatures_are_asked_for_and_taken() {
+    let root = fixtures::root();
+    let mut config = configured(1);
+    config.root = Value::Known(Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) });
+    let mut prior = config.clone();
+    report::root(&mut prior, &root.certificate);
+    let asked = plan_at(NOW, &prior, config.clone(), &[]).unwrap();
+    assert!(cluster(&asked.planned, "east").certificate_request.is_unknown());
+    assert!(
+        asked.words[0].starts_with("A signature is needed (clusters[\"east\"].certificate_chain)"),
+        "{:?}",
+        asked.words
+    );
+    let CaCerts { chain, .. } = fixtures::cacerts(&root, 365);
+    let answer = chain[0].to_pem();
+    config.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().certificate_chain =
+        answer.into();
+    let answered = plan_at(NOW, &prior, config, &[]).unwrap();
+    let east = cluster(&answered.planned, "east");
+    assert!(east.fingerprint.is_unknown());
+    assert_eq!(east.certificate_request, Value::Null);
+}

@@ -1,0 +1,123 @@
+//! Computed attributes from certificates, and back. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::decide::Seen;
+use super::model::{Ca, ClusterCa};
+use super::secret::{CaCerts, OpenRequest};
+use crate::mesh::{Holding, Phase};
+use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
+use crate::value::Value;
+
+/// The states of a cluster.
+pub mod state {
+    pub const READY: &str = "ready";
+    pub const RENEWAL_DUE: &str = "renewal-due";
+    pub const AWAITING_SIGNATURE: &str = "awaiting-signature";
+    pub const MISSING: &str = "missing";
+    pub const UNREACHABLE: &str = "unreachable";
+    pub const FOREIGN: &str = "foreign";
+    pub const INVALID: &str = "invalid";
+}
+
+/// A point in time as an attribute.
+pub fn instant(time: OffsetDateTime) -> Value<String> {
+    time.format(&Rfc3339).map_or(Value::Null, Value::Known)
+}
+
+/// A point in time from an attribute.
+pub fn parse_instant(value: &Value<String>) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.known()?, &Rfc3339).ok()
+}
+
+/// Tells what a cluster holds.
+pub fn certificates(model: &mut ClusterCa, held: &CaCerts) {
+    let Some(intermediate) = held.chain.first() else { return };
+    model.fingerprint = intermediate.fingerprint().to_string().into();
+    model.serial = intermediate.serial().to_string().into();
+    model.not_before = instant(intermediate.not_before());
+    model.not_after = instant(intermediate.not_after());
+    model.issuer = held.issuer().map(|root| root.fingerprint().to_string()).into();
+    let trusted: BTreeSet<String> = held.roots.fingerprints().iter().map(ToString::to_string).collect();
+    model.trusted = trusted_value(&trusted);
+}
+
+/// Fingerprints, sorted: istiod compares sets.
+pub fn trusted_value(trusted: &BTreeSet<String>) -> Value<crate::value::List<String>> {
+    Value::Known(trusted.iter().map(|root| Value::Known(root.clone())).collect())
+}
+
+/// Tells that a cluster holds nothing.
+pub fn nothing(model: &mut ClusterCa, state: &str) {
+    (model.fingerprint, model.serial, model.not_before) = (Value::Null, Value::Null, Value::Null);
+    (model.not_after, model.issuer, model.trusted) = (Value::Null, Value::Null, Value::Null);
+    model.state = state.into();
+}
+
+/// The open request, if there is one.
+pub fn request(model: &mut ClusterCa, open: Option<&OpenRequest>) {
+    model.certificate_request = open.map(|open| open.request.to_pem()).into();
+}
+
+/// `ready`, `renewal-due` or `invalid`.
+pub fn state_of(held: &CaCerts, renew_before: time::Duration, now: OffsetDateTime) -> &'static str {
+    let key = held.key.public_key_info();
+    let check = CheckIntermediate { chain: &held.chain, roots: &held.roots, public_key_info: Some(&key), now };
+    let due = held.chain.first().is_none_or(|intermediate| renewal_due(intermediate, renew_before, now));
+    match (check_intermediate(check).is_empty(), due) {
+        (false, _) => state::INVALID,
+        (true, true) => state::RENEWAL_DUE,
+        (true, false) => state::READY,
+    }
+}
+
+/// A cluster as state remembers it.
+pub fn seen(model: &ClusterCa, renew_before: time::Duration, now: Option<OffsetDateTime>, adopt: bool) -> Seen {
+    let trusted: BTreeSet<String> = model.trusted.items().cloned().collect();
+    let holding =
+        model.issuer.known().filter(|_| !trusted.is_empty()).map(|issuer| Holding { issuer: issuer.clone(), trusted });
+    let ends = parse_instant(&model.not_after).zip(now);
+    let near = ends.is_some_and(|(end, now)| end.checked_sub(renew_before).is_none_or(|from| now >= from));
+    Seen {
+        holding,
+        fingerprint: model.fingerprint.known().cloned(),
+        generation: model.generation.get(),
+        due: near || model.state.as_deref() == Some(state::INVALID),
+        unreachable: model.state.as_deref() == Some(state::UNREACHABLE),
+        foreign: !adopt && model.state.as_deref() == Some(state::FOREIGN),
+        self_signed: BTreeSet::new(),
+    }
+}
+
+/// Tells the root that is arrived at.
+pub fn root(model: &mut Ca, root: &Certificate) {
+    model.root_fingerprint = root.fingerprint().to_string().into();
+    model.root_certificate = root.to_pem().into();
+    model.root_serial = root.serial().to_string().into();
+    model.root_not_before = instant(root.not_before());
+    model.root_not_after = instant(root.not_after());
+}
+
+/// All roots that clusters trust, in an order that nothing but the set decides.
+pub fn roots<'a>(bundles: impl IntoIterator<Item = &'a Bundle>) -> BTreeMap<String, Certificate> {
+    bundles.into_iter().flatten().map(|root| (root.fingerprint().to_string(), root.clone())).collect()
+}
+
+/// Writes the roots of [`roots`].
+pub fn pem(roots: &BTreeMap<String, Certificate>) -> String {
+    roots.values().map(Certificate::to_pem).collect()
+}
+
+/// Tells the phase; a change of it starts the clock anew.
+pub fn phase(model: &mut Ca, phase: Phase, prior: Option<&Ca>, now: OffsetDateTime) {
+    let since =
+        prior.filter(|prior| prior.phase.as_deref() == Some(phase.as_str())).map(|prior| prior.phase_since.clone());
+    model.phase = phase.as_str().into();
+    model.phase_since = match since {
+        Some(Value::Known(since)) => Value::Known(since),
+        _ => instant(now),
+    };
+}

@@ -1,0 +1,209 @@
+//! The Secrets of a CA as text: `cacerts` in the form istiod reads, the store of generated roots, and open requests. No I/O.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
+use crate::mesh::Holding;
+use crate::pki::{Bundle, Certificate, Fingerprint, PrivateKey, SigningRequest, root_of};
+
+use super::spec::StoreRef;
+
+/// The Secret that istiod mounts.
+pub const CACERTS: &str = "cacerts";
+/// Where the key waits while an intermediate is being signed outside. Not in `cacerts`: istiod refuses to start on an incomplete one.
+pub const REQUEST: &str = "cacerts-request";
+/// Where an istiod without `cacerts` keeps the root it made for itself.
+pub const SELF_SIGNED: &str = "istio-ca-secret";
+
+/// What a `cacerts` Secret holds.
+#[derive(Debug)]
+pub struct CaCerts {
+    /// The intermediate, then the CAs up to but without the root.
+    pub chain: Vec<Certificate>,
+    pub key: PrivateKey,
+    pub roots: Bundle,
+    /// A root to write twice, so that agents notice a change where the set stays the same.
+    pub twice: Option<Certificate>,
+}
+
+/// Why a Secret named `cacerts` is not one this provider can work with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("it has the form of cert-manager (tls.crt, tls.key, ca.crt){}", .certificate.as_ref().map(|name| format!(" and belongs to the Certificate {name}")).unwrap_or_default())]
+    CertManager { certificate: Option<String> },
+    #[error("istiod generated it for itself (it has the key istio-generated)")]
+    IstioGenerated,
+    #[error("its key {0} is missing")]
+    Missing(&'static str),
+    #[error("its key {0} cannot be read")]
+    Unreadable(&'static str),
+    #[error("its intermediate chains to none of its roots")]
+    NoRoot,
+}
+
+impl CaCerts {
+    pub fn reference(namespace: &str) -> ObjectRef {
+        ObjectRef::namespaced(Kind::SECRET, namespace, CACERTS)
+    }
+
+    /// The Secret, all keys at once.
+    pub fn object(&self, namespace: &str, owner: &str) -> Object {
+        let issuer = root_of(&self.chain, &self.roots);
+        let intermediate = self.chain.first().map(Certificate::to_pem).unwrap_or_default();
+        let chain: String = self.chain.iter().chain(issuer).map(Certificate::to_pem).collect();
+        let roots = match &self.twice {
+            Some(root) => self.roots.to_pem_with_duplicate(root),
+            None => self.roots.to_pem(),
+        };
+        let key = self.key.to_pem();
+        secret(
+            &Self::reference(namespace),
+            owner,
+            [
+                ("ca-cert.pem", intermediate.as_bytes()),
+                ("ca-key.pem", key.as_bytes()),
+                ("cert-chain.pem", chain.as_bytes()),
+                ("root-cert.pem", roots.as_bytes()),
+            ],
+        )
+    }
+
+    /// Reads istiod's plain form.
+    pub fn read(secret: &Object) -> Result<Self, Fault> {
+        // istiod prefers this form where both are there.
+        if secret.data("tls.crt").is_some() {
+            let certificate = secret.annotation("cert-manager.io/certificate-name").map(str::to_owned);
+            return Err(Fault::CertManager { certificate });
+        }
+        if secret.data("istio-generated").is_some() {
+            return Err(Fault::IstioGenerated);
+        }
+        let intermediate = certificates(secret, "ca-cert.pem")?;
+        let behind = certificates(secret, "cert-chain.pem")?;
+        let roots: Bundle = certificates(secret, "root-cert.pem")?.into_iter().collect();
+        let key = Zeroizing::new(text(secret, "ca-key.pem")?);
+        let key = PrivateKey::from_pem(&key).map_err(|_| Fault::Unreadable("ca-key.pem"))?;
+        let mut chain: Vec<Certificate> = intermediate.into_iter().take(1).collect();
+        chain.extend(behind.into_iter().filter(|ca| !roots.contains(ca) && !ca.is_self_issued()));
+        chain.dedup();
+        let held = Self { chain, key, roots, twice: None };
+        if held.issuer().is_none() {
+            return Err(Fault::NoRoot);
+        }
+        Ok(held)
+    }
+
+    /// The root the intermediate chains to.
+    pub fn issuer(&self) -> Option<&Certificate> {
+        root_of(&self.chain, &self.roots)
+    }
+
+    /// What counts for a rotation.
+    pub fn holding(&self) -> Option<Holding<String>> {
+        let issuer = self.issuer()?.fingerprint().to_string();
+        Some(Holding { issuer, trusted: self.roots.fingerprints().iter().map(Fingerprint::to_string).collect() })
+    }
+}
+
+/// The roots that are generated and kept, by generation.
+#[derive(Debug, Default)]
+pub struct RootStore(pub BTreeMap<i64, StoredRoot>);
+
+#[derive(Debug)]
+pub struct StoredRoot {
+    pub certificate: Certificate,
+    pub key: PrivateKey,
+}
+
+impl RootStore {
+    pub fn reference(store: &StoreRef) -> ObjectRef {
+        ObjectRef::namespaced(Kind::SECRET, &store.namespace, &store.name)
+    }
+
+    pub fn object(&self, store: &StoreRef, owner: &str) -> Object {
+        let mut data: Vec<(String, Zeroizing<String>)> = Vec::new();
+        for (generation, root) in &self.0 {
+            data.push((format!("root-{generation}.crt"), root.certificate.to_pem().into()));
+            data.push((format!("root-{generation}.key"), root.key.to_pem()));
+        }
+        secret(&Self::reference(store), owner, data.iter().map(|(key, value)| (key.as_str(), value.as_bytes())))
+    }
+
+    /// Reads what [`RootStore::object`] writes.
+    pub fn read(secret: &Object) -> Result<Self, String> {
+        let mut roots = BTreeMap::new();
+        for key in secret.strings("data").keys() {
+            let Some(generation) = key.strip_prefix("root-").and_then(|rest| rest.strip_suffix(".crt")) else {
+                continue;
+            };
+            let broken = || key.to_string();
+            let number: i64 = generation.parse().map_err(|_| broken())?;
+            let pem = text(secret, key).map_err(|_| broken())?;
+            let certificate = Certificate::from_pem(&pem).map_err(|_| broken())?;
+            let key_name = format!("root-{generation}.key");
+            let pem = Zeroizing::new(text(secret, &key_name).map_err(|_| key_name.clone())?);
+            let key = PrivateKey::from_pem(&pem).map_err(|_| key_name)?;
+            roots.insert(number, StoredRoot { certificate, key });
+        }
+        Ok(Self(roots))
+    }
+
+    pub fn by_fingerprint(&self, fingerprint: &str) -> Option<&StoredRoot> {
+        self.0.values().find(|root| root.certificate.fingerprint().to_string() == fingerprint)
+    }
+}
+
+/// A request that waits for its signature, with its key.
+#[derive(Debug)]
+pub struct OpenRequest {
+    pub request: SigningRequest,
+    pub key: PrivateKey,
+}
+
+impl OpenRequest {
+    pub fn reference(namespace: &str) -> ObjectRef {
+        ObjectRef::namespaced(Kind::SECRET, namespace, REQUEST)
+    }
+
+    pub fn object(&self, namespace: &str, owner: &str) -> Object {
+        let (request, key) = (self.request.to_pem(), self.key.to_pem());
+        secret(
+            &Self::reference(namespace),
+            owner,
+            [("request.pem", request.as_bytes()), ("ca-key.pem", key.as_bytes())],
+        )
+    }
+
+    pub fn read(secret: &Object) -> Result<Self, Fault> {
+        let request = SigningRequest::from_pem(&text(secret, "request.pem")?);
+        let key = Zeroizing::new(text(secret, "ca-key.pem")?);
+        let key = PrivateKey::from_pem(&key).map_err(|_| Fault::Unreadable("ca-key.pem"))?;
+        Ok(Self { request: request.map_err(|_| Fault::Unreadable("request.pem"))?, key })
+    }
+}
+
+fn secret<'a>(reference: &ObjectRef, owner: &str, data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Object {
+    let data: serde_json::Map<_, _> =
+        data.into_iter().map(|(key, value)| (key.to_owned(), BASE64.encode(value).into())).collect();
+    Object::of(reference).with_label(OWNER_LABEL, owner).with("type", "Opaque").with("data", json!(data))
+}
+
+fn certificates(secret: &Object, key: &'static str) -> Result<Vec<Certificate>, Fault> {
+    Certificate::all_from_pem(&text(secret, key)?).map_err(|_| Fault::Unreadable(key))
+}
+
+fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Fault> {
+    let known = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem"];
+    let name = known.into_iter().find(|name| *name == key.as_ref()).unwrap_or("root");
+    let bytes = secret.data(key.as_ref()).ok_or(Fault::Missing(name))?;
+    String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name))
+}
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod tests;

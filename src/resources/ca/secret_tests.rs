@@ -1,0 +1,103 @@
+use serde_json::Value as Json;
+
+use super::super::fixtures::{self, Ca};
+use super::*;
+
+fn object() -> (Ca, Object) {
+    let root = fixtures::root();
+    let object = fixtures::cacerts(&root, 365).object("istio-system", "mesh_ca.x");
+    (root, object)
+}
+
+/// The Secret without one data key, or with another value for it.
+fn changed(object: &Object, key: &str, value: Option<&[u8]>) -> Object {
+    let mut object = object.clone();
+    let data = object.value_mut()["data"].as_object_mut().unwrap();
+    match value {
+        Some(value) => drop(data.insert(key.into(), BASE64.encode(value).into())),
+        None => drop(data.remove(key)),
+    }
+    object
+}
+
+#[test]
+fn cacerts_is_istiod_s_plain_form_and_reads_back() {
+    let (root, object) = object();
+    let keys: Vec<&str> = object.strings("data").into_keys().collect();
+    assert_eq!(keys, ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"]);
+    assert_eq!(object.label(OWNER_LABEL), Some("mesh_ca.x"));
+    let held = CaCerts::read(&object).unwrap();
+    assert_eq!(held.chain.len(), 1);
+    assert_eq!(held.issuer(), Some(&root.certificate));
+    let chain = String::from_utf8(object.data("cert-chain.pem").unwrap()).unwrap();
+    assert_eq!(Certificate::all_from_pem(&chain).unwrap(), [held.chain[0].clone(), root.certificate.clone()]);
+}
+
+#[test]
+fn a_root_written_twice_changes_bytes_and_not_the_set() {
+    let root = fixtures::root();
+    let plain = fixtures::cacerts(&root, 365);
+    let roots = plain.roots.clone();
+    let twice = CaCerts { twice: Some(root.certificate.clone()), ..plain };
+    let object = twice.object("n", "o");
+    let text = String::from_utf8(object.data("root-cert.pem").unwrap()).unwrap();
+    assert_eq!(text, root.certificate.to_pem().repeat(2));
+    assert_eq!(CaCerts::read(&object).unwrap().roots, roots);
+}
+
+#[test]
+fn what_other_tools_wrote_is_recognised() {
+    let (_, object) = object();
+    let manager =
+        changed(&object, "tls.crt", Some(b"x")).with_annotation("cert-manager.io/certificate-name", "istio-ca");
+    assert_eq!(CaCerts::read(&manager).unwrap_err(), Fault::CertManager { certificate: Some("istio-ca".into()) });
+    let generated = changed(&object, "istio-generated", Some(b""));
+    assert_eq!(CaCerts::read(&generated).unwrap_err(), Fault::IstioGenerated);
+}
+
+#[test]
+fn damage_is_named() {
+    let (_, object) = object();
+    let fault = |key: &str, value: Option<&[u8]>| CaCerts::read(&changed(&object, key, value)).unwrap_err();
+    assert_eq!(fault("ca-key.pem", None), Fault::Missing("ca-key.pem"));
+    assert_eq!(fault("root-cert.pem", Some(b"# junk")), Fault::Unreadable("root-cert.pem"));
+    assert_eq!(fault("ca-key.pem", Some(b"junk")), Fault::Unreadable("ca-key.pem"));
+    let other = fixtures::root().certificate.to_pem();
+    assert_eq!(fault("root-cert.pem", Some(other.as_bytes())), Fault::NoRoot);
+}
+
+#[test]
+fn the_store_keeps_every_generation() {
+    let (first, second) = (fixtures::root(), fixtures::root());
+    let fingerprints = [first.certificate.fingerprint(), second.certificate.fingerprint()];
+    let stored = |root: Ca| StoredRoot { certificate: root.certificate, key: root.key };
+    let store = RootStore([(1, stored(first)), (12, stored(second))].into());
+    let place = StoreRef { cluster: "east".into(), namespace: "mesh-root-ca".into(), name: "mesh-root-ca".into() };
+    let read = RootStore::read(&store.object(&place, "o")).unwrap();
+    let found: Vec<_> = read.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint())).collect();
+    assert_eq!(found, [(1, fingerprints[0]), (12, fingerprints[1])]);
+    let mut damaged = store.object(&place, "o");
+    damaged.value_mut()["data"]["root-12.key"] = Json::Null;
+    assert_eq!(RootStore::read(&damaged).unwrap_err(), "root-12.key");
+}
+
+#[test]
+fn an_open_request_keeps_its_key() {
+    let key = PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256).unwrap();
+    let profile = crate::pki::IntermediateProfile {
+        subject: crate::pki::Subject { organization: None, common_name: "x".into(), locality: None },
+        dns_names: vec![],
+    };
+    let open = OpenRequest { request: profile.request(&key).unwrap(), key };
+    let read = OpenRequest::read(&open.object("n", "o")).unwrap();
+    assert_eq!(read.key.public_key_info(), open.request.public_key_info());
+}
+
+#[test]
+fn debug_shows_no_key() {
+    let root = fixtures::root();
+    let held = fixtures::cacerts(&root, 365);
+    let pem = held.key.to_pem();
+    let secret_line = pem.lines().nth(1).unwrap();
+    assert!(!format!("{held:?} {:?}", held.object("n", "o")).contains(secret_line));
+}
