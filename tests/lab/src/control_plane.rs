@@ -35,10 +35,6 @@ const USERS: [(&str, &str, &str); 6] = [
 ];
 
 impl Layout {
-    pub fn pod_cidr(&self) -> String {
-        format!("10.{}.0.0/16", 10 + self.index)
-    }
-
     pub fn service_cidr(&self) -> String {
         format!("10.{}.0.0/16", 110 + self.index)
     }
@@ -139,11 +135,15 @@ impl Layout {
             ("cluster-signing-cert-file", file("ca.crt")),
             ("cluster-signing-key-file", file("ca.key")),
             // Nodes that have no kubelet send no heartbeats: their life is not the point here.
-            ("controllers", "*,-node-lifecycle-controller,-node-ipam-controller,-node-route-controller,\
+            (
+                "controllers",
+                "*,-node-lifecycle-controller,-node-ipam-controller,-node-route-controller,\
               -cloud-node-lifecycle-controller,-service-lb-controller,-persistentvolume-attach-detach-controller,\
               -persistentvolume-binder-controller,-persistentvolume-expander-controller,\
               -ephemeral-volume-controller,-persistentvolumeclaim-protection-controller,\
-              -persistentvolume-protection-controller".into()),
+              -persistentvolume-protection-controller"
+                    .into(),
+            ),
             ("kube-api-qps", "300".into()),
             ("kube-api-burst", "600".into()),
             ("profiling", "false".into()),

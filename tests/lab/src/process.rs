@@ -83,6 +83,27 @@ impl Processes {
         Ok(Process { name: what.name.to_owned(), log: what.log, pid, exit })
     }
 
+    /// Name and pid of the children whose names begin with the text.
+    pub fn named(&self, prefix: &str) -> Vec<(String, u32)> {
+        self.lock()
+            .iter()
+            .filter(|(_, name)| name.starts_with(prefix))
+            .map(|(pid, name)| (name.clone(), *pid))
+            .collect()
+    }
+
+    /// Ends the children of that name and waits until they are gone.
+    pub async fn kill_named(&self, name: &str) {
+        loop {
+            let pids: Vec<u32> = self.lock().iter().filter(|(_, n)| *n == name).map(|(pid, _)| *pid).collect();
+            if pids.is_empty() {
+                return;
+            }
+            pids.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Ends every child at once and waits until they are gone.
     pub fn kill_all(&self) {
         for _ in 0..200 {
