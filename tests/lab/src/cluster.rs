@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{Api, PostParams};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::audit::{self, Requests};
@@ -66,7 +66,8 @@ impl Cluster {
     pub(crate) async fn start(start: Start) -> Result<Cluster> {
         let bind = || TcpListener::bind(("127.0.0.1", 0));
         let listen = |what: &'static str| Error::file("listen for", what);
-        let egress = bind().await.map_err(listen("the cluster network"))?;
+        let egress_socket = socket_path(&start.dir.join(format!("{}.sock", start.name)), start.index);
+        let egress = UnixListener::bind(&egress_socket).map_err(Error::file("listen at", &egress_socket))?;
         let front = bind().await.map_err(listen("the API server"))?;
         let port = |listener: &TcpListener| listener.local_addr().map(|at| at.port());
         let mut layout = Layout {
@@ -75,7 +76,7 @@ impl Cluster {
             index: start.index,
             api_port: 0,
             front_port: port(&front).map_err(listen("the API server"))?,
-            egress_port: port(&egress).map_err(listen("the cluster network"))?,
+            egress_socket,
             etcd_port: start.etcd_port,
         };
         let names = [layout.api_service_ip(), format!("api.{}.example.com", layout.name)];
@@ -87,7 +88,7 @@ impl Cluster {
         let (api_server, client) = start_api_server(&mut layout, &pki, &start.processes).await?;
         let front = Front::start(front, layout.api_port, &pki)?;
         let controllers = start_controllers(&layout, &pki, &start.processes).await?;
-        populate(&client, &layout).await?;
+        populate(&client, &layout, &controllers).await?;
 
         let (tokens, token_epoch) = watch::channel(0);
         let addresses = Arc::new(Mutex::new(start.address));
@@ -177,6 +178,7 @@ impl Cluster {
     pub fn run(&self, tool: Tool, args: &[&str], input: Option<&str>) -> Result<String> {
         let mut command = Command::new(tools::path(tool)?);
         command.args(args).env("KUBECONFIG", self.kubeconfig_path());
+        command.env("KUBECACHEDIR", self.layout.file("cache"));
         output(command, input)
     }
 
@@ -378,6 +380,16 @@ pub(crate) fn output(mut command: Command, input: Option<&str>) -> Result<String
     }
 }
 
+/// The path, or a shorter one: the system takes some hundred bytes.
+fn socket_path(wanted: &Path, index: usize) -> PathBuf {
+    if wanted.as_os_str().len() < 100 {
+        return wanted.to_owned();
+    }
+    let short = std::env::temp_dir().join(format!("mesh-lab-{}-{index}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&short);
+    short
+}
+
 async fn start_api_server(layout: &mut Layout, pki: &Pki, processes: &Processes) -> Result<(Process, kube::Client)> {
     let mut tries = 0;
     loop {
@@ -443,7 +455,7 @@ async fn wait_for_api_server(client: &kube::Client, process: &Process) -> Result
 }
 
 /// Makes the nodes and waits until pods can be made.
-async fn populate(client: &kube::Client, layout: &Layout) -> Result<()> {
+async fn populate(client: &kube::Client, layout: &Layout, controllers: &[Process]) -> Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
     for n in 0..2 {
         let region = format!("region-{}", layout.name);
@@ -471,6 +483,9 @@ async fn populate(client: &kube::Client, layout: &Layout) -> Result<()> {
         let ready = listed.items.iter().filter(|node| is_ready(node)).count() == 2;
         if ready && accounts.get_opt("default").await.is_ok_and(|account| account.is_some()) {
             return Ok(());
+        }
+        if let Some(ended) = controllers.iter().find(|process| !process.running()) {
+            return Err(ended.ended_error());
         }
         if began.elapsed() > PATIENCE {
             let name = format!("the nodes of cluster {}", layout.name);

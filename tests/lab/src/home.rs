@@ -62,6 +62,10 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        if std::env::var_os("LAB_KEEP").is_some() {
+            eprintln!("lab: kept {}", self.dir.display());
+            return;
+        }
         match &self.lock {
             Some(lock) => {
                 let _ = fs::remove_dir_all(&self.dir);

@@ -160,12 +160,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.processes.kill_all(); // while there still are threads that see them end
         if let Some(runtime) = self.runtime.take() {
-            // The tasks first, so that nothing starts anew what is being ended.
-            self.clusters.clear();
             runtime.shutdown_background();
         }
-        self.processes.kill_all();
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod audit;
 mod balancer;
+mod charts;
 mod cluster;
 mod control_plane;
 pub mod daemon;
@@ -26,6 +27,7 @@ pub mod tools;
 
 pub use audit::{Request, Requests};
 pub use balancer::Address;
+pub use charts::{ChartRepository, OciRegistry};
 pub use cluster::{Cluster, Istiod};
 pub use error::{Error, Result, describe};
 pub use front::Fault;
