@@ -80,20 +80,28 @@ fn objects_are_what_helms_yaml_reader_reads() {
 }
 
 #[test]
-fn odd_yaml_is_read_as_helm_reads_it() {
+fn odd_yaml_is_read_and_written_as_helm_does_it() {
     let Some(helm) = helm() else { return };
     let documents: Vec<&str> = include_str!("../fixtures/yaml.txt").split("\n=====\n").collect();
-    for (document, theirs) in documents.iter().zip(read_by_helm(&helm, &documents)) {
-        let ours = match Values::from_yaml(document) {
-            Ok(values) => serde_json::Value::Object(values.into_map()),
-            Err(error) => serde_json::json!({ "Error": error.to_string().replace("cannot unmarshal yaml document: ", "") }),
-        };
-        assert_eq!(with_floats(ours), with_floats(theirs), "{document}");
-    }
+    let chart = reader(&documents);
+    let out = Command::new(helm).args(["template", "x", "-n", NAMESPACE]).arg(chart.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let ours = ours(chart.path(), "", None).unwrap();
+    let theirs = String::from_utf8(out.stdout).unwrap();
+    assert!(ours == theirs, "{}", first_difference(&ours, &theirs));
 }
 
-/// Helm as a reader of YAML: a chart that prints each of its files as JSON.
+/// Helm as a reader of YAML.
 fn read_by_helm(helm: &Path, documents: &[&str]) -> Vec<serde_json::Value> {
+    let chart = reader(documents);
+    let out = Command::new(helm).args(["template", "x"]).arg(chart.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix("# json ")).map(|json| serde_json::from_str(json).unwrap()).collect()
+}
+
+/// A chart that prints each of its files as JSON and as YAML, in comments.
+fn reader(documents: &[&str]) -> tempfile::TempDir {
     let chart = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(chart.path().join(name), text).unwrap();
     write("Chart.yaml", "apiVersion: v2\nname: reader\nversion: 1.0.0\n");
@@ -104,12 +112,10 @@ fn read_by_helm(helm: &Path, documents: &[&str]) -> Vec<serde_json::Value> {
     }
     write(
         "templates/out.yaml",
-        "{{ range $name, $_ := .Files.Glob \"in/*\" }}\n# json {{ $.Files.Get $name | fromYaml | toJson }}\n{{ end }}",
+        "{{ range $name, $_ := .Files.Glob \"in/*\" }}{{ $read := $.Files.Get $name | fromYaml }}\n\
+         # json {{ toJson $read }}\n# {{ toYaml $read | replace \"\\n\" \"\\n# \" }}\n{{ end }}",
     );
-    let out = Command::new(helm).args(["template", "x"]).arg(chart.path()).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let text = String::from_utf8(out.stdout).unwrap();
-    text.lines().filter_map(|line| line.strip_prefix("# json ")).map(|json| serde_json::from_str(json).unwrap()).collect()
+    chart
 }
 
 /// Every number as a float64, which is how helm's templates see it.
