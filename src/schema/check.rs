@@ -119,3 +119,87 @@ fn sets_are_plain(ty: &Type) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+    use crate::schema::Model;
+    use crate::value::{Dyn, Set, Value};
+
+    model! {
+        struct Broken {
+            #[attr()]
+            nothing: Value<String>,
+            /// Both.
+            #[attr(required, computed)]
+            both: Value<String>,
+            /// Reserved.
+            #[attr(optional)]
+            count: Value<String>,
+            /// Default of another type.
+            #[attr(default(true))]
+            boards: Value<i64>,
+            /// Secret with a default.
+            #[attr(default("x"), write_only)]
+            secret_wo: Value<String>,
+            /// Kept, but never computed.
+            #[attr(optional, keep)]
+            kept: Value<String>,
+            /// A set with what no set may hold.
+            #[attr(optional)]
+            bag: Value<Set<Item>>,
+        }
+    }
+
+    model! {
+        /// An item.
+        struct Item {
+            /// Anything.
+            #[attr(optional)]
+            any: Value<Dyn>,
+            /// A secret.
+            #[attr(optional, write_only)]
+            secret_wo: Value<String>,
+        }
+    }
+
+    #[test]
+    fn names_every_violation() {
+        assert_eq!(
+            check(&Schema::of::<Broken>(-1)),
+            [
+                "the schema version is negative",
+                "the schema has no description",
+                "count: the name is reserved",
+                "nothing: must be required, optional or computed",
+                "nothing: has no description",
+                "both: cannot be both required and computed",
+                "boards: the default is not of the attribute's type",
+                "secret_wo: is write-only, so it cannot be computed or have a default",
+                "kept: has keep but is not computed",
+                "bag.any: a dynamic type cannot be inside a set",
+                "bag.secret_wo: write-only cannot be inside a set",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_identity_is_flat_and_for_import() {
+        assert_eq!(
+            check_identity(&Schema::of::<Broken>(0))[..3],
+            [
+                "nothing: must be either required or optional for import",
+                "nothing: has no description",
+                "both: must be either required or optional for import",
+            ]
+        );
+    }
+
+    #[test]
+    fn debug_output_masks_secrets() {
+        let item = Item { any: Value::Null, secret_wo: "hunter2".into() };
+        assert_eq!(format!("{item:?}"), "Item { any: Null, secret_wo: (sensitive) }");
+        assert_eq!(Item::decode(&item.encode()).unwrap(), item);
+    }
+}

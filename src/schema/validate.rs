@@ -225,3 +225,70 @@ impl Validator {
 fn unsuitable(path: &Path, words: &str, detail: &str) -> Diagnostic {
     Diagnostic::error("Unsuitable value").detail(format!("This must be {words}. {detail}")).at(path.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(rule: &Validator, value: impl Into<Dyn>) -> Vec<String> {
+        let mut found = Diagnostics::new();
+        rule.check(&value.into(), &Path::root("x"), &mut found);
+        found.iter().map(|d| format!("{}: {}", d.path.clone().unwrap_or_default(), d.detail)).collect()
+    }
+
+    #[test]
+    fn accepts_what_fits() {
+        for (rule, value) in [
+            (one_of(&["a", "b"]), "b"),
+            (non_empty(), "x"),
+            (dns_label(), "a-1"),
+            (dns_subdomain(), "a.b-c.d"),
+            (cidr(), "10.0.0.0/8"),
+            (cidr(), "fd00::/64"),
+            (ip_address(), "::1"),
+            (duration(), "1h30m"),
+        ] {
+            assert_eq!(verdict(&rule, value), Vec::<String>::new(), "{value}");
+        }
+        assert!(verdict(&between(1, 3), 3).is_empty());
+        for rule in [one_of(&["a"]), dns_label(), each(dns_label()), between(1, 2)] {
+            assert!(verdict(&rule, Dyn::Null).is_empty() && verdict(&rule, Dyn::UNKNOWN).is_empty());
+        }
+        assert!(verdict(&each(dns_label()), Dyn::List(vec![Dyn::UNKNOWN])).is_empty());
+    }
+
+    #[test]
+    fn says_what_must_be_and_where() {
+        assert_eq!(verdict(&one_of(&["a", "b"]), "c"), [r#"x: This must be one of `a`, `b`. "c" is not among them."#]);
+        assert_eq!(verdict(&between(1, 3), 4), ["x: This must be a whole number from 1 to 3. 4 is not."]);
+        let labels = each(one_of(&["a"]));
+        assert_eq!(verdict(&labels, vec!["a", "c"])[0].split(':').next(), Some("x[1]"));
+        let long = "a".repeat(64);
+        for (rule, value) in [
+            (dns_label(), "-a"),
+            (dns_label(), "A"),
+            (dns_label(), long.as_str()),
+            (dns_subdomain(), "a..b"),
+            (cidr(), "10.0.0.0/33"),
+            (cidr(), "10.0.0.0"),
+            (ip_address(), "1.2.3"),
+            (duration(), "10"),
+            (duration(), "0s"),
+            (duration(), "1w"),
+            (duration(), "-1s"),
+            (duration(), "99999999999999999999d"),
+            (non_empty(), " "),
+        ] {
+            assert_eq!(verdict(&rule, value).len(), 1, "{value}");
+        }
+    }
+
+    #[test]
+    fn reads_lengths_of_time() {
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
+        assert_eq!(parse_duration(""), None);
+    }
+}

@@ -30,3 +30,6 @@ pub(crate) fn normalise(text: &str) -> String {
         _ => text.nfc().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,17 @@
 )]
 
 mod ca_lifecycle;
-mod chart_helm;
 mod cluster_api;
 mod cluster_connection;
 mod cluster_server;
+mod cty_oracle;
 mod dependencies;
 mod engine_laws;
+mod engine_noise;
 mod generated_docs;
 mod layers;
 mod pki_judges;
 mod plugin_proto;
+mod registered;
 
 mod support;

@@ -160,7 +160,6 @@ const UNSUPPORTED: &[&str] = &[
     "randBytes",
     "randInt",
     "randNumeric",
-    "sha1sum",
     "shuffle",
     "toToml",
     "uuidv4",

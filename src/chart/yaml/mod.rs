@@ -6,7 +6,6 @@
 mod emit;
 mod parse;
 mod resolve;
-mod scalar;
 mod scan;
 
 pub(super) use emit::emit;

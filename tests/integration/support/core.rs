@@ -90,7 +90,11 @@ impl Core {
     }
 
     pub async fn validate(&self, type_name: &str, config: Json) -> Diagnostics {
-        let config = encode(&self.config(type_name, config), self.schema(type_name));
+        self.validate_value(type_name, &self.config(type_name, config)).await
+    }
+
+    pub async fn validate_value(&self, type_name: &str, config: &Dyn) -> Diagnostics {
+        let config = encode(config, self.schema(type_name));
         let request = ValidateConfig { type_name: type_name.to_owned(), config, capabilities: self.capabilities };
         self.engine.validate_resource_config(request).await
     }
@@ -143,7 +147,13 @@ impl Core {
         self.plan_against(type_name, config, prior).await
     }
 
-    async fn plan_against(&self, type_name: &str, config: Dyn, prior: Option<Stored>) -> Result<Planned, Diagnostics> {
+    /// Plans without refreshing and validating.
+    pub async fn plan_against(
+        &self,
+        type_name: &str,
+        config: Dyn,
+        prior: Option<Stored>,
+    ) -> Result<Planned, Diagnostics> {
         let state = prior.as_ref().map_or(Dyn::Null, |stored| self.state(type_name, stored));
         if config.is_null() && prior.is_none() {
             return Ok(Planned::nothing());
