@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde_json::{Map as Object, Value as Json};
+use serde_json::Value as Json;
 
 use super::funcs::{self, version_compatible};
 use super::template::{Executor, Templates, parse};
 use super::value::{CapabilitiesObject, Map, MapKind, Native, Value};
-use super::{Capabilities, Chart, Error, Release};
+use super::{Capabilities, Chart, Error, Release, Values};
 
 /// Rendering runs on a stack of its own: templates may include themselves a thousand times over.
 const STACK: usize = 512 << 20;
@@ -19,7 +19,7 @@ const STACK: usize = 512 << 20;
 pub(super) fn render_all(
     chart: &Chart,
     release: &Release,
-    values: &Object<String, Json>,
+    values: &Values,
     capabilities: &Capabilities,
 ) -> Result<BTreeMap<String, String>, Error> {
     let version = KubeVersion::parse(&capabilities.kube_version)?;
@@ -78,7 +78,7 @@ struct Renderable<'a> {
 fn on_this_stack(
     chart: &Chart,
     release: &Release,
-    values: &Object<String, Json>,
+    values: &Values,
     version: KubeVersion,
     api_versions: &[String],
 ) -> Result<BTreeMap<String, String>, Error> {
@@ -94,7 +94,7 @@ fn on_this_stack(
         capabilities: Value::Native(Native::Capabilities(Rc::new(capabilities))),
     };
     let mut renderables = BTreeMap::new();
-    let values = Value::Map(Map::new(entries(values), MapKind::Values));
+    let values = values_value(values);
     let root = collect(chart, chart.name(), true, values, &shared, &mut renderables);
     let result = execute(&renderables);
     // A scope that templates have put into itself would never be freed.
@@ -102,8 +102,29 @@ fn on_this_stack(
     result
 }
 
-fn entries(object: &Object<String, Json>) -> BTreeMap<Rc<str>, Value> {
-    object.iter().map(|(k, v)| (Rc::from(k.as_str()), Value::from_json(v))).collect()
+fn values_value(values: &Values) -> Value {
+    let entries = values.map.iter().map(|(k, v)| (Rc::from(k.as_str()), Value::from_json(v))).collect();
+    let root = Value::Map(Map::new(entries, MapKind::Values));
+    values.integers.iter().fold(root, |root, path| with_integer(root, path))
+}
+
+/// The value with the number at `path` as an int64.
+fn with_integer(value: Value, path: &[String]) -> Value {
+    match (value, path) {
+        (Value::Float(f), []) if f.fract() == 0.0 => Value::Int64(f as i64),
+        (Value::Map(map), [key, rest @ ..]) => {
+            if let Some(inner) = map.get(key) {
+                map.insert(key, with_integer(inner, rest));
+            }
+            Value::Map(map)
+        }
+        (Value::List(list), [index, rest @ ..]) => {
+            let at = index.parse().unwrap_or(usize::MAX);
+            let items = list.items.iter().enumerate();
+            Value::list(items.map(|(i, v)| if i == at { with_integer(v.clone(), rest) } else { v.clone() }).collect())
+        }
+        (value, _) => value,
+    }
 }
 
 struct Shared {

@@ -14,6 +14,8 @@ mod load;
 mod manifest;
 mod number;
 mod print;
+mod schema;
+mod set;
 mod template;
 mod value;
 mod values;
@@ -24,7 +26,11 @@ const HELM_VERSION: &str = "v4.3";
 
 /// Values given to a chart, or the defaults inside it: one YAML mapping, numbers as in the document.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values(serde_json::Map<String, Json>);
+pub struct Values {
+    map: serde_json::Map<String, Json>,
+    /// Paths of numbers that came in as int64, which templates can tell from the float64 of YAML.
+    integers: Vec<Vec<String>>,
+}
 
 /// A chart as loaded, with its dependencies; nothing is rendered or checked yet.
 #[derive(Clone, Debug)]
@@ -118,6 +124,21 @@ pub fn render(
     Ok(manifests)
 }
 
+/// Renders a chart to the text that `helm template` prints.
+pub fn template(
+    chart: &Chart,
+    release: &Release,
+    values: &Values,
+    capabilities: &Capabilities,
+) -> Result<String, Error> {
+    let documents = render_documents(chart, release, values, capabilities)?;
+    let (hooks, release): (Vec<_>, Vec<_>) = documents.iter().partition(|document| !document.hooks.is_empty());
+    let print = |document: &&Manifest| format!("---\n# Source: {}\n{}\n", document.template, document.text);
+    let text: String = release.iter().map(print).collect();
+    let hooks: String = hooks.iter().map(print).collect();
+    Ok(format!("{}\n{hooks}", text.trim_matches(funcs::is_space)))
+}
+
 /// As [`render`], with the documents that hold only comments, which Helm prints.
 fn render_documents(
     chart: &Chart,
@@ -129,6 +150,10 @@ fn render_documents(
         return Err(Error::Render("library charts are not installable".to_owned()));
     }
     let values = values::coalesce(chart, values)?;
+    let violations = schema::violations(chart, values.as_map());
+    if !violations.is_empty() {
+        return Err(Error::Schema(violations));
+    }
     let rendered = engine::render_all(chart, release, &values, capabilities)?;
     manifest::manifests(rendered.iter().map(|(name, text)| (name.as_str(), text.as_str())))
 }

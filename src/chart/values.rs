@@ -9,7 +9,7 @@ impl Values {
         let mut values = Self::default();
         for document in documents(text) {
             match yaml::parse(&document) {
-                Ok(Json::Object(map)) => values.merge(Self(map)),
+                Ok(Json::Object(map)) => values.merge(map.into()),
                 Ok(Json::Null) => {}
                 Ok(other) => {
                     let kind = match other {
@@ -31,21 +31,22 @@ impl Values {
 
     /// Lays `over` on top, as a later `--values` file: mappings merge, all else (null too) replaces.
     pub fn merge(&mut self, over: Values) {
-        merge_maps(&mut self.0, over.0);
+        merge_maps(&mut self.map, over.map);
+        self.integers.extend(over.integers);
     }
 
     pub fn as_map(&self) -> &Map<String, Json> {
-        &self.0
+        &self.map
     }
 
     pub fn into_map(self) -> Map<String, Json> {
-        self.0
+        self.map
     }
 }
 
 impl From<Map<String, Json>> for Values {
     fn from(map: Map<String, Json>) -> Self {
-        Self(map)
+        Self { map, integers: Vec::new() }
     }
 }
 
@@ -77,9 +78,9 @@ fn documents(text: &str) -> Vec<String> {
 /// The values a chart is rendered with: the user's, with the chart's own where the user says nothing.
 ///
 /// A null of the user removes the chart's default. Subcharts find theirs under their name, beside `global`.
-pub(super) fn coalesce(chart: &Chart, user: &Values) -> Result<Map<String, Json>, Error> {
-    let mut values = user.0.clone();
-    with_dependencies(chart, &mut values, false)?;
+pub(super) fn coalesce(chart: &Chart, user: &Values) -> Result<Values, Error> {
+    let mut values = user.clone();
+    with_dependencies(chart, &mut values.map, false)?;
     Ok(values)
 }
 
@@ -100,7 +101,7 @@ fn with_dependencies(chart: &Chart, values: &mut Map<String, Json>, keep_nulls: 
 }
 
 fn with_defaults(chart: &Chart, values: &mut Map<String, Json>, keep_nulls: bool) {
-    for (key, mut default) in chart.values.0.clone() {
+    for (key, mut default) in chart.values.map.clone() {
         match (values.get_mut(&key), &mut default) {
             (Some(Json::Null), _) if !keep_nulls => {
                 values.remove(&key);

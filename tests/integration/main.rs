@@ -7,6 +7,7 @@
 )]
 
 mod ca_lifecycle;
+mod chart_helm;
 mod cluster_api;
 mod cluster_connection;
 mod cluster_server;

@@ -14,10 +14,6 @@ pub(super) const TABLE: &[Row] = &[
     ("b64dec", &[Str], None, false, |args| Ok(Value::str(base64_decode(text(&args[0]))))),
     ("sha256sum", &[Str], None, false, |args| Ok(Value::str(hex(&sha2::Sha256::digest(text(&args[0])))))),
     ("sha512sum", &[Str], None, false, |args| Ok(Value::str(hex(&sha2::Sha512::digest(text(&args[0])))))),
-    ("sha1sum", &[Str], None, false, |args| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text(&args[0]).as_bytes());
-        Ok(Value::str(hex(digest.as_ref())))
-    }),
     ("adler32sum", &[Str], None, false, |args| Ok(Value::str(adler32(text(&args[0])).to_string()))),
     ("urlParse", &[Str], None, false, url_parse),
     // sprig's toJson and Helm's agree; on failure there is no text.

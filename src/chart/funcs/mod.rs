@@ -160,6 +160,7 @@ const UNSUPPORTED: &[&str] = &[
     "randBytes",
     "randInt",
     "randNumeric",
+    "sha1sum",
     "shuffle",
     "toToml",
     "uuidv4",

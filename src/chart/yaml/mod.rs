@@ -6,6 +6,7 @@
 mod emit;
 mod parse;
 mod resolve;
+mod scalar;
 mod scan;
 
 pub(super) use emit::emit;

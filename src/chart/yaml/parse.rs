@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::scan::{Mark, Scanner, Token};
 use super::{Error, resolve};
-use crate::chart::number;
+use crate::chart::{number, print};
 
 /// Deeper documents are refused: the walk is recursive, and nothing real comes near.
 const MAX_NESTING: usize = 250;
@@ -129,11 +129,9 @@ impl<'a> Parser<'a> {
     }
 
     fn node(&mut self, context: Context) -> Result<usize, Error> {
-        if let (Token::Alias(_), mark) = self.scanner.peek()? {
-            let mark = *mark;
+        if let (Token::Alias(_), _) = self.scanner.peek()? {
             let (Token::Alias(name), _) = self.scanner.take()? else { return Ok(self.empty()) };
             let Some(&target) = self.anchors.get(&name) else {
-                let _ = mark;
                 return Err(Error::syntax(0, format!("unknown anchor '{name}' referenced")));
             };
             return Ok(self.add(Node::Alias { name, target }));
@@ -440,7 +438,16 @@ impl Decoder<'_, '_> {
             }
             let key = self.key(key)?;
             let value = self.node(value)?;
-            out.insert(key, value);
+            match key {
+                Key::Text(key) => {
+                    out.insert(key, value);
+                }
+                Key::Unsupported { kind, shown } => {
+                    let value = go_syntax(&value, true);
+                    let message = format!("unsupported map key of type: {kind}, key: {shown}, value: {value}");
+                    return Err(Error::NotJson(message));
+                }
+            }
         }
         Ok(())
     }
@@ -476,46 +483,71 @@ impl Decoder<'_, '_> {
     }
 
     /// A mapping's key as the string JSON needs.
-    fn key(&mut self, id: usize) -> Result<String, Error> {
+    fn key(&mut self, id: usize) -> Result<Key, Error> {
         if let Node::Scalar { text, plain, tag } = &self.document.nodes[id]
             && tag.is_empty()
         {
             self.count()?;
-            return key_text(text, *plain);
+            return Ok(if *plain { Key::plain(text) } else { Key::Text(text.to_string()) });
         }
-        match self.node(id)? {
-            Json::String(text) => Ok(text),
-            Json::Bool(b) => Ok(b.to_string()),
-            Json::Number(n) => Ok(match n.as_f64() {
+        Ok(match self.node(id)? {
+            Json::String(text) => Key::Text(text),
+            Json::Bool(b) => Key::Text(b.to_string()),
+            Json::Number(n) => Key::Text(match n.as_f64() {
                 Some(f) if n.is_f64() => number::general_f32(f),
                 _ => n.to_string(),
             }),
-            Json::Null => Err(null_key()),
-            Json::Array(_) | Json::Object(_) => Err(Error::syntax(0, "invalid map key: a collection")),
-        }
+            Json::Null => Key::null(),
+            collection => {
+                return Err(Error::syntax(0, format!("invalid map key: {}", go_syntax(&collection, true))));
+            }
+        })
     }
 }
 
-fn key_text(text: &str, plain: bool) -> Result<String, Error> {
-    if !plain {
-        return Ok(text.to_owned());
-    }
-    Ok(match resolve::resolve(text) {
-        resolve::Scalar::Str => text.to_owned(),
-        resolve::Scalar::Null => return Err(null_key()),
-        resolve::Scalar::Bool(b) => b.to_string(),
-        resolve::Scalar::Int(i) => i.to_string(),
-        resolve::Scalar::Uint(_) => {
-            return Err(Error::NotJson(format!("unsupported map key of type: uint64, key: {text}")));
-        }
-        resolve::Scalar::Float(f) if f.is_nan() => ".nan".to_owned(),
-        resolve::Scalar::Float(f) if f.is_infinite() => if f > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
-        resolve::Scalar::Float(f) => number::general_f32(f),
-    })
+enum Key {
+    Text(String),
+    /// What sigs.k8s.io/yaml refuses once the whole document is read.
+    Unsupported { kind: &'static str, shown: String },
 }
 
-fn null_key() -> Error {
-    Error::NotJson("unsupported map key of type: %!s(<nil>), key: <nil>".to_owned())
+impl Key {
+    fn plain(text: &str) -> Self {
+        Self::Text(match resolve::resolve(text) {
+            resolve::Scalar::Str => text.to_owned(),
+            resolve::Scalar::Null => return Self::null(),
+            resolve::Scalar::Bool(b) => b.to_string(),
+            resolve::Scalar::Int(i) => i.to_string(),
+            resolve::Scalar::Uint(u) => return Self::Unsupported { kind: "uint64", shown: format!("{u:#x}") },
+            resolve::Scalar::Float(f) if f.is_nan() => ".nan".to_owned(),
+            resolve::Scalar::Float(f) if f.is_infinite() => if f > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
+            resolve::Scalar::Float(f) => number::general_f32(f),
+        })
+    }
+
+    fn null() -> Self {
+        Self::Unsupported { kind: "%!s(<nil>)", shown: "<nil>".to_owned() }
+    }
+}
+
+/// `%#v`
+fn go_syntax(value: &Json, outermost: bool) -> String {
+    match value {
+        Json::Null if outermost => "<nil>".to_owned(),
+        Json::Null => "interface {}(nil)".to_owned(),
+        Json::Bool(b) => b.to_string(),
+        Json::Number(n) => n.to_string(),
+        Json::String(text) => print::quote(text),
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| go_syntax(item, false)).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Json::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(k, v)| format!("{}:{}", print::quote(k), go_syntax(v, false))).collect();
+            format!("map[interface {{}}]interface {{}}{{{}}}", fields.join(", "))
+        }
+    }
 }
 
 fn want_map() -> Error {

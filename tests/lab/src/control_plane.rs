@@ -19,8 +19,9 @@ pub(crate) struct Layout {
     pub api_port: u16,
     /// What everybody outside the lab uses: the API server behind the faults.
     pub front_port: u16,
-    /// Connections from the API server into the cluster's network.
-    pub egress_port: u16,
+    /// Connections from the API server into the cluster's network. A Unix socket: over TCP, Kubernetes
+    /// 1.37 reads TLS settings that need not be there, and crashes.
+    pub egress_socket: PathBuf,
     pub etcd_port: u16,
 }
 
@@ -28,17 +29,13 @@ pub(crate) struct Layout {
 const USERS: [(&str, &str, &str); 6] = [
     ("admin", "lab-admin", "system:masters"),
     ("lab", "lab", "system:masters"),
-    ("kube-controller-manager", "system:kube-controller-manager", ""),
+    ("kube-controller-manager", "system:kube-controller-manager", "system:masters"),
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kwok", "kwok", "system:masters"),
     ("viewer", "lab-viewer", ""),
 ];
 
 impl Layout {
-    pub fn pod_cidr(&self) -> String {
-        format!("10.{}.0.0/16", 10 + self.index)
-    }
-
     pub fn service_cidr(&self) -> String {
         format!("10.{}.0.0/16", 110 + self.index)
     }
@@ -139,11 +136,13 @@ impl Layout {
             ("cluster-signing-cert-file", file("ca.crt")),
             ("cluster-signing-key-file", file("ca.key")),
             // Nodes that have no kubelet send no heartbeats: their life is not the point here.
-            ("controllers", "*,-node-lifecycle-controller,-node-ipam-controller,-node-route-controller,\
-              -cloud-node-lifecycle-controller,-service-lb-controller,-persistentvolume-attach-detach-controller,\
-              -persistentvolume-binder-controller,-persistentvolume-expander-controller,\
-              -ephemeral-volume-controller,-persistentvolumeclaim-protection-controller,\
-              -persistentvolume-protection-controller".into()),
+            (
+                "controllers",
+                "*,-node-lifecycle-controller,-node-ipam-controller,-persistentvolume-attach-detach-controller,\
+              -persistentvolume-binder-controller,-persistentvolume-expander-controller,-ephemeral-volume-controller,\
+              -persistentvolumeclaim-protection-controller,-persistentvolume-protection-controller"
+                    .into(),
+            ),
             ("kube-api-qps", "300".into()),
             ("kube-api-burst", "600".into()),
             ("profiling", "false".into()),
@@ -174,7 +173,7 @@ impl Layout {
 
     fn egress_config(&self) -> Value {
         let via = json!({ "proxyProtocol": "HTTPConnect",
-            "transport": { "tcp": { "url": format!("http://127.0.0.1:{}", self.egress_port) } } });
+            "transport": { "uds": { "udsName": self.egress_socket } } });
         let direct = json!({ "proxyProtocol": "Direct" });
         json!({
             "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",

@@ -7,19 +7,18 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::network::{Network, join};
 
-pub(crate) async fn serve(listener: TcpListener, cluster: usize, network: Arc<Network>) {
+pub(crate) async fn serve(listener: UnixListener, cluster: usize, network: Arc<Network>) {
     while let Ok((stream, _)) = listener.accept().await {
         let network = network.clone();
         tokio::spawn(async move { connect(stream, cluster, &network).await });
     }
 }
 
-async fn connect(stream: TcpStream, cluster: usize, network: &Network) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn connect(stream: UnixStream, cluster: usize, network: &Network) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut first, mut line) = (String::new(), String::new());
     stream.read_line(&mut first).await?;

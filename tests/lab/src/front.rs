@@ -134,11 +134,11 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Serves on the port until the lab ends.
-    pub async fn start(port: u16, backend: u16, pki: &Pki) -> Result<Front> {
+    /// Serves on the listener until the lab ends.
+    pub fn start(listener: TcpListener, backend: u16, pki: &Pki) -> Result<Front> {
         let (rules, receiver) = watch::channel(Rules::default());
         let tls = Tls::load(pki)?;
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(Error::file("listen for", "the API server"))?;
+        let port = listener.local_addr().map_err(Error::file("listen for", "the API server"))?.port();
         tokio::spawn(accept(listener, port, backend, Arc::new(tls), receiver));
         Ok(Front { rules, faults: Mutex::default() })
     }
@@ -157,10 +157,9 @@ impl Front {
     }
 
     fn publish(&self, faults: &[Fault]) {
-        let rules = faults.iter().map(|fault| Rule {
-            left: AtomicUsize::new(fault.times.unwrap_or(usize::MAX)),
-            fault: fault.clone(),
-        });
+        let rules = faults
+            .iter()
+            .map(|fault| Rule { left: AtomicUsize::new(fault.times.unwrap_or(usize::MAX)), fault: fault.clone() });
         self.rules.send_replace(Arc::new(rules.collect()));
     }
 }

@@ -1,16 +1,43 @@
 //! The command line of the lab.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use lab::tools;
+use lab::{Fault, daemon, describe, tools};
 
-const USAGE: &str = "usage: lab tools          build what is missing and print where each tool is";
+const USAGE: &str = "\
+usage: lab COMMAND [--dir DIR]
+
+  up NAME...             start clusters of these names and print their kubeconfigs
+  status                 what runs, and how much memory it takes
+  down                   end it
+  kubectl NAME ARGS...   run kubectl against a cluster
+  requests [--list]      requests by cluster, user agent and verb; or one line each
+  fault NAME WHAT        let something go wrong: stopped, frozen, unreachable, tokens-expired, cut,
+                         slow=SECONDS, status=CODE; each may be followed by
+                         --times N, --agent PREFIX, --request TEXT
+  clear NAME             end a cluster's faults
+  destroy NAME           end a cluster for good
+  tools                  build what is missing and print where each tool is";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let dir = take_option(&mut args, "--dir").map_or_else(daemon::default_dir, PathBuf::from);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["tools"] => print_tools(),
+        ["up", names @ ..] if !names.is_empty() => up(&dir, names),
+        ["serve", names @ ..] => daemon::serve(&dir, names).map_err(Into::into),
+        ["status"] => print_status(&dir),
+        ["down"] => daemon::down(&dir).map_err(Into::into),
+        ["kubectl", cluster, args @ ..] => {
+            daemon::kubectl(&dir, cluster, args).map(|text| print!("{text}")).map_err(Into::into)
+        }
+        ["requests", options @ ..] => print_requests(&dir, options.contains(&"--list")),
+        ["fault", cluster, what, options @ ..] => fault(&dir, cluster, what, options),
+        ["clear", cluster] => daemon::clear_faults(&dir, cluster).map(drop).map_err(Into::into),
+        ["destroy", cluster] => daemon::destroy(&dir, cluster).map(drop).map_err(Into::into),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -19,13 +46,73 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lab: {error}");
+            eprintln!("lab: {}", describe(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn print_tools() -> Result<(), Box<dyn std::error::Error>> {
+type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+
+fn up(dir: &Path, names: &[&str]) -> Result {
+    let status = daemon::up(dir, names)?;
+    eprintln!("lab: {} clusters, ready in {} s", status.clusters.len(), status.seconds_to_ready);
+    for cluster in &status.clusters {
+        println!("{:12} {}", cluster.name, cluster.kubeconfig.display());
+    }
+    println!("{:12} {}", "all", status.kubeconfig.display());
+    Ok(())
+}
+
+fn print_status(dir: &Path) -> Result {
+    let status = daemon::status(dir)?;
+    println!("running as process {}, ready in {} s", status.pid, status.seconds_to_ready);
+    for cluster in &status.clusters {
+        println!("{:12} {}  {}", cluster.name, cluster.server, cluster.kubeconfig.display());
+    }
+    println!("{}", daemon::memory(dir)?);
+    Ok(())
+}
+
+fn print_requests(dir: &Path, list: bool) -> Result {
+    for (cluster, requests) in daemon::requests(dir)? {
+        if list {
+            requests.listing().lines().for_each(|line| println!("{cluster} {line}"));
+            continue;
+        }
+        println!("{cluster}: {} requests", requests.len());
+        for ((agent, verb), count) in requests.counts() {
+            println!("  {count:6}  {verb:10} {agent}");
+        }
+    }
+    Ok(())
+}
+
+fn fault(dir: &Path, cluster: &str, what: &str, options: &[&str]) -> Result {
+    let (kind, value) = what.split_once('=').unwrap_or((what, ""));
+    let mut fault = match kind {
+        "stopped" => Fault::stopped(),
+        "frozen" => Fault::frozen(),
+        "unreachable" => Fault::unreachable(),
+        "tokens-expired" => Fault::tokens_expired(),
+        "cut" => Fault::cut(),
+        "slow" => Fault::slow(Duration::try_from_secs_f64(value.parse()?)?),
+        "status" => Fault::status(value.parse()?),
+        _ => return Err(format!("no fault is called {kind:?}; `lab` lists them").into()),
+    };
+    for pair in options.chunks(2) {
+        fault = match pair {
+            ["--times", times] => fault.times(times.parse()?),
+            ["--agent", prefix] => fault.for_agent(prefix),
+            ["--request", text] => fault.for_request(text),
+            _ => return Err(format!("no option is called {:?}; `lab` lists them", pair[0]).into()),
+        };
+    }
+    daemon::fault(dir, cluster, fault)?;
+    Ok(())
+}
+
+fn print_tools() -> Result {
     tools::ensure(&tools::all())?;
     for tool in tools::all() {
         println!("{:20} {}", format!("{tool:?}"), tools::path(tool)?.display());
@@ -34,4 +121,10 @@ fn print_tools() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:20} {}", format!("charts {}", istio.version()), tools::charts(istio)?.dir().display());
     }
     Ok(())
+}
+
+fn take_option(args: &mut Vec<String>, name: &str) -> Option<String> {
+    let at = args.iter().position(|arg| arg == name)?;
+    args.remove(at);
+    (at < args.len()).then(|| args.remove(at))
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Processes {
     notes: PathBuf,
     living: Arc<Mutex<HashMap<u32, String>>>,
+    closed: Arc<AtomicBool>,
 }
 
 /// One child. Dropping the handle does not end it; [`Process::kill`] and [`Processes::kill_all`] do.
@@ -49,11 +51,14 @@ impl Processes {
     pub fn new(dir: &Path) -> Result<Self> {
         let notes = dir.join("pids");
         fs::create_dir_all(&notes).map_err(Error::file("create", &notes))?;
-        Ok(Processes { notes, living: Arc::default() })
+        Ok(Processes { notes, living: Arc::default(), closed: Arc::default() })
     }
 
     /// Starts a child. Must run on a thread that lives as long as the lab: the kernel watches the thread.
     pub async fn spawn(&self, what: Program<'_>) -> Result<Process> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Usage("the lab is ending".into()));
+        }
         let out = open_log(&what.log).map_err(Error::file("open", &what.log))?;
         let err = out.try_clone().map_err(Error::file("open", &what.log))?;
         let mut command = match &*SETPRIV {
@@ -83,8 +88,30 @@ impl Processes {
         Ok(Process { name: what.name.to_owned(), log: what.log, pid, exit })
     }
 
-    /// Ends every child at once and waits until they are gone.
+    /// Name and pid of the children whose names begin with the text.
+    pub fn named(&self, prefix: &str) -> Vec<(String, u32)> {
+        self.lock()
+            .iter()
+            .filter(|(_, name)| name.starts_with(prefix))
+            .map(|(pid, name)| (name.clone(), *pid))
+            .collect()
+    }
+
+    /// Ends the children of that name and waits until they are gone.
+    pub async fn kill_named(&self, name: &str) {
+        loop {
+            let pids: Vec<u32> = self.lock().iter().filter(|(_, n)| *n == name).map(|(pid, _)| *pid).collect();
+            if pids.is_empty() {
+                return;
+            }
+            pids.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends every child at once, waits until they are gone, and starts no other.
     pub fn kill_all(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         for _ in 0..200 {
             let pids: Vec<u32> = self.lock().keys().copied().collect();
             if pids.is_empty() {
@@ -143,12 +170,13 @@ impl Process {
         }
     }
 
-    /// The end of its output.
+    /// The end of its output; of a Go program's last words, those that say why.
     pub fn tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4000)..]).into_owned();
+        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(20_000)..]).into_owned();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(8)..].join("\n")
+        let end = lines.iter().position(|line| line.starts_with("panic:")).map_or(lines.len(), |at| at + 1);
+        lines[end.saturating_sub(8)..end].join("\n")
     }
 
     pub fn ended_error(&self) -> Error {

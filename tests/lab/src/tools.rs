@@ -57,9 +57,14 @@ impl Istio {
         }
     }
 
-    /// The version an image tag asks for: anything that is not the old one is the current one.
-    pub fn from_tag(tag: &str) -> Istio {
-        if tag.starts_with("1.30") { Istio::Old } else { Istio::Current }
+    /// The version an image asks for by its tag; `None` for what could not be pulled here.
+    pub fn from_image(image: &str) -> Option<Istio> {
+        let tag = image.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        match tag {
+            _ if tag.starts_with("1.30") => Some(Istio::Old),
+            _ if tag.starts_with("1.31") || tag.starts_with("latest") => Some(Istio::Current),
+            _ => None,
+        }
     }
 
     pub const fn pilot_discovery(self) -> Tool {
@@ -128,7 +133,7 @@ static SPECS: &[Spec] = &[
     Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::Scheduler, "kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", 15) },
     spec(Tool::Kubelet, "kubelet", "kubernetes", "./kubelet", 5),
     Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["version", "--client"], "Client Version: v1.")), ..spec(Tool::Kubectl, "kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", 30) },
-    Spec { probe: Some((&["--version"], "etcd Version: 3.6.")), ..spec(Tool::Etcd, "etcd", "etcd", "go.etcd.io/etcd/server/v3", 30) },
+    Spec { probe: Some((&["--version"], "etcd Version: 3.")), ..spec(Tool::Etcd, "etcd", "etcd", "go.etcd.io/etcd/server/v3", 30) },
     spec(Tool::Kwok, "kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 40),
     Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::PilotDiscovery, "pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 150) },
     Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::Istioctl, "istioctl", "istio", "istio.io/istio/istioctl/cmd/istioctl", 60) },

@@ -1,0 +1,375 @@
+//! Rendering held against helm itself: Istio's charts with sets of values, and with values drawn at random.
+//!
+//! Each file in `tests/fixtures/chart` is a set of values; its first line names the charts it is for.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lab::tools::{self, Istio, Tool};
+use terraform_provider_mesh::chart::{Capabilities, Chart, Error, Release, Values, merge_values, render, template};
+
+const NAMESPACE: &str = "istio-system";
+
+#[test]
+fn value_sets_render_as_helm_renders_them() {
+    let Some(helm) = helm() else { return };
+    let sets = value_sets();
+    let mut work = Vec::new();
+    for istio in [Istio::Current, Istio::Old] {
+        let charts = tools::charts(istio).unwrap();
+        for set in &sets {
+            for chart in &set.charts {
+                work.push((set, charts.folder(chart)));
+            }
+        }
+    }
+    let tally = in_parallel(&work, |(set, folder)| compare(&helm, folder, &set.text, set.kube_version.as_deref()));
+    println!("{} of {} alike, {} documents", tally.alike, work.len(), tally.documents);
+    assert!(tally.differences.is_empty(), "{}", tally.differences.join("\n\n"));
+}
+
+#[test]
+fn random_values_render_as_helm_renders_them() {
+    let Some(helm) = helm() else { return };
+    let rounds: u64 = std::env::var("CHART_RANDOM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let seed: u64 = std::env::var("CHART_RANDOM_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let charts = [tools::charts(Istio::Current).unwrap(), tools::charts(Istio::Old).unwrap()];
+    let work: Vec<_> = (0..rounds)
+        .map(|round| {
+            let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(round));
+            let chart = ["istiod", "istiod", "istiod", "gateway", "cni", "ztunnel"][random.below(6)];
+            let folder = charts[random.below(2)].folder(chart);
+            (folder, random_values(&mut random, chart))
+        })
+        .collect();
+    let tally = in_parallel(&work, |(folder, text)| compare(&helm, folder, text, None));
+    println!("{} of {} alike, {} documents", tally.alike, work.len(), tally.documents);
+    assert!(tally.differences.is_empty(), "{}", tally.differences.join("\n\n"));
+}
+
+#[test]
+fn an_archive_renders_as_its_folder() {
+    if helm().is_none() {
+        return;
+    }
+    let charts = tools::charts(Istio::Current).unwrap();
+    for name in ["base", "istiod", "gateway", "cni", "ztunnel"] {
+        let folder = Chart::from_dir(&charts.folder(name)).unwrap();
+        let archive = Chart::from_archive(&std::fs::read(charts.archive(name)).unwrap()).unwrap();
+        let text = |chart| template(chart, &release(), &Values::default(), &Capabilities::default()).unwrap();
+        assert_eq!(text(&folder), text(&archive), "{name}");
+    }
+}
+
+#[test]
+fn objects_are_what_helms_yaml_reader_reads() {
+    let Some(helm) = helm() else { return };
+    for name in ["istiod", "gateway", "cni", "ztunnel", "base"] {
+        let chart = Chart::from_dir(&tools::charts(Istio::Current).unwrap().folder(name)).unwrap();
+        let manifests = render(&chart, &release(), &Values::default(), &Capabilities::default()).unwrap();
+        let texts: Vec<&str> = manifests.iter().map(|m| m.text.as_str()).collect();
+        let read = read_by_helm(&helm, &texts);
+        assert_eq!(read.len(), manifests.len());
+        for (manifest, theirs) in manifests.iter().zip(read) {
+            assert_eq!(with_floats(manifest.object.clone()), with_floats(theirs), "{}", manifest.template);
+        }
+    }
+}
+
+#[test]
+fn odd_yaml_is_read_and_written_as_helm_does_it() {
+    let Some(helm) = helm() else { return };
+    let documents: Vec<&str> = include_str!("../fixtures/yaml.txt").split("\n=====\n").collect();
+    let chart = reader(&documents);
+    let out = Command::new(helm).args(["template", "x", "-n", NAMESPACE]).arg(chart.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let ours = ours(chart.path(), "", None).unwrap();
+    let theirs = String::from_utf8(out.stdout).unwrap();
+    assert!(ours == theirs, "{}", first_difference(&ours, &theirs));
+}
+
+/// Helm as a reader of YAML.
+fn read_by_helm(helm: &Path, documents: &[&str]) -> Vec<serde_json::Value> {
+    let chart = reader(documents);
+    let out = Command::new(helm).args(["template", "x"]).arg(chart.path()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix("# json ")).map(|json| serde_json::from_str(json).unwrap()).collect()
+}
+
+/// A chart that prints each of its files as JSON and as YAML, in comments.
+fn reader(documents: &[&str]) -> tempfile::TempDir {
+    let chart = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(chart.path().join(name), text).unwrap();
+    write("Chart.yaml", "apiVersion: v2\nname: reader\nversion: 1.0.0\n");
+    std::fs::create_dir_all(chart.path().join("templates")).unwrap();
+    std::fs::create_dir_all(chart.path().join("in")).unwrap();
+    for (i, document) in documents.iter().enumerate() {
+        write(&format!("in/{i:04}"), document);
+    }
+    write(
+        "templates/out.yaml",
+        "{{ range $name, $_ := .Files.Glob \"in/*\" }}{{ $read := $.Files.Get $name | fromYaml }}\n\
+         # json {{ toJson $read }}\n# {{ toYaml $read | replace \"\\n\" \"\\n# \" }}\n{{ end }}",
+    );
+    chart
+}
+
+/// Every number as a float64, which is how helm's templates see it.
+fn with_floats(json: serde_json::Value) -> serde_json::Value {
+    match json {
+        serde_json::Value::Number(n) => n.as_f64().into(),
+        serde_json::Value::Array(items) => items.into_iter().map(with_floats).collect(),
+        serde_json::Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, with_floats(v))).collect(),
+        other => other,
+    }
+}
+
+struct ValueSet {
+    charts: Vec<String>,
+    kube_version: Option<String>,
+    text: String,
+}
+
+fn value_sets() -> Vec<ValueSet> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chart");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+        .iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            let comment = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+            let charts = comment("# charts: ").unwrap_or_else(|| panic!("{} names no charts", file.display()));
+            ValueSet {
+                charts: charts.split(' ').map(str::to_owned).collect(),
+                kube_version: comment("# kube-version: "),
+                text,
+            }
+        })
+        .collect()
+}
+
+fn release() -> Release {
+    Release { name: "x".to_owned(), namespace: NAMESPACE.to_owned(), is_upgrade: false }
+}
+
+/// How many documents both print, or how they differ.
+fn compare(helm: &Path, folder: &Path, values: &str, kube_version: Option<&str>) -> Result<usize, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), values).unwrap();
+    let mut command = Command::new(helm);
+    command.args(["template", "x"]).arg(folder).args(["-n", NAMESPACE, "-f"]).arg(file.path());
+    command.args(kube_version.map(|version| format!("--kube-version={version}")));
+    let out = command.output().unwrap();
+    let ours = ours(folder, values, kube_version);
+    let context = || format!("{} with\n{values}\n", folder.display());
+    if out.status.success() {
+        let theirs = String::from_utf8(out.stdout).unwrap();
+        return match ours {
+            Ok(ours) if ours == theirs => Ok(theirs.matches("\n# Source: ").count()),
+            Ok(ours) => Err(format!("{}{}", context(), first_difference(&ours, &theirs))),
+            Err(error) => Err(format!("{}only we fail: {error}", context())),
+        };
+    }
+    let theirs = helm_message(&String::from_utf8_lossy(&out.stderr), file.path());
+    match ours {
+        Ok(_) => Err(format!("{}only helm fails: {theirs}", context())),
+        Err(error) if alike(&error, &theirs) => Ok(0),
+        Err(error) => Err(format!("{}helm: {theirs}\nours: {error}", context())),
+    }
+}
+
+fn ours(folder: &Path, values: &str, kube_version: Option<&str>) -> Result<String, Error> {
+    let chart = Chart::from_dir(folder)?;
+    let mut capabilities = Capabilities::default();
+    if let Some(version) = kube_version {
+        capabilities.kube_version = version.to_owned();
+    }
+    template(&chart, &release(), &merge_values([values])?, &capabilities)
+}
+
+/// Helm's message without what its command line adds.
+fn helm_message(stderr: &str, file: &Path) -> String {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("level=")).collect();
+    let text = lines.join("\n");
+    let text = text.split("\n\nUse --debug").next().unwrap_or_default();
+    let text = text.trim().trim_start_matches("Error: ");
+    text.strip_prefix(&format!("failed to parse {}: ", file.display())).unwrap_or(text).to_owned()
+}
+
+/// The same message; the order of a schema's complaints is random in helm.
+fn alike(error: &Error, theirs: &str) -> bool {
+    let ours = error.to_string();
+    if matches!(error, Error::Schema(_)) {
+        let sorted = |text: &str| {
+            let mut words: Vec<_> = text.trim().split([' ', '\n', ',']).map(str::to_owned).collect();
+            words.sort();
+            words
+        };
+        return sorted(&ours) == sorted(theirs);
+    }
+    ours.trim() == theirs
+}
+
+fn first_difference(ours: &str, theirs: &str) -> String {
+    let at = ours.lines().zip(theirs.lines()).position(|(a, b)| a != b);
+    let mut out = String::new();
+    for (name, text) in [("ours", ours), ("helm", theirs)] {
+        let from = at.unwrap_or_else(|| text.lines().count().saturating_sub(3)).saturating_sub(2);
+        let lines: Vec<&str> = text.lines().skip(from).take(6).collect();
+        let _ = writeln!(out, "{name} from line {}:\n{}", from + 1, lines.join("\n"));
+    }
+    out
+}
+
+#[derive(Default)]
+struct Tally {
+    alike: usize,
+    documents: usize,
+    differences: Vec<String>,
+}
+
+fn in_parallel<T: Sync>(work: &[T], compare: impl Fn(&T) -> Result<usize, String> + Sync) -> Tally {
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = compare(item);
+                    let mut tally = tally.lock().unwrap();
+                    match result {
+                        Ok(documents) => {
+                            tally.alike += 1;
+                            tally.documents += documents;
+                        }
+                        Err(difference) => tally.differences.push(difference),
+                    }
+                }
+            });
+        }
+    });
+    tally.into_inner().unwrap()
+}
+
+fn helm() -> Option<PathBuf> {
+    match tools::path(Tool::Helm) {
+        Ok(helm) => Some(helm),
+        Err(error) if std::env::var_os("CI").is_some() => panic!("helm is needed: {error}"),
+        Err(error) => {
+            println!("skipped, for want of helm: {error}");
+            None
+        }
+    }
+}
+
+/// xorshift64*
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((x ^ (x >> 31)) % limit as u64).unwrap()
+    }
+}
+
+/// Paths the templates use, given values they may not expect.
+fn random_values(random: &mut Random, chart: &str) -> String {
+    let paths: &[&str] = match chart {
+        "istiod" => ISTIOD_PATHS,
+        "gateway" => GATEWAY_PATHS,
+        _ => AGENT_PATHS,
+    };
+    let mut root = serde_json::Map::new();
+    for _ in 0..1 + random.below(6) {
+        let path = paths[random.below(paths.len())];
+        let mut at = &mut root;
+        let mut keys = path.split('.').peekable();
+        while let Some(key) = keys.next() {
+            if keys.peek().is_none() {
+                at.insert(key.to_owned(), random_value(random, 0));
+                break;
+            }
+            let inner = at.entry(key).or_insert_with(|| serde_json::json!({}));
+            if !inner.is_object() {
+                *inner = serde_json::json!({});
+            }
+            at = inner.as_object_mut().unwrap();
+        }
+    }
+    // JSON is YAML; plain scalars, which are not, replace their marked texts.
+    let mut text = serde_json::to_string_pretty(&root).unwrap();
+    for (i, plain) in PLAIN.iter().enumerate() {
+        text = text.replace(&format!("\"\u{2603}{i}\u{2603}\""), plain);
+    }
+    text
+}
+
+fn random_value(random: &mut Random, depth: usize) -> serde_json::Value {
+    match random.below(if depth > 2 { 6 } else { 9 }) {
+        0 | 1 => format!("\u{2603}{}\u{2603}", random.below(PLAIN.len())).into(),
+        2..=5 => TEXTS[random.below(TEXTS.len())].into(),
+        6 => (0..random.below(3)).map(|_| random_value(random, depth + 1)).collect(),
+        _ => (0..random.below(4))
+            .map(|_| (TEXTS[random.below(TEXTS.len())].to_owned(), random_value(random, depth + 1)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+const PLAIN: &[&str] = &[
+    "0", "1", "-1", "3", "1.5", "1000000", "123456789", "1e3", "1e21", "0x1F", "017", "0o17", "0b11", "1_000", ".5",
+    "-0.0", "true", "false", "yes", "off", "~", "null", "2001-01-01", "12:30", "9007199254740993",
+    "18446744073709551615", "1.10",
+];
+
+const TEXTS: &[&str] = &[
+    "", " ", "a", "default", "true", "yes", "0", "1", "1.0", "1e3", "0x10", "null", "~", "a: b", "- a", "#x", "a #b", "{}",
+    "[a", "{{ .Values.x }}", "it's", "say \"hi\"", "back\\slash", "tab\there", "line\nbreak", "end\n", "\n", "two\n\nlines\n",
+    " lead", "trail ", "ünï", "☃", "😀", "\u{a0}", "*x", "&x", "!x", "|", ">", "%", "@", "`", "a,b", "a.b.c", "x/y:z", "2001-01-01",
+    "12:30:45", "---", "--- a", "...", "<no value>", "<a&b>", "$1",
+    "a text of many words that goes on and on, beyond the eightieth column, where lines may be folded at a space",
+];
+
+const ISTIOD_PATHS: &[&str] = &[
+    "revision", "profile", "platform", "compatibilityVersion", "resourceScope", "revisionTags", "ownerName", "meshConfig",
+    "meshConfig.trustDomain", "meshConfig.defaultConfig", "meshConfig.defaultConfig.proxyMetadata", "meshConfig.rootNamespace",
+    "global.network", "global.meshID", "global.hub", "global.tag", "global.variant", "global.imagePullPolicy",
+    "global.imagePullSecrets", "global.priorityClassName", "global.multiCluster.clusterName", "global.remotePilotAddress",
+    "global.externalIstiod", "global.configCluster", "global.meshNetworks", "global.istioNamespace", "global.logging.level",
+    "global.logAsJson", "global.proxy", "global.proxy.image", "global.proxy.resources", "global.proxy.env", "global.caAddress",
+    "global.caName", "global.certSigners", "global.networkPolicy.enabled", "global.defaultPodDisruptionBudget.enabled",
+    "global.platform", "global.waypoint", "global.pilotCertProvider", "global.operatorManageWebhooks",
+    "global.omitSidecarInjectorConfigMap", "pilot.env", "pilot.env.A", "pilot.resources", "pilot.hub", "pilot.image", "pilot.tag",
+    "pilot.replicaCount", "pilot.autoscaleEnabled", "pilot.autoscaleMin", "pilot.autoscaleBehavior", "pilot.nodeSelector",
+    "pilot.tolerations", "pilot.affinity", "pilot.podAnnotations", "pilot.podLabels", "pilot.serviceAnnotations", "pilot.volumes",
+    "pilot.extraContainerArgs", "pilot.jwksResolverExtraRootCA", "pilot.cni", "pilot.taint", "pilot.trustedZtunnelNamespace",
+    "pilot.ipFamilies", "pilot.traceSampling", "pilot.memory", "pilot.initContainers", "istiodRemote", "istiodRemote.enabled",
+    "istiodRemote.injectionURL", "istiodRemote.injectionPath", "sidecarInjectorWebhook.templates",
+    "sidecarInjectorWebhook.defaultTemplates", "sidecarInjectorWebhook.neverInjectSelector",
+    "sidecarInjectorWebhook.injectedAnnotations", "sidecarInjectorWebhook.enableNamespacesByDefault", "gatewayClasses",
+    "telemetry", "telemetry.v2", "experimental", "base", "istio_cni",
+];
+
+const GATEWAY_PATHS: &[&str] = &[
+    "name", "revision", "kind", "replicaCount", "labels", "annotations", "podAnnotations", "env", "networkGateway",
+    "networkGatewayPorts", "service", "service.type", "service.ports", "service.annotations", "service.loadBalancerIP",
+    "service.externalTrafficPolicy", "service.loadBalancerSourceRanges", "resources", "autoscaling", "autoscaling.enabled",
+    "nodeSelector", "tolerations", "affinity", "volumes", "serviceAccount", "serviceAccount.name", "rbac.enabled",
+    "securityContext", "imagePullSecrets", "imagePullPolicy", "podDisruptionBudget", "priorityClassName",
+    "terminationGracePeriodSeconds", "global.hub", "platform", "profile", "strategy", "lifecycle", "initContainers",
+];
+
+const AGENT_PATHS: &[&str] = &[
+    "hub", "tag", "variant", "image", "pullPolicy", "imagePullPolicy", "cniBinDir", "cniConfDir", "excludeNamespaces", "podAnnotations",
+    "podLabels", "logging", "logging.level", "repair", "repair.enabled", "chained", "provider", "resources", "resourceQuotas",
+    "ambient", "ambient.enabled", "env", "env.A", "global.hub", "global.platform", "global.variant", "global.imagePullSecrets", "profile",
+    "revision", "updateStrategy", "meshConfig", "multiCluster.clusterName", "network", "labels", "annotations", "volumes",
+    "nodeSelector", "tolerations", "affinity", "seLinuxOptions", "logAsJson", "logLevel", "resourceName", "xdsAddress",
+];

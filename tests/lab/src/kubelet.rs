@@ -1,0 +1,371 @@
+//! Pods of istiod are real: each is a pilot-discovery process with the pod's own environment, arguments,
+//! files and account, and the pod is Ready when the process says so.
+//!
+//! Everything but the network comes from the cluster. istiod reads its files by relative paths, so a
+//! folder stands for the pod's root; its ports are on loopback and the lab's network knows them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::control_plane::Layout;
+use crate::network::{Network, PodProcess, free_ports};
+use crate::process::{Process, Processes, Program};
+use crate::projection::{ACCOUNT_DIR, Problem, Root, field_value, references};
+use crate::reflect::reflect;
+use crate::tools::{self, Istio};
+
+/// What the runs of pods need of their cluster.
+#[derive(Clone)]
+pub(crate) struct Kubelet {
+    pub client: kube::Client,
+    pub layout: Layout,
+    pub ca_pem: String,
+    pub network: Arc<Network>,
+    pub processes: Processes,
+    /// Changes when every token must be asked for again.
+    pub tokens: watch::Receiver<u64>,
+}
+
+/// istiod's ports and the flags that move them.
+const PORTS: [(u16, &str); 5] = [
+    (8080, "--httpAddr"),
+    (15010, "--grpcAddr"),
+    (15012, "--secureGRPCAddr"),
+    (15014, "--monitoringAddr"),
+    (15017, "--httpsAddr"),
+];
+
+/// Runs a process for every scheduled pod labelled `app=istiod`, until the lab ends.
+pub(crate) async fn run(kubelet: Kubelet) {
+    let mut pods = reflect::<Pod>(Api::all(kubelet.client.clone()), Some("app=istiod"), None);
+    let mut running: HashMap<String, watch::Sender<bool>> = HashMap::new();
+    let next = AtomicUsize::new(0);
+    while pods.changed().await.is_ok() {
+        let now = pods.borrow_and_update().clone();
+        let wanted: HashMap<String, &Arc<Pod>> = now
+            .values()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()))
+            .map(|pod| (pod.metadata.uid.clone().unwrap_or_default(), pod))
+            .collect();
+        running.retain(|uid, stop| {
+            let keep = wanted.contains_key(uid);
+            stop.send_replace(!keep);
+            keep
+        });
+        for (uid, pod) in wanted {
+            running.entry(uid).or_insert_with(|| {
+                let (stop, stopped) = watch::channel(false);
+                let ip = kubelet.layout.process_pod_ip(next.fetch_add(1, Ordering::Relaxed));
+                let pod = Arc::clone(pod);
+                tokio::spawn(PodRun::new(kubelet.clone(), pod, ip).run(stopped));
+                stop
+            });
+        }
+    }
+}
+
+/// One pod's life.
+struct PodRun {
+    kubelet: Kubelet,
+    pod: Arc<Pod>,
+    ip: String,
+    root: Root,
+    log: PathBuf,
+    restarts: u32,
+}
+
+/// Why a container is not running, in a kubelet's words.
+struct Waiting {
+    reason: &'static str,
+    message: String,
+}
+
+impl PodRun {
+    fn new(kubelet: Kubelet, pod: Arc<Pod>, ip: String) -> Self {
+        let dir = kubelet.layout.file("pods").join(name(&pod));
+        let log = kubelet.layout.log(name(&pod));
+        let root = Root { dir, client: kubelet.client.clone() };
+        PodRun { kubelet, pod, ip, root, log, restarts: 0 }
+    }
+
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let ended = {
+                let once = self.once();
+                tokio::select! {
+                    waiting = once => Some(waiting),
+                    _ = stopped.wait_for(|stop| *stop) => None,
+                }
+            };
+            let cluster = self.kubelet.layout.index;
+            let process = self.kubelet.network.pod(cluster, namespace(&self.pod), name(&self.pod));
+            self.kubelet.network.remove_pod(cluster, namespace(&self.pod), name(&self.pod));
+            let Some(waiting) = ended else {
+                self.kubelet.processes.kill_named(&self.process_name()).await;
+                drop(process);
+                let _ = std::fs::remove_dir_all(&self.root.dir);
+                return;
+            };
+            self.tell(false, Some(&waiting)).await;
+            let pause = Duration::from_millis(if self.restarts > 3 { 5000 } else { 500 });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Runs the process until it ends.
+    async fn once(&mut self) -> Waiting {
+        let creating = |message: String| Waiting { reason: "ContainerCreating", message };
+        let Some(container) = self.container() else {
+            return creating("the pod has no container".into());
+        };
+        let Some(istio) = Istio::from_image(container.image.as_deref().unwrap_or_default()) else {
+            let message = format!("Back-off pulling image {:?}", container.image.unwrap_or_default());
+            return Waiting { reason: "ImagePullBackOff", message };
+        };
+        match self.root.project(&self.pod, true).await {
+            Ok(()) => {}
+            Err(Problem::Missing(message)) => return creating(message),
+            Err(Problem::Failed(message)) => return creating(message),
+        }
+        let (process, ports) = match self.start(istio, &container).await {
+            Ok(started) => started,
+            Err(message) => return creating(message),
+        };
+        self.tell(false, None).await;
+        self.attend(&process, ports).await;
+        self.restarts += 1;
+        Waiting { reason: "CrashLoopBackOff", message: process.tail() }
+    }
+
+    async fn start(&self, istio: Istio, container: &Container) -> Result<(Process, BTreeMap<u16, u16>), String> {
+        let program = tools::path(istio.pilot_discovery()).map_err(|error| error.to_string())?;
+        let locals = free_ports(PORTS.len() + 1).map_err(|error| error.to_string())?;
+        let mut ports: BTreeMap<u16, u16> = PORTS.iter().map(|(port, _)| *port).zip(locals.iter().copied()).collect();
+        ports.insert(9876, locals[PORTS.len()]);
+        let mut args = container.args.clone().unwrap_or_default();
+        args.extend(PORTS.iter().map(|(port, flag)| format!("{flag}=127.0.0.1:{}", ports[port])));
+        args.push(format!("--ctrlz_port={}", ports[&9876]));
+        let what = Program {
+            name: &self.process_name(),
+            program: &program,
+            args,
+            env: self.environment(container).await?,
+            dir: &self.root.dir,
+            log: self.log.clone(),
+        };
+        let process = self.kubelet.processes.spawn(what).await.map_err(|error| error.to_string())?;
+        Ok((process, ports))
+    }
+
+    /// Watches over a running process: its readiness, and the files it reads.
+    async fn attend(&self, process: &Process, ports: BTreeMap<u16, u16>) {
+        let (secrets, maps) = references(&self.pod);
+        let namespace = namespace(&self.pod);
+        let mut all_secrets = reflect::<Secret>(Api::namespaced(self.kubelet.client.clone(), namespace), None, None);
+        let mut all_maps = reflect::<ConfigMap>(Api::namespaced(self.kubelet.client.clone(), namespace), None, None);
+        let mut tokens = self.kubelet.tokens.clone();
+        let mut renewal = tokio::time::interval(Duration::from_secs(1200));
+        renewal.tick().await;
+        let mut known = (0, 0);
+        let mut ready = None;
+        loop {
+            let pause = Duration::from_millis(if ready == Some(true) { 1000 } else { 100 });
+            let renew = tokio::select! {
+                () = process.ended() => return,
+                () = tokio::time::sleep(pause) => None,
+                Ok(()) = all_secrets.changed() => Some(false),
+                Ok(()) = all_maps.changed() => Some(false),
+                Ok(()) = tokens.changed() => Some(true),
+                _ = renewal.tick() => Some(true),
+            };
+            if let Some(renew) = renew {
+                let seen = (versions(&all_secrets, namespace, &secrets), versions(&all_maps, namespace, &maps));
+                if renew || seen != known {
+                    known = seen;
+                    let _ = self.root.project(&self.pod, renew).await;
+                }
+                continue;
+            }
+            let answer = says_ready(ports[&8080]).await;
+            if ready != Some(answer) {
+                ready = Some(answer);
+                self.kubelet.network.set_pod(PodProcess {
+                    cluster: self.kubelet.layout.index,
+                    namespace: namespace.to_owned(),
+                    name: name(&self.pod).to_owned(),
+                    ip: self.ip.clone(),
+                    ports: ports.clone(),
+                    log: Some(self.log.clone()),
+                    ready: answer,
+                });
+                self.tell(answer, None).await;
+            }
+        }
+    }
+
+    async fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, String> {
+        let mut env = Vec::new();
+        for var in container.env.iter().flatten() {
+            let from = var.value_from.as_ref();
+            let value = if let Some(field) = from.and_then(|from| from.field_ref.as_ref()) {
+                match field.field_path.as_str() {
+                    "status.podIP" => Some(self.ip.clone()),
+                    path => field_value(&self.pod, path),
+                }
+            } else if let Some(resource) = from.and_then(|from| from.resource_field_ref.as_ref()) {
+                // Limits of a machine that is not there: this one has two cores for everything.
+                (resource.resource == "limits.cpu").then(|| "2".to_owned())
+            } else if let Some(from) = from {
+                self.looked_up(from).await?
+            } else {
+                var.value.clone()
+            };
+            let Some(value) = value else { continue };
+            env.push((var.name.clone(), self.on_this_machine(container, value)));
+        }
+        let kubeconfig = env.iter_mut().find(|(name, _)| name == "KUBECONFIG");
+        let own = self.own_kubeconfig()?;
+        match kubeconfig {
+            Some((_, path)) if std::path::Path::new(path).exists() => {}
+            Some((_, path)) => *path = own,
+            None => env.push(("KUBECONFIG".into(), own)),
+        }
+        Ok(env)
+    }
+
+    async fn looked_up(&self, from: &k8s_openapi::api::core::v1::EnvVarSource) -> Result<Option<String>, String> {
+        let client = self.kubelet.client.clone();
+        if let Some(key) = &from.secret_key_ref {
+            let api: Api<Secret> = Api::namespaced(client, namespace(&self.pod));
+            let found = api.get_opt(&key.name).await.map_err(|error| error.to_string())?;
+            let value = found.and_then(|secret| secret.data?.remove(&key.key));
+            return Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()));
+        }
+        if let Some(key) = &from.config_map_key_ref {
+            let api: Api<ConfigMap> = Api::namespaced(client, namespace(&self.pod));
+            let found = api.get_opt(&key.name).await.map_err(|error| error.to_string())?;
+            return Ok(found.and_then(|map| map.data?.remove(&key.key)));
+        }
+        Ok(None)
+    }
+
+    /// A path under one of the pod's mounts, moved to the folder that stands for the pod's root.
+    fn on_this_machine(&self, container: &Container, value: String) -> String {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        match mounts.any(|mount| value == mount.mount_path || value.starts_with(&format!("{}/", mount.mount_path))) {
+            true => self.root.path(&value).display().to_string(),
+            false => value,
+        }
+    }
+
+    /// The pod's own account against its own API server. In a pod this is found by fixed paths and
+    /// variables; here a kubeconfig says the same.
+    fn own_kubeconfig(&self) -> Result<String, String> {
+        let account = self.root.path(ACCOUNT_DIR);
+        let mut config =
+            crate::control_plane::kubeconfig("own", &self.kubelet.layout.api_url(), &self.kubelet.ca_pem, "");
+        config["users"][0]["user"] = json!({ "tokenFile": account.join("token") });
+        let file = self.root.dir.join("own.kubeconfig");
+        std::fs::write(&file, config.to_string()).map_err(|error| error.to_string())?;
+        Ok(file.display().to_string())
+    }
+
+    async fn tell(&self, ready: bool, waiting: Option<&Waiting>) {
+        let api: Api<Pod> = Api::namespaced(self.kubelet.client.clone(), namespace(&self.pod));
+        let status = json!({ "status": self.status(ready, waiting) });
+        for _ in 0..20 {
+            match api.patch_status(name(&self.pod), &PatchParams::default(), &Patch::Merge(&status)).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(status)) if status.code == 404 => return,
+                Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+            }
+        }
+    }
+
+    fn status(&self, ready: bool, waiting: Option<&Waiting>) -> Value {
+        let now = now();
+        let flag = |kind: &str, yes: bool| json!({ "type": kind, "status": if yes { "True" } else { "False" }, "lastTransitionTime": now });
+        let state = match waiting {
+            Some(waiting) => json!({ "waiting": { "reason": waiting.reason, "message": waiting.message } }),
+            None => json!({ "running": { "startedAt": now } }),
+        };
+        let container = self.container().unwrap_or_default();
+        let mut status = json!({
+            "phase": if waiting.is_some() && self.restarts == 0 { "Pending" } else { "Running" },
+            "startTime": now,
+            "hostIP": self.kubelet.layout.node_ip(0),
+            "podIP": self.ip, "podIPs": [{ "ip": self.ip }],
+            "conditions": [flag("PodScheduled", true), flag("Initialized", true),
+                           flag("ContainersReady", ready), flag("Ready", ready)],
+            "containerStatuses": [{ "name": container.name, "image": container.image, "imageID": "", "ready": ready,
+                                    "started": waiting.is_none(), "restartCount": self.restarts, "state": state }],
+        });
+        if waiting.is_some() && self.restarts == 0 {
+            status["podIP"] = Value::Null;
+            status["podIPs"] = Value::Null;
+        }
+        status
+    }
+
+    fn container(&self) -> Option<Container> {
+        let containers = &self.pod.spec.as_ref()?.containers;
+        containers.iter().find(|container| container.name == "discovery").or(containers.first()).cloned()
+    }
+
+    fn process_name(&self) -> String {
+        format!("{}/{}/{}", self.kubelet.layout.name, namespace(&self.pod), name(&self.pod))
+    }
+}
+
+async fn says_ready(port: u16) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"GET /ready HTTP/1.0\r\nHost: istiod\r\n\r\n").await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer.ends_with(b" 200"))
+    };
+    tokio::time::timeout(Duration::from_secs(5), ask).await.is_ok_and(|answer| answer.unwrap_or(false))
+}
+
+/// A number that changes when one of the named objects does.
+fn versions<K: kube::Resource>(
+    objects: &watch::Receiver<crate::reflect::Objects<K>>,
+    namespace: &str,
+    names: &[String],
+) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let objects = objects.borrow();
+    let mut hash = DefaultHasher::new();
+    for name in names {
+        objects.get(&format!("{namespace}/{name}")).and_then(|o| o.meta().resource_version.clone()).hash(&mut hash);
+    }
+    hash.finish()
+}
+
+fn now() -> String {
+    let now = time::OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}

@@ -1,0 +1,288 @@
+//! A lab: some clusters, the etcd they share, and the network between them.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::balancer::Address;
+use crate::cluster::{Cluster, Start};
+use crate::control_plane;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::network::{Network, free_ports};
+use crate::process::{Process, Processes, Program};
+use crate::slots::{self, Slots};
+use crate::tools::{self, Istio, Tool};
+
+/// How a lab differs from the usual.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where its files are; a temporary folder by default.
+    pub dir: Option<PathBuf>,
+    /// What LoadBalancer Services get.
+    pub address: Address,
+    /// Whether it waits for its share of the machine, as tests must.
+    pub limited: bool,
+    /// Whether pods labelled `app=istiod` are run.
+    pub istiod: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { dir: None, address: Address::Ip, limited: true, istiod: true }
+    }
+}
+
+/// Running clusters; they end when this is dropped, and when the process ends however it ends.
+pub struct Lab {
+    clusters: Vec<Arc<Cluster>>,
+    etcd: Arc<Etcd>,
+    processes: Processes,
+    runtime: Option<tokio::runtime::Runtime>,
+    home: Home,
+    _slots: Slots,
+}
+
+/// More would leave the address ranges.
+const MOST_CLUSTERS: usize = 24;
+
+impl Lab {
+    /// Starts clusters of these names and returns when all are ready. Builds missing tools first.
+    pub fn start(names: &[&str], options: Options) -> Result<Lab> {
+        check(names)?;
+        let mut needed = vec![Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Scheduler];
+        needed.extend([Tool::Kubelet, Tool::Kwok, Tool::Kubectl]);
+        if options.istiod {
+            needed.push(Istio::Current.pilot_discovery());
+        }
+        tools::ensure(&needed)?;
+        let slots = if options.limited { slots::acquire(names.len())? } else { Slots::default() };
+        let home = match &options.dir {
+            Some(dir) => Home::at(dir)?,
+            None => Home::temporary()?,
+        };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let processes = Processes::new(&home.dir)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("lab")
+            .enable_all()
+            .build()
+            .map_err(Error::file("start threads in", &home.dir))?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let starting = start_all(names, home.dir.clone(), processes.clone(), options);
+        match block(runtime.handle(), starting) {
+            Ok((etcd, clusters)) => {
+                let lab = Lab { clusters, etcd, processes, runtime: Some(runtime), home, _slots: slots };
+                lab.write_kubeconfig()?;
+                Ok(lab)
+            }
+            Err(error) => {
+                processes.kill_all();
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// The cluster of that name; a name that was not started is a mistake of the test.
+    pub fn cluster(&self, name: &str) -> &Arc<Cluster> {
+        let found = self.clusters.iter().find(|cluster| cluster.name() == name);
+        found.unwrap_or_else(|| panic!("no cluster {name:?} in this lab"))
+    }
+
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// The lab's folder.
+    pub fn dir(&self) -> &Path {
+        &self.home.dir
+    }
+
+    /// One kubeconfig with a context for each cluster.
+    pub fn kubeconfig_path(&self) -> PathBuf {
+        self.home.dir.join("kubeconfig")
+    }
+
+    /// etcd stops answering, for all clusters; or goes on.
+    pub fn freeze_etcd(&self, frozen: bool) {
+        self.etcd.process().freeze(frozen);
+    }
+
+    /// etcd ends, for all clusters.
+    pub fn stop_etcd(&self) {
+        let process = self.etcd.process();
+        self.wait_for(async move { process.kill().await });
+    }
+
+    /// etcd starts again with the data it had.
+    pub fn start_etcd(&self) -> Result<()> {
+        let etcd = self.etcd.clone();
+        self.wait_for(async move { etcd.start().await })
+    }
+
+    /// Memory of the lab's shared processes in KiB.
+    pub fn memory(&self) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        for cluster in &self.clusters {
+            all.extend(cluster.memory().into_iter().map(|(name, kib)| (format!("{} {name}", cluster.name()), kib)));
+        }
+        all
+    }
+
+    fn wait_for<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = self.runtime.as_ref().expect("the runtime lives as long as the lab");
+        block(runtime.handle(), work)
+    }
+
+    fn write_kubeconfig(&self) -> Result<()> {
+        let mut merged = json!({ "apiVersion": "v1", "kind": "Config", "clusters": [], "contexts": [], "users": [] });
+        for cluster in &self.clusters {
+            let file = cluster.kubeconfig_path();
+            let text = std::fs::read_to_string(&file).map_err(Error::file("read", &file))?;
+            let one: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            for list in ["clusters", "contexts", "users"] {
+                if let (Some(all), Some(some)) = (merged[list].as_array_mut(), one[list].as_array()) {
+                    all.extend(some.iter().cloned());
+                }
+            }
+        }
+        merged["current-context"] = json!(self.clusters[0].name());
+        let file = self.kubeconfig_path();
+        std::fs::write(&file, format!("{merged:#}\n")).map_err(Error::file("write", &file))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.processes.kill_all(); // while there still are threads that see them end
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs work on the lab's threads and waits for it, whatever runtime the caller is in.
+pub(crate) fn block<T: Send + 'static>(
+    runtime: &tokio::runtime::Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let (tell, told) = std::sync::mpsc::channel();
+    runtime.spawn(async move { tell.send(work.await) });
+    told.recv().expect("the lab's own work does not panic")
+}
+
+fn check(names: &[&str]) -> Result<()> {
+    if names.is_empty() || names.len() > MOST_CLUSTERS {
+        return Err(Error::Usage(format!("a lab has between 1 and {MOST_CLUSTERS} clusters")));
+    }
+    for (n, name) in names.iter().enumerate() {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || !name.chars().all(fits) || name.starts_with('-') || name.ends_with('-') {
+            return Err(Error::Usage(format!("{name:?} is no name for a cluster: use a-z, 0-9 and -")));
+        }
+        if names[..n].contains(name) {
+            return Err(Error::Usage(format!("the cluster name {name:?} stands there twice")));
+        }
+    }
+    Ok(())
+}
+
+async fn start_all(
+    names: Vec<String>,
+    dir: PathBuf,
+    processes: Processes,
+    options: Options,
+) -> Result<(Arc<Etcd>, Vec<Arc<Cluster>>)> {
+    let etcd = Arc::new(Etcd::new(&dir, &processes).await?);
+    let network = Arc::new(Network::default());
+    let kubelet_ports = free_ports(names.len()).map_err(Error::file("find ports for", "the kubelet"))?;
+    let (mut serve, mut starts) = (Vec::new(), Vec::new());
+    for (index, name) in names.into_iter().enumerate() {
+        let listen = Error::file("listen for", "the kubelet");
+        let resolver = TcpListener::bind(("127.0.0.1", 0)).await.map_err(listen)?;
+        let at = resolver.local_addr().map_err(Error::file("listen for", "the kubelet"))?;
+        serve.push(format!("--serve=127.0.0.1:{}={at}", kubelet_ports[index]));
+        starts.push(tokio::spawn(Cluster::start(Start {
+            name,
+            index,
+            dir: dir.clone(),
+            etcd_port: etcd.port,
+            kubelet_port: kubelet_ports[index],
+            resolver,
+            processes: processes.clone(),
+            network: network.clone(),
+            address: options.address,
+            istiod: options.istiod,
+        })));
+    }
+    let mut clusters = Vec::new();
+    for start in starts {
+        let started = start.await.map_err(|error| Error::Usage(format!("starting a cluster: {error}")))?;
+        clusters.push(Arc::new(started?));
+    }
+    start_kubelet(&dir, clusters[0].dir(), serve, &processes).await?;
+    Ok((etcd, clusters))
+}
+
+async fn start_kubelet(dir: &Path, cluster: &Path, serve: Vec<String>, processes: &Processes) -> Result<()> {
+    let file = |name: &str| cluster.join("pki").join(name).display().to_string();
+    let mut args = vec![format!("--cert={}", file("server.crt")), format!("--key={}", file("server.key"))];
+    args.extend(serve);
+    let program = tools::path(Tool::Kubelet)?;
+    let log = dir.join("kubelet.log");
+    processes.spawn(Program { name: "kubelet", program: &program, args, env: Vec::new(), dir, log }).await.map(drop)
+}
+
+struct Etcd {
+    port: u16,
+    peer_port: u16,
+    dir: PathBuf,
+    processes: Processes,
+    process: Mutex<Option<Process>>,
+}
+
+impl Etcd {
+    async fn new(dir: &Path, processes: &Processes) -> Result<Etcd> {
+        let ports = free_ports(2).map_err(Error::file("find ports for", "etcd"))?;
+        let etcd = Etcd {
+            port: ports[0],
+            peer_port: ports[1],
+            dir: dir.to_owned(),
+            processes: processes.clone(),
+            process: Mutex::new(None),
+        };
+        etcd.start().await?;
+        Ok(etcd)
+    }
+
+    async fn start(&self) -> Result<()> {
+        let program = tools::path(Tool::Etcd)?;
+        let args = control_plane::etcd(&self.dir.join("etcd"), self.port, self.peer_port);
+        let log = self.dir.join("etcd.log");
+        let what = Program { name: "etcd", program: &program, args, env: Vec::new(), dir: &self.dir, log };
+        let process = self.processes.spawn(what).await?;
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process.clone());
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            if !process.running() {
+                return Err(process.ended_error());
+            }
+            if began.elapsed() > Duration::from_secs(60) {
+                return Err(Error::NotReady { name: "etcd".into(), seconds: 60, log: process.tail() });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn process(&self) -> Process {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.clone().expect("etcd was started with the lab")
+    }
+}
