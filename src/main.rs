@@ -7,6 +7,7 @@ use terraform_provider_mesh::engine::Engine;
 use terraform_provider_mesh::plugin::{self, Environment, Mode, Plugin};
 use terraform_provider_mesh::provider::{self, Mesh};
 use terraform_provider_mesh::resources;
+use terraform_provider_mesh::source::template;
 
 const HELP: &str = "\
 terraform-provider-mesh: builds and keeps Istio meshes over several Kubernetes clusters
@@ -16,6 +17,8 @@ Started without arguments by terraform or tofu. By hand:
   --debug      serve until Ctrl-C, and print the TF_REATTACH_PROVIDERS that makes terraform or tofu use this process
   --version    print the version
   --help       print this
+
+  template NAME CHART [options]   print the manifests of a chart, as helm template does (template --help tells more)
 
 The environment variables TF_LOG, TF_LOG_PROVIDER, TF_LOG_PROVIDER_MESH, TF_LOG_SDK and TF_LOG_SDK_PROTO set what is
 logged; TF_LOG_PROVIDER_MESH_DEPENDENCIES adds the libraries underneath (HTTP, TLS, Kubernetes client).
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         ["--debug" | "-debug"] => run(Some(Mode::Debug)),
         ["--version" | "-version"] => say(&format!("terraform-provider-mesh {}\n", env!("CARGO_PKG_VERSION"))),
         ["--help" | "-help" | "-h"] => say(HELP),
+        ["template", ..] => template::run(arguments.into_iter().skip(1)),
         _ => complain(&format!("unknown arguments: {}\n\n{HELP}", arguments.join(" "))),
     }
 }

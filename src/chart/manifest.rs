@@ -145,19 +145,19 @@ fn head_annotations(object: &Json) -> Result<Option<&Map<String, Json>>, String>
             ));
         }
     };
-    text_field(metadata, "name", "SimpleHead.metadata.name")?;
+    text_field(metadata, "name", ".metadata.name")?;
     let annotations = match metadata.get("annotations") {
         None | Some(Json::Null) => return Ok(None),
         Some(Json::Object(annotations)) => annotations,
         Some(other) => {
             return Err(format!(
-                "{} into Go struct field SimpleHead.metadata.annotations of type map[string]string",
+                "{} into Go struct field .metadata.annotations of type map[string]string",
                 kind(other)
             ));
         }
     };
     for key in annotations.keys() {
-        text_field(annotations, key, "SimpleHead.metadata.annotations")?;
+        text_field(annotations, key, ".metadata.annotations")?;
     }
     Ok(Some(annotations))
 }

@@ -1,12 +1,12 @@
 //! The `charts` attribute, of the provider and of resources, and the way from it to a loaded chart.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::chart::{self, Chart};
+use crate::chart::Chart;
 use crate::diag::Diagnostic;
 use crate::model;
+use crate::source::{self, Location, Request, Sources};
 use crate::value::{Path, Value};
 
 /// The version of Istio that is taken when nobody names one.
@@ -31,7 +31,7 @@ model! {
 #[derive(Debug, Default)]
 pub struct Store {
     pub defaults: Charts,
-    loaded: Mutex<BTreeMap<PathBuf, Arc<Chart>>>,
+    sources: Sources,
 }
 
 /// Why there is no chart.
@@ -52,26 +52,45 @@ impl Store {
         &self,
         name: &str,
         charts: Option<&Charts>,
-        _version: Option<&str>,
+        version: Option<&str>,
     ) -> Result<Arc<Chart>, Unavailable> {
-        let directory = charts.and_then(|charts| charts.directory.known()).or(self.defaults.directory.known());
-        let Some(directory) = directory else {
-            return Err(Unavailable::Unreachable(Diagnostic::error("Chart repositories are not supported yet")));
-        };
-        let path = PathBuf::from(directory).join(name);
-        if let Some(chart) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(&path) {
-            return Ok(chart.clone());
+        let (location, attribute) = self.location(charts).map_err(|error| unavailable(name, &error, "repository"))?;
+        let of = |charts: &Charts| charts.version.known().cloned();
+        let version = charts.and_then(of).or_else(|| version.map(str::to_owned)).or_else(|| of(&self.defaults));
+        let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());
+        let request = Request { location: &location, name, version: Some(&version), digest: None, credentials: None };
+        self.sources.chart(&request).await.map_err(|error| match error {
+            source::Error::NoVersion { .. } => unavailable(name, &error, "version"),
+            _ => unavailable(name, &error, attribute),
+        })
+    }
+
+    /// Where the charts are, and the attribute that says so.
+    fn location(&self, charts: Option<&Charts>) -> Result<(Location, &'static str), source::Error> {
+        for charts in charts.into_iter().chain([&self.defaults]) {
+            if let Some(directory) = charts.directory.known() {
+                return Ok((Location::Directory(PathBuf::from(directory)), "directory"));
+            }
+            if let Some(repository) = charts.repository.known() {
+                return Ok((Location::parse(repository)?, "repository"));
+            }
         }
-        let chart = Arc::new(Chart::from_dir(&path).map_err(|error| wrong(name, &error))?);
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(path, chart.clone());
-        Ok(chart)
+        Ok((Location::parse(source::ISTIO_REPOSITORY)?, "repository"))
     }
 }
 
-fn wrong(name: &str, error: &chart::Error) -> Unavailable {
-    Unavailable::Wrong(
-        Diagnostic::error(format!("Chart {name} cannot be loaded"))
-            .detail(error.to_string())
-            .at(Path::root("charts").attr("directory")),
-    )
+fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailable {
+    let mut detail = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        detail.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    let diagnostic =
+        |summary: String| Diagnostic::error(summary).detail(detail).at(Path::root("charts").attr(attribute));
+    if error.is_transient() {
+        Unavailable::Unreachable(diagnostic(format!("Chart {name} cannot be fetched now")))
+    } else {
+        Unavailable::Wrong(diagnostic(format!("Chart {name} cannot be loaded")))
+    }
 }

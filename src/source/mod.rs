@@ -1,1 +1,325 @@
 //! Where charts come from: Helm repositories, OCI registries, directories and archives; a digest-addressed cache.
+//!
+//! Nothing is opened, connected or built before a chart is asked for, and a chart once fetched in an exact version
+//! needs no network again. Nothing about rendering, resources or Kubernetes belongs here.
+mod cache;
+mod http;
+mod oci;
+mod repository;
+pub mod template;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Url;
+use tokio::sync::OnceCell;
+
+use crate::chart::{self, Chart};
+use cache::Cache;
+use http::Http;
+
+/// Istio's own repository since 1.31; the earlier one ends in December 2026.
+pub const ISTIO_REPOSITORY: &str = "https://blob.istio.io/istio-release/charts";
+
+/// A place that holds one chart or many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A folder: an unpacked chart, or unpacked charts each in a folder of its own name.
+    Directory(PathBuf),
+    /// A packed chart.
+    Archive(PathBuf),
+    /// A Helm repository, `http://` or `https://`.
+    Repository(Url),
+    /// A folder of charts in an OCI registry: `oci://ghcr.io/istio/release/charts`.
+    Registry(Url),
+}
+
+/// User name and password for a repository or registry. Neither is ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+/// A chart to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub location: &'a Location,
+    pub name: &'a str,
+    /// The exact version; without one the newest that is no prerelease.
+    pub version: Option<&'a str>,
+    /// `sha256:…` of the archive, to be enforced.
+    pub digest: Option<&'a str>,
+    pub credentials: Option<&'a Credentials>,
+}
+
+/// All sources of one process, which share connections, the cache on disk and charts already loaded.
+#[derive(Debug)]
+pub struct Sources {
+    cache: Cache,
+    http: Http,
+    loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Chart>>>>>,
+}
+
+/// Why there is no chart.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("{text:?} is neither a folder, a .tgz file, an http(s):// repository nor an oci:// registry")]
+    Location { text: String },
+    #[error("{0:?} is no digest: expected sha256: and 64 hexadecimal digits")]
+    Digest(String),
+    /// The place does not answer; nothing is known to be wrong with the configuration.
+    #[error("cannot reach {url}")]
+    Unreachable { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{url} asks for a user name and password, or does not accept those given (status {status})")]
+    Unauthorized { url: String, status: u16 },
+    #[error("{url} answers with status {status}")]
+    Status { url: String, status: u16 },
+    #[error("{url} answers with more than {limit} bytes")]
+    TooLarge { url: String, limit: usize },
+    #[error("{url} is not understood: {what}")]
+    Answer { url: String, what: String },
+    #[error("{place} has no chart {name}")]
+    NoChart { place: String, name: String },
+    #[error("{place} has no version {version} of chart {name}; it has {}", some_of(available))]
+    NoVersion { place: String, name: String, version: String, available: Vec<String> },
+    /// What was fetched is not what was promised: damaged on its way, or tampered with.
+    #[error("chart {name} from {place} has the digest {actual}, not {expected}")]
+    Tampered { place: String, name: String, expected: String, actual: String },
+    #[error("chart {name} from {place} is really {actual}")]
+    Mistaken { place: String, name: String, actual: String },
+    #[error("cannot read {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("chart {name} from {place} cannot be loaded")]
+    Chart { place: String, name: String, source: chart::Error },
+}
+
+impl Error {
+    /// Whether trying again later may help without any change to the configuration.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+fn some_of(versions: &[String]) -> String {
+    match versions.len() {
+        0 => "none".to_owned(),
+        1..=8 => versions.join(", "),
+        n => format!("{} and {} more", versions[..8].join(", "), n - 8),
+    }
+}
+
+impl Location {
+    /// Reads what a user writes: a URL, or the path of a folder or of a `.tgz` file.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Location { text: without_secrets(text) };
+        let Some((scheme, _)) = text.split_once("://") else {
+            if text.is_empty() {
+                return Err(wrong());
+            }
+            let path = PathBuf::from(text);
+            return Ok(if path.is_file() || text.ends_with(".tgz") {
+                Self::Archive(path)
+            } else {
+                Self::Directory(path)
+            });
+        };
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        if url.host_str().is_none_or(str::is_empty) && scheme != "file" {
+            return Err(wrong());
+        }
+        match scheme {
+            "http" | "https" => Ok(Self::Repository(url)),
+            "oci" => Ok(Self::Registry(url)),
+            "file" => Self::parse(&text["file://".len()..]),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) | Self::Archive(path) => path.display().fmt(f),
+            Self::Repository(url) | Self::Registry(url) => f.write_str(&shown(url)),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// A URL without user, password and query, any of which may be a secret.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither can fail for a URL with a host, and one without has neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
+}
+
+fn without_secrets(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) if text.contains("://") => format!("…@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self::with_cache(cache::default_folder())
+    }
+}
+
+impl Sources {
+    /// Keeps fetched charts in this folder, or nowhere.
+    pub fn with_cache(folder: Option<PathBuf>) -> Self {
+        Self { cache: Cache::new(folder), http: Http::default(), loaded: Mutex::default() }
+    }
+
+    /// The chart, fetched at most once by this process and, in an exact version, once by this user.
+    pub async fn chart(&self, request: &Request<'_>) -> Result<Arc<Chart>, Error> {
+        let key = format!(
+            "{}\n{}\n{}\n{}",
+            request.location,
+            request.name,
+            request.version.unwrap_or_default(),
+            request.digest.unwrap_or_default()
+        );
+        let cell = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        cell.get_or_try_init(|| self.load(request)).await.cloned()
+    }
+
+    async fn load(&self, request: &Request<'_>) -> Result<Arc<Chart>, Error> {
+        let digest = request.digest.map(Sha256::parse).transpose()?;
+        let chart = match request.location {
+            Location::Directory(path) => directory(path, request)?,
+            Location::Archive(path) => {
+                let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
+                open(request, &bytes, digest.as_ref())?
+            }
+            Location::Repository(url) => {
+                let bytes = match self.cached(request, digest.as_ref()) {
+                    Some(bytes) => bytes,
+                    None => repository::fetch(&self.http, &self.cache, url, request).await?,
+                };
+                open(request, &bytes, digest.as_ref())?
+            }
+            Location::Registry(url) => {
+                let bytes = match self.cached(request, digest.as_ref()) {
+                    Some(bytes) => bytes,
+                    None => oci::fetch(&self.http, &self.cache, url, request).await?,
+                };
+                open(request, &bytes, digest.as_ref())?
+            }
+        };
+        Ok(Arc::new(chart))
+    }
+
+    /// The archive from the cache, by its digest or by what an exact version was found to be earlier.
+    fn cached(&self, request: &Request<'_>, digest: Option<&Sha256>) -> Option<Vec<u8>> {
+        if let Some(digest) = digest {
+            return self.cache.blob(digest);
+        }
+        let known = self.cache.reference(&request.location.to_string(), request.name, request.version?)?;
+        self.cache.blob(&known)
+    }
+}
+
+fn directory(path: &Path, request: &Request<'_>) -> Result<Chart, Error> {
+    let inner = path.join(request.name);
+    let packed = request.version.map(|version| path.join(format!("{}-{version}.tgz", request.name)));
+    let here = |source| Error::Chart { place: request.location.to_string(), name: request.name.to_owned(), source };
+    if inner.join("Chart.yaml").is_file() {
+        return Chart::from_dir(&inner).map_err(here);
+    }
+    if path.join("Chart.yaml").is_file() {
+        return Chart::from_dir(path).map_err(here);
+    }
+    match packed {
+        Some(file) if file.is_file() => {
+            let bytes = std::fs::read(&file).map_err(|source| Error::File { path: file, source })?;
+            Chart::from_archive(&bytes).map_err(here)
+        }
+        _ => Err(Error::NoChart { place: request.location.to_string(), name: request.name.to_owned() }),
+    }
+}
+
+/// Loads an archive after checking that it is the one asked for.
+fn open(request: &Request<'_>, bytes: &[u8], digest: Option<&Sha256>) -> Result<Chart, Error> {
+    let place = || request.location.to_string();
+    let name = || request.name.to_owned();
+    if let Some(expected) = digest {
+        verify(request, bytes, expected)?;
+    }
+    let chart = Chart::from_archive(bytes).map_err(|source| Error::Chart { place: place(), name: name(), source })?;
+    let same = |wanted: &str| chart.version().trim_start_matches('v') == wanted.trim_start_matches('v');
+    if chart.name() != request.name || !request.version.is_none_or(same) {
+        let actual = format!("{} {}", chart.name(), chart.version());
+        return Err(Error::Mistaken { place: place(), name: name(), actual });
+    }
+    Ok(chart)
+}
+
+fn verify(request: &Request<'_>, bytes: &[u8], expected: &Sha256) -> Result<(), Error> {
+    let actual = Sha256::of(bytes);
+    if actual == *expected {
+        return Ok(());
+    }
+    Err(Error::Tampered {
+        place: request.location.to_string(),
+        name: request.name.to_owned(),
+        expected: expected.to_string(),
+        actual: actual.to_string(),
+    })
+}
+
+/// A SHA-256 digest in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sha256(String);
+
+impl Sha256 {
+    fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// With or without `sha256:`.
+    fn parse(text: &str) -> Result<Self, Error> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Ok(Self(hex))
+        } else {
+            Err(Error::Digest(text.to_owned()))
+        }
+    }
+
+    fn hex(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+/// The newest version that is no prerelease, or the newest at all; what is no semantic version is passed over.
+fn newest<'a>(versions: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    versions
+        .filter_map(|text| Some((semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?, text)))
+        .max_by(|(a, _), (b, _)| a.pre.is_empty().cmp(&b.pre.is_empty()).then_with(|| a.cmp_precedence(b)))
+        .map(|(_, text)| text)
+}

@@ -508,7 +508,10 @@ impl Decoder<'_, '_> {
 enum Key {
     Text(String),
     /// What sigs.k8s.io/yaml refuses once the whole document is read.
-    Unsupported { kind: &'static str, shown: String },
+    Unsupported {
+        kind: &'static str,
+        shown: String,
+    },
 }
 
 impl Key {
@@ -598,7 +601,8 @@ fn json_of(text: &str, scalar: resolve::Scalar) -> Result<Json, Error> {
 
 /// 2.0 is written as 2 in JSON, and is an integer from then on.
 fn float(value: f64) -> Result<Json, Error> {
-    if value.fract() == 0.0 && value.abs() < 9.2e18 {
+    let negative_zero = value == 0.0 && value.is_sign_negative();
+    if value.fract() == 0.0 && value.abs() < 9.2e18 && !negative_zero {
         return Ok(Json::from(value as i64));
     }
     match Number::from_f64(value) {

@@ -1,0 +1,85 @@
+//! Helm repositories: an `index.yaml`, and archives where it says.
+use reqwest::Url;
+use serde_json::{Map, Value as Json};
+
+use super::cache::Cache;
+use super::http::{self, Get, Http};
+use super::{Error, Request, Sha256, newest, shown, verify};
+use crate::chart::Values;
+
+const MAX_INDEX: usize = 64 << 20;
+pub(super) const MAX_ARCHIVE: usize = 64 << 20;
+
+/// Fetches the archive of a chart, checks it against the index and keeps it.
+pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+    let mut base = url.clone();
+    // Credentials travel in a header, and only to the repository's own host.
+    let credentials = http::credentials(url, request.credentials);
+    let _ = base.set_username("");
+    let _ = base.set_password(None);
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base.path()));
+    }
+    let place = shown(&base);
+    let understood = |what: &str| Error::Answer { url: place.clone(), what: what.to_owned() };
+    let index_url = base.join("index.yaml").map_err(|_| understood("its URL"))?;
+    let authorization = credentials.as_ref().and_then(http::basic);
+    let get = Get { url: &index_url, accept: None, authorization: authorization.clone(), limit: MAX_INDEX };
+    let index = http.body(get).await?;
+    let index = std::str::from_utf8(&index).map_err(|_| understood("its index is not UTF-8"))?;
+    let index = Values::from_yaml(index).map_err(|error| understood(&format!("its index.yaml: {error}")))?;
+    let entry = Entry::find(index.as_map(), &place, request)?;
+    let archive_url = base.join(&entry.url).map_err(|_| understood(&format!("the chart's URL {:?}", entry.url)))?;
+    if !matches!(archive_url.scheme(), "http" | "https") {
+        return Err(understood(&format!("the chart's URL {:?}", entry.url)));
+    }
+    let same_host = archive_url.host_str() == base.host_str()
+        && archive_url.port_or_known_default() == base.port_or_known_default()
+        && archive_url.scheme() == base.scheme();
+    let authorization = authorization.filter(|_| same_host);
+    let get = Get { url: &archive_url, accept: None, authorization, limit: MAX_ARCHIVE };
+    let bytes = http.body(get).await?;
+    if let Some(digest) = &entry.digest {
+        verify(request, &bytes, digest)?;
+    }
+    cache.store(&request.location.to_string(), request.name, &entry.version, &bytes);
+    Ok(bytes)
+}
+
+/// One version of a chart in an index.
+struct Entry {
+    version: String,
+    url: String,
+    digest: Option<Sha256>,
+}
+
+impl Entry {
+    fn find(index: &Map<String, Json>, place: &str, request: &Request<'_>) -> Result<Self, Error> {
+        let name = request.name.to_owned();
+        let versions = index.get("entries").and_then(|entries| entries.get(request.name)).and_then(Json::as_array);
+        let Some(versions) = versions else { return Err(Error::NoChart { place: place.to_owned(), name }) };
+        let version_of = |entry: &Json| entry.get("version").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let available: Vec<String> = versions.iter().map(version_of).collect();
+        let wanted = match request.version {
+            Some(version) => version,
+            None => newest(available.iter().map(String::as_str)).unwrap_or_default(),
+        };
+        let plain = |version: &str| version.trim_start_matches('v').to_owned();
+        let found = versions.iter().find(|entry| plain(&version_of(entry)) == plain(wanted));
+        let Some(found) = found else {
+            let version = if wanted.is_empty() { "at all" } else { wanted }.to_owned();
+            return Err(Error::NoVersion { place: place.to_owned(), name, version, available });
+        };
+        let url = found.get("urls").and_then(|urls| urls.get(0)).and_then(Json::as_str);
+        let Some(url) = url else {
+            let what = format!("its index gives no URL for {name} {wanted}");
+            return Err(Error::Answer { url: place.to_owned(), what });
+        };
+        let digest = match found.get("digest").and_then(Json::as_str) {
+            None | Some("") => None,
+            Some(digest) => Some(Sha256::parse(digest)?),
+        };
+        // What is kept is found again under the version that was asked for.
+        Ok(Self { version: request.version.unwrap_or(wanted).to_owned(), url: url.to_owned(), digest })
+    }
+}
