@@ -289,3 +289,106 @@ fn lay(reader: &mut Reader, user: Values, gateway: &EastWestGateway) -> Values {
     }
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::List;
+
+    fn model() -> Gateway {
+        Gateway {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            name: "istio-eastwestgateway".into(),
+            network: "n1".into(),
+            cluster_domain: "cluster.local".into(),
+            ..Gateway::default()
+        }
+    }
+
+    fn exposing(hosts: &[&str]) -> Gateway {
+        let hosts: List<String> = hosts.iter().map(|host| Value::Known((*host).to_owned())).collect();
+        let expose = Expose { services: true.into(), hosts: hosts.into(), ..Expose::default() };
+        Gateway { expose: expose.into(), ..model() }
+    }
+
+    fn serving(service: Service) -> Gateway {
+        Gateway { service: service.into(), ..model() }
+    }
+
+    /// Where the complaints are, and what they say.
+    fn refusals(model: &Gateway) -> Vec<String> {
+        let complaints = Spec::parse(model).expect_err("refused");
+        complaints.iter().map(|one| format!("{}: {}", one.path.clone().unwrap_or_default(), one.summary)).collect()
+    }
+
+    #[test]
+    fn nothing_is_exposed_unasked_and_all_services_by_default_when_asked() {
+        assert_eq!(Spec::parse(&model()).unwrap().unwrap().exposure.hosts, None);
+        let asked = Gateway { expose: Expose { services: true.into(), ..Expose::default() }.into(), ..model() };
+        assert_eq!(Spec::parse(&asked).unwrap().unwrap().exposure.hosts, Some(vec!["*.local".to_owned()]));
+    }
+
+    #[test]
+    fn hosts_are_full_names_or_wildcards() {
+        assert!(
+            Spec::parse(&exposing(&[
+                "web.shop.svc.cluster.local",
+                "*.shop.svc.cluster.local",
+                "*.global",
+                "*",
+                "shop/*"
+            ]))
+            .is_ok()
+        );
+        for host in ["web", "https://web.shop.svc.cluster.local", "web.shop:80", "w*b.shop.local", "Web.shop.local"] {
+            assert_eq!(refusals(&exposing(&[host])), ["expose.hosts[0]: Not a host of Services"], "{host}");
+        }
+        let unexposed = Gateway {
+            expose: Expose { services: false.into(), ..exposing(&["a.b"]).expose.or_default() }.into(),
+            ..model()
+        };
+        assert_eq!(refusals(&unexposed), ["expose.hosts: Hosts without services"]);
+    }
+
+    #[test]
+    fn services_that_nobody_can_dial_are_refused() {
+        assert_eq!(
+            refusals(&serving(Service { r#type: "ClusterIP".into(), ..Service::default() })),
+            ["service.type: Nobody could dial this gateway"]
+        );
+        assert_eq!(
+            refusals(&serving(Service { r#type: "NodePort".into(), ..Service::default() })),
+            ["service.annotations: Nobody would find this gateway"]
+        );
+        let selector =
+            [(NODE_SELECTOR_ANNOTATION.to_owned(), Value::Known("os=linux".to_owned()))].into_iter().collect();
+        let wrong = Service { r#type: "NodePort".into(), annotations: Value::Known(selector), ..Service::default() };
+        assert_eq!(
+            refusals(&serving(wrong)),
+            ["service.annotations[\"traffic.istio.io/nodeSelector\"]: Not a node selector"]
+        );
+    }
+
+    #[test]
+    fn one_port_serves_one_purpose() {
+        let ports = Ports { status: 15021.into(), tls: 443.into(), istiod: 15012.into(), webhook: 443.into() };
+        let service = Service { r#type: "LoadBalancer".into(), ports: ports.into(), ..Service::default() };
+        assert_eq!(refusals(&serving(service)), ["service.ports.webhook: One port number for two purposes"]);
+    }
+
+    #[test]
+    fn values_do_not_contradict_attributes() {
+        let values =
+            |document: &str| Gateway { values: Value::Known(vec![Value::Known(document.to_owned())]), ..model() };
+        assert!(Spec::parse(&values("replicaCount: 2")).is_ok());
+        assert!(Spec::parse(&values("networkGateway: n1")).is_ok());
+        assert_eq!(refusals(&values("networkGateway: n2")), ["values: A value contradicts an attribute"]);
+    }
+
+    #[test]
+    fn an_ambient_gateway_has_no_chart() {
+        let ambient = Gateway { ambient: true.into(), ..exposing(&["*.local"]) };
+        assert_eq!(refusals(&ambient), ["expose: Not for ambient gateways"]);
+    }
+}

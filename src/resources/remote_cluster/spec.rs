@@ -339,3 +339,100 @@ fn refuse_decided(reader: &mut Reader, user: &Values, data_plane: &RemoteDataPla
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::remote_cluster::model::Token;
+    use crate::value::Value;
+
+    fn model() -> RemoteCluster {
+        RemoteCluster {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            watchers: Value::Known(["west".to_owned()].into_iter().collect()),
+            mode: "peer".into(),
+            service_account: "istio-mesh-reader".into(),
+            ..RemoteCluster::default()
+        }
+    }
+
+    /// Where the complaints are, and what they say.
+    fn refusals(model: &RemoteCluster) -> Vec<String> {
+        let complaints = Spec::parse(model).expect_err("refused");
+        complaints.iter().map(|one| format!("{}: {}", one.path.clone().unwrap_or_default(), one.summary)).collect()
+    }
+
+    #[test]
+    fn a_peer_needs_little() {
+        let spec = Spec::parse(&model()).unwrap().unwrap();
+        assert_eq!(spec.id.as_str(), "east");
+        assert_eq!(spec.owner(), "mesh_remote_cluster.east");
+        assert_eq!(spec.token.lifetime, Duration::from_secs(90 * 86_400));
+        assert!(spec.remote.is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_no_error() {
+        for model in [
+            RemoteCluster { watchers: Value::Unknown, ..model() },
+            RemoteCluster { cluster_name: Value::Unknown, ..model() },
+            RemoteCluster { mode: "remote".into(), control_plane_address: Value::Unknown, ..model() },
+        ] {
+            assert!(Spec::parse(&model).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_cluster_cannot_watch_itself() {
+        let itself = RemoteCluster { watchers: Value::Known(["east".to_owned()].into_iter().collect()), ..model() };
+        assert_eq!(refusals(&itself), ["watchers: A cluster cannot watch itself"]);
+    }
+
+    #[test]
+    fn servers_that_mean_another_machine_to_each_watcher_are_refused_unless_asked_for() {
+        for server in [
+            "https://127.0.0.1:6443",
+            "https://localhost",
+            "https://169.254.1.1",
+            "10.0.0.1:6443",
+            "http://api.example.com",
+        ] {
+            let wrong = RemoteCluster { server: server.into(), ..model() };
+            assert_eq!(refusals(&wrong), ["server: Watchers cannot use this address"], "{server}");
+        }
+        let asked =
+            RemoteCluster { server: "https://127.0.0.1:6443".into(), allow_loopback_server: true.into(), ..model() };
+        assert!(Spec::parse(&asked).unwrap().is_some());
+    }
+
+    #[test]
+    fn token_windows_must_fit_their_lifetime() {
+        let with = |lifetime: &str, rotate_before: &str| {
+            let token = Token { lifetime: lifetime.into(), rotate_before: rotate_before.into(), ..Token::default() };
+            RemoteCluster { token: token.into(), ..model() }
+        };
+        assert_eq!(refusals(&with("5m", "1m")), ["token.lifetime: Too short a lifetime"]);
+        assert_eq!(refusals(&with("1h", "1h")), ["token.rotate_before: Tokens would be renewed at every apply"]);
+        assert!(Spec::parse(&with("1h", "20m")).unwrap().is_some());
+    }
+
+    #[test]
+    fn each_mode_has_its_attributes() {
+        let peer = RemoteCluster { control_plane: "west".into(), network: "n1".into(), ..model() };
+        assert_eq!(refusals(&peer), ["control_plane: Not in the mode peer", "network: Not in the mode peer"]);
+        let remote = RemoteCluster { mode: "remote".into(), ..model() };
+        assert_eq!(refusals(&remote), ["control_plane_address: Where is the control plane?"]);
+        let remote = RemoteCluster { control_plane_address: "10.0.0.9".into(), ..remote };
+        let spec = Spec::parse(&remote).unwrap().unwrap().remote.unwrap();
+        assert_eq!(spec.system_namespace.control_planes[0].as_str(), "west", "the only watcher serves it");
+    }
+
+    #[test]
+    fn several_watchers_leave_open_who_serves_a_remote() {
+        let watchers = Value::Known(["west".to_owned(), "north".to_owned()].into_iter().collect());
+        let remote =
+            RemoteCluster { mode: "remote".into(), watchers, control_plane_address: "10.0.0.9".into(), ..model() };
+        assert_eq!(refusals(&remote), ["control_plane: Whose proxies are these?"]);
+    }
+}
