@@ -44,6 +44,8 @@ pub struct Seen {
     pub unreachable: bool,
     /// Its Secret is someone else's, and not to be taken over.
     pub foreign: bool,
+    /// Its Secret is someone else's, and is to be taken over.
+    pub take: bool,
     /// Roots that its istiod made for itself.
     pub self_signed: BTreeSet<String>,
 }
@@ -102,6 +104,7 @@ pub fn decide(ask: &Ask, seen: &BTreeMap<String, Seen>) -> Result<Decision, Untr
     take_step(ask, seen, &rotation, &mut decision);
     admit_newcomers(ask, seen, &rotation, &mut decision);
     renew(ask, seen, &mut decision);
+    take_over(ask, seen, &mut decision);
     decision.after = rotation.phase(&decision.holdings)?;
     Ok(decision)
 }
@@ -184,6 +187,16 @@ fn renew(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) {
     }
 }
 
+/// What is taken over is written once as it is: from then on it is ours.
+fn take_over(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) {
+    for name in ask.clusters.keys().filter(|name| of(seen, name).take) {
+        if let Some(holding) = decision.holdings.get(name) {
+            let as_it_is = Action::Write { issue: None, trusted: holding.trusted.clone() };
+            decision.actions.entry(name.clone()).or_insert(as_it_is);
+        }
+    }
+}
+
 /// Notes a write, or what stands in for it where nobody can sign here.
 fn write(ask: &Ask, name: &str, issue: Option<String>, target: Holding<String>, decision: &mut Decision) {
     let Holding { issuer, trusted } = &target;
@@ -215,6 +228,7 @@ fn of<'a>(seen: &'a BTreeMap<String, Seen>, name: &str) -> &'a Seen {
         due: false,
         unreachable: false,
         foreign: false,
+        take: false,
         self_signed: BTreeSet::new(),
     };
     seen.get(name).unwrap_or(&NOTHING)
@@ -366,6 +380,13 @@ mod tests {
         assert_eq!(decision.actions["east"], issue(Some("B"), "BST"));
         assert_eq!(decision.actions["west"], issue(Some("B"), "BST"));
         assert_eq!(decision.after, Phase::Switched);
+    }
+
+    #[test]
+    fn what_is_taken_over_is_written_once_as_it_is() {
+        let theirs = Seen { take: true, ..holds("A:A") };
+        let decision = decide(&ask("A", &["east"]), &seen([("east", theirs)])).unwrap();
+        assert_eq!((&decision.actions["east"], decision.after), (&issue(None, "A"), Phase::Settled));
     }
 
     #[test]

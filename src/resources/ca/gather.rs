@@ -138,6 +138,7 @@ impl Live {
             due,
             unreachable: false,
             foreign: self.secret.is_some() && !self.ours && !adopt,
+            take: self.secret.is_some() && !self.ours && adopt,
             self_signed,
         }
     }

@@ -146,7 +146,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         match look(cx, &name, &model, store.as_ref()).await? {
             Some(live) => {
                 report::request(&mut model, live.open.as_ref());
-                there |= live.ours || live.open.is_some();
+                there |= live.secret.is_some() || live.open.is_some();
                 match (&live.held, &live.secret) {
                     (Some(held), _) => {
                         report::certificates(&mut model, held);

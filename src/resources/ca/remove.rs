@@ -6,7 +6,7 @@ use super::Cx;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, OpenRequest, RootStore};
 use super::spec::{Spec, StoreRef, owner};
-use crate::cluster::Error;
+use crate::cluster::{Error, OWNER_LABEL};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::resources::converge::{self, Removal};
@@ -72,7 +72,10 @@ async fn remove_cluster(
     let mut left = BTreeSet::new();
     let removal = async {
         for reference in [CaCerts::reference(&place), OpenRequest::reference(&place)] {
-            if let Removal::Left(why) = converge::remove_one(&cluster, &reference, &owner).await? {
+            let live = cluster.get(&reference).await?;
+            if live.is_some_and(|live| live.label(OWNER_LABEL) != Some(owner.as_str())) {
+                left.insert(format!("{reference} is not this resource's any more"));
+            } else if let Removal::Left(why) = converge::remove_one(&cluster, &reference, &owner).await? {
                 left.insert(format!("{reference}: {why}"));
             }
         }

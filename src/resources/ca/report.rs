@@ -23,9 +23,9 @@ pub mod state {
     pub const INVALID: &str = "invalid";
 }
 
-/// A point in time as an attribute.
+/// A point in time as an attribute, in whole seconds as certificates have them.
 pub fn instant(time: OffsetDateTime) -> Value<String> {
-    time.format(&Rfc3339).map_or(Value::Null, Value::Known)
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).map_or(Value::Null, Value::Known)
 }
 
 /// A point in time from an attribute.
@@ -88,6 +88,7 @@ pub fn seen(model: &ClusterCa, renew_before: time::Duration, now: Option<OffsetD
         due: near || model.state.as_deref() == Some(state::INVALID),
         unreachable: model.state.as_deref() == Some(state::UNREACHABLE),
         foreign: !adopt && model.state.as_deref() == Some(state::FOREIGN),
+        take: adopt && model.state.as_deref() == Some(state::FOREIGN),
         self_signed: BTreeSet::new(),
     }
 }
