@@ -276,11 +276,11 @@ impl Cluster {
         let named = |columns: &Vec<Value>| {
             columns.iter().position(|column| column.get("format").is_some_and(|format| format == "name"))
         };
-        let (Some(column), Some(rows)) = (columns.and_then(named), table.get("rows").and_then(Value::as_array)) else {
-            return Ok(None);
-        };
+        let Some(column) = columns.and_then(named) else { return Ok(None) };
+        // Without objects there is `null` instead of a list.
+        let rows = table.get("rows").and_then(Value::as_array).into_iter().flatten();
         let name = |row: &Value| Some(row.get("cells")?.get(column)?.as_str()?.to_owned());
-        Ok(Some(rows.iter().filter_map(name).collect()))
+        Ok(Some(rows.filter_map(name).collect()))
     }
 
     /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep theirs.

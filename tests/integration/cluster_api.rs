@@ -3,57 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use terraform_provider_mesh::cluster::{
-    Access, Adoption, Apply, ApplyAll, Cluster, ClusterConfig, Delete, DeleteAll, FIELD_MANAGER, Failure, Kind, Layer,
-    OWNER_LABEL, Object, ObjectRef, Prune, Query, Scope, TokenRequest, owned, wait,
+    Access, Adoption, Apply, ApplyAll, Delete, DeleteAll, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object,
+    ObjectRef, Prune, Query, TokenRequest, owned, wait,
 };
-use tokio_util::sync::CancellationToken;
 
-/// A cluster handle and a namespace of the test's own.
-struct Place {
-    cluster: Cluster,
-    namespace: String,
-    kubeconfig: String,
-}
-
-async fn place(test: &str) -> Option<Place> {
-    let kubeconfig = std::env::var("CLUSTER_API").ok()?;
-    let config = ClusterConfig { config_paths: vec![kubeconfig.clone()], ..ClusterConfig::default() };
-    let cluster = Cluster::standalone("lab", config, "0.0.0-test");
-    let cluster = cluster.within(Scope::lasting(Duration::from_secs(30), CancellationToken::new()));
-    let namespace = format!("{test}-{}", std::process::id());
-    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, &namespace));
-    cluster.apply(Apply { adoption: Adoption::Assume, ..Apply::new(object) }).await.unwrap();
-    Some(Place { cluster, namespace, kubeconfig })
-}
-
-impl Place {
-    fn at(&self, kind: Kind, name: &str) -> ObjectRef {
-        ObjectRef::namespaced(kind, &self.namespace, name)
-    }
-
-    fn config_map(&self, name: &str, data: Value) -> Object {
-        Object::of(&self.at(Kind::CONFIG_MAP, name)).with("data", data).with_label(OWNER_LABEL, "test.a")
-    }
-
-    /// Someone else, at work with kubectl's or another manager's name.
-    async fn other(&self, manager: &str, method: &str, path: &str, body: Value) -> Value {
-        let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
-        let client = kube::Client::try_from(kubeconfig).unwrap();
-        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("{path}?fieldManager={manager}"))
-            .header("content-type", content)
-            .body(body.to_string().into_bytes())
-            .unwrap();
-        client.request::<Value>(request).await.unwrap()
-    }
-}
+use crate::cluster_lab::{Place, place};
 
 fn deployment(place: &Place, image: &str, replicas: i64) -> Object {
-    Object::of(&place.at(Kind::DEPLOYMENT, "web")).with_label(OWNER_LABEL, "test.a").with(
+    Object::of(&place.at(Kind::DEPLOYMENT, "web")).with_label(OWNER_LABEL, &place.owner()).with(
         "spec",
         json!({
             "replicas": replicas,
@@ -108,7 +67,7 @@ async fn a_conflict_names_object_field_and_manager() {
     assert_eq!((conflict.fields[0].field.as_str(), conflict.fields[0].manager.as_str()), ("data.x", "their-tool"));
     assert_eq!(
         error.to_string(),
-        format!("cluster lab: ConfigMap {}/a has fields that others manage: data.x (their-tool)", place.namespace)
+        format!("cluster east: ConfigMap {}/a has fields that others manage: data.x (their-tool)", place.namespace)
     );
     let forced = Apply { force: true, ..Apply::new(place.config_map("a", json!({"x": "2"}))) };
     assert_eq!(place.cluster.apply(forced).await.unwrap().object.strings("data")["x"], "2");
@@ -129,7 +88,7 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
     assert_eq!(
         error.to_string(),
         format!(
-            "cluster lab: ConfigMap {}/theirs exists already and is managed by the Helm release istio-system/istiod",
+            "cluster east: ConfigMap {}/theirs exists already and is managed by the Helm release istio-system/istiod",
             place.namespace
         )
     );
@@ -149,7 +108,7 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
 
     let other_owner = place.config_map("theirs", json!({})).with_label(OWNER_LABEL, "test.b");
     let error = place.cluster.apply(Apply::new(other_owner)).await.unwrap_err();
-    assert!(error.to_string().ends_with("is managed by test.a of this provider"), "{error}");
+    assert!(error.to_string().ends_with("is managed by test.adopt of this provider"), "{error}");
     assert!(place.cluster.get(&reference).await.unwrap().is_some());
 }
 
@@ -233,7 +192,7 @@ async fn many_objects_go_in_order_and_cost_little() {
 
     let keep: BTreeSet<ObjectRef> = (0..10).map(|number| place.at(Kind::CONFIG_MAP, &format!("c{number}"))).collect();
     let prune = Prune {
-        owner: "test.a".into(),
+        owner: place.owner(),
         kinds: vec![Kind::CONFIG_MAP, Kind::DEPLOYMENT, Kind::ISTIO_GATEWAY],
         namespace: Some(place.namespace.clone()),
         keep,
@@ -283,20 +242,20 @@ async fn waits_end_with_the_change_or_with_reasons() {
     assert_eq!(seen.unwrap().unwrap().str("data.ready"), "yes");
     assert_eq!(place.cluster.requests() - before, 2, "a list and a watch, however long it takes");
 
-    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(2), CancellationToken::new()));
+    let brief = place.for_seconds(2);
     let until = wait::Until::new("to have data.more", |_| wait::Verdict::pending("data.more is not set"));
     let error = brief.wait(&reference, &until).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
-            "cluster lab: waited 2 s for ConfigMap {}/late to have data.more; last seen: data.more is not set",
+            "cluster east: waited 2 s for ConfigMap {}/late to have data.more; last seen: data.more is not set",
             place.namespace
         )
     );
     assert!(!error.is_unreachable());
 
     place.cluster.apply(Apply::new(deployment(&place, "web:1", 1))).await.unwrap();
-    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(3), CancellationToken::new()));
+    let brief = place.for_seconds(3);
     let error = brief.wait(&place.at(Kind::DEPLOYMENT, "web"), &wait::deployment_available()).await.unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("0 of 1 replicas are available"), "{error}");
@@ -313,7 +272,7 @@ async fn deletion_waits_and_says_for_what() {
     let namespace = ObjectRef::cluster(Kind::NAMESPACE, &place.namespace);
 
     // The controller takes five seconds before it looks at what is in the namespace.
-    let brief = place.cluster.within(Scope::lasting(Duration::from_secs(9), CancellationToken::new()));
+    let brief = place.for_seconds(9);
     let error = brief.delete_and_wait(&Delete::new(namespace.clone())).await.unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("example.com/hold"), "{error}");

@@ -1,0 +1,66 @@
+//! A true API server behind a front that fails on request: what was begun comes to its end, once.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use lab::Fault;
+use serde_json::json;
+use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Secret, wait};
+
+use crate::cluster_lab::place;
+
+#[tokio::test]
+async fn applies_survive_refusals_and_broken_connections() {
+    let Some(place) = place("faults-apply").await else { return };
+    let agent = "terraform-provider-mesh/faults-apply";
+    place.lab.fault(Fault::status_retry_after(429, 1).for_agent(agent).for_request("PATCH").times(5)).unwrap();
+    place.lab.fault(Fault::status(503).for_agent(agent).times(5)).unwrap();
+    place.lab.fault(Fault::cut().for_agent(agent).for_request("PATCH").times(5)).unwrap();
+    let objects = (0..30).map(|number| place.config_map(&format!("c{number}"), json!({"x": "1"}))).collect();
+    let applied = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap();
+    assert_eq!(applied.len(), 30);
+    assert!(place.cluster.requests() >= 46, "{} requests", place.cluster.requests());
+
+    place.lab.fault(Fault::cut().for_agent(agent).for_request("DELETE").times(5)).unwrap();
+    let deletions = applied
+        .iter()
+        .map(|applied| async { place.cluster.delete(&Delete::new(applied.reference.clone())).await.unwrap() });
+    join_all(deletions).await;
+    assert!(place.cluster.get(&applied[0].reference).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_wait_outlives_a_server_that_goes_and_comes_back() {
+    let Some(place) = place("faults-wait").await else { return };
+    let agent = "terraform-provider-mesh/faults-wait";
+    let applied = place.cluster.apply(Apply::new(place.config_map("a", json!({})))).await.unwrap();
+    let until = wait::Until::new("to have data.x", |object| {
+        match object.is_some_and(|object| object.get("data.x").is_some()) {
+            true => wait::Verdict::Ready,
+            false => wait::Verdict::pending("data.x is not set"),
+        }
+    });
+    place.lab.fault(Fault::cut().for_agent(agent).times(4)).unwrap();
+    place.lab.fault(Fault::status(503).for_agent(agent).times(4)).unwrap();
+    let (waited, ()) = tokio::join!(place.cluster.wait_applied(&applied, &until), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        place.other("x", "PATCH", &applied.reference.path(), json!({"data": {"x": "1"}})).await;
+    });
+    assert_eq!(waited.unwrap().unwrap().str("data.x"), "1");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_an_answer_at_once() {
+    let Some(place) = place("faults-token").await else { return };
+    let started = Instant::now();
+    let error = place.cluster.with_token(Secret::new("wrong")).get(&place.at(Kind::SECRET, "a")).await.unwrap_err();
+    assert_eq!(error.layer(), Layer::Authentication, "{error}");
+    let error = place
+        .cluster
+        .with_token(Secret::new(place.lab.powerless_token()))
+        .get(&place.at(Kind::SECRET, "a"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.layer(), Layer::Authorization, "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
