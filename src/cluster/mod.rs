@@ -54,6 +54,8 @@ pub const OWNER_LABEL: &str = "terraform-provider-mesh/owner";
 #[derive(Debug)]
 pub struct Clusters {
     clusters: BTreeMap<String, Cluster>,
+    /// While the names themselves are not known, any name may turn out to be one of them: the provider's version.
+    unknown: Option<String>,
 }
 
 /// A handle to one cluster: connects on first use, clones share everything but the scope.
@@ -82,11 +84,19 @@ impl Clusters {
     pub fn new(configs: BTreeMap<String, ClusterConfig>, version: &str) -> Clusters {
         let cluster =
             |(name, config): (String, ClusterConfig)| (name.clone(), Cluster::standalone(&name, config, version));
-        Clusters { clusters: configs.into_iter().map(cluster).collect() }
+        Clusters { clusters: configs.into_iter().map(cluster).collect(), unknown: None }
+    }
+
+    /// Clusters that are not known yet, not even by name: each answers that it is not configured.
+    pub fn unknown(version: &str) -> Clusters {
+        Clusters { clusters: BTreeMap::new(), unknown: Some(version.to_owned()) }
     }
 
     /// The cluster of this name; the error lists the names there are.
     pub fn cluster(&self, name: &str) -> Result<Cluster, Error> {
+        if let Some(version) = &self.unknown {
+            return Ok(Cluster::standalone(name, ClusterConfig::default(), version));
+        }
         self.clusters.get(name).cloned().ok_or_else(|| {
             let known = self.clusters.keys().cloned().collect();
             Error::new(name, Failure::UnknownCluster { known })

@@ -27,6 +27,9 @@ pub(super) struct Resolved {
 }
 
 pub(super) fn resolve(config: &ClusterConfig) -> Result<Resolved, Failure> {
+    if *config == ClusterConfig::default() {
+        return Err(unusable("it is not known yet: some of its values come from what this run is still to make"));
+    }
     let entry = kubeconfig_entry(config)?;
     let Entry { mut cluster, mut user, origin } = override_entry(config, entry)?;
 

@@ -12,7 +12,7 @@ const MASK: &str = "(hidden)";
 #[allow(clippy::unwrap_used, reason = "a constant, compiled by a test")]
 static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"(?s-u:-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z))",
+        r"(?s:-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z))",
         r"|LS0tLS1CRUdJTi[A-Za-z0-9+/=]+",
         r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
     ))

@@ -122,16 +122,18 @@ fn expanded(path: &str) -> PathBuf {
     }
 }
 
-/// How each cluster is reached. One whose description has unknown parts stays without a connection.
-pub(super) fn clusters(config: &Config) -> BTreeMap<String, ClusterConfig> {
-    let Some(clusters) = config.clusters.known() else { return BTreeMap::new() };
-    clusters
-        .iter()
-        .map(|(name, cluster)| {
-            let connection = cluster.known().filter(|cluster| settled(cluster)).map(connection);
-            (name.clone(), connection.unwrap_or_default())
-        })
-        .collect()
+/// How each cluster is reached; `None` while not even their names are known. One whose description has unknown parts
+/// stays without a connection.
+pub(super) fn clusters(config: &Config) -> Option<BTreeMap<String, ClusterConfig>> {
+    if config.clusters.is_unknown() {
+        return None;
+    }
+    let clusters = config.clusters.known().into_iter().flatten();
+    let connected = clusters.map(|(name, cluster)| {
+        let connection = cluster.known().filter(|cluster| settled(cluster)).map(connection);
+        (name.clone(), connection.unwrap_or_default())
+    });
+    Some(connected.collect())
 }
 
 /// Whether everything that decides where the cluster is and who asks is known.

@@ -31,7 +31,11 @@ impl Provider for Mesh {
     }
 
     async fn configure(&self, Configure { config, .. }: Configure<Config>) -> Result<Client, Diagnostics> {
-        let clusters = Clusters::new(connection::clusters(&config), env!("CARGO_PKG_VERSION"));
+        const VERSION: &str = env!("CARGO_PKG_VERSION");
+        let clusters = match connection::clusters(&config) {
+            Some(clusters) => Clusters::new(clusters, VERSION),
+            None => Clusters::unknown(VERSION),
+        };
         Ok(Client { clusters, charts: Store::new(config.charts.or_default()), walk: Walk::default() })
     }
 }

@@ -21,7 +21,11 @@ mod engine_noise;
 mod generated_docs;
 mod layers;
 mod pki_judges;
+mod plugin_cli;
+mod plugin_fuzz;
+mod plugin_lifecycle;
 mod plugin_proto;
+mod plugin_transport;
 mod registered;
 
 mod support;

@@ -1,0 +1,142 @@
+//! The real `terraform` and `tofu`, each in a folder of its own, with a provider found by dev_overrides or in a mirror.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use lab::tools::{self, Tool};
+
+pub struct Cli {
+    pub name: &'static str,
+    program: PathBuf,
+}
+
+/// The CLIs of this machine. Says which one is missing, and fails for it where `CI` is set.
+pub fn clis() -> Vec<Cli> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    let found = [
+        ("terraform", on_path("terraform")),
+        ("tofu", on_path("tofu").or_else(|| tools::find(Tool::Tofu).ok().flatten())),
+    ];
+    let mut clis = Vec::new();
+    for (name, program) in found {
+        match program {
+            Some(program) => clis.push(Cli { name, program }),
+            None => {
+                assert!(std::env::var_os("CI").is_none(), "{name} is needed");
+                println!("skipped for {name}: it is not on this machine");
+            }
+        }
+    }
+    clis
+}
+
+/// A configuration in a folder of its own.
+pub struct Workspace {
+    pub folder: tempfile::TempDir,
+    program: PathBuf,
+}
+
+/// What a run said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Workspace {
+    /// With a provider from a folder of executables, and no `init`.
+    pub fn overriding(cli: &Cli, provider: &str, executables: &Path) -> Self {
+        let executables = executables.display();
+        Self::new(cli, &format!("  dev_overrides {{\n    \"{provider}\" = \"{executables}\"\n  }}"))
+    }
+
+    /// With providers from a mirror on disk and from nowhere else.
+    pub fn mirrored(cli: &Cli, mirror: &Path) -> Self {
+        Self::new(cli, &format!("  filesystem_mirror {{\n    path = \"{}\"\n  }}", mirror.display()))
+    }
+
+    fn new(cli: &Cli, installation: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cli.rc"), format!("provider_installation {{\n{installation}\n}}\n")).unwrap();
+        Self { folder, program: cli.program.clone() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn configure(&self, text: &str) {
+        fs::write(self.path("main.tf"), text).unwrap();
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        self.command(arguments).output().unwrap().into()
+    }
+
+    /// With the log at its finest; the log comes with it.
+    pub fn run_traced(&self, arguments: &[&str]) -> (Said, String) {
+        let log = self.path("trace.log");
+        let _ = fs::remove_file(&log);
+        let said = self.command(arguments).env("TF_LOG", "trace").env("TF_LOG_PATH", &log).output().unwrap().into();
+        (said, fs::read_to_string(&log).unwrap())
+    }
+
+    /// In a process group of its own, as a terminal does it: a signal to the group reaches the provider as well.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        use std::os::unix::process::CommandExt;
+
+        let mut command = self.command(arguments);
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TF_CLI_CONFIG_FILE", self.path("cli.rc"))
+            .env("TF_IN_AUTOMATION", "1")
+            .env("TF_CLI_ARGS", "-no-color")
+            .env("CHECKPOINT_DISABLE", "1")
+            .env_remove("TF_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn state(&self) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.path("terraform.tfstate")).unwrap()).unwrap()
+    }
+}
+
+/// The lines of a trace in which a core complains about a provider.
+pub fn complaints(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| line.contains("[WARN]") || line.contains("[ERROR]"))
+        // Both cores race with the end of a plugin's standard output now and then; Go's own providers get it too.
+        .filter(|line| !line.contains("file already closed"))
+        .filter(|line| line.contains("provider") || line.contains("plugin"))
+        .filter(|line| !line.contains("dev_overrides") && !line.contains("Provider development overrides"))
+        .collect()
+}
