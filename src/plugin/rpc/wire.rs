@@ -92,13 +92,29 @@ pub(super) fn diagnostic(diagnostic: Diagnostic) -> pb::Diagnostic {
         Severity::Error => pb::diagnostic::Severity::Error,
         Severity::Warning => pb::diagnostic::Severity::Warning,
     };
+    // An empty path is not the same as none: only none stands for the whole body.
+    let path = diagnostic.path.filter(|path| !path.is_empty());
+    let detail = match &path {
+        Some(path) => placed(diagnostic.detail, path),
+        None => diagnostic.detail,
+    };
     pb::Diagnostic {
         severity: severity.into(),
         summary: mask::secrets(&diagnostic.summary).into_owned(),
-        detail: mask::secrets(&diagnostic.detail).into_owned(),
-        // An empty path is not the same as none: only none stands for the whole body.
-        attribute: diagnostic.path.filter(|path| !path.is_empty()).map(|path| self::path(&path)),
+        detail: mask::secrets(&detail).into_owned(),
+        attribute: path.as_ref().map(self::path),
     }
+}
+
+/// Both cores point at an attribute of the body, but no deeper: of `clusters["east"].host` the user sees the block
+/// only. So the text says where.
+fn placed(detail: String, path: &Path) -> String {
+    let place = path.to_string();
+    if path.steps().len() < 2 || detail.contains(&place) {
+        return detail;
+    }
+    let gap = if detail.is_empty() { "" } else { "\n\n" };
+    format!("{detail}{gap}Attribute: {place}")
 }
 
 pub(super) fn path(path: &Path) -> pb::AttributePath {
@@ -186,6 +202,8 @@ mod tests {
         let path = Path::root("clusters").key("east").attr("hosts").index(2);
         let sent = diagnostic(Diagnostic::error("bad").detail("-----BEGIN PRIVATE KEY-----\nMHc").at(path));
         assert_eq!(sent.detail, "(hidden)");
+        let deep = diagnostic(Diagnostic::error("bad").detail("So it is.").at(Path::root("clusters").key("east")));
+        assert_eq!(deep.detail, "So it is.\n\nAttribute: clusters[\"east\"]");
         let steps = sent.attribute.unwrap().steps;
         assert_eq!(steps.len(), 4);
         assert_eq!(diagnostic(Diagnostic::error("bad")).attribute, None);
