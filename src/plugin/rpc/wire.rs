@@ -23,6 +23,7 @@ macro_rules! answers {
     ($($rpc:ident)*) => {
         $(
             impl Answer for pb::$rpc::Response {
+                #[allow(clippy::needless_update, reason = "some of the messages have no other field")]
                 fn failed(diagnostic: pb::Diagnostic) -> Self {
                     Self { diagnostics: vec![diagnostic], ..Self::default() }
                 }
