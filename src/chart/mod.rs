@@ -168,3 +168,6 @@ impl Default for Capabilities {
 fn glob_matches(pattern: &str, name: &str) -> bool {
     funcs::glob_matches(pattern.as_bytes(), name.as_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,7 +283,7 @@ fn integer(i: i64, value: &Value, verb: &Verb, out: &mut String) {
     let mut digits = digits;
     let sign = if i < 0 {
         "-"
-    } else if verb.plus {
+    } else if verb.plus && verb.verb != 'v' {
         "+"
     } else if verb.space {
         " "
@@ -315,7 +315,7 @@ fn float(f: f64, value: &Value, verb: &Verb, out: &mut String) {
     let text = if matches!(verb.verb, 'E' | 'G') { text.to_uppercase() } else { text };
     let text = if f.is_nan() || f.is_infinite() || text.starts_with('-') {
         if verb.plus || f < 0.0 { text } else { text.trim_start_matches('+').to_owned() }
-    } else if verb.plus {
+    } else if verb.plus && verb.verb != 'v' {
         format!("+{text}")
     } else if verb.space {
         format!(" {text}")

@@ -8,6 +8,7 @@
 
 mod ca_lifecycle;
 mod chart_helm;
+mod chart_templates;
 mod cluster_api;
 mod cluster_connection;
 mod cluster_faults;
@@ -27,5 +28,6 @@ mod plugin_lifecycle;
 mod plugin_proto;
 mod plugin_transport;
 mod registered;
+mod source_fetch;
 
 mod support;

@@ -200,7 +200,7 @@ fn string_of(value: &Value) -> String {
 
 /// No function may make a text longer than this: `repeat` alone could fill any memory.
 const MAX_TEXT: usize = 64 << 20;
-const MAX_ITEMS: usize = 10_000_000;
+const MAX_ITEMS: usize = 1_000_000;
 
 fn limited(length: usize) -> Result<(), String> {
     if length > MAX_TEXT {

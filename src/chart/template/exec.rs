@@ -13,7 +13,7 @@ const MAX_INCLUDES: usize = 1000;
 /// Nested executions of any kind. Go allows more on its growing stack; nothing real comes near.
 const MAX_DEPTH: usize = 3000;
 /// Nodes visited and bytes written by one rendering. Istio's largest chart needs less than a hundredth.
-const MAX_STEPS: u64 = 50_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 const MAX_OUTPUT: usize = 64 << 20;
 
 /// One rendering of any number of templates, which see each other and share limits.
@@ -508,6 +508,16 @@ impl Executor {
         }
         if let Some(last) = last {
             argv.push(frame.checked(Bound::concrete(last), param(given - 1))?);
+        }
+        if name == "call"
+            && let Some(callee) = args.first()
+            && let [value, ..] = &argv[..]
+            && !value.is_nil()
+        {
+            // No value in a chart's scope is a function.
+            frame.at = node;
+            let message = format!("error calling call: non-function {callee} of type {}", value.type_name());
+            return Err(frame.failure(&message));
         }
         let result = match function.call {
             funcs::Call::Plain(call) => call(&argv).map_err(Failure::plain),
