@@ -123,6 +123,8 @@ impl Layout {
             // Webhooks are called at their pods' addresses, which the lab knows, not at their Services'.
             ("enable-aggregator-routing", "true".into()),
             ("kubelet-preferred-address-types", "InternalIP".into()),
+            // It taints new nodes until a controller that is not run here sees their heartbeats.
+            ("disable-admission-plugins", "TaintNodesByCondition".into()),
             ("profiling", "false".into()),
         ])
     }

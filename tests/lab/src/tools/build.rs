@@ -10,25 +10,26 @@ use super::{Error, Spec, Tool, cache_dir, find, home, module_dir, spec_of};
 
 /// Builds those of the tools that are not there yet.
 pub fn ensure(tools: &[Tool]) -> Result<(), Error> {
-    if missing(tools)?.is_empty() {
-        return Ok(());
-    }
-    let dir = cache_dir().join("tools");
-    let cache = |source| Error::Cache { path: dir.clone(), source };
-    fs::create_dir_all(&dir).map_err(cache)?;
-    let lock = File::create(dir.join(".lock")).map_err(cache)?;
-    if lock.try_lock().is_err() {
-        eprintln!("lab: another process is building tools; waiting for it");
-        lock.lock().map_err(cache)?;
-    }
-    let missing = missing(tools)?; // another builder may have been faster
+    let missing = missing(tools)?;
     if missing.is_empty() {
         return Ok(());
     }
     require_go(&missing)?;
+    let dir = cache_dir().join("tools");
+    let cache = |source| Error::Cache { path: dir.clone(), source };
+    fs::create_dir_all(&dir).map_err(cache)?;
     let mut progress = Progress::new(&missing);
-    for spec in &missing {
-        build(spec, &mut progress)?;
+    for spec in missing {
+        // A lock a tool, so that who needs one need not wait for all that another builds.
+        let lock = File::create(dir.join(".lock")).map_err(cache)?;
+        if lock.try_lock().is_err() {
+            eprintln!("lab: another process is building tools; waiting for it");
+            lock.lock().map_err(cache)?;
+        }
+        match find(spec.tool)? {
+            Some(_) => progress.skip(spec), // another builder was faster
+            None => build(spec, &mut progress)?,
+        }
     }
     progress.finish();
     Ok(())
@@ -146,6 +147,11 @@ impl Progress {
         self.clear_line();
         eprintln!("lab: {} {} in {took} s", if status.success() { "built" } else { "could not build" }, spec.name);
         Ok(status.success())
+    }
+
+    fn skip(&mut self, spec: &Spec) {
+        self.done += 1;
+        self.expected_done += spec.seconds;
     }
 
     fn say(&self, spec: &Spec, began: Instant) {
