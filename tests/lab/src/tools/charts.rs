@@ -74,7 +74,11 @@ fn prepare(istio: Istio, home: &Path, dir: &Path) -> Result<(), Error> {
         }
     }
     match fs::rename(&unfinished, dir) {
-        Err(_) if dir.is_dir() => Ok(fs::remove_dir_all(&unfinished).unwrap_or_default()), // another was faster
+        Err(_) if dir.is_dir() => {
+            // Another was faster; what is left of ours is swept with the cache.
+            let _ = fs::remove_dir_all(&unfinished);
+            Ok(())
+        }
         Err(error) => Err(failed("rename", &error)),
         Ok(()) => Ok(()),
     }
