@@ -37,10 +37,9 @@ impl Reader {
         format!("{}-{}", self.service_account, self.namespace)
     }
 
-    /// ServiceAccount, ClusterRole and ClusterRoleBinding, in the order to apply.
-    pub fn objects(&self) -> [Value; 3] {
-        let name = self.cluster_role_name();
-        [
+    /// ServiceAccount, roles and bindings, in the order to apply.
+    pub fn objects(&self) -> Vec<Value> {
+        let mut objects = vec![
             json!({
                 "apiVersion": "v1",
                 "kind": "ServiceAccount",
@@ -49,44 +48,55 @@ impl Reader {
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
-                "metadata": { "name": name },
+                "metadata": { "name": self.cluster_role_name() },
                 "rules": self.rules(),
             }),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": { "name": name },
-                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-                "subjects": [{ "kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace }],
-            }),
-        ]
+            self.binding("ClusterRole", json!({ "name": self.cluster_role_name() })),
+        ];
+        if self.mode == ReaderMode::Peer {
+            let metadata = json!({ "name": self.service_account, "namespace": self.namespace });
+            // The mesh configuration, for the trust domain; no other ConfigMap is istiod's concern in a peer.
+            let rules = [rule(&[""], &["configmaps"], READ)];
+            objects.push(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }));
+            objects.push(self.binding("Role", metadata));
+        }
+        objects
+    }
+
+    /// The binding of a role, which bears the role's name.
+    fn binding(&self, role: &str, metadata: Value) -> Value {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": format!("{role}Binding"),
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": metadata["name"] },
+            "metadata": metadata,
+            "subjects": [{ "kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace }],
+        })
     }
 
     /// The rules of the ClusterRole.
     pub fn rules(&self) -> Vec<Value> {
-        let mut core =
-            vec!["configmaps", "endpoints", "namespaces", "nodes", "pods", "replicationcontrollers", "services"];
+        let mut core = vec!["namespaces", "nodes", "pods", "services"];
         if self.read_secrets {
             core.push("secrets");
         }
         let mut rules = vec![
             rule(&[""], &core, READ),
             rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], READ),
-            rule(&["apps"], &["replicasets"], READ),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ),
             rule(&["gateway.networking.k8s.io"], &["gateways"], READ),
             // WorkloadEntry is the only Istio resource that an istiod reads from another cluster.
             rule(&["networking.istio.io"], &["workloadentries"], READ),
             rule(&["multicluster.x-k8s.io"], &["serviceexports", "serviceimports"], READ),
-            // How it checks the tokens of proxies that claim to be of this cluster.
-            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
         ];
         if self.export_services {
             rules.push(rule(&["multicluster.x-k8s.io"], &["serviceexports"], &["create", "delete"]));
         }
         if self.mode == ReaderMode::Remote {
-            rules.push(rule(&[""], &["configmaps"], &["create", "update"]));
+            rules.push(rule(&[""], &["configmaps"], &["get", "list", "watch", "create", "update"]));
+            // How it checks the tokens of proxies that claim to be of this cluster, and the credentials their gateways ask for.
+            rules.push(rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]));
+            rules.push(rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]));
             rules.push(rule(
                 &["admissionregistration.k8s.io"],
                 &["mutatingwebhookconfigurations"],
@@ -139,8 +149,7 @@ mod tests {
     #[test]
     fn a_peer_s_reader_changes_nothing() {
         for (resource, verb) in grants(&reader(ReaderMode::Peer, true)) {
-            let reads = ["get", "list", "watch"].contains(&verb.as_str());
-            assert!(reads || resource.ends_with("reviews"), "{verb} {resource}");
+            assert!(["get", "list", "watch"].contains(&verb.as_str()), "{verb} {resource}");
         }
     }
 
@@ -167,9 +176,13 @@ mod tests {
 
     #[test]
     fn binding_joins_role_and_account() {
-        let [account, role, binding] = reader(ReaderMode::Peer, false).objects();
-        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
-        assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
-        assert_eq!(role["metadata"]["name"], "mesh-reader-istio-system");
+        let objects = reader(ReaderMode::Peer, false).objects();
+        assert_eq!(objects[1]["metadata"]["name"], "mesh-reader-istio-system");
+        for pair in objects[1..].chunks(2) {
+            let (role, binding) = (&pair[0], &pair[1]);
+            assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+            assert_eq!(binding["roleRef"]["kind"], role["kind"]);
+            assert_eq!(binding["subjects"][0]["name"], objects[0]["metadata"]["name"]);
+        }
     }
 }

@@ -112,6 +112,7 @@ const RESIDENTS: &[(Kind, &[&str])] = &[
             "istio-gateway-deployment-leader",
             "istio-namespace-controller-election",
             "istio-gateway-deployment-default",
+            "istio-ip-autoallocate",
         ],
     ),
     (Kind::SERVICE_ACCOUNT, &["default"]),

@@ -4,13 +4,14 @@ use super::build::{self, Charts};
 use super::gather;
 use super::istiod;
 use super::model::{RemoteCluster, Sync, TokenState};
-use super::spec::Spec;
+use super::spec::{Spec, TokenSpec};
 use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::mesh::{ServedBy, WatchedCluster};
 use crate::resources::kept;
+use crate::schema::validate::parse_duration;
 use crate::value::{Map, Value};
 
 pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
@@ -125,11 +126,13 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
         _ => None,
     };
     let (mut sync, mut tokens) = (Map::new(), Map::new());
+    // Tokens issued for another length of time, or of the other kind, are not what is asked for.
+    let reissue = plan.prior.is_some_and(|prior| terms(prior) != terms(planned));
     for watcher in &spec.watchers {
         let before = plan.prior.and_then(|prior| Some((prior.sync.entry(watcher)?, prior.tokens.entry(watcher)?)));
         let (link, token) = match before {
-            Some((link, token)) => one(cx, spec, expected.as_deref(), Before { watcher, link, token }),
-            None => (Value::Unknown, Value::Unknown),
+            Some((link, token)) if !reissue => one(cx, spec, expected.as_deref(), Before { watcher, link, token }),
+            _ => (Value::Unknown, Value::Unknown),
         };
         sync.insert(watcher.clone(), link);
         tokens.insert(watcher.clone(), token);
@@ -137,6 +140,16 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
     planned.sync = Value::Known(sync);
     planned.tokens = Value::Known(tokens);
     planned.token_expires_at = state::earliest(&planned.tokens);
+}
+
+/// What tokens are issued on.
+fn terms(model: &RemoteCluster) -> (String, bool) {
+    let token = model.token.known().cloned().unwrap_or_default();
+    let lifetime = token
+        .lifetime
+        .as_deref()
+        .map_or_else(|| TokenSpec::default().lifetime, |text| parse_duration(text).unwrap_or_default());
+    (format!("{lifetime:?}"), token.long_lived.get().unwrap_or(false))
 }
 
 /// A watcher's entries as the last refresh left them.

@@ -168,7 +168,7 @@ async fn definitions(watched: &Cluster, spec: &Spec, recorded: &Recorded) -> Res
 /// ConfigMaps that a primary writes into every namespace of a remote, and nobody takes away.
 const WRITTEN: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
 /// Its leader elections, in its own namespace.
-const ELECTIONS: &[&str] = &["istio-namespace-controller-election", "istio-leader"];
+const ELECTIONS: &[&str] = &["istio-namespace-controller-election", "istio-leader", "istio-ip-autoallocate"];
 
 async fn written_by_primary(watched: &Cluster, namespace: &str) -> Result<(), Error> {
     let mut doomed: Vec<ObjectRef> = Vec::new();
