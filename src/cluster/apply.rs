@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::call::Call;
 use super::kind::split_api_version;
-use super::read::typed;
+use super::read::{METADATA_ALONE, typed};
 use super::{
     Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, OWNER_LABEL, Object, ObjectRef, Timeout, owned,
 };
@@ -47,7 +47,7 @@ pub struct Apply {
 #[derive(Clone, Debug)]
 pub struct Applied {
     pub reference: ObjectRef,
-    /// As the server answered: with uid, `managedFields` and defaults.
+    /// As the server answered: with uid, `managedFields` and defaults. Of a CRD its metadata alone.
     pub object: Object,
     pub created: bool,
 }
@@ -115,11 +115,19 @@ impl Cluster {
             }
         }
 
-        let definitions: Vec<Object> =
-            steps.iter().filter(|step| is_definition(&step.reference)).map(|step| step.object.clone()).collect();
+        let defined: Vec<Kind> = steps.iter().filter_map(|step| defined_kind(&step.object)).collect();
+        let uses_defined = steps.iter().any(|step| defined.iter().any(|kind| kind.is_version_of(&step.reference.kind)));
         let mut applied = Vec::with_capacity(wanted);
-        for level in steps.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order) {
-            let sent = level.iter().map(|step| async {
+        let mut steps = steps.into_iter().peekable();
+        while let Some(first) = steps.next() {
+            let order = first.reference.kind.order;
+            let mut level = vec![first];
+            while let Some(step) = steps.next_if(|step| step.reference.kind.order == order) {
+                level.push(step);
+            }
+            let defines = level.iter().any(|step| step.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
+            // Each object is dropped when it is applied: CRDs are large, and several clusters are at work at once.
+            let sent = level.into_iter().map(|step| async move {
                 match step.is_foreign {
                     true => self.take(&step.reference, &step.object).await,
                     false => self.send_apply(&step.reference, &step.object, all.force).await,
@@ -135,9 +143,10 @@ impl Cluster {
             if !errors.is_empty() {
                 return Err(failed(applied, errors));
             }
-            let defines_later =
-                level.iter().any(|step| is_definition(&step.reference)) && defines_any_of(&definitions, &steps);
-            if defines_later && let Err(error) = self.wait_served(&definitions).await {
+            if defines
+                && uses_defined
+                && let Err(error) = self.wait_kinds_served(&defined).await
+            {
                 return Err(failed(applied, vec![error]));
             }
         }
@@ -165,9 +174,14 @@ impl Cluster {
     ///
     /// Asks the group-versions, whose answers are small, rather than the CRDs, whose bodies are large.
     pub async fn wait_served(&self, definitions: &[Object]) -> Result<(), Error> {
+        let kinds: Vec<Kind> = definitions.iter().filter_map(defined_kind).collect();
+        self.wait_kinds_served(&kinds).await
+    }
+
+    async fn wait_kinds_served(&self, kinds: &[Kind]) -> Result<(), Error> {
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for kind in definitions.iter().filter_map(defined_kind) {
-            wanted.entry(kind.api_version()).or_default().insert(kind.plural.into_owned());
+        for kind in kinds {
+            wanted.entry(kind.api_version()).or_default().insert(kind.plural.to_string());
         }
         let started = Instant::now();
         let ends = self.scope.deadline.unwrap_or(started + SERVED_TIME);
@@ -192,7 +206,9 @@ impl Cluster {
                     })));
                 }
                 let ended = self.scope.bound(sleep(pause)).await;
-                ended.map_err(|ended| self.error(ended.failure(&format!("waiting for {api_version} to be served"))))?;
+                ended.map_err(|ended| {
+                    self.error(ended.failure(&format!("waiting for {api_version} to be served"), started))
+                })?;
                 pause = (pause * 2).min(Duration::from_millis(500));
             }
         }
@@ -346,6 +362,7 @@ impl Cluster {
     ) -> Result<(StatusCode, Value), Error> {
         let call = Call {
             method: Method::PATCH,
+            accept: answer_form(&reference.kind),
             // The type says YAML, of which JSON is a part.
             content_type: Some("application/apply-patch+yaml"),
             body: applied_body(object).into(),
@@ -367,6 +384,14 @@ struct Step {
     reference: ObjectRef,
     object: Object,
     is_foreign: bool,
+}
+
+/// The body of a CRD is as large as all others together and says nothing new: its metadata tells generation and managers.
+fn answer_form(kind: &Kind) -> &'static str {
+    match *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+        true => METADATA_ALONE,
+        false => Call::JSON,
+    }
 }
 
 /// The API server refuses an apply that carries `managedFields`.
@@ -437,17 +462,6 @@ pub(super) fn defined_kind(definition: &Object) -> Option<Kind> {
         definition.str("spec.names.plural"),
         namespaced,
     ))
-}
-
-fn is_definition(reference: &ObjectRef) -> bool {
-    reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION
-}
-
-fn defines_any_of(definitions: &[Object], steps: &[Step]) -> bool {
-    let defined: Vec<Kind> = definitions.iter().filter_map(defined_kind).collect();
-    steps.iter().any(|step| {
-        defined.iter().any(|kind| kind.group == step.reference.kind.group && kind.kind == step.reference.kind.kind)
-    })
 }
 
 /// Namespaces for which one look at the namespace may save several.

@@ -283,14 +283,15 @@ impl Cluster {
     /// Sends until there is an answer; any status but success is an error.
     pub(super) async fn call(&self, call: Call) -> Result<Answer, Error> {
         let connections = &self.shared.connections;
+        let started = Instant::now();
         let mut repetition = Repetition::new(&self.scope);
-        let mut first = self.bounded(&call, connections.first_turn()).await?;
+        let mut first = self.bounded(&call, started, connections.first_turn()).await?;
         if let (Some(_), Some(failure)) = (&first, connections.remembered_down()) {
             return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
         }
         loop {
-            let _permit = self.bounded(&call, async { connections.permits.acquire().await.ok() }).await?;
-            let attempt = self.bounded(&call, self.attempt(&call)).await?;
+            let _permit = self.bounded(&call, started, async { connections.permits.acquire().await.ok() }).await?;
+            let attempt = self.bounded(&call, started, self.attempt(&call)).await?;
             drop(_permit);
             let failure = match attempt {
                 Ok(answer) => return Ok(answer),
@@ -307,7 +308,7 @@ impl Cluster {
                 return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
             };
             tracing::debug!(cluster = self.name(), request = call.describe(), %failure, ?pause, "sending again");
-            self.bounded(&call, sleep(pause)).await?;
+            self.bounded(&call, started, sleep(pause)).await?;
         }
     }
 
@@ -355,6 +356,7 @@ impl Cluster {
 
     /// Sends a request whose answer is read as it comes: a watch. Sent once.
     pub(super) async fn stream(&self, call: Call) -> Result<Incoming, Error> {
+        let started = Instant::now();
         let connections = &self.shared.connections;
         let sent = async {
             let session = connections.session().await?;
@@ -369,7 +371,7 @@ impl Cluster {
             Err(refusal(&session, parts.status, &parts.headers, &body))
         };
         let failed = |failure| Error { request: Some(call.describe().into()), ..self.error(failure) };
-        self.bounded(&call, sent).await?.map_err(failed)
+        self.bounded(&call, started, sent).await?.map_err(failed)
     }
 
     /// Sends a request that asks for an upgrade, over HTTP/1.1.
@@ -393,9 +395,9 @@ impl Cluster {
         Error::new(self.name(), failure)
     }
 
-    async fn bounded<T>(&self, call: &Call, future: impl Future<Output = T>) -> Result<T, Error> {
+    async fn bounded<T>(&self, call: &Call, started: Instant, future: impl Future<Output = T>) -> Result<T, Error> {
         self.scope.bound(future).await.map_err(|ended| {
-            let failure = ended.failure(&call.describe());
+            let failure = ended.failure(&call.describe(), started);
             Error { request: Some(call.describe().into()), ..self.error(failure) }
         })
     }
@@ -408,12 +410,12 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    pub fn failure(self, doing: &str) -> Failure {
+    pub fn failure(self, doing: &str, started: Instant) -> Failure {
         match self {
             Ended::Cancelled => Failure::Cancelled { doing: doing.to_owned() },
             Ended::Late => Failure::Timeout(super::error::Timeout {
                 waiting_for: format!("an answer to {doing}"),
-                waited: Duration::ZERO,
+                waited: started.elapsed(),
                 last_state: Vec::new(),
                 unanswered: true,
             }),

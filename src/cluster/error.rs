@@ -344,3 +344,47 @@ impl fmt::Display for Timeout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Kind;
+    use serde_json::json;
+
+    #[test]
+    fn a_conflict_is_read_from_the_causes() {
+        let cause =
+            |field: &str, message: &str| json!({"reason": "FieldManagerConflict", "field": field, "message": message});
+        let body = json!({"kind": "Status", "code": 409, "reason": "Conflict", "message": "Apply failed with 2 conflicts", "details": {"name": "istiod", "causes": [
+            cause(".spec.replicas", "conflict with \"kube-controller-manager\" with subresource \"scale\" using apps/v1 at 2026-01-01T00:00:00Z"),
+            cause(".spec.template.spec.containers[name=\"discovery\"].image", "conflict with \"kubectl-edit\" using apps/v1 at 2026-01-01T00:00:00Z"),
+        ]}});
+        let status = Status::parse(409, body.to_string().as_bytes());
+        let object = ObjectRef::namespaced(Kind::DEPLOYMENT, "istio-system", "istiod");
+        let conflict = Conflict::parse(&object, &status).unwrap();
+        assert_eq!(conflict.fields[0].operation.as_deref(), Some("subresource scale"));
+        assert_eq!(
+            conflict.to_string(),
+            "Deployment istio-system/istiod has fields that others manage: spec.replicas (kube-controller-manager), \
+             spec.template.spec.containers[name=\"discovery\"].image (kubectl-edit)"
+        );
+        assert_eq!(Conflict::parse(&object, &Status { code: 409, ..Status::default() }), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_is_quoted_in_short() {
+        let status = Status::parse(502, b"<html>\n  <body>Bad\n gateway</body></html>");
+        assert_eq!(status.message, "HTTP status 502: <html> <body>Bad gateway</body></html>");
+        assert_eq!(Status::parse(503, b"").message, "HTTP status 503");
+    }
+
+    #[test]
+    fn a_plan_goes_on_only_without_a_cluster_that_does_not_answer() {
+        let unreachable = |failure| Error::new("east", failure).is_unreachable();
+        assert!(unreachable(Failure::Connect { address: String::new(), detail: String::new() }));
+        assert!(unreachable(Failure::Api(Box::new(Status { code: 503, ..Status::default() }))));
+        assert!(!unreachable(Failure::Api(Box::new(Status { code: 404, ..Status::default() }))));
+        assert!(!unreachable(Failure::Tls { address: String::new(), detail: String::new() }));
+        assert!(!unreachable(Failure::Forbidden { message: String::new() }));
+    }
+}

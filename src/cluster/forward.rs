@@ -13,7 +13,7 @@ use kube::Api;
 use kube::api::AttachParams;
 use kube::client::Body;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::{BoxError, service_fn};
 
 use super::call::Call;
@@ -159,12 +159,13 @@ impl Cluster {
     }
 
     async fn in_time<T>(&self, doing: &str, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Error> {
+        let started = Instant::now();
         let late = || Failure::Broken {
             address: self.name().to_owned(),
             detail: format!("{doing}: no answer in {} s", POD_TIME.as_secs()),
         };
         let bounded = self.scope.bound(timeout(POD_TIME, future)).await;
-        let done = bounded.map_err(|ended| self.error(ended.failure(doing)))?;
+        let done = bounded.map_err(|ended| self.error(ended.failure(doing, started)))?;
         done.unwrap_or_else(|_| Err(late())).map_err(|failure| self.error(failure))
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::read::lock;
-use super::{Cluster, Error, Failure, Kind, Object, PodPort, Query};
+use super::{Cluster, Error, Failure, Kind, Layer, Object, PodPort, Query};
 
 /// istiod's monitoring port: always open, unrestricted for callers from 127.0.0.1, as which a port-forward arrives.
 const MONITORING_PORT: u16 = 15014;
@@ -117,8 +117,8 @@ impl Istiod {
         let path = format!("/debug/{page}");
         let first = match self.forwarded(replica, &path).await {
             Ok(value) => return Ok((value, Way::PortForward)),
-            // Only the way in is tried otherwise; a server that is not there is not there for exec either.
-            Err(error) if error.is_cancelled() || error.is_unreachable() && self.cluster.requests() == 0 => {
+            // Only another way in is tried: who has no time left, or finds no server, finds none for exec either.
+            Err(error) if matches!(error.layer(), Layer::Progress | Layer::Dns | Layer::Proxy | Layer::Credential) => {
                 return Err(error);
             }
             Err(error) => error,

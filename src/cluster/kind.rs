@@ -141,6 +141,11 @@ impl Kind {
         }
     }
 
+    /// The same group and kind, in this version or another.
+    pub fn is_version_of(&self, other: &Kind) -> bool {
+        self.group == other.group && self.kind == other.kind
+    }
+
     /// `v1` or `apps/v1`, as manifests write it.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }

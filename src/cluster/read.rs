@@ -87,6 +87,9 @@ pub struct ServerVersion {
     pub git_version: String,
 }
 
+/// Asks for an object without spec, status and data.
+pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+
 /// Answers by question; who comes while a question is under way waits for the same answer.
 type Asked<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<Arc<[A]>>>>>;
 
@@ -127,7 +130,7 @@ impl Cluster {
 
     /// As [`Cluster::get`], metadata alone.
     pub async fn get_metadata(&self, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-        self.get_as(reference, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await
+        self.get_as(reference, METADATA_ALONE).await
     }
 
     async fn get_as(&self, reference: &ObjectRef, accept: &'static str) -> Result<Option<Object>, Error> {

@@ -187,11 +187,14 @@ impl Recorded {
 impl Spellings {
     /// Notes how the API server answered the apply of `entry`.
     pub fn note(&mut self, key: &str, entry: &Entry, answer: &Object) {
-        let spelled: Fields = differences(&entry.fields, answer, Some(&Fields::new()))
-            .into_iter()
-            .map(|difference| (difference.path, difference.is.unwrap_or_default()))
-            .collect();
         self.forget(key);
+        // Of a definition the answer is its metadata alone.
+        let differences = match answer.get("spec").is_none() && entry.object.get("spec").is_some() {
+            true => Vec::new(),
+            false => differences(&entry.fields, answer, Some(&Fields::new())),
+        };
+        let spelled: Fields =
+            differences.into_iter().map(|difference| (difference.path, difference.is.unwrap_or_default())).collect();
         if !spelled.is_empty() {
             self.fields.insert(key.to_owned(), spelled);
         }
