@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod ca_istiod;
 mod ca_lifecycle;
 mod chart_helm;
 mod chart_templates;

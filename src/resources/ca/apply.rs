@@ -246,9 +246,11 @@ fn seen(
     let mut seen: BTreeMap<String, Seen> =
         live.iter().map(|(name, live)| (name.clone(), live.seen(prior, name, renew_before, now, spec.adopt))).collect();
     for name in failed.keys() {
-        let remembered = prior.and_then(|prior| prior.clusters.entry(name));
-        let remembered =
-            remembered.map(|cluster| report::seen(cluster, renew_before, None, spec.adopt)).unwrap_or_default();
+        let remembered = prior.and_then(|prior| {
+            let judge = report::Judge { root: prior, renew_before, now: None, adopt: spec.adopt };
+            Some(report::seen(prior.clusters.entry(name)?, judge))
+        });
+        let remembered = remembered.unwrap_or_default();
         seen.insert(name.clone(), Seen { unreachable: true, ..remembered });
     }
     seen

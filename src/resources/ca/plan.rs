@@ -155,8 +155,8 @@ pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
 }
 
 fn remembered(spec: &Spec, prior: &Ca, now: Option<OffsetDateTime>) -> BTreeMap<String, Seen> {
-    let seen = |cluster: &ClusterCa| report::seen(cluster, spec.intermediate.renew_before, now, spec.adopt);
-    prior.clusters.entries().map(|(name, cluster)| (name.to_owned(), seen(cluster))).collect()
+    let judge = report::Judge { root: prior, renew_before: spec.intermediate.renew_before, now, adopt: spec.adopt };
+    prior.clusters.entries().map(|(name, cluster)| (name.to_owned(), report::seen(cluster, judge))).collect()
 }
 
 fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words: &mut Diagnostics) {
@@ -207,6 +207,8 @@ fn apply_actions(decision: &Decision, prior: &Ca, planned: &mut Ca) {
         let Some(cluster) = cluster.known_mut() else { continue };
         match decision.actions.get(name) {
             None => {}
+            // A request that is open stays open.
+            Some(Action::Request) if cluster.certificate_request.is_known() => {}
             Some(Action::Request) => {
                 cluster.certificate_request = Value::Unknown;
                 cluster.state = Value::Unknown;

@@ -130,6 +130,15 @@ fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
 }
 
 #[test]
+fn an_intermediate_that_lives_as_long_as_its_root_is_not_made_again_and_again() {
+    let root = fixtures::root_until(NOW + Duration::days(100));
+    let prior = settled(&root, 1);
+    let outcome = plan_at(NOW + Duration::days(50), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
+    assert_eq!(outcome.planned, prior);
+    assert!(outcome.words[0].starts_with("The root is near its end"), "{:?}", outcome.words);
+}
+
+#[test]
 fn a_plan_made_again_is_the_same() {
     let root = fixtures::root();
     let prior = settled(&root, 1);
@@ -308,6 +317,12 @@ fn outside_signatures_are_asked_for_and_taken() {
         "{:?}",
         asked.words
     );
+    let mut open = prior.clone();
+    for cluster in open.clusters.known_mut().unwrap().values_mut().filter_map(Value::known_mut) {
+        cluster.certificate_request = "-----BEGIN".into();
+    }
+    let again = plan_at(NOW, &open, open.clone(), &[]).unwrap();
+    assert_eq!(again.planned.clusters, open.clusters, "an open request is not asked for again");
     let CaCerts { chain, .. } = fixtures::cacerts(&root, 365);
     let answer = chain[0].to_pem();
     config.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().certificate_chain =

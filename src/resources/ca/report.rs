@@ -66,7 +66,10 @@ pub fn request(model: &mut ClusterCa, open: Option<&OpenRequest>) {
 pub fn state_of(held: &CaCerts, renew_before: time::Duration, now: OffsetDateTime) -> &'static str {
     let key = held.key.public_key_info();
     let check = CheckIntermediate { chain: &held.chain, roots: &held.roots, public_key_info: Some(&key), now };
-    let due = held.chain.first().is_none_or(|intermediate| renewal_due(intermediate, renew_before, now));
+    // One that lives as long as its root gains nothing from being made again.
+    let root_end = held.issuer().map(Certificate::not_after);
+    let gains = |intermediate: &Certificate| root_end.is_none_or(|end| intermediate.not_after() < end);
+    let due = held.chain.first().is_none_or(|ca| gains(ca) && renewal_due(ca, renew_before, now));
     match (check_intermediate(check).is_empty(), due) {
         (false, _) => state::INVALID,
         (true, true) => state::RENEWAL_DUE,
@@ -74,13 +77,26 @@ pub fn state_of(held: &CaCerts, renew_before: time::Duration, now: OffsetDateTim
     }
 }
 
+/// By what a cluster that state remembers is judged.
+#[derive(Clone, Copy)]
+pub struct Judge<'a> {
+    pub root: &'a Ca,
+    pub renew_before: time::Duration,
+    pub now: Option<OffsetDateTime>,
+    pub adopt: bool,
+}
+
 /// A cluster as state remembers it.
-pub fn seen(model: &ClusterCa, renew_before: time::Duration, now: Option<OffsetDateTime>, adopt: bool) -> Seen {
+pub fn seen(model: &ClusterCa, judge: Judge<'_>) -> Seen {
+    let Judge { root, renew_before, now, adopt } = judge;
     let trusted: BTreeSet<String> = model.trusted.items().cloned().collect();
     let holding =
         model.issuer.known().filter(|_| !trusted.is_empty()).map(|issuer| Holding { issuer: issuer.clone(), trusted });
     let ends = parse_instant(&model.not_after).zip(now);
-    let near = ends.is_some_and(|(end, now)| end.checked_sub(renew_before).is_none_or(|from| now >= from));
+    let of_this_root = model.issuer == root.root_fingerprint;
+    let lives_as_long = of_this_root && model.not_after == root.root_not_after;
+    let near =
+        !lives_as_long && ends.is_some_and(|(end, now)| end.checked_sub(renew_before).is_none_or(|from| now >= from));
     Seen {
         holding,
         fingerprint: model.fingerprint.known().cloned(),

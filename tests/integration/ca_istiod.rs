@@ -1,0 +1,421 @@
+//! `mesh_ca` before Istio's own code: two real istiods issue workload certificates over their real API, and each certificate is verified with the
+//! roots that the other istiod hands out. A root is rotated under them, and at no moment does a verification fail.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use lab::tools::{self, Istio};
+use lab::{Cluster as LabCluster, Fault, Lab, Options};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value as Json, json};
+use terraform_provider_mesh::cluster::{Cluster, ClusterConfig, Scope, TokenRequest};
+use terraform_provider_mesh::pki::{Bundle, Certificate};
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+use terraform_provider_mesh::value::{Dyn, Path};
+use tokio_util::sync::CancellationToken;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use crate::support::core::{Applied, Core, Planned, Stored};
+
+const CA: &str = "mesh_ca";
+const PRIMARY: &str = "mesh_primary";
+const CLUSTERS: [&str; 2] = ["east", "west"];
+
+#[test]
+fn a_root_is_rotated_under_two_istiods_that_keep_trusting_each_other() {
+    let lab = Lab::start(&CLUSTERS, Options::default()).expect("two clusters");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mesh = Arc::new(Meshed::new(&lab).await);
+        let stored = mesh.settle(1, None).await;
+        mesh.start_control_planes(&stored).await;
+        let old = mesh.observe().await.expect("both istiods issue and verify");
+        assert_eq!(old.roots["east"].len(), 1);
+        assert_eq!(old.issuers["east"], old.issuers["west"], "one root for both");
+        mesh.refuses_a_foreign_root().await;
+
+        let watch = Watch::begin(Arc::clone(&mesh));
+
+        // Widening is interrupted: west's API server is away. East has finished; west has not, and that is said.
+        let planned = mesh.plan(2, Some(&stored)).await;
+        lab.cluster("west").fault(Fault::unreachable()).unwrap();
+        let Applied { stored: reached, diagnostics } = mesh.core.apply(CA, planned).await;
+        lab.cluster("west").clear_faults().unwrap();
+        let complaint = diagnostics.to_string();
+        assert!(diagnostics.has_errors() && complaint.contains("clusters[\"west\"]"), "{complaint}");
+        let reached = reached.expect("what was reached is kept");
+        assert_eq!(mesh.phase(&reached), "widening-trust");
+
+        let widened = mesh.step(&reached, "trust-widened").await;
+        let seen = mesh.observe().await.unwrap();
+        assert_eq!((seen.roots["east"].len(), seen.roots["west"].len()), (2, 2));
+        assert_eq!(seen.issuers, old.issuers);
+
+        let switched = mesh.step(&widened, "issuers-switched").await;
+        let seen = mesh.observe().await.unwrap();
+        assert_ne!(seen.issuers["east"], old.issuers["east"]);
+        assert_eq!(seen.issuers["east"], seen.issuers["west"]);
+
+        let settled = mesh.step(&switched, "settled").await;
+        let seen = mesh.observe().await.unwrap();
+        assert_eq!((seen.roots["east"].len(), seen.roots["west"].len()), (1, 1));
+
+        let (rounds, failures) = watch.end().await;
+        println!("{rounds} rounds of two certificates each were issued and verified across the rotation");
+        assert!(rounds > 3, "only {rounds} rounds");
+        assert_eq!(failures, [""; 0]);
+        let again = mesh.plan(2, Some(&settled)).await;
+        assert_eq!(again.action, crate::support::core::Action::Nothing);
+    });
+}
+
+/// An istiod that would refuse in silence is asked before anything is written.
+#[test]
+fn an_istiod_that_expects_one_root_stops_the_rotation_before_it_begins() {
+    let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mesh = Meshed { multi_root: false, ..Meshed::new(&lab).await };
+        let stored = mesh.settle(1, None).await;
+        mesh.start_control_planes(&stored).await;
+        let Applied { diagnostics, .. } = mesh.core.apply(CA, mesh.plan(2, Some(&stored)).await).await;
+        let complaint = diagnostics.to_string();
+        assert!(complaint.contains("istiod would not take the new roots (clusters[\"east\"])"), "{complaint}");
+        assert!(complaint.contains("ISTIO_MULTIROOT_MESH"), "{complaint}");
+        assert_eq!(mesh.roots("east").unwrap().len(), 1);
+    });
+}
+
+/// The clusters with one provider over them.
+struct Meshed {
+    core: Core,
+    provider: Json,
+    names: Vec<String>,
+    lab: BTreeMap<String, Arc<LabCluster>>,
+    api: BTreeMap<String, Cluster>,
+    multi_root: bool,
+}
+
+/// What both istiods showed at one moment.
+struct Seen {
+    /// Fingerprints of the roots their certificates chain to.
+    issuers: BTreeMap<String, String>,
+    roots: BTreeMap<String, Bundle>,
+}
+
+impl Meshed {
+    async fn new(lab: &Lab) -> Self {
+        let names: Vec<String> = lab.clusters().iter().map(|cluster| cluster.name().to_owned()).collect();
+        let path = |name: &String| lab.cluster(name).kubeconfig_path();
+        let clusters: BTreeMap<&String, Json> =
+            names.iter().map(|name| (name, json!({ "config_path": path(name) }))).collect();
+        // Unpacked once for both tests, which run side by side.
+        static CHARTS: OnceLock<PathBuf> = OnceLock::new();
+        let charts = CHARTS.get_or_init(|| tools::charts(Istio::Current).expect("the charts").dir().to_path_buf());
+        let provider = json!({ "clusters": clusters, "charts": { "directory": charts } });
+        let core = Core::new(Mesh, registry(), provider.clone()).await.unwrap();
+        let api = names.iter().map(|name| {
+            let paths = vec![path(name).display().to_string()];
+            let config = ClusterConfig { config_paths: paths, ..ClusterConfig::default() };
+            let cluster = Cluster::standalone(name, config, "0.0.0-test");
+            (name.clone(), cluster.within(Scope::lasting(Duration::from_secs(900), CancellationToken::new())))
+        });
+        let lab = names.iter().map(|name| (name.clone(), Arc::clone(lab.cluster(name)))).collect();
+        Self { core, provider, api: api.collect(), lab, names, multi_root: true }
+    }
+
+    fn config(&self, generation: i64) -> Json {
+        let clusters: BTreeMap<&String, Json> = self.names.iter().map(|name| (name, json!({}))).collect();
+        json!({
+            "root": { "store": { "cluster": "east" }, "generation": generation },
+            "clusters": clusters,
+            "rotation_pause": "0s",
+            "timeouts": { "update": "5m" },
+        })
+    }
+
+    async fn plan(&self, generation: i64, stored: Option<&Stored>) -> Planned {
+        self.core.configure(self.provider.clone()).await.unwrap();
+        self.core.plan(CA, Some(self.config(generation)), stored).await.unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    async fn settle(&self, generation: i64, stored: Option<&Stored>) -> Stored {
+        let Applied { stored, diagnostics } = self.core.apply(CA, self.plan(generation, stored).await).await;
+        assert!(!diagnostics.has_errors(), "{diagnostics}");
+        stored.unwrap()
+    }
+
+    /// The next plan of the rotation, and where it leads.
+    async fn step(&self, stored: &Stored, phase: &str) -> Stored {
+        let stored = self.settle(2, Some(stored)).await;
+        assert_eq!(self.phase(&stored), phase);
+        stored
+    }
+
+    fn phase(&self, stored: &Stored) -> String {
+        self.text(stored, "phase")
+    }
+
+    fn text(&self, stored: &Stored, attribute: &str) -> String {
+        let state = self.core.state(CA, stored);
+        state.at(&Path::root(attribute)).and_then(Dyn::as_str).unwrap_or_default().to_owned()
+    }
+
+    async fn start_control_planes(&self, ca: &Stored) {
+        let trust_root = self.text(ca, "root_fingerprint");
+        for name in &self.names {
+            let env = if self.multi_root { json!({ "ISTIO_MULTIROOT_MESH": "true" }) } else { json!({}) };
+            let values = json!({
+                "global": { "tag": Istio::Current.version() },
+                "pilot": { "env": env },
+                "meshConfig": { "defaultConfig": { "proxyMetadata": { "PROXY_CONFIG_XDS_AGENT": "true" } } },
+            });
+            let config = json!({
+                "cluster": name, "mesh_id": "mesh1", "network": format!("net-{name}"),
+                "trust_root": trust_root, "values": [values.to_string()],
+            });
+            let planned = self.core.plan(PRIMARY, Some(config), None).await.unwrap_or_else(|errors| panic!("{errors}"));
+            let applied = self.core.apply(PRIMARY, planned).await;
+            assert!(!applied.diagnostics.has_errors(), "{}", applied.diagnostics);
+            self.lab[name].wait_for_istiods(1).expect("istiod runs");
+        }
+    }
+
+    /// The roots that the cluster's istiod hands out.
+    fn roots(&self, name: &str) -> Result<Bundle, String> {
+        let cluster = &self.lab[name];
+        for _ in 0..100 {
+            let map = cluster.get(&["configmap", "istio-ca-root-cert", "-n", "istio-system"]);
+            let map = map.map_err(|error| error.to_string())?;
+            if let Some(pem) = map.as_ref().and_then(|map| map["data"]["root-cert.pem"].as_str()) {
+                return Ok(Bundle::from_pem(pem).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Err(format!("istiod of {name} hands out no roots"))
+    }
+
+    /// Has both istiods issue, and verifies each certificate with both istiods' roots.
+    async fn observe(self: &Arc<Self>) -> Result<Seen, String> {
+        // Roots first: a proxy has its roots before it meets a certificate that was issued later.
+        let this = Arc::clone(self);
+        let roots: Result<BTreeMap<String, Bundle>, String> = tokio::task::spawn_blocking(move || {
+            this.names.iter().map(|name| Ok((name.clone(), this.roots(name)?))).collect()
+        })
+        .await
+        .unwrap();
+        let roots = roots?;
+        let mut issuers = BTreeMap::new();
+        for name in &self.names {
+            let chain = self.workload(name).await.map_err(|error| format!("{name} issues nothing: {error}"))?;
+            for (judge, bundle) in &roots {
+                let root = verifies(&chain, bundle).map_err(|error| format!("{judge} refuses {name}: {error}"))?;
+                issuers.insert(name.clone(), root);
+            }
+        }
+        Ok(Seen { issuers, roots })
+    }
+
+    async fn refuses_a_foreign_root(&self) {
+        let chain = self.workload("east").await.unwrap();
+        let key = KeyPair::generate().unwrap();
+        let foreign = CertificateParams::default().self_signed(&key).unwrap();
+        let foreign = Certificate::from_der(foreign.der()).unwrap();
+        assert!(verifies(&chain, &Bundle::from_iter([foreign])).is_err());
+    }
+
+    /// A workload's certificate from a cluster's istiod, with a service account's token, as an agent gets it.
+    async fn workload(&self, name: &str) -> Result<Vec<Certificate>, String> {
+        let token = TokenRequest {
+            namespace: "default".into(),
+            service_account: "default".into(),
+            audiences: vec!["istio-ca".into()],
+            expires_in: Duration::from_secs(3600),
+            bound_to: None,
+        };
+        let token = self.api[name].request_token(&token).await.map_err(|error| error.to_string())?;
+        let istiods = self.lab[name].istiods();
+        let port = istiods.first().and_then(|istiod| istiod.port(15012)).ok_or("there is no istiod")?;
+        issue(port, token.token.expose()).await
+    }
+}
+
+/// Verifies a leaf behind its intermediates with some roots; tells the root it leads to.
+fn verifies(chain: &[Certificate], roots: &Bundle) -> Result<String, String> {
+    let (leaf, behind) = chain.split_first().ok_or("an empty chain")?;
+    let ders: Vec<CertificateDer<'_>> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
+    let anchors: Vec<_> = ders.iter().map(|der| anchor_from_trusted_cert(der).unwrap()).collect();
+    let intermediates: Vec<CertificateDer<'_>> = behind.iter().map(|ca| CertificateDer::from(ca.der())).collect();
+    let der = CertificateDer::from(leaf.der());
+    let entity = EndEntityCert::try_from(&der).map_err(|error| error.to_string())?;
+    for usage in [KeyUsage::client_auth(), KeyUsage::server_auth()] {
+        entity
+            .verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, UnixTime::now(), usage, None, None)
+            .map_err(|error| error.to_string())?;
+    }
+    let intermediate = behind.iter().find(|ca| leaf.is_signed_by(ca)).ok_or("the chain lacks its intermediate")?;
+    let root = roots.iter().find(|root| intermediate.is_signed_by(root)).ok_or("no root signed the intermediate")?;
+    Ok(root.fingerprint().to_string())
+}
+
+/// `istio.v1.auth.IstioCertificateService/CreateCertificate`, spoken by hand: one message each way.
+async fn issue(port: u16, token: &str) -> Result<Vec<Certificate>, String> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI("spiffe://cluster.local/ns/default/sa/default".try_into().unwrap())];
+    let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("istiod.istio-system.svc").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(client_config())).connect(name, stream);
+    let stream = stream.await.map_err(|error| format!("TLS: {error}"))?;
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+
+    // Field 1, `csr`, a string.
+    let mut message = vec![0x0a];
+    varint(&mut message, csr.len());
+    message.extend_from_slice(csr.as_bytes());
+    let mut body = vec![0];
+    body.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(&message);
+    let request =
+        http::Request::post("https://istiod.istio-system.svc/istio.v1.auth.IstioCertificateService/CreateCertificate")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let headers = response.headers().clone();
+    let collected = response.into_body().collect().await.map_err(|error| error.to_string())?;
+    let status = |name: &str| {
+        let trailer = collected.trailers().and_then(|trailers| trailers.get(name)).or(headers.get(name));
+        trailer.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    if status("grpc-status") != "0" {
+        return Err(format!("grpc status {} {}", status("grpc-status"), status("grpc-message")));
+    }
+    let body = collected.to_bytes();
+    let mut chain = Vec::new();
+    let mut rest = body.get(5..).unwrap_or_default();
+    // Field 1, `cert_chain`, repeated strings: the leaf first, the roots last.
+    while let Some((0x0a, tail)) = rest.split_first().map(|(tag, tail)| (*tag, tail)) {
+        let (length, tail) = read_varint(tail);
+        let text = std::str::from_utf8(&tail[..length]).map_err(|error| error.to_string())?;
+        chain.extend(Certificate::all_from_pem(text).map_err(|error| error.to_string())?);
+        rest = &tail[length..];
+    }
+    Ok(chain)
+}
+
+/// The server's certificate is no matter here: what it issues is judged.
+fn client_config() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    config.dangerous().set_certificate_verifier(Arc::new(Anyone));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
+#[derive(Debug)]
+struct Anyone;
+
+impl rustls::client::danger::ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn varint(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn read_varint(bytes: &[u8]) -> (usize, &[u8]) {
+    let end = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap_or(0);
+    let value = bytes[..=end].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f));
+    (value, &bytes[end + 1..])
+}
+
+/// Observes for as long as the rotation lasts.
+struct Watch {
+    over: Arc<AtomicBool>,
+    failures: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<usize>,
+}
+
+impl Watch {
+    fn begin(mesh: Arc<Meshed>) -> Self {
+        let (over, failures) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let task = tokio::spawn({
+            let (over, failures) = (Arc::clone(&over), Arc::clone(&failures));
+            async move {
+                let mut rounds = 0;
+                while !over.load(Ordering::SeqCst) {
+                    match mesh.observe().await {
+                        Ok(_) => rounds += 1,
+                        // While its API server is away on purpose, an istiod cannot check tokens.
+                        Err(error) if error.contains("refuses") => failures.lock().unwrap().push(error),
+                        Err(_) => {}
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                rounds
+            }
+        });
+        Self { over, failures, task }
+    }
+
+    async fn end(self) -> (usize, Vec<String>) {
+        self.over.store(true, Ordering::SeqCst);
+        let rounds = self.task.await.unwrap();
+        let failures = self.failures.lock().unwrap().clone();
+        (rounds, failures)
+    }
+}
