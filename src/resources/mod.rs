@@ -21,6 +21,7 @@ pub mod status;
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::Diagnostic;
 use crate::engine::{Ctx, Registry};
+use crate::value::Value;
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub fn registry() -> Registry<Client> {
     Registry::new()
         .resource(ca::MeshCa)
         .resource(primary::MeshPrimary)
+        .listable(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)
         .resource(remote_cluster::MeshRemoteCluster)
         .resource(service_entry::MeshServiceEntry)
@@ -49,4 +51,26 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
     let scope = Scope { deadline: Some(cx.deadline().into()), cancel: cx.cancellation().clone() };
     let cluster = cx.client()?.clusters.cluster(name).map_err(|error| converge::diagnostic(&error))?;
     Ok(cluster.within(scope))
+}
+
+/// Whether the provider has no clusters at all, as when they are not known until apply. Then a refresh has nothing to read, and says so.
+pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
+    let none = cx.client()?.clusters.names().next().is_none();
+    if none {
+        cx.warn(Diagnostic::warning("The provider has no clusters yet").detail(
+            "`clusters` of the provider block is empty or not known before apply. The plan goes on with what state remembers.",
+        ));
+    }
+    Ok(none)
+}
+
+/// A cluster that resources name must be one of the provider's, as far as both are known when planning.
+pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(), Diagnostic> {
+    let clusters = &cx.client()?.clusters;
+    match name.known() {
+        Some(name) if clusters.names().next().is_some() => {
+            clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error))
+        }
+        _ => Ok(()),
+    }
 }

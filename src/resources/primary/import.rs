@@ -3,15 +3,16 @@
 
 use serde_json::{Map as JsonMap, Value as Json};
 
+use super::build::{self, Releases};
 use super::model::Primary;
 use super::spec::{self, Spec};
-use super::{Cx, Identity, build, charts, ready, settle_names, values};
+use super::{Cx, Identity, charts, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::Import;
+use crate::engine::{Ctx, Import};
 use crate::mesh::NETWORK_LABEL;
 use crate::resources::objects::{Recorded, Spellings};
-use crate::resources::{converge, kept};
+use crate::resources::{Client, converge, kept};
 use crate::value::Value;
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -24,20 +25,43 @@ struct Named {
 }
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
-    let named = Named::of(from)?;
+    let identity = match from {
+        Import::Identity(identity) => identity,
+        Import::Id(id) => identity(&id)?,
+    };
+    let looked = look(cx, identity).await?;
+    cx.private.releases = looked.releases;
+    cx.private.imported = true;
+    if let Some(warning) = looked.warning {
+        cx.warn(warning);
+    }
+    Ok(looked.state)
+}
+
+/// A control plane as found.
+pub struct Looked {
+    pub state: Primary,
+    pub releases: Releases,
+    pub warning: Option<Diagnostic>,
+}
+
+/// Reads the attributes from the live objects and compares these with what the charts make of the attributes.
+pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, Diagnostics> {
+    let named = Named {
+        cluster: identity.cluster.text().to_owned(),
+        namespace: identity.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
+        revision: identity.revision.into_option(),
+    };
     let cluster = crate::resources::cluster(cx, &named.cluster)?;
     let installed = installed(&cluster, &named).await?;
     let mut state = attributes(&named, &installed);
-    cx.private.releases = releases(&installed);
-    cx.private.imported = true;
+    let releases = releases(&installed);
     settle_names(&mut state);
-    let Some(spec) = Spec::parse(&state)? else {
-        return Err(Diagnostic::bug("An imported attribute is unknown.").into());
-    };
+    let spec = kept::settled(Spec::parse(&state)?)?;
+    let mut warning = None;
     let recorded = match charts(cx, &state, spec.install_base).await {
         Ok(charts) => {
-            let wanted =
-                build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
+            let wanted = build::wanted(&spec, &charts, &releases).map_err(|error| kept::render_error(&error))?;
             let recorded = wanted.recorded();
             let live = converge::live(&cluster, &recorded, &Spellings::default())
                 .await
@@ -45,48 +69,37 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
             recorded.seen(&live, &Spellings::default()).0
         }
         Err(unavailable) => {
-            let why = Diagnostics::from(unavailable);
-            cx.warn(Diagnostic::warning("Imported without its objects").detail(format!(
-                "The charts of Istio {} cannot be had, so that the plan will show every object as new: {why}",
-                state.istio_version.text()
+            warning = Some(Diagnostic::warning("Imported without its objects").detail(format!(
+                "The charts of Istio {} cannot be had, so that the plan will show every object as new: {}",
+                state.istio_version.text(),
+                Diagnostics::from(unavailable)
             )));
             Recorded::default()
         }
     };
     (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
     state.status = ready::status(Some(&installed.deployment)).into();
-    Ok(state)
+    Ok(Looked { state, releases, warning })
 }
 
-impl Named {
-    fn of(from: Import<Identity>) -> Result<Named, Diagnostic> {
-        let id = match from {
-            Import::Identity(identity) => {
-                return Ok(Named {
-                    cluster: identity.cluster.text().to_owned(),
-                    namespace: identity.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
-                    revision: identity.revision.into_option(),
-                });
-            }
-            Import::Id(id) => id,
-        };
-        let parts: Vec<&str> = id.split('/').collect();
-        let (cluster, namespace, release) = match parts.as_slice() {
-            [cluster] => (*cluster, DEFAULT_NAMESPACE, None),
-            [cluster, namespace] => (*cluster, *namespace, None),
-            [cluster, namespace, release] => (*cluster, *namespace, Some(*release)),
-            _ => ("", "", None),
-        };
-        if cluster.is_empty() || namespace.is_empty() {
-            return Err(Diagnostic::error("Not an import id of mesh_primary").detail(format!(
-                "{id:?} does not read as `cluster`, `cluster/namespace` or `cluster/namespace/release`, such as `east/istio-system/istiod` \
-                 or, for the revision canary, `east/istio-system/istiod-canary`."
-            )));
-        }
-        let revision = release.filter(|release| !matches!(*release, "istiod" | "default" | ""));
-        let revision = revision.map(|release| release.strip_prefix("istiod-").unwrap_or(release).to_owned());
-        Ok(Named { cluster: cluster.to_owned(), namespace: namespace.to_owned(), revision })
+/// Reads an import id.
+fn identity(id: &str) -> Result<Identity, Diagnostic> {
+    let parts: Vec<&str> = id.split('/').collect();
+    let (cluster, namespace, release) = match parts.as_slice() {
+        [cluster] => (*cluster, DEFAULT_NAMESPACE, None),
+        [cluster, namespace] => (*cluster, *namespace, None),
+        [cluster, namespace, release] => (*cluster, *namespace, Some(*release)),
+        _ => ("", "", None),
+    };
+    if cluster.is_empty() || namespace.is_empty() {
+        return Err(Diagnostic::error("Not an import id of mesh_primary").detail(format!(
+            "{id:?} does not read as `cluster`, `cluster/namespace` or `cluster/namespace/release`, such as `east/istio-system/istiod` \
+             or, for the revision canary, `east/istio-system/istiod-canary`."
+        )));
     }
+    let revision = release.filter(|release| !matches!(*release, "istiod" | "default" | ""));
+    let revision = revision.map(|release| release.strip_prefix("istiod-").unwrap_or(release).to_owned());
+    Ok(Identity { cluster: cluster.into(), namespace: namespace.into(), revision: revision.into() })
 }
 
 /// What is looked at to tell the attributes.
@@ -191,15 +204,33 @@ fn version(deployment: &Object) -> Option<String> {
 }
 
 /// The names of the releases, which the charts write into labels.
-fn releases(installed: &Installed) -> build::Releases {
+fn releases(installed: &Installed) -> Releases {
     let of = |object: &Object| {
         object.label("app.kubernetes.io/instance").or_else(|| object.label("release")).map(str::to_owned)
     };
-    build::Releases { istiod: of(&installed.deployment), base: installed.definition.as_ref().and_then(of) }
+    Releases { istiod: of(&installed.deployment), base: installed.definition.as_ref().and_then(of) }
 }
 
 fn env(deployment: &Object, name: &str) -> Option<String> {
     let entries = deployment.items("spec.template.spec.containers.0.env").iter();
     let mut named = entries.filter(|entry| entry.get("name").and_then(Json::as_str) == Some(name));
     named.next()?.get("value")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_cluster_namespace_and_release() {
+        let read = |id: &str| {
+            identity(id).map(|read| (read.namespace.into_option().unwrap_or_default(), read.revision.into_option()))
+        };
+        assert_eq!(read("east").unwrap(), ("istio-system".into(), None));
+        assert_eq!(read("east/mesh/istiod").unwrap(), ("mesh".into(), None));
+        assert_eq!(read("east/mesh/istiod-canary").unwrap(), ("mesh".into(), Some("canary".into())));
+        assert_eq!(read("east/mesh/canary").unwrap(), ("mesh".into(), Some("canary".into())));
+        assert!(read("").is_err());
+        assert!(read("a/b/c/d").is_err());
+    }
 }

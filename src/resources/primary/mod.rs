@@ -3,6 +3,7 @@
 mod base;
 mod build;
 mod import;
+mod list;
 mod model;
 mod networks;
 mod ready;
@@ -79,6 +80,7 @@ impl Resource for MeshPrimary {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
+        super::known_cluster(cx, &plan.planned.cluster)?;
         let spec = Spec::parse(&plan.planned)?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
@@ -149,6 +151,9 @@ impl Resource for MeshPrimary {
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
+        if super::without_clusters(cx)? {
+            return Ok(Some(state));
+        }
         let cluster = cluster(cx, &state)?;
         let recorded = recorded_of(&state);
         let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
@@ -262,7 +267,7 @@ async fn planned_objects(
     build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-async fn charts(cx: &Cx, model: &Primary, base: bool) -> Result<Charts, Unavailable> {
+async fn charts<P>(cx: &Ctx<Client, P>, model: &Primary, base: bool) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = model.istio_version.as_deref();
     let base = match base {
