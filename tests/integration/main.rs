@@ -28,6 +28,8 @@ mod plugin_fuzz;
 mod plugin_lifecycle;
 mod plugin_proto;
 mod plugin_transport;
+mod primary_lifecycle;
+mod primary_plan;
 mod registered;
 mod source_fetch;
 

@@ -1,0 +1,218 @@
+//! `mesh_primary` on a real API server with a real istiod, driven by a core in process.
+
+use std::sync::Arc;
+
+use lab::tools::{self, Istio, Tool};
+use lab::{Cluster, Fault, Lab, Options};
+use serde_json::{Value as Json, json};
+use terraform_provider_mesh::diag::Diagnostics;
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+use terraform_provider_mesh::value::{Dyn, Path};
+
+use crate::support::core::{Action, Applied, Core, Planned, Stored};
+
+const PRIMARY: &str = "mesh_primary";
+const DEPLOYMENT: &str = "Deployment istio-system/istiod";
+
+async fn core(cluster: &Cluster, istio: Istio) -> Core {
+    Core::new(Mesh, registry(), provider(cluster, istio)).await.expect("the provider can be configured")
+}
+
+/// What every run of terraform begins with: nothing is held from the run before.
+async fn reconfigure(core: &Core, cluster: &Cluster) {
+    core.configure(provider(cluster, Istio::Current)).await.expect("the provider can be configured");
+}
+
+fn provider(cluster: &Cluster, istio: Istio) -> Json {
+    let charts = tools::charts(istio).expect("the charts can be unpacked");
+    json!({
+        "clusters": {"east": {"config_path": cluster.kubeconfig_path()}},
+        "charts": {"directory": charts.dir()},
+    })
+}
+
+/// The images' tag chooses the version of the istiod that the lab runs.
+fn config(istio: Istio, more: Json) -> Json {
+    let mut config = json!({
+        "cluster": "east", "mesh_id": "mesh1", "network": "net-east",
+        "values": [format!("global: {{tag: {}}}", istio.version())],
+    });
+    config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    config
+}
+
+async fn plan(core: &Core, config: &Json, stored: Option<&Stored>) -> Planned {
+    core.plan(PRIMARY, Some(config.clone()), stored).await.expect("a plan")
+}
+
+async fn apply(core: &Core, config: &Json, stored: Option<&Stored>) -> Stored {
+    let Applied { stored, diagnostics } = core.apply(PRIMARY, plan(core, config, stored).await).await;
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    stored.expect("something was made")
+}
+
+async fn assert_settled(core: &Core, config: &Json, stored: &Stored) {
+    let planned = plan(core, config, Some(stored)).await;
+    assert_eq!(planned.action, Action::Nothing, "{}", differences(core, &planned).join("\n"));
+}
+
+/// Fields that a plan changes, as `object path: before -> after`.
+fn differences(core: &Core, planned: &Planned) -> Vec<String> {
+    let before = planned.prior.as_ref().map_or(Dyn::Null, |prior| core.state(PRIMARY, prior));
+    let (before, after) = (fields(&before), fields(&planned.planned));
+    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |path: &&&String| before.get(**path) != after.get(**path);
+    let shown = |path: &String| format!("{path}: {:?} -> {:?}", before.get(path), after.get(path));
+    paths.iter().filter(differs).map(|path| shown(path)).collect()
+}
+
+fn fields(state: &Dyn) -> std::collections::BTreeMap<String, String> {
+    let mut found = std::collections::BTreeMap::new();
+    let Some(Dyn::Map(objects)) = state.at(&Path::root("fields")) else { return found };
+    for (object, fields) in objects {
+        let Dyn::Map(fields) = fields else { continue };
+        found.extend(fields.iter().filter_map(|(path, value)| Some((format!("{object} {path}"), value.as_str()?.to_owned()))));
+    }
+    found
+}
+
+async fn destroy(core: &Core, stored: &Stored) -> Diagnostics {
+    let planned = core.plan(PRIMARY, None, Some(stored)).await.expect("a plan to destroy");
+    let Applied { stored, diagnostics } = core.apply(PRIMARY, planned).await;
+    assert!(stored.is_none() && !diagnostics.has_errors(), "{diagnostics}");
+    diagnostics
+}
+
+fn start() -> (Lab, Arc<Cluster>) {
+    let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
+    let east = lab.cluster("east").clone();
+    (lab, east)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_comes_is_kept_and_goes() {
+    let (_lab, east) = start();
+    let core = core(&east, Istio::Current).await;
+    let config = config(Istio::Current, json!({}));
+    let stored = apply(&core, &config, None).await;
+    assert_settled(&core, &config, &stored).await;
+
+    hand_made_changes_are_shown_rightly(&core, &east, &config, &stored).await;
+    a_field_of_another_manager_is_named(&core, &east, &config, &stored).await;
+    let forced = json!({"force_conflicts": true});
+    let mut forcing = config.clone();
+    forcing.as_object_mut().expect("an object").extend(forced.as_object().expect("an object").clone());
+    let stored = apply(&core, &forcing, Some(&stored)).await;
+    assert_settled(&core, &forcing, &stored).await;
+
+    destroy(&core, &stored).await;
+    for left in [["get", "ns", "istio-system"], ["get", "crd", "gateways.networking.istio.io"], ["get", "mutatingwebhookconfigurations", "istio-sidecar-injector"]] {
+        east.wait_until(&format!("{left:?} is gone"), || east.kubectl(&left).is_err()).expect("it goes");
+    }
+}
+
+async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config: &Json, stored: &Stored) {
+    let kubectl = |args: &[&str]| east.kubectl(args).expect("kubectl");
+    // Not ours: what others add, what the autoscaler owns.
+    kubectl(&["-n", "istio-system", "label", "deployment", "istiod", "foreign=label"]);
+    kubectl(&["-n", "istio-system", "scale", "deployment", "istiod", "--replicas=2"]);
+    kubectl(&["-n", "istio-system", "set", "env", "deployment/istiod", "FOREIGN=1"]);
+    reconfigure(core, east).await;
+    assert_settled(core, config, stored).await;
+
+    kubectl(&["-n", "istio-system", "set", "env", "deployment/istiod", "CLUSTER_ID=other"]);
+    kubectl(&["-n", "istio-system", "delete", "service", "istiod"]);
+    kubectl(&["-n", "istio-system", "patch", "configmap", "istio", "--type=merge", "-p", r#"{"data":{"meshNetworks":"networks: {a: {}}"}}"#]);
+    reconfigure(core, east).await;
+    let planned = plan(core, config, Some(stored)).await;
+    let shown = differences(core, &planned);
+    let env = format!("{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: Some(\"other\") -> Some(\"east\")");
+    assert!(shown.contains(&env), "{shown:#?}");
+    assert!(shown.iter().any(|line| line.starts_with("Service istio-system/istiod ")), "{shown:#?}");
+    assert!(shown.iter().any(|line| line.starts_with("ConfigMap istio-system/istio ")), "{shown:#?}");
+    assert!(shown.iter().all(|line| !line.contains("caBundle") && !line.contains("failurePolicy")), "{shown:#?}");
+}
+
+async fn a_field_of_another_manager_is_named(core: &Core, _east: &Cluster, config: &Json, stored: &Stored) {
+    let planned = plan(core, config, Some(stored)).await;
+    let refused = core.apply(PRIMARY, planned).await.diagnostics.to_string();
+    for named in [DEPLOYMENT, "CLUSTER_ID", "kubectl"] {
+        assert!(refused.contains(named), "{named} is not in: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_by_helm_is_imported_with_an_empty_plan() {
+    let (_lab, east) = start();
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let helm = |args: &[&str]| east.run(Tool::Helm, args, None).expect("helm");
+    let tag = format!("global.tag={}", Istio::Current.version());
+    east.kubectl(&["create", "namespace", "istio-system"]).expect("kubectl");
+    east.kubectl(&["label", "namespace", "istio-system", "topology.istio.io/network=net-east"]).expect("kubectl");
+    let path = |chart: &str| charts.folder(chart).display().to_string();
+    helm(&["install", "istio-base", &path("base"), "-n", "istio-system"]);
+    helm(&[
+        "install", "istiod", &path("istiod"), "-n", "istio-system", "--wait", "--set", "global.meshID=mesh1", "--set", "global.network=net-east", "--set",
+        "global.multiCluster.clusterName=east", "--set", "profile=stable", "--set-string", &tag,
+    ]);
+    let core = core(&east, Istio::Current).await;
+    let imported = core.import(PRIMARY, "east/istio-system/istiod").await.expect("it can be imported").expect("it is there");
+    let mut config = config(Istio::Current, json!({}));
+    config["values"] = json!([format!("profile: stable\nglobal:\n  tag: \"{}\"\n", Istio::Current.version())]);
+    assert_settled(&core, &config, &imported).await;
+
+    config["trust_domain"] = json!("east.example");
+    let stored = apply(&core, &config, Some(&imported)).await;
+    assert_settled(&core, &config, &stored).await;
+    destroy(&core, &stored).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
+    let (_lab, east) = start();
+    let old = core(&east, Istio::Old).await;
+    let config_old = config(Istio::Old, json!({}));
+    let stored = apply(&old, &config_old, None).await;
+    let new = core(&east, Istio::Current).await;
+    let config_new = config(Istio::Current, json!({}));
+    let stored = apply(&new, &config_new, Some(&stored)).await;
+    assert_settled(&new, &config_new, &stored).await;
+
+    let both = new.plan(PRIMARY, Some(config(Istio::Current, json!({"revision": "canary"}))), None).await.expect("a plan");
+    let refused = new.apply(PRIMARY, both).await.diagnostics.to_string();
+    assert!(refused.contains("(install_base)"), "{refused}");
+    let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false, "tags": ["prod"]}));
+    let second = apply(&new, &canary, None).await;
+    assert_settled(&new, &canary, &second).await;
+    assert_settled(&new, &config_new, &stored).await;
+
+    // The default goes: what both share stays, and the canary takes it over.
+    destroy(&new, &stored).await;
+    east.kubectl(&["get", "crd", "gateways.networking.istio.io"]).expect("the definitions stay");
+    let canary = config(Istio::Current, json!({"revision": "canary", "tags": ["prod"]}));
+    let second = apply(&new, &canary, Some(&second)).await;
+    assert_settled(&new, &canary, &second).await;
+    destroy(&new, &second).await;
+    assert!(east.kubectl(&["get", "crd", "gateways.networking.istio.io"]).is_err(), "the definitions go with the last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_in_trouble_delays_and_does_not_break() {
+    let (_lab, east) = start();
+    let core = core(&east, Istio::Current).await;
+    let config = config(Istio::Current, json!({}));
+    for status in [429, 503] {
+        east.fault(Fault::status(status).times(5).for_request("PATCH ")).expect("a fault");
+    }
+    let stored = apply(&core, &config, None).await;
+    east.clear_faults().expect("no faults");
+    assert_settled(&core, &config, &stored).await;
+
+    // A definition with objects left stays, and the provider says so.
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: default}\nspec: {servers: []}\n";
+    east.apply(gateway).expect("a gateway");
+    let said = destroy(&core, &stored).await.to_string();
+    assert!(said.contains("CustomResourceDefinition gateways.networking.istio.io") && said.contains("default/g"), "{said}");
+    east.kubectl(&["-n", "default", "get", "gateways.networking.istio.io", "g"]).expect("the gateway is still there");
+}

@@ -1,0 +1,93 @@
+//! `mesh_primary` planned where no cluster answers: what a plan shows, and what it refuses, needs the charts alone.
+
+use lab::tools::{self, Istio};
+use serde_json::{Value as Json, json};
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+use terraform_provider_mesh::value::{Dyn, Path};
+
+use crate::support::core::{Action, Core, Planned, UNKNOWN};
+
+const PRIMARY: &str = "mesh_primary";
+
+/// A provider whose only cluster refuses connections.
+async fn core() -> Core {
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let config = json!({
+        "clusters": {"east": {"host": "https://127.0.0.1:9", "token": "t"}},
+        "charts": {"directory": charts.dir()},
+    });
+    Core::new(Mesh, registry(), config).await.expect("the provider can be configured")
+}
+
+fn config(more: Json) -> Json {
+    let mut config = json!({"cluster": "east", "mesh_id": "mesh1", "network": "net-east"});
+    let more = more.as_object().expect("an object").clone();
+    config.as_object_mut().expect("an object").extend(more);
+    config
+}
+
+fn objects(planned: &Planned) -> Vec<String> {
+    match planned.planned.at(&Path::root("objects")) {
+        Some(Dyn::Map(objects)) => objects.keys().cloned().collect(),
+        other => panic!("objects are {other:?}"),
+    }
+}
+
+async fn refusals(core: &Core, more: Json) -> Vec<String> {
+    let refused = core.plan(PRIMARY, Some(config(more)), None).await.expect_err("this must be refused");
+    refused.iter().map(|refusal| format!("{}: {}", refusal.path.as_ref().unwrap_or(&Path::empty()), refusal.summary)).collect()
+}
+
+#[tokio::test]
+async fn a_plan_names_every_object_although_no_cluster_answers() {
+    let core = core().await;
+    let planned = core.plan(PRIMARY, Some(config(json!({}))), None).await.expect("a plan");
+    assert_eq!(planned.action, Action::Create);
+    let objects = objects(&planned);
+    for object in [
+        "Namespace istio-system",
+        "Deployment istio-system/istiod",
+        "CustomResourceDefinition virtualservices.networking.istio.io",
+        "MutatingWebhookConfiguration istio-sidecar-injector",
+        "ServiceAccount istio-system/istio-reader-service-account",
+    ] {
+        assert!(objects.iter().any(|found| found == object), "{object} is not in {objects:#?}");
+    }
+    assert!(matches!(planned.planned.at(&Path::root("fields")), Some(Dyn::Unknown(_))));
+
+    let canary = json!({"revision": "canary", "tags": ["prod"], "install_base": false});
+    let planned = core.plan(PRIMARY, Some(config(canary)), None).await.expect("a plan");
+    let objects = self::objects(&planned);
+    assert!(objects.contains(&"MutatingWebhookConfiguration istio-revision-tag-prod".to_owned()), "{objects:#?}");
+    assert!(objects.contains(&"Deployment istio-system/istiod-canary".to_owned()), "{objects:#?}");
+    assert!(!objects.iter().any(|object| object.starts_with("CustomResourceDefinition")), "{objects:#?}");
+}
+
+#[tokio::test]
+async fn unknown_inputs_make_unknown_objects() {
+    let core = core().await;
+    let planned = core.plan(PRIMARY, Some(config(json!({"network": UNKNOWN}))), None).await.expect("a plan");
+    assert!(matches!(planned.planned.at(&Path::root("objects")), Some(Dyn::Unknown(_))));
+    let refused = refusals(&core, json!({"network": UNKNOWN, "revision": "1.31"})).await;
+    assert_eq!(refused, ["revision: Unsuitable value"]);
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_at_its_attribute_before_anything_is_applied() {
+    let core = core().await;
+    for (more, refusal) in [
+        (json!({"cluster": "west"}), "cluster: The cluster refused"),
+        (json!({"namespace": "Istio"}), "namespace: Unsuitable value"),
+        (json!({"values": ["- a"]}), "values[0]: Not a values document"),
+        (json!({"values": ["global: {network: other}"]}), "values: A value contradicts an attribute"),
+        (json!({"values": ["profile: nonsense"]}), "values: The chart refuses these values"),
+        (json!({"trust_root": "no"}), "trust_root: Unsuitable value"),
+        (
+            json!({"mesh_networks": {"a": {"endpoints": [{"from_cidr": "10.0.0.0/33"}]}}}),
+            "mesh_networks[\"a\"].endpoints[0].from_cidr: Unsuitable value",
+        ),
+    ] {
+        assert_eq!(refusals(&core, more.clone()).await, [refusal], "{more}");
+    }
+}
