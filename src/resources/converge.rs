@@ -110,22 +110,50 @@ async fn remove(step: &Converge<'_>, spellings: &mut Spellings, reached: &mut Co
             Err(error) => reached.errors.push(error),
         }
     }
-    // Webhooks before what serves them: the reverse of the order of an apply.
-    for (reference, key) in doomed.iter().rev() {
-        match remove_one(step.cluster, reference, step.owner).await {
-            Ok(Removal::Gone) => {
-                reached.removed.push(key.clone());
-                reached.recorded.remove(key);
-                spellings.forget(key);
-            }
-            Ok(Removal::Left(why)) => {
-                reached.left.push((key.clone(), why));
-                reached.recorded.remove(key);
-                spellings.forget(key);
+    let doomed = doomed.into_iter().map(|(reference, key)| Doomed { key, reference, live: None }).collect();
+    for (key, outcome) in remove_all(step.cluster, doomed, step.owner, |_| None).await {
+        match outcome {
+            Ok(removal) => {
+                reached.recorded.remove(&key);
+                spellings.forget(&key);
+                match removal {
+                    Removal::Gone => reached.removed.push(key),
+                    Removal::Left(why) => reached.left.push((key, why)),
+                }
             }
             Err(error) => reached.errors.push(error),
         }
     }
+}
+
+/// An object to remove, and what is known of it already.
+pub struct Doomed {
+    pub key: String,
+    pub reference: ObjectRef,
+    pub live: Option<Object>,
+}
+
+/// Removes objects, webhooks before what serves them: in the reverse of the order of an apply, a level at a time, and no further than a level that fails.
+/// What `stays` gives a reason for stays.
+pub async fn remove_all(
+    cluster: &Cluster,
+    mut doomed: Vec<Doomed>,
+    owner: &str,
+    stays: impl Fn(&Object) -> Option<String>,
+) -> Vec<(String, Result<Removal, Error>)> {
+    doomed.sort_by(|a, b| b.reference.kind.order.cmp(&a.reference.kind.order).then_with(|| a.key.cmp(&b.key)));
+    let mut outcomes = Vec::new();
+    for level in doomed.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order) {
+        let removals = level.iter().map(|doomed| remove_live(cluster, doomed, owner, &stays));
+        let level: Vec<_> =
+            level.iter().map(|doomed| doomed.key.clone()).zip(futures::future::join_all(removals).await).collect();
+        let failed = level.iter().any(|(_, outcome)| outcome.is_err());
+        outcomes.extend(level);
+        if failed {
+            break;
+        }
+    }
+    outcomes
 }
 
 /// What came of a removal.
@@ -137,14 +165,34 @@ pub enum Removal {
 
 /// Removes an object unless another resource has taken it over, or it is a CustomResourceDefinition in use.
 pub async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &str) -> Result<Removal, Error> {
-    let Some(live) = cluster.get(reference).await? else { return Ok(Removal::Gone) };
+    let doomed = Doomed { key: state_key(reference), reference: reference.clone(), live: None };
+    remove_live(cluster, &doomed, owner, &|_| None).await
+}
+
+async fn remove_live(
+    cluster: &Cluster,
+    doomed: &Doomed,
+    owner: &str,
+    stays: &impl Fn(&Object) -> Option<String>,
+) -> Result<Removal, Error> {
+    let Doomed { reference, live, .. } = doomed;
+    let definition = reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+    let live = match live {
+        // Of a definition more than its metadata is needed, to look for its objects.
+        Some(live) if !definition || live.get("spec").is_some() => Some(live.clone()),
+        _ => cluster.get(reference).await?,
+    };
+    let Some(live) = live else { return Ok(Removal::Gone) };
     if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != owner) {
         return Ok(Removal::Left(format!("{other} has taken it over")));
     }
     if reference.kind == Kind::NAMESPACE {
         return Ok(Removal::Left("it may hold what others put there".to_owned()));
     }
-    if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+    if let Some(why) = stays(&live) {
+        return Ok(Removal::Left(why));
+    }
+    if definition {
         let instances = cluster.instances(&live).await?;
         if !instances.is_empty() {
             return Ok(Removal::Left(in_use(&instances)));
@@ -211,6 +259,7 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
         Failure::Cancelled { .. } => "Interrupted",
         _ if error.is_unreachable() => "The cluster cannot be reached",
         _ if error.is_not_configured() => "The cluster's connection is not configured",
+        Failure::UnknownCluster { .. } => "No such cluster",
         _ => "The cluster refused",
     };
     let diagnostic = Diagnostic::error(summary)
@@ -218,6 +267,7 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
     match &error.failure {
         Failure::UnknownCluster { .. } => diagnostic.at(Path::root("cluster")),
         Failure::Foreign(_) => diagnostic.at(Path::root("adopt")),
+        Failure::Conflict(_) => diagnostic.at(Path::root("force_conflicts")),
         _ => diagnostic,
     }
 }

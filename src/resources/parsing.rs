@@ -65,6 +65,11 @@ impl Reader {
 
     /// Values documents, merged in order.
     pub fn values(&mut self, documents: &Value<List<String>>) -> chart::Values {
+        self.values_at("values", documents)
+    }
+
+    /// The same for an attribute of another name.
+    pub fn values_at(&mut self, attribute: &str, documents: &Value<List<String>>) -> chart::Values {
         self.unknown |= !documents.is_settled();
         let mut values = chart::Values::default();
         for (index, document) in documents.known().into_iter().flatten().enumerate() {
@@ -76,7 +81,7 @@ impl Reader {
                         "{}. Give a YAML mapping, as in a file for `helm --values`.",
                         sentence(&error.to_string()).trim_end_matches('.')
                     );
-                    self.refuse(Path::root("values").index(index), "Not a values document", detail);
+                    self.refuse(Path::root(attribute).index(index), "Not a values document", detail);
                 }
             }
         }

@@ -72,7 +72,9 @@ fn fields(state: &Dyn) -> std::collections::BTreeMap<String, String> {
     let Some(Dyn::Map(objects)) = state.at(&Path::root("fields")) else { return found };
     for (object, fields) in objects {
         let Dyn::Map(fields) = fields else { continue };
-        found.extend(fields.iter().filter_map(|(path, value)| Some((format!("{object} {path}"), value.as_str()?.to_owned()))));
+        found.extend(
+            fields.iter().filter_map(|(path, value)| Some((format!("{object} {path}"), value.as_str()?.to_owned()))),
+        );
     }
     found
 }
@@ -107,7 +109,11 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     assert_settled(&core, &forcing, &stored).await;
 
     destroy(&core, &stored).await;
-    for left in [["get", "ns", "istio-system"], ["get", "crd", "gateways.networking.istio.io"], ["get", "mutatingwebhookconfigurations", "istio-sidecar-injector"]] {
+    for left in [
+        ["get", "ns", "istio-system"],
+        ["get", "crd", "gateways.networking.istio.io"],
+        ["get", "mutatingwebhookconfigurations", "istio-sidecar-injector"],
+    ] {
         east.wait_until(&format!("{left:?} is gone"), || east.kubectl(&left).is_err()).expect("it goes");
     }
 }
@@ -123,11 +129,22 @@ async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config
 
     kubectl(&["-n", "istio-system", "set", "env", "deployment/istiod", "CLUSTER_ID=other"]);
     kubectl(&["-n", "istio-system", "delete", "service", "istiod"]);
-    kubectl(&["-n", "istio-system", "patch", "configmap", "istio", "--type=merge", "-p", r#"{"data":{"meshNetworks":"networks: {a: {}}"}}"#]);
+    kubectl(&[
+        "-n",
+        "istio-system",
+        "patch",
+        "configmap",
+        "istio",
+        "--type=merge",
+        "-p",
+        r#"{"data":{"meshNetworks":"networks: {a: {}}"}}"#,
+    ]);
     reconfigure(core, east).await;
     let planned = plan(core, config, Some(stored)).await;
     let shown = differences(core, &planned);
-    let env = format!("{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: Some(\"other\") -> Some(\"east\")");
+    let env = format!(
+        "{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: Some(\"other\") -> Some(\"east\")"
+    );
     assert!(shown.contains(&env), "{shown:#?}");
     assert!(shown.iter().any(|line| line.starts_with("Service istio-system/istiod ")), "{shown:#?}");
     assert!(shown.iter().any(|line| line.starts_with("ConfigMap istio-system/istio ")), "{shown:#?}");
@@ -153,13 +170,29 @@ async fn an_installation_by_helm_is_imported_with_an_empty_plan() {
     let path = |chart: &str| charts.folder(chart).display().to_string();
     helm(&["install", "istio-base", &path("base"), "-n", "istio-system"]);
     helm(&[
-        "install", "istiod", &path("istiod"), "-n", "istio-system", "--wait", "--set", "global.meshID=mesh1", "--set", "global.network=net-east", "--set",
-        "global.multiCluster.clusterName=east", "--set", "profile=stable", "--set-string", &tag,
+        "install",
+        "istiod",
+        &path("istiod"),
+        "-n",
+        "istio-system",
+        "--wait",
+        "--set",
+        "global.meshID=mesh1",
+        "--set",
+        "global.network=net-east",
+        "--set",
+        "global.multiCluster.clusterName=east",
+        "--set",
+        "profile=stable",
+        "--set-string",
+        &tag,
     ]);
     let core = core(&east, Istio::Current).await;
-    let imported = core.import(PRIMARY, "east/istio-system/istiod").await.expect("it can be imported").expect("it is there");
+    let imported =
+        core.import(PRIMARY, "east/istio-system/istiod").await.expect("it can be imported").expect("it is there");
     let mut config = config(Istio::Current, json!({}));
     config["values"] = json!([format!("profile: stable\nglobal:\n  tag: \"{}\"\n", Istio::Current.version())]);
+    config["base_values"] = json!(["{}"]);
     assert_settled(&core, &config, &imported).await;
 
     config["trust_domain"] = json!("east.example");
@@ -179,7 +212,8 @@ async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
     let stored = apply(&new, &config_new, Some(&stored)).await;
     assert_settled(&new, &config_new, &stored).await;
 
-    let both = new.plan(PRIMARY, Some(config(Istio::Current, json!({"revision": "canary"}))), None).await.expect("a plan");
+    let both =
+        new.plan(PRIMARY, Some(config(Istio::Current, json!({"revision": "canary"}))), None).await.expect("a plan");
     let refused = new.apply(PRIMARY, both).await.diagnostics.to_string();
     assert!(refused.contains("(install_base)"), "{refused}");
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false, "tags": ["prod"]}));
@@ -213,6 +247,9 @@ async fn an_api_server_in_trouble_delays_and_does_not_break() {
     let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: default}\nspec: {servers: []}\n";
     east.apply(gateway).expect("a gateway");
     let said = destroy(&core, &stored).await.to_string();
-    assert!(said.contains("CustomResourceDefinition gateways.networking.istio.io") && said.contains("default/g"), "{said}");
+    assert!(
+        said.contains("CustomResourceDefinition gateways.networking.istio.io") && said.contains("default/g"),
+        "{said}"
+    );
     east.kubectl(&["-n", "default", "get", "gateways.networking.istio.io", "g"]).expect("the gateway is still there");
 }

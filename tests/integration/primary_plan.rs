@@ -36,7 +36,10 @@ fn objects(planned: &Planned) -> Vec<String> {
 
 async fn refusals(core: &Core, more: Json) -> Vec<String> {
     let refused = core.plan(PRIMARY, Some(config(more)), None).await.expect_err("this must be refused");
-    refused.iter().map(|refusal| format!("{}: {}", refusal.path.as_ref().unwrap_or(&Path::empty()), refusal.summary)).collect()
+    refused
+        .iter()
+        .map(|refusal| format!("{}: {}", refusal.path.as_ref().unwrap_or(&Path::empty()), refusal.summary))
+        .collect()
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::build::{self, Releases};
+use super::build::{self, Charts, Releases};
 use super::model::Primary;
 use super::spec::{self, Spec};
 use super::{Cx, Identity, charts, ready, settle_names, values};
@@ -57,16 +57,22 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     let mut state = attributes(&named, &installed);
     let releases = releases(&installed);
     settle_names(&mut state);
-    let spec = kept::settled(Spec::parse(&state)?)?;
     let mut warning = None;
+    let spec = kept::settled(Spec::parse(&state)?)?;
     let recorded = match charts(cx, &state, spec.install_base).await {
         Ok(charts) => {
-            let wanted = build::wanted(&spec, &charts, &releases).map_err(|error| kept::render_error(&error))?;
-            let recorded = wanted.recorded();
-            let live = converge::live(&cluster, &recorded, &Spellings::default())
-                .await
-                .map_err(|error| converge::diagnostic(&error))?;
-            recorded.seen(&live, &Spellings::default()).0
+            let shared = compare(&cluster, &state, &charts, &releases).await?;
+            // Who gave the chart base no values gave those of istiod to istiod alone.
+            let bare = Primary { base_values: std::iter::once("{}".to_owned()).collect(), ..state.clone() };
+            match shared.differences {
+                0 => shared.recorded,
+                _ => {
+                    let apart = compare(&cluster, &bare, &charts, &releases).await?;
+                    let better = apart.differences < shared.differences;
+                    state.base_values = if better { bare.base_values } else { Value::Null };
+                    if better { apart.recorded } else { shared.recorded }
+                }
+            }
         }
         Err(unavailable) => {
             warning = Some(Diagnostic::warning("Imported without its objects").detail(format!(
@@ -80,6 +86,26 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
     state.status = ready::status(Some(&installed.deployment)).into();
     Ok(Looked { state, releases, warning })
+}
+
+/// What is live of the objects that the charts make of the attributes.
+struct Compared {
+    recorded: Recorded,
+    differences: usize,
+}
+
+async fn compare(
+    cluster: &Cluster,
+    state: &Primary,
+    charts: &Charts,
+    releases: &Releases,
+) -> Result<Compared, Diagnostics> {
+    let spec = kept::settled(Spec::parse(state)?)?;
+    let wanted = build::wanted(&spec, charts, releases).map_err(|error| kept::render_error(&error))?.recorded();
+    let live =
+        converge::live(cluster, &wanted, &Spellings::default()).await.map_err(|error| converge::diagnostic(&error))?;
+    let (recorded, drifts) = wanted.seen(&live, &Spellings::default());
+    Ok(Compared { recorded, differences: drifts.len() })
 }
 
 /// Reads an import id.

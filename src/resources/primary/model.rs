@@ -69,6 +69,9 @@ model! {
         /// attribute of this resource does. Documents that mean the same are no change.
         #[attr(optional, same(values::same))]
         pub values: Value<List<String>>,
+        /// Values documents for the chart `base` alone, in place of `values`: for an installation whose charts were given different values.
+        #[attr(optional, same(values::same))]
+        pub base_values: Value<List<String>>,
         /// Where the charts come from, attribute by attribute over the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,

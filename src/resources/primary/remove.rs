@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::base;
-use super::build::Releases;
 use super::model::Primary;
 use super::spec;
 use super::{Cx, KINDS, cluster, recorded_of};
-use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Prune, Query};
+use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
-use crate::resources::converge::{self, Removal};
+use crate::resources::converge::{self, Doomed, Removal};
 use crate::resources::namespace;
 use crate::resources::objects::{parse_key, state_key};
 
@@ -20,21 +19,29 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let namespace = state.namespace.text().to_owned();
     let owner = spec::owner(&namespace, &spec::release(state.revision.as_deref()));
     let recorded = recorded_of(&state);
-    let mut doomed: BTreeMap<ObjectRef, String> =
-        recorded.objects.keys().filter_map(|key| Some((parse_key(key)?, key.clone()))).collect();
-    let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
-    let orphans = cluster.prunable(&prune).await.map_err(|error| converge::diagnostic(&error))?;
-    doomed.extend(orphans.into_iter().map(|orphan| (orphan.clone(), state_key(&orphan))));
-    let others =
-        other_control_planes(&cluster, &namespace, &owner).await.map_err(|error| converge::diagnostic(&error))?;
+    let failed = |error: Error| converge::diagnostic(&error);
+    let live = converge::live(&cluster, &recorded, &cx.private.spellings).await.map_err(failed)?;
+    let found = live.into_iter().filter_map(|(key, live)| Some((parse_key(&key)?, (key, Some(live)))));
+    let mut doomed: BTreeMap<ObjectRef, (String, Option<Object>)> = found.collect();
+    if cx.private.unfinished {
+        let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
+        for orphan in cluster.prunable(&prune).await.map_err(failed)? {
+            doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
+        }
+    }
+    doomed.retain(|reference, _| reference.kind != Kind::NAMESPACE);
+    let others = other_control_planes(&cluster, &namespace, &owner).await.map_err(failed)?;
 
+    // What all control planes of a cluster share stays while there are others.
+    let shared = |live: &Object| {
+        let stays = !others.is_empty() && base::is_shared(live, &cx.private.releases);
+        stays.then(|| format!("the control plane {} uses it too", others.join(", ")))
+    };
+    let doomed = doomed.into_iter().map(|(reference, (key, live))| Doomed { key, reference, live }).collect();
     let mut left = Vec::new();
     let mut errors = Vec::new();
-    for (reference, key) in doomed.iter().rev() {
-        if reference.kind == Kind::NAMESPACE {
-            continue;
-        }
-        match remove_one(&cluster, reference, &owner, &others, &cx.private.releases).await {
+    for (key, outcome) in converge::remove_all(&cluster, doomed, &owner, shared).await {
+        match outcome {
             Ok(Removal::Gone) => {}
             Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
             Err(error) => errors.push(error),
@@ -63,27 +70,10 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     if errors.is_empty() { Ok(()) } else { Err(Failed::from(converge::diagnostics(&errors)).keeping(state)) }
 }
 
-/// As [`converge::remove_one`], but what all control planes of the cluster share stays while there are others.
-async fn remove_one(
-    cluster: &Cluster,
-    reference: &ObjectRef,
-    owner: &str,
-    others: &[String],
-    releases: &Releases,
-) -> Result<Removal, Error> {
-    if !others.is_empty()
-        && let Some(live) = cluster.get(reference).await?
-        && base::is_shared(&live, releases)
-    {
-        return Ok(Removal::Left(format!("the control plane {} uses it too", others.join(", "))));
-    }
-    converge::remove_one(cluster, reference, owner).await
-}
-
 /// Other istiods of the cluster, by namespace and name: they use the definitions too.
 async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -> Result<Vec<String>, Error> {
     let deployments = cluster.list_now(&Query::of(Kind::DEPLOYMENT).label("app", "istiod")).await?;
-    let ours = |deployment: &&crate::cluster::Object| {
+    let ours = |deployment: &&Object| {
         deployment.label(OWNER_LABEL) == Some(owner) && deployment.namespace() == Some(namespace)
     };
     Ok(deployments

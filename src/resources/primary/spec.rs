@@ -81,6 +81,8 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let user = reader.values(&model.values);
+    let user_base =
+        if model.base_values.is_null() { user.clone() } else { reader.values_at("base_values", &model.base_values) };
 
     let control_plane = ControlPlane {
         cluster: cluster?,
@@ -97,9 +99,10 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         env: BTreeMap::new(),
         proxy_metadata: BTreeMap::new(),
     };
-    let Laid { base: base_values, istiod: istiod_values } = values::of(&control_plane, &tags, &user)
-        .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
-        .ok()?;
+    let Laid { base: base_values, istiod: istiod_values } =
+        values::of(&control_plane, &tags, values::User { base: &user_base, istiod: &user })
+            .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
+            .ok()?;
     Some(Spec { control_plane, tags, base_values, istiod_values, trust_root, install_base, adopt, force_conflicts })
 }
 

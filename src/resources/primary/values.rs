@@ -54,7 +54,13 @@ pub struct Laid {
     pub istiod: Values,
 }
 
-pub fn of(control_plane: &ControlPlane, tags: &[String], user: &Values) -> Result<Laid, Vec<Contradiction>> {
+/// The user's own documents, merged.
+pub struct User<'a> {
+    pub base: &'a Values,
+    pub istiod: &'a Values,
+}
+
+pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Result<Laid, Vec<Contradiction>> {
     let (mut base, mut istiod) = (control_plane.base_values(), control_plane.istiod_values());
     // The charts' own default, said again, would only be a difference to an installation that does not say it.
     if control_plane.namespace.as_str() == "istio-system" {
@@ -65,7 +71,7 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: &Values) -> Resul
     if !tags.is_empty() {
         istiod["revisionTags"] = tags.into();
     }
-    Ok(Laid { istiod: lay(user, istiod)?, base: lay(user, base)? })
+    Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)? })
 }
 
 /// Values of an installation without what attributes decide.
