@@ -27,6 +27,15 @@ model! {
     }
 }
 
+/// Which version of a chart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Version<'a> {
+    /// By an attribute of the resource.
+    pub asked: Option<&'a str>,
+    /// By its state.
+    pub remembered: Option<&'a str>,
+}
+
 /// Charts loaded in this process, shared by all resources.
 #[derive(Debug, Default)]
 pub struct Store {
@@ -54,9 +63,20 @@ impl Store {
         charts: Option<&Charts>,
         version: Option<&str>,
     ) -> Result<Arc<Chart>, Unavailable> {
+        self.chart_of(name, charts, Version { asked: version, remembered: None }).await
+    }
+
+    /// The same, of a version that is remembered where nobody asks for one: a new default must not upgrade what is there.
+    pub async fn chart_of(
+        &self,
+        name: &str,
+        charts: Option<&Charts>,
+        version: Version<'_>,
+    ) -> Result<Arc<Chart>, Unavailable> {
         let (location, attribute) = self.location(charts).map_err(|error| unavailable(name, &error, "repository"))?;
         let of = |charts: &Charts| charts.version.known().cloned();
-        let version = charts.and_then(of).or_else(|| version.map(str::to_owned)).or_else(|| of(&self.defaults));
+        let asked = version.asked.map(str::to_owned).or_else(|| charts.and_then(of)).or_else(|| of(&self.defaults));
+        let version = asked.or_else(|| version.remembered.map(str::to_owned));
         let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());
         let request = Request { location: &location, name, version: Some(&version), digest: None, credentials: None };
         self.sources.chart(&request).await.map_err(|error| match error {

@@ -224,6 +224,25 @@ pub async fn live(
     Ok(found.into_iter().flatten().collect())
 }
 
+/// Objects with our label that state does not know: what an apply made that was killed before it could tell. Nothing is asked for that [`live`] has not asked for.
+pub async fn strays(cluster: &Cluster, recorded: &Recorded, owner: &str) -> Result<Vec<String>, Error> {
+    let kinds: std::collections::BTreeSet<Kind> = recorded.references().map(|(_, reference)| reference.kind).collect();
+    let mut strays = Vec::new();
+    for kind in kinds.into_iter().filter(|kind| *kind != Kind::NAMESPACE) {
+        let listed = cluster.list(&labelled(&kind)).await?;
+        let ours = listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(owner));
+        let keys = ours.map(|object| state_key(&object.reference_as(kind.clone())));
+        strays.extend(keys.filter(|key| !recorded.objects.contains_key(key)));
+    }
+    Ok(strays)
+}
+
+/// All objects of a kind that any resource of this provider owns: one request for all of them. Of definitions only the metadata.
+fn labelled(kind: &Kind) -> Query {
+    let metadata_only = *kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+    Query { labels: OWNER_LABEL.to_owned(), metadata_only, ..Query::of(kind.clone()) }
+}
+
 async fn live_of_kind(
     cluster: &Cluster,
     kind: Kind,
@@ -231,7 +250,7 @@ async fn live_of_kind(
     spellings: &Spellings,
 ) -> Result<Vec<(String, Object)>, Error> {
     let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
-    let query = Query { labels: OWNER_LABEL.to_owned(), metadata_only, ..Query::of(kind.clone()) };
+    let query = labelled(&kind);
     let listed = if kind == Kind::NAMESPACE { None } else { Some(cluster.list(&query).await?) };
     let listed: BTreeMap<(Option<&str>, &str), &Object> = listed
         .iter()

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
 use crate::mesh::NETWORK_LABEL;
+use crate::resources::charts::Version;
 use crate::resources::objects::{Recorded, Spellings};
 use crate::resources::{Client, converge, kept};
 use crate::value::Value;
@@ -59,7 +60,14 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     settle_names(&mut state);
     let mut warning = None;
     let spec = kept::settled(Spec::parse(&state)?)?;
-    let recorded = match charts(cx, &state, spec.install_base).await {
+    let recorded = match charts(
+        cx,
+        &state,
+        spec.install_base,
+        Version { asked: None, remembered: state.istio_version.as_deref() },
+    )
+    .await
+    {
         Ok(charts) => {
             let shared = compare(&cluster, &state, &charts, &releases).await?;
             // Who gave the chart base no values gave those of istiod to istiod alone.

@@ -17,16 +17,17 @@ use self::build::{Charts, Releases};
 pub use self::model::Primary;
 use self::spec::Spec;
 use super::Client;
-use super::charts::Unavailable;
+use super::charts::{Unavailable, Version};
 use super::converge::{self, Converge, Converged, converge};
+use super::fields;
 use super::kept;
 use super::objects::{Recorded, Spellings, Wanted};
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, Kind, OWNER_LABEL, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::mesh::ControlPlaneAt;
 use crate::model;
-use crate::value::Value;
+use crate::value::{Path, Value};
 
 /// A control plane in one cluster.
 pub struct MeshPrimary;
@@ -109,15 +110,16 @@ impl Resource for MeshPrimary {
         let spec = kept::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
-        let charts =
-            charts(cx, &state, spec.install_base || base::holds(&recorded)).await.map_err(Diagnostics::from)?;
+        let version = Version { asked: state.istio_version.as_deref(), remembered: None };
+        let with_base = spec.install_base || base::holds(&recorded);
+        let charts = charts(cx, &state, with_base, version).await.map_err(Diagnostics::from)?;
         let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
         base::check_owner(&cluster, &spec).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
+        let orphans = cx.private.unfinished || prior.is_none() && left_behind(&cluster, &spec.owner()).await?;
         let private = &mut cx.private;
-        let orphans = private.unfinished || prior.is_none();
         private.unfinished = true;
         let wanted = ready::while_not_serving(&cluster, wanted).await.map_err(|error| converge::diagnostic(&error))?;
         let step = Converge {
@@ -131,7 +133,7 @@ impl Resource for MeshPrimary {
         };
         let Converged { recorded, left, errors, .. } = converge(step, &mut private.spellings).await;
         (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
-        state.istio_version = charts.istiod.version().to_owned().into();
+        state.istio_version.fill(|| charts.istiod.version().to_owned());
         reached.set(state.clone());
         for (object, why) in left {
             cx.warn(
@@ -164,12 +166,20 @@ impl Resource for MeshPrimary {
             }
             Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
+        let owner = spec::owner(state.namespace.text(), &spec::release(state.revision.as_deref()));
+        let strays =
+            converge::strays(&cluster, &recorded, &owner).await.map_err(|error| converge::diagnostic(&error))?;
+        let (mut seen, drifts) = recorded.seen(&live, &cx.private.spellings);
         if !recorded.objects.is_empty() && seen.objects.keys().all(|key| key.starts_with("Namespace ")) {
             return Ok(None);
         }
         if let Some(warning) = converge::drift_warning(&drifts) {
             cx.warn(warning);
+        }
+        // The plan then shows what becomes of them.
+        for stray in strays {
+            seen.objects.insert(stray.clone(), "unknown".to_owned());
+            seen.fields.insert(stray, fields::Fields::new());
         }
         (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
         let deployment = ready::deployment(&state);
@@ -216,6 +226,15 @@ const KINDS: &[Kind] = &[
     Kind::VALIDATING_ADMISSION_POLICY_BINDING,
 ];
 
+/// Whether an apply that was killed before it could tell state has been here: it begins with objects of these kinds.
+async fn left_behind(cluster: &Cluster, owner: &str) -> Result<bool, Diagnostic> {
+    let looks = [Kind::SERVICE_ACCOUNT, Kind::CONFIG_MAP, Kind::CLUSTER_ROLE].map(|kind| async move {
+        let found = cluster.list_now(&Query::of(kind).label(OWNER_LABEL, owner).metadata_only()).await;
+        found.map(|found| !found.is_empty()).map_err(|error| converge::diagnostic(&error))
+    });
+    Ok(futures::future::try_join_all(looks).await?.contains(&true))
+}
+
 /// Computed names that follow from others.
 fn settle_names(model: &mut Primary) {
     if !model.cluster_name.is_known() {
@@ -259,22 +278,39 @@ async fn planned_objects(
     if plan.planned.charts.is_unknown() {
         return Ok(None);
     }
-    let charts = match charts(cx, &plan.planned, spec.install_base).await {
+    let remembered = plan.prior.and_then(|prior| prior.istio_version.as_deref());
+    let version = Version { asked: plan.config.istio_version.as_deref(), remembered };
+    if plan.config.istio_version.is_unknown() {
+        return Ok(None);
+    }
+    let charts = match charts(cx, &plan.planned, spec.install_base, version).await {
         Ok(charts) => charts,
         Err(unavailable) => return kept::without_chart(cx, unavailable),
     };
-    plan.planned.istio_version = charts.istiod.version().to_owned().into();
+    if plan.config.istio_version.is_null() {
+        plan.planned.istio_version = charts.istiod.version().to_owned().into();
+    }
     build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-async fn charts<P>(cx: &Ctx<Client, P>, model: &Primary, base: bool) -> Result<Charts, Unavailable> {
+/// Both charts; `base` only where it is needed.
+async fn charts<P>(
+    cx: &Ctx<Client, P>,
+    model: &Primary,
+    base: bool,
+    version: Version<'_>,
+) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
-    let version = model.istio_version.as_deref();
+    let istiod = store.chart_of("istiod", model.charts.known(), version).await?;
+    if let Some(asked) = version.asked.filter(|asked| asked.trim_start_matches('v') != istiod.version()) {
+        let detail = format!("The charts there are of version {}, asked for is {asked}.", istiod.version());
+        let wrong = Diagnostic::error("No charts of this version").detail(detail).at(Path::root("istio_version"));
+        return Err(Unavailable::Wrong(wrong));
+    }
     let base = match base {
-        true => Some(store.chart("base", model.charts.known(), version).await?),
+        true => Some(store.chart_of("base", model.charts.known(), version).await?),
         false => None,
     };
-    let istiod = store.chart("istiod", model.charts.known(), version).await?;
     Ok(Charts { base, istiod })
 }
 
