@@ -511,12 +511,15 @@ fn tell(
 ) {
     let mut bundles: Vec<&Bundle> = Vec::new();
     let mut holdings = BTreeMap::new();
+    let mut silent = false;
     let Some(clusters) = state.clusters.known_mut() else { return };
     for (name, model) in clusters.iter_mut() {
         let (Some(model), Some(live)) = (model.known_mut(), live.get(name)) else {
-            // It gave no answer: state goes on with what it remembers.
+            // It gave no answer: state goes on with what it remembers, and the phase counts it.
             if let (Some(model), Some(was)) = (model.known_mut(), prior.and_then(|prior| prior.clusters.entry(name))) {
                 *model = was.clone();
+                silent = true;
+                holdings.extend(report::holding(was).map(|holding| (name.clone(), holding)));
             }
             continue;
         };
@@ -540,6 +543,8 @@ fn tell(
             ),
         }
     }
+    let remembered = prior.filter(|_| silent).and_then(|prior| Bundle::from_pem(prior.root_certificates.text()).ok());
+    bundles.extend(&remembered);
     state.root_certificates = report::pem(&report::roots(bundles)).into();
     let rotation = crate::mesh::Rotation { to: state.root_fingerprint.text().to_owned() };
     if let Ok(phase) = rotation.phase(&holdings) {

@@ -77,6 +77,13 @@ pub fn state_of(held: &CaCerts, renew_before: time::Duration, now: OffsetDateTim
     }
 }
 
+/// What a cluster holds, as state remembers it.
+pub fn holding(model: &ClusterCa) -> Option<Holding<String>> {
+    let trusted: BTreeSet<String> = model.trusted.items().cloned().collect();
+    let issuer = model.issuer.known().filter(|_| !trusted.is_empty())?;
+    Some(Holding { issuer: issuer.clone(), trusted })
+}
+
 /// By what a cluster that state remembers is judged.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
@@ -89,16 +96,13 @@ pub struct Judge<'a> {
 /// A cluster as state remembers it.
 pub fn seen(model: &ClusterCa, judge: Judge<'_>) -> Seen {
     let Judge { root, renew_before, now, adopt } = judge;
-    let trusted: BTreeSet<String> = model.trusted.items().cloned().collect();
-    let holding =
-        model.issuer.known().filter(|_| !trusted.is_empty()).map(|issuer| Holding { issuer: issuer.clone(), trusted });
     let ends = parse_instant(&model.not_after).zip(now);
     let of_this_root = model.issuer == root.root_fingerprint;
     let lives_as_long = of_this_root && model.not_after == root.root_not_after;
     let near =
         !lives_as_long && ends.is_some_and(|(end, now)| end.checked_sub(renew_before).is_none_or(|from| now >= from));
     Seen {
-        holding,
+        holding: holding(model),
         fingerprint: model.fingerprint.known().cloned(),
         generation: model.generation.get(),
         due: near || model.state.as_deref() == Some(state::INVALID),
