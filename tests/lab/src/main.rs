@@ -19,14 +19,14 @@ usage: lab COMMAND [--dir DIR]
                          --times N, --agent PREFIX, --request TEXT
   clear NAME             end a cluster's faults
   destroy NAME           end a cluster for good
-  tools                  build what is missing and print where each tool is";
+  tools [NAME...]        build what is missing and print where each tool is; `charts` are Istio's";
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let dir = take_option(&mut args, "--dir").map_or_else(daemon::default_dir, PathBuf::from);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
-        ["tools"] => print_tools(),
+        ["tools", names @ ..] => print_tools(names),
         ["up", names @ ..] if !names.is_empty() => up(&dir, names),
         ["serve", names @ ..] => daemon::serve(&dir, names).map_err(Into::into),
         ["status"] => print_status(&dir),
@@ -112,13 +112,17 @@ fn fault(dir: &Path, cluster: &str, what: &str, options: &[&str]) -> Result {
     Ok(())
 }
 
-fn print_tools() -> Result {
-    tools::ensure(&tools::all())?;
-    for tool in tools::all() {
+fn print_tools(names: &[&str]) -> Result {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+    let tools: Vec<_> = tools::all().into_iter().filter(|tool| wanted(&format!("{tool:?}"))).collect();
+    tools::ensure(&tools)?;
+    for tool in tools {
         println!("{:20} {}", format!("{tool:?}"), tools::path(tool)?.display());
     }
     for istio in [tools::Istio::Current, tools::Istio::Old] {
-        println!("{:20} {}", format!("charts {}", istio.version()), tools::charts(istio)?.dir().display());
+        if wanted("charts") {
+            println!("{:20} {}", format!("charts {}", istio.version()), tools::charts(istio)?.dir().display());
+        }
     }
     Ok(())
 }
