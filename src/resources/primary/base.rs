@@ -6,15 +6,15 @@ use super::build::{self, Charts, Releases};
 use super::spec::Spec;
 use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::resources::objects::{Recorded, state_key};
+use crate::resources::objects::{Recorded, Wanted, state_key};
 use crate::resources::render::{self, Rendering};
 use crate::resources::{converge, kept};
 use crate::value::Path;
 
-/// Refuses to fight over the shared objects: of several control planes one installs them.
-pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+/// Refuses to fight over the shared objects: of several control planes one installs them. Whether they are left from one that is gone.
+pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<bool, Diagnostics> {
     if !spec.install_base || spec.adopt {
-        return Ok(());
+        return Ok(false);
     }
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     let definitions =
@@ -23,6 +23,7 @@ pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnosti
     let own = spec.owner();
     let others: BTreeSet<&str> =
         definitions.iter().filter_map(|object| object.label(OWNER_LABEL)).filter(|owner| *owner != own).collect();
+    let inherits = others.iter().any(|other| control_plane(other).is_some());
     for other in others {
         let Some(deployment) = control_plane(other) else { continue };
         if cluster.get(&deployment).await.map_err(failed)?.is_some() {
@@ -36,7 +37,30 @@ pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnosti
                 .into());
         }
     }
-    Ok(())
+    Ok(inherits)
+}
+
+/// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is gone, and tags,
+/// which are made to be moved. It counts as ours from here on.
+pub async fn inherit(
+    cluster: &Cluster,
+    wanted: &Wanted,
+    base_is_left: bool,
+    releases: &Releases,
+    mut prior: Recorded,
+) -> Result<Recorded, Diagnostics> {
+    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
+    for (key, entry) in wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)).collect::<Vec<_>>() {
+        let left = base_is_left && is_shared(&entry.object, releases);
+        let moved = entry.object.label("istio.io/tag").is_some() && {
+            let live = cluster.get(&entry.reference).await.map_err(failed)?;
+            live.and_then(|live| control_plane(live.label(OWNER_LABEL)?)).is_some()
+        };
+        if left || moved {
+            prior.objects.insert(key.to_owned(), "unknown".to_owned());
+        }
+    }
+    Ok(prior)
 }
 
 /// The Deployment of the control plane that an owner label names.

@@ -116,8 +116,9 @@ impl Resource for MeshPrimary {
         let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
-        base::check_owner(&cluster, &spec).await?;
+        let base_is_left = base::check_owner(&cluster, &spec).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
+        let recorded = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, recorded).await?;
         let orphans = cx.private.unfinished || prior.is_none() && left_behind(&cluster, &spec.owner()).await?;
         let private = &mut cx.private;
         private.unfinished = true;
