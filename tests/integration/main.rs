@@ -21,6 +21,7 @@ mod dependencies;
 mod engine_laws;
 mod engine_noise;
 mod generated_docs;
+mod lab_judge;
 mod layers;
 mod pki_judges;
 mod plugin_cli;
