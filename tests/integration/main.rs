@@ -23,6 +23,8 @@ mod engine_noise;
 mod generated_docs;
 mod lab_judge;
 mod layers;
+mod links_topologies;
+mod links_upkeep;
 mod pki_judges;
 mod plugin_cli;
 mod plugin_fuzz;

@@ -1,0 +1,385 @@
+//! From empty clusters to a mesh and back, one apply each, over the examples of the four basic modes and with both command lines. What came of it is judged by
+//! istioctl, by istiod's debug pages and by what a real istiod tells a proxy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lab::tools::{self, Istio, Tool};
+use lab::{Cluster, Lab, Options};
+use serde_json::{Value, json};
+
+use crate::support::cli::{Cli, Said, Workspace, clis};
+
+const PROVIDER: &str = "terraform-provider-mesh/mesh";
+const SERVICE: &str = "outbound|80||web.shop.svc.cluster.local";
+
+/// An example of the repository, run against a lab.
+pub struct Run<'a> {
+    pub lab: &'a Lab,
+    pub workspace: Workspace,
+}
+
+impl<'a> Run<'a> {
+    /// Copies the example into a folder of its own and gives it its variables.
+    pub fn of_example(cli: &Cli, lab: &'a Lab, example: &str) -> Run<'a> {
+        let executable = PathBuf::from(env!("CARGO_BIN_EXE_terraform-provider-mesh"));
+        let workspace = Workspace::overriding(cli, PROVIDER, executable.parent().expect("a folder"));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+        for file in std::fs::read_dir(folder).expect("the example") {
+            let file = file.expect("an entry");
+            std::fs::copy(file.path(), workspace.path(&file.file_name().to_string_lossy())).expect("a copy");
+        }
+        let run = Run { lab, workspace };
+        run.variables(&run.names());
+        run
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        self.lab.clusters().iter().map(|cluster| cluster.name()).collect()
+    }
+
+    /// Lets only these clusters be part of the mesh.
+    pub fn variables(&self, names: &[&str]) {
+        let paths: serde_json::Map<String, Value> =
+            names.iter().map(|name| ((*name).to_owned(), json!(self.lab.cluster(name).kubeconfig_path()))).collect();
+        let charts = tools::charts(Istio::Current).expect("the charts").dir().to_path_buf();
+        let variables = json!({ "kubeconfigs": paths, "charts": { "directory": charts }, "one_machine": true });
+        std::fs::write(self.workspace.path("lab.auto.tfvars.json"), variables.to_string()).expect("the variables");
+    }
+
+    pub fn apply(&self) -> Said {
+        self.workspace.run(&["apply", "-auto-approve", "-input=false"])
+    }
+
+    /// The plan's exit code: 0 nothing to do, 2 something to do.
+    pub fn plan(&self) -> Said {
+        self.workspace.run(&["plan", "-detailed-exitcode", "-input=false"])
+    }
+
+    #[track_caller]
+    pub fn settled(&self) {
+        let plan = self.plan();
+        assert_eq!(plan.code, Some(0), "the second plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
+    }
+
+    pub fn destroy(&self) -> Said {
+        self.workspace.run(&["destroy", "-auto-approve", "-input=false"])
+    }
+
+    pub fn outputs(&self) -> Value {
+        self.workspace.run(&["output", "-json"]).ok().json()
+    }
+}
+
+fn start(names: &[&str]) -> Lab {
+    Lab::start(names, Options::default()).expect("clusters")
+}
+
+fn each_cli(test: impl Fn(&Cli)) {
+    for cli in clis() {
+        println!("with {}", cli.name);
+        test(&cli);
+    }
+}
+
+#[test]
+fn multi_primary_on_one_network() {
+    each_cli(|cli| {
+        let lab = start(&["east", "west"]);
+        let run = Run::of_example(cli, &lab, "multi-primary-one-network");
+        run.apply().ok();
+        run.settled();
+        let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+        synced(east, &["west"]);
+        synced(west, &["east"]);
+        let pod = web(west);
+        service(east);
+        let told = told(east, "east", "net1");
+        assert!(addresses(&told).contains(&pod), "{pod} is not in {told}");
+        no_secret_in_state(&run);
+        run.destroy().ok();
+        nothing_is_left(&lab);
+    });
+}
+
+#[test]
+fn multi_primary_on_two_networks() {
+    each_cli(|cli| {
+        let lab = start(&["east", "west"]);
+        let run = Run::of_example(cli, &lab, "multi-primary-two-networks");
+        run.apply().ok();
+        run.settled();
+        let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+        synced(east, &["west"]);
+        synced(west, &["east"]);
+        through_the_gateway(&Passage { client: east, network: "net-east", server: west, istiod: east });
+        the_gateway_admits(west);
+        no_secret_in_state(&run);
+        run.destroy().ok();
+        nothing_is_left(&lab);
+    });
+}
+
+#[test]
+fn primary_and_remote_on_one_network() {
+    each_cli(|cli| {
+        let lab = start(&["primary", "remote"]);
+        let run = Run::of_example(cli, &lab, "primary-remote-one-network");
+        run.apply().ok();
+        run.settled();
+        let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
+        synced(primary, &["remote"]);
+        let pod = web(remote);
+        injected_as(remote, "remote", "net1");
+        service(primary);
+        let told = told(primary, "primary", "net1");
+        assert!(addresses(&told).contains(&pod), "{pod} is not in {told}");
+        run.destroy().ok();
+        nothing_is_left(&lab);
+    });
+}
+
+#[test]
+fn primary_and_remote_on_two_networks() {
+    each_cli(|cli| {
+        let lab = start(&["primary", "remote"]);
+        let run = Run::of_example(cli, &lab, "primary-remote-two-networks");
+        run.apply().ok();
+        run.settled();
+        let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
+        synced(primary, &["remote"]);
+        through_the_gateway(&Passage { client: primary, network: "net-primary", server: remote, istiod: primary });
+        injected_as(remote, "remote", "net-remote");
+        no_secret_in_state(&run);
+        run.destroy().ok();
+        nothing_is_left(&lab);
+    });
+}
+
+#[test]
+fn a_third_cluster_joins_by_a_word_and_leaves_without_a_trace() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = start(&["east", "west", "north"]);
+    let run = Run::of_example(&cli, &lab, "multi-primary-two-networks");
+    run.variables(&["east", "west"]);
+    run.apply().ok();
+    let before = token_ids(&run);
+    run.variables(&["east", "west", "north"]);
+    run.apply().ok();
+    run.settled();
+    synced(lab.cluster("east"), &["west", "north"]);
+    synced(lab.cluster("north"), &["east", "west"]);
+    let after = token_ids(&run);
+    assert!(
+        before.iter().all(|token| after.contains(token)),
+        "the links there were are left alone: {before:?} {after:?}"
+    );
+
+    // Out of the configuration, but still among the provider's clusters until it is taken down.
+    let members = std::fs::read_to_string(run.workspace.path("main.tf")).expect("the example");
+    let without = members.replace(
+        "toset(keys(var.kubeconfigs))",
+        "toset([for name in keys(var.kubeconfigs) : name if name != \"north\"])",
+    );
+    std::fs::write(run.workspace.path("main.tf"), without).expect("the example");
+    run.apply().ok();
+    run.settled();
+    for (cluster, other) in [("east", "west"), ("west", "east")] {
+        synced(lab.cluster(cluster), &[other]);
+        assert!(!remote_clusters(lab.cluster(cluster)).contains("north"), "{cluster} still knows north");
+    }
+    assert_eq!(lab.cluster("north").get(&["namespace", "istio-system"]).expect("kubectl"), None);
+}
+
+/// Ends of the tokens, by watched cluster and watcher: a token made anew ends later.
+fn token_ids(run: &Run<'_>) -> Vec<String> {
+    let state = run.workspace.run(&["show", "-json"]).ok().json();
+    let mut found = Vec::new();
+    for resource in state["values"]["root_module"]["resources"].as_array().into_iter().flatten() {
+        for (watcher, token) in resource["values"]["tokens"].as_object().into_iter().flatten() {
+            found.push(format!("{} {watcher} {}", resource["index"], token["expires_at"]));
+        }
+    }
+    found
+}
+
+/// istioctl says that the cluster's istiods read these others, and no more.
+#[track_caller]
+pub fn synced(cluster: &Arc<Cluster>, others: &[&str]) {
+    let text = remote_clusters(cluster);
+    let line = |name: &str| text.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap_or_default();
+    for other in others {
+        assert!(line(other).contains("synced"), "{} does not read {other}:\n{text}", cluster.name());
+    }
+    assert_eq!(text.matches("istio-remote-secret-").count(), others.len(), "{text}");
+}
+
+pub fn remote_clusters(cluster: &Cluster) -> String {
+    cluster.run(Tool::Istioctl, &["remote-clusters"], None).expect("istioctl")
+}
+
+/// A namespace that is injected.
+pub fn shop(cluster: &Arc<Cluster>) {
+    if cluster.get(&["namespace", "shop"]).expect("kubectl").is_some() {
+        return;
+    }
+    cluster.kubectl(&["create", "namespace", "shop"]).expect("a namespace");
+    cluster.kubectl(&["label", "namespace", "shop", "istio-injection=enabled"]).expect("a label");
+    let account = || cluster.get(&["serviceaccount", "default", "-n", "shop"]).is_ok_and(|account| account.is_some());
+    cluster.wait_until("a service account", account).expect("a service account");
+}
+
+pub fn service(cluster: &Arc<Cluster>) {
+    shop(cluster);
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+    });
+    cluster.apply(&service.to_string()).expect("a Service");
+}
+
+/// A Service with one injected Pod; the Pod's address.
+pub fn web(cluster: &Arc<Cluster>) -> String {
+    service(cluster);
+    cluster.kubectl(&["run", "web", "-n", "shop", "--image=web", "--labels=app=web", "--port=8080"]).expect("a Pod");
+    let mut ip = String::new();
+    let ready = || {
+        let pod = cluster.get(&["pod", "web", "-n", "shop"]).ok().flatten().unwrap_or_default();
+        ip = pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+        !ip.is_empty()
+    };
+    cluster.wait_until("the Pod's address", ready).expect("an address");
+    ip
+}
+
+/// What an istiod tells a sidecar of this cluster and network of the Service's endpoints, once it knows any.
+pub fn told(istiod_of: &Arc<Cluster>, cluster: &str, network: &str) -> Value {
+    let mut endpoints = Value::Null;
+    let knows = || {
+        endpoints =
+            xds(istiod_of, &["--cluster-id", cluster, "--network", network, "--namespace", "shop"])["endpoints"]
+                [SERVICE]
+                .clone();
+        !addresses(&endpoints).is_empty()
+    };
+    istiod_of.wait_until("endpoints of the Service", knows).unwrap_or_else(|error| panic!("{error}: {endpoints}"));
+    endpoints
+}
+
+pub fn xds(istiod_of: &Arc<Cluster>, more: &[&str]) -> Value {
+    let istiod = istiod_of.wait_for_istiods(1).expect("an istiod").remove(0);
+    let address = format!("127.0.0.1:{}", istiod.port(15010).expect("the plain-text port"));
+    let mut arguments = vec!["--address", address.as_str()];
+    arguments.extend(more);
+    let answer = istiod_of.run(Tool::Xds, &arguments, None).expect("xds");
+    serde_json::from_str(&answer).expect("JSON")
+}
+
+/// Every address in an endpoint assignment.
+pub fn addresses(assignment: &Value) -> Vec<String> {
+    endpoints(assignment).into_iter().map(|(address, _)| address).collect()
+}
+
+fn endpoints(assignment: &Value) -> Vec<(String, u64)> {
+    let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();
+    let all = localities.iter().flat_map(|locality| locality["lbEndpoints"].as_array().cloned().unwrap_or_default());
+    let socket = |endpoint: Value| {
+        let socket = &endpoint["endpoint"]["address"]["socketAddress"];
+        Some((socket["address"].as_str()?.to_owned(), socket["portValue"].as_u64()?))
+    };
+    all.filter_map(socket).collect()
+}
+
+/// From a client in one network to a server in another.
+pub struct Passage<'a> {
+    pub client: &'a Arc<Cluster>,
+    pub network: &'a str,
+    pub server: &'a Arc<Cluster>,
+    /// Whose istiod serves the client.
+    pub istiod: &'a Arc<Cluster>,
+}
+
+/// A client of another network is sent to the gateway, at port 15443, and asks there for the Service by the SNI that the gateway knows.
+pub fn through_the_gateway(passage: &Passage<'_>) {
+    let pod = web(passage.server);
+    service(passage.client);
+    let gateway = passage
+        .server
+        .get(&["service", "istio-eastwestgateway", "-n", "istio-system"])
+        .expect("kubectl")
+        .expect("a gateway");
+    let address = gateway["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().expect("an address").to_owned();
+    let told = told(passage.istiod, passage.client.name(), passage.network);
+    assert_eq!(endpoints(&told), [(address, 15443)], "not the Pod's {pod}: {told}");
+
+    let answer = xds(
+        passage.istiod,
+        &["--cluster-id", passage.client.name(), "--network", passage.network, "--namespace", "shop"],
+    );
+    let cluster = answer["clusters"][SERVICE].to_string();
+    assert!(cluster.contains("outbound_.80_._.web.shop.svc.cluster.local"), "the SNI is missing: {cluster}");
+    assert!(cluster.contains("spiffe://cluster.local/ns/shop/sa/default"), "the identity is missing: {cluster}");
+}
+
+/// The gateway of this cluster lets the Service's SNI through.
+pub fn the_gateway_admits(cluster: &Arc<Cluster>) {
+    let labels = "istio=eastwestgateway,app=istio-eastwestgateway";
+    let network = format!("net-{}", cluster.name());
+    let mut listeners = String::new();
+    let admits = || {
+        let answer = xds(
+            cluster,
+            &[
+                "--cluster-id",
+                cluster.name(),
+                "--network",
+                &network,
+                "--namespace",
+                "istio-system",
+                "--type",
+                "router",
+                "--labels",
+                labels,
+            ],
+        );
+        listeners = answer["listeners"].to_string();
+        listeners.contains("outbound_.80_._.web.shop.svc.cluster.local")
+    };
+    cluster.wait_until("the gateway's listener", admits).unwrap_or_else(|error| panic!("{error}: {listeners}"));
+}
+
+/// The Pod was injected by an istiod that knows where it is.
+pub fn injected_as(cluster: &Arc<Cluster>, id: &str, network: &str) {
+    let pod = cluster.get(&["pod", "web", "-n", "shop"]).expect("kubectl").expect("the Pod");
+    let spec = pod["spec"].to_string();
+    for (variable, value) in [("ISTIO_META_CLUSTER_ID", id), ("ISTIO_META_NETWORK", network)] {
+        let wanted = json!({ "name": variable, "value": value }).to_string();
+        assert!(spec.contains(&wanted), "{variable} is not {value} in {spec}");
+    }
+}
+
+/// No token and no private key, in state or backup.
+pub fn no_secret_in_state(run: &Run<'_>) {
+    for file in ["terraform.tfstate", "terraform.tfstate.backup"] {
+        let Ok(state) = std::fs::read_to_string(run.workspace.path(file)) else { continue };
+        assert!(!state.contains("PRIVATE KEY"), "{file} holds a private key");
+        assert!(!state.contains("eyJ"), "{file} holds a token");
+    }
+}
+
+/// No object of the provider, and nothing that Istio left because of it.
+pub fn nothing_is_left(lab: &Lab) {
+    const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
+                         mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions";
+    for cluster in lab.clusters() {
+        let owned = cluster
+            .kubectl(&["get", KINDS, "-A", "-l", "terraform-provider-mesh/owner", "-o", "name"])
+            .expect("kubectl");
+        assert_eq!(owned.trim(), "", "left in {}", cluster.name());
+        let remote =
+            cluster.kubectl(&["get", "secrets", "-A", "-l", "istio/multiCluster=true", "-o", "name"]).expect("kubectl");
+        assert_eq!(remote.trim(), "", "left in {}", cluster.name());
+        let gone = || cluster.get(&["namespace", "istio-system"]).is_ok_and(|namespace| namespace.is_none());
+        cluster.wait_until("the namespace is gone", gone).unwrap_or_else(|error| panic!("{}: {error}", cluster.name()));
+    }
+}

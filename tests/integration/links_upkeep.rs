@@ -1,0 +1,77 @@
+//! Links after the first apply: a revoked token, a cluster that is gone, and what the user is told when a link cannot be made.
+
+use lab::{Lab, Options};
+
+use crate::links_topologies::{Run, remote_clusters, synced};
+use crate::support::cli::clis;
+
+const EXAMPLE: &str = "multi-primary-one-network";
+
+/// Puts further attributes into the example's `mesh_remote_cluster`.
+fn with(run: &Run<'_>, attributes: &str) {
+    let original = include_str!("../../examples/multi-primary-one-network/main.tf");
+    let last = "allow_loopback_server = var.one_machine";
+    assert!(original.contains(last));
+    let text = original.replace(last, &format!("{last}\n  {attributes}"));
+    std::fs::write(run.workspace.path("main.tf"), text).expect("the configuration");
+}
+
+#[test]
+fn a_revoked_token_is_seen_and_replaced_and_a_link_that_cannot_be_made_is_explained() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+    unusable_links_are_explained(&run);
+    with(&run, "");
+    run.apply().ok();
+    run.settled();
+
+    west.kubectl(&["delete", "secret", "-n", "istio-system", "istio-mesh-reader.west.east.1"]).expect("kubectl");
+    let plan = run.plan();
+    assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
+    assert!(
+        plan.stdout.contains("mesh_remote_cluster.this[\"west\"]")
+            && !plan.stdout.contains("mesh_remote_cluster.this[\"east\"] will"),
+        "{}",
+        plan.stdout
+    );
+    run.apply().ok();
+    run.settled();
+    synced(east, &["west"]);
+    let secrets = west.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
+    assert_eq!(secrets.matches("istio-mesh-reader.west.east.").count(), 1, "{secrets}");
+}
+
+/// The layer that failed, and the attribute to change.
+fn unusable_links_are_explained(run: &Run<'_>) {
+    with(run, "server = \"https://127.0.0.1:1\"");
+    let refused = run.apply();
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    for told in ["cannot be reached", "127.0.0.1:1", "server"] {
+        assert!(refused.stderr.contains(told), "{told:?} is missing: {}", refused.stderr);
+    }
+    with(run, "tls_server_name = \"another.example.com\"");
+    let refused = run.apply();
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("does not stand the check"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_cluster_that_is_gone_holds_up_nobody_and_is_removed_on_request() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    run.apply().ok();
+    lab.cluster("west").destroy().expect("gone for good");
+    let plan = run.plan();
+    assert!(matches!(plan.code, Some(0 | 2)), "{}{}", plan.stdout, plan.stderr);
+
+    with(&run, "skip_unreachable_on_destroy = true");
+    run.workspace.run(&["apply", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this"]).ok();
+    let destroyed =
+        run.workspace.run(&["destroy", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this"]).ok();
+    let told = format!("{}{}", destroyed.stdout, destroyed.stderr);
+    assert!(told.contains("Something stays behind") && told.contains("cluster west does not answer"), "{told}");
+    assert!(!remote_clusters(lab.cluster("east")).contains("istio-remote-secret-west"));
+}
