@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::build::{self, Charts};
 use super::model::RemoteCluster;
-use super::spec::TokenSpec;
+use super::spec::Spec;
 use super::{Cx, Identity, gather, settle_names};
 use crate::cluster::{Error, Kind, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -11,7 +12,8 @@ use crate::engine::Import;
 use crate::mesh::{
     CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
 };
-use crate::resources::converge;
+use crate::resources::objects::Spellings;
+use crate::resources::{converge, kept};
 use crate::value::{Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
@@ -43,9 +45,60 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     describe(cx, &mut model, &found);
     mode(cx, &mut model).await?;
     settle_names(&mut model);
+    unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
-    (model.objects, model.fields) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    record(cx, &mut model).await?;
     Ok(model)
+}
+
+/// What the resource would find out by itself need not stand in the configuration.
+async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let own = watched.endpoint().await.ok().map(|endpoint| endpoint.server);
+    if own.as_deref().map(|own| own.trim_end_matches('/'))
+        == model.server.as_deref().map(|told| told.trim_end_matches('/'))
+    {
+        model.server = Value::Null;
+    }
+    match gather::cluster_authority(&watched, model.namespace.text()).await {
+        Ok(Some(pem))
+            if model.certificate_authority_fingerprint.as_deref() == Some(gather::fingerprint(&pem).as_str()) =>
+        {
+            model.certificate_authority = Value::Null;
+            cx.private.authority = Some(gather::fingerprint(&pem));
+        }
+        Ok(_) => {}
+        Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => {}
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    }
+    Ok(())
+}
+
+/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
+async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    (model.objects, model.fields) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    let Some(spec) = Spec::parse(model)? else { return Ok(()) };
+    let charts = match spec.remote {
+        Some(_) => match super::charts(cx, model).await {
+            Ok(charts) => Some(charts),
+            Err(unavailable) => match kept::without_chart::<Charts, _>(cx, unavailable)? {
+                Some(charts) => Some(charts),
+                None => return Ok(()),
+            },
+        },
+        None => None,
+    };
+    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?.recorded();
+    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    match converge::live(&watched, &recorded, &Spellings::default()).await {
+        Ok(live) => {
+            let seen = recorded.seen(&live, &Spellings::default()).0;
+            (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+            Ok(())
+        }
+        Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(()),
+        Err(error) => Err(converge::diagnostic(&error).into()),
+    }
 }
 
 struct Target {
@@ -142,8 +195,6 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
             )));
         }
     }
-    // Written out, because tokens that others made seldom are what this resource would make.
-    let _ = TokenSpec::default();
 }
 
 /// A cluster whose namespace names its control planes is a remote.
