@@ -436,6 +436,10 @@ impl Entry {
             diagnostics.push(Diagnostic::bug("The identity of an existing object is not known."));
             return None;
         }
+        // OpenTofu cannot store a planned identity with unknown parts; both cores take it from the apply.
+        if !identity.is_wholly_known() {
+            return None;
+        }
         wire::encode(&identity, &schema.ty(), diagnostics)
     }
 
