@@ -21,6 +21,7 @@ mod dependencies;
 mod engine_laws;
 mod engine_noise;
 mod generated_docs;
+mod lab_clusters;
 mod lab_judge;
 mod layers;
 mod links_topologies;

@@ -123,14 +123,14 @@ struct Rule {
     left: AtomicUsize,
 }
 
-type Rules = Arc<Vec<Rule>>;
+type Rules = Arc<Vec<Arc<Rule>>>;
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 type CutBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The handle by which faults are set.
 pub(crate) struct Front {
     rules: watch::Sender<Rules>,
-    faults: Mutex<Vec<Fault>>,
+    faults: Mutex<Vec<Arc<Rule>>>,
 }
 
 impl Front {
@@ -143,24 +143,18 @@ impl Front {
         Ok(Front { rules, faults: Mutex::default() })
     }
 
+    /// A fault beside those there are; they keep count of what they have done.
     pub fn add(&self, fault: Fault) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.push(fault);
-        self.publish(&faults);
+        let left = AtomicUsize::new(fault.times.unwrap_or(usize::MAX));
+        faults.push(Arc::new(Rule { fault, left }));
+        self.rules.send_replace(Arc::new(faults.clone()));
     }
 
-    pub fn clear(&self) -> Vec<Fault> {
+    pub fn clear(&self) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *faults);
-        self.publish(&faults);
-        old
-    }
-
-    fn publish(&self, faults: &[Fault]) {
-        let rules = faults
-            .iter()
-            .map(|fault| Rule { left: AtomicUsize::new(fault.times.unwrap_or(usize::MAX)), fault: fault.clone() });
-        self.rules.send_replace(Arc::new(rules.collect()));
+        faults.clear();
+        self.rules.send_replace(Rules::default());
     }
 }
 
