@@ -75,9 +75,12 @@ impl Entry {
             let what = format!("its index gives no URL for {name} {wanted}");
             return Err(Error::Answer { url: place.to_owned(), what });
         };
-        let digest = match found.get("digest").and_then(Json::as_str) {
-            None | Some("") => None,
-            Some(digest) => Some(Sha256::parse(digest)?),
+        let digest = match found.get("digest") {
+            None | Some(Json::Null) => None,
+            Some(Json::String(text)) if text.is_empty() => None,
+            Some(Json::String(text)) => Some(Sha256::parse(text)?),
+            // A digest of digits only reads as a number where it is not quoted; it must not pass as no digest.
+            Some(other) => return Err(Error::Digest(other.to_string())),
         };
         // What is kept is found again under the version that was asked for.
         Ok(Self { version: request.version.unwrap_or(wanted).to_owned(), url: url.to_owned(), digest })

@@ -72,7 +72,7 @@ fn equal(args: &[Value]) -> Result<bool, String> {
                     return Err(format!("non-comparable types {x}: {}, {}: {y}", first.type_name(), other.type_name()));
                 }
                 _ => {
-                    return Err(format!("non-comparable type {}: {}", print::display(other), other.type_name()));
+                    return Err(format!("non-comparable type {}: {}", as_text(other), other.type_name()));
                 }
             }
         };
@@ -81,6 +81,11 @@ fn equal(args: &[Value]) -> Result<bool, String> {
         }
     }
     Ok(false)
+}
+
+/// `%s`, which these messages use on anything.
+fn as_text(value: &Value) -> String {
+    print::sprintf("%s", std::slice::from_ref(value))
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, String> {

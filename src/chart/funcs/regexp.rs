@@ -34,7 +34,7 @@ pub(super) const TABLE: &[Row] = &[
 
 fn compile(pattern: &Value) -> Result<Regex, String> {
     let pattern = text(pattern);
-    Regex::new(&translate(pattern)).map_err(|_| format!("error parsing regexp: `{pattern}`"))
+    Regex::new(&translate(pattern)).map_err(|_| format!("regexp: Compile(`{pattern}`): error parsing regexp"))
 }
 
 /// Perl's classes are ASCII in Go; a bracket or operator inside a class is a plain character there.
