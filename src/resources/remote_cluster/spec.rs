@@ -137,7 +137,9 @@ fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
 }
 
 fn endpoint(reader: &mut Reader, model: &RemoteCluster) -> EndpointSpec {
-    let allow_loopback = reader.plain(&model.allow_loopback_server).unwrap_or(false);
+    // Not known yet is not refused yet.
+    reader.note(!model.allow_loopback_server.is_unknown());
+    let allow_loopback = model.allow_loopback_server.get().unwrap_or(model.allow_loopback_server.is_unknown());
     let server = reader.plain(&model.server).and_then(|text| match server(&text, allow_loopback) {
         Ok(server) => Some(server),
         Err(error) => {
@@ -378,6 +380,7 @@ mod tests {
             RemoteCluster { watchers: Value::Unknown, ..model() },
             RemoteCluster { cluster_name: Value::Unknown, ..model() },
             RemoteCluster { mode: "remote".into(), control_plane_address: Value::Unknown, ..model() },
+            RemoteCluster { server: "https://127.0.0.1:6443".into(), allow_loopback_server: Value::Unknown, ..model() },
         ] {
             assert!(Spec::parse(&model).unwrap().is_none());
         }
