@@ -86,7 +86,7 @@ fn general_digits(zero: bool, negative: bool, (digits, point): (String, i32)) ->
         return if negative { "-0".to_owned() } else { "0".to_owned() };
     }
     let exponent = point - 1;
-    if exponent < -4 || exponent >= 6 {
+    if !(-4..6).contains(&exponent) {
         // A number with more digits than the default precision of 6 still gets an exponent: 1.234567e+06.
         scientific(&digits, point, negative)
     } else {
@@ -106,7 +106,7 @@ pub(super) fn json(value: f64) -> Option<String> {
     }
     let (digits, point) = shortest(value.abs());
     let magnitude = value.abs();
-    if magnitude < 1e-6 || magnitude >= 1e21 {
+    if !(1e-6..1e21).contains(&magnitude) {
         let text = scientific(&digits, point, negative);
         // e-09 becomes e-9, as in ES6.
         return Some(match text.rsplit_once("e-0") {

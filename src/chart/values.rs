@@ -133,10 +133,8 @@ fn merge_tables(given: &mut Map<String, Json>, defaults: Map<String, Json>, keep
             (None, default) => {
                 given.insert(key, default);
             }
-            (Some(Json::Null), default) => {
-                if !keep_nulls && !default.is_null() {
-                    given.remove(&key);
-                }
+            (Some(Json::Null), default) if !keep_nulls && !default.is_null() => {
+                given.remove(&key);
             }
             (Some(Json::Object(inner)), Json::Object(from)) => merge_tables(inner, from, keep_nulls),
             _ => {}

@@ -24,7 +24,7 @@ pub(super) fn float64(value: &Value) -> f64 {
 
 /// On amd64 a float64 out of range becomes the smallest int64.
 fn truncate(f: f64) -> i64 {
-    if f.is_nan() || f >= 9_223_372_036_854_775_808.0 || f < -9_223_372_036_854_775_808.0 { i64::MIN } else { f as i64 }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&f) { f as i64 } else { i64::MIN }
 }
 
 /// Cuts `.000` off.

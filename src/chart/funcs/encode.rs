@@ -165,7 +165,7 @@ fn url_parse(args: &[Value]) -> Result<Value, String> {
     let (rest, fragment) = whole.split_once('#').unwrap_or((whole, ""));
     let (scheme, rest) = match rest.split_once(':') {
         Some((scheme, after)) if is_scheme(scheme) => (scheme.to_lowercase(), after),
-        Some((scheme, _)) if scheme.is_empty() => {
+        Some(("", _)) => {
             return Err(format!("unable to parse url: parse {whole:?}: missing protocol scheme"));
         }
         _ => (String::new(), rest),

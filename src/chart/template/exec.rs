@@ -609,7 +609,7 @@ fn ideal(number: &Number) -> Option<Value> {
     let hex = text.starts_with("0x") || text.starts_with("0X");
     let looks_float = text.contains(['.', 'e', 'E', 'p', 'P']) && !text.starts_with('\'');
     match (number.float, number.int) {
-        (Some(float), _) if looks_float && !(hex && !text.contains(['p', 'P'])) => Some(Value::Float(float)),
+        (Some(float), _) if looks_float && (!hex || text.contains(['p', 'P'])) => Some(Value::Float(float)),
         (_, Some(int)) => Some(Value::Int(int)),
         _ if number.unsigned => None,
         _ => Some(Value::Invalid),
