@@ -117,6 +117,7 @@ impl Validator<'_> {
         if let Some(Json::String(reference)) = keywords.get("$ref") {
             let causes = self.schema(self.resolve(reference)?, value, place, depth + 1)?;
             if !causes.is_empty() {
+                let causes = ungrouped(causes);
                 errors.push(Violation { place: place.clone(), message: None, transparent: true, causes });
             }
         }
@@ -251,6 +252,14 @@ impl Validator<'_> {
             }
         }
         Ok(errors)
+    }
+}
+
+/// A reference takes over what the schema it names has grouped, wherever that was.
+fn ungrouped(mut errors: Vec<Violation>) -> Vec<Violation> {
+    match &mut errors[..] {
+        [group] if group.message.is_none() && !group.transparent => std::mem::take(&mut group.causes),
+        _ => errors,
     }
 }
 
