@@ -20,6 +20,7 @@ mod cty_oracle;
 mod dependencies;
 mod engine_laws;
 mod engine_noise;
+mod examples;
 mod generated_docs;
 mod lab_clusters;
 mod lab_judge;
