@@ -82,13 +82,13 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, ServiceEntry>) -> Result<(), Diagnostics> {
+        let changed = plan.prior != Some(&plan.planned);
         let asked_for_name = plan.config.exported_host.is_known() || plan.config.exported_host.is_unknown();
         if !asked_for_name {
             plan.planned.exported_host = Value::Null;
         }
         settle_names(&mut plan.planned);
         let spec = Spec::parse(&plan.planned)?;
-        let changed = plan.prior != Some(&plan.planned);
         describe(&mut plan.planned, spec.as_ref());
         let Some(spec) = spec else { return Ok(()) };
         record_plan(&mut plan.planned, &spec, plan.prior.is_some());
