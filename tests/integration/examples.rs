@@ -99,11 +99,8 @@ fn workspace(cli: &Cli, example: &Example, lab: &Lab) -> Workspace {
             fs::copy(&file, workspace.path(&file.file_name().unwrap().to_string_lossy())).unwrap();
         }
     }
-    let kubeconfigs: serde_json::Map<String, Value> = example
-        .clusters
-        .iter()
-        .map(|name| ((*name).to_owned(), json!(lab.cluster(name).kubeconfig_path())))
-        .collect();
+    let kubeconfigs: serde_json::Map<String, Value> =
+        example.clusters.iter().map(|name| ((*name).to_owned(), json!(lab.cluster(name).kubeconfig_path()))).collect();
     let charts = tools::charts(Istio::Current).unwrap();
     let variables = json!({ "kubeconfigs": kubeconfigs, "charts": { "directory": charts.dir() }, "one_machine": true });
     fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
@@ -138,7 +135,8 @@ fn no_secret_in(file: &Path, lab: &Lab) {
                 secrets += 1;
                 let name = format!("{}/{} {key}", secret["metadata"]["namespace"], secret["metadata"]["name"]);
                 assert!(!text.contains(encoded), "{name} is in state, in base64");
-                for line in plain.lines().map(str::trim).filter(|line| line.len() > 40 && !line.contains("CERTIFICATE")) {
+                for line in plain.lines().map(str::trim).filter(|line| line.len() > 40 && !line.contains("CERTIFICATE"))
+                {
                     let word = line.rsplit(' ').next().unwrap_or(line);
                     let is_public = word.starts_with("LS0tLS1CRUdJTiBDRVJU") || word.starts_with("https://");
                     assert!(is_public || word.len() < 40 || !text.contains(word), "a line of {name} is in state");
