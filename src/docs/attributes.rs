@@ -10,14 +10,13 @@ use crate::value::{Dyn, Type};
 pub(super) fn render(text: &mut String, attributes: &[Attribute]) {
     text.push_str("\n## Schema\n");
     let mut nested = Vec::new();
-    groups(text, attributes, &mut Vec::new(), &mut nested);
+    groups(text, attributes, &[], &mut nested);
     while !nested.is_empty() {
         let (path, attributes) = nested.remove(0);
         let dotted = path.join(".");
         let _ = write!(text, "\n<a id=\"{}\"></a>\n### Nested Schema for `{dotted}`\n", anchor(&path));
         let mut inner = Vec::new();
-        let mut path = path;
-        groups(text, attributes, &mut path, &mut inner);
+        groups(text, attributes, &path, &mut inner);
         inner.append(&mut nested);
         nested = inner;
     }
@@ -25,7 +24,7 @@ pub(super) fn render(text: &mut String, attributes: &[Attribute]) {
 
 type Pending<'a> = Vec<(Vec<String>, &'a [Attribute])>;
 
-fn groups<'a>(text: &mut String, attributes: &'a [Attribute], path: &mut Vec<String>, nested: &mut Pending<'a>) {
+fn groups<'a>(text: &mut String, attributes: &'a [Attribute], path: &[String], nested: &mut Pending<'a>) {
     let level = if path.is_empty() { "###" } else { "" };
     let heading = |name: &str| if level.is_empty() { format!("{name}:") } else { format!("{level} {name}") };
     type Belongs = fn(&Attribute) -> bool;
@@ -44,7 +43,7 @@ fn groups<'a>(text: &mut String, attributes: &'a [Attribute], path: &mut Vec<Str
         for attribute in members {
             line(text, attribute, path);
             if let Some(Nested { attributes, .. }) = attribute.nested() {
-                let mut path = path.clone();
+                let mut path = path.to_vec();
                 path.push(attribute.name.clone());
                 nested.push((path, attributes));
             }

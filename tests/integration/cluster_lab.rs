@@ -29,7 +29,8 @@ pub async fn place(test: &str) -> Option<Place> {
     Some(Place { lab, cluster, namespace: test.to_owned() })
 }
 
-fn lab_cluster() -> Option<Arc<lab::Cluster>> {
+/// The cluster that all tests share which need no istiod.
+pub fn lab_cluster() -> Option<Arc<lab::Cluster>> {
     static LAB: OnceLock<Option<lab::Lab>> = OnceLock::new();
     let started = LAB.get_or_init(|| {
         let options = lab::Options { istiod: false, ..lab::Options::default() };

@@ -146,8 +146,10 @@ impl Drop for Server {
     }
 }
 
+type Answer = Box<dyn Fn(&Seen, usize) -> Say + Send + Sync>;
+
 struct Desk {
-    answer: Box<dyn Fn(&Seen, usize) -> Say + Send + Sync>,
+    answer: Answer,
     seen: Arc<Mutex<Vec<Seen>>>,
     busy: AtomicUsize,
     busiest: Arc<AtomicUsize>,

@@ -110,6 +110,6 @@ fn package(line: &str) -> Option<Package> {
 
 fn accepted(expression: &str) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
-    let all_of = expression.split(" AND ").map(|part| part.split(" OR ").any(|one| LICENCES.contains(&one.trim())));
-    !expression.trim().is_empty() && all_of.fold(true, |all, one| all && one)
+    let accepted = |part: &str| part.split(" OR ").any(|one| LICENCES.contains(&one.trim()));
+    !expression.trim().is_empty() && expression.split(" AND ").all(accepted)
 }

@@ -64,10 +64,6 @@ impl<'a> Run<'a> {
     pub fn destroy(&self) -> Said {
         self.workspace.run(&["destroy", "-auto-approve", "-input=false"])
     }
-
-    pub fn outputs(&self) -> Value {
-        self.workspace.run(&["output", "-json"]).ok().json()
-    }
 }
 
 fn start(names: &[&str]) -> Lab {

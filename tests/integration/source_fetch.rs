@@ -1,6 +1,6 @@
 //! Charts fetched from real servers on loopback: Helm repositories, OCI registries, proxies, TLS, and what goes wrong.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};

@@ -17,7 +17,6 @@ use crate::value::{List, Path, Value};
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub control_plane: ControlPlane,
-    pub tags: Vec<String>,
     pub base_values: Values,
     pub istiod_values: Values,
     pub trust_root: Option<Fingerprint>,
@@ -103,7 +102,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         values::of(&control_plane, &tags, values::User { base: &user_base, istiod: &user })
             .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
             .ok()?;
-    Some(Spec { control_plane, tags, base_values, istiod_values, trust_root, install_base, adopt, force_conflicts })
+    Some(Spec { control_plane, base_values, istiod_values, trust_root, install_base, adopt, force_conflicts })
 }
 
 fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
