@@ -80,7 +80,7 @@ async fn unknown_inputs_make_unknown_objects() {
 async fn bad_input_is_refused_at_its_attribute_before_anything_is_applied() {
     let core = core().await;
     for (more, refusal) in [
-        (json!({"cluster": "west"}), "cluster: The cluster refused"),
+        (json!({"cluster": "west"}), "cluster: No such cluster"),
         (json!({"namespace": "Istio"}), "namespace: Unsuitable value"),
         (json!({"values": ["- a"]}), "values[0]: Not a values document"),
         (json!({"values": ["global: {network: other}"]}), "values: A value contradicts an attribute"),
