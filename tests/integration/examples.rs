@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
 
-const ADDRESS: &str = "registry.terraform.io/terraform-provider-mesh/mesh";
+/// Without a host, as the examples name it: each CLI has a registry of its own.
+const ADDRESS: &str = "terraform-provider-mesh/mesh";
 
 /// An example, the clusters it is for, and who must watch whom once it is applied.
 struct Example {
