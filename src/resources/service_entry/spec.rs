@@ -255,7 +255,7 @@ fn read_exporter(
         let detail = "What lets the gateway accept the SNI is made in the exporting cluster. Name it in `cluster`, or set this up there by hand and leave `expose` out.";
         reader.refuse(path.attr("expose"), "Expose where?", detail);
     }
-    let namespace = reader.parse(&exporter.namespace, path.attr("namespace"), Namespace::new)?;
+    let namespace = Namespace::new(reader.plain(&exporter.namespace)?).ok()?;
     let gateway_namespace =
         reader.parse(&exporter.gateway_namespace, path.attr("gateway_namespace"), Namespace::new)?;
     let fqdn = fqdn(reader, exporter)?;
@@ -278,7 +278,8 @@ fn read_exporter(
         service: reader.plain(&exporter.service)?,
         fqdn,
         service_accounts: reader.list(&exporter.service_accounts),
-        trust_domain: reader.parse(&exporter.trust_domain, path.attr("trust_domain"), TrustDomain::new)?,
+        // Refused, if need be, where the identities are read.
+        trust_domain: TrustDomain::new(reader.plain(&exporter.trust_domain)?).ok()?,
         gateway_namespace,
         exposure,
         alias,
