@@ -158,8 +158,6 @@ fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         format!("{} {} {}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
     });
-    // Kubernetes' own in a namespace that istiod's ConfigMaps, or its termination, still keep.
-    let own = |name: &String| name.starts_with("ServiceAccount ") && name.ends_with(" default");
     let mesh = |name: &String| name.contains("istio") || name.contains("mesh") || name.contains("cacerts");
-    named.filter(|name| mesh(name) && !own(name)).collect()
+    named.filter(mesh).collect()
 }
