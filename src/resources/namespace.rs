@@ -32,10 +32,19 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
 
 /// Makes the namespace if there is none, and leaves it alone if there is.
 pub async fn ensure(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+    made(cluster, Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name)), owner).await
+}
+
+/// The same for a namespace that no Pod is meant for: it says so, and `istioctl analyze` does not ask whether injection was forgotten.
+pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name));
+    made(cluster, object.with_label("istio-injection", "disabled"), owner).await
+}
+
+async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Error> {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
-    if cluster.get(&reference).await?.is_none() {
-        let object = Object::of(&reference).with_label(OWNER_LABEL, owner);
+    if cluster.get(&object.reference_as(Kind::NAMESPACE)).await?.is_none() {
+        let object = object.with_label(OWNER_LABEL, owner);
         cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
     }
     Ok(())

@@ -185,7 +185,14 @@ async fn generated_roots(
 
 async fn write_store(cluster: &Cluster, spec: &Spec, generated: &Generated, store: &RootStore) -> Result<(), Error> {
     let owner = spec.owner(&generated.store.namespace);
-    namespace::ensure(cluster, &generated.store.namespace, &owner).await?;
+    let store_namespace = &generated.store.namespace;
+    // Where a control plane lives, or may, gateways are to be injected.
+    let shared = store_namespace == "istio-system"
+        || spec.clusters.values().any(|cluster| cluster.namespace.as_str() == store_namespace);
+    match shared {
+        true => namespace::ensure(cluster, store_namespace, &owner).await?,
+        false => namespace::ensure_without_pods(cluster, store_namespace, &owner).await?,
+    }
     let object = store.object(&generated.store, &owner);
     cluster
         .apply(Apply { object, adoption: if spec.adopt { Adoption::Take } else { Adoption::Refuse }, force: false })

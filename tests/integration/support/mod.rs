@@ -7,3 +7,4 @@ pub mod plugin_process;
 pub mod probe;
 pub mod random;
 pub mod specimen;
+pub mod xds;

@@ -1,7 +1,8 @@
 //! The programs the lab runs, built once from pinned Go modules into the user's cache folder.
 //!
 //! A tool's home is named after a hash of its module's files, so that a changed pin is a new folder and
-//! a second clone builds nothing. What is found in `KUBEBUILDER_ASSETS` or on `PATH` is used where its
+//! a second clone builds nothing. A program of our own in a folder of such a module has a home of its own: changing it
+//! builds no istiod anew. What is found in `KUBEBUILDER_ASSETS` or on `PATH` is used where its
 //! version fits. No cluster is started here.
 
 mod build;
@@ -191,14 +192,24 @@ fn module_dir(module: &str) -> PathBuf {
 }
 
 fn home(spec: &Spec) -> Result<PathBuf, Error> {
-    module_home(spec.module)
+    match spec.package.strip_prefix("./") {
+        None => module_home(spec.module),
+        Some(folder) => folder_home(spec.module, Some(folder)),
+    }
 }
 
 /// `<cache>/tools/<module>-<hash of its files>`.
 fn module_home(module: &str) -> Result<PathBuf, Error> {
+    folder_home(module, None)
+}
+
+/// The home of what is built from a module's pins and, if there is one, a folder of sources in it.
+fn folder_home(module: &str, folder: Option<&str>) -> Result<PathBuf, Error> {
     let dir = module_dir(module);
     let mut files = Vec::new();
-    list_files(&dir, &mut files).map_err(|source| Error::Cache { path: dir.clone(), source })?;
+    for part in [Some(dir.clone()), folder.map(|folder| dir.join(folder))].into_iter().flatten() {
+        list_files(&part, &mut files).map_err(|source| Error::Cache { path: part, source })?;
+    }
     files.sort();
     let mut hash = Sha256::new();
     for file in files {
@@ -214,15 +225,14 @@ fn module_home(module: &str) -> Result<PathBuf, Error> {
     }
     let digest = hash.finalize();
     let short: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
-    Ok(cache_dir().join("tools").join(format!("{module}-{short}")))
+    let name = [Some(module), folder, Some(&short)].into_iter().flatten().collect::<Vec<_>>().join("-");
+    Ok(cache_dir().join("tools").join(name))
 }
 
 fn list_files(dir: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            list_files(&entry.path(), into)?;
-        } else {
+        if entry.file_type()?.is_file() {
             into.push(entry.path());
         }
     }

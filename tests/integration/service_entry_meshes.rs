@@ -1,0 +1,138 @@
+//! Two meshes, each with its own control plane, mesh id and trust domain, that share a root and one service. What came of one apply is judged by the real istiods:
+//! over xDS as the client's sidecar and as the exporter's gateway, and by a TLS handshake with certificates that both issued.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lab::tools::Tool;
+use lab::{Cluster, Lab, Options};
+use serde_json::json;
+
+use crate::links_topologies::{Run, no_secret_in_state, nothing_is_left, shop};
+use crate::support::cli::{Cli, clis};
+use crate::support::xds::{Proxy, Socket, Upstream};
+
+const HOST: &str = "cart.shop.svc.cluster.local";
+const SNI: &str = "outbound_.8080_._.cart.shop.svc.cluster.local";
+const IDENTITY: &str = "spiffe://west.example/ns/shop/sa/cart";
+
+#[test]
+fn a_service_of_another_mesh_is_called_by_its_name() {
+    for cli in clis() {
+        println!("with {}", cli.name);
+        one_service_between_two_meshes(&cli);
+    }
+}
+
+fn one_service_between_two_meshes(cli: &Cli) {
+    let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
+    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+    cart(west);
+    let run = Run::of_example(cli, &lab, "independent-meshes");
+    let applied = run.apply().ok();
+    assert!(!applied.stdout.contains("Does not fit"), "{}", applied.stdout);
+    run.settled();
+    let pod = cart_pod(west);
+    a_sidecar_is_led_to_the_gateway(east, west);
+    the_gateway_has_a_chain_for_this_and_nothing_else(west, &pod);
+    nobody_watches_the_other(&lab);
+    analysis_is_silent(&lab);
+    no_secret_in_state(&run);
+    run.destroy().ok();
+    east.kubectl(&["delete", "namespace", "shop", "--ignore-not-found"]).expect("kubectl");
+    nothing_is_left(&lab);
+}
+
+/// The exporting team's Service; nothing of it is the provider's.
+fn cart(cluster: &Arc<Cluster>) {
+    shop(cluster);
+    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "cart", "namespace": "shop" } },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "cart", "namespace": "shop" },
+            "spec": { "selector": { "app": "cart" }, "ports": [{ "name": "http", "port": 8080, "targetPort": 9080 }] },
+        },
+    ]});
+    cluster.apply(&objects.to_string()).expect("a Service");
+}
+
+/// A Pod behind it, injected by the mesh's own istiod; its address.
+fn cart_pod(cluster: &Arc<Cluster>) -> String {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "cart", "namespace": "shop", "labels": { "app": "cart" } },
+        "spec": {
+            "serviceAccountName": "cart",
+            "containers": [{ "name": "cart", "image": "cart", "ports": [{ "containerPort": 9080 }] }],
+        },
+    });
+    cluster.apply(&pod.to_string()).expect("a Pod");
+    pod_address(cluster, "app=cart", "shop")
+}
+
+fn pod_address(cluster: &Arc<Cluster>, label: &str, namespace: &str) -> String {
+    let mut ip = String::new();
+    let addressed = || {
+        let pods = cluster.get(&["pods", "-l", label, "-n", namespace]).ok().flatten().unwrap_or_default();
+        pods["items"][0]["status"]["podIP"].as_str().unwrap_or_default().clone_into(&mut ip);
+        !ip.is_empty()
+    };
+    cluster.wait_until("the Pod's address", addressed).expect("an address");
+    ip
+}
+
+fn gateway_address(west: &Arc<Cluster>) -> String {
+    let service = ["service", "istio-eastwestgateway", "-n", "istio-system"];
+    let service = west.get(&service).expect("kubectl").expect("a gateway");
+    service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().expect("an address").to_owned()
+}
+
+/// The importing istiod: one endpoint, the gateway; mTLS, with this SNI, and nobody but the exporter's ServiceAccount accepted. And the name resolves.
+fn a_sidecar_is_led_to_the_gateway(east: &Arc<Cluster>, west: &Arc<Cluster>) {
+    let client = Proxy::sidecar("east", "net-east", "shop");
+    let (upstream, addresses) = client.ask_until(east, "the name and its cluster", |told| {
+        let addresses = told.addresses(HOST);
+        Some((told.upstream(HOST, 8080)?, addresses)).filter(|(_, addresses)| !addresses.is_empty())
+    });
+    let socket = Socket::Tls {
+        sni: SNI.to_owned(),
+        sans: vec![IDENTITY.to_owned()],
+        alpn: vec!["istio-peer-exchange".to_owned(), "istio".to_owned()],
+        mutual: true,
+    };
+    let expected = Upstream { endpoints: vec![format!("{}:15443", gateway_address(west))], sockets: vec![socket] };
+    assert_eq!(upstream, expected);
+    assert!(addresses[0].starts_with("240.240."), "a virtual IP of istiod's choice: {addresses:?}");
+}
+
+/// The exporting istiod: its gateway has a filter chain for exactly this SNI, and it leads to the Service's Pods.
+fn the_gateway_has_a_chain_for_this_and_nothing_else(west: &Arc<Cluster>, pod: &str) {
+    let (endpoints, names) = gateway(west).ask_until(west, "a filter chain that leads to the Pod", |told| {
+        let [cluster] = &told.chain(SNI)[..] else { return None };
+        let upstream = told.upstream_of(cluster)?;
+        Some((upstream.endpoints, told.server_names())).filter(|(endpoints, _)| !endpoints.is_empty())
+    });
+    assert_eq!(endpoints, [format!("{pod}:9080")]);
+    assert_eq!(names, BTreeSet::from([SNI.to_owned()]));
+}
+
+fn gateway(west: &Arc<Cluster>) -> Proxy {
+    let gateway = Proxy::gateway("west", "net-west", "istio-system").labelled("istio", "eastwestgateway");
+    gateway.at(&pod_address(west, "istio=eastwestgateway", "istio-system"))
+}
+
+fn nobody_watches_the_other(lab: &Lab) {
+    for cluster in lab.clusters() {
+        let secrets = cluster.kubectl(&["get", "secrets", "-A", "-l", "istio/multiCluster", "-o", "name"]);
+        assert_eq!(secrets.expect("kubectl").trim(), "", "{}", cluster.name());
+    }
+}
+
+/// `istioctl analyze` finds nothing in the namespaces that the mesh lives in.
+fn analysis_is_silent(lab: &Lab) {
+    for cluster in lab.clusters() {
+        let text = cluster.run(Tool::Istioctl, &["analyze", "-A"], None).expect("istioctl");
+        let about_us = |line: &&str| line.contains('[') && !line.contains("Namespace default)");
+        assert_eq!(text.lines().filter(about_us).collect::<Vec<_>>(), [""; 0], "{}", cluster.name());
+    }
+}
