@@ -36,6 +36,7 @@ mod plugin_transport;
 mod primary_lifecycle;
 mod primary_plan;
 mod registered;
+mod service_entry_handshake;
 mod service_entry_meshes;
 mod source_fetch;
 

@@ -122,7 +122,7 @@ fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, se
                 findings.found.push(Finding {
                     path: own.attr("exporter_port"),
                     text: format!(
-                        "{} in {} has no port {}; it has {}. The gateway would reset every connection",
+                        "the Service {} in {} has no port {}; it has {}. The gateway would reset every connection",
                         exporter.fqdn,
                         cluster(exporter),
                         port.remote_number,
@@ -151,7 +151,11 @@ fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, se
     if service.str("spec.clusterIP") == "None" {
         findings.push(
             "service",
-            format!("{} is headless in {}: its gateway has no chain for it", exporter.fqdn, cluster(exporter)),
+            format!(
+                "the Service {} is headless in {}: its gateway has no chain for it",
+                exporter.fqdn,
+                cluster(exporter)
+            ),
         );
     }
 }

@@ -7,4 +7,5 @@ pub mod plugin_process;
 pub mod probe;
 pub mod random;
 pub mod specimen;
+pub mod workload;
 pub mod xds;

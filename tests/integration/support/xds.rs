@@ -149,6 +149,14 @@ impl Told {
         filters.filter_map(|filter| filter["typedConfig"]["cluster"].as_str().map(str::to_owned)).collect()
     }
 
+    /// What the names in a client's certificate may begin with for an inbound chain of this sidecar to accept it.
+    pub fn accepted_peers(&self) -> BTreeSet<String> {
+        let listeners = self.0["listeners"].as_object().into_iter().flatten();
+        let chains = listeners.flat_map(|(_, listener)| items(&listener["filterChains"]));
+        let contexts = chains.map(|chain| validation(&chain["transportSocket"]["typedConfig"]["commonTlsContext"]));
+        contexts.flat_map(sans).filter_map(|san| san["prefix"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Every server name that some filter chain is for.
     pub fn server_names(&self) -> BTreeSet<String> {
         let listeners = self.0["listeners"].as_object().into_iter().flatten();
@@ -186,12 +194,7 @@ fn socket(cluster: &Json, endpoint: &Json) -> Socket {
         return Socket::Plain;
     }
     let common = &config["commonTlsContext"];
-    let validation = match &common["combinedValidationContext"]["defaultValidationContext"] {
-        Json::Null => &common["validationContext"],
-        combined => combined,
-    };
-    let typed = items(&validation["matchTypedSubjectAltNames"]).iter().map(|san| &san["matcher"]);
-    let sans = typed.chain(items(&validation["matchSubjectAltNames"])).map(|san| text(&san["exact"]).to_owned());
+    let sans = sans(validation(common)).map(|san| text(&san["exact"]).to_owned());
     let own = items(&common["tlsCertificateSdsSecretConfigs"]).iter().any(|secret| secret["name"] == "default");
     Socket::Tls {
         sni: text(&config["sni"]).to_owned(),
@@ -199,6 +202,19 @@ fn socket(cluster: &Json, endpoint: &Json) -> Socket {
         alpn: items(&common["alpnProtocols"]).iter().map(|name| text(name).to_owned()).collect(),
         mutual: own,
     }
+}
+
+fn validation(common: &Json) -> &Json {
+    match &common["combinedValidationContext"]["defaultValidationContext"] {
+        Json::Null => &common["validationContext"],
+        combined => combined,
+    }
+}
+
+/// The matchers of names in the other side's certificate.
+fn sans(validation: &Json) -> impl Iterator<Item = &Json> {
+    let typed = items(&validation["matchTypedSubjectAltNames"]).iter().map(|san| &san["matcher"]);
+    typed.chain(items(&validation["matchSubjectAltNames"]))
 }
 
 fn items(value: &Json) -> &[Json] {
