@@ -14,6 +14,7 @@ use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
 use super::{
     Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, OWNER_LABEL, Object, ObjectRef, Timeout, owned,
+    wait,
 };
 
 /// Time for CRDs to be served when the scope sets no deadline.
@@ -141,6 +142,9 @@ impl Cluster {
                 }
             }
             if !errors.is_empty() {
+                if errors.iter().any(|error| error.conflict().is_some()) {
+                    errors.extend(self.conflicts(steps.collect()).await);
+                }
                 return Err(failed(applied, errors));
             }
             if defines
@@ -151,6 +155,14 @@ impl Cluster {
             }
         }
         Ok(applied)
+    }
+
+    /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at each attempt. Nothing is stored.
+    async fn conflicts(&self, steps: Vec<Step>) -> Vec<Error> {
+        let asked = steps.into_iter().filter(|step| !step.is_foreign).map(|step| async move {
+            self.patch(&step.reference, &step.object, "&dryRun=All&force=false").await.err()
+        });
+        join_all(asked).await.into_iter().flatten().filter(|error| error.conflict().is_some()).collect()
     }
 
     /// What an apply would make of the object, through admission and defaulting, without storing it.
@@ -335,8 +347,8 @@ impl Cluster {
 
     async fn send_apply(&self, reference: &ObjectRef, object: &Object, force: bool) -> Result<Applied, Error> {
         let mut attempt = 0;
-        let (status, value) = loop {
-            match self.patch(reference, object, &format!("&force={force}")).await {
+        loop {
+            let (status, value) = match self.patch(reference, object, &format!("&force={force}")).await {
                 // The server gave up merging our change with others' that came at the same time.
                 Err(Error { failure: Failure::Api(status), .. })
                     if status.code == 409
@@ -345,13 +357,18 @@ impl Cluster {
                         && attempt < CONTENTION_ATTEMPTS =>
                 {
                     attempt += 1;
+                    continue;
                 }
-                answer => break answer?,
+                answer => answer?,
+            };
+            self.shared.held.forget_kind(&reference.kind);
+            let object = typed(value, &reference.kind);
+            if !object.is_terminating() {
+                return Ok(Applied { reference: reference.clone(), object, created: status == StatusCode::CREATED });
             }
-        };
-        self.shared.held.forget_kind(&reference.kind);
-        let object = typed(value, &reference.kind);
-        Ok(Applied { reference: reference.clone(), object, created: status == StatusCode::CREATED })
+            // It was deleted and is not gone yet: what is written to it now goes with it.
+            self.wait(reference, &wait::deleted()).await?;
+        }
     }
 
     async fn patch(

@@ -121,7 +121,9 @@ impl Cluster {
                 listed => {
                     let listed = listed?;
                     let owned = listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(prune.owner.as_str()));
-                    let references = owned.map(|object| object.reference_as(kind.clone()));
+                    // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its owner.
+                    let made = owned.filter(|object| object.get("metadata.ownerReferences").is_none());
+                    let references = made.map(|object| object.reference_as(kind.clone()));
                     Ok(references.filter(|reference| !prune.keep.contains(reference)).collect())
                 }
             }

@@ -74,6 +74,40 @@ async fn a_conflict_names_object_field_and_manager() {
 }
 
 #[tokio::test]
+async fn conflicts_of_all_levels_are_told_at_once() {
+    let Some(place) = place("conflicts").await else { return };
+    let objects = |x: &str| vec![place.config_map("a", json!({"x": x})), deployment(&place, x, 1)];
+    let all = |x: &str| ApplyAll { objects: objects(x), ..ApplyAll::default() };
+    place.cluster.apply_all(all("1")).await.unwrap();
+    place.other("tool", "PATCH", &place.at(Kind::CONFIG_MAP, "a").path(), json!({"data": {"x": "theirs"}})).await;
+    let paused = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "theirs"}]}}}});
+    place.other("tool", "PATCH", &place.at(Kind::DEPLOYMENT, "web").path(), paused).await;
+
+    let failed = place.cluster.apply_all(all("2")).await.unwrap_err();
+    let named: Vec<String> = failed.errors.iter().map(|error| error.conflict().unwrap().object.to_string()).collect();
+    assert_eq!(named, ["ConfigMap conflicts/a", "Deployment conflicts/web"]);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_out_is_waited_for_and_made_anew() {
+    let Some(place) = place("leaving").await else { return };
+    let reference = place.at(Kind::CONFIG_MAP, "a");
+    let first = place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "1"})))).await.unwrap();
+    let held = json!({"metadata": {"finalizers": ["test.example/held"]}});
+    place.other("holder", "PATCH", &reference.path(), held).await;
+    assert!(place.cluster.delete(&Delete::new(reference.clone())).await.unwrap());
+
+    let again = Apply::new(place.config_map("a", json!({"x": "2"})));
+    let let_go = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        place.other("holder", "PATCH", &reference.path(), json!({"metadata": {"finalizers": null}})).await;
+    };
+    let (again, ()) = tokio::join!(place.cluster.apply(again), let_go);
+    let again = again.unwrap();
+    assert!(again.created && again.object.uid() != first.object.uid());
+}
+
+#[tokio::test]
 async fn a_foreign_object_is_refused_and_adopted_when_asked() {
     let Some(place) = place("adopt").await else { return };
     let reference = place.at(Kind::CONFIG_MAP, "theirs");
