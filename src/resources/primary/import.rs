@@ -14,7 +14,7 @@ use crate::mesh::NETWORK_LABEL;
 use crate::resources::charts::Version;
 use crate::resources::objects::{Recorded, Spellings};
 use crate::resources::{Client, converge, kept};
-use crate::value::Value;
+use crate::value::{List, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
 
@@ -214,6 +214,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: external.into(),
+        custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {
             Value::Null
         } else {
@@ -224,6 +225,12 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         force_conflicts: false.into(),
         ..Primary::default()
     }
+}
+
+/// istiod takes one text, the names apart by commas.
+fn custom_hosts(joined: Value<String>) -> Value<List<String>> {
+    let hosts: Option<List<String>> = joined.known().map(|hosts| hosts.split(',').map(Value::from).collect());
+    hosts.into()
 }
 
 /// Without an id Istio takes the trust domain.
@@ -254,6 +261,13 @@ fn env(deployment: &Object, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn custom_hosts_are_read_as_they_are_written() {
+        assert_eq!(custom_hosts(Value::Null), Value::Null);
+        let hosts = custom_hosts("a.example,b.example".into());
+        assert_eq!(hosts, ["a.example", "b.example"].map(str::to_owned).into_iter().collect());
+    }
 
     #[test]
     fn ids_name_cluster_namespace_and_release() {

@@ -65,6 +65,10 @@ model! {
         /// Whether this istiod also serves the proxies of remote clusters, those attached with `mesh_remote_cluster` in mode `remote`.
         #[attr(default(false))]
         pub external_istiod: Value<bool>,
+        /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane where their
+        /// `control_plane_address` is a name and not an IP address. Not for names in the cluster, which are in the certificate anyway.
+        #[attr(optional, validate(each(dns_subdomain())))]
+        pub custom_hosts: Value<List<String>>,
         /// Values for the charts: YAML documents, merged as Helm merges its `--values` files, later over earlier. They may set whatever no
         /// attribute of this resource does. Documents that mean the same are no change.
         #[attr(optional, same(values::same))]

@@ -76,6 +76,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     });
     let mesh_networks = networks::read(reader, model, network.as_ref());
     let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
+    let custom_hosts = reader.list(&model.custom_hosts);
     let install_base = reader.plain(&model.install_base).unwrap_or(true);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
@@ -93,7 +94,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         trust_domain_aliases,
         mesh_networks,
         external_istiod,
-        custom_hosts: Vec::new(),
+        custom_hosts,
         multi_root: false,
         env: BTreeMap::new(),
         proxy_metadata: BTreeMap::new(),
@@ -276,6 +277,22 @@ mod tests {
             Spec::parse(&Primary { tags: tags(["prod"]), revision: "canary".into(), ..model() }).unwrap().unwrap();
         assert_eq!(spec.istiod_values.as_map()["revisionTags"][0], "prod");
         assert_eq!(spec.owner(), "mesh_primary.istiod-canary");
+    }
+
+    #[test]
+    fn custom_hosts_reach_istiods_environment_beside_what_values_put_there() {
+        let hosts = || Value::Known(vec!["a.example".into(), "b.example".into()]);
+        let documents = |text: &str| Value::Known(vec![text.into()]);
+        let wanted = Primary { custom_hosts: hosts(), values: documents("pilot: {env: {A: b}}"), ..model() };
+        let spec = Spec::parse(&wanted).unwrap().unwrap();
+        let env = &spec.istiod_values.as_map()["pilot"]["env"];
+        assert_eq!(env, &serde_json::json!({"A": "b", "ISTIOD_CUSTOM_HOST": "a.example,b.example"}));
+        let otherwise = documents("pilot: {env: {ISTIOD_CUSTOM_HOST: c.example}}");
+        assert_eq!(
+            refusals(&Primary { custom_hosts: hosts(), values: otherwise.clone(), ..model() }),
+            ["values: A value contradicts an attribute"]
+        );
+        assert_eq!(refusals(&Primary { values: otherwise, ..model() }), [] as [String; 0]);
     }
 
     #[test]

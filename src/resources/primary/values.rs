@@ -23,6 +23,7 @@ const DECIDED: &[Decided] = &[
     Decided { attribute: "trust_domain_aliases", path: &["meshConfig", "trustDomainAliases"] },
     Decided { attribute: "mesh_networks", path: &["global", "meshNetworks"] },
     Decided { attribute: "external_istiod", path: &["global", "externalIstiod"] },
+    Decided { attribute: "custom_hosts", path: &["pilot", "env", "ISTIOD_CUSTOM_HOST"] },
 ];
 
 /// A values document that says something else than an attribute does.

@@ -73,7 +73,7 @@ fn unanswered(watched: &Cluster, remote: &Remote, why: &str) -> Diagnostic {
         }
         Address::Hostname(host) => format!(
             "The API server of this cluster calls the webhook by URL, at port 15017 of {host}: does it resolve the name, do firewalls let it pass, does the gateway expose the control \
-             plane (`expose.control_plane`), and is the name in istiod's certificate (`ISTIOD_CUSTOM_HOST = {host}` in the primary's `pilot.env`)?"
+             plane (`expose.control_plane`), and is the name in istiod's certificate (among `custom_hosts` of the control plane's `mesh_primary`)?"
         ),
     };
     Diagnostic::error("The injection webhook does not answer").at("control_plane_address").detail(format!(
