@@ -44,7 +44,9 @@ pub use service_entry::{
 };
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
-pub use topology::{ControlPlaneAt, Finding, ServedBy, Severity as FindingSeverity, Topology, WatchedCluster};
+pub use topology::{
+    ControlPlaneAt, Finding, Registry, ServedBy, Severity as FindingSeverity, Topology, WatchedCluster,
+};
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};
 
 /// The label that puts the endpoints of a cluster (on its system namespace), a Pod or a gateway Service into a network.

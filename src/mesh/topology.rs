@@ -59,6 +59,16 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// What a registry that mesh networks name is known as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registry {
+    Known,
+    /// It is a name of the provider's; in Istio the cluster has this one.
+    CalledOtherwise(String),
+    /// Nobody has declared it so far; somebody may still, or it is a cluster of others.
+    Undeclared,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
@@ -120,6 +130,22 @@ impl Topology {
         findings.extend(self.links(&declared));
         self.watched.insert(id.to_owned(), declared);
         findings
+    }
+
+    /// A cluster as `from_registry` of mesh networks names it: by its id in Istio, not by the provider's name for it.
+    pub fn registry(&self, name: &str) -> Registry {
+        let control_planes = self.control_planes.values().map(|declared| (&declared.cluster, &declared.name));
+        let watched = self.watched.values().map(|declared| (&declared.cluster, &declared.name));
+        let mut registry = Registry::Undeclared;
+        for (cluster, id) in control_planes.chain(watched) {
+            if id == name {
+                return Registry::Known;
+            }
+            if cluster == name {
+                registry = Registry::CalledOtherwise(id.clone());
+            }
+        }
+        registry
     }
 
     /// What the control planes at both ends of each link disagree on.
@@ -348,6 +374,17 @@ mod tests {
         topology.watched("east", watched("east", &["west"]));
         let other = ControlPlaneAt { name: "orient".into(), ..control_plane("east") };
         assert_eq!(summaries(&topology.control_plane("east", other)), [("cluster_name", "Two names for one cluster")]);
+    }
+
+    #[test]
+    fn a_registry_is_named_by_its_id_in_istio() {
+        let mut topology = Topology::default();
+        topology.control_plane("east", control_plane("east"));
+        topology.watched("west", WatchedCluster { name: "west-prod".into(), ..watched("west", &["east"]) });
+        assert_eq!(topology.registry("east"), Registry::Known);
+        assert_eq!(topology.registry("west-prod"), Registry::Known);
+        assert_eq!(topology.registry("west"), Registry::CalledOtherwise("west-prod".into()));
+        assert_eq!(topology.registry("north"), Registry::Undeclared);
     }
 
     #[test]

@@ -118,6 +118,7 @@ async fn remove(step: &Converge<'_>, spellings: &mut Spellings, reached: &mut Co
                 spellings.forget(&key);
                 match removal {
                     Removal::Gone => reached.removed.push(key),
+                    Removal::TakenOver => {}
                     Removal::Left(why) => reached.left.push((key, why)),
                 }
             }
@@ -159,6 +160,8 @@ pub async fn remove_all(
 /// What came of a removal.
 pub enum Removal {
     Gone,
+    /// It stays, and is now another resource's of this provider, as a tag that was moved.
+    TakenOver,
     /// It stays, and is no longer ours.
     Left(String),
 }
@@ -183,8 +186,8 @@ async fn remove_live(
         _ => cluster.get(reference).await?,
     };
     let Some(live) = live else { return Ok(Removal::Gone) };
-    if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != owner) {
-        return Ok(Removal::Left(format!("{other} has taken it over")));
+    if live.label(OWNER_LABEL).is_some_and(|other| other != owner) {
+        return Ok(Removal::TakenOver);
     }
     if reference.kind == Kind::NAMESPACE {
         return Ok(Removal::Left("it may hold what others put there".to_owned()));

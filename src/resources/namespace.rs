@@ -109,7 +109,8 @@ const RESIDENTS: &[(Kind, &[&str])] = &[
     (Kind::DEPLOYMENT, &[]),
     (Kind::DAEMON_SET, &[]),
     (Kind::STATEFUL_SET, &[]),
-    (Kind::SECRET, &[]),
+    // The root that an istiod without `cacerts` makes for itself is of no use to anyone once that istiod is gone.
+    (Kind::SECRET, &["istio-ca-secret"]),
     (
         Kind::CONFIG_MAP,
         &[

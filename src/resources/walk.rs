@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::cluster::{Cluster, Error, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::mesh::{ControlPlaneAt, Finding, FindingSeverity, Topology, WatchedCluster};
+use crate::mesh::{ControlPlaneAt, Finding, FindingSeverity, Registry, Topology, WatchedCluster};
 
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
@@ -53,6 +53,11 @@ impl Walk {
     /// The same for a watched cluster.
     pub fn watched(&self, id: &str, declared: WatchedCluster) -> Diagnostics {
         diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).watched(id, declared))
+    }
+
+    /// What a registry that mesh networks name is known as so far.
+    pub fn registry(&self, name: &str) -> Registry {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner).registry(name)
     }
 }
 

@@ -33,6 +33,8 @@ mod plugin_fuzz;
 mod plugin_lifecycle;
 mod plugin_proto;
 mod plugin_transport;
+mod primary_figures;
+mod primary_interrupted;
 mod primary_lifecycle;
 mod primary_plan;
 mod registered;

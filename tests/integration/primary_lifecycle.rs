@@ -1,5 +1,6 @@
 //! `mesh_primary` on a real API server with a real istiod, driven by a core in process.
 
+use std::path::Path as File;
 use std::sync::Arc;
 
 use lab::tools::{self, Istio, Tool};
@@ -107,6 +108,7 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     forcing.as_object_mut().expect("an object").extend(forced.as_object().expect("an object").clone());
     let stored = apply(&core, &forcing, Some(&stored)).await;
     assert_settled(&core, &forcing, &stored).await;
+    let stored = replicas_are_ours_without_an_autoscaler(&core, &east, &forcing, &stored).await;
 
     destroy(&core, &stored).await;
     for left in [
@@ -149,6 +151,24 @@ async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config
     assert!(shown.iter().any(|line| line.starts_with("Service istio-system/istiod ")), "{shown:#?}");
     assert!(shown.iter().any(|line| line.starts_with("ConfigMap istio-system/istio ")), "{shown:#?}");
     assert!(shown.iter().all(|line| !line.contains("caBundle") && !line.contains("failurePolicy")), "{shown:#?}");
+}
+
+async fn replicas_are_ours_without_an_autoscaler(
+    core: &Core,
+    east: &Cluster,
+    config: &Json,
+    stored: &Stored,
+) -> Stored {
+    let mut fixed = config.clone();
+    fixed["values"].as_array_mut().expect("documents").push(json!("autoscaleEnabled: false"));
+    let stored = apply(core, &fixed, Some(stored)).await;
+    assert!(east.kubectl(&["-n", "istio-system", "get", "hpa", "istiod"]).is_err(), "the autoscaler goes");
+    assert_settled(core, &fixed, &stored).await;
+    east.kubectl(&["-n", "istio-system", "scale", "deployment", "istiod", "--replicas=2"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let planned = plan(core, &fixed, Some(&stored)).await;
+    assert_eq!(differences(core, &planned), [format!("{DEPLOYMENT} spec.replicas: Some(\"2\") -> Some(\"1\")")]);
+    stored
 }
 
 async fn a_field_of_another_manager_is_named(core: &Core, _east: &Cluster, config: &Json, stored: &Stored) {
@@ -201,23 +221,70 @@ async fn an_installation_by_helm_is_imported_with_an_empty_plan() {
     destroy(&core, &stored).await;
 }
 
+/// The older charts, and beside what they bring a ConfigMap.
+async fn with_an_object_more(cluster: &Cluster) -> (tempfile::TempDir, Core) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let charts = tools::charts(Istio::Old).expect("the charts can be unpacked");
+    for chart in ["base", "istiod"] {
+        copy(&charts.folder(chart), &folder.path().join(chart));
+    }
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one-more, namespace: istio-system}\ndata: {a: b}\n";
+    std::fs::write(folder.path().join("istiod/templates/one-more.yaml"), object).expect("a template");
+    let mut provider = provider(cluster, Istio::Old);
+    provider["charts"] = json!({"directory": folder.path()});
+    let core = Core::new(Mesh, registry(), provider).await.expect("the provider can be configured");
+    (folder, core)
+}
+
+fn copy(from: &File, to: &File) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let there = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &there),
+            false => drop(std::fs::copy(entry.path(), there).expect("a copy")),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
     let (_lab, east) = start();
-    let old = core(&east, Istio::Old).await;
-    let config_old = config(Istio::Old, json!({}));
+    let (_charts, old) = with_an_object_more(&east).await;
+    let config_old = config(Istio::Old, json!({"tags": ["prod"]}));
     let stored = apply(&old, &config_old, None).await;
+    let more = ["-n", "istio-system", "get", "configmap", "one-more"];
+    east.kubectl(&more).expect("the old version has it");
     let new = core(&east, Istio::Current).await;
-    let config_new = config(Istio::Current, json!({}));
+    let config_new = config(Istio::Current, json!({"tags": ["prod"]}));
+    let planned = plan(&new, &config_new, Some(&stored)).await;
+    let shown = differences(&new, &planned);
+    let gone = |line: &String| line.starts_with("ConfigMap istio-system/one-more ") && line.ends_with("-> None");
+    assert!(shown.iter().any(gone), "{shown:#?}");
     let stored = apply(&new, &config_new, Some(&stored)).await;
+    assert!(east.kubectl(&more).is_err(), "what the new version lacks goes");
     assert_settled(&new, &config_new, &stored).await;
 
     let both =
         new.plan(PRIMARY, Some(config(Istio::Current, json!({"revision": "canary"}))), None).await.expect("a plan");
     let refused = new.apply(PRIMARY, both).await.diagnostics.to_string();
     assert!(refused.contains("(install_base)"), "{refused}");
+    // The tag moves with the workloads that it selects.
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false, "tags": ["prod"]}));
+    let config_new = config(Istio::Current, json!({}));
+    let leaving = plan(&new, &config_new, Some(&stored)).await;
     let second = apply(&new, &canary, None).await;
+    let Applied { stored, diagnostics } = new.apply(PRIMARY, leaving).await;
+    assert_eq!(diagnostics.len(), 0, "{diagnostics}");
+    let stored = stored.expect("it stays");
+    let tag = [
+        "get",
+        "mutatingwebhookconfiguration",
+        "istio-revision-tag-prod",
+        "-o",
+        "jsonpath={.metadata.labels.istio\\.io/rev}",
+    ];
+    assert_eq!(east.kubectl(&tag).expect("the tag is there"), "canary");
     assert_settled(&new, &canary, &second).await;
     assert_settled(&new, &config_new, &stored).await;
 
@@ -239,12 +306,20 @@ async fn an_api_server_in_trouble_delays_and_does_not_break() {
     for status in [429, 503] {
         east.fault(Fault::status(status).times(5).for_request("PATCH ")).expect("a fault");
     }
+    // Carried out, but nobody hears of it: the request is sent again.
+    east.fault(Fault::cut().times(5).for_request("PATCH ")).expect("a fault");
     let stored = apply(&core, &config, None).await;
     east.clear_faults().expect("no faults");
+    for status in [429, 503] {
+        east.fault(Fault::status(status).times(3).for_request("GET ")).expect("a fault");
+    }
+    east.fault(Fault::cut().times(3).for_request("GET ")).expect("a fault");
+    reconfigure(&core, &east).await;
     assert_settled(&core, &config, &stored).await;
+    east.clear_faults().expect("no faults");
 
     // A definition with objects left stays, and the provider says so.
-    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: default}\nspec: {servers: []}\n";
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: default}\nspec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
     east.apply(gateway).expect("a gateway");
     let said = destroy(&core, &stored).await.to_string();
     assert!(

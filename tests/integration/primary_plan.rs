@@ -90,7 +90,45 @@ async fn bad_input_is_refused_at_its_attribute_before_anything_is_applied() {
             json!({"mesh_networks": {"a": {"endpoints": [{"from_cidr": "10.0.0.0/33"}]}}}),
             "mesh_networks[\"a\"].endpoints[0].from_cidr: Unsuitable value",
         ),
+        (
+            json!({"mesh_networks": {
+                "a": {"endpoints": [{"from_cidr": "10.0.0.0/8"}]},
+                "b": {"endpoints": [{"from_cidr": "10.1.0.0/16"}]},
+            }}),
+            "mesh_networks[\"b\"].endpoints: Networks contradict each other",
+        ),
+        (
+            json!({"mesh_networks": {"a": {"endpoints": [{"from_registry": "east"}]}}}),
+            "mesh_networks[\"a\"].endpoints: This entry would never count",
+        ),
+        (
+            json!({"cluster_name": "prod-east", "mesh_networks": {"net-east": {"endpoints": [{"from_registry": "east"}]}}}),
+            "mesh_networks[\"net-east\"].endpoints[0].from_registry: The cluster has another name",
+        ),
+        (json!({"istio_version": "1.2.3"}), "istio_version: No charts of this version"),
+        (json!({"charts": {"directory": "/nowhere"}}), "charts.directory: Chart istiod cannot be loaded"),
+        (json!({"custom_hosts": ["https://lb.example"]}), "custom_hosts[0]: Unsuitable value"),
     ] {
         assert_eq!(refusals(&core, more.clone()).await, [refusal], "{more}");
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_nobody_declares_is_pointed_at() {
+    let core = core().await;
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let nobody = json!({"host": "https://127.0.0.1:9", "token": "t"});
+    let two = json!({"clusters": {"east": nobody, "west": nobody}, "charts": {"directory": charts.dir()}});
+    core.configure(two).await.expect("the provider can be configured");
+    let networks =
+        |registry: &str| json!({"mesh_networks": {"net-west": {"endpoints": [{"from_registry": registry}]}}});
+    let planned = core.plan(PRIMARY, Some(config(networks("wset"))), None).await.expect("a plan");
+    let said = planned.warnings.to_string();
+    for named in ["mesh_networks[\"net-west\"].endpoints[0].from_registry", "\"wset\"", "(east, west)"] {
+        assert!(said.contains(named), "{named} is not in: {said}");
+    }
+    let west = json!({"cluster": "west", "cluster_name": "prod-west"});
+    core.plan(PRIMARY, Some(config(west)), None).await.expect("a plan");
+    let planned = core.plan(PRIMARY, Some(config(networks("prod-west"))), None).await.expect("a plan");
+    assert_eq!(planned.warnings.len(), 0, "{}", planned.warnings);
 }

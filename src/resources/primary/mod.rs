@@ -263,6 +263,7 @@ fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostic
         external_istiod: control_plane.external_istiod,
     };
     let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
+    found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));
     found.check()?;
     for warning in found {
         cx.warn(warning);

@@ -2,17 +2,21 @@
 //! the namespace only when we made it and nobody else uses it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::base;
 use super::model::Primary;
 use super::spec;
 use super::{Cx, KINDS, cluster, recorded_of};
-use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query};
+use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query, wait};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
 use crate::resources::converge::{self, Doomed, Removal};
 use crate::resources::namespace;
 use crate::resources::objects::{parse_key, state_key};
+
+/// Until here definitions are all asked for at once.
+const LAST_PAUSE: Duration = Duration::from_millis(400);
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
     let cluster = cluster(cx, &state)?;
@@ -23,11 +27,10 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let live = converge::live(&cluster, &recorded, &cx.private.spellings).await.map_err(failed)?;
     let found = live.into_iter().filter_map(|(key, live)| Some((parse_key(&key)?, (key, Some(live)))));
     let mut doomed: BTreeMap<ObjectRef, (String, Option<Object>)> = found.collect();
-    if cx.private.unfinished {
-        let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
-        for orphan in cluster.prunable(&prune).await.map_err(failed)? {
-            doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
-        }
+    // An apply that was killed told nobody what it had added. Of most kinds the list is at hand.
+    let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
+    for orphan in cluster.prunable(&prune).await.map_err(failed)? {
+        doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
     }
     doomed.retain(|reference, _| reference.kind != Kind::NAMESPACE);
     let others = other_control_planes(&cluster, &namespace, &owner).await.map_err(failed)?;
@@ -37,15 +40,23 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         let stays = !others.is_empty() && base::is_shared(live, &cx.private.releases);
         stays.then(|| format!("the control plane {} uses it too", others.join(", ")))
     };
-    let doomed = doomed.into_iter().map(|(reference, (key, live))| Doomed { key, reference, live }).collect();
+    let doomed: Vec<Doomed> =
+        doomed.into_iter().map(|(reference, (key, live))| Doomed { key, reference, live }).collect();
     let mut left = Vec::new();
     let mut errors = Vec::new();
+    let defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
     for (key, outcome) in converge::remove_all(&cluster, doomed, &owner, shared).await {
         match outcome {
-            Ok(Removal::Gone) => {}
+            Ok(Removal::Gone | Removal::TakenOver) => {}
             Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
             Err(error) => errors.push(error),
         }
+    }
+    if errors.is_empty()
+        && defined
+        && let Err(error) = definitions_go(&cluster, &owner).await
+    {
+        errors.push(error);
     }
     let written = recorded.written(&format!("Namespace {namespace}"));
     if errors.is_empty()
@@ -68,6 +79,21 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         );
     }
     if errors.is_empty() { Ok(()) } else { Err(Failed::from(converge::diagnostics(&errors)).keeping(state)) }
+}
+
+/// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next would find them.
+async fn definitions_go(cluster: &Cluster, owner: &str) -> Result<(), Error> {
+    let query = Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, owner).metadata_only();
+    let mut pause = Duration::from_millis(50);
+    while let Some(going) = cluster.list_now(&query).await?.iter().find(|definition| definition.is_terminating()) {
+        match pause < LAST_PAUSE {
+            true => tokio::time::sleep(pause).await,
+            // Something holds it: the wait tells what.
+            false => drop(cluster.wait(&going.reference_as(query.kind.clone()), &wait::deleted()).await?),
+        }
+        pause *= 2;
+    }
+    Ok(())
 }
 
 /// Other istiods of the cluster, by namespace and name: they use the definitions too.

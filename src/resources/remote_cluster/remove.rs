@@ -160,7 +160,7 @@ async fn definitions(watched: &Cluster, spec: &Spec, recorded: &Recorded) -> Res
         .into_iter()
         .filter_map(|(key, removal)| match removal {
             Removal::Left(why) => Some(format!("{key}: {why}")),
-            Removal::Gone => None,
+            Removal::Gone | Removal::TakenOver => None,
         })
         .collect())
 }

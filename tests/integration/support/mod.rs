@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod core;
 pub mod library;
+pub mod one_primary;
 pub mod plugin_process;
 pub mod probe;
 pub mod random;

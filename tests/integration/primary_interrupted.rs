@@ -1,0 +1,170 @@
+//! `mesh_primary` killed in the middle of an apply, at twenty points of it: the next apply finishes the work, and the cluster then holds what a clean apply leaves,
+//! object for object, and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use lab::{Cluster, Lab, Options};
+use serde_json::Value as Json;
+
+use crate::support::cli::clis;
+use crate::support::one_primary::OnePrimary;
+use crate::support::random::Random;
+
+const ROUNDS: u32 = 20;
+
+/// Two configurations whose objects differ both ways: each has some that the other lacks.
+const PLAIN: &str = "";
+const OTHER: &str = "global: {networkPolicy: {enabled: true}}\nautoscaleEnabled: false\n";
+
+#[test]
+fn an_apply_killed_at_any_moment_is_finished_by_the_next() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
+    let east = lab.cluster("east");
+    let run = OnePrimary::new(&cli, &OnePrimary::provider(), east);
+
+    let timed = |values: &str| {
+        run.configure(values);
+        let begun = Instant::now();
+        run.apply().ok();
+        begun.elapsed()
+    };
+    timed(OTHER);
+    let other = owned(east);
+    run.destroy();
+    let mut creation = timed(PLAIN);
+    let plain = owned(east);
+    let mut change = timed(OTHER);
+    assert_same(&other, &owned(east), "changed");
+    for (there, not_there) in [(&plain, &other), (&other, &plain)] {
+        assert!(there.keys().any(|object| !not_there.contains_key(object)), "the configurations differ both ways");
+    }
+
+    let mut random = Random::new(5);
+    let (mut round, mut late) = (0, 0);
+    while round < ROUNDS {
+        let creates = round % 2 == 0;
+        run.configure(if creates { PLAIN } else { OTHER });
+        if creates {
+            run.destroy();
+        } else {
+            // The change begins where the round before ended, or after one that came too late.
+            run.configure(PLAIN);
+            run.apply().ok();
+            run.configure(OTHER);
+        }
+        // One of twenty equal parts of an apply each, in an order that mixes early and late; the core's own start is left out.
+        let part = f64::from(round * 7 % ROUNDS) + random.below(1000) as f64 / 1000.0;
+        let lasts = if creates { &mut creation } else { &mut change };
+        let moment = lasts.mul_f64(0.15 + 0.85 * part / f64::from(ROUNDS));
+        let whom = if round % 3 == 2 { Victim::Provider } else { Victim::Both };
+        println!("round {round}: {whom:?} killed after {} ms", moment.as_millis());
+        if !killed_apply(&run, moment, whom) {
+            // The machine has become quicker than it was.
+            *lasts = lasts.mul_f64(0.8);
+            late += 1;
+            assert!(late < ROUNDS, "an apply always ends before it can be killed");
+            continue;
+        }
+        run.apply().ok();
+        let expected = if creates { &plain } else { &other };
+        assert_same(expected, &owned(east), &format!("round {round}"));
+        run.settled();
+        round += 1;
+    }
+    // What a killed apply added and the next one no longer wants goes as well.
+    run.configure(PLAIN);
+    run.apply().ok();
+    run.configure(OTHER);
+    assert!(killed_apply(&run, change / 2, Victim::Both), "it was killed");
+    run.destroy();
+    assert_eq!(owned(east).into_keys().collect::<Vec<_>>(), [] as [String; 0]);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    /// As when the machine goes down.
+    Both,
+    /// As when the kernel takes the provider for its memory.
+    Provider,
+}
+
+/// Whether it was killed before it ended.
+fn killed_apply(run: &OnePrimary<'_>, moment: Duration, whom: Victim) -> bool {
+    let core = run.workspace.start(&["apply", "-auto-approve", "-input=false"]);
+    std::thread::sleep(moment);
+    match whom {
+        Victim::Both => kill(&format!("-{}", core.id())),
+        Victim::Provider => providers(&core).iter().for_each(|pid| kill(&pid.to_string())),
+    }
+    // What it says is read, lest it wait for a reader.
+    let said = core.wait_with_output().expect("it ends");
+    println!("  {}", said.status);
+    !said.status.success()
+}
+
+fn kill(target: &str) {
+    // It may have ended a moment ago.
+    let _ = Command::new("kill").args(["-KILL", "--", target]).output();
+}
+
+/// The core's children that are a provider.
+fn providers(core: &Child) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("the processes").filter_map(Result::ok);
+    let pids = processes.filter_map(|process| process.file_name().to_string_lossy().parse::<u32>().ok());
+    let of_core = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        parent == Some(&core.id().to_string())
+            && program.file_name() == Some(Path::new("terraform-provider-mesh").as_os_str())
+    };
+    pids.filter(of_core).collect()
+}
+
+/// Everything that carries the provider's label, but for what the API server and controllers write.
+fn owned(cluster: &Cluster) -> BTreeMap<String, Json> {
+    const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,\
+                         clusterroles,clusterrolebindings,roles,rolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations,\
+                         validatingadmissionpolicies,validatingadmissionpolicybindings,customresourcedefinitions";
+    let listed =
+        cluster.get(&[KINDS, "-A", "-l", "terraform-provider-mesh/owner"]).expect("kubectl").unwrap_or_default();
+    let objects = listed["items"].as_array().cloned().unwrap_or_default();
+    let named = objects.into_iter().map(|object| {
+        let text = |path: &str| object.pointer(path).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let name = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
+        (name, settled_part(object))
+    });
+    named.collect()
+}
+
+fn settled_part(mut object: Json) -> Json {
+    let labels = object["metadata"]["labels"].take();
+    let members = object.as_object_mut().expect("an object");
+    members.remove("metadata");
+    members.remove("status");
+    members.insert("labels".into(), labels);
+    for member in ["clusterIP", "clusterIPs"] {
+        if let Some(spec) = members.get_mut("spec").and_then(Json::as_object_mut) {
+            spec.remove(member);
+        }
+    }
+    for webhook in members.get_mut("webhooks").and_then(Json::as_array_mut).into_iter().flatten() {
+        webhook["clientConfig"]["caBundle"] = Json::Null;
+        webhook["failurePolicy"] = Json::Null;
+    }
+    object
+}
+
+#[track_caller]
+fn assert_same(expected: &BTreeMap<String, Json>, found: &BTreeMap<String, Json>, when: &str) {
+    let missing: Vec<&String> = expected.keys().filter(|object| !found.contains_key(*object)).collect();
+    let orphaned: Vec<&String> = found.keys().filter(|object| !expected.contains_key(*object)).collect();
+    assert!(missing.is_empty() && orphaned.is_empty(), "{when}: missing {missing:?}, orphaned {orphaned:?}");
+    for (object, wanted) in expected {
+        assert_eq!(&found[object], wanted, "{when}: {object}");
+    }
+}
