@@ -117,6 +117,8 @@ pub enum ImportAt {
 pub struct Import {
     /// The name of the objects.
     pub name: String,
+    /// The name of the DestinationRule.
+    pub rule_name: String,
     /// Where they live.
     pub namespace: Namespace,
     /// What clients call.
@@ -296,35 +298,42 @@ impl Import {
         Some(json!({
             "apiVersion": "networking.istio.io/v1",
             "kind": "DestinationRule",
-            "metadata": { "name": self.name, "namespace": self.namespace },
+            "metadata": { "name": self.rule_name, "namespace": self.namespace },
             "spec": spec,
         }))
     }
 
-    /// Settings per port replace those of the whole, they do not add to them: so each port carries everything.
+    /// With one port, as anybody would write it. With more, each port has an SNI of its own; settings per port replace those of the whole, they
+    /// do not add to them: so each port carries everything.
     fn traffic_policy(&self, subset: Option<&SubsetName>) -> Map<String, Value> {
         let mut policy = Map::new();
         let outlier = json!({ "consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s" });
         if self.outlier_detection {
             policy.insert("outlierDetection".into(), outlier.clone());
         }
-        if self.needs_sni_override() {
-            let ports = self.ports.iter().map(|port| {
-                let mut settings = json!({
-                    "port": { "number": port.number },
-                    "tls": {
-                        // ISTIO_MUTUAL also keeps the ALPN that the gateway's chain asks for.
-                        "mode": "ISTIO_MUTUAL",
-                        "sni": self.sni(port, subset).to_string(),
-                        "subjectAltNames": self.subject_alt_names(),
-                    },
+        let tls = |port: &ImportPort| {
+            json!({
+                // ISTIO_MUTUAL also keeps the ALPN that the gateway's chain asks for.
+                "mode": "ISTIO_MUTUAL",
+                "sni": self.sni(port, subset).to_string(),
+                "subjectAltNames": self.subject_alt_names(),
+            })
+        };
+        match &self.ports[..] {
+            _ if !self.needs_sni_override() => {}
+            [port] => {
+                policy.insert("tls".into(), tls(port));
+            }
+            ports => {
+                let settings = ports.iter().map(|port| {
+                    let mut settings = json!({ "port": { "number": port.number }, "tls": tls(port) });
+                    if self.outlier_detection {
+                        settings["outlierDetection"] = outlier.clone();
+                    }
+                    settings
                 });
-                if self.outlier_detection {
-                    settings["outlierDetection"] = outlier.clone();
-                }
-                settings
-            });
-            policy.insert("portLevelSettings".into(), ports.collect());
+                policy.insert("portLevelSettings".into(), settings.collect());
+            }
         }
         policy
     }

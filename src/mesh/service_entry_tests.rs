@@ -26,6 +26,7 @@ fn port(number: u16, remote_number: u16, name: &str, protocol: Protocol) -> Impo
 fn import(endpoints: Vec<ImportEndpoint>) -> Import {
     Import {
         name: "cart".into(),
+        rule_name: "cart-rule".into(),
         namespace: Namespace::new("shop").unwrap(),
         host: host("cart.shop.svc.cluster.local"),
         remote_host: host("cart.shop.svc.cluster.local"),
@@ -68,11 +69,8 @@ fn sni_holds_the_exporter_s_port() {
     let import = Import { ports: vec![port(8080, 80, "http", Protocol::Http)], ..import(vec![at_network("n2")]) };
     assert_eq!(import.sni(&import.ports[0], None).to_string(), "outbound_.80_._.cart.shop.svc.cluster.local");
     let rule = import.destination_rule().unwrap();
-    assert_eq!(rule["spec"]["trafficPolicy"]["portLevelSettings"][0]["port"]["number"], 8080);
-    assert_eq!(
-        rule["spec"]["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"],
-        "outbound_.80_._.cart.shop.svc.cluster.local"
-    );
+    assert_eq!(rule["metadata"]["name"], "cart-rule");
+    assert_eq!(rule["spec"]["trafficPolicy"]["tls"]["sni"], "outbound_.80_._.cart.shop.svc.cluster.local");
 }
 
 #[test]
@@ -128,7 +126,7 @@ fn the_exporter_s_identity_is_pinned() {
     for import in forms() {
         assert_eq!(import.service_entry()["spec"]["subjectAltNames"], json!(["spiffe://west.example/ns/shop/sa/cart"]));
         if let Some(rule) = import.destination_rule() {
-            let tls = &rule["spec"]["trafficPolicy"]["portLevelSettings"][0]["tls"];
+            let tls = &rule["spec"]["trafficPolicy"]["tls"];
             assert_eq!(tls["subjectAltNames"], json!(["spiffe://west.example/ns/shop/sa/cart"]));
         }
     }
@@ -175,6 +173,7 @@ fn an_alias_overrides_the_sni_and_keeps_istio_s_mtls() {
     assert_eq!(rule["spec"]["host"], "cart.west.mesh");
     let settings = rule["spec"]["trafficPolicy"]["portLevelSettings"].as_array().unwrap();
     let snis: Vec<&str> = settings.iter().map(|setting| setting["tls"]["sni"].as_str().unwrap()).collect();
+    assert!(rule["spec"]["trafficPolicy"].get("tls").is_none(), "one SNI for two ports would be wrong for one");
     assert_eq!(snis, ["outbound_.80_._.cart.shop.svc.cluster.local", "outbound_.90_._.cart.shop.svc.cluster.local"]);
     for setting in settings {
         assert_eq!(setting["tls"]["mode"], "ISTIO_MUTUAL");
@@ -197,7 +196,7 @@ fn subsets_carry_their_own_sni() {
     );
     let alias = Import { host: host("cart.west.mesh"), ..same };
     assert_eq!(
-        alias.destination_rule().unwrap()["spec"]["subsets"][0]["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"],
+        alias.destination_rule().unwrap()["spec"]["subsets"][0]["trafficPolicy"]["tls"]["sni"],
         "outbound_.80_.v2_.cart.shop.svc.cluster.local"
     );
 }

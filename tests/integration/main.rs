@@ -39,6 +39,7 @@ mod primary_lifecycle;
 mod primary_plan;
 mod registered;
 mod service_entry_handshake;
+mod service_entry_laws;
 mod service_entry_meshes;
 mod source_fetch;
 

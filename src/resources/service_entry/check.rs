@@ -36,6 +36,13 @@ pub struct Mesh {
     pub(super) aliases: Vec<String>,
     /// Fingerprints of the roots that workloads are handed.
     pub(super) roots: BTreeSet<String>,
+    /// Proxies answer DNS queries, unless a Pod says otherwise.
+    pub(super) captures_dns: bool,
+}
+
+/// Whether a Service is there for DNS alone: hidden from proxies, and nobody behind it.
+pub fn is_stub(service: &Object) -> bool {
+    service.annotation("networking.istio.io/exportTo") == Some("~") && service.strings("spec.selector").is_empty()
 }
 
 /// Reads what an exporter has.
@@ -70,12 +77,35 @@ pub async fn mesh(cluster: &Cluster, namespace: &str) -> Result<Mesh, Error> {
     let Some(settings) = settings else { return Ok(Mesh::default()) };
     let settings = settings.as_map();
     let aliases = settings.get("trustDomainAliases").and_then(|aliases| aliases.as_array()).into_iter().flatten();
+    let captures = settings
+        .get("defaultConfig")
+        .and_then(|config| config.get("proxyMetadata")?.get("ISTIO_META_DNS_CAPTURE"))
+        .is_some_and(|value| value.as_str() == Some("true") || value.as_bool() == Some(true));
     Ok(Mesh {
+        captures_dns: captures,
         trust_domain: Some(
             settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
         ),
         aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
         roots: roots.unwrap_or_default().iter().map(|root| root.fingerprint().to_string()).collect(),
+    })
+}
+
+/// A Service of the importing cluster that has the host's name takes its place.
+pub async fn shadow(cluster: &Cluster, spec: &Spec) -> Option<Finding> {
+    let [name, namespace, "svc", ..] = spec.import.host.as_str().split('.').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let own = cluster.get(&ObjectRef::namespaced(Kind::SERVICE, namespace, name)).await.ok().flatten();
+    let own = own.filter(|service| !is_stub(service))?;
+    Some(Finding {
+        path: Path::root("host"),
+        text: format!(
+            "cluster {} has a Service {namespace}/{} of its own, which proxies prefer: no request would leave the cluster. Call the exporter's service by another name, such as {name}.{}",
+            cluster.name(),
+            own.name(),
+            spec.exporters.first().map_or("another.mesh", |exporter| exporter.trust_domain.as_str()),
+        ),
     })
 }
 

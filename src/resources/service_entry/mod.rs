@@ -102,8 +102,11 @@ impl Resource for MeshServiceEntry {
             _ => Value::Unknown,
         };
         if changed || !settled {
-            for finding in look(cx, &plan.planned, &spec).await {
-                cx.warn(warning(&finding));
+            let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
+            findings.iter().for_each(|finding| cx.warn(warning(finding)));
+            let deaf = here.is_some_and(|here| here.trust_domain.is_some() && !here.captures_dns);
+            if plan.prior.is_none() && deaf && !spec.stub_service {
+                cx.warn(unresolved(&spec));
             }
         }
         Ok(())
@@ -140,7 +143,7 @@ impl Resource for MeshServiceEntry {
         if errors.has_errors() {
             return Err(Failed::from(errors).keeping(state));
         }
-        let found = look(cx, &state, &spec).await;
+        let found = look(cx, &state, &spec).await.findings;
         state.findings = found.into_iter().map(|finding| finding.text).collect();
         cx.private.unfinished = false;
         Ok(state)
@@ -158,19 +161,21 @@ impl Resource for MeshServiceEntry {
             Err(error) => return Err(converge::diagnostic(&error).into()),
         };
         let (seen, mut drifts) = recorded.seen(&live, &cx.private.spellings);
-        if !recorded.objects.is_empty() && seen.objects.is_empty() {
-            return Ok(None);
-        }
         (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
         if let Some(stub) = live.values().find(|object| object.kind() == "Service") {
             state.stub_address = stub.str("spec.clusterIP").to_owned().into();
         }
         read_exported(cx, &mut state, &mut drifts).await?;
+        // Gone is what is gone on both sides: what is left at an exporter is still to be removed.
+        let left_there = state.exported.entries().next().is_some();
+        if !recorded.objects.is_empty() && seen.objects.is_empty() && !left_there {
+            return Ok(None);
+        }
         if let Some(warning) = converge::drift_warning(&drifts) {
             cx.warn(warning);
         }
         if let Ok(Some(spec)) = Spec::parse(&state) {
-            let found = look(cx, &state, &spec).await;
+            let found = look(cx, &state, &spec).await.findings;
             found.iter().for_each(|finding| cx.warn(warning(finding)));
             state.findings = found.into_iter().map(|finding| finding.text).collect();
         }
@@ -216,6 +221,9 @@ impl Resource for MeshServiceEntry {
 fn settle_names(model: &mut ServiceEntry) {
     if !model.name.is_known() {
         model.name = model.host.clone().map(|host| default_name(&host));
+    }
+    if !model.destination_rule_name.is_known() {
+        model.destination_rule_name = model.name.clone();
     }
     if let (Some(cluster), Some(namespace), Some(name)) =
         (model.cluster.known(), model.namespace.known(), model.name.known())
@@ -372,24 +380,45 @@ async fn read_exported(
     Ok(())
 }
 
-/// Looks at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
-async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let mut here = None;
+/// What was seen on both sides of the border.
+struct Looked {
+    findings: Vec<Finding>,
+    /// The importing mesh, if it could be read.
+    here: Option<check::Mesh>,
+}
+
+/// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
+async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
+    let mut looked = Looked { findings: Vec::new(), here: None };
+    if let Ok(cluster) = super::cluster(cx, model.cluster.text()) {
+        for namespace in [spec.import.namespace.as_str(), "istio-system"] {
+            looked.here = check::mesh(&cluster, namespace).await.ok();
+            if looked.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
+                break;
+            }
+        }
+        if looked.here.is_some() {
+            looked.findings.extend(check::shadow(&cluster, spec).await);
+        }
+    }
     for exporter in &spec.exporters {
         let Some(name) = &exporter.cluster else { continue };
         let Ok(there) = super::cluster(cx, name) else { continue };
-        if here.is_none()
-            && let Ok(cluster) = super::cluster(cx, model.cluster.text())
-        {
-            here = check::mesh(&cluster, exporter.gateway_namespace.as_str()).await.ok();
-        }
         match check::exporter(&there, exporter).await {
-            Ok(there) => found.extend(check::findings(spec, exporter, &there, here.as_ref())),
+            Ok(there) => looked.findings.extend(check::findings(spec, exporter, &there, looked.here.as_ref())),
             Err(error) => cx.warn(unchecked(&exporter.key, &error)),
         }
     }
-    found
+    looked
+}
+
+/// Without it, the first thing an application team would hear is that the name does not exist.
+fn unresolved(spec: &Spec) -> Diagnostic {
+    Diagnostic::warning("Not every client resolves this name").detail(format!(
+        "{} is no Service here, so that only proxies which capture DNS know it, and this mesh does not capture by default. Set `ISTIO_META_DNS_CAPTURE = \"true\"` in \
+         `meshConfig.defaultConfig.proxyMetadata` of its mesh_primary's `values`, or `stub_service = true` here, or let the clients' Pods capture by annotation.",
+        spec.import.host
+    ))
 }
 
 fn unchecked(key: &str, error: &crate::cluster::Error) -> Diagnostic {

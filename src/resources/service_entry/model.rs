@@ -20,6 +20,9 @@ model! {
         /// Name of the objects. `host` with dashes for dots where nothing is set.
         #[attr(optional, computed, keep, replace, validate(dns_subdomain()))]
         pub name: Value<String>,
+        /// Name of the DestinationRule, where one is made. That of the other objects where nothing is set.
+        #[attr(optional, computed, keep, validate(dns_subdomain()))]
+        pub destination_rule_name: Value<String>,
         /// Name that clients call. No wildcard: the SNI names one host.
         #[attr(required)]
         pub host: Value<String>,

@@ -68,6 +68,7 @@ fn read(reader: &mut Reader, model: &ServiceEntry) -> Option<Spec> {
     let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
     let host = reader.parse(&model.host, "host", Host::new);
     let name = reader.plain(&model.name);
+    let rule_name = reader.plain(&model.destination_rule_name);
     let ports = ports(reader, model);
     let remote_host = exported_host(reader, model);
     let endpoints = endpoints(reader, model);
@@ -79,6 +80,7 @@ fn read(reader: &mut Reader, model: &ServiceEntry) -> Option<Spec> {
     let outlier_detection = reader.plain(&model.outlier_detection).unwrap_or(false);
     let import = Import {
         name: name?,
+        rule_name: rule_name?,
         namespace: namespace?,
         host: host?,
         remote_host: remote_host?,

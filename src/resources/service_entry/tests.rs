@@ -86,7 +86,7 @@ fn an_alias_gets_a_destination_rule_here_and_an_entry_there() {
     let spec = spec(&model);
     let imported = build::imported(&spec, None);
     let rule = imported.get("DestinationRule istio-system/cart-shop-svc-cluster-local").unwrap();
-    let sni = "/spec/trafficPolicy/portLevelSettings/0/tls/sni";
+    let sni = "/spec/trafficPolicy/tls/sni";
     assert_eq!(rule.object.value().pointer(sni).unwrap(), "outbound_.8080_._.cart.mesh");
     let exported = &build::exported(&spec)["west"];
     assert_eq!(
@@ -211,6 +211,7 @@ fn mesh(trust_domain: &str, alias: &str, root: &str) -> check::Mesh {
         trust_domain: Some(trust_domain.to_owned()),
         aliases: vec![alias.to_owned()],
         roots: [root.to_owned()].into(),
+        captures_dns: true,
     }
 }
 
