@@ -466,6 +466,7 @@ impl Repetition {
         let asked = match failure {
             // Refused before it was looked at: safe for every verb.
             Failure::Api(status) if status.code == 429 => status.retry_after.unwrap_or_default(),
+            Failure::Api(status) if status.refuses_content() => return None,
             Failure::Api(status) if matches!(status.code, 500 | 502 | 503 | 504) && repeatable => {
                 status.retry_after.unwrap_or_default()
             }
@@ -556,6 +557,9 @@ mod tests {
         assert!(first_pause(&broken, true).is_some());
         assert!(first_pause(&broken, false).is_none());
         assert!(first_pause(&api(404, None), true).is_none());
+        let message = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared in schema";
+        let misfit = Failure::Api(Box::new(Status { code: 500, message: message.into(), ..Status::default() }));
+        assert!(first_pause(&misfit, true).is_none(), "asking again cannot help");
         assert!(first_pause(&Failure::Forbidden { message: String::new() }, true).is_none());
     }
 

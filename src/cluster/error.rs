@@ -195,6 +195,7 @@ impl Error {
             Failure::Foreign(_) => "Import the object, remove it, or set `adopt = true` to take it over.".into(),
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
+            Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
             Failure::Api(_) | Failure::Hopeless { .. } | Failure::Cancelled { .. } => String::new(),
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
@@ -222,6 +223,11 @@ pub struct Cause {
 }
 
 impl Status {
+    /// The API server answers an apply that does not fit the kind's schema with 500, though asking again cannot help.
+    pub(super) fn refuses_content(&self) -> bool {
+        self.code == 500 && self.message.starts_with("failed to create typed patch object")
+    }
+
     /// A 404 that speaks of this very object.
     pub(super) fn is_absence_of(&self, name: &str) -> bool {
         self.code == 404 && self.name.as_deref() == Some(name)

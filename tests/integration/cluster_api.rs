@@ -288,7 +288,9 @@ async fn waits_end_with_the_change_or_with_reasons() {
     );
     assert!(!error.is_unreachable());
 
-    place.cluster.apply(Apply::new(deployment(&place, "web:1", 1))).await.unwrap();
+    let mut homeless = deployment(&place, "web:1", 1);
+    homeless.value_mut()["spec"]["template"]["spec"]["nodeSelector"] = json!({"none": "such"});
+    place.cluster.apply(Apply::new(homeless)).await.unwrap();
     let brief = place.for_seconds(3);
     let error = brief.wait(&place.at(Kind::DEPLOYMENT, "web"), &wait::deployment_available()).await.unwrap_err();
     println!("{error}");

@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use crate::cluster_lab::{Place, place};
 use crate::cluster_server::{Say, Server};
 
-/// A pod that runs, with a local port standing for its port 15014.
+/// A pod that runs, with a local port standing for its port 15014. The lab leaves pods of istiod to its own kubelet,
+/// which this cluster does without: the test says that the pod is ready.
 async fn pod(place: &Place, name: &str, local: u16) -> PodPort {
     let account = Object::of(&place.at(Kind::SERVICE_ACCOUNT, "default"));
     place
@@ -21,6 +22,8 @@ async fn pod(place: &Place, name: &str, local: u16) -> PodPort {
     let pod = Object::of(&place.at(Kind::POD, name)).with_label("app", "istiod").with_label("istio.io/rev", "default");
     let pod = pod.with("spec", json!({"containers": [{"name": "discovery", "image": "istiod"}]}));
     let applied = place.cluster.apply(Apply::new(pod)).await.unwrap();
+    let status = json!({"status": {"phase": "Running", "podIP": "10.99.99.9", "conditions": [{"type": "Ready", "status": "True"}]}});
+    place.other("kubelet", "PATCH", &format!("{}/status", place.at(Kind::POD, name).path()), status).await;
     let running = place.cluster.wait_applied(&applied, &wait::condition("Ready")).await.unwrap().unwrap();
     place.lab.serve_pod_port(&place.namespace, name, running.str("status.podIP"), 15014, local);
     PodPort { namespace: place.namespace.clone(), pod: name.to_owned(), port: 15014 }
