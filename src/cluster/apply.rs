@@ -35,6 +35,10 @@ pub enum Adoption {
     Assume,
 }
 
+/// The resource version of no object: etcd's first revision, which is there before anything is written. An apply that carries
+/// it makes an object, and is refused with 409 where there is one already.
+const NEVER_A_VERSION: &str = "1";
+
 /// One object to apply.
 #[derive(Clone, Debug)]
 pub struct Apply {
@@ -86,36 +90,16 @@ impl Cluster {
     /// Applies one object: creates it, or brings the fields given to the values given. Repeated as is when the connection breaks.
     pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
         let reference = self.reference(&apply.object).await?;
-        let foreign = match apply.adoption {
-            Adoption::Assume => None,
-            Adoption::Refuse | Adoption::Take => {
-                let live = self.get_metadata(&reference).await?;
-                live.and_then(|live| foreign(&reference, &live, &apply.object))
-            }
-        };
-        match (foreign, apply.adoption) {
-            (None, _) => self.send_apply(&reference, &apply.object, apply.force).await,
-            (Some(_), Adoption::Take) => self.take(&reference, &apply.object).await,
-            (Some(foreign), _) => Err(self.error(Failure::Foreign(Box::new(foreign)))),
-        }
+        let step = Step { reference, object: apply.object, is_ours: apply.adoption == Adoption::Assume };
+        self.apply_step(&step, apply.adoption, apply.force).await
     }
 
-    /// Applies all, level by level. Before the first write it is known that nothing foreign is in the way. On failure the
-    /// level is finished and what was applied is told.
+    /// Applies all, level by level. On failure, of which something foreign in the way is one, the level is finished and what
+    /// was applied is told.
     pub async fn apply_all(&self, all: ApplyAll) -> Result<Vec<Applied>, ApplyAllError> {
         let wanted = all.objects.len();
         let failed = |applied, errors| ApplyAllError { applied, wanted, errors };
-        let mut steps = self.steps(all.objects).await.map_err(|error| failed(Vec::new(), vec![error]))?;
-        if all.adoption != Adoption::Assume {
-            let unsure: Vec<&mut Step> = steps.iter_mut().filter(|step| !all.ours.contains(&step.reference)).collect();
-            let foreign = self.mark_foreign(unsure).await.map_err(|error| failed(Vec::new(), vec![error]))?;
-            if all.adoption == Adoption::Refuse && !foreign.is_empty() {
-                let errors =
-                    foreign.into_iter().map(|foreign| self.error(Failure::Foreign(Box::new(foreign)))).collect();
-                return Err(failed(Vec::new(), errors));
-            }
-        }
-
+        let steps = self.steps(all.objects, &all.ours).await.map_err(|error| failed(Vec::new(), vec![error]))?;
         let defined: Vec<Kind> = steps.iter().filter_map(|step| defined_kind(&step.object)).collect();
         let uses_defined = steps.iter().any(|step| defined.iter().any(|kind| kind.is_version_of(&step.reference.kind)));
         let mut applied = Vec::with_capacity(wanted);
@@ -128,12 +112,8 @@ impl Cluster {
             }
             let defines = level.iter().any(|step| step.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
             // Each object is dropped when it is applied: CRDs are large, and several clusters are at work at once.
-            let sent = level.into_iter().map(|step| async move {
-                match step.is_foreign {
-                    true => self.take(&step.reference, &step.object).await,
-                    false => self.send_apply(&step.reference, &step.object, all.force).await,
-                }
-            });
+            let sent =
+                level.into_iter().map(|step| async move { self.apply_step(&step, all.adoption, all.force).await });
             let mut errors = Vec::new();
             for outcome in join_all(sent).await {
                 match outcome {
@@ -159,7 +139,7 @@ impl Cluster {
 
     /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at each attempt. Nothing is stored.
     async fn conflicts(&self, steps: Vec<Step>) -> Vec<Error> {
-        let asked = steps.into_iter().filter(|step| !step.is_foreign).map(|step| async move {
+        let asked = steps.into_iter().filter(|step| step.is_ours).map(|step| async move {
             self.patch(&step.reference, &step.object, "&dryRun=All&force=false").await.err()
         });
         join_all(asked).await.into_iter().flatten().filter(|error| error.conflict().is_some()).collect()
@@ -228,7 +208,7 @@ impl Cluster {
     }
 
     /// Kinds and order of all objects; kinds that CRDs among them define need not be served yet.
-    async fn steps(&self, objects: Vec<Object>) -> Result<Vec<Step>, Error> {
+    async fn steps(&self, objects: Vec<Object>, ours: &BTreeSet<ObjectRef>) -> Result<Vec<Step>, Error> {
         let defined: Vec<Kind> = objects.iter().filter_map(defined_kind).collect();
         let mut steps = Vec::with_capacity(objects.len());
         for object in objects {
@@ -240,75 +220,44 @@ impl Cluster {
                 Some(kind) => kind,
                 None => self.kind(object.api_version(), object.kind()).await?,
             };
-            steps.push(Step { reference: object.reference_as(kind), object, is_foreign: false });
+            let reference = object.reference_as(kind);
+            steps.push(Step { is_ours: ours.contains(&reference), reference, object });
         }
         steps.sort_by_key(|step| step.reference.kind.order);
         Ok(steps)
     }
 
-    /// Finds the objects that exist and are someone else's, marks them, and tells them.
-    ///
-    /// One small request per kind and namespace tells which names are there at all; in an empty cluster that is all.
-    async fn mark_foreign(&self, steps: Vec<&mut Step>) -> Result<Vec<Foreign>, Error> {
-        let mut places: BTreeMap<(Kind, Option<String>), Vec<&mut Step>> = BTreeMap::new();
-        for step in steps {
-            let place = (step.reference.kind.clone(), step.reference.namespace.clone());
-            places.entry(place).or_default().push(step);
+    /// Applies an object that may be someone else's: first as one that must not be there yet, in a single request; only where
+    /// there is one it is looked at whose it is.
+    async fn apply_step(&self, step: &Step, adoption: Adoption, force: bool) -> Result<Applied, Error> {
+        let Step { reference, object, is_ours } = step;
+        if *is_ours || adoption == Adoption::Assume {
+            return self.send_apply(reference, object, force).await;
         }
-        let mut missing_namespaces = BTreeSet::new();
-        for namespace in crowded_namespaces(places.keys()) {
-            if self.get_metadata(&ObjectRef::cluster(Kind::NAMESPACE, &namespace)).await?.is_none() {
-                missing_namespaces.insert(namespace);
-            }
+        if let Some(created) = self.create(reference, object).await? {
+            return Ok(created);
         }
-        places.retain(|(_, namespace), _| {
-            namespace.as_ref().is_none_or(|namespace| !missing_namespaces.contains(namespace))
-        });
-
-        let looks = places.into_iter().map(|((kind, namespace), steps)| async move {
-            let mut foreigners = Vec::new();
-            let there = match steps.len() {
-                1 => None,
-                _ => self.names(&kind, namespace.as_deref()).await?,
-            };
-            for step in steps {
-                if there.as_ref().is_some_and(|there| !there.contains(&step.reference.name)) {
-                    continue;
-                }
-                let live = match self.get_metadata(&step.reference).await {
-                    // A kind that is not served yet has no objects yet.
-                    Err(error) if error.is_unknown_kind() => None,
-                    live => live?,
-                };
-                if let Some(foreign) = live.and_then(|live| foreign(&step.reference, &live, &step.object)) {
-                    step.is_foreign = true;
-                    foreigners.push(foreign);
-                }
-            }
-            Ok(foreigners)
-        });
-        let found: Result<Vec<Vec<Foreign>>, Error> = join_all(looks).await.into_iter().collect();
-        Ok(found?.into_iter().flatten().collect())
+        let live = self.get_metadata(reference).await?;
+        match (live.and_then(|live| foreign(reference, &live, object)), adoption) {
+            (None, _) => self.send_apply(reference, object, force).await,
+            (Some(_), Adoption::Take) => self.take(reference, object).await,
+            (Some(foreign), _) => Err(self.error(Failure::Foreign(Box::new(foreign)))),
+        }
     }
 
-    /// The names of all objects of a kind in a namespace, as the bare table that kubectl prints; `None` where they cannot be listed.
-    async fn names(&self, kind: &Kind, namespace: Option<&str>) -> Result<Option<BTreeSet<String>>, Error> {
-        let path = format!("{}?includeObject=None", kind.path(namespace));
-        let call = Call { accept: "application/json;as=Table;v=v1;g=meta.k8s.io", ..Call::get(path) };
-        let table = match self.json(call).await.map_err(|error| self.kind_served(error, kind)) {
-            Err(error) if error.is_unknown_kind() => return Ok(Some(BTreeSet::new())),
-            Err(error) if error.is_forbidden() => return Ok(None),
-            answer => answer?,
-        };
-        let columns = table.get("columnDefinitions").and_then(Value::as_array);
-        let named = |columns: &Vec<Value>| {
-            columns.iter().position(|column| column.get("format").is_some_and(|format| format == "name"))
-        };
-        let Some(column) = columns.and_then(named) else { return Ok(None) };
-        // Without objects there is `null` instead of a list.
-        let rows = table.get("rows").and_then(Value::as_array).into_iter().flatten();
-        let name = |row: &Value| Some(row.get("cells")?.get(column)?.as_str()?.to_owned());
-        Ok(Some(rows.filter_map(name).collect()))
+    /// Applies the object only if it does not exist: `None` if it does.
+    async fn create(&self, reference: &ObjectRef, object: &Object) -> Result<Option<Applied>, Error> {
+        let mut precondition = object.clone();
+        if let Some(metadata) = precondition.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".to_owned(), NEVER_A_VERSION.into());
+        }
+        match self.send_apply(reference, &precondition, false).await {
+            Ok(applied) => Ok(Some(applied)),
+            Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 => Ok(None),
+            // The merge is tried before the version is compared.
+            Err(Error { failure: Failure::Conflict(_), .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep theirs.
@@ -400,7 +349,7 @@ impl Cluster {
 struct Step {
     reference: ObjectRef,
     object: Object,
-    is_foreign: bool,
+    is_ours: bool,
 }
 
 /// The body of a CRD is as large as all others together and says nothing new: its metadata tells generation and managers.
@@ -479,13 +428,4 @@ pub(super) fn defined_kind(definition: &Object) -> Option<Kind> {
         definition.str("spec.names.plural"),
         namespaced,
     ))
-}
-
-/// Namespaces for which one look at the namespace may save several.
-fn crowded_namespaces<'a>(places: impl Iterator<Item = &'a (Kind, Option<String>)>) -> Vec<String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for namespace in places.filter_map(|(_, namespace)| namespace.as_deref()) {
-        *counts.entry(namespace).or_default() += 1;
-    }
-    counts.into_iter().filter(|(_, count)| *count > 1).map(|(namespace, _)| namespace.to_owned()).collect()
 }

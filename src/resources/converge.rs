@@ -43,6 +43,8 @@ pub struct Converged {
 pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converged {
     let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
     let (applied, errors) = apply(&step).await;
+    // An apply that was interrupted has left at least one of the objects that come first.
+    let resumed = applied.iter().any(|applied| !applied.created && applied.reference.kind != Kind::NAMESPACE);
     for applied in &applied {
         let key = state_key(&applied.reference);
         if let Some(entry) = step.wanted.get(&key) {
@@ -52,7 +54,8 @@ pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Converge
     }
     reached.errors = errors;
     if reached.errors.is_empty() {
-        remove(&step, spellings, &mut reached).await;
+        let orphan_kinds = if resumed { step.orphan_kinds } else { &[] };
+        remove(&step, orphan_kinds, spellings, &mut reached).await;
     }
     reached
 }
@@ -74,16 +77,7 @@ async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
     }
     // To adopt is to take even what state names: an import names what is still someone else's.
     let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt);
-    // Nothing foreign is in a namespace that was made just now.
-    let made: Vec<&str> = applied
-        .iter()
-        .filter(|namespace| namespace.created)
-        .map(|namespace| namespace.reference.name.as_str())
-        .collect();
-    let within = step.wanted.iter().map(|(_, entry)| entry.reference.clone());
-    let within =
-        within.filter(|reference| reference.namespace.as_deref().is_some_and(|namespace| made.contains(&namespace)));
-    let ours = known.chain(within).collect();
+    let ours = known.collect();
     let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
     match step.cluster.apply_all(ApplyAll { objects, ours, adoption, force: step.force }).await {
         Ok(all) => {
@@ -97,14 +91,14 @@ async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
     }
 }
 
-async fn remove(step: &Converge<'_>, spellings: &mut Spellings, reached: &mut Converged) {
+async fn remove(step: &Converge<'_>, orphan_kinds: &[Kind], spellings: &mut Spellings, reached: &mut Converged) {
     let known: Vec<String> =
         reached.recorded.objects.keys().filter(|key| step.wanted.get(key).is_none()).cloned().collect();
     let mut doomed: BTreeMap<ObjectRef, String> =
         known.iter().filter_map(|key| Some((parse_key(key)?, key.clone()))).collect();
-    if !step.orphan_kinds.is_empty() {
+    if !orphan_kinds.is_empty() {
         let keep = step.wanted.iter().map(|(_, entry)| entry.reference.clone()).collect();
-        let prune = Prune { owner: step.owner.to_owned(), kinds: step.orphan_kinds.to_vec(), namespace: None, keep };
+        let prune = Prune { owner: step.owner.to_owned(), kinds: orphan_kinds.to_vec(), namespace: None, keep };
         match step.cluster.prunable(&prune).await {
             Ok(orphans) => doomed.extend(orphans.into_iter().map(|orphan| (orphan.clone(), state_key(&orphan)))),
             Err(error) => reached.errors.push(error),

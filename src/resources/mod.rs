@@ -17,6 +17,7 @@ pub mod primary;
 pub mod remote_cluster;
 pub mod service_entry;
 pub mod status;
+mod traces;
 
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::Diagnostic;

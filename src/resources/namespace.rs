@@ -1,15 +1,36 @@
 //! A namespace is shared: the CA, control planes, gateways and remotes each may need it and write labels of their own to it, and all of them are one
 //! field manager to the API server, which takes away what a manager no longer sends. So whoever writes one sends what the others wrote as well.
 
-use serde_json::Value as Json;
-use tokio::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError};
 
+use serde_json::Value as Json;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::traces;
 use crate::cluster::{
-    Adoption, Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query,
+    Adoption, Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait,
 };
 
-/// Reading and writing a namespace is one step within this process.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Reading and writing a namespace is one step within this process: one resource at a time in each cluster.
+async fn turn(cluster: &Cluster) -> OwnedMutexGuard<()> {
+    static TURNS: LazyLock<std::sync::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
+    let turn = {
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(cluster.name().to_owned()).or_default().clone()
+    };
+    turn.lock_owned().await
+}
+
+/// The namespace as it is, once one that is on its way out is gone.
+async fn live(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
+    let live = cluster.get(reference).await?;
+    if !live.as_ref().is_some_and(Object::is_terminating) {
+        return Ok(live);
+    }
+    cluster.wait(reference, &wait::deleted()).await?;
+    Ok(None)
+}
 
 /// What one resource writes to a namespace.
 pub struct Share<'a> {
@@ -17,15 +38,15 @@ pub struct Share<'a> {
     pub object: &'a Object,
     /// Labels and annotations this resource wrote before: those it no longer wants are taken away.
     pub written: &'a [String],
-    /// Owner label, set if the namespace is made here: on destroy its maker removes it, if nobody else is in it.
+    /// Owner label, set if the namespace is made here: only such a namespace is ever removed.
     pub owner: &'a str,
 }
 
 /// Applies a resource's share; makes the namespace if there is none.
 pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error> {
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, share.object.name());
-    let live = cluster.get(&reference).await?;
+    let live = live(cluster, &reference).await?;
     let object = merged(live.as_ref(), &share);
     cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await
 }
@@ -42,21 +63,11 @@ pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> 
 }
 
 async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Error> {
-    let _turn = ONE_AT_A_TIME.lock().await;
-    if cluster.get(&object.reference_as(Kind::NAMESPACE)).await?.is_none() {
+    let _turn = turn(cluster).await;
+    if live(cluster, &object.reference_as(Kind::NAMESPACE)).await?.is_none() {
         let object = object.with_label(OWNER_LABEL, owner);
         cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
     }
-    Ok(())
-}
-
-/// Takes this resource's labels and annotations away, and leaves the others'.
-pub async fn withdraw(cluster: &Cluster, name: &str, written: &[String]) -> Result<(), Error> {
-    let _turn = ONE_AT_A_TIME.lock().await;
-    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
-    let Some(live) = cluster.get(&reference).await? else { return Ok(()) };
-    let object = merged(Some(&live), &Share { object: &Object::of(&reference), written, owner: "" });
-    cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
     Ok(())
 }
 
@@ -102,51 +113,65 @@ fn ours(live: &Object) -> Vec<(String, String)> {
     found
 }
 
-/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into every one.
+/// Leaves the namespace: the last resource to go takes it along, if one of this provider's made it and nothing of anybody else is in it.
+/// Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that we made stays, where it is not
+/// for another resource of this provider to take along.
+pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
+    let turn = turn(cluster).await;
+    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
+    let Some(live) = cluster.get(&reference).await?.filter(|live| !live.is_terminating()) else { return Ok(None) };
+    let made_by_us = live.label(OWNER_LABEL).is_some();
+    let resident = if made_by_us { resident(cluster, name).await? } else { None };
+    if made_by_us && resident.is_none() {
+        // What is made in it from now on waits for its end.
+        drop(turn);
+        let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) };
+        cluster.delete_and_wait(&delete).await?;
+        return Ok(None);
+    }
+    if ours(&live).iter().any(|(_, key)| written.contains(key)) {
+        let object = merged(Some(&live), &Share { object: &Object::of(&reference), written, owner: "" });
+        cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
+    }
+    let foreign = resident.filter(|resident| !resident.ours);
+    Ok(foreign.map(|resident| format!("{} is in it", resident.object)))
+}
+
+/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into it unasked.
 const RESIDENTS: &[(Kind, &[&str])] = &[
-    (Kind::POD, &[]),
+    // The root that an istiod without `cacerts` makes for itself is of no use to anyone once that istiod is gone.
+    (Kind::SECRET, &["istio-ca-secret"]),
+    (Kind::CONFIG_MAP, &["kube-root-ca.crt"]),
+    (Kind::SERVICE_ACCOUNT, &["default"]),
     (Kind::SERVICE, &[]),
     (Kind::DEPLOYMENT, &[]),
     (Kind::DAEMON_SET, &[]),
     (Kind::STATEFUL_SET, &[]),
-    // The root that an istiod without `cacerts` makes for itself is of no use to anyone once that istiod is gone.
-    (Kind::SECRET, &["istio-ca-secret"]),
-    (
-        Kind::CONFIG_MAP,
-        &[
-            "kube-root-ca.crt",
-            "istio-ca-root-cert",
-            "istio-ca-crl",
-            "istio-leader",
-            "istio-gateway-status-leader",
-            "istio-gateway-deployment-leader",
-            "istio-namespace-controller-election",
-            "istio-gateway-deployment-default",
-            "istio-ip-autoallocate",
-        ],
-    ),
-    (Kind::SERVICE_ACCOUNT, &["default"]),
+    (Kind::POD, &[]),
 ];
 
-/// Removes the namespace if we made it and nothing else is in it; `Some` says why it stays. One we did not make stays silently.
-pub async fn remove(cluster: &Cluster, name: &str, owner: &str) -> Result<Option<String>, Error> {
-    let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
-    let Some(live) = cluster.get(&reference).await? else { return Ok(None) };
-    if live.label(OWNER_LABEL) != Some(owner) || live.is_terminating() {
-        return Ok(None);
-    }
-    for (kind, ignored) in RESIDENTS {
-        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(name).metadata_only()).await?;
+/// What keeps a namespace.
+struct Resident {
+    object: ObjectRef,
+    /// Made by a resource of this provider.
+    ours: bool,
+}
+
+/// Somebody's object in the namespace, if there is one.
+async fn resident(cluster: &Cluster, namespace: &str) -> Result<Option<Resident>, Error> {
+    for (kind, unasked) in RESIDENTS {
+        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(namespace).metadata_only()).await?;
         let mut others = listed.iter().filter(|object| {
-            !ignored.contains(&object.name())
+            !unasked.contains(&object.name())
                 && !object.is_terminating()
                 && object.get("metadata.ownerReferences").is_none()
+                && !traces::is_trace(object)
         });
         if let Some(other) = others.next() {
-            return Ok(Some(format!("{other} is in it")));
+            let ours = other.label(OWNER_LABEL).is_some();
+            return Ok(Some(Resident { object: other.reference_as(kind.clone()), ours }));
         }
     }
-    cluster.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
     Ok(None)
 }
 

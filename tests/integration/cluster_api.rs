@@ -128,10 +128,13 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
     );
     let objects = vec![place.config_map("new", json!({})), ours()];
     let failed = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap_err();
+    let told: Vec<&str> = failed.applied.iter().map(|applied| applied.reference.name.as_str()).collect();
+    assert_eq!((told, failed.errors.len()), (vec!["new"], 1), "what was written is told, for state to keep");
+    let live = place.cluster.get(&reference).await.unwrap().unwrap();
     assert_eq!(
-        (failed.applied.len(), failed.errors.len()),
-        (0, 1),
-        "nothing is written before all is known to be free"
+        (live.strings("data")["x"], owned::managers(&live)),
+        ("1", vec!["helm".to_owned()]),
+        "theirs is untouched"
     );
 
     let adopted = place.cluster.apply(Apply { adoption: Adoption::Take, ..Apply::new(ours()) }).await.unwrap();

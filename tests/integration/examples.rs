@@ -12,6 +12,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Cluster, Lab, Options};
 use serde_json::{Value, json};
 
+use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
 
@@ -24,6 +25,8 @@ struct Example {
     clusters: &'static [&'static str],
     /// Cluster with an istiod, and the clusters it must be in sync with, itself among them.
     watches: &'static [(&'static str, &'static [&'static str])],
+    /// What else must be so while it is applied.
+    judge: fn(&Lab),
 }
 
 #[test]
@@ -32,6 +35,12 @@ fn multi_primary_on_one_network() {
         folder: "multi-primary-one-network",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        judge: |lab| {
+            let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+            let pod = web(west);
+            service(east);
+            knows_the_pod(east, &pod);
+        },
     });
 }
 
@@ -41,6 +50,7 @@ fn multi_primary_on_two_networks() {
         folder: "multi-primary-two-networks",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        judge: |lab| through_the_gateway(lab.cluster("east"), lab.cluster("west")),
     });
 }
 
@@ -50,6 +60,13 @@ fn primary_and_remote_on_one_network() {
         folder: "primary-remote-one-network",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        judge: |lab| {
+            let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
+            let pod = web(remote);
+            injected_as(remote, "remote", "net1");
+            service(primary);
+            knows_the_pod(primary, &pod);
+        },
     });
 }
 
@@ -59,6 +76,10 @@ fn primary_and_remote_on_two_networks() {
         folder: "primary-remote-two-networks",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        judge: |lab| {
+            through_the_gateway(lab.cluster("primary"), lab.cluster("remote"));
+            injected_as(lab.cluster("remote"), "remote", "net-remote");
+        },
     });
 }
 
@@ -68,6 +89,7 @@ fn independent_meshes() {
         folder: "independent-meshes",
         clusters: &["east", "west"],
         watches: &[("east", &["east"]), ("west", &["west"])],
+        judge: |_| {},
     });
 }
 
@@ -82,10 +104,14 @@ fn run(example: &Example) {
         for (cluster, watched) in example.watches {
             assert_eq!(synced(lab.cluster(cluster)), *watched, "what the istiod of {cluster} is in sync with");
         }
+        (example.judge)(&lab);
         no_secret_in(&workspace.path("terraform.tfstate"), &lab);
         workspace.run(&["destroy", "-auto-approve"]).ok();
-        for name in example.clusters {
-            assert_eq!(leftovers(lab.cluster(name)), Vec::<String>::new(), "left in {name}");
+        for cluster in lab.clusters() {
+            assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
+            if cluster.get(&["namespace", "shop"]).unwrap().is_some() {
+                cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
+            }
         }
     }
 }
@@ -150,8 +176,9 @@ fn no_secret_in(file: &Path, lab: &Lab) {
 
 /// What of the mesh is still in a cluster, by kind and name.
 fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
-    let kinds = "customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
-                 validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts";
+    let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
+                 validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts,configmaps,roles,rolebindings,\
+                 poddisruptionbudgets,horizontalpodautoscalers";
     let list = cluster.get(&[kinds, "--all-namespaces"]).unwrap().unwrap();
     let named = list["items"].as_array().unwrap().iter().map(|object| {
         let metadata = &object["metadata"];

@@ -1,5 +1,4 @@
-//! From empty clusters to a mesh and back, one apply each, over the examples of the four basic modes and with both command lines. What came of it is judged by
-//! istioctl and by the debug pages of real istiods.
+//! A cluster joins a mesh and leaves it again, and what istiods know of each other's clusters: judged by istioctl and by the debug pages of real istiods.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,92 +59,10 @@ impl<'a> Run<'a> {
         let plan = self.plan();
         assert_eq!(plan.code, Some(0), "the second plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
     }
-
-    pub fn destroy(&self) -> Said {
-        self.workspace.run(&["destroy", "-auto-approve", "-input=false"])
-    }
 }
 
 fn start(names: &[&str]) -> Lab {
     Lab::start(names, Options::default()).expect("clusters")
-}
-
-fn each_cli(test: impl Fn(&Cli)) {
-    for cli in clis() {
-        println!("with {}", cli.name);
-        test(&cli);
-    }
-}
-
-#[test]
-fn multi_primary_on_one_network() {
-    each_cli(|cli| {
-        let lab = start(&["east", "west"]);
-        let run = Run::of_example(cli, &lab, "multi-primary-one-network");
-        run.apply().ok();
-        run.settled();
-        let (east, west) = (lab.cluster("east"), lab.cluster("west"));
-        synced(east, &["west"]);
-        synced(west, &["east"]);
-        let pod = web(west);
-        service(east);
-        knows_the_pod(east, &pod);
-        no_secret_in_state(&run);
-        run.destroy().ok();
-        nothing_is_left(&lab);
-    });
-}
-
-#[test]
-fn multi_primary_on_two_networks() {
-    each_cli(|cli| {
-        let lab = start(&["east", "west"]);
-        let run = Run::of_example(cli, &lab, "multi-primary-two-networks");
-        run.apply().ok();
-        run.settled();
-        let (east, west) = (lab.cluster("east"), lab.cluster("west"));
-        synced(east, &["west"]);
-        synced(west, &["east"]);
-        through_the_gateway(east, west);
-        no_secret_in_state(&run);
-        run.destroy().ok();
-        nothing_is_left(&lab);
-    });
-}
-
-#[test]
-fn primary_and_remote_on_one_network() {
-    each_cli(|cli| {
-        let lab = start(&["primary", "remote"]);
-        let run = Run::of_example(cli, &lab, "primary-remote-one-network");
-        run.apply().ok();
-        run.settled();
-        let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
-        synced(primary, &["remote"]);
-        let pod = web(remote);
-        injected_as(remote, "remote", "net1");
-        service(primary);
-        knows_the_pod(primary, &pod);
-        run.destroy().ok();
-        nothing_is_left(&lab);
-    });
-}
-
-#[test]
-fn primary_and_remote_on_two_networks() {
-    each_cli(|cli| {
-        let lab = start(&["primary", "remote"]);
-        let run = Run::of_example(cli, &lab, "primary-remote-two-networks");
-        run.apply().ok();
-        run.settled();
-        let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
-        synced(primary, &["remote"]);
-        through_the_gateway(primary, remote);
-        injected_as(remote, "remote", "net-remote");
-        no_secret_in_state(&run);
-        run.destroy().ok();
-        nothing_is_left(&lab);
-    });
 }
 
 #[test]
@@ -267,12 +184,12 @@ fn page_says(cluster: &Arc<Cluster>, page: &str, wanted: &[&str]) {
 }
 
 /// The istiod of this cluster knows the Service's Pod in the other one, by its own address.
-fn knows_the_pod(cluster: &Arc<Cluster>, ip: &str) {
+pub fn knows_the_pod(cluster: &Arc<Cluster>, ip: &str) {
     page_says(cluster, "endpointShardz", &["web.shop.svc.cluster.local", ip]);
 }
 
 /// The istiod of `client` knows the Pod of `server` to be in another network, and the gateway to it.
-fn through_the_gateway(client: &Arc<Cluster>, server: &Arc<Cluster>) {
+pub fn through_the_gateway(client: &Arc<Cluster>, server: &Arc<Cluster>) {
     let pod = web(server);
     service(client);
     let gateway = ["service", "istio-eastwestgateway", "-n", "istio-system"];
@@ -290,31 +207,5 @@ pub fn injected_as(cluster: &Arc<Cluster>, id: &str, network: &str) {
     for (variable, value) in [("ISTIO_META_CLUSTER_ID", id), ("ISTIO_META_NETWORK", network)] {
         let wanted = json!({ "name": variable, "value": value }).to_string();
         assert!(spec.contains(&wanted), "{variable} is not {value} in {spec}");
-    }
-}
-
-/// No token and no private key, in state or backup.
-pub fn no_secret_in_state(run: &Run<'_>) {
-    for file in ["terraform.tfstate", "terraform.tfstate.backup"] {
-        let Ok(state) = std::fs::read_to_string(run.workspace.path(file)) else { continue };
-        assert!(!state.contains("PRIVATE KEY"), "{file} holds a private key");
-        assert!(!state.contains("eyJhbGci"), "{file} holds a token");
-    }
-}
-
-/// No object of the provider, and nothing that Istio left because of it.
-pub fn nothing_is_left(lab: &Lab) {
-    const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
-                         mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions";
-    for cluster in lab.clusters() {
-        let owned = cluster
-            .kubectl(&["get", KINDS, "-A", "-l", "terraform-provider-mesh/owner", "-o", "name"])
-            .expect("kubectl");
-        assert_eq!(owned.trim(), "", "left in {}", cluster.name());
-        let remote =
-            cluster.kubectl(&["get", "secrets", "-A", "-l", "istio/multiCluster=true", "-o", "name"]).expect("kubectl");
-        assert_eq!(remote.trim(), "", "left in {}", cluster.name());
-        let gone = || cluster.get(&["namespace", "istio-system"]).is_ok_and(|namespace| namespace.is_none());
-        cluster.wait_until("the namespace is gone", gone).unwrap_or_else(|error| panic!("{}: {error}", cluster.name()));
     }
 }

@@ -22,7 +22,7 @@ fn a_revoked_token_is_seen_and_replaced_and_a_link_that_cannot_be_made_is_explai
     let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
     let run = Run::of_example(&cli, &lab, EXAMPLE);
     let (east, west) = (lab.cluster("east"), lab.cluster("west"));
-    unusable_links_are_explained(&run);
+    an_untrusted_server_is_refused(&run);
     with(&run, "");
     run.apply().ok();
     run.settled();
@@ -41,20 +41,28 @@ fn a_revoked_token_is_seen_and_replaced_and_a_link_that_cannot_be_made_is_explai
     synced(east, &["west"]);
     let secrets = west.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
     assert_eq!(secrets.matches("istio-mesh-reader.west.east.").count(), 1, "{secrets}");
+    an_unreachable_server_is_explained(&run);
+}
+
+/// A certificate that no watcher would accept: no istiod is told of such a cluster.
+fn an_untrusted_server_is_refused(run: &Run<'_>) {
+    with(run, "tls_server_name = \"another.example.com\"");
+    let refused = run.apply();
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("Watchers would not trust this API server"), "{}", refused.stderr);
+    let secrets =
+        run.lab.cluster("east").kubectl(&["get", "secrets", "-A", "-l", "istio/multiCluster=true", "-o", "name"]);
+    assert_eq!(secrets.expect("kubectl").trim(), "");
 }
 
 /// The layer that failed, and the attribute to change.
-fn unusable_links_are_explained(run: &Run<'_>) {
+fn an_unreachable_server_is_explained(run: &Run<'_>) {
     with(run, "server = \"https://127.0.0.1:1\"");
     let refused = run.apply();
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
     for told in ["cannot be reached", "127.0.0.1:1", "server"] {
         assert!(refused.stderr.contains(told), "{told:?} is missing: {}", refused.stderr);
     }
-    with(run, "tls_server_name = \"another.example.com\"");
-    let refused = run.apply();
-    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
-    assert!(refused.stderr.contains("does not stand the check"), "{}", refused.stderr);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be removed is told.
 
-use std::collections::BTreeSet;
-
 use super::Cx;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, OpenRequest, RootStore};
@@ -15,81 +13,92 @@ use crate::value::{Path, Value};
 
 /// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries again.
 pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, state: &mut Ca) -> Diagnostics {
-    let mut diagnostics = Diagnostics::new();
-    let Some(prior) = prior else { return diagnostics };
-    let store = spec.root.store();
-    for (name, cluster) in prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)) {
-        if let Err(diagnostic) = remove_cluster(cx, name, cluster, store).await {
-            diagnostics.push(diagnostic);
-            if let Some(clusters) = state.clusters.known_mut() {
-                clusters.insert(name.to_owned(), Value::Known(cluster.clone()));
-            }
+    let Some(prior) = prior else { return Diagnostics::new() };
+    let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
+    let (_, failures) = remove_clusters(cx, dropped, spec.root.store()).await;
+    for (name, _) in &failures {
+        if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
+            clusters.insert(name.clone(), Value::Known(cluster.clone()));
         }
     }
-    diagnostics
+    failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
 /// Destroys the CA: first the clusters' intermediates, then the root.
-pub async fn everything(cx: &mut Cx, state: Ca) -> Result<(), Failed<Ca>> {
+pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
-    let mut left = state.clone();
-    let mut diagnostics = Diagnostics::new();
-    let names: Vec<String> = state.clusters.keys().map(str::to_owned).collect();
-    for name in names {
-        let Some(cluster) = state.clusters.entry(&name) else { continue };
-        match remove_cluster(cx, &name, cluster, store.as_ref()).await {
-            Ok(()) => {
-                if let Some(clusters) = left.clusters.known_mut() {
-                    clusters.remove(&name);
-                }
-            }
-            Err(diagnostic) => diagnostics.push(diagnostic),
-        }
+    let (removed, failures) = remove_clusters(cx, state.clusters.entries().collect(), store.as_ref()).await;
+    if let Some(clusters) = state.clusters.known_mut() {
+        removed.iter().for_each(|name| drop(clusters.remove(name)));
     }
+    let mut diagnostics: Diagnostics = failures.into_iter().map(|(_, diagnostic)| diagnostic).collect();
     if diagnostics.is_empty()
         && let Some(store) = &store
         && let Err(diagnostic) = remove_store(cx, store).await
     {
         diagnostics.push(diagnostic);
     }
-    if diagnostics.is_empty() { Ok(()) } else { Err(Failed::from(diagnostics).keeping(left)) }
+    if diagnostics.is_empty() { Ok(()) } else { Err(Failed::from(diagnostics).keeping(state)) }
 }
 
 pub fn store_of(model: &Ca) -> Option<StoreRef> {
     StoreRef::of(model.root.known()?.store.known()?)
 }
 
-async fn remove_cluster(
+/// Removes the intermediates of all these clusters at once; tells whose are gone, and why the others' are not.
+async fn remove_clusters(
     cx: &mut Cx,
+    clusters: Vec<(&str, &ClusterCa)>,
+    store: Option<&StoreRef>,
+) -> (Vec<String>, Vec<(String, Diagnostic)>) {
+    let shared: &Cx = cx;
+    let removals = clusters
+        .into_iter()
+        .map(|(name, model)| async move { (name.to_owned(), remove_cluster(shared, name, model, store).await) });
+    let (mut removed, mut failures, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, outcome) in futures::future::join_all(removals).await {
+        match outcome {
+            Ok(stays) => {
+                left.extend(stays.into_iter().map(|stays| format!("- cluster {name}: {stays}")));
+                removed.push(name);
+            }
+            Err(diagnostic) => failures.push((name, diagnostic)),
+        }
+    }
+    if !left.is_empty() {
+        cx.warn(Diagnostic::warning("Something stays behind").detail(left.join("\n")));
+    }
+    (removed, failures)
+}
+
+/// What of it stays, and why.
+async fn remove_cluster(
+    cx: &Cx,
     name: &str,
     model: &ClusterCa,
     store: Option<&StoreRef>,
-) -> Result<(), Diagnostic> {
+) -> Result<Vec<String>, Diagnostic> {
     let at = |diagnostic: Diagnostic| diagnostic.at(Path::root("clusters").key(name));
     let cluster = crate::resources::cluster(cx, name).map_err(at)?;
     let place = model.namespace.text().to_owned();
     let owner = owner(store, &place);
-    let mut left = BTreeSet::new();
     let removal = async {
+        let mut left = Vec::new();
         for reference in [CaCerts::reference(&place), OpenRequest::reference(&place)] {
             let live = cluster.get(&reference).await?;
             if live.is_some_and(|live| live.label(OWNER_LABEL) != Some(owner.as_str())) {
-                left.insert(format!("{reference} is not this resource's any more"));
+                left.push(format!("{reference} is not this resource's any more"));
             } else if let Removal::Left(why) = converge::remove_one(&cluster, &reference, &owner).await? {
-                left.insert(format!("{reference}: {why}"));
+                left.push(format!("{reference}: {why}"));
             }
         }
         if store.is_none_or(|store| store.cluster != name || store.namespace != place) {
-            namespace::remove(&cluster, &place, &owner).await?;
+            let stays = namespace::leave(&cluster, &place, &[]).await?;
+            left.extend(stays.map(|why| format!("Namespace {place}: {why}")));
         }
-        Ok(())
+        Ok(left)
     };
-    removal.await.map_err(|error: Error| at(converge::diagnostic(&error)))?;
-    if !left.is_empty() {
-        let detail = left.into_iter().collect::<Vec<_>>().join("; ");
-        cx.warn(Diagnostic::warning("A Secret stays behind").detail(format!("{detail}.")));
-    }
-    Ok(())
+    removal.await.map_err(|error: Error| at(converge::diagnostic(&error)))
 }
 
 async fn remove_store(cx: &mut Cx, store: &StoreRef) -> Result<(), Diagnostic> {
@@ -97,7 +106,7 @@ async fn remove_store(cx: &mut Cx, store: &StoreRef) -> Result<(), Diagnostic> {
     let owner = owner(Some(store), &store.namespace);
     let removal = async {
         converge::remove_one(&cluster, &RootStore::reference(store), &owner).await?;
-        namespace::remove(&cluster, &store.namespace, &owner).await
+        namespace::leave(&cluster, &store.namespace, &[]).await
     };
     removal.await.map(drop).map_err(|error: Error| converge::diagnostic(&error).at(Path::root("root").attr("store")))
 }

@@ -18,6 +18,7 @@ use super::Client;
 use super::charts::Unavailable;
 use super::converge::{self, Converge, Converged, converge};
 use super::kept;
+use super::namespace;
 use super::objects::{Recorded, Spellings, Wanted, state_key};
 use crate::chart::Chart;
 use crate::cluster::{Kind, ObjectRef};
@@ -187,6 +188,14 @@ impl Resource for MeshEastwestGateway {
             let state =
                 Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
             return Err(Failed::from(converge::diagnostics(&left.errors)).keeping(state));
+        }
+        match namespace::leave(&cluster, state.namespace.text(), &[]).await {
+            Ok(None) => {}
+            Ok(Some(why)) => cx.warn(
+                Diagnostic::warning("The namespace stays behind")
+                    .detail(format!("Namespace {}: {why}.", state.namespace.text())),
+            ),
+            Err(error) => return Err(Failed::from(converge::diagnostic(&error)).keeping(state)),
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::engine::Failed;
 use crate::resources::converge::{self, Doomed, Removal};
 use crate::resources::namespace;
 use crate::resources::objects::{parse_key, state_key};
+use crate::resources::traces;
 
 /// Until here definitions are all asked for at once.
 const LAST_PAUSE: Duration = Duration::from_millis(400);
@@ -59,14 +60,11 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         errors.push(error);
     }
     let written = recorded.written(&format!("Namespace {namespace}"));
-    if errors.is_empty()
-        && others.is_empty()
-        && let Err(error) = namespace::withdraw(&cluster, &namespace, &written).await
-    {
-        errors.push(error);
-    }
-    if errors.is_empty() {
-        match namespace::remove(&cluster, &namespace, &owner).await {
+    if errors.is_empty() && others.is_empty() {
+        if let Err(error) = traces::remove(&cluster, &namespace).await {
+            errors.push(error);
+        }
+        match namespace::leave(&cluster, &namespace, &written).await {
             Ok(Some(why)) => left.push(format!("Namespace {namespace}: {why}")),
             Ok(None) => {}
             Err(error) => errors.push(error),

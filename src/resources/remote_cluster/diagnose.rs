@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::gather::Endpoint;
 use super::istiod::{self, Verdict};
 use super::spec::Spec;
 use crate::cluster::{Access, Cluster, ClusterConfig, Error, Layer, ReplicaView, Scope, Secret};
@@ -10,6 +11,7 @@ use crate::diag::Diagnostic;
 use crate::mesh::RemoteSecret;
 
 const PROBE_WITHIN: Duration = Duration::from_secs(6);
+const GREETING_WITHIN: Duration = Duration::from_secs(3);
 
 /// A watcher that is not in sync.
 #[derive(Clone, Copy)]
@@ -50,6 +52,14 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
             case.spec.namespace
         )));
     }
+    if case.verdict == Verdict::Missing && long_enough {
+        return Some(Diagnostic::error("The watcher's istiod does not take the remote secret up").at("watchers").detail(format!(
+            "{} An istiod lists a cluster as soon as it sees its Secret. One that had to drop a cluster it never reached (after a wrong address, say) may handle no \
+             further Secret: restart it, with `kubectl -n {} rollout restart deployment -l app=istiod` in cluster {watcher}, and apply again. Else its log tells why it refuses the Secret.",
+            said(case),
+            case.spec.namespace
+        )));
+    }
     // One replica that may not be asked is enough: what it does not say is not known.
     let forbidden =
         case.views.iter().filter_map(|view| view.clusters.as_ref().err()).find(|error| error.is_forbidden())?;
@@ -58,6 +68,29 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
          `pods/portforward` (or `pods/exec`) in namespace {}, or set `wait = false` to go on without knowing.",
         case.spec.namespace
     )))
+}
+
+/// A certificate that no watcher would accept, found before one is told of the cluster: an istiod whose first try at a cluster fails
+/// can be left unable to take a corrected secret until it restarts (seen with Istio 1.31). That nothing answers here says
+/// nothing: other networks may reach what this one cannot.
+pub async fn refused_before(watched: &Cluster, endpoint: &Endpoint) -> Option<Diagnostic> {
+    let config = ClusterConfig {
+        host: Some(endpoint.server.as_str().to_owned()),
+        cluster_ca_certificate: endpoint.certificate_authority.clone(),
+        tls_server_name: endpoint.tls_server_name.clone(),
+        proxy_url: endpoint.proxy_url.clone(),
+        ..ClusterConfig::default()
+    };
+    let cluster = Cluster::standalone(watched.name(), config, env!("CARGO_PKG_VERSION"));
+    let cluster = cluster.within(Scope::lasting(GREETING_WITHIN, Default::default()));
+    // Whoever is asked answers, were it with a refusal, once the handshake is done.
+    let error = cluster.whoami().await.err().filter(|error| error.layer() == Layer::Tls)?;
+    let (what, path, step) = explained(&error);
+    Some(
+        Diagnostic::error("Watchers would not trust this API server")
+            .at(path)
+            .detail(format!("Tried from here as the watchers will, {what} ({}): {error}. {step}", endpoint.server)),
+    )
 }
 
 /// A refusal that the watcher meets like we do: waiting for it is in vain.
@@ -133,7 +166,16 @@ fn needed(spec: &Spec) -> Vec<(&'static str, &'static str)> {
 
 fn failed_here(case: &Case<'_>, error: &Error) -> Diagnostic {
     let server = &case.remote.server;
-    let (what, path, step) = match error.layer() {
+    let (what, path, step) = explained(error);
+    Diagnostic::error(summary(case)).at(path).detail(format!(
+        "{} Tried from here with the same remote secret, {what} ({server}): {error}. {step}",
+        said(case)
+    ))
+}
+
+/// What the layer's failure means, the attribute that mends it, and how.
+fn explained(error: &Error) -> (&'static str, &'static str, &'static str) {
+    match error.layer() {
         Layer::Dns => (
             "the name of the API server cannot be resolved",
             "server",
@@ -164,11 +206,7 @@ fn failed_here(case: &Case<'_>, error: &Error) -> Diagnostic {
             "server",
             "Check that the address is that of a Kubernetes API server.",
         ),
-    };
-    Diagnostic::error(summary(case)).at(path).detail(format!(
-        "{} Tried from here with the same remote secret, {what} ({server}): {error}. {step}",
-        said(case)
-    ))
+    }
 }
 
 fn denied(case: &Case<'_>, rights: &[String]) -> Diagnostic {
@@ -197,7 +235,7 @@ fn said(case: &Case<'_>) -> String {
     let each: Vec<String> = each.collect();
     let hint = match case.verdict {
         Verdict::Missing => {
-            " A replica that does not know the cluster has not seen the Secret, or refused its content; its log says why."
+            " A replica that does not know the cluster has not seen the Secret, or refused its content, or is stuck with what it said before; its log says why."
         }
         _ => "",
     };

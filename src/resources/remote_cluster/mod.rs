@@ -117,6 +117,7 @@ impl Resource for MeshRemoteCluster {
             return Ok(state);
         }
         let watched = super::cluster(cx, state.cluster.text())?;
+        let resumed = cx.private.unfinished;
         objects(cx, &watched, &spec, prior.as_ref(), &mut state).await?;
         reached.set(state.clone());
 
@@ -132,6 +133,17 @@ impl Resource for MeshRemoteCluster {
             None => state.certificate_authority_fingerprint.known().cloned(),
         };
 
+        let same = |prior: &RemoteCluster| {
+            prior.server_url == state.server_url
+                && prior.certificate_authority_fingerprint == state.certificate_authority_fingerprint
+                && prior.tls_server_name == state.tls_server_name
+                && prior.proxy_url == state.proxy_url
+        };
+        if (resumed || !prior.as_ref().is_some_and(same))
+            && let Some(refused) = diagnose::refused_before(&watched, &endpoint).await
+        {
+            return Err(failed(refused, &state));
+        }
         let errors = links(
             cx,
             &Links { watched: &watched, spec: &spec, endpoint: &endpoint, prior: prior.as_ref() },

@@ -9,13 +9,14 @@ use super::link::{self, Unlink};
 use super::model::RemoteCluster;
 use super::spec::Spec;
 use super::state;
-use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::resources::converge::{self, Removal};
 use crate::resources::kept::{self, Remaining};
 use crate::resources::namespace;
 use crate::resources::objects::Recorded;
+use crate::resources::traces;
 use crate::value::Value;
 
 /// Takes watchers away from a cluster that stays watched by others.
@@ -137,13 +138,13 @@ async fn in_watched(watched: &Cluster, spec: &Spec, state: &RemoteCluster) -> Re
         return Err(remaining);
     }
     let mut left = Vec::new();
+    let mut written = Vec::new();
     if spec.remote.is_some() {
         left.extend(definitions(watched, spec, &recorded).await.map_err(failed)?);
-        written_by_primary(watched, namespace).await.map_err(failed)?;
-        let written = recorded.written(&format!("Namespace {namespace}"));
-        namespace::withdraw(watched, namespace, &written).await.map_err(failed)?;
-        left.extend(namespace::remove(watched, namespace, &spec.owner()).await.map_err(failed)?);
+        traces::remove(watched, namespace).await.map_err(failed)?;
+        written = recorded.written(&format!("Namespace {namespace}"));
     }
+    left.extend(namespace::leave(watched, namespace, &written).await.map_err(failed)?);
     Ok(left)
 }
 
@@ -163,30 +164,6 @@ async fn definitions(watched: &Cluster, spec: &Spec, recorded: &Recorded) -> Res
             Removal::Gone | Removal::TakenOver => None,
         })
         .collect())
-}
-
-/// ConfigMaps that a primary writes into every namespace of a remote, and nobody takes away.
-const WRITTEN: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
-/// Its leader elections, in its own namespace.
-const ELECTIONS: &[&str] = &["istio-namespace-controller-election", "istio-leader", "istio-ip-autoallocate"];
-
-async fn written_by_primary(watched: &Cluster, namespace: &str) -> Result<(), Error> {
-    let mut doomed: Vec<ObjectRef> = Vec::new();
-    for name in WRITTEN {
-        let query = Query::of(Kind::CONFIG_MAP).field("metadata.name", name).metadata_only();
-        doomed.extend(
-            watched
-                .list_now(&query)
-                .await?
-                .iter()
-                .filter(|map| map.label("istio.io/config") == Some("true"))
-                .filter_map(Object::reference),
-        );
-    }
-    doomed.extend(ELECTIONS.iter().map(|name| ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, *name)));
-    let deletions =
-        doomed.into_iter().map(|reference| async move { watched.delete(&Delete::new(reference)).await.map(drop) });
-    futures::future::try_join_all(deletions).await.map(drop)
 }
 
 fn skips(state: &RemoteCluster) -> bool {

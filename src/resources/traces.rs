@@ -1,0 +1,37 @@
+//! What an istiod writes into a cluster on its own, and nobody takes away when it goes: not Helm, not istioctl.
+
+use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query};
+
+/// ConfigMaps in every namespace, for the proxies in it.
+const IN_EVERY_NAMESPACE: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
+
+/// Marks the ConfigMaps in which replicas elect a leader; client-go's name for it.
+const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
+
+/// The object is an istiod's leader election, or one of the ConfigMaps it gives every namespace.
+pub fn is_trace(object: &Object) -> bool {
+    object.annotation(LEADER_ANNOTATION).is_some() || IN_EVERY_NAMESPACE.contains(&object.name())
+}
+
+/// Removes them once the last istiod that served the cluster is gone, or may no longer write to it.
+pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
+    let elections = Query::of(Kind::CONFIG_MAP).namespace(istiod_namespace).metadata_only();
+    let mut queries = vec![elections];
+    queries.extend(
+        IN_EVERY_NAMESPACE.iter().map(|name| Query::of(Kind::CONFIG_MAP).field("metadata.name", name).metadata_only()),
+    );
+    let listed = futures::future::try_join_all(queries.iter().map(|query| cluster.list_now(query))).await?;
+    let written_by_istiod = |object: &&Object| {
+        object.annotation(LEADER_ANNOTATION).is_some() && object.name().starts_with("istio-")
+            || IN_EVERY_NAMESPACE.contains(&object.name()) && object.label("istio.io/config") == Some("true")
+    };
+    let doomed: std::collections::BTreeSet<ObjectRef> = listed
+        .iter()
+        .flat_map(|objects| objects.iter())
+        .filter(written_by_istiod)
+        .map(|object| object.reference_as(Kind::CONFIG_MAP))
+        .collect();
+    let deletions =
+        doomed.into_iter().map(|reference| async move { cluster.delete(&Delete::new(reference)).await.map(drop) });
+    futures::future::try_join_all(deletions).await.map(drop)
+}
