@@ -59,6 +59,10 @@ impl<'a> Run<'a> {
         let plan = self.plan();
         assert_eq!(plan.code, Some(0), "the second plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
     }
+
+    pub fn destroy(&self) -> Said {
+        self.workspace.run(&["destroy", "-auto-approve", "-input=false"])
+    }
 }
 
 fn start(names: &[&str]) -> Lab {
@@ -207,5 +211,31 @@ pub fn injected_as(cluster: &Arc<Cluster>, id: &str, network: &str) {
     for (variable, value) in [("ISTIO_META_CLUSTER_ID", id), ("ISTIO_META_NETWORK", network)] {
         let wanted = json!({ "name": variable, "value": value }).to_string();
         assert!(spec.contains(&wanted), "{variable} is not {value} in {spec}");
+    }
+}
+
+/// No token and no private key, in state or backup.
+pub fn no_secret_in_state(run: &Run<'_>) {
+    for file in ["terraform.tfstate", "terraform.tfstate.backup"] {
+        let Ok(state) = std::fs::read_to_string(run.workspace.path(file)) else { continue };
+        assert!(!state.contains("PRIVATE KEY"), "{file} holds a private key");
+        assert!(!state.contains("eyJhbGci"), "{file} holds a token");
+    }
+}
+
+/// No object of the provider, and nothing that Istio left because of it.
+pub fn nothing_is_left(lab: &Lab) {
+    const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
+                         mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions";
+    for cluster in lab.clusters() {
+        let owned = cluster
+            .kubectl(&["get", KINDS, "-A", "-l", "terraform-provider-mesh/owner", "-o", "name"])
+            .expect("kubectl");
+        assert_eq!(owned.trim(), "", "left in {}", cluster.name());
+        let remote =
+            cluster.kubectl(&["get", "secrets", "-A", "-l", "istio/multiCluster=true", "-o", "name"]).expect("kubectl");
+        assert_eq!(remote.trim(), "", "left in {}", cluster.name());
+        let gone = || cluster.get(&["namespace", "istio-system"]).is_ok_and(|namespace| namespace.is_none());
+        cluster.wait_until("the namespace is gone", gone).unwrap_or_else(|error| panic!("{}: {error}", cluster.name()));
     }
 }
