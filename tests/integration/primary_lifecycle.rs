@@ -221,6 +221,44 @@ async fn an_installation_by_helm_is_imported_with_an_empty_plan() {
     destroy(&core, &stored).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_by_istioctl_is_taken_over() {
+    let (_lab, east) = start();
+    let tag = format!("tag={}", Istio::Current.version());
+    let settings = [
+        "profile=minimal",
+        "values.global.meshID=mesh1",
+        "values.global.network=net-east",
+        "values.global.multiCluster.clusterName=east",
+        "values.global.configValidation=true",
+        &tag,
+    ];
+    let set = settings.iter().flat_map(|setting| ["--set", setting]);
+    let arguments: Vec<&str> = ["install", "--skip-confirmation"].into_iter().chain(set).collect();
+    east.run(Tool::Istioctl, &arguments, None).expect("istioctl");
+    let tagged = ["get", "mutatingwebhookconfiguration", "istio-revision-tag-default"];
+    east.kubectl(&tagged).expect("istioctl tags its control plane");
+
+    let core = core(&east, Istio::Current).await;
+    let imported = core.import(PRIMARY, "east").await.expect("it can be imported").expect("it is there");
+    let state = core.state(PRIMARY, &imported);
+    let text = |name: &str| state.at(&Path::root(name)).and_then(|value| value.as_str().map(str::to_owned));
+    assert_eq!(text("istio_version").as_deref(), Some(Istio::Current.version()));
+    assert_eq!(text("mesh_id").as_deref(), Some("mesh1"));
+    let config = config(Istio::Current, json!({}));
+    let stored = apply(&core, &config, Some(&imported)).await;
+    assert_settled(&core, &config, &stored).await;
+    // Two injectors for the same Pods are one too many: istioctl had turned the chart's off.
+    assert!(east.kubectl(&tagged).is_err(), "the tag goes");
+    east.kubectl(&["get", "validatingwebhookconfiguration", "istiod-default-validator"]).expect("the validator stays");
+
+    destroy(&core, &stored).await;
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations", "deployments", "services"] {
+        let left = east.kubectl(&["get", kind, "-A", "-l", "operator.istio.io/managed", "-o", "name"]);
+        assert_eq!(left.expect("kubectl").trim(), "");
+    }
+}
+
 /// The older charts, and beside what they bring a ConfigMap.
 async fn with_an_object_more(cluster: &Cluster) -> (tempfile::TempDir, Core) {
     let folder = tempfile::tempdir().expect("a folder");

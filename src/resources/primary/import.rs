@@ -12,11 +12,15 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
 use crate::mesh::NETWORK_LABEL;
 use crate::resources::charts::Version;
-use crate::resources::objects::{Recorded, Spellings};
+use crate::resources::fields::Fields;
+use crate::resources::objects::{Recorded, Spellings, state_key};
 use crate::resources::{Client, converge, kept};
 use crate::value::{List, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
+
+/// istioctl puts this tag on a control plane without a revision and turns that one's own injector off; the charts leave the injector on.
+const DEFAULT_TAG: &str = "default";
 
 /// What the import id or identity names.
 struct Named {
@@ -60,7 +64,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     settle_names(&mut state);
     let mut warning = None;
     let spec = kept::settled(Spec::parse(&state)?)?;
-    let recorded = match charts(
+    let mut recorded = match charts(
         cx,
         &state,
         spec.install_base,
@@ -91,6 +95,10 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
             Recorded::default()
         }
     };
+    for superfluous in &installed.superfluous {
+        recorded.objects.insert(state_key(superfluous), "unknown".to_owned());
+        recorded.fields.insert(state_key(superfluous), Fields::new());
+    }
     (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
     state.status = ready::status(Some(&installed.deployment)).into();
     Ok(Looked { state, releases, warning })
@@ -144,6 +152,8 @@ struct Installed {
     tags: Vec<String>,
     /// A CustomResourceDefinition of the chart base.
     definition: Option<Object>,
+    /// Objects that do what others do already, and are not wanted any more: the first apply removes them.
+    superfluous: Vec<ObjectRef>,
 }
 
 async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagnostics> {
@@ -168,12 +178,22 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         .list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION).label("istio.io/rev", revision))
         .await
         .map_err(failed)?;
-    let tags = webhooks.iter().filter_map(|webhook| Some(webhook.label("istio.io/tag")?.to_owned())).collect();
+    let (tagged, superfluous): (Vec<&Object>, Vec<&Object>) = webhooks
+        .iter()
+        .filter(|webhook| webhook.label("istio.io/tag").is_some())
+        .partition(|webhook| named.revision.is_some() || webhook.label("istio.io/tag") != Some(DEFAULT_TAG));
+    let tags = tagged.iter().filter_map(|webhook| Some(webhook.label("istio.io/tag")?.to_owned())).collect();
+    let mut superfluous: Vec<ObjectRef> =
+        superfluous.iter().map(|webhook| webhook.reference_as(Kind::MUTATING_WEBHOOK_CONFIGURATION)).collect();
+    if !superfluous.is_empty() {
+        let service = ObjectRef::namespaced(Kind::SERVICE, named.namespace.as_str(), "istiod-revision-tag-default");
+        superfluous.extend(cluster.get(&service).await.map_err(failed)?.map(|_| service));
+    }
     let namespace =
         cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, named.namespace.as_str())).await.map_err(failed)?;
     let definition = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "virtualservices.networking.istio.io");
     let definition = cluster.get(&definition).await.map_err(failed)?;
-    Ok(Installed { deployment, values: values.unwrap_or_default(), namespace, tags, definition })
+    Ok(Installed { deployment, values: values.unwrap_or_default(), namespace, tags, definition, superfluous })
 }
 
 /// The attributes that the installation speaks of; the rest of its values become a values document.
@@ -197,7 +217,9 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let base_owner = installed.definition.as_ref().and_then(|definition| definition.label(OWNER_LABEL));
     let owner = spec::owner(&named.namespace, &spec::release(named.revision.as_deref()));
     let installs_base = installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner);
-    let rest = values::undecided(&installed.values);
+    let mut rest = values::undecided(&installed.values);
+    // istioctl makes the validator of the default revision by itself and keeps the chart from it.
+    rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
     Primary {
         cluster: named.cluster.as_str().into(),
         namespace: named.namespace.as_str().into(),
@@ -238,10 +260,14 @@ fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
     id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
 }
 
-/// The chart's version: from the label that Helm's charts carry, else that of the image.
+/// The version of Istio. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
 fn version(deployment: &Object) -> Option<String> {
+    let istioctl = deployment.label("operator.istio.io/version");
     let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
-    chart.or_else(|| deployment.label("app.kubernetes.io/version")).map(str::to_owned)
+    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
+    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
+    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
+    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
 }
 
 /// The names of the releases, which the charts write into labels.
@@ -261,6 +287,21 @@ fn env(deployment: &Object, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_is_that_of_istio_and_not_of_charts_inside_istioctl() {
+        let installed = |labels: Json| {
+            let deployment = serde_json::json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "labels": labels},
+                "spec": {"template": {"spec": {"containers": [{"image": "docker.io/istio/pilot:1.29.1"}]}}},
+            });
+            version(&Object::new(deployment).unwrap())
+        };
+        let istioctl = serde_json::json!({"helm.sh/chart": "istiod-1.0.0", "operator.istio.io/version": "1.31.0"});
+        assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
+        assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
+        assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
+    }
 
     #[test]
     fn custom_hosts_are_read_as_they_are_written() {

@@ -53,12 +53,6 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty()
-        && defined
-        && let Err(error) = definitions_go(&cluster, &owner).await
-    {
-        errors.push(error);
-    }
     let written = recorded.written(&format!("Namespace {namespace}"));
     if errors.is_empty() && others.is_empty() {
         if let Err(error) = traces::remove(&cluster, &namespace).await {
@@ -69,6 +63,12 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
             Ok(None) => {}
             Err(error) => errors.push(error),
         }
+    }
+    if errors.is_empty()
+        && defined
+        && let Err(error) = definitions_go(&cluster, &owner).await
+    {
+        errors.push(error);
     }
     if !left.is_empty() {
         cx.warn(
