@@ -135,7 +135,7 @@ pub struct Import {
     pub addresses: Vec<IpAddr>,
     /// Namespaces that see it; empty is all.
     pub export_to: Vec<String>,
-    /// Subsets that clients may choose; the exporter's gateway must know the same.
+    /// Subsets that clients may choose; the exporter's gateway must know the same. Their labels choose among the endpoints, mostly none: all.
     pub subsets: BTreeMap<SubsetName, BTreeMap<String, String>>,
     /// Take endpoints out of rotation that fail; without it neither failover nor locality weighting works.
     pub outlier_detection: bool,
@@ -189,6 +189,16 @@ impl Import {
             _ if self.identities.is_empty() => Err(ImportError::NoIdentity),
             _ => Ok(()),
         }
+    }
+
+    /// Subsets that choose no endpoint: requests to them would find nobody.
+    pub fn empty_subsets(&self) -> impl Iterator<Item = &SubsetName> {
+        let chooses = |labels: &BTreeMap<String, String>| {
+            let carries =
+                |endpoint: &ImportEndpoint| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value));
+            self.endpoints.iter().any(carries)
+        };
+        self.subsets.iter().filter(move |(_, labels)| !chooses(labels)).map(|(name, _)| name)
     }
 
     /// The SNI a port's connections carry.
@@ -283,7 +293,10 @@ impl Import {
         }
         if !self.subsets.is_empty() {
             let subsets = self.subsets.iter().map(|(name, labels)| {
-                let mut subset = json!({ "name": name, "labels": labels });
+                let mut subset = json!({ "name": name });
+                if !labels.is_empty() {
+                    subset["labels"] = json!(labels);
+                }
                 let policy = self.traffic_policy(Some(name));
                 if self.needs_sni_override() {
                     subset["trafficPolicy"] = Value::Object(policy);

@@ -202,6 +202,25 @@ fn subsets_carry_their_own_sni() {
 }
 
 #[test]
+fn a_subset_chooses_some_endpoint() {
+    let subset = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        BTreeMap::from([(SubsetName::new("v2").unwrap(), labels)])
+    };
+    let mut near = at_gateway("1.2.3.4");
+    near.labels.insert("near".into(), "yes".into());
+    let with = |subsets| Import { subsets, ..import(vec![near.clone(), at_gateway("1.2.3.5")]) };
+    for (labels, empty) in [(vec![], 0), (vec![("near", "yes")], 0), (vec![("version", "v2")], 1)] {
+        assert_eq!(with(subset(&labels)).empty_subsets().count(), empty, "{labels:?}");
+    }
+    assert_eq!(
+        with(subset(&[])).destination_rule().unwrap()["spec"]["subsets"],
+        json!([{ "name": "v2" }]),
+        "no labels choose all"
+    );
+}
+
+#[test]
 fn locality_and_weight_reach_the_endpoint() {
     let mut endpoint = at_gateway("1.2.3.4");
     endpoint.locality = Some("eu/a".into());

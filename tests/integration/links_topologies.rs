@@ -20,9 +20,14 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Copies the example into a folder of its own and gives it its variables.
     pub fn of_example(cli: &Cli, lab: &'a Lab, example: &str) -> Run<'a> {
+        Self::of_folder(cli, lab, &format!("examples/{example}"))
+    }
+
+    /// The same for any folder of this repository.
+    pub fn of_folder(cli: &Cli, lab: &'a Lab, folder: &str) -> Run<'a> {
         let executable = PathBuf::from(env!("CARGO_BIN_EXE_terraform-provider-mesh"));
         let workspace = Workspace::overriding(cli, PROVIDER, executable.parent().expect("a folder"));
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for file in std::fs::read_dir(folder).expect("the example") {
             let file = file.expect("an entry");
             std::fs::copy(file.path(), workspace.path(&file.file_name().to_string_lossy())).expect("a copy");

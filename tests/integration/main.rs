@@ -38,6 +38,7 @@ mod primary_interrupted;
 mod primary_lifecycle;
 mod primary_plan;
 mod registered;
+mod service_entry_forms;
 mod service_entry_handshake;
 mod service_entry_laws;
 mod service_entry_meshes;

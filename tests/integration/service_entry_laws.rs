@@ -158,7 +158,7 @@ async fn what_is_asked_for_is_there_and_what_is_no_longer_asked_for_is_gone() {
         "exported_host": "life.mesh",
         "ports": { "http": { "number": 80, "exporter_port": 8080, "target_port": 9080 }, "grpc": { "number": 90, "protocol": "GRPC" } },
         "exporters": { "west": exporter(alias.clone()) },
-        "subsets": { "v2": { "version": "v2" } }, "export_to": ["."], "outlier_detection": true, "addresses": ["240.1.1.1"],
+        "subsets": { "v2": {} }, "export_to": ["."], "outlier_detection": true, "addresses": ["240.1.1.1"],
     });
     let whole = config(host, everything.clone());
     let stored = apply(&core, &whole, None).await;
@@ -405,7 +405,7 @@ async fn what_was_made_here_is_imported_with_all_it_has() {
         json!({
             "exported_host": "back.mesh", "exporters": { "west": alias },
             "ports": { "http": { "number": 80, "exporter_port": 8080, "target_port": 9080 }, "grpc": { "number": 90, "protocol": "GRPC" } },
-            "subsets": { "v2": { "version": "v2" } }, "export_to": ["."], "outlier_detection": true, "addresses": ["240.1.1.1"],
+            "subsets": { "v2": {} }, "export_to": ["."], "outlier_detection": true, "addresses": ["240.1.1.1"],
         }),
     );
     let stored = apply(&core, &config, None).await;

@@ -46,7 +46,8 @@ model! {
         /// Namespaces that see the service, or `.` for that of the objects alone. All, unless listed.
         #[attr(optional, validate(each(non_empty())))]
         pub export_to: Value<List<String>>,
-        /// Subsets that clients may choose in a VirtualService: labels by name. The exporters must know subsets of the same names.
+        /// Subsets that clients may choose in a VirtualService, by name. The name is part of the SNI, by which the exporter's gateway chooses the Pods: the exporters
+        /// must have subsets of the same names. The labels choose among exporters by their `labels`; empty, `{}`, for all.
         #[attr(optional, validate(each_key(dns_label())))]
         pub subsets: Value<Map<Map<String>>>,
         /// Take exporters out of rotation that answer with errors. Failover between exporters needs it.
@@ -143,7 +144,7 @@ model! {
         /// Share of the traffic against the other exporters.
         #[attr(optional, validate(between(0, 4_294_967_295)))]
         pub weight: Value<i64>,
-        /// Labels of the endpoints, for `subsets`.
+        /// Labels by which `subsets` tell the exporters apart.
         #[attr(optional)]
         pub labels: Value<Map<String>>,
         /// Make what lets the exporter's gateway accept the SNI: a Gateway that admits `exported_host` and, where that is not the Service's own name, a ServiceEntry for

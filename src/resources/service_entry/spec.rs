@@ -229,6 +229,15 @@ fn check(reader: &mut Reader, import: &Import, stub_service: bool) {
         );
         reader.refuse("stub_service", "This host cannot be a Service", detail);
     }
+    if reader.is_settled() {
+        for name in import.empty_subsets() {
+            reader.refuse(
+                Path::root("subsets").key(name.as_str()),
+                "This subset chooses no exporter",
+                "Its labels choose among the exporters by their `labels`, and none carries these. Which Pods answer is for the subset of this name at the exporter to say, whose gateway reads it off the SNI: leave the labels empty, `{}`, to mean all exporters.",
+            );
+        }
+    }
     if reader.is_settled() && !stub_service && import.lacks_virtual_ip() {
         reader.refuse(
             "addresses",

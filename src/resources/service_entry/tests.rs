@@ -101,9 +101,17 @@ fn an_alias_gets_a_destination_rule_here_and_an_entry_there() {
 #[test]
 fn what_cannot_work_is_refused_at_its_attribute() {
     type Change = fn(&mut ServiceEntry);
-    let cases: [(Change, &str); 12] = [
+    let cases: [(Change, &str); 13] = [
         (|model| model.host = "*.shop.svc.cluster.local".into(), "host"),
         (|model| model.host = "10.0.0.1".into(), "host"),
+        (
+            |model| {
+                let labels: Map<String> = [("version".to_owned(), "v2".to_owned().into())].into();
+                let subsets: Map<Map<String>> = [("v2".to_owned(), labels.into())].into();
+                model.subsets = subsets.into();
+            },
+            "subsets[\"v2\"]",
+        ),
         (|model| model.ports = [("a", port(80)), ("b", port(80))].into_iter().collect(), "ports"),
         (|model| edit(model, |exporter| exporter.gateways = Value::Null), "exporters[\"west\"]"),
         (|model| edit(model, |exporter| exporter.network = "net-west".into()), "exporters[\"west\"]"),
