@@ -31,11 +31,14 @@ fn one_service_between_two_meshes(cli: &Cli) {
     let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
     let (east, west) = (lab.cluster("east"), lab.cluster("west"));
     cart(west);
+    exported(east, "orders");
     let run = Run::of_example(cli, &lab, "independent-meshes");
     let applied = run.apply().ok();
     assert!(!applied.stdout.contains("Does not fit"), "{}", applied.stdout);
     run.settled();
     let pod = cart_pod(west);
+    let called = run.workspace.run(&["output", "-json", "call"]).ok().json();
+    assert_eq!(called, json!({ "cart": format!("{HOST}:8080"), "orders": "orders.shop.svc.cluster.local:8080" }));
     let upstream = a_sidecar_is_led_to_the_gateway(east, west);
     the_gateway_has_a_chain_for_this_and_nothing_else(west, &pod);
     certificates_of_both_meshes_shake_hands(&lab, &upstream.sockets[0], &pod);
@@ -51,12 +54,16 @@ fn one_service_between_two_meshes(cli: &Cli) {
 
 /// The exporting team's Service; nothing of it is the provider's.
 pub fn cart(cluster: &Arc<Cluster>) {
+    exported(cluster, "cart");
+}
+
+fn exported(cluster: &Arc<Cluster>, name: &str) {
     shop(cluster);
     let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
-        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "cart", "namespace": "shop" } },
+        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": "shop" } },
         {
-            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "cart", "namespace": "shop" },
-            "spec": { "selector": { "app": "cart" }, "ports": [{ "name": "http", "port": 8080, "targetPort": 9080 }] },
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "shop" },
+            "spec": { "selector": { "app": name }, "ports": [{ "name": "http", "port": 8080, "targetPort": 9080 }] },
         },
     ]});
     cluster.apply(&objects.to_string()).expect("a Service");
@@ -172,7 +179,7 @@ fn what_changes_at_the_exporter_is_said(run: &Run<'_>, west: &Arc<Cluster>) {
     let says = |words: &[&str]| {
         let plan = run.plan();
         let text = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        for word in words.iter().chain(&["Does not fit the exporter", "mesh_service_entry.cart"]) {
+        for word in words.iter().chain(&["Does not fit the exporter", "mesh_service_entry.this[\"cart\"]"]) {
             assert!(text.contains(word), "{word:?} is missing:\n{}{}", plan.stdout, plan.stderr);
         }
     };
