@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test test-meshes tools unit integration lint fmt docs clean
+.PHONY: help demo demo-down test test-meshes tools unit integration bench lint fmt docs clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ integration: tools ## Tests on real API servers, with the real terraform and tof
 
 test-meshes: tools ## Whole meshes: examples, topologies, rotation, the judges (what `make test` still skips)
 	$(CARGO) test --package terraform-provider-mesh --test integration -- $(UNPROVEN)
+
+bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release build, and write docs/guides/benchmarks.md
+	$(CARGO) build --release --bin terraform-provider-mesh
+	MESH_TEST_BINARY=target/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
+	  $(CARGO) test --package terraform-provider-mesh --test integration figures_of -- --ignored --nocapture --test-threads 1
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check

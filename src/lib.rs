@@ -27,4 +27,3 @@ pub mod resources;
 // Layer 3: the provider as a whole.
 pub mod docs;
 pub mod provider;
-pub mod review;

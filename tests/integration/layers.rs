@@ -26,7 +26,6 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["tonic", "prost"],
     ),
     ("docs", &["diag", "value", "schema", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
-    ("review", &["diag", "value", "schema", "mesh", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! A cluster joins a mesh and leaves it again, and what istiods know of each other's clusters: judged by istioctl and by the debug pages of real istiods.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use lab::tools::{self, Istio, Tool};
@@ -25,7 +25,11 @@ impl<'a> Run<'a> {
 
     /// The same for any folder of this repository.
     pub fn of_folder(cli: &Cli, lab: &'a Lab, folder: &str) -> Run<'a> {
-        let executable = PathBuf::from(env!("CARGO_BIN_EXE_terraform-provider-mesh"));
+        Self::of_build(cli, lab, folder, Path::new(env!("CARGO_BIN_EXE_terraform-provider-mesh")))
+    }
+
+    /// The same with another build of the provider.
+    pub fn of_build(cli: &Cli, lab: &'a Lab, folder: &str, executable: &Path) -> Run<'a> {
         let workspace = Workspace::overriding(cli, PROVIDER, executable.parent().expect("a folder"));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for file in std::fs::read_dir(folder).expect("the example") {

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod bench;
 mod ca_istiod;
 mod ca_lifecycle;
 mod chart_helm;
@@ -37,6 +38,7 @@ mod primary_figures;
 mod primary_interrupted;
 mod primary_lifecycle;
 mod primary_plan;
+mod rbac;
 mod registered;
 mod service_entry_forms;
 mod service_entry_handshake;
