@@ -37,8 +37,13 @@ fn restricted(cluster: &Arc<Cluster>, file: &Path) {
     cluster.kubectl(&["apply", "-f", &role.display().to_string()]).expect("the role");
     cluster.kubectl(&["create", "namespace", "pipeline"]).expect("a namespace");
     cluster.kubectl(&["create", "serviceaccount", "terraform", "-n", "pipeline"]).expect("an account");
-    let binding =
-        ["create", "clusterrolebinding", "pipeline", "--clusterrole=terraform-provider-mesh", "--serviceaccount=pipeline:terraform"];
+    let binding = [
+        "create",
+        "clusterrolebinding",
+        "pipeline",
+        "--clusterrole=terraform-provider-mesh",
+        "--serviceaccount=pipeline:terraform",
+    ];
     cluster.kubectl(&binding).expect("a binding");
     let token = cluster.kubectl(&["create", "token", "terraform", "-n", "pipeline"]).expect("a token");
     let config = cluster.kubectl(&["config", "view", "--raw", "--minify", "-o", "json"]).expect("the kubeconfig");

@@ -115,7 +115,7 @@ impl Resource for MeshEastwestGateway {
         ready::check_kinds(&cluster, &wanted).await?;
 
         let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
-        let look_for_orphans = cx.private.unfinished;
+        let look_for_orphans = cx.private.unfinished || prior.is_none();
         cx.private.unfinished = true;
         let step = Converge {
             cluster: &cluster,

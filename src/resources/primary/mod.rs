@@ -22,7 +22,7 @@ use super::converge::{self, Converge, Converged, converge};
 use super::fields;
 use super::kept;
 use super::objects::{Recorded, Spellings, Wanted};
-use crate::cluster::{Cluster, Kind, OWNER_LABEL, Query};
+use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::mesh::ControlPlaneAt;
@@ -119,7 +119,7 @@ impl Resource for MeshPrimary {
         let base_is_left = base::check_owner(&cluster, &spec).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let recorded = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, recorded).await?;
-        let orphans = cx.private.unfinished || prior.is_none() && left_behind(&cluster, &spec.owner()).await?;
+        let orphans = cx.private.unfinished || prior.is_none();
         let private = &mut cx.private;
         private.unfinished = true;
         let wanted = ready::while_not_serving(&cluster, wanted).await.map_err(|error| converge::diagnostic(&error))?;
@@ -226,15 +226,6 @@ const KINDS: &[Kind] = &[
     Kind::VALIDATING_ADMISSION_POLICY,
     Kind::VALIDATING_ADMISSION_POLICY_BINDING,
 ];
-
-/// Whether an apply that was killed before it could tell state has been here: it begins with objects of these kinds.
-async fn left_behind(cluster: &Cluster, owner: &str) -> Result<bool, Diagnostic> {
-    let looks = [Kind::SERVICE_ACCOUNT, Kind::CONFIG_MAP, Kind::CLUSTER_ROLE].map(|kind| async move {
-        let found = cluster.list_now(&Query::of(kind).label(OWNER_LABEL, owner).metadata_only()).await;
-        found.map(|found| !found.is_empty()).map_err(|error| converge::diagnostic(&error))
-    });
-    Ok(futures::future::try_join_all(looks).await?.contains(&true))
-}
 
 /// Computed names that follow from others.
 fn settle_names(model: &mut Primary) {

@@ -234,7 +234,7 @@ async fn objects(
     };
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
     let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
-    let look_for_orphans = cx.private.unfinished;
+    let look_for_orphans = cx.private.unfinished || prior.is_none();
     cx.private.unfinished = true;
     let step = Converge {
         cluster: watched,
