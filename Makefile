@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test test-meshes tools unit integration bench lint fmt docs clean
+.PHONY: help demo demo-down test test-meshes tools unit integration bench package lint fmt docs clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release buil
 	$(CARGO) build --release --bin terraform-provider-mesh
 	MESH_TEST_BINARY=target/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration figures_of -- --ignored --nocapture --test-threads 1
+
+package: ## Build the archives, checksums and manifest of a release into dist/ (needs python3)
+	@scripts/package
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check

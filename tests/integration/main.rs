@@ -28,6 +28,7 @@ mod lab_judge;
 mod layers;
 mod links_topologies;
 mod links_upkeep;
+mod package;
 mod pki_judges;
 mod plugin_cli;
 mod plugin_fuzz;
