@@ -363,13 +363,13 @@ fn answer_form(kind: &Kind) -> &'static str {
 /// The API server refuses an apply that carries `managedFields`.
 fn applied_body(object: &Object) -> String {
     if object.get("metadata.managedFields").is_none() {
-        return object.value().to_string();
+        return object.to_json();
     }
     let mut object = object.clone();
     if let Some(metadata) = object.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    object.value().to_string()
+    object.to_json()
 }
 
 /// Whose the live object is, unless it is ours: nobody's field of it is managed by us and our label is not on it, or the
@@ -419,6 +419,7 @@ pub(super) fn defined_kind(definition: &Object) -> Option<Kind> {
         return None;
     }
     let is_served = |version: &&Value| version.get("served").and_then(Value::as_bool) == Some(true);
+    let definition = definition.thawed();
     let version = definition.items("spec.versions").iter().find(is_served)?.get("name")?.as_str()?;
     let api_version = format!("{}/{version}", definition.str("spec.group"));
     let namespaced = definition.str("spec.scope") == "Namespaced";

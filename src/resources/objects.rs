@@ -66,6 +66,10 @@ impl Wanted {
         prune_nulls(object.value_mut());
         let fields = fields::fields(&object);
         let digest = fields::digest(&fields);
+        // Istio's definitions are as large as all its other objects together, and several clusters are at work at once.
+        if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            object.freeze_spec();
+        }
         self.0.insert(state_key(&reference), Entry { reference, object, fields, digest });
     }
 
@@ -189,7 +193,8 @@ impl Spellings {
     pub fn note(&mut self, key: &str, entry: &Entry, answer: &Object) {
         self.forget(key);
         // Of a definition the answer is its metadata alone.
-        let differences = match answer.get("spec").is_none() && entry.object.get("spec").is_some() {
+        let bodiless = answer.get("spec").is_none() && entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+        let differences = match bodiless {
             true => Vec::new(),
             false => differences(&entry.fields, answer, Some(&Fields::new())),
         };

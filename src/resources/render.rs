@@ -1,5 +1,7 @@
 //! Rendering a chart to the objects of a resource: shared by every resource that installs one of Istio's charts. Pure.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value as Json;
 
 use crate::chart::{self, Capabilities, Chart, Release, Values};
@@ -7,6 +9,8 @@ use crate::cluster::{Kind, Object, ObjectRef};
 
 /// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not asked.
 const KUBE_VERSION: &str = "v1.33.0";
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A chart, and what to render it with.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ impl Rendering<'_> {
     pub fn objects(&self) -> Result<Vec<Object>, Error> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
+        // One at a time: what rendering needs on the way is many times what comes of it.
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let capabilities = Capabilities { kube_version: KUBE_VERSION.to_owned(), api_versions: Vec::new() };
         let manifests = chart::render(self.chart, &release, self.values, &capabilities).map_err(|source| {
             Error::Render { chart: format!("{} {}", self.chart.name(), self.chart.version()), source }
