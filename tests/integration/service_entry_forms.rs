@@ -25,7 +25,7 @@ fn every_form_is_what_the_istiods_on_both_sides_need() {
     more_services(west);
     let run = Run::of_folder(&cli, &lab, "tests/fixtures/service-entries");
     let applied = run.apply().ok();
-    assert!(!applied.stdout.contains("Does not fit"), "{}", applied.stdout);
+    assert!(!applied.stdout.contains("does not fit"), "{}", applied.stdout);
     run.settled();
     the_validator_is_on_guard(east);
     // Of every endpoint that leaves its address to its network, Istio's own recommendation, the analysis says that it does.
@@ -140,6 +140,15 @@ fn what_a_sidecar_is_told(told: &Told, gateway: &str) {
         let expected = Upstream { endpoints: endpoints.into_iter().collect(), sockets: vec![socket] };
         assert_eq!(told.upstream(host, port), Some(expected), "{host}:{port}");
     }
+    let localities = told.0["endpoints"]["outbound|8080||two.west.mesh"]["endpoints"].as_array().expect("localities");
+    let shares: BTreeSet<String> = localities
+        .iter()
+        .map(|at| {
+            let weight = &at["lbEndpoints"][0]["loadBalancingWeight"];
+            format!("{}/{} {weight}", at["locality"]["region"], at["locality"]["zone"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(shares, BTreeSet::from(["eu/a 80".to_owned(), "eu/b 20".to_owned()]));
     let subset = told.upstream_of(&format!("outbound|8080|v2|{SERVICE}")).expect("a cluster for the subset");
     assert_eq!(subset.sockets, [tls("outbound_.8080_.v2_.cart.shop.svc.cluster.local")]);
     let outlier = |name: &str| told.0["clusters"][name]["outlierDetection"].is_object();

@@ -454,7 +454,11 @@ async fn an_exporter_that_cannot_be_read_stops_nothing_and_is_said() {
     core.configure(provider.clone()).await.expect("the provider can be configured");
     let planned = core.plan(ENTRY, Some(config.clone()), None).await.unwrap_or_else(|errors| panic!("{errors}"));
     let said = planned.warnings.to_string();
-    assert!(said.contains("The exporter could not be checked") && said.contains("exporters[\"north\"]"), "{said}");
+    assert!(
+        said.contains("The exporter north of away.west.mesh could not be checked")
+            && said.contains("exporters[\"north\"]"),
+        "{said}"
+    );
     let Applied { stored, diagnostics } = core.apply(ENTRY, planned).await;
     assert!(!diagnostics.has_errors(), "{diagnostics}");
     let stored = stored.expect("it is made");

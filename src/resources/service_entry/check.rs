@@ -24,6 +24,8 @@ pub struct Exporter {
     pub(super) service: Option<Object>,
     /// ServiceAccounts of the Pods behind the Service.
     pub(super) accounts: BTreeSet<String>,
+    /// Whether any of these Pods speaks mTLS; `None` where there is no Pod.
+    pub(super) mutual: Option<bool>,
     pub(super) gateways: Vec<Object>,
     pub(super) mesh: Mesh,
 }
@@ -55,16 +57,18 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
         mesh(cluster, spec.gateway_namespace.as_str()),
     )?;
     let selector = service.as_ref().map(|service| service.strings("spec.selector")).unwrap_or_default();
-    let mut accounts = BTreeSet::new();
+    let (mut accounts, mut mutual) = (BTreeSet::new(), None);
     if !selector.is_empty() {
         let selected = |query: Query, (key, value): (&&str, &&str)| query.label(key, value);
         let pods = selector.iter().fold(Query::of(Kind::POD).namespace(spec.namespace.as_str()), selected);
         for pod in cluster.list(&pods).await?.iter() {
             let account = pod.str("spec.serviceAccountName");
+            let speaks = pod.label("security.istio.io/tlsMode") == Some("istio");
+            mutual = Some(speaks || mutual == Some(true));
             accounts.insert(if account.is_empty() { "default" } else { account }.to_owned());
         }
     }
-    Ok(Exporter { service, accounts, gateways: gateways.to_vec(), mesh })
+    Ok(Exporter { service, accounts, mutual, gateways: gateways.to_vec(), mesh })
 }
 
 /// Reads how a cluster's control plane is set up.
@@ -120,7 +124,7 @@ pub fn findings(spec: &Spec, exporter: &ExporterSpec, there: &Exporter, here: Op
         ),
         Some(service) => check_ports(&mut findings, spec, exporter, service),
     }
-    check_accounts(&mut findings, exporter, there);
+    check_pods(&mut findings, exporter, there);
     check_gateways(&mut findings, spec, exporter, there);
     check_trust(&mut findings, exporter, there, here);
     findings.found
@@ -190,7 +194,17 @@ fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, se
     }
 }
 
-fn check_accounts(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter) {
+fn check_pods(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter) {
+    if there.mutual == Some(false) {
+        findings.push(
+            "service",
+            format!(
+                "no Pod behind {} in {} has a sidecar: a gateway leads to Pods that speak mTLS alone, so that calls find nobody",
+                exporter.fqdn,
+                cluster(exporter)
+            ),
+        );
+    }
     for account in there.accounts.iter().filter(|account| !exporter.service_accounts.contains(account)) {
         findings.push(
             "service_accounts",

@@ -103,7 +103,9 @@ impl Resource for MeshServiceEntry {
         };
         if changed || !settled {
             let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
-            findings.iter().for_each(|finding| cx.warn(warning(finding)));
+            if let Some(warning) = warning(&spec, &findings) {
+                cx.warn(warning);
+            }
             let deaf = here.is_some_and(|here| here.trust_domain.is_some() && !here.captures_dns);
             if plan.prior.is_none() && deaf && !spec.stub_service {
                 cx.warn(unresolved(&spec));
@@ -176,7 +178,9 @@ impl Resource for MeshServiceEntry {
         }
         if let Ok(Some(spec)) = Spec::parse(&state) {
             let found = look(cx, &state, &spec).await.findings;
-            found.iter().for_each(|finding| cx.warn(warning(finding)));
+            if let Some(warning) = warning(&spec, &found) {
+                cx.warn(warning);
+            }
             state.findings = found.into_iter().map(|finding| finding.text).collect();
         }
         Ok(Some(state))
@@ -238,18 +242,37 @@ fn describe(model: &mut ServiceEntry, spec: Option<&Spec>) {
         (model.objects, model.fields, model.exported) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (model.sni, model.endpoints, model.findings) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (model.subject_alt_names, model.resolution) = (Value::Unknown, Value::Unknown);
-        if !model.exported_host.is_known() {
-            model.exported_host = Value::Unknown;
+        match ahead(model) {
+            Some(spec) => describe_names(model, &spec),
+            None if model.exported_host.is_known() => {}
+            None => model.exported_host = Value::Unknown,
         }
         return;
     };
+    describe_names(model, spec);
+    model.resolution = spec.import.resolution().into();
+}
+
+/// What does not depend on where the gateways are.
+fn describe_names(model: &mut ServiceEntry, spec: &Spec) {
     let import = &spec.import;
     model.exported_host = import.remote_host.to_string().into();
     model.sni = import.ports.iter().map(|port| (port.name.clone(), import.sni(port, None).to_string())).collect();
     model.endpoints =
         import.ports.iter().map(|port| (port.name.clone(), format!("{}:{}", import.host, port.number))).collect();
     model.subject_alt_names = import.subject_alt_names().into_iter().collect();
-    model.resolution = import.resolution().into();
+}
+
+/// The spec but for the gateways' addresses, which in the first plan of two meshes are not known yet: SNI and identities are to be seen all the same.
+fn ahead(model: &ServiceEntry) -> Option<Spec> {
+    let mut model = model.clone();
+    let documentation = || self::model::Gateway { value: "192.0.2.1".into(), port: 15443.into() };
+    for exporter in model.exporters.known_mut()?.values_mut().filter_map(Value::known_mut) {
+        if !exporter.gateways.is_null() {
+            exporter.gateways = [documentation()].into_iter().collect();
+        }
+    }
+    Spec::parse(&model).ok().flatten()
 }
 
 fn record_plan(planned: &mut ServiceEntry, spec: &Spec, update: bool) {
@@ -406,7 +429,7 @@ async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
         let Ok(there) = super::cluster(cx, name) else { continue };
         match check::exporter(&there, exporter).await {
             Ok(there) => looked.findings.extend(check::findings(spec, exporter, &there, looked.here.as_ref())),
-            Err(error) => cx.warn(unchecked(&exporter.key, &error)),
+            Err(error) => cx.warn(unchecked(spec, &exporter.key, &error)),
         }
     }
     looked
@@ -414,21 +437,29 @@ async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
 
 /// Without it, the first thing an application team would hear is that the name does not exist.
 fn unresolved(spec: &Spec) -> Diagnostic {
-    Diagnostic::warning("Not every client resolves this name").detail(format!(
+    Diagnostic::warning(format!("Not every client resolves {}", spec.import.host)).detail(format!(
         "{} is no Service here, so that only proxies which capture DNS know it, and this mesh does not capture by default. Set `ISTIO_META_DNS_CAPTURE = \"true\"` in \
          `meshConfig.defaultConfig.proxyMetadata` of its mesh_primary's `values`, or `stub_service = true` here, or let the clients' Pods capture by annotation.",
         spec.import.host
     ))
 }
 
-fn unchecked(key: &str, error: &crate::cluster::Error) -> Diagnostic {
-    Diagnostic::warning("The exporter could not be checked")
+fn unchecked(spec: &Spec, key: &str, error: &crate::cluster::Error) -> Diagnostic {
+    Diagnostic::warning(format!("The exporter {key} of {} could not be checked", spec.import.host))
         .detail(format!("{error}. {} Whether SNI, ports and identities fit there is not known.", error.remedy()))
         .at(crate::value::Path::root("exporters").key(key))
 }
 
-fn warning(finding: &Finding) -> Diagnostic {
-    Diagnostic::warning("Does not fit the exporter")
-        .detail(crate::resources::parsing::sentence(&finding.text))
-        .at(finding.path.clone())
+/// One warning for all that does not fit, with the host in its summary: of warnings with the same summary, a command line shows the first alone.
+fn warning(spec: &Spec, findings: &[Finding]) -> Option<Diagnostic> {
+    use crate::resources::parsing::sentence;
+    let warning = || Diagnostic::warning(format!("{} does not fit its exporter", spec.import.host));
+    match findings {
+        [] => None,
+        [finding] => Some(warning().detail(sentence(&finding.text)).at(finding.path.clone())),
+        several => {
+            let lines = several.iter().map(|finding| format!("- {} ({})", sentence(&finding.text), finding.path));
+            Some(warning().detail(lines.collect::<Vec<_>>().join("\n")))
+        }
+    }
 }

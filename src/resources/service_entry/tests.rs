@@ -185,6 +185,18 @@ fn unknown_values_refuse_nothing() {
 }
 
 #[test]
+fn sni_and_identities_are_known_before_the_gateways_are() {
+    let mut model = entry();
+    edit(&mut model, |exporter| exporter.gateways = Value::Unknown);
+    describe(&mut model, None);
+    assert_eq!(model.sni.entry("http").unwrap(), "outbound_.8080_._.cart.shop.svc.cluster.local");
+    assert_eq!(model.endpoints.entry("http").unwrap(), "cart.shop.svc.cluster.local:8080");
+    assert_eq!(model.subject_alt_names.items().collect::<Vec<_>>(), ["spiffe://west.example/ns/shop/sa/cart"]);
+    assert_eq!(model.exported_host.text(), "cart.shop.svc.cluster.local");
+    assert!(model.resolution.is_unknown() && model.objects.is_unknown(), "these follow from the addresses");
+}
+
+#[test]
 fn the_stub_s_address_enters_the_entry() {
     let mut model = entry();
     model.stub_service = true.into();
@@ -206,6 +218,7 @@ fn there() -> check::Exporter {
             "spec": { "clusterIP": "10.0.0.1", "selector": { "app": "cart" }, "ports": [{ "name": "http", "port": 8080 }] },
         }))),
         accounts: ["cart".to_owned()].into(),
+        mutual: Some(true),
         gateways: vec![object(json!({
             "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "g", "namespace": "istio-system" },
             "spec": { "servers": [{ "port": { "number": 15443 }, "tls": { "mode": "AUTO_PASSTHROUGH" }, "hosts": ["*.local"] }] },
@@ -269,6 +282,9 @@ fn what_changed_at_the_exporter_is_said_in_words() {
     assert!(text.contains("hosts admitted: web.shop.svc.cluster.local"), "{text}");
     let (path, _) = only(found(|there| there.accounts = ["other".to_owned()].into()));
     assert_eq!(path, "exporters[\"west\"].service_accounts");
+    let (path, text) = only(found(|there| there.mutual = Some(false)));
+    assert_eq!(path, "exporters[\"west\"].service");
+    assert!(text.contains("no Pod behind cart.shop.svc.cluster.local in cluster west has a sidecar"), "{text}");
     let findings = found(|there| there.mesh = mesh("north.example", "east.example", "a"));
     assert!(findings[0].1.contains("the trust domain of cluster west is north.example"), "{findings:?}");
     let (_, text) = only(found(|there| there.mesh = mesh("west.example", "other.example", "a")));
