@@ -139,7 +139,11 @@ impl Cluster {
 
     /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at each attempt. Nothing is stored.
     async fn conflicts(&self, steps: Vec<Step>) -> Vec<Error> {
-        let asked = steps.into_iter().filter(|step| step.is_ours).map(|step| async move {
+        let asked = steps.into_iter().map(|step| async move {
+            if !step.is_ours {
+                let live = self.get_metadata(&step.reference).await.ok()??;
+                foreign(&step.reference, &live, &step.object).is_none().then_some(())?;
+            }
             self.patch(&step.reference, &step.object, "&dryRun=All&force=false").await.err()
         });
         join_all(asked).await.into_iter().flatten().filter(|error| error.conflict().is_some()).collect()

@@ -356,6 +356,13 @@ async fn an_api_server_in_trouble_delays_and_does_not_break() {
     assert_settled(&core, &config, &stored).await;
     east.clear_faults().expect("no faults");
 
+    // Down, it stops no plan.
+    east.fault(Fault::unreachable()).expect("a fault");
+    reconfigure(&core, &east).await;
+    assert_settled(&core, &config, &stored).await;
+    east.clear_faults().expect("no faults");
+    reconfigure(&core, &east).await;
+
     // A definition with objects left stays, and the provider says so.
     let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: default}\nspec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
     east.apply(gateway).expect("a gateway");
