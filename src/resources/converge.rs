@@ -19,6 +19,8 @@ pub struct Converge<'a> {
     pub wanted: &'a Wanted,
     /// What state says is there.
     pub prior: &'a Recorded,
+    /// An apply of ours has reached it, to the end, and a refresh has looked since: what it says is as wanted is not written again.
+    pub settled: bool,
     /// Value of the owner label.
     pub owner: &'a str,
     /// Take over what is someone else's.
@@ -64,6 +66,9 @@ async fn apply(step: &Converge<'_>) -> (Vec<Applied>, Vec<Error>) {
     let mut applied: Vec<Applied> = Vec::new();
     let mut objects = Vec::new();
     for (key, entry) in step.wanted.iter() {
+        if step.settled && step.prior.holds(key, entry) && entry.reference.kind != Kind::NAMESPACE {
+            continue;
+        }
         if entry.reference.kind != Kind::NAMESPACE {
             objects.push(entry.object.clone());
             continue;

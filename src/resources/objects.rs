@@ -131,6 +131,11 @@ impl Recorded {
         self.fields.iter().map(|(key, value)| (key.clone(), fields(value))).collect()
     }
 
+    /// Whether an object is recorded just as it is wanted. After a refresh that is what the cluster holds: it need not be written.
+    pub fn holds(&self, key: &str, entry: &Entry) -> bool {
+        self.objects.get(key) == Some(&entry.digest) && self.fields.get(key) == Some(&entry.fields)
+    }
+
     pub fn insert(&mut self, key: &str, entry: &Entry) {
         self.objects.insert(key.to_owned(), entry.digest.clone());
         self.fields.insert(key.to_owned(), entry.fields.clone());

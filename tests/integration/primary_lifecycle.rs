@@ -161,7 +161,10 @@ async fn replicas_are_ours_without_an_autoscaler(
 ) -> Stored {
     let mut fixed = config.clone();
     fixed["values"].as_array_mut().expect("documents").push(json!("autoscaleEnabled: false"));
+    east.reset_requests();
     let stored = apply(core, &fixed, Some(stored)).await;
+    let written = east.requests().by_agent("terraform-provider-mesh").by_verb("patch");
+    assert!(written.len() <= 3, "the Deployment, its values and the namespace:\n{}", written.listing());
     assert!(east.kubectl(&["-n", "istio-system", "get", "hpa", "istiod"]).is_err(), "the autoscaler goes");
     assert_settled(core, &fixed, &stored).await;
     east.kubectl(&["-n", "istio-system", "scale", "deployment", "istiod", "--replicas=2"]).expect("kubectl");

@@ -121,6 +121,7 @@ impl Resource for MeshEastwestGateway {
             cluster: &cluster,
             wanted: &wanted,
             prior: &recorded,
+            settled: false,
             owner: &spec.owner(),
             adopt: spec.adopt,
             force: spec.force_conflicts,

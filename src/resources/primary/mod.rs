@@ -121,12 +121,14 @@ impl Resource for MeshPrimary {
         let recorded = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, recorded).await?;
         let orphans = cx.private.unfinished || prior.is_none();
         let private = &mut cx.private;
+        let settled = !orphans && !private.imported;
         private.unfinished = true;
         let wanted = ready::while_not_serving(&cluster, wanted).await.map_err(|error| converge::diagnostic(&error))?;
         let step = Converge {
             cluster: &cluster,
             wanted: &wanted,
             prior: &recorded,
+            settled,
             owner: &spec.owner(),
             adopt: spec.adopt || private.imported,
             force: spec.force_conflicts,

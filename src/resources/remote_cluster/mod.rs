@@ -240,6 +240,7 @@ async fn objects(
         cluster: watched,
         wanted: &wanted,
         prior: &recorded,
+        settled: false,
         owner: &spec.owner(),
         adopt: spec.adopt,
         force: spec.force_conflicts,

@@ -314,6 +314,7 @@ impl Step<'_> {
             cluster: self.cluster,
             wanted: self.wanted,
             prior: &self.prior,
+            settled: false,
             owner: &owner,
             adopt: self.spec.adopt,
             force: self.spec.force_conflicts,
