@@ -299,7 +299,8 @@ pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnosti
 
 /// A refresh that has to do without the cluster.
 pub fn stale(error: &Error) -> Diagnostic {
-    Diagnostic::warning("The cluster cannot be read").detail(format!(
+    // Of several warnings with one summary Terraform shows the first alone.
+    Diagnostic::warning(format!("Cluster {} cannot be read", error.cluster)).detail(format!(
         "{}. {} The plan goes on with what state remembers.",
         sentence(&error.to_string()),
         error.remedy()
@@ -307,7 +308,7 @@ pub fn stale(error: &Error) -> Diagnostic {
 }
 
 /// One warning for what others changed, at most a dozen lines long.
-pub fn drift_warning(drifts: &[Drift]) -> Option<Diagnostic> {
+pub fn drift_warning(id: &str, drifts: &[Drift]) -> Option<Diagnostic> {
     const SHOWN: usize = 12;
     if drifts.is_empty() {
         return None;
@@ -317,7 +318,7 @@ pub fn drift_warning(drifts: &[Drift]) -> Option<Diagnostic> {
         lines.push(format!("- and {} more", drifts.len() - SHOWN));
     }
     Some(
-        Diagnostic::warning("Objects were changed outside of Terraform")
+        Diagnostic::warning(format!("Objects of {id} were changed outside of Terraform"))
             .detail(format!("{}\n\nThe plan shows what an apply would put back.", lines.join("\n"))),
     )
 }

@@ -169,7 +169,7 @@ impl Resource for MeshEastwestGateway {
         if !recorded.objects.is_empty() && seen.objects.is_empty() {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(&drifts) {
+        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
             cx.warn(warning);
         }
         (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());

@@ -176,7 +176,7 @@ impl Resource for MeshPrimary {
         if !recorded.objects.is_empty() && seen.objects.keys().all(|key| key.starts_with("Namespace ")) {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(&drifts) {
+        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
             cx.warn(warning);
         }
         // The plan then shows what becomes of them.

@@ -37,7 +37,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         Ok((live, accounts, secrets, authority)) => {
             let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
             objects_left = recorded.objects.is_empty() || seen.objects.keys().any(|key| !key.starts_with("Namespace "));
-            if let Some(warning) = converge::drift_warning(&drifts) {
+            if let Some(warning) = converge::drift_warning(model.id.text(), &drifts) {
                 cx.warn(warning);
             }
             (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());

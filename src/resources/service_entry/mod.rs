@@ -173,7 +173,7 @@ impl Resource for MeshServiceEntry {
         if !recorded.objects.is_empty() && seen.objects.is_empty() && !left_there {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(&drifts) {
+        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
             cx.warn(warning);
         }
         if let Ok(Some(spec)) = Spec::parse(&state) {
