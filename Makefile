@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test test-meshes tools unit integration bench package lint fmt docs clean
+.PHONY: help demo demo-down test tools unit integration bench package lint fmt docs clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,15 +23,8 @@ tools: ## Build the pinned Go tools (API server, istiod, helm, tofu, …) once, 
 unit: ## Unit and doc tests: no cluster, no network
 	$(CARGO) test --workspace --lib --bins
 
-# Not yet seen green as a whole with both CLIs: run by `make test-meshes`, and named by `make test` as what it skips. Empty this list.
-UNPROVEN := value_sets ca_istiod
-
-integration: tools ## Tests on real API servers, with the real terraform and tofu
-	@echo "skipped, not yet proven (make test-meshes): $(UNPROVEN)"
-	$(CARGO) test --package terraform-provider-mesh --test integration -- $(addprefix --skip ,$(UNPROVEN))
-
-test-meshes: tools ## Whole meshes: examples, topologies, rotation, the judges (what `make test` still skips)
-	$(CARGO) test --package terraform-provider-mesh --test integration -- $(UNPROVEN)
+integration: tools ## Whole meshes on real API servers and istiods, with the real terraform and tofu
+	$(CARGO) test --package terraform-provider-mesh --test integration
 
 bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release build, and write docs/guides/benchmarks.md
 	$(CARGO) build --release --bin terraform-provider-mesh
