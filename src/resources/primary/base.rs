@@ -1,6 +1,7 @@
 //! The objects that all control planes of a cluster share, those of the chart `base`: one control plane owns them, and they outlive it while others are there.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::build::{self, Charts, Releases};
 use super::spec::Spec;
@@ -11,33 +12,57 @@ use crate::resources::render::{self, Rendering};
 use crate::resources::{converge, kept};
 use crate::value::Path;
 
+/// How long another control plane is waited for to give up the shared objects, or to be gone: both are one apply with what comes here.
+const HAND_OVER: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Refuses to fight over the shared objects: of several control planes one installs them. Whether they are left from one that is gone.
 pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<bool, Diagnostics> {
     if !spec.install_base || spec.adopt {
         return Ok(false);
     }
-    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
-    let definitions =
-        Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::CUSTOM_RESOURCE_DEFINITION) }.metadata_only();
-    let definitions = cluster.list_now(&definitions).await.map_err(failed)?;
-    let own = spec.owner();
-    let others: BTreeSet<&str> =
-        definitions.iter().filter_map(|object| object.label(OWNER_LABEL)).filter(|owner| *owner != own).collect();
-    let inherits = others.iter().any(|other| control_plane(other).is_some());
-    for other in others {
-        let Some(deployment) = control_plane(other) else { continue };
-        if cluster.get(&deployment).await.map_err(failed)?.is_some() {
+    let began = Instant::now();
+    loop {
+        let Owners { inherits, living } = owners(cluster, spec).await.map_err(|error| converge::diagnostic(&error))?;
+        let Some(deployment) = living else { return Ok(inherits) };
+        if began.elapsed() > HAND_OVER {
             return Err(Diagnostic::error("Another control plane installs the shared objects")
                 .detail(format!(
-                    "The CustomResourceDefinitions in cluster {} belong to the control plane of {deployment}. Set `install_base = false` here. To make this control plane \
-                     the one that installs them, set it to `false` there first (a `depends_on` orders the two in one apply), or take them over with `adopt = true`.",
-                    cluster.name()
+                    "The CustomResourceDefinitions in cluster {} belong to the control plane of {deployment}, and {} seconds of waiting have not changed that. Set \
+                     `install_base = false` here. To make this control plane the one that installs them, set it to `false` there in the same apply, or take them over \
+                     with `adopt = true`.",
+                    cluster.name(),
+                    HAND_OVER.as_secs()
                 ))
                 .at(Path::root("install_base"))
                 .into());
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(inherits)
+}
+
+/// Whose the shared objects are.
+struct Owners {
+    /// A control plane's that is gone.
+    inherits: bool,
+    /// Another one's, with its Deployment.
+    living: Option<ObjectRef>,
+}
+
+async fn owners(cluster: &Cluster, spec: &Spec) -> Result<Owners, Error> {
+    let definitions =
+        Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::CUSTOM_RESOURCE_DEFINITION) }.metadata_only();
+    let definitions = cluster.list_now(&definitions).await?;
+    let own = spec.owner();
+    let others: BTreeSet<&str> =
+        definitions.iter().filter_map(|object| object.label(OWNER_LABEL)).filter(|owner| *owner != own).collect();
+    let deployments: Vec<ObjectRef> = others.into_iter().filter_map(control_plane).collect();
+    for deployment in &deployments {
+        if cluster.get(deployment).await?.is_some() {
+            return Ok(Owners { inherits: true, living: Some(deployment.clone()) });
+        }
+    }
+    Ok(Owners { inherits: !deployments.is_empty(), living: None })
 }
 
 /// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is gone, and tags,

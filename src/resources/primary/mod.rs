@@ -11,6 +11,8 @@ mod remove;
 mod spec;
 mod values;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use self::build::{Charts, Releases};
@@ -82,7 +84,7 @@ impl Resource for MeshPrimary {
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
         super::known_cluster(cx, &plan.planned.cluster)?;
-        let spec = Spec::parse(&plan.planned)?;
+        let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
             None => None,
@@ -238,6 +240,14 @@ fn settle_names(model: &mut Primary) {
         (model.cluster.known(), model.namespace.known(), model.revision.is_unknown())
     {
         model.id = format!("{cluster}/{namespace}/{}", spec::release(model.revision.as_deref())).into();
+    }
+}
+
+/// A root that is still to be made is waited for by the apply and is in no object: what the objects will be can be told without it.
+fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
+    match planned.trust_root.is_unknown() {
+        true => Cow::Owned(Primary { trust_root: Value::Null, ..planned.clone() }),
+        false => Cow::Borrowed(planned),
     }
 }
 
