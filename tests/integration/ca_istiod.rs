@@ -247,7 +247,7 @@ impl Meshed {
 }
 
 /// Verifies a leaf behind its intermediates with some roots; tells the root it leads to.
-fn verifies(chain: &[Certificate], roots: &Bundle) -> Result<String, String> {
+pub fn verifies(chain: &[Certificate], roots: &Bundle) -> Result<String, String> {
     let (leaf, behind) = chain.split_first().ok_or("an empty chain")?;
     let ders: Vec<CertificateDer<'_>> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
     let anchors: Vec<_> = ders.iter().map(|der| anchor_from_trusted_cert(der).unwrap()).collect();

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
+use crate::support::xds::Proxy;
 
 /// Without a host, as the examples name it: each CLI has a registry of its own.
 const ADDRESS: &str = "terraform-provider-mesh/mesh";
@@ -25,23 +26,42 @@ struct Example {
     clusters: &'static [&'static str],
     /// Cluster with an istiod, and the clusters it must be in sync with, itself among them.
     watches: &'static [(&'static str, &'static [&'static str])],
+    /// Variables beside those that every example has, as JSON.
+    variables: &'static str,
+    /// Its main.tf as it is applied.
+    edit: fn(&str) -> String,
     /// What else must be so while it is applied.
     judge: fn(&Lab),
 }
 
+/// With certificates of one root, and without: every istiod then makes a root of its own, and the clusters see each other but speak no mTLS.
 #[test]
 fn multi_primary_on_one_network() {
-    run(&Example {
+    let example = Example {
         folder: "multi-primary-one-network",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        variables: "{}",
+        edit: str::to_owned,
         judge: |lab| {
             let (east, west) = (lab.cluster("east"), lab.cluster("west"));
             let pod = web(west);
             service(east);
             knows_the_pod(east, &pod);
         },
-    });
+    };
+    let lab = Lab::start(example.clusters, Options::default()).unwrap();
+    clis().iter().for_each(|cli| run_with(cli, &example, &lab));
+    let without = Example { edit: without_ca, ..example };
+    clis().iter().take(1).for_each(|cli| run_with(cli, &without, &lab));
+}
+
+fn without_ca(main: &str) -> String {
+    let (head, rest) = main.split_once("resource \"mesh_ca\"").unwrap();
+    let (_, rest) = rest.split_once("\n}\n").unwrap();
+    let rest = rest.lines().filter(|line| !line.contains("trust_root")).collect::<Vec<_>>().join("\n");
+    assert!(!rest.contains("mesh_ca"), "{rest}");
+    format!("{head}{rest}\n")
 }
 
 #[test]
@@ -50,6 +70,8 @@ fn multi_primary_on_two_networks() {
         folder: "multi-primary-two-networks",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        variables: "{}",
+        edit: str::to_owned,
         judge: |lab| through_the_gateway(lab.cluster("east"), lab.cluster("west")),
     });
 }
@@ -60,6 +82,8 @@ fn primary_and_remote_on_one_network() {
         folder: "primary-remote-one-network",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        variables: "{}",
+        edit: str::to_owned,
         judge: |lab| {
             let (primary, remote) = (lab.cluster("primary"), lab.cluster("remote"));
             let pod = web(remote);
@@ -76,6 +100,8 @@ fn primary_and_remote_on_two_networks() {
         folder: "primary-remote-two-networks",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        variables: "{}",
+        edit: str::to_owned,
         judge: |lab| {
             through_the_gateway(lab.cluster("primary"), lab.cluster("remote"));
             injected_as(lab.cluster("remote"), "remote", "net-remote");
@@ -89,29 +115,189 @@ fn independent_meshes() {
         folder: "independent-meshes",
         clusters: &["east", "west"],
         watches: &[("east", &["east"]), ("west", &["west"])],
+        variables: "{}",
+        edit: str::to_owned,
         judge: |_| {},
     });
 }
 
+/// Networks by labels, by address ranges, and shared by clusters: what proxies of each are told. The lab's second cluster has 10.11.0.0/17.
+#[test]
+fn networks_that_intersect() {
+    run(&Example {
+        folder: "intersecting-networks",
+        clusters: &["east", "north", "west"],
+        watches: &[
+            ("east", &["east", "north", "west"]),
+            ("north", &["east", "north", "west"]),
+            ("west", &["east", "north", "west"]),
+        ],
+        variables: r#"{ "ranges": { "net-north-a": "10.11.0.0/18", "net-north-b": "10.11.64.0/18" } }"#,
+        edit: str::to_owned,
+        judge: intersecting,
+    });
+}
+
+fn intersecting(lab: &Lab) {
+    let (east, north, west) = (lab.cluster("east"), lab.cluster("north"), lab.cluster("west"));
+    let far = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": "far", "annotations": { "lab/ip": "10.11.255.9" } },
+        "spec": { "podCIDR": "10.11.64.0/18", "podCIDRs": ["10.11.64.0/18"] },
+    });
+    north.apply(&far.to_string()).unwrap();
+    for cluster in [east, north, west] {
+        service(cluster);
+    }
+    let labelled = |network: &str| json!({ "app": "web", "topology.istio.io/network": network });
+    let plain = json!({ "app": "web" });
+    let pods = [
+        ("backbone, in east", pod(east, "web", &plain, None)),
+        ("backbone, in west", pod(west, "web", &plain, None)),
+        ("net-east", pod(east, "second", &labelled("net-east"), None)),
+        ("net-west", pod(west, "second", &labelled("net-west"), None)),
+        ("net-north-a", pod(north, "near", &plain, Some("north-0"))),
+        ("net-north-b", pod(north, "far", &plain, Some("far"))),
+    ];
+    let doors = [
+        ("backbone, in east", door(east, "backbone")),
+        ("backbone, in west", door(west, "backbone")),
+        ("net-east", door(east, "net-east")),
+        ("net-west", door(west, "net-west")),
+        ("net-north-a", door(north, "net-north-a")),
+        ("net-north-b", door(north, "net-north-b")),
+    ];
+    // A proxy is told the Pods of its own network, whatever cluster they are in, and the doors of the Pods of all others.
+    for (cluster, network) in [
+        (east, "backbone"),
+        (west, "backbone"),
+        (east, "net-east"),
+        (west, "net-west"),
+        (north, "net-north-a"),
+        (north, "net-north-b"),
+        (north, ""), // What injection makes of a Pod whose network is told by its address alone: it uses the doors of its own network, too.
+    ] {
+        let of = |name: &str| name.split(',').next() == Some(network);
+        let direct = pods.iter().filter(|(name, _)| of(name)).map(|(_, ip)| format!("{ip}:8080"));
+        let through = doors.iter().filter(|(name, _)| !of(name)).map(|(_, ip)| format!("{ip}:15443"));
+        let mut wanted: Vec<String> = direct.chain(through).collect();
+        wanted.sort();
+        let what = format!("a proxy of {} in {network:?} is told {wanted:?}", cluster.name());
+        Proxy::sidecar(cluster.name(), network, "shop").ask_until(cluster, &what, |told| {
+            let upstream = told.upstream("web.shop.svc.cluster.local", 80)?;
+            (upstream.endpoints == wanted).then_some(())
+        });
+    }
+    // The network of an unlabelled Pod, as the istiod of another cluster sees it by the Pod's address.
+    for (network, ip) in &pods[4..] {
+        assert_eq!(network_of(east, ip).as_deref(), Some(*network), "{ip}");
+    }
+    north.kubectl(&["delete", "node", "far"]).unwrap();
+}
+
+/// The network that a cluster's istiod puts an endpoint into.
+fn network_of(cluster: &Arc<Cluster>, ip: &str) -> Option<String> {
+    let page = cluster.run(Tool::Istioctl, &["x", "internal-debug", "endpointShardz"], None).unwrap();
+    let start = page.find('{')?;
+    let page: Value = serde_json::from_str(&page[start..]).unwrap();
+    let shards = page["web.shop.svc.cluster.local"]["shop"]["Shards"].as_object()?;
+    let endpoints = shards.values().flat_map(|endpoints| endpoints.as_array().into_iter().flatten());
+    let mut found = endpoints.filter(|endpoint| endpoint["Addresses"].to_string().contains(&format!("{ip:?}")));
+    found.next().map(|endpoint| endpoint["Network"].as_str().unwrap_or_default().to_owned())
+}
+
+/// An injected Pod; its address.
+fn pod(cluster: &Arc<Cluster>, name: &str, labels: &Value, node: Option<&str>) -> String {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "shop", "labels": labels },
+        "spec": {
+            "nodeName": node,
+            "containers": [{ "name": "web", "image": "web", "ports": [{ "containerPort": 8080 }] }],
+        },
+    });
+    cluster.apply(&pod.to_string()).unwrap();
+    let mut ip = String::new();
+    let given = || {
+        let pod = cluster.get(&["pod", name, "-n", "shop"]).unwrap().unwrap_or_default();
+        ip = pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+        !ip.is_empty()
+    };
+    cluster.wait_until("the Pod's address", given).unwrap();
+    ip
+}
+
+/// The address of a network's gateway in a cluster.
+fn door(cluster: &Arc<Cluster>, network: &str) -> String {
+    let service = cluster.get(&["service", &format!("eastwest-{network}"), "-n", "istio-system"]).unwrap().unwrap();
+    service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn ranges_of_networks_that_overlap_are_refused_at_plan() {
+    for cli in clis() {
+        let workspace = Workspace::overriding(&cli, ADDRESS, Path::new(BINARY).parent().unwrap());
+        copy("intersecting-networks", &workspace);
+        let path = workspace.path("no-cluster-is-asked");
+        let variables = json!({
+            "kubeconfigs": { "east": path, "north": path, "west": path },
+            "charts": { "directory": tools::charts(Istio::Current).unwrap().dir() },
+            "ranges": { "net-north-a": "10.11.0.0/16", "net-north-b": "10.11.64.0/18" },
+        });
+        fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
+        let said = workspace.run(&["plan", "-input=false"]);
+        let text: String = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(said.code, Some(1), "{text}");
+        assert!(text.contains("Networks contradict each other"), "{text}");
+        assert!(
+            text.contains("10.11.0.0/16 of network net-north-a and 10.11.64.0/18 of network net-north-b"),
+            "{text}"
+        );
+        assert!(text.contains("mesh_networks[\"net-north-b\"].endpoints"), "{text}");
+    }
+}
+
+/// Every example is as `terraform fmt` writes it, and valid as it stands.
+#[test]
+fn all_examples_are_formatted_and_valid() {
+    for cli in clis() {
+        let workspace = Workspace::overriding(&cli, ADDRESS, Path::new(BINARY).parent().unwrap());
+        let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
+        workspace.run(&["fmt", "-check", "-recursive", "-diff", &examples.display().to_string()]).ok();
+        for folder in fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path()) {
+            if !folder.join("main.tf").is_file() {
+                continue;
+            }
+            let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+            let workspace = Workspace::overriding(&cli, ADDRESS, Path::new(BINARY).parent().unwrap());
+            copy(&name, &workspace);
+            let said = workspace.run(&["validate"]);
+            assert_eq!(said.code, Some(0), "{name} by {}: {}{}", cli.name, said.stdout, said.stderr);
+        }
+    }
+}
+
 fn run(example: &Example) {
     let lab = Lab::start(example.clusters, Options::default()).unwrap();
-    for cli in clis() {
-        println!("{} with {}", example.folder, cli.name);
-        let workspace = workspace(&cli, example, &lab);
-        workspace.run(&["apply", "-auto-approve"]).ok();
-        let second = workspace.run(&["plan", "-detailed-exitcode"]);
-        assert_eq!(second.code, Some(0), "the second plan is not empty:\n{}\n{}", second.stdout, second.stderr);
-        for (cluster, watched) in example.watches {
-            assert_eq!(synced(lab.cluster(cluster)), *watched, "what the istiod of {cluster} is in sync with");
-        }
-        (example.judge)(&lab);
-        no_secret_in(&workspace.path("terraform.tfstate"), &lab);
-        workspace.run(&["destroy", "-auto-approve"]).ok();
-        for cluster in lab.clusters() {
-            assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
-            if cluster.get(&["namespace", "shop"]).unwrap().is_some() {
-                cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
-            }
+    clis().iter().for_each(|cli| run_with(cli, example, &lab));
+}
+
+fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
+    println!("{} with {}", example.folder, cli.name);
+    let workspace = workspace(cli, example, lab);
+    workspace.run(&["apply", "-auto-approve"]).ok();
+    let second = workspace.run(&["plan", "-detailed-exitcode"]);
+    assert_eq!(second.code, Some(0), "the second plan is not empty:\n{}\n{}", second.stdout, second.stderr);
+    for (cluster, watched) in example.watches {
+        assert_eq!(synced(lab.cluster(cluster)), *watched, "what the istiod of {cluster} is in sync with");
+    }
+    (example.judge)(lab);
+    no_secret_in(&workspace.path("terraform.tfstate"), lab);
+    workspace.run(&["destroy", "-auto-approve"]).ok();
+    for cluster in lab.clusters() {
+        assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
+        if cluster.get(&["namespace", "shop"]).unwrap().is_some() {
+            cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
         }
     }
 }
@@ -119,23 +305,30 @@ fn run(example: &Example) {
 /// The example's own files, and the variables it asks for.
 fn workspace(cli: &Cli, example: &Example, lab: &Lab) -> Workspace {
     let workspace = Workspace::overriding(cli, ADDRESS, Path::new(BINARY).parent().unwrap());
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(example.folder);
+    copy(example.folder, &workspace);
+    let main = fs::read_to_string(workspace.path("main.tf")).unwrap();
+    fs::write(workspace.path("main.tf"), (example.edit)(&main)).unwrap();
+    let kubeconfigs: serde_json::Map<String, Value> =
+        example.clusters.iter().map(|name| ((*name).to_owned(), json!(lab.cluster(name).kubeconfig_path()))).collect();
+    let charts = tools::charts(Istio::Current).unwrap();
+    let variables = json!({ "kubeconfigs": kubeconfigs, "charts": { "directory": charts.dir() }, "one_machine": true });
+    fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
+    fs::write(workspace.path("more.auto.tfvars.json"), example.variables).unwrap();
+    workspace
+}
+
+fn copy(example: &str, workspace: &Workspace) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
     for entry in fs::read_dir(folder).unwrap() {
         let file = entry.unwrap().path();
         if file.extension().is_some_and(|extension| extension == "tf") {
             fs::copy(&file, workspace.path(&file.file_name().unwrap().to_string_lossy())).unwrap();
         }
     }
-    let kubeconfigs: serde_json::Map<String, Value> =
-        example.clusters.iter().map(|name| ((*name).to_owned(), json!(lab.cluster(name).kubeconfig_path()))).collect();
-    let charts = tools::charts(Istio::Current).unwrap();
-    let variables = json!({ "kubeconfigs": kubeconfigs, "charts": { "directory": charts.dir() }, "one_machine": true });
-    fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
-    workspace
 }
 
 /// The clusters that `istioctl remote-clusters` calls synced, sorted.
-fn synced(cluster: &Arc<Cluster>) -> Vec<String> {
+pub fn synced(cluster: &Arc<Cluster>) -> Vec<String> {
     let table = cluster.run(Tool::Istioctl, &["remote-clusters"], None).unwrap();
     let mut names: Vec<String> = table
         .lines()
@@ -147,7 +340,7 @@ fn synced(cluster: &Arc<Cluster>) -> Vec<String> {
 }
 
 /// Looks for every key and token that the clusters hold, in the encodings they could have been written in.
-fn no_secret_in(file: &Path, lab: &Lab) {
+pub fn no_secret_in(file: &Path, lab: &Lab) {
     let text = fs::read_to_string(file).unwrap();
     assert!(!text.contains("PRIVATE KEY"), "a private key is in {}", file.display());
     let mut secrets = 0;
@@ -175,7 +368,7 @@ fn no_secret_in(file: &Path, lab: &Lab) {
 }
 
 /// What of the mesh is still in a cluster, by kind and name.
-fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
+pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
     let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                  validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts,configmaps,roles,rolebindings,\
                  poddisruptionbudgets,horizontalpodautoscalers";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lab::tools::{self, Istio, Tool};
 use lab::{Cluster, Lab, Options, describe};
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 #[test]
 fn two_clusters_become_a_mesh_by_istios_own_tools() {
@@ -43,12 +43,12 @@ fn mesh_by_istios_own_tools() -> Outcome {
     endpoints_reach_the_other_cluster(east, west)
 }
 
-fn make_roots(dir: &Path) -> Outcome {
+pub fn make_roots(dir: &Path) -> Outcome {
     openssl(dir, "ecparam -name prime256v1 -genkey -noout -out root-key.pem")?;
-    openssl(dir, "req -x509 -new -key root-key.pem -days 30 -subj /O=Istio/CN=Root -out root-cert.pem")
+    openssl(dir, "req -x509 -new -key root-key.pem -days 3650 -subj /O=Istio/CN=Root -out root-cert.pem")
 }
 
-fn make_intermediate(dir: &Path, cluster: &str) -> Outcome {
+pub fn make_intermediate(dir: &Path, cluster: &str) -> Outcome {
     let extensions = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,digitalSignature,keyCertSign\n\
                       subjectAltName=DNS:istiod.istio-system.svc\n";
     std::fs::write(dir.join("extensions"), extensions)?;
@@ -60,7 +60,7 @@ fn make_intermediate(dir: &Path, cluster: &str) -> Outcome {
     openssl(
         dir,
         &format!(
-            "x509 -req -in {cluster}.csr -CA root-cert.pem -CAkey root-key.pem -CAcreateserial -days 20 \
+            "x509 -req -in {cluster}.csr -CA root-cert.pem -CAkey root-key.pem -CAcreateserial -days 1800 \
              -extfile extensions -out {cluster}-cert.pem"
         ),
     )?;
@@ -77,7 +77,7 @@ fn openssl(dir: &Path, args: &str) -> Outcome {
     }
 }
 
-fn install_istio(cluster: &Cluster, pems: &Path) -> Outcome {
+pub fn install_istio(cluster: &Cluster, pems: &Path) -> Outcome {
     let name = cluster.name();
     cluster.kubectl(&["create", "namespace", "istio-system"])?;
     let network = format!("topology.istio.io/network=net-{name}");
@@ -111,7 +111,7 @@ fn install_istio(cluster: &Cluster, pems: &Path) -> Outcome {
 }
 
 /// Lets `watcher`'s istiod read `watched`.
-fn link(watched: &Cluster, watcher: &Cluster) -> Outcome {
+pub fn link(watched: &Cluster, watcher: &Cluster) -> Outcome {
     let name = format!("--name={}", watched.name());
     let secret = watched.run(Tool::Istioctl, &["create-remote-secret", &name], None)?;
     watcher.apply(&secret)?;

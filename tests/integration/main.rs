@@ -22,6 +22,7 @@ mod dependencies;
 mod engine_laws;
 mod engine_noise;
 mod examples;
+mod examples_in_steps;
 mod generated_docs;
 mod lab_clusters;
 mod lab_judge;
