@@ -21,6 +21,8 @@ use crate::resources::walk::Walk;
 const MONITORING_PORT: u16 = 15014;
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long an answer of the istiods is good for whoever asks next.
+const LOOK_LASTS: Duration = Duration::from_millis(400);
 /// When to find out, from here, why a watcher is not in sync yet.
 const PROBE_AFTER: Duration = Duration::from_secs(8);
 /// How long an istiod that says `timeout` gets to change its mind.
@@ -253,7 +255,7 @@ async fn in_sync(
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-        let (views, verdict) = match look(link).await {
+        let (views, verdict) = match look(link, written).await {
             Ok(found) => found,
             Err(error) => return Err((Verdict::Unknown, diagnose::unasked(link.watcher, &error))),
         };
@@ -304,10 +306,16 @@ async fn noticed(link: Link<'_>, changed: Changed) {
     }
 }
 
+/// From when on a look is new enough: not before the change it shall show.
+fn recent(changed: Instant) -> Instant {
+    Instant::now().checked_sub(LOOK_LASTS).map_or(changed, |recent| recent.max(changed))
+}
+
 type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
 
-async fn look(link: Link<'_>) -> Result<Looked, Error> {
-    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), Instant::now()).await?;
+/// What the istiods say, since the secret was written: all clusters that a watcher is told of at the same time share a look.
+async fn look(link: Link<'_>, written: Instant) -> Result<Looked, Error> {
+    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), recent(written)).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
     Ok((views, verdict))
 }
@@ -342,7 +350,7 @@ pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let views = match walk.istiods(watcher, spec.namespace.as_str(), Instant::now()).await {
+        let views = match walk.istiods(watcher, spec.namespace.as_str(), recent(begun)).await {
             Ok(views) => views,
             Err(error) => {
                 return Ok(Some(format!(
