@@ -292,6 +292,9 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
         assert_eq!(synced(lab.cluster(cluster)), *watched, "what the istiod of {cluster} is in sync with");
     }
     (example.judge)(lab);
+    if cli.name == "terraform" {
+        sees_what_is_deleted_by_hand(&workspace, lab.cluster(example.watches[0].0));
+    }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     workspace.run(&["destroy", "-auto-approve"]).ok();
     for cluster in lab.clusters() {
@@ -300,6 +303,19 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
             cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
         }
     }
+}
+
+/// One object of a control plane is deleted with kubectl: the plan names it, an apply brings it back, and then there is nothing to do.
+fn sees_what_is_deleted_by_hand(workspace: &Workspace, cluster: &Cluster) {
+    let role = ["clusterrole", "istio-reader-clusterrole-istio-system"];
+    cluster.kubectl(&["delete", role[0], role[1]]).unwrap();
+    let plan = workspace.run(&["plan", "-detailed-exitcode"]);
+    assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("+ \"ClusterRole istio-reader-clusterrole-istio-system\""), "{}", plan.stdout);
+    workspace.run(&["apply", "-auto-approve"]).ok();
+    assert!(cluster.get(&role).unwrap().is_some(), "the role is back");
+    let plan = workspace.run(&["plan", "-detailed-exitcode"]);
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
 }
 
 /// The example's own files, and the variables it asks for.
