@@ -23,8 +23,8 @@ resource "mesh_ca" "this" {
     private_key_wo         = var.root_private_key
     private_key_wo_version = 1
   }
-  clusters     = { for name in local.clusters : name => {} }
-  adopt        = true
+  clusters = { for name in local.clusters : name => {} }
+  adopt    = true
 }
 
 resource "mesh_primary" "this" {

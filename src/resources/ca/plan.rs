@@ -195,6 +195,7 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
 }
 
 fn root_ends(end: OffsetDateTime, remedy: &str) -> Diagnostic {
+    let end = end.date();
     Diagnostic::warning("The root is near its end").detail(format!(
         "It is valid until {end}: intermediates made from now on would not live their full validity. {remedy}"
     ))
