@@ -249,13 +249,15 @@ async fn in_sync(
     if let Some(changed) = changed {
         noticed(link, changed).await;
     }
+    // A look that began before this may still speak of what the secret held before.
+    let since = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut probed = false;
     let mut timed_out: Option<Instant> = None;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-        let (views, verdict) = match look(link, written).await {
+        let (views, verdict) = match look(link, since).await {
             Ok(found) => found,
             Err(error) => return Err((Verdict::Unknown, diagnose::unasked(link.watcher, &error))),
         };
@@ -313,9 +315,9 @@ fn recent(changed: Instant) -> Instant {
 
 type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
 
-/// What the istiods say, since the secret was written: all clusters that a watcher is told of at the same time share a look.
-async fn look(link: Link<'_>, written: Instant) -> Result<Looked, Error> {
-    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), recent(written)).await?;
+/// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a look.
+async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
+    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), recent(since)).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
     Ok((views, verdict))
 }
