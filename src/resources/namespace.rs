@@ -123,10 +123,11 @@ pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<
     let made_by_us = live.label(OWNER_LABEL).is_some();
     let resident = if made_by_us { resident(cluster, name).await? } else { None };
     if made_by_us && resident.is_none() {
-        // What is made in it from now on waits for its end.
+        let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference.clone()) };
+        cluster.delete(&delete).await?;
+        // Whoever needs the namespace from now on sees it going, and waits for its end as well.
         drop(turn);
-        let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) };
-        cluster.delete_and_wait(&delete).await?;
+        cluster.wait(&reference, &wait::deleted()).await?;
         return Ok(None);
     }
     if ours(&live).iter().any(|(_, key)| written.contains(key)) {
