@@ -99,8 +99,9 @@ impl Cluster {
     pub async fn apply_all(&self, all: ApplyAll) -> Result<Vec<Applied>, ApplyAllError> {
         let wanted = all.objects.len();
         let failed = |applied, errors| ApplyAllError { applied, wanted, errors };
-        let steps = self.steps(all.objects, &all.ours).await.map_err(|error| failed(Vec::new(), vec![error]))?;
-        let defined: Vec<Kind> = steps.iter().filter_map(|step| defined_kind(&step.object)).collect();
+        let defined: Vec<Kind> = all.objects.iter().filter_map(defined_kind).collect();
+        let steps = self.steps(all.objects, &all.ours, &defined).await;
+        let steps = steps.map_err(|error| failed(Vec::new(), vec![error]))?;
         let uses_defined = steps.iter().any(|step| defined.iter().any(|kind| kind.is_version_of(&step.reference.kind)));
         let mut applied = Vec::with_capacity(wanted);
         let mut steps = steps.into_iter().peekable();
@@ -212,8 +213,12 @@ impl Cluster {
     }
 
     /// Kinds and order of all objects; kinds that CRDs among them define need not be served yet.
-    async fn steps(&self, objects: Vec<Object>, ours: &BTreeSet<ObjectRef>) -> Result<Vec<Step>, Error> {
-        let defined: Vec<Kind> = objects.iter().filter_map(defined_kind).collect();
+    async fn steps(
+        &self,
+        objects: Vec<Object>,
+        ours: &BTreeSet<ObjectRef>,
+        defined: &[Kind],
+    ) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::with_capacity(objects.len());
         for object in objects {
             let (group, _) = split_api_version(object.api_version());
