@@ -14,6 +14,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::value::Path;
 
 /// What to bring about in one cluster.
+#[derive(Clone, Copy)]
 pub struct Converge<'a> {
     pub cluster: &'a Cluster,
     pub wanted: &'a Wanted,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
 
 use super::spec::Spec;
 use crate::chart::Chart;
@@ -63,13 +62,4 @@ fn system_namespace(spec: &Spec) -> (ObjectRef, Object) {
         object.set_label(NETWORK_LABEL, network.as_str());
     }
     (reference, object)
-}
-
-/// What a validating webhook must say until istiod serves it, lest it refuse everything: fail open.
-pub fn fail_open(object: &mut Object) {
-    for webhook in object.value_mut().get_mut("webhooks").and_then(Json::as_array_mut).into_iter().flatten() {
-        if let Some(webhook) = webhook.as_object_mut() {
-            webhook.entry("failurePolicy").or_insert(json!("Ignore"));
-        }
-    }
 }

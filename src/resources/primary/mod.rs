@@ -9,6 +9,7 @@ mod networks;
 mod ready;
 mod remove;
 mod spec;
+mod validators;
 mod values;
 
 use std::borrow::Cow;
@@ -20,7 +21,7 @@ pub use self::model::Primary;
 use self::spec::Spec;
 use super::Client;
 use super::charts::{Unavailable, Version};
-use super::converge::{self, Converge, Converged, converge};
+use super::converge::{self, Converge, Converged};
 use super::fields;
 use super::kept;
 use super::objects::{Recorded, Spellings, Wanted};
@@ -125,7 +126,6 @@ impl Resource for MeshPrimary {
         let private = &mut cx.private;
         let settled = !orphans && !private.imported;
         private.unfinished = true;
-        let wanted = ready::while_not_serving(&cluster, wanted).await.map_err(|error| converge::diagnostic(&error))?;
         let step = Converge {
             cluster: &cluster,
             wanted: &wanted,
@@ -136,7 +136,9 @@ impl Resource for MeshPrimary {
             force: spec.force_conflicts,
             orphan_kinds: if orphans { KINDS } else { &[] },
         };
-        let Converged { recorded, left, errors, .. } = converge(step, &mut private.spellings).await;
+        let converged = validators::converge(step, &mut private.spellings).await;
+        let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+        let Converged { recorded, left, errors, .. } = converged;
         (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
         state.istio_version.fill(|| charts.istiod.version().to_owned());
         reached.set(state.clone());

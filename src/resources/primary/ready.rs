@@ -2,7 +2,6 @@
 
 use serde_json::{Value as Json, json};
 
-use super::build;
 use super::model::{Primary, Status};
 use super::spec::{self, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
@@ -10,7 +9,6 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::Revision;
 use crate::pki::{Bundle, Fingerprint};
 use crate::resources::converge;
-use crate::resources::objects::Wanted;
 use crate::value::Path;
 
 /// How often the webhook is asked until it answers.
@@ -51,28 +49,6 @@ pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diag
 fn roots(secret: &Object) -> Vec<Fingerprint> {
     let pem = secret.data("root-cert.pem").or_else(|| secret.data("ca.crt")).unwrap_or_default();
     Bundle::from_pem(&String::from_utf8_lossy(&pem)).unwrap_or_default().fingerprints()
-}
-
-/// Validating webhooks that istiod does not serve yet fail open; once it does, their policy is istiod's.
-pub async fn while_not_serving(cluster: &Cluster, wanted: Wanted) -> Result<Wanted, Error> {
-    let mut wanted = wanted;
-    let validators: Vec<ObjectRef> = wanted
-        .iter()
-        .filter(|(_, entry)| entry.reference.kind == Kind::VALIDATING_WEBHOOK_CONFIGURATION)
-        .map(|(_, entry)| entry.reference.clone())
-        .collect();
-    for reference in validators {
-        let live = cluster.get(&reference).await?;
-        if live.as_ref().is_none_or(|live| !serves(live)) {
-            wanted.amend(&reference, build::fail_open);
-        }
-    }
-    Ok(wanted)
-}
-
-fn serves(webhooks: &Object) -> bool {
-    let policy = |webhook: &Json| webhook.get("failurePolicy").and_then(Json::as_str) == Some("Ignore");
-    !webhooks.items("webhooks").iter().any(policy)
 }
 
 /// Waits until istiod is available and its webhook injects, with the cluster's name and network.
