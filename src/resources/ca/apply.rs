@@ -69,7 +69,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
 /// A cluster's diagnostic, at the cluster.
 fn at_cluster(name: &str, diagnostic: Diagnostic) -> Diagnostic {
     match &diagnostic.path {
-        Some(path) if path.root_attribute() == Some("clusters") => diagnostic,
+        Some(path) if matches!(path.root_attribute(), Some("clusters" | "root")) => diagnostic,
         _ => diagnostic.at(Path::root("clusters").key(name)),
     }
 }
@@ -284,7 +284,7 @@ fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diag
         match &live.fault {
             Some(fault @ (Fault::CertManager { .. } | Fault::IstioGenerated)) => refused.push(
                 Diagnostic::error("Somebody else makes this cluster's certificates")
-                    .detail(format!("{place} is kept by another tool: {fault}. Take the cluster out of that tool's hands and delete the Secret, or leave this cluster out."))
+                    .detail(format!("{place} is kept by another tool: {fault}.{} Take the cluster out of that tool's hands and delete the Secret, or leave this cluster out.", held_there(live.theirs.as_ref())))
                     .at(path),
             ),
             _ if !spec.adopt => refused.push(
@@ -296,6 +296,19 @@ fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diag
         }
     }
     refused.check()
+}
+
+/// By which the administrator of the other tool knows it.
+fn held_there(theirs: Option<&CaCerts>) -> String {
+    let known = theirs.and_then(|theirs| Some((theirs.chain.first()?, theirs.issuer()?)));
+    known.map_or_else(String::new, |(intermediate, root)| {
+        format!(
+            " It holds the intermediate {} of the root {}, valid until {}.",
+            intermediate.subject(),
+            root.subject(),
+            intermediate.not_after().date()
+        )
+    })
 }
 
 /// The plan promised something that the clusters, as they are now, do not lead to.
@@ -431,6 +444,14 @@ impl Job<'_> {
         root: &Certificate,
         signing: &PrivateKey,
     ) -> Result<(Vec<Certificate>, PrivateKey), Diagnostic> {
+        if self.now > root.not_after() {
+            return Err(Diagnostic::error("The root has expired")
+                .detail(format!(
+                    "It was valid until {}: nobody takes a certificate that it signs. Raise `root.generation`: the clusters then get intermediates of a new root.",
+                    root.not_after().date()
+                ))
+                .at(Path::root("root").attr("generation")));
+        }
         let key = generate(self.spec.intermediate.algorithm).await?;
         let profile = self.profile();
         let ask = SignIntermediate {

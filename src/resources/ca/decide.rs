@@ -40,6 +40,8 @@ pub struct Seen {
     pub generation: Option<i64>,
     /// Its intermediate is to be renewed: near its end, or broken.
     pub due: bool,
+    /// The root of its intermediate has expired: whatever is issued there is refused everywhere.
+    pub expired: bool,
     /// It could not be asked.
     pub unreachable: bool,
     /// Its Secret is someone else's, and not to be taken over.
@@ -89,6 +91,8 @@ pub struct Decision {
     pub before: Phase,
     pub after: Phase,
     pub waits: Vec<Wait>,
+    /// Clusters whose root has expired, and that get an intermediate of the root to arrive at without waiting: there is nothing left to interrupt.
+    pub revived: Vec<String>,
     /// What clusters hold afterwards.
     pub holdings: BTreeMap<String, Holding<String>>,
 }
@@ -96,11 +100,14 @@ pub struct Decision {
 /// Decides. Only clusters that are asked for count: one that is being removed holds up nobody.
 pub fn decide(ask: &Ask, seen: &BTreeMap<String, Seen>) -> Result<Decision, Untrusting> {
     let rotation = Rotation { to: ask.to.clone() };
-    let holdings: BTreeMap<String, Holding<String>> =
+    let mut holdings: BTreeMap<String, Holding<String>> =
         ask.clusters.keys().filter_map(|name| Some((name.clone(), seen.get(name)?.holding.clone()?))).collect();
+    let gone = |(name, holding): &(&String, &Holding<String>)| of(seen, name).expired && holding.issuer != ask.to;
+    let revived: Vec<String> = holdings.iter().filter(gone).map(|(name, _)| name.clone()).collect();
+    holdings.retain(|name, _| !revived.contains(name));
     let before = rotation.phase(&holdings)?;
     let mut decision =
-        Decision { actions: BTreeMap::new(), step: None, before, after: before, waits: Vec::new(), holdings };
+        Decision { actions: BTreeMap::new(), step: None, before, after: before, waits: Vec::new(), revived, holdings };
     take_step(ask, seen, &rotation, &mut decision);
     admit_newcomers(ask, seen, &rotation, &mut decision);
     renew(ask, seen, &mut decision);
@@ -156,7 +163,10 @@ fn admit_newcomers(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation
         } else if !welcome {
             decision.waits.push(Wait::Joins { cluster: name.clone() });
         } else {
-            write(ask, name, Some(target.issuer.clone()), target.clone(), decision);
+            let mut target = target.clone();
+            // A running istiod takes new roots only beside those it has.
+            target.trusted.extend(seen.holding.iter().flat_map(|held| held.trusted.iter().cloned()));
+            write(ask, name, Some(target.issuer.clone()), target, decision);
         }
     }
 }
@@ -165,7 +175,9 @@ fn renew(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) {
     for (name, wish) in &ask.clusters {
         let seen = of(seen, name);
         let Some(holding) = seen.holding.clone() else { continue };
+        // An expired root can sign nothing that anybody would take.
         if seen.unreachable
+            || seen.expired
             || matches!(decision.actions.get(name), Some(Action::Write { issue: Some(_), .. } | Action::Request))
         {
             continue;
@@ -226,6 +238,7 @@ fn of<'a>(seen: &'a BTreeMap<String, Seen>, name: &str) -> &'a Seen {
         fingerprint: None,
         generation: None,
         due: false,
+        expired: false,
         unreachable: false,
         foreign: false,
         take: false,
@@ -387,6 +400,23 @@ mod tests {
         let theirs = Seen { take: true, ..holds("A:A") };
         let decision = decide(&ask("A", &["east"]), &seen([("east", theirs)])).unwrap();
         assert_eq!((&decision.actions["east"], decision.after), (&issue(None, "A"), Phase::Settled));
+    }
+
+    #[test]
+    fn an_expired_root_is_left_at_once_and_signs_nothing() {
+        let gone = || Seen { expired: true, due: true, ..holds("A:A") };
+        let decision = decide(&ask("B", &["east", "west"]), &seen([("east", gone()), ("west", gone())])).unwrap();
+        assert_eq!(
+            (&decision.actions["east"], &decision.actions["west"]),
+            (&issue(Some("B"), "AB"), &issue(Some("B"), "AB"))
+        );
+        assert_eq!((decision.after, decision.revived.len()), (Phase::Switched, 2));
+        let decision = decide(&ask("A", &["east"]), &seen([("east", gone())])).unwrap();
+        assert!(decision.actions.is_empty(), "{:?}", decision.actions);
+        // A cluster of another root, which is valid, must trust the new one first.
+        let decision = decide(&ask("B", &["east", "west"]), &seen([("east", gone()), ("west", holds("C:C"))])).unwrap();
+        assert_eq!(decision.actions["west"], issue(None, "BC"));
+        assert_eq!(decision.actions["east"], issue(Some("B"), "ABC"));
     }
 
     #[test]

@@ -47,3 +47,17 @@ pub fn cacerts(root: &Ca, days: i64) -> CaCerts {
     let chain = LocalSigner { certificate: &root.certificate, key: &root.key }.sign(&ask).unwrap();
     CaCerts { chain, key, roots: Bundle::from_iter([root.certificate.clone()]), twice: None }
 }
+
+/// An intermediate that a careless signer let end after its root. The provider's own signer never does: it knows the root by another end here.
+pub fn outliving(root: &Ca, not_after: OffsetDateTime) -> Certificate {
+    let request = RootRequest {
+        subject: subject("Root CA"),
+        validity: Validity { not_before: NOW - Duration::days(1), not_after: not_after + Duration::days(1) },
+        serial: Serial::from_random([1; 16]),
+    };
+    let longer = Ca {
+        certificate: request.self_sign(&root.key).unwrap(),
+        key: PrivateKey::from_pem(&root.key.to_pem()).unwrap(),
+    };
+    cacerts(&longer, (not_after - NOW).whole_days()).chain.remove(0)
+}

@@ -25,6 +25,8 @@ pub struct Live {
     pub secret: Option<Object>,
     pub held: Option<CaCerts>,
     pub fault: Option<Fault>,
+    /// What it holds where it has the form of a TLS Secret: told, and never taken over.
+    pub theirs: Option<CaCerts>,
     /// The Secret carries this resource's label.
     pub ours: bool,
     pub open: Option<OpenRequest>,
@@ -44,8 +46,10 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
         Some(Err(fault)) => (None, Some(fault)),
         None => (None, None),
     };
+    let tls = secret.as_ref().filter(|_| matches!(fault, Some(Fault::CertManager { .. })));
+    let theirs = tls.and_then(|secret| CaCerts::read_tls(secret).ok());
     let ours = secret.as_ref().is_some_and(|secret| secret.label(OWNER_LABEL) == Some(owner));
-    Ok(Live { cluster, namespace: namespace.to_owned(), secret, held, fault, ours, open, self_signed: None })
+    Ok(Live { cluster, namespace: namespace.to_owned(), secret, held, fault, theirs, ours, open, self_signed: None })
 }
 
 /// A Secret by one request, which other resources share; only one without our label takes another.
@@ -136,6 +140,7 @@ impl Live {
             fingerprint: self.held.as_ref().and_then(|held| Some(held.chain.first()?.fingerprint().to_string())),
             generation,
             due,
+            expired: self.held.as_ref().and_then(CaCerts::issuer).is_some_and(|root| now > root.not_after()),
             unreachable: false,
             foreign: self.secret.is_some() && !self.ours && !adopt,
             take: self.secret.is_some() && !self.ours && adopt,

@@ -25,8 +25,9 @@ use super::Client;
 use super::converge;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::mesh::Rotation;
+use crate::mesh::{Phase, Rotation};
 use crate::model;
+use crate::pki::Certificate;
 use crate::value::Value;
 
 /// The certificate authority of a mesh.
@@ -156,7 +157,10 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                         bundles.push(held.roots.clone());
                         holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
                     }
-                    (None, Some(_)) if !live.ours => report::nothing(&mut model, report::state::FOREIGN),
+                    (None, Some(_)) if !live.ours => {
+                        report::nothing(&mut model, report::state::FOREIGN);
+                        live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
+                    }
                     (None, Some(_)) => report::nothing(&mut model, report::state::INVALID),
                     (None, None) if live.open.is_some() => {
                         report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
@@ -183,10 +187,18 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         let rotation = Rotation { to: state.root_fingerprint.text().to_owned() };
         let before = state.clone();
         if let Ok(phase) = rotation.phase(&holdings) {
-            report::phase(&mut state, phase, Some(&before), now);
+            // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one removes it.
+            let over = phase == Phase::Settled && leftover(&cx.private.roots, &state, &roots);
+            report::phase(&mut state, if over { Phase::Narrowing } else { phase }, Some(&before), now);
         }
     }
     Ok(Some(state))
+}
+
+/// Whether the store keeps the key of a root that no cluster trusts, beside the one that is wanted.
+fn leftover(stored: &BTreeMap<i64, String>, state: &Ca, trusted: &BTreeMap<String, Certificate>) -> bool {
+    let generation = state.root.known().and_then(|root| root.generation.get());
+    stored.iter().any(|(number, root)| Some(*number) != generation && !trusted.contains_key(root))
 }
 
 /// Looks at one cluster. `None`, with a warning, where it gives no answer or the provider no longer knows it.

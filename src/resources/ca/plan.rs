@@ -9,7 +9,7 @@ use super::model::{Ca, ClusterCa};
 use super::report;
 use super::spec::{RootSpec, Spec, StoreRef};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::mesh::Step;
+use crate::mesh::{Phase, Step};
 use crate::pki::{Bundle, check_root, renewal_due, root_of};
 use crate::value::{Path, Value};
 
@@ -172,10 +172,15 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
                     );
                 }
                 if renewal_due(certificate, inputs.spec.intermediate.validity, now) {
-                    words.push(root_ends(
-                        certificate.not_after(),
-                        "Bring the next root's `certificate` soon; the plan then begins its rotation.",
-                    ));
+                    let certificate_at = Path::root("root").attr("certificate");
+                    words.extend(
+                        root_ends(
+                            certificate.not_after(),
+                            now,
+                            "Bring the next root's `certificate` soon; the plan then begins its rotation.",
+                        )
+                        .map(|word| word.at(certificate_at)),
+                    );
                 }
             }
         }
@@ -185,19 +190,28 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
             if let (Some(end), Some(now)) = (end, inputs.observed_at)
                 && end.checked_sub(inputs.spec.intermediate.validity).is_none_or(|from| now >= from)
             {
-                words.push(root_ends(
-                    end,
-                    "Raise `root.generation` soon; the plan then begins the rotation to a new root.",
-                ));
+                let generation = Path::root("root").attr("generation");
+                let near = root_ends(end, now, "Raise it soon; the plan then begins the rotation to a new root.");
+                words.push(near.unwrap_or_else(|| root_expired(end)).at(generation));
             }
         }
     }
 }
 
-fn root_ends(end: OffsetDateTime, remedy: &str) -> Diagnostic {
-    let end = end.date();
-    Diagnostic::warning("The root is near its end").detail(format!(
-        "It is valid until {end}: intermediates made from now on would not live their full validity. {remedy}"
+/// Nothing where it has ended already: that is said by what is found wrong with it.
+fn root_ends(end: OffsetDateTime, now: OffsetDateTime, remedy: &str) -> Option<Diagnostic> {
+    let day = end.date();
+    (now <= end).then(|| {
+        Diagnostic::warning("The root is near its end").detail(format!(
+            "It is valid until {day}: intermediates made from now on would not live their full validity. {remedy}"
+        ))
+    })
+}
+
+fn root_expired(end: OffsetDateTime) -> Diagnostic {
+    Diagnostic::warning("The root has expired").detail(format!(
+        "It was valid until {}: no certificate of the mesh is valid any more, and none can be renewed. Raise it now: every cluster then gets an intermediate of a new root at once.",
+        end.date()
     ))
 }
 
@@ -283,6 +297,20 @@ pub fn describe(ask: &Ask, decision: &Decision, inputs: &Inputs<'_>) -> Diagnost
         words.push(
             Diagnostic::warning(format!("Rotation of the root, step {} of 3: {}", number(step), title(step)))
                 .detail(explain(step, &clusters.join(", "), &ask.to)),
+        );
+    }
+    let narrowing = inputs.prior.is_some_and(|prior| prior.phase.as_deref() == Some(Phase::Narrowing.as_str()));
+    if narrowing && decision.before == Phase::Settled {
+        words.push(
+            Diagnostic::warning("The key of an old root is still kept")
+                .detail("No cluster trusts that root any more: its key is removed from the store."),
+        );
+    }
+    for name in &decision.revived {
+        words.push(
+            Diagnostic::warning("The root of a cluster has expired")
+                .detail("Whatever is issued there is refused already, so that nothing is left to interrupt: it gets an intermediate of the root to arrive at without waiting for the steps of a rotation.")
+                .at(Path::root("clusters").key(name)),
         );
     }
     for wait in &decision.waits {

@@ -117,16 +117,65 @@ fn a_certificate_in_its_window_is_renewed_and_the_root_is_not() {
     assert_eq!(outcome.planned.phase, prior.phase);
 }
 
+/// The clock of the machine that plans is a million seconds ahead, or a thousand times that: nothing is renewed before its window, all is renewed at
+/// once within it, and beyond the root's own end there is nothing left to renew with.
 #[test]
 fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
     let root = fixtures::root();
     let prior = settled(&root, 1);
-    let outcome =
-        plan_at(NOW + Duration::seconds(100_000_000), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
-    assert!(cluster(&outcome.planned, "east").fingerprint.is_unknown());
-    let outcome =
-        plan_at(NOW + Duration::seconds(1_000_000_000), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap();
-    assert!(outcome.words.iter().any(|word| word.starts_with("The root is near its end")), "{:?}", outcome.words);
+    let leap = |from: OffsetDateTime, seconds: i64| {
+        plan_at(from + Duration::seconds(seconds), &prior, prior.clone(), &[(1, &root.certificate)]).unwrap()
+    };
+    assert_eq!(leap(NOW, 1_000_000).planned, prior, "eleven days are far from the window");
+    let window = NOW + Duration::days(550);
+    assert_eq!(leap(window, -1_000_000).planned, prior);
+    let renewed = leap(window - Duration::days(11), 1_000_000);
+    assert!(["east", "west"].iter().all(|name| cluster(&renewed.planned, name).fingerprint.is_unknown()));
+    assert_eq!((&renewed.planned.root_fingerprint, &renewed.words), (&prior.root_fingerprint, &vec![]));
+    assert!(cluster(&leap(NOW, 100_000_000).planned, "east").fingerprint.is_unknown());
+    let near = leap(NOW, 300_000_000).words;
+    assert!(
+        near[0].starts_with("The root is near its end (root.generation): It is valid until 2036-11-20"),
+        "{near:?}"
+    );
+    let expired = leap(NOW, 1_000_000_000);
+    assert!(
+        expired.words[0].starts_with("The root has expired (root.generation): It was valid until 2036-11-20"),
+        "{:?}",
+        expired.words
+    );
+    assert_eq!(expired.planned, prior, "what cannot be renewed is not planned to be");
+}
+
+/// No rotation could be proved with certificates that nobody takes, and none has to be: there is nothing left to interrupt.
+#[test]
+fn an_expired_root_is_replaced_at_once() {
+    let (old, new) = (fixtures::root_until(NOW + Duration::days(100)), fixtures::root());
+    let prior = settled(&old, 1);
+    let mut config = prior.clone();
+    config.root.known_mut().unwrap().generation = 2.into();
+    let stored = [(1, &old.certificate), (2, &new.certificate)];
+    let outcome = plan_at(NOW + Duration::days(101), &prior, config, &stored).unwrap();
+    assert_eq!(outcome.planned.phase.as_deref(), Some("issuers-switched"));
+    for name in ["east", "west"] {
+        let planned = cluster(&outcome.planned, name);
+        assert_eq!(planned.issuer.as_deref(), Some(new.certificate.fingerprint().to_string().as_str()));
+        assert_eq!(planned.trusted.items().count(), 2);
+        let told = format!("The root of a cluster has expired (clusters[\"{name}\"])");
+        assert!(outcome.words.iter().any(|word| word.starts_with(&told)), "{:?}", outcome.words);
+    }
+}
+
+/// What an apply that was killed at its very end leaves for the next one.
+#[test]
+fn a_key_that_was_left_is_removed_by_a_plan_that_says_so() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let mut prior = settled(&new, 2);
+    report::phase(&mut prior, Phase::Narrowing, None, NOW);
+    let outcome = plan_at(NOW, &prior, prior.clone(), &[(1, &old.certificate), (2, &new.certificate)]).unwrap();
+    assert_eq!(outcome.planned.phase.as_deref(), Some("settled"));
+    assert!(outcome.words[0].starts_with("The key of an old root is still kept"), "{:?}", outcome.words);
+    assert_eq!(outcome.planned.clusters, prior.clusters);
 }
 
 #[test]
@@ -286,6 +335,34 @@ fn unfit_roots_are_refused_at_their_attribute() {
     let leaf = Root { certificate: intermediate.to_pem().into(), ..root_defaults(1) };
     assert!(refusal(leaf).unwrap().contains("is not self-signed, so it cannot be a root."));
     assert!(refusal(root_defaults(1)).unwrap().starts_with("No root (root)"));
+}
+
+/// What is wrong at any time is refused before anything is asked; what leads to another root may be of the past, and is waited for.
+#[test]
+fn unfit_chains_are_refused_at_their_attribute() {
+    let short = fixtures::root_until(NOW + Duration::days(100));
+    let refusal = |root: &fixtures::Ca, chain: &str| {
+        let mut config = configured(1);
+        config.root = Value::Known(Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) });
+        let clusters = config.clusters.known_mut().unwrap();
+        clusters.get_mut("east").unwrap().known_mut().unwrap().certificate_chain = chain.into();
+        let errors = Spec::parse(&config).err()?;
+        Some(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let good = fixtures::cacerts(&short, 50).chain[0].to_pem();
+    assert_eq!(refusal(&short, &good), None);
+    assert_eq!(refusal(&fixtures::root(), &good), None);
+    assert_eq!(
+        refusal(&short, &format!("# from the HSM\n{good}")).unwrap(),
+        "Not a chain of certificates (clusters[\"east\"].certificate_chain): Cannot read the certificate: line 1 is outside of any PEM block; remove it (comments too)."
+    );
+    let outliving = fixtures::outliving(&short, NOW + Duration::days(200)).to_pem();
+    let told = refusal(&short, &outliving).unwrap();
+    assert!(
+        told.starts_with("Unfit as an intermediate (clusters[\"east\"].certificate_chain): The certificate O=Istio, CN=Intermediate CA is valid until")
+            && told.contains("longer than its issuer O=Istio, CN=Root CA"),
+        "{told}"
+    );
 }
 
 #[test]

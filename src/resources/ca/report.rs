@@ -45,6 +45,12 @@ pub fn certificates(model: &mut ClusterCa, held: &CaCerts) {
     model.trusted = trusted_value(&trusted);
 }
 
+/// Tells what another tool keeps there. What it trusts is left out: it has no part in a rotation.
+pub fn foreign(model: &mut ClusterCa, theirs: &CaCerts) {
+    certificates(model, theirs);
+    model.trusted = Value::Null;
+}
+
 /// Fingerprints, sorted: istiod compares sets.
 pub fn trusted_value(trusted: &BTreeSet<String>) -> Value<crate::value::List<String>> {
     Value::Known(trusted.iter().map(|root| Value::Known(root.clone())).collect())
@@ -106,11 +112,19 @@ pub fn seen(model: &ClusterCa, judge: Judge<'_>) -> Seen {
         fingerprint: model.fingerprint.known().cloned(),
         generation: model.generation.get(),
         due: near || model.state.as_deref() == Some(state::INVALID),
+        expired: now.zip(end_of_root(model, root)).is_some_and(|(now, end)| now > end),
         unreachable: model.state.as_deref() == Some(state::UNREACHABLE),
         foreign: !adopt && model.state.as_deref() == Some(state::FOREIGN),
         take: adopt && model.state.as_deref() == Some(state::FOREIGN),
         self_signed: BTreeSet::new(),
     }
+}
+
+/// The end of the root that a cluster's intermediate is of.
+fn end_of_root(model: &ClusterCa, ca: &Ca) -> Option<OffsetDateTime> {
+    let issuer = model.issuer.known()?;
+    let trusted = Bundle::from_pem(ca.root_certificates.known()?).ok()?;
+    trusted.iter().find(|root| root.fingerprint().to_string() == *issuer).map(Certificate::not_after)
 }
 
 /// Tells the root that is arrived at.

@@ -83,13 +83,31 @@ impl CaCerts {
         if secret.data("istio-generated").is_some() {
             return Err(Fault::IstioGenerated);
         }
-        let intermediate = certificates(secret, "ca-cert.pem")?;
+        let intermediate = certificates(secret, "ca-cert.pem")?.into_iter().take(1);
         let behind = certificates(secret, "cert-chain.pem")?;
-        let roots: Bundle = certificates(secret, "root-cert.pem")?.into_iter().collect();
-        let key = Zeroizing::new(text(secret, "ca-key.pem")?);
-        let key = PrivateKey::from_pem(&key).map_err(|_| Fault::Unreadable("ca-key.pem"))?;
-        let mut chain: Vec<Certificate> = intermediate.into_iter().take(1).collect();
-        chain.extend(behind.into_iter().filter(|ca| !roots.contains(ca) && !ca.is_self_issued()));
+        let roots = certificates(secret, "root-cert.pem")?;
+        Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem")?)
+    }
+
+    /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only the plain form is ever written.
+    pub fn read_tls(secret: &Object) -> Result<Self, Fault> {
+        let chain = certificates(secret, "tls.crt")?;
+        let roots = certificates(secret, "ca.crt")?;
+        Self::of(chain, roots, private_key(secret, "tls.key")?)
+    }
+
+    fn of(
+        certificates: impl IntoIterator<Item = Certificate>,
+        roots: Vec<Certificate>,
+        key: PrivateKey,
+    ) -> Result<Self, Fault> {
+        let roots: Bundle = roots.into_iter().collect();
+        let cas = certificates.into_iter().enumerate();
+        // The first is the intermediate, whatever it looks like.
+        let mut chain: Vec<Certificate> = cas
+            .filter(|(index, ca)| *index == 0 || !roots.contains(ca) && !ca.is_self_issued())
+            .map(|(_, ca)| ca)
+            .collect();
         chain.dedup();
         let held = Self { chain, key, roots, twice: None };
         if held.issuer().is_none() {
@@ -181,8 +199,7 @@ impl OpenRequest {
 
     pub fn read(secret: &Object) -> Result<Self, Fault> {
         let request = SigningRequest::from_pem(&text(secret, "request.pem")?);
-        let key = Zeroizing::new(text(secret, "ca-key.pem")?);
-        let key = PrivateKey::from_pem(&key).map_err(|_| Fault::Unreadable("ca-key.pem"))?;
+        let key = private_key(secret, "ca-key.pem")?;
         Ok(Self { request: request.map_err(|_| Fault::Unreadable("request.pem"))?, key })
     }
 }
@@ -197,8 +214,14 @@ fn certificates(secret: &Object, key: &'static str) -> Result<Vec<Certificate>, 
     Certificate::all_from_pem(&text(secret, key)?).map_err(|_| Fault::Unreadable(key))
 }
 
+fn private_key(secret: &Object, key: &'static str) -> Result<PrivateKey, Fault> {
+    let pem = Zeroizing::new(text(secret, key)?);
+    PrivateKey::from_pem(&pem).map_err(|_| Fault::Unreadable(key))
+}
+
 fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Fault> {
-    let known = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem"];
+    let known =
+        ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem", "tls.crt", "tls.key", "ca.crt"];
     let name = known.into_iter().find(|name| *name == key.as_ref()).unwrap_or("root");
     let bytes = secret.data(key.as_ref()).ok_or(Fault::Missing(name))?;
     String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name))

@@ -55,6 +55,26 @@ fn what_other_tools_wrote_is_recognised() {
     assert_eq!(CaCerts::read(&generated).unwrap_err(), Fault::IstioGenerated);
 }
 
+/// Istio's two forms: the plain one, and that of a TLS Secret.
+#[test]
+fn both_forms_read_alike() {
+    let (root, object) = object();
+    let plain = CaCerts::read(&object).unwrap();
+    let text = |key: &str| object.data(key).unwrap();
+    let mut tls = object.clone();
+    tls.value_mut()["data"] = serde_json::json!({
+        "tls.crt": BASE64.encode(text("cert-chain.pem")),
+        "tls.key": BASE64.encode(text("ca-key.pem")),
+        "ca.crt": BASE64.encode(text("root-cert.pem")),
+    });
+    let read = CaCerts::read_tls(&tls).unwrap();
+    assert_eq!((&read.chain, &read.roots, read.issuer()), (&plain.chain, &plain.roots, Some(&root.certificate)));
+    assert_eq!(read.key.public_key_info(), plain.key.public_key_info());
+    assert_eq!(CaCerts::read(&tls).unwrap_err(), Fault::CertManager { certificate: None });
+    let without_root = changed(&tls, "ca.crt", None);
+    assert_eq!(CaCerts::read_tls(&without_root).unwrap_err(), Fault::Missing("ca.crt"));
+}
+
 #[test]
 fn damage_is_named() {
     let (_, object) = object();

@@ -7,7 +7,9 @@ use time::Duration;
 use super::model::{Ca, ClusterCa, Intermediate, Root, Store};
 use crate::diag::Diagnostics;
 use crate::mesh::{ClusterName, Namespace};
-use crate::pki::{Certificate, KeyAlgorithm, PrivateKey, Subject};
+use crate::pki::{
+    Bundle, Certificate, CheckIntermediate, KeyAlgorithm, PrivateKey, Problem, Subject, check_intermediate, root_of,
+};
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
 use crate::value::{Path, Value};
@@ -123,6 +125,9 @@ impl std::fmt::Display for StoreRef {
 fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
     let root = reader.plain(&model.root).and_then(|root| read_root(reader, &root));
     let clusters = read_clusters(reader, &model.clusters);
+    if let (Some(RootSpec::Brought { certificate, .. }), Some(clusters)) = (&root, &clusters) {
+        check_chains(reader, certificate, clusters);
+    }
     let intermediate = match &model.intermediate {
         Value::Null => Some(IntermediateSpec::DEFAULT),
         value => reader.plain(value).and_then(|intermediate| read_intermediate(reader, &intermediate)),
@@ -147,6 +152,29 @@ fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
         adopt,
         migrate_self_signed,
     })
+}
+
+/// What is wrong with a chain at any time. One that leads elsewhere is left alone: it is the answer to a root before, or to come.
+fn check_chains(reader: &mut Reader, root: &Certificate, clusters: &BTreeMap<String, ClusterSpec>) {
+    let roots: Bundle = [root.clone()].into_iter().collect();
+    for (name, cluster) in clusters {
+        let Some((chain, intermediate)) = cluster.chain.as_ref().and_then(|chain| Some((chain, chain.first()?))) else {
+            continue;
+        };
+        if root_of(chain, &roots).is_none() {
+            continue;
+        }
+        let now = chain.iter().chain([root]).map(Certificate::not_before).max().unwrap_or(intermediate.not_before());
+        let check = CheckIntermediate { chain, roots: &roots, public_key_info: None, now };
+        let problems = check_intermediate(check);
+        for problem in problems.iter().filter(|problem| !matches!(problem, Problem::Expired { .. })) {
+            reader.refuse(
+                Path::root("clusters").key(name).attr("certificate_chain"),
+                "Unfit as an intermediate",
+                sentence(&problem.to_string()),
+            );
+        }
+    }
 }
 
 impl IntermediateSpec {
