@@ -255,6 +255,10 @@ impl Cluster {
     }
 
     /// Applies the object only if it does not exist: `None` if it does.
+    pub async fn apply_new(&self, object: &Object) -> Result<Option<Applied>, Error> {
+        self.create(&self.reference(object).await?, object).await
+    }
+
     async fn create(&self, reference: &ObjectRef, object: &Object) -> Result<Option<Applied>, Error> {
         let mut precondition = object.clone();
         if let Some(metadata) = precondition.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {

@@ -1,23 +1,28 @@
 //! Into pods, by way of the API server: port-forward, exec, service proxy.
 
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::AttachParams;
 use kube::client::Body;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, service_fn};
 
 use super::call::Call;
 use super::object::path_segment;
+use super::read::lock;
 use super::{Cluster, Error, Failure, Status};
 
 /// Time for an answer from a pod: its debug pages are made on the spot, and large meshes have large ones.
@@ -67,34 +72,22 @@ impl Cluster {
         Ok(Box::pin(stream))
     }
 
-    /// GET over a port-forward, HTTP/1.1.
+    /// GET over a port-forward, HTTP/1.1. The connection is kept: a port-forward is a request to the API server, a
+    /// further question over it is none.
     pub async fn pod_http_get(&self, port: &PodPort, path: &str) -> Result<HttpAnswer, Error> {
-        let stream = self.pod_stream(port).await?;
         let doing = format!("asking pod {}/{} for {path}", port.namespace, port.pod);
-        let asked = async {
-            let failed = |error: &dyn std::error::Error| Failure::Broken {
-                address: format!("pod {}/{} port {}", port.namespace, port.pod, port.port),
-                detail: deepest(error),
-            };
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-            let request = Request::get(path)
-                .header(header::HOST, format!("localhost:{}", port.port))
-                .body(Empty::<Bytes>::new())
-                .map_err(|error| Failure::Unexpected { detail: format!("{path} is no path: {error}") })?;
-            let exchange = async {
-                let response = sender.send_request(request).await?;
-                let status = response.status().as_u16();
-                let body = response.into_body().collect().await?.to_bytes();
-                Ok(HttpAnswer { status, body })
-            };
-            // The connection must be driven while the answer is awaited, and is dropped with it.
-            tokio::select! {
-                answer = exchange => answer.map_err(|error: hyper::Error| failed(&error)),
-                Err(error) = connection => Err(failed(&error)),
+        if let Some(mut kept) = self.shared.pods.take(port) {
+            // One that has ended since tells nothing of the pod.
+            if let Ok(answer) = self.in_time(&doing, kept.get(port, path)).await {
+                self.shared.pods.keep(port, kept);
+                return Ok(answer);
             }
-        };
-        self.in_time(&doing, asked).await
+        }
+        let stream = self.pod_stream(port).await?;
+        let mut connection = self.in_time(&doing, PodConnection::open(port, stream)).await?;
+        let answer = self.in_time(&doing, connection.get(port, path)).await?;
+        self.shared.pods.keep(port, connection);
+        Ok(answer)
     }
 
     /// Runs a command in a pod's container (the default one if `None`).
@@ -167,6 +160,62 @@ impl Cluster {
         let bounded = self.scope.bound(timeout(POD_TIME, future)).await;
         let done = bounded.map_err(|ended| self.error(ended.failure(doing, started)))?;
         done.unwrap_or_else(|_| Err(late())).map_err(|failure| self.error(failure))
+    }
+}
+
+/// Connections to pods that nobody speaks over at the moment, one for each port.
+#[derive(Default)]
+pub(super) struct PodConnections(Mutex<HashMap<PodPort, PodConnection>>);
+
+impl PodConnections {
+    fn take(&self, port: &PodPort) -> Option<PodConnection> {
+        lock(&self.0).remove(port).filter(|connection| !connection.sender.is_closed())
+    }
+
+    fn keep(&self, port: &PodPort, connection: PodConnection) {
+        if !connection.sender.is_closed() {
+            lock(&self.0).insert(port.clone(), connection);
+        }
+    }
+}
+
+/// HTTP/1.1 over a port-forward; dropping it closes both.
+struct PodConnection {
+    sender: SendRequest<Empty<Bytes>>,
+    /// Ends with the connection.
+    _driver: JoinSet<()>,
+}
+
+impl PodConnection {
+    async fn open(port: &PodPort, stream: PodStream) -> Result<PodConnection, Failure> {
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(port, &error))?;
+        // What breaks it is told to whoever waits for an answer.
+        let mut driver = JoinSet::new();
+        driver.spawn(async move { drop(connection.await) });
+        Ok(PodConnection { sender, _driver: driver })
+    }
+
+    async fn get(&mut self, port: &PodPort, path: &str) -> Result<HttpAnswer, Failure> {
+        let request = Request::get(path)
+            .header(header::HOST, format!("localhost:{}", port.port))
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| Failure::Unexpected { detail: format!("{path} is no path: {error}") })?;
+        let exchange = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await?.to_bytes();
+            Ok(HttpAnswer { status, body })
+        };
+        exchange.await.map_err(|error: hyper::Error| broken(port, &error))
+    }
+}
+
+fn broken(port: &PodPort, error: &hyper::Error) -> Failure {
+    Failure::Broken {
+        address: format!("pod {}/{} port {}", port.namespace, port.pod, port.port),
+        detail: deepest(error),
     }
 }
 

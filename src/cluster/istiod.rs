@@ -93,12 +93,16 @@ impl Istiod {
 
     /// Which clusters every replica sees, asked now, of all replicas at once.
     pub async fn clusterz(&self, revision: Option<&str>) -> Result<Vec<ReplicaView>, Error> {
-        let replicas = self.replicas(revision).await?;
+        Ok(self.views(self.replicas(revision).await?).await)
+    }
+
+    /// The same of replicas that are known already.
+    pub async fn views(&self, replicas: Vec<Replica>) -> Vec<ReplicaView> {
         let views = replicas.into_iter().map(|replica| async {
             let clusters = self.clusters_of(&replica).await;
             ReplicaView { replica, clusters }
         });
-        Ok(join_all(views).await)
+        join_all(views).await
     }
 
     /// As [`Istiod::clusterz`] over all revisions, but asked once and held for the length of the walk.

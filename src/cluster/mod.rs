@@ -77,6 +77,7 @@ struct Shared {
     version: String,
     connections: call::Connections,
     held: read::Held,
+    pods: forward::PodConnections,
 }
 
 impl Clusters {
@@ -117,8 +118,8 @@ impl Cluster {
     /// A cluster outside the provider configuration, such as the one a remote secret describes.
     pub fn standalone(name: &str, config: ClusterConfig, version: &str) -> Cluster {
         let connections = call::Connections::new(config, version);
-        let shared =
-            Shared { name: name.to_owned(), version: version.to_owned(), connections, held: read::Held::default() };
+        let (held, pods) = (read::Held::default(), forward::PodConnections::default());
+        let shared = Shared { name: name.to_owned(), version: version.to_owned(), connections, held, pods };
         Cluster { shared: Arc::new(shared), scope: Scope::default() }
     }
 

@@ -64,8 +64,15 @@ pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> 
 
 async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Error> {
     let _turn = turn(cluster).await;
+    let object = object.with_label(OWNER_LABEL, owner);
+    match cluster.apply_new(&object).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        // Who may not make namespaces may still use one.
+        Err(error) if error.is_forbidden() => {}
+        Err(error) => return Err(error),
+    }
     if live(cluster, &object.reference_as(Kind::NAMESPACE)).await?.is_none() {
-        let object = object.with_label(OWNER_LABEL, owner);
         cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
     }
     Ok(())

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Error, ReplicaView};
+use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{ControlPlaneAt, Finding, FindingSeverity, Registry, Topology, WatchedCluster};
 
@@ -22,26 +22,46 @@ type Place = (String, String);
 #[derive(Debug)]
 struct Look {
     begun: Instant,
+    /// When the replicas were listed.
+    listed: Instant,
     views: Arc<[ReplicaView]>,
 }
 
+/// How long an answer of the istiods is good for whoever asks next.
+const LOOK_LASTS: Duration = Duration::from_millis(200);
+
+impl Look {
+    /// The replicas, unless there were none, or one of them was not ready or did not answer: then they are listed again.
+    fn replicas(&self) -> Option<Vec<Replica>> {
+        let steady = |view: &ReplicaView| view.replica.ready && view.clusters.is_ok();
+        let known = !self.views.is_empty() && self.views.iter().all(steady);
+        known.then(|| self.views.iter().map(|view| view.replica.clone()).collect())
+    }
+}
+
 impl Walk {
-    /// What every istiod replica says of the clusters it watches, asked no earlier than `since`. Of several who ask at the same time, one does.
+    /// What every istiod replica says of the clusters it watches, since something was `changed`. Of several who ask at the same time, one does.
     pub async fn istiods(
         &self,
         cluster: &Cluster,
         namespace: &str,
-        since: Instant,
+        changed: Instant,
     ) -> Result<Arc<[ReplicaView]>, Error> {
         let place = (cluster.name().to_owned(), namespace.to_owned());
         let look = self.looks.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
         let mut look = look.lock().await;
-        if let Some(look) = look.as_ref().filter(|look| look.begun >= since) {
+        if let Some(look) = look.as_ref().filter(|look| look.begun >= changed && look.begun.elapsed() < LOOK_LASTS) {
             return Ok(look.views.clone());
         }
-        let begun = Instant::now();
-        let views: Arc<[ReplicaView]> = cluster.istiod(namespace).clusterz(None).await?.into();
-        *look = Some(Look { begun, views: views.clone() });
+        let (begun, istiod) = (Instant::now(), cluster.istiod(namespace));
+        // A replica that has started since the change has read what was changed before it was ready.
+        let known = look.as_ref().filter(|look| look.listed >= changed).and_then(Look::replicas);
+        let (listed, replicas) = match (known, look.as_ref()) {
+            (Some(replicas), Some(look)) => (look.listed, replicas),
+            _ => (begun, istiod.replicas(None).await?),
+        };
+        let views: Arc<[ReplicaView]> = istiod.views(replicas).await.into();
+        *look = Some(Look { begun, listed, views: views.clone() });
         Ok(views)
     }
 

@@ -138,6 +138,8 @@ impl Waiting<'_> {
                 self.answered = true;
                 Ok((self.judge(Some(seen.clone()))?, version.to_owned()))
             }
+            // A watch from no version on begins with the object as it is, which saves the look.
+            None if self.is_pending_without_object() => Ok((false, String::new())),
             None => self.look().await,
         };
         loop {
@@ -160,6 +162,13 @@ impl Waiting<'_> {
         }
     }
 
+    /// There is something to wait for as long as there is no object.
+    fn is_pending_without_object(&mut self) -> bool {
+        let Verdict::Pending(reasons) = self.until.check(None) else { return false };
+        self.reasons = reasons;
+        true
+    }
+
     /// Lists the one object, which unlike a GET gives the version to watch from when it is not there.
     async fn look(&mut self) -> Result<(bool, String), Error> {
         let kind = &self.reference.kind;
@@ -172,15 +181,17 @@ impl Waiting<'_> {
         Ok((self.judge(object)?, version))
     }
 
-    /// Follows changes; `false` where the watch ended before the predicate held.
+    /// Follows changes from a version on, or all from the object as it is; `false` where the watch ended before the predicate held.
     async fn watch(&mut self, version: &str) -> Result<bool, Error> {
         let kind = &self.reference.kind;
+        let from = if version.is_empty() { String::new() } else { format!("&resourceVersion={version}") };
         let call = Call::get(format!(
-            "{}?watch=1&{}&resourceVersion={version}&timeoutSeconds={WATCH_SECONDS}",
+            "{}?watch=1&{}{from}&timeoutSeconds={WATCH_SECONDS}",
             kind.path(self.reference.namespace.as_deref()),
             self.selector()
         ));
         let mut lines = Lines { body: self.cluster.stream(call).await?, buffer: BytesMut::new() };
+        self.answered = true;
         while let Some(line) = lines.next().await {
             let Ok(mut event) = serde_json::from_slice::<Value>(&line) else { return Ok(false) };
             let change = event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();

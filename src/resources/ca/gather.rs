@@ -36,11 +36,12 @@ pub struct Live {
 
 /// Looks at one cluster.
 pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live, Error> {
-    let secret = find(&cluster, &CaCerts::reference(namespace)).await?;
-    let open = match find(&cluster, &OpenRequest::reference(namespace)).await? {
-        Some(secret) => OpenRequest::read(&secret).ok(),
-        None => None,
+    let secret = match marked(&cluster, &CaCerts::reference(namespace)).await? {
+        Some(secret) => Some(secret),
+        None => cluster.get(&CaCerts::reference(namespace)).await?,
     };
+    let open = marked(&cluster, &OpenRequest::reference(namespace)).await?;
+    let open = open.and_then(|secret| OpenRequest::read(&secret).ok());
     let (held, fault) = match secret.as_ref().map(CaCerts::read) {
         Some(Ok(held)) => (Some(held), None),
         Some(Err(fault)) => (None, Some(fault)),
@@ -52,15 +53,12 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
     Ok(Live { cluster, namespace: namespace.to_owned(), secret, held, fault, theirs, ours, open, self_signed: None })
 }
 
-/// A Secret by one request, which other resources share; only one without our label takes another.
-async fn find(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-    let ours = cluster.list(&Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::SECRET) }).await?;
+/// A Secret that carries a label of this provider, by one request for all of them, which other resources share.
+async fn marked(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
+    let marked = cluster.list(&Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::SECRET) }).await?;
     let named =
         |secret: &&Object| secret.name() == reference.name && secret.namespace() == reference.namespace.as_deref();
-    match ours.iter().find(named) {
-        Some(secret) => Ok(Some(secret.clone())),
-        None => cluster.get(reference).await,
-    }
+    Ok(marked.iter().find(named).cloned())
 }
 
 /// The root a running istiod made for itself, where it has no `cacerts`.

@@ -20,9 +20,7 @@ use crate::resources::walk::Walk;
 /// istiod's port that answers whoever comes by port-forward.
 const MONITORING_PORT: u16 = 15014;
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long an answer of the istiods is good for whoever asks next.
-const LOOK_LASTS: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// When to find out, from here, why a watcher is not in sync yet.
 const PROBE_AFTER: Duration = Duration::from_secs(8);
 /// How long an istiod that says `timeout` gets to change its mind.
@@ -256,7 +254,7 @@ async fn in_sync(
     let mut timed_out: Option<Instant> = None;
     loop {
         tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
         let (views, verdict) = match look(link, since).await {
             Ok(found) => found,
             Err(error) => return Err((Verdict::Unknown, diagnose::unasked(link.watcher, &error))),
@@ -308,16 +306,11 @@ async fn noticed(link: Link<'_>, changed: Changed) {
     }
 }
 
-/// From when on a look is new enough: not before the change it shall show.
-fn recent(changed: Instant) -> Instant {
-    Instant::now().checked_sub(LOOK_LASTS).map_or(changed, |recent| recent.max(changed))
-}
-
 type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
 
 /// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a look.
 async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
-    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), recent(since)).await?;
+    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), since).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
     Ok((views, verdict))
 }
@@ -352,7 +345,7 @@ pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let views = match walk.istiods(watcher, spec.namespace.as_str(), recent(begun)).await {
+        let views = match walk.istiods(watcher, spec.namespace.as_str(), begun).await {
             Ok(views) => views,
             Err(error) => {
                 return Ok(Some(format!(
@@ -376,6 +369,6 @@ pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
             )));
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
 }
