@@ -30,6 +30,8 @@ pub struct ControlPlane {
     pub mesh_networks: MeshNetworks,
     /// Whether this istiod serves the proxies of remote clusters.
     pub external_istiod: bool,
+    /// Ambient mode: node agents in place of sidecars.
+    pub ambient: bool,
     /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
     pub custom_hosts: Vec<String>,
     /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
@@ -39,6 +41,9 @@ pub struct ControlPlane {
     /// Further `meshConfig.defaultConfig.proxyMetadata`.
     pub proxy_metadata: BTreeMap<String, String>,
 }
+
+/// Istio's profile of values for ambient mode.
+const AMBIENT_PROFILE: &str = "ambient";
 
 impl ControlPlane {
     /// For the chart `base`.
@@ -62,6 +67,9 @@ impl ControlPlane {
             global.insert("meshNetworks".into(), self.mesh_networks.to_values());
         }
         let mut values = json!({ "global": global });
+        if self.ambient {
+            values["profile"] = json!(AMBIENT_PROFILE);
+        }
         if let Some(revision) = &self.revision {
             values["revision"] = json!(revision);
         }
@@ -72,6 +80,23 @@ impl ControlPlane {
         let env = self.environment();
         if !env.is_empty() {
             values["pilot"] = json!({ "env": env });
+        }
+        values
+    }
+
+    /// For the chart `cni`, ambient's agent on each node that redirects Pods to ztunnel.
+    pub fn cni_values(&self) -> Value {
+        json!({ "profile": AMBIENT_PROFILE })
+    }
+
+    /// For the chart `ztunnel`, ambient's proxy on each node. It names cluster and network itself, and must agree with istiod.
+    pub fn ztunnel_values(&self) -> Value {
+        let mut values = json!({ "multiCluster": { "clusterName": self.cluster }, "istioNamespace": self.namespace });
+        if let Some(network) = &self.network {
+            values["network"] = json!(network);
+        }
+        if let Some(revision) = &self.revision {
+            values["revision"] = json!(revision);
         }
         values
     }
@@ -98,6 +123,10 @@ impl ControlPlane {
         let mut env = self.env.clone();
         if self.multi_root {
             env.entry("ISTIO_MULTIROOT_MESH".into()).or_insert_with(|| "true".into());
+        }
+        if self.ambient && self.network.is_some() {
+            // Off by default: without it istiod tells ztunnels nothing of Services in other networks.
+            env.entry("AMBIENT_ENABLE_MULTI_NETWORK".into()).or_insert_with(|| "true".into());
         }
         if !self.custom_hosts.is_empty() {
             env.entry("ISTIOD_CUSTOM_HOST".into()).or_insert_with(|| self.custom_hosts.join(","));
@@ -306,6 +335,7 @@ mod tests {
             trust_domain_aliases: vec![],
             mesh_networks: MeshNetworks::default(),
             external_istiod: false,
+            ambient: false,
             custom_hosts: vec![],
             multi_root: false,
             env: BTreeMap::new(),
@@ -350,6 +380,22 @@ mod tests {
             json!({ "PILOT_X": "1", "ISTIO_MULTIROOT_MESH": "true", "ISTIOD_CUSTOM_HOST": "lb.example" })
         );
         assert_eq!(full.base_values()["defaultRevision"], "1-31");
+    }
+
+    #[test]
+    fn ambient_agents_agree_with_istiod() {
+        let ambient = ControlPlane { ambient: true, revision: Some(Revision::new("1-31").unwrap()), ..control_plane() };
+        let istiod = ambient.istiod_values();
+        assert_eq!(
+            (&istiod["profile"], &istiod["pilot"]["env"]),
+            (&json!("ambient"), &json!({ "AMBIENT_ENABLE_MULTI_NETWORK": "true" }))
+        );
+        assert_eq!(
+            ambient.ztunnel_values(),
+            json!({ "multiCluster": { "clusterName": "east" }, "istioNamespace": "istio-system", "network": "net-east", "revision": "1-31" })
+        );
+        let one_network = ControlPlane { network: None, ..ambient };
+        assert_eq!(one_network.istiod_values().get("pilot"), None);
     }
 
     fn remote(istiod: &str) -> RemoteDataPlane {

@@ -1,6 +1,6 @@
 //! What an istiod writes into a cluster on its own, and nobody takes away when it goes: not Helm, not istioctl.
 
-use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query, owned};
 
 /// ConfigMaps in every namespace, for the proxies in it.
 const IN_EVERY_NAMESPACE: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
@@ -33,5 +33,23 @@ pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Err
         .collect();
     let deletions =
         doomed.into_iter().map(|reference| async move { cluster.delete(&Delete::new(reference)).await.map(drop) });
-    futures::future::try_join_all(deletions).await.map(drop)
+    futures::future::try_join_all(deletions).await?;
+    remove_gateway_classes(cluster).await
+}
+
+/// Where there is the Gateway API, istiod adds classes that nobody can serve once it is gone.
+async fn remove_gateway_classes(cluster: &Cluster) -> Result<(), Error> {
+    let classes = match cluster.list_now(&Query::of(Kind::GATEWAY_CLASS)).await {
+        Ok(classes) => classes,
+        Err(error) if error.is_unknown_kind() || error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let written_by_istiod = |class: &&Object| {
+        class.str("spec.controllerName").starts_with("istio.io/")
+            && owned::managers(class).iter().any(|manager| manager == "pilot-discovery")
+    };
+    for class in classes.iter().filter(written_by_istiod) {
+        cluster.delete(&Delete::new(class.reference_as(Kind::GATEWAY_CLASS))).await?;
+    }
+    Ok(())
 }

@@ -109,6 +109,65 @@ fn primary_and_remote_on_two_networks() {
     });
 }
 
+/// What ztunnels of each cluster are told: for a Service of the other network its gateway, where HBONE is spoken.
+#[test]
+fn ambient_on_two_networks() {
+    let example = Example {
+        folder: "ambient-two-networks",
+        clusters: &["east", "west"],
+        watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        variables: "{}",
+        edit: str::to_owned,
+        judge: told_to_ztunnels,
+    };
+    let lab = Lab::start(example.clusters, Options::default()).unwrap();
+    let definitions = tools::gateway_api().unwrap().display().to_string();
+    for cluster in lab.clusters() {
+        cluster.kubectl(&["apply", "--server-side", "-f", &definitions]).unwrap();
+    }
+    for cli in clis() {
+        run_with(&cli, &example, &lab);
+        for cluster in lab.clusters() {
+            let left = cluster.kubectl(&["get", "gatewayclasses,daemonsets", "-A", "-o", "name"]).unwrap();
+            assert_eq!(left.trim(), "", "left in {}", cluster.name());
+        }
+    }
+}
+
+/// What a cluster's ztunnels are told: the way to a Service's Pods in the other network is that network's gateway, by HBONE, and who must answer there is known.
+fn told_to_ztunnels(lab: &Lab) {
+    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
+    let labelled = json!({ "name": "shop", "labels": { "istio.io/dataplane-mode": "ambient" } });
+    let web = json!({ "name": "web", "namespace": "shop", "labels": { "istio.io/global": "true" } });
+    for cluster in [east, west] {
+        cluster.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": labelled }).to_string()).unwrap();
+        let spec = json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
+        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": web, "spec": spec });
+        cluster.apply(&service.to_string()).unwrap();
+    }
+    pod(west, "web", &json!({ "app": "web" }), None);
+    let gateway = west.get(&["service", "istio-eastwestgateway", "-n", "istio-system"]).unwrap().unwrap();
+    let gateway = gateway["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap();
+    let way = json!({
+        "address": { "network": "net-west", "address": STANDARD.encode(gateway) },
+        "hboneMtlsPort": 15008,
+    });
+    let told = || {
+        let page = east.run(Tool::Istioctl, &["x", "internal-debug", "ambientz"], None).unwrap();
+        let page: Value = serde_json::from_str(&page[page.find('{').unwrap()..]).unwrap();
+        let any = |list: &str, is: &dyn Fn(&Value) -> bool| page[list].as_array().into_iter().flatten().any(is);
+        let is_way = |workload: &Value| {
+            workload["networkGateway"] == way && workload["services"].get("shop/web.shop.svc.cluster.local").is_some()
+        };
+        let is_named = |service: &Value| {
+            service["hostname"] == "web.shop.svc.cluster.local"
+                && service["subjectAltNames"] == json!(["spiffe://cluster.local/ns/shop/sa/default"])
+        };
+        any("workloads", &is_way) && any("services", &is_named)
+    };
+    east.wait_until("ztunnels of east to be told the way to west", told).unwrap();
+}
+
 #[test]
 fn independent_meshes() {
     run(&Example {

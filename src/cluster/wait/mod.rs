@@ -18,8 +18,8 @@ use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Sc
 
 use until::in_words;
 pub use until::{
-    Until, Verdict, condition, crd_established, deleted, deployment_available, exists, secret_has_keys,
-    service_has_address, webhook_ca_bundle_set,
+    Until, Verdict, condition, crd_established, daemon_set_available, deleted, deployment_available, exists,
+    secret_has_keys, service_has_address, webhook_ca_bundle_set,
 };
 
 /// How long a wait goes on when the scope sets no deadline.

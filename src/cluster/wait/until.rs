@@ -109,6 +109,26 @@ pub fn deployment_available() -> Until {
     })
 }
 
+/// A Pod of the current specification is available on every node that shall have one.
+pub fn daemon_set_available() -> Until {
+    Until::new("to run on every node", |object| {
+        let Some(daemon_set) = object else { return absent() };
+        let count = |path: &str| daemon_set.get(path).and_then(Value::as_i64).unwrap_or(0);
+        if count("status.observedGeneration") < daemon_set.generation().unwrap_or(0) {
+            return Verdict::pending("the controller manager has not seen the current generation");
+        }
+        let wanted = count("status.desiredNumberScheduled");
+        let (updated, available) = (count("status.updatedNumberScheduled"), count("status.numberAvailable"));
+        if updated < wanted {
+            return Verdict::pending(format!("{updated} of {wanted} nodes run the current revision"));
+        }
+        if available < wanted {
+            return Verdict::pending(format!("it is available on {available} of {wanted} nodes"));
+        }
+        Verdict::Ready
+    })
+}
+
 /// A CRD is established and its names accepted; refused names end the wait.
 pub fn crd_established() -> Until {
     Until::new("to be established", |object| {
@@ -273,6 +293,20 @@ mod tests {
         assert_eq!(until.check(Some(&with(status))), Verdict::Ready);
         let none = object("Deployment", json!({"spec": {"replicas": 0}, "status": {"observedGeneration": 2}}));
         assert_eq!(until.check(Some(&none)), Verdict::Ready, "nobody waits for replicas that nobody wants");
+    }
+
+    #[test]
+    fn a_daemon_set_runs_on_every_node_that_shall_have_it() {
+        let until = daemon_set_available();
+        let with = |status: Value| object("DaemonSet", json!({"status": status}));
+        assert_eq!(pending(&until, None), "it does not exist");
+        let status = json!({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 1});
+        assert_eq!(pending(&until, Some(&with(status))), "1 of 3 nodes run the current revision");
+        let status = json!({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2});
+        assert_eq!(pending(&until, Some(&with(status))), "it is available on 2 of 3 nodes");
+        let status = json!({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3});
+        assert_eq!(until.check(Some(&with(status))), Verdict::Ready);
+        assert_eq!(until.check(Some(&with(json!({"observedGeneration": 2})))), Verdict::Ready, "no node is to have it");
     }
 
     #[test]

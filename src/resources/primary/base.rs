@@ -1,14 +1,14 @@
-//! The objects that all control planes of a cluster share, those of the chart `base`: one control plane owns them, and they outlive it while others are there.
+//! The objects that all control planes of a cluster share, those of the chart `base` and of ambient's agents: one control plane owns them, and they outlive it while others are there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::build::{self, Charts, Releases};
 use super::spec::Spec;
-use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::resources::objects::{Recorded, Wanted, state_key};
-use crate::resources::render::{self, Rendering};
+use crate::resources::render;
 use crate::resources::{converge, kept};
 use crate::value::Path;
 
@@ -76,7 +76,7 @@ pub async fn inherit(
 ) -> Result<Recorded, Diagnostics> {
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     for (key, entry) in wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)).collect::<Vec<_>>() {
-        let left = base_is_left && is_shared(&entry.object, releases);
+        let left = base_is_left && build::is_shared(&entry.object, releases);
         let moved = entry.object.label("istio.io/tag").is_some() && {
             let live = cluster.get(&entry.reference).await.map_err(failed)?;
             live.and_then(|live| control_plane(live.label(OWNER_LABEL)?)).is_some()
@@ -103,17 +103,18 @@ pub async fn release(
     releases: &Releases,
     prior: Recorded,
 ) -> Result<Recorded, Diagnostics> {
-    let Some(base) = charts.base.as_ref().filter(|_| !spec.install_base) else { return Ok(prior) };
-    let release = releases.base.as_deref().unwrap_or(build::BASE_RELEASE);
-    let rendering =
-        Rendering { chart: base, release, namespace: spec.control_plane.namespace.as_str(), values: &spec.base_values };
+    if spec.install_base {
+        return Ok(prior);
+    }
     let mut prior = prior;
     let mut given_up = Vec::new();
-    for object in rendering.objects().map_err(|error| kept::render_error(&error))? {
-        let key = state_key(&render::reference(&object).map_err(|error| kept::render_error(&error))?);
-        if prior.objects.contains_key(&key) {
-            prior.remove(&key);
-            given_up.push(object);
+    for rendering in build::shared(spec, charts, releases) {
+        for object in rendering.objects().map_err(|error| kept::render_error(&error))? {
+            let key = state_key(&render::reference(&object).map_err(|error| kept::render_error(&error))?);
+            if prior.objects.contains_key(&key) {
+                prior.remove(&key);
+                given_up.push(object);
+            }
         }
     }
     // Without the label: the next control plane that installs them finds nobody's.
@@ -125,12 +126,6 @@ pub async fn release(
 /// Whether state holds shared objects.
 pub fn holds(recorded: &Recorded) -> bool {
     recorded.references().any(|(_, reference)| reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION)
-}
-
-/// Whether a live object is one of the shared ones.
-pub fn is_shared(object: &Object, releases: &Releases) -> bool {
-    let release = releases.base.as_deref().unwrap_or(build::BASE_RELEASE);
-    object.label("app.kubernetes.io/instance").or_else(|| object.label("release")) == Some(release)
 }
 
 #[cfg(test)]

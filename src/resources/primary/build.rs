@@ -11,15 +11,26 @@ use crate::mesh::NETWORK_LABEL;
 use crate::resources::objects::Wanted;
 use crate::resources::render::{self, Error, Rendering};
 
-/// The release of the chart `base`, as Istio's documentation names it.
+/// The releases of the charts that control planes share, as Istio's documentation names them.
 pub const BASE_RELEASE: &str = "istio-base";
+const CNI_RELEASE: &str = "istio-cni";
+const ZTUNNEL_RELEASE: &str = "ztunnel";
 
-/// Both charts of one version of Istio.
+/// The charts of one version of Istio.
 #[derive(Clone, Debug)]
 pub struct Charts {
-    /// `None` where this control plane does not install the shared objects.
+    /// `None` where this control plane neither installs the shared objects nor has them from before.
     pub base: Option<Arc<Chart>>,
     pub istiod: Arc<Chart>,
+    /// Ambient's node agents; `None` where there are none.
+    pub agents: Option<Agents>,
+}
+
+/// Ambient's node agents.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    pub cni: Arc<Chart>,
+    pub ztunnel: Arc<Chart>,
 }
 
 /// The names of the releases where an import found others than the usual: the charts write them into labels.
@@ -36,15 +47,36 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let mut wanted = Wanted::default();
     let (reference, object) = system_namespace(spec);
     wanted.insert_shared(reference, object);
-    if let Some(base) = charts.base.as_ref().filter(|_| spec.install_base) {
-        let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
-        let rendering = Rendering { chart: base, release, namespace, values: &spec.base_values };
-        insert(&mut wanted, rendering, &owner)?;
+    if spec.install_base {
+        for rendering in shared(spec, charts, releases) {
+            insert(&mut wanted, rendering, &owner)?;
+        }
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
     insert(&mut wanted, rendering, &owner)?;
     Ok(wanted)
+}
+
+/// What all control planes of a cluster share.
+pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Vec<Rendering<'a>> {
+    let namespace = spec.control_plane.namespace.as_str();
+    let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values };
+    let base = releases.base.as_deref().unwrap_or(BASE_RELEASE);
+    let mut shared: Vec<Rendering<'a>> =
+        charts.base.iter().map(|chart| rendering(chart, base, &spec.base_values)).collect();
+    if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
+        shared.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));
+        shared.push(rendering(&charts.ztunnel, ZTUNNEL_RELEASE, &values.ztunnel));
+    }
+    shared
+}
+
+/// Whether an object is of a release that control planes share.
+pub fn is_shared(object: &Object, releases: &Releases) -> bool {
+    let base = releases.base.as_deref().unwrap_or(BASE_RELEASE);
+    let release = object.label("app.kubernetes.io/instance").or_else(|| object.label("release"));
+    release.is_some_and(|release| [base, CNI_RELEASE, ZTUNNEL_RELEASE].contains(&release))
 }
 
 fn insert(wanted: &mut Wanted, rendering: Rendering<'_>, owner: &str) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use self::build::{Charts, Releases};
+use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::spec::Spec;
 use super::Client;
@@ -123,6 +123,7 @@ impl Resource for MeshPrimary {
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let recorded = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, recorded).await?;
         let orphans = cx.private.unfinished || prior.is_none();
+        let kinds = if orphans { kinds(&state) } else { Vec::new() };
         let private = &mut cx.private;
         let settled = !orphans && !private.imported;
         private.unfinished = true;
@@ -134,7 +135,7 @@ impl Resource for MeshPrimary {
             owner: &spec.owner(),
             adopt: spec.adopt || private.imported,
             force: spec.force_conflicts,
-            orphan_kinds: if orphans { KINDS } else { &[] },
+            orphan_kinds: &kinds,
         };
         let converged = validators::converge(step, &mut private.spellings).await;
         let converged = converged.map_err(|error| converge::diagnostic(&error))?;
@@ -151,7 +152,7 @@ impl Resource for MeshPrimary {
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
-        match ready::wait(&cluster, &spec).await {
+        match ready::wait(&cluster, &spec, &wanted).await {
             Ok(status) => state.status = status.into(),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
@@ -233,6 +234,15 @@ const KINDS: &[Kind] = &[
     Kind::VALIDATING_ADMISSION_POLICY_BINDING,
 ];
 
+/// What the charts of ambient's agents bring beside those.
+const KINDS_OF_AGENTS: &[Kind] = &[Kind::DAEMON_SET, Kind::RESOURCE_QUOTA];
+
+/// The kinds in which an apply of this control plane may have left objects that state does not know.
+fn kinds(model: &Primary) -> Vec<Kind> {
+    let agents = if model.ambient.known() == Some(&true) { KINDS_OF_AGENTS } else { &[] };
+    KINDS.iter().chain(agents).cloned().collect()
+}
+
 /// Computed names that follow from others.
 fn settle_names(model: &mut Primary) {
     if !model.cluster_name.is_known() {
@@ -300,7 +310,7 @@ async fn planned_objects(
     build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-/// Both charts; `base` only where it is needed.
+/// The charts of one version; what control planes share only where it is needed.
 async fn charts<P>(
     cx: &Ctx<Client, P>,
     model: &Primary,
@@ -318,7 +328,14 @@ async fn charts<P>(
         true => Some(store.chart_of("base", model.charts.known(), version).await?),
         false => None,
     };
-    Ok(Charts { base, istiod })
+    let agents = match base.is_some() && model.ambient.known() == Some(&true) {
+        true => Some(Agents {
+            cni: store.chart_of("cni", model.charts.known(), version).await?,
+            ztunnel: store.chart_of("ztunnel", model.charts.known(), version).await?,
+        }),
+        false => None,
+    };
+    Ok(Charts { base, istiod, agents })
 }
 
 impl From<Unavailable> for Diagnostics {

@@ -65,6 +65,11 @@ model! {
         /// Whether this istiod also serves the proxies of remote clusters, those attached with `mesh_remote_cluster` in mode `remote`.
         #[attr(default(false))]
         pub external_istiod: Value<bool>,
+        /// Ambient mode: also installs Istio's node agents, the charts `cni` and `ztunnel`, gives istiod the profile `ambient`, and with a `network` lets it
+        /// tell ztunnels of Services in other networks. Workloads join by the label `istio.io/dataplane-mode=ambient` of their namespace; a Service is
+        /// visible to other clusters by the label `istio.io/global=true`. The agents take `values` as well, and are among what `install_base` shares.
+        #[attr(default(false))]
+        pub ambient: Value<bool>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane where their
         /// `control_plane_address` is a name and not an IP address. Not for names in the cluster, which are in the certificate anyway.
         #[attr(optional, validate(each(dns_subdomain())))]

@@ -9,6 +9,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::Revision;
 use crate::pki::{Bundle, Fingerprint};
 use crate::resources::converge;
+use crate::resources::objects::Wanted;
 use crate::value::Path;
 
 /// How often the webhook is asked until it answers.
@@ -51,14 +52,17 @@ fn roots(secret: &Object) -> Vec<Fingerprint> {
     Bundle::from_pem(&String::from_utf8_lossy(&pem)).unwrap_or_default().fingerprints()
 }
 
-/// Waits until istiod is available and its webhook injects, with the cluster's name and network.
-pub async fn wait(cluster: &Cluster, spec: &Spec) -> Result<Status, Diagnostics> {
+/// Waits until istiod is available, its webhook injects with the cluster's name and network, and ambient's agents run on every node.
+pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Status, Diagnostics> {
     let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
     let namespace = spec.control_plane.namespace.as_str();
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, spec::release(revision));
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
     injects(cluster, spec).await?;
+    for (_, agent) in wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {
+        cluster.wait(&agent.reference, &wait::daemon_set_available()).await.map_err(failed)?;
+    }
     Ok(status(deployment.as_ref()))
 }
 

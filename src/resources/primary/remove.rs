@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::base;
+use super::build;
 use super::model::Primary;
 use super::spec;
-use super::{Cx, KINDS, cluster, recorded_of};
+use super::{Cx, cluster, kinds, recorded_of};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query, wait};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
@@ -29,7 +29,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let found = live.into_iter().filter_map(|(key, live)| Some((parse_key(&key)?, (key, Some(live)))));
     let mut doomed: BTreeMap<ObjectRef, (String, Option<Object>)> = found.collect();
     // An apply that was killed told nobody what it had added. Of most kinds the list is at hand.
-    let prune = Prune { owner: owner.clone(), kinds: KINDS.to_vec(), ..Prune::default() };
+    let prune = Prune { owner: owner.clone(), kinds: kinds(&state), ..Prune::default() };
     for orphan in cluster.prunable(&prune).await.map_err(failed)? {
         doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
     }
@@ -38,7 +38,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
 
     // What all control planes of a cluster share stays while there are others.
     let shared = |live: &Object| {
-        let stays = !others.is_empty() && base::is_shared(live, &cx.private.releases);
+        let stays = !others.is_empty() && build::is_shared(live, &cx.private.releases);
         stays.then(|| format!("the control plane {} uses it too", others.join(", ")))
     };
     let doomed: Vec<Doomed> =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::Primary;
 use super::networks;
-use super::values::{self, Contradiction, Laid};
+use super::values::{self, AgentValues, Contradiction, Laid};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::mesh::{ClusterName, ControlPlane, MeshId, Namespace, Network, Revision, TrustDomain};
@@ -19,6 +19,8 @@ pub struct Spec {
     pub control_plane: ControlPlane,
     pub base_values: Values,
     pub istiod_values: Values,
+    /// In ambient mode: what its node agents are given.
+    pub agents: Option<AgentValues>,
     pub trust_root: Option<Fingerprint>,
     pub install_base: bool,
     pub adopt: bool,
@@ -76,6 +78,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     });
     let mesh_networks = networks::read(reader, model, network.as_ref());
     let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
+    let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let custom_hosts = reader.list(&model.custom_hosts);
     let install_base = reader.plain(&model.install_base).unwrap_or(true);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
@@ -94,16 +97,17 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         trust_domain_aliases,
         mesh_networks,
         external_istiod,
+        ambient,
         custom_hosts,
         multi_root: false,
         env: BTreeMap::new(),
         proxy_metadata: BTreeMap::new(),
     };
-    let Laid { base: base_values, istiod: istiod_values } =
+    let Laid { base: base_values, istiod: istiod_values, agents } =
         values::of(&control_plane, &tags, values::User { base: &user_base, istiod: &user })
             .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
             .ok()?;
-    Some(Spec { control_plane, base_values, istiod_values, trust_root, install_base, adopt, force_conflicts })
+    Some(Spec { control_plane, base_values, istiod_values, agents, trust_root, install_base, adopt, force_conflicts })
 }
 
 fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
@@ -293,6 +297,20 @@ mod tests {
             ["values: A value contradicts an attribute"]
         );
         assert_eq!(refusals(&Primary { values: otherwise, ..model() }), [] as [String; 0]);
+    }
+
+    #[test]
+    fn ambient_mode_is_not_another_profile_at_the_same_time() {
+        let of =
+            |document: &str| Primary { ambient: true.into(), values: Value::Known(vec![document.into()]), ..model() };
+        assert_eq!(refusals(&of("profile: remote")), ["values: A value contradicts an attribute"]);
+        let spec = Spec::parse(&of("hub: registry.example/istio")).unwrap().unwrap();
+        let agents = spec.agents.unwrap();
+        for values in [&agents.cni, &agents.ztunnel, &spec.istiod_values] {
+            assert_eq!(values.as_map()["hub"], "registry.example/istio", "all charts take the user's values");
+        }
+        assert_eq!(agents.ztunnel.as_map()["network"], "net-east");
+        assert!(Spec::parse(&model()).unwrap().unwrap().agents.is_none());
     }
 
     #[test]

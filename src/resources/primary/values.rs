@@ -26,6 +26,12 @@ const DECIDED: &[Decided] = &[
     Decided { attribute: "custom_hosts", path: &["pilot", "env", "ISTIOD_CUSTOM_HOST"] },
 ];
 
+/// What ambient mode decides as well; without it the documents may say what they like there.
+const DECIDED_BY_AMBIENT: &[Decided] = &[
+    Decided { attribute: "ambient", path: &["profile"] },
+    Decided { attribute: "ambient", path: &["pilot", "env", "AMBIENT_ENABLE_MULTI_NETWORK"] },
+];
+
 /// A values document that says something else than an attribute does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
@@ -37,8 +43,9 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
+    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT);
     let contradictions: Vec<Contradiction> =
-        DECIDED.iter().filter_map(|decided| contradiction(decided, user, &attributes)).collect();
+        decided.filter_map(|decided| contradiction(decided, user, &attributes)).collect();
     if !contradictions.is_empty() {
         return Err(contradictions);
     }
@@ -49,10 +56,18 @@ pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>
     Ok(values)
 }
 
-/// What the charts base and istiod are given.
+/// What the charts are given.
 pub struct Laid {
     pub base: Values,
     pub istiod: Values,
+    pub agents: Option<AgentValues>,
+}
+
+/// What the charts of ambient's node agents are given.
+#[derive(Clone, Debug)]
+pub struct AgentValues {
+    pub cni: Values,
+    pub ztunnel: Values,
 }
 
 /// The user's own documents, merged.
@@ -72,7 +87,14 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
     if !tags.is_empty() {
         istiod["revisionTags"] = tags.into();
     }
-    Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)? })
+    let agents = match control_plane.ambient {
+        true => Some(AgentValues {
+            cni: lay(user.istiod, control_plane.cni_values())?,
+            ztunnel: lay(user.istiod, control_plane.ztunnel_values())?,
+        }),
+        false => None,
+    };
+    Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)?, agents })
 }
 
 /// Values of an installation without what attributes decide.

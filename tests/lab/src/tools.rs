@@ -14,7 +14,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 pub use build::ensure;
-pub use charts::{Charts, charts};
+pub use charts::{Charts, charts, gateway_api};
 
 /// A program, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

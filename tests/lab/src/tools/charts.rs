@@ -60,7 +60,7 @@ pub fn charts(istio: Istio) -> Result<Charts, Error> {
 fn prepare(istio: Istio, home: &Path, dir: &Path) -> Result<(), Error> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Error::Charts(format!("{what}: {error}"));
     let helm = path(Tool::Helm)?;
-    let source = source_dir(istio)?;
+    let source = source_dir(istio, "istio.io/istio")?.join("manifests/charts");
     let unfinished = home.join(format!(".charts.{}", std::process::id()));
     let _ = fs::remove_dir_all(&unfinished);
     for (from, name) in CHARTS {
@@ -73,26 +73,53 @@ fn prepare(istio: Istio, home: &Path, dir: &Path) -> Result<(), Error> {
             Err(error) => return Err(failed("helm", &error)),
         }
     }
-    match fs::rename(&unfinished, dir) {
-        Err(_) if dir.is_dir() => {
-            // Another was faster; what is left of ours is swept with the cache.
-            let _ = fs::remove_dir_all(&unfinished);
-            Ok(())
-        }
-        Err(error) => Err(failed("rename", &error)),
-        Ok(()) => Ok(()),
-    }
+    moved(&unfinished, dir)
 }
 
-fn source_dir(istio: Istio) -> Result<PathBuf, Error> {
+/// The folder of the Gateway API's CustomResourceDefinitions, of the version that istiod is built with; copied on first use.
+pub fn gateway_api() -> Result<PathBuf, Error> {
+    let home = module_home(Istio::Current.module())?;
+    let dir = home.join("gateway-api");
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    let failed = |error: std::io::Error| Error::Charts(format!("the Gateway API: {error}"));
+    let source = source_dir(Istio::Current, "sigs.k8s.io/gateway-api")?.join("config/crd/standard");
+    let unfinished = home.join(format!(".gateway-api.{}", std::process::id()));
+    fs::create_dir_all(&unfinished).map_err(failed)?;
+    for file in fs::read_dir(source).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        // Beside the definitions there is a policy that guards their upgrades.
+        if !file.file_name().to_string_lossy().contains("_vap_") {
+            let content = fs::read(file.path()).map_err(failed)?;
+            fs::write(unfinished.join(file.file_name()), content).map_err(failed)?;
+        }
+    }
+    moved(&unfinished, &dir)?;
+    Ok(dir)
+}
+
+fn source_dir(istio: Istio, module: &str) -> Result<PathBuf, Error> {
     let run = |args: &[&str]| Command::new("go").args(args).current_dir(module_dir(istio.module())).output();
-    let _ = run(&["mod", "download", "istio.io/istio"]);
-    let out = run(&["list", "-m", "-f", "{{.Dir}}", "istio.io/istio"]).map_err(|_| Error::NoGo("charts".into()))?;
+    let _ = run(&["mod", "download", module]);
+    let out = run(&["list", "-m", "-f", "{{.Dir}}", module]).map_err(|_| Error::NoGo("charts".into()))?;
     let dir = String::from_utf8_lossy(&out.stdout).trim().to_owned();
     if dir.is_empty() {
         return Err(Error::Charts(String::from_utf8_lossy(&out.stderr).trim().to_owned()));
     }
-    Ok(Path::new(&dir).join("manifests/charts"))
+    Ok(PathBuf::from(dir))
+}
+
+/// Puts what is prepared in its place, unless another was faster.
+fn moved(unfinished: &Path, dir: &Path) -> Result<(), Error> {
+    match fs::rename(unfinished, dir) {
+        Err(_) if dir.is_dir() => {
+            let _ = fs::remove_dir_all(unfinished);
+            Ok(())
+        }
+        Err(error) => Err(Error::Charts(format!("rename: {error}"))),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Copies a chart (the module cache is read-only, so permissions are not kept) and puts the version in.

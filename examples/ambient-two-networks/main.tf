@@ -1,0 +1,41 @@
+# Ambient mode over clusters that are each a network of their own: no sidecars, a ztunnel on each node, and between the networks an east-west gateway that
+# speaks HBONE. Needed beforehand in each cluster: the Gateway API's CustomResourceDefinitions.
+# Workloads join by the label istio.io/dataplane-mode=ambient of their namespace, Services are visible to the other clusters by istio.io/global=true.
+
+locals { clusters = toset(keys(var.kubeconfigs)) }
+
+resource "mesh_ca" "this" {
+  root     = { store = { cluster = sort(local.clusters)[0] } }
+  clusters = { for name in local.clusters : name => {} }
+}
+
+resource "mesh_primary" "this" {
+  for_each   = local.clusters
+  cluster    = each.key
+  mesh_id    = "mesh1"
+  network    = "net-${each.key}"
+  trust_root = mesh_ca.this.root_fingerprint
+  ambient    = true
+}
+
+resource "mesh_eastwest_gateway" "this" {
+  for_each = local.clusters
+  cluster  = mesh_primary.this[each.key].cluster
+  network  = mesh_primary.this[each.key].network
+  ambient  = true
+}
+
+resource "mesh_remote_cluster" "this" {
+  for_each              = local.clusters
+  cluster               = mesh_primary.this[each.key].cluster
+  watchers              = [for name in local.clusters : mesh_primary.this[name].cluster if name != each.key]
+  allow_loopback_server = var.one_machine
+}
+
+output "sync" {
+  value = { for name, remote in mesh_remote_cluster.this : name => { for watcher, sync in remote.sync : watcher => sync.verdict } }
+}
+
+output "gateways" {
+  value = { for name, gateway in mesh_eastwest_gateway.this : name => gateway.addresses }
+}
