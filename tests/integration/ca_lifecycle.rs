@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::core::{Action, Applied, Core, Planned, Stored};
 
-const CA: &str = "mesh_ca";
+pub const CA: &str = "mesh_ca";
 
-struct Place {
-    core: Core,
+pub struct Place {
+    pub core: Core,
     kubeconfig: String,
-    api: Cluster,
+    pub api: Cluster,
     test: &'static str,
 }
 
 impl Place {
     /// `None`, said aloud, where there is no API server; in CI that is a failure.
-    async fn new(test: &'static str) -> Option<Self> {
+    pub async fn new(test: &'static str) -> Option<Self> {
         let lab = tokio::task::spawn_blocking(crate::cluster_lab::lab_cluster).await.unwrap()?;
         let kubeconfig = lab.kubeconfig_path().display().to_string();
         let config = ClusterConfig { config_paths: vec![kubeconfig.clone()], ..ClusterConfig::default() };
@@ -36,11 +36,11 @@ impl Place {
         Some(Self { core, kubeconfig, api, test })
     }
 
-    fn namespace(&self, name: &str) -> String {
+    pub fn namespace(&self, name: &str) -> String {
         format!("{}-{name}-{}", self.test, std::process::id())
     }
 
-    fn config(&self, clusters: &[&str], changes: Json) -> Json {
+    pub fn config(&self, clusters: &[&str], changes: Json) -> Json {
         let clusters: BTreeMap<&str, Json> =
             clusters.iter().map(|name| (*name, json!({ "namespace": self.namespace(name) }))).collect();
         let store = json!({ "cluster": "east", "namespace": self.namespace("root"), "name": "root" });
@@ -50,32 +50,32 @@ impl Place {
     }
 
     /// A plan of its own run: what the provider held for the last one is forgotten.
-    async fn plan(&self, config: &Json, stored: Option<&Stored>) -> Planned {
+    pub async fn plan(&self, config: &Json, stored: Option<&Stored>) -> Planned {
         self.plan_without(&[], config, stored).await
     }
 
     /// A plan while some clusters are down.
-    async fn plan_without(&self, down: &[&str], config: &Json, stored: Option<&Stored>) -> Planned {
+    pub async fn plan_without(&self, down: &[&str], config: &Json, stored: Option<&Stored>) -> Planned {
         self.core.configure(provider(&self.kubeconfig, down)).await.unwrap();
         self.core.plan(CA, Some(config.clone()), stored).await.unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     /// Applies a plan that must succeed.
-    async fn apply(&self, planned: Planned) -> Stored {
+    pub async fn apply(&self, planned: Planned) -> Stored {
         let Applied { stored, diagnostics } = self.core.apply(CA, planned).await;
         assert!(!diagnostics.has_errors(), "{diagnostics}");
         stored.unwrap()
     }
 
     /// Plans and applies; the plan after it must be empty.
-    async fn settle(&self, config: &Json, stored: Option<&Stored>) -> Stored {
+    pub async fn settle(&self, config: &Json, stored: Option<&Stored>) -> Stored {
         let stored = self.apply(self.plan(config, stored).await).await;
         let second = self.plan(config, Some(&stored)).await;
         assert_eq!(second.action, Action::Nothing, "the second plan is not empty: {:?}", second.planned);
         stored
     }
 
-    async fn destroy(&self, stored: &Stored) {
+    pub async fn destroy(&self, stored: &Stored) {
         self.core.configure(provider(&self.kubeconfig, &[])).await.unwrap();
         let planned = self.core.plan(CA, None, Some(stored)).await.unwrap();
         assert!(planned.warnings.to_string().contains("certificate authority"), "{}", planned.warnings);
@@ -83,12 +83,12 @@ impl Place {
         assert!(applied.stored.is_none() && !applied.diagnostics.has_errors(), "{}", applied.diagnostics);
     }
 
-    async fn secret(&self, namespace: &str, name: &str) -> Option<Object> {
+    pub async fn secret(&self, namespace: &str, name: &str) -> Option<Object> {
         self.api.get(&ObjectRef::namespaced(Kind::SECRET, self.namespace(namespace), name)).await.unwrap()
     }
 
     /// A cluster's `cacerts`, judged as istiod judges it.
-    async fn held(&self, cluster: &str) -> Held {
+    pub async fn held(&self, cluster: &str) -> Held {
         let secret = self.secret(cluster, "cacerts").await.expect("the Secret is there");
         let text = |key: &str| String::from_utf8(secret.data(key).unwrap()).unwrap();
         let intermediate = Certificate::from_pem(&text("ca-cert.pem")).unwrap();
@@ -99,20 +99,20 @@ impl Place {
         Held { intermediate, issuer, roots }
     }
 
-    fn state(&self, stored: &Stored) -> Dyn {
+    pub fn state(&self, stored: &Stored) -> Dyn {
         self.core.state(CA, stored)
     }
 
-    fn text(&self, stored: &Stored, path: Path) -> String {
+    pub fn text(&self, stored: &Stored, path: Path) -> String {
         self.state(stored).at(&path).and_then(Dyn::as_str).unwrap_or_default().to_owned()
     }
 
-    fn phase(&self, stored: &Stored) -> String {
+    pub fn phase(&self, stored: &Stored) -> String {
         self.text(stored, Path::root("phase"))
     }
 
     /// Every private key in the test's namespaces, as texts that must be nowhere else.
-    async fn keys(&self) -> Vec<String> {
+    pub async fn keys(&self) -> Vec<String> {
         let secrets = self.api.list_now(&Query::of(Kind::SECRET)).await.unwrap();
         let ours = secrets.iter().filter(|secret| secret.namespace().is_some_and(|name| name.starts_with(self.test)));
         let mut keys = Vec::new();
@@ -128,10 +128,10 @@ impl Place {
     }
 }
 
-struct Held {
-    intermediate: Certificate,
-    issuer: Certificate,
-    roots: Bundle,
+pub struct Held {
+    pub intermediate: Certificate,
+    pub issuer: Certificate,
+    pub roots: Bundle,
 }
 
 /// Every cluster's name leads to the one API server, but for those that are down.
@@ -144,7 +144,7 @@ fn provider(kubeconfig: &str, down: &[&str]) -> Json {
     json!({ "clusters": clusters })
 }
 
-fn merge(into: &mut Json, changes: Json) {
+pub fn merge(into: &mut Json, changes: Json) {
     match (into, changes) {
         (Json::Object(into), Json::Object(changes)) => {
             for (key, value) in changes {
@@ -155,7 +155,7 @@ fn merge(into: &mut Json, changes: Json) {
     }
 }
 
-fn generation(number: i64) -> Json {
+pub fn generation(number: i64) -> Json {
     json!({ "root": { "generation": number } })
 }
 

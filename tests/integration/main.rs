@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod ca_found;
 mod ca_istiod;
 mod ca_lifecycle;
 mod chart_helm;

@@ -143,7 +143,7 @@ fn take_step(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation<Strin
         let target = rotation.target(step, holding, &before);
         let issue = (target.issuer != holding.issuer).then(|| target.issuer.clone());
         decision.step = Some(step);
-        write(ask, &name, issue, target, decision);
+        write(ask, (name.as_str(), of(seen, &name)), issue, target, decision);
     }
 }
 
@@ -166,7 +166,7 @@ fn admit_newcomers(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation
             let mut target = target.clone();
             // A running istiod takes new roots only beside those it has.
             target.trusted.extend(seen.holding.iter().flat_map(|held| held.trusted.iter().cloned()));
-            write(ask, name, Some(target.issuer.clone()), target, decision);
+            write(ask, (name.as_str(), seen), Some(target.issuer.clone()), target, decision);
         }
     }
 }
@@ -195,7 +195,7 @@ fn renew(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) {
             continue;
         }
         let target = decision.holdings.get(name).cloned().unwrap_or_else(|| holding.clone());
-        write(ask, name, Some(target.issuer.clone()), target, decision);
+        write(ask, (name.as_str(), seen), Some(target.issuer.clone()), target, decision);
     }
 }
 
@@ -210,13 +210,22 @@ fn take_over(ask: &Ask, seen: &BTreeMap<String, Seen>, decision: &mut Decision) 
 }
 
 /// Notes a write, or what stands in for it where nobody can sign here.
-fn write(ask: &Ask, name: &str, issue: Option<String>, target: Holding<String>, decision: &mut Decision) {
+fn write(
+    ask: &Ask,
+    (name, seen): (&str, &Seen),
+    issue: Option<String>,
+    target: Holding<String>,
+    decision: &mut Decision,
+) {
     let Holding { issuer, trusted } = &target;
     if let Some(root) = &issue
         && !ask.signers.contains(root)
     {
         let wish = ask.clusters.get(name);
-        let answered = wish.and_then(|wish| wish.chain.as_ref()).is_some_and(|(_, leads_to)| leads_to == issuer);
+        // What the cluster has already is no answer to a request for another one.
+        let answered = wish
+            .and_then(|wish| wish.chain.as_ref())
+            .is_some_and(|(leaf, leads_to)| leads_to == issuer && Some(leaf) != seen.fingerprint.as_ref());
         if !answered {
             decision.waits.push(match ask.external {
                 true => Wait::Signature { cluster: name.to_owned() },
@@ -376,6 +385,13 @@ mod tests {
         assert_eq!(decide(&answered, &BTreeMap::new()).unwrap().actions["east"], issue(Some("A"), "A"));
         let held = seen([("east", holds("A:A"))]);
         assert_eq!(decide(&answered, &held).unwrap().actions["east"], issue(Some("A"), "A"));
+        // Near its end, the chain that is held is asked for anew, and not taken for the answer.
+        let due = || Seen { due: true, ..holds("A:A") };
+        let mut old = answered;
+        old.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("leaf".into(), "A".into())) });
+        assert_eq!(decide(&old, &seen([("east", due())])).unwrap().actions["east"], Action::Request);
+        old.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("next".into(), "A".into())) });
+        assert_eq!(decide(&old, &seen([("east", due())])).unwrap().actions["east"], issue(Some("A"), "A"));
     }
 
     #[test]
