@@ -8,8 +8,10 @@
 
 mod bench;
 mod ca_found;
+mod ca_interrupted;
 mod ca_istiod;
 mod ca_lifecycle;
+mod ca_self_signed;
 mod chart_helm;
 mod chart_templates;
 mod cluster_api;
