@@ -10,6 +10,7 @@ mod bench;
 mod ca_found;
 mod ca_interrupted;
 mod ca_istiod;
+mod ca_leaks;
 mod ca_lifecycle;
 mod ca_self_signed;
 mod chart_helm;

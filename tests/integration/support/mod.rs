@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod core;
+pub mod leaks;
 pub mod library;
 pub mod one_primary;
 pub mod plugin_process;
