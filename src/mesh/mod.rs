@@ -45,7 +45,8 @@ pub use service_entry::{
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
-    ControlPlaneAt, Finding, Registry, ServedBy, Severity as FindingSeverity, Topology, WatchedCluster,
+    Closed, ControlPlaneAt, DeclaredGateway, Finding, Registry, ServedBy, Severity as FindingSeverity, Topology,
+    WatchedCluster,
 };
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};
 

@@ -1,6 +1,7 @@
 //! Who is linked to whom, and what contradicts that: found over what several resources declare, which each of them alone cannot see.
 //!
-//! Only what is certain whatever is declared later is a finding: resources are planned in no fixed order.
+//! Only what is certain whatever is declared later is an error: resources are planned in no fixed order. What a later declaration could still set right is
+//! at most a warning, or left to the caller to make sure of ([`Topology::closed`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,20 @@ pub struct ControlPlaneAt {
     pub version: Option<String>,
     /// Whether it serves remotes.
     pub external_istiod: bool,
+    /// Revision tags that point to it.
+    pub tags: BTreeSet<String>,
+    /// Networks whose gateways its mesh networks name.
+    pub gateways_named: BTreeSet<String>,
+}
+
+/// An east-west gateway as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredGateway {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub network: String,
+    /// The revision that injects it; `None` is the default one.
+    pub revision: Option<String>,
 }
 
 /// A watched cluster as declared.
@@ -47,6 +62,17 @@ pub struct ServedBy {
 pub struct Topology {
     control_planes: BTreeMap<String, ControlPlaneAt>,
     watched: BTreeMap<String, WatchedCluster>,
+    gateways: BTreeMap<String, DeclaredGateway>,
+}
+
+/// A network that a link crosses into, and of whose gateways nothing has been declared so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    pub network: String,
+    /// The provider's names of the clusters in it.
+    pub members: BTreeSet<String>,
+    /// The provider's names of the watchers in other networks.
+    pub from: BTreeSet<String>,
 }
 
 /// A contradiction that a declaration takes part in.
@@ -128,8 +154,61 @@ impl Topology {
             findings.extend(serving(&declared, control_plane));
         }
         findings.extend(self.links(&declared));
+        findings.extend(self.revision_served(&declared));
         self.watched.insert(id.to_owned(), declared);
         findings
+    }
+
+    /// Declares a gateway; what it contradicts.
+    pub fn gateway(&mut self, id: &str, declared: DeclaredGateway) -> Vec<Finding> {
+        let there: Vec<&ControlPlaneAt> =
+            self.control_planes.values().filter(|control_plane| control_plane.cluster == declared.cluster).collect();
+        let answers = |control_plane: &&ControlPlaneAt| answers_to(control_plane, declared.revision.as_deref());
+        let mut findings = Vec::new();
+        if !there.is_empty() && !there.iter().any(answers) {
+            findings.push(no_such_revision(&declared.cluster, declared.revision.as_deref(), &there));
+        }
+        self.gateways.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// The network of a watched cluster, where watchers in other networks know of no gateway to it by what has been declared so far. More may be declared later.
+    pub fn closed(&self, declared: &WatchedCluster) -> Option<Closed> {
+        let own = self.network(&declared.cluster)?;
+        let crossing = |watcher: &&String| self.network(watcher).is_some_and(|network| network != own);
+        let named = |watcher: &&String| {
+            let mut there = self.control_planes.values().filter(|control_plane| control_plane.cluster == **watcher);
+            there.any(|control_plane| control_plane.gateways_named.contains(own))
+        };
+        let from: BTreeSet<String> =
+            declared.watchers.iter().filter(crossing).filter(|watcher| !named(watcher)).cloned().collect();
+        if from.is_empty() || self.gateways.values().any(|gateway| gateway.network == own) {
+            return None;
+        }
+        let members = self.control_planes.values().filter(|other| other.network.as_deref() == Some(own));
+        Some(Closed { network: own.to_owned(), members: members.map(|other| other.cluster.clone()).collect(), from })
+    }
+
+    /// The watchers of a cluster that are declared to be in its own network.
+    pub fn neighbours(&self, declared: &WatchedCluster) -> Vec<String> {
+        let Some(own) = self.network(&declared.cluster) else { return Vec::new() };
+        declared.watchers.iter().filter(|watcher| self.network(watcher) == Some(own)).cloned().collect()
+    }
+
+    /// The network that a cluster's control plane is declared to be in.
+    fn network(&self, cluster: &str) -> Option<&str> {
+        let mut there = self.control_planes.values().filter(|control_plane| control_plane.cluster == cluster);
+        there.find_map(|control_plane| control_plane.network.as_deref())
+    }
+
+    /// A remote that asks for a revision of its control plane which nobody has declared.
+    fn revision_served(&self, declared: &WatchedCluster) -> Option<Finding> {
+        let served = declared.served_by.as_ref()?;
+        let named = self.control_planes.values().filter(|control_plane| control_plane.name == served.control_plane);
+        let named: Vec<&ControlPlaneAt> = named.collect();
+        // A control plane looks for webhooks of its own revision; tags do not count.
+        let missing = !named.is_empty() && named.iter().all(|control_plane| control_plane.revision != served.revision);
+        missing.then(|| no_such_revision(&served.control_plane, served.revision.as_deref(), &named))
     }
 
     /// A cluster as `from_registry` of mesh networks names it: by its id in Istio, not by the provider's name for it.
@@ -314,6 +393,30 @@ fn own_control_plane(declared: &WatchedCluster, served: &ServedBy) -> Finding {
     }
 }
 
+/// Whether Pods that ask for this revision are injected by the control plane.
+fn answers_to(control_plane: &ControlPlaneAt, revision: Option<&str>) -> bool {
+    control_plane.revision.as_deref() == revision || control_plane.tags.contains(revision.unwrap_or("default"))
+}
+
+fn no_such_revision(cluster: &str, revision: Option<&str>, there: &[&ControlPlaneAt]) -> Finding {
+    let names = |control_plane: &&ControlPlaneAt| {
+        let own = control_plane.revision.clone().unwrap_or_else(|| "the default one".to_owned());
+        control_plane.tags.iter().cloned().fold(own, |names, tag| format!("{names}, {tag} (a tag)"))
+    };
+    let asked = revision.map_or("the default revision".to_owned(), |revision| format!("the revision {revision:?}"));
+    Finding {
+        // One that the configuration makes without being referred to may be declared later.
+        severity: Severity::Warning,
+        attribute: "revision",
+        summary: "No control plane of this revision is known",
+        detail: format!(
+            "This asks for {asked}. Known of {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
+             `revision` of its `mesh_primary`, so that it is there first.",
+            there.iter().map(names).collect::<Vec<_>>().join("; ")
+        ),
+    }
+}
+
 fn minor(version: &str) -> Option<u64> {
     let mut parts = version.trim_start_matches('v').split('.');
     (parts.next()? == "1").then(|| parts.next()?.parse().ok()).flatten()
@@ -427,6 +530,63 @@ mod tests {
             summaries(&topology.watched("west", remote))
                 .contains(&("mode", "A remote with a control plane of its own"))
         );
+    }
+
+    fn in_network(cluster: &str, network: &str) -> ControlPlaneAt {
+        ControlPlaneAt { network: Some(network.into()), ..control_plane(cluster) }
+    }
+
+    #[test]
+    fn a_network_is_closed_until_some_member_has_a_gateway_or_the_watcher_names_one() {
+        let mut topology = Topology::default();
+        for (cluster, network) in [("east", "n1"), ("west", "n2"), ("north", "n2")] {
+            topology.control_plane(cluster, in_network(cluster, network));
+        }
+        let declared = watched("west", &["east", "north"]);
+        let closed = topology.closed(&declared).expect("no gateway is declared");
+        assert_eq!((closed.network.as_str(), &closed.from), ("n2", &BTreeSet::from(["east".to_owned()])));
+        assert_eq!(closed.members, BTreeSet::from(["north".to_owned(), "west".to_owned()]));
+        assert_eq!(topology.closed(&watched("west", &["north"])), None, "nobody comes from another network");
+        assert_eq!(topology.neighbours(&declared), ["north"]);
+
+        let mut naming = topology.clone();
+        naming.control_plane(
+            "east",
+            ControlPlaneAt { gateways_named: ["n2".to_owned()].into(), ..in_network("east", "n1") },
+        );
+        assert_eq!(naming.closed(&declared), None);
+        topology.gateway("g", DeclaredGateway { cluster: "north".into(), network: "n2".into(), revision: None });
+        assert_eq!(topology.closed(&declared), None, "a gateway in another member will do");
+    }
+
+    #[test]
+    fn a_revision_is_one_of_a_control_plane_or_its_tags() {
+        let mut topology = Topology::default();
+        let gateway = |revision: Option<&str>| DeclaredGateway {
+            cluster: "east".into(),
+            network: "n1".into(),
+            revision: revision.map(str::to_owned),
+        };
+        assert_eq!(topology.gateway("g", gateway(Some("canary"))), [], "nothing is known of the cluster yet");
+        let canary = ControlPlaneAt {
+            revision: Some("canary".into()),
+            tags: ["prod".to_owned()].into(),
+            external_istiod: true,
+            ..control_plane("east")
+        };
+        topology.control_plane("canary", canary);
+        for (revision, known) in [(Some("canary"), true), (Some("prod"), true), (Some("stable"), false), (None, false)]
+        {
+            assert_eq!(topology.gateway("g", gateway(revision)).is_empty(), known, "{revision:?}");
+        }
+        let remote = |revision: &str| WatchedCluster {
+            served_by: Some(ServedBy { control_plane: "east".into(), revision: Some(revision.into()) }),
+            ..watched("west", &["east"])
+        };
+        assert_eq!(topology.watched("west", remote("canary")), []);
+        let found = topology.watched("west", remote("prod"));
+        assert_eq!(summaries(&found), [("revision", "No control plane of this revision is known")]);
+        assert!(found[0].detail.contains("canary, prod (a tag)"), "{}", found[0].detail);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::mesh::{ControlPlaneAt, Finding, FindingSeverity, Registry, Topology, WatchedCluster};
+use crate::mesh::{
+    Closed, ControlPlaneAt, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
+};
 
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
@@ -73,6 +75,21 @@ impl Walk {
     /// The same for a watched cluster.
     pub fn watched(&self, id: &str, declared: WatchedCluster) -> Diagnostics {
         diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).watched(id, declared))
+    }
+
+    /// The same for a gateway.
+    pub fn gateway(&self, id: &str, declared: DeclaredGateway) -> Diagnostics {
+        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).gateway(id, declared))
+    }
+
+    /// The network of a watched cluster, where nothing declared so far leads into it.
+    pub fn closed(&self, watched: &WatchedCluster) -> Option<Closed> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner).closed(watched)
+    }
+
+    /// The watchers that are in the network of the cluster they watch.
+    pub fn neighbours(&self, watched: &WatchedCluster) -> Vec<String> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner).neighbours(watched)
     }
 
     /// What a registry that mesh networks name is known as so far.

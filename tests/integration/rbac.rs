@@ -32,7 +32,7 @@ fn the_documented_rights_are_enough() {
 }
 
 /// A kubeconfig for a ServiceAccount that has the documented rights.
-fn restricted(cluster: &Arc<Cluster>, file: &Path) {
+pub fn restricted(cluster: &Arc<Cluster>, file: &Path) {
     let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rbac/provider.yaml");
     cluster.kubectl(&["apply", "-f", &role.display().to_string()]).expect("the role");
     cluster.kubectl(&["create", "namespace", "pipeline"]).expect("a namespace");

@@ -192,7 +192,9 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
         .map_err(|error| converge::diagnostic(&error))?;
     let (seen, _) = recorded.seen(&live, &cx.private.spellings);
     (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
-    let found = ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec } }).await?;
+    let found =
+        ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec }, is_new: false })
+            .await?;
     model.addresses = ready::addresses(&found).into();
     Ok(())
 }

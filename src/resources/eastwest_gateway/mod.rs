@@ -24,6 +24,7 @@ use crate::chart::Chart;
 use crate::cluster::{Kind, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::mesh::DeclaredGateway;
 use crate::model;
 use crate::value::Value;
 
@@ -87,7 +88,11 @@ impl Resource for MeshEastwestGateway {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Gateway>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
+        super::known_cluster(cx, &plan.planned.cluster)?;
         let spec = Spec::parse(&plan.planned)?;
+        if let Some(spec) = &spec {
+            declare(cx, &plan.planned, spec)?;
+        }
         let wanted = match &spec {
             Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, &mut plan.planned, spec).await?,
             _ => None,
@@ -144,6 +149,7 @@ impl Resource for MeshEastwestGateway {
             cluster: &cluster,
             hurried: &kept::hurried(cx, &cluster, ready::FOR_REASONS),
             spec: &spec,
+            is_new: prior.is_none(),
         })
         .await
         {
@@ -217,6 +223,19 @@ fn settle_names(model: &mut Gateway) {
     {
         model.id = format!("{cluster}/{namespace}/{name}").into();
     }
+}
+
+/// What other resources contradict.
+fn declare(cx: &mut Cx, planned: &Gateway, spec: &Spec) -> Result<(), Diagnostics> {
+    let declared = DeclaredGateway {
+        cluster: planned.cluster.text().to_owned(),
+        network: spec.gateway.network.to_string(),
+        revision: spec.gateway.revision.as_ref().map(ToString::to_string),
+    };
+    for warning in cx.client()?.walk.gateway(planned.id.text(), declared) {
+        cx.warn(warning);
+    }
+    Ok(())
 }
 
 /// The objects as they can be told at plan; `None` while the chart cannot be had.

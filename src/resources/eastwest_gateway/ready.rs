@@ -46,11 +46,13 @@ pub struct Waiting<'a> {
     /// The same cluster, its waits ending early enough to find out why.
     pub hurried: &'a Cluster,
     pub spec: &'a Spec,
+    /// The gateway is being made: what fails now leaves it tainted.
+    pub is_new: bool,
 }
 
 /// Waits until peers can dial the gateway; says why they cannot when the time is over.
 pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
-    let Waiting { cluster, hurried, spec } = waiting;
+    let Waiting { cluster, hurried, spec, .. } = waiting;
     let door = door(spec);
     if !spec.wait {
         let live = cluster.get(&door).await.map_err(|error| converge::diagnostic(&error))?;
@@ -77,7 +79,7 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
     match tokio::try_join!(rollout, address) {
         Ok(((), Some(live))) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
         Ok(((), None)) => Ok(Vec::new()),
-        Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(cluster, spec, &error).await.into()),
+        Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(waiting, &error).await.into()),
         Err(error) => Err(converge::diagnostic(&error).into()),
     }
 }
@@ -144,7 +146,8 @@ fn uninjected(pod: &Object) -> bool {
         .any(|container| container.get("image").and_then(|image| image.as_str()) == Some("auto"))
 }
 
-async fn explain(cluster: &Cluster, spec: &Spec, error: &Error) -> Diagnostic {
+async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
+    let Waiting { cluster, spec, is_new, .. } = waiting;
     let namespace = spec.namespace.as_str();
     let door = door(spec);
     let (nodes, events, pods) = (Query::of(Kind::NODE), events_of(spec), pods_of(spec));
@@ -167,8 +170,16 @@ async fn explain(cluster: &Cluster, spec: &Spec, error: &Error) -> Diagnostic {
     };
     let has_address = live.as_ref().is_some_and(|live| !address::of_service(live, &nodes).is_empty());
     let summary = if has_address { "The gateway's Pods are not ready" } else { "The gateway has no address" };
+    // Another Service would get another address, or wait as this one does.
+    let next = match is_new {
+        true => {
+            "\n\nWhat was made stays, and is in state. Terraform takes it for tainted, and the next apply would remove it and make it anew: to go on waiting for \
+                 this one instead, run `terraform untaint` (or `tofu untaint`) with its address first. More time is given by `timeouts`."
+        }
+        false => "\n\nWhat was changed stays; the next apply goes on waiting. More time is given by `timeouts`.",
+    };
     let detail = format!(
-        "In cluster {}, {}/{} was not ready in the time allowed.\n{listed}",
+        "In cluster {}, {}/{} was not ready in the time allowed.\n{listed}{next}",
         cluster.name(),
         namespace,
         spec.name

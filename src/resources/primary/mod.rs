@@ -266,6 +266,7 @@ fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
 /// What other resources contradict.
 fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostics> {
     let control_plane = &spec.control_plane;
+    let named = control_plane.mesh_networks.0.iter().filter(|(_, network)| !network.gateways.is_empty());
     let declared = ControlPlaneAt {
         cluster: planned.cluster.text().to_owned(),
         name: control_plane.cluster.to_string(),
@@ -276,6 +277,8 @@ fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostic
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         version: planned.istio_version.known().cloned(),
         external_istiod: control_plane.external_istiod,
+        tags: planned.tags.items().cloned().collect(),
+        gateways_named: named.map(|(network, _)| network.to_string()).collect(),
     };
     let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
     found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));

@@ -1,6 +1,8 @@
 //! The readers' tokens. Each watcher has one of its own, bound to a Secret of its own in the watched cluster: deleting that Secret revokes the token at
 //! once, and that of no other watcher. Tokens pass through; none is kept, logged or told.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::spec::{Spec, TokenSpec};
@@ -211,10 +213,12 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
         return Condition::Revoked;
     }
     let Some(end) = claims.expires else { return Condition::Valid };
-    // A server that grants less than the window would otherwise see a rotation at every apply.
+    let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     let granted = end - claims.issued.unwrap_or(end);
-    let window = i64::try_from(judged.spec.rotate_before.as_secs()).unwrap_or(i64::MAX);
-    let window = if granted > 0 { window.min(granted * 2 / 3) } else { window };
+    let window = seconds(judged.spec.rotate_before);
+    // A server that grants less than was asked for, and less than the window, would otherwise see a rotation at every apply.
+    let cut = granted > 0 && granted < seconds(judged.spec.lifetime);
+    let window = if cut { window.min(granted * 2 / 3) } else { window };
     if judged.now >= end - window { Condition::Rotate } else { Condition::Valid }
 }
 
@@ -268,6 +272,19 @@ mod tests {
         let token = bound(0, 24 * 3600);
         assert_eq!(judge(&token, 3600, "s-1"), Condition::Valid, "the window of 30 days is cut to 16 of the 24 hours");
         assert_eq!(judge(&token, 8 * 3600, "s-1"), Condition::Rotate);
+    }
+
+    #[test]
+    fn a_window_that_fits_the_lifetime_granted_is_kept_to() {
+        let spec = TokenSpec {
+            lifetime: Duration::from_secs(600),
+            rotate_before: Duration::from_secs(590),
+            ..TokenSpec::default()
+        };
+        let at = |now| {
+            standing(&bound(0, 600), Judged { now, spec: &spec, service_account: "reader", live: None }).condition
+        };
+        assert_eq!((at(9), at(10)), (Condition::Valid, Condition::Rotate));
     }
 
     #[test]

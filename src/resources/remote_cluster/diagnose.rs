@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::gather::Endpoint;
 use super::istiod::{self, Verdict};
-use super::spec::Spec;
+use super::spec::{EndpointSpec, Spec};
 use crate::cluster::{Access, Cluster, ClusterConfig, Error, Layer, ReplicaView, Scope, Secret};
 use crate::diag::Diagnostic;
-use crate::mesh::RemoteSecret;
+use crate::mesh::{RemoteSecret, Token};
 
 const PROBE_WITHIN: Duration = Duration::from_secs(6);
 const GREETING_WITHIN: Duration = Duration::from_secs(3);
@@ -73,7 +73,37 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
 /// A certificate that no watcher would accept, found before one is told of the cluster: an istiod whose first try at a cluster fails
 /// can be left unable to take a corrected secret until it restarts (seen with Istio 1.31). That nothing answers here says
 /// nothing: other networks may reach what this one cannot.
-pub async fn refused_before(watched: &Cluster, endpoint: &Endpoint) -> Option<Diagnostic> {
+pub async fn refused_before(watched: &Cluster, said: &EndpointSpec, endpoint: &Endpoint) -> Option<Diagnostic> {
+    let cluster = there(watched, endpoint);
+    // Whoever is asked answers, were it with a refusal, once the handshake is done.
+    let error = cluster.whoami().await.err().filter(|error| error.layer() == Layer::Tls)?;
+    let (what, path, step) = explained(&error, said);
+    Some(
+        Diagnostic::error("Watchers would not trust this API server")
+            .at(path)
+            .detail(format!("Tried from here as the watchers will, {what} ({}): {error}. {step}", endpoint.server)),
+    )
+}
+
+/// The same for a token that was made by the watched cluster and is refused by whoever answers at the address the user gave.
+pub async fn token_refused(
+    watched: &Cluster,
+    said: &EndpointSpec,
+    endpoint: &Endpoint,
+    token: &Token,
+) -> Option<Diagnostic> {
+    let cluster = there(watched, endpoint).with_token(Secret::new(token.reveal()));
+    let error = cluster.whoami().await.err().filter(|error| error.layer() == Layer::Authentication)?;
+    let (what, path, step) = explained(&error, said);
+    Some(Diagnostic::error("This is not the watched cluster's API server").at(path).detail(format!(
+        "Tried from here as the watchers will, {what} ({}), which cluster {} has just issued: {error}. {step}",
+        endpoint.server,
+        watched.name()
+    )))
+}
+
+/// The API server as the watchers will dial it, without a credential.
+fn there(watched: &Cluster, endpoint: &Endpoint) -> Cluster {
     let config = ClusterConfig {
         host: Some(endpoint.server.as_str().to_owned()),
         cluster_ca_certificate: endpoint.certificate_authority.clone(),
@@ -82,15 +112,7 @@ pub async fn refused_before(watched: &Cluster, endpoint: &Endpoint) -> Option<Di
         ..ClusterConfig::default()
     };
     let cluster = Cluster::standalone(watched.name(), config, env!("CARGO_PKG_VERSION"));
-    let cluster = cluster.within(Scope::lasting(GREETING_WITHIN, Default::default()));
-    // Whoever is asked answers, were it with a refusal, once the handshake is done.
-    let error = cluster.whoami().await.err().filter(|error| error.layer() == Layer::Tls)?;
-    let (what, path, step) = explained(&error);
-    Some(
-        Diagnostic::error("Watchers would not trust this API server")
-            .at(path)
-            .detail(format!("Tried from here as the watchers will, {what} ({}): {error}. {step}", endpoint.server)),
-    )
+    cluster.within(Scope::lasting(GREETING_WITHIN, Default::default()))
 }
 
 /// A refusal that the watcher meets like we do: waiting for it is in vain.
@@ -166,7 +188,7 @@ fn needed(spec: &Spec) -> Vec<(&'static str, &'static str)> {
 
 fn failed_here(case: &Case<'_>, error: &Error) -> Diagnostic {
     let server = &case.remote.server;
-    let (what, path, step) = explained(error);
+    let (what, path, step) = explained(error, &case.spec.endpoint);
     Diagnostic::error(summary(case)).at(path).detail(format!(
         "{} Tried from here with the same remote secret, {what} ({server}): {error}. {step}",
         said(case)
@@ -174,7 +196,7 @@ fn failed_here(case: &Case<'_>, error: &Error) -> Diagnostic {
 }
 
 /// What the layer's failure means, the attribute that mends it, and how.
-fn explained(error: &Error) -> (&'static str, &'static str, &'static str) {
+fn explained(error: &Error, said: &EndpointSpec) -> (&'static str, &'static str, &'static str) {
     match error.layer() {
         Layer::Dns => (
             "the name of the API server cannot be resolved",
@@ -188,8 +210,15 @@ fn explained(error: &Error) -> (&'static str, &'static str, &'static str) {
         ),
         Layer::Tls => (
             "the API server's certificate does not stand the check",
-            "certificate_authority",
-            "Set `certificate_authority` to the certificates that signed what the server presents at this address, and `tls_server_name` if its certificate carries another name.",
+            // What the user gave is more likely wrong than what the cluster says of itself.
+            match said {
+                EndpointSpec { certificate_authority: Some(_), .. } => "certificate_authority",
+                EndpointSpec { tls_server_name: Some(_), .. } => "tls_server_name",
+                EndpointSpec { server: Some(_), .. } => "server",
+                _ => "certificate_authority",
+            },
+            "If another cluster, or a proxy that ends TLS, is at this address, set `server` to this cluster's own. Else set `certificate_authority` to the certificates that signed what \
+             the server presents there, and `tls_server_name` if its certificate carries another name.",
         ),
         Layer::Authentication => (
             "the API server does not accept the reader's token",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::credential::{self, Issued, Judged, Order, Standing};
+use super::credential::{self, Condition, Issued, Judged, Order, Standing};
 use super::diagnose;
 use super::gather::Endpoint;
 use super::istiod::{self, Verdict};
@@ -79,15 +79,29 @@ pub fn secret_reference(spec: &Spec, name: &str) -> ObjectRef {
 
 /// Makes, proves, writes, waits for every replica, retires.
 pub async fn establish(link: Link<'_>) -> Established {
+    let refused = |error| Established {
+        written: None,
+        kept: false,
+        verdict: Verdict::Unknown,
+        istiod_version: None,
+        error: Some(error),
+    };
     match credentials(link).await {
-        Ok(credentials) => with(link, credentials).await,
-        Err(error) => Established {
-            written: None,
-            kept: false,
-            verdict: Verdict::Unknown,
-            istiod_version: None,
-            error: Some(failed(link, &error)),
+        Ok(credentials) => match elsewhere(link, &credentials).await {
+            Some(error) => refused(error),
+            None => with(link, credentials).await,
         },
+        Err(error) => refused(failed(link, &error)),
+    }
+}
+
+/// Whether another API server than the watched cluster's answers at the address that the user gave for it.
+async fn elsewhere(link: Link<'_>, credentials: &Credentials) -> Option<Diagnostic> {
+    // The address that the provider itself uses has proved itself by issuing the token.
+    let doubtful = link.spec.endpoint.server.is_some() && credentials.binding.is_some();
+    match doubtful {
+        true => diagnose::token_refused(link.watched, &link.spec.endpoint, link.endpoint, &credentials.token).await,
+        false => None,
     }
 }
 
@@ -118,7 +132,12 @@ async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
 
 async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     let Credentials { token, binding, live } = credentials;
-    let (standing, kept) = (standing(link, &token), binding.is_none());
+    let kept = binding.is_none();
+    let mut standing = standing(link, &token);
+    if !kept {
+        // As the plan said of it: the clock here may not be that of the server which has just issued it.
+        standing.condition = Condition::Valid;
+    }
     let remote = remote_secret(link, token);
     let changes = live.as_ref().is_some_and(|live| !says(live, &remote));
     let events = if changes { events(link).await } else { None };

@@ -8,6 +8,7 @@ mod import;
 mod istiod;
 mod link;
 mod model;
+mod neighbours;
 mod plan;
 mod refresh;
 mod remote;
@@ -140,7 +141,7 @@ impl Resource for MeshRemoteCluster {
                 && prior.proxy_url == state.proxy_url
         };
         if (resumed || !prior.as_ref().is_some_and(same))
-            && let Some(refused) = diagnose::refused_before(&watched, &endpoint).await
+            && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
         {
             return Err(failed(refused, &state));
         }
@@ -163,7 +164,7 @@ impl Resource for MeshRemoteCluster {
             }
         }
         if spec.wait
-            && let Err(errors) = remote::ready(&watched, &spec).await
+            && let Err(errors) = remote::ready(&watched, &spec, cx.deadline()).await
         {
             return Err(Failed::from(errors).keeping(state));
         }
@@ -288,8 +289,10 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
         .map(|watcher| super::cluster(cx, watcher).map_err(|error| error.at("watchers")))
         .collect::<Result<_, _>>()?;
     let secret_name = state.secret_name.text().to_owned();
-    let keeps =
-        |watcher: &str| state.tokens.entry(watcher).is_some_and(|token| token.condition.as_deref() == Some("valid"));
+    let keeps = |watcher: &str| {
+        let token = state.tokens.entry(watcher);
+        token.is_some_and(|token| token.condition.as_deref() == Some("valid") && !token.expires_at.is_unknown())
+    };
     let mut works = Vec::new();
     for watcher in &watchers {
         let link = Link {

@@ -124,8 +124,9 @@ model! {
         /// How long a token is valid. The API server may grant less.
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
-        /// How long before its end a token is renewed. At most two thirds of the lifetime granted count.
-        #[attr(default("30d"), validate(duration()))]
+        /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where nothing is set. Where the API server grants
+        /// less than `lifetime`, at most two thirds of what it grants count.
+        #[attr(optional, validate(duration()))]
         pub rotate_before: Value<String>,
         /// Use a token that never ends, kept in a Secret of the watched cluster, for all watchers.
         #[attr(default(false))]

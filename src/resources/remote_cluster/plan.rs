@@ -1,9 +1,11 @@
 //! The plan: which watchers are linked anew, which are left alone. Decided from configuration and from what the last refresh wrote down, never from a clock or a cluster.
 
 use super::build::{self, Charts};
+use super::credential::Condition;
 use super::gather;
 use super::istiod;
 use super::model::{RemoteCluster, Sync, TokenState};
+use super::neighbours;
 use super::spec::{Spec, TokenSpec};
 use super::state;
 use super::{Cx, settle_names};
@@ -28,7 +30,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
         (planned.server_url, planned.certificate_authority_fingerprint) = (Value::Unknown, Value::Unknown);
         return Ok(());
     };
-    declare(cx, &plan.planned, &spec)?;
+    declare(cx, plan, &spec).await?;
     objects(cx, plan, &spec).await?;
     endpoint(cx, plan, &spec).await?;
     links(cx, plan, &spec);
@@ -36,7 +38,8 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
 }
 
 /// What other resources contradict.
-fn declare(cx: &mut Cx, planned: &RemoteCluster, spec: &Spec) -> Result<(), Diagnostics> {
+async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
+    let planned = &plan.planned;
     let served_by = spec.remote.as_ref().map(|remote| ServedBy {
         control_plane: remote.system_namespace.control_planes.first().map(ToString::to_string).unwrap_or_default(),
         revision: remote.data_plane.revision.as_ref().map(ToString::to_string),
@@ -48,8 +51,13 @@ fn declare(cx: &mut Cx, planned: &RemoteCluster, spec: &Spec) -> Result<(), Diag
         watchers: spec.watchers.clone(),
         served_by,
     };
-    let mut found = cx.client()?.walk.watched(planned.id.text(), declared);
+    let mut found = cx.client()?.walk.watched(planned.id.text(), declared.clone());
     found.check()?;
+    found.extend(neighbours::pod_ranges(cx, &declared, plan.prior).await);
+    // On the way from nothing to a mesh the gateways come beside or after the links.
+    if plan.prior.is_some() {
+        found.extend(neighbours::gateways(cx, &declared).await);
+    }
     for warning in found {
         cx.warn(warning);
     }
@@ -132,7 +140,7 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
         let before = plan.prior.and_then(|prior| Some((prior.sync.entry(watcher)?, prior.tokens.entry(watcher)?)));
         let (link, token) = match before {
             Some((link, token)) if !reissue => one(cx, spec, expected.as_deref(), Before { watcher, link, token }),
-            _ => (Value::Unknown, Value::Unknown),
+            _ => (Value::Unknown, issued()),
         };
         sync.insert(watcher.clone(), link);
         tokens.insert(watcher.clone(), token);
@@ -173,8 +181,13 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     match (settled && at_rest && !renew, renew) {
         (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
         (false, false) => (Value::Unknown, Value::Known(token.clone())),
-        (false, true) => (Value::Unknown, Value::Unknown),
+        (false, true) => (Value::Unknown, issued()),
     }
+}
+
+/// A token that is to be made: a plan shows that one will be, such as `condition` from `rotate` to `valid`. Until when is for the API server to say.
+fn issued() -> Value<TokenState> {
+    TokenState { expires_at: Value::Unknown, condition: Condition::Valid.as_str().into() }.into()
 }
 
 /// A changed remote secret makes some versions of istiod lose the cluster's endpoints.

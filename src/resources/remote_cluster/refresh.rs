@@ -139,8 +139,12 @@ fn note_watchers(
             Ok(Found::Nothing) => {}
             Ok(Found::Secret { secret, views }) => {
                 let entry = entry(watched, model, &secret, views.as_deref().ok());
-                if let Err(error) = views {
-                    cx.warn(unasked(&watcher, &error));
+                let unheard = match &views {
+                    Ok(views) => views.iter().find_map(|view| view.clusters.as_ref().err()),
+                    Err(error) => Some(error),
+                };
+                if let Some(error) = unheard {
+                    cx.warn(unasked(&watcher, error));
                 }
                 told = told.or(entry.endpoint);
                 sync.insert(watcher.clone(), entry.sync.into());
@@ -185,7 +189,8 @@ fn keep(model: &RemoteCluster, watcher: &str, sync: &mut Map<Sync>, tokens: &mut
 }
 
 fn unasked(watcher: &str, error: &Error) -> Diagnostic {
-    Diagnostic::warning("The watcher's istiods cannot be asked")
+    // Of several warnings with one summary Terraform shows the first alone.
+    Diagnostic::warning(format!("The istiods of {watcher} cannot be asked"))
         .at("watchers")
         .detail(format!("Whether cluster {watcher} is in sync is not known: {error}. {}", error.remedy()))
 }

@@ -16,8 +16,11 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// How long the webhook gets to answer once it has its authority.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
+/// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
+
 /// Waits until Pods of the cluster are injected by the primary.
-pub async fn ready(watched: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<(), Diagnostics> {
     let Some(remote) = &spec.remote else { return Ok(()) };
     let webhooks = ObjectRef::cluster(Kind::MUTATING_WEBHOOK_CONFIGURATION, build::webhooks(spec));
     match watched.wait(&webhooks, &wait::webhook_ca_bundle_set()).await {
@@ -27,7 +30,8 @@ pub async fn ready(watched: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
         }
         Err(error) => return Err(converge::diagnostic(&error).into()),
     }
-    injects(watched, spec, remote).await
+    let until = (Instant::now() + ANSWER_WITHIN).min(deadline.checked_sub(BEFORE_THE_END).unwrap_or(deadline));
+    injects(watched, spec, remote, until).await
 }
 
 fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Error) -> Diagnostic {
@@ -42,11 +46,14 @@ fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Er
     ))
 }
 
-async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote) -> Result<(), Diagnostics> {
+async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant) -> Result<(), Diagnostics> {
     let pod = probe(spec, remote);
-    let begun = Instant::now();
+    let mut last = "the API server did not answer in the time allowed".to_owned();
     loop {
-        let why = match watched.create_dry_run(&pod).await {
+        let Ok(answer) = tokio::time::timeout_at(until.into(), watched.create_dry_run(&pod)).await else {
+            return Err(unanswered(watched, remote, &last).into());
+        };
+        let why = match answer {
             Ok(injected) => match identity(&injected) {
                 Some(identity) => return agrees(&identity, spec, remote),
                 None => "no webhook injected a proxy".to_owned(),
@@ -56,9 +63,7 @@ async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote) -> Result<(), 
             Err(error) if matches!(error.failure, Failure::Api(_) | Failure::Forbidden { .. }) => return Ok(()),
             Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        if begun.elapsed() > ANSWER_WITHIN {
-            return Err(unanswered(watched, remote, &why).into());
-        }
+        last = why;
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -418,6 +418,9 @@ mod tests {
         assert_eq!(refusals(&with("5m", "1m")), ["token.lifetime: Too short a lifetime"]);
         assert_eq!(refusals(&with("1h", "1h")), ["token.rotate_before: Tokens would be renewed at every apply"]);
         assert!(Spec::parse(&with("1h", "20m")).unwrap().is_some());
+        let alone = Token { lifetime: "1h".into(), ..Token::default() };
+        let spec = Spec::parse(&RemoteCluster { token: alone.into(), ..model() }).unwrap().unwrap();
+        assert_eq!(spec.token.rotate_before, Duration::from_secs(1200), "a third, where nothing is said");
     }
 
     #[test]

@@ -101,6 +101,15 @@ impl Core {
 
     /// Refreshes: upgrades the stored state, then reads. `None`: the object is gone.
     pub async fn refresh(&self, type_name: &str, stored: &Stored) -> Result<Option<Stored>, Diagnostics> {
+        self.refresh_told(type_name, stored).await.map(|(read, _)| read)
+    }
+
+    /// The same, with the warnings.
+    pub async fn refresh_told(
+        &self,
+        type_name: &str,
+        stored: &Stored,
+    ) -> Result<(Option<Stored>, Diagnostics), Diagnostics> {
         let current_state = self.upgrade(type_name, stored).await?;
         let request = ReadResource {
             type_name: type_name.to_owned(),
@@ -110,12 +119,15 @@ impl Core {
             capabilities: self.capabilities,
         };
         let mut response = self.engine.read_resource(request).await;
-        response.diagnostics.check()?;
+        if response.diagnostics.has_errors() {
+            return Err(response.diagnostics);
+        }
+        let told = std::mem::take(&mut response.diagnostics);
         let state = self.decode(type_name, &response.new_state);
         assert!(state.is_wholly_known(), "a state that was read holds unknown values");
         let has_identity = self.engine.schema().identities.contains_key(type_name);
         assert!(state.is_null() || response.new_identity.is_some() == has_identity, "no identity after a read");
-        Ok(self.store(type_name, &state, response.private, response.new_identity, stored.tainted))
+        Ok((self.store(type_name, &state, response.private, response.new_identity, stored.tainted), told))
     }
 
     async fn upgrade(&self, type_name: &str, stored: &Stored) -> Result<Encoded, Diagnostics> {

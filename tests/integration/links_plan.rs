@@ -1,0 +1,273 @@
+//! What several resources say together and contradict each other in, found by a plan at the attribute to change. No cluster answers: the configuration is enough.
+//! Only what a plan sees of clusters themselves (ranges of Pod addresses, gateways) needs them.
+
+use lab::tools::{self, Istio};
+use serde_json::{Value as Json, json};
+use terraform_provider_mesh::diag::Diagnostics;
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+use terraform_provider_mesh::value::{Dyn, Path};
+
+use crate::cluster_lab::lab_cluster;
+use crate::support::core::{Applied, Core, Planned, Stored, UNKNOWN};
+
+/// Its type and its configuration.
+type Resource = (&'static str, Json);
+
+const PRIMARY: &str = "mesh_primary";
+const REMOTE: &str = "mesh_remote_cluster";
+const GATEWAY: &str = "mesh_eastwest_gateway";
+
+async fn core() -> Core {
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let nobody = json!({"host": "https://127.0.0.1:9", "token": "t"});
+    let config = json!({
+        "clusters": {"east": nobody, "west": nobody, "north": nobody},
+        "charts": {"directory": charts.dir()},
+    });
+    Core::new(Mesh, registry(), config).await.expect("the provider can be configured")
+}
+
+fn with(mut config: Json, more: Json) -> Json {
+    let more = more.as_object().expect("an object").clone();
+    config.as_object_mut().expect("an object").extend(more);
+    config
+}
+
+fn primary(cluster: &str, more: Json) -> Resource {
+    (PRIMARY, with(json!({"cluster": cluster, "mesh_id": "mesh1", "network": format!("net-{cluster}")}), more))
+}
+
+fn remote(cluster: &str, watchers: &[&str], more: Json) -> Resource {
+    (REMOTE, with(json!({"cluster": cluster, "watchers": watchers, "allow_loopback_server": true}), more))
+}
+
+fn gateway(cluster: &str, more: Json) -> Resource {
+    (GATEWAY, with(json!({"cluster": cluster, "network": format!("net-{cluster}")}), more))
+}
+
+/// Plans all of them in this order; what the last plan says.
+async fn last(resources: &[Resource]) -> Result<Planned, Diagnostics> {
+    let core = core().await;
+    let ((type_name, config), before) = resources.split_last().expect("at least one resource");
+    for (type_name, config) in before {
+        let planned = core.plan(type_name, Some(config.clone()), None).await;
+        planned.unwrap_or_else(|error| panic!("{config}: {error}"));
+    }
+    core.plan(type_name, Some(config.clone()), None).await
+}
+
+/// `path: summary`, of errors or else of warnings.
+async fn findings(resources: &[Resource]) -> Vec<String> {
+    let found = match last(resources).await {
+        Ok(planned) => planned.warnings,
+        Err(errors) => errors,
+    };
+    let path = |path: &Option<Path>| path.clone().unwrap_or_else(Path::empty);
+    found
+        .iter()
+        .map(|one| format!("{} {}: {}", if one.is_error() { "error" } else { "warning" }, path(&one.path), one.summary))
+        .collect()
+}
+
+#[tokio::test]
+async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
+    let root = |digit: &str| json!({"trust_root": digit.repeat(64)});
+    let served = json!({"mode": "remote", "control_plane_address": "192.0.2.9", "network": "net-west"});
+    let none: [&str; 0] = [];
+    let cases: [(&[Resource], &[&str]); 17] = [
+        (&[primary("east", json!({})), primary("west", json!({})), remote("east", &["west"], json!({}))], &none),
+        (
+            &[primary("east", json!({})), primary("west", json!({"cluster_name": "east"}))],
+            &["error cluster_name: Two clusters of one name"],
+        ),
+        (
+            &[primary("east", json!({})), remote("west", &["east"], json!({"cluster_name": "east"}))],
+            &["error cluster_name: Two clusters of one name"],
+        ),
+        (
+            &[primary("east", json!({"cluster_name": "prod-east"})), remote("east", &["west"], json!({}))],
+            &["error cluster_name: Two names for one cluster"],
+        ),
+        (&[remote("east", &["east", "west"], json!({}))], &["error watchers: A cluster cannot watch itself"]),
+        (&[remote("east", &["south"], json!({}))], &["error watchers: No such cluster"]),
+        (
+            &[
+                remote("east", &["west"], json!({})),
+                remote("east", &["west", "north"], json!({"namespace": "istio-2"})),
+            ],
+            &["error watchers: A watcher is listed twice"],
+        ),
+        (
+            &[primary("east", root("a")), primary("west", root("b")), remote("east", &["west"], json!({}))],
+            &["error watchers: Linked clusters trust different roots"],
+        ),
+        (
+            &[
+                primary("east", json!({})),
+                primary("west", json!({"mesh_id": "mesh2"})),
+                remote("east", &["west"], json!({})),
+            ],
+            &["error watchers: Linked clusters belong to different meshes"],
+        ),
+        (
+            &[
+                primary("east", json!({})),
+                primary("west", json!({"namespace": "istio-2"})),
+                remote("east", &["west"], json!({})),
+            ],
+            &["error namespace: Istio is in different namespaces"],
+        ),
+        (
+            &[primary("east", json!({})), remote("west", &["east"], served.clone())],
+            &["error control_plane: The control plane serves no remotes"],
+        ),
+        (
+            &[
+                primary("east", json!({"external_istiod": true})),
+                primary("west", json!({})),
+                remote("west", &["east"], served.clone()),
+            ],
+            &["error mode: A remote with a control plane of its own"],
+        ),
+        (
+            &[
+                primary("east", json!({"external_istiod": true})),
+                remote("west", &["north"], with(served.clone(), json!({"control_plane": "east"}))),
+            ],
+            &["error watchers: The control plane does not watch its remote"],
+        ),
+        (
+            &[
+                primary("east", json!({"external_istiod": true, "revision": "stable"})),
+                remote("west", &["east"], with(served.clone(), json!({"revision": "canary"}))),
+            ],
+            &["warning revision: No control plane of this revision is known"],
+        ),
+        (
+            &[primary("east", json!({"revision": "stable"})), gateway("east", json!({"revision": "canary"}))],
+            &["warning revision: No control plane of this revision is known"],
+        ),
+        (&[primary("east", json!({"revision": "stable", "tags": ["default"]})), gateway("east", json!({}))], &none),
+        (&[gateway("south", json!({}))], &["error cluster: No such cluster"]),
+    ];
+    for (resources, wanted) in cases {
+        assert_eq!(findings(resources).await, *wanted, "{resources:?}");
+    }
+}
+
+#[tokio::test]
+async fn versions_far_apart_are_pointed_at() {
+    let old = tools::charts(Istio::Old).expect("the charts can be unpacked");
+    let older = tempfile::tempdir().expect("a folder");
+    for chart in ["base", "istiod"] {
+        let copied = std::process::Command::new("cp").arg("-r").arg(old.folder(chart)).arg(older.path()).status();
+        assert!(copied.expect("cp").success());
+        let file = older.path().join(chart).join("Chart.yaml");
+        let text = std::fs::read_to_string(&file).expect("the chart");
+        std::fs::write(&file, text.replace(old.version(), "1.29.4")).expect("the chart");
+    }
+    let of = |charts: &std::path::Path| {
+        let west = primary("west", json!({"charts": {"directory": charts}}));
+        [primary("east", json!({})), west, remote("east", &["west"], json!({}))]
+    };
+    assert_eq!(findings(&of(old.dir())).await, [""; 0], "one minor version apart is what Istio tests");
+    let apart = ["warning watchers: Linked control planes are far apart in version"];
+    assert_eq!(findings(&of(older.path())).await, apart);
+}
+
+#[tokio::test]
+async fn an_address_that_means_another_machine_to_each_watcher_is_refused() {
+    let own = remote("east", &["west"], json!({"allow_loopback_server": false}));
+    assert_eq!(
+        findings(&[own]).await,
+        ["error server: Watchers cannot use this address"],
+        "the provider's own address"
+    );
+    let given = remote("east", &["west"], json!({"allow_loopback_server": false, "server": "https://localhost:6443"}));
+    assert_eq!(findings(std::slice::from_ref(&given)).await, ["error server: Watchers cannot use this address"]);
+    let told = last(&[given]).await.expect_err("refused").to_string();
+    for word in ["loopback", "istiod Pod itself"] {
+        assert!(told.contains(word), "{word} is missing: {told}");
+    }
+}
+
+/// A lifetime alone is enough, and what is not known yet is no contradiction.
+#[tokio::test]
+async fn what_is_left_open_is_filled_in() {
+    let short = remote("east", &["west"], json!({"token": {"lifetime": "24h"}}));
+    let planned = last(&[short]).await.expect("a plan");
+    let token = planned.planned.at(&Path::root("tokens").key("west").attr("condition"));
+    assert_eq!(token, Some(&Dyn::from("valid")), "the plan says that a token will be made");
+    let open = [primary("east", json!({})), remote("east", &["west"], json!({"cluster_name": UNKNOWN}))];
+    assert_eq!(findings(&open).await, [""; 0]);
+}
+
+/// One API server under two names is enough to see what a plan makes of nodes and gateways.
+#[tokio::test]
+async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() {
+    const NAMESPACE: &str = "links-plan";
+    let Some(lab) = tokio::task::spawn_blocking(lab_cluster).await.unwrap() else { return };
+    let core = core().await;
+    let configure = async || {
+        let cluster = json!({"config_path": lab.kubeconfig_path()});
+        let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+        let config = json!({"clusters": {"east": cluster, "west": cluster}, "charts": {"directory": charts.dir()}});
+        core.configure(config).await.expect("the provider can be configured");
+    };
+    let link = remote("west", &["east"], json!({"namespace": NAMESPACE, "wait": false})).1;
+    let planned = async |networks: [&str; 2], stored: Option<&Stored>| {
+        configure().await;
+        for (cluster, network) in ["east", "west"].into_iter().zip(networks) {
+            let (_, config) = primary(cluster, json!({"namespace": NAMESPACE, "network": network}));
+            core.plan(PRIMARY, Some(config), None).await.expect("a plan");
+        }
+        core.plan(REMOTE, Some(link.clone()), stored).await.expect("a plan")
+    };
+    let warnings = |planned: &Planned| -> Vec<String> {
+        planned
+            .warnings
+            .iter()
+            .map(|one| format!("{}: {}", one.path.clone().unwrap_or_default(), one.summary))
+            .collect()
+    };
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "links-plan"},
+        "spec": {"unschedulable": true, "podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}});
+    lab.kubectl(&["create", "namespace", NAMESPACE]).expect("a namespace");
+    lab.apply(&node.to_string()).expect("a Node");
+
+    let first = planned(["net1", "net1"], None).await;
+    assert_eq!(warnings(&first), ["watchers: Pods of west and east may have the same addresses"]);
+    assert!(first.warnings.to_string().contains("node links-plan of west gives its Pods addresses of 10.244.1.0/24"));
+    assert_eq!(
+        warnings(&planned(["net-east", "net-west"], None).await),
+        [""; 0],
+        "the gateways may come beside the link"
+    );
+
+    let Applied { stored, diagnostics } = core.apply(REMOTE, first).await;
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    let stored = stored.expect("a state");
+    assert_eq!(warnings(&planned(["net1", "net1"], Some(&stored)).await), [""; 0], "told when the link was planned");
+    let closed = planned(["net-east", "net-west"], Some(&stored)).await;
+    assert_eq!(warnings(&closed), ["cluster: No gateway leads to west"]);
+    for word in ["Its network net-west (clusters west)", "network = \"net-west\"", "expose = { services = true }"] {
+        assert!(closed.warnings.to_string().contains(word), "{word} is missing: {}", closed.warnings);
+    }
+    let door = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "by-hand", "namespace": NAMESPACE, "labels": {"topology.istio.io/network": "net-west"}},
+        "spec": {"ports": [{"name": "tls", "port": 15443}]}});
+    lab.apply(&door.to_string()).expect("a Service");
+    assert_eq!(
+        warnings(&planned(["net-east", "net-west"], Some(&stored)).await),
+        [""; 0],
+        "someone else's gateway will do"
+    );
+
+    configure().await;
+    let gone = core.plan(REMOTE, None, Some(&stored)).await.expect("a plan");
+    let gone = core.apply(REMOTE, gone).await;
+    assert!(gone.stored.is_none(), "{}", gone.diagnostics);
+    lab.kubectl(&["delete", "node", "links-plan"]).expect("kubectl");
+    lab.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]).expect("kubectl");
+}
