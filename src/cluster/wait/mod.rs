@@ -148,7 +148,11 @@ impl Waiting<'_> {
                 Ok((false, version)) if may_watch => match self.watch(&version).await {
                     Ok(true) => return Ok(self.last.take()),
                     Ok(false) => {}
-                    Err(error) if error.is_forbidden() => may_watch = false,
+                    Err(error) if error.is_forbidden() => {
+                        may_watch = false;
+                        looked = self.look().await;
+                        continue;
+                    }
                     Err(error) if passes(&error) => {}
                     Err(error) => return Err(error),
                 },

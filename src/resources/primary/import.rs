@@ -236,6 +236,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: external.into(),
+        ambient: false.into(),
         custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {
             Value::Null
