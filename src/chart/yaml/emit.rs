@@ -66,6 +66,8 @@ impl Emitter {
             Json::Bool(b) => self.scalar(if *b { "true" } else { "false" }, Style::Plain, place),
             Json::Number(n) => {
                 let text = match n.as_f64() {
+                    // On its way through JSON "-0" is read as an integer, of which there is but one zero.
+                    Some(0.0) => "0".to_owned(),
                     Some(f) if n.is_f64() => number::general(f),
                     _ => n.to_string(),
                 };
