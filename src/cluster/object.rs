@@ -183,6 +183,7 @@ impl Object {
             status: text(value, "status"),
             reason: text(value, "reason"),
             message: text(value, "message"),
+            seen: value.get("observedGeneration").and_then(Value::as_i64),
         })
     }
 
@@ -266,6 +267,8 @@ pub struct Condition<'a> {
     pub status: &'a str,
     pub reason: &'a str,
     pub message: &'a str,
+    /// The generation of the object that this is said of, where its writer tells.
+    pub seen: Option<i64>,
 }
 
 impl Condition<'_> {

@@ -5,11 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lab::tools::{self, Istio, Tool};
-use lab::{Cluster, Lab, Options};
+use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
@@ -124,6 +125,8 @@ fn ambient_on_two_networks() {
     let definitions = tools::gateway_api().unwrap().display().to_string();
     for cluster in lab.clusters() {
         cluster.kubectl(&["apply", "--server-side", "-f", &definitions]).unwrap();
+        // Late enough that istiod gives the ClusterIP for the address in the meantime.
+        cluster.set_address(Address::IpAfter(Duration::from_secs(5)));
     }
     for cli in clis() {
         run_with(&cli, &example, &lab);

@@ -16,7 +16,7 @@ use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::value::Path;
 
 use crate::links_topologies::{synced, web};
-use crate::rbac::restricted;
+use crate::rbac::{may_within_moments, restricted};
 use crate::support::cli::{Workspace, clis};
 use crate::support::core::{Action, Applied, Core, Stored};
 
@@ -185,7 +185,9 @@ async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
         let mut role = without.clone();
         role["rules"].as_array_mut().expect("rules").extend(rules.as_array().expect("rules").clone());
         east.kubectl(&["delete", "clusterrole", "terraform-provider-mesh"]).expect("kubectl");
+        may_within_moments(east, ["list", "namespaces"], false);
         east.apply(&role.to_string()).expect("the role");
+        may_within_moments(east, ["list", "namespaces"], true);
     };
     granted(&json!([]));
     links.configure(&file).await;
@@ -240,8 +242,10 @@ async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Lin
     let config = peer(json!({"cluster_name": "west-bare", "service_account": "reader-bare"}));
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings?labelSelector=terraform-provider-mesh/owner%3Dmesh_remote_cluster.west-bare";
     let client = links.lab.cluster("west").client();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
     let taker = tokio::spawn(async move {
-        loop {
+        while !stopped.load(Ordering::Relaxed) {
             let request = http::Request::delete(path).body(Vec::new()).expect("a request");
             let _ = client.request::<Json>(request).await;
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -257,7 +261,8 @@ async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Lin
         ],
     };
     let stored = links.refused(&config, None, told).await;
-    taker.abort();
+    stop.store(true, Ordering::Relaxed);
+    taker.await.expect("the taker, whose last request must not meet what comes next");
     links.again().await;
     let planned = links.core.plan(REMOTE, Some(config.clone()), Some(&stored)).await.expect("a plan");
     let Some(planned) = planned.planned.at(&Path::root("objects")).cloned() else { panic!("no objects") };

@@ -50,4 +50,14 @@ pub fn restricted(cluster: &Arc<Cluster>, file: &Path) {
     let mut config: Value = serde_json::from_str(&config).expect("JSON");
     config["users"][0]["user"] = json!({ "token": token.trim() });
     std::fs::write(file, config.to_string()).expect("the kubeconfig");
+    may_within_moments(cluster, ["list", "namespaces"], true);
+}
+
+/// Waits until the API server, which hears of changed roles a little later, lets the restricted identity do this, or no longer does.
+#[track_caller]
+pub fn may_within_moments(cluster: &Cluster, [verb, resource]: [&str; 2], may: bool) {
+    let ask = ["auth", "can-i", verb, resource, "--all-namespaces", "--as", "system:serviceaccount:pipeline:terraform"];
+    // Its exit code says it too: "no" is an error.
+    let allowed = || cluster.kubectl(&ask).is_ok_and(|said| said.trim() == "yes");
+    cluster.wait_until("the role to be heard of", || allowed() == may).expect("the rights");
 }

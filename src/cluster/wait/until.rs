@@ -210,11 +210,14 @@ pub fn condition(kind: &str) -> Until {
     let kind = kind.to_owned();
     Until::new(&format!("to be {kind}"), move |object| {
         let Some(object) = object else { return absent() };
-        let seen = object.get("status.observedGeneration").and_then(Value::as_i64);
+        let condition = object.condition(&kind);
+        // The standard says it of each condition, the built-in kinds of the whole status.
+        let seen = condition.and_then(|condition| condition.seen);
+        let seen = seen.or(object.get("status.observedGeneration").and_then(Value::as_i64));
         if seen.is_some_and(|seen| seen < object.generation().unwrap_or(0)) {
             return Verdict::pending("its controller has not seen the current generation");
         }
-        match object.condition(&kind) {
+        match condition {
             Some(condition) if condition.is_true() => Verdict::Ready,
             Some(condition) => Verdict::pending(in_words(condition)),
             None => Verdict::pending(format!("it has no condition {kind}")),
@@ -356,6 +359,17 @@ mod tests {
             "istiod has not written the CA bundle of b"
         );
         assert_eq!(webhook_ca_bundle_set().check(Some(&with(json!("y")))), Verdict::Ready);
+    }
+
+    #[test]
+    fn a_condition_is_of_the_current_generation() {
+        let with = |seen: i64| {
+            let condition = json!({"type": "Programmed", "status": "True", "observedGeneration": seen});
+            object("Gateway", json!({"status": {"conditions": [condition]}}))
+        };
+        let until = condition("Programmed");
+        assert_eq!(pending(&until, Some(&with(1))), "its controller has not seen the current generation");
+        assert_eq!(until.check(Some(&with(2))), Verdict::Ready);
     }
 
     #[test]

@@ -61,20 +61,25 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
             None => Ok(Vec::new()),
         };
     }
-    let (deployment, available, programmed) =
-        (deployment(spec), wait::deployment_available(), wait::condition("Programmed"));
+    let (deployment, available) = (deployment(spec), wait::deployment_available());
     let rollout = async {
-        match spec.ambient {
-            true => hurried.wait(&door, &programmed).await.map(drop),
-            false => tokio::select! {
-                done = hurried.wait(&deployment, &available) => done.map(drop),
-                never = heal(hurried, spec) => never,
-            },
+        if spec.ambient {
+            return Ok(());
+        }
+        tokio::select! {
+            done = hurried.wait(&deployment, &available) => done.map(drop),
+            never = heal(hurried, spec) => never,
         }
     };
     let address = async {
         let nodes = nodes_for(hurried, spec.gateway.service.annotations.contains_key(NODE_SELECTOR_ANNOTATION)).await?;
-        hurried.wait(&door, &until_reachable(nodes)).await
+        let reachable = until_reachable(nodes);
+        let until = match spec.ambient {
+            // At one and the same time: while it is not programmed, istiod gives the ClusterIP for the address that the load balancer still owes.
+            true => wait::condition("Programmed").and(reachable),
+            false => reachable,
+        };
+        hurried.wait(&door, &until).await
     };
     match tokio::try_join!(rollout, address) {
         Ok(((), Some(live))) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
