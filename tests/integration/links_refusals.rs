@@ -74,10 +74,15 @@ impl Links {
     }
 
     async fn linked(&self, config: &Json, stored: Option<&Stored>) -> Stored {
+        self.linked_by(&self.kubeconfig("east"), config, stored).await
+    }
+
+    /// By the identity of this kubeconfig of east: no error, and nothing to do in the next plan.
+    async fn linked_by(&self, east: &std::path::Path, config: &Json, stored: Option<&Stored>) -> Stored {
         let applied = self.apply(config, stored).await;
         assert!(!applied.diagnostics.has_errors(), "{}", applied.diagnostics);
         let stored = applied.stored.expect("a state");
-        self.again().await;
+        self.configure(east).await;
         let again = self.core.plan(REMOTE, Some(config.clone()), Some(&stored)).await.expect("a plan");
         assert_eq!(again.action, Action::Nothing, "the second plan is not empty: {:?}", again.planned);
         stored
@@ -170,7 +175,8 @@ async fn wrong_endpoints_are_refused_before_an_istiod_is_told(links: &Links) -> 
     stored
 }
 
-/// Without port-forward and exec: the metrics where they may be read, else an honest "unknown", and no plan that would do something about it.
+/// Without port-forward: exec where that is allowed, else the metrics where they may be read, else an honest "unknown", and no plan that would do something
+/// about it.
 async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
     let east = links.lab.cluster("east");
     let folder = tempfile::tempdir().expect("a folder");
@@ -216,6 +222,18 @@ async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
     assert_eq!(verdict(&unseen), "unknown");
     links.again().await;
     links.destroy(&unseen).await;
+
+    granted(&json!([{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]}]));
+    links.configure(&file).await;
+    let seen = links.core.refresh(REMOTE, stored).await.expect("a refresh").expect("the link");
+    assert_eq!(verdict(&seen), "synced", "istiod's own command says so");
+    let by_exec = peer(json!({"cluster_name": "west-by-exec", "service_account": "reader-by-exec"}));
+    east.reset_requests();
+    let by_exec = links.linked_by(&file, &by_exec, None).await;
+    assert_eq!(verdict(&by_exec), "synced");
+    let commands = east.requests().only(|request| request.uri.contains("/exec?"));
+    assert!(!commands.is_empty() && commands.0.iter().all(|command| command.status == 101), "{}", commands.listing());
+    links.destroy(&by_exec).await;
 
     granted(&json!([{"apiGroups": [""], "resources": ["services/proxy"], "verbs": ["get"]}]));
     links.configure(&file).await;

@@ -64,7 +64,7 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
     let forbidden =
         case.views.iter().filter_map(|view| view.clusters.as_ref().err()).find(|error| error.is_forbidden())?;
     Some(Diagnostic::error("The watcher's istiod may not be asked").at("watchers").detail(format!(
-        "The remote secret is written, but whether the istiods of cluster {watcher} read {id} could not be found out: {forbidden}. Grant the provider's identity `create` on \
+        "The remote secret is written, but whether the istiods of cluster {watcher} read {id} could not be found out: {forbidden}. Grant the provider's identity `get` and `create` on \
          `pods/portforward` (or `pods/exec`) in namespace {}, or set `wait = false` to go on without knowing.",
         case.spec.namespace
     )))

@@ -21,7 +21,7 @@ use crate::resources::walk::Walk;
 const MONITORING_PORT: u16 = 15014;
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// When to find out, from here, why a watcher is not in sync yet.
+/// When to find out, from here, why a watcher is not in sync yet; and again, each time twice as late.
 const PROBE_AFTER: Duration = Duration::from_secs(8);
 /// How long an istiod that says `timeout` gets to change its mind.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -269,7 +269,7 @@ async fn in_sync(
     // A look that began before this may still speak of what the secret held before.
     let since = Instant::now();
     let mut pause = FIRST_PAUSE;
-    let mut probed = false;
+    let mut probe_after = PROBE_AFTER;
     let mut timed_out: Option<Instant> = None;
     loop {
         tokio::time::sleep(pause).await;
@@ -294,8 +294,8 @@ async fn in_sync(
         if let Some(diagnostic) = diagnose::hopeless(&case, waited > WITHOUT_ISTIOD) {
             return Err((verdict, diagnostic));
         }
-        if !probed && waited > PROBE_AFTER {
-            probed = true;
+        if waited > probe_after {
+            probe_after = waited * 2;
             if let Some(diagnostic) = diagnose::refused_here(&case).await {
                 return Err((verdict, diagnostic));
             }

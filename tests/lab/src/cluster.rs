@@ -223,6 +223,7 @@ impl Cluster {
             ip: ip.to_owned(),
             ports: Default::default(),
             log: None,
+            program: None,
             ready: true,
         });
         process.ports.insert(port, local);

@@ -114,8 +114,6 @@ impl Layout {
             ("service-cluster-ip-range", self.service_cidr()),
             // Loopback addresses may not stand in Endpoints, and nothing in the cluster needs them.
             ("endpoint-reconciler-type", "none".into()),
-            // Taints new nodes until the node lifecycle controller sees them ready, which does not run here.
-            ("disable-admission-plugins", "TaintNodesByCondition".into()),
             ("allow-privileged", "true".into()),
             ("audit-policy-file", self.path("audit-policy.json")),
             ("audit-log-path", self.path("audit.log")),

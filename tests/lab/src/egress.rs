@@ -38,7 +38,7 @@ async fn connect(stream: UnixStream, cluster: usize, network: &Network) -> std::
     join(stream, local).await
 }
 
-/// Answers the kubelet program: where a pod's port is, and what its process printed.
+/// Answers the kubelet program: where a pod's port is, what its process printed, and which program it is.
 pub(crate) async fn serve_kubelet(listener: TcpListener, cluster: usize, network: Arc<Network>) {
     while let Ok((stream, _)) = listener.accept().await {
         let network = network.clone();
@@ -60,6 +60,10 @@ async fn answer_kubelet(stream: TcpStream, cluster: usize, network: &Network) ->
         let log = process.log.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
         stream.write_all(b"ok\n").await?;
         return stream.write_all(&log).await;
+    }
+    if *action == "program" {
+        let program = process.program.unwrap_or_default();
+        return stream.write_all(format!("ok\n{}", program.display()).as_bytes()).await;
     }
     let port: u16 = words.get(3).and_then(|text| text.parse().ok()).unwrap_or(0);
     let Some(local) = process.ports.get(&port) else {

@@ -85,6 +85,13 @@ struct PodRun {
     restarts: u32,
 }
 
+struct Started {
+    process: Process,
+    program: PathBuf,
+    /// The pod's ports and the loopback ports that stand for them.
+    ports: BTreeMap<u16, u16>,
+}
+
 /// Why a container is not running, in a kubelet's words.
 struct Waiting {
     reason: &'static str,
@@ -141,17 +148,17 @@ impl PodRun {
             Err(Problem::Missing(message)) => return creating(message),
             Err(Problem::Failed(message)) => return creating(message),
         }
-        let (process, ports) = match self.start(istio, &container).await {
+        let started = match self.start(istio, &container).await {
             Ok(started) => started,
             Err(message) => return creating(message),
         };
         self.tell(false, None).await;
-        self.attend(&process, ports).await;
+        self.attend(&started).await;
         self.restarts += 1;
-        Waiting { reason: "CrashLoopBackOff", message: process.tail() }
+        Waiting { reason: "CrashLoopBackOff", message: started.process.tail() }
     }
 
-    async fn start(&self, istio: Istio, container: &Container) -> Result<(Process, BTreeMap<u16, u16>), String> {
+    async fn start(&self, istio: Istio, container: &Container) -> Result<Started, String> {
         let program = tools::path(istio.pilot_discovery()).map_err(|error| error.to_string())?;
         let locals = free_ports(PORTS.len() + 1).map_err(|error| error.to_string())?;
         let mut ports: BTreeMap<u16, u16> = PORTS.iter().map(|(port, _)| *port).zip(locals.iter().copied()).collect();
@@ -168,11 +175,11 @@ impl PodRun {
             log: self.log.clone(),
         };
         let process = self.kubelet.processes.spawn(what).await.map_err(|error| error.to_string())?;
-        Ok((process, ports))
+        Ok(Started { process, program, ports })
     }
 
     /// Watches over a running process: its readiness, and the files it reads.
-    async fn attend(&self, process: &Process, ports: BTreeMap<u16, u16>) {
+    async fn attend(&self, Started { process, program, ports }: &Started) {
         let (secrets, maps) = references(&self.pod);
         let namespace = namespace(&self.pod);
         let mut all_secrets = reflect::<Secret>(Api::namespaced(self.kubelet.client.clone(), namespace), None, None);
@@ -210,6 +217,7 @@ impl PodRun {
                     ip: self.ip.clone(),
                     ports: ports.clone(),
                     log: Some(self.log.clone()),
+                    program: Some(program.clone()),
                     ready: answer,
                 });
                 self.tell(answer, None).await;

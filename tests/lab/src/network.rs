@@ -18,6 +18,8 @@ pub(crate) struct PodProcess {
     /// The pod's ports and the loopback ports that stand for them.
     pub ports: BTreeMap<u16, u16>,
     pub log: Option<PathBuf>,
+    /// What runs in it, which exec runs once more with other arguments.
+    pub program: Option<PathBuf>,
     pub ready: bool,
 }
 
