@@ -1,6 +1,7 @@
 //! The examples of the modes, as a user runs them: the real terraform and tofu, real clusters, Istio's own tools as the judge.
 //!
-//! Each goes through the laws: one apply from empty clusters, an empty second plan, no secret in state, a destroy that leaves nothing.
+//! Each goes through the laws: one apply from empty clusters, an empty second plan, no secret in state, a destroy that leaves nothing; and those of
+//! [`crate::examples_laws`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
+use crate::examples_laws::{fails_at_many_steps, is_imported_whole, outlives_an_outage};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
@@ -347,6 +349,9 @@ fn run(example: &Example) {
 fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     println!("{} with {}", example.folder, cli.name);
     let workspace = workspace(cli, example, lab);
+    if cli.name == "tofu" {
+        fails_at_many_steps(&workspace, lab);
+    }
     workspace.run(&["apply", "-auto-approve"]).ok();
     let second = workspace.run(&["plan", "-detailed-exitcode"]);
     assert_eq!(second.code, Some(0), "the second plan is not empty:\n{}\n{}", second.stdout, second.stderr);
@@ -358,6 +363,8 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
         sees_what_is_deleted_by_hand(&workspace, lab.cluster(example.watches[0].0));
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
+    outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
+    is_imported_whole(&workspace, &self::workspace(cli, example, lab));
     workspace.run(&["destroy", "-auto-approve"]).ok();
     for cluster in lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());

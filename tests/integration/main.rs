@@ -27,6 +27,7 @@ mod engine_laws;
 mod engine_noise;
 mod examples;
 mod examples_in_steps;
+mod examples_laws;
 mod generated_docs;
 mod lab_clusters;
 mod lab_judge;

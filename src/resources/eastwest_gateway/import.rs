@@ -12,6 +12,9 @@ use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::{converge, kept};
 use crate::value::{List, Map, Value};
 
+/// On whatever a controller makes for a Gateway API gateway.
+const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
     let cluster = crate::resources::cluster(cx, &cluster_name)?;
@@ -69,7 +72,9 @@ struct FoundGateway {
 
 async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<FoundGateway>, crate::cluster::Error> {
     let reference = |kind| ObjectRef::namespaced(kind, namespace, name);
-    if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await? {
+    // What istiod makes for a Gateway API gateway has its name, and is not to be taken for an installation of the chart.
+    let of_its_own = |service: &Object| service.label(GATEWAY_NAME_LABEL).is_none();
+    if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await?.filter(of_its_own) {
         let deployment = cluster.get(&reference(Kind::DEPLOYMENT)).await?;
         let gateways = cluster.list(&Query::of(Kind::ISTIO_GATEWAY).namespace(namespace)).await?;
         return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec() }));

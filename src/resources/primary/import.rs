@@ -4,18 +4,19 @@
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::build::{self, Charts, Releases};
-use super::model::Primary;
+use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
 use super::spec::{self, Spec};
 use super::{Cx, Identity, charts, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
 use crate::mesh::NETWORK_LABEL;
+use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
 use crate::resources::fields::Fields;
 use crate::resources::objects::{Recorded, Spellings, state_key};
 use crate::resources::{Client, converge, kept};
-use crate::value::{List, Value};
+use crate::value::{List, Map, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
 
@@ -152,6 +153,10 @@ struct Installed {
     tags: Vec<String>,
     /// A CustomResourceDefinition of the chart base.
     definition: Option<Object>,
+    /// The root of an intermediate that a `mesh_ca` has put there.
+    root: Option<Fingerprint>,
+    /// Whether ambient's node agents are this control plane's. Those of releases of their own stay what they are.
+    has_agents: bool,
     /// Objects that do what others do already, and are not wanted any more: the first apply removes them.
     superfluous: Vec<ObjectRef>,
 }
@@ -193,7 +198,31 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, named.namespace.as_str())).await.map_err(failed)?;
     let definition = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "virtualservices.networking.istio.io");
     let definition = cluster.get(&definition).await.map_err(failed)?;
-    Ok(Installed { deployment, values: values.unwrap_or_default(), namespace, tags, definition, superfluous })
+    let in_namespace = |kind: Kind, name: &str| ObjectRef::namespaced(kind, named.namespace.as_str(), name);
+    let agent = cluster.get(&in_namespace(Kind::DAEMON_SET, "ztunnel")).await.map_err(failed)?;
+    // Who may not read it can do without: it is one attribute less.
+    let cacerts = cluster.get(&in_namespace(Kind::SECRET, "cacerts")).await.ok().flatten();
+    Ok(Installed {
+        values: values.unwrap_or_default(),
+        namespace,
+        tags,
+        definition,
+        root: cacerts.as_ref().and_then(root),
+        has_agents: agent.is_some_and(|agent| agent.label(OWNER_LABEL) == Some(&owner(named))),
+        deployment,
+        superfluous,
+    })
+}
+
+/// The one root of a `mesh_ca`; of several, while a root is rotated, none is the one to wait for.
+fn root(cacerts: &Object) -> Option<Fingerprint> {
+    let by_mesh_ca = cacerts.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_ca."));
+    let [root] = ready::roots(cacerts).try_into().ok().filter(|_| by_mesh_ca)?;
+    Some(root)
+}
+
+fn owner(named: &Named) -> String {
+    spec::owner(&named.namespace, &spec::release(named.revision.as_deref()))
 }
 
 /// The attributes that the installation speaks of; the rest of its values become a values document.
@@ -215,9 +244,9 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let aliases = aliases
         .map(|aliases| aliases.iter().filter_map(Json::as_str).map(|alias| Value::Known(alias.to_owned())).collect());
     let base_owner = installed.definition.as_ref().and_then(|definition| definition.label(OWNER_LABEL));
-    let owner = spec::owner(&named.namespace, &spec::release(named.revision.as_deref()));
-    let installs_base = installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner);
-    let mut rest = values::undecided(&installed.values);
+    let installs_base =
+        installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner(named));
+    let mut rest = values::undecided(&installed.values, installed.has_agents);
     // istioctl makes the validator of the default revision by itself and keeps the chart from it.
     rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
     Primary {
@@ -236,7 +265,9 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: external.into(),
-        ambient: false.into(),
+        mesh_networks: mesh_networks(installed.values.get("global").and_then(|global| global.get("meshNetworks"))),
+        trust_root: installed.root.as_ref().map(ToString::to_string).into(),
+        ambient: installed.has_agents.into(),
         custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {
             Value::Null
@@ -248,6 +279,35 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         force_conflicts: false.into(),
         ..Primary::default()
     }
+}
+
+/// The values `global.meshNetworks`, which are written like Istio's own mesh networks.
+fn mesh_networks(values: Option<&Json>) -> Value<Map<MeshNetwork>> {
+    let text =
+        |value: &Json, key: &str| -> Value<String> { value.get(key).and_then(Json::as_str).map(str::to_owned).into() };
+    let entries = |network: &Json, key: &str| network.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
+    let network = |network: &Json| MeshNetwork {
+        endpoints: some(entries(network, "endpoints").iter().map(|endpoints| Endpoints {
+            from_registry: text(endpoints, "fromRegistry"),
+            from_cidr: text(endpoints, "fromCidr"),
+        })),
+        gateways: some(entries(network, "gateways").iter().map(|gateway| Gateway {
+            address: text(gateway, "address"),
+            registry_service_name: text(gateway, "registryServiceName"),
+            port: gateway.get("port").and_then(Json::as_i64).into(),
+        })),
+    };
+    let named = values.and_then(Json::as_object).filter(|networks| !networks.is_empty());
+    let networks = |networks: &JsonMap<String, Json>| -> Map<MeshNetwork> {
+        networks.iter().map(|(name, values)| (name.clone(), Value::Known(network(values)))).collect()
+    };
+    named.map(networks).into()
+}
+
+/// Nothing said is null, and not an empty list.
+fn some<T>(entries: impl Iterator<Item = T>) -> Value<List<T>> {
+    let entries: List<T> = entries.map(Value::Known).collect();
+    if entries.is_empty() { Value::Null } else { Value::Known(entries) }
 }
 
 /// istiod takes one text, the names apart by commas.
@@ -302,6 +362,23 @@ mod tests {
         assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
         assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
         assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
+    }
+
+    #[test]
+    fn mesh_networks_are_read_as_they_are_written() {
+        assert_eq!(mesh_networks(None), Value::Null);
+        assert_eq!(mesh_networks(Some(&serde_json::json!({}))), Value::Null);
+        let values = serde_json::json!({"a": {"endpoints": [{"fromCidr": "10.0.0.0/8"}, {"fromRegistry": "east"}],
+            "gateways": [{"address": "192.0.2.1", "port": 443}]}, "b": {}});
+        let read = mesh_networks(Some(&values)).into_option().unwrap();
+        let network = |name: &str| read.get(name).and_then(Value::known).unwrap();
+        assert_eq!((&network("b").endpoints, &network("b").gateways), (&Value::Null, &Value::Null));
+        let endpoints =
+            |range: Value<String>, registry: Value<String>| Endpoints { from_cidr: range, from_registry: registry };
+        let of_a = [endpoints("10.0.0.0/8".into(), Value::Null), endpoints(Value::Null, "east".into())];
+        assert_eq!(network("a").endpoints, some(of_a.into_iter()));
+        let gateway = Gateway { address: "192.0.2.1".into(), registry_service_name: Value::Null, port: 443.into() };
+        assert_eq!(network("a").gateways, some(std::iter::once(gateway)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diag
 }
 
 /// Fingerprints of the root certificates, in either form of the Secret.
-fn roots(secret: &Object) -> Vec<Fingerprint> {
+pub fn roots(secret: &Object) -> Vec<Fingerprint> {
     let pem = secret.data("root-cert.pem").or_else(|| secret.data("ca.crt")).unwrap_or_default();
     Bundle::from_pem(&String::from_utf8_lossy(&pem)).unwrap_or_default().fingerprints()
 }

@@ -98,9 +98,10 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
 }
 
 /// Values of an installation without what attributes decide.
-pub fn undecided(values: &Map<String, Json>) -> Map<String, Json> {
+pub fn undecided(values: &Map<String, Json>, ambient: bool) -> Map<String, Json> {
     let mut rest = values.clone();
-    for decided in DECIDED {
+    let by_ambient = if ambient { DECIDED_BY_AMBIENT } else { &[] };
+    for decided in DECIDED.iter().chain(by_ambient) {
         take(&mut rest, decided.path);
     }
     rest

@@ -33,6 +33,7 @@ pub struct Fault {
     pub(crate) effect: Effect,
     agent: Option<String>,
     request: Option<String>,
+    after: usize,
     times: Option<usize>,
 }
 
@@ -100,14 +101,20 @@ impl Fault {
         self
     }
 
-    /// Only the first so many requests that fit.
+    /// Only once so many requests that fit have passed.
+    pub fn after(mut self, passing: usize) -> Fault {
+        self.after = passing;
+        self
+    }
+
+    /// Only so many requests that fit, the first ones.
     pub fn times(mut self, times: usize) -> Fault {
         self.times = Some(times);
         self
     }
 
     fn new(effect: Effect) -> Fault {
-        Fault { effect, agent: None, request: None, times: None }
+        Fault { effect, agent: None, request: None, after: 0, times: None }
     }
 
     fn fits<B>(&self, request: &Request<B>) -> bool {
@@ -120,7 +127,26 @@ impl Fault {
 
 struct Rule {
     fault: Fault,
+    /// Requests that still pass.
+    passing: AtomicUsize,
+    /// Requests that are still met.
     left: AtomicUsize,
+}
+
+impl Rule {
+    fn new(fault: Fault) -> Rule {
+        let (passing, left) = (fault.after, fault.times.unwrap_or(usize::MAX));
+        Rule { fault, passing: AtomicUsize::new(passing), left: AtomicUsize::new(left) }
+    }
+
+    /// Whether this request, which fits, is met; counts it.
+    fn meets(&self) -> bool {
+        let take = |counter: &AtomicUsize| {
+            let less = |count: usize| if count == usize::MAX { Some(count) } else { count.checked_sub(1) };
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        };
+        !take(&self.passing) && take(&self.left)
+    }
 }
 
 type Rules = Arc<Vec<Arc<Rule>>>;
@@ -146,8 +172,7 @@ impl Front {
     /// A fault beside those there are; they keep count of what they have done.
     pub fn add(&self, fault: Fault) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = AtomicUsize::new(fault.times.unwrap_or(usize::MAX));
-        faults.push(Arc::new(Rule { fault, left }));
+        faults.push(Arc::new(Rule::new(fault)));
         self.rules.send_replace(Arc::new(faults.clone()));
     }
 
@@ -259,15 +284,7 @@ async fn handle(
     rules: &Rules,
 ) -> Response<CutBody> {
     let mut cut = false;
-    for rule in rules.iter().filter(|rule| rule.fault.fits(&request)) {
-        let taken = rule.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| match left {
-            0 => None,
-            usize::MAX => Some(usize::MAX),
-            left => Some(left - 1),
-        });
-        if taken.is_err() {
-            continue;
-        }
+    for rule in rules.iter().filter(|rule| rule.fault.fits(&request) && rule.meets()) {
         match &rule.fault.effect {
             Effect::Slow(by) => tokio::time::sleep(*by).await,
             Effect::Status { code, retry_after } => return status(*code, *retry_after),

@@ -1,0 +1,82 @@
+//! Laws that hold for every example, whatever is in it: an apply that fails at one step after the other loses nothing, an outage changes nothing, and what was
+//! made can be imported as it is.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::Arc;
+
+use lab::{Cluster, Fault, Lab};
+use serde_json::Value;
+
+use crate::support::cli::Workspace;
+
+/// So many writes go through in each cluster before the next is refused, apply after apply.
+const STEPS: [usize; 3] = [0, 4, 20];
+
+/// Applies that are refused halfway, later each time. What they made is in state, or the apply that follows, the second plan and the destroy would tell.
+pub fn fails_at_many_steps(workspace: &Workspace, lab: &Lab) {
+    for passing in STEPS {
+        for cluster in lab.clusters() {
+            let refused = Fault::status(403).for_agent("terraform-provider-mesh").for_request("PATCH ").after(passing);
+            cluster.fault(refused).unwrap();
+        }
+        let said = workspace.run(&["apply", "-auto-approve"]);
+        lab.clusters().iter().for_each(|cluster| cluster.clear_faults().unwrap());
+        assert_eq!(said.code, Some(1), "{passing} writes are not enough: {}", said.stdout);
+        assert!(said.stderr.contains("the lab answers 403"), "{}", said.stderr);
+    }
+}
+
+/// With one of the clusters out of reach a refresh forgets nothing, and the apply afterwards has nothing to do.
+pub fn outlives_an_outage(workspace: &Workspace, cluster: &Arc<Cluster>) {
+    let before = addresses(&workspace.state());
+    cluster.fault(Fault::unreachable()).unwrap();
+    let refreshed = workspace.run(&["apply", "-refresh-only", "-auto-approve"]);
+    cluster.clear_faults().unwrap();
+    assert_eq!(addresses(&workspace.state()), before, "{}{}", refreshed.stdout, refreshed.stderr);
+    let said = format!("{}{}", refreshed.stdout, refreshed.stderr);
+    assert!(said.contains(cluster.name()), "who is out of reach is said: {said}");
+    // What could not be known meanwhile, an istiod's word on a cluster, is an output of some examples.
+    let again = workspace.run(&["apply", "-auto-approve"]).ok();
+    assert!(again.stdout.contains("Resources: 0 added, 0 changed, 0 destroyed"), "{}", again.stdout);
+}
+
+/// Everything that is in the state of `made` is imported into `other`, a workspace with the same configuration and no state.
+pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
+    let state = made.state();
+    let mut blocks = String::new();
+    for (address, instance) in instances(&state) {
+        let id = &instance["attributes"]["id"];
+        writeln!(blocks, "import {{\n  to = {address}\n  id = {id}\n}}\n").unwrap();
+    }
+    fs::write(other.path("imports.tf"), blocks).unwrap();
+    let said = other.run(&["apply", "-auto-approve"]).ok();
+    let summary = format!("{} imported, 0 added, 0 changed, 0 destroyed", instances(&state).len());
+    assert!(said.stdout.contains(&summary), "{}", said.stdout);
+    fs::remove_file(other.path("imports.tf")).unwrap();
+    is_settled(other);
+}
+
+#[track_caller]
+fn is_settled(workspace: &Workspace) {
+    let plan = workspace.run(&["plan", "-detailed-exitcode"]);
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+}
+
+/// Resources of a state by address.
+fn instances(state: &Value) -> Vec<(String, &Value)> {
+    let resources =
+        state["resources"].as_array().into_iter().flatten().filter(|resource| resource["mode"] == "managed");
+    let named = resources.flat_map(|resource| {
+        let name = format!("{}.{}", resource["type"].as_str().unwrap(), resource["name"].as_str().unwrap());
+        resource["instances"].as_array().unwrap().iter().map(move |instance| {
+            let key = instance.get("index_key").map(|key| format!("[{key}]")).unwrap_or_default();
+            (format!("{name}{key}"), instance)
+        })
+    });
+    named.collect()
+}
+
+fn addresses(state: &Value) -> Vec<String> {
+    instances(state).into_iter().map(|(address, _)| address).collect()
+}
