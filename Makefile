@@ -28,7 +28,7 @@ integration: tools ## Whole meshes on real API servers and istiods, with the rea
 
 bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release build, and write docs/guides/benchmarks.md
 	$(CARGO) build --release --bin terraform-provider-mesh
-	MESH_TEST_BINARY=target/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
+	MESH_TEST_BINARY=$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration figures_of -- --ignored --nocapture --test-threads 1
 
 package: ## Build the archives, checksums and manifest of a release into dist/ (needs python3)

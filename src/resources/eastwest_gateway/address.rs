@@ -13,6 +13,8 @@ pub const HBONE_PORT: u16 = 15008;
 pub const PORT_LABEL: &str = "networking.istio.io/gatewayPort";
 /// On the Service: which nodes' external addresses are the gateway's, where the type is NodePort. A JSON object of labels.
 pub const NODE_SELECTOR_ANNOTATION: &str = "traffic.istio.io/nodeSelector";
+/// On whatever a controller makes for a Gateway API gateway: the gateway's name.
+pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// One way to dial a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::address::GATEWAY_NAME_LABEL;
 use super::model::{Expose, Gateway, Ports, Service};
 use super::spec::Spec;
 use super::{Cx, Identity, build, ready};
@@ -11,9 +12,6 @@ use crate::engine::Import;
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::{converge, kept};
 use crate::value::{List, Map, Value};
-
-/// On whatever a controller makes for a Gateway API gateway.
-const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{self, Evidence, NODE_SELECTOR_ANNOTATION, Reachable};
+use super::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use super::model::Address;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, Until, Verdict, wait};
@@ -212,7 +212,7 @@ fn events_of(spec: &Spec) -> Query {
 fn pods_of(spec: &Spec) -> Query {
     let pods = Query::of(Kind::POD).namespace(spec.namespace.as_str());
     match spec.ambient {
-        true => pods.label("gateway.networking.k8s.io/gateway-name", &spec.name),
+        true => pods.label(GATEWAY_NAME_LABEL, &spec.name),
         false => pods.label("app", &spec.name),
     }
 }

@@ -199,9 +199,14 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     let definition = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "virtualservices.networking.istio.io");
     let definition = cluster.get(&definition).await.map_err(failed)?;
     let in_namespace = |kind: Kind, name: &str| ObjectRef::namespaced(kind, named.namespace.as_str(), name);
-    let agent = cluster.get(&in_namespace(Kind::DAEMON_SET, "ztunnel")).await.map_err(failed)?;
-    // Who may not read it can do without: it is one attribute less.
-    let cacerts = cluster.get(&in_namespace(Kind::SECRET, "cacerts")).await.ok().flatten();
+    // Who may not read them can do without: it is an attribute less.
+    let readable = |read: Result<Option<Object>, Error>| match read {
+        Err(error) if error.is_forbidden() => Ok(None),
+        read => read.map_err(failed),
+    };
+    let (agent, cacerts) = (in_namespace(Kind::DAEMON_SET, "ztunnel"), in_namespace(Kind::SECRET, "cacerts"));
+    let (agent, cacerts) = tokio::join!(cluster.get(&agent), cluster.get(&cacerts));
+    let (agent, cacerts) = (readable(agent)?, readable(cacerts)?);
     Ok(Installed {
         values: values.unwrap_or_default(),
         namespace,
@@ -216,9 +221,8 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
 
 /// The one root of a `mesh_ca`; of several, while a root is rotated, none is the one to wait for.
 fn root(cacerts: &Object) -> Option<Fingerprint> {
-    let by_mesh_ca = cacerts.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_ca."));
-    let [root] = ready::roots(cacerts).try_into().ok().filter(|_| by_mesh_ca)?;
-    Some(root)
+    cacerts.label(OWNER_LABEL).filter(|owner| owner.starts_with("mesh_ca."))?;
+    <[Fingerprint; 1]>::try_from(ready::roots(cacerts)).ok().map(|[root]| root)
 }
 
 fn owner(named: &Named) -> String {

@@ -95,6 +95,13 @@ impl Workspace {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// There is nothing to do.
+    #[track_caller]
+    pub fn is_settled(&self) {
+        let plan = self.run(&["plan", "-detailed-exitcode", "-input=false"]);
+        assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
+    }
+
     /// With the log at its finest; the log comes with it.
     pub fn run_traced(&self, arguments: &[&str]) -> (Said, String) {
         let log = self.path("trace.log");

@@ -408,14 +408,8 @@ async fn start_api_server(layout: &mut Layout, pki: &Pki, processes: &Processes)
 }
 
 async fn spawn_api_server(layout: &Layout, pki: &Pki, processes: &Processes) -> Result<Process> {
-    let program = tools::path(Tool::ApiServer)?;
-    let (name, args) = ("kube-apiserver", layout.api_server(pki));
-    let env = API_SERVER_ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    processes.spawn(Program { name, program: &program, args, env, dir: &layout.dir, log: layout.log(name) }).await
+    spawn(layout, processes, Tool::ApiServer, "kube-apiserver", layout.api_server(pki)).await
 }
-
-/// API servers are most of what a lab computes, and a quarter of that is collecting garbage: memory is given for it, within bounds.
-const API_SERVER_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "600MiB")];
 
 async fn start_controllers(layout: &Layout, pki: &Pki, processes: &Processes) -> Result<Vec<Process>> {
     let controllers = layout.controller_manager(pki);
@@ -428,9 +422,16 @@ async fn start_controllers(layout: &Layout, pki: &Pki, processes: &Processes) ->
 
 async fn spawn(layout: &Layout, processes: &Processes, tool: Tool, name: &str, args: Vec<String>) -> Result<Process> {
     let program = tools::path(tool)?;
-    let what = Program { name, program: &program, args, env: Vec::new(), dir: &layout.dir, log: layout.log(name) };
+    let env = match tool {
+        Tool::ApiServer => API_SERVER_ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        _ => Vec::new(),
+    };
+    let what = Program { name, program: &program, args, env, dir: &layout.dir, log: layout.log(name) };
     processes.spawn(what).await
 }
+
+/// API servers are most of what a lab computes, and much of that is collecting garbage: memory is given for it, within bounds.
+const API_SERVER_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "600MiB")];
 
 fn client(layout: &Layout, pki: &Pki) -> Result<kube::Client> {
     let bad = |error: &dyn std::fmt::Display| Error::Usage(format!("the lab's own kubeconfig: {error}"));
