@@ -14,7 +14,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
-use crate::examples_laws::{fails_at_many_steps, is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{fails_after, is_imported_whole, outlives_an_outage};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
@@ -349,9 +349,9 @@ fn run(example: &Example) {
 fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     println!("{} with {}", example.folder, cli.name);
     let workspace = workspace(cli, example, lab);
-    if cli.name == "tofu" {
-        fails_at_many_steps(&workspace, lab);
-    }
+    // Between them the two go through all steps, as each costs an apply.
+    let refused_after: &[usize] = if cli.name == "terraform" { &[4] } else { &[0, 20] };
+    fails_after(refused_after, &workspace, lab);
     workspace.run(&["apply", "-auto-approve"]).ok();
     workspace.is_settled();
     for (cluster, watched) in example.watches {

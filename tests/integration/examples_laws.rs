@@ -10,12 +10,10 @@ use serde_json::Value;
 
 use crate::support::cli::Workspace;
 
-/// So many writes go through in each cluster before the next is refused, apply after apply.
-const STEPS: [usize; 3] = [0, 4, 20];
-
-/// Applies that are refused halfway, later each time. What they made is in state, or the apply that follows, the second plan and the destroy would tell.
-pub fn fails_at_many_steps(workspace: &Workspace, lab: &Lab) {
-    for passing in STEPS {
+/// Applies that are refused after so many writes in each cluster, one after the other. What they made is in state, or the apply that follows, the second plan and
+/// the destroy would tell.
+pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
+    for passing in writes.iter().copied() {
         for cluster in lab.clusters() {
             let refused = Fault::status(403).for_agent("terraform-provider-mesh").for_request("PATCH ").after(passing);
             cluster.fault(refused).unwrap();
