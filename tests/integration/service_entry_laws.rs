@@ -1,5 +1,6 @@
 //! `mesh_service_entry` over its life, on two real API servers without istiods, driven by a core in process: what is made, kept, found again, taken over and removed.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use lab::tools::{self, Istio};
@@ -9,6 +10,7 @@ use terraform_provider_mesh::diag::Diagnostics;
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::value::{Dyn, Path};
+use tokio::sync::{RwLock, RwLockReadGuard};
 
 use crate::support::core::{Action, Applied, Core, Planned, Stored};
 
@@ -53,8 +55,30 @@ fn provider() -> Json {
     json!({ "clusters": { "east": { "config_path": path("east") }, "west": { "config_path": path("west") } } })
 }
 
+/// Held by those who need the clusters as they are, and alone by who sets a fault: that drops the connections of all.
+static FAULTS: RwLock<()> = RwLock::const_new(());
+
+/// A core beside which no fault is set or cleared.
+struct Undisturbed {
+    core: Core,
+    _turn: RwLockReadGuard<'static, ()>,
+}
+
+impl Deref for Undisturbed {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+async fn core() -> Undisturbed {
+    let turn = FAULTS.read().await;
+    Undisturbed { core: new_core().await, _turn: turn }
+}
+
 /// Begins as every run of terraform does: nothing is held from the run before.
-async fn core() -> Core {
+async fn new_core() -> Core {
     let provider = tokio::task::spawn_blocking(provider).await.expect("clusters");
     Core::new(Mesh, registry(), provider).await.expect("the provider can be configured")
 }
@@ -276,7 +300,8 @@ async fn what_is_someone_else_s_is_taken_over_on_request_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_that_stops_half_way_is_finished_by_the_next() {
-    let core = core().await;
+    let _alone = FAULTS.write().await;
+    let core = new_core().await;
     let (host, name) = ("halfway.west.mesh", "halfway-west-mesh");
     let owner = format!("mesh_service_entry.{name}");
     let config = config(host, json!({ "exporters": { "west": exporter(json!({ "expose": true })) } }));

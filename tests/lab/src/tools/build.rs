@@ -64,7 +64,8 @@ fn build(spec: &Spec, progress: &mut Progress) -> Result<(), Error> {
     let log_file = home.join(format!("{}.log", spec.name));
     let log = File::create(&log_file).map_err(cache)?;
     let child = Command::new("go")
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
+        // Nobody debugs these programs: the compiler need not describe them to a debugger either.
+        .args(["build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags"])
         .arg(format!("-s -w {}", spec.ldflags))
         .arg("-o")
         .arg(&unfinished)
