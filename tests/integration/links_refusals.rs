@@ -255,20 +255,12 @@ async fn a_webhook_that_nobody_answers_is_explained(links: &Links) {
     links.destroy(&stored).await;
 }
 
-/// Somebody takes the reader's rights away as soon as it has them.
+/// A policy of the cluster takes the reader's rights away as they are given.
 async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Links) {
     let config = peer(json!({"cluster_name": "west-bare", "service_account": "reader-bare"}));
-    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings?labelSelector=terraform-provider-mesh/owner%3Dmesh_remote_cluster.west-bare";
-    let client = links.lab.cluster("west").client();
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let taker = tokio::spawn(async move {
-        while !stopped.load(Ordering::Relaxed) {
-            let request = http::Request::delete(path).body(Vec::new()).expect("a request");
-            let _ = client.request::<Json>(request).await;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
+    let west = links.lab.cluster("west").clone();
+    west.apply(&policy("reader-bare-istio-system").to_string()).expect("the policy");
+    west.wait_until("the policy to be in force", || taken_away(&west)).expect("the policy");
     let told = Told {
         summary: "east does not read west-bare",
         at: "service_account",
@@ -279,8 +271,9 @@ async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Lin
         ],
     };
     let stored = links.refused(&config, None, told).await;
-    stop.store(true, Ordering::Relaxed);
-    taker.await.expect("the taker, whose last request must not meet what comes next");
+    west.kubectl(&["delete", "mutatingadmissionpolicy,mutatingadmissionpolicybinding", "no-subjects"])
+        .expect("kubectl");
+    west.wait_until("the policy to be forgotten", || !taken_away(&west)).expect("no policy");
     links.again().await;
     let planned = links.core.plan(REMOTE, Some(config.clone()), Some(&stored)).await.expect("a plan");
     let Some(planned) = planned.planned.at(&Path::root("objects")).cloned() else { panic!("no objects") };
@@ -288,6 +281,42 @@ async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Lin
     let stored = links.linked(&config, Some(&stored)).await;
     assert_eq!(verdict(&stored), "synced");
     links.destroy(&stored).await;
+}
+
+/// Takes the subjects out of this ClusterRoleBinding, and out of one that shows whether the policy is in force.
+fn policy(binding: &str) -> Json {
+    let api = "admissionregistration.k8s.io/v1";
+    let rule = json!({"apiGroups": ["rbac.authorization.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+        "resources": ["clusterrolebindings"]});
+    let subjects = r#"[JSONPatch{op: "remove", path: "/subjects"}]"#;
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": "no-subjects"}, "spec": {
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [rule]},
+            "matchConditions": [
+                {"name": "named", "expression": format!("object.metadata.name in ['{binding}', 'probe']")},
+                {"name": "bound", "expression": "has(object.subjects)"},
+            ],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": subjects}}],
+        }},
+        {"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "no-subjects"},
+            "spec": {"policyName": "no-subjects"}},
+    ]})
+}
+
+fn taken_away(cluster: &lab::Cluster) -> bool {
+    let probe = [
+        "create",
+        "clusterrolebinding",
+        "probe",
+        "--clusterrole=view",
+        "--user=nobody",
+        "--dry-run=server",
+        "-o",
+        "json",
+    ];
+    let bound: Json = serde_json::from_str(&cluster.kubectl(&probe).expect("kubectl")).expect("JSON");
+    bound["subjects"].is_null()
 }
 
 /// A token that ends in minutes, renewed within seconds by a real command line, while the watcher never stops reading.
