@@ -167,11 +167,9 @@ impl Cluster {
         self.run(Tool::Kubectl, &["apply", "-f", "-"], Some(manifests))
     }
 
-    /// An object as JSON, `None` if there is none: what the API server holds, whatever fault stands before it.
+    /// An object as JSON, `None` if there is none.
     pub fn get(&self, args: &[&str]) -> Result<Option<serde_json::Value>> {
-        let past_the_front = format!("--kubeconfig={}", self.layout.file("admin.kubeconfig").display());
-        let get = ["get", "-o", "json", "--ignore-not-found", &past_the_front];
-        let all: Vec<&str> = get.iter().chain(args).copied().collect();
+        let all: Vec<&str> = ["get", "-o", "json", "--ignore-not-found"].iter().chain(args).copied().collect();
         let text = self.run(Tool::Kubectl, &all, None)?;
         Ok(serde_json::from_str(&text).ok())
     }

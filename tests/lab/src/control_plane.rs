@@ -92,11 +92,8 @@ impl Layout {
             let config = kubeconfig(&self.name, &self.api_url(), &pki.ca_pem, &self.token(user));
             self.write(&format!("{user}.kubeconfig"), &config.to_string())?;
         }
-        for (file, server) in [("kubeconfig", self.front_url()), ("admin.kubeconfig", self.api_url())] {
-            let admin = kubeconfig(&self.name, &server, &pki.ca_pem, &self.token("admin"));
-            self.write(file, &format!("{admin:#}\n"))?;
-        }
-        Ok(())
+        let admin = kubeconfig(&self.name, &self.front_url(), &pki.ca_pem, &self.token("admin"));
+        self.write("kubeconfig", &format!("{admin:#}\n"))
     }
 
     pub fn api_server(&self, pki: &Pki) -> Vec<String> {
