@@ -15,7 +15,7 @@ use crate::value::{Path, Value};
 pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, state: &mut Ca) -> Diagnostics {
     let Some(prior) = prior else { return Diagnostics::new() };
     let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
-    let (_, failures) = remove_clusters(cx, dropped, spec.root.store()).await;
+    let failures = remove_clusters(cx, dropped, spec.root.store()).await;
     for (name, _) in &failures {
         if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
             clusters.insert(name.clone(), Value::Known(cluster.clone()));
@@ -24,20 +24,34 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
-/// Destroys the CA: first the clusters' intermediates, then the root.
+/// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side: each takes Kubernetes some seconds.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
-    let (removed, failures) = remove_clusters(cx, state.clusters.entries().collect(), store.as_ref()).await;
+    let all: Vec<_> = state.clusters.entries().collect();
+    let mut outcome = each(&all, |name, model| remove_keys(cx, name, model, store.as_ref())).await;
+    let mut diagnostics = Diagnostics::new();
+    let mut root_gone = false;
+    if let (Some(store), true) = (&store, outcome.failures.is_empty()) {
+        match remove_root(cx, store).await {
+            Ok(()) => root_gone = true,
+            Err(diagnostic) => diagnostics.push(diagnostic),
+        }
+    }
+    let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
+    let (namespaces, of_root) =
+        futures::future::join(each(&keyless, |name, model| leave_namespace(cx, name, model, store.as_ref())), async {
+            match store.as_ref().filter(|_| root_gone) {
+                Some(store) => leave_store(cx, store).await,
+                None => Ok(()),
+            }
+        })
+        .await;
+    outcome.then(namespaces);
+    diagnostics.extend(of_root.err());
     if let Some(clusters) = state.clusters.known_mut() {
-        removed.iter().for_each(|name| drop(clusters.remove(name)));
+        outcome.removed.iter().for_each(|name| drop(clusters.remove(name)));
     }
-    let mut diagnostics: Diagnostics = failures.into_iter().map(|(_, diagnostic)| diagnostic).collect();
-    if diagnostics.is_empty()
-        && let Some(store) = &store
-        && let Err(diagnostic) = remove_store(cx, store).await
-    {
-        diagnostics.push(diagnostic);
-    }
+    diagnostics.extend(outcome.told(cx).into_iter().map(|(_, diagnostic)| diagnostic));
     if diagnostics.is_empty() { Ok(()) } else { Err(Failed::from(diagnostics).keeping(state)) }
 }
 
@@ -45,46 +59,81 @@ pub fn store_of(model: &Ca) -> Option<StoreRef> {
     StoreRef::of(model.root.known()?.store.known()?)
 }
 
-/// Removes the intermediates of all these clusters at once; tells whose are gone, and why the others' are not.
+/// Removes keys and namespaces of all these clusters; tells why those that failed are still there.
 async fn remove_clusters(
     cx: &mut Cx,
     clusters: Vec<(&str, &ClusterCa)>,
     store: Option<&StoreRef>,
-) -> (Vec<String>, Vec<(String, Diagnostic)>) {
+) -> Vec<(String, Diagnostic)> {
     let shared: &Cx = cx;
-    let removals = clusters
-        .into_iter()
-        .map(|(name, model)| async move { (name.to_owned(), remove_cluster(shared, name, model, store).await) });
-    let (mut removed, mut failures, mut left) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, outcome) in futures::future::join_all(removals).await {
-        match outcome {
-            Ok(stays) => {
-                left.extend(stays.into_iter().map(|stays| format!("- cluster {name}: {stays}")));
-                removed.push(name);
-            }
-            Err(diagnostic) => failures.push((name, diagnostic)),
-        }
-    }
-    if !left.is_empty() {
-        cx.warn(Diagnostic::warning("Something stays behind").detail(left.join("\n")));
-    }
-    (removed, failures)
+    let outcome = each(&clusters, |name, model| async move {
+        let mut left = remove_keys(shared, name, model, store).await?;
+        left.extend(leave_namespace(shared, name, model, store).await?);
+        Ok(left)
+    })
+    .await;
+    outcome.told(cx)
 }
 
-/// What of it stays, and why.
-async fn remove_cluster(
+/// What came of a step in several clusters.
+#[derive(Default)]
+struct Outcome {
+    /// Clusters in which it was done.
+    removed: Vec<String>,
+    failures: Vec<(String, Diagnostic)>,
+    /// What stays all the same, and why.
+    left: Vec<String>,
+}
+
+impl Outcome {
+    /// Goes on with the step after, taken where this one was done.
+    fn then(&mut self, next: Outcome) {
+        self.removed = next.removed;
+        self.failures.extend(next.failures);
+        self.left.extend(next.left);
+    }
+
+    /// Warns of what stays; the failures are returned.
+    fn told(self, cx: &mut Cx) -> Vec<(String, Diagnostic)> {
+        if !self.left.is_empty() {
+            cx.warn(Diagnostic::warning("Something stays behind").detail(self.left.join("\n")));
+        }
+        self.failures
+    }
+}
+
+/// Takes a step in all these clusters at once.
+async fn each<'a, F>(clusters: &[(&'a str, &'a ClusterCa)], step: impl Fn(&'a str, &'a ClusterCa) -> F) -> Outcome
+where
+    F: Future<Output = Result<Vec<String>, Diagnostic>>,
+{
+    let mut outcome = Outcome::default();
+    let steps = clusters.iter().map(|(name, model)| step(name, model));
+    for ((name, _), done) in clusters.iter().zip(futures::future::join_all(steps).await) {
+        match done {
+            Ok(stays) => {
+                outcome.left.extend(stays.into_iter().map(|stays| format!("- cluster {name}: {stays}")));
+                outcome.removed.push((*name).to_owned());
+            }
+            Err(diagnostic) => outcome.failures.push(((*name).to_owned(), diagnostic)),
+        }
+    }
+    outcome
+}
+
+/// The cluster's intermediate and its open request. Returns what of it stays, and why.
+async fn remove_keys(
     cx: &Cx,
     name: &str,
     model: &ClusterCa,
     store: Option<&StoreRef>,
 ) -> Result<Vec<String>, Diagnostic> {
-    let at = |diagnostic: Diagnostic| diagnostic.at(Path::root("clusters").key(name));
-    let cluster = crate::resources::cluster(cx, name).map_err(at)?;
-    let place = model.namespace.text().to_owned();
-    let owner = owner(store, &place);
+    let cluster = crate::resources::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+    let place = model.namespace.text();
+    let owner = owner(store, place);
     let removal = async {
         let mut left = Vec::new();
-        for reference in [CaCerts::reference(&place), OpenRequest::reference(&place)] {
+        for reference in [CaCerts::reference(place), OpenRequest::reference(place)] {
             let live = cluster.get(&reference).await?;
             if live.is_some_and(|live| live.label(OWNER_LABEL) != Some(owner.as_str())) {
                 left.push(format!("{reference} is not this resource's any more"));
@@ -92,23 +141,46 @@ async fn remove_cluster(
                 left.push(format!("{reference}: {why}"));
             }
         }
-        if store.is_none_or(|store| store.cluster != name || store.namespace != place) {
-            let stays = namespace::leave(&cluster, &place, &[]).await?;
-            left.extend(stays.map(|why| format!("Namespace {place}: {why}")));
-        }
         Ok(left)
     };
-    removal.await.map_err(|error: Error| at(converge::diagnostic(&error)))
+    removal.await.map_err(|error: Error| in_cluster(converge::diagnostic(&error), name))
 }
 
-async fn remove_store(cx: &mut Cx, store: &StoreRef) -> Result<(), Diagnostic> {
+/// The namespace that held them, unless it holds the root as well. Returns why it stays, if it should not.
+async fn leave_namespace(
+    cx: &Cx,
+    name: &str,
+    model: &ClusterCa,
+    store: Option<&StoreRef>,
+) -> Result<Vec<String>, Diagnostic> {
+    let place = model.namespace.text();
+    if store.is_some_and(|store| store.cluster == name && store.namespace == place) {
+        return Ok(Vec::new());
+    }
+    let cluster = crate::resources::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+    let stays = namespace::leave(&cluster, place, &[]).await;
+    let stays = stays.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
+    Ok(stays.map(|why| format!("Namespace {place}: {why}")).into_iter().collect())
+}
+
+fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
+    diagnostic.at(Path::root("clusters").key(name))
+}
+
+async fn remove_root(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
     let cluster = crate::resources::cluster(cx, &store.cluster)?;
     let owner = owner(Some(store), &store.namespace);
-    let removal = async {
-        converge::remove_one(&cluster, &RootStore::reference(store), &owner).await?;
-        namespace::leave(&cluster, &store.namespace, &[]).await
-    };
-    removal.await.map(drop).map_err(|error: Error| converge::diagnostic(&error).at(Path::root("root").attr("store")))
+    let removal = converge::remove_one(&cluster, &RootStore::reference(store), &owner).await;
+    removal.map(drop).map_err(|error| in_store(&error))
+}
+
+async fn leave_store(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
+    let cluster = crate::resources::cluster(cx, &store.cluster)?;
+    namespace::leave(&cluster, &store.namespace, &[]).await.map(drop).map_err(|error| in_store(&error))
+}
+
+fn in_store(error: &Error) -> Diagnostic {
+    converge::diagnostic(error).at(Path::root("root").attr("store"))
 }
 
 /// What stops working, told before it does.
