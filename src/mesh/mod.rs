@@ -5,6 +5,7 @@
 //! (labels of the provider) is the caller's to add.
 
 mod address;
+mod external;
 mod gateway;
 mod identity;
 mod mesh_networks;
@@ -20,6 +21,9 @@ mod topology;
 mod values;
 
 pub use address::{Address, AddressError, AddressKind, chart_takes_for_ipv4};
+pub use external::{
+    CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name,
+};
 pub use gateway::{
     AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, RemoteNetworkGateway, Selector,
     ServiceExposure, east_west_selector, hosts_admit,
@@ -35,7 +39,7 @@ pub use name::{
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,
-    Token,
+    SecretForm, Token,
 };
 pub use rotation::{Holding, Phase, Rotation, Step, Untrusting};
 pub use server::{ServerUrl, ServerUrlError};

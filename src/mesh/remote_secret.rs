@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::external::{CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY};
 use super::name::{ClusterName, Namespace};
 use super::server::ServerUrl;
 
@@ -43,6 +44,25 @@ impl fmt::Debug for Token {
     }
 }
 
+/// By which of its Secrets an istiod is told of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretForm {
+    /// A remote secret: one cluster more to watch.
+    Remote,
+    /// [`CONFIG_SECRET`], which istiod mounts: the cluster that it reads its configuration from.
+    Config,
+}
+
+impl SecretForm {
+    /// The Secret's name for a cluster.
+    pub fn secret_name(self, cluster: &ClusterName) -> String {
+        match self {
+            Self::Remote => cluster.remote_secret_name(),
+            Self::Config => CONFIG_SECRET.to_owned(),
+        }
+    }
+}
+
 /// A remote secret to be written.
 #[derive(Debug, Clone)]
 pub struct RemoteSecret {
@@ -60,11 +80,17 @@ pub struct RemoteSecret {
     pub proxy_url: Option<String>,
     /// The reader's token.
     pub token: Token,
+    /// How the Secret is laid out.
+    pub form: SecretForm,
 }
 
 impl RemoteSecret {
-    /// The kubeconfig. Keys stand in istioctl's order; variable texts are quoted, so that none can turn into a number.
+    /// The kubeconfig with the token in it. Keys stand in istioctl's order; variable texts are quoted, so that none can turn into a number.
     pub fn kubeconfig(&self) -> Zeroizing<String> {
+        self.kubeconfig_with("token", self.token.reveal())
+    }
+
+    fn kubeconfig_with(&self, credential: &str, value: &str) -> Zeroizing<String> {
         let quoted = |text: &str| Value::from(text).to_string();
         let name = quoted(self.cluster.as_str());
         let mut out = Zeroizing::new(String::from("apiVersion: v1\nclusters:\n- cluster:\n"));
@@ -82,28 +108,37 @@ impl RemoteSecret {
         out.push_str(&format!("  name: {name}\n"));
         out.push_str(&format!("contexts:\n- context:\n    cluster: {name}\n    user: {name}\n  name: {name}\n"));
         out.push_str(&format!("current-context: {name}\nkind: Config\npreferences: {{}}\n"));
-        out.push_str(&format!("users:\n- name: {name}\n  user:\n    token: "));
-        let token = Zeroizing::new(quoted(self.token.reveal()));
-        out.push_str(&token);
+        out.push_str(&format!("users:\n- name: {name}\n  user:\n    {credential}: "));
+        let value = Zeroizing::new(quoted(value));
+        out.push_str(&value);
         out.push('\n');
         out
     }
 
+    /// The Secret's data, by key.
+    pub fn data(&self) -> BTreeMap<String, Zeroizing<String>> {
+        match self.form {
+            SecretForm::Remote => BTreeMap::from([(self.cluster.to_string(), self.kubeconfig())]),
+            SecretForm::Config => BTreeMap::from([
+                (CONFIG_KEY.to_owned(), self.kubeconfig_with("tokenFile", CONFIG_TOKEN_KEY)),
+                (CONFIG_TOKEN_KEY.to_owned(), Zeroizing::new(self.token.reveal().to_owned())),
+            ]),
+        }
+    }
+
     /// The Secret for the watching cluster.
     pub fn object(&self) -> Value {
-        let kubeconfig = self.kubeconfig();
-        json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": self.cluster.remote_secret_name(),
-                "namespace": self.namespace,
-                "labels": { MULTI_CLUSTER_LABEL: "true" },
-                "annotations": { CLUSTER_ANNOTATION: self.cluster },
-            },
-            "type": "Opaque",
-            "data": { self.cluster.as_str(): BASE64.encode(kubeconfig.as_bytes()) },
-        })
+        let data: BTreeMap<String, String> =
+            self.data().into_iter().map(|(key, text)| (key, BASE64.encode(text.as_bytes()))).collect();
+        let mut metadata = json!({
+            "name": self.form.secret_name(&self.cluster),
+            "namespace": self.namespace,
+            "annotations": { CLUSTER_ANNOTATION: self.cluster },
+        });
+        if self.form == SecretForm::Remote {
+            metadata["labels"] = json!({ MULTI_CLUSTER_LABEL: "true" });
+        }
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data })
     }
 }
 
@@ -208,17 +243,45 @@ impl ParsedRemoteSecret {
         Ok(clusters)
     }
 
+    /// Reads the Secret that istiod mounts, as kube-apiserver gives it: the name of its cluster, and what istiod would find. The token may be a file beside the
+    /// kubeconfig, which is another key of the Secret.
+    pub fn from_config_object(secret: &Value) -> Result<(String, Self), ParseRemoteSecretError> {
+        let text = |key: &str| {
+            let data = secret["data"][key].as_str()?;
+            Some(decode(data).map(Zeroizing::new).ok_or_else(|| ParseRemoteSecretError::Encoding(key.to_owned())))
+        };
+        let kubeconfig = text(CONFIG_KEY).ok_or(ParseRemoteSecretError::NoData)??;
+        let mut config = Kubeconfig::read(&kubeconfig)?;
+        for user in config.users.iter_mut().map(|entry| &mut entry.user) {
+            if user.token_file.as_deref() == Some(CONFIG_TOKEN_KEY) {
+                user.token_file = None;
+                user.token = text(CONFIG_TOKEN_KEY).transpose()?;
+            }
+        }
+        let parsed = config.parse()?;
+        Ok((config.current_context, parsed))
+    }
+
     /// Reads one kubeconfig, YAML or JSON.
     pub fn from_kubeconfig(text: &str) -> Result<Self, ParseRemoteSecretError> {
-        let config: Kubeconfig = serde_saphyr::from_str(text).map_err(|error| ParseRemoteSecretError::Unreadable {
+        Kubeconfig::read(text)?.parse()
+    }
+}
+
+impl Kubeconfig {
+    fn read(text: &str) -> Result<Self, ParseRemoteSecretError> {
+        serde_saphyr::from_str(text).map_err(|error| ParseRemoteSecretError::Unreadable {
             line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-        })?;
+        })
+    }
+
+    fn parse(&self) -> Result<ParsedRemoteSecret, ParseRemoteSecretError> {
         let missing = |what, name: &str| ParseRemoteSecretError::Missing { what, name: name.to_owned() };
-        let context = config.contexts.iter().find(|entry| entry.name == config.current_context);
-        let context = &context.ok_or_else(|| missing("current-context", &config.current_context))?.context;
-        let cluster = config.clusters.iter().find(|entry| entry.name == context.cluster);
+        let context = self.contexts.iter().find(|entry| entry.name == self.current_context);
+        let context = &context.ok_or_else(|| missing("current-context", &self.current_context))?.context;
+        let cluster = self.clusters.iter().find(|entry| entry.name == context.cluster);
         let cluster = &cluster.ok_or_else(|| missing("cluster", &context.cluster))?.cluster;
-        let user = config.users.iter().find(|entry| entry.name == context.user);
+        let user = self.users.iter().find(|entry| entry.name == context.user);
         let user = &user.ok_or_else(|| missing("user", &context.user))?.user;
         cluster.parse(user.credential()?)
     }
@@ -380,6 +443,7 @@ mod tests {
             tls_server_name: Some("kubernetes.default".to_owned()),
             proxy_url: None,
             token: Token::new("s3cret-token"),
+            form: SecretForm::Remote,
         }
     }
 
@@ -417,6 +481,27 @@ users:
         assert_eq!(parsed.certificate_authority.as_deref(), Some(CA));
         assert_eq!(parsed.tls_server_name.as_deref(), Some("kubernetes.default"));
         assert_eq!(parsed.credential, Credential::Token(Token::new("s3cret-token")));
+    }
+
+    #[test]
+    fn the_config_cluster_s_token_is_a_file_beside_its_kubeconfig() {
+        let secret = RemoteSecret { form: SecretForm::Config, ..secret() };
+        let object = secret.object();
+        assert_eq!(object["metadata"]["name"], "istio-kubeconfig");
+        assert_eq!(object["metadata"].get("labels"), None, "or istiod would watch it as a remote as well");
+        let data = secret.data();
+        assert!(data["config"].ends_with("    tokenFile: \"token\"\n"), "{:?}", data["config"]);
+        assert!(!data["config"].contains("s3cret"));
+        let (name, parsed) = ParsedRemoteSecret::from_config_object(&object).unwrap();
+        assert_eq!((name.as_str(), parsed.server.as_str()), ("east", "https://10.0.0.1:6443"));
+        assert_eq!(parsed.credential, Credential::Token(Token::new("s3cret-token")));
+        let inline = RemoteSecret { form: SecretForm::Remote, ..secret }.kubeconfig();
+        let by_istioctl = json!({ "data": { "config": BASE64.encode(inline.as_bytes()) } });
+        assert_eq!(ParsedRemoteSecret::from_config_object(&by_istioctl).unwrap().1, parsed);
+        assert_eq!(
+            ParsedRemoteSecret::from_config_object(&json!({ "data": { "other": "" } })),
+            Err(ParseRemoteSecretError::NoData)
+        );
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ControlPlaneAt {
     /// The provider's name for the cluster.
     pub cluster: String,
+    /// The provider's name for the cluster whose configuration it reads and whose Pods it serves, where that is another.
+    pub config_cluster: Option<String>,
     /// The id in Istio.
     pub name: String,
     pub namespace: String,
@@ -101,6 +103,13 @@ pub enum Severity {
     Warning,
 }
 
+impl ControlPlaneAt {
+    /// The provider's name for the cluster whose Pods it serves first of all.
+    fn serves(&self) -> &String {
+        self.config_cluster.as_ref().unwrap_or(&self.cluster)
+    }
+}
+
 impl Topology {
     /// Declares a control plane; what it contradicts.
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
@@ -109,12 +118,14 @@ impl Topology {
             if other.name == declared.name && other.cluster != declared.cluster {
                 findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
             }
-            if other.cluster == declared.cluster && other.name != declared.name {
+            let both_within = other.config_cluster.is_none() && declared.config_cluster.is_none();
+            if other.cluster == declared.cluster && other.name != declared.name && both_within {
                 findings.push(two_names(&declared.cluster, &declared.name, &other.name));
             }
         }
         for watched in self.watched.values() {
-            if watched.cluster == declared.cluster && watched.served_by.is_none() && watched.name != declared.name {
+            let own = watched.cluster == declared.cluster && declared.config_cluster.is_none();
+            if own && watched.served_by.is_none() && watched.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
             }
             findings.extend(
@@ -141,11 +152,12 @@ impl Topology {
             }
         }
         for control_plane in self.control_planes.values() {
-            let own = control_plane.cluster == declared.cluster;
+            let own = control_plane.cluster == declared.cluster && control_plane.config_cluster.is_none();
+            let serves = control_plane.config_cluster.as_ref() == Some(&declared.cluster);
             if own && declared.served_by.is_none() && control_plane.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &control_plane.name));
             }
-            if !own && control_plane.name == declared.name {
+            if !own && !serves && control_plane.name == declared.name {
                 findings.push(same_name(&declared.name, &declared.cluster, &control_plane.cluster));
             }
             if own && let Some(served) = &declared.served_by {
@@ -213,7 +225,7 @@ impl Topology {
 
     /// A cluster as `from_registry` of mesh networks names it: by its id in Istio, not by the provider's name for it.
     pub fn registry(&self, name: &str) -> Registry {
-        let control_planes = self.control_planes.values().map(|declared| (&declared.cluster, &declared.name));
+        let control_planes = self.control_planes.values().map(|declared| (declared.serves(), &declared.name));
         let watched = self.watched.values().map(|declared| (&declared.cluster, &declared.name));
         let mut registry = Registry::Undeclared;
         for (cluster, id) in control_planes.chain(watched) {

@@ -30,6 +30,8 @@ pub struct ControlPlane {
     pub mesh_networks: MeshNetworks,
     /// Whether this istiod serves the proxies of remote clusters.
     pub external_istiod: bool,
+    /// An external control plane: the cluster it is named after, reads its configuration from and serves is not the one it runs in.
+    pub is_external: bool,
     /// Ambient mode: node agents in place of sidecars.
     pub ambient: bool,
     /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
@@ -60,8 +62,12 @@ impl ControlPlane {
     pub fn istiod_values(&self) -> Value {
         let mut global = common_global(&self.cluster, self.network.as_ref(), &self.namespace);
         global.insert("meshID".into(), json!(self.mesh_id));
-        if self.external_istiod {
+        if self.external_istiod || self.is_external {
             global.insert("externalIstiod".into(), json!(true));
+        }
+        if self.is_external {
+            // It acts on its configuration cluster alone: webhooks and cluster-wide rights belong there.
+            global.insert("resourceScope".into(), json!("namespace"));
         }
         if !self.mesh_networks.is_empty() {
             global.insert("meshNetworks".into(), self.mesh_networks.to_values());
@@ -150,6 +156,8 @@ pub struct RemoteDataPlane {
     pub istiod: Address,
     /// The port of istiod's webhook on that gateway, used when the address is a hostname.
     pub webhook_port: u16,
+    /// The istiod reads its configuration from here, so that its validator counts here.
+    pub is_config_cluster: bool,
 }
 
 impl RemoteDataPlane {
@@ -158,7 +166,13 @@ impl RemoteDataPlane {
 
     /// For the chart `base`.
     pub fn base_values(&self) -> Value {
-        json!({ "profile": "remote", "global": { "istioNamespace": self.namespace, "externalIstiod": true } })
+        let mut values =
+            json!({ "profile": "remote", "global": { "istioNamespace": self.namespace, "externalIstiod": true } });
+        if let Some(revision) = self.revision.as_ref().filter(|_| self.is_config_cluster) {
+            values["defaultRevision"] = json!(revision);
+        }
+        self.add_validation_url(&mut values);
+        values
     }
 
     /// For the chart `istiod`.
@@ -175,6 +189,7 @@ impl RemoteDataPlane {
         if let Some(revision) = &self.revision {
             values["revision"] = json!(revision);
         }
+        self.add_validation_url(&mut values);
         values
     }
 
@@ -190,9 +205,19 @@ impl RemoteDataPlane {
     /// The webhook's URL when the gateway's address is a hostname. The chart would make the Service an ExternalName, and kube-apiserver
     /// refuses to call webhooks through those; the primary then needs the host among [`ControlPlane::custom_hosts`].
     pub fn injection_url(&self) -> Option<String> {
+        self.webhook_url(&self.injection_path())
+    }
+
+    fn add_validation_url(&self, values: &mut Value) {
+        if let Some(url) = self.webhook_url("/validate").filter(|_| self.is_config_cluster) {
+            values["base"] = json!({ "validationURL": url });
+        }
+    }
+
+    fn webhook_url(&self, path: &str) -> Option<String> {
         match &self.istiod {
             Address::Ip(_) => None,
-            Address::Hostname(host) => Some(format!("https://{host}:{}{}", self.webhook_port, self.injection_path())),
+            Address::Hostname(host) => Some(format!("https://{host}:{}{path}", self.webhook_port)),
         }
     }
 }
@@ -335,6 +360,7 @@ mod tests {
             trust_domain_aliases: vec![],
             mesh_networks: MeshNetworks::default(),
             external_istiod: false,
+            is_external: false,
             ambient: false,
             custom_hosts: vec![],
             multi_root: false,
@@ -406,6 +432,7 @@ mod tests {
             revision: None,
             istiod: Address::parse(istiod).unwrap(),
             webhook_port: RemoteDataPlane::DEFAULT_WEBHOOK_PORT,
+            is_config_cluster: false,
         }
     }
 
@@ -427,6 +454,27 @@ mod tests {
             json!({ "injectionURL": "https://lb.example.com:15017/inject/cluster/west/net/n2" })
         );
         assert_eq!(values["global"]["remotePilotAddress"], "lb.example.com");
+    }
+
+    #[test]
+    fn validators_count_in_the_config_cluster_alone() {
+        let config = |istiod: &str| RemoteDataPlane { is_config_cluster: true, ..remote(istiod) };
+        assert_eq!(config("10.0.0.9").istiod_values(), remote("10.0.0.9").istiod_values());
+        let url = json!({ "validationURL": "https://lb.example.com:15017/validate" });
+        assert_eq!(
+            (&config("lb.example.com").istiod_values()["base"], &config("lb.example.com").base_values()["base"]),
+            (&url, &url)
+        );
+        assert_eq!(remote("lb.example.com").istiod_values().get("base"), None);
+    }
+
+    #[test]
+    fn an_external_control_plane_has_no_rights_where_it_runs() {
+        let values = ControlPlane { is_external: true, ..control_plane() }.istiod_values();
+        assert_eq!(
+            (&values["global"]["externalIstiod"], &values["global"]["resourceScope"]),
+            (&json!(true), &json!("namespace"))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The resources: one file or folder each, and the helpers they share. They name neither the wire protocol nor one another.
 
+pub mod address;
 pub mod converge;
 pub mod fields;
 pub mod kept;
@@ -18,6 +19,7 @@ pub mod remote_cluster;
 pub mod service_entry;
 pub mod status;
 mod traces;
+mod validators;
 
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::Diagnostic;

@@ -112,6 +112,44 @@ fn primary_and_remote_on_two_networks() {
     });
 }
 
+/// The istiod of the hub serves two clusters and has nothing of its own: its configuration and its proxies are theirs.
+#[test]
+fn external_control_plane() {
+    run(&Example {
+        folder: "external-control-plane",
+        clusters: &["hub", "east", "west"],
+        watches: &[("hub", &["east", "west"])],
+        variables: "{}",
+        edit: str::to_owned,
+        judge: |lab| {
+            let (hub, east, west) = (lab.cluster("hub"), lab.cluster("east"), lab.cluster("west"));
+            let mut pods: Vec<String> = [east, west].map(|cluster| format!("{}:8080", web(cluster))).into();
+            pods.sort();
+            for cluster in [east, west] {
+                injected_as(cluster, cluster.name(), "net1");
+            }
+            let told = Proxy::sidecar("east", "net1", "shop");
+            told.ask_until(hub, "the hub's istiod to tell a proxy of east of the Pods in both clusters", |told| {
+                (told.upstream("web.shop.svc.cluster.local", 80)?.endpoints == pods).then_some(())
+            });
+            east.wait_until("east's configuration to be validated by the hub", || refuses_nonsense(east)).unwrap();
+            let bindings = hub.kubectl(&["get", "clusterrolebindings", "-o", "name"]).unwrap();
+            assert!(!bindings.contains("istio"), "istiod has no rights in its own cluster: {bindings}");
+        },
+    });
+}
+
+/// Whether an istiod keeps what is wrong out of the mesh's configuration.
+fn refuses_nonsense(cluster: &Cluster) -> bool {
+    let server = json!({ "port": { "number": 99999, "name": "http", "protocol": "HTTP" }, "hosts": ["*"] });
+    let gateway = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "nonsense", "namespace": "shop" },
+        "spec": { "selector": { "istio": "ingress" }, "servers": [server] },
+    });
+    let refused = cluster.apply(&gateway.to_string()).err().map(|error| error.to_string());
+    refused.is_some_and(|why| why.contains("validation.istio.io"))
+}
+
 /// What ztunnels of each cluster are told: for a Service of the other network its gateway, where HBONE is spoken.
 #[test]
 fn ambient_on_two_networks() {
@@ -359,7 +397,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     }
     (example.judge)(lab);
     if cli.name == "terraform" {
-        sees_what_is_deleted_by_hand(&workspace, lab.cluster(example.watches[0].0));
+        sees_what_is_deleted_by_hand(&workspace, lab);
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
@@ -374,8 +412,9 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
 }
 
 /// One object of a control plane is deleted with kubectl: the plan names it, an apply brings it back, and then there is nothing to do.
-fn sees_what_is_deleted_by_hand(workspace: &Workspace, cluster: &Cluster) {
+fn sees_what_is_deleted_by_hand(workspace: &Workspace, lab: &Lab) {
     let role = ["clusterrole", "istio-reader-clusterrole-istio-system"];
+    let cluster = lab.clusters().iter().find(|cluster| cluster.get(&role).unwrap().is_some()).expect("a role");
     cluster.kubectl(&["delete", role[0], role[1]]).unwrap();
     let plan = workspace.run(&["plan", "-detailed-exitcode"]);
     assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);

@@ -2,7 +2,6 @@
 
 use serde_json::Value as Json;
 
-use super::address::GATEWAY_NAME_LABEL;
 use super::model::{Expose, Gateway, Ports, Service};
 use super::spec::Spec;
 use super::{Cx, Identity, build, ready};
@@ -10,6 +9,7 @@ use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
+use crate::resources::address::GATEWAY_NAME_LABEL;
 use crate::resources::{converge, kept};
 use crate::value::{List, Map, Value};
 

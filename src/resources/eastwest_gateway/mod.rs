@@ -1,6 +1,5 @@
 //! `mesh_eastwest_gateway`: the door between networks. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
-mod address;
 mod build;
 mod import;
 mod model;

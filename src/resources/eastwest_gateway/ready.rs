@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use super::model::Address;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, Until, Verdict, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::resources::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use crate::resources::converge;
 use crate::resources::objects::Wanted;
 use crate::value::{List, Path, Value};

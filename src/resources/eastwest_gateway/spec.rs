@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::address::NODE_SELECTOR_ANNOTATION;
 use super::model::{Expose, Gateway, Ports, Service};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
+use crate::resources::address::NODE_SELECTOR_ANNOTATION;
 use crate::resources::parsing::Reader;
 use crate::value::{Path, Value};
 

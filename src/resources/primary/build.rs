@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::{Kind, Object, ObjectRef};
-use crate::mesh::NETWORK_LABEL;
+use crate::mesh::{self, NETWORK_LABEL};
 use crate::resources::objects::Wanted;
 use crate::resources::render::{self, Error, Rendering};
 
@@ -55,7 +55,22 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
     insert(&mut wanted, rendering, &owner)?;
+    if let Some(service) = spec.exposure.as_ref().and_then(|exposure| Object::new(exposure.object())) {
+        wanted.insert(render::reference(&service)?, service, &owner);
+    }
+    if spec.control_plane.is_external {
+        externalize(&mut wanted, spec, &owner);
+    }
     Ok(wanted)
+}
+
+fn externalize(wanted: &mut Wanted, spec: &Spec, owner: &str) {
+    let deployments = wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DEPLOYMENT);
+    for entry in deployments.map(|(_, entry)| entry.clone()).collect::<Vec<_>>() {
+        let mut object = entry.object;
+        mesh::externalize(object.value_mut(), spec.control_plane.revision.as_ref());
+        wanted.insert(entry.reference, object, owner);
+    }
 }
 
 /// What all control planes of a cluster share.
@@ -90,7 +105,8 @@ fn insert(wanted: &mut Wanted, rendering: Rendering<'_>, owner: &str) -> Result<
 fn system_namespace(spec: &Spec) -> (ObjectRef, Object) {
     let reference = ObjectRef::cluster(Kind::NAMESPACE, spec.control_plane.namespace.as_str());
     let mut object = Object::of(&reference);
-    if let Some(network) = &spec.control_plane.network {
+    // An external control plane's network is that of the cluster it serves.
+    if let Some(network) = spec.control_plane.network.as_ref().filter(|_| !spec.control_plane.is_external) {
         object.set_label(NETWORK_LABEL, network.as_str());
     }
     (reference, object)

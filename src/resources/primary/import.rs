@@ -6,11 +6,11 @@ use serde_json::{Map as JsonMap, Value as Json};
 use super::build::{self, Charts, Releases};
 use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
 use super::spec::{self, Spec};
-use super::{Cx, Identity, charts, ready, settle_names, values};
+use super::{Cx, Identity, charts, exposure, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
-use crate::mesh::NETWORK_LABEL;
+use crate::mesh::{self, NETWORK_LABEL};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
 use crate::resources::fields::Fields;
@@ -148,6 +148,8 @@ fn identity(id: &str) -> Result<Identity, Diagnostic> {
 /// What is looked at to tell the attributes.
 struct Installed {
     deployment: Object,
+    /// The load balancer in front of istiod.
+    exposure: Option<Object>,
     values: JsonMap<String, Json>,
     namespace: Option<Object>,
     tags: Vec<String>,
@@ -207,7 +209,9 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     let (agent, cacerts) = (in_namespace(Kind::DAEMON_SET, "ztunnel"), in_namespace(Kind::SECRET, "cacerts"));
     let (agent, cacerts) = tokio::join!(cluster.get(&agent), cluster.get(&cacerts));
     let (agent, cacerts) = (readable(agent)?, readable(cacerts)?);
+    let exposure = exposure::service(&named.namespace, named.revision.as_deref());
     Ok(Installed {
+        exposure: cluster.get(&exposure).await.map_err(failed)?,
         values: values.unwrap_or_default(),
         namespace,
         tags,
@@ -250,11 +254,15 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let base_owner = installed.definition.as_ref().and_then(|definition| definition.label(OWNER_LABEL));
     let installs_base =
         installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner(named));
-    let mut rest = values::undecided(&installed.values, installed.has_agents);
+    let is_external = mesh::is_external(installed.deployment.value());
+    let kind = values::Kind { is_ambient: installed.has_agents, is_external };
+    let mut rest = values::undecided(&installed.values, kind);
     // istioctl makes the validator of the default revision by itself and keeps the chart from it.
     rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
     Primary {
         cluster: named.cluster.as_str().into(),
+        // The key is not told anywhere; where it is the id, as by default, this is it.
+        config_cluster: is_external.then(|| cluster_name.clone()).into(),
         namespace: named.namespace.as_str().into(),
         cluster_name: cluster_name.into(),
         mesh_id: mesh_id(at(&["global", "meshID"]), at(&["meshConfig", "trustDomain"])),
@@ -268,7 +276,9 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         istio_version: version(&installed.deployment).into(),
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
-        external_istiod: external.into(),
+        external_istiod: (external && !is_external).into(),
+        expose: installed.exposure.as_ref().map(exposure::attribute).into(),
+        addresses: installed.exposure.as_ref().map(exposure::addresses).into(),
         mesh_networks: mesh_networks(installed.values.get("global").and_then(|global| global.get("meshNetworks"))),
         trust_root: installed.root.as_ref().map(ToString::to_string).into(),
         ambient: installed.has_agents.into(),
@@ -278,7 +288,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         } else {
             std::iter::once(format!("{:#}", Json::Object(rest))).collect()
         },
-        install_base: installs_base.into(),
+        install_base: (installs_base || is_external).into(),
         adopt: false.into(),
         force_conflicts: false.into(),
         ..Primary::default()

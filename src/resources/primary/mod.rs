@@ -2,6 +2,7 @@
 
 mod base;
 mod build;
+mod exposure;
 mod import;
 mod list;
 mod model;
@@ -9,7 +10,6 @@ mod networks;
 mod ready;
 mod remove;
 mod spec;
-mod validators;
 mod values;
 
 use std::borrow::Cow;
@@ -25,6 +25,7 @@ use super::converge::{self, Converge, Converged};
 use super::fields;
 use super::kept;
 use super::objects::{Recorded, Spellings, Wanted};
+use super::validators;
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
@@ -85,6 +86,7 @@ impl Resource for MeshPrimary {
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
         super::known_cluster(cx, &plan.planned.cluster)?;
+        super::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
@@ -100,6 +102,7 @@ impl Resource for MeshPrimary {
             }
             None => (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown),
         }
+        planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = match plan.prior {
             Some(prior) if prior.objects == planned.objects && prior.fields == planned.fields => prior.status.clone(),
             _ => Value::Unknown,
@@ -156,6 +159,10 @@ impl Resource for MeshPrimary {
             Ok(status) => state.status = status.into(),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
+        match exposure::wait(&cluster, &kept::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
+            Ok(addresses) => state.addresses = addresses,
+            Err(diagnostic) => return Err(Failed::from(diagnostic).keeping(state)),
+        }
         (cx.private.unfinished, cx.private.imported) = (false, false);
         Ok(state)
     }
@@ -190,6 +197,7 @@ impl Resource for MeshPrimary {
             seen.fields.insert(stray, fields::Fields::new());
         }
         (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        state.addresses = exposure::seen(&state, &live);
         let deployment = ready::deployment(&state);
         state.status =
             ready::status(deployment.and_then(|reference| live.get(&super::objects::state_key(&reference)))).into();
@@ -246,7 +254,8 @@ fn kinds(model: &Primary) -> Vec<Kind> {
 /// Computed names that follow from others.
 fn settle_names(model: &mut Primary) {
     if !model.cluster_name.is_known() {
-        model.cluster_name = model.cluster.clone();
+        let namesake = if model.config_cluster.is_null() { &model.cluster } else { &model.config_cluster };
+        model.cluster_name = namesake.clone();
     }
     if let (Some(cluster), Some(namespace), false) =
         (model.cluster.known(), model.namespace.known(), model.revision.is_unknown())
@@ -269,6 +278,7 @@ fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostic
     let named = control_plane.mesh_networks.0.iter().filter(|(_, network)| !network.gateways.is_empty());
     let declared = ControlPlaneAt {
         cluster: planned.cluster.text().to_owned(),
+        config_cluster: planned.config_cluster.known().cloned(),
         name: control_plane.cluster.to_string(),
         namespace: control_plane.namespace.to_string(),
         revision: control_plane.revision.as_ref().map(ToString::to_string),
@@ -276,7 +286,7 @@ fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostic
         network: control_plane.network.as_ref().map(ToString::to_string),
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         version: planned.istio_version.known().cloned(),
-        external_istiod: control_plane.external_istiod,
+        external_istiod: control_plane.external_istiod || control_plane.is_external,
         tags: planned.tags.items().cloned().collect(),
         gateways_named: named.map(|(network, _)| network.to_string()).collect(),
     };

@@ -25,7 +25,12 @@ model! {
         /// if it does not exist. Changing it replaces the control plane.
         #[attr(default("istio-system"), replace)]
         pub namespace: Value<String>,
-        /// The id by which istiods and proxies know this cluster. The default is the value of `cluster`, never Istio's own
+        /// For an external control plane: the cluster that istiod reads its configuration from and whose Pods it serves, where that is not the one it runs in. A
+        /// key of the provider's `clusters`, attached by a `mesh_remote_cluster` in the mode `config`: its istiod starts once that has brought the kubeconfig, and
+        /// it has no rights in `cluster`. Changing it replaces the control plane.
+        #[attr(optional, replace, validate(non_empty()))]
+        pub config_cluster: Value<String>,
+        /// The id by which istiods and proxies know this cluster. The default is the value of `config_cluster` or else of `cluster`, never Istio's own
         /// `Kubernetes`, in which two clusters collide.
         #[attr(optional, computed, keep)]
         pub cluster_name: Value<String>,
@@ -65,6 +70,10 @@ model! {
         /// Whether this istiod also serves the proxies of remote clusters, those attached with `mesh_remote_cluster` in mode `remote`.
         #[attr(default(false))]
         pub external_istiod: Value<bool>,
+        /// Makes istiod reachable from other clusters by a load balancer of its own, for proxies and API servers of remote clusters that are not to come through an
+        /// east-west gateway. Its ports are 15012 (configuration and certificates) and 15017 (webhooks), both with TLS.
+        #[attr(optional)]
+        pub expose: Value<Expose>,
         /// Ambient mode: also installs Istio's node agents, the charts `cni` and `ztunnel`, gives istiod the profile `ambient`, and with a `network` lets it
         /// tell ztunnels of Services in other networks. Workloads join by the label `istio.io/dataplane-mode=ambient` of their namespace; a Service is
         /// visible to other clusters by the label `istio.io/global=true`. The agents take `values` as well, and are among what `install_base` shares.
@@ -85,7 +94,8 @@ model! {
         #[attr(optional)]
         pub charts: Value<Charts>,
         /// Whether this control plane also owns what all control planes of a cluster share: the chart `base` with the CustomResourceDefinitions, the reader's
-        /// ServiceAccount and the default validator. Of several control planes in a cluster set it to `false` in all but one.
+        /// ServiceAccount and the default validator. Of several control planes in a cluster set it to `false` in all but one. With `config_cluster` it is nothing
+        /// to this resource: they belong to that cluster.
         #[attr(default(true))]
         pub install_base: Value<bool>,
         /// Take over objects that exist and are not this resource's, such as an installation made by Helm or istioctl. Without it such
@@ -103,9 +113,42 @@ model! {
         /// The fields this resource owns, by object and path. A CustomResourceDefinition shows its schemas, a Secret its data, and anything long its value as a digest.
         #[attr(computed)]
         pub fields: Value<Map<Map<String>>>,
+        /// With `expose`: where istiod can be dialled, sorted. Null without it.
+        #[attr(computed)]
+        pub addresses: Value<List<Address>>,
         /// The control plane as last seen.
         #[attr(computed)]
         pub status: Value<Status>,
+    }
+}
+
+model! {
+    /// The load balancer in front of istiod.
+    pub struct Expose {
+        /// Annotations of the Service, which most cloud load balancers are configured by.
+        #[attr(optional)]
+        pub annotations: Value<Map<String>>,
+        /// Class of the load balancer.
+        #[attr(optional, validate(non_empty()))]
+        pub load_balancer_class: Value<String>,
+        /// Networks that may dial the load balancer. Everyone, unless listed.
+        #[attr(optional, validate(each(cidr())))]
+        pub source_ranges: Value<List<String>>,
+        /// Addresses that are routed to the Service by other means.
+        #[attr(optional, validate(each(ip_address())))]
+        pub external_ips: Value<List<String>>,
+    }
+}
+
+model! {
+    /// One way to dial istiod.
+    pub struct Address {
+        /// IP address or DNS name.
+        #[attr(computed)]
+        pub value: Value<String>,
+        /// `ipv4`, `ipv6` or `hostname`.
+        #[attr(computed)]
+        pub kind: Value<String>,
     }
 }
 

@@ -58,6 +58,10 @@ pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Sta
     let namespace = spec.control_plane.namespace.as_str();
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, spec::release(revision));
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
+    if spec.control_plane.is_external {
+        // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the kubeconfig.
+        return Ok(status(cluster.get(&reference).await.map_err(failed)?.as_ref()));
+    }
     let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
     injects(cluster, spec).await?;
     for (_, agent) in wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {

@@ -7,7 +7,7 @@ use super::networks;
 use super::values::{self, AgentValues, Contradiction, Laid};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
-use crate::mesh::{ClusterName, ControlPlane, MeshId, Namespace, Network, Revision, TrustDomain};
+use crate::mesh::{ClusterName, ControlPlane, IstiodExposure, MeshId, Namespace, Network, Revision, TrustDomain};
 use crate::pki::Fingerprint;
 use crate::resources::kept;
 use crate::resources::parsing::Reader;
@@ -22,6 +22,8 @@ pub struct Spec {
     /// In ambient mode: what its node agents are given.
     pub agents: Option<AgentValues>,
     pub trust_root: Option<Fingerprint>,
+    /// The load balancer in front of istiod.
+    pub exposure: Option<IstiodExposure>,
     pub install_base: bool,
     pub adopt: bool,
     pub force_conflicts: bool,
@@ -57,10 +59,8 @@ pub fn release(revision: Option<&str>) -> String {
 }
 
 fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
-    let named = model.cluster_name.is_known();
-    let cluster_name = if named { &model.cluster_name } else { &model.cluster };
-    let cluster =
-        reader.parse(cluster_name, Path::root(if named { "cluster_name" } else { "cluster" }), ClusterName::new);
+    let (cluster_name, path) = name_of_cluster(model);
+    let cluster = reader.parse(cluster_name, path, ClusterName::new);
     let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
     let mesh_id = reader.parse(&model.mesh_id, "mesh_id", MeshId::new);
     let network = reader.parse(&model.network, "network", Network::new);
@@ -80,23 +80,27 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let custom_hosts = reader.list(&model.custom_hosts);
-    let install_base = reader.plain(&model.install_base).unwrap_or(true);
+    let is_external = is_external(reader, model);
+    let install_base = reader.plain(&model.install_base).unwrap_or(true) && !is_external;
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let user = reader.values(&model.values);
     let user_base =
         if model.base_values.is_null() { user.clone() } else { reader.values_at("base_values", &model.base_values) };
 
+    let namespace = namespace?;
+    let exposure = exposure(reader, model, &namespace, revision.as_ref());
     let control_plane = ControlPlane {
         cluster: cluster?,
         mesh_id: mesh_id?,
         network,
-        namespace: namespace?,
+        namespace,
         revision,
         trust_domain,
         trust_domain_aliases,
         mesh_networks,
         external_istiod,
+        is_external,
         ambient,
         custom_hosts,
         multi_root: false,
@@ -107,7 +111,65 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         values::of(&control_plane, &tags, values::User { base: &user_base, istiod: &user })
             .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
             .ok()?;
-    Some(Spec { control_plane, base_values, istiod_values, agents, trust_root, install_base, adopt, force_conflicts })
+    Some(Spec {
+        control_plane,
+        base_values,
+        istiod_values,
+        agents,
+        trust_root,
+        exposure,
+        install_base,
+        adopt,
+        force_conflicts,
+    })
+}
+
+/// The id in Istio, and the attribute that gives it.
+fn name_of_cluster(model: &Primary) -> (&Value<String>, Path) {
+    if model.cluster_name.is_known() {
+        (&model.cluster_name, Path::root("cluster_name"))
+    } else if model.config_cluster.is_null() {
+        (&model.cluster, Path::root("cluster"))
+    } else {
+        (&model.config_cluster, Path::root("config_cluster"))
+    }
+}
+
+/// Whether the configuration is another cluster's; what has no place in an external control plane is refused.
+fn is_external(reader: &mut Reader, model: &Primary) -> bool {
+    let Some(config_cluster) = reader.plain(&model.config_cluster) else { return false };
+    if model.cluster.known() == Some(&config_cluster) {
+        let detail = format!("{config_cluster:?} is the cluster that istiod runs in, whose configuration it reads anyway: leave it out.");
+        reader.refuse("config_cluster", "Not another cluster", detail);
+    }
+    if model.ambient.get() == Some(true) {
+        let detail = "Ambient's node agents run beside the Pods, which are in another cluster than this control plane: the provider does not install them there.";
+        reader.refuse("ambient", "No ambient mode with an external control plane", detail);
+    }
+    if model.tags.items().next().is_some() {
+        let detail = format!(
+            "A tag is a webhook in the cluster whose Pods it selects, {config_cluster}: set the value `revisionTags` of its `mesh_remote_cluster`."
+        );
+        reader.refuse("tags", "No tags of an external control plane", detail);
+    }
+    true
+}
+
+fn exposure(
+    reader: &mut Reader,
+    model: &Primary,
+    namespace: &Namespace,
+    revision: Option<&Revision>,
+) -> Option<IstiodExposure> {
+    let expose = reader.plain(&model.expose)?;
+    Some(IstiodExposure {
+        namespace: namespace.clone(),
+        revision: revision.cloned(),
+        annotations: reader.map(&expose.annotations),
+        load_balancer_class: reader.plain(&expose.load_balancer_class),
+        source_ranges: reader.list(&expose.source_ranges),
+        external_ips: reader.list(&expose.external_ips),
+    })
 }
 
 fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
@@ -311,6 +373,26 @@ mod tests {
         }
         assert_eq!(agents.ztunnel.as_map()["network"], "net-east");
         assert!(Spec::parse(&model()).unwrap().unwrap().agents.is_none());
+    }
+
+    #[test]
+    fn an_external_control_plane_is_named_after_its_config_cluster_and_installs_nothing_shared() {
+        let external = || Primary { config_cluster: "west".into(), expose: Value::Known(Default::default()), ..model() };
+        let spec = Spec::parse(&external()).unwrap().unwrap();
+        assert_eq!(spec.istiod_values.as_map()["global"]["multiCluster"]["clusterName"], "west");
+        assert!(!spec.install_base && spec.control_plane.is_external && spec.exposure.is_some());
+        let same = Primary { config_cluster: "east".into(), ..model() };
+        assert_eq!(refusals(&same), ["config_cluster: Not another cluster"]);
+        let tags = Value::Known(std::iter::once("prod".to_owned()).collect());
+        assert_eq!(
+            refusals(&Primary { tags, ambient: true.into(), ..external() }),
+            ["ambient: No ambient mode with an external control plane", "tags: No tags of an external control plane"]
+        );
+        let everywhere = Value::Known(vec!["global: {resourceScope: all}".into()]);
+        assert_eq!(
+            refusals(&Primary { values: everywhere, ..external() }),
+            ["values: A value contradicts an attribute"]
+        );
     }
 
     #[test]

@@ -32,6 +32,10 @@ const DECIDED_BY_AMBIENT: &[Decided] = &[
     Decided { attribute: "ambient", path: &["pilot", "env", "AMBIENT_ENABLE_MULTI_NETWORK"] },
 ];
 
+/// What an external control plane decides as well.
+const DECIDED_BY_CONFIG_CLUSTER: &[Decided] =
+    &[Decided { attribute: "config_cluster", path: &["global", "resourceScope"] }];
+
 /// A values document that says something else than an attribute does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
@@ -43,7 +47,7 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
-    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT);
+    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT).chain(DECIDED_BY_CONFIG_CLUSTER);
     let contradictions: Vec<Contradiction> =
         decided.filter_map(|decided| contradiction(decided, user, &attributes)).collect();
     if !contradictions.is_empty() {
@@ -97,11 +101,19 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
     Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)?, agents })
 }
 
+/// What decides over values only where it is so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kind {
+    pub is_ambient: bool,
+    pub is_external: bool,
+}
+
 /// Values of an installation without what attributes decide.
-pub fn undecided(values: &Map<String, Json>, ambient: bool) -> Map<String, Json> {
+pub fn undecided(values: &Map<String, Json>, of: Kind) -> Map<String, Json> {
     let mut rest = values.clone();
-    let by_ambient = if ambient { DECIDED_BY_AMBIENT } else { &[] };
-    for decided in DECIDED.iter().chain(by_ambient) {
+    let by_ambient = if of.is_ambient { DECIDED_BY_AMBIENT } else { &[] };
+    let by_config_cluster = if of.is_external { DECIDED_BY_CONFIG_CLUSTER } else { &[] };
+    for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster) {
         take(&mut rest, decided.path);
     }
     rest

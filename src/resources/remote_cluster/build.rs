@@ -11,14 +11,14 @@ use crate::resources::render::{self, Rendering};
 /// The release of the chart `base`, as Istio's documentation names it.
 const BASE_RELEASE: &str = "istio-base";
 
-/// The charts whose remote profile is installed in the mode `remote`.
+/// The charts whose remote profile is installed in the modes `remote` and `config`.
 #[derive(Clone, Debug)]
 pub struct Charts {
     pub base: Arc<Chart>,
     pub istiod: Arc<Chart>,
 }
 
-/// The reader and, in the mode `remote`, namespace and remote profile. `charts` may be absent in the mode `peer` only.
+/// The reader and, in the modes `remote` and `config`, namespace and remote profile. `charts` may be absent in the mode `peer` only.
 pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
@@ -27,7 +27,9 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
     {
         wanted.insert_shared(render::reference(&namespace)?, namespace);
     }
-    for object in spec.reader.objects().into_iter().filter_map(Object::new) {
+    // In the mode config it is istiod's own account, which the charts bring.
+    let reader = if spec.is_config_cluster() { Vec::new() } else { spec.reader.objects() };
+    for object in reader.into_iter().filter_map(Object::new) {
         wanted.insert(render::reference(&object)?, object, &owner);
     }
     for object in remote_profile(spec, charts)? {
@@ -43,8 +45,10 @@ fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, r
     let istiod = Rendering { chart: &charts.istiod, release: &release(spec), namespace, values: &remote.istiod_values };
     let mut objects = base.objects()?;
     objects.extend(istiod.objects()?);
-    // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating webhooks.
-    objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
+    if !spec.is_config_cluster() {
+        // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating webhooks.
+        objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
+    }
     Ok(objects)
 }
 

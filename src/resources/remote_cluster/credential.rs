@@ -58,9 +58,13 @@ pub async fn prove(watched: &Cluster, token: &Token) -> Result<(), Error> {
     watched.with_token(Secret::new(token.reveal())).whoami().await.map(drop)
 }
 
-/// Revokes every token of the watcher but the one bound to `keep`.
+/// Revokes every token of the watcher but the one bound to `keep`. Of the token by which istiod reads its configuration the one before stays too, until it ends
+/// or the next takes its place: nothing tells when istiod has read the new one from its files.
 pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Error> {
-    let doomed = bindings(order).await?.into_iter().filter(|binding| Some(binding) != keep);
+    let overlap = u64::from(order.spec.is_config_cluster());
+    let oldest = keep.and_then(|kept| generation(&kept.name)).map_or(u64::MAX, |kept| kept.saturating_sub(overlap));
+    let stays = |binding: &ObjectRef| generation(&binding.name).is_some_and(|generation| generation >= oldest);
+    let doomed = bindings(order).await?.into_iter().filter(|binding| !stays(binding));
     for binding in doomed {
         order.watched.delete(&Delete::new(binding)).await?;
     }

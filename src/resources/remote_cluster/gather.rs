@@ -116,6 +116,6 @@ pub struct Described<'a> {
     pub authority: Option<&'a str>,
     pub tls_server_name: Option<&'a str>,
     pub proxy_url: Option<&'a str>,
-    /// Whether istiod finds it.
+    /// Whether istiod finds it, and takes it for what it is.
     pub labelled: bool,
 }

@@ -6,11 +6,11 @@ use super::build::{self, Charts};
 use super::model::RemoteCluster;
 use super::spec::Spec;
 use super::{Cx, Identity, gather, settle_names};
-use crate::cluster::{Error, Kind, Object, Query};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::{
-    CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
+    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
 };
 use crate::resources::objects::Spellings;
 use crate::resources::{converge, kept};
@@ -33,7 +33,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
         skip_unreachable_on_destroy: false.into(),
         ..RemoteCluster::default()
     };
-    let found = search(cx, &cluster, &namespace, &id).await?;
+    let Search { found, external } = search(cx, &cluster, &namespace, &id).await?;
     if found.is_empty() {
         return Err(Diagnostic::error("No remote secret describes this cluster")
             .detail(format!(
@@ -43,6 +43,10 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
             .into());
     }
     describe(cx, &mut model, &found);
+    if let [(kept_in, runs_in)] = found.keys().filter_map(|name| external.get_key_value(name)).collect::<Vec<_>>()[..] {
+        model.config_cluster = kept_in.clone().into();
+        model.watchers = Value::Known(std::iter::once(runs_in.clone()).collect());
+    }
     mode(cx, &mut model).await?;
     settle_names(&mut model);
     unsay_defaults(cx, &mut model).await?;
@@ -134,31 +138,38 @@ struct FoundSecret {
     told: ParsedRemoteSecret,
 }
 
+/// What is known of a cluster in the others.
+#[derive(Default)]
+struct Search {
+    /// The Secrets that describe it, by the cluster that has them.
+    found: BTreeMap<String, FoundSecret>,
+    /// Of each cluster that an external control plane reads its configuration from, by its id: the cluster that one runs in.
+    external: BTreeMap<String, String>,
+}
+
 /// Looks into every cluster of the provider but the watched one.
-async fn search(
-    cx: &mut Cx,
-    watched: &str,
-    namespace: &str,
-    id: &str,
-) -> Result<BTreeMap<String, FoundSecret>, Diagnostics> {
+async fn search(cx: &mut Cx, watched: &str, namespace: &str, id: &str) -> Result<Search, Diagnostics> {
     let names: Vec<String> = cx.client()?.clusters.names().filter(|name| *name != watched).map(str::to_owned).collect();
     let query = Query::of(Kind::SECRET).namespace(namespace).label(MULTI_CLUSTER_LABEL, "true");
-    let mut found = BTreeMap::new();
+    let config = ObjectRef::namespaced(Kind::SECRET, namespace, CONFIG_SECRET);
+    let mut search = Search::default();
     for name in names {
         let cluster = crate::resources::cluster(cx, &name)?;
-        let secrets = match cluster.list(&query).await {
-            Ok(secrets) => secrets,
+        let looked = async { tokio::try_join!(cluster.list(&query), cluster.get(&config)) };
+        let (secrets, config) = match looked.await {
+            Ok(looked) => looked,
             Err(error) if error.is_unreachable() || error.is_not_configured() => {
                 cx.warn(unseen(&name, &error));
                 continue;
             }
             Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        if let Some(secret) = secrets.iter().find_map(|secret| describing(secret, id)) {
-            found.insert(name, secret);
-        }
+        let secret = secrets.iter().chain(&config).find_map(|secret| describing(secret, id));
+        let read_from = config.and_then(|config| ParsedRemoteSecret::from_config_object(config.value()).ok());
+        search.external.extend(read_from.map(|(other, _)| (other, name.clone())));
+        search.found.extend(secret.map(|secret| (name, secret)));
     }
-    Ok(found)
+    Ok(search)
 }
 
 fn describing(secret: &Object, id: &str) -> Option<FoundSecret> {
@@ -197,33 +208,38 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
     }
 }
 
-/// A cluster whose namespace names its control planes is a remote.
+/// A cluster that an istiod mounts the kubeconfig of is its configuration cluster; one whose namespace names its control planes is a remote.
 async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let watched = crate::resources::cluster(cx, model.cluster.text())?;
-    let reference = crate::cluster::ObjectRef::cluster(Kind::NAMESPACE, model.namespace.text());
+    let reference = ObjectRef::cluster(Kind::NAMESPACE, model.namespace.text());
     let namespace = match watched.get(&reference).await {
         Ok(namespace) => namespace,
         Err(error) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
         Err(error) => return Err(converge::diagnostic(&error).into()),
     };
     let Some(namespace) = namespace else { return Ok(()) };
-    let Some(serving) = namespace.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION) else { return Ok(()) };
-    model.mode = "remote".into();
-    model.control_plane = serving.split(',').next().map(str::to_owned).into();
-    model.network = namespace.label(NETWORK_LABEL).map(str::to_owned).into();
-    let service = crate::cluster::ObjectRef::namespaced(Kind::ENDPOINT_SLICE, model.namespace.text(), "istiod");
-    let slice = watched.get(&service).await.map_err(|error| converge::diagnostic(&error))?;
-    let address = slice
-        .as_ref()
-        .map(|slice| slice.str("endpoints.0.addresses.0").to_owned())
-        .filter(|address| !address.is_empty());
-    model.control_plane_address = address.into();
-    if model.control_plane_address.is_null() {
-        let service = crate::cluster::ObjectRef::namespaced(Kind::SERVICE, model.namespace.text(), "istiod");
-        let service = watched.get(&service).await.map_err(|error| converge::diagnostic(&error))?;
-        let name =
-            service.as_ref().map(|service| service.str("spec.externalName").to_owned()).filter(|name| !name.is_empty());
-        model.control_plane_address = name.into();
+    match namespace.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION) {
+        _ if model.secret_name.text() == CONFIG_SECRET => model.mode = "config".into(),
+        Some(serving) => {
+            model.mode = "remote".into();
+            model.control_plane = serving.split(',').next().map(str::to_owned).into();
+        }
+        None => return Ok(()),
     }
+    model.network = namespace.label(NETWORK_LABEL).map(str::to_owned).into();
+    model.control_plane_address = control_plane_address(&watched, model.namespace.text()).await?.into();
     Ok(())
+}
+
+/// As the remote profile has written it: an endpoint, or a name.
+async fn control_plane_address(watched: &Cluster, namespace: &str) -> Result<Option<String>, Diagnostic> {
+    let at = |kind| ObjectRef::namespaced(kind, namespace, "istiod");
+    for (kind, path) in [(Kind::ENDPOINT_SLICE, "endpoints.0.addresses.0"), (Kind::SERVICE, "spec.externalName")] {
+        let live = watched.get(&at(kind)).await.map_err(|error| converge::diagnostic(&error))?;
+        let address = live.as_ref().map(|live| live.str(path).to_owned()).filter(|address| !address.is_empty());
+        if address.is_some() {
+            return Ok(address);
+        }
+    }
+    Ok(None)
 }

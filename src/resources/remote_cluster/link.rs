@@ -10,10 +10,10 @@ use super::istiod::{self, Verdict};
 use super::spec::Spec;
 use super::state;
 use crate::cluster::{
-    Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView,
+    Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView, wait,
 };
 use crate::diag::Diagnostic;
-use crate::mesh::{Credential, ParsedRemoteSecret, RemoteSecret, Token};
+use crate::mesh::{CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token};
 use crate::resources::converge;
 use crate::resources::walk::Walk;
 
@@ -36,6 +36,8 @@ pub struct Link<'a> {
     pub walk: &'a Walk,
     pub watched: &'a Cluster,
     pub watcher: &'a Cluster,
+    /// Where the watcher's istiods look for remote secrets: in their own cluster, but for an external control plane.
+    pub secrets: &'a Cluster,
     /// When to give up waiting: early enough to find out why.
     pub until: Instant,
     pub spec: &'a Spec,
@@ -63,9 +65,9 @@ impl Link<'_> {
         secret_reference(self.spec, self.secret_name)
     }
 
-    /// `namespace/name`, as istiod names secrets.
+    /// By what istiod knows the cluster.
     fn secret(&self) -> String {
-        format!("{}/{}", self.spec.namespace, self.secret_name)
+        self.spec.registered_by(self.secret_name)
     }
 
     fn order(&self) -> Order<'_> {
@@ -115,7 +117,7 @@ struct Credentials {
 
 async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
     let live = match link.known {
-        true => link.watcher.get(&link.reference()).await?,
+        true => link.secrets.get(&link.reference()).await?,
         false => None,
     };
     if link.keep_token
@@ -140,18 +142,25 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     }
     let remote = remote_secret(link, token);
     let changes = live.as_ref().is_some_and(|live| !says(live, &remote));
-    let events = if changes { events(link).await } else { None };
+    // Of the files that it mounts istiod counts no changes.
+    let counted = changes && link.spec.form() == SecretForm::Remote;
+    let restarts = changes && !counted && live.as_ref().is_some_and(|live| !says_of(live, &remote, CONFIG_KEY));
+    let events = if counted { events(link).await } else { None };
     let begun = Instant::now();
     if let Err(error) = write(link, &remote).await {
         let error = Some(failed(link, &error));
         return Established { written: None, kept, verdict: Verdict::Unknown, istiod_version: None, error };
+    }
+    if restarts && let Err(error) = restart(link).await {
+        let error = Some(failed(link, &error));
+        return Established { written: Some(standing), kept, verdict: Verdict::Unknown, istiod_version: None, error };
     }
     let written =
         |verdict, istiod_version, error| Established { written: Some(standing), kept, verdict, istiod_version, error };
     if !link.spec.wait {
         return written(Verdict::Unknown, None, None);
     }
-    let changed = changes.then_some(Changed { events });
+    let changed = counted.then_some(Changed { events });
     match in_sync(link, &remote, changed, begun).await {
         Ok(version) => {
             let retired = match (link.known, &binding) {
@@ -166,7 +175,23 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
 
 /// Whether the live secret holds these very bytes already: then istiod has nothing to notice.
 fn says(live: &Object, remote: &RemoteSecret) -> bool {
-    live.data(remote.cluster.as_str()).is_some_and(|data| data == remote.kubeconfig().as_bytes())
+    remote.data().keys().all(|key| says_of(live, remote, key))
+}
+
+fn says_of(live: &Object, remote: &RemoteSecret, key: &str) -> bool {
+    remote.data().get(key).is_some_and(|text| live.data(key).is_some_and(|data| data == text.as_bytes()))
+}
+
+/// istiod reads its kubeconfig when it starts, and never again: its Pods are replaced, one after the other.
+async fn restart(link: Link<'_>) -> Result<(), Error> {
+    let namespace = link.spec.namespace.as_str();
+    let deployment =
+        ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, link.spec.reader.service_account.as_str());
+    for replica in link.watcher.istiod(namespace).replicas(None).await? {
+        link.watcher.delete(&Delete::new(ObjectRef::namespaced(Kind::POD, namespace, replica.pod))).await?;
+        link.watcher.wait(&deployment, &wait::deployment_available()).await?;
+    }
+    Ok(())
 }
 
 /// A failure that is the watcher's is told at the watchers.
@@ -196,6 +221,10 @@ fn token_of(live: &Object, id: &str) -> Option<Token> {
 
 /// What a live remote secret says of the cluster `id`.
 pub fn described(secret: &Object, id: &str) -> Option<ParsedRemoteSecret> {
+    if secret.name() == CONFIG_SECRET {
+        let (name, parsed) = ParsedRemoteSecret::from_config_object(secret.value()).ok()?;
+        return (name == id).then_some(parsed);
+    }
     let clusters = ParsedRemoteSecret::from_object(secret.value()).ok()?;
     clusters.into_iter().find(|(name, _)| name.as_str() == id)?.1.ok()
 }
@@ -210,6 +239,7 @@ fn remote_secret(link: Link<'_>, token: Token) -> RemoteSecret {
         tls_server_name,
         proxy_url,
         token,
+        form: link.spec.form(),
     }
 }
 
@@ -220,8 +250,11 @@ async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
             object.insert(member, value);
         }
     }
+    let object = match link.spec.form() {
+        SecretForm::Remote => object.with_label(crate::mesh::MULTI_CLUSTER_LABEL, "true"),
+        SecretForm::Config => object,
+    };
     let object = object
-        .with_label(crate::mesh::MULTI_CLUSTER_LABEL, "true")
         .with_label(OWNER_LABEL, &link.spec.owner())
         .with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
     let adoption = match (link.known, link.spec.adopt) {
@@ -229,7 +262,7 @@ async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
         (false, false) => Adoption::Refuse,
     };
     // What is ours already is ours whole: whoever changed it meanwhile is overruled, as the plan has shown.
-    link.watcher.apply(Apply { object, adoption, force: link.known }).await.map(drop)
+    link.secrets.apply(Apply { object, adoption, force: link.known }).await.map(drop)
 }
 
 /// The secret was changed, not made: `synced` may still be said of what it held before.
@@ -339,6 +372,8 @@ async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
 pub struct Unlink<'a> {
     pub walk: &'a Walk,
     pub watcher: &'a Cluster,
+    /// As in [`Link`].
+    pub secrets: &'a Cluster,
     pub spec: &'a Spec,
     pub secret_name: &'a str,
     /// Wait until no replica knows the cluster any more.
@@ -350,17 +385,18 @@ const FORGET_WITHIN: Duration = Duration::from_secs(60);
 
 /// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
 pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
-    let Unlink { walk, watcher, spec, secret_name, wait } = unlink;
+    let Unlink { walk, watcher, secrets, spec, secret_name, wait } = unlink;
     let reference = secret_reference(spec, secret_name);
-    let Some(live) = watcher.get(&reference).await? else { return Ok(None) };
+    let Some(live) = secrets.get(&reference).await? else { return Ok(None) };
     if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != spec.owner()) {
-        return Ok(Some(format!("{reference} in cluster {} stays: {other} has taken it over", watcher.name())));
+        return Ok(Some(format!("{reference} in cluster {} stays: {other} has taken it over", secrets.name())));
     }
-    watcher.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
-    if !wait {
+    secrets.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
+    // An istiod never forgets the cluster that it was started with; without its token it can do nothing there.
+    if !wait || spec.is_config_cluster() {
         return Ok(None);
     }
-    let secret = format!("{}/{secret_name}", spec.namespace);
+    let secret = spec.registered_by(secret_name);
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {

@@ -31,12 +31,14 @@ use self::model::Sync;
 use self::spec::Spec;
 use super::Client;
 use super::charts::Unavailable;
-use super::converge::{self, Converge, Converged, converge};
+use super::converge::{self, Converge, Converged};
 use super::kept;
 use super::objects::{Recorded, Spellings};
+use super::validators;
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::mesh::SecretForm;
 use crate::model;
 use crate::value::{Map, Value};
 
@@ -90,6 +92,7 @@ const KINDS: &[Kind] = &[
     Kind::SERVICE,
     Kind::ENDPOINT_SLICE,
     Kind::MUTATING_WEBHOOK_CONFIGURATION,
+    Kind::VALIDATING_WEBHOOK_CONFIGURATION,
 ];
 
 impl Resource for MeshRemoteCluster {
@@ -205,9 +208,10 @@ fn settle_names(model: &mut RemoteCluster) {
     };
     model.id = format!("{cluster}/{namespace}/{id}").into();
     if !model.secret_name.is_known()
-        && let Ok(id) = crate::mesh::ClusterName::new(id.as_str())
+        && let (Ok(id), Some(mode)) = (crate::mesh::ClusterName::new(id.as_str()), model.mode.known())
     {
-        model.secret_name = id.remote_secret_name().into();
+        let form = if mode == "config" { SecretForm::Config } else { SecretForm::Remote };
+        model.secret_name = form.secret_name(&id).into();
     }
 }
 
@@ -247,7 +251,8 @@ async fn objects(
         force: spec.force_conflicts,
         orphan_kinds: if look_for_orphans { KINDS } else { &[] },
     };
-    let Converged { recorded, left, errors, .. } = converge(step, &mut cx.private.spellings).await;
+    let converged = validators::converge(step, &mut cx.private.spellings).await;
+    let Converged { recorded, left, errors, .. } = converged.map_err(|error| converge::diagnostic(&error))?;
     (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
     for (object, why) in left {
         cx.warn(
@@ -288,17 +293,22 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
         .iter()
         .map(|watcher| super::cluster(cx, watcher).map_err(|error| error.at("watchers")))
         .collect::<Result<_, _>>()?;
+    let secrets: Vec<Cluster> = open
+        .iter()
+        .map(|watcher| super::cluster(cx, spec.secrets_of(watcher)).map_err(|error| error.at("config_cluster")))
+        .collect::<Result<_, _>>()?;
     let secret_name = state.secret_name.text().to_owned();
     let keeps = |watcher: &str| {
         let token = state.tokens.entry(watcher);
         token.is_some_and(|token| token.condition.as_deref() == Some("valid") && !token.expires_at.is_unknown())
     };
     let mut works = Vec::new();
-    for watcher in &watchers {
+    for (watcher, secrets) in watchers.iter().zip(&secrets) {
         let link = Link {
             walk: &client.walk,
             watched,
             watcher,
+            secrets,
             until,
             spec,
             endpoint,

@@ -9,7 +9,9 @@ model! {
     /// remote secret by which its istiod learns of the cluster. The resource is there when every replica of every watcher says that it is in sync.
     ///
     /// In the mode `peer` the watched cluster has a control plane of its own. In the mode `remote` it has none: its proxies are served by
-    /// `control_plane`, through the gateway at `control_plane_address`, and the resource also installs the remote profile of Istio's charts.
+    /// `control_plane`, through the gateway at `control_plane_address`, and the resource also installs the remote profile of Istio's charts. The mode `config`
+    /// is for the cluster that an external control plane reads its configuration from, a `mesh_primary` with `config_cluster`: its istiod gets the kubeconfig
+    /// that it waits for, and serves the cluster as it would a remote.
     ///
     /// Tokens are bounded. Each is renewed by the first apply within `token.rotate_before` of its end: the new one is made and proved, every istiod replica
     /// has taken it, and only then the old one is revoked. No token stands in plan or state.
@@ -26,20 +28,25 @@ model! {
         /// Clusters whose istiods watch: keys of the provider's `clusters`.
         #[attr(required, validate(each(non_empty())))]
         pub watchers: Value<Set<String>>,
-        /// `peer` (the watched cluster has its own control plane) or `remote` (its proxies are served by `control_plane`).
-        #[attr(default("peer"), replace, validate(one_of(&["peer", "remote"])))]
+        /// `peer` (the watched cluster has its own control plane), `remote` (its proxies are served by `control_plane`) or `config` (an external control plane, in
+        /// the one watcher, serves its proxies and reads its configuration from here).
+        #[attr(default("peer"), replace, validate(one_of(&["peer", "remote", "config"])))]
         pub mode: Value<String>,
         /// In the mode `remote`: the `cluster_name` of the control plane that serves the cluster. The only watcher where nothing is set.
         #[attr(optional, validate(non_empty()))]
         pub control_plane: Value<String>,
-        /// In the mode `remote`: address of the gateway that exposes the control plane, an IP address or a DNS name. For a DNS name the injection webhook is called
-        /// by URL, and the control plane must have the name in its certificate: add it to the `custom_hosts` of its `mesh_primary`.
+        /// In the modes `remote` and `config`: where the control plane is reached, an IP address or a DNS name: one of its gateway's, or of the `addresses` of a
+        /// `mesh_primary` with `expose`. For a DNS name the webhooks are called by URL, and the control plane must have the name in its certificate: add it to the `custom_hosts` of its `mesh_primary`.
         #[attr(optional, validate(non_empty()))]
         pub control_plane_address: Value<String>,
-        /// In the mode `remote`: network of the cluster.
+        /// In the mode `remote`, where the control plane is an external one: the cluster that it reads its configuration from, a key of the provider's `clusters`. Its
+        /// remote secrets are kept there. Changing it replaces the resource.
+        #[attr(optional, replace, validate(non_empty()))]
+        pub config_cluster: Value<String>,
+        /// In the modes `remote` and `config`: network of the cluster.
         #[attr(optional, validate(non_empty()))]
         pub network: Value<String>,
-        /// In the mode `remote`: revision of the control plane that serves the cluster.
+        /// In the modes `remote` and `config`: revision of the control plane that serves the cluster.
         #[attr(optional, validate(dns_label()))]
         pub revision: Value<String>,
         /// The watched cluster's API server as the watchers dial it, `https://host:port`. As in the provider's `clusters` where nothing is set.
@@ -60,7 +67,7 @@ model! {
         /// The readers' tokens.
         #[attr(optional)]
         pub token: Value<Token>,
-        /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole.
+        /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole. In the mode `config` istiod's own are used, which its charts bring.
         #[attr(default("istio-mesh-reader"), replace, validate(dns_label()))]
         pub service_account: Value<String>,
         /// Let the watchers read the Secrets of the cluster. Istio does by default, for the credentials of gateways. With `false`, every watching istiod must run
@@ -70,10 +77,10 @@ model! {
         /// Let the watchers export Services by the Multi-Cluster Services API, for istiods with `ENABLE_MCS_AUTO_EXPORT=true`.
         #[attr(default(false))]
         pub export_services: Value<bool>,
-        /// In the mode `remote`: values for the charts `base` and `istiod`, YAML documents merged in order over those that the attributes here stand for.
+        /// In the modes `remote` and `config`: values for the charts `base` and `istiod`, YAML documents merged in order over those that the attributes here stand for.
         #[attr(optional)]
         pub values: Value<List<String>>,
-        /// In the mode `remote`: where the charts come from; what is not set is taken from the provider's `charts`.
+        /// In the modes `remote` and `config`: where the charts come from; what is not set is taken from the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,
         /// Take over objects of the same names that someone else made, such as the remote secrets of istioctl.

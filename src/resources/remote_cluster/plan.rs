@@ -41,7 +41,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
 async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let planned = &plan.planned;
     let served_by = spec.remote.as_ref().map(|remote| ServedBy {
-        control_plane: remote.system_namespace.control_planes.first().map(ToString::to_string).unwrap_or_default(),
+        control_plane: remote.system_namespace.control_planes.first().unwrap_or(&spec.id).to_string(),
         revision: remote.data_plane.revision.as_ref().map(ToString::to_string),
     });
     let declared = WatchedCluster {
@@ -73,7 +73,8 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
         .known()
         .map(|name| (name, "cluster"))
         .into_iter()
-        .chain(planned.watchers.items().map(|name| (name, "watchers")));
+        .chain(planned.watchers.items().map(|name| (name, "watchers")))
+        .chain(planned.config_cluster.known().map(|name| (name, "config_cluster")));
     for (name, attribute) in named {
         if let Err(error) = clusters.cluster(name) {
             diagnostics.push(crate::resources::converge::diagnostic(&error).at(attribute));

@@ -96,7 +96,10 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Lo
     let secret_name = model.secret_name.text();
     let looks = names.into_iter().map(|watcher| async move {
         let found = match crate::resources::cluster(cx, &watcher) {
-            Ok(cluster) => look(&cluster, spec, secret_name).await,
+            Ok(cluster) => match crate::resources::cluster(cx, spec.secrets_of(&watcher)) {
+                Ok(secrets) => look(Places { istiods: &cluster, secrets: &secrets }, spec, secret_name).await,
+                Err(error) => Err(error.at("config_cluster")),
+            },
             Err(error) => Err(error.at("watchers")),
         };
         Looked { watcher, found }
@@ -104,9 +107,15 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Lo
     futures::future::join_all(looks).await
 }
 
-async fn look(watcher: &Cluster, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
-    let istiod = watcher.istiod(spec.namespace.as_str());
-    let (secret, views) = tokio::join!(secret(watcher, spec, secret_name), istiod.clusterz_held());
+/// Where a watcher's istiods run, and where their remote secrets are kept.
+struct Places<'a> {
+    istiods: &'a Cluster,
+    secrets: &'a Cluster,
+}
+
+async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
+    let istiod = at.istiods.istiod(spec.namespace.as_str());
+    let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), istiod.clusterz_held());
     match secret {
         Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
         Ok(None) => Ok(Found::Nothing),

@@ -1,4 +1,4 @@
-//! The mode `remote`, once the primary watches: its webhook has the primary's authority, and a Pod asked for without storing it comes back with a proxy of this cluster
+//! The modes `remote` and `config`, once the primary watches: its webhook has the primary's authority, and a Pod asked for without storing it comes back with a proxy of this cluster
 //! and network. Whoever creates Pods later can rely on both.
 
 use std::time::{Duration, Instant};
@@ -35,6 +35,15 @@ pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<
 }
 
 fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Error) -> Diagnostic {
+    if spec.is_config_cluster() {
+        return Diagnostic::error("The control plane does not take care of this cluster").at("watchers").detail(format!(
+            "Its istiod reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when its revision is {}, and when \
+             it may: its log names what its ServiceAccount {} is denied.",
+            watched.name(),
+            Revision::label(remote.data_plane.revision.as_ref()),
+            spec.reader.service_account,
+        ));
+    }
     let serving: Vec<&str> = remote.system_namespace.control_planes.iter().map(|name| name.as_str()).collect();
     Diagnostic::error("The primary does not take care of this cluster").at("control_plane").detail(format!(
         "Its istiod reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when it was installed with \

@@ -86,8 +86,10 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
     };
     let secret_name = state.secret_name.text();
     let works = watchers.iter().map(|name| async move {
-        let watcher = match crate::resources::cluster(cx, name) {
-            Ok(watcher) => watcher,
+        let clusters = crate::resources::cluster(cx, name)
+            .and_then(|watcher| Ok((watcher, crate::resources::cluster(cx, spec.secrets_of(name))?)));
+        let (watcher, secrets) = match clusters {
+            Ok(clusters) => clusters,
             Err(_) => {
                 let reference = link::secret_reference(spec, secret_name);
                 return (
@@ -96,7 +98,8 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
                 );
             }
         };
-        (name, link::unlink(Unlink { walk, watcher: &watcher, spec, secret_name, wait: spec.wait }).await)
+        let unlink = Unlink { walk, watcher: &watcher, secrets: &secrets, spec, secret_name, wait: spec.wait };
+        (name, link::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
         match result {

@@ -10,7 +10,7 @@ use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::mesh::{
     Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
-    ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace,
+    SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
@@ -27,8 +27,10 @@ pub struct Spec {
     pub reader: ReaderIdentity,
     pub endpoint: EndpointSpec,
     pub token: TokenSpec,
-    /// In the mode `remote`.
+    /// In the modes `remote` and `config`.
     pub remote: Option<Remote>,
+    /// Key of the cluster in which the watchers' istiods look for remote secrets, where that is not their own.
+    pub config_cluster: Option<String>,
     pub adopt: bool,
     pub force_conflicts: bool,
     pub wait: bool,
@@ -81,6 +83,28 @@ impl Spec {
     pub fn owner(&self) -> String {
         owner(self.namespace.as_str(), self.id.as_str())
     }
+
+    /// Whether istiod reads its configuration from the cluster.
+    pub fn is_config_cluster(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.data_plane.is_config_cluster)
+    }
+
+    pub fn form(&self) -> SecretForm {
+        if self.is_config_cluster() { SecretForm::Config } else { SecretForm::Remote }
+    }
+
+    /// By what istiods know the cluster: `namespace/name` of its remote secret. The one they read their configuration from has none.
+    pub fn registered_by(&self, secret_name: &str) -> String {
+        match self.form() {
+            SecretForm::Remote => format!("{}/{secret_name}", self.namespace),
+            SecretForm::Config => String::new(),
+        }
+    }
+
+    /// Where the watcher's remote secrets are kept.
+    pub fn secrets_of<'a>(&'a self, watcher: &'a str) -> &'a str {
+        self.config_cluster.as_deref().unwrap_or(watcher)
+    }
 }
 
 pub fn owner(namespace: &str, id: &str) -> String {
@@ -96,12 +120,18 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     let watchers = watchers(reader, model);
     let endpoint = endpoint(reader, model);
     let token = token(reader, model);
-    let is_remote = reader.plain(&model.mode).is_some_and(|mode| mode == "remote");
+    let mode = reader.plain(&model.mode);
+    let is_config = mode.as_deref() == Some("config");
+    let is_remote = is_config || mode.as_deref() == Some("remote");
     let read_secrets = reader.plain(&model.read_secrets).unwrap_or(true);
     let export_services = reader.plain(&model.export_services).unwrap_or(false);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
+    if is_config {
+        refuse_in_config(reader, model, &watchers);
+    }
+    let config_cluster = reader.plain(&model.config_cluster);
     let remote = match is_remote {
         true => remote(reader, model, id.as_ref(), namespace.as_ref(), &watchers),
         false => {
@@ -113,14 +143,18 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         return None;
     }
     let (id, namespace) = (id?, namespace?);
+    let service_account = match remote.as_ref().filter(|_| is_config) {
+        Some(remote) => ServiceAccountName::new(istiod_name(remote.data_plane.revision.as_ref())).ok()?,
+        None => service_account?,
+    };
     let reader = ReaderIdentity {
-        service_account: service_account?,
+        service_account,
         namespace: namespace.clone(),
         mode: if is_remote { ReaderMode::Remote } else { ReaderMode::Peer },
         read_secrets,
         export_services,
     };
-    Some(Spec { id, namespace, watchers, reader, endpoint, token, remote, adopt, force_conflicts, wait })
+    Some(Spec { id, namespace, watchers, reader, endpoint, token, remote, config_cluster, adopt, force_conflicts, wait })
 }
 
 fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
@@ -239,6 +273,7 @@ fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
     for (attribute, set) in [
         ("control_plane", model.control_plane.is_known()),
         ("control_plane_address", model.control_plane_address.is_known()),
+        ("config_cluster", model.config_cluster.is_known()),
         ("network", model.network.is_known()),
         ("revision", model.revision.is_known()),
         ("values", model.values.is_known()),
@@ -246,9 +281,37 @@ fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
     ] {
         if set {
             let detail = format!(
-                "With `mode = \"peer\"` the watched cluster has a control plane of its own, which `mesh_primary` describes; `{attribute}` belongs to `mode = \"remote\"`."
+                "With `mode = \"peer\"` the watched cluster has a control plane of its own, which `mesh_primary` describes; `{attribute}` belongs to the modes `remote` and `config`."
             );
             reader.refuse(attribute, "Not in the mode peer", detail);
+        }
+    }
+}
+
+/// What has no meaning for the cluster that an istiod reads its configuration from.
+fn refuse_in_config(reader: &mut Reader, model: &RemoteCluster, watchers: &BTreeSet<String>) {
+    if model.watchers.is_settled() && watchers.len() != 1 {
+        reader.refuse(
+            "watchers",
+            "One cluster runs the control plane",
+            "With `mode = \"config\"` the only watcher is the cluster whose istiod reads its configuration from here: the `cluster` of the `mesh_primary` with this cluster as \
+             `config_cluster`. Further clusters that it serves are of the mode `remote`.",
+        );
+    }
+    let default_account = model.service_account.known().is_none_or(|account| account == "istio-mesh-reader");
+    for (attribute, is_set) in [
+        ("control_plane", model.control_plane.is_known()),
+        ("config_cluster", model.config_cluster.is_known()),
+        ("service_account", !default_account),
+        ("read_secrets", model.read_secrets.get() == Some(false)),
+        ("export_services", model.export_services.get() == Some(true)),
+    ] {
+        if is_set {
+            let detail = format!(
+                "With `mode = \"config\"` this cluster is the control plane's own, by whose id istiod goes and whose ServiceAccount `istiod`, as its charts make it, it has: leave \
+                 `{attribute}` out."
+            );
+            reader.refuse(attribute, "Not in the mode config", detail);
         }
     }
 }
@@ -261,7 +324,9 @@ fn remote(
     watchers: &BTreeSet<String>,
 ) -> Option<Remote> {
     let settled = model.watchers.is_settled();
+    let is_config = model.mode.as_deref() == Some("config");
     let control_plane = match (model.control_plane.is_null(), watchers.len()) {
+        _ if is_config => id.cloned(),
         (false, _) => reader.parse(&model.control_plane, "control_plane", ClusterName::new),
         (true, 1) => watchers.first().and_then(|only| ClusterName::new(only.as_str()).ok()),
         (true, _) => {
@@ -275,12 +340,13 @@ fn remote(
         reader.refuse(
             "control_plane_address",
             "Where is the control plane?",
-            "With `mode = \"remote\"` proxies and API server of this cluster reach the control plane through its gateway: set this to an address of the \
-             `mesh_eastwest_gateway` that exposes it, such as `mesh_eastwest_gateway.east.addresses[0].value`.",
+            "Without a control plane in it, proxies and API server of this cluster reach the control plane through its gateway: set this to an address of the \
+             `mesh_eastwest_gateway` that exposes it, such as `mesh_eastwest_gateway.east.addresses[0].value`, or of the `mesh_primary` itself if it has `expose`.",
         );
     }
     if let (Some(own), Some(serving)) = (id, &control_plane)
         && own == serving
+        && !is_config
     {
         reader.refuse(
             "control_plane",
@@ -300,8 +366,11 @@ fn remote(
         revision,
         istiod: address?,
         webhook_port: RemoteDataPlane::DEFAULT_WEBHOOK_PORT,
+        is_config_cluster: is_config,
     };
-    let system_namespace = SystemNamespace { name: namespace, network, control_planes: vec![control_plane?] };
+    // The annotation is for remotes: of its own cluster an istiod takes care unasked.
+    let control_planes = if is_config { Vec::new() } else { vec![control_plane?] };
+    let system_namespace = SystemNamespace { name: namespace, network, control_planes };
     refuse_decided(reader, &user, &data_plane);
     let lay = |attributes: serde_json::Value| {
         let mut values = user.clone();

@@ -7,7 +7,7 @@ use super::link;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::spec::Spec;
 use crate::cluster::{Object, ReplicaView};
-use crate::mesh::{Credential, MULTI_CLUSTER_LABEL};
+use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, SecretForm};
 use crate::value::{Map, Value};
 
 /// What was seen of one watcher.
@@ -48,7 +48,7 @@ pub fn entry(seen: &Seen<'_>) -> Entry {
             authority: authority.as_deref(),
             tls_server_name: described.tls_server_name.as_deref(),
             proxy_url: described.proxy_url.as_deref(),
-            labelled: seen.secret.label(MULTI_CLUSTER_LABEL) == Some("true"),
+            labelled: seen.secret.label(MULTI_CLUSTER_LABEL).unwrap_or("false") == is_labelled(seen.spec),
         })
     });
     let standing = match described.as_ref().map(|described| &described.credential) {
@@ -63,8 +63,17 @@ pub fn entry(seen: &Seen<'_>) -> Entry {
     }
 }
 
+/// What the label of remote secrets says on a Secret of this form.
+fn is_labelled(spec: &Spec) -> &'static str {
+    match spec.form() {
+        SecretForm::Remote => "true",
+        // Labelled, it would be watched a second time.
+        SecretForm::Config => "false",
+    }
+}
+
 fn sync(seen: &Seen<'_>, shape: Option<String>) -> Sync {
-    let secret = format!("{}/{}", seen.spec.namespace, seen.secret_name);
+    let secret = seen.spec.registered_by(seen.secret_name);
     let verdict = seen.views.map_or(Verdict::Unknown, |views| istiod::verdict(views, seen.spec.id.as_str(), &secret));
     Sync {
         verdict: verdict.as_str().into(),

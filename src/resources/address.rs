@@ -1,4 +1,5 @@
-//! Where a gateway can be dialled: the addresses istiod would take from the Service, and, while there are none, why. Pure: live objects in, findings out.
+//! Where a gateway, or an istiod, can be dialled: the addresses of its Service, as istiod would take them, and, while there are none, why. Pure: live objects in,
+//! findings out.
 
 use std::collections::BTreeSet;
 
@@ -109,7 +110,7 @@ fn service_reason(service: &Object, nodes: &[Object]) -> Option<String> {
     match service.str("spec.type") {
         "LoadBalancer" => Some(match service.str("spec.loadBalancerClass") {
             "" => "the cluster's load balancer has given the Service no address: is a cloud controller or a load balancer such as MetalLB \
-                   installed, with addresses left? Where there is none, use service.external_ips or the type NodePort"
+                   installed, with addresses left? Where there is none, set external_ips, or give a gateway the type NodePort"
                 .to_owned(),
             class => format!(
                 "no controller has given the Service an address for the load balancer class {class:?}: is the controller of this class \

@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, ObjectRef};
-use crate::resources::converge::{self, Converge, Converged};
-use crate::resources::objects::{Spellings, Wanted};
+use super::converge::{self, Converge, Converged};
+use super::objects::{Spellings, Wanted};
 
 /// Converges with the validators as they must be: what istiod does not serve fails open, lest it refuse everything.
 ///
