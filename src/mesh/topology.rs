@@ -165,6 +165,7 @@ impl Topology {
             }
             findings.extend(serving(&declared, control_plane));
         }
+        findings.extend(self.config_cluster(&declared));
         findings.extend(self.links(&declared));
         findings.extend(self.revision_served(&declared));
         self.watched.insert(id.to_owned(), declared);
@@ -211,6 +212,27 @@ impl Topology {
     fn network(&self, cluster: &str) -> Option<&str> {
         let mut there = self.control_planes.values().filter(|control_plane| control_plane.cluster == cluster);
         there.find_map(|control_plane| control_plane.network.as_deref())
+    }
+
+    /// A configuration cluster whose control plane is declared to have another, or none.
+    fn config_cluster(&self, declared: &WatchedCluster) -> Option<Finding> {
+        declared.served_by.as_ref().filter(|served| served.control_plane == declared.name)?;
+        let there = |control_plane: &&ControlPlaneAt| {
+            declared.watchers.contains(&control_plane.cluster) && control_plane.namespace == declared.namespace
+        };
+        let there: Vec<&ControlPlaneAt> = self.control_planes.values().filter(there).collect();
+        let read = there.iter().any(|control_plane| control_plane.config_cluster.as_ref() == Some(&declared.cluster));
+        (!there.is_empty() && !read).then(|| Finding {
+            // Another control plane of that namespace may be declared later.
+            severity: Severity::Warning,
+            attribute: "watchers",
+            summary: "The control plane reads another configuration",
+            detail: format!(
+                "No control plane known of in cluster {} has `config_cluster = {:?}`. An istiod that does not wait for this cluster is not given its kubeconfig: take the `cluster` of the \
+                 `mesh_primary` that has.",
+                there[0].cluster, declared.cluster
+            ),
+        })
     }
 
     /// A remote that asks for a revision of its control plane which nobody has declared.
@@ -542,6 +564,32 @@ mod tests {
             summaries(&topology.watched("west", remote))
                 .contains(&("mode", "A remote with a control plane of its own"))
         );
+    }
+
+    #[test]
+    fn an_external_control_plane_has_the_name_of_the_cluster_it_serves() {
+        let mut topology = Topology::default();
+        let external = ControlPlaneAt {
+            config_cluster: Some("west".into()),
+            name: "west".into(),
+            external_istiod: true,
+            ..control_plane("hub")
+        };
+        assert_eq!(topology.control_plane("external", external.clone()), []);
+        assert_eq!(topology.control_plane("own", control_plane("hub")), [], "the hub may have a mesh of its own");
+        let served = |cluster: &str| WatchedCluster {
+            served_by: Some(ServedBy { control_plane: "west".into(), revision: None }),
+            ..watched(cluster, &["hub"])
+        };
+        for cluster in ["west", "north"] {
+            assert_eq!(topology.watched(cluster, served(cluster)), []);
+        }
+        assert_eq!(topology.registry("west"), Registry::Known);
+
+        let mut topology = Topology::default();
+        topology.control_plane("own", control_plane("hub"));
+        let found = topology.watched("west", served("west"));
+        assert_eq!(summaries(&found), [("watchers", "The control plane reads another configuration")]);
     }
 
     fn in_network(cluster: &str, network: &str) -> ControlPlaneAt {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, ObjectRef};
 use super::converge::{self, Converge, Converged};
 use super::objects::{Spellings, Wanted};
+use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, ObjectRef};
 
 /// Converges with the validators as they must be: what istiod does not serve fails open, lest it refuse everything.
 ///

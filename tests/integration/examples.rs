@@ -14,7 +14,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
-use crate::examples_laws::{fails_after, is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{fails_after, is_imported_whole, is_told_at_a_look, outlives_an_outage};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
@@ -398,6 +398,8 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     (example.judge)(lab);
     if cli.name == "terraform" {
         sees_what_is_deleted_by_hand(&workspace, lab);
+    } else {
+        is_told_at_a_look(&self::workspace(cli, example, lab), lab);
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);

@@ -39,6 +39,40 @@ pub fn outlives_an_outage(workspace: &Workspace, cluster: &Arc<Cluster>) {
     assert!(again.stdout.contains("Resources: 0 added, 0 changed, 0 destroyed"), "{}", again.stdout);
 }
 
+/// The whole mesh at a look: healthy for a handful of requests, and still told of when one of its clusters is out of reach. `other` is a workspace of the example
+/// that has applied nothing.
+pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {
+    fs::remove_file(other.path("main.tf")).unwrap();
+    let look = "data \"mesh_status\" \"this\" {}\noutput \"mesh\" {\n  value = data.mesh_status.this\n}\n";
+    fs::write(other.path("look.tf"), look).unwrap();
+    let look = || -> Value {
+        other.run(&["apply", "-auto-approve"]).ok();
+        other.state()["outputs"]["mesh"]["value"].clone()
+    };
+    lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
+    let whole = look();
+    assert_eq!((&whole["healthy"], &whole["findings"]), (&Value::Bool(true), &Value::Array(Vec::new())));
+    for cluster in lab.clusters() {
+        let asked = cluster.requests().by_agent("terraform-provider-mesh");
+        assert!(!asked.is_empty() && asked.len() <= 12, "{}", asked.listing());
+    }
+    let (down, others) = lab.clusters().split_last().unwrap();
+    down.fault(Fault::unreachable()).unwrap();
+    let part = look();
+    down.clear_faults().unwrap();
+    assert_eq!(
+        (&part["healthy"], &part["status"][down.name()]["reachable"]),
+        (&Value::Bool(false), &Value::Bool(false))
+    );
+    let told =
+        part["findings"][0].as_str().unwrap_or_default().to_owned() + part["findings"][1].as_str().unwrap_or_default();
+    assert!(told.contains(down.name()), "{told}");
+    for cluster in others {
+        let (before, now) = (&whole["status"][cluster.name()], &part["status"][cluster.name()]);
+        assert_eq!((&now["reachable"], &now["control_planes"]), (&Value::Bool(true), &before["control_planes"]));
+    }
+}
+
 /// Everything that is in the state of `made` is imported into `other`, a workspace with the same configuration and no state.
 pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     let state = made.state();

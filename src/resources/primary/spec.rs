@@ -139,7 +139,9 @@ fn name_of_cluster(model: &Primary) -> (&Value<String>, Path) {
 fn is_external(reader: &mut Reader, model: &Primary) -> bool {
     let Some(config_cluster) = reader.plain(&model.config_cluster) else { return false };
     if model.cluster.known() == Some(&config_cluster) {
-        let detail = format!("{config_cluster:?} is the cluster that istiod runs in, whose configuration it reads anyway: leave it out.");
+        let detail = format!(
+            "{config_cluster:?} is the cluster that istiod runs in, whose configuration it reads anyway: leave it out."
+        );
         reader.refuse("config_cluster", "Not another cluster", detail);
     }
     if model.ambient.get() == Some(true) {
@@ -377,7 +379,8 @@ mod tests {
 
     #[test]
     fn an_external_control_plane_is_named_after_its_config_cluster_and_installs_nothing_shared() {
-        let external = || Primary { config_cluster: "west".into(), expose: Value::Known(Default::default()), ..model() };
+        let external =
+            || Primary { config_cluster: "west".into(), expose: Value::Known(Default::default()), ..model() };
         let spec = Spec::parse(&external()).unwrap().unwrap();
         assert_eq!(spec.istiod_values.as_map()["global"]["multiCluster"]["clusterName"], "west");
         assert!(!spec.install_base && spec.control_plane.is_external && spec.exposure.is_some());

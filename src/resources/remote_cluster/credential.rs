@@ -36,7 +36,7 @@ pub struct Issued {
 /// Makes a token beside those the watcher may have.
 pub async fn issue(order: Order<'_>) -> Result<Issued, Error> {
     let generation = match order.again {
-        true => bindings(order).await?.iter().filter_map(|binding| generation(&binding.name)).max().unwrap_or(0) + 1,
+        true => of_watcher(order).await?.iter().filter_map(|binding| generation(binding.name())).max().unwrap_or(0) + 1,
         false => 1,
     };
     let binding = ObjectRef::namespaced(
@@ -58,17 +58,32 @@ pub async fn prove(watched: &Cluster, token: &Token) -> Result<(), Error> {
     watched.with_token(Secret::new(token.reveal())).whoami().await.map(drop)
 }
 
-/// Revokes every token of the watcher but the one bound to `keep`. Of the token by which istiod reads its configuration the one before stays too, until it ends
-/// or the next takes its place: nothing tells when istiod has read the new one from its files.
+/// Revokes every token of the watcher but the one bound to `keep` and, of the tokens by which istiod reads its configuration, those it may still be using.
 pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Error> {
-    let overlap = u64::from(order.spec.is_config_cluster());
-    let oldest = keep.and_then(|kept| generation(&kept.name)).map_or(u64::MAX, |kept| kept.saturating_sub(overlap));
-    let stays = |binding: &ObjectRef| generation(&binding.name).is_some_and(|generation| generation >= oldest);
-    let doomed = bindings(order).await?.into_iter().filter(|binding| !stays(binding));
+    let bindings = of_watcher(order).await?;
+    let doomed = bindings.iter().filter(|binding| match keep {
+        Some(kept) if order.spec.is_config_cluster() => !may_be_in_use(&bindings, kept, binding),
+        Some(kept) => binding.name() != kept.name,
+        None => true,
+    });
     for binding in doomed {
-        order.watched.delete(&Delete::new(binding)).await?;
+        order.watched.delete(&Delete::new(binding.reference_as(Kind::SECRET))).await?;
     }
     Ok(())
+}
+
+/// How long istiod may go on with a token that has been replaced in its files: the kubelet brings them within two minutes, client-go reads them again after one.
+const IN_USE_FOR: i64 = 600;
+
+/// Whether a token may still be in use after the one bound to `newest` has taken its place: the one before, for nothing tells when istiod has read the new one, and
+/// whatever was made shortly before that.
+fn may_be_in_use(bindings: &[Object], newest: &ObjectRef, binding: &Object) -> bool {
+    let made =
+        |binding: &Object| binding.creation_timestamp()?.parse::<jiff::Timestamp>().ok().map(|at| at.as_second());
+    let Some(number) = generation(&newest.name) else { return true };
+    let since = bindings.iter().find(|binding| binding.name() == newest.name).and_then(made);
+    let recent = since.zip(made(binding)).is_none_or(|(since, made)| made >= since - IN_USE_FOR);
+    recent || generation(binding.name()).is_some_and(|generation| generation + 1 >= number)
 }
 
 /// Revokes the tokens of all watchers.
@@ -83,12 +98,10 @@ pub async fn retire_all(watched: &Cluster, namespace: &str, owner: &str) -> Resu
     }
 }
 
-async fn bindings(order: Order<'_>) -> Result<Vec<ObjectRef>, Error> {
-    let secrets = listed(order.watched, order.spec.namespace.as_str(), &order.spec.owner()).await?;
-    let of_watcher = secrets.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
-    Ok(of_watcher
-        .map(|secret| ObjectRef::namespaced(Kind::SECRET, order.spec.namespace.as_str(), secret.name()))
-        .collect())
+async fn of_watcher(order: Order<'_>) -> Result<Vec<Object>, Error> {
+    let mut secrets = listed(order.watched, order.spec.namespace.as_str(), &order.spec.owner()).await?;
+    secrets.retain(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
+    Ok(secrets)
 }
 
 /// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such annotation.
@@ -289,6 +302,23 @@ mod tests {
             standing(&bound(0, 600), Judged { now, spec: &spec, service_account: "reader", live: None }).condition
         };
         assert_eq!((at(9), at(10)), (Condition::Valid, Condition::Rotate));
+    }
+
+    #[test]
+    fn istiod_may_still_use_the_token_before_and_what_was_made_shortly_before_it() {
+        let binding = |number: u64, minute: u32| {
+            let name = format!("istiod.west.hub.{number}");
+            let created = format!("2026-01-01T00:{minute:02}:00Z");
+            let metadata = json!({"name": name, "namespace": "istio-system", "creationTimestamp": created});
+            Object::new(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).unwrap()
+        };
+        let bindings = [binding(1, 0), binding(2, 5), binding(3, 20), binding(4, 21), binding(5, 22)];
+        let stay = |newest: usize| -> Vec<usize> {
+            let kept = bindings[newest].reference_as(Kind::SECRET);
+            (0..=newest).filter(|at| may_be_in_use(&bindings, &kept, &bindings[*at])).collect()
+        };
+        assert_eq!(stay(2), [1, 2], "the one before, however old");
+        assert_eq!(stay(4), [2, 3, 4], "three in two minutes");
     }
 
     #[test]

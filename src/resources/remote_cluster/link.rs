@@ -13,7 +13,9 @@ use crate::cluster::{
     Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView, wait,
 };
 use crate::diag::Diagnostic;
-use crate::mesh::{CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token};
+use crate::mesh::{
+    CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token, is_external,
+};
 use crate::resources::converge;
 use crate::resources::walk::Walk;
 
@@ -88,6 +90,11 @@ pub async fn establish(link: Link<'_>) -> Established {
         istiod_version: None,
         error: Some(error),
     };
+    if link.spec.is_config_cluster()
+        && let Err(error) = waits_for_kubeconfig(link).await
+    {
+        return refused(error);
+    }
     match credentials(link).await {
         Ok(credentials) => match elsewhere(link, &credentials).await {
             Some(error) => refused(error),
@@ -95,6 +102,23 @@ pub async fn establish(link: Link<'_>) -> Established {
         },
         Err(error) => refused(failed(link, &error)),
     }
+}
+
+/// Refuses to hand a kubeconfig to an istiod that did not ask for one: at its next start it would take the cluster for its own, and forget the one it serves.
+async fn waits_for_kubeconfig(link: Link<'_>) -> Result<(), Diagnostic> {
+    let (namespace, name) = (link.spec.namespace.as_str(), link.spec.reader.service_account.as_str());
+    let deployment = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, name);
+    let (summary, found) = match link.watcher.get(&deployment).await {
+        Ok(Some(live)) if is_external(live.value()) => return Ok(()),
+        Ok(Some(_)) => ("The control plane is not an external one", "takes its configuration from its own cluster"),
+        Ok(None) => ("No control plane waits for this cluster", "does not exist"),
+        Err(error) => return Err(failed(link, &error)),
+    };
+    Err(Diagnostic::error(summary).at("watchers").detail(format!(
+        "{deployment} in cluster {} {found}. Refer in `watchers` to the `cluster` of a `mesh_primary` with `config_cluster = {:?}`, the same namespace and the same revision.",
+        link.watcher.name(),
+        link.watched.name(),
+    )))
 }
 
 /// Whether another API server than the watched cluster's answers at the address that the user gave for it.
@@ -185,8 +209,7 @@ fn says_of(live: &Object, remote: &RemoteSecret, key: &str) -> bool {
 /// istiod reads its kubeconfig when it starts, and never again: its Pods are replaced, one after the other.
 async fn restart(link: Link<'_>) -> Result<(), Error> {
     let namespace = link.spec.namespace.as_str();
-    let deployment =
-        ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, link.spec.reader.service_account.as_str());
+    let deployment = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, link.spec.reader.service_account.as_str());
     for replica in link.watcher.istiod(namespace).replicas(None).await? {
         link.watcher.delete(&Delete::new(ObjectRef::namespaced(Kind::POD, namespace, replica.pod))).await?;
         link.watcher.wait(&deployment, &wait::deployment_available()).await?;

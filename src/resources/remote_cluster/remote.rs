@@ -82,7 +82,7 @@ fn unanswered(watched: &Cluster, remote: &Remote, why: &str) -> Diagnostic {
     let step = match address {
         Address::Ip(_) => {
             "The API server of this cluster calls the webhook through the Service istiod, whose endpoint is that address: do firewalls let it reach port 15017 there, and does the \
-             gateway expose the control plane (`expose.control_plane` of its `mesh_eastwest_gateway`)?"
+             gateway expose the control plane (`expose.control_plane` of its `mesh_eastwest_gateway`), or its load balancer lead there (`expose` of its `mesh_primary`)?"
                 .to_owned()
         }
         Address::Hostname(host) => format!(

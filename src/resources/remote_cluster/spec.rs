@@ -154,7 +154,19 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         read_secrets,
         export_services,
     };
-    Some(Spec { id, namespace, watchers, reader, endpoint, token, remote, config_cluster, adopt, force_conflicts, wait })
+    Some(Spec {
+        id,
+        namespace,
+        watchers,
+        reader,
+        endpoint,
+        token,
+        remote,
+        config_cluster,
+        adopt,
+        force_conflicts,
+        wait,
+    })
 }
 
 fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {

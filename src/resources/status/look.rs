@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, ReplicaView, SyncStatus};
-use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret};
+use crate::mesh::{CONFIG_SECRET, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, is_external};
 use crate::pki::Certificate;
 use crate::value::{List, Map, Value};
 
@@ -21,6 +21,8 @@ struct Seen {
     config_maps: BTreeMap<String, Object>,
     cacerts: Option<Object>,
     remote_secrets: Vec<Object>,
+    /// The kubeconfig of an external control plane.
+    kubeconfig: Option<Object>,
     gateways: Vec<Object>,
     views: Vec<ReplicaView>,
 }
@@ -46,6 +48,7 @@ async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
     let gateways = Query { labels: NETWORK_LABEL.to_owned(), ..Query::of(Kind::SERVICE) };
     let (namespace_ref, cacerts_ref) =
         (ObjectRef::cluster(Kind::NAMESPACE, namespace), ObjectRef::namespaced(Kind::SECRET, namespace, "cacerts"));
+    let kubeconfig_ref = ObjectRef::namespaced(Kind::SECRET, namespace, CONFIG_SECRET);
     let maps = Query::of(Kind::CONFIG_MAP).namespace(namespace);
     let istiod = cluster.istiod(namespace);
     let (namespace, deployments, config_maps, cacerts, remote_secrets, gateways, views) = futures::try_join!(
@@ -57,6 +60,10 @@ async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
         cluster.list(&gateways),
         istiod.clusterz_held(),
     )?;
+    let kubeconfig = match deployments.iter().any(|deployment| is_external(deployment.value())) {
+        true => cluster.get(&kubeconfig_ref).await?,
+        false => None,
+    };
     let config_maps = config_maps.iter().map(|object| (object.name().to_owned(), object.clone())).collect();
     Ok(Seen {
         namespace,
@@ -64,6 +71,7 @@ async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
         config_maps,
         cacerts,
         remote_secrets: remote_secrets.to_vec(),
+        kubeconfig,
         gateways: gateways.to_vec(),
         views: views.to_vec(),
     })
@@ -79,7 +87,7 @@ fn status(seen: &Seen) -> ClusterStatus {
         network: network.map(str::to_owned).into(),
         control_planes: control_planes.collect(),
         trust: seen.cacerts.as_ref().map(|cacerts| trust(cacerts, distributed)).into(),
-        watches: watches(&seen.remote_secrets, &seen.views),
+        watches: watches(seen),
         gateways: seen.gateways.iter().map(|service| (service.name().to_owned(), gateway(service))).collect(),
     }
 }
@@ -100,6 +108,7 @@ fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) ->
         version: version.map(|(_, tag)| tag.to_owned()).into(),
         cluster_name: text(cluster_id),
         mesh_id: text(mesh.and_then(|mesh| mesh.get("defaultConfig")?.get("meshId"))),
+        external: is_external(deployment.value()).into(),
         trust_domain: text(mesh.and_then(|mesh| mesh.get("trustDomain"))),
         replicas: deployment.get("spec.replicas").and_then(|n| n.as_i64()).unwrap_or(1).into(),
         available_replicas: deployment.get("status.availableReplicas").and_then(|n| n.as_i64()).unwrap_or(0).into(),
@@ -129,39 +138,66 @@ fn trust(cacerts: &Object, distributed: Option<&Object>) -> Trust {
     }
 }
 
-/// Every cluster that a remote secret or an istiod names.
-fn watches(secrets: &[Object], views: &[ReplicaView]) -> Value<Map<Watch>> {
+/// Every cluster that a remote secret, a kubeconfig or an istiod names.
+fn watches(Seen { remote_secrets, kubeconfig, views, .. }: &Seen) -> Value<Map<Watch>> {
     let mut watches: BTreeMap<String, Watch> = BTreeMap::new();
     let unanswered = views.is_empty() || views.iter().any(|view| view.clusters.is_err());
-    for secret in secrets {
-        let name = format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name());
+    let watch = |secret: &Object, parsed: Option<&ParsedRemoteSecret>| Watch {
+        verdict: (if unanswered { "unknown" } else { "missing" }).into(),
+        secret: format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name()).into(),
+        server: parsed.map(|parsed| parsed.server.clone()).into(),
+        token_expires_at: parsed.and_then(|parsed| expiry(&parsed.credential)).into(),
+    };
+    for secret in remote_secrets {
         let Ok(clusters) = ParsedRemoteSecret::from_object(secret.value()) else { continue };
-        for (cluster, parsed) in clusters {
-            let (server, token_expires_at) = match &parsed {
-                Ok(parsed) => (Some(parsed.server.clone()), expiry(&parsed.credential)),
-                Err(_) => (None, None),
-            };
-            watches.insert(
-                cluster.to_string(),
-                Watch {
-                    verdict: (if unanswered { "unknown" } else { "missing" }).into(),
-                    secret: name.clone().into(),
-                    server: server.into(),
-                    token_expires_at: token_expires_at.into(),
-                },
-            );
-        }
+        let each = clusters.iter().map(|(cluster, parsed)| (cluster.to_string(), watch(secret, parsed.as_ref().ok())));
+        watches.extend(each);
     }
+    let read = kubeconfig.as_ref().and_then(|secret| {
+        let (cluster, parsed) = ParsedRemoteSecret::from_config_object(secret.value()).ok()?;
+        Some((cluster, watch(secret, Some(&parsed))))
+    });
+    let own = read.as_ref().map(|(cluster, _)| cluster.clone());
+    watches.extend(read);
     let said = views.iter().filter_map(|view| view.clusters.as_ref().ok()).flat_map(|(clusters, _)| clusters);
-    for cluster in said.filter(|cluster| !cluster.secret.is_empty()) {
+    for cluster in said.filter(|cluster| !cluster.secret.is_empty() || own.as_ref() == Some(&cluster.id)) {
         let watch = watches.entry(cluster.id.clone()).or_default();
         let said = verdict(&cluster.status);
         if rank(&said) >= rank(watch.verdict.text()) {
             watch.verdict = said.into();
         }
-        watch.secret = cluster.secret.clone().into();
+        if !cluster.secret.is_empty() {
+            watch.secret = cluster.secret.clone().into();
+        }
     }
     watches.into_iter().collect()
+}
+
+/// The remote secrets of an external control plane are in its configuration cluster, where no istiod runs: what they say belongs to those of the cluster it runs in.
+pub(super) fn bring_together(seen: &mut BTreeMap<String, ClusterStatus>) {
+    let hosts: Vec<String> = seen
+        .iter()
+        .filter(|(_, status)| status.control_planes.entries().any(|(_, plane)| plane.external.get() == Some(true)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for host in hosts {
+        let Some(mut watches) = seen.get(&host).and_then(|status| status.watches.known().cloned()) else { continue };
+        let kept_elsewhere =
+            seen.iter_mut().filter(|(name, status)| **name != host && status.control_planes.keys().next().is_none());
+        for (_, status) in kept_elsewhere {
+            let Value::Known(there) = &mut status.watches else { continue };
+            there.retain(|id, secret| {
+                let Some(said) = watches.get_mut(id).and_then(Value::known_mut) else { return true };
+                let Some(secret) = secret.known().filter(|secret| secret.secret == said.secret) else { return true };
+                said.server = secret.server.clone();
+                said.token_expires_at = secret.token_expires_at.clone();
+                false
+            });
+        }
+        if let Some(status) = seen.get_mut(&host) {
+            status.watches = Value::Known(watches);
+        }
+    }
 }
 
 fn expiry(credential: &Credential) -> Option<String> {

@@ -33,7 +33,8 @@ impl DataSource for MeshStatus {
             let namespace = &namespace;
             looks.push(async move { (name, look::look(&cluster, namespace).await) });
         }
-        let seen: BTreeMap<String, ClusterStatus> = futures::future::join_all(looks).await.into_iter().collect();
+        let mut seen: BTreeMap<String, ClusterStatus> = futures::future::join_all(looks).await.into_iter().collect();
+        look::bring_together(&mut seen);
         let findings = findings(&seen);
         config.healthy = findings.is_empty().into();
         config.findings = findings.into_iter().collect();

@@ -45,7 +45,8 @@ model! {
         /// What signs here and what is trusted. Null without a Secret `cacerts`: then istiod signs with a root of its own.
         #[attr(computed)]
         pub trust: Value<Trust>,
-        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas.
+        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas. An external control plane's configuration cluster is
+        /// among them.
         #[attr(computed)]
         pub watches: Value<Map<Watch>>,
         /// East-west gateways, by name of the Service.
@@ -66,6 +67,9 @@ model! {
         /// Id of the mesh.
         #[attr(computed)]
         pub mesh_id: Value<String>,
+        /// Whether it is an external control plane, which reads its configuration from the cluster of this name and serves it, and not the one it runs in.
+        #[attr(computed)]
+        pub external: Value<bool>,
         /// Trust domain.
         #[attr(computed)]
         pub trust_domain: Value<String>,
@@ -105,7 +109,7 @@ model! {
         /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer).
         #[attr(computed)]
         pub verdict: Value<String>,
-        /// The remote secret, `namespace/name`.
+        /// The remote secret, `namespace/name`; an external control plane's are in its configuration cluster.
         #[attr(computed)]
         pub secret: Value<String>,
         /// API server in the remote secret.
