@@ -32,6 +32,7 @@ mod generated_docs;
 mod lab_clusters;
 mod lab_judge;
 mod layers;
+mod links_external;
 mod links_gateways;
 mod links_plan;
 mod links_refusals;
