@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::cluster::Object;
 use crate::mesh;
+use crate::value::{List, Map, Value};
 
 /// The port number peers dial unless the Service says otherwise.
 pub const MTLS_PORT: u16 = 15443;
@@ -44,6 +45,22 @@ pub fn of_service(service: &Object, nodes: &[Object]) -> Vec<Reachable> {
     });
     let external = service.items("spec.externalIPs").iter().filter_map(|ip| ip.as_str());
     reachable(balanced.chain(external).map(str::to_owned), wanted)
+}
+
+/// The annotations of a live Service that a user would have written: not those of Helm and kubectl.
+pub fn annotations(service: &Object) -> Value<Map<String>> {
+    let of_tools = |key: &str| key.starts_with("meta.helm.sh/") || key.starts_with("kubectl.kubernetes.io/");
+    let annotations = service.annotations().into_iter().filter(|(key, _)| !of_tools(key));
+    let annotations: Map<String> =
+        annotations.map(|(key, value)| (key.to_owned(), Value::Known(value.to_owned()))).collect();
+    if annotations.is_empty() { Value::Null } else { Value::Known(annotations) }
+}
+
+/// A list of texts in a live object; null where there is none.
+pub fn texts(object: &Object, path: &str) -> Value<List<String>> {
+    let texts: List<String> =
+        object.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
+    if texts.is_empty() { Value::Null } else { Value::Known(texts) }
 }
 
 /// The addresses of a Gateway API Gateway, which ambient's peers read from its status.

@@ -9,9 +9,9 @@ use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
-use crate::resources::address::GATEWAY_NAME_LABEL;
+use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::{converge, kept};
-use crate::value::{List, Map, Value};
+use crate::value::{List, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
@@ -104,25 +104,14 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
 /// `None` where it is what the chart makes unasked.
 fn service(live: &Object) -> Option<Service> {
     let text = |path: &str| Value::from(Some(live.str(path)).filter(|text| !text.is_empty()).map(str::to_owned));
-    let list = |path: &str| -> Value<List<String>> {
-        let items: List<String> =
-            live.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
-        if items.is_empty() { Value::Null } else { Value::Known(items) }
-    };
-    let annotations: Map<String> = live
-        .annotations()
-        .into_iter()
-        .filter(|(key, _)| !key.starts_with("meta.helm.sh/") && !key.starts_with("kubectl.kubernetes.io/"))
-        .map(|(key, value)| (key.to_owned(), Value::Known(value.to_owned())))
-        .collect();
     let kind = live.str("spec.type");
     let service = Service {
         r#type: kind.into(),
-        annotations: if annotations.is_empty() { Value::Null } else { Value::Known(annotations) },
+        annotations: address::annotations(live),
         load_balancer_class: text("spec.loadBalancerClass"),
         load_balancer_ip: text("spec.loadBalancerIP"),
-        source_ranges: list("spec.loadBalancerSourceRanges"),
-        external_ips: list("spec.externalIPs"),
+        source_ranges: address::texts(live, "spec.loadBalancerSourceRanges"),
+        external_ips: address::texts(live, "spec.externalIPs"),
         external_traffic_policy: Some(live.str("spec.externalTrafficPolicy"))
             .filter(|policy| *policy == "Local")
             .map(str::to_owned)

@@ -11,7 +11,7 @@ use crate::mesh::{IstiodExposure, Revision};
 use crate::resources::address::{self, Evidence};
 use crate::resources::converge;
 use crate::resources::objects::state_key;
-use crate::value::{List, Map, Value};
+use crate::value::{List, Value};
 
 /// Kept back from the time allowed, to find out why it was not enough.
 pub const FOR_REASONS: Duration = Duration::from_secs(5);
@@ -87,22 +87,11 @@ pub fn seen(state: &Primary, live: &BTreeMap<String, Object>) -> Value<List<Addr
 
 /// The attribute that a live Service stands for.
 pub fn attribute(live: &Object) -> Expose {
-    let list = |path: &str| -> Value<List<String>> {
-        let items: List<String> =
-            live.items(path).iter().filter_map(|item| Some(Value::Known(item.as_str()?.to_owned()))).collect();
-        if items.is_empty() { Value::Null } else { Value::Known(items) }
-    };
-    let annotations: Map<String> = live
-        .annotations()
-        .into_iter()
-        .filter(|(key, _)| !key.starts_with("kubectl.kubernetes.io/"))
-        .map(|(key, value)| (key.to_owned(), Value::Known(value.to_owned())))
-        .collect();
     let class = live.str("spec.loadBalancerClass");
     Expose {
-        annotations: if annotations.is_empty() { Value::Null } else { Value::Known(annotations) },
+        annotations: address::annotations(live),
         load_balancer_class: Some(class).filter(|class| !class.is_empty()).map(str::to_owned).into(),
-        source_ranges: list("spec.loadBalancerSourceRanges"),
-        external_ips: list("spec.externalIPs"),
+        source_ranges: address::texts(live, "spec.loadBalancerSourceRanges"),
+        external_ips: address::texts(live, "spec.externalIPs"),
     }
 }

@@ -1,0 +1,195 @@
+//! Contradictions between declared resources.
+
+use super::*;
+
+fn control_plane(cluster: &str) -> ControlPlaneAt {
+    ControlPlaneAt {
+        cluster: cluster.into(),
+        name: cluster.into(),
+        namespace: "istio-system".into(),
+        mesh_id: "mesh1".into(),
+        ..ControlPlaneAt::default()
+    }
+}
+
+fn watched(cluster: &str, watchers: &[&str]) -> WatchedCluster {
+    WatchedCluster {
+        cluster: cluster.into(),
+        name: cluster.into(),
+        namespace: "istio-system".into(),
+        watchers: watchers.iter().map(|name| (*name).to_owned()).collect(),
+        served_by: None,
+    }
+}
+
+fn summaries(findings: &[Finding]) -> Vec<(&str, &str)> {
+    findings.iter().map(|finding| (finding.attribute, finding.summary)).collect()
+}
+
+#[test]
+fn a_mesh_that_agrees_has_no_findings_and_neither_has_a_second_look() {
+    let mut topology = Topology::default();
+    for _ in 0..2 {
+        for cluster in ["east", "west"] {
+            assert_eq!(topology.control_plane(cluster, control_plane(cluster)), []);
+        }
+        assert_eq!(topology.watched("east", watched("east", &["west"])), []);
+        assert_eq!(topology.watched("west", watched("west", &["east"])), []);
+    }
+}
+
+#[test]
+fn names_collide_or_differ_whichever_is_declared_first() {
+    let mut topology = Topology::default();
+    topology.control_plane("east", control_plane("east"));
+    let twin = ControlPlaneAt { name: "east".into(), ..control_plane("west") };
+    assert_eq!(summaries(&topology.control_plane("west", twin)), [("cluster_name", "Two clusters of one name")]);
+
+    let mut topology = Topology::default();
+    topology.watched("east", watched("east", &["west"]));
+    let other = ControlPlaneAt { name: "orient".into(), ..control_plane("east") };
+    assert_eq!(summaries(&topology.control_plane("east", other)), [("cluster_name", "Two names for one cluster")]);
+}
+
+#[test]
+fn a_registry_is_named_by_its_id_in_istio() {
+    let mut topology = Topology::default();
+    topology.control_plane("east", control_plane("east"));
+    topology.watched("west", WatchedCluster { name: "west-prod".into(), ..watched("west", &["east"]) });
+    assert_eq!(topology.registry("east"), Registry::Known);
+    assert_eq!(topology.registry("west-prod"), Registry::Known);
+    assert_eq!(topology.registry("west"), Registry::CalledOtherwise("west-prod".into()));
+    assert_eq!(topology.registry("north"), Registry::Undeclared);
+}
+
+#[test]
+fn links_compare_roots_meshes_and_versions() {
+    let mut topology = Topology::default();
+    let with = |cluster: &str, root: &str, mesh: &str, version: &str| ControlPlaneAt {
+        trust_root: Some(root.repeat(64)),
+        mesh_id: mesh.into(),
+        version: Some(version.into()),
+        ..control_plane(cluster)
+    };
+    topology.control_plane("east", with("east", "a", "mesh1", "1.29.2"));
+    topology.control_plane("west", with("west", "b", "mesh2", "1.31.0"));
+    let findings = topology.watched("east", watched("east", &["west"]));
+    assert_eq!(
+        summaries(&findings),
+        [
+            ("watchers", "Linked clusters trust different roots"),
+            ("watchers", "Linked clusters belong to different meshes"),
+            ("watchers", "Linked control planes are far apart in version"),
+        ]
+    );
+    assert_eq!(findings[2].severity, Severity::Warning);
+}
+
+#[test]
+fn a_remote_needs_a_control_plane_that_serves_remotes() {
+    let mut topology = Topology::default();
+    topology.control_plane("east", control_plane("east"));
+    let remote = WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        ..watched("west", &["east"])
+    };
+    assert_eq!(
+        summaries(&topology.watched("west", remote.clone())),
+        [("control_plane", "The control plane serves no remotes")]
+    );
+    topology.control_plane("west", control_plane("west"));
+    assert!(
+        summaries(&topology.watched("west", remote)).contains(&("mode", "A remote with a control plane of its own"))
+    );
+}
+
+#[test]
+fn an_external_control_plane_has_the_name_of_the_cluster_it_serves() {
+    let mut topology = Topology::default();
+    let external = ControlPlaneAt {
+        config_cluster: Some("west".into()),
+        name: "west".into(),
+        external_istiod: true,
+        ..control_plane("hub")
+    };
+    assert_eq!(topology.control_plane("external", external.clone()), []);
+    assert_eq!(topology.control_plane("own", control_plane("hub")), [], "the hub may have a mesh of its own");
+    let served = |cluster: &str| WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "west".into(), revision: None }),
+        ..watched(cluster, &["hub"])
+    };
+    for cluster in ["west", "north"] {
+        assert_eq!(topology.watched(cluster, served(cluster)), []);
+    }
+    assert_eq!(topology.registry("west"), Registry::Known);
+
+    let mut topology = Topology::default();
+    topology.control_plane("own", control_plane("hub"));
+    let found = topology.watched("west", served("west"));
+    assert_eq!(summaries(&found), [("watchers", "The control plane reads another configuration")]);
+}
+
+fn in_network(cluster: &str, network: &str) -> ControlPlaneAt {
+    ControlPlaneAt { network: Some(network.into()), ..control_plane(cluster) }
+}
+
+#[test]
+fn a_network_is_closed_until_some_member_has_a_gateway_or_the_watcher_names_one() {
+    let mut topology = Topology::default();
+    for (cluster, network) in [("east", "n1"), ("west", "n2"), ("north", "n2")] {
+        topology.control_plane(cluster, in_network(cluster, network));
+    }
+    let declared = watched("west", &["east", "north"]);
+    let closed = topology.closed(&declared).expect("no gateway is declared");
+    assert_eq!((closed.network.as_str(), &closed.from), ("n2", &BTreeSet::from(["east".to_owned()])));
+    assert_eq!(closed.members, BTreeSet::from(["north".to_owned(), "west".to_owned()]));
+    assert_eq!(topology.closed(&watched("west", &["north"])), None, "nobody comes from another network");
+    assert_eq!(topology.neighbours(&declared), ["north"]);
+
+    let mut naming = topology.clone();
+    naming
+        .control_plane("east", ControlPlaneAt { gateways_named: ["n2".to_owned()].into(), ..in_network("east", "n1") });
+    assert_eq!(naming.closed(&declared), None);
+    topology.gateway("g", DeclaredGateway { cluster: "north".into(), network: "n2".into(), revision: None });
+    assert_eq!(topology.closed(&declared), None, "a gateway in another member will do");
+}
+
+#[test]
+fn a_revision_is_one_of_a_control_plane_or_its_tags() {
+    let mut topology = Topology::default();
+    let gateway = |revision: Option<&str>| DeclaredGateway {
+        cluster: "east".into(),
+        network: "n1".into(),
+        revision: revision.map(str::to_owned),
+    };
+    assert_eq!(topology.gateway("g", gateway(Some("canary"))), [], "nothing is known of the cluster yet");
+    let canary = ControlPlaneAt {
+        revision: Some("canary".into()),
+        tags: ["prod".to_owned()].into(),
+        external_istiod: true,
+        ..control_plane("east")
+    };
+    topology.control_plane("canary", canary);
+    for (revision, known) in [(Some("canary"), true), (Some("prod"), true), (Some("stable"), false), (None, false)] {
+        assert_eq!(topology.gateway("g", gateway(revision)).is_empty(), known, "{revision:?}");
+    }
+    let remote = |revision: &str| WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: Some(revision.into()) }),
+        ..watched("west", &["east"])
+    };
+    assert_eq!(topology.watched("west", remote("canary")), []);
+    let found = topology.watched("west", remote("prod"));
+    assert_eq!(summaries(&found), [("revision", "No control plane of this revision is known")]);
+    assert!(found[0].detail.contains("canary, prod (a tag)"), "{}", found[0].detail);
+}
+
+#[test]
+fn one_watcher_in_two_resources_is_refused() {
+    let mut topology = Topology::default();
+    topology.watched("a", watched("east", &["west", "north"]));
+    assert_eq!(topology.watched("b", watched("east", &["south"])), []);
+    assert_eq!(
+        summaries(&topology.watched("c", watched("east", &["north"]))),
+        [("watchers", "A watcher is listed twice")]
+    );
+}
