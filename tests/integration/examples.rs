@@ -14,7 +14,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
-use crate::examples_laws::{fails_after, is_imported_whole, is_told_at_a_look, outlives_an_outage};
+use crate::examples_laws::{becomes_as_if_made, fails_after, is_imported_whole, is_told_at_a_look, outlives_an_outage};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
@@ -404,6 +404,9 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));
+    if cli.name == "terraform" {
+        becomes_as_if_made(&workspace);
+    }
     workspace.run(&["destroy", "-auto-approve"]).ok();
     for cluster in lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());

@@ -11,40 +11,46 @@ use terraform_provider_mesh::pki::Bundle;
 
 use crate::ca_istiod::verifies;
 use crate::examples::{leftovers, no_secret_in, synced};
+use crate::examples_laws::{is_imported_whole, outlives_an_outage};
 use crate::lab_judge::{Outcome, install_istio, link, make_intermediate, make_roots};
 use crate::links_topologies::Run;
-use crate::support::cli::clis;
+use crate::support::cli::{Cli, clis};
 use crate::support::workload::workload;
 
+/// The file with the variables of a step.
+const STEP: &str = "step.auto.tfvars.json";
 const CLUSTERS: [&str; 2] = ["east", "west"];
 
 /// As the guide on day-two work tells it.
 #[test]
 fn a_root_is_rotated_by_three_plain_plans() {
-    let Some(cli) = clis().into_iter().next() else { return };
     let lab = Lab::start(&CLUSTERS, Options::default()).unwrap();
-    let run = Run::of_example(&cli, &lab, "root-rotation");
+    clis().iter().for_each(|cli| rotated(cli, &lab));
+}
+
+fn rotated(cli: &Cli, lab: &Lab) {
+    let run = Run::of_example(cli, lab, "root-rotation");
     set(&run, &json!({ "rotation_pause": "0s" }));
     run.apply().ok();
     run.settled();
-    let old = one_trust(&lab, 1);
+    let old = one_trust(lab, 1);
 
     set(&run, &json!({ "rotation_pause": "0s", "root_generation": 2 }));
     let plan = step(&run, "step 1 of 3: widen trust");
     // Nothing of the control planes changes but what they wait for.
     assert!(!plan.contains("fields ") && !plan.contains("objects "), "{plan}");
-    assert_eq!(one_trust(&lab, 2), old);
+    assert_eq!(one_trust(lab, 2), old);
     step(&run, "step 2 of 3: switch issuers");
-    let new = one_trust(&lab, 2);
+    let new = one_trust(lab, 2);
     assert_ne!(new, old);
     step(&run, "step 3 of 3: narrow trust");
-    assert_eq!(one_trust(&lab, 1), new);
+    assert_eq!(one_trust(lab, 1), new);
     run.settled();
 
     for name in CLUSTERS {
         assert_eq!(synced(lab.cluster(name)), CLUSTERS, "what the istiod of {name} is in sync with");
     }
-    end(&run);
+    end(&run, &Run::of_example(cli, lab, "root-rotation"));
 }
 
 /// The plan of the next step, which is applied.
@@ -83,10 +89,13 @@ fn roots(cluster: &Arc<Cluster>) -> Bundle {
 /// Both versions of Istio come from one Helm repository, as users have them.
 #[test]
 fn istio_is_upgraded_by_a_second_revision_and_a_tag() {
-    let Some(cli) = clis().into_iter().next_back() else { return };
     let lab = Lab::start(&CLUSTERS, Options::default()).unwrap();
     let charts = ChartRepository::start().unwrap();
-    let run = Run::of_example(&cli, &lab, "canary-upgrade");
+    clis().iter().for_each(|cli| upgraded(cli, &lab, &charts));
+}
+
+fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
+    let run = Run::of_example(cli, lab, "canary-upgrade");
     let (old, new) = (json!({ "1-30": "1.30.0" }), json!({ "1-31": "1.31.0" }));
     let both = json!({ "1-30": "1.30.0", "1-31": "1.31.0" });
     let versions = |revisions: &Value, live: &str| {
@@ -139,7 +148,7 @@ fn istio_is_upgraded_by_a_second_revision_and_a_tag() {
         assert!(definitions["metadata"]["labels"].to_string().contains("1.31.0"), "{}", definitions["metadata"]);
         cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
     }
-    end(&run);
+    end(&run, &Run::of_example(cli, lab, "canary-upgrade"));
 }
 
 fn remote_clusters(cluster: &Arc<Cluster>, revision: &str) -> String {
@@ -159,13 +168,18 @@ fn injected_by(cluster: &Arc<Cluster>, name: &str) -> String {
 /// Made with openssl, helm and istioctl as Istio's documentation tells; then taken over by `import` blocks.
 #[test]
 fn a_mesh_of_helm_and_istioctl_is_taken_over_as_it_runs() {
-    let Some(cli) = clis().into_iter().next() else { return };
-    let lab = Lab::start(&CLUSTERS, Options::default()).unwrap();
+    // What helm leaves behind is no ground for a second mesh: clusters of its own for each CLI.
+    for cli in clis() {
+        taken_over(&cli, &Lab::start(&CLUSTERS, Options::default()).unwrap());
+    }
+}
+
+fn taken_over(cli: &Cli, lab: &Lab) {
     let pems = lab.dir().join("pems");
-    made_by_hand(&lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
+    made_by_hand(lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
     let before = lab.clusters().iter().map(running).collect::<Vec<_>>();
 
-    let run = Run::of_example(&cli, &lab, "adoption");
+    let run = Run::of_example(cli, lab, "adoption");
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
     set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
     let plan = run.workspace.run(&["plan", "-input=false", "-out=plan"]).ok();
@@ -194,7 +208,8 @@ fn a_mesh_of_helm_and_istioctl_is_taken_over_as_it_runs() {
         assert_eq!(synced(lab.cluster(name)), CLUSTERS, "what the istiod of {name} is in sync with");
     }
     assert_eq!(lab.clusters().iter().map(running).collect::<Vec<_>>(), before, "no istiod was restarted");
-    no_secret_in(&run.workspace.path("terraform.tfstate"), &lab);
+    no_secret_in(&run.workspace.path("terraform.tfstate"), lab);
+    outlives_an_outage(&run.workspace, lab.cluster("west"));
 
     // Imported, and no longer said to be: the blocks can go.
     let main = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
@@ -248,11 +263,15 @@ fn running(cluster: &Arc<Cluster>) -> Vec<String> {
 
 /// Variables of this step.
 fn set(run: &Run<'_>, variables: &Value) {
-    std::fs::write(run.workspace.path("step.auto.tfvars.json"), variables.to_string()).unwrap();
+    std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
 }
 
-fn end(run: &Run<'_>) {
+/// What holds for every example that is applied, whatever has become of it on the way.
+fn end(run: &Run<'_>, other: &Run<'_>) {
     no_secret_in(&run.workspace.path("terraform.tfstate"), run.lab);
+    outlives_an_outage(&run.workspace, run.lab.cluster("west"));
+    std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
+    is_imported_whole(&run.workspace, &other.workspace);
     run.destroy().ok();
     for cluster in run.lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());

@@ -39,6 +39,40 @@ pub fn outlives_an_outage(workspace: &Workspace, cluster: &Arc<Cluster>) {
     assert!(again.stdout.contains("Resources: 0 added, 0 changed, 0 destroyed"), "{}", again.stdout);
 }
 
+/// Changing a mesh into another ends where making that one would: the same objects with the same fields. It is made anew in the end.
+pub fn becomes_as_if_made(workspace: &Workspace) {
+    let main = fs::read_to_string(workspace.path("main.tf")).unwrap();
+    let changed = changed(&main);
+    assert_ne!(main, changed);
+    fs::write(workspace.path("main.tf"), changed).unwrap();
+    let updated = workspace.run(&["apply", "-auto-approve"]).ok();
+    assert!(!updated.stdout.contains("Resources: 0 added, 0 changed, 0 destroyed"), "{}", updated.stdout);
+    workspace.is_settled();
+    let updated = kept(&workspace.state());
+    workspace.run(&["destroy", "-auto-approve"]).ok();
+    workspace.run(&["apply", "-auto-approve"]).ok();
+    workspace.is_settled();
+    assert_eq!(updated, kept(&workspace.state()));
+}
+
+/// The same configuration with something changed in every control plane, gateway and reader.
+fn changed(main: &str) -> String {
+    let blocks = main.split_inclusive("\n}\n").map(|block| {
+        let Some((head, body)) = block.split_once(" {\n").filter(|_| block.contains("\nresource \"mesh_")) else {
+            return block.to_owned();
+        };
+        let kind = head.rsplit("resource \"").next().and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        let attribute = match kind {
+            "mesh_primary" => "custom_hosts = [\"istiod.example.com\"]",
+            "mesh_eastwest_gateway" if !body.contains("ambient") => "service = { annotations = { changed = \"yes\" } }",
+            "mesh_remote_cluster" if !body.contains("\"config\"") => "export_services = true",
+            _ => return block.to_owned(),
+        };
+        format!("{head} {{\n  {attribute}\n{body}")
+    });
+    blocks.collect()
+}
+
 /// The whole mesh at a look: healthy for a handful of requests, and still told of when one of its clusters is out of reach. `other` is a workspace of the example
 /// that has applied nothing.
 pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::control_plane::Layout;
 use crate::network::Network;
-use crate::reflect::{key, reflect};
+use crate::reflect::reflect;
 
 /// What a LoadBalancer Service gets. A Service says otherwise for itself by the annotation
 /// `lab/address`: `ip`, `hostname`, `never`, or one of the first two with a delay, as `ip after 5s`.
@@ -47,8 +47,8 @@ pub(crate) type Default = Arc<Mutex<Address>>;
 pub(crate) async fn run(client: kube::Client, layout: Layout, network: Arc<Network>, default: Default) {
     let api: Api<Service> = Api::all(client.clone());
     let mut services = reflect(api, None, None);
-    let mut given: HashMap<String, (String, String)> = HashMap::new();
-    let mut next = 0;
+    // The number of its address, by the Service. What is free again is given again: who makes a Service anew finds it where it was.
+    let mut given: HashMap<String, (usize, String)> = HashMap::new();
     while services.changed().await.is_ok() {
         let now = services.borrow_and_update().clone();
         given.retain(|uid, (_, address)| {
@@ -73,12 +73,13 @@ pub(crate) async fn run(client: kube::Client, layout: Layout, network: Arc<Netwo
                 Address::Hostname => ("hostname", Duration::ZERO),
                 Address::HostnameAfter(delay) => ("hostname", delay),
             };
+            let free = |n: &usize| given.values().all(|(taken, _)| taken != n);
+            let number = (0..).find(free).unwrap_or_default();
             let address = match kind {
-                "ip" => layout.balancer_ip(next),
-                _ => format!("lb-{next}.{}.example.com", layout.name),
+                "ip" => layout.balancer_ip(number),
+                _ => format!("lb-{number}.{}.example.com", layout.name),
             };
-            next += 1;
-            given.insert(uid, (key(&**service), address.clone()));
+            given.insert(uid, (number, address.clone()));
             tokio::spawn(give(client.clone(), service.clone(), kind, address, delay, layout.index, network.clone()));
         }
     }
