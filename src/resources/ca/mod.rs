@@ -16,6 +16,7 @@ mod spec;
 
 use std::collections::BTreeMap;
 
+use futures::future::{OptionFuture, join, join_all};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -23,6 +24,7 @@ pub use self::model::Ca;
 use self::spec::Spec;
 use super::Client;
 use super::converge;
+use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::mesh::{Phase, Rotation};
@@ -133,19 +135,19 @@ impl Resource for MeshCa {
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
     let store = remove::store_of(&state);
+    let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     let mut there = false;
-    if let Some(store) = &store {
-        there |= read_store(cx, store, &mut state).await?;
+    if let (Some(store), Some(kept)) = (&store, kept) {
+        there |= note_store(cx, store, kept?, &mut state);
     }
     let renew_before = Spec::parse(&state)?.map(|spec| spec.intermediate.renew_before).unwrap_or_default();
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
-    let names: Vec<String> = state.clusters.keys().map(str::to_owned).collect();
     let mut complete = true;
-    for name in names {
+    for (name, looked) in clusters {
         let Some(mut model) = state.clusters.entry(&name).cloned() else { continue };
-        match look(cx, &name, &model, store.as_ref()).await? {
-            Some(live) => {
+        match looked? {
+            Ok(live) => {
                 report::request(&mut model, live.open.as_ref());
                 there |= live.secret.is_some() || live.open.is_some();
                 match (&live.held, &live.secret) {
@@ -168,7 +170,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                     (None, None) => report::nothing(&mut model, report::state::MISSING),
                 }
             }
-            None => {
+            Err(silent) => {
+                cx.warn(silent);
                 model.state = report::state::UNREACHABLE.into();
                 (there, complete) = (true, false);
             }
@@ -201,41 +204,55 @@ fn leftover(stored: &BTreeMap<i64, String>, state: &Ca, trusted: &BTreeMap<Strin
     stored.iter().any(|(number, root)| Some(*number) != generation && !trusted.contains_key(root))
 }
 
-/// Looks at one cluster. `None`, with a warning, where it gives no answer or the provider no longer knows it.
-async fn look(
-    cx: &mut Cx,
-    name: &str,
-    model: &model::ClusterCa,
-    store: Option<&spec::StoreRef>,
-) -> Result<Option<gather::Live>, Diagnostic> {
-    let namespace = model.namespace.text();
-    let cluster = match super::cluster(cx, name) {
-        Ok(cluster) => cluster,
-        Err(unknown) => {
-            cx.warn(Diagnostic { severity: Severity::Warning, ..unknown });
-            return Ok(None);
-        }
-    };
-    match gather::look(cluster, namespace, &spec::owner(store, namespace)).await {
-        Ok(live) => Ok(Some(live)),
-        Err(error) if error.is_unreachable() || error.is_not_configured() => {
-            cx.warn(converge::stale(&error));
-            Ok(None)
-        }
+/// What was asked of a cluster, or the warning that it gave no answer or that the provider no longer knows it.
+type Looked<T> = Result<Result<T, Diagnostic>, Diagnostic>;
+
+/// What the store and the clusters answered.
+struct Looks {
+    /// The store's Secret.
+    kept: Option<Looked<Option<Object>>>,
+    clusters: Vec<(String, Looked<gather::Live>)>,
+}
+
+/// Looks at the store and at all clusters at once: it is the first look of a plan, which has to connect to each of them.
+async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) -> Looks {
+    let kept = OptionFuture::from(store.map(|store| look_into(cx, store)));
+    let clusters = state
+        .clusters
+        .entries()
+        .map(|(name, model)| async move { (name.to_owned(), look(cx, name, model.namespace.text(), store).await) });
+    let (kept, clusters) = join(kept, join_all(clusters)).await;
+    Looks { kept, clusters }
+}
+
+async fn look(cx: &Cx, name: &str, namespace: &str, store: Option<&spec::StoreRef>) -> Looked<gather::Live> {
+    match super::cluster(cx, name) {
+        Ok(cluster) => answered(gather::look(cluster, namespace, &spec::owner(store, namespace)).await),
+        Err(unknown) => Ok(Err(Diagnostic { severity: Severity::Warning, ..unknown })),
+    }
+}
+
+async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Looked<Option<Object>> {
+    let cluster = super::cluster(cx, &store.cluster)?;
+    answered(cluster.get(&secret::RootStore::reference(store)).await)
+}
+
+fn answered<T>(answer: Result<T, Error>) -> Looked<T> {
+    match answer {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(Err(converge::stale(&error))),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }
 
 /// Whether the store is there. A root that is gone from it is told; the clusters go on without it.
-async fn read_store(cx: &mut Cx, store: &spec::StoreRef, state: &mut Ca) -> Result<bool, Diagnostics> {
-    let cluster = super::cluster(cx, &store.cluster)?;
-    let found = match cluster.get(&secret::RootStore::reference(store)).await {
+fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, Diagnostic>, state: &mut Ca) -> bool {
+    let found = match kept {
         Ok(found) => found,
-        Err(error) if error.is_unreachable() || error.is_not_configured() => {
-            cx.warn(converge::stale(&error));
-            return Ok(true);
+        Err(silent) => {
+            cx.warn(silent);
+            return true;
         }
-        Err(error) => return Err(converge::diagnostic(&error).into()),
     };
     let roots = match found.as_ref().map(secret::RootStore::read) {
         Some(Ok(roots)) => roots,
@@ -244,7 +261,7 @@ async fn read_store(cx: &mut Cx, store: &spec::StoreRef, state: &mut Ca) -> Resu
                 "The Secret {store} is gone or damaged. The clusters go on with the intermediates they have. Restore it from a backup, or raise `root.generation` to rotate to a new root."
             )));
             cx.private.roots.clear();
-            return Ok(found.is_some());
+            return found.is_some();
         }
     };
     let fingerprint = |root: &secret::StoredRoot| root.certificate.fingerprint().to_string();
@@ -253,5 +270,5 @@ async fn read_store(cx: &mut Cx, store: &spec::StoreRef, state: &mut Ca) -> Resu
     if let Some(root) = generation.and_then(|number| roots.0.get(&number)) {
         report::root(state, &root.certificate);
     }
-    Ok(true)
+    true
 }
