@@ -252,7 +252,8 @@ fn execute(renderables: &BTreeMap<String, Renderable<'_>>) -> Result<BTreeMap<St
             .execute(name, Value::Map(renderable.scope.clone()))
             .map_err(|failure| Error::Render(failure.helm_message()))?;
         if !name.ends_with("NOTES.txt") {
-            rendered.insert(name.clone(), text.replace("<no value>", ""));
+            let text = if text.contains("<no value>") { text.replace("<no value>", "") } else { text };
+            rendered.insert(name.clone(), text);
         }
     }
     Ok(rendered)

@@ -1,4 +1,6 @@
 //! Rendered texts to manifests: splitting, hooks, and the order in which Helm installs.
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json};
 
 use super::funcs::is_space;
@@ -59,16 +61,22 @@ const HOOK_EVENTS: [&str; 10] = [
     "test-success",
 ];
 
-/// The documents of all rendered templates, given by path in lexical order.
-pub(super) fn manifests<'a>(rendered: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Manifest>, Error> {
-    let mut manifests = Vec::new();
+/// The documents of all rendered templates, in the order of their paths.
+pub(super) fn each(rendered: BTreeMap<String, String>, take: &mut dyn FnMut(Manifest)) -> Result<(), Error> {
     for (template, text) in rendered {
-        for text in split(text) {
-            if let Some(manifest) = manifest(template, text)? {
-                manifests.push(manifest);
+        for text in split(&text) {
+            if let Some(manifest) = manifest(&template, text)? {
+                take(manifest);
             }
         }
     }
+    Ok(())
+}
+
+/// The same in the order in which Helm installs them.
+pub(super) fn manifests(rendered: BTreeMap<String, String>) -> Result<Vec<Manifest>, Error> {
+    let mut manifests = Vec::new();
+    each(rendered, &mut |manifest| manifests.push(manifest))?;
     manifests.sort_by(|a, b| {
         let key = |m: &Manifest| {
             let kind = m.object.get("kind").map(scalar_text).unwrap_or_default();

@@ -124,6 +124,21 @@ pub fn render(
     Ok(manifests)
 }
 
+/// As [`render`], one manifest after the other in the order of the templates: no more than one is held at a time, and a definition is large.
+pub fn render_each(
+    chart: &Chart,
+    release: &Release,
+    values: &Values,
+    capabilities: &Capabilities,
+    take: &mut dyn FnMut(Manifest),
+) -> Result<(), Error> {
+    manifest::each(texts(chart, release, values, capabilities)?, &mut |manifest| {
+        if !manifest.object.is_null() {
+            take(manifest);
+        }
+    })
+}
+
 /// Renders a chart to the text that `helm template` prints.
 pub fn template(
     chart: &Chart,
@@ -146,6 +161,16 @@ fn render_documents(
     values: &Values,
     capabilities: &Capabilities,
 ) -> Result<Vec<Manifest>, Error> {
+    manifest::manifests(texts(chart, release, values, capabilities)?)
+}
+
+/// The rendered texts by template.
+fn texts(
+    chart: &Chart,
+    release: &Release,
+    values: &Values,
+    capabilities: &Capabilities,
+) -> Result<BTreeMap<String, String>, Error> {
     if chart.text("type") == "library" {
         return Err(Error::Render("library charts are not installable".to_owned()));
     }
@@ -154,8 +179,7 @@ fn render_documents(
     if !violations.is_empty() {
         return Err(Error::Schema(violations));
     }
-    let rendered = engine::render_all(chart, release, &values, capabilities)?;
-    manifest::manifests(rendered.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+    engine::render_all(chart, release, &values, capabilities)
 }
 
 impl Default for Capabilities {

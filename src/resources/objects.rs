@@ -5,6 +5,7 @@
 //! At refresh both show the live values of these fields, and drift is a plain difference. Nothing here talks to a cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::value::{Map, Value};
 
 /// The objects a resource wants, by the name that state gives them.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted(BTreeMap<String, Entry>);
+pub struct Wanted(BTreeMap<String, Arc<Entry>>);
 
 /// One wanted object.
 #[derive(Clone, Debug)]
@@ -56,36 +57,33 @@ pub struct Drift {
 
 impl Wanted {
     /// Adds an object, with the label by which it is found again. A second object of the same name takes the place of the first.
-    pub fn insert(&mut self, reference: ObjectRef, mut object: Object, owner: &str) {
-        object.set_label(OWNER_LABEL, owner);
-        self.insert_shared(reference, object);
+    pub fn insert(&mut self, reference: ObjectRef, object: Object, owner: &str) {
+        self.add(Arc::new(Entry::owned(reference, object, owner)));
     }
 
     /// Adds an object that others may own as well, such as a namespace: without our label.
-    pub fn insert_shared(&mut self, reference: ObjectRef, mut object: Object) {
-        prune_nulls(object.value_mut());
-        let fields = fields::fields(&object);
-        let digest = fields::digest(&fields);
-        // Istio's definitions are as large as all its other objects together, and several clusters are at work at once.
-        if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
-            object.freeze_spec();
-        }
-        self.0.insert(state_key(&reference), Entry { reference, object, fields, digest });
+    pub fn insert_shared(&mut self, reference: ObjectRef, object: Object) {
+        self.add(Arc::new(Entry::new(reference, object)));
+    }
+
+    /// Adds what another resource of the same process may want just so.
+    pub fn add(&mut self, entry: Arc<Entry>) {
+        self.0.insert(state_key(&entry.reference), entry);
     }
 
     /// Changes what is sent without changing what is recorded: for what holds only until someone else takes it over.
     pub fn amend(&mut self, reference: &ObjectRef, change: impl FnOnce(&mut Object)) {
         if let Some(entry) = self.0.get_mut(&state_key(reference)) {
-            change(&mut entry.object);
+            change(&mut Arc::make_mut(entry).object);
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.0.iter().map(|(key, entry)| (key.as_str(), entry))
+        self.0.iter().map(|(key, entry)| (key.as_str(), &**entry))
     }
 
     pub fn get(&self, key: &str) -> Option<&Entry> {
-        self.0.get(key)
+        self.0.get(key).map(|entry| &**entry)
     }
 
     pub fn len(&self) -> usize {
@@ -103,6 +101,25 @@ impl Wanted {
             recorded.insert(key, entry);
         }
         recorded
+    }
+}
+
+impl Entry {
+    /// An object with the label by which it is found again.
+    pub fn owned(reference: ObjectRef, mut object: Object, owner: &str) -> Entry {
+        object.set_label(OWNER_LABEL, owner);
+        Entry::new(reference, object)
+    }
+
+    fn new(reference: ObjectRef, mut object: Object) -> Entry {
+        prune_nulls(object.value_mut());
+        let fields = fields::fields(&object);
+        let digest = fields::digest(&fields);
+        // Istio's definitions are as large as all its other objects together, and several clusters are at work at once.
+        if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            object.freeze_spec();
+        }
+        Entry { reference, object, fields, digest }
     }
 }
 

@@ -1,21 +1,31 @@
 //! Rendering a chart to the objects of a resource: shared by every resource that installs one of Istio's charts. Pure.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value as Json;
 
+use super::objects::{Entry, Wanted};
 use crate::chart::{self, Capabilities, Chart, Release, Values};
 use crate::cluster::{Kind, Object, ObjectRef};
 
 /// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not asked.
 const KUBE_VERSION: &str = "v1.33.0";
 
+/// One at a time: what rendering needs on the way is many times what comes of it.
 static TURN: Mutex<()> = Mutex::new(());
+
+/// What the last renderings with definitions came to. Nothing in these depends on the cluster: they are rendered and kept once for all of them.
+static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
+/// More would be several versions of Istio at once.
+const SHARED_AT_MOST: usize = 4;
+
+/// One at a time, so that whoever comes while it is under way finds it done.
+static PREPARING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A chart, and what to render it with.
 #[derive(Clone, Copy, Debug)]
 pub struct Rendering<'a> {
-    pub chart: &'a Chart,
+    pub chart: &'a Arc<Chart>,
     pub release: &'a str,
     pub namespace: &'a str,
     pub values: &'a Values,
@@ -30,22 +40,109 @@ pub enum Error {
     Kind { what: String },
 }
 
+/// A rendering, and what came of it.
+struct Shared {
+    chart: Arc<Chart>,
+    release: String,
+    namespace: String,
+    values: Values,
+    owner: String,
+    entries: Vec<Arc<Entry>>,
+}
+
+fn shared() -> MutexGuard<'static, Vec<Shared>> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn is_of(&self, asked: &Rendering<'_>, owner: &str) -> bool {
+        Arc::ptr_eq(&self.chart, asked.chart)
+            && self.release == asked.release
+            && self.namespace == asked.namespace
+            && self.values == *asked.values
+            && self.owner == owner
+    }
+}
+
 impl Rendering<'_> {
+    /// Adds the objects of the release to those wanted, each with the label of its owner.
+    pub fn insert(&self, wanted: &mut Wanted, owner: &str) -> Result<(), Error> {
+        for entry in self.entries(owner)? {
+            wanted.add(entry);
+        }
+        Ok(())
+    }
+
+    /// Renders definitions beforehand, off the threads that serve requests: it takes longer than anything else.
+    pub async fn prepare(&self, owner: &str) -> Result<(), Error> {
+        let _turn = PREPARING.lock().await;
+        if shared().iter().any(|known| known.is_of(self, owner)) {
+            return Ok(());
+        }
+        let (chart, values) = (self.chart.clone(), self.values.clone());
+        let (release, namespace, owner) = (self.release.to_owned(), self.namespace.to_owned(), owner.to_owned());
+        let rendered = tokio::task::spawn_blocking(move || {
+            let rendering = Rendering { chart: &chart, release: &release, namespace: &namespace, values: &values };
+            rendering.entries(&owner).map(drop)
+        });
+        // Should it panic, it does so again where it is needed.
+        rendered.await.unwrap_or(Ok(()))
+    }
+
+    fn entries(&self, owner: &str) -> Result<Vec<Arc<Entry>>, Error> {
+        if let Some(known) = shared().iter().find(|known| known.is_of(self, owner)) {
+            return Ok(known.entries.clone());
+        }
+        let mut entries = Vec::new();
+        self.each(|object| {
+            entries.push(Arc::new(Entry::owned(reference(&object)?, object, owner)));
+            Ok(())
+        })?;
+        if entries.iter().any(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION) {
+            let mut shared = shared();
+            shared.truncate(SHARED_AT_MOST - 1);
+            shared.insert(0, self.remembered(owner, entries.clone()));
+        }
+        Ok(entries)
+    }
+
+    fn remembered(&self, owner: &str, entries: Vec<Arc<Entry>>) -> Shared {
+        Shared {
+            chart: self.chart.clone(),
+            release: self.release.to_owned(),
+            namespace: self.namespace.to_owned(),
+            values: self.values.clone(),
+            owner: owner.to_owned(),
+            entries,
+        }
+    }
+
     /// The objects of the release, hooks left out, each with its namespace.
     pub fn objects(&self) -> Result<Vec<Object>, Error> {
+        let mut objects = Vec::new();
+        self.each(|object| {
+            objects.push(object);
+            Ok(())
+        })?;
+        Ok(objects)
+    }
+
+    fn each(&self, mut take: impl FnMut(Object) -> Result<(), Error>) -> Result<(), Error> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
-        // One at a time: what rendering needs on the way is many times what comes of it.
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let capabilities = Capabilities { kube_version: KUBE_VERSION.to_owned(), api_versions: Vec::new() };
-        let manifests = chart::render(self.chart, &release, self.values, &capabilities).map_err(|source| {
-            Error::Render { chart: format!("{} {}", self.chart.name(), self.chart.version()), source }
+        let mut taken = Ok(());
+        let rendered = chart::render_each(self.chart, &release, self.values, &capabilities, &mut |manifest| {
+            if manifest.hooks.is_empty() && taken.is_ok() {
+                taken = self.object(manifest.object).and_then(&mut take);
+            }
+        });
+        rendered.map_err(|source| Error::Render {
+            chart: format!("{} {}", self.chart.name(), self.chart.version()),
+            source,
         })?;
-        manifests
-            .into_iter()
-            .filter(|manifest| manifest.hooks.is_empty())
-            .map(|manifest| self.object(manifest.object))
-            .collect()
+        taken
     }
 
     fn object(&self, object: Json) -> Result<Object, Error> {

@@ -1,5 +1,7 @@
 //! From a spec and the chart to the objects wanted. Pure; what can fail here is the chart, with the values given to it.
 
+use std::sync::Arc;
+
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::Object;
@@ -11,7 +13,7 @@ use crate::resources::render::{self, Rendering};
 const USUAL_NAME: &str = "istio-eastwestgateway";
 
 /// Renders everything the gateway consists of. `chart` may be absent for an ambient gateway only.
-pub fn wanted(spec: &Spec, chart: Option<&Chart>) -> Result<Wanted, render::Error> {
+pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
     for object in objects(spec, chart)? {
@@ -21,7 +23,7 @@ pub fn wanted(spec: &Spec, chart: Option<&Chart>) -> Result<Wanted, render::Erro
     Ok(wanted)
 }
 
-fn objects(spec: &Spec, chart: Option<&Chart>) -> Result<Vec<Object>, render::Error> {
+fn objects(spec: &Spec, chart: Option<&Arc<Chart>>) -> Result<Vec<Object>, render::Error> {
     if spec.ambient {
         let gateway = AmbientGateway {
             name: spec.name.clone(),

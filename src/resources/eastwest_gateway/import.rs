@@ -177,7 +177,7 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart(cx, model, &spec).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let wanted = build::wanted(&spec, chart.as_deref()).map_err(|error| kept::render_error(&error))?;
+    let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
     let recorded = wanted.recorded();
     let live = converge::live(cluster, &recorded, &crate::resources::objects::Spellings::default())
         .await

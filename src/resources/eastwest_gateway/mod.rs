@@ -115,7 +115,7 @@ impl Resource for MeshEastwestGateway {
         let spec = kept::settled(Spec::parse(&state)?)?;
         let cluster = super::cluster(cx, state.cluster.text())?;
         let chart = chart(cx, &state, &spec).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, chart.as_deref()).map_err(|error| kept::render_error(&error))?;
+        let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
         let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
@@ -244,7 +244,7 @@ async fn planned_objects(cx: &mut Cx, planned: &mut Gateway, spec: &Spec) -> Res
         Err(unavailable) => return kept::without_chart(cx, unavailable),
     };
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    build::wanted(spec, chart.as_deref()).map(Some).map_err(|error| kept::render_error(&error).into())
+    build::wanted(spec, chart.as_ref()).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
 /// The chart; an ambient gateway has none.

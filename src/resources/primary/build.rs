@@ -49,12 +49,12 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     wanted.insert_shared(reference, object);
     if spec.install_base {
         for rendering in shared(spec, charts, releases) {
-            insert(&mut wanted, rendering, &owner)?;
+            rendering.insert(&mut wanted, &owner)?;
         }
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
-    insert(&mut wanted, rendering, &owner)?;
+    rendering.insert(&mut wanted, &owner)?;
     if let Some(service) = spec.exposure.as_ref().and_then(|exposure| Object::new(exposure.object())) {
         wanted.insert(render::reference(&service)?, service, &owner);
     }
@@ -73,13 +73,25 @@ fn externalize(wanted: &mut Wanted, spec: &Spec, owner: &str) {
     }
 }
 
+/// To be awaited before [`wanted`]: it then finds rendered what is the same for every cluster.
+pub async fn prepare(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<(), Error> {
+    match base(spec, charts, releases).filter(|_| spec.install_base) {
+        Some(rendering) => rendering.prepare(&spec.owner()).await,
+        None => Ok(()),
+    }
+}
+
+fn base<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Option<Rendering<'a>> {
+    let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
+    let namespace = spec.control_plane.namespace.as_str();
+    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values: &spec.base_values })
+}
+
 /// What all control planes of a cluster share.
 pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Vec<Rendering<'a>> {
     let namespace = spec.control_plane.namespace.as_str();
     let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values };
-    let base = releases.base.as_deref().unwrap_or(BASE_RELEASE);
-    let mut shared: Vec<Rendering<'a>> =
-        charts.base.iter().map(|chart| rendering(chart, base, &spec.base_values)).collect();
+    let mut shared: Vec<Rendering<'a>> = base(spec, charts, releases).into_iter().collect();
     if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
         shared.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));
         shared.push(rendering(&charts.ztunnel, ZTUNNEL_RELEASE, &values.ztunnel));
@@ -92,13 +104,6 @@ pub fn is_shared(object: &Object, releases: &Releases) -> bool {
     let base = releases.base.as_deref().unwrap_or(BASE_RELEASE);
     let release = object.label("app.kubernetes.io/instance").or_else(|| object.label("release"));
     release.is_some_and(|release| [base, CNI_RELEASE, ZTUNNEL_RELEASE].contains(&release))
-}
-
-fn insert(wanted: &mut Wanted, rendering: Rendering<'_>, owner: &str) -> Result<(), Error> {
-    for object in rendering.objects()? {
-        wanted.insert(render::reference(&object)?, object, owner);
-    }
-    Ok(())
 }
 
 /// The namespace, shared with whatever else is in it: only the label is ours.

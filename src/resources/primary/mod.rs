@@ -119,7 +119,9 @@ impl Resource for MeshPrimary {
         let version = Version { asked: state.istio_version.as_deref(), remembered: None };
         let with_base = spec.install_base || base::holds(&recorded);
         let charts = charts(cx, &state, with_base, version).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, &charts, &cx.private.releases).map_err(|error| kept::render_error(&error))?;
+        let releases = &cx.private.releases;
+        build::prepare(&spec, &charts, releases).await.map_err(|error| kept::render_error(&error))?;
+        let wanted = build::wanted(&spec, &charts, releases).map_err(|error| kept::render_error(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
         let base_is_left = base::check_owner(&cluster, &spec).await?;
@@ -320,7 +322,9 @@ async fn planned_objects(
     if plan.config.istio_version.is_null() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
-    build::wanted(spec, &charts, &cx.private.releases).map(Some).map_err(|error| kept::render_error(&error).into())
+    let releases = &cx.private.releases;
+    build::prepare(spec, &charts, releases).await.map_err(|error| kept::render_error(&error))?;
+    build::wanted(spec, &charts, releases).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
 /// The charts of one version; what control planes share only where it is needed.
