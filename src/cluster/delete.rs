@@ -140,15 +140,36 @@ impl Cluster {
     }
 
     /// Objects of the kind that this CRD defines, over all namespaces (the first hundred): a CRD goes only when there are none.
+    ///
+    /// Of a CRD in the table its metadata is enough, where the cluster serves the table's version.
     pub async fn instances(&self, definition: &Object) -> Result<Vec<ObjectRef>, Error> {
-        let Some(kind) = defined_kind(definition) else { return Ok(Vec::new()) };
+        if let Some(kind) = defined_kind(definition) {
+            return Ok(self.some_of(&kind).await?.unwrap_or_default());
+        }
+        if let Some(kind) = Kind::defined_by(definition.name())
+            && let Some(found) = self.some_of(&kind).await?
+        {
+            return Ok(found);
+        }
+        let reference = definition.reference_as(Kind::CUSTOM_RESOURCE_DEFINITION);
+        match self.get(&reference).await?.as_ref().and_then(defined_kind) {
+            Some(kind) => Ok(self.some_of(&kind).await?.unwrap_or_default()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Objects of a kind; `None` where the cluster does not serve it.
+    async fn some_of(&self, kind: &Kind) -> Result<Option<Vec<ObjectRef>>, Error> {
         let call = Call {
             accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
             ..Call::get(format!("{}?limit=100", kind.path(None)))
         };
-        match self.json(call).await.map_err(|error| self.kind_served(error, &kind)) {
-            Err(error) if error.is_unknown_kind() => Ok(Vec::new()),
-            list => Ok(items(list?).into_iter().map(|item| typed(item, &kind).reference_as(kind.clone())).collect()),
+        match self.json(call).await.map_err(|error| self.kind_served(error, kind)) {
+            Err(error) if error.is_unknown_kind() => Ok(None),
+            list => {
+                let found = items(list?).into_iter().map(|item| typed(item, kind).reference_as(kind.clone()));
+                Ok(Some(found.collect()))
+            }
         }
     }
 

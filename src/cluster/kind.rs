@@ -128,6 +128,12 @@ impl Kind {
         Some(Kind { version: Cow::Owned(version.to_owned()), ..known.clone() })
     }
 
+    /// The known kind that a CRD of this name (`<plural>.<group>`) defines, in the table's version.
+    pub fn defined_by(name: &str) -> Option<Kind> {
+        let (plural, group) = name.split_once('.')?;
+        Kind::ALL.iter().find(|known| known.plural == plural && known.group == group).cloned()
+    }
+
     /// A kind that only a cluster knows of. It takes the place of custom resources in an apply.
     pub fn discovered(api_version: &str, kind: &str, plural: &str, namespaced: bool) -> Kind {
         let (group, version) = split_api_version(api_version);
@@ -229,6 +235,13 @@ mod tests {
         assert_eq!(kind.path(Some("a")), "/apis/networking.istio.io/v1alpha3/namespaces/a/gateways");
         assert_eq!(Kind::known("gateway.networking.k8s.io/v1", "Gateway"), Some(Kind::GATEWAY_API_GATEWAY));
         assert_eq!(Kind::known("example.com/v1", "Gateway"), None);
+    }
+
+    #[test]
+    fn a_definition_is_named_after_what_it_defines() {
+        assert_eq!(Kind::defined_by("gateways.networking.istio.io"), Some(Kind::ISTIO_GATEWAY));
+        assert_eq!(Kind::defined_by("gateways.gateway.networking.k8s.io"), Some(Kind::GATEWAY_API_GATEWAY));
+        assert_eq!(Kind::defined_by("widgets.example.com"), None);
     }
 
     #[test]

@@ -179,11 +179,9 @@ async fn remove_live(
     stays: &impl Fn(&Object) -> Option<String>,
 ) -> Result<Removal, Error> {
     let Doomed { reference, live, .. } = doomed;
-    let definition = reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION;
     let live = match live {
-        // Of a definition more than its metadata is needed, to look for its objects.
-        Some(live) if !definition || live.get("spec").is_some() => Some(live.clone()),
-        _ => cluster.get(reference).await?,
+        Some(live) => Some(live.clone()),
+        None => cluster.get(reference).await?,
     };
     let Some(live) = live else { return Ok(Removal::Gone) };
     if live.label(OWNER_LABEL).is_some_and(|other| other != owner) {
@@ -195,7 +193,7 @@ async fn remove_live(
     if let Some(why) = stays(&live) {
         return Ok(Removal::Left(why));
     }
-    if definition {
+    if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
         let instances = cluster.instances(&live).await?;
         if !instances.is_empty() {
             return Ok(Removal::Left(in_use(&instances)));
