@@ -53,22 +53,24 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
             Err(error) => errors.push(error),
         }
     }
-    let written = recorded.written(&format!("Namespace {namespace}"));
-    if errors.is_empty() && others.is_empty() {
-        if let Err(error) = traces::remove(&cluster, &namespace).await {
-            errors.push(error);
+    if errors.is_empty() {
+        let written = recorded.written(&format!("Namespace {namespace}"));
+        let going = async { if defined { definitions_go(&cluster, &owner).await } else { Ok(()) } };
+        let leaving = async {
+            let traces = match others.is_empty() {
+                true => traces::remove(&cluster, &namespace).await,
+                false => return [Ok(None), Ok(None)],
+            };
+            [traces.map(|()| None), namespace::leave(&cluster, &namespace, &written).await]
+        };
+        // Kubernetes takes seconds for either.
+        let (gone, outcomes) = futures::future::join(going, leaving).await;
+        for outcome in outcomes.into_iter().chain([gone.map(|()| None)]) {
+            match outcome {
+                Ok(why) => left.extend(why.map(|why| format!("Namespace {namespace}: {why}"))),
+                Err(error) => errors.push(error),
+            }
         }
-        match namespace::leave(&cluster, &namespace, &written).await {
-            Ok(Some(why)) => left.push(format!("Namespace {namespace}: {why}")),
-            Ok(None) => {}
-            Err(error) => errors.push(error),
-        }
-    }
-    if errors.is_empty()
-        && defined
-        && let Err(error) = definitions_go(&cluster, &owner).await
-    {
-        errors.push(error);
     }
     if !left.is_empty() {
         cx.warn(
