@@ -89,11 +89,15 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     async fn plan(&self, call: &Call, values: Values) -> Outcome {
-        let Values { config, prior, planned, private } = values;
-        let (mut cx, config, prior, planned) = match open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {
-            let prior = prior.as_ref().map(R::Model::decode).transpose()?;
-            Ok((cx, R::Model::decode(&config)?, prior, R::Model::decode(&planned)?))
-        }) {
+        // The values go as soon as they are decoded: they are large, and several plans wait for clusters or charts at once.
+        let opened = {
+            let Values { config, prior, planned, private } = values;
+            open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {
+                let prior = prior.as_ref().map(R::Model::decode).transpose()?;
+                Ok((cx, R::Model::decode(&config)?, prior, R::Model::decode(&planned)?))
+            })
+        };
+        let (mut cx, config, prior, planned) = match opened {
             Ok(opened) => opened,
             Err(diagnostic) => return Outcome::failed(diagnostic),
         };
@@ -148,11 +152,14 @@ impl<R: Resource> ErasedResource for Typed<R> {
 
     async fn read(&self, call: &Call, state: Dyn, private: Vec<u8>) -> Outcome {
         let timeouts = state.attr(timeouts::ATTRIBUTE).cloned().unwrap_or(Dyn::Null);
-        let (mut cx, model) =
-            match open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| Ok((cx, R::Model::decode(&state)?))) {
-                Ok(opened) => opened,
-                Err(diagnostic) => return Outcome { value: Some(state), private, ..Outcome::failed(diagnostic) },
-            };
+        let opened =
+            open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| Ok((cx, R::Model::decode(&state)?)));
+        // As with a plan; who asked keeps the state that a failed reading leaves as it was.
+        drop(state);
+        let (mut cx, model) = match opened {
+            Ok(opened) => opened,
+            Err(diagnostic) => return Outcome { private, ..Outcome::failed(diagnostic) },
+        };
         match flatten(call.guard("reading", self.0.read(&mut cx, model)).await) {
             Ok(found) => {
                 let value = found.map(|model| {
@@ -162,7 +169,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 });
                 Outcome { value, ..close(cx, Ok(())) }
             }
-            Err(diagnostics) => Outcome { value: Some(state), ..close(cx, Err(diagnostics)) },
+            Err(diagnostics) => close(cx, Err(diagnostics)),
         }
     }
 
