@@ -190,3 +190,30 @@ fn disown(object: &mut Object) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFINITION: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\nspec: {group: example.com}\n";
+
+    #[tokio::test]
+    async fn definitions_are_rendered_once_for_all_who_want_the_same() {
+        let files = [("Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"), ("templates/d.yaml", DEFINITION)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        let chart = Arc::new(Chart::from_files(files.into()).unwrap());
+        let values = [Values::default(), Values::from_yaml("a: 1").unwrap()];
+        let wanted = |values, owner| {
+            let mut wanted = Wanted::default();
+            Rendering { chart: &chart, release: "r", namespace: "n", values }.insert(&mut wanted, owner).unwrap();
+            wanted
+        };
+        let shared = |a: &Wanted, b: &Wanted| a.iter().zip(b.iter()).all(|(a, b)| std::ptr::eq(a.1, b.1));
+        Rendering { chart: &chart, release: "r", namespace: "n", values: &values[0] }.prepare("one").await.unwrap();
+        let first = wanted(&values[0], "one");
+        assert_eq!(first.len(), 1);
+        assert!(shared(&first, &wanted(&values[0], "one")));
+        assert!(!shared(&first, &wanted(&values[0], "another")));
+        assert!(!shared(&first, &wanted(&values[1], "one")));
+    }
+}

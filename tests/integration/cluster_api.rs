@@ -193,6 +193,30 @@ async fn drift_names_field_value_and_manager() {
     assert_ne!(owned::digest(&recorded), owned::digest(&owned::fields(&live, FIELD_MANAGER)));
 }
 
+/// Of a kind in the table the metadata of its definition is enough; where another version than the table's is served, its body tells which.
+#[tokio::test]
+async fn a_definition_is_asked_for_its_objects_in_a_version_that_is_served() {
+    let Some(place) = place("served").await else { return };
+    for (version, costs) in [("v1", 1), ("v1alpha3", 3)] {
+        let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "sidecars.networking.istio.io");
+        let definition = Object::of(&reference).with_label(OWNER_LABEL, "test.served").with(
+            "spec",
+            json!({
+                "group": "networking.istio.io", "scope": "Namespaced", "names": {"kind": "Sidecar", "plural": "sidecars"},
+                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+            }),
+        );
+        let sidecar = Object::new(json!({"apiVersion": format!("networking.istio.io/{version}"), "kind": "Sidecar", "metadata": {"name": "s", "namespace": place.namespace}})).unwrap();
+        place.cluster.apply_all(ApplyAll { objects: vec![definition, sidecar], ..ApplyAll::default() }).await.unwrap();
+        let alone = place.cluster.get_metadata(&reference).await.unwrap().unwrap();
+        let before = place.cluster.requests();
+        let instances = place.cluster.instances(&alone).await.unwrap();
+        assert_eq!(instances.len(), 1, "{version}");
+        assert_eq!(place.cluster.requests() - before, costs, "{version}");
+        place.cluster.delete_and_wait(&Delete::new(reference)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn many_objects_go_in_order_and_cost_little() {
     let Some(place) = place("many").await else { return };
@@ -224,8 +248,12 @@ async fn many_objects_go_in_order_and_cost_little() {
     place.cluster.apply_all(ApplyAll { objects: again, ours, ..ApplyAll::default() }).await.unwrap();
     assert_eq!(place.cluster.requests() - before, 1, "nothing is looked up for what is known to be ours");
 
-    let instances = place.cluster.instances(&definition).await.unwrap();
-    assert_eq!(instances.iter().map(ToString::to_string).collect::<Vec<_>>(), [format!("Thing {}/t", place.namespace)]);
+    let alone = place.cluster.get_metadata(&applied[0].reference).await.unwrap().unwrap();
+    for definition in [&definition, &alone] {
+        let instances = place.cluster.instances(definition).await.unwrap();
+        let named: Vec<String> = instances.iter().map(ToString::to_string).collect();
+        assert_eq!(named, [format!("Thing {}/t", place.namespace)]);
+    }
 
     let keep: BTreeSet<ObjectRef> = (0..10).map(|number| place.at(Kind::CONFIG_MAP, &format!("c{number}"))).collect();
     let prune = Prune {
