@@ -151,11 +151,10 @@ fn collect<'a>(
     shared: &Shared,
     renderables: &mut BTreeMap<String, Renderable<'a>>,
 ) -> Map {
-    let files = chart.files.iter().map(|(k, v)| (k.clone(), Rc::from(v.as_slice()))).collect();
     let subcharts = Map::empty();
     let scope = Map::new(BTreeMap::new(), MapKind::Values);
     scope.insert("Chart", chart_value(chart, is_root));
-    scope.insert("Files", Value::Native(Native::Files(Rc::new(files))));
+    scope.insert("Files", Value::Native(Native::Files(Rc::new(chart.files.clone()))));
     scope.insert("Release", shared.release.clone());
     scope.insert("Capabilities", shared.capabilities.clone());
     scope.insert("Values", values.clone());

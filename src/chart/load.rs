@@ -86,14 +86,14 @@ impl Chart {
                 }
                 _ => match name.strip_prefix("charts/") {
                     Some(_) if name.ends_with(".prov") => {
-                        chart.files.insert(name, content);
+                        chart.files.insert(name, content.into());
                     }
                     Some(rest) => {
                         let (subchart, inner) = rest.split_once('/').unwrap_or((rest, ""));
                         subcharts.entry(subchart.to_owned()).or_default().insert(inner.to_owned(), content);
                     }
                     None => {
-                        chart.files.insert(name, content);
+                        chart.files.insert(name, content.into());
                     }
                 },
             }

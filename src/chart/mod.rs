@@ -4,6 +4,7 @@
 //! found out are stated where they are obeyed. Nothing about Istio, Kubernetes clients or where charts come from
 //! may enter: the input is files and values, the output is manifests.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -42,7 +43,7 @@ pub struct Chart {
     /// Name and text of what is below `templates/`.
     templates: Vec<(String, String)>,
     /// All else, for `.Files`.
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Arc<[u8]>>,
     dependencies: Vec<Chart>,
 }
 

@@ -5,6 +5,7 @@
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -61,7 +62,7 @@ pub(super) enum MapKind {
 /// Objects that Helm puts into a template's scope as Go structs.
 #[derive(Clone, Debug)]
 pub(super) enum Native {
-    Files(Rc<BTreeMap<String, Rc<[u8]>>>),
+    Files(Rc<BTreeMap<String, Arc<[u8]>>>),
     Capabilities(Rc<CapabilitiesObject>),
     KubeVersion(Rc<CapabilitiesObject>),
     HelmVersion,

@@ -1,4 +1,5 @@
 //! The members of the objects Helm puts into scope: `.Files`, `.Capabilities` and what is below them.
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -29,7 +30,7 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     const NONE: &[Param] = &[];
     let rows: &[(&str, &str, &[Param], Plain)] = &[
         ("Files", "Get", &[Str], |args| Ok(Value::str(file_text(&args[0], text(&args[1]))))),
-        ("Files", "GetBytes", &[Str], |args| Ok(bytes(&file(&args[0], text(&args[1]))))),
+        ("Files", "GetBytes", &[Str], |args| Ok(bytes(file(&args[0], text(&args[1]))))),
         ("Files", "Lines", &[Str], |args| {
             let content = file_text(&args[0], text(&args[1]));
             if content.is_empty() {
@@ -104,15 +105,15 @@ pub(super) fn bytes(content: &[u8]) -> Value {
     Value::List(List { items: Rc::new(items), element: Element::Byte })
 }
 
-fn file(receiver: &Value, name: &str) -> Rc<[u8]> {
+fn file<'a>(receiver: &'a Value, name: &str) -> &'a [u8] {
     match receiver {
-        Value::Native(Native::Files(files)) => files.get(name).cloned().unwrap_or_else(|| Rc::from([])),
-        _ => Rc::from([]),
+        Value::Native(Native::Files(files)) => files.get(name).map(|content| &**content).unwrap_or_default(),
+        _ => &[],
     }
 }
 
-fn file_text(receiver: &Value, name: &str) -> String {
-    String::from_utf8_lossy(&file(receiver, name)).into_owned()
+fn file_text<'a>(receiver: &'a Value, name: &str) -> Cow<'a, str> {
+    String::from_utf8_lossy(file(receiver, name))
 }
 
 fn as_yaml(receiver: &Value, show: impl Fn(&[u8]) -> String) -> String {
