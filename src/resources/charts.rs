@@ -56,18 +56,9 @@ impl Store {
         Store { defaults, ..Store::default() }
     }
 
-    /// The chart of this name, by the resource's attribute over the provider's.
+    /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where nobody asks for one: a new default must
+    /// not upgrade what is there.
     pub async fn chart(
-        &self,
-        name: &str,
-        charts: Option<&Charts>,
-        version: Option<&str>,
-    ) -> Result<Arc<Chart>, Unavailable> {
-        self.chart_of(name, charts, Version { asked: version, remembered: None }).await
-    }
-
-    /// The same, of a version that is remembered where nobody asks for one: a new default must not upgrade what is there.
-    pub async fn chart_of(
         &self,
         name: &str,
         charts: Option<&Charts>,

@@ -190,15 +190,19 @@ async fn logs_are_json_lines_under_the_asked_level_only() {
 async fn figures_of_the_process() {
     let Some(binary) = std::env::var_os("MESH_TEST_BINARY") else { return println!("MESH_TEST_BINARY is not set") };
     let identity = Identity::new();
-    let (mut starts, mut idle, mut with_schema, mut stops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut starts, mut stops) = (Vec::new(), Vec::new());
+    let (mut idle, mut own_idle, mut with_schema, mut own_with_schema) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..41 {
         let begin = Instant::now();
         let mut process = Process::start_command(Command::new(&binary), Some(&identity));
         starts.push(begin.elapsed().as_secs_f64() * 1e3);
-        idle.push(resident(process.child.id()));
+        idle.push(memory(process.child.id(), "VmRSS:"));
+        own_idle.push(memory(process.child.id(), "RssAnon:"));
         let mut client = process.connect(Door::Tls { identity: Some(&identity), version: &TLS13 }).await.unwrap();
         schema(&mut client).await;
-        with_schema.push(resident(process.child.id()));
+        with_schema.push(memory(process.child.id(), "VmRSS:"));
+        own_with_schema.push(memory(process.child.id(), "RssAnon:"));
         let begin = Instant::now();
         let _: Empty = client.call("/plugin.GRPCController/Shutdown", Empty {}).await.unwrap();
         drop(client);
@@ -210,15 +214,19 @@ async fn figures_of_the_process() {
         figures[figures.len() / 2]
     };
     println!("exec to handshake line   {:.1} ms", median(&mut starts));
-    println!("resident when idle       {:.1} MB", median(&mut idle));
-    println!("resident after schema    {:.1} MB", median(&mut with_schema));
+    println!("resident when idle       {:.1} MB, its own {:.1} MB", median(&mut idle), median(&mut own_idle));
+    println!(
+        "resident after schema    {:.1} MB, its own {:.1} MB",
+        median(&mut with_schema),
+        median(&mut own_with_schema)
+    );
     println!("Shutdown to process gone {:.1} ms", median(&mut stops));
     println!("size of the binary       {:.1} MB", std::fs::metadata(&binary).unwrap().len() as f64 / 1e6);
 }
 
-/// Megabytes.
-fn resident(process: u32) -> f64 {
+/// Megabytes. What is not its own (`RssAnon`) are pages of the executable and of libraries, which the kernel maps many at a time and shares between processes.
+fn memory(process: u32, kind: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1e3
 }

@@ -10,6 +10,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
+use crate::resources::charts::{Charts, Version};
 use crate::resources::{converge, kept};
 use crate::value::{List, Value};
 
@@ -38,6 +39,11 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
             .into());
     };
     describe(&mut model, &found);
+    if let Some(version) = found.chart_version() {
+        let usual = cx.client()?.charts.chart("gateway", None, Version::default()).await.ok();
+        let is_usual = usual.is_some_and(|chart| chart.version() == version);
+        model.charts = (!is_usual).then(|| of_version(version)).into();
+    }
     record(cx, &cluster, &mut model).await?;
     Ok(model)
 }
@@ -66,6 +72,18 @@ struct FoundGateway {
     door: Object,
     deployment: Option<Object>,
     gateways: Vec<Object>,
+}
+
+impl FoundGateway {
+    /// Of the chart that made it.
+    fn chart_version(&self) -> Option<&str> {
+        self.deployment.as_ref()?.label("helm.sh/chart")?.strip_prefix("gateway-")
+    }
+}
+
+/// What a configuration says that would make the gateway as it is.
+fn of_version(version: &str) -> Charts {
+    Charts { version: version.into(), ..Charts::default() }
 }
 
 async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<FoundGateway>, crate::cluster::Error> {
@@ -175,7 +193,7 @@ fn expose(gateways: &[Object], selector: &str) -> Option<Expose> {
 /// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
 async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(), Diagnostics> {
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
-    let chart = super::chart(cx, model, &spec).await.map_err(Diagnostics::from)?;
+    let chart = super::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
     let recorded = wanted.recorded();

@@ -14,7 +14,7 @@ pub use self::model::Gateway;
 use self::ready::Waiting;
 use self::spec::Spec;
 use super::Client;
-use super::charts::Unavailable;
+use super::charts::{Unavailable, Version};
 use super::converge::{self, Converge, Converged, converge};
 use super::kept;
 use super::namespace;
@@ -93,7 +93,7 @@ impl Resource for MeshEastwestGateway {
             declare(cx, &plan.planned, spec)?;
         }
         let wanted = match &spec {
-            Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, &mut plan.planned, spec).await?,
+            Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, plan, spec).await?,
             _ => None,
         };
         let Some(wanted) = wanted else {
@@ -114,7 +114,8 @@ impl Resource for MeshEastwestGateway {
         settle_names(&mut state);
         let spec = kept::settled(Spec::parse(&state)?)?;
         let cluster = super::cluster(cx, state.cluster.text())?;
-        let chart = chart(cx, &state, &spec).await.map_err(Diagnostics::from)?;
+        let version = state.chart_version.as_deref();
+        let chart = chart(cx, &state, &spec, version).await.map_err(Diagnostics::from)?;
         let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
@@ -238,8 +239,14 @@ fn declare(cx: &mut Cx, planned: &Gateway, spec: &Spec) -> Result<(), Diagnostic
 }
 
 /// The objects as they can be told at plan; `None` while the chart cannot be had.
-async fn planned_objects(cx: &mut Cx, planned: &mut Gateway, spec: &Spec) -> Result<Option<Wanted>, Diagnostics> {
-    let chart = match chart(cx, planned, spec).await {
+async fn planned_objects(
+    cx: &mut Cx,
+    plan: &mut Plan<'_, Gateway>,
+    spec: &Spec,
+) -> Result<Option<Wanted>, Diagnostics> {
+    let version = plan.prior.and_then(|prior| prior.chart_version.as_deref());
+    let planned = &mut plan.planned;
+    let chart = match chart(cx, planned, spec, version).await {
         Ok(chart) => chart,
         Err(unavailable) => return kept::without_chart(cx, unavailable),
     };
@@ -247,13 +254,19 @@ async fn planned_objects(cx: &mut Cx, planned: &mut Gateway, spec: &Spec) -> Res
     build::wanted(spec, chart.as_ref()).map(Some).map_err(|error| kept::render_error(&error).into())
 }
 
-/// The chart; an ambient gateway has none.
-async fn chart(cx: &Cx, model: &Gateway, spec: &Spec) -> Result<Option<Arc<Chart>>, Unavailable> {
+/// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.
+async fn chart(
+    cx: &Cx,
+    model: &Gateway,
+    spec: &Spec,
+    remembered: Option<&str>,
+) -> Result<Option<Arc<Chart>>, Unavailable> {
     if spec.ambient {
         return Ok(None);
     }
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
-    store.chart("gateway", model.charts.known(), None).await.map(Some)
+    let version = Version { asked: None, remembered: remembered.filter(|version| !version.is_empty()) };
+    store.chart("gateway", model.charts.known(), version).await.map(Some)
 }
 
 /// The addresses stay while the object that has them does not change, and are there.

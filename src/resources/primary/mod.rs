@@ -335,20 +335,20 @@ async fn charts<P>(
     version: Version<'_>,
 ) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
-    let istiod = store.chart_of("istiod", model.charts.known(), version).await?;
+    let istiod = store.chart("istiod", model.charts.known(), version).await?;
     if let Some(asked) = version.asked.filter(|asked| asked.trim_start_matches('v') != istiod.version()) {
         let detail = format!("The charts there are of version {}, asked for is {asked}.", istiod.version());
         let wrong = Diagnostic::error("No charts of this version").detail(detail).at(Path::root("istio_version"));
         return Err(Unavailable::Wrong(wrong));
     }
     let base = match base {
-        true => Some(store.chart_of("base", model.charts.known(), version).await?),
+        true => Some(store.chart("base", model.charts.known(), version).await?),
         false => None,
     };
     let agents = match base.is_some() && model.ambient.known() == Some(&true) {
         true => Some(Agents {
-            cni: store.chart_of("cni", model.charts.known(), version).await?,
-            ztunnel: store.chart_of("ztunnel", model.charts.known(), version).await?,
+            cni: store.chart("cni", model.charts.known(), version).await?,
+            ztunnel: store.chart("ztunnel", model.charts.known(), version).await?,
         }),
         false => None,
     };

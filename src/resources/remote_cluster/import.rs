@@ -227,19 +227,23 @@ async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics>
         None => return Ok(()),
     }
     model.network = namespace.label(NETWORK_LABEL).map(str::to_owned).into();
-    model.control_plane_address = control_plane_address(&watched, model.namespace.text()).await?.into();
-    Ok(())
+    remote_profile(cx, &watched, model).await
 }
 
-/// As the remote profile has written it: an endpoint, or a name.
-async fn control_plane_address(watched: &Cluster, namespace: &str) -> Result<Option<String>, Diagnostic> {
-    let at = |kind| ObjectRef::namespaced(kind, namespace, "istiod");
-    for (kind, path) in [(Kind::ENDPOINT_SLICE, "endpoints.0.addresses.0"), (Kind::SERVICE, "spec.externalName")] {
-        let live = watched.get(&at(kind)).await.map_err(|error| converge::diagnostic(&error))?;
-        let address = live.as_ref().map(|live| live.str(path).to_owned()).filter(|address| !address.is_empty());
-        if address.is_some() {
-            return Ok(address);
-        }
-    }
-    Ok(None)
+/// What the remote profile's Service for istiod tells: revision, version of the charts, and the address, which is an endpoint or a name.
+async fn remote_profile(cx: &mut Cx, watched: &Cluster, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    let namespace = model.namespace.text().to_owned();
+    let query = Query::of(Kind::SERVICE).namespace(&namespace).label("app.kubernetes.io/name", "istiod");
+    let services = watched.list(&query).await.map_err(|error| converge::diagnostic(&error))?;
+    let Some(service) = services.first() else { return Ok(()) };
+    let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    let revision = service.label("istio.io/rev").filter(|revision| *revision != "default");
+    model.revision = revision.map(str::to_owned).into();
+    cx.private.chart_version =
+        service.label("helm.sh/chart").and_then(|chart| chart.strip_prefix("istiod-")).map(str::to_owned);
+    let slice = ObjectRef::namespaced(Kind::ENDPOINT_SLICE, namespace, service.name());
+    let slice = watched.get(&slice).await.map_err(|error| converge::diagnostic(&error))?;
+    let endpoint = slice.as_ref().and_then(|slice| text(slice.str("endpoints.0.addresses.0")));
+    model.control_plane_address = endpoint.or_else(|| text(service.str("spec.externalName"))).into();
+    Ok(())
 }

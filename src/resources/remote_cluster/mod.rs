@@ -30,7 +30,7 @@ pub use self::model::RemoteCluster;
 use self::model::Sync;
 use self::spec::Spec;
 use super::Client;
-use super::charts::Unavailable;
+use super::charts::{Unavailable, Version};
 use super::converge::{self, Converge, Converged};
 use super::kept;
 use super::objects::{Recorded, Spellings};
@@ -68,6 +68,9 @@ pub struct Private {
     /// The last apply did not finish: it may have left objects that state does not know.
     #[serde(default)]
     unfinished: bool,
+    /// Version of the charts that were applied: a new default must not upgrade what is there.
+    #[serde(default)]
+    chart_version: Option<String>,
     /// Fingerprint of the watched cluster's own certificate authority, as the last refresh saw it.
     #[serde(default)]
     authority: Option<String>,
@@ -218,9 +221,10 @@ fn settle_names(model: &mut RemoteCluster) {
 /// The charts of the remote profile.
 async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    let version = Version { asked: None, remembered: cx.private.chart_version.as_deref() };
     let (base, istiod) = tokio::try_join!(
-        store.chart("base", model.charts.known(), None),
-        store.chart("istiod", model.charts.known(), None)
+        store.chart("base", model.charts.known(), version),
+        store.chart("istiod", model.charts.known(), version)
     )?;
     Ok(Charts { base, istiod })
 }
@@ -238,6 +242,7 @@ async fn objects(
         None => None,
     };
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
+    cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
     let look_for_orphans = cx.private.unfinished || prior.is_none();
     cx.private.unfinished = true;
