@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, sleep};
 
-use super::call::Call;
+use super::call::{Call, PARALLEL};
 use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
 use super::{
@@ -19,6 +20,8 @@ use super::{
 
 /// Time for CRDs to be served when the scope sets no deadline.
 const SERVED_TIME: Duration = Duration::from_secs(60);
+/// CRDs under way at once per cluster: an API server works hard on each.
+const DEFINITIONS_AT_ONCE: usize = 6;
 /// Attempts when others write the same object at the same time.
 const CONTENTION_ATTEMPTS: u32 = 5;
 
@@ -99,7 +102,14 @@ impl Cluster {
     pub async fn apply_all(&self, all: ApplyAll) -> Result<Vec<Applied>, ApplyAllError> {
         let wanted = all.objects.len();
         let failed = |applied, errors| ApplyAllError { applied, wanted, errors };
-        let defined: Vec<Kind> = all.objects.iter().filter_map(defined_kind).collect();
+        // What CRDs define is read in their bodies, which is for nothing where no object can be of it.
+        let custom = |object: &Object| {
+            Kind::known(object.api_version(), object.kind()).is_none_or(|kind| kind.order == Kind::ISTIO_GATEWAY.order)
+        };
+        let defined: Vec<Kind> = match all.objects.iter().any(custom) {
+            true => all.objects.iter().filter_map(defined_kind).collect(),
+            false => Vec::new(),
+        };
         let steps = self.steps(all.objects, &all.ours, &defined).await;
         let steps = steps.map_err(|error| failed(Vec::new(), vec![error]))?;
         let uses_defined = steps.iter().any(|step| defined.iter().any(|kind| kind.is_version_of(&step.reference.kind)));
@@ -112,11 +122,13 @@ impl Cluster {
                 level.push(step);
             }
             let defines = level.iter().any(|step| step.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-            // Each object is dropped when it is applied: CRDs are large, and several clusters are at work at once.
+            // CRDs are large, and several clusters are at work at once: each is written out when its turn comes, and dropped when it is applied.
+            let at_once = if defines { DEFINITIONS_AT_ONCE } else { PARALLEL };
             let sent =
                 level.into_iter().map(|step| async move { self.apply_step(&step, all.adoption, all.force).await });
+            let mut sent = futures::stream::iter(sent).buffered(at_once);
             let mut errors = Vec::new();
-            for outcome in join_all(sent).await {
+            while let Some(outcome) = sent.next().await {
                 match outcome {
                     Ok(done) => applied.push(done),
                     Err(error) => errors.push(error),

@@ -26,7 +26,7 @@ use super::resolve::{Resolved, resolve};
 use super::{Cluster, Scope};
 
 /// Requests under way at once per cluster.
-const PARALLEL: usize = 16;
+pub(super) const PARALLEL: usize = 16;
 /// An API server that has not answered by then has lost the request; its own limit is a minute.
 const ANSWER_TIME: Duration = Duration::from_secs(65);
 /// How long a request is repeated when the scope sets no deadline, and at most when it does.
