@@ -194,7 +194,7 @@ impl Sources {
             "{}\n{}\n{}\n{}",
             request.location,
             request.name,
-            request.version.unwrap_or_default(),
+            request.version.filter(|_| !is_unpacked(request)).unwrap_or_default(),
             request.digest.unwrap_or_default()
         );
         let cell = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
@@ -235,6 +235,12 @@ impl Sources {
         let known = self.cache.reference(&request.location.to_string(), request.name, request.version?)?;
         self.cache.blob(&known)
     }
+}
+
+/// An unpacked chart is what it is, whichever version is asked for.
+fn is_unpacked(request: &Request<'_>) -> bool {
+    let Location::Directory(path) = request.location else { return false };
+    path.join(request.name).join("Chart.yaml").is_file() || path.join("Chart.yaml").is_file()
 }
 
 fn directory(path: &Path, request: &Request<'_>) -> Result<Chart, Error> {
