@@ -197,23 +197,34 @@ async fn drift_names_field_value_and_manager() {
 #[tokio::test]
 async fn a_definition_is_asked_for_its_objects_in_a_version_that_is_served() {
     let Some(place) = place("served").await else { return };
-    for (version, costs) in [("v1", 1), ("v1alpha3", 3)] {
-        let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "sidecars.networking.istio.io");
+    let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "sidecars.networking.istio.io");
+    let sidecar = Object::new(
+        json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "Sidecar", "metadata": {"name": "s", "namespace": place.namespace}}),
+    );
+    let sidecar = sidecar.unwrap().with_label(OWNER_LABEL, "test.served");
+    for (served, costs) in [(&["v1alpha3"][..], 3), (&["v1alpha3", "v1"], 1)] {
+        let version = |name: &&str| json!({"name": name, "served": true, "storage": *name == "v1alpha3", "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+        let versions: Vec<_> = served.iter().map(version).collect();
         let definition = Object::of(&reference).with_label(OWNER_LABEL, "test.served").with(
             "spec",
-            json!({
-                "group": "networking.istio.io", "scope": "Namespaced", "names": {"kind": "Sidecar", "plural": "sidecars"},
-                "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
-            }),
+            json!({"group": "networking.istio.io", "scope": "Namespaced", "names": {"kind": "Sidecar", "plural": "sidecars"}, "versions": versions}),
         );
-        let sidecar = Object::new(json!({"apiVersion": format!("networking.istio.io/{version}"), "kind": "Sidecar", "metadata": {"name": "s", "namespace": place.namespace}})).unwrap();
-        place.cluster.apply_all(ApplyAll { objects: vec![definition, sidecar], ..ApplyAll::default() }).await.unwrap();
+        place.cluster.apply(Apply::new(definition.clone())).await.unwrap();
+        place.cluster.wait_served(&[definition]).await.unwrap();
+        place.cluster.apply(Apply::new(sidecar.clone())).await.unwrap();
+        let in_v1 = Query::of(Kind::SIDECAR).namespace(&place.namespace);
+        for _ in 0..50 {
+            // The second version is served a moment after the first.
+            match place.cluster.list_now(&in_v1).await.is_ok() == served.contains(&"v1") {
+                true => break,
+                false => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
         let alone = place.cluster.get_metadata(&reference).await.unwrap().unwrap();
         let before = place.cluster.requests();
         let instances = place.cluster.instances(&alone).await.unwrap();
-        assert_eq!(instances.len(), 1, "{version}");
-        assert_eq!(place.cluster.requests() - before, costs, "{version}");
-        place.cluster.delete_and_wait(&Delete::new(reference)).await.unwrap();
+        assert_eq!(instances.len(), 1, "{served:?}");
+        assert_eq!(place.cluster.requests() - before, costs, "{served:?}");
     }
 }
 
