@@ -65,7 +65,9 @@ impl Kind {
 /// The page of anything that has a schema. `name` is the full type name, or the provider's.
 pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
     let short = name.strip_prefix("mesh_").unwrap_or(name);
-    let mut text = front_matter(&format!("{name} {}", kind.title()), &schema.description);
+    // The registries file every page but the provider's own.
+    let filed = kind.folder().is_some();
+    let mut text = front_matter(&format!("{name} {}", kind.title()), &schema.description, filed);
     let heading =
         if kind == Kind::Provider { format!("{name} Provider") } else { format!("{name} ({})", kind.title()) };
     let _ = write!(text, "\n# {heading}\n\n{}\n", schema.description.trim());
@@ -86,7 +88,7 @@ pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
 
 /// The page of a function.
 pub fn function_page(name: &str, signature: &Signature, example: Option<&str>) -> Page {
-    let mut text = front_matter(&format!("{name} function"), &signature.summary);
+    let mut text = front_matter(&format!("{name} function"), &signature.summary, true);
     let _ = write!(text, "\n# function: {name}\n\n{}\n", signature.description.trim());
     if let Some(example) = example {
         let _ = write!(text, "\n## Example Usage\n\n```terraform\n{}\n```\n", example.trim());
@@ -113,10 +115,11 @@ fn spelled(ty: &Type) -> String {
     attributes::type_name(ty).to_lowercase()
 }
 
-fn front_matter(title: &str, description: &str) -> String {
+fn front_matter(title: &str, description: &str, filed: bool) -> String {
+    let subcategory = if filed { "subcategory: \"\"\n" } else { "" };
     let first = description.split("\n\n").next().unwrap_or_default();
     format!(
-        "---\n# Generated from the schema: `make docs` rewrites it.\npage_title: \"{title}\"\nsubcategory: \"\"\ndescription: |-\n  {}\n---\n",
+        "---\n# Generated from the schema: `make docs` rewrites it.\npage_title: \"{title}\"\n{subcategory}description: |-\n  {}\n---\n",
         one_paragraph(first)
     )
 }

@@ -3,12 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use lab::tools::{self, Tool};
+use serde_json::json;
 use terraform_provider_mesh::docs::{self, Content, Kind, Page};
 use terraform_provider_mesh::engine::Engine;
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources;
 use terraform_provider_mesh::schema::{self, Attribute, Schema};
+
+use crate::support::cli::{Workspace, clis};
+use crate::support::plugin_process::BINARY;
 
 #[tokio::test]
 async fn generated_pages_are_current() {
@@ -29,6 +35,27 @@ async fn generated_pages_are_current() {
             assert!(known.contains(&file), "{} documents nothing that exists", file.display());
         }
     }
+}
+
+/// The registries' own tool accepts the pages, beside the schema as a core exports it.
+#[test]
+fn pages_are_as_the_registries_want_them() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let provider = Path::new(BINARY).parent().unwrap();
+    let workspace = Workspace::overriding(&cli, "terraform-provider-mesh/mesh", provider);
+    workspace.configure(
+        "terraform {\n  required_providers {\n    mesh = { source = \"terraform-provider-mesh/mesh\" }\n  }\n}\n",
+    );
+    let exported = workspace.run(&["providers", "schema", "-json"]).ok().json();
+    let schema = exported["provider_schemas"].as_object().unwrap().values().next().unwrap();
+    // It looks for the address that it gives a provider which it builds itself.
+    let named =
+        json!({ "format_version": "1.0", "provider_schemas": { "registry.terraform.io/hashicorp/mesh": schema } });
+    fs::write(workspace.path("schema.json"), named.to_string()).unwrap();
+    let mut validate = Command::new(tools::path(Tool::Tfplugindocs).unwrap());
+    validate.args(["validate", "--provider-name", "terraform-provider-mesh", "--providers-schema"]);
+    let said = validate.arg(workspace.path("schema.json")).arg("--provider-dir").arg(root()).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub enum Tool {
     Xds,
     Tofu,
     Registry,
+    /// The registries' own check of `docs/`.
+    Tfplugindocs,
     /// istiod one minor version back, so that upgrades are real.
     PilotDiscoveryOld,
 }
@@ -141,6 +143,7 @@ static SPECS: &[Spec] = &[
     spec(Tool::Xds, "xds", "istio", "./xds", 10),
     Spec { probe: Some((&["version"], "OpenTofu v1.12.")), ..spec(Tool::Tofu, "tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", 100) },
     spec(Tool::Registry, "registry", "registry", "github.com/google/go-containerregistry/cmd/registry", 5),
+    spec(Tool::Tfplugindocs, "tfplugindocs", "tfplugindocs", "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs", 25),
     Spec { ldflags: ISTIO_OLD_LDFLAGS, ..spec(Tool::PilotDiscoveryOld, "pilot-discovery", "istio-old", "istio.io/istio/pilot/cmd/pilot-discovery", 90) },
 ];
 
