@@ -1,7 +1,8 @@
 //! The Kubernetes objects of a resource: what is wanted, what stands in state, what a cluster really holds, and what differs.
 //!
 //! Shared by every resource that keeps objects. State holds two maps: `objects` (each object with a digest of its fields, so that a
-//! plan names what is added and removed) and `fields` (each object's fields by path, so that a plan names what changes).
+//! plan names what is added and removed) and `fields` (each object's fields by path, so that a plan names what changes; as JSON, which the cores
+//! compare member by member when they show it, and of which they otherwise make one value and not a hundred).
 //! At refresh both show the live values of these fields, and drift is a plain difference. Nothing here talks to a cluster.
 
 use std::collections::BTreeMap;
@@ -125,13 +126,11 @@ impl Entry {
 
 impl Recorded {
     /// From the two attributes.
-    pub fn of(objects: &Value<Map<String>>, fields: &Value<Map<Map<String>>>) -> Recorded {
+    pub fn of(objects: &Value<Map<String>>, fields: &Value<Map<String>>) -> Recorded {
         let objects = objects.entries().map(|(key, digest)| (key.to_owned(), digest.clone())).collect();
-        let fields = fields.entries().map(|(key, fields)| {
-            let fields =
-                fields.iter().filter_map(|(path, value)| Some((path.clone(), value.known()?.clone()))).collect();
-            (key.to_owned(), fields)
-        });
+        // What is no JSON somebody else has written: then nothing is known to be as it was applied.
+        let fields =
+            fields.entries().map(|(key, json)| (key.to_owned(), serde_json::from_str(json).unwrap_or_default()));
         Recorded { objects, fields: fields.collect() }
     }
 
@@ -141,11 +140,8 @@ impl Recorded {
     }
 
     /// The attribute `fields`.
-    pub fn fields_value(&self) -> Value<Map<Map<String>>> {
-        let fields = |fields: &Fields| -> Map<String> {
-            fields.iter().map(|(path, value)| (path.clone(), Value::Known(value.clone()))).collect()
-        };
-        self.fields.iter().map(|(key, value)| (key.clone(), fields(value))).collect()
+    pub fn fields_value(&self) -> Value<Map<String>> {
+        self.fields.iter().map(|(key, fields)| (key.clone(), serde_json::json!(fields).to_string())).collect()
     }
 
     /// Whether an object is recorded just as it is wanted. After a refresh that is what the cluster holds: it need not be written.

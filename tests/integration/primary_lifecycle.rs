@@ -72,10 +72,9 @@ fn fields(state: &Dyn) -> std::collections::BTreeMap<String, String> {
     let mut found = std::collections::BTreeMap::new();
     let Some(Dyn::Map(objects)) = state.at(&Path::root("fields")) else { return found };
     for (object, fields) in objects {
-        let Dyn::Map(fields) = fields else { continue };
-        found.extend(
-            fields.iter().filter_map(|(path, value)| Some((format!("{object} {path}"), value.as_str()?.to_owned()))),
-        );
+        let Dyn::String(json) = fields else { continue };
+        let fields: std::collections::BTreeMap<String, String> = serde_json::from_str(json).expect("JSON");
+        found.extend(fields.into_iter().map(|(path, value)| (format!("{object} {path}"), value)));
     }
     found
 }

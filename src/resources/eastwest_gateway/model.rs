@@ -67,9 +67,9 @@ model! {
         /// The Kubernetes objects kept, each with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The owned fields of these objects, as they are in the cluster.
+        /// The owned fields of each of these objects, as they are in the cluster: JSON, by path.
         #[attr(computed)]
-        pub fields: Value<Map<Map<String>>>,
+        pub fields: Value<Map<String>>,
     }
 }
 

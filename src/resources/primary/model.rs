@@ -110,9 +110,9 @@ model! {
         /// The Kubernetes objects, each with a digest of the fields this resource owns in it.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The fields this resource owns, by object and path. A CustomResourceDefinition shows its schemas, a Secret its data, and anything long its value as a digest.
+        /// The fields this resource owns in each object: JSON, by path. A CustomResourceDefinition shows its schemas, a Secret its data, and anything long its value as a digest.
         #[attr(computed)]
-        pub fields: Value<Map<Map<String>>>,
+        pub fields: Value<Map<String>>,
         /// With `expose`: where istiod can be dialled, sorted. Null without it.
         #[attr(computed)]
         pub addresses: Value<List<Address>>,

@@ -83,9 +83,9 @@ model! {
         /// The Kubernetes objects in the importing cluster, each with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The owned fields of these objects, as they are in the cluster.
+        /// The owned fields of each of these objects, as they are in the cluster: JSON, by path.
         #[attr(computed)]
-        pub fields: Value<Map<Map<String>>>,
+        pub fields: Value<Map<String>>,
         /// The Kubernetes objects in exporting clusters, by the key of the provider's `clusters`.
         #[attr(computed)]
         pub exported: Value<Map<Exported>>,
@@ -181,8 +181,8 @@ model! {
         /// Each object with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The owned fields, as they are in the cluster.
+        /// The owned fields of each, as they are in the cluster: JSON, by path.
         #[attr(computed)]
-        pub fields: Value<Map<Map<String>>>,
+        pub fields: Value<Map<String>>,
     }
 }
