@@ -71,6 +71,48 @@ fn a_kubeconfig_goes_to_an_istiod_that_waits_for_it_and_is_kept_alive() {
     assert!(hub.get(&["namespace", "istio-system"]).expect("kubectl").is_none());
 }
 
+/// The cluster that runs the control plane of others may have a mesh of its own: each leaves without a trace of itself, and with nothing of the other's.
+#[test]
+fn a_hub_has_a_mesh_of_its_own_beside_the_control_plane_of_another() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["hub", "east"], Options::default()).expect("clusters");
+    let run = Run::of_example(&cli, &lab, "external-control-plane");
+    let (hub, east) = (lab.cluster("hub"), lab.cluster("east"));
+    let apart = |text: &str| text.replace(" \"this\" {\n", " \"this\" {\n  namespace = \"mesh-east\"\n");
+    let (ca, rest) = EXAMPLE.split_once("resource \"mesh_primary\"").expect("a control plane");
+    let external = apart(&format!("resource \"mesh_primary\"{rest}"))
+        .replace(
+            "mode                  = \"config\"",
+            "mode                  = \"config\"\n  namespace = \"mesh-east\"",
+        )
+        .replace("trust_root     = mesh_ca.this.root_fingerprint", "");
+    let (variables, _) = ca.split_once("resource \"mesh_ca\"").expect("a CA");
+    let own = "resource \"mesh_primary\" \"own\" {\n  cluster = \"hub\"\n  mesh_id = \"hub\"\n}\n";
+    let configure = |text: &str| std::fs::write(run.workspace.path("main.tf"), text).expect("the configuration");
+
+    configure(&format!("{variables}{external}{own}"));
+    run.apply().ok();
+    run.settled();
+    serves(east, "first");
+    serves(hub, "first");
+
+    configure(&format!("{variables}{own}"));
+    run.apply().ok();
+    run.settled();
+    assert!(hub.get(&["namespace", "mesh-east"]).expect("kubectl").is_none(), "the control plane's namespace is left");
+    serves(hub, "second");
+
+    configure(&format!("{variables}{external}{own}"));
+    run.apply().ok();
+    configure(&format!("{variables}{external}"));
+    run.apply().ok();
+    run.settled();
+    let left = hub.kubectl(&["get", "customresourcedefinitions,clusterroles", "-o", "name"]).expect("kubectl");
+    assert!(!left.contains("istio"), "left of the hub's own mesh: {left}");
+    serves(east, "second");
+    run.destroy().ok();
+}
+
 /// It would take the kubeconfig at its next start, and forget the cluster that it serves.
 fn an_istiod_of_its_own_cluster_is_left_alone(run: &Run<'_>, hub: &Arc<Cluster>) {
     let own = EXAMPLE.replace("  config_cluster = var.config\n", "");

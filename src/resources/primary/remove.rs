@@ -11,6 +11,7 @@ use super::{Cx, cluster, kinds, recorded_of};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query, wait};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
+use crate::mesh::is_external;
 use crate::resources::converge::{self, Doomed, Removal};
 use crate::resources::namespace;
 use crate::resources::objects::{parse_key, state_key};
@@ -34,7 +35,10 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
     }
     doomed.retain(|reference, _| reference.kind != Kind::NAMESPACE);
-    let others = other_control_planes(&cluster, &namespace, &owner).await.map_err(failed)?;
+    let Others { sharing: others, beside } =
+        other_control_planes(&cluster, &namespace, &owner).await.map_err(failed)?;
+    // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
+    let external = !state.config_cluster.is_null();
 
     // What all control planes of a cluster share stays while there are others.
     let shared = |live: &Object| {
@@ -57,11 +61,15 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         let written = recorded.written(&format!("Namespace {namespace}"));
         let going = async { if defined { definitions_go(&cluster, &owner).await } else { Ok(()) } };
         let leaving = async {
-            let traces = match others.is_empty() {
+            let traces = match others.is_empty() && !external {
                 true => traces::remove(&cluster, &namespace).await,
-                false => return [Ok(None), Ok(None)],
+                false => Ok(()),
             };
-            [traces.map(|()| None), namespace::leave(&cluster, &namespace, &written).await]
+            let left = match beside {
+                true => Ok(None),
+                false => namespace::leave(&cluster, &namespace, &written).await,
+            };
+            [traces.map(|()| None), left]
         };
         // Kubernetes takes seconds for either.
         let (gone, outcomes) = futures::future::join(going, leaving).await;
@@ -96,17 +104,22 @@ async fn definitions_go(cluster: &Cluster, owner: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Other istiods of the cluster, by namespace and name: they use the definitions too.
-async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -> Result<Vec<String>, Error> {
+/// The other istiods of a cluster.
+struct Others {
+    /// Those that use the cluster's definitions too, by namespace and name: all but external control planes.
+    sharing: Vec<String>,
+    /// Whether there is one in the namespace.
+    beside: bool,
+}
+
+async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -> Result<Others, Error> {
     let deployments = cluster.list_now(&Query::of(Kind::DEPLOYMENT).label("app", "istiod")).await?;
-    let ours = |deployment: &&Object| {
-        deployment.label(OWNER_LABEL) == Some(owner) && deployment.namespace() == Some(namespace)
-    };
-    Ok(deployments
-        .iter()
-        .filter(|deployment| !ours(deployment))
-        .map(|other| {
-            other.reference().map_or_else(String::new, |r| format!("{}/{}", r.namespace.unwrap_or_default(), r.name))
-        })
-        .collect())
+    let ours =
+        |deployment: &Object| deployment.label(OWNER_LABEL) == Some(owner) && deployment.namespace() == Some(namespace);
+    let others: Vec<&Object> = deployments.iter().filter(|deployment| !ours(deployment)).collect();
+    let named = |other: &&Object| format!("{}/{}", other.namespace().unwrap_or_default(), other.name());
+    Ok(Others {
+        sharing: others.iter().filter(|other| !is_external(other.value())).map(named).collect(),
+        beside: others.iter().any(|other| other.namespace() == Some(namespace)),
+    })
 }

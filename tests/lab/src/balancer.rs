@@ -95,8 +95,8 @@ async fn give(
     network: Arc<Network>,
 ) {
     tokio::time::sleep(delay).await;
-    network.set_balancer(&address, cluster);
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+    network.set_balancer(&address, cluster, namespace);
     let name = service.metadata.name.as_deref().unwrap_or_default();
     let api: Api<Service> = Api::namespaced(client, namespace);
     let status = json!({ "status": { "loadBalancer": { "ingress": [{ kind: address }] } } });

@@ -27,8 +27,8 @@ pub(crate) struct PodProcess {
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pods: Mutex<HashMap<String, PodProcess>>,
-    /// Address or hostname of a LoadBalancer, and the cluster it belongs to.
-    balancers: Mutex<HashMap<String, usize>>,
+    /// Address or hostname of a LoadBalancer, and the cluster and namespace of its Service.
+    balancers: Mutex<HashMap<String, (usize, String)>>,
     /// Loopback ports of each cluster's kubelet.
     kubelets: Mutex<HashMap<usize, u16>>,
 }
@@ -59,8 +59,8 @@ impl Network {
         lock(&self.kubelets).insert(cluster, port);
     }
 
-    pub fn set_balancer(&self, address: &str, cluster: usize) {
-        lock(&self.balancers).insert(address.to_owned(), cluster);
+    pub fn set_balancer(&self, address: &str, cluster: usize, namespace: &str) {
+        lock(&self.balancers).insert(address.to_owned(), (cluster, namespace.to_owned()));
     }
 
     pub fn remove_balancer(&self, address: &str) {
@@ -75,9 +75,10 @@ impl Network {
         if port == 10250 {
             return lock(&self.kubelets).get(&cluster).copied();
         }
-        if let Some(owner) = lock(&self.balancers).get(host).copied() {
-            let behind = self.pods(owner).into_iter().find(|pod| pod.ready && ISTIOD_PORTS.contains(&port))?;
-            return behind.ports.get(&port).copied();
+        if let Some((owner, namespace)) = lock(&self.balancers).get(host).cloned() {
+            // A gateway or an istiod of its own: either leads to the istiod of the Service's namespace.
+            let leads = |pod: &PodProcess| pod.ready && pod.namespace == namespace && ISTIOD_PORTS.contains(&port);
+            return self.pods(owner).into_iter().find(leads)?.ports.get(&port).copied();
         }
         let pods = lock(&self.pods);
         let pod = pods.values().find(|pod| pod.cluster == cluster && pod.ip == host)?;
