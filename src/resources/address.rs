@@ -93,6 +93,8 @@ fn number(port: &serde_json::Value, key: &str) -> Option<u16> {
 #[derive(Debug, Default)]
 pub struct Evidence<'a> {
     pub service: Option<&'a Object>,
+    /// The attributes that give an address where no load balancer does.
+    pub instead: &'a str,
     pub nodes: &'a [Object],
     pub events: &'a [Object],
     pub pods: &'a [Object],
@@ -105,7 +107,7 @@ pub fn reasons(evidence: &Evidence<'_>) -> Vec<String> {
         reasons.extend(pod_reason(pod));
     }
     if let Some(service) = evidence.service {
-        reasons.extend(service_reason(service, evidence.nodes));
+        reasons.extend(service_reason(service, evidence.nodes, evidence.instead));
         reasons.extend(service.conditions().filter(|condition| condition.status == "False").map(|condition| {
             format!("the Service's condition {} is False: {} {}", condition.kind, condition.reason, condition.message)
         }));
@@ -120,15 +122,16 @@ pub fn reasons(evidence: &Evidence<'_>) -> Vec<String> {
     reasons
 }
 
-fn service_reason(service: &Object, nodes: &[Object]) -> Option<String> {
+fn service_reason(service: &Object, nodes: &[Object], instead: &str) -> Option<String> {
     if !of_service(service, nodes).is_empty() {
         return None;
     }
     match service.str("spec.type") {
         "LoadBalancer" => Some(match service.str("spec.loadBalancerClass") {
-            "" => "the cluster's load balancer has given the Service no address: is a cloud controller or a load balancer such as MetalLB \
-                   installed, with addresses left? Where there is none, set external_ips, or give a gateway the type NodePort"
-                .to_owned(),
+            "" => format!(
+                "the cluster's load balancer has given the Service no address: is a cloud controller or a load balancer such as MetalLB \
+                 installed, with addresses left? Where there is none, use {instead}"
+            ),
             class => format!(
                 "no controller has given the Service an address for the load balancer class {class:?}: is the controller of this class \
                  installed, and does it know the class by that name?"

@@ -163,6 +163,7 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
     let not_ready: Vec<Object> =
         pods.iter().filter(|pod| pod.condition("Ready").is_none_or(|ready| !ready.is_true())).cloned().collect();
     let evidence = Evidence {
+        instead: "service.external_ips or the type NodePort",
         service: live.as_ref().filter(|live| live.kind() == "Service"),
         nodes: &nodes,
         events: &events,

@@ -58,7 +58,8 @@ async fn explain(cluster: &Cluster, service: &ObjectRef) -> Diagnostic {
     };
     let (live, events) = tokio::join!(cluster.get(service), cluster.list_now(&events));
     let (live, events) = (live.ok().flatten(), events.unwrap_or_default());
-    let evidence = Evidence { service: live.as_ref(), events: &events, ..Evidence::default() };
+    let evidence =
+        Evidence { service: live.as_ref(), instead: "expose.external_ips", events: &events, ..Evidence::default() };
     let reasons = address::reasons(&evidence).into_iter().map(|reason| format!("\n- {reason}")).collect::<String>();
     Diagnostic::error("istiod has no address for other clusters").at("expose").detail(format!(
         "{service} in cluster {} got no address in the time allowed.{reasons}\n\nWhat was made stays, and is in state. More time is given by `timeouts`.",
