@@ -256,7 +256,11 @@ fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
     }
     let (east, west) = (lab.cluster("east"), lab.cluster("west"));
     link(east, west)?;
-    link(west, east)
+    link(west, east)?;
+    for cluster in [east, west] {
+        cluster.wait_until("both clusters synced", || synced(cluster) == CLUSTERS)?;
+    }
+    Ok(())
 }
 
 /// Names of the istiods: a restart gives another.

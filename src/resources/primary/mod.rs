@@ -103,10 +103,7 @@ impl Resource for MeshPrimary {
             None => (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown),
         }
         planned.addresses = exposure::planned(plan.prior, planned);
-        planned.status = match plan.prior {
-            Some(prior) if prior.objects == planned.objects && prior.fields == planned.fields => prior.status.clone(),
-            _ => Value::Unknown,
-        };
+        planned.status = ready::planned(plan.prior, planned);
         spec.map_or(Ok(()), |spec| declare(cx, &plan.planned, &spec))
     }
 
@@ -158,7 +155,7 @@ impl Resource for MeshPrimary {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
         match ready::wait(&cluster, &spec, &wanted).await {
-            Ok(status) => state.status = status.into(),
+            Ok(status) => state.status.fill(|| status),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
         match exposure::wait(&cluster, &kept::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {

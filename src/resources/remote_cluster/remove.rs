@@ -86,19 +86,20 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
     };
     let secret_name = state.secret_name.text();
     let works = watchers.iter().map(|name| async move {
-        let clusters = crate::resources::cluster(cx, name)
-            .and_then(|watcher| Ok((watcher, crate::resources::cluster(cx, spec.secrets_of(name))?)));
-        let (watcher, secrets) = match clusters {
+        let place = spec.secrets_of(name);
+        let of_provider = |name: &str| crate::resources::cluster(cx, name).map_err(|_| name.to_owned());
+        let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
             Ok(clusters) => clusters,
-            Err(_) => {
+            Err(missing) => {
                 let reference = link::secret_reference(spec, secret_name);
-                return (
-                    name,
-                    Ok(Some(format!("{name} is no longer among the provider's clusters, so {reference} stays in it"))),
+                let left = format!(
+                    "{missing} is no longer among the provider's clusters, so {reference} stays in cluster {place}"
                 );
+                return (name, Ok(Some(left)));
             }
         };
-        let unlink = Unlink { walk, watcher: &watcher, secrets: &secrets, spec, secret_name, wait: spec.wait };
+        let (watcher, secrets) = (&watcher, &secrets);
+        let unlink = Unlink { walk, watcher, secrets, spec, secret_name, wait: spec.wait };
         (name, link::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
@@ -109,9 +110,11 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
             }
             Err(error) if skips(state) && is_gone(&error) => {
                 let reference = link::secret_reference(spec, secret_name);
-                unlinked
-                    .left
-                    .push(format!("cluster {name} does not answer, so {reference} stays in it if it still exists"));
+                unlinked.left.push(format!(
+                    "cluster {} does not answer, so {reference} stays in cluster {} if it still exists",
+                    error.cluster,
+                    spec.secrets_of(name)
+                ));
                 unlinked.gone.insert(name.clone());
             }
             Err(error) => unlinked.errors.append(advised(&[error])),
