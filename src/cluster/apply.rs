@@ -22,8 +22,9 @@ use super::{
 const SERVED_TIME: Duration = Duration::from_secs(60);
 /// CRDs under way at once per cluster: an API server works hard on each.
 const DEFINITIONS_AT_ONCE: usize = 6;
-/// Attempts when others write the same object at the same time.
-const CONTENTION_ATTEMPTS: u32 = 5;
+/// Further attempts when others write the same object at the same time, each after twice the pause of the one before.
+const CONTENTION_ATTEMPTS: u32 = 6;
+const CONTENTION_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to do where an object exists that is not ours (no field managed by us, not our owner label).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,7 +289,7 @@ impl Cluster {
     /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep theirs.
     async fn take(&self, reference: &ObjectRef, object: &Object) -> Result<Applied, Error> {
         let mut applied = self.send_apply(reference, object, true).await?;
-        for attempt in 0.. {
+        for attempt in 0_u32.. {
             let entries = applied.object.items("metadata.managedFields");
             let kept: Vec<&Value> = entries.iter().filter(|entry| !is_installers(entry)).collect();
             if kept.len() == entries.len() {
@@ -310,6 +311,7 @@ impl Cluster {
                 Err(Error { failure: Failure::Api(status), .. })
                     if status.code == 409 && attempt < CONTENTION_ATTEMPTS =>
                 {
+                    self.let_others_write(reference, attempt).await?;
                     let Some(live) = self.get(reference).await? else { break };
                     applied.object = live;
                 }
@@ -330,6 +332,7 @@ impl Cluster {
                         && object.uid().is_none()
                         && attempt < CONTENTION_ATTEMPTS =>
                 {
+                    self.let_others_write(reference, attempt).await?;
                     attempt += 1;
                     continue;
                 }
@@ -343,6 +346,13 @@ impl Cluster {
             // It was deleted and is not gone yet: what is written to it now goes with it.
             self.wait(reference, &wait::deleted()).await?;
         }
+    }
+
+    async fn let_others_write(&self, reference: &ObjectRef, attempt: u32) -> Result<(), Error> {
+        let paused = self.scope.bound(sleep(CONTENTION_PAUSE * 2_u32.pow(attempt))).await;
+        paused.map_err(|ended| {
+            self.error(ended.failure(&format!("writing {reference}, which others write as well"), Instant::now()))
+        })
     }
 
     async fn patch(

@@ -2,8 +2,9 @@
 //! findings out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::cluster::Object;
+use crate::cluster::{Object, Until, Verdict};
 use crate::mesh;
 use crate::value::{List, Map, Value};
 
@@ -67,6 +68,20 @@ pub fn texts(object: &Object, path: &str) -> Value<List<String>> {
 pub fn of_gateway(gateway: &Object) -> Vec<Reachable> {
     let addresses = gateway.items("status.addresses").iter();
     reachable(addresses.filter_map(|entry| Some(entry.get("value")?.as_str()?.to_owned())), HBONE_PORT)
+}
+
+/// What is waited for: that other clusters can dial a Service, or an ambient gateway. `nodes` as in [`of_service`].
+pub fn until_reachable(nodes: Arc<[Object]>) -> Until {
+    Until::new("to have an address that other clusters can dial", move |door| match door {
+        None => Verdict::Pending(vec!["it does not exist".to_owned()]),
+        Some(door) if door.kind() == "Gateway" && of_gateway(door).is_empty() => {
+            Verdict::Pending(vec!["its status has no address".to_owned()])
+        }
+        Some(door) if door.kind() == "Service" && of_service(door, &nodes).is_empty() => {
+            Verdict::Pending(vec!["it has no address".to_owned()])
+        }
+        Some(_) => Verdict::Ready,
+    })
 }
 
 fn reachable(addresses: impl IntoIterator<Item = String>, port: u16) -> Vec<Reachable> {

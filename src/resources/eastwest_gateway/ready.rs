@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::model::Address;
 use super::spec::Spec;
-use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, Until, Verdict, wait};
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::resources::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use crate::resources::converge;
@@ -73,7 +73,7 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
     };
     let address = async {
         let nodes = nodes_for(hurried, spec.gateway.service.annotations.contains_key(NODE_SELECTOR_ANNOTATION)).await?;
-        let reachable = until_reachable(nodes);
+        let reachable = address::until_reachable(nodes);
         let until = match spec.ambient {
             // At one and the same time: while it is not programmed, istiod gives the ClusterIP for the address that the load balancer still owes.
             true => wait::condition("Programmed").and(reachable),
@@ -114,19 +114,6 @@ async fn nodes_for(cluster: &Cluster, wanted: bool) -> Result<Arc<[Object]>, Err
         true => cluster.list(&Query::of(Kind::NODE)).await,
         false => Ok(Arc::new([])),
     }
-}
-
-fn until_reachable(nodes: Arc<[Object]>) -> Until {
-    Until::new("to have an address that other clusters can dial", move |door| match door {
-        None => Verdict::Pending(vec!["it does not exist".to_owned()]),
-        Some(door) if door.kind() == "Gateway" && address::of_gateway(door).is_empty() => {
-            Verdict::Pending(vec!["its status has no address".to_owned()])
-        }
-        Some(door) if door.kind() == "Service" && address::of_service(door, &nodes).is_empty() => {
-            Verdict::Pending(vec!["it has no address".to_owned()])
-        }
-        Some(_) => Verdict::Ready,
-    })
 }
 
 /// A Pod made before its injector was there keeps the image `auto` for ever: removing it lets the Deployment make another. Never ends by itself.

@@ -1,11 +1,12 @@
 //! The load balancer in front of istiod: its address waited for and, while there is none, why.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{Address, Expose, Primary};
 use super::spec::Spec;
-use crate::cluster::{Cluster, Failure, Kind, Object, ObjectRef, Query, Until, Verdict};
+use crate::cluster::{Cluster, Failure, Kind, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::mesh::{IstiodExposure, Revision};
 use crate::resources::address::{self, Evidence};
@@ -38,12 +39,7 @@ pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<List<Address
 pub async fn wait(cluster: &Cluster, hurried: &Cluster, spec: &Spec) -> Result<Value<List<Address>>, Diagnostic> {
     let Some(exposure) = &spec.exposure else { return Ok(Value::Null) };
     let service = service(exposure.namespace.as_str(), exposure.revision.as_ref().map(Revision::as_str));
-    let dialled = Until::new("to have an address that other clusters can dial", |service| match service {
-        Some(service) if !address::of_service(service, &[]).is_empty() => Verdict::Ready,
-        Some(_) => Verdict::Pending(vec!["it has no address".to_owned()]),
-        None => Verdict::Pending(vec!["it does not exist".to_owned()]),
-    });
-    match hurried.wait(&service, &dialled).await {
+    match hurried.wait(&service, &address::until_reachable(Arc::default())).await {
         Ok(live) => Ok(live.as_ref().map(addresses).into()),
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(cluster, &service).await),
         Err(error) => Err(converge::diagnostic(&error)),

@@ -159,7 +159,9 @@ impl Resource for MeshPrimary {
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
         match exposure::wait(&cluster, &kept::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
-            Ok(addresses) => state.addresses = addresses,
+            // What the plan has promised of an address is kept to, though the balancer may have given another since.
+            Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
+            Ok(_) => {}
             Err(diagnostic) => return Err(Failed::from(diagnostic).keeping(state)),
         }
         (cx.private.unfinished, cx.private.imported) = (false, false);
