@@ -100,6 +100,7 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     let stored = apply(&core, &config, None).await;
     assert_settled(&core, &config, &stored).await;
 
+    let stored = an_istiod_on_its_way_is_waited_for(&core, &config, &stored).await;
     hand_made_changes_are_shown_rightly(&core, &east, &config, &stored).await;
     a_field_of_another_manager_is_named(&core, &east, &config, &stored).await;
     let forced = json!({"force_conflicts": true});
@@ -117,6 +118,26 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     ] {
         east.wait_until(&format!("{left:?} is gone"), || east.kubectl(&left).is_err()).expect("it goes");
     }
+}
+
+/// A refresh found istiod unavailable; by the time of the apply it is not any more, or the apply waits for it.
+async fn an_istiod_on_its_way_is_waited_for(core: &Core, config: &Json, stored: &Stored) -> Stored {
+    let mut state: Json = serde_json::from_str(&stored.json).expect("JSON");
+    assert_eq!(state["status"]["available"].take(), true);
+    state["status"]["available"] = false.into();
+    let found = Stored { json: state.to_string(), ..stored.clone() };
+    let plan = |config: &Json| core.plan_against(PRIMARY, core.config(PRIMARY, config.clone()), Some(found.clone()));
+    assert_eq!(plan(config).await.expect("a plan").action, Action::Nothing, "it is nothing to do by itself");
+    let mut adopting = config.clone();
+    adopting["adopt"] = true.into();
+    let planned = plan(&adopting).await.expect("a plan");
+    assert_eq!(planned.action, Action::Update);
+    let Applied { stored, diagnostics } = core.apply(PRIMARY, planned).await;
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    let stored = stored.expect("the control plane");
+    let state: Json = serde_json::from_str(&stored.json).expect("JSON");
+    assert_eq!(state["status"]["available"], true);
+    apply(core, config, Some(&stored)).await
 }
 
 async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config: &Json, stored: &Stored) {
