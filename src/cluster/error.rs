@@ -77,9 +77,6 @@ pub enum Failure {
     #[error("{0}")]
     Timeout(Timeout),
 
-    #[error("{waiting_for} will not come: {why}")]
-    Hopeless { waiting_for: String, why: String },
-
     #[error("cancelled while {doing}")]
     Cancelled { doing: String },
 
@@ -130,7 +127,7 @@ impl Error {
             | Failure::Foreign(_)
             | Failure::UnknownKind { .. }
             | Failure::Unexpected { .. } => Layer::Api,
-            Failure::Timeout(_) | Failure::Hopeless { .. } | Failure::Cancelled { .. } => Layer::Progress,
+            Failure::Timeout(_) | Failure::Cancelled { .. } => Layer::Progress,
         }
     }
 
@@ -197,7 +194,7 @@ impl Error {
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
-            Failure::Api(_) | Failure::Hopeless { .. } | Failure::Cancelled { .. } => String::new(),
+            Failure::Api(_) | Failure::Cancelled { .. } => String::new(),
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }

@@ -18,8 +18,8 @@ use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Sc
 
 use until::in_words;
 pub use until::{
-    Until, Verdict, condition, crd_established, daemon_set_available, deleted, deployment_available, exists,
-    secret_has_keys, service_has_address, webhook_ca_bundle_set,
+    Until, Verdict, condition, daemon_set_available, deleted, deployment_available, secret_has_keys,
+    webhook_ca_bundle_set,
 };
 
 /// How long a wait goes on when the scope sets no deadline.
@@ -136,7 +136,7 @@ impl Waiting<'_> {
         let mut looked = match seen.and_then(|seen| Some((seen, seen.resource_version()?))) {
             Some((seen, version)) => {
                 self.answered = true;
-                Ok((self.judge(Some(seen.clone()))?, version.to_owned()))
+                Ok((self.judge(Some(seen.clone())), version.to_owned()))
             }
             // A watch from no version on begins with the object as it is, which saves the look.
             None if self.is_pending_without_object() => Ok((false, String::new())),
@@ -182,7 +182,7 @@ impl Waiting<'_> {
         let version = list.get("metadata").and_then(|metadata| metadata.get("resourceVersion")).and_then(Value::as_str);
         let version = version.unwrap_or_default().to_owned();
         let object = items(list).into_iter().next().map(|item| typed(item, kind));
-        Ok((self.judge(object)?, version))
+        Ok((self.judge(object), version))
     }
 
     /// Follows changes from a version on, or all from the object as it is; `false` where the watch ended before the predicate held.
@@ -206,7 +206,7 @@ impl Waiting<'_> {
                 // The version has become too old, or the server asks to begin anew.
                 _ => return Ok(false),
             };
-            if self.judge(object)? {
+            if self.judge(object) {
                 return Ok(true);
             }
         }
@@ -217,18 +217,16 @@ impl Waiting<'_> {
         format!("fieldSelector={}", path_segment(&format!("metadata.name={}", self.reference.name)))
     }
 
-    fn judge(&mut self, object: Option<Object>) -> Result<bool, Error> {
+    /// Whether the predicate holds.
+    fn judge(&mut self, object: Option<Object>) -> bool {
         let verdict = self.until.check(object.as_ref());
         self.last = object;
         match verdict {
-            Verdict::Ready => Ok(true),
+            Verdict::Ready => true,
             Verdict::Pending(reasons) => {
                 self.reasons = reasons;
-                Ok(false)
+                false
             }
-            Verdict::Failed(why) => Err(self
-                .cluster
-                .error(Failure::Hopeless { waiting_for: format!("{} {}", self.reference, self.until.name()), why })),
         }
     }
 }

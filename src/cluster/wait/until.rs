@@ -12,8 +12,6 @@ pub enum Verdict {
     Ready,
     /// Not yet; why, in words.
     Pending(Vec<String>),
-    /// Never, as things are; waiting ends at once.
-    Failed(String),
 }
 
 impl Verdict {
@@ -48,33 +46,11 @@ impl Until {
     pub fn and(self, other: Until) -> Until {
         let name = format!("{} and {}", self.name, other.name);
         Until::new(&name, move |object| match (self.check(object), other.check(object)) {
-            (Verdict::Failed(why), _) | (_, Verdict::Failed(why)) => Verdict::Failed(why),
             (Verdict::Pending(mut reasons), Verdict::Pending(more)) => {
                 reasons.extend(more);
                 Verdict::Pending(reasons)
             }
             (Verdict::Ready, verdict) | (verdict, Verdict::Ready) => verdict,
-        })
-    }
-
-    pub fn or(self, other: Until) -> Until {
-        let name = format!("{} or {}", self.name, other.name);
-        Until::new(&name, move |object| match (self.check(object), other.check(object)) {
-            (Verdict::Ready, _) | (_, Verdict::Ready) => Verdict::Ready,
-            (Verdict::Failed(why), Verdict::Failed(_)) => Verdict::Failed(why),
-            (Verdict::Pending(mut reasons), Verdict::Pending(more)) => {
-                reasons.extend(more);
-                Verdict::Pending(reasons)
-            }
-            (Verdict::Pending(reasons), _) | (_, Verdict::Pending(reasons)) => Verdict::Pending(reasons),
-        })
-    }
-
-    pub fn negated(self) -> Until {
-        let name = format!("not {}", self.name);
-        Until::new(&name, move |object| match self.check(object) {
-            Verdict::Ready => Verdict::Pending(Vec::new()),
-            Verdict::Pending(_) | Verdict::Failed(_) => Verdict::Ready,
         })
     }
 }
@@ -129,45 +105,6 @@ pub fn daemon_set_available() -> Until {
     })
 }
 
-/// A CRD is established and its names accepted; refused names end the wait.
-pub fn crd_established() -> Until {
-    Until::new("to be established", |object| {
-        let Some(definition) = object else { return absent() };
-        match (definition.condition("Established"), definition.condition("NamesAccepted")) {
-            (Some(established), _) if established.is_true() => Verdict::Ready,
-            (_, Some(names)) if names.status == "False" => Verdict::Failed(in_words(names)),
-            (Some(condition), _) => Verdict::pending(in_words(condition)),
-            (None, _) => Verdict::pending("it has no conditions yet"),
-        }
-    })
-}
-
-/// A Service of type LoadBalancer has an address, IP or hostname. Other types are ready as they are.
-pub fn service_has_address() -> Until {
-    Until::new("to have an address", |object| {
-        let Some(service) = object else { return absent() };
-        let has_address = |entry: &Value| {
-            ["ip", "hostname"]
-                .iter()
-                .any(|key| entry.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()))
-        };
-        if service.str("spec.type") != "LoadBalancer"
-            || service.items("status.loadBalancer.ingress").iter().any(has_address)
-        {
-            return Verdict::Ready;
-        }
-        let class = service.str("spec.loadBalancerClass");
-        let who = if class.is_empty() {
-            "the cluster's load balancer controller".to_owned()
-        } else {
-            format!("the controller of load balancer class {class}")
-        };
-        let mut reasons = vec![format!("{who} has given it no address")];
-        reasons.extend(service.conditions().map(in_words));
-        Verdict::Pending(reasons)
-    })
-}
-
 /// Every webhook of the configuration has a CA bundle.
 pub fn webhook_ca_bundle_set() -> Until {
     Until::new("to have its CA bundle", |object| {
@@ -199,10 +136,6 @@ pub fn deleted() -> Until {
         reasons.extend(object.conditions().filter(Condition::is_true).map(in_words));
         Verdict::Pending(reasons)
     })
-}
-
-pub fn exists() -> Until {
-    Until::new("to exist", |object| if object.is_some() { Verdict::Ready } else { absent() })
 }
 
 /// The status condition of this type is `True`, where it says so seen at the current generation.
@@ -313,40 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn a_load_balancer_has_an_address_of_either_kind() {
-        let until = service_has_address();
-        let with = |kind: &str, ingress: Value| {
-            object(
-                "Service",
-                json!({"spec": {"type": kind, "loadBalancerClass": "c"}, "status": {"loadBalancer": {"ingress": ingress}}}),
-            )
-        };
-        assert_eq!(
-            pending(&until, Some(&with("LoadBalancer", json!([])))),
-            "the controller of load balancer class c has given it no address"
-        );
-        assert_eq!(until.check(Some(&with("LoadBalancer", json!([{"hostname": "h"}])))), Verdict::Ready);
-        assert_eq!(until.check(Some(&with("LoadBalancer", json!([{"ip": "1.2.3.4"}])))), Verdict::Ready);
-        assert_eq!(until.check(Some(&with("ClusterIP", json!(null)))), Verdict::Ready);
-    }
-
-    #[test]
-    fn refused_names_of_a_definition_end_the_wait() {
-        let until = crd_established();
-        let with =
-            |conditions: Value| object("CustomResourceDefinition", json!({"status": {"conditions": conditions}}));
-        assert_eq!(pending(&until, Some(&with(json!([])))), "it has no conditions yet");
-        assert_eq!(until.check(Some(&with(json!([{"type": "Established", "status": "True"}])))), Verdict::Ready);
-        let refused = with(
-            json!([{"type": "NamesAccepted", "status": "False", "reason": "ListKindConflict", "message": "x is in use"}]),
-        );
-        assert_eq!(
-            until.check(Some(&refused)),
-            Verdict::Failed("NamesAccepted is False (ListKindConflict): x is in use".into())
-        );
-    }
-
-    #[test]
     fn every_webhook_needs_its_bundle() {
         let with = |bundle: Value| {
             object(
@@ -374,12 +273,11 @@ mod tests {
 
     #[test]
     fn predicates_combine() {
-        let (there, gone) = (exists(), deleted());
+        let (there, gone) = (secret_has_keys(&["a"]), deleted());
         let object = object("Secret", json!({"data": {"a": "eA=="}}));
-        assert_eq!(there.clone().and(secret_has_keys(&["a"])).check(Some(&object)), Verdict::Ready);
+        assert_eq!(there.check(Some(&object)), Verdict::Ready);
         assert_eq!(pending(&there.clone().and(secret_has_keys(&["a", "b"])), Some(&object)), "it lacks b");
-        assert_eq!(there.clone().or(gone.clone()).check(None), Verdict::Ready);
-        assert_eq!(there.clone().negated().check(None), Verdict::Ready);
-        assert_eq!(there.and(gone).name(), "to exist and to be gone");
+        assert_eq!(pending(&there.clone().and(secret_has_keys(&["c"])), None), "it does not exist; it does not exist");
+        assert_eq!(there.and(gone).name(), "to have the keys a and to be gone");
     }
 }
