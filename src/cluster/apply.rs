@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, sleep};
 
-use super::call::{Call, PARALLEL};
+use super::call::{Call, Ended, PARALLEL};
 use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
 use super::{
@@ -279,7 +279,7 @@ impl Cluster {
         }
         match self.send_apply(reference, &precondition, false).await {
             Ok(applied) => Ok(Some(applied)),
-            Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 => Ok(None),
+            Err(error) if error.is_contention() => Ok(None),
             // The merge is tried before the version is compared.
             Err(Error { failure: Failure::Conflict(_), .. }) => Ok(None),
             Err(error) => Err(error),
@@ -308,10 +308,8 @@ impl Cluster {
             match self.json(call).await {
                 Ok(value) => applied.object = typed(value, &reference.kind),
                 // Someone has written in between: look again.
-                Err(Error { failure: Failure::Api(status), .. })
-                    if status.code == 409 && attempt < CONTENTION_ATTEMPTS =>
-                {
-                    self.let_others_write(reference, attempt).await?;
+                Err(refused) if refused.is_contention() && attempt < CONTENTION_ATTEMPTS => {
+                    self.let_others_write(attempt, refused).await?;
                     let Some(live) = self.get(reference).await? else { break };
                     applied.object = live;
                 }
@@ -326,13 +324,13 @@ impl Cluster {
         loop {
             let (status, value) = match self.patch(reference, object, &format!("&force={force}")).await {
                 // The server gave up merging our change with others' that came at the same time.
-                Err(Error { failure: Failure::Api(status), .. })
-                    if status.code == 409
+                Err(refused)
+                    if refused.is_contention()
                         && object.resource_version().is_none()
                         && object.uid().is_none()
                         && attempt < CONTENTION_ATTEMPTS =>
                 {
-                    self.let_others_write(reference, attempt).await?;
+                    self.let_others_write(attempt, refused).await?;
                     attempt += 1;
                     continue;
                 }
@@ -348,11 +346,16 @@ impl Cluster {
         }
     }
 
-    async fn let_others_write(&self, reference: &ObjectRef, attempt: u32) -> Result<(), Error> {
-        let paused = self.scope.bound(sleep(CONTENTION_PAUSE * 2_u32.pow(attempt))).await;
-        paused.map_err(|ended| {
-            self.error(ended.failure(&format!("writing {reference}, which others write as well"), Instant::now()))
-        })
+    /// Time for the others who write the object; the refusal itself, where none is left.
+    async fn let_others_write(&self, attempt: u32, refused: Error) -> Result<(), Error> {
+        match self.scope.bound(sleep(CONTENTION_PAUSE * 2_u32.pow(attempt))).await {
+            Err(ended @ Ended::Cancelled) => {
+                let doing = "waiting for others to have written the object";
+                Err(self.error(ended.failure(doing, Instant::now())))
+            }
+            Err(Ended::Late) => Err(refused),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn patch(
@@ -371,7 +374,7 @@ impl Cluster {
         };
         let answer = self.json_answer(call).await;
         answer.map_err(|error| match &error.failure {
-            Failure::Api(status) if status.code == 409 => match Conflict::parse(reference, status) {
+            Failure::Api(status) if error.is_contention() => match Conflict::parse(reference, status) {
                 Some(conflict) => Error { failure: Failure::Conflict(Box::new(conflict)), ..error },
                 None => error,
             },

@@ -157,6 +157,11 @@ impl Error {
         matches!(self.failure, Failure::UnknownKind { .. })
     }
 
+    /// 409 without a field that another manager holds: the object is there already, or others wrote it at the same time.
+    pub(super) fn is_contention(&self) -> bool {
+        matches!(&self.failure, Failure::Api(status) if status.code == 409)
+    }
+
     pub fn is_forbidden(&self) -> bool {
         matches!(self.failure, Failure::Forbidden { .. })
     }
@@ -194,6 +199,7 @@ impl Error {
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
+            Failure::Api(status) if status.code == 409 && status.reason == "Conflict" => "Others kept writing this object at the same time: apply again, and if it stays so, look for controllers that undo each other's changes.".into(),
             Failure::Api(_) | Failure::Cancelled { .. } => String::new(),
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }

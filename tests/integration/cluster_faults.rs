@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use lab::Fault;
 use serde_json::json;
-use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Secret, wait};
+use terraform_provider_mesh::cluster::{Adoption, Apply, ApplyAll, Delete, Kind, Layer, Scope, Secret, wait};
 
 use crate::cluster_lab::place;
 
@@ -27,6 +27,27 @@ async fn applies_survive_refusals_and_broken_connections() {
         .map(|applied| async { place.cluster.delete(&Delete::new(applied.reference.clone())).await.unwrap() });
     join_all(deletions).await;
     assert!(place.cluster.get(&applied[0].reference).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_object_that_others_write_as_well_is_written_in_the_end() {
+    let Some(place) = place("faults-contended").await else { return };
+    let refused = |times| {
+        let fault = Fault::status(409).for_agent("terraform-provider-mesh/faults-contended").for_request("PATCH");
+        place.lab.fault(fault.times(times)).unwrap();
+    };
+    let apply = || Apply { adoption: Adoption::Assume, ..Apply::new(place.config_map("a", json!({"x": "1"}))) };
+    refused(6);
+    assert!(place.cluster.apply(apply()).await.unwrap().created);
+    refused(7);
+    let error = place.cluster.apply(apply()).await.unwrap_err();
+    assert_eq!(error.layer(), Layer::Api, "{error}");
+    assert!(!error.is_unreachable() && error.remedy().contains("apply again"), "{error}: {}", error.remedy());
+
+    refused(7);
+    let hurried = place.cluster.within(Scope::lasting(Duration::from_millis(100), Default::default()));
+    let error = hurried.apply(apply()).await.unwrap_err();
+    assert_eq!(error.layer(), Layer::Api, "that time is up says less than why: {error}");
 }
 
 #[tokio::test]

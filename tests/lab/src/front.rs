@@ -336,6 +336,7 @@ fn status(code: u16, retry_after: Option<u32>) -> Response<CutBody> {
     let reason = match code {
         401 => "Unauthorized",
         403 => "Forbidden",
+        409 => "Conflict",
         429 => "TooManyRequests",
         500 => "InternalError",
         503 => "ServiceUnavailable",
