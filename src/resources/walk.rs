@@ -24,13 +24,12 @@ type Place = (String, String);
 #[derive(Debug)]
 struct Look {
     begun: Instant,
-    ended: Instant,
     /// When the replicas were listed.
     listed: Instant,
     views: Arc<[ReplicaView]>,
 }
 
-/// How long an answer of the istiods is good for whoever asks next. From its end on: those who came while it was under way wait for it, however long it takes.
+/// How long an answer of the istiods is good for whoever asks next.
 const LOOK_LASTS: Duration = Duration::from_millis(200);
 
 impl Look {
@@ -53,7 +52,7 @@ impl Walk {
         let place = (cluster.name().to_owned(), namespace.to_owned());
         let look = self.looks.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
         let mut look = look.lock().await;
-        if let Some(look) = look.as_ref().filter(|look| look.begun >= changed && look.ended.elapsed() < LOOK_LASTS) {
+        if let Some(look) = look.as_ref().filter(|look| look.begun >= changed && look.begun.elapsed() < LOOK_LASTS) {
             return Ok(look.views.clone());
         }
         let (begun, istiod) = (Instant::now(), cluster.istiod(namespace));
@@ -64,7 +63,7 @@ impl Walk {
             _ => (begun, istiod.replicas(None).await?),
         };
         let views: Arc<[ReplicaView]> = istiod.views(replicas).await.into();
-        *look = Some(Look { begun, ended: Instant::now(), listed, views: views.clone() });
+        *look = Some(Look { begun, listed, views: views.clone() });
         Ok(views)
     }
 
