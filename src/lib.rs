@@ -20,6 +20,9 @@ pub mod cluster;
 pub mod engine;
 pub mod source;
 
+// Between: what resources share.
+pub mod kept;
+
 // Layer 2: the wire, and what it carries.
 pub mod plugin;
 pub mod resources;

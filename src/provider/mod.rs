@@ -9,8 +9,8 @@ mod connection;
 use crate::cluster::Clusters;
 use crate::diag::Diagnostics;
 use crate::engine::{Configure, Provider};
-use crate::resources::Client;
 use crate::resources::charts::Store;
+use crate::resources::client::Client;
 use crate::resources::walk::Walk;
 
 pub use config::{ClusterModel, Config, Exec};

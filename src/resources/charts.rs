@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::client::Client;
 use crate::chart::Chart;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Diagnostics, Severity};
+use crate::engine::Ctx;
 use crate::model;
 use crate::source::{self, Location, Request, Sources};
 use crate::value::{Path, Value};
@@ -103,5 +105,24 @@ fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailabl
         Unavailable::Unreachable(diagnostic(format!("Chart {name} cannot be fetched now")))
     } else {
         Unavailable::Wrong(diagnostic(format!("Chart {name} cannot be loaded")))
+    }
+}
+
+/// A chart that could not be had at plan: no error where only its place does not answer.
+pub fn without_chart<T, P>(cx: &mut Ctx<Client, P>, unavailable: Unavailable) -> Result<Option<T>, Diagnostics> {
+    match unavailable {
+        Unavailable::Wrong(error) => Err(error.into()),
+        Unavailable::Unreachable(why) => {
+            cx.warn(Diagnostic { severity: Severity::Warning, ..why });
+            Ok(None)
+        }
+    }
+}
+
+impl From<Unavailable> for Diagnostics {
+    fn from(unavailable: Unavailable) -> Diagnostics {
+        match unavailable {
+            Unavailable::Unreachable(diagnostic) | Unavailable::Wrong(diagnostic) => diagnostic.into(),
+        }
     }
 }

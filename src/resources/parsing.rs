@@ -99,3 +99,8 @@ pub fn sentence(text: &str) -> String {
     let capital: String = chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default();
     if capital.ends_with(['.', '!', '?']) { capital } else { format!("{capital}.") }
 }
+
+/// What was parsed, at apply: there nothing is unknown any more.
+pub fn settled<T>(spec: Option<T>) -> Result<T, Diagnostics> {
+    spec.ok_or_else(|| Diagnostic::bug("An attribute is still unknown at apply.").into())
+}

@@ -14,15 +14,16 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("cluster", &[], &["tonic", "prost"]),
     ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
     ("source", &["chart"], &["tonic", "prost", "kube"]),
+    ("kept", &["diag", "value", "schema", "chart", "cluster"], &["tonic", "prost"]),
     ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),
     (
         "resources",
-        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source"],
+        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source", "kept"],
         &["tonic", "prost"],
     ),
     (
         "provider",
-        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source", "resources"],
+        &["diag", "value", "schema", "mesh", "pki", "chart", "cluster", "engine", "source", "kept", "resources"],
         &["tonic", "prost"],
     ),
     ("docs", &["diag", "value", "schema", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
@@ -52,6 +53,32 @@ fn modules_name_only_what_stands_below_them() {
         }
     }
     assert!(broken.is_empty(), "layers are broken:\n{}", broken.join("\n"));
+}
+
+/// What resources may share: everything directly in `src/resources` that is a file. A folder there is a resource, and resources do not know one another.
+#[test]
+fn resources_do_not_name_one_another() {
+    let resources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resources");
+    let folders: Vec<String> = fs::read_dir(&resources)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let mut broken = Vec::new();
+    for own in &folders {
+        for file in rust_files(&resources.join(own)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for other in folders.iter().filter(|other| *other != own) {
+                for named in [format!("resources::{other}"), format!("super::super::{other}")] {
+                    if text.contains(&named) {
+                        broken.push(format!("{}: `{own}` must not name `{other}`", file.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "resources know one another:\n{}", broken.join("\n"));
 }
 
 #[test]

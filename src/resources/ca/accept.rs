@@ -18,8 +18,8 @@ use super::gather::{self, Live};
 use super::secret::CaCerts;
 use crate::cluster::{Delete, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::converge;
 use crate::pki::{Bundle, Certificate};
-use crate::resources::converge;
 use crate::value::Path;
 
 /// Kept back of the time allowed, to say what istiod was last seen with.

@@ -15,12 +15,14 @@ use super::{Cx, accept, plan, remove, report};
 use crate::cluster::{Adoption, Apply, Cluster, Delete, Error};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
+use crate::kept::{converge, namespace};
 use crate::mesh::Step;
 use crate::pki::{
     Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, RootRequest, Serial,
     SignIntermediate, Signer, Subject, Validity, check_intermediate, check_root,
 };
-use crate::resources::{converge, kept, namespace};
+use crate::resources::client;
+use crate::resources::parsing;
 use crate::value::Path;
 
 /// Clocks of peers may lag.
@@ -80,7 +82,7 @@ fn spec_with_key(planned: &Ca, config: &Ca) -> Result<Spec, Diagnostics> {
     if let (Some(root), Some(configured)) = (model.root.known_mut(), config.root.known()) {
         root.private_key_wo = configured.private_key_wo.clone();
     }
-    kept::settled(Spec::parse(&model)?)
+    parsing::settled(Spec::parse(&model)?)
 }
 
 fn settle_id(state: &mut Ca, spec: &Spec) {
@@ -154,8 +156,7 @@ async fn generated_roots(
     now: OffsetDateTime,
 ) -> Result<RootStore, Diagnostics> {
     let path = Path::root("root").attr("store");
-    let cluster =
-        crate::resources::cluster(cx, &generated.store.cluster).map_err(|error| error.at(path.attr("cluster")))?;
+    let cluster = client::cluster(cx, &generated.store.cluster).map_err(|error| error.at(path.attr("cluster")))?;
     let found = gather::store(&cluster, &generated.store).await.map_err(|error| error.at(path.clone()))?;
     let mut store = found.unwrap_or_default();
     if store.0.contains_key(&generated.generation) {
@@ -217,7 +218,7 @@ async fn retire_roots(cx: &mut Cx, spec: &Spec, roots: &Roots, state: &Ca) -> Re
         }
     }
     if store.0.len() < roots.store.0.len() {
-        let cluster = crate::resources::cluster(cx, &generated.store.cluster)?;
+        let cluster = client::cluster(cx, &generated.store.cluster)?;
         let kept: BTreeMap<i64, String> =
             store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
         write_store(&cluster, spec, generated, &store)

@@ -13,8 +13,9 @@ use super::secret::{CaCerts, Fault, OpenRequest, RootStore, SELF_SIGNED};
 use super::spec::{Spec, StoreRef};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
+use crate::kept::converge;
 use crate::pki::Certificate;
-use crate::resources::converge;
+use crate::resources::client;
 
 /// One cluster, as it is.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub async fn istiods(live: &Live) -> Result<Vec<Object>, Error> {
 /// Looks at all clusters at once. Those that give no answer are apart.
 pub async fn look_at_all(cx: &Cx, spec: &Spec) -> (BTreeMap<String, Live>, BTreeMap<String, Diagnostic>) {
     let looks = spec.clusters.iter().map(|(name, wanted)| async move {
-        let cluster = match crate::resources::cluster(cx, name) {
+        let cluster = match client::cluster(cx, name) {
             Ok(cluster) => cluster,
             Err(diagnostic) => return (name, Err(diagnostic)),
         };

@@ -9,8 +9,9 @@ use super::{Cx, Identity, gather, report};
 use crate::cluster::Cluster;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
+use crate::kept::converge;
 use crate::pki::Certificate;
-use crate::resources::converge;
+use crate::resources::client;
 use crate::schema::Model;
 use crate::value::{Dyn, Value};
 
@@ -18,7 +19,7 @@ const SYSTEM_NAMESPACE: &str = "istio-system";
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
     let place = place(from)?;
-    let cluster = crate::resources::cluster(cx, &place.cluster)?;
+    let cluster = client::cluster(cx, &place.cluster)?;
     let mut state =
         if place.name == CACERTS { brought(&cluster, &place).await? } else { generated(&cluster, &place).await? };
     state.id = place.to_string().into();
@@ -99,7 +100,7 @@ async fn clusters(cx: &mut Cx, state: &Ca, namespace: &str) -> BTreeMap<String, 
     let Ok(client) = cx.client().cloned() else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
     for name in client.clusters.names() {
-        let secret = match crate::resources::cluster(cx, name) {
+        let secret = match client::cluster(cx, name) {
             Ok(cluster) => cluster.get(&CaCerts::reference(namespace)).await,
             Err(_) => continue,
         };

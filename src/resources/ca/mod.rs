@@ -22,11 +22,11 @@ use time::OffsetDateTime;
 
 pub use self::model::Ca;
 use self::spec::Spec;
-use super::Client;
-use super::converge;
+use super::client::{self, Client};
 use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::converge;
 use crate::mesh::{Phase, Rotation};
 use crate::model;
 use crate::pki::Certificate;
@@ -226,14 +226,14 @@ async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) ->
 }
 
 async fn look(cx: &Cx, name: &str, namespace: &str, store: Option<&spec::StoreRef>) -> Looked<gather::Live> {
-    match super::cluster(cx, name) {
+    match client::cluster(cx, name) {
         Ok(cluster) => answered(gather::look(cluster, namespace, &spec::owner(store, namespace)).await),
         Err(unknown) => Ok(Err(Diagnostic { severity: Severity::Warning, ..unknown })),
     }
 }
 
 async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Looked<Option<Object>> {
-    let cluster = super::cluster(cx, &store.cluster)?;
+    let cluster = client::cluster(cx, &store.cluster)?;
     answered(cluster.get(&secret::RootStore::reference(store)).await)
 }
 

@@ -7,8 +7,9 @@ use super::spec::{Spec, StoreRef, owner};
 use crate::cluster::{Error, OWNER_LABEL};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
-use crate::resources::converge::{self, Removal};
-use crate::resources::namespace;
+use crate::kept::converge::{self, Removal};
+use crate::kept::namespace;
+use crate::resources::client;
 use crate::value::{Path, Value};
 
 /// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries again.
@@ -128,7 +129,7 @@ async fn remove_keys(
     model: &ClusterCa,
     store: Option<&StoreRef>,
 ) -> Result<Vec<String>, Diagnostic> {
-    let cluster = crate::resources::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+    let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
     let place = model.namespace.text();
     let owner = owner(store, place);
     let removal = async {
@@ -157,7 +158,7 @@ async fn leave_namespace(
     if store.is_some_and(|store| store.cluster == name && store.namespace == place) {
         return Ok(Vec::new());
     }
-    let cluster = crate::resources::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+    let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
     let stays = namespace::leave(&cluster, place, &[]).await;
     let stays = stays.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
     Ok(stays.map(|why| format!("Namespace {place}: {why}")).into_iter().collect())
@@ -168,14 +169,14 @@ fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
 }
 
 async fn remove_root(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
-    let cluster = crate::resources::cluster(cx, &store.cluster)?;
+    let cluster = client::cluster(cx, &store.cluster)?;
     let owner = owner(Some(store), &store.namespace);
     let removal = converge::remove_one(&cluster, &RootStore::reference(store), &owner).await;
     removal.map(drop).map_err(|error| in_store(&error))
 }
 
 async fn leave_store(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
-    let cluster = crate::resources::cluster(cx, &store.cluster)?;
+    let cluster = client::cluster(cx, &store.cluster)?;
     namespace::leave(&cluster, &store.namespace, &[]).await.map(drop).map_err(|error| in_store(&error))
 }
 

@@ -86,7 +86,7 @@ impl Spec {
 /// The owner label of a CA's objects in a namespace.
 pub fn owner(store: Option<&StoreRef>, namespace: &str) -> String {
     let name = store.map_or("brought", |store| store.name.as_str());
-    crate::resources::kept::owner("mesh_ca", namespace, name)
+    crate::kept::owner("mesh_ca", namespace, name)
 }
 
 impl RootSpec {

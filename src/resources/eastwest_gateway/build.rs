@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::Object;
+use crate::kept::objects::Wanted;
+use crate::kept::render::{self, Rendering};
 use crate::mesh::{AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector, ServiceExposure};
-use crate::resources::objects::Wanted;
-use crate::resources::render::{self, Rendering};
 
 /// The name that Istio's documentation gives a gateway; its custom resource then has the documented name too.
 const USUAL_NAME: &str = "istio-eastwestgateway";

@@ -8,15 +8,17 @@ use super::{Cx, Identity, build, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
+use crate::kept::converge;
+use crate::kept::render;
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
-use crate::resources::{converge, kept};
+use crate::resources::client;
 use crate::value::{List, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
-    let cluster = crate::resources::cluster(cx, &cluster_name)?;
+    let cluster = client::cluster(cx, &cluster_name)?;
     let mut model = Gateway {
         cluster: cluster_name.into(),
         namespace: namespace.clone().into(),
@@ -195,9 +197,9 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
+    let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
     let recorded = wanted.recorded();
-    let live = converge::live(cluster, &recorded, &crate::resources::objects::Spellings::default())
+    let live = converge::live(cluster, &recorded, &crate::kept::objects::Spellings::default())
         .await
         .map_err(|error| converge::diagnostic(&error))?;
     let (seen, _) = recorded.seen(&live, &cx.private.spellings);

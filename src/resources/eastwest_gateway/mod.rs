@@ -13,18 +13,22 @@ use serde::{Deserialize, Serialize};
 pub use self::model::Gateway;
 use self::ready::Waiting;
 use self::spec::Spec;
-use super::Client;
 use super::charts::{Unavailable, Version};
-use super::converge::{self, Converge, Converged, converge};
-use super::kept;
-use super::namespace;
-use super::objects::{Recorded, Spellings, Wanted, state_key};
+use super::client::{self, Client};
 use crate::chart::Chart;
 use crate::cluster::{Kind, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept;
+use crate::kept::converge::{self, Converge, Converged, converge};
+use crate::kept::namespace;
+use crate::kept::objects::{Recorded, Spellings, Wanted, state_key};
+use crate::kept::remove;
+use crate::kept::render;
 use crate::mesh::DeclaredGateway;
 use crate::model;
+use crate::resources::charts;
+use crate::resources::parsing;
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -87,7 +91,7 @@ impl Resource for MeshEastwestGateway {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Gateway>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
-        super::known_cluster(cx, &plan.planned.cluster)?;
+        client::known_cluster(cx, &plan.planned.cluster)?;
         let spec = Spec::parse(&plan.planned)?;
         if let Some(spec) = &spec {
             declare(cx, &plan.planned, spec)?;
@@ -112,11 +116,11 @@ impl Resource for MeshEastwestGateway {
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
-        let spec = kept::settled(Spec::parse(&state)?)?;
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let spec = parsing::settled(Spec::parse(&state)?)?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         let version = state.chart_version.as_deref();
         let chart = chart(cx, &state, &spec, version).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| kept::render_error(&error))?;
+        let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
         let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
@@ -147,7 +151,7 @@ impl Resource for MeshEastwestGateway {
         }
         match ready::wait(Waiting {
             cluster: &cluster,
-            hurried: &kept::hurried(cx, &cluster, ready::FOR_REASONS),
+            hurried: &client::hurried(cx, &cluster, ready::FOR_REASONS),
             spec: &spec,
             is_new: prior.is_none(),
         })
@@ -161,7 +165,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         let recorded = Recorded::of(&state.objects, &state.fields);
         let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
             Ok(live) => live,
@@ -187,10 +191,10 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn delete(&self, cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         let owner = kept::owner("mesh_eastwest_gateway", state.namespace.text(), state.name.text());
         let recorded = Recorded::of(&state.objects, &state.fields);
-        let left = kept::remove_all(&cluster, &recorded, &owner).await;
+        let left = remove::remove_all(&cluster, &recorded, &owner).await;
         if !left.errors.is_empty() {
             let state =
                 Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
@@ -248,10 +252,10 @@ async fn planned_objects(
     let planned = &mut plan.planned;
     let chart = match chart(cx, planned, spec, version).await {
         Ok(chart) => chart,
-        Err(unavailable) => return kept::without_chart(cx, unavailable),
+        Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    build::wanted(spec, chart.as_ref()).map(Some).map_err(|error| kept::render_error(&error).into())
+    build::wanted(spec, chart.as_ref()).map(Some).map_err(|error| render::diagnostic(&error).into())
 }
 
 /// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.

@@ -8,9 +8,9 @@ use super::model::Address;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::converge;
+use crate::kept::objects::Wanted;
 use crate::resources::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
-use crate::resources::converge;
-use crate::resources::objects::Wanted;
 use crate::value::{List, Path, Value};
 
 /// How often Pods that nobody injected are looked for and removed.

@@ -46,7 +46,7 @@ impl Spec {
 
     /// The owner label of its objects.
     pub fn owner(&self) -> String {
-        crate::resources::kept::owner("mesh_eastwest_gateway", self.namespace.as_str(), &self.name)
+        crate::kept::owner("mesh_eastwest_gateway", self.namespace.as_str(), &self.name)
     }
 }
 

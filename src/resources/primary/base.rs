@@ -7,9 +7,9 @@ use super::build::{self, Charts, Releases};
 use super::spec::Spec;
 use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::resources::objects::{Recorded, Wanted, state_key};
-use crate::resources::render;
-use crate::resources::{converge, kept};
+use crate::kept::converge;
+use crate::kept::objects::{Recorded, Wanted, state_key};
+use crate::kept::render;
 use crate::value::Path;
 
 /// How long another control plane is waited for to give up the shared objects, or to be gone: both are one apply with what comes here.
@@ -109,8 +109,8 @@ pub async fn release(
     let mut prior = prior;
     let mut given_up = Vec::new();
     for rendering in build::shared(spec, charts, releases) {
-        for object in rendering.objects().map_err(|error| kept::render_error(&error))? {
-            let key = state_key(&render::reference(&object).map_err(|error| kept::render_error(&error))?);
+        for object in rendering.objects().map_err(|error| render::diagnostic(&error))? {
+            let key = state_key(&render::reference(&object).map_err(|error| render::diagnostic(&error))?);
             if prior.objects.contains_key(&key) {
                 prior.remove(&key);
                 given_up.push(object);

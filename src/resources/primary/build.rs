@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::{Kind, Object, ObjectRef};
+use crate::kept::objects::Wanted;
+use crate::kept::render::{self, Error, Rendering};
 use crate::mesh::{self, NETWORK_LABEL};
-use crate::resources::objects::Wanted;
-use crate::resources::render::{self, Error, Rendering};
 
 /// The releases of the charts that control planes share, as Istio's documentation names them.
 pub const BASE_RELEASE: &str = "istio-base";

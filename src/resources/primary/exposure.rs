@@ -8,10 +8,10 @@ use super::model::{Address, Expose, Primary};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Failure, Kind, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
+use crate::kept::converge;
+use crate::kept::objects::state_key;
 use crate::mesh::{IstiodExposure, Revision};
 use crate::resources::address::{self, Evidence};
-use crate::resources::converge;
-use crate::resources::objects::state_key;
 use crate::value::{List, Value};
 
 /// Kept back from the time allowed, to find out why it was not enough.

@@ -10,12 +10,16 @@ use super::{Cx, Identity, charts, exposure, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
+use crate::kept::converge;
+use crate::kept::fields::Fields;
+use crate::kept::objects::{Recorded, Spellings, state_key};
+use crate::kept::render;
 use crate::mesh::{self, NETWORK_LABEL};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
-use crate::resources::fields::Fields;
-use crate::resources::objects::{Recorded, Spellings, state_key};
-use crate::resources::{Client, converge, kept};
+use crate::resources::client;
+use crate::resources::client::Client;
+use crate::resources::parsing;
 use crate::value::{List, Map, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -58,13 +62,13 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
         namespace: identity.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
         revision: identity.revision.into_option(),
     };
-    let cluster = crate::resources::cluster(cx, &named.cluster)?;
+    let cluster = client::cluster(cx, &named.cluster)?;
     let installed = installed(&cluster, &named).await?;
     let mut state = attributes(&named, &installed);
     let releases = releases(&installed);
     settle_names(&mut state);
     let mut warning = None;
-    let spec = kept::settled(Spec::parse(&state)?)?;
+    let spec = parsing::settled(Spec::parse(&state)?)?;
     let mut recorded = match charts(
         cx,
         &state,
@@ -117,8 +121,8 @@ async fn compare(
     charts: &Charts,
     releases: &Releases,
 ) -> Result<Compared, Diagnostics> {
-    let spec = kept::settled(Spec::parse(state)?)?;
-    let wanted = build::wanted(&spec, charts, releases).map_err(|error| kept::render_error(&error))?.recorded();
+    let spec = parsing::settled(Spec::parse(state)?)?;
+    let wanted = build::wanted(&spec, charts, releases).map_err(|error| render::diagnostic(&error))?.recorded();
     let live =
         converge::live(cluster, &wanted, &Spellings::default()).await.map_err(|error| converge::diagnostic(&error))?;
     let (recorded, drifts) = wanted.seen(&live, &Spellings::default());

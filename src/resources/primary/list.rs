@@ -4,8 +4,10 @@ use super::{Identity, MeshPrimary, import};
 use crate::cluster::{Kind, Query as Lookup};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Found, FoundObject, Listable, Query};
+use crate::kept::converge;
 use crate::model;
-use crate::resources::{Client, converge};
+use crate::resources::client;
+use crate::resources::client::Client;
 use crate::value::Value;
 
 model! {
@@ -31,7 +33,7 @@ impl Listable for MeshPrimary {
             None => cx.client()?.clusters.names().map(str::to_owned).collect(),
         };
         for name in names {
-            let cluster = crate::resources::cluster(cx, &name)?;
+            let cluster = client::cluster(cx, &name)?;
             let deployments = match cluster.list(&Lookup::of(Kind::DEPLOYMENT).label("app", "istiod")).await {
                 Ok(deployments) => deployments,
                 Err(error) => {

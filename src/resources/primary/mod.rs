@@ -19,18 +19,20 @@ use serde::{Deserialize, Serialize};
 use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::spec::Spec;
-use super::Client;
 use super::charts::{Unavailable, Version};
-use super::converge::{self, Converge, Converged};
-use super::fields;
-use super::kept;
-use super::objects::{Recorded, Spellings, Wanted};
-use super::validators;
+use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::fields;
+use crate::kept::objects::{Recorded, Spellings, Wanted};
+use crate::kept::render;
+use crate::kept::validators;
 use crate::mesh::ControlPlaneAt;
 use crate::model;
+use crate::resources::charts;
+use crate::resources::parsing;
 use crate::value::{Path, Value};
 
 /// A control plane in one cluster.
@@ -85,8 +87,8 @@ impl Resource for MeshPrimary {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
-        super::known_cluster(cx, &plan.planned.cluster)?;
-        super::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
+        client::known_cluster(cx, &plan.planned.cluster)?;
+        client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
@@ -110,15 +112,15 @@ impl Resource for MeshPrimary {
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
-        let spec = kept::settled(Spec::parse(&state)?)?;
+        let spec = parsing::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
         let version = Version { asked: state.istio_version.as_deref(), remembered: None };
         let with_base = spec.install_base || base::holds(&recorded);
         let charts = charts(cx, &state, with_base, version).await.map_err(Diagnostics::from)?;
         let releases = &cx.private.releases;
-        build::prepare(&spec, &charts, releases).await.map_err(|error| kept::render_error(&error))?;
-        let wanted = build::wanted(&spec, &charts, releases).map_err(|error| kept::render_error(&error))?;
+        build::prepare(&spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
+        let wanted = build::wanted(&spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
         let base_is_left = base::check_owner(&cluster, &spec).await?;
@@ -158,7 +160,7 @@ impl Resource for MeshPrimary {
             Ok(status) => state.status.fill(|| status),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
-        match exposure::wait(&cluster, &kept::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
+        match exposure::wait(&cluster, &client::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
             // What the plan has promised of an address is kept to, though the balancer may have given another since.
             Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
             Ok(_) => {}
@@ -169,7 +171,7 @@ impl Resource for MeshPrimary {
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
-        if super::without_clusters(cx)? {
+        if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
         let cluster = cluster(cx, &state)?;
@@ -201,7 +203,8 @@ impl Resource for MeshPrimary {
         state.addresses = exposure::seen(&state, &live);
         let deployment = ready::deployment(&state);
         state.status =
-            ready::status(deployment.and_then(|reference| live.get(&super::objects::state_key(&reference)))).into();
+            ready::status(deployment.and_then(|reference| live.get(&crate::kept::objects::state_key(&reference))))
+                .into();
         Ok(Some(state))
     }
 
@@ -316,14 +319,14 @@ async fn planned_objects(
     }
     let charts = match charts(cx, &plan.planned, spec.install_base, version).await {
         Ok(charts) => charts,
-        Err(unavailable) => return kept::without_chart(cx, unavailable),
+        Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
     if plan.config.istio_version.is_null() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
     let releases = &cx.private.releases;
-    build::prepare(spec, &charts, releases).await.map_err(|error| kept::render_error(&error))?;
-    build::wanted(spec, &charts, releases).map(Some).map_err(|error| kept::render_error(&error).into())
+    build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
+    build::wanted(spec, &charts, releases).map(Some).map_err(|error| render::diagnostic(&error).into())
 }
 
 /// The charts of one version; what control planes share only where it is needed.
@@ -354,16 +357,8 @@ async fn charts<P>(
     Ok(Charts { base, istiod, agents })
 }
 
-impl From<Unavailable> for Diagnostics {
-    fn from(unavailable: Unavailable) -> Diagnostics {
-        match unavailable {
-            Unavailable::Unreachable(diagnostic) | Unavailable::Wrong(diagnostic) => diagnostic.into(),
-        }
-    }
-}
-
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
-    super::cluster(cx, model.cluster.text())
+    client::cluster(cx, model.cluster.text())
 }
 
 fn recorded_of(model: &Primary) -> Recorded {

@@ -7,7 +7,7 @@ use crate::mesh::{
     self, Address, Cidr, ClusterName, GatewayAt, MeshNetworkAmbiguity, MeshNetworks, Network, NetworkEndpoints,
     NetworkGateway, Registry,
 };
-use crate::resources::Client;
+use crate::resources::client::Client;
 use crate::resources::parsing::{Reader, sentence};
 use crate::value::{Path, Value};
 

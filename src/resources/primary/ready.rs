@@ -6,10 +6,10 @@ use super::model::{Primary, Status};
 use super::spec::{self, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::converge;
+use crate::kept::objects::Wanted;
 use crate::mesh::Revision;
 use crate::pki::{Bundle, Fingerprint};
-use crate::resources::converge;
-use crate::resources::objects::Wanted;
 use crate::value::{Path, Value};
 
 /// How often the webhook is asked until it answers.

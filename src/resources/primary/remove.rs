@@ -11,11 +11,11 @@ use super::{Cx, cluster, kinds, recorded_of};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query, wait};
 use crate::diag::Diagnostic;
 use crate::engine::Failed;
+use crate::kept::converge::{self, Doomed, Removal};
+use crate::kept::namespace;
+use crate::kept::objects::{parse_key, state_key};
+use crate::kept::traces;
 use crate::mesh::is_external;
-use crate::resources::converge::{self, Doomed, Removal};
-use crate::resources::namespace;
-use crate::resources::objects::{parse_key, state_key};
-use crate::resources::traces;
 
 /// Until here definitions are all asked for at once.
 const LAST_PAUSE: Duration = Duration::from_millis(400);

@@ -7,9 +7,9 @@ use super::networks;
 use super::values::{self, AgentValues, Contradiction, Laid};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
+use crate::kept;
 use crate::mesh::{ClusterName, ControlPlane, IstiodExposure, MeshId, Namespace, Network, Revision, TrustDomain};
 use crate::pki::Fingerprint;
-use crate::resources::kept;
 use crate::resources::parsing::Reader;
 use crate::value::{List, Path, Value};
 

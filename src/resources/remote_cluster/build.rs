@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::Object;
-use crate::resources::objects::Wanted;
-use crate::resources::render::{self, Rendering};
+use crate::kept::objects::Wanted;
+use crate::kept::render::{self, Rendering};
 
 /// The release of the chart `base`, as Istio's documentation names it.
 const BASE_RELEASE: &str = "istio-base";

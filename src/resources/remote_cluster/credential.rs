@@ -151,7 +151,7 @@ async fn long_lived(watched: &Cluster, binding: &ObjectRef) -> Result<Token, Err
 /// `istio-mesh-reader.west.3`; a watcher's name that does not fit into an object's name is told apart by its digest.
 fn binding_name(spec: &Spec, watcher: &str, generation: u64) -> String {
     let plain = crate::schema::validate::is_dns_label(watcher) && watcher.len() <= 40;
-    let watcher = if plain { watcher.to_owned() } else { format!("w-{}", crate::resources::fields::short(watcher)) };
+    let watcher = if plain { watcher.to_owned() } else { format!("w-{}", crate::kept::fields::short(watcher)) };
     format!(
         "{}.{}.{watcher}.{generation}",
         spec.reader.service_account,

@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 use super::spec::{self, EndpointSpec};
 use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
+use crate::kept::converge;
 use crate::mesh::{ServerUrl, ServerUrlError};
-use crate::resources::converge;
 use crate::resources::parsing::sentence;
 
 /// The watched cluster's API server as a remote secret describes it.

@@ -9,11 +9,14 @@ use super::{Cx, Identity, gather, settle_names};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
+use crate::kept::converge;
+use crate::kept::objects::Spellings;
+use crate::kept::render;
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
 };
-use crate::resources::objects::Spellings;
-use crate::resources::{converge, kept};
+use crate::resources::charts;
+use crate::resources::client;
 use crate::value::{Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
@@ -57,7 +60,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
 
 /// What the resource would find out by itself need not stand in the configuration.
 async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
-    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let watched = client::cluster(cx, model.cluster.text())?;
     let own = watched.endpoint().await.ok().map(|endpoint| endpoint.server);
     if own.as_deref().map(|own| own.trim_end_matches('/'))
         == model.server.as_deref().map(|told| told.trim_end_matches('/'))
@@ -85,15 +88,15 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     let charts = match spec.remote {
         Some(_) => match super::charts(cx, model).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => match kept::without_chart::<Charts, _>(cx, unavailable)? {
+            Err(unavailable) => match charts::without_chart::<Charts, _>(cx, unavailable)? {
                 Some(charts) => Some(charts),
                 None => return Ok(()),
             },
         },
         None => None,
     };
-    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?.recorded();
-    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
+    let watched = client::cluster(cx, model.cluster.text())?;
     match converge::live(&watched, &recorded, &Spellings::default()).await {
         Ok(live) => {
             let seen = recorded.seen(&live, &Spellings::default()).0;
@@ -154,7 +157,7 @@ async fn search(cx: &mut Cx, watched: &str, namespace: &str, id: &str) -> Result
     let config = ObjectRef::namespaced(Kind::SECRET, namespace, CONFIG_SECRET);
     let mut search = Search::default();
     for name in names {
-        let cluster = crate::resources::cluster(cx, &name)?;
+        let cluster = client::cluster(cx, &name)?;
         let looked = async { tokio::try_join!(cluster.list(&query), cluster.get(&config)) };
         let (secrets, config) = match looked.await {
             Ok(looked) => looked,
@@ -210,7 +213,7 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
 
 /// A cluster that an istiod mounts the kubeconfig of is its configuration cluster; one whose namespace names its control planes is a remote.
 async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
-    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let watched = client::cluster(cx, model.cluster.text())?;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, model.namespace.text());
     let namespace = match watched.get(&reference).await {
         Ok(namespace) => namespace,

@@ -13,10 +13,10 @@ use crate::cluster::{
     Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView, wait,
 };
 use crate::diag::Diagnostic;
+use crate::kept::converge;
 use crate::mesh::{
     CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token, is_external,
 };
-use crate::resources::converge;
 use crate::resources::walk::Walk;
 
 /// istiod's port that answers whoever comes by port-forward.

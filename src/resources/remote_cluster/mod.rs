@@ -29,17 +29,18 @@ use self::link::{Established, Link};
 pub use self::model::RemoteCluster;
 use self::model::Sync;
 use self::spec::Spec;
-use super::Client;
 use super::charts::{Unavailable, Version};
-use super::converge::{self, Converge, Converged};
-use super::kept;
-use super::objects::{Recorded, Spellings};
-use super::validators;
+use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::objects::{Recorded, Spellings};
+use crate::kept::render;
+use crate::kept::validators;
 use crate::mesh::SecretForm;
 use crate::model;
+use crate::resources::parsing;
 use crate::value::{Map, Value};
 
 /// A cluster that istiods watch.
@@ -119,11 +120,11 @@ impl Resource for MeshRemoteCluster {
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
-        let spec = kept::settled(Spec::parse(&state)?)?;
+        let spec = parsing::settled(Spec::parse(&state)?)?;
         if prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
             return Ok(state);
         }
-        let watched = super::cluster(cx, state.cluster.text())?;
+        let watched = client::cluster(cx, state.cluster.text())?;
         let resumed = cx.private.unfinished;
         objects(cx, &watched, &spec, prior.as_ref(), &mut state).await?;
         reached.set(state.clone());
@@ -241,7 +242,7 @@ async fn objects(
         Some(_) => Some(charts(cx, state).await.map_err(Diagnostics::from)?),
         None => None,
     };
-    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
+    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
     let look_for_orphans = cx.private.unfinished || prior.is_none();
@@ -296,11 +297,11 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
         .collect();
     let watchers: Vec<Cluster> = open
         .iter()
-        .map(|watcher| super::cluster(cx, watcher).map_err(|error| error.at("watchers")))
+        .map(|watcher| client::cluster(cx, watcher).map_err(|error| error.at("watchers")))
         .collect::<Result<_, _>>()?;
     let secrets: Vec<Cluster> = open
         .iter()
-        .map(|watcher| super::cluster(cx, spec.secrets_of(watcher)).map_err(|error| error.at("config_cluster")))
+        .map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).map_err(|error| error.at("config_cluster")))
         .collect::<Result<_, _>>()?;
     let secret_name = state.secret_name.text().to_owned();
     let keeps = |watcher: &str| {

@@ -11,6 +11,7 @@ use super::model::RemoteCluster;
 use crate::cluster::{Cluster, Kind, Object, Query, Scope};
 use crate::diag::Diagnostic;
 use crate::mesh::{Cidr, Closed, NETWORK_LABEL, WatchedCluster};
+use crate::resources::client;
 
 /// A cluster that is silent holds a plan up no longer than this.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
@@ -95,7 +96,7 @@ fn without_gateway(watched: &str, closed: &Closed) -> Diagnostic {
 
 /// A handle that waits little.
 fn briefly(cx: &Cx, name: &str) -> Option<Cluster> {
-    let cluster = crate::resources::cluster(cx, name).ok()?;
+    let cluster = client::cluster(cx, name).ok()?;
     Some(cluster.within(Scope::lasting(LOOK_WITHIN, cx.cancellation().clone())))
 }
 

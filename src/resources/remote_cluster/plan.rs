@@ -11,8 +11,10 @@ use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
+use crate::kept::render;
 use crate::mesh::{ServedBy, WatchedCluster};
-use crate::resources::kept;
+use crate::resources::charts;
+use crate::resources::client;
 use crate::schema::validate::parse_duration;
 use crate::value::{Map, Value};
 
@@ -77,7 +79,7 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
         .chain(planned.config_cluster.known().map(|name| (name, "config_cluster")));
     for (name, attribute) in named {
         if let Err(error) = clusters.cluster(name) {
-            diagnostics.push(crate::resources::converge::diagnostic(&error).at(attribute));
+            diagnostics.push(crate::kept::converge::diagnostic(&error).at(attribute));
         }
     }
     diagnostics.check()
@@ -89,7 +91,7 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
         Some(_) if unknown => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => kept::without_chart::<Charts, _>(cx, unavailable)?,
+            Err(unavailable) => charts::without_chart::<Charts, _>(cx, unavailable)?,
         },
         None => None,
     };
@@ -98,7 +100,7 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
         (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown);
         return Ok(());
     }
-    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| kept::render_error(&error))?;
+    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     let recorded = wanted.recorded();
     planned.objects = recorded.objects_value();
     planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
@@ -107,7 +109,7 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
 
 /// Where the remote secrets will point.
 async fn endpoint(cx: &Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
-    let watched = crate::resources::cluster(cx, plan.planned.cluster.text())?;
+    let watched = client::cluster(cx, plan.planned.cluster.text())?;
     plan.planned.server_url = match gather::server(&watched, &spec.endpoint).await? {
         Some(server) => server.as_str().to_owned().into(),
         None => Value::Unknown,

@@ -11,15 +11,16 @@ use super::state::{self, Entry, Seen, Told};
 use super::{Cx, istiod::Verdict};
 use crate::cluster::{Cluster, Error, Kind, Object, Query, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::resources::converge;
-use crate::resources::objects::Recorded;
+use crate::kept::converge;
+use crate::kept::objects::Recorded;
+use crate::resources::client;
 use crate::value::{Map, Value};
 
 pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
     let Some(spec) = Spec::parse(&model)? else {
         return Err(Diagnostic::bug("An attribute in state is unknown.").into());
     };
-    let watched = crate::resources::cluster(cx, model.cluster.text())?;
+    let watched = client::cluster(cx, model.cluster.text())?;
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT), Query::owned(Kind::SECRET));
     let recorded = Recorded::of(&model.objects, &model.fields);
     let spellings = cx.private.spellings.clone();
@@ -95,8 +96,8 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Lo
     names.extend(spec.watchers.iter().filter(|name| model.sync.entry(name).is_none()).cloned());
     let secret_name = model.secret_name.text();
     let looks = names.into_iter().map(|watcher| async move {
-        let found = match crate::resources::cluster(cx, &watcher) {
-            Ok(cluster) => match crate::resources::cluster(cx, spec.secrets_of(&watcher)) {
+        let found = match client::cluster(cx, &watcher) {
+            Ok(cluster) => match client::cluster(cx, spec.secrets_of(&watcher)) {
                 Ok(secrets) => look(Places { istiods: &cluster, secrets: &secrets }, spec, secret_name).await,
                 Err(error) => Err(error.at("config_cluster")),
             },

@@ -9,8 +9,8 @@ use super::build;
 use super::spec::{Remote, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::converge;
 use crate::mesh::{Address, Revision};
-use crate::resources::converge;
 
 const PAUSE: Duration = Duration::from_millis(400);
 /// How long the webhook gets to answer once it has its authority.

@@ -12,11 +12,13 @@ use super::state;
 use crate::cluster::{Cluster, Error, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
-use crate::resources::converge::{self, Removal};
-use crate::resources::kept::{self, Remaining};
-use crate::resources::namespace;
-use crate::resources::objects::Recorded;
-use crate::resources::traces;
+use crate::kept::converge::{self, Removal};
+use crate::kept::namespace;
+use crate::kept::objects::Recorded;
+use crate::kept::remove::{self as removal, Remaining};
+use crate::kept::traces;
+use crate::resources::client;
+use crate::resources::parsing;
 use crate::value::Value;
 
 /// Takes watchers away from a cluster that stays watched by others.
@@ -42,7 +44,7 @@ pub async fn watchers(
 }
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
-    let spec = kept::settled(Spec::parse(&state)?)?;
+    let spec = parsing::settled(Spec::parse(&state)?)?;
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
     let Unlinked { gone, mut left, errors } = unlink_all(cx, &spec, &linked, &state).await;
     forget(&mut state, &gone);
@@ -50,7 +52,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
         tell(cx, left);
         return Err(Failed::from(errors).keeping(state));
     }
-    let watched = crate::resources::cluster(cx, state.cluster.text())?;
+    let watched = client::cluster(cx, state.cluster.text())?;
     match in_watched(&watched, &spec, &state).await {
         Ok(stays) => left.extend(stays),
         Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => {
@@ -87,7 +89,7 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
     let secret_name = state.secret_name.text();
     let works = watchers.iter().map(|name| async move {
         let place = spec.secrets_of(name);
-        let of_provider = |name: &str| crate::resources::cluster(cx, name).map_err(|_| name.to_owned());
+        let of_provider = |name: &str| client::cluster(cx, name).map_err(|_| name.to_owned());
         let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
             Ok(clusters) => clusters,
             Err(missing) => {
@@ -139,7 +141,7 @@ async fn in_watched(watched: &Cluster, spec: &Spec, state: &RemoteCluster) -> Re
     let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error] };
     let namespace = spec.namespace.as_str();
     credential::retire_all(watched, namespace, &spec.owner()).await.map_err(failed)?;
-    let remaining = kept::remove_all(watched, &recorded, &spec.owner()).await;
+    let remaining = removal::remove_all(watched, &recorded, &spec.owner()).await;
     if !remaining.errors.is_empty() {
         return Err(remaining);
     }

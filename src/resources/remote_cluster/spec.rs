@@ -108,7 +108,7 @@ impl Spec {
 }
 
 pub fn owner(namespace: &str, id: &str) -> String {
-    crate::resources::kept::owner("mesh_remote_cluster", namespace, id)
+    crate::kept::owner("mesh_remote_cluster", namespace, id)
 }
 
 fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {

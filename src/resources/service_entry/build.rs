@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::spec::{ExporterSpec, Spec};
 use crate::cluster::{Kind, Object};
-use crate::resources::objects::Wanted;
+use crate::kept::objects::Wanted;
 
 /// The objects of the importing cluster. `stub_address` is the ClusterIP of the stub Service, once it has one.
 pub fn imported(spec: &Spec, stub_address: Option<IpAddr>) -> Wanted {

@@ -10,14 +10,15 @@ use super::{Cx, Identity, Spec, build, check, exported_value};
 use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
+use crate::kept::converge;
+use crate::kept::objects::{Spellings, Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
-use crate::resources::converge;
-use crate::resources::objects::{Spellings, Wanted, state_key};
+use crate::resources::client;
 use crate::value::{List, Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
-    let cluster = crate::resources::cluster(cx, &cluster_name)?;
+    let cluster = client::cluster(cx, &cluster_name)?;
     let live = Live::read(&cluster, &namespace, &name).await?;
     let host = live.host();
     let rule = live.rule.as_ref();
@@ -181,7 +182,7 @@ async fn doors(cx: &Cx, importer: &str) -> Vec<Door> {
     };
     let mut doors = Vec::new();
     for name in names {
-        let Ok(cluster) = crate::resources::cluster(cx, &name) else { continue };
+        let Ok(cluster) = client::cluster(cx, &name) else { continue };
         let query = Query { labels: NETWORK_LABEL.to_owned(), ..Query::of(Kind::SERVICE) };
         let Ok(services) = cluster.list(&query).await else { continue };
         for service in services.iter() {
@@ -292,7 +293,7 @@ async fn exposed(cx: &Cx, model: &mut ServiceEntry) -> BTreeMap<String, BTreeMap
     let (mut exporters, mut ports) = (model.exporters.clone().or_default(), model.ports.clone().or_default());
     for exporter in exporters.values_mut().filter_map(Value::known_mut) {
         let Some(cluster_name) = exporter.cluster.known().cloned() else { continue };
-        let Ok(cluster) = crate::resources::cluster(cx, &cluster_name) else { continue };
+        let Ok(cluster) = client::cluster(cx, &cluster_name) else { continue };
         let places = [
             ObjectRef::namespaced(Kind::ISTIO_GATEWAY, exporter.gateway_namespace.text(), &name),
             ObjectRef::namespaced(Kind::SERVICE_ENTRY, exporter.namespace.text(), &name),

@@ -17,14 +17,15 @@ use self::check::Finding;
 use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::spec::{Spec, default_name, owner};
-use super::Client;
-use super::converge::{self, Converge, converge};
-use super::kept;
-use super::objects::{Recorded, Spellings, Wanted};
+use super::client::{self, Client};
 use crate::cluster::{Apply, Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::converge::{self, Converge, converge};
+use crate::kept::objects::{Recorded, Spellings, Wanted};
+use crate::kept::remove;
 use crate::model;
+use crate::resources::parsing;
 use crate::value::{Map, Value};
 
 /// A service of another mesh.
@@ -117,9 +118,9 @@ impl Resource for MeshServiceEntry {
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
-        let spec = kept::settled(Spec::parse(&state)?)?;
+        let spec = parsing::settled(Spec::parse(&state)?)?;
         describe(&mut state, Some(&spec));
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         let orphans = cx.private.unfinished || prior.is_none();
         cx.private.unfinished = true;
 
@@ -152,7 +153,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         let recorded = Recorded::of(&state.objects, &state.fields);
         let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
             Ok(live) => live,
@@ -189,16 +190,17 @@ impl Resource for MeshServiceEntry {
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
         let owner = owner(state.namespace.text(), state.name.text());
         let mut errors = Diagnostics::new();
-        let cluster = super::cluster(cx, state.cluster.text())?;
+        let cluster = client::cluster(cx, state.cluster.text())?;
         // Clients forget the name before the gateways do.
         let recorded = Recorded::of(&state.objects, &state.fields);
-        let left = kept::remove_all(&cluster, &recorded, &owner).await;
+        let left = remove::remove_all(&cluster, &recorded, &owner).await;
         errors.append(converge::diagnostics(&left.errors));
         let mut rest = BTreeMap::new();
         if left.errors.is_empty() {
             for (name, exported) in state.exported.entries() {
-                let cluster = super::cluster(cx, name)?;
-                let left = kept::remove_all(&cluster, &Recorded::of(&exported.objects, &exported.fields), &owner).await;
+                let cluster = client::cluster(cx, name)?;
+                let left =
+                    remove::remove_all(&cluster, &Recorded::of(&exported.objects, &exported.fields), &owner).await;
                 errors.append(converge::diagnostics(&left.errors));
                 rest.insert(name.to_owned(), exported_value(&left.recorded));
             }
@@ -348,7 +350,7 @@ async fn export(
     let mut errors = Diagnostics::new();
     for name in before.keys().chain(wanted.keys()).cloned().collect::<BTreeSet<_>>() {
         let step = Step {
-            cluster: &super::cluster(cx, &name)?,
+            cluster: &client::cluster(cx, &name)?,
             wanted: wanted.get(&name).unwrap_or(&nothing),
             prior: before.get(&name).cloned().unwrap_or_default(),
             kinds: if orphans { EXPORTED_KINDS } else { &[] },
@@ -378,11 +380,11 @@ async fn stub_address(cluster: &Cluster, spec: &Spec) -> Result<Option<IpAddr>, 
 async fn read_exported(
     cx: &mut Cx,
     state: &mut ServiceEntry,
-    drifts: &mut Vec<super::objects::Drift>,
+    drifts: &mut Vec<crate::kept::objects::Drift>,
 ) -> Result<(), Diagnostics> {
     let mut exported: Map<Exported> = Map::new();
     for (name, before) in state.exported.entries() {
-        let cluster = super::cluster(cx, name)?;
+        let cluster = client::cluster(cx, name)?;
         let recorded = Recorded::of(&before.objects, &before.fields);
         let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
         match converge::live(&cluster, &recorded, &spellings).await {
@@ -414,7 +416,7 @@ struct Looked {
 /// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
 async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
     let mut looked = Looked { findings: Vec::new(), here: None };
-    if let Ok(cluster) = super::cluster(cx, model.cluster.text()) {
+    if let Ok(cluster) = client::cluster(cx, model.cluster.text()) {
         for namespace in [spec.import.namespace.as_str(), "istio-system"] {
             looked.here = check::mesh(&cluster, namespace).await.ok();
             if looked.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
@@ -427,7 +429,7 @@ async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
     }
     for exporter in &spec.exporters {
         let Some(name) = &exporter.cluster else { continue };
-        let Ok(there) = super::cluster(cx, name) else { continue };
+        let Ok(there) = client::cluster(cx, name) else { continue };
         match check::exporter(&there, exporter).await {
             Ok(there) => looked.findings.extend(check::findings(spec, exporter, &there, looked.here.as_ref())),
             Err(error) => cx.warn(unchecked(spec, &exporter.key, &error)),

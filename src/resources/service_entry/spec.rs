@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use super::model::{Exporter, Port, ServiceEntry};
 use crate::diag::Diagnostics;
+use crate::kept;
 use crate::mesh::{
     Address, ExportAlias, ExportPort, Host, Import, ImportAt, ImportEndpoint, ImportError, ImportPort, Namespace,
     Network, Protocol, Selector, ServiceAccountName, ServiceExposure, SpiffeId, SubsetName, TrustDomain,
     east_west_selector,
 };
-use crate::resources::kept;
 use crate::resources::parsing::{Reader, sentence};
 use crate::value::{Path, Value};
 

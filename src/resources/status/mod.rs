@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::model::ClusterStatus;
 pub use self::model::Status;
-use super::Client;
+use super::client::{self, Client};
 use crate::diag::Diagnostics;
 use crate::engine::{Ctx, DataSource};
 use crate::value::Value;
@@ -29,7 +29,7 @@ impl DataSource for MeshStatus {
         let namespace = config.namespace.text().to_owned();
         let mut looks = Vec::new();
         for name in names {
-            let cluster = super::cluster(cx, &name)?;
+            let cluster = client::cluster(cx, &name)?;
             let namespace = &namespace;
             looks.push(async move { (name, look::look(&cluster, namespace).await) });
         }

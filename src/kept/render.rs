@@ -7,6 +7,8 @@ use serde_json::Value as Json;
 use super::objects::{Entry, Wanted};
 use crate::chart::{self, Capabilities, Chart, Release, Values};
 use crate::cluster::{Kind, Object, ObjectRef};
+use crate::diag::Diagnostic;
+use crate::value::Path;
 
 /// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not asked.
 const KUBE_VERSION: &str = "v1.33.0";
@@ -188,6 +190,18 @@ fn disown(object: &mut Object) {
         if validating && !own_bundle && webhook.get("failurePolicy").and_then(Json::as_str) == Some("Ignore") {
             webhook.remove("failurePolicy");
         }
+    }
+}
+
+/// What it means to the user.
+pub fn diagnostic(error: &Error) -> Diagnostic {
+    match error {
+        Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
+            .detail(format!("{error}:\n\n{source}"))
+            .at(Path::root("values")),
+        Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object")
+            .detail(error.to_string())
+            .at(Path::root("charts")),
     }
 }
 

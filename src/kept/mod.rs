@@ -1,0 +1,22 @@
+//! The objects that a resource keeps in a cluster: what is wanted, what is recorded, what drifted, whose it is; planned, applied, read and removed in one place.
+//!
+//! A resource says what it wants ([`objects::Wanted`]); everything else about its objects happens here. Nothing here knows a particular
+//! resource, the engine, or the wire.
+
+pub mod converge;
+pub mod fields;
+pub mod namespace;
+pub mod objects;
+pub mod remove;
+pub mod render;
+pub mod traces;
+pub mod validators;
+
+/// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on objects of the cluster.
+pub fn owner(resource: &str, namespace: &str, name: &str) -> String {
+    let owner = match namespace {
+        "istio-system" => format!("{resource}.{name}"),
+        other => format!("{resource}.{name}.{other}"),
+    };
+    if owner.len() <= 63 { owner } else { format!("{}.{}", &owner[..50], fields::short(&owner)) }
+}

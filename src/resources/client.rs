@@ -1,0 +1,53 @@
+//! What Configure makes and every resource gets, and the way from it to a cluster.
+
+use std::time::Duration;
+
+use super::{charts, walk};
+use crate::cluster::{Cluster, Clusters, Scope};
+use crate::diag::Diagnostic;
+use crate::engine::Ctx;
+use crate::kept::converge;
+use crate::value::Value;
+
+/// What Configure makes and every resource gets: no connection is open, no chart fetched.
+#[derive(Debug)]
+pub struct Client {
+    pub clusters: Clusters,
+    pub charts: charts::Store,
+    pub walk: walk::Walk,
+}
+
+/// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.
+pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic> {
+    let scope = Scope { deadline: Some(cx.deadline().into()), cancel: cx.cancellation().clone() };
+    let cluster = cx.client()?.clusters.cluster(name).map_err(|error| converge::diagnostic(&error))?;
+    Ok(cluster.within(scope))
+}
+
+/// Whether the provider has no clusters at all, as when they are not known until apply. Then a refresh has nothing to read, and says so.
+pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
+    let none = cx.client()?.clusters.names().next().is_none();
+    if none {
+        cx.warn(Diagnostic::warning("The provider has no clusters yet").detail(
+            "`clusters` of the provider block is empty or not known before apply. The plan goes on with what state remembers.",
+        ));
+    }
+    Ok(none)
+}
+
+/// A cluster that resources name must be one of the provider's, as far as both are known when planning.
+pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(), Diagnostic> {
+    let clusters = &cx.client()?.clusters;
+    match name.known() {
+        Some(name) if clusters.names().next().is_some() => {
+            clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same cluster, its requests ending some time before the call must: what is kept back is for finding out why.
+pub fn hurried<P>(cx: &Ctx<Client, P>, cluster: &Cluster, by: Duration) -> Cluster {
+    let deadline = cx.deadline().checked_sub(by).unwrap_or_else(|| cx.deadline());
+    cluster.within(Scope { deadline: Some(deadline.into()), cancel: cx.cancellation().clone() })
+}
