@@ -13,10 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::call::{Call, Ended, PARALLEL};
 use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
-use super::{
-    Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, OWNER_LABEL, Object, ObjectRef, Timeout, owned,
-    wait,
-};
+use super::{Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, Object, ObjectRef, Owner, Timeout, wait};
 
 /// Time for CRDs to be served when the scope sets no deadline.
 const SERVED_TIME: Duration = Duration::from_secs(60);
@@ -26,7 +23,7 @@ const DEFINITIONS_AT_ONCE: usize = 6;
 const CONTENTION_ATTEMPTS: u32 = 6;
 const CONTENTION_PAUSE: Duration = Duration::from_millis(20);
 
-/// What to do where an object exists that is not ours (no field managed by us, not our owner label).
+/// What to do where an object exists that is not the [`Owner`]'s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Adoption {
     /// Refuse with [`Failure::Foreign`](super::Failure::Foreign).
@@ -47,6 +44,9 @@ const NEVER_A_VERSION: &str = "1";
 #[derive(Clone, Debug)]
 pub struct Apply {
     pub object: Object,
+    pub owner: Owner,
+    /// State names the object: see [`ApplyAll::known`].
+    pub known: bool,
     pub adoption: Adoption,
     /// Take conflicting fields from their managers.
     pub force: bool,
@@ -67,8 +67,11 @@ pub struct Applied {
 #[derive(Clone, Debug, Default)]
 pub struct ApplyAll {
     pub objects: Vec<Object>,
-    /// Objects known to be ours from state: for these nobody looks whether they are foreign.
-    pub ours: BTreeSet<ObjectRef>,
+    pub owner: Owner,
+    /// Objects that state names. It is looked whose they are before they are written; others are made, and looked at only where there is one already.
+    pub known: BTreeSet<ObjectRef>,
+    /// Objects that may be written whosever they are, such as what another resource of this provider has left.
+    pub taken: BTreeSet<ObjectRef>,
     pub adoption: Adoption,
     pub force: bool,
 }
@@ -85,8 +88,14 @@ pub struct ApplyAllError {
 }
 
 impl Apply {
-    pub fn new(object: Object) -> Apply {
-        Apply { object, adoption: Adoption::Refuse, force: false }
+    /// An object of this owner; what is somebody else's is refused.
+    pub fn new(object: Object, owner: Owner) -> Apply {
+        Apply { object, owner, known: false, adoption: Adoption::Refuse, force: false }
+    }
+
+    /// An object that several may share, such as a namespace: nobody looks whose it is.
+    pub fn shared(object: Object) -> Apply {
+        Apply { object, owner: Owner::default(), known: false, adoption: Adoption::Assume, force: false }
     }
 }
 
@@ -94,8 +103,14 @@ impl Cluster {
     /// Applies one object: creates it, or brings the fields given to the values given. Repeated as is when the connection breaks.
     pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
         let reference = self.reference(&apply.object).await?;
-        let step = Step { reference, object: apply.object, is_ours: apply.adoption == Adoption::Assume };
-        self.apply_step(&step, apply.adoption, apply.force).await
+        let standing = match (apply.adoption, apply.known) {
+            (Adoption::Assume, _) => Standing::Taken,
+            (_, true) => Standing::Known,
+            (_, false) => Standing::New,
+        };
+        let step = Step { reference, object: apply.object, standing };
+        let manner = Manner { owner: &apply.owner, adoption: apply.adoption, force: apply.force };
+        self.apply_step(&step, manner).await
     }
 
     /// Applies all, level by level. On failure, of which something foreign in the way is one, the level is finished and what
@@ -111,7 +126,13 @@ impl Cluster {
             true => all.objects.iter().filter_map(defined_kind).collect(),
             false => Vec::new(),
         };
-        let steps = self.steps(all.objects, &all.ours, &defined).await;
+        let manner = Manner { owner: &all.owner, adoption: all.adoption, force: all.force };
+        let standing = |reference: &ObjectRef| match reference {
+            _ if all.adoption == Adoption::Assume || all.taken.contains(reference) => Standing::Taken,
+            _ if all.known.contains(reference) => Standing::Known,
+            _ => Standing::New,
+        };
+        let steps = self.steps(all.objects, &standing, &defined).await;
         let steps = steps.map_err(|error| failed(Vec::new(), vec![error]))?;
         let uses_defined = steps.iter().any(|step| defined.iter().any(|kind| kind.is_version_of(&step.reference.kind)));
         let mut applied = Vec::with_capacity(wanted);
@@ -125,8 +146,7 @@ impl Cluster {
             let defines = level.iter().any(|step| step.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
             // CRDs are large, and several clusters are at work at once: each is written out when its turn comes, and dropped when it is applied.
             let at_once = if defines { DEFINITIONS_AT_ONCE } else { PARALLEL };
-            let sent =
-                level.into_iter().map(|step| async move { self.apply_step(&step, all.adoption, all.force).await });
+            let sent = level.into_iter().map(|step| async move { self.apply_step(&step, manner).await });
             let mut sent = futures::stream::iter(sent).buffered(at_once);
             let mut errors = Vec::new();
             while let Some(outcome) = sent.next().await {
@@ -137,7 +157,7 @@ impl Cluster {
             }
             if !errors.is_empty() {
                 if errors.iter().any(|error| error.conflict().is_some()) {
-                    errors.extend(self.conflicts(steps.collect()).await);
+                    errors.extend(self.conflicts(steps.collect(), manner).await);
                 }
                 return Err(failed(applied, errors));
             }
@@ -152,22 +172,15 @@ impl Cluster {
     }
 
     /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at each attempt. Nothing is stored.
-    async fn conflicts(&self, steps: Vec<Step>) -> Vec<Error> {
+    async fn conflicts(&self, steps: Vec<Step>, manner: Manner<'_>) -> Vec<Error> {
         let asked = steps.into_iter().map(|step| async move {
-            if !step.is_ours {
+            if step.standing != Standing::Taken {
                 let live = self.get_metadata(&step.reference).await.ok()??;
-                foreign(&step.reference, &live, &step.object).is_none().then_some(())?;
+                manner.owner.may_write(&live, step.standing == Standing::Known).ok()?;
             }
             self.patch(&step.reference, &step.object, "&dryRun=All&force=false").await.err()
         });
         join_all(asked).await.into_iter().flatten().filter(|error| error.conflict().is_some()).collect()
-    }
-
-    /// What an apply would make of the object, through admission and defaulting, without storing it.
-    pub async fn apply_dry_run(&self, apply: &Apply) -> Result<Object, Error> {
-        let reference = self.reference(&apply.object).await?;
-        let (_, value) = self.patch(&reference, &apply.object, &format!("&dryRun=All&force={}", apply.force)).await?;
-        Ok(typed(value, &reference.kind))
     }
 
     /// Creates with `dryRun=All`: what admission webhooks make of the object (an injected pod, say). Nothing is stored.
@@ -180,14 +193,9 @@ impl Cluster {
         Ok(typed(value, &reference.kind))
     }
 
-    /// Waits until the kinds that these CRDs define are served, one version of each.
+    /// Waits until the kinds are served, one version of each.
     ///
     /// Asks the group-versions, whose answers are small, rather than the CRDs, whose bodies are large.
-    pub async fn wait_served(&self, definitions: &[Object]) -> Result<(), Error> {
-        let kinds: Vec<Kind> = definitions.iter().filter_map(defined_kind).collect();
-        self.wait_kinds_served(&kinds).await
-    }
-
     async fn wait_kinds_served(&self, kinds: &[Kind]) -> Result<(), Error> {
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for kind in kinds {
@@ -229,7 +237,7 @@ impl Cluster {
     async fn steps(
         &self,
         objects: Vec<Object>,
-        ours: &BTreeSet<ObjectRef>,
+        standing: &impl Fn(&ObjectRef) -> Standing,
         defined: &[Kind],
     ) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::with_capacity(objects.len());
@@ -243,27 +251,38 @@ impl Cluster {
                 None => self.kind(object.api_version(), object.kind()).await?,
             };
             let reference = object.reference_as(kind);
-            steps.push(Step { is_ours: ours.contains(&reference), reference, object });
+            steps.push(Step { standing: standing(&reference), reference, object });
         }
         steps.sort_by_key(|step| step.reference.kind.order);
         Ok(steps)
     }
 
-    /// Applies an object that may be someone else's: first as one that must not be there yet, in a single request; only where
-    /// there is one it is looked at whose it is.
-    async fn apply_step(&self, step: &Step, adoption: Adoption, force: bool) -> Result<Applied, Error> {
-        let Step { reference, object, is_ours } = step;
-        if *is_ours || adoption == Adoption::Assume {
-            return self.send_apply(reference, object, force).await;
+    /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other is sent as one that must not be there yet, in a single
+    /// request; only where there is one it is looked at whose it is.
+    async fn apply_step(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
+        let Step { reference, object, standing } = step;
+        if *standing == Standing::Taken {
+            return self.send_apply(reference, object, manner.force).await;
         }
-        if let Some(created) = self.create(reference, object).await? {
-            return Ok(created);
-        }
-        let live = self.get_metadata(reference).await?;
-        match (live.and_then(|live| foreign(reference, &live, object)), adoption) {
-            (None, _) => self.send_apply(reference, object, force).await,
-            (Some(_), Adoption::Take) => self.take(reference, object).await,
-            (Some(foreign), _) => Err(self.error(Failure::Foreign(Box::new(foreign)))),
+        let mut looks_first = *standing == Standing::Known;
+        loop {
+            if !looks_first && let Some(created) = self.create(reference, object).await? {
+                return Ok(created);
+            }
+            looks_first = false;
+            let Some(live) = self.get_metadata(reference).await? else { continue };
+            // On its way out it is nobody's: what comes next is made anew.
+            if live.is_terminating() {
+                self.wait(reference, &wait::deleted()).await?;
+                continue;
+            }
+            return match (manner.owner.may_write(&live, *standing == Standing::Known), manner.adoption) {
+                (Ok(()), _) => self.send_apply(reference, object, manner.force).await,
+                (Err(_), Adoption::Take) => self.take(reference, object).await,
+                (Err(owners), _) => {
+                    Err(self.error(Failure::Foreign(Box::new(Foreign { object: reference.clone(), owners }))))
+                }
+            };
         }
     }
 
@@ -387,7 +406,26 @@ impl Cluster {
 struct Step {
     reference: ObjectRef,
     object: Object,
-    is_ours: bool,
+    standing: Standing,
+}
+
+/// What is known of an object before it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Most likely it is not there yet.
+    New,
+    /// State names it.
+    Known,
+    /// It may be written whosever it is.
+    Taken,
+}
+
+/// In whose name objects are written, and what to do about those of others.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    owner: &'a Owner,
+    adoption: Adoption,
+    force: bool,
 }
 
 /// The body of a CRD is as large as all others together and says nothing new: its metadata tells generation and managers.
@@ -408,24 +446,6 @@ fn applied_body(object: &Object) -> String {
         metadata.remove("managedFields");
     }
     object.to_json()
-}
-
-/// Whose the live object is, unless it is ours: nobody's field of it is managed by us and our label is not on it, or the
-/// label names another resource than the wanted object's.
-fn foreign(reference: &ObjectRef, live: &Object, wanted: &Object) -> Option<Foreign> {
-    let owners = match (live.label(OWNER_LABEL), wanted.label(OWNER_LABEL)) {
-        (Some(owner), Some(wanted)) if owner != wanted => vec![format!("{owner} of this provider")],
-        (Some(_), _) => return None,
-        (None, _) if owned::is_managed_by(live, FIELD_MANAGER) => return None,
-        (None, _) => match live.annotation("meta.helm.sh/release-name") {
-            Some(release) => {
-                let namespace = live.annotation("meta.helm.sh/release-namespace").unwrap_or_default();
-                vec![format!("the Helm release {namespace}/{release}")]
-            }
-            None => owned::managers(live),
-        },
-    };
-    Some(Foreign { object: reference.clone(), owners })
 }
 
 /// The managers of tools that install and then leave, as opposed to controllers that keep writing.

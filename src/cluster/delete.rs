@@ -1,6 +1,4 @@
-//! Delete and prune, in the reverse of the order of an apply, saying what a deletion waits for.
-
-use std::collections::BTreeSet;
+//! Delete, in the reverse of the order of an apply, saying what a deletion waits for.
 
 use futures::future::join_all;
 use http::Method;
@@ -10,7 +8,7 @@ use thiserror::Error as ThisError;
 use super::apply::defined_kind;
 use super::call::Call;
 use super::read::{items, typed};
-use super::{Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait};
+use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
@@ -46,18 +44,6 @@ pub struct DeleteAll {
 pub struct DeleteAllError {
     pub deleted: Vec<ObjectRef>,
     pub errors: Vec<Error>,
-}
-
-/// Removes what we own and no longer want.
-#[derive(Clone, Debug, Default)]
-pub struct Prune {
-    /// Value of [`OWNER_LABEL`](super::OWNER_LABEL).
-    pub owner: String,
-    /// Kinds to look at; one request each, none if the list is held.
-    pub kinds: Vec<Kind>,
-    /// `None` looks in all namespaces.
-    pub namespace: Option<String>,
-    pub keep: BTreeSet<ObjectRef>,
 }
 
 impl Delete {
@@ -109,34 +95,6 @@ impl Cluster {
             }
         }
         Ok(deleted)
-    }
-
-    /// What [`Cluster::prune`] would delete.
-    pub async fn prunable(&self, prune: &Prune) -> Result<Vec<ObjectRef>, Error> {
-        let looks = prune.kinds.iter().map(|kind| async move {
-            let mut query = Query::owned(kind.clone());
-            query.namespace = prune.namespace.clone().filter(|_| kind.namespaced);
-            match self.list(&query).await {
-                Err(error) if error.is_unknown_kind() => Ok(Vec::new()),
-                listed => {
-                    let listed = listed?;
-                    let owned = listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(prune.owner.as_str()));
-                    // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its owner.
-                    let made = owned.filter(|object| object.get("metadata.ownerReferences").is_none());
-                    let references = made.map(|object| object.reference_as(kind.clone()));
-                    Ok(references.filter(|reference| !prune.keep.contains(reference)).collect())
-                }
-            }
-        });
-        let found: Result<Vec<Vec<ObjectRef>>, Error> = join_all(looks).await.into_iter().collect();
-        Ok(found?.into_iter().flatten().collect())
-    }
-
-    /// Deletes what carries our label with this owner and is not to be kept.
-    pub async fn prune(&self, prune: &Prune) -> Result<Vec<ObjectRef>, DeleteAllError> {
-        let objects = self.prunable(prune).await;
-        let objects = objects.map_err(|error| DeleteAllError { deleted: Vec::new(), errors: vec![error] })?;
-        self.delete_all(&DeleteAll { objects, wait: false }).await
     }
 
     /// Objects of the kind that this CRD defines, over all namespaces (the first hundred): a CRD goes only when there are none.

@@ -69,6 +69,7 @@ kinds! {
     SECRET = ""/"v1" "Secret" "secrets" Namespaced BASE;
     CONFIG_MAP = ""/"v1" "ConfigMap" "configmaps" Namespaced BASE;
     RESOURCE_QUOTA = ""/"v1" "ResourceQuota" "resourcequotas" Namespaced BASE;
+    LEASE = "coordination.k8s.io"/"v1" "Lease" "leases" Namespaced BASE;
     LIMIT_RANGE = ""/"v1" "LimitRange" "limitranges" Namespaced BASE;
     ENDPOINT_SLICE = "discovery.k8s.io"/"v1" "EndpointSlice" "endpointslices" Namespaced SERVICE;
 

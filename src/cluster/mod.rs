@@ -18,9 +18,11 @@ mod resolve;
 
 mod apply;
 mod delete;
+mod discovery;
 mod forward;
 mod istiod;
-pub mod owned;
+mod owner;
+mod patch;
 mod read;
 mod review;
 pub mod wait;
@@ -34,12 +36,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use apply::{Adoption, Applied, Apply, ApplyAll, ApplyAllError};
 pub use config::{ClusterConfig, Exec, Secret};
-pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation, Prune};
+pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation};
+pub use discovery::Inventory;
 pub use error::{Cause, Conflict, ConflictingField, Error, Failure, Foreign, Layer, Status, Timeout};
 pub use forward::{ExecOutput, HttpAnswer, PodPort, PodStream};
 pub use istiod::{Istiod, RemoteCluster, Replica, ReplicaView, SyncStatus, Way};
 pub use kind::Kind;
 pub use object::{Condition, Object, ObjectRef};
+pub use owner::{INSTANCE_ANNOTATION, Owner, is_managed_by, managers};
+pub use patch::Patched;
 pub use read::{Endpoint, Query, ServerVersion};
 pub use review::{Access, AccessAnswer, BoundTo, Identity, Token, TokenRequest};
 pub use wait::{Until, Verdict};
@@ -136,6 +141,16 @@ impl Cluster {
     pub fn with_token(&self, token: Secret) -> Cluster {
         let config = ClusterConfig { token: Some(token), ..self.shared.connections.config().clone() };
         Cluster { scope: self.scope.clone(), ..Cluster::standalone(self.name(), config, &self.shared.version) }
+    }
+
+    /// The same cluster, its requests ending also when `cancel` says so. The token ends with the scope's own.
+    pub fn until(&self, cancel: CancellationToken) -> Cluster {
+        self.within(Scope { deadline: self.scope.deadline, cancel })
+    }
+
+    /// When and by what the requests of this handle end.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Requests sent so far, repetitions included.

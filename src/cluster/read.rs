@@ -30,11 +30,13 @@ impl Query {
         Query { kind, namespace: None, labels: String::new(), fields: String::new(), metadata_only: false }
     }
 
-    /// All objects of the kind that this provider owns, whichever resource they belong to: the one list of a walk that
-    /// all resources share. CRDs come as metadata alone.
-    pub fn owned(kind: Kind) -> Query {
+    /// All objects of the kind that carry this provider's label, whichever resource they belong to: the one list of a walk that all resources
+    /// of a namespace share. Of a kind with namespaces only those in `namespace` are asked for: in others anybody may set the label.
+    /// CRDs come as metadata alone.
+    pub fn owned(kind: Kind, namespace: &str) -> Query {
         let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
-        Query { metadata_only, ..Query::of(kind).selector(OWNER_LABEL) }
+        let namespace = kind.namespaced.then(|| namespace.to_owned());
+        Query { metadata_only, namespace, ..Query::of(kind).selector(OWNER_LABEL) }
     }
 
     pub fn namespace(mut self, namespace: impl Into<String>) -> Query {
@@ -86,6 +88,9 @@ pub struct ServerVersion {
     /// `v1.37.2`
     pub git_version: String,
 }
+
+/// Objects in one answer to a list.
+const PAGE: usize = 500;
 
 /// Asks for an object without spec, status and data.
 pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
@@ -156,9 +161,18 @@ impl Cluster {
             true => "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
             false => Call::JSON,
         };
-        let answer = self.json(Call { accept, ..Call::get(query.path()) }).await;
-        let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
-        Ok(items(list).into_iter().map(|item| typed(item, &query.kind)).collect())
+        let mut found = Vec::new();
+        let mut next = String::new();
+        loop {
+            let answer = self.json(Call { accept, ..Call::get(query.page(&next)) }).await;
+            let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
+            let metadata = list.get("metadata");
+            next = metadata.and_then(|metadata| metadata.get("continue")?.as_str()).unwrap_or_default().to_owned();
+            found.extend(items(list).into_iter().map(|item| typed(item, &query.kind)));
+            if next.is_empty() {
+                return Ok(found.into());
+            }
+        }
     }
 
     /// Drops everything held of this cluster.
@@ -254,6 +268,16 @@ impl Query {
             }
         }
         path
+    }
+
+    /// One page of the answer: a list may be longer than what is good to hold as text at once.
+    fn page(&self, next: &str) -> String {
+        let path = self.path();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        match next {
+            "" => format!("{path}{separator}limit={PAGE}"),
+            next => format!("{path}{separator}limit={PAGE}&continue={}", path_segment(next)),
+        }
     }
 }
 

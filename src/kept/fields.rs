@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::chart;
-use crate::cluster::{OWNER_LABEL, Object};
+use crate::cluster::{INSTANCE_ANNOTATION, OWNER_LABEL, Object};
 
 /// Field path to readable value: `spec.template.spec.containers[discovery].image` to `docker.io/istio/pilot:1.31.0`.
 pub type Fields = BTreeMap<String, String>;
@@ -67,8 +67,8 @@ impl Walk<'_> {
     fn metadata(&mut self, metadata: &Value) {
         for member in ["labels", "annotations"] {
             let entries = metadata.get(member).and_then(Value::as_object).into_iter().flatten();
-            // An adopted object has our label only after its first apply: it says whose, not what.
-            for (key, value) in entries.filter(|(key, _)| key.as_str() != OWNER_LABEL) {
+            // An adopted object has our label and mark only after its first apply: they say whose, not what.
+            for (key, value) in entries.filter(|(key, _)| ![OWNER_LABEL, INSTANCE_ANNOTATION].contains(&key.as_str())) {
                 self.leaf(join(&format!("metadata.{member}"), key), value);
             }
         }

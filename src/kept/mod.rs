@@ -3,12 +3,17 @@
 //! A resource says what it wants ([`objects::Wanted`]); everything else about its objects happens here. Nothing here knows a particular
 //! resource, the engine, or the wire.
 
+pub mod claim;
 pub mod converge;
 pub mod fields;
+mod holder;
+pub mod instance;
 pub mod namespace;
 pub mod objects;
+pub mod read;
 pub mod remove;
 pub mod render;
+pub mod report;
 pub mod traces;
 pub mod validators;
 

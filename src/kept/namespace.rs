@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::traces;
 use crate::cluster::{
-    Adoption, Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait,
+    Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, wait,
 };
 
 /// Reading and writing a namespace is one step within this process: one resource at a time in each cluster.
@@ -48,7 +48,7 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
     let reference = ObjectRef::cluster(Kind::NAMESPACE, share.object.name());
     let live = live(cluster, &reference).await?;
     let object = merged(live.as_ref(), &share);
-    cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await
+    cluster.apply(Apply::shared(object)).await
 }
 
 /// Makes the namespace if there is none, and leaves it alone if there is.
@@ -73,7 +73,7 @@ async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Erro
         Err(error) => return Err(error),
     }
     if live(cluster, &object.reference_as(Kind::NAMESPACE)).await?.is_none() {
-        cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
+        cluster.apply(Apply::shared(object)).await?;
     }
     Ok(())
 }
@@ -139,48 +139,52 @@ pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<
     }
     if ours(&live).iter().any(|(_, key)| written.contains(key)) {
         let object = merged(Some(&live), &Share { object: &Object::of(&reference), written, owner: "" });
-        cluster.apply(Apply { object, adoption: Adoption::Assume, force: false }).await?;
+        cluster.apply(Apply::shared(object)).await?;
     }
     let foreign = resident.filter(|resident| !resident.ours);
-    Ok(foreign.map(|resident| format!("{} is in it", resident.object)))
+    Ok(foreign.map(|resident| resident.what))
 }
 
-/// Kinds that say a namespace is in use, and the names that Kubernetes and istiod put into it unasked.
-const RESIDENTS: &[(Kind, &[&str])] = &[
-    // The root that an istiod without `cacerts` makes for itself is of no use to anyone once that istiod is gone.
-    (Kind::SECRET, &["istio-ca-secret"]),
-    (Kind::CONFIG_MAP, &["kube-root-ca.crt"]),
-    (Kind::SERVICE_ACCOUNT, &["default"]),
-    (Kind::SERVICE, &[]),
-    (Kind::DEPLOYMENT, &[]),
-    (Kind::DAEMON_SET, &[]),
-    (Kind::STATEFUL_SET, &[]),
-    (Kind::POD, &[]),
-];
+/// What Kubernetes and istiod put into a namespace unasked, by kind and name. The root that an istiod without `cacerts` makes for itself is of no use to
+/// anyone once that istiod is gone.
+const UNASKED: &[(&str, &str)] =
+    &[("Secret", "istio-ca-secret"), ("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")];
+
+/// Kinds whose objects come and go with others: events, and what a Service brings.
+const FOLLOWERS: &[&str] = &["Event", "Endpoints", "EndpointSlice"];
 
 /// What keeps a namespace.
 struct Resident {
-    object: ObjectRef,
+    what: String,
     /// Made by a resource of this provider.
     ours: bool,
 }
 
-/// Somebody's object in the namespace, if there is one.
+/// Somebody's object in the namespace, if there is one. Every kind that the cluster serves is looked at: what goes with a namespace is gone for good.
 async fn resident(cluster: &Cluster, namespace: &str) -> Result<Option<Resident>, Error> {
-    for (kind, unasked) in RESIDENTS {
-        let listed = cluster.list_now(&Query::of(kind.clone()).namespace(namespace).metadata_only()).await?;
-        let mut others = listed.iter().filter(|object| {
-            !unasked.contains(&object.name())
-                && !object.is_terminating()
-                && object.get("metadata.ownerReferences").is_none()
-                && !traces::is_trace(object)
-        });
-        if let Some(other) = others.next() {
-            let ours = other.label(OWNER_LABEL).is_some();
-            return Ok(Some(Resident { object: other.reference_as(kind.clone()), ours }));
-        }
+    let Inventory { objects, unseen } = cluster.inventory(namespace).await?;
+    let mut residents: Vec<&(ObjectRef, Object)> = objects.iter().filter(|(_, object)| is_resident(object)).collect();
+    // Whose namespace it is decides what is said: somebody else's object before one of ours.
+    residents.sort_by_key(|(_, object)| object.label(OWNER_LABEL).is_some());
+    if let Some((reference, object)) = residents.first() {
+        let ours = object.label(OWNER_LABEL).is_some();
+        let more = if residents.len() > 1 {
+            format!(" and {} more objects are", residents.len() - 1)
+        } else {
+            " is".to_owned()
+        };
+        return Ok(Some(Resident { what: format!("{reference}{more} in it"), ours }));
     }
-    Ok(None)
+    let what = format!("it could not be looked through: {}", unseen.join(", "));
+    Ok((!unseen.is_empty()).then_some(Resident { what, ours: false }))
+}
+
+fn is_resident(object: &Object) -> bool {
+    !UNASKED.contains(&(object.kind(), object.name()))
+        && !FOLLOWERS.contains(&object.kind())
+        && !object.is_terminating()
+        && object.get("metadata.ownerReferences").is_none()
+        && !traces::is_trace(object)
 }
 
 #[cfg(test)]

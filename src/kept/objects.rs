@@ -34,6 +34,9 @@ pub struct Recorded {
     pub fields: BTreeMap<String, Fields>,
 }
 
+/// In place of a digest: an object that was met without knowing what it is like.
+pub const UNKNOWN: &str = "unknown";
+
 /// How the API server spelled what we applied where it differs from what we sent: by object and path. Kept in private state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spellings {
@@ -48,7 +51,7 @@ pub struct Spellings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     pub object: String,
-    /// `None` where the object itself is missing.
+    /// `None` where the object itself is missing, or another has taken its name: `is` then says whose.
     pub path: Option<String>,
     pub was: Option<String>,
     pub is: Option<String>,
@@ -157,6 +160,22 @@ impl Recorded {
     pub fn remove(&mut self, key: &str) {
         self.objects.remove(key);
         self.fields.remove(key);
+    }
+
+    /// Takes an object's entry from another record.
+    pub fn keep(&mut self, key: &str, from: &Recorded) {
+        if let Some(digest) = from.objects.get(key) {
+            self.objects.insert(key.to_owned(), digest.clone());
+        }
+        if let Some(fields) = from.fields.get(key) {
+            self.fields.insert(key.to_owned(), fields.clone());
+        }
+    }
+
+    /// Forgets all objects but those that `keep` names.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.objects.retain(|key, _| keep(key));
+        self.fields.retain(|key, _| keep(key));
     }
 
     /// Labels and annotations of an object that are recorded as ours.

@@ -1,35 +1,204 @@
-//! Removal of what state names, the last applied first.
+//! Removal: only of what is this instance's, webhooks before what serves them. What somebody else has made anew or taken over stays, and is told.
 
-use super::converge;
-use super::objects::{Recorded, Spellings, state_key};
-use crate::cluster::{Cluster, DeleteAll, Error, Kind, OWNER_LABEL, Object, ObjectRef};
+use std::collections::BTreeMap;
 
-/// What is left after a removal: nothing, or the objects that could not be removed.
-#[derive(Debug, Default)]
-pub struct Remaining {
-    pub recorded: Recorded,
-    pub errors: Vec<Error>,
+use super::objects::{Recorded, Spellings, parse_key, state_key};
+use super::read;
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, wait};
+
+/// How often a removal is tried anew when others write the object between the look and the removal.
+const ATTEMPTS: u32 = 6;
+
+/// Everything of an instance in one cluster.
+pub struct Removal<'a, S> {
+    pub cluster: &'a Cluster,
+    pub recorded: &'a Recorded,
+    pub spellings: &'a Spellings,
+    pub owner: &'a Owner,
+    /// Kinds and the namespace in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
+    pub orphan_kinds: &'a [Kind],
+    pub namespace: &'a str,
+    /// Wait until each level is gone before the next is touched.
+    pub wait: bool,
+    /// Why an object stays all the same.
+    pub stays: S,
 }
 
-/// Removes the recorded objects, the last applied first, waiting for each kind to be gone. What another resource has taken over stays.
-pub async fn remove_all(cluster: &Cluster, recorded: &Recorded, owner: &str) -> Remaining {
-    let live = match converge::live(cluster, recorded, &Spellings::default()).await {
-        Ok(live) => live,
-        Err(error) => return Remaining { recorded: recorded.clone(), errors: vec![error] },
-    };
-    let ours = |object: &&Object| object.label(OWNER_LABEL).is_none_or(|other| other == owner);
-    // A namespace may hold what others put there, and definitions what others made of them.
-    let removable =
-        |reference: &ObjectRef| reference.kind != Kind::NAMESPACE && reference.kind != Kind::CUSTOM_RESOURCE_DEFINITION;
-    let objects = live.values().filter(ours).filter_map(Object::reference).filter(removable).collect();
-    match cluster.delete_all(&DeleteAll { objects, wait: true }).await {
-        Ok(_) => Remaining::default(),
-        Err(failed) => {
-            let mut recorded = recorded.clone();
-            for deleted in &failed.deleted {
-                recorded.remove(&state_key(deleted));
+/// What is left after a removal.
+#[derive(Debug, Default)]
+pub struct Remaining {
+    /// What is still this instance's, for the next attempt.
+    pub recorded: Recorded,
+    /// Objects that stay and are not this instance's any more, and why.
+    pub left: Vec<String>,
+    pub errors: Vec<Error>,
+    /// CustomResourceDefinitions were among those removed.
+    pub defined: bool,
+}
+
+impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
+    /// Removes what state names and what an interrupted apply has left, but for the namespace.
+    pub async fn run(self) -> Remaining {
+        let doomed = match self.doomed().await {
+            Ok(doomed) => doomed,
+            Err(error) => {
+                return Remaining { recorded: self.recorded.clone(), errors: vec![error], ..Remaining::default() };
             }
-            Remaining { recorded, errors: failed.errors }
+        };
+        let mut remaining = Remaining { recorded: self.recorded.clone(), ..Remaining::default() };
+        remaining.recorded.retain(|key| doomed.iter().any(|doomed| doomed.key == key));
+        remaining.defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
+        let removing = Removing { cluster: self.cluster, owner: self.owner, wait: self.wait, stays: &self.stays };
+        for (key, outcome) in removing.all(doomed).await {
+            match outcome {
+                Ok(Removed::Gone) => remaining.recorded.remove(&key),
+                Ok(Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why)) => {
+                    remaining.recorded.remove(&key);
+                    remaining.left.push(format!("{key}: {why}"));
+                }
+                Err(error) => remaining.errors.push(error),
+            }
         }
+        remaining
     }
+
+    async fn doomed(&self) -> Result<Vec<Doomed>, Error> {
+        let live = read::live(self.cluster, self.recorded, self.spellings).await?;
+        let found = live.into_iter().filter_map(|(key, live)| {
+            let reference = parse_key(&key)?;
+            Some((reference.clone(), Doomed { key, reference, live: Some(live), known: true }))
+        });
+        let mut doomed: BTreeMap<ObjectRef, Doomed> = found.collect();
+        for (reference, live) in read::owned(self.cluster, self.orphan_kinds, self.namespace, self.owner).await? {
+            let key = state_key(&reference);
+            let orphan = Doomed { key, reference: reference.clone(), live: Some(live), known: false };
+            doomed.entry(reference).or_insert(orphan);
+        }
+        // A namespace is left, not removed: it may hold what others put there.
+        doomed.retain(|reference, _| reference.kind != Kind::NAMESPACE);
+        Ok(doomed.into_values().collect())
+    }
+}
+
+/// An object to remove, and what is known of it already.
+pub struct Doomed {
+    pub key: String,
+    pub reference: ObjectRef,
+    pub live: Option<Object>,
+    /// State names it.
+    pub known: bool,
+}
+
+/// How to remove.
+pub struct Removing<'a, S> {
+    pub cluster: &'a Cluster,
+    pub owner: &'a Owner,
+    pub wait: bool,
+    pub stays: &'a S,
+}
+
+/// What came of a removal.
+pub enum Removed {
+    Gone,
+    /// It stays, and is no longer this instance's.
+    Left(String),
+    /// It is somebody else's, who has made it anew.
+    NotOurs(String),
+    /// Another instance of this provider holds it by now, as a tag that was moved.
+    TakenOver(String),
+}
+
+impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
+    /// Removes in the reverse of the order of an apply, a level at a time, and no further than a level that fails.
+    pub async fn all(&self, mut doomed: Vec<Doomed>) -> Vec<(String, Result<Removed, Error>)> {
+        doomed.sort_by(|a, b| b.reference.kind.order.cmp(&a.reference.kind.order).then_with(|| a.key.cmp(&b.key)));
+        let mut outcomes = Vec::new();
+        for level in doomed.chunk_by(|a, b| a.reference.kind.order == b.reference.kind.order) {
+            let removals = level.iter().map(|doomed| self.one(doomed));
+            let level: Vec<_> =
+                level.iter().map(|doomed| doomed.key.clone()).zip(futures::future::join_all(removals).await).collect();
+            let failed = level.iter().any(|(_, outcome)| outcome.is_err());
+            outcomes.extend(level);
+            if failed {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    /// Removes one object, if it is this instance's as it is now.
+    pub async fn one(&self, doomed: &Doomed) -> Result<Removed, Error> {
+        let Doomed { reference, live, known, .. } = doomed;
+        let mut live = live.clone();
+        for attempt in 1.. {
+            let looked = match live.take() {
+                Some(live) => Some(live),
+                None => get(self.cluster, reference).await?,
+            };
+            let Some(looked) = looked else { return Ok(Removed::Gone) };
+            if !self.owner.has(&looked, *known) {
+                let whose = whose(self.owner, &looked);
+                let taken_over = self.owner.is_taken_over(&looked);
+                return Ok(if taken_over { Removed::TakenOver(whose) } else { Removed::NotOurs(whose) });
+            }
+            if let Some(why) = self.why_it_stays(reference, &looked).await? {
+                return Ok(Removed::Left(why));
+            }
+            // Only this object as it was looked at: not one that took its name since, nor one that others have taken over.
+            let delete = Delete {
+                uid: looked.uid().map(str::to_owned),
+                resource_version: looked.resource_version().map(str::to_owned),
+                ..Delete::new(reference.clone())
+            };
+            match self.cluster.delete(&delete).await {
+                Ok(_) => break,
+                Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 && attempt < ATTEMPTS => {}
+                Err(error) if error.is_unknown_kind() => return Ok(Removed::Gone),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.wait {
+            self.cluster.wait(reference, &wait::deleted()).await?;
+        }
+        Ok(Removed::Gone)
+    }
+
+    async fn why_it_stays(&self, reference: &ObjectRef, live: &Object) -> Result<Option<String>, Error> {
+        if reference.kind == Kind::NAMESPACE {
+            return Ok(Some("it may hold what others put there".to_owned()));
+        }
+        if let Some(why) = (self.stays)(live) {
+            return Ok(Some(why));
+        }
+        if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            let instances = self.cluster.instances(live).await?;
+            return Ok((!instances.is_empty()).then(|| in_use(&instances)));
+        }
+        Ok(None)
+    }
+}
+
+/// The object; none where the cluster truly has no definition of its kind.
+async fn get(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
+    let live = match cluster.get(reference).await {
+        Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&reference.kind).await? => None,
+        live => live?,
+    };
+    Ok(live)
+}
+
+/// Whose an object is that was this instance's.
+pub fn whose(owner: &Owner, live: &Object) -> String {
+    let others = owner.others(live);
+    match (owner.is_taken_over(live), others.as_slice()) {
+        (_, []) => "somebody else has made it anew".to_owned(),
+        (true, others) => format!("it is now {}'s", others.join(", ")),
+        (false, others) => format!("somebody else has made it anew ({})", others.join(", ")),
+    }
+}
+
+fn in_use(instances: &[ObjectRef]) -> String {
+    let named: Vec<String> = instances.iter().take(3).map(ToString::to_string).collect();
+    let more = if instances.len() > 3 { format!(" and {} more", instances.len() - 3) } else { String::new() };
+    format!("it still has objects, which would be deleted with it: {}{more}", named.join(", "))
 }

@@ -1,6 +1,6 @@
 //! What an istiod writes into a cluster on its own, and nobody takes away when it goes: not Helm, not istioctl.
 
-use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query, owned};
+use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query, managers};
 
 /// ConfigMaps in every namespace, for the proxies in it.
 const IN_EVERY_NAMESPACE: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
@@ -10,8 +10,20 @@ const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// The object is an istiod's leader election, or one of the ConfigMaps it gives every namespace.
 pub fn is_trace(object: &Object) -> bool {
-    object.annotation(LEADER_ANNOTATION).is_some() || IN_EVERY_NAMESPACE.contains(&object.name())
+    is_election_by_lease(object)
+        || object.annotation(LEADER_ANNOTATION).is_some()
+        || IN_EVERY_NAMESPACE.contains(&object.name())
 }
+
+/// Newer istiods elect by Leases, as Kubernetes' own controllers do.
+fn is_election_by_lease(object: &Object) -> bool {
+    object.kind() == Kind::LEASE.kind
+        && object.name().starts_with("istio-")
+        && managers(object).iter().all(|manager| manager == ISTIOD)
+}
+
+/// The field manager of what an istiod writes.
+const ISTIOD: &str = "pilot-discovery";
 
 /// Removes them once the last istiod that served the cluster is gone, or may no longer write to it.
 pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
@@ -20,16 +32,18 @@ pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Err
     queries.extend(
         IN_EVERY_NAMESPACE.iter().map(|name| Query::of(Kind::CONFIG_MAP).field("metadata.name", name).metadata_only()),
     );
+    queries.push(Query::of(Kind::LEASE).namespace(istiod_namespace).metadata_only());
     let listed = futures::future::try_join_all(queries.iter().map(|query| cluster.list_now(query))).await?;
     let written_by_istiod = |object: &&Object| {
-        object.annotation(LEADER_ANNOTATION).is_some() && object.name().starts_with("istio-")
+        is_election_by_lease(object)
+            || object.annotation(LEADER_ANNOTATION).is_some() && object.name().starts_with("istio-")
             || IN_EVERY_NAMESPACE.contains(&object.name()) && object.label("istio.io/config") == Some("true")
     };
     let doomed: std::collections::BTreeSet<ObjectRef> = listed
         .iter()
         .flat_map(|objects| objects.iter())
         .filter(written_by_istiod)
-        .map(|object| object.reference_as(Kind::CONFIG_MAP))
+        .filter_map(Object::reference)
         .collect();
     let deletions =
         doomed.into_iter().map(|reference| async move { cluster.delete(&Delete::new(reference)).await.map(drop) });
@@ -46,7 +60,7 @@ async fn remove_gateway_classes(cluster: &Cluster) -> Result<(), Error> {
     };
     let written_by_istiod = |class: &&Object| {
         class.str("spec.controllerName").starts_with("istio.io/")
-            && owned::managers(class).iter().any(|manager| manager == "pilot-discovery")
+            && managers(class).iter().any(|manager| manager == ISTIOD)
     };
     for class in classes.iter().filter(written_by_istiod) {
         cluster.delete(&Delete::new(class.reference_as(Kind::GATEWAY_CLASS))).await?;

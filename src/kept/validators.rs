@@ -2,26 +2,29 @@
 
 use serde_json::{Value as Json, json};
 
-use super::converge::{self, Converge, Converged};
+use super::claim::Claim;
+use super::converge::{Converge, Converged};
 use super::objects::{Spellings, Wanted};
 use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, ObjectRef};
 
-/// Converges with the validators as they must be: what istiod does not serve fails open, lest it refuse everything.
-///
-/// An istiod that an interrupted apply has left may make a validator its own between the look and the write; then it is
-/// looked at again, and only the rest is written.
-pub async fn converge(step: Converge<'_>, spellings: &mut Spellings) -> Result<Converged, Error> {
-    let open = while_not_serving(step.cluster, step.wanted).await?;
-    let converged = converge::converge(Converge { wanted: &open, ..step }, spellings).await;
-    if !began_to_serve(&converged.errors) {
-        return Ok(converged);
-    }
-    match while_not_serving(step.cluster, step.wanted).await {
-        Ok(open) => {
-            let rest = Converge { wanted: &open, prior: &converged.recorded, settled: true, ..step };
-            Ok(converge::converge(rest, spellings).await)
+impl Claim {
+    /// Converges with the validators as they must be: what istiod does not serve fails open, lest it refuse everything.
+    ///
+    /// An istiod that an interrupted apply has left may make a validator its own between the look and the write; then it is
+    /// looked at again, and only the rest is written.
+    pub async fn converge_serving(&self, step: Converge<'_>, spellings: &mut Spellings) -> Result<Converged, Error> {
+        let open = while_not_serving(step.cluster, step.wanted).await?;
+        let converged = self.converge(Converge { wanted: &open, ..step }, spellings).await;
+        if !began_to_serve(&converged.errors) {
+            return Ok(converged);
         }
-        Err(error) => Ok(Converged { errors: vec![error], ..converged }),
+        match while_not_serving(step.cluster, step.wanted).await {
+            Ok(open) => {
+                let rest = Converge { wanted: &open, prior: &converged.recorded, ..step };
+                Ok(self.converge_but(rest, true, spellings).await)
+            }
+            Err(error) => Ok(Converged { errors: vec![error], ..converged }),
+        }
     }
 }
 

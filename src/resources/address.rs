@@ -48,9 +48,10 @@ pub fn of_service(service: &Object, nodes: &[Object]) -> Vec<Reachable> {
     reachable(balanced.chain(external).map(str::to_owned), wanted)
 }
 
-/// The annotations of a live Service that a user would have written: not those of Helm and kubectl.
+/// The annotations of a live Service that a user would have written: not those of Helm, of kubectl and of this provider.
 pub fn annotations(service: &Object) -> Value<Map<String>> {
-    let of_tools = |key: &str| key.starts_with("meta.helm.sh/") || key.starts_with("kubectl.kubernetes.io/");
+    const TOOLS: &[&str] = &["meta.helm.sh/", "kubectl.kubernetes.io/", "terraform-provider-mesh/"];
+    let of_tools = |key: &str| TOOLS.iter().any(|tool| key.starts_with(tool));
     let annotations = service.annotations().into_iter().filter(|(key, _)| !of_tools(key));
     let annotations: Map<String> =
         annotations.map(|(key, value)| (key.to_owned(), Value::Known(value.to_owned()))).collect();

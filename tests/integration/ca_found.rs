@@ -5,7 +5,7 @@ use std::process::Command;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value as Json, json};
-use terraform_provider_mesh::cluster::{Adoption, Apply, Kind, OWNER_LABEL, Object, ObjectRef};
+use terraform_provider_mesh::cluster::{Apply, Kind, OWNER_LABEL, Object, ObjectRef};
 use terraform_provider_mesh::pki::{
     Bundle, Certificate, IntermediateProfile, KeyAlgorithm, LocalSigner, PrivateKey, RootRequest, Serial,
     SignIntermediate, Signer, SigningRequest, Subject, Validity,
@@ -67,8 +67,8 @@ fn subject(name: &str) -> Subject {
 /// Writes a Secret as somebody else does.
 async fn put(place: &Place, cluster: &str, secret: Object) {
     let home = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, place.namespace(cluster)));
-    place.api.apply(Apply { adoption: Adoption::Assume, ..Apply::new(home) }).await.unwrap();
-    place.api.apply(Apply { adoption: Adoption::Assume, force: true, ..Apply::new(secret) }).await.unwrap();
+    place.api.apply(Apply::shared(home)).await.unwrap();
+    place.api.apply(Apply { force: true, ..Apply::shared(secret) }).await.unwrap();
 }
 
 fn cacerts(place: &Place, cluster: &str) -> Object {
@@ -82,7 +82,7 @@ async fn edit(place: &Place, cluster: &str, change: Json) {
     merge(&mut data, change);
     let owner = secret.label(OWNER_LABEL).expect("a label of ours").to_owned();
     let edited = cacerts(place, cluster).with_label(OWNER_LABEL, &owner).with("type", "Opaque").with("data", data);
-    place.api.apply(Apply { adoption: Adoption::Assume, force: true, ..Apply::new(edited) }).await.unwrap();
+    place.api.apply(Apply { force: true, ..Apply::shared(edited) }).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use terraform_provider_mesh::cluster::{
-    Adoption, Apply, Cluster, ClusterConfig, Delete, Kind, Object, ObjectRef, Query, Scope,
-};
+use terraform_provider_mesh::cluster::{Apply, Cluster, ClusterConfig, Delete, Kind, Object, ObjectRef, Query, Scope};
 use terraform_provider_mesh::pki::{Bundle, Certificate, PrivateKey, root_of};
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
@@ -291,12 +289,8 @@ async fn a_foreign_secret_is_refused_and_adopted_on_request() {
     let (data, namespace) = (secret.get("data").unwrap().clone(), place.namespace("west"));
     let foreign = ObjectRef::namespaced(Kind::SECRET, &namespace, "cacerts");
     let home = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, &namespace));
-    place.api.apply(Apply { adoption: Adoption::Assume, ..Apply::new(home) }).await.unwrap();
-    place
-        .api
-        .apply(Apply { adoption: Adoption::Assume, ..Apply::new(Object::of(&foreign).with("data", data)) })
-        .await
-        .unwrap();
+    place.api.apply(Apply::shared(home)).await.unwrap();
+    place.api.apply(Apply::shared(Object::of(&foreign).with("data", data))).await.unwrap();
 
     let root = theirs.issuer.to_pem();
     let own = json!({ "root": { "store": null, "certificate": root, "private_key_wo": null } });

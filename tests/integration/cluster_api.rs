@@ -1,15 +1,20 @@
 //! On a true API server: apply, conflicts, adoption, drift, prune, waits, deletion, tokens.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 use terraform_provider_mesh::cluster::{
     Access, Adoption, Apply, ApplyAll, Delete, DeleteAll, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object,
-    ObjectRef, Prune, Query, TokenRequest, owned, wait,
+    ObjectRef, Owner, Query, TokenRequest, managers, wait,
 };
 
 use crate::cluster_lab::{Place, place};
+
+/// By the label that the object has, as states go by that are older than marks.
+fn apply(object: Object) -> Apply {
+    let owner = Owner::by_label(object.label(OWNER_LABEL).unwrap_or_default());
+    Apply::new(object, owner)
+}
 
 fn deployment(place: &Place, image: &str, replicas: i64) -> Object {
     Object::of(&place.at(Kind::DEPLOYMENT, "web")).with_label(OWNER_LABEL, &place.owner()).with(
@@ -33,20 +38,16 @@ fn deployment(place: &Place, image: &str, replicas: i64) -> Object {
 async fn an_object_is_applied_read_and_deleted() {
     let Some(place) = place("apply").await else { return };
     let object = place.config_map("a", json!({"x": "1", "y": "2"}));
-    let first = place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    let first = place.cluster.apply(apply(object.clone())).await.unwrap();
     assert!(first.created);
-    let again = place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    let again = place.cluster.apply(apply(object.clone())).await.unwrap();
     assert!(!again.created);
     assert_eq!(again.object.resource_version(), first.object.resource_version(), "the same again changes nothing");
 
     let less = place.config_map("a", json!({"x": "1"}));
-    place.cluster.apply(Apply::new(less)).await.unwrap();
+    place.cluster.apply(apply(less)).await.unwrap();
     let live = place.cluster.get(&first.reference).await.unwrap().unwrap();
     assert_eq!(live.strings("data").into_keys().collect::<Vec<_>>(), ["x"], "what we no longer apply goes");
-    let recorded = owned::fields(&live, FIELD_MANAGER);
-    assert_eq!(recorded.get("data.x"), Some(&json!("1")));
-    assert_eq!(recorded.len(), 2, "{recorded:?}");
-
     let wrong =
         Delete { uid: Some("00000000-0000-0000-0000-000000000000".into()), ..Delete::new(first.reference.clone()) };
     assert!(!place.cluster.delete(&wrong).await.unwrap(), "another object of that name is not the one meant");
@@ -58,18 +59,18 @@ async fn an_object_is_applied_read_and_deleted() {
 #[tokio::test]
 async fn a_conflict_names_object_field_and_manager() {
     let Some(place) = place("conflict").await else { return };
-    place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "1"})))).await.unwrap();
+    place.cluster.apply(apply(place.config_map("a", json!({"x": "1"})))).await.unwrap();
     let reference = place.at(Kind::CONFIG_MAP, "a");
     place.other("their-tool", "PATCH", &reference.path(), json!({"data": {"x": "theirs"}})).await;
 
-    let error = place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "2"})))).await.unwrap_err();
+    let error = place.cluster.apply(apply(place.config_map("a", json!({"x": "2"})))).await.unwrap_err();
     let conflict = error.conflict().unwrap();
     assert_eq!((conflict.fields[0].field.as_str(), conflict.fields[0].manager.as_str()), ("data.x", "their-tool"));
     assert_eq!(
         error.to_string(),
         format!("cluster east: ConfigMap {}/a has fields that others manage: data.x (their-tool)", place.namespace)
     );
-    let forced = Apply { force: true, ..Apply::new(place.config_map("a", json!({"x": "2"}))) };
+    let forced = Apply { force: true, ..apply(place.config_map("a", json!({"x": "2"}))) };
     assert_eq!(place.cluster.apply(forced).await.unwrap().object.strings("data")["x"], "2");
 }
 
@@ -77,7 +78,7 @@ async fn a_conflict_names_object_field_and_manager() {
 async fn conflicts_of_all_levels_are_told_at_once() {
     let Some(place) = place("conflicts").await else { return };
     let objects = |x: &str| vec![place.config_map("a", json!({"x": x})), deployment(&place, x, 1)];
-    let all = |x: &str| ApplyAll { objects: objects(x), ..ApplyAll::default() };
+    let all = |x: &str| ApplyAll { objects: objects(x), owner: Owner::by_label(&place.owner()), ..ApplyAll::default() };
     place.cluster.apply_all(all("1")).await.unwrap();
     place.other("tool", "PATCH", &place.at(Kind::CONFIG_MAP, "a").path(), json!({"data": {"x": "theirs"}})).await;
     let paused = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "theirs"}]}}}});
@@ -92,12 +93,12 @@ async fn conflicts_of_all_levels_are_told_at_once() {
 async fn what_is_on_its_way_out_is_waited_for_and_made_anew() {
     let Some(place) = place("leaving").await else { return };
     let reference = place.at(Kind::CONFIG_MAP, "a");
-    let first = place.cluster.apply(Apply::new(place.config_map("a", json!({"x": "1"})))).await.unwrap();
+    let first = place.cluster.apply(apply(place.config_map("a", json!({"x": "1"})))).await.unwrap();
     let held = json!({"metadata": {"finalizers": ["test.example/held"]}});
     place.other("holder", "PATCH", &reference.path(), held).await;
     assert!(place.cluster.delete(&Delete::new(reference.clone())).await.unwrap());
 
-    let again = Apply::new(place.config_map("a", json!({"x": "2"})));
+    let again = apply(place.config_map("a", json!({"x": "2"})));
     let let_go = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         place.other("holder", "PATCH", &reference.path(), json!({"metadata": {"finalizers": null}})).await;
@@ -117,7 +118,7 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
     place.other("helm", "POST", &collection, theirs).await;
 
     let ours = || place.config_map("theirs", json!({"x": "2"}));
-    let error = place.cluster.apply(Apply::new(ours())).await.unwrap_err();
+    let error = place.cluster.apply(apply(ours())).await.unwrap_err();
     assert!(matches!(error.failure, Failure::Foreign(_)));
     assert_eq!(
         error.to_string(),
@@ -127,70 +128,26 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
         )
     );
     let objects = vec![place.config_map("new", json!({})), ours()];
-    let failed = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap_err();
+    let failed = place
+        .cluster
+        .apply_all(ApplyAll { objects, owner: Owner::by_label(&place.owner()), ..ApplyAll::default() })
+        .await
+        .unwrap_err();
     let told: Vec<&str> = failed.applied.iter().map(|applied| applied.reference.name.as_str()).collect();
     assert_eq!((told, failed.errors.len()), (vec!["new"], 1), "what was written is told, for state to keep");
     let live = place.cluster.get(&reference).await.unwrap().unwrap();
-    assert_eq!(
-        (live.strings("data")["x"], owned::managers(&live)),
-        ("1", vec!["helm".to_owned()]),
-        "theirs is untouched"
-    );
+    assert_eq!((live.strings("data")["x"], managers(&live)), ("1", vec!["helm".to_owned()]), "theirs is untouched");
 
-    let adopted = place.cluster.apply(Apply { adoption: Adoption::Take, ..Apply::new(ours()) }).await.unwrap();
+    let adopted = place.cluster.apply(Apply { adoption: Adoption::Take, ..apply(ours()) }).await.unwrap();
     assert_eq!(adopted.object.strings("data")["x"], "2");
-    assert_eq!(owned::managers(&adopted.object), [FIELD_MANAGER]);
-    let next = place.cluster.apply(Apply::new(place.config_map("theirs", json!({"x": "3"})))).await.unwrap();
+    assert_eq!(managers(&adopted.object), [FIELD_MANAGER]);
+    let next = place.cluster.apply(apply(place.config_map("theirs", json!({"x": "3"})))).await.unwrap();
     assert_eq!(next.object.strings("data")["x"], "3", "helm no longer holds the field");
 
     let other_owner = place.config_map("theirs", json!({})).with_label(OWNER_LABEL, "test.b");
-    let error = place.cluster.apply(Apply::new(other_owner)).await.unwrap_err();
+    let error = place.cluster.apply(apply(other_owner)).await.unwrap_err();
     assert!(error.to_string().ends_with("is managed by test.adopt of this provider"), "{error}");
     assert!(place.cluster.get(&reference).await.unwrap().is_some());
-}
-
-#[tokio::test]
-async fn drift_names_field_value_and_manager() {
-    let Some(place) = place("drift").await else { return };
-    let manifest = deployment(&place, "web:1", 2);
-    let applied = place.cluster.apply(Apply::new(manifest.clone())).await.unwrap();
-    let recorded = owned::fields(&applied.object, FIELD_MANAGER);
-    assert_eq!(owned::planned(&manifest, &applied.object), recorded, "what is planned is what comes to be");
-    assert_eq!(recorded["spec.template.spec.containers[name=web].resources.requests.memory"], json!("2Gi"));
-    assert_eq!(recorded["spec.template.spec.containers[name=web].image"], json!("web:1"));
-
-    let path = applied.reference.path();
-    let container = json!({"name": "web", "image": "web:2", "ports": [{"containerPort": 8080}], "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}},
-        "env": [{"name": "A", "value": "1"}, {"name": "ADDED", "value": "x"}]});
-    place
-        .other(
-            "kubectl-edit",
-            "PATCH",
-            &path,
-            json!({"spec": {"replicas": 5, "template": {"spec": {"containers": [container]}}}}),
-        )
-        .await;
-    place.other("their-tool", "PATCH", &path, json!({"metadata": {"labels": {"team": "x"}}})).await;
-
-    let live = place.cluster.get(&applied.reference).await.unwrap().unwrap();
-    let found: Vec<String> = owned::drift(&recorded, &live, FIELD_MANAGER)
-        .iter()
-        .map(|drift| format!("{} {} by {}", drift.path, drift.live.as_ref().unwrap(), drift.manager))
-        .collect();
-    assert_eq!(
-        found,
-        ["spec.replicas 5 by kubectl-edit", r#"spec.template.spec.containers[name=web].image "web:2" by kubectl-edit"#]
-    );
-    let foreign: Vec<String> = owned::foreign(&live, FIELD_MANAGER)
-        .iter()
-        .map(|field| format!("{} by {}", field.path, field.manager))
-        .collect();
-    assert!(foreign.contains(&"metadata.labels.team by their-tool".to_owned()), "{foreign:?}");
-    assert!(
-        foreign.contains(&"spec.template.spec.containers[name=web].env[name=ADDED].value by kubectl-edit".to_owned()),
-        "{foreign:?}"
-    );
-    assert_ne!(owned::digest(&recorded), owned::digest(&owned::fields(&live, FIELD_MANAGER)));
 }
 
 /// Of a kind in the table the metadata of its definition is enough; where another version than the table's is served, its body tells which.
@@ -209,9 +166,9 @@ async fn a_definition_is_asked_for_its_objects_in_a_version_that_is_served() {
             "spec",
             json!({"group": "networking.istio.io", "scope": "Namespaced", "names": {"kind": "Sidecar", "plural": "sidecars"}, "versions": versions}),
         );
-        place.cluster.apply(Apply::new(definition.clone())).await.unwrap();
-        place.cluster.wait_served(&[definition]).await.unwrap();
-        place.cluster.apply(Apply::new(sidecar.clone())).await.unwrap();
+        let objects = vec![definition, sidecar.clone()];
+        let owner = Owner::by_label("test.served");
+        place.cluster.apply_all(ApplyAll { objects, owner, ..ApplyAll::default() }).await.unwrap();
         let in_v1 = Query::of(Kind::SIDECAR).namespace(&place.namespace);
         for _ in 0..50 {
             // The second version is served a moment after the first.
@@ -243,21 +200,22 @@ async fn many_objects_go_in_order_and_cost_little() {
     let mut objects = vec![thing.clone(), definition.clone(), deployment(&place, "web:1", 0)];
     objects.extend((0..12).map(|number| place.config_map(&format!("c{number}"), json!({}))));
     let before = place.cluster.requests();
-    let applied = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap();
+    let applied = place
+        .cluster
+        .apply_all(ApplyAll { objects, owner: Owner::by_label(&place.owner()), ..ApplyAll::default() })
+        .await
+        .unwrap();
     let cost = place.cluster.requests() - before;
     assert_eq!(applied.len(), 15);
     assert_eq!(applied[0].reference.kind, Kind::CUSTOM_RESOURCE_DEFINITION);
     assert!(applied.iter().all(|applied| applied.created));
     println!("15 objects cost {cost} requests");
     assert!(cost <= 15 + 5 + 10, "{cost} requests");
-    let fields = owned::fields(&applied.last().unwrap().object, FIELD_MANAGER);
-    assert_eq!(fields.get("spec.a[0].b"), Some(&json!(1)), "{fields:?}");
-
     let again = vec![deployment(&place, "web:2", 0)];
-    let ours = applied.iter().map(|applied| applied.reference.clone()).collect();
+    let taken = applied.iter().map(|applied| applied.reference.clone()).collect();
     let before = place.cluster.requests();
-    place.cluster.apply_all(ApplyAll { objects: again, ours, ..ApplyAll::default() }).await.unwrap();
-    assert_eq!(place.cluster.requests() - before, 1, "nothing is looked up for what is known to be ours");
+    place.cluster.apply_all(ApplyAll { objects: again, taken, ..ApplyAll::default() }).await.unwrap();
+    assert_eq!(place.cluster.requests() - before, 1, "nothing is looked up for what may be taken");
 
     let alone = place.cluster.get_metadata(&applied[0].reference).await.unwrap().unwrap();
     for definition in [&definition, &alone] {
@@ -266,21 +224,9 @@ async fn many_objects_go_in_order_and_cost_little() {
         assert_eq!(named, [format!("Thing {}/t", place.namespace)]);
     }
 
-    let keep: BTreeSet<ObjectRef> = (0..10).map(|number| place.at(Kind::CONFIG_MAP, &format!("c{number}"))).collect();
-    let prune = Prune {
-        owner: place.owner(),
-        kinds: vec![Kind::CONFIG_MAP, Kind::DEPLOYMENT, Kind::ISTIO_GATEWAY],
-        namespace: Some(place.namespace.clone()),
-        keep,
-    };
-    let pruned: Vec<String> =
-        place.cluster.prune(&prune).await.unwrap().iter().map(|reference| reference.name.clone()).collect();
-    assert_eq!(pruned, ["web", "c10", "c11"], "what runs goes before what it reads");
-    assert!(place.cluster.prunable(&prune).await.unwrap().is_empty());
-
     let all = applied.iter().map(|applied| applied.reference.clone()).collect();
     let deleted = place.cluster.delete_all(&DeleteAll { objects: all, wait: true }).await.unwrap();
-    assert_eq!(deleted.len(), 12, "the rest; what was gone is no error");
+    assert_eq!(deleted.len(), 15, "all of them");
     assert!(
         place
             .cluster
@@ -332,7 +278,7 @@ async fn waits_end_with_the_change_or_with_reasons() {
 
     let mut homeless = deployment(&place, "web:1", 1);
     homeless.value_mut()["spec"]["template"]["spec"]["nodeSelector"] = json!({"none": "such"});
-    place.cluster.apply(Apply::new(homeless)).await.unwrap();
+    place.cluster.apply(apply(homeless)).await.unwrap();
     let brief = place.for_seconds(3);
     let error = brief.wait(&place.at(Kind::DEPLOYMENT, "web"), &wait::deployment_available()).await.unwrap_err();
     println!("{error}");
@@ -346,7 +292,7 @@ async fn deletion_waits_and_says_for_what() {
     let object = place.config_map("held", json!({}));
     let mut object = object;
     object.value_mut()["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    place.cluster.apply(Apply::new(object.clone())).await.unwrap();
+    place.cluster.apply(apply(object.clone())).await.unwrap();
     let namespace = ObjectRef::cluster(Kind::NAMESPACE, &place.namespace);
 
     // The controller takes five seconds before it looks at what is in the namespace.
@@ -364,7 +310,7 @@ async fn deletion_waits_and_says_for_what() {
 #[tokio::test]
 async fn a_token_is_made_proved_and_its_rights_asked() {
     let Some(place) = place("token").await else { return };
-    place.cluster.apply(Apply::new(Object::of(&place.at(Kind::SERVICE_ACCOUNT, "reader")))).await.unwrap();
+    place.cluster.apply(apply(Object::of(&place.at(Kind::SERVICE_ACCOUNT, "reader")))).await.unwrap();
     let request = TokenRequest {
         namespace: place.namespace.clone(),
         service_account: "reader".into(),

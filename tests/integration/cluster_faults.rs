@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use lab::Fault;
 use serde_json::json;
-use terraform_provider_mesh::cluster::{Adoption, Apply, ApplyAll, Delete, Kind, Layer, Scope, Secret, wait};
+use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Scope, Secret, wait};
 
 use crate::cluster_lab::place;
 
@@ -36,7 +36,7 @@ async fn an_object_that_others_write_as_well_is_written_in_the_end() {
         let fault = Fault::status(409).for_agent("terraform-provider-mesh/faults-contended").for_request("PATCH");
         place.lab.fault(fault.times(times)).unwrap();
     };
-    let apply = || Apply { adoption: Adoption::Assume, ..Apply::new(place.config_map("a", json!({"x": "1"}))) };
+    let apply = || Apply::shared(place.config_map("a", json!({"x": "1"})));
     refused(6);
     assert!(place.cluster.apply(apply()).await.unwrap().created);
     refused(7);
@@ -54,7 +54,7 @@ async fn an_object_that_others_write_as_well_is_written_in_the_end() {
 async fn a_wait_outlives_a_server_that_goes_and_comes_back() {
     let Some(place) = place("faults-wait").await else { return };
     let agent = "terraform-provider-mesh/faults-wait";
-    let applied = place.cluster.apply(Apply::new(place.config_map("a", json!({})))).await.unwrap();
+    let applied = place.cluster.apply(Apply::shared(place.config_map("a", json!({})))).await.unwrap();
     let until = wait::Until::new("to have data.x", |object| {
         match object.is_some_and(|object| object.get("data.x").is_some()) {
             true => wait::Verdict::Ready,

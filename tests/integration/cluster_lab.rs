@@ -4,9 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
-use terraform_provider_mesh::cluster::{
-    Adoption, Apply, Cluster, ClusterConfig, Kind, OWNER_LABEL, Object, ObjectRef, Scope,
-};
+use terraform_provider_mesh::cluster::{Apply, Cluster, ClusterConfig, Kind, OWNER_LABEL, Object, ObjectRef, Scope};
 use tokio_util::sync::CancellationToken;
 
 /// A handle to the lab's cluster and a namespace of the test's own.
@@ -25,7 +23,7 @@ pub async fn place(test: &str) -> Option<Place> {
     let cluster = Cluster::standalone("east", config, test);
     let cluster = cluster.within(Scope::lasting(Duration::from_secs(120), CancellationToken::new()));
     let namespace = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, test));
-    cluster.apply(Apply { adoption: Adoption::Assume, ..Apply::new(namespace) }).await.unwrap();
+    cluster.apply(Apply::shared(namespace)).await.unwrap();
     Some(Place { lab, cluster, namespace: test.to_owned() })
 }
 

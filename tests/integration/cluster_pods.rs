@@ -14,14 +14,10 @@ use crate::cluster_server::{Say, Server};
 /// which this cluster does without: the test says that the pod is ready.
 async fn pod(place: &Place, name: &str, local: u16) -> PodPort {
     let account = Object::of(&place.at(Kind::SERVICE_ACCOUNT, "default"));
-    place
-        .cluster
-        .apply(Apply { adoption: terraform_provider_mesh::cluster::Adoption::Assume, ..Apply::new(account) })
-        .await
-        .unwrap();
+    place.cluster.apply(Apply::shared(account)).await.unwrap();
     let pod = Object::of(&place.at(Kind::POD, name)).with_label("app", "istiod").with_label("istio.io/rev", "default");
     let pod = pod.with("spec", json!({"containers": [{"name": "discovery", "image": "istiod"}]}));
-    let applied = place.cluster.apply(Apply::new(pod)).await.unwrap();
+    let applied = place.cluster.apply(Apply::shared(pod)).await.unwrap();
     let status = json!({"status": {"phase": "Running", "podIP": "10.99.99.9", "conditions": [{"type": "Ready", "status": "True"}]}});
     place.other("kubelet", "PATCH", &format!("{}/status", place.at(Kind::POD, name).path()), status).await;
     let running = place.cluster.wait_applied(&applied, &wait::condition("Ready")).await.unwrap().unwrap();

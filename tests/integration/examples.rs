@@ -14,7 +14,10 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
-use crate::examples_laws::{becomes_as_if_made, fails_after, is_imported_whole, is_told_at_a_look, outlives_an_outage};
+use crate::examples_laws::{
+    becomes_as_if_made, fails_after, is_imported_whole, is_nobody_elses, is_not_replaced_by_itself, is_told_at_a_look,
+    outlives_an_outage,
+};
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::plugin_process::BINARY;
@@ -403,6 +406,12 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
+    // Between them the two CLIs go through both.
+    if cli.name == "terraform" {
+        is_nobody_elses(&workspace, &self::workspace(cli, example, lab), lab);
+    } else {
+        is_not_replaced_by_itself(&workspace, lab);
+    }
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));
     if cli.name == "terraform" {
         becomes_as_if_made(&workspace);

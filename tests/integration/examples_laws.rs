@@ -107,6 +107,62 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {
     }
 }
 
+/// `other` is a workspace with the same configuration and no state, as a copied folder has it. Its apply is refused for every resource before anything is written, its destroy has
+/// nothing to remove, and the first state goes on as if nothing had been.
+pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
+    let before = written(lab);
+    let refused = other.run(&["apply", "-auto-approve"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    let independent = instances(&made.state()).iter().any(|(address, _)| address.starts_with("mesh_ca."));
+    assert!(refused.stderr.contains("exists already"), "{}", refused.stderr);
+    assert!(!independent || refused.stderr.contains("mesh_ca"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("import {"), "the way to manage it: {}", refused.stderr);
+    assert_eq!(written(lab), before, "what the first state keeps is untouched");
+    other.run(&["destroy", "-auto-approve"]).ok();
+    assert_eq!(written(lab), before, "a destroy without anything in state");
+    made.is_settled();
+}
+
+/// Create before destroy, as a resource that refers to another spreads it: two instances of one id cannot stand side by side, so the create is refused before it writes, and
+/// what is there stays. For one resource of each type.
+pub fn is_not_replaced_by_itself(made: &Workspace, lab: &Lab) {
+    let before = written(lab);
+    let state = made.state();
+    let mut seen = std::collections::BTreeSet::new();
+    for (address, instance) in instances(&state) {
+        let kind = address.split('.').next().unwrap_or_default().to_owned();
+        if !kind.starts_with("mesh_") || !seen.insert(kind) {
+            continue;
+        }
+        let uses = format!(
+            "resource \"terraform_data\" \"uses\" {{\n  input = {address}.id\n  lifecycle {{\n    create_before_destroy = true\n  }}\n}}\n"
+        );
+        fs::write(made.path("uses.tf"), uses).unwrap();
+        let replace = format!("-replace={address}");
+        let refused = made.run(&["apply", "-auto-approve", &replace]);
+        assert_eq!(refused.code, Some(1), "{address}: {}", refused.stdout);
+        assert!(refused.stderr.contains("create_before_destroy"), "{address}: {}", refused.stderr);
+        assert_eq!(written(lab), before, "{address} {}", instance["attributes"]["id"]);
+        fs::remove_file(made.path("uses.tf")).unwrap();
+        made.run(&["apply", "-auto-approve"]).ok();
+    }
+    made.is_settled();
+}
+
+/// Every object with a label of ours, by its uid and generation: Leases left out, which are renewed while a run is at work.
+fn written(lab: &Lab) -> Vec<String> {
+    const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
+                         mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions,namespaces";
+    let line = "jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.uid} {.metadata.generation} {.metadata.annotations.terraform-provider-mesh/instance}{\"\\n\"}{end}";
+    let of_cluster = |cluster: &Arc<Cluster>| {
+        let said = cluster.kubectl(&["get", KINDS, "-A", "-l", "terraform-provider-mesh/owner", "-o", line]).unwrap();
+        let mut lines: Vec<String> = said.lines().map(|line| format!("{} {line}", cluster.name())).collect();
+        lines.sort();
+        lines
+    };
+    lab.clusters().iter().flat_map(of_cluster).collect()
+}
+
 /// Everything that is in the state of `made` is imported into `other`, a workspace with the same configuration and no state.
 pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     let state = made.state();

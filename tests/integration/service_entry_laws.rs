@@ -306,10 +306,10 @@ async fn an_apply_that_stops_half_way_is_finished_by_the_next() {
     let owner = format!("mesh_service_entry.{name}");
     let config = config(host, json!({ "exporters": { "west": exporter(json!({ "expose": true })) } }));
     let planned = plan(&core, &config, None).await;
-    east().fault(Fault::status(403).for_request("PATCH ")).expect("a fault");
+    east().fault(Fault::status(403).for_request("PATCH /apis/networking.istio.io")).expect("a fault");
     let Applied { stored: reached, diagnostics } = core.apply(ENTRY, planned).await;
     east().clear_faults().expect("no fault");
-    assert!(diagnostics.has_errors(), "nothing can be written to east");
+    assert!(diagnostics.has_errors(), "no object can be written to east");
     assert_eq!(owned(west(), &owner), [format!("Gateway export-{name}")], "the exporter comes first");
     let reached = reached.expect("what was reached is kept");
     assert!(reached.tainted || reached.json.contains("export-"), "{}", reached.json);

@@ -12,7 +12,7 @@ use super::model::Ca;
 use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, RootStore, StoredRoot};
 use super::spec::{Generated, RootSpec, Spec, chained};
 use super::{Cx, accept, plan, remove, report};
-use crate::cluster::{Adoption, Apply, Cluster, Delete, Error};
+use crate::cluster::{Adoption, Apply, Cluster, Delete, Error, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::{converge, namespace};
@@ -196,7 +196,10 @@ async fn write_store(cluster: &Cluster, spec: &Spec, generated: &Generated, stor
     }
     let object = store.object(&generated.store, &owner);
     cluster
-        .apply(Apply { object, adoption: if spec.adopt { Adoption::Take } else { Adoption::Refuse }, force: false })
+        .apply(Apply {
+            adoption: if spec.adopt { Adoption::Take } else { Adoption::Refuse },
+            ..Apply::new(object, Owner::by_label(&owner))
+        })
         .await?;
     Ok(())
 }
@@ -424,7 +427,7 @@ impl Job<'_> {
         let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
         self.live
             .cluster
-            .apply(Apply { object, adoption, force: foreign })
+            .apply(Apply { adoption, force: foreign, ..Apply::new(object, Owner::by_label(owner)) })
             .await
             .map_err(|error| converge::diagnostic(&error))?;
         if issue.is_some() && self.live.open.is_some() {
@@ -497,7 +500,8 @@ impl Job<'_> {
             }
         };
         let object = open.object(&self.live.namespace, owner);
-        self.live.cluster.apply(Apply::new(object)).await.map_err(|error| converge::diagnostic(&error))?;
+        let apply = Apply::new(object, Owner::by_label(owner));
+        self.live.cluster.apply(apply).await.map_err(|error| converge::diagnostic(&error))?;
         Ok(Written::Request(Box::new(open)))
     }
 

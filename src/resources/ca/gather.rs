@@ -56,7 +56,7 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
 
 /// A Secret that carries a label of this provider, by one request for all of them, which other resources share.
 async fn marked(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-    let marked = cluster.list(&Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::SECRET) }).await?;
+    let marked = cluster.list(&Query::owned(Kind::SECRET, reference.namespace.as_deref().unwrap_or_default())).await?;
     let named =
         |secret: &&Object| secret.name() == reference.name && secret.namespace() == reference.namespace.as_deref();
     Ok(marked.iter().find(named).cloned())

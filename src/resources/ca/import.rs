@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
+use crate::kept::instance::{Instance, Place};
 use crate::pki::Certificate;
 use crate::resources::client;
 use crate::schema::Model;
@@ -25,6 +26,10 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnosti
     state.id = place.to_string().into();
     let namespace = if place.name == CACERTS { place.namespace.as_str() } else { SYSTEM_NAMESPACE };
     state.clusters = Value::Known(clusters(cx, &state, namespace).await);
+    let store = super::remove::store_of(&state);
+    let label = super::spec::owner(store.as_ref(), &place.namespace);
+    let at = Place { resource: "mesh_ca", id: state.id.text(), namespace: &place.namespace, label: &label };
+    (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
     Ok(state)
 }
 

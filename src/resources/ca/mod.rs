@@ -26,7 +26,9 @@ use super::client::{self, Client};
 use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge;
+use crate::kept::instance::{Instance, Place};
 use crate::mesh::{Phase, Rotation};
 use crate::model;
 use crate::pki::Certificate;
@@ -53,6 +55,8 @@ model! {
 /// Kept beside the state; no secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
     /// When the clusters were last looked at, in seconds since 1970: the only clock of a plan, which must come out the same when it is made again.
     #[serde(default)]
     observed_at: Option<i64>,
@@ -107,7 +111,19 @@ impl Resource for MeshCa {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
-        apply::apply(cx, change).await
+        let purpose = match change.prior {
+            Some(_) => Purpose::Update,
+            None => Purpose::Create { in_new_namespace: true },
+        };
+        let mark = change.prior.as_ref().and_then(|prior| prior.instance.known().cloned());
+        let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
+        let mut change = change;
+        change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
+        let state = apply::apply(cx, change).await?;
+        if let Some(claim) = claim {
+            claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        }
+        Ok(state)
     }
 
     async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {
@@ -130,6 +146,21 @@ impl Resource for MeshCa {
         };
         Identity { cluster: part(), namespace: part(), name: part() }
     }
+}
+
+/// Claims the CA where its root is kept, or beside the first of its `cacerts`. `None` where there is neither.
+async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
+    let store = remove::store_of(model);
+    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
+    let place = store.as_ref().map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first);
+    let Some((name, namespace)) = place else { return Ok(None) };
+    let cluster = client::cluster(cx, name)?;
+    let label = spec::owner(store.as_ref(), namespace);
+    let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
+    let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
+    let adopt = model.adopt.get() == Some(true);
+    let asked = Asked { cluster: &cluster, place, purpose, mark, adopt };
+    Ok(Some(claim::claim(asked, &mut cx.private.instance).await?))
 }
 
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.

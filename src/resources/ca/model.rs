@@ -16,6 +16,9 @@ model! {
         /// Where the root is kept, as `cluster/namespace/name`; for a root that is brought, the first cluster's `cacerts`.
         #[attr(computed, keep)]
         pub id: Value<String>,
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        #[attr(computed, keep)]
+        pub instance: Value<String>,
         /// The root: generated and kept in `store`, or brought as `certificate`.
         #[attr(required)]
         pub root: Value<Root>,

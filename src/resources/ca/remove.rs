@@ -4,11 +4,12 @@ use super::Cx;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, OpenRequest, RootStore};
 use super::spec::{Spec, StoreRef, owner};
-use crate::cluster::{Error, OWNER_LABEL};
+use crate::cluster::{Cluster, Error, Object, ObjectRef, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
-use crate::kept::converge::{self, Removal};
-use crate::kept::namespace;
+use crate::kept::claim::{Claim, Purpose};
+use crate::kept::remove::{Doomed, Removed, Removing};
+use crate::kept::{converge, namespace, objects};
 use crate::resources::client;
 use crate::value::{Path, Value};
 
@@ -28,6 +29,13 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
 /// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side: each takes Kubernetes some seconds.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
+    let claim = super::claim(cx, &state, Purpose::Destroy, state.instance.as_deref()).await?;
+    if let Some(why) = claim.as_ref().and_then(Claim::taken_over_by) {
+        cx.warn(Diagnostic::warning("The certificate authority stays").detail(format!(
+            "{why}: it belongs to another instance by now, which another state or block manages. Nothing of it was removed."
+        )));
+        return Ok(());
+    }
     let all: Vec<_> = state.clusters.entries().collect();
     let mut outcome = each(&all, |name, model| remove_keys(cx, name, model, store.as_ref())).await;
     let mut diagnostics = Diagnostics::new();
@@ -39,6 +47,9 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
         }
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
+    if let (Some(claim), true) = (claim, outcome.failures.is_empty() && diagnostics.is_empty()) {
+        claim.end().await.map_err(|error| Failed::from(in_store(&error)).keeping(state.clone()))?;
+    }
     let (namespaces, of_root) =
         futures::future::join(each(&keyless, |name, model| leave_namespace(cx, name, model, store.as_ref())), async {
             match store.as_ref().filter(|_| root_gone) {
@@ -135,11 +146,11 @@ async fn remove_keys(
     let removal = async {
         let mut left = Vec::new();
         for reference in [CaCerts::reference(place), OpenRequest::reference(place)] {
-            let live = cluster.get(&reference).await?;
-            if live.is_some_and(|live| live.label(OWNER_LABEL) != Some(owner.as_str())) {
-                left.push(format!("{reference} is not this resource's any more"));
-            } else if let Removal::Left(why) = converge::remove_one(&cluster, &reference, &owner).await? {
-                left.push(format!("{reference}: {why}"));
+            match remove_one(&cluster, &reference, &owner).await? {
+                Removed::Gone => {}
+                Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why) => {
+                    left.push(format!("{reference}: {why}"));
+                }
             }
         }
         Ok(left)
@@ -171,8 +182,15 @@ fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
 async fn remove_root(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
     let cluster = client::cluster(cx, &store.cluster)?;
     let owner = owner(Some(store), &store.namespace);
-    let removal = converge::remove_one(&cluster, &RootStore::reference(store), &owner).await;
+    let removal = remove_one(&cluster, &RootStore::reference(store), &owner).await;
     removal.map(drop).map_err(|error| in_store(&error))
+}
+
+async fn remove_one(cluster: &Cluster, reference: &ObjectRef, label: &str) -> Result<Removed, Error> {
+    let owner = Owner::by_label(label);
+    let removing = Removing { cluster, owner: &owner, wait: false, stays: &|_: &Object| None };
+    let key = objects::state_key(reference);
+    removing.one(&Doomed { key, reference: reference.clone(), live: None, known: false }).await
 }
 
 async fn leave_store(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {

@@ -8,8 +8,9 @@ use super::{Cx, Identity, build, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::converge;
+use crate::kept::instance::Instance;
 use crate::kept::render;
+use crate::kept::{converge, read};
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
@@ -46,6 +47,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         let is_usual = usual.is_some_and(|chart| chart.version() == version);
         model.charts = (!is_usual).then(|| of_version(version)).into();
     }
+    let label = super::owner(&model);
+    (cx.private.instance, model.instance) =
+        Instance::imported(&cluster, &super::place(&model, &label)).await.map_err(Diagnostic::from)?;
     record(cx, &cluster, &mut model).await?;
     Ok(model)
 }
@@ -199,7 +203,7 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
     let recorded = wanted.recorded();
-    let live = converge::live(cluster, &recorded, &crate::kept::objects::Spellings::default())
+    let live = read::live(cluster, &recorded, &crate::kept::objects::Spellings::default())
         .await
         .map_err(|error| converge::diagnostic(&error))?;
     let (seen, _) = recorded.seen(&live, &cx.private.spellings);

@@ -6,6 +6,7 @@ mod model;
 mod ready;
 mod spec;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,15 +17,16 @@ use self::spec::Spec;
 use super::charts::{Unavailable, Version};
 use super::client::{self, Client};
 use crate::chart::Chart;
-use crate::cluster::{Kind, ObjectRef};
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::cluster::{Error, Kind, Object, ObjectRef};
+use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept;
-use crate::kept::converge::{self, Converge, Converged, converge};
-use crate::kept::namespace;
+use crate::kept::claim::{self, Asked, Purpose};
+use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::instance::{Instance, Place};
 use crate::kept::objects::{Recorded, Spellings, Wanted, state_key};
-use crate::kept::remove;
-use crate::kept::render;
+use crate::kept::read::{Look, Looked};
+use crate::kept::remove::{Remaining, Removal};
+use crate::kept::{self, namespace, render, report};
 use crate::mesh::DeclaredGateway;
 use crate::model;
 use crate::resources::charts;
@@ -52,11 +54,10 @@ model! {
 /// Kept beside the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
     #[serde(default)]
     spellings: Spellings,
-    /// The last apply did not finish: it may have left objects that state does not know.
-    #[serde(default)]
-    unfinished: bool,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -123,29 +124,34 @@ impl Resource for MeshEastwestGateway {
         let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
-        let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
-        let look_for_orphans = cx.private.unfinished || prior.is_none();
-        cx.private.unfinished = true;
+        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let label = spec.owner();
+        let asked = Asked {
+            cluster: &cluster,
+            place: place(&state, &label),
+            purpose: Purpose::of(prior.as_ref()),
+            mark: prior.as_ref().and_then(|prior| prior.instance.as_deref()),
+            adopt: spec.adopt,
+        };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        state.instance.fill(|| claim.owner.mark.clone());
+        let cluster = claim.cluster();
         let step = Converge {
             cluster: &cluster,
             wanted: &wanted,
             prior: &recorded,
-            settled: false,
-            owner: &spec.owner(),
+            taken: &BTreeSet::new(),
             adopt: spec.adopt,
             force: spec.force_conflicts,
-            orphan_kinds: if look_for_orphans { KINDS } else { &[] },
+            kinds: KINDS,
         };
-        let Converged { recorded, left, errors, .. } = converge(step, &mut cx.private.spellings).await;
+        let converged = claim.converge(step, &mut cx.private.spellings).await;
+        let warning = converged.warning();
+        let Converged { recorded, errors, .. } = converged;
         (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
         state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
         reached.set(state.clone());
-        for (object, why) in left {
-            cx.warn(
-                Diagnostic::warning("An object stays behind")
-                    .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
-            );
-        }
+        warning.into_iter().for_each(|warning| cx.warn(warning));
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
@@ -160,30 +166,34 @@ impl Resource for MeshEastwestGateway {
             Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
-        cx.private.unfinished = false;
+        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         Ok(state)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
+        if client::without_clusters(cx)? {
+            return Ok(Some(state));
+        }
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let recorded = Recorded::of(&state.objects, &state.fields);
-        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
-            Ok(live) => live,
-            Err(error) if error.is_unreachable() || error.is_not_configured() => {
-                cx.warn(converge::stale(&error));
+        let look = Look {
+            cluster: &cluster,
+            recorded: &recorded_of(&state),
+            spellings: &cx.private.spellings,
+            owner: &cx.private.instance.owner(&owner(&state), &state.instance),
+        };
+        let seen = match look.look().await? {
+            Looked::Seen(seen) => seen,
+            Looked::Silent(warning) => {
+                cx.warn(warning);
                 return Ok(Some(state));
             }
-            Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
-        if !recorded.objects.is_empty() && seen.objects.is_empty() {
+        if seen.is_gone {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
-            cx.warn(warning);
-        }
-        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
-        if let Some(door) = live.get(&state_key(&door(&state))) {
+        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        if let Some(door) = seen.live.get(&state_key(&door(&state))) {
             let found = ready::reachable(&cluster, door).await.map_err(|error| converge::diagnostic(&error))?;
             state.addresses = ready::addresses(&found).into();
         }
@@ -192,22 +202,33 @@ impl Resource for MeshEastwestGateway {
 
     async fn delete(&self, cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let owner = kept::owner("mesh_eastwest_gateway", state.namespace.text(), state.name.text());
-        let recorded = Recorded::of(&state.objects, &state.fields);
-        let left = remove::remove_all(&cluster, &recorded, &owner).await;
-        if !left.errors.is_empty() {
-            let state =
-                Gateway { objects: left.recorded.objects_value(), fields: left.recorded.fields_value(), ..state };
-            return Err(Failed::from(converge::diagnostics(&left.errors)).keeping(state));
+        let label = owner(&state);
+        let (place, mark) = (place(&state, &label), state.instance.as_deref());
+        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        let cluster = claim.cluster();
+        let removal = Removal {
+            cluster: &cluster,
+            recorded: &recorded_of(&state),
+            spellings: &cx.private.spellings,
+            owner: &claim.owner,
+            orphan_kinds: if claim.interrupted { KINDS } else { &[] },
+            namespace: state.namespace.text(),
+            wait: true,
+            stays: |_: &Object| None,
+        };
+        let Remaining { recorded, mut left, errors, .. } = removal.run().await;
+        if !errors.is_empty() {
+            report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+            let state = Gateway { objects: recorded.objects_value(), fields: recorded.fields_value(), ..state };
+            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
-        match namespace::leave(&cluster, state.namespace.text(), &[]).await {
-            Ok(None) => {}
-            Ok(Some(why)) => cx.warn(
-                Diagnostic::warning("The namespace stays behind")
-                    .detail(format!("Namespace {}: {why}.", state.namespace.text())),
-            ),
-            Err(error) => return Err(Failed::from(converge::diagnostic(&error)).keeping(state)),
-        }
+        let failed = |error: Error, state: &Gateway| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
+        claim.end().await.map_err(|error| failed(error, &state))?;
+        let stays = namespace::leave(&cluster, state.namespace.text(), &[]).await;
+        let stays = stays.map_err(|error| failed(error, &state))?;
+        left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
+        report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
         Ok(())
     }
 
@@ -218,6 +239,19 @@ impl Resource for MeshEastwestGateway {
     fn identity(&self, model: &Gateway) -> Identity {
         Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
     }
+}
+
+fn recorded_of(model: &Gateway) -> Recorded {
+    Recorded::of(&model.objects, &model.fields)
+}
+
+/// The owner label of the gateway that state describes.
+fn owner(model: &Gateway) -> String {
+    kept::owner("mesh_eastwest_gateway", model.namespace.text(), model.name.text())
+}
+
+fn place<'a>(model: &'a Gateway, label: &'a str) -> Place<'a> {
+    Place { resource: "mesh_eastwest_gateway", id: model.id.text(), namespace: model.namespace.text(), label }
 }
 
 /// Computed names that follow from others.

@@ -58,6 +58,9 @@ model! {
         /// `cluster/namespace/name`.
         #[attr(computed, keep)]
         pub id: Value<String>,
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        #[attr(computed, keep)]
+        pub instance: Value<String>,
         /// Every way for other clusters to dial the gateway, sorted by address.
         #[attr(computed)]
         pub addresses: Value<List<Address>>,

@@ -66,30 +66,31 @@ async fn owners(cluster: &Cluster, spec: &Spec) -> Result<Owners, Error> {
 }
 
 /// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is gone, and tags,
-/// which are made to be moved. It counts as ours from here on.
+/// which are made to be moved.
 pub async fn inherit(
     cluster: &Cluster,
     wanted: &Wanted,
     base_is_left: bool,
     releases: &Releases,
-    mut prior: Recorded,
-) -> Result<Recorded, Diagnostics> {
+    prior: &Recorded,
+) -> Result<BTreeSet<ObjectRef>, Diagnostics> {
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
-    for (key, entry) in wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)).collect::<Vec<_>>() {
+    let mut taken = BTreeSet::new();
+    for (_, entry) in wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)) {
         let left = base_is_left && build::is_shared(&entry.object, releases);
         let moved = entry.object.label("istio.io/tag").is_some() && {
             let live = cluster.get(&entry.reference).await.map_err(failed)?;
             live.and_then(|live| control_plane(live.label(OWNER_LABEL)?)).is_some()
         };
         if left || moved {
-            prior.objects.insert(key.to_owned(), "unknown".to_owned());
+            taken.insert(entry.reference.clone());
         }
     }
-    Ok(prior)
+    Ok(taken)
 }
 
 /// The Deployment of the control plane that an owner label names.
-fn control_plane(owner: &str) -> Option<ObjectRef> {
+pub fn control_plane(owner: &str) -> Option<ObjectRef> {
     let named = owner.strip_prefix("mesh_primary.")?;
     let (release, namespace) = named.split_once('.').unwrap_or((named, "istio-system"));
     Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, release))

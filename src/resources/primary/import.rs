@@ -10,10 +10,11 @@ use super::{Cx, Identity, charts, exposure, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
-use crate::kept::converge;
 use crate::kept::fields::Fields;
+use crate::kept::instance::Instance;
 use crate::kept::objects::{Recorded, Spellings, state_key};
 use crate::kept::render;
+use crate::kept::{converge, read};
 use crate::mesh::{self, NETWORK_LABEL};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
@@ -39,9 +40,11 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
         Import::Identity(identity) => identity,
         Import::Id(id) => identity(&id)?,
     };
-    let looked = look(cx, identity).await?;
+    let mut looked = look(cx, identity).await?;
     cx.private.releases = looked.releases;
-    cx.private.imported = true;
+    let (cluster, label) = (super::cluster(cx, &looked.state)?, super::owner(&looked.state));
+    let found = Instance::imported(&cluster, &super::place(&looked.state, &label)).await;
+    (cx.private.instance, looked.state.instance) = found.map_err(Diagnostic::from)?;
     if let Some(warning) = looked.warning {
         cx.warn(warning);
     }
@@ -124,7 +127,7 @@ async fn compare(
     let spec = parsing::settled(Spec::parse(state)?)?;
     let wanted = build::wanted(&spec, charts, releases).map_err(|error| render::diagnostic(&error))?.recorded();
     let live =
-        converge::live(cluster, &wanted, &Spellings::default()).await.map_err(|error| converge::diagnostic(&error))?;
+        read::live(cluster, &wanted, &Spellings::default()).await.map_err(|error| converge::diagnostic(&error))?;
     let (recorded, drifts) = wanted.seen(&live, &Spellings::default());
     Ok(Compared { recorded, differences: drifts.len() })
 }

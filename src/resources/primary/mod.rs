@@ -24,11 +24,12 @@ use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::claim::{self, Asked, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
-use crate::kept::fields;
-use crate::kept::objects::{Recorded, Spellings, Wanted};
+use crate::kept::instance::{Instance, Place};
+use crate::kept::objects::{Recorded, Spellings, Wanted, state_key};
+use crate::kept::read::{Look, Looked};
 use crate::kept::render;
-use crate::kept::validators;
 use crate::mesh::ControlPlaneAt;
 use crate::model;
 use crate::resources::charts;
@@ -56,17 +57,13 @@ model! {
 /// Kept beside the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
     #[serde(default)]
     spellings: Spellings,
     /// Names of the releases, where an import found others than the usual.
     #[serde(default)]
     releases: Releases,
-    /// Imported and not applied since: its fields are still those of whoever installed it.
-    #[serde(default)]
-    imported: bool,
-    /// The last apply did not finish: it may have left objects that state does not know.
-    #[serde(default)]
-    unfinished: bool,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -123,36 +120,35 @@ impl Resource for MeshPrimary {
         let wanted = build::wanted(&spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
         ready::check_trust_root(&cluster, &spec).await?;
 
+        let adopt = spec.adopt || cx.private.instance.imported;
+        let label = spec.owner();
+        let place = place(&state, &label);
+        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
+        let asked = Asked { cluster: &cluster, place, purpose: Purpose::of(prior.as_ref()), mark, adopt };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        state.instance.fill(|| claim.owner.mark.clone());
+        let cluster = claim.cluster();
         let base_is_left = base::check_owner(&cluster, &spec).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
-        let recorded = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, recorded).await?;
-        let orphans = cx.private.unfinished || prior.is_none();
-        let kinds = if orphans { kinds(&state) } else { Vec::new() };
-        let private = &mut cx.private;
-        let settled = !orphans && !private.imported;
-        private.unfinished = true;
+        let taken = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, &recorded).await?;
+        let kinds = kinds(&state);
         let step = Converge {
             cluster: &cluster,
             wanted: &wanted,
             prior: &recorded,
-            settled,
-            owner: &spec.owner(),
-            adopt: spec.adopt || private.imported,
+            taken: &taken,
+            adopt,
             force: spec.force_conflicts,
-            orphan_kinds: &kinds,
+            kinds: &kinds,
         };
-        let converged = validators::converge(step, &mut private.spellings).await;
+        let converged = claim.converge_serving(step, &mut cx.private.spellings).await;
         let converged = converged.map_err(|error| converge::diagnostic(&error))?;
-        let Converged { recorded, left, errors, .. } = converged;
+        let warning = converged.warning();
+        let Converged { recorded, errors, .. } = converged;
         (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
         state.istio_version.fill(|| charts.istiod.version().to_owned());
         reached.set(state.clone());
-        for (object, why) in left {
-            cx.warn(
-                Diagnostic::warning("An object stays behind")
-                    .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
-            );
-        }
+        warning.into_iter().for_each(|warning| cx.warn(warning));
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
@@ -166,7 +162,7 @@ impl Resource for MeshPrimary {
             Ok(_) => {}
             Err(diagnostic) => return Err(Failed::from(diagnostic).keeping(state)),
         }
-        (cx.private.unfinished, cx.private.imported) = (false, false);
+        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         Ok(state)
     }
 
@@ -175,36 +171,28 @@ impl Resource for MeshPrimary {
             return Ok(Some(state));
         }
         let cluster = cluster(cx, &state)?;
-        let recorded = recorded_of(&state);
-        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
-            Ok(live) => live,
-            Err(error) if error.is_unreachable() || error.is_not_configured() => {
-                cx.warn(converge::stale(&error));
+        let look = Look {
+            cluster: &cluster,
+            recorded: &recorded_of(&state),
+            spellings: &cx.private.spellings,
+            owner: &cx.private.instance.owner(&owner(&state), &state.instance),
+        };
+        let seen = match look.look().await? {
+            Looked::Seen(seen) => seen,
+            Looked::Silent(warning) => {
+                cx.warn(warning);
                 return Ok(Some(state));
             }
-            Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        let owner = spec::owner(state.namespace.text(), &spec::release(state.revision.as_deref()));
-        let strays =
-            converge::strays(&cluster, &recorded, &owner).await.map_err(|error| converge::diagnostic(&error))?;
-        let (mut seen, drifts) = recorded.seen(&live, &cx.private.spellings);
-        if !recorded.objects.is_empty() && seen.objects.keys().all(|key| key.starts_with("Namespace ")) {
+        if seen.is_gone {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
-            cx.warn(warning);
-        }
-        // The plan then shows what becomes of them.
-        for stray in strays {
-            seen.objects.insert(stray.clone(), "unknown".to_owned());
-            seen.fields.insert(stray, fields::Fields::new());
-        }
-        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        let live = seen.live;
         state.addresses = exposure::seen(&state, &live);
         let deployment = ready::deployment(&state);
-        state.status =
-            ready::status(deployment.and_then(|reference| live.get(&crate::kept::objects::state_key(&reference))))
-                .into();
+        state.status = ready::status(deployment.and_then(|reference| live.get(&state_key(&reference)))).into();
         Ok(Some(state))
     }
 
@@ -253,6 +241,15 @@ const KINDS_OF_AGENTS: &[Kind] = &[Kind::DAEMON_SET, Kind::RESOURCE_QUOTA];
 fn kinds(model: &Primary) -> Vec<Kind> {
     let agents = if model.ambient.known() == Some(&true) { KINDS_OF_AGENTS } else { &[] };
     KINDS.iter().chain(agents).cloned().collect()
+}
+
+/// The owner label of the control plane that state describes.
+fn owner(model: &Primary) -> String {
+    spec::owner(model.namespace.text(), &spec::release(model.revision.as_deref()))
+}
+
+fn place<'a>(model: &'a Primary, label: &'a str) -> Place<'a> {
+    Place { resource: "mesh_primary", id: model.id.text(), namespace: model.namespace.text(), label }
 }
 
 /// Computed names that follow from others.

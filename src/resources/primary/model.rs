@@ -18,6 +18,9 @@ model! {
         /// `cluster/namespace/release`.
         #[attr(computed, keep)]
         pub id: Value<String>,
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        #[attr(computed, keep)]
+        pub instance: Value<String>,
         /// The cluster it runs in: a key of the provider's `clusters`. Changing it replaces the control plane.
         #[attr(required, replace)]
         pub cluster: Value<String>,

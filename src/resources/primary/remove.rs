@@ -1,20 +1,19 @@
 //! Destroys a control plane so that the cluster stays usable: webhooks before what serves them, definitions only when nothing is left of them,
 //! the namespace only when we made it and nobody else uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::base;
 use super::build;
 use super::model::Primary;
-use super::spec;
-use super::{Cx, cluster, kinds, recorded_of};
-use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Prune, Query, wait};
-use crate::diag::Diagnostic;
+use super::{Cx, KINDS, cluster, kinds, owner, place, recorded_of};
+use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, wait};
 use crate::engine::Failed;
-use crate::kept::converge::{self, Doomed, Removal};
-use crate::kept::namespace;
-use crate::kept::objects::{parse_key, state_key};
-use crate::kept::traces;
+use crate::kept::claim::{self, Asked, Purpose};
+use crate::kept::objects::state_key;
+use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
+use crate::kept::{converge, namespace, report, traces};
 use crate::mesh::is_external;
 
 /// Until here definitions are all asked for at once.
@@ -23,75 +22,149 @@ const LAST_PAUSE: Duration = Duration::from_millis(400);
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
     let cluster = cluster(cx, &state)?;
     let namespace = state.namespace.text().to_owned();
-    let owner = spec::owner(&namespace, &spec::release(state.revision.as_deref()));
-    let recorded = recorded_of(&state);
+    let label = owner(&state);
+    let (place, mark) = (place(&state, &label), state.instance.as_deref());
+    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let claim = claim::claim(asked, &mut cx.private.instance).await?;
+    let (cluster, recorded) = (claim.cluster(), recorded_of(&state));
     let failed = |error: Error| converge::diagnostic(&error);
-    let live = converge::live(&cluster, &recorded, &cx.private.spellings).await.map_err(failed)?;
-    let found = live.into_iter().filter_map(|(key, live)| Some((parse_key(&key)?, (key, Some(live)))));
-    let mut doomed: BTreeMap<ObjectRef, (String, Option<Object>)> = found.collect();
-    // An apply that was killed told nobody what it had added. Of most kinds the list is at hand.
-    let prune = Prune { owner: owner.clone(), kinds: kinds(&state), ..Prune::default() };
-    for orphan in cluster.prunable(&prune).await.map_err(failed)? {
-        doomed.entry(orphan.clone()).or_insert_with(|| (state_key(&orphan), None));
-    }
-    doomed.retain(|reference, _| reference.kind != Kind::NAMESPACE);
-    let Others { sharing: others, beside } =
-        other_control_planes(&cluster, &namespace, &owner).await.map_err(failed)?;
+    let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(failed)?;
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
     let external = !state.config_cluster.is_null();
-
-    // What all control planes of a cluster share stays while there are others.
+    let served_by = base::control_plane(&label);
+    // What all control planes of a cluster share stays while there are others, but for webhooks that would call an istiod that is gone.
     let shared = |live: &Object| {
-        let stays = !others.is_empty() && build::is_shared(live, &cx.private.releases);
-        stays.then(|| format!("the control plane {} uses it too", others.join(", ")))
+        let stays = !sharing.is_empty() && build::is_shared(live, &cx.private.releases);
+        let stays = stays && !served_by.as_ref().is_some_and(|gone| calls(live, gone));
+        stays.then(|| format!("the control plane {} uses it too", sharing.join(", ")))
     };
-    let doomed: Vec<Doomed> =
-        doomed.into_iter().map(|(reference, (key, live))| Doomed { key, reference, live }).collect();
-    let mut left = Vec::new();
-    let mut errors = Vec::new();
-    let defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-    for (key, outcome) in converge::remove_all(&cluster, doomed, &owner, shared).await {
-        match outcome {
-            Ok(Removal::Gone | Removal::TakenOver) => {}
-            Ok(Removal::Left(why)) => left.push(format!("{key}: {why}")),
+    let removal = Removal {
+        cluster: &cluster,
+        recorded: &recorded,
+        spellings: &cx.private.spellings,
+        owner: &claim.owner,
+        orphan_kinds: if claim.interrupted { &kinds(&state) } else { &[] },
+        namespace: &namespace,
+        wait: false,
+        stays: shared,
+    };
+    let Remaining { recorded: rest, mut left, mut errors, defined } = removal.run().await;
+    let mut vanished = BTreeSet::new();
+    if errors.is_empty() && !external {
+        match last_one_out(&cluster, &namespace, &claim.owner).await {
+            Ok(places) => vanished = places,
             Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() {
+        let owner = claim.owner.clone();
+        if let Err(error) = claim.end().await {
+            errors.push(error);
+        }
         let written = recorded.written(&format!("Namespace {namespace}"));
         let going = async { if defined { definitions_go(&cluster, &owner).await } else { Ok(()) } };
         let leaving = async {
-            let traces = match others.is_empty() && !external {
+            let traces = match sharing.is_empty() && !external {
                 true => traces::remove(&cluster, &namespace).await,
                 false => Ok(()),
             };
-            let left = match beside {
-                true => Ok(None),
-                false => namespace::leave(&cluster, &namespace, &written).await,
-            };
-            [traces.map(|()| None), left]
+            let mut outcomes = vec![traces.map(|()| None)];
+            if !beside {
+                outcomes.push(leave(&cluster, &namespace, &written).await);
+            }
+            for other in vanished.iter().filter(|other| **other != namespace) {
+                outcomes.push(leave(&cluster, other, &[]).await);
+            }
+            outcomes
         };
         // Kubernetes takes seconds for either.
         let (gone, outcomes) = futures::future::join(going, leaving).await;
         for outcome in outcomes.into_iter().chain([gone.map(|()| None)]) {
             match outcome {
-                Ok(why) => left.extend(why.map(|why| format!("Namespace {namespace}: {why}"))),
+                Ok(why) => left.extend(why),
                 Err(error) => errors.push(error),
             }
         }
     }
-    if !left.is_empty() {
-        cx.warn(
-            Diagnostic::warning("Some objects stay behind")
-                .detail(left.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n")),
-        );
+    report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+    if errors.is_empty() {
+        return Ok(());
     }
-    if errors.is_empty() { Ok(()) } else { Err(Failed::from(converge::diagnostics(&errors)).keeping(state)) }
+    let state = Primary { objects: rest.objects_value(), fields: rest.fields_value(), ..state };
+    Err(Failed::from(converge::diagnostics(&errors)).keeping(state))
+}
+
+async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
+    let stays = namespace::leave(cluster, name, written).await?;
+    Ok(stays.map(|why| format!("Namespace {name}: {why}")))
+}
+
+/// Whether a webhook calls the istiod of this Deployment: its Service has the same name.
+fn calls(webhooks: &Object, istiod: &ObjectRef) -> bool {
+    let text = |service: &serde_json::Value, key: &str| {
+        service.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    webhooks.items("webhooks").iter().any(|webhook| {
+        let service = webhook.get("clientConfig").and_then(|config| config.get("service"));
+        service.is_some_and(|service| {
+            text(service, "name") == istiod.name && Some(text(service, "namespace")) == istiod.namespace
+        })
+    })
+}
+
+/// Of several control planes that go at the same time each leaves what it shares to the others: whoever goes last takes along what those that are
+/// gone have left. Returns their namespaces.
+async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Result<BTreeSet<String>, Error> {
+    if !other_control_planes(cluster, namespace, owner).await?.sharing.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut vanished: BTreeMap<String, ObjectRef> = BTreeMap::new();
+    for kind in [Kind::CUSTOM_RESOURCE_DEFINITION, Kind::VALIDATING_WEBHOOK_CONFIGURATION] {
+        for object in cluster.list_now(&Query::owned(kind, "")).await?.iter() {
+            let label = object.label(OWNER_LABEL).unwrap_or_default();
+            if let Some(istiod) = base::control_plane(label).filter(|_| label != owner.label) {
+                vanished.insert(label.to_owned(), istiod);
+            }
+        }
+    }
+    let mut places = BTreeSet::new();
+    for (label, istiod) in vanished {
+        if cluster.get_metadata(&istiod).await?.is_none() {
+            let place = istiod.namespace.unwrap_or_default();
+            remove_left_behind(cluster, &place, &label).await?;
+            places.insert(place);
+        }
+    }
+    Ok(places)
+}
+
+async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> Result<(), Error> {
+    let looks = KINDS.iter().map(|kind| async move {
+        let listed = cluster.list_now(&Query::owned(kind.clone(), namespace)).await?;
+        Ok(listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(label)).cloned().collect::<Vec<_>>())
+    });
+    let found = futures::future::try_join_all(looks).await?;
+    let mut by_mark: BTreeMap<String, Vec<Doomed>> = BTreeMap::new();
+    for live in found.into_iter().flatten() {
+        let Some(reference) = live.reference() else { continue };
+        let mark = live.annotation(INSTANCE_ANNOTATION).unwrap_or_default().to_owned();
+        let doomed = Doomed { key: state_key(&reference), reference, live: Some(live), known: false };
+        by_mark.entry(mark).or_default().push(doomed);
+    }
+    for (mark, doomed) in by_mark {
+        let owner = Owner { label: label.to_owned(), unmarked: mark.is_empty(), mark };
+        let removing = Removing { cluster, owner: &owner, wait: false, stays: &|_: &Object| None };
+        for (_, outcome) in removing.all(doomed).await {
+            // A definition that has objects stays, as it would for the control plane that is gone.
+            let _: Removed = outcome?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next would find them.
-async fn definitions_go(cluster: &Cluster, owner: &str) -> Result<(), Error> {
-    let query = Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, owner).metadata_only();
+async fn definitions_go(cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
+    let query = Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, &owner.label).metadata_only();
     let mut pause = Duration::from_millis(50);
     while let Some(going) = cluster.list_now(&query).await?.iter().find(|definition| definition.is_terminating()) {
         match pause < LAST_PAUSE {
@@ -112,11 +185,13 @@ struct Others {
     beside: bool,
 }
 
-async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &str) -> Result<Others, Error> {
+async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &Owner) -> Result<Others, Error> {
     let deployments = cluster.list_now(&Query::of(Kind::DEPLOYMENT).label("app", "istiod")).await?;
-    let ours =
-        |deployment: &Object| deployment.label(OWNER_LABEL) == Some(owner) && deployment.namespace() == Some(namespace);
-    let others: Vec<&Object> = deployments.iter().filter(|deployment| !ours(deployment)).collect();
+    let ours = |deployment: &Object| {
+        deployment.label(OWNER_LABEL) == Some(&owner.label) && deployment.namespace() == Some(namespace)
+    };
+    let others: Vec<&Object> =
+        deployments.iter().filter(|deployment| !ours(deployment) && !deployment.is_terminating()).collect();
     let named = |other: &&Object| format!("{}/{}", other.namespace().unwrap_or_default(), other.name());
     Ok(Others {
         sharing: others.iter().filter(|other| !is_external(other.value())).map(named).collect(),

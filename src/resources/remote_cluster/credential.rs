@@ -8,8 +8,8 @@ use serde_json::json;
 use super::spec::{Spec, TokenSpec};
 use super::token;
 use crate::cluster::{
-    Adoption, Apply, BoundTo, Cluster, Delete, DeleteAll, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query,
-    Secret, TokenRequest, wait,
+    Apply, BoundTo, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
+    Query, Secret, TokenRequest, wait,
 };
 use crate::mesh::Token;
 
@@ -20,6 +20,7 @@ pub const WATCHER_ANNOTATION: &str = "terraform-provider-mesh/watcher";
 #[derive(Clone, Copy)]
 pub struct Order<'a> {
     pub watched: &'a Cluster,
+    pub owner: &'a Owner,
     pub spec: &'a Spec,
     pub watcher: &'a str,
     /// Whether the watcher may have had a token before.
@@ -45,7 +46,7 @@ pub async fn issue(order: Order<'_>) -> Result<Issued, Error> {
         binding_name(order.spec, order.watcher, generation),
     );
     let object = binding_object(order, &binding);
-    let applied = order.watched.apply(Apply { object, adoption: Adoption::Assume, force: true }).await?;
+    let applied = order.watched.apply(Apply { force: true, ..Apply::new(object, order.owner.clone()) }).await?;
     let token = match order.spec.token.long_lived {
         true => long_lived(order.watched, &binding).await?,
         false => bounded(order, &applied.object).await?,
@@ -67,7 +68,7 @@ pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Er
         None => true,
     });
     for binding in doomed {
-        order.watched.delete(&Delete::new(binding.reference_as(Kind::SECRET))).await?;
+        order.watched.delete(&delete(binding)).await?;
     }
     Ok(())
 }
@@ -87,33 +88,35 @@ fn may_be_in_use(bindings: &[Object], newest: &ObjectRef, binding: &Object) -> b
 }
 
 /// Revokes the tokens of all watchers.
-pub async fn retire_all(watched: &Cluster, namespace: &str, owner: &str) -> Result<(), Error> {
-    let objects = listed(watched, namespace, owner).await?.iter().filter_map(Object::reference).collect();
-    match watched.delete_all(&DeleteAll { objects, wait: false }).await {
-        Ok(_) => Ok(()),
-        Err(mut failed) => match failed.errors.pop() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        },
-    }
+pub async fn retire_all(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<(), Error> {
+    let bindings = listed(watched, namespace, owner).await?;
+    let deletions = bindings.iter().map(|binding| async move { watched.delete(&delete(binding)).await.map(drop) });
+    futures::future::try_join_all(deletions).await.map(drop)
+}
+
+/// This Secret and none that takes its name later.
+fn delete(binding: &Object) -> Delete {
+    Delete { uid: binding.uid().map(str::to_owned), ..Delete::new(binding.reference_as(Kind::SECRET)) }
 }
 
 async fn of_watcher(order: Order<'_>) -> Result<Vec<Object>, Error> {
-    let mut secrets = listed(order.watched, order.spec.namespace.as_str(), &order.spec.owner()).await?;
+    let mut secrets = listed(order.watched, order.spec.namespace.as_str(), order.owner).await?;
     secrets.retain(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
     Ok(secrets)
 }
 
 /// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such annotation.
-async fn listed(watched: &Cluster, namespace: &str, owner: &str) -> Result<Vec<Object>, Error> {
-    let query = Query::of(Kind::SECRET).namespace(namespace).label(OWNER_LABEL, owner).metadata_only();
+async fn listed(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec<Object>, Error> {
+    let query = Query::of(Kind::SECRET).namespace(namespace).label(OWNER_LABEL, &owner.label).metadata_only();
     let secrets = watched.list_now(&query).await?;
-    Ok(secrets.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION).is_some()).cloned().collect())
+    let is_binding = |secret: &&Object| secret.annotation(WATCHER_ANNOTATION).is_some() && owner.has(secret, false);
+    Ok(secrets.iter().filter(is_binding).cloned().collect())
 }
 
 fn binding_object(order: Order<'_>, binding: &ObjectRef) -> Object {
     let object = Object::of(binding)
-        .with_label(OWNER_LABEL, &order.spec.owner())
+        .with_label(OWNER_LABEL, &order.owner.label)
+        .with_annotation(INSTANCE_ANNOTATION, &order.owner.mark)
         .with_annotation(WATCHER_ANNOTATION, order.watcher);
     match order.spec.token.long_lived {
         true => object

@@ -9,9 +9,10 @@ use super::{Cx, Identity, gather, settle_names};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::converge;
+use crate::kept::instance::Instance;
 use crate::kept::objects::Spellings;
 use crate::kept::render;
+use crate::kept::{converge, read};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
 };
@@ -54,6 +55,12 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     settle_names(&mut model);
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
+    match Instance::imported(&watched, &super::place(&model, &label)).await {
+        Ok(found) => (cx.private.instance, model.instance) = found,
+        Err(error) if error.is_unreachable() || error.is_not_configured() => {}
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    }
     record(cx, &mut model).await?;
     Ok(model)
 }
@@ -97,7 +104,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     };
     let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
     let watched = client::cluster(cx, model.cluster.text())?;
-    match converge::live(&watched, &recorded, &Spellings::default()).await {
+    match read::live(&watched, &recorded, &Spellings::default()).await {
         Ok(live) => {
             let seen = recorded.seen(&live, &Spellings::default()).0;
             (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());

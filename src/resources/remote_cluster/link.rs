@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::credential::{self, Condition, Issued, Judged, Order, Standing};
 use super::diagnose;
 use super::gather::Endpoint;
@@ -10,10 +12,11 @@ use super::istiod::{self, Verdict};
 use super::spec::Spec;
 use super::state;
 use crate::cluster::{
-    Adoption, Apply, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, PodPort, ReplicaView, wait,
+    Adoption, Apply, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
+    Patched, PodPort, ReplicaView, wait,
 };
 use crate::diag::Diagnostic;
-use crate::kept::converge;
+use crate::kept::{converge, remove};
 use crate::mesh::{
     CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token, is_external,
 };
@@ -36,6 +39,7 @@ const BLIND_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     pub walk: &'a Walk,
+    pub owner: &'a Owner,
     pub watched: &'a Cluster,
     pub watcher: &'a Cluster,
     /// Where the watcher's istiods look for remote secrets: in their own cluster, but for an external control plane.
@@ -73,7 +77,13 @@ impl Link<'_> {
     }
 
     fn order(&self) -> Order<'_> {
-        Order { watched: self.watched, spec: self.spec, watcher: self.watcher.name(), again: self.known }
+        Order {
+            watched: self.watched,
+            owner: self.owner,
+            spec: self.spec,
+            watcher: self.watcher.name(),
+            again: self.known,
+        }
     }
 }
 
@@ -278,14 +288,13 @@ async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
         SecretForm::Config => object,
     };
     let object = object
-        .with_label(OWNER_LABEL, &link.spec.owner())
+        .with_label(OWNER_LABEL, &link.owner.label)
+        .with_annotation(INSTANCE_ANNOTATION, &link.owner.mark)
         .with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
-    let adoption = match (link.known, link.spec.adopt) {
-        (true, _) | (_, true) => Adoption::Take,
-        (false, false) => Adoption::Refuse,
-    };
+    let adoption = if link.spec.adopt { Adoption::Take } else { Adoption::Refuse };
     // What is ours already is ours whole: whoever changed it meanwhile is overruled, as the plan has shown.
-    link.secrets.apply(Apply { object, adoption, force: link.known }).await.map(drop)
+    let apply = Apply { object, owner: link.owner.clone(), known: link.known, adoption, force: link.known };
+    link.secrets.apply(apply).await.map(drop)
 }
 
 /// The secret was changed, not made: `synced` may still be said of what it held before.
@@ -394,6 +403,7 @@ async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
 #[derive(Clone, Copy)]
 pub struct Unlink<'a> {
     pub walk: &'a Walk,
+    pub owner: &'a Owner,
     pub watcher: &'a Cluster,
     /// As in [`Link`].
     pub secrets: &'a Cluster,
@@ -408,13 +418,12 @@ const FORGET_WITHIN: Duration = Duration::from_secs(60);
 
 /// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
 pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
-    let Unlink { walk, watcher, secrets, spec, secret_name, wait } = unlink;
-    let reference = secret_reference(spec, secret_name);
-    let Some(live) = secrets.get(&reference).await? else { return Ok(None) };
-    if let Some(other) = live.label(OWNER_LABEL).filter(|other| *other != spec.owner()) {
-        return Ok(Some(format!("{reference} in cluster {} stays: {other} has taken it over", secrets.name())));
+    let Unlink { walk, watcher, spec, secret_name, wait, .. } = unlink;
+    match take_back(unlink).await? {
+        TakenBack::Absent => return Ok(None),
+        TakenBack::NotOurs(why) => return Ok(Some(why)),
+        TakenBack::Done => {}
     }
-    secrets.delete(&Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference) }).await?;
     // An istiod never forgets the cluster that it was started with; without its token it can do nothing there.
     if !wait || spec.is_config_cluster() {
         return Ok(None);
@@ -449,4 +458,70 @@ pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
         tokio::time::sleep(pause).await;
         pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
+}
+
+/// What came of taking a remote secret back.
+enum TakenBack {
+    Done,
+    Absent,
+    NotOurs(String),
+}
+
+/// Deletes the remote secret, or this cluster's key in one that holds others' as well.
+async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
+    const ATTEMPTS: u32 = 6;
+    let Unlink { secrets, owner, spec, secret_name, .. } = unlink;
+    let reference = secret_reference(spec, secret_name);
+    for _ in 0..ATTEMPTS {
+        let Some(live) = secrets.get(&reference).await? else { return Ok(TakenBack::Absent) };
+        if !owner.has(&live, true) {
+            let whose = remove::whose(owner, &live);
+            return Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: {whose}", secrets.name())));
+        }
+        let version = live.resource_version().unwrap_or_default();
+        if spec.form() == SecretForm::Remote && has_others(&live, spec.id.as_str()) {
+            let operations = without_key(&live, spec.id.as_str(), version);
+            match secrets.patch_if(&reference, &operations).await? {
+                Patched::Done(_) => return Ok(TakenBack::Done),
+                Patched::Absent => return Ok(TakenBack::Absent),
+                Patched::Refused => continue,
+            }
+        }
+        let delete = Delete {
+            uid: live.uid().map(str::to_owned),
+            resource_version: Some(version.to_owned()),
+            ..Delete::new(reference.clone())
+        };
+        match secrets.delete(&delete).await {
+            Ok(_) => return Ok(TakenBack::Done),
+            // Somebody has written it in between: it is looked at again.
+            Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: others keep writing it", secrets.name())))
+}
+
+fn has_others(live: &Object, id: &str) -> bool {
+    live.strings("data").keys().any(|key| *key != id)
+}
+
+/// Takes this cluster's key out, and with it what says that the Secret is this resource's.
+fn without_key(live: &Object, id: &str, version: &str) -> serde_json::Value {
+    let escaped = |text: &str| text.replace('~', "~0").replace('/', "~1");
+    let mut operations = vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
+    if live.data(id).is_some() {
+        operations.push(json!({ "op": "remove", "path": format!("/data/{}", escaped(id)) }));
+    }
+    for (member, key) in [
+        ("labels", OWNER_LABEL),
+        ("annotations", INSTANCE_ANNOTATION),
+        ("annotations", crate::mesh::CLUSTER_ANNOTATION),
+    ] {
+        let is_there = if member == "labels" { live.label(key).is_some() } else { live.annotation(key).is_some() };
+        if is_there {
+            operations.push(json!({ "op": "remove", "path": format!("/metadata/{member}/{}", escaped(key)) }));
+        }
+    }
+    operations.into()
 }

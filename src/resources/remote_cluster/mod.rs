@@ -31,13 +31,14 @@ use self::model::Sync;
 use self::spec::Spec;
 use super::charts::{Unavailable, Version};
 use super::client::{self, Client};
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::instance::{Instance, Place};
 use crate::kept::objects::{Recorded, Spellings};
 use crate::kept::render;
-use crate::kept::validators;
 use crate::mesh::SecretForm;
 use crate::model;
 use crate::resources::parsing;
@@ -64,11 +65,10 @@ model! {
 /// Kept beside the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
     #[serde(default)]
     spellings: Spellings,
-    /// The last apply did not finish: it may have left objects that state does not know.
-    #[serde(default)]
-    unfinished: bool,
     /// Version of the charts that were applied: a new default must not upgrade what is there.
     #[serde(default)]
     chart_version: Option<String>,
@@ -125,8 +125,14 @@ impl Resource for MeshRemoteCluster {
             return Ok(state);
         }
         let watched = client::cluster(cx, state.cluster.text())?;
-        let resumed = cx.private.unfinished;
-        objects(cx, &watched, &spec, prior.as_ref(), &mut state).await?;
+        let label = spec.owner();
+        let place = place(&state, &label);
+        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
+        let asked = Asked { cluster: &watched, place, purpose: Purpose::of(prior.as_ref()), mark, adopt: spec.adopt };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        state.instance.fill(|| claim.owner.mark.clone());
+        let watched = claim.cluster();
+        objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
         reached.set(state.clone());
 
         let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
@@ -147,14 +153,14 @@ impl Resource for MeshRemoteCluster {
                 && prior.tls_server_name == state.tls_server_name
                 && prior.proxy_url == state.proxy_url
         };
-        if (resumed || !prior.as_ref().is_some_and(same))
+        if (claim.interrupted || !prior.as_ref().is_some_and(same))
             && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
         {
             return Err(failed(refused, &state));
         }
         let errors = links(
             cx,
-            &Links { watched: &watched, spec: &spec, endpoint: &endpoint, prior: prior.as_ref() },
+            &Links { watched: &watched, owner: &claim.owner, spec: &spec, endpoint: &endpoint, prior: prior.as_ref() },
             &mut state,
         )
         .await?;
@@ -165,7 +171,7 @@ impl Resource for MeshRemoteCluster {
         if let Some(prior) = &prior {
             let dropped: BTreeSet<String> =
                 prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
-            let errors = remove::watchers(cx, &watched, &spec, &dropped, &state).await;
+            let errors = remove::watchers(cx, &claim, &spec, &dropped, &state).await;
             if errors.has_errors() {
                 return Err(Failed::from(errors).keeping(state));
             }
@@ -175,7 +181,7 @@ impl Resource for MeshRemoteCluster {
         {
             return Err(Failed::from(errors).keeping(state));
         }
-        cx.private.unfinished = false;
+        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         Ok(state)
     }
 
@@ -198,6 +204,10 @@ impl Resource for MeshRemoteCluster {
             cluster_name: model.cluster_name.clone(),
         }
     }
+}
+
+fn place<'a>(model: &'a RemoteCluster, label: &'a str) -> Place<'a> {
+    Place { resource: "mesh_remote_cluster", id: model.id.text(), namespace: model.namespace.text(), label }
 }
 
 /// Computed names that follow from others.
@@ -233,7 +243,7 @@ async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
 /// The reader and, in the mode `remote`, the remote profile.
 async fn objects(
     cx: &mut Cx,
-    watched: &Cluster,
+    claim: &Claim,
     spec: &Spec,
     prior: Option<&RemoteCluster>,
     state: &mut RemoteCluster,
@@ -245,27 +255,20 @@ async fn objects(
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
-    let look_for_orphans = cx.private.unfinished || prior.is_none();
-    cx.private.unfinished = true;
     let step = Converge {
-        cluster: watched,
+        cluster: &claim.cluster(),
         wanted: &wanted,
         prior: &recorded,
-        settled: false,
-        owner: &spec.owner(),
+        taken: &BTreeSet::new(),
         adopt: spec.adopt,
         force: spec.force_conflicts,
-        orphan_kinds: if look_for_orphans { KINDS } else { &[] },
+        kinds: KINDS,
     };
-    let converged = validators::converge(step, &mut cx.private.spellings).await;
-    let Converged { recorded, left, errors, .. } = converged.map_err(|error| converge::diagnostic(&error))?;
+    let converged = claim.converge_serving(step, &mut cx.private.spellings).await;
+    let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+    converged.warning().into_iter().for_each(|warning| cx.warn(warning));
+    let Converged { recorded, errors, .. } = converged;
     (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
-    for (object, why) in left {
-        cx.warn(
-            Diagnostic::warning("An object stays behind")
-                .detail(format!("{object} is no longer wanted and was not removed: {why}.")),
-        );
-    }
     if errors.is_empty() {
         return Ok(());
     }
@@ -280,6 +283,7 @@ async fn objects(
 /// What the links have in common.
 struct Links<'a> {
     watched: &'a Cluster,
+    owner: &'a Owner,
     spec: &'a Spec,
     endpoint: &'a Endpoint,
     prior: Option<&'a RemoteCluster>,
@@ -287,7 +291,7 @@ struct Links<'a> {
 
 /// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are returned.
 async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Result<Diagnostics, Diagnostics> {
-    let Links { watched, spec, endpoint, prior } = *links;
+    let Links { watched, owner, spec, endpoint, prior } = *links;
     let until = cx.deadline().checked_sub(FOR_REASONS).unwrap_or_else(|| cx.deadline());
     let client = cx.client()?.clone();
     let open: Vec<&String> = spec
@@ -312,6 +316,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
     for (watcher, secrets) in watchers.iter().zip(&secrets) {
         let link = Link {
             walk: &client.walk,
+            owner,
             watched,
             watcher,
             secrets,

@@ -98,6 +98,9 @@ model! {
         /// `cluster/namespace/cluster_name`.
         #[attr(computed, keep)]
         pub id: Value<String>,
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        #[attr(computed, keep)]
+        pub instance: Value<String>,
         /// Name of the remote secret in each watcher.
         #[attr(computed, keep)]
         pub secret_name: Value<String>,

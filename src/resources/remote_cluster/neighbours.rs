@@ -67,17 +67,19 @@ fn overlapping(watched: &str, watcher: &str, (own, theirs): (Range<'_>, Range<'_
 /// A link into another network that has stood since an earlier apply, and still no gateway there, neither in the configuration nor in the clusters.
 pub async fn gateways(cx: &Cx, declared: &WatchedCluster) -> Option<Diagnostic> {
     let closed = cx.client().ok()?.walk.closed(declared)?;
-    let looks = join_all(closed.members.iter().map(|member| has_gateway(cx, member, &closed.network))).await;
+    let looks =
+        join_all(closed.members.iter().map(|member| has_gateway(cx, member, &declared.namespace, &closed.network)))
+            .await;
     // A member that does not answer may have one.
     looks.into_iter().all(|found| found == Some(false)).then(|| without_gateway(&declared.cluster, &closed))
 }
 
 /// `None` where it cannot be known.
-async fn has_gateway(cx: &Cx, member: &str, network: &str) -> Option<bool> {
+async fn has_gateway(cx: &Cx, member: &str, namespace: &str, network: &str) -> Option<bool> {
     let cluster = briefly(cx, member)?;
     let leads = |services: &[Object]| services.iter().any(|service| service.label(NETWORK_LABEL) == Some(network));
     // The list that every refresh asks for anyhow; someone else's gateway costs one more.
-    if leads(&cluster.list(&Query::owned(Kind::SERVICE)).await.ok()?) {
+    if leads(&cluster.list(&Query::owned(Kind::SERVICE, namespace)).await.ok()?) {
         return Some(true);
     }
     cluster.list(&Query::of(Kind::SERVICE).label(NETWORK_LABEL, network)).await.ok().map(|services| leads(&services))

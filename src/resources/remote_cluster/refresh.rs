@@ -13,35 +13,33 @@ use crate::cluster::{Cluster, Error, Kind, Object, Query, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
 use crate::kept::objects::Recorded;
+use crate::kept::read::Look;
 use crate::resources::client;
 use crate::value::{Map, Value};
 
 pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
+    if client::without_clusters(cx)? {
+        return Ok(Some(model));
+    }
     let Some(spec) = Spec::parse(&model)? else {
         return Err(Diagnostic::bug("An attribute in state is unknown.").into());
     };
     let watched = client::cluster(cx, model.cluster.text())?;
-    let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT), Query::owned(Kind::SECRET));
+    let namespace = spec.namespace.as_str();
+    let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
     let recorded = Recorded::of(&model.objects, &model.fields);
-    let spellings = cx.private.spellings.clone();
+    let (spellings, owner) = (cx.private.spellings.clone(), cx.private.instance.owner(&spec.owner(), &model.instance));
+    let of_objects = Look { cluster: &watched, recorded: &recorded, spellings: &spellings, owner: &owner };
     let looks = async {
-        tokio::try_join!(
-            converge::live(&watched, &recorded, &spellings),
-            watched.list(&accounts),
-            watched.list(&secrets),
-            authority(&watched, &spec)
-        )
+        tokio::try_join!(of_objects.seen(), watched.list(&accounts), watched.list(&secrets), authority(&watched, &spec))
     };
     let (looks, watchers) = tokio::join!(looks, look_at_watchers(cx, &spec, &model));
     let mut objects_left = true;
     let owned = match looks {
-        Ok((live, accounts, secrets, authority)) => {
-            let (seen, drifts) = recorded.seen(&live, &cx.private.spellings);
-            objects_left = recorded.objects.is_empty() || seen.objects.keys().any(|key| !key.starts_with("Namespace "));
-            if let Some(warning) = converge::drift_warning(model.id.text(), &drifts) {
-                cx.warn(warning);
-            }
-            (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+        Ok((seen, accounts, secrets, authority)) => {
+            objects_left = !seen.is_gone;
+            seen.warnings(model.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+            (model.objects, model.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
             cx.private.authority = authority.or(cx.private.authority.take());
             Some((accounts, secrets))
         }
@@ -127,7 +125,7 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, D
 
 /// From the list that all resources share; one that lost our label is asked for by name.
 async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Object>, Error> {
-    let listed = watcher.list(&Query::owned(Kind::SECRET)).await?;
+    let listed = watcher.list(&Query::owned(Kind::SECRET, spec.namespace.as_str())).await?;
     let ours = |object: &&Object| object.name() == name && object.namespace() == Some(spec.namespace.as_str());
     match listed.iter().find(ours) {
         Some(secret) => Ok(Some(secret.clone())),

@@ -3,20 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use super::Cx;
 use super::credential::{self, Order};
 use super::link::{self, Unlink};
 use super::model::RemoteCluster;
 use super::spec::Spec;
 use super::state;
-use crate::cluster::{Cluster, Error, Kind};
-use crate::diag::{Diagnostic, Diagnostics};
+use super::{Cx, KINDS};
+use crate::cluster::{Cluster, Error, Object, Owner};
+use crate::diag::Diagnostics;
 use crate::engine::Failed;
-use crate::kept::converge::{self, Removal};
-use crate::kept::namespace;
+use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::Recorded;
-use crate::kept::remove::{self as removal, Remaining};
-use crate::kept::traces;
+use crate::kept::remove::{Remaining, Removal};
+use crate::kept::{converge, namespace, report, traces};
 use crate::resources::client;
 use crate::resources::parsing;
 use crate::value::Value;
@@ -24,14 +23,15 @@ use crate::value::Value;
 /// Takes watchers away from a cluster that stays watched by others.
 pub async fn watchers(
     cx: &mut Cx,
-    watched: &Cluster,
+    claim: &Claim,
     spec: &Spec,
     dropped: &BTreeSet<String>,
     state: &RemoteCluster,
 ) -> Diagnostics {
-    let Unlinked { gone, left, mut errors } = unlink_all(cx, spec, dropped, state).await;
+    let Unlinked { gone, left, mut errors } = unlink_all(cx, &claim.owner, spec, dropped, state).await;
+    let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
-        let order = Order { watched, spec, watcher, again: true };
+        let order = Order { watched, owner: &claim.owner, spec, watcher, again: true };
         credential::retire(order, None).await
     });
     for result in futures::future::join_all(retired).await {
@@ -45,24 +45,45 @@ pub async fn watchers(
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
     let spec = parsing::settled(Spec::parse(&state)?)?;
+    let watched = client::cluster(cx, state.cluster.text())?;
+    let label = spec.owner();
+    let place = super::place(&state, &label);
+    let mark = state.instance.as_deref();
+    let asked = Asked { cluster: &watched, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let claim = match claim::claim(asked, &mut cx.private.instance).await {
+        Ok(claim) => Some(claim),
+        // Who is to go on without the watched cluster cannot ask it whether another run is at work.
+        Err(error) if skips(&state) && !answers(&watched).await => {
+            tracing::debug!("no claim on a cluster that does not answer: {}", error.summary);
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let owner = cx.private.instance.owner(&label, &state.instance);
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
-    let Unlinked { gone, mut left, errors } = unlink_all(cx, &spec, &linked, &state).await;
+    let Unlinked { gone, mut left, errors } = unlink_all(cx, &owner, &spec, &linked, &state).await;
     forget(&mut state, &gone);
     if errors.has_errors() {
         tell(cx, left);
         return Err(Failed::from(errors).keeping(state));
     }
-    let watched = client::cluster(cx, state.cluster.text())?;
-    match in_watched(&watched, &spec, &state).await {
+    let stays = || {
+        format!(
+            "cluster {} does not answer, so these objects stay in it if it still exists: {}, and the Secrets that its readers' tokens are bound to",
+            watched.name(),
+            state.objects.keys().collect::<Vec<_>>().join(", ")
+        )
+    };
+    let Some(claim) = claim else {
+        left.push(stays());
+        tell(cx, left);
+        return Ok(());
+    };
+    match in_watched(cx, claim, &spec, &state).await {
         Ok(stays) => left.extend(stays),
-        Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => {
-            left.push(format!(
-                "cluster {} does not answer, so these objects stay in it if it still exists: {}, and the Secrets that its readers' tokens are bound to",
-                watched.name(),
-                state.objects.keys().collect::<Vec<_>>().join(", ")
-            ));
-        }
-        Err(Remaining { recorded, errors }) => {
+        Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => left.push(stays()),
+        Err(Remaining { recorded, left: stay, errors, .. }) => {
+            left.extend(stay);
             (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
             tell(cx, left);
             return Err(Failed::from(advised(&errors)).keeping(state));
@@ -70,6 +91,11 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     }
     tell(cx, left);
     Ok(())
+}
+
+/// Whether the cluster gives any answer, be it a refusal.
+async fn answers(cluster: &Cluster) -> bool {
+    !matches!(cluster.version().await, Err(error) if is_gone(&error))
 }
 
 /// What came of unlinking watchers.
@@ -80,7 +106,13 @@ struct Unlinked {
     errors: Diagnostics,
 }
 
-async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &RemoteCluster) -> Unlinked {
+async fn unlink_all(
+    cx: &Cx,
+    owner: &Owner,
+    spec: &Spec,
+    watchers: &BTreeSet<String>,
+    state: &RemoteCluster,
+) -> Unlinked {
     let mut unlinked = Unlinked::default();
     let walk = match cx.client() {
         Ok(client) => &client.walk,
@@ -101,7 +133,7 @@ async fn unlink_all(cx: &Cx, spec: &Spec, watchers: &BTreeSet<String>, state: &R
             }
         };
         let (watcher, secrets) = (&watcher, &secrets);
-        let unlink = Unlink { walk, watcher, secrets, spec, secret_name, wait: spec.wait };
+        let unlink = Unlink { walk, owner, watcher, secrets, spec, secret_name, wait: spec.wait };
         (name, link::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
@@ -135,43 +167,36 @@ fn forget(state: &mut RemoteCluster, gone: &BTreeSet<String>) {
     state.token_expires_at = state::earliest(&state.tokens);
 }
 
-/// Credentials, objects, and in the mode `remote` what the primary wrote.
-async fn in_watched(watched: &Cluster, spec: &Spec, state: &RemoteCluster) -> Result<Vec<String>, Remaining> {
+/// Credentials, objects, and in the mode `remote` what the primary wrote. Returns what stays.
+async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -> Result<Vec<String>, Remaining> {
     let recorded = Recorded::of(&state.objects, &state.fields);
-    let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error] };
-    let namespace = spec.namespace.as_str();
-    credential::retire_all(watched, namespace, &spec.owner()).await.map_err(failed)?;
-    let remaining = removal::remove_all(watched, &recorded, &spec.owner()).await;
+    let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error], ..Remaining::default() };
+    let (watched, namespace) = (claim.cluster(), spec.namespace.as_str());
+    credential::retire_all(&watched, namespace, &claim.owner).await.map_err(failed)?;
+    let removal = Removal {
+        cluster: &watched,
+        recorded: &recorded,
+        spellings: &cx.private.spellings,
+        owner: &claim.owner,
+        orphan_kinds: if claim.interrupted { KINDS } else { &[] },
+        namespace,
+        wait: true,
+        stays: |_: &Object| None,
+    };
+    let remaining = removal.run().await;
     if !remaining.errors.is_empty() {
         return Err(remaining);
     }
-    let mut left = Vec::new();
+    let mut left = remaining.left;
     let mut written = Vec::new();
     if spec.remote.is_some() {
-        left.extend(definitions(watched, spec, &recorded).await.map_err(failed)?);
-        traces::remove(watched, namespace).await.map_err(failed)?;
+        traces::remove(&watched, namespace).await.map_err(failed)?;
         written = recorded.written(&format!("Namespace {namespace}"));
     }
-    left.extend(namespace::leave(watched, namespace, &written).await.map_err(failed)?);
+    claim.end().await.map_err(failed)?;
+    let stays = namespace::leave(&watched, namespace, &written).await.map_err(failed)?;
+    left.extend(stays.map(|why| format!("Namespace {namespace}: {why}")));
     Ok(left)
-}
-
-/// CustomResourceDefinitions go only when nothing is left of them.
-async fn definitions(watched: &Cluster, spec: &Spec, recorded: &Recorded) -> Result<Vec<String>, Error> {
-    let owner = spec.owner();
-    let definitions = recorded.references().filter(|(_, reference)| reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-    let removals = definitions.map(|(key, reference)| {
-        let owner = &owner;
-        async move { Ok((key.to_owned(), converge::remove_one(watched, &reference, owner).await?)) }
-    });
-    let removals: Vec<(String, Removal)> = futures::future::try_join_all(removals).await?;
-    Ok(removals
-        .into_iter()
-        .filter_map(|(key, removal)| match removal {
-            Removal::Left(why) => Some(format!("{key}: {why}")),
-            Removal::Gone | Removal::TakenOver => None,
-        })
-        .collect())
 }
 
 fn skips(state: &RemoteCluster) -> bool {
@@ -199,8 +224,5 @@ fn advised(errors: &[Error]) -> Diagnostics {
 }
 
 fn tell(cx: &mut Cx, left: Vec<String>) {
-    if !left.is_empty() {
-        let lines = left.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n");
-        cx.warn(Diagnostic::warning("Something stays behind").detail(lines));
-    }
+    report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
 }

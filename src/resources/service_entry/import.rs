@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
+use crate::kept::instance::Instance;
 use crate::kept::objects::{Spellings, Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
 use crate::resources::client;
@@ -53,6 +54,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
              resource of its own before.",
         )));
     }
+    let label = super::owner(model.namespace.text(), model.name.text());
+    (cx.private.instance, model.instance) =
+        Instance::imported(&cluster, &super::place(&model, &label)).await.map_err(Diagnostic::from)?;
     record(&mut model, &live, &exported);
     Ok(model)
 }

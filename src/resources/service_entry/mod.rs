@@ -18,12 +18,16 @@ use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::spec::{Spec, default_name, owner};
 use super::client::{self, Client};
-use crate::cluster::{Apply, Cluster, Kind};
+use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::converge::{self, Converge, converge};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::converge::{self, Converge};
+use crate::kept::instance::{Instance, Place};
 use crate::kept::objects::{Recorded, Spellings, Wanted};
-use crate::kept::remove;
+use crate::kept::read::{Look, Looked as Refreshed, Seen};
+use crate::kept::remove::{Remaining, Removal};
+use crate::kept::report;
 use crate::model;
 use crate::resources::parsing;
 use crate::value::{Map, Value};
@@ -49,14 +53,13 @@ model! {
 /// Kept beside the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
     #[serde(default)]
     spellings: Spellings,
     /// Of the objects in exporting clusters, by cluster.
     #[serde(default)]
     exported: BTreeMap<String, Spellings>,
-    /// The last apply did not finish: it may have left objects that state does not know.
-    #[serde(default)]
-    unfinished: bool,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -121,15 +124,24 @@ impl Resource for MeshServiceEntry {
         let spec = parsing::settled(Spec::parse(&state)?)?;
         describe(&mut state, Some(&spec));
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let orphans = cx.private.unfinished || prior.is_none();
-        cx.private.unfinished = true;
+        let label = spec.owner();
+        let purpose = match prior {
+            Some(_) => Purpose::Update,
+            // A service is imported into the namespace of who calls it: it is there, or misspelled.
+            None => Purpose::Create { in_new_namespace: false },
+        };
+        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
+        let asked = Asked { cluster: &cluster, place: place(&state, &label), purpose, mark, adopt: spec.adopt };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        state.instance.fill(|| claim.owner.mark.clone());
+        let cluster = claim.cluster();
 
         // The exporters first: once clients know the name, the gateways already accept its SNI.
-        export(cx, &spec, prior.as_ref(), orphans, &mut state)
+        export(cx, &claim, &spec, prior.as_ref(), &mut state)
             .await
             .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
         reached.set(state.clone());
-        let address = stub_address(&cluster, &spec)
+        let address = stub_address(&claim, &spec)
             .await
             .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
         state.stub_address = address.map(|address| address.to_string()).into();
@@ -137,10 +149,12 @@ impl Resource for MeshServiceEntry {
             cluster: &cluster,
             wanted: &build::imported(&spec, address),
             prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default(),
-            kinds: if orphans { IMPORTED_KINDS } else { &[] },
+            kinds: IMPORTED_KINDS,
+            claim: &claim,
             spec: &spec,
         };
-        let (recorded, errors) = step.run(&mut cx.private.spellings).await;
+        let Reached { recorded, warning, errors } = step.run(&mut cx.private.spellings).await;
+        warning.into_iter().for_each(|warning| cx.warn(warning));
         (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
         reached.set(state.clone());
         if errors.has_errors() {
@@ -148,35 +162,37 @@ impl Resource for MeshServiceEntry {
         }
         let found = look(cx, &state, &spec).await.findings;
         state.findings = found.into_iter().map(|finding| finding.text).collect();
-        cx.private.unfinished = false;
+        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         Ok(state)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
+        if client::without_clusters(cx)? {
+            return Ok(Some(state));
+        }
         let cluster = client::cluster(cx, state.cluster.text())?;
         let recorded = Recorded::of(&state.objects, &state.fields);
-        let live = match converge::live(&cluster, &recorded, &cx.private.spellings).await {
-            Ok(live) => live,
-            Err(error) if error.is_unreachable() || error.is_not_configured() => {
-                cx.warn(converge::stale(&error));
+        let owner = owner(state.namespace.text(), state.name.text());
+        let owner = cx.private.instance.owner(&owner, &state.instance);
+        let refresh = Look { cluster: &cluster, recorded: &recorded, spellings: &cx.private.spellings, owner: &owner };
+        let mut seen = match refresh.look().await? {
+            Refreshed::Seen(seen) => *seen,
+            Refreshed::Silent(warning) => {
+                cx.warn(warning);
                 return Ok(Some(state));
             }
-            Err(error) => return Err(converge::diagnostic(&error).into()),
         };
-        let (seen, mut drifts) = recorded.seen(&live, &cx.private.spellings);
-        (state.objects, state.fields) = (seen.objects_value(), seen.fields_value());
+        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        let live = std::mem::take(&mut seen.live);
         if let Some(stub) = live.values().find(|object| object.kind() == "Service") {
             state.stub_address = stub.str("spec.clusterIP").to_owned().into();
         }
-        read_exported(cx, &mut state, &mut drifts).await?;
+        read_exported(cx, &mut state, &owner, &mut seen).await?;
         // Gone is what is gone on both sides: what is left at an exporter is still to be removed.
-        let left_there = state.exported.entries().next().is_some();
-        if !recorded.objects.is_empty() && seen.objects.is_empty() && !left_there {
+        if seen.is_gone && state.exported.entries().next().is_none() {
             return Ok(None);
         }
-        if let Some(warning) = converge::drift_warning(state.id.text(), &drifts) {
-            cx.warn(warning);
-        }
+        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
         if let Ok(Some(spec)) = Spec::parse(&state) {
             let found = look(cx, &state, &spec).await.findings;
             if let Some(warning) = warning(&spec, &found) {
@@ -188,29 +204,34 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
-        let owner = owner(state.namespace.text(), state.name.text());
-        let mut errors = Diagnostics::new();
+        let label = owner(state.namespace.text(), state.name.text());
         let cluster = client::cluster(cx, state.cluster.text())?;
+        let (place, mark) = (place(&state, &label), state.instance.as_deref());
+        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
         // Clients forget the name before the gateways do.
         let recorded = Recorded::of(&state.objects, &state.fields);
-        let left = remove::remove_all(&cluster, &recorded, &owner).await;
-        errors.append(converge::diagnostics(&left.errors));
+        let mut here = removal(&claim, &cluster, &recorded, &cx.private.spellings, IMPORTED_KINDS).await;
+        let mut errors = converge::diagnostics(&here.errors);
         let mut rest = BTreeMap::new();
-        if left.errors.is_empty() {
+        if here.errors.is_empty() {
             for (name, exported) in state.exported.entries() {
                 let cluster = client::cluster(cx, name)?;
-                let left =
-                    remove::remove_all(&cluster, &Recorded::of(&exported.objects, &exported.fields), &owner).await;
-                errors.append(converge::diagnostics(&left.errors));
-                rest.insert(name.to_owned(), exported_value(&left.recorded));
+                let recorded = Recorded::of(&exported.objects, &exported.fields);
+                let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
+                let there = removal(&claim, &cluster, &recorded, &spellings, EXPORTED_KINDS).await;
+                errors.append(converge::diagnostics(&there.errors));
+                here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
+                rest.insert(name.to_owned(), exported_value(&there.recorded));
             }
         }
+        report::left(&here.left).into_iter().for_each(|warning| cx.warn(warning));
         if !errors.has_errors() {
-            return Ok(());
+            return claim.end().await.map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state));
         }
-        let objects = left.recorded.objects_value();
-        let fields = left.recorded.fields_value();
-        let exported = if left.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
+        let objects = here.recorded.objects_value();
+        let fields = here.recorded.fields_value();
+        let exported = if here.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
         Err(Failed::from(errors).keeping(ServiceEntry { objects, fields, exported, ..state }))
     }
 
@@ -300,39 +321,72 @@ fn exported_value(recorded: &Recorded) -> Exported {
     Exported { objects: recorded.objects_value(), fields: recorded.fields_value() }
 }
 
+fn place<'a>(model: &'a ServiceEntry, label: &'a str) -> Place<'a> {
+    Place { resource: "mesh_service_entry", id: model.id.text(), namespace: model.namespace.text(), label }
+}
+
+/// Removes what is in one cluster; orphans are looked for where somebody was interrupted.
+async fn removal(
+    claim: &Claim,
+    cluster: &Cluster,
+    recorded: &Recorded,
+    spellings: &Spellings,
+    kinds: &'static [Kind],
+) -> Remaining {
+    let namespaces: BTreeSet<String> = recorded.references().filter_map(|(_, reference)| reference.namespace).collect();
+    let removal = Removal {
+        cluster,
+        recorded,
+        spellings,
+        owner: &claim.owner,
+        orphan_kinds: if claim.interrupted { kinds } else { &[] },
+        namespace: namespaces.first().map(String::as_str).unwrap_or_default(),
+        wait: true,
+        stays: |_: &Object| None,
+    };
+    removal.run().await
+}
+
 /// One cluster to bring about, with what went wrong as diagnostics.
 struct Step<'a> {
     cluster: &'a Cluster,
     wanted: &'a Wanted,
     prior: Recorded,
     kinds: &'a [Kind],
+    claim: &'a Claim,
     spec: &'a Spec,
 }
 
+/// How far a step came.
+struct Reached {
+    recorded: Recorded,
+    warning: Option<Diagnostic>,
+    errors: Diagnostics,
+}
+
 impl Step<'_> {
-    async fn run(self, spellings: &mut Spellings) -> (Recorded, Diagnostics) {
-        let owner = self.spec.owner();
+    async fn run(self, spellings: &mut Spellings) -> Reached {
         let step = Converge {
             cluster: self.cluster,
             wanted: self.wanted,
             prior: &self.prior,
-            settled: false,
-            owner: &owner,
+            taken: &BTreeSet::new(),
             adopt: self.spec.adopt,
             force: self.spec.force_conflicts,
-            orphan_kinds: self.kinds,
+            kinds: self.kinds,
         };
-        let reached = converge(step, spellings).await;
-        (reached.recorded, converge::diagnostics(&reached.errors))
+        let reached = self.claim.converge(step, spellings).await;
+        let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
+        Reached { recorded: reached.recorded, warning, errors }
     }
 }
 
 /// Brings every exporting cluster about, also those that export no longer.
 async fn export(
     cx: &mut Cx,
+    claim: &Claim,
     spec: &Spec,
     prior: Option<&ServiceEntry>,
-    orphans: bool,
     state: &mut ServiceEntry,
 ) -> Result<(), Diagnostics> {
     let before: BTreeMap<String, Recorded> = prior
@@ -353,10 +407,13 @@ async fn export(
             cluster: &client::cluster(cx, &name)?,
             wanted: wanted.get(&name).unwrap_or(&nothing),
             prior: before.get(&name).cloned().unwrap_or_default(),
-            kinds: if orphans { EXPORTED_KINDS } else { &[] },
+            kinds: EXPORTED_KINDS,
+            claim,
             spec,
         };
-        let (recorded, failed) = step.run(cx.private.exported.entry(name.clone()).or_default()).await;
+        let step = step.run(cx.private.exported.entry(name.clone()).or_default()).await;
+        let Reached { recorded, warning, errors: failed } = step;
+        warning.into_iter().for_each(|warning| cx.warn(warning));
         errors.append(failed);
         if recorded.objects.is_empty() {
             reached.remove(&name)
@@ -369,37 +426,40 @@ async fn export(
 }
 
 /// Applies the stub Service, whose ClusterIP the ServiceEntry needs.
-async fn stub_address(cluster: &Cluster, spec: &Spec) -> Result<Option<IpAddr>, crate::cluster::Error> {
+async fn stub_address(claim: &Claim, spec: &Spec) -> Result<Option<IpAddr>, Error> {
     let Some(stub) = build::stub(spec) else { return Ok(None) };
-    let stub = stub.with_label(crate::cluster::OWNER_LABEL, &spec.owner());
-    let adoption = if spec.adopt { crate::cluster::Adoption::Take } else { crate::cluster::Adoption::Refuse };
-    let applied = cluster.apply(Apply { adoption, force: spec.force_conflicts, ..Apply::new(stub) }).await?;
+    let stub = stub.with_label(OWNER_LABEL, &claim.owner.label).with_annotation(INSTANCE_ANNOTATION, &claim.owner.mark);
+    let adoption = if spec.adopt { Adoption::Take } else { Adoption::Refuse };
+    // That it is recorded is not known here; a Service without a mark in an older state has the label.
+    let apply = Apply { adoption, force: spec.force_conflicts, ..Apply::new(stub, claim.owner.clone()) };
+    let applied = claim.cluster().apply(apply).await?;
     Ok(applied.object.str("spec.clusterIP").parse().ok())
 }
 
 async fn read_exported(
     cx: &mut Cx,
     state: &mut ServiceEntry,
-    drifts: &mut Vec<crate::kept::objects::Drift>,
+    owner: &Owner,
+    here: &mut Seen,
 ) -> Result<(), Diagnostics> {
     let mut exported: Map<Exported> = Map::new();
     for (name, before) in state.exported.entries() {
         let cluster = client::cluster(cx, name)?;
         let recorded = Recorded::of(&before.objects, &before.fields);
         let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
-        match converge::live(&cluster, &recorded, &spellings).await {
-            Ok(live) => {
-                let (seen, differing) = recorded.seen(&live, &spellings);
-                drifts.extend(differing);
-                if !seen.objects.is_empty() {
-                    exported.insert(name.to_owned(), exported_value(&seen).into());
+        let look = Look { cluster: &cluster, recorded: &recorded, spellings: &spellings, owner };
+        match look.look().await? {
+            Refreshed::Seen(seen) => {
+                here.drifts.extend(seen.drifts);
+                here.taken_over.extend(seen.taken_over);
+                if !seen.recorded.objects.is_empty() {
+                    exported.insert(name.to_owned(), exported_value(&seen.recorded).into());
                 }
             }
-            Err(error) if error.is_unreachable() || error.is_not_configured() => {
-                cx.warn(converge::stale(&error));
+            Refreshed::Silent(warning) => {
+                cx.warn(warning);
                 exported.insert(name.to_owned(), before.clone().into());
             }
-            Err(error) => return Err(converge::diagnostic(&error).into()),
         }
     }
     state.exported = exported.into();

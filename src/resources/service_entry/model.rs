@@ -62,6 +62,9 @@ model! {
         /// `cluster/namespace/name`.
         #[attr(computed, keep)]
         pub id: Value<String>,
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        #[attr(computed, keep)]
+        pub instance: Value<String>,
         /// ClusterIP of the Service that `stub_service` makes.
         #[attr(computed, keep)]
         pub stub_address: Value<String>,

@@ -70,7 +70,8 @@ resource "mesh_primary" "this" {{
 
     #[track_caller]
     pub fn destroy(&self) {
-        self.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
+        let said = self.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
+        assert!(!said.stdout.contains("stay behind"), "something stays behind:\n{}", said.stdout);
         self.namespace_goes();
     }
 

@@ -1,0 +1,114 @@
+//! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone, and what is in a namespace.
+
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::call::Call;
+use super::read::{items, typed};
+use super::{Cluster, Error, Failure, Kind, Object, ObjectRef};
+
+/// The form of discovery that tells all groups in one answer.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// Kinds looked at side by side.
+const AT_ONCE: usize = 16;
+/// Objects of a kind that are looked at: Kubernetes and istiod put a few into every namespace, which are passed over.
+const LOOKED_AT: usize = 20;
+
+/// What is in a namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Metadata of objects, some of each kind.
+    pub objects: Vec<(ObjectRef, Object)>,
+    /// Groups and kinds that could not be looked at.
+    pub unseen: Vec<String>,
+}
+
+impl Cluster {
+    /// Whether the cluster truly has no definition of the kind: neither a CustomResourceDefinition nor an aggregated API server stands for it. Discovery that fails is an error, never
+    /// an absence.
+    pub async fn lacks_definition_of(&self, kind: &Kind) -> Result<bool, Error> {
+        if !kind.group.contains('.') {
+            return Ok(false);
+        }
+        let definition =
+            ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, format!("{}.{}", kind.plural, kind.group));
+        if self.get_metadata(&definition).await?.is_some_and(|live| !live.is_terminating()) {
+            return Ok(false);
+        }
+        let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{}.{}", kind.version, kind.group);
+        match self.json(Call::get(path)).await {
+            // The API server registers the groups of definitions itself; a Service behind one is somebody else's API server.
+            Ok(service) => Ok(service.get("spec").and_then(|spec| spec.get("service")).is_none_or(Value::is_null)),
+            Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Some objects of every namespaced kind in the namespace, by metadata alone.
+    pub async fn inventory(&self, namespace: &str) -> Result<Inventory, Error> {
+        let mut inventory = Inventory::default();
+        let (mut kinds, core) = tokio::try_join!(self.served("/apis", &mut inventory.unseen), async {
+            let mut unseen = Vec::new();
+            self.served("/api", &mut unseen).await
+        })?;
+        kinds.extend(core);
+        let looks = kinds.into_iter().map(|kind| async move {
+            let path = format!("{}?limit={LOOKED_AT}", kind.path(Some(namespace)));
+            let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+            let listed = self.json(Call { accept, ..Call::get(path) }).await;
+            (kind, listed)
+        });
+        let mut looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some((kind, listed)) = looks.next().await {
+            match listed {
+                Ok(list) => inventory.objects.extend(items(list).into_iter().map(|item| {
+                    let object = typed(item, &kind);
+                    (object.reference_as(kind.clone()), object)
+                })),
+                Err(error) if error.is_not_found() => {}
+                Err(Error { failure: Failure::Api(status), .. }) if status.code == 405 => {}
+                Err(error) if error.is_unreachable() || error.is_cancelled() => return Err(error),
+                Err(_) => inventory.unseen.push(format!("{} ({})", kind.plural, kind.api_version())),
+            }
+        }
+        inventory.objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(inventory)
+    }
+
+    /// The namespaced kinds that are stored and can be listed, each in the version that the server prefers.
+    async fn served(&self, path: &str, unseen: &mut Vec<String>) -> Result<Vec<Kind>, Error> {
+        let answer = self.json(Call { accept: AGGREGATED, ..Call::get(path) }).await?;
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        if answer.get("kind").and_then(Value::as_str) != Some("APIGroupDiscoveryList") {
+            let detail = format!("{path} answers with no list of API groups");
+            return Err(self.error(Failure::Unexpected { detail }));
+        }
+        let mut kinds: Vec<Kind> = Vec::new();
+        for group in items(answer) {
+            let name = group.get("metadata").map(|metadata| text(metadata, "name")).unwrap_or_default();
+            for version in list(&group, "versions") {
+                let api_version = match name.as_str() {
+                    "" => text(&version, "version"),
+                    group => format!("{group}/{}", text(&version, "version")),
+                };
+                if text(&version, "freshness") == "Stale" {
+                    unseen.push(format!("the API {api_version}"));
+                    continue;
+                }
+                for resource in list(&version, "resources") {
+                    let kind = resource.get("responseKind").map(|kind| text(kind, "kind")).unwrap_or_default();
+                    let verbs = list(&resource, "verbs");
+                    let can = |verb: &str| verbs.iter().any(|known| known.as_str() == Some(verb));
+                    let plural = text(&resource, "resource");
+                    let is_new = kinds.iter().all(|known| known.group != name || known.plural != plural);
+                    // What cannot be deleted is not kept: reviews, metrics.
+                    if text(&resource, "scope") == "Namespaced" && can("list") && can("delete") && is_new {
+                        kinds.push(Kind::discovered(&api_version, &kind, &plural, true));
+                    }
+                }
+            }
+        }
+        Ok(kinds)
+    }
+}

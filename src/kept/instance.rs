@@ -1,0 +1,120 @@
+//! One instance of a resource: the mark that tells its objects from those of any other, and the Lease that says how far its creation came.
+//!
+//! A resource's name does not tell whose an object is: a second state, a second block or a replacement carries the same name. So every create draws a
+//! mark, which stands in state and on each object as an annotation. The instance's Lease carries it too: see [`super::claim`].
+
+use serde::{Deserialize, Serialize};
+
+use super::fields;
+use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner};
+use crate::value::Value;
+
+/// On a Lease: whether the instance's first apply has come to its end.
+pub(super) const COMPLETE_ANNOTATION: &str = "terraform-provider-mesh/complete";
+
+/// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an update; the mark is in state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Every object of the instance carries the mark: what carries none is somebody else's.
+    #[serde(default)]
+    pub(super) marked: bool,
+    /// The last apply did not finish: it may have left objects that state does not know.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// Imported and not applied since: its fields are still those of whoever installed it.
+    #[serde(default)]
+    pub imported: bool,
+}
+
+impl Instance {
+    /// The owner of the instance's objects, by the mark that state has.
+    pub fn owner(&self, label: &str, mark: &Value<String>) -> Owner {
+        Owner { label: label.to_owned(), mark: mark.text().to_owned(), unmarked: !self.marked }
+    }
+
+    /// Whether objects may be left to mark, or to take over from whoever installed them.
+    pub fn is_settled(&self) -> bool {
+        self.marked && !self.unfinished && !self.imported
+    }
+
+    /// The apply has come to its end: everything is marked.
+    pub fn finish(&mut self) {
+        (self.unfinished, self.imported, self.marked) = (false, false, true);
+    }
+
+    /// An instance that an import found, and its mark. What this provider has marked goes on under its mark.
+    pub async fn imported(cluster: &Cluster, place: &Place<'_>) -> Result<(Instance, Value<String>), Error> {
+        let lease = cluster.get(&place.lease()).await?;
+        let mark = lease.as_ref().and_then(|lease| lease.annotation(INSTANCE_ANNOTATION)).map(str::to_owned);
+        let complete = lease.as_ref().is_some_and(is_complete);
+        let is_marked = mark.is_some();
+        let instance = Instance { marked: is_marked, unfinished: is_marked && !complete, imported: !is_marked };
+        Ok((instance, mark.into()))
+    }
+}
+
+/// Where an instance's Lease is, and what to call the resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// `mesh_primary`
+    pub resource: &'static str,
+    /// The id by which the resource is imported.
+    pub id: &'a str,
+    pub namespace: &'a str,
+    /// Value of the owner label.
+    pub label: &'a str,
+}
+
+impl Place<'_> {
+    pub(super) fn lease(&self) -> ObjectRef {
+        ObjectRef::namespaced(Kind::LEASE, self.namespace, lease_name(self.label))
+    }
+
+    pub(super) fn object(&self, mark: &str, spec: serde_json::Value) -> Object {
+        Object::of(&self.lease())
+            .with_label(OWNER_LABEL, self.label)
+            .with_annotation(INSTANCE_ANNOTATION, mark)
+            .with_annotation(COMPLETE_ANNOTATION, "false")
+            .with("spec", spec)
+    }
+}
+
+/// A label may hold what an object's name may not; two labels never share a name.
+fn lease_name(label: &str) -> String {
+    let (resource, name) = label.split_once('.').unwrap_or(("", label));
+    let resource = resource.replace('_', "-");
+    let plain = name.to_lowercase().replace('_', "-");
+    if plain == name && plain.ends_with(|last: char| last.is_ascii_alphanumeric()) {
+        return format!("{resource}.{plain}");
+    }
+    format!("{resource}.{}.{}", plain.trim_end_matches(['.', '-']), fields::short(label))
+}
+
+pub(super) fn is_complete(lease: &Object) -> bool {
+    lease.annotation(COMPLETE_ANNOTATION) == Some("true")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_has_a_name_that_no_other_label_has() {
+        assert_eq!(lease_name("mesh_primary.istiod"), "mesh-primary.istiod");
+        let odd =
+            ["mesh_remote_cluster.A", "mesh_remote_cluster.a", "mesh_remote_cluster.a_", "mesh_remote_cluster.a-"];
+        let names: BTreeSet<String> = odd.iter().map(|label| lease_name(label)).collect();
+        assert_eq!(names.len(), odd.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.ends_with(|last: char| last.is_ascii_alphanumeric())));
+    }
+
+    #[test]
+    fn private_data_without_a_mark_reads_as_an_older_state() {
+        let old: Instance = serde_json::from_value(json!({"unfinished": false})).unwrap();
+        assert!(old.owner("l", &Value::Null).unmarked && !old.is_settled());
+    }
+}

@@ -1,0 +1,189 @@
+//! What a cluster holds of a resource's objects: those that state names, and those that it does not know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::fields::Fields;
+use super::objects::{Drift, Recorded, Spellings, UNKNOWN, state_key};
+use super::remove::whose;
+use super::report;
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Owner, Query};
+use crate::diag::Diagnostic;
+
+/// A look at one cluster's objects of an instance, at refresh.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    pub cluster: &'a Cluster,
+    pub recorded: &'a Recorded,
+    pub spellings: &'a Spellings,
+    pub owner: &'a Owner,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What state says from now on: live values of what is recorded.
+    pub recorded: Recorded,
+    /// The objects that are this instance's.
+    pub live: BTreeMap<String, Object>,
+    pub drifts: Vec<Drift>,
+    /// Objects that another instance of this provider holds by now, and whose they are. State keeps them as they were: a plan does not fight over them.
+    pub taken_over: Vec<(String, String)>,
+    /// Nothing that state names is there any more, whosever it is; a namespace does not count.
+    pub is_gone: bool,
+}
+
+/// What came of a look.
+pub enum Looked {
+    Seen(Box<Seen>),
+    /// The cluster gave no answer: state stays as it is, and the warning says so.
+    Silent(Diagnostic),
+}
+
+impl Look<'_> {
+    /// Reads the objects, tells whose they are, and what differs. A cluster that does not answer is no error here, and never "gone".
+    pub async fn look(self) -> Result<Looked, Diagnostic> {
+        match self.seen().await {
+            Ok(seen) => Ok(Looked::Seen(Box::new(seen))),
+            Err(error) if error.is_unreachable() || error.is_not_configured() => {
+                Ok(Looked::Silent(report::stale(&error)))
+            }
+            Err(error) => Err(report::diagnostic(&error)),
+        }
+    }
+
+    /// The same, with the cluster's error as it is.
+    pub async fn seen(self) -> Result<Seen, Error> {
+        let Look { cluster, recorded, spellings, owner } = self;
+        let live = live(cluster, recorded, spellings).await?;
+        let strays = strays(cluster, recorded, owner).await?;
+        let is_namespace = |key: &str| key.starts_with("Namespace ");
+        let is_gone = recorded.objects.keys().any(|key| !is_namespace(key)) && live.keys().all(|key| is_namespace(key));
+        let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            live.into_iter().partition(|(key, live)| is_namespace(key) || owner.has(live, true));
+        let (mut seen, mut drifts) = recorded.seen(&ours, spellings);
+        let mut taken_over = Vec::new();
+        for (key, live) in others {
+            let by_whom = whose(owner, &live);
+            if owner.is_taken_over(&live) {
+                drifts.retain(|drift| drift.object != key);
+                seen.keep(&key, recorded);
+                taken_over.push((key, by_whom));
+            } else if let Some(drift) = drifts.iter_mut().find(|drift| drift.object == key) {
+                drift.is = Some(by_whom);
+            }
+        }
+        // The plan then shows what becomes of them.
+        for stray in strays {
+            seen.objects.insert(stray.clone(), UNKNOWN.to_owned());
+            seen.fields.insert(stray, Fields::new());
+        }
+        Ok(Seen { recorded: seen, live: ours, drifts, taken_over, is_gone })
+    }
+}
+
+impl Seen {
+    /// What is to be said of it: drift, and objects that are another instance's by now.
+    pub fn warnings(&self, id: &str) -> Vec<Diagnostic> {
+        report::taken_over(id, &self.taken_over).into_iter().chain(report::drift_warning(id, &self.drifts)).collect()
+    }
+}
+
+/// A kind, and the namespace of its objects.
+type Place = (Kind, Option<String>);
+
+/// The live objects that state names: one request per kind and namespace, and one per object that does not carry our label yet. An object on its
+/// way out is not there any more.
+pub async fn live(
+    cluster: &Cluster,
+    recorded: &Recorded,
+    spellings: &Spellings,
+) -> Result<BTreeMap<String, Object>, Error> {
+    let mut places: BTreeMap<Place, Vec<(&str, ObjectRef)>> = BTreeMap::new();
+    for (key, reference) in recorded.references() {
+        places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
+    }
+    let looks = places
+        .into_iter()
+        .map(|((kind, namespace), references)| live_of_kind(cluster, kind, namespace, references, spellings));
+    let found = futures::future::try_join_all(looks).await?;
+    Ok(found.into_iter().flatten().filter(|(_, object)| !object.is_terminating()).collect())
+}
+
+/// Objects of this owner that state does not know, in the kinds and namespaces of those it knows: what an apply made that was killed before it could tell. Nothing is asked for
+/// that [`live`] has not asked for.
+pub async fn strays(cluster: &Cluster, recorded: &Recorded, owner: &Owner) -> Result<Vec<String>, Error> {
+    let places: BTreeSet<Place> =
+        recorded.references().map(|(_, reference)| (reference.kind, reference.namespace)).collect();
+    let found = orphans(cluster, places, owner).await?;
+    Ok(found.keys().map(state_key).filter(|key| !recorded.objects.contains_key(key)).collect())
+}
+
+/// All objects of this owner in kinds of one namespace and of the cluster.
+pub async fn owned(
+    cluster: &Cluster,
+    kinds: &[Kind],
+    namespace: &str,
+    owner: &Owner,
+) -> Result<BTreeMap<ObjectRef, Object>, Error> {
+    let place = |kind: &Kind| (kind.clone(), kind.namespaced.then(|| namespace.to_owned()));
+    orphans(cluster, kinds.iter().map(place).collect(), owner).await
+}
+
+async fn orphans(
+    cluster: &Cluster,
+    places: BTreeSet<Place>,
+    owner: &Owner,
+) -> Result<BTreeMap<ObjectRef, Object>, Error> {
+    let places = places.into_iter().filter(|(kind, _)| *kind != Kind::NAMESPACE);
+    let looks = places.map(|(kind, namespace)| async move {
+        let listed = listed(cluster, &Query::owned(kind.clone(), namespace.as_deref().unwrap_or_default())).await?;
+        // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its owner.
+        let made = |object: &&Object| object.get("metadata.ownerReferences").is_none() && !object.is_terminating();
+        let ours = listed.iter().filter(made).filter(|object| owner.has(object, false));
+        Ok(ours.map(|object| (object.reference_as(kind.clone()), object.clone())).collect::<Vec<_>>())
+    });
+    Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
+}
+
+/// The list, empty where the cluster truly has no definition of the kind: then there is nothing of it.
+async fn listed(cluster: &Cluster, query: &Query) -> Result<Arc<[Object]>, Error> {
+    match cluster.list(query).await {
+        Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&query.kind).await? => Ok(Arc::new([])),
+        listed => listed,
+    }
+}
+
+async fn live_of_kind(
+    cluster: &Cluster,
+    kind: Kind,
+    namespace: Option<String>,
+    references: Vec<(&str, ObjectRef)>,
+    spellings: &Spellings,
+) -> Result<Vec<(String, Object)>, Error> {
+    let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
+    let query = Query::owned(kind.clone(), namespace.as_deref().unwrap_or_default());
+    let listed = match kind == Kind::NAMESPACE {
+        true => None,
+        false => match cluster.list(&query).await {
+            Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&kind).await? => {
+                return Ok(Vec::new());
+            }
+            listed => Some(listed?),
+        },
+    };
+    let listed: BTreeMap<(Option<&str>, &str), &Object> = listed
+        .iter()
+        .flat_map(|listed| listed.iter())
+        .map(|object| ((object.namespace(), object.name()), object))
+        .collect();
+    let looks = references.into_iter().map(|(key, reference)| {
+        let held = listed.get(&(reference.namespace.as_deref(), reference.name.as_str())).copied();
+        let held = held.filter(|object| !metadata_only || spellings.is_settled(key, object)).cloned();
+        async move {
+            let object = if held.is_some() { held } else { cluster.get(&reference).await? };
+            Ok(object.map(|object| (key.to_owned(), object)))
+        }
+    });
+    Ok(futures::future::try_join_all(looks).await?.into_iter().flatten().collect())
+}

@@ -1,0 +1,107 @@
+//! What is said of clusters and of objects kept in them: errors, what could not be read, what drifted.
+
+use super::objects::Drift;
+use crate::cluster::{Error, Failure};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::value::Path;
+
+/// What a failed request means to the user: whose fault it is, and what to do.
+pub fn diagnostic(error: &Error) -> Diagnostic {
+    let summary = match &error.failure {
+        Failure::Conflict(_) => "Another field manager owns a field",
+        Failure::Foreign(_) => "An object of this name exists already",
+        Failure::Forbidden { .. } => "Not allowed in the cluster",
+        Failure::Timeout(_) => "Not ready in time",
+        Failure::Cancelled { .. } => "Interrupted",
+        _ if error.is_unreachable() => "The cluster cannot be reached",
+        _ if error.is_not_configured() => "The cluster's connection is not configured",
+        Failure::UnknownCluster { .. } => "No such cluster",
+        _ => "The cluster refused",
+    };
+    let diagnostic = Diagnostic::error(summary)
+        .detail(format!("{}. {}", sentence(&error.to_string()), error.remedy()).trim().to_owned());
+    match &error.failure {
+        Failure::UnknownCluster { .. } => diagnostic.at(Path::root("cluster")),
+        Failure::Foreign(_) => diagnostic.at(Path::root("adopt")),
+        Failure::Conflict(_) => diagnostic.at(Path::root("force_conflicts")),
+        _ => diagnostic,
+    }
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Diagnostic {
+        diagnostic(&error)
+    }
+}
+
+pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnostics {
+    errors.into_iter().map(diagnostic).collect()
+}
+
+/// A refresh that has to do without the cluster.
+pub fn stale(error: &Error) -> Diagnostic {
+    // Of several warnings with one summary Terraform shows the first alone.
+    Diagnostic::warning(format!("Cluster {} cannot be read", error.cluster)).detail(format!(
+        "{}. {} The plan goes on with what state remembers.",
+        sentence(&error.to_string()),
+        error.remedy()
+    ))
+}
+
+/// One warning for what others changed, at most a dozen lines long.
+pub fn drift_warning(id: &str, drifts: &[Drift]) -> Option<Diagnostic> {
+    const SHOWN: usize = 12;
+    if drifts.is_empty() {
+        return None;
+    }
+    let mut lines: Vec<String> = drifts.iter().take(SHOWN).map(|drift| format!("- {}", drift_line(drift))).collect();
+    if drifts.len() > SHOWN {
+        lines.push(format!("- and {} more", drifts.len() - SHOWN));
+    }
+    Some(
+        Diagnostic::warning(format!("Objects of {id} were changed outside of Terraform"))
+            .detail(format!("{}\n\nThe plan shows what an apply would put back.", lines.join("\n"))),
+    )
+}
+
+/// One warning for all objects that stay although they are no longer wanted.
+pub fn left(lines: &[String]) -> Option<Diagnostic> {
+    let shown = lines.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n");
+    (!lines.is_empty())
+        .then(|| Diagnostic::warning("Some objects stay behind").detail(format!("They were not removed:\n{shown}")))
+}
+
+/// One warning for all objects that another instance of this provider has taken over.
+pub fn taken_over(id: &str, objects: &[(String, String)]) -> Option<Diagnostic> {
+    const SHOWN: usize = 6;
+    let lines: Vec<String> = objects.iter().take(SHOWN).map(|(object, whose)| format!("- {object}: {whose}")).collect();
+    let more = objects.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("\n- and {more} more") } else { String::new() };
+    (!objects.is_empty()).then(|| {
+        Diagnostic::warning(format!("Objects of {id} were taken over")).detail(format!(
+            "{}{more}\n\nThe plan leaves them alone. Remove the resource from this state (`removed` block or `state rm`) if the other is to keep them, or set `adopt = true` to take them \
+             back.",
+            lines.join("\n")
+        ))
+    })
+}
+
+fn drift_line(drift: &Drift) -> String {
+    let Some(path) = &drift.path else {
+        return match &drift.is {
+            None => format!("{} is missing", drift.object),
+            Some(whose) => format!("{}: {whose}", drift.object),
+        };
+    };
+    let by = drift.manager.as_ref().map(|manager| format!(", by {manager}")).unwrap_or_default();
+    match (&drift.was, &drift.is) {
+        (Some(was), Some(is)) => format!("{}: {path} is {is:?} in place of {was:?}{by}", drift.object),
+        (Some(was), None) => format!("{}: {path} was removed (was {was:?}){by}", drift.object),
+        (None, is) => format!("{}: {path} was added ({:?}){by}", drift.object, is.as_deref().unwrap_or_default()),
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.trim_end_matches('.').chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
