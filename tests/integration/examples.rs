@@ -507,7 +507,7 @@ pub fn no_secret_in(file: &Path, lab: &Lab) {
 pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
     let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                  validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts,configmaps,roles,rolebindings,\
-                 poddisruptionbudgets,horizontalpodautoscalers";
+                 poddisruptionbudgets,horizontalpodautoscalers,leases";
     let list = cluster.get(&[kinds, "--all-namespaces"]).unwrap().unwrap();
     let named = list["items"].as_array().unwrap().iter().map(|object| {
         let metadata = &object["metadata"];

@@ -38,6 +38,7 @@ mod links_plan;
 mod links_refusals;
 mod links_topologies;
 mod links_upkeep;
+mod ownership;
 mod package;
 mod pki_judges;
 mod plugin_cli;

@@ -16,16 +16,16 @@ use crate::support::core::{Action, Applied, Core, Planned, Stored};
 const PRIMARY: &str = "mesh_primary";
 const DEPLOYMENT: &str = "Deployment istio-system/istiod";
 
-async fn core(cluster: &Cluster, istio: Istio) -> Core {
+pub async fn core(cluster: &Cluster, istio: Istio) -> Core {
     Core::new(Mesh, registry(), provider(cluster, istio)).await.expect("the provider can be configured")
 }
 
 /// What every run of terraform begins with: nothing is held from the run before.
-async fn reconfigure(core: &Core, cluster: &Cluster) {
+pub async fn reconfigure(core: &Core, cluster: &Cluster) {
     core.configure(provider(cluster, Istio::Current)).await.expect("the provider can be configured");
 }
 
-fn provider(cluster: &Cluster, istio: Istio) -> Json {
+pub fn provider(cluster: &Cluster, istio: Istio) -> Json {
     let charts = tools::charts(istio).expect("the charts can be unpacked");
     json!({
         "clusters": {"east": {"config_path": cluster.kubeconfig_path()}},
@@ -34,7 +34,7 @@ fn provider(cluster: &Cluster, istio: Istio) -> Json {
 }
 
 /// The images' tag chooses the version of the istiod that the lab runs.
-fn config(istio: Istio, more: Json) -> Json {
+pub fn config(istio: Istio, more: Json) -> Json {
     let mut config = json!({
         "cluster": "east", "mesh_id": "mesh1", "network": "net-east",
         "values": [format!("global: {{tag: {}}}", istio.version())],
@@ -43,17 +43,17 @@ fn config(istio: Istio, more: Json) -> Json {
     config
 }
 
-async fn plan(core: &Core, config: &Json, stored: Option<&Stored>) -> Planned {
+pub async fn plan(core: &Core, config: &Json, stored: Option<&Stored>) -> Planned {
     core.plan(PRIMARY, Some(config.clone()), stored).await.expect("a plan")
 }
 
-async fn apply(core: &Core, config: &Json, stored: Option<&Stored>) -> Stored {
+pub async fn apply(core: &Core, config: &Json, stored: Option<&Stored>) -> Stored {
     let Applied { stored, diagnostics } = core.apply(PRIMARY, plan(core, config, stored).await).await;
     assert!(!diagnostics.has_errors(), "{diagnostics}");
     stored.expect("something was made")
 }
 
-async fn assert_settled(core: &Core, config: &Json, stored: &Stored) {
+pub async fn assert_settled(core: &Core, config: &Json, stored: &Stored) {
     let planned = plan(core, config, Some(stored)).await;
     assert_eq!(planned.action, Action::Nothing, "{}", differences(core, &planned).join("\n"));
 }
@@ -79,14 +79,14 @@ fn fields(state: &Dyn) -> std::collections::BTreeMap<String, String> {
     found
 }
 
-async fn destroy(core: &Core, stored: &Stored) -> Diagnostics {
+pub async fn destroy(core: &Core, stored: &Stored) -> Diagnostics {
     let planned = core.plan(PRIMARY, None, Some(stored)).await.expect("a plan to destroy");
     let Applied { stored, diagnostics } = core.apply(PRIMARY, planned).await;
     assert!(stored.is_none() && !diagnostics.has_errors(), "{diagnostics}");
     diagnostics
 }
 
-fn start() -> (Lab, Arc<Cluster>) {
+pub fn start() -> (Lab, Arc<Cluster>) {
     let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
     let east = lab.cluster("east").clone();
     (lab, east)

@@ -102,6 +102,10 @@ impl Resource for MeshCa {
         };
         let words = plan::settle(&inputs, &mut plan.planned)?;
         words.into_iter().for_each(|word| cx.warn(word));
+        // An older state has no mark: the next apply gives it one.
+        if plan.is_update() && plan.planned.instance.is_null() {
+            plan.planned.instance = Value::Unknown;
+        }
         Ok(())
     }
 

@@ -111,6 +111,10 @@ impl Resource for MeshEastwestGateway {
         planned.objects = recorded.objects_value();
         planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
         planned.addresses = planned_addresses(plan.prior, planned);
+        // An older state has no mark: the next apply gives it one.
+        if plan.is_update() && plan.planned.instance.is_null() {
+            plan.planned.instance = Value::Unknown;
+        }
         Ok(())
     }
 

@@ -103,6 +103,10 @@ impl Resource for MeshPrimary {
         }
         planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = ready::planned(plan.prior, planned);
+        // An older state has no mark: the next apply gives it one.
+        if plan.is_update() && plan.planned.instance.is_null() {
+            plan.planned.instance = Value::Unknown;
+        }
         spec.map_or(Ok(()), |spec| declare(cx, &plan.planned, &spec))
     }
 

@@ -114,7 +114,12 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
-        plan::plan(cx, plan).await
+        plan::plan(cx, plan).await?;
+        // An older state has no mark: the next apply gives it one.
+        if plan.is_update() && plan.planned.instance.is_null() {
+            plan.planned.instance = Value::Unknown;
+        }
+        Ok(())
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {

@@ -105,6 +105,10 @@ impl Resource for MeshServiceEntry {
             Some(prior) if settled && !changed => prior.findings.clone(),
             _ => Value::Unknown,
         };
+        // An older state has no mark: the next apply gives it one.
+        if plan.is_update() && plan.planned.instance.is_null() {
+            plan.planned.instance = Value::Unknown;
+        }
         if changed || !settled {
             let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
             if let Some(warning) = warning(&spec, &findings) {

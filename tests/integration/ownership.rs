@@ -1,0 +1,195 @@
+//! Objects belong to an instance and not to a name: what others make, keep or take over beside us stays, and nothing of ours is lost to another run.
+
+use lab::Cluster;
+use lab::tools::Istio;
+use serde_json::{Value as Json, json};
+
+use crate::primary_lifecycle::{apply, assert_settled, config, core, destroy, plan, reconfigure, start};
+use crate::support::core::{Action, Applied, Core, Planned, Stored};
+
+const PRIMARY: &str = "mesh_primary";
+
+fn kubectl_apply(cluster: &Cluster, object: &Json) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), object.to_string()).expect("written");
+    cluster.kubectl(&["apply", "-f", &file.path().display().to_string()]).expect("kubectl");
+}
+
+fn there(cluster: &Cluster, arguments: &[&str]) -> bool {
+    cluster.get(arguments).expect("kubectl").is_some()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_this_instance_s_stays() {
+    let (_lab, east) = start();
+    let core = core(&east, Istio::Current).await;
+    let config = config(Istio::Current, json!({}));
+    let stored = apply(&core, &config, None).await;
+
+    a_tenant_s_label_steers_nothing(&core, &east, &config, &stored).await;
+    let stored = an_object_made_anew_by_hand(&core, &east, &config, &stored).await;
+    let stored = a_state_older_than_marks(&core, &east, &config, stored).await;
+    a_second_state_is_refused_and_its_run_waits(&core, &east, &config, &stored).await;
+
+    // Nobody of ours made these: they would be gone with the namespace.
+    for object in [
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "istio-system"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "istio-system"},
+            "spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}),
+    ] {
+        kubectl_apply(&east, &object);
+    }
+    let told = destroy(&core, &stored).await.to_string();
+    assert!(told.contains("Namespace istio-system: ") && told.contains(" are in it"), "{told}");
+    assert!(told.contains("somebody else has made it anew"), "{told}");
+    for kept in [["pvc", "data"], ["cronjob", "nightly"], ["serviceaccount", "istiod"]] {
+        assert!(there(&east, &["-n", "istio-system", kept[0], kept[1]]), "{kept:?}");
+    }
+    assert!(!there(&east, &["-n", "istio-system", "deployment", "istiod"]));
+    assert!(!there(&east, &["-n", "istio-system", "lease", "mesh-primary.istiod"]));
+}
+
+/// Label and mark copied, by someone who may write in a namespace of their own and in the system namespace.
+async fn a_tenant_s_label_steers_nothing(core: &Core, east: &Cluster, config: &Json, stored: &Stored) {
+    east.kubectl(&["create", "namespace", "team-a"]).expect("kubectl");
+    let mark = mark(stored);
+    let copies = ["team-a", "istio-system"].map(|namespace| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "planted", "namespace": namespace,
+            "labels": {"terraform-provider-mesh/owner": "mesh_primary.istiod"}, "annotations": {"terraform-provider-mesh/instance": mark}}})
+    });
+    copies.iter().for_each(|copy| kubectl_apply(east, copy));
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, stored).await.expect("a refresh").expect("it is there");
+    assert_settled(core, config, &refreshed).await;
+    let mut changed = config.clone();
+    changed["values"].as_array_mut().expect("documents").push(json!("pilot: {cpu: {targetAverageUtilization: 70}}"));
+    let stored = apply(core, &changed, Some(&refreshed)).await;
+    apply(core, config, Some(&stored)).await;
+    for namespace in ["team-a", "istio-system"] {
+        assert!(there(east, &["-n", namespace, "configmap", "planted"]), "{namespace}");
+    }
+}
+
+/// Deleted and made again by hand under its name: it is told, refused without being asked for, and not taken along by a destroy.
+async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
+    let account = ["-n", "istio-system", "serviceaccount", "istiod"];
+    east.kubectl(&["-n", "istio-system", "delete", "serviceaccount", "istiod"]).expect("kubectl");
+    east.kubectl(&["-n", "istio-system", "create", "serviceaccount", "istiod"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let (refreshed, told) = core.refresh_told(PRIMARY, stored).await.expect("a refresh");
+    let refreshed = refreshed.expect("it is there");
+    assert!(told.to_string().contains("somebody else has made it anew"), "{told}");
+    let planned = plan(core, config, Some(&refreshed)).await;
+    assert_eq!(planned.action, Action::Update, "the plan wants its own back");
+    let refused = core.apply(PRIMARY, planned).await;
+    assert!(
+        refused.diagnostics.to_string().contains("ServiceAccount istio-system/istiod exists already"),
+        "{}",
+        refused.diagnostics
+    );
+    assert!(there(east, &account));
+    refused.stored.expect("it is there all the same")
+}
+
+/// A state that this provider wrote before there were marks: nothing of it says whose the objects are but their label.
+async fn a_state_older_than_marks(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
+    east.kubectl(&["-n", "istio-system", "delete", "lease", "mesh-primary.istiod"]).expect("kubectl");
+    const KINDS: &str = "configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
+                         mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions,hpa,pdb";
+    let label = "terraform-provider-mesh/owner=mesh_primary.istiod";
+    let unmark = [
+        "annotate",
+        KINDS,
+        "-A",
+        "-l",
+        label,
+        "terraform-provider-mesh/instance-",
+        "--field-manager=terraform-provider-mesh",
+    ];
+    east.kubectl(&unmark).expect("kubectl");
+    let mut json: Json = serde_json::from_str(&stored.json).expect("JSON");
+    json.as_object_mut().expect("an object").remove("instance");
+    let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
+    private
+        .as_object_mut()
+        .expect("an object")
+        .retain(|key, _| !["marked", "unfinished", "imported"].contains(&key.as_str()));
+    let old = Stored { json: json.to_string(), private: private.to_string().into_bytes(), ..stored };
+
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &old).await.expect("a refresh").expect("it is there");
+    // The account that was made by hand is still refused; without it the state is as it was.
+    let marked = core.apply(PRIMARY, plan(core, config, Some(&refreshed)).await).await;
+    let stored = marked.stored.clone().expect("it is there");
+    assert_eq!(mark(&stored).len(), 32, "an apply marks what it keeps: {}", marked.diagnostics);
+    let owned = east.kubectl(&[
+        "get",
+        "clusterroles",
+        "-l",
+        label,
+        "-o",
+        "jsonpath={.items[*].metadata.annotations.terraform-provider-mesh/instance}",
+    ]);
+    let owned = owned.expect("kubectl");
+    assert!(owned.split(' ').count() >= 3 && owned.split(' ').all(|found| found == mark(&stored)), "{owned}");
+    stored
+}
+
+/// A run without this state is refused; and while another run is at work it waits, and is refused then.
+async fn a_second_state_is_refused_and_its_run_waits(core: &Core, east: &Cluster, config: &Json, stored: &Stored) {
+    let refused = core.apply(PRIMARY, plan(core, config, None).await).await;
+    let told = refused.diagnostics.to_string();
+    assert!(refused.stored.is_none() && told.contains("exists already") && told.contains(&mark(stored)), "{told}");
+    let holder = json!([{"op": "replace", "path": "/spec/holderIdentity", "value": "elsewhere/1/another-machine/x"},
+        {"op": "replace", "path": "/spec/renewTime", "value": "2999-01-01T00:00:00.000000Z"}]);
+    let lease = ["-n", "istio-system", "patch", "lease", "mesh-primary.istiod", "--type=json", "-p"];
+    east.kubectl(&[&lease[..], &[holder.to_string().as_str()]].concat()).expect("kubectl");
+    let hurried = {
+        let mut config = config.clone();
+        config["timeouts"] = json!({"create": "8s"});
+        config
+    };
+    let waited = core.apply(PRIMARY, plan(core, &hurried, None).await).await.diagnostics.to_string();
+    assert!(waited.contains("Another run is at work") && waited.contains("process 1 on elsewhere"), "{waited}");
+    let nobody = json!([{"op": "replace", "path": "/spec/holderIdentity", "value": "nobody"}]).to_string();
+    east.kubectl(&[&lease[..], &[nobody.as_str()]].concat()).expect("kubectl");
+}
+
+fn mark(stored: &Stored) -> String {
+    let json: Json = serde_json::from_str(&stored.json).expect("JSON");
+    json["instance"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Two runs that know nothing of each other, at the same moment: one makes it, the other writes nothing and says why. And two control planes that go at once leave no
+/// webhook that nobody serves, and no definition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_at_the_same_time_do_not_meet() {
+    let (_lab, east) = start();
+    let (first, second) = (core(&east, Istio::Current).await, core(&east, Istio::Current).await);
+    let alone = config(Istio::Current, json!({}));
+    let (one, other) = (plan(&first, &alone, None).await, plan(&second, &alone, None).await);
+    let run = |core: Core, planned: Planned| async move { core.apply(PRIMARY, planned).await };
+    let (one, other) = tokio::join!(run(first, one), run(second, other));
+    let (made, refused): (Vec<Applied>, Vec<Applied>) =
+        [one, other].into_iter().partition(|applied| !applied.diagnostics.has_errors());
+    assert_eq!((made.len(), refused.len()), (1, 1), "{made:?} {refused:?}");
+    assert!(refused[0].diagnostics.to_string().contains("exists already"), "{}", refused[0].diagnostics);
+    let stored = made.into_iter().next().and_then(|made| made.stored).expect("made");
+
+    let core = core(&east, Istio::Current).await;
+    let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
+    let second = apply(&core, &canary, None).await;
+    assert_settled(&core, &alone, &stored).await;
+    let (told, too) = tokio::join!(destroy(&core, &stored), destroy(&core, &second));
+    let left = east.kubectl(&[
+        "get",
+        "crd,validatingwebhookconfigurations,mutatingwebhookconfigurations,clusterroles",
+        "-o",
+        "name",
+    ]);
+    let left: Vec<String> =
+        left.expect("kubectl").lines().filter(|name| name.contains("istio")).map(str::to_owned).collect();
+    assert_eq!(left, Vec::<String>::new(), "{told} {too}");
+    assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
+}
