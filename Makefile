@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test tools unit integration bench package lint fmt docs clean
+.PHONY: help demo demo-down test tools unit integration bench package lint fmt docs review-plans clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ fmt: ## Format the code and the examples
 
 docs: ## Rewrite what is generated from the schema (docs/) and from the .proto
 	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration generated
+
+review-plans: tools ## Make the plans anew that the review's pages are kept for (minutes), and the pages
+	$(CARGO) test --package terraform-provider-mesh --test integration review_plans::plans_are_made_anew -- --ignored --nocapture
+	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration review_pages::generated
 
 clean: ## Remove build results of this clone (the tools cache stays)
 	$(CARGO) clean

@@ -30,3 +30,4 @@ pub mod resources;
 // Layer 3: the provider as a whole.
 pub mod docs;
 pub mod provider;
+pub mod review;

@@ -7,6 +7,7 @@ use terraform_provider_mesh::engine::Engine;
 use terraform_provider_mesh::plugin::{self, Environment, Mode, Plugin};
 use terraform_provider_mesh::provider::{self, Mesh};
 use terraform_provider_mesh::resources;
+use terraform_provider_mesh::review;
 use terraform_provider_mesh::source::template;
 
 const HELP: &str = "\
@@ -19,6 +20,7 @@ Started without arguments by terraform or tofu. By hand:
   --help       print this
 
   template NAME CHART [options]   print the manifests of a chart, as helm template does (template --help tells more)
+  review [PLAN.json|-] [options]  say on one page what a plan does to the mesh (review --help tells more)
 
 The environment variables TF_LOG, TF_LOG_PROVIDER, TF_LOG_PROVIDER_MESH, TF_LOG_SDK and TF_LOG_SDK_PROTO set what is
 logged; TF_LOG_PROVIDER_MESH_DEPENDENCIES adds the libraries underneath (HTTP, TLS, Kubernetes client).
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
         ["--version" | "-version"] => say(&format!("terraform-provider-mesh {}\n", env!("CARGO_PKG_VERSION"))),
         ["--help" | "-help" | "-h"] => say(HELP),
         ["template", ..] => template::run(arguments.into_iter().skip(1)),
+        ["review", ..] => {
+            let engine = Engine::new(Mesh, resources::registry());
+            review::run(arguments.into_iter().skip(1), &engine.schema().resources)
+        }
         _ => complain(&format!("unknown arguments: {}\n\n{HELP}", arguments.join(" "))),
     }
 }

@@ -230,7 +230,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     }
 }
 
-fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
+pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
     std::fs::create_dir(pems)?;
     make_roots(pems)?;
     let gateway = tools::charts(Istio::Current)?.folder("gateway").display().to_string();

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["tonic", "prost"],
     ),
     ("docs", &["diag", "value", "schema", "engine", "resources", "provider"], &["tonic", "prost", "kube"]),
+    ("review", &["diag", "value", "schema", "mesh"], &["tonic", "prost", "kube", "tokio"]),
 ];
 
 #[test]

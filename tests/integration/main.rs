@@ -52,6 +52,8 @@ mod primary_lifecycle;
 mod primary_plan;
 mod rbac;
 mod registered;
+mod review_pages;
+mod review_plans;
 mod service_entry_forms;
 mod service_entry_handshake;
 mod service_entry_laws;

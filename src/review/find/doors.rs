@@ -1,0 +1,362 @@
+//! What can be reached from outside: gateways, and control planes with a load balancer of their own.
+
+use std::net::IpAddr;
+
+use super::Cx;
+use crate::review::read::{Action, Instance, Kind, Reading};
+use crate::review::risk::{EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level};
+use crate::review::section::Section;
+use crate::review::text::{Name, Prose, names};
+
+const COLUMNS: &[(&str, &str)] =
+    &[("cluster", "cluster"), ("address", "resource"), ("what", "what"), ("before", "before"), ("after", "after")];
+
+pub fn look(cx: &mut Cx<'_>) -> Section {
+    let mut section = Section::new("exposure", "Reachable from outside", COLUMNS);
+    section.importance = 8;
+    for gateway in cx.of(Kind::Gateway) {
+        let (before, after) = (Door::of_gateway(gateway.before()), Door::of_gateway(gateway.after()));
+        rows(&mut section, gateway, before.as_ref(), after.as_ref());
+        judge(cx, gateway, before.as_ref(), after.as_ref());
+        address(cx, gateway, before.as_ref(), after.as_ref());
+    }
+    for primary in cx.of(Kind::Primary) {
+        let (before, after) = (Door::of_istiod(primary.before()), Door::of_istiod(primary.after()));
+        rows(&mut section, primary, before.as_ref(), after.as_ref());
+        judge(cx, primary, before.as_ref(), after.as_ref());
+    }
+    last_gateways(cx);
+    section.settled()
+}
+
+/// How something can be reached, as far as the configuration says.
+#[derive(PartialEq)]
+struct Door<'a> {
+    service: String,
+    class: Option<&'a str>,
+    annotations: Vec<(&'a str, &'a str)>,
+    /// `None` lets everyone in.
+    ranges: Option<Vec<&'a str>>,
+    /// Other ways to the Service.
+    external_ips: Vec<&'a str>,
+    asked_ip: Option<&'a str>,
+    ports: Vec<i64>,
+    /// Services that are let through.
+    hosts: Vec<&'a str>,
+    control_plane: bool,
+    addresses: Prose,
+    addresses_unknown: bool,
+    network: Option<&'a str>,
+}
+
+impl<'a> Door<'a> {
+    fn of_gateway(gateway: Reading<'a>) -> Option<Self> {
+        let (service, expose) = (gateway.get("service"), gateway.get("expose"));
+        let ports = service.get("ports");
+        let port = |name, usual| ports.get(name).number().unwrap_or(usual);
+        let (services, control_plane) = (expose.get("services").flag(), expose.get("control_plane").flag());
+        let mut open = Vec::new();
+        open.extend(services.then(|| port("tls", 15443)));
+        open.extend(control_plane.then(|| [port("istiod", 15012), port("webhook", 15017)]).into_iter().flatten());
+        let hosts = expose.get("hosts");
+        let hosts = match (services, hosts.is_there()) {
+            (true, false) => vec!["*.local"],
+            (true, true) => hosts.texts(),
+            (false, _) => Vec::new(),
+        };
+        let door = Self {
+            service: service.get("type").text().unwrap_or("LoadBalancer").to_owned(),
+            hosts,
+            control_plane,
+            ports: open,
+            network: gateway.get("network").text(),
+            ..Self::of_service(service, gateway.get("addresses"))
+        };
+        gateway.is_there().then_some(door)
+    }
+
+    fn of_istiod(primary: Reading<'a>) -> Option<Self> {
+        let expose = primary.get("expose");
+        let door = Self {
+            control_plane: true,
+            ports: vec![15012, 15017],
+            ..Self::of_service(expose, primary.get("addresses"))
+        };
+        expose.is_there().then_some(door)
+    }
+
+    fn of_service(service: Reading<'a>, addresses: Reading<'a>) -> Self {
+        let ranges = service.get("source_ranges");
+        let annotations = service.get("annotations").entries();
+        let listed: Vec<&str> = addresses.items().iter().filter_map(|address| address.get("value").text()).collect();
+        Self {
+            service: "LoadBalancer".to_owned(),
+            class: service.get("load_balancer_class").text(),
+            annotations: annotations.into_iter().filter_map(|(name, value)| Some((name, value.text()?))).collect(),
+            ranges: (ranges.is_there() && !ranges.items().is_empty() || ranges.is_unknown()).then(|| ranges.texts()),
+            external_ips: service.get("external_ips").texts(),
+            asked_ip: service.get("load_balancer_ip").text(),
+            ports: Vec::new(),
+            hosts: Vec::new(),
+            control_plane: false,
+            addresses_unknown: addresses.is_partly_unknown(),
+            addresses: match listed.is_empty() {
+                true if addresses.is_partly_unknown() => "known after apply".into(),
+                true => "none".into(),
+                false => names(listed).into(),
+            },
+            network: None,
+        }
+    }
+
+    fn is_balancer(&self) -> bool {
+        self.service == "LoadBalancer"
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_balancer() && self.ranges.as_ref().is_none_or(|ranges| ranges.iter().any(|range| is_everyone(range)))
+    }
+
+    fn cells(&self) -> Vec<(&'static str, Prose)> {
+        let list =
+            |list: &[&str]| if list.is_empty() { Prose::from("none") } else { names(list.iter().copied()).into() };
+        let text = |text: Option<&str>| text.map_or_else(|| "none".into(), Prose::name);
+        let ports = self.ports.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let annotations = self.annotations.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        vec![
+            ("network", text(self.network)),
+            ("services", list(&self.hosts)),
+            ("control plane", if self.control_plane { "yes".into() } else { "none".into() }),
+            ("ports", if ports.is_empty() { "none".into() } else { ports.into() }),
+            ("Service", Prose::name(&self.service)),
+            ("class", text(self.class)),
+            ("annotations", list(&annotations.iter().map(String::as_str).collect::<Vec<_>>())),
+            (
+                "may dial it",
+                self.ranges.as_ref().map_or_else(
+                    || if self.is_balancer() { "everyone".into() } else { "none".into() },
+                    |ranges| list(ranges),
+                ),
+            ),
+            ("external IPs", list(&self.external_ips)),
+            ("asked address", text(self.asked_ip)),
+            ("addresses", self.addresses.clone()),
+        ]
+    }
+}
+
+fn rows(section: &mut Section, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    if !instance.changes() {
+        return;
+    }
+    let cells = |door: Option<&Door<'_>>| door.map(Door::cells);
+    let (before, after) = (cells(before), cells(after));
+    let names = before.iter().chain(&after).next().map(|cells| cells.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (at, what) in names.unwrap_or_default().into_iter().enumerate() {
+        let side = |cells: &Option<Vec<(&str, Prose)>>| {
+            cells.as_ref().map_or_else(|| "none".into(), |cells| cells[at].1.clone())
+        };
+        let (was, will) = (side(&before), side(&after));
+        if was != will {
+            let cluster = instance.cluster().unwrap_or_default();
+            section.row([Prose::name(cluster), Prose::name(&instance.address), what.into(), was, will]);
+        }
+    }
+}
+
+fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let Some(after) = after.filter(|_| instance.changes()) else { return };
+    let was: &[&str] = before.map_or(&[], |before| &before.hosts);
+    let more: Vec<&str> =
+        after.hosts.iter().filter(|host| !was.iter().any(|pattern| covers(pattern, host))).copied().collect();
+    let list =
+        |hosts: &[&str]| if hosts.is_empty() { Prose::from("none") } else { names(hosts.iter().copied()).into() };
+    if !more.is_empty() {
+        let all = more.iter().any(|host| is_catch_all(host));
+        let level = match (before, all) {
+            // A door that is new: the usual way to begin.
+            (None, _) => Level::Note,
+            (Some(_), true) => Level::Danger,
+            (Some(_), false) => Level::Warning,
+        };
+        let what = match all {
+            true => format!(
+                "Every Service of every namespace that {} matches becomes callable.",
+                names(more.iter().copied())
+            ),
+            false => format!("{} becomes callable.", names(more.iter().copied())),
+        };
+        cx.risk(&HOSTS_WIDENED, instance, what).at(level).sides(list(was), list(&after.hosts));
+    }
+    widened(cx, instance, before, after);
+}
+
+/// Who may dial it.
+fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
+    let everyone = |door: &Door<'_>| {
+        door.ranges.as_ref().map_or_else(|| "everyone".into(), |ranges| names(ranges.iter().copied()).into())
+    };
+    let shown = |door: Option<&Door<'_>>| match door {
+        Some(door) if door.is_balancer() => everyone(door),
+        Some(door) => Prose::name(&door.service),
+        None => "nobody".into(),
+    };
+    let (what, level) = match before {
+        None if after.is_open() && after.control_plane => {
+            ("The control plane gets a load balancer that everyone may dial.", Level::Warning)
+        }
+        None if after.is_open() => ("It gets a load balancer that everyone may dial.", Level::Note),
+        None => return,
+        Some(before) if !before.is_balancer() && after.is_open() => {
+            ("It gets a load balancer that everyone may dial.", Level::Danger)
+        }
+        Some(before) if !before.is_open() && after.is_open() => ("Everyone may dial it from now on.", Level::Danger),
+        Some(before) if after.control_plane && !before.control_plane && after.is_open() => {
+            ("The control plane becomes reachable by everyone who may dial the gateway.", Level::Warning)
+        }
+        Some(before) if before.is_balancer() && more_ranges(before, after) => {
+            ("Further networks may dial it.", Level::Warning)
+        }
+        Some(before) if lost_marks(before, after) => {
+            ("What may keep the load balancer inside (annotations or class) changes.", Level::Warning)
+        }
+        Some(_) => return,
+    };
+    cx.risk(&EXPOSED_TO_ALL, instance, what).at(level).sides(shown(before), shown(Some(after)));
+}
+
+fn more_ranges(before: &Door<'_>, after: &Door<'_>) -> bool {
+    let (Some(was), Some(will)) = (&before.ranges, &after.ranges) else { return false };
+    will.iter().any(|range| !was.iter().any(|wider| contains(wider, range)))
+}
+
+/// Whether something goes by which clouds are told to keep a load balancer inside.
+fn lost_marks(before: &Door<'_>, after: &Door<'_>) -> bool {
+    let inside = |name: &str| {
+        ["internal", "scheme", "load-balancer-type", "subnet", "private"].iter().any(|word| name.contains(word))
+    };
+    let lost = before.annotations.iter().any(|mark| inside(mark.0) && !after.annotations.contains(mark));
+    after.is_balancer() && (lost || before.class.is_some() && before.class != after.class)
+}
+
+fn is_everyone(range: &str) -> bool {
+    range.ends_with("/0")
+}
+
+/// Whether a range holds another.
+fn contains(wider: &str, range: &str) -> bool {
+    let parse = |text: &str| -> Option<(u128, u32, u32)> {
+        let (address, length) = text.split_once('/')?;
+        let length: u32 = length.parse().ok()?;
+        Some(match address.parse().ok()? {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, length.min(32), 4),
+            IpAddr::V6(address) => (address.to_bits(), length.min(128), 6),
+        })
+    };
+    match (parse(wider), parse(range)) {
+        (Some((base, wide, family)), Some((other, narrow, same))) => {
+            let mask = if wide == 0 { 0 } else { u128::MAX << (128 - wide) };
+            family == same && wide <= narrow && base & mask == other & mask
+        }
+        _ => wider == range,
+    }
+}
+
+/// Whether a host pattern lets through what another does.
+fn covers(pattern: &str, host: &str) -> bool {
+    let strip = |host: &'_ str| host.rsplit('/').next().unwrap_or_default().to_owned();
+    let (pattern, host) = (strip(pattern), strip(host));
+    match pattern.strip_prefix('*') {
+        Some(end) => host.trim_start_matches('*').ends_with(end),
+        None => pattern == host,
+    }
+}
+
+fn is_catch_all(host: &str) -> bool {
+    let host = host.rsplit('/').next().unwrap_or_default();
+    host.strip_prefix('*').is_some_and(|end| "svc.cluster.local".ends_with(end.trim_start_matches('.')))
+}
+
+fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let (Some(before), Some(after)) = (before, after) else { return };
+    let asked = |door: &Door<'_>| {
+        (
+            door.service.clone(),
+            door.class.map(str::to_owned),
+            door.asked_ip.map(str::to_owned),
+            door.external_ips.join(","),
+            format!("{:?}", door.annotations),
+        )
+    };
+    let (what, level) = match () {
+        () if gateway.action == Action::Replace => {
+            ("Its Service is made anew: a cloud gives it another address.", Level::Warning)
+        }
+        () if gateway.action != Action::Update => return,
+        () if asked(before) != asked(after) => ("What its load balancer is asked for changes.", Level::Warning),
+        () if before.ports != after.ports && !before.ports.is_empty() && !after.ports.is_empty() => {
+            ("The ports that other clusters dial change.", Level::Warning)
+        }
+        () if after.addresses_unknown && !before.addresses_unknown => {
+            ("The plan does not promise that it stays; nothing in it asks for another.", Level::Note)
+        }
+        () if before.addresses != after.addresses => ("It has another address.", Level::Warning),
+        () => return,
+    };
+    cx.risk(&GATEWAY_ADDRESS, gateway, what).at(level).sides(before.addresses.clone(), after.addresses.clone());
+}
+
+fn last_gateways(cx: &mut Cx<'_>) {
+    let (before, after) = (&cx.topology.before, &cx.topology.after);
+    let several =
+        after.clusters.values().flat_map(|cluster| &cluster.networks).collect::<std::collections::BTreeSet<_>>().len()
+            > 1;
+    let unknown = after.gateways.contains_key(crate::review::topology::UNKNOWN);
+    for (network, was) in &before.gateways {
+        if after.gateways.contains_key(network) || after.members(network) == 0 || unknown {
+            continue;
+        }
+        let gone =
+            cx.of(Kind::Gateway).find(|gateway| gateway.before().get("network").text() == Some(network.as_str()));
+        let address = gone.map(|gateway| gateway.address.clone()).unwrap_or_default();
+        let cluster = was.first().cloned().unwrap_or_default();
+        let what = format!("No gateway of this configuration leads to {} any more.", Name(network));
+        let level = if several { Level::Danger } else { Level::Warning };
+        cx.risk_at(&LAST_GATEWAY_REMOVED, &address, what)
+            .of(&cluster)
+            .at(level)
+            .sides(names(was.iter().map(String::as_str)), "none");
+    }
+    for primary in cx.of(Kind::Primary).filter(|primary| primary.action == Action::Update) {
+        let Some((was, network)) = primary.sides("network") else { continue };
+        let doorless = network.text().filter(|network| !after.gateways.contains_key(*network) && !unknown);
+        if let Some(network) =
+            doorless.filter(|_| !was.is_same(primary.after().get("network")) && several && !before.gateways.is_empty())
+        {
+            let what =
+                format!("No gateway of this configuration leads to {}, which the cluster moves to.", Name(network));
+            cx.risk(&LAST_GATEWAY_REMOVED, primary, what).sides(was.shown(), Prose::name(network));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_and_ranges_are_compared_by_what_they_let_in() {
+        assert!(covers("*.local", "cart.shop.svc.cluster.local"));
+        assert!(covers("*", "*.local"));
+        assert!(covers("*.svc.cluster.local", "*.shop.svc.cluster.local"));
+        assert!(!covers("*.shop.svc.cluster.local", "*.local"));
+        assert!(!covers("cart.shop.svc.cluster.local", "cart.other.svc.cluster.local"));
+        for all in ["*", "*.local", "*.svc.cluster.local", "*/*.cluster.local"] {
+            assert!(is_catch_all(all), "{all}");
+        }
+        assert!(!is_catch_all("*.shop.svc.cluster.local"));
+        assert!(contains("10.0.0.0/8", "10.1.0.0/16") && !contains("10.1.0.0/16", "10.0.0.0/8"));
+        assert!(contains("::/0", "2001:db8::/32") && !contains("0.0.0.0/0", "2001:db8::/32"));
+        assert!(!contains("10.0.0.0/8", "192.168.0.0/16") && contains("nonsense", "nonsense"));
+    }
+}

@@ -1,0 +1,207 @@
+//! What a refresh found changed by others, and whether this plan takes it back. What was to be renewed is told apart.
+
+use std::collections::BTreeMap;
+
+use super::Cx;
+use crate::review::objects::{self, Fate, Field, Objects};
+use crate::review::read::{Action, Instance, Kind};
+use crate::review::risk::{CANNOT_TELL, DRIFT, Level};
+use crate::review::section::Section;
+use crate::review::text::{Name, Prose, count, names};
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("cluster", "cluster"),
+    ("address", "resource"),
+    ("object", "object"),
+    ("field", "field"),
+    ("was", "was"),
+    ("is", "is"),
+    ("by", "by"),
+    ("fate", "by this plan"),
+];
+
+pub fn look(cx: &mut Cx<'_>) -> Section {
+    let mut section = Section::new("drift", "Changed by others", COLUMNS);
+    section.importance = 7;
+    let plan = cx.plan;
+    for drifted in &plan.drift {
+        let planned =
+            plan.instances.iter().position(|instance| instance.address == drifted.address && !instance.deposed);
+        let planned = planned.map(|at| (&plan.instances[at], cx.objects[at].clone()));
+        let mut found = gone(drifted).into_iter().collect::<Vec<_>>();
+        found.extend(objects_of(drifted, planned.as_ref().map(|(_, objects)| objects.as_slice())));
+        found.extend(states(cx, drifted));
+        judge(cx, drifted, planned.as_ref().map(|(instance, _)| *instance), &found);
+        for difference in found {
+            section.row(difference.row(drifted));
+        }
+    }
+    section.settled()
+}
+
+/// Something that is not as it was left.
+struct Difference {
+    cluster: String,
+    object: Prose,
+    field: Prose,
+    was: Prose,
+    is: Prose,
+    by: Option<String>,
+    taken_back: bool,
+}
+
+impl Difference {
+    fn row(self, drifted: &Instance) -> [Prose; 8] {
+        let fate = if self.taken_back { "taken back" } else { "stays" };
+        let by = self.by.as_deref().map_or_else(|| "not told".into(), Prose::name);
+        [
+            Prose::name(&self.cluster),
+            Prose::name(&drifted.address),
+            self.object,
+            self.field,
+            self.was,
+            self.is,
+            by,
+            fate.into(),
+        ]
+    }
+}
+
+fn gone(drifted: &Instance) -> Option<Difference> {
+    (drifted.action == Action::Delete).then(|| Difference {
+        cluster: drifted.cluster().unwrap_or_default().to_owned(),
+        object: "all of it".into(),
+        field: Prose::default(),
+        was: "there".into(),
+        is: "gone".into(),
+        by: None,
+        taken_back: true,
+    })
+}
+
+fn objects_of(drifted: &Instance, planned: Option<&[Objects]>) -> Vec<Difference> {
+    if drifted.action == Action::Delete {
+        return Vec::new();
+    }
+    // What the plan does to the same object: there stands who changed it.
+    let mut back: BTreeMap<(&str, &str), &objects::Object> = BTreeMap::new();
+    for of in planned.unwrap_or_default() {
+        back.extend(of.changes.iter().map(|object| ((of.cluster.as_str(), object.name.as_str()), object)));
+    }
+    let unknown = planned.is_some_and(|planned| planned.iter().any(|of| of.unknown));
+    let mut found = Vec::new();
+    for of in objects::of(drifted) {
+        for object in &of.changes {
+            let planned = back.get(&(of.cluster.as_str(), object.name.as_str())).copied();
+            let difference = |field: Prose, was: Prose, is: Prose, by: Option<String>| Difference {
+                cluster: of.cluster.clone(),
+                object: Prose::name(&object.name),
+                field,
+                was,
+                is,
+                by,
+                taken_back: planned.is_some() || unknown,
+            };
+            match object.fate {
+                Fate::Added => found.push(difference(Prose::default(), "not there".into(), "there".into(), None)),
+                Fate::Removed | Fate::Remade => {
+                    found.push(difference(Prose::default(), "there".into(), "gone".into(), None))
+                }
+                Fate::Changed => {
+                    for field in fields(object, planned) {
+                        let shown =
+                            |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
+                        found.push(difference(
+                            Prose::name(&field.path),
+                            shown(&field.before),
+                            shown(&field.after),
+                            field.manager.clone(),
+                        ));
+                    }
+                    if fields(object, planned).is_empty() {
+                        found.push(difference("not told".into(), "not told".into(), "not told".into(), None));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The fields that drifted; where state keeps none, those that the plan takes back, turned round.
+fn fields(object: &objects::Object, planned: Option<&objects::Object>) -> Vec<Field> {
+    let planned = planned.map(|planned| planned.fields.as_slice()).unwrap_or_default();
+    if object.fields.is_empty() {
+        let theirs = planned.iter().filter(|field| field.manager.is_some());
+        return theirs
+            .map(|field| Field { before: field.after.clone(), after: field.before.clone(), ..field.clone() })
+            .collect();
+    }
+    let manager = |path: &str| planned.iter().find(|field| field.path == path).and_then(|field| field.manager.clone());
+    let with_manager =
+        |field: &Field| Field { manager: field.manager.clone().or_else(|| manager(&field.path)), ..field.clone() };
+    object.fields.iter().map(with_manager).collect()
+}
+
+/// What is no object that a map names: certificates, tokens, remote secrets.
+fn states(cx: &mut Cx<'_>, drifted: &Instance) -> Vec<Difference> {
+    let (map, member, thing) = match drifted.kind {
+        Kind::Ca => ("clusters", "state", "Secret cacerts"),
+        Kind::Remote => ("tokens", "condition", "token"),
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    let mut compare = |map: &str, member: &str, thing: &str, lost: &[&str], silent: &[&str]| {
+        let after = drifted.after().get(map).entries();
+        for (name, before) in drifted.before().get(map).entries() {
+            let is = after.get(name).map(|after| after.get(member));
+            let was = before.get(member);
+            let word = is.and_then(|is| is.text()).unwrap_or("missing");
+            if was.text() == Some(word) || drifted.after.is_null() {
+                continue;
+            }
+            if silent.contains(&word) {
+                let what =
+                    format!("{} of {} is {}: the cluster could not be asked.", Name(thing), Name(name), Name(word));
+                cx.risk(&CANNOT_TELL, drifted, what).of(name).sides(was.shown(), Prose::name(word));
+            }
+            if lost.contains(&word) {
+                found.push(Difference {
+                    cluster: name.to_owned(),
+                    object: thing.into(),
+                    field: member.into(),
+                    was: was.shown(),
+                    is: Prose::name(word),
+                    by: None,
+                    taken_back: true,
+                });
+            }
+        }
+    };
+    match drifted.kind {
+        Kind::Ca => compare(map, member, thing, &["missing", "foreign", "invalid"], &["unreachable"]),
+        _ => {
+            compare(map, member, thing, &["revoked", "missing"], &["unreadable"]);
+            compare("sync", "verdict", "remote secret", &["missing", "foreign", "closed", "timeout"], &["unknown"]);
+        }
+    }
+    found
+}
+
+fn judge(cx: &mut Cx<'_>, drifted: &Instance, planned: Option<&Instance>, found: &[Difference]) {
+    if found.is_empty() {
+        return;
+    }
+    cx.drift += found.len();
+    let back = planned.is_some_and(|planned| planned.action != Action::None) && found.iter().any(|one| one.taken_back);
+    let who: std::collections::BTreeSet<&str> = found.iter().filter_map(|one| one.by.as_deref()).collect();
+    let who = if who.is_empty() { "not told".to_owned() } else { names(who) };
+    let what = match back {
+        true => format!("{} made outside is taken back; by whom: {who}.", count(found.len(), "change")),
+        false => format!("{} made outside is seen and stays; by whom: {who}.", count(found.len(), "change")),
+    };
+    let level = if back { Level::Warning } else { Level::Note };
+    let cluster = found.first().map(|one| one.cluster.clone()).unwrap_or_default();
+    let one = &found[0];
+    cx.risk(&DRIFT, drifted, what).of(&cluster).at(level).sides(one.is.clone(), one.was.clone());
+}

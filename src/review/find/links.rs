@@ -1,0 +1,40 @@
+//! Who no longer sees whom.
+
+use super::Cx;
+use crate::review::read::{Action, Kind};
+use crate::review::risk::{Level, WATCHER_REMOVED};
+use crate::review::text::{Name, Prose, names};
+use crate::review::topology::watchers;
+
+pub fn look(cx: &mut Cx<'_>) {
+    for remote in cx.of(Kind::Remote) {
+        if remote.action == Action::Forget || !remote.before().is_there() {
+            continue;
+        }
+        let (before, after) = (watchers(remote.before()), watchers(remote.after()));
+        if remote.after().get("watchers").is_unknown() {
+            continue;
+        }
+        let watched = remote.before().get("cluster").text().unwrap_or_default();
+        let stays = |name: &str| cx.topology.after.clusters.contains_key(name);
+        // Who leaves the mesh takes its links along.
+        let lost: Vec<String> = before.difference(&after).filter(|watcher| stays(watcher)).cloned().collect();
+        if lost.is_empty() || !stays(watched) {
+            continue;
+        }
+        let last = cx.topology.after.watchers_of(watched).next().is_none();
+        let secret = remote.before().get("secret_name").text().unwrap_or("the remote secret");
+        let who = names(lost.iter().map(String::as_str));
+        let end = if last { " Nobody else sees it any more." } else { "" };
+        let what = format!(
+            "{who} no longer sees {}: {} goes there, the token is revoked, and clients lose all its endpoints.{end}",
+            Name(watched),
+            Name(secret)
+        );
+        let shown = |names_of: &std::collections::BTreeSet<String>| {
+            if names_of.is_empty() { Prose::from("nobody") } else { names(names_of.iter().map(String::as_str)).into() }
+        };
+        let level = if last { Level::Danger } else { Level::Warning };
+        cx.risk(&WATCHER_REMOVED, remote, what).of(watched).at(level).sides(shown(&before), shown(&after));
+    }
+}

@@ -1,0 +1,134 @@
+//! What there is to say of a plan: a file for each subject, which fills its table and names the risks it sees.
+
+mod changes;
+mod control;
+mod doors;
+mod drift;
+mod links;
+mod restarts;
+mod rights;
+mod tokens;
+mod trust;
+mod unknown;
+mod values;
+
+use super::objects::{self, Objects};
+use super::read::{Action, Instance, Kind, Plan, Schemas};
+use super::risk::{self, Level, Risk};
+use super::section::Section;
+use super::text::Prose;
+use super::topology::Topology;
+
+pub use restarts::Restarts;
+pub use trust::Trust;
+
+pub struct Facts {
+    pub risks: Vec<Risk>,
+    pub sections: Vec<Section>,
+    pub restarts: Restarts,
+    pub trust: Trust,
+    /// Differences that a refresh found and nobody planned.
+    pub drift: usize,
+    /// Certificates and tokens that are renewed as planned.
+    pub renewals: usize,
+}
+
+/// What every subject looks at, and where it puts risks.
+struct Cx<'a> {
+    plan: &'a Plan,
+    topology: &'a Topology,
+    schemas: &'a Schemas,
+    /// Of each instance, in the plan's order.
+    objects: Vec<Vec<Objects>>,
+    risks: Vec<Risk>,
+    drift: usize,
+    renewals: usize,
+}
+
+pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
+    let objects = plan.instances.iter().map(objects::of).collect();
+    let mut cx = Cx { plan, topology, schemas, objects, risks: Vec::new(), drift: 0, renewals: 0 };
+    let trust = trust::look(&mut cx);
+    let restarts = restarts::look(&mut cx);
+    let versions = control::look(&mut cx, &restarts);
+    links::look(&mut cx);
+    let sections = vec![
+        trust.section.clone(),
+        restarts.section.clone(),
+        doors::look(&mut cx),
+        rights::look(&mut cx),
+        tokens::look(&mut cx),
+        drift::look(&mut cx),
+        versions,
+        unknown::look(&mut cx),
+        changes::settings(&cx),
+        changes::objects(&mut cx),
+    ];
+    let sections = sections.into_iter().filter(|section| !section.rows.is_empty()).collect();
+    Facts { risks: cx.risks, sections, restarts, trust, drift: cx.drift, renewals: cx.renewals }
+}
+
+impl<'a> Cx<'a> {
+    /// Of a kind; those left over from earlier replacements are not among them.
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &'a Instance> + use<'a> {
+        self.plan.instances.iter().filter(move |instance| instance.kind == kind && !instance.deposed)
+    }
+
+    fn objects_of(&self) -> impl Iterator<Item = (&'a Instance, &Vec<Objects>)> {
+        self.plan.instances.iter().zip(&self.objects)
+    }
+
+    fn risk(&mut self, kind: &'static risk::Kind, instance: &Instance, what: impl Into<Prose>) -> &mut Risk {
+        let cluster = instance.cluster().unwrap_or_default().to_owned();
+        self.risk_at(kind, &instance.address, what).of(&cluster)
+    }
+
+    fn risk_at(&mut self, kind: &'static risk::Kind, address: &str, what: impl Into<Prose>) -> &mut Risk {
+        self.risks.push(Risk {
+            kind,
+            level: kind.level,
+            cluster: String::new(),
+            address: address.to_owned(),
+            what: what.into(),
+            before: Prose::default(),
+            after: Prose::default(),
+            accepted: None,
+            policy: None,
+        });
+        let last = self.risks.len() - 1;
+        &mut self.risks[last]
+    }
+
+    /// Nothing of the mesh is left.
+    fn all_goes(&self) -> bool {
+        !self.topology.before.clusters.is_empty() && self.topology.after.clusters.is_empty()
+    }
+}
+
+impl Risk {
+    fn of(&mut self, cluster: &str) -> &mut Self {
+        cluster.clone_into(&mut self.cluster);
+        self
+    }
+
+    fn at(&mut self, level: Level) -> &mut Self {
+        self.level = level;
+        self
+    }
+
+    fn sides(&mut self, before: impl Into<Prose>, after: impl Into<Prose>) -> &mut Self {
+        (self.before, self.after) = (before.into(), after.into());
+        self
+    }
+}
+
+impl Instance {
+    fn changes(&self) -> bool {
+        self.action != Action::None || self.importing
+    }
+
+    /// A flag that the plan raises.
+    fn raises(&self, flag: &str) -> bool {
+        self.action != Action::None && self.after().get(flag).flag() && !self.before().get(flag).flag()
+    }
+}

@@ -1,0 +1,130 @@
+//! What restarts, in which order, and whose restart is left to people.
+
+use std::collections::BTreeSet;
+
+use super::{Cx, values};
+use crate::review::objects::{Fate, Object, repeats};
+use crate::review::read::{Action, Instance, Kind};
+use crate::review::risk::ALL_AT_ONCE;
+use crate::review::section::Section;
+use crate::review::text::{Prose, count, names};
+
+pub struct Restarts {
+    pub section: Section,
+    /// Clusters whose control planes surely restart.
+    pub sure: BTreeSet<String>,
+    /// Those of which the plan does not tell.
+    pub perhaps: BTreeSet<String>,
+}
+
+const COLUMNS: &[(&str, &str)] =
+    &[("order", "order"), ("cluster", "cluster"), ("object", "what"), ("certainty", "restarts"), ("why", "because of")];
+
+pub fn look(cx: &mut Cx<'_>) -> Restarts {
+    let mut section = Section::new("restarts", "Restarts", COLUMNS);
+    section.importance = 7;
+    section.note = "1 control planes, 2 gateways, 3 remote clusters; those of one number side by side. Workloads follow when somebody restarts them.";
+    let mut restarts = Restarts { section, sure: BTreeSet::new(), perhaps: BTreeSet::new() };
+    for (instance, all) in cx.objects_of() {
+        for objects in all {
+            for object in &objects.changes {
+                restarts.add(instance, &objects.cluster, object);
+            }
+        }
+        if let Some(why) = workloads(instance) {
+            let cluster = instance.cluster().unwrap_or_default();
+            restarts.section.row([
+                "4".into(),
+                Prose::name(cluster),
+                "workloads and gateways with sidecars".into(),
+                "by hand".into(),
+                why.into(),
+            ]);
+        }
+    }
+    restarts.section = restarts.section.settled();
+    at_once(cx, &restarts);
+    restarts
+}
+
+impl Restarts {
+    fn add(&mut self, instance: &Instance, cluster: &str, object: &Object) {
+        let certainty = match object.restarts() {
+            Some(false) => return,
+            Some(true) => "yes",
+            None => "perhaps",
+        };
+        let order = match instance.kind {
+            Kind::Ca | Kind::Primary => "1",
+            Kind::Gateway => "2",
+            Kind::Remote | Kind::ServiceEntry => "3",
+        };
+        if instance.kind == Kind::Primary && object.kind() == "Deployment" {
+            let of = if certainty == "yes" { &mut self.sure } else { &mut self.perhaps };
+            of.insert(cluster.to_owned());
+        }
+        let cells = [order.into(), Prose::name(cluster), Prose::name(&object.name), certainty.into(), why(object)];
+        self.section.row(cells);
+    }
+}
+
+fn why(object: &Object) -> Prose {
+    if object.fate == Fate::Remade {
+        return "it is removed and made anew".into();
+    }
+    let paths = object.fields.iter().filter_map(|field| field.path.strip_prefix("spec.template."));
+    let paths: Vec<&str> = paths.map(|path| path.trim_start_matches("spec.")).collect();
+    let telling: Vec<&str> = paths.iter().filter(|path| !repeats(path)).copied().collect();
+    match telling.len() {
+        0 if paths.is_empty() => "the plan does not say".into(),
+        0 => "version labels of its Pods".into(),
+        few if few <= 3 => names(telling).into(),
+        many => format!("{} and {} more", names(telling.iter().take(2).copied()), many - 2).into(),
+    }
+}
+
+/// Why Pods that run go on with what they were injected with.
+fn workloads(instance: &Instance) -> Option<String> {
+    if instance.kind != Kind::Primary || !matches!(instance.action, Action::Update | Action::Replace) {
+        return None;
+    }
+    let differs = |name: &str| {
+        instance.sides(name).is_some_and(|(before, after)| before.value() != after.value() || after.is_unknown())
+    };
+    let words = [
+        ("istio_version", "the version"),
+        ("network", "the network"),
+        ("mesh_id", "the mesh id"),
+        ("cluster_name", "the cluster name"),
+        ("trust_domain", "the trust domain"),
+        ("tags", "its tags"),
+    ];
+    let mut why: Vec<&str> = words.iter().filter(|(name, _)| differs(name)).map(|(_, words)| *words).collect();
+    let injected = values::differences(instance).iter().any(|change| {
+        change.path.starts_with("global.proxy")
+            || change.path.starts_with("meshConfig.defaultConfig")
+            || change.path.starts_with("sidecarInjectorWebhook")
+    });
+    if injected {
+        why.push("settings of proxies");
+    }
+    (!why.is_empty()).then(|| why.join(", "))
+}
+
+/// Whether no control plane is left alone.
+fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
+    let both = |instance: &&Instance| instance.before().is_there() && instance.after().is_there();
+    let clusters: BTreeSet<&str> = cx.of(Kind::Primary).filter(both).filter_map(Instance::cluster).collect();
+    let moved = |cluster: &&str| restarts.sure.contains(*cluster) || restarts.perhaps.contains(*cluster);
+    if clusters.len() < 2 || !clusters.iter().all(moved) {
+        return;
+    }
+    let sure = clusters.iter().all(|cluster| restarts.sure.contains(*cluster));
+    let verb = if sure { "restart" } else { "may restart" };
+    let addresses: BTreeSet<&str> =
+        cx.of(Kind::Primary).filter(both).map(|instance| instance.address.as_str()).collect();
+    let address = addresses.first().copied().unwrap_or_default().split('[').next().unwrap_or_default().to_owned();
+    let what =
+        format!("{} {verb} side by side: {}.", count(clusters.len(), "control plane"), names(clusters.iter().copied()));
+    cx.risk_at(&ALL_AT_ONCE, &address, what);
+}

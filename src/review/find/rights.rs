@@ -1,0 +1,128 @@
+//! Rights that are granted or taken, and who can read Secrets.
+
+use std::collections::BTreeMap;
+
+use super::Cx;
+use crate::review::objects::{Fate, Object};
+use crate::review::read::{Action, Instance, Kind};
+use crate::review::risk::{Level, SECRETS};
+use crate::review::section::Section;
+use crate::review::text::{Name, Prose, names};
+use crate::review::topology::watchers;
+
+const COLUMNS: &[(&str, &str)] =
+    &[("cluster", "cluster"), ("who", "who"), ("what", "what"), ("before", "before"), ("after", "after")];
+
+pub fn look(cx: &mut Cx<'_>) -> Section {
+    let mut section = Section::new("rights", "Rights", COLUMNS);
+    section.importance = 6;
+    objects(cx, &mut section);
+    readers(cx, &mut section);
+    section.settled()
+}
+
+fn objects(cx: &mut Cx<'_>, section: &mut Section) {
+    let all: Vec<_> = cx.objects_of().map(|(instance, objects)| (instance, objects.clone())).collect();
+    for (instance, of) in &all {
+        for of in of {
+            let mut whole: BTreeMap<(Fate, &str), usize> = BTreeMap::new();
+            for object in of.changes.iter().filter(|object| is_right(object.kind()) && !object.is_relabelled()) {
+                match object.fate {
+                    Fate::Added | Fate::Removed if instance.action != Action::Update => {
+                        *whole.entry((object.fate, object.kind())).or_default() += 1;
+                    }
+                    Fate::Remade => {}
+                    _ => one(cx, section, At { instance, cluster: &of.cluster }, object),
+                }
+            }
+            for fate in [Fate::Added, Fate::Removed] {
+                let kinds = whole.iter().filter(|((of, _), _)| *of == fate);
+                let kinds: Vec<String> = kinds.map(|((_, kind), number)| format!("{number} {}", Name(kind))).collect();
+                if !kinds.is_empty() {
+                    let (what, sides) = words(fate);
+                    let what = format!("{what}: {}", kinds.join(", ")).into();
+                    section.row([Prose::name(&of.cluster), Prose::name(&instance.address), what, sides.0, sides.1]);
+                }
+            }
+        }
+    }
+}
+
+fn is_right(kind: &str) -> bool {
+    matches!(kind, "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding")
+}
+
+fn words(fate: Fate) -> (&'static str, (Prose, Prose)) {
+    match fate {
+        Fate::Removed => ("taken", ("there".into(), "none".into())),
+        _ => ("granted", ("none".into(), "there".into())),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct At<'a> {
+    instance: &'a Instance,
+    cluster: &'a str,
+}
+
+fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
+    let mut row = |what: Prose, before: Prose, after: Prose| {
+        section.row([Prose::name(at.cluster), Prose::name(&object.name), what, before, after]);
+    };
+    if object.fate != Fate::Changed {
+        let (what, sides) = words(object.fate);
+        return row(what.into(), sides.0, sides.1);
+    }
+    if !object.is_told() {
+        return row("changed".into(), "not told".into(), "not told".into());
+    }
+    for field in object.fields.iter().filter(|field| !field.path.starts_with("metadata.")) {
+        let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "none".into(), Prose::name);
+        row(Prose::name(&field.path), shown(&field.before), shown(&field.after));
+        let secrets = |side: &Option<String>| {
+            side.as_deref().is_some_and(|text| text.contains("secrets") || text.contains("\"*\""))
+        };
+        if field.path.ends_with("resources") && secrets(&field.after) && !secrets(&field.before) {
+            let what = format!("{} covers Secrets from now on.", Name(&object.name));
+            let sides = (shown(&field.before), shown(&field.after));
+            cx.risk(&SECRETS, at.instance, what).of(at.cluster).sides(sides.0, sides.1);
+        }
+    }
+}
+
+/// Tokens by which watchers read a cluster.
+fn readers(cx: &mut Cx<'_>, section: &mut Section) {
+    for remote in cx.of(Kind::Remote).filter(|remote| remote.changes() && remote.action != Action::Forget) {
+        let (before, after) = (remote.before(), remote.after());
+        let watched = remote.latest("cluster").text().unwrap_or_default();
+        let reads =
+            |side: crate::review::read::Reading<'_>| side.is_there() && side.get("read_secrets").value() != false;
+        let (was, will) = (watchers(before), watchers(after));
+        let word = |reads: bool| if reads { "Secrets too" } else { "no Secrets" };
+        for watcher in was.union(&will) {
+            let side = |there: bool, reads: bool| Prose::from(if there { word(reads) } else { "nothing" });
+            let (one, other) = (side(was.contains(watcher), reads(before)), side(will.contains(watcher), reads(after)));
+            if one != other {
+                let who = format!("istiods of {}", Name(watcher)).into();
+                section.row([Prose::name(watched), who, "read the cluster".into(), one, other]);
+            }
+        }
+        let new: Vec<&str> =
+            will.iter().filter(|watcher| !was.contains(*watcher) || !reads(before)).map(String::as_str).collect();
+        if reads(after) && !new.is_empty() {
+            let joins = !cx.topology.before.clusters.contains_key(watched);
+            let level = if joins { Level::Note } else { Level::Warning };
+            let what = format!(
+                "Whoever holds the istiods of {} reads every Secret of {}.",
+                names(new.iter().copied()),
+                Name(watched)
+            );
+            let sides = |list: &std::collections::BTreeSet<String>, reads: bool| {
+                let list = if reads { names(list.iter().map(String::as_str)) } else { String::new() };
+                if list.is_empty() { Prose::from("nobody") } else { list.into() }
+            };
+            let (before, after) = (sides(&was, reads(before)), sides(&will, true));
+            cx.risk(&SECRETS, remote, what).of(watched).at(level).sides(before, after);
+        }
+    }
+}

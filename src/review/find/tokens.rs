@@ -1,0 +1,164 @@
+//! Tokens: which are issued, until when, and how often somebody must come by.
+
+use std::time::Duration;
+
+use super::Cx;
+use crate::review::read::{Instance, Kind, Reading};
+use crate::review::risk::{LONG_TOKEN, Level, NOT_AWAITED, TOKEN_ENDS};
+use crate::review::section::Section;
+use crate::review::text::{Name, Prose};
+use crate::schema::validate::parse_duration;
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("cluster", "cluster"),
+    ("watcher", "read by"),
+    ("what", "token"),
+    ("ends_before", "ends"),
+    ("ends_after", "will end"),
+    ("renew_every", "apply at least every"),
+];
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub fn look(cx: &mut Cx<'_>) -> Section {
+    let mut section = Section::new("tokens", "Tokens", COLUMNS);
+    section.importance = 6;
+    for remote in cx.of(Kind::Remote) {
+        rows(cx, &mut section, remote);
+        if remote.changes() {
+            judge(cx, remote);
+        }
+    }
+    for instance in &cx.plan.instances {
+        let waits = |side: Reading<'_>| side.get("wait").value() != false;
+        if instance.changes() && instance.after().is_there() && !waits(instance.after()) && waits(instance.before()) {
+            cx.risk(&NOT_AWAITED, instance, "The apply ends before anybody has looked.")
+                .sides("waited for", "not waited for");
+        }
+    }
+    section.settled()
+}
+
+fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
+    let watched = remote.latest("cluster").text().unwrap_or_default();
+    let (before, after) = (remote.before().get("tokens").entries(), remote.after().get("tokens").entries());
+    let terms = Terms::of(remote.after());
+    let names: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    for watcher in names {
+        let nothing = Reading::nothing();
+        let (was, will) = (*before.get(watcher).unwrap_or(&nothing), *after.get(watcher).unwrap_or(&nothing));
+        let condition = was.get("condition").text().unwrap_or_default();
+        let issued = will.is_there() && (will.is_unknown() || will.get("expires_at").is_unknown());
+        overdue(cx, remote, watcher, condition);
+        let what = match (was.is_there(), will.is_there()) {
+            (false, true) => "issued",
+            (true, false) => "revoked",
+            (true, true) if issued && condition == "rotate" => "renewed as planned",
+            (true, true) if issued => "issued anew",
+            _ => continue,
+        };
+        cx.renewals += usize::from(what == "renewed as planned");
+        let ends = |side: Reading<'_>| match side.get("expires_at").text() {
+            Some(end) => Prose::name(end),
+            None if side.is_partly_unknown() => "known after apply".into(),
+            None if side.is_there() => "never".into(),
+            None => Prose::from("none"),
+        };
+        let every = if will.is_there() { terms.words() } else { Prose::default() };
+        section.row([Prose::name(watched), Prose::name(watcher), what.into(), ends(was), ends(will), every]);
+    }
+}
+
+fn overdue(cx: &mut Cx<'_>, remote: &Instance, watcher: &str, condition: &str) {
+    if matches!(condition, "expired" | "unreadable") {
+        let what = format!("The token by which {} reads the cluster is {}.", Name(watcher), Name(condition));
+        cx.risk(&TOKEN_ENDS, remote, what).at(Level::Warning).sides(Prose::name(condition), "issued anew");
+    }
+}
+
+/// On what tokens are issued.
+struct Terms {
+    lifetime: Option<Duration>,
+    /// How long before its end a token may be renewed: somebody must apply within.
+    window: Option<Duration>,
+    endless: bool,
+}
+
+impl Terms {
+    fn of(side: Reading<'_>) -> Self {
+        let token = side.get("token");
+        let time = |name: &str| token.get(name).text().and_then(parse_duration);
+        let unknown =
+            token.is_unknown() || token.get("lifetime").is_unknown() || token.get("rotate_before").is_unknown();
+        let lifetime = if unknown { None } else { Some(time("lifetime").unwrap_or(90 * DAY)) };
+        let usual = |lifetime: Duration| if lifetime < 90 * DAY { lifetime / 3 } else { 30 * DAY };
+        Self {
+            lifetime,
+            window: lifetime.map(|lifetime| time("rotate_before").unwrap_or_else(|| usual(lifetime))),
+            endless: token.get("long_lived").flag(),
+        }
+    }
+
+    fn words(&self) -> Prose {
+        match (self.endless, self.window) {
+            (true, _) => "never".into(),
+            (false, Some(window)) => days(window).into(),
+            (false, None) => "known after apply".into(),
+        }
+    }
+}
+
+/// In days and hours.
+fn days(time: Duration) -> String {
+    let hours = time.as_secs() / 3_600;
+    match (hours / 24, hours % 24) {
+        (0, 0) => format!("{} min", time.as_secs() / 60),
+        (0, hours) => format!("{hours} h"),
+        (days, 0) => format!("{days} d"),
+        (days, hours) => format!("{days} d {hours} h"),
+    }
+}
+
+fn judge(cx: &mut Cx<'_>, remote: &Instance) {
+    let (before, after) = (remote.before(), remote.after());
+    if !after.is_there() {
+        return;
+    }
+    let (was, will) = (Terms::of(before), Terms::of(after));
+    let shown = |terms: &Terms| match terms.lifetime {
+        _ if terms.endless => "for ever".into(),
+        Some(lifetime) => Prose::from(days(lifetime)),
+        None => "known after apply".into(),
+    };
+    let was_shown = if before.is_there() { shown(&was) } else { "none".into() };
+    let grows = !before.is_there() || will.lifetime > was.lifetime;
+    if will.endless && !(was.endless && before.is_there()) {
+        let what = "One token without an end serves all watchers, kept in a Secret of the cluster.";
+        cx.risk(&LONG_TOKEN, remote, what).sides(was_shown, shown(&will));
+    } else if !will.endless && grows && will.lifetime.is_some_and(|lifetime| lifetime > 365 * DAY) {
+        cx.risk(&LONG_TOKEN, remote, "Tokens are asked for that live longer than a year.")
+            .sides(was_shown, shown(&will));
+    } else if !will.endless && will.lifetime.is_some() {
+        let shrinks = before.is_there() && (was.endless || will.window < was.window);
+        let short = !before.is_there() && will.window.is_some_and(|window| window < 7 * DAY);
+        if shrinks || short {
+            let what = format!("From now on somebody must plan and apply at least every {}.", will.words().plain());
+            let was = if before.is_there() { was.words() } else { "none".into() };
+            cx.risk(&TOKEN_ENDS, remote, what).sides(was, will.words());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_told_in_days_and_hours() {
+        for (seconds, words) in
+            [(600, "10 min"), (7_200, "2 h"), (86_400, "1 d"), (201_600, "2 d 8 h"), (7_776_000, "90 d")]
+        {
+            assert_eq!(days(Duration::from_secs(seconds)), words);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What a team thinks of risks: a small YAML file that raises, lowers or forbids them, asks for a reason, and keeps the reasons given.
+
+use serde::Deserialize;
+
+use super::Error;
+use super::risk::{Kind, Level, Risk};
+use super::text::{Name, Prose};
+
+/// Rules in order: the last that matches decides.
+#[derive(Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    accepted: Vec<Acceptance>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    of: Scope,
+    level: Option<Level>,
+    needs_reason: Option<bool>,
+}
+
+#[derive(Debug)]
+struct Acceptance {
+    of: Scope,
+    reason: String,
+    /// The first day on which it does not hold any more.
+    until: Option<String>,
+}
+
+/// What a rule is about.
+#[derive(Debug)]
+struct Scope {
+    /// `None` for all.
+    risk: Option<&'static Kind>,
+    clusters: Vec<String>,
+    addresses: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    rules: Vec<RuleEntry>,
+    #[serde(default)]
+    accepted: Vec<AcceptedEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleEntry {
+    risk: String,
+    #[serde(default)]
+    clusters: Vec<String>,
+    #[serde(default)]
+    addresses: Vec<String>,
+    level: Option<String>,
+    needs_reason: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcceptedEntry {
+    risk: String,
+    #[serde(default)]
+    clusters: Vec<String>,
+    #[serde(default)]
+    addresses: Vec<String>,
+    reason: String,
+    until: Option<String>,
+}
+
+impl Policy {
+    pub fn parse(yaml: &str) -> Result<Self, Error> {
+        let file: File = serde_saphyr::from_str(yaml).map_err(|error| {
+            let message = error.to_string();
+            Error::Policy(super::text::clean(message.lines().next().unwrap_or_default()))
+        })?;
+        if file.version != 1 {
+            return Err(Error::Policy(format!("its version is {}, this program knows version 1", file.version)));
+        }
+        let rules = file.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+        let accepted = file.accepted.into_iter().map(accepted).collect::<Result<_, _>>()?;
+        Ok(Self { rules, accepted })
+    }
+
+    /// `made_at` is when the plan was made: by it is judged what has run out.
+    pub fn apply(&self, risks: &mut [Risk], made_at: Option<&str>) {
+        for risk in risks {
+            let rules = || self.rules.iter().rev().filter(|rule| rule.of.is_about(risk));
+            let level = rules().find_map(|rule| rule.level);
+            let needs_reason = rules().find_map(|rule| rule.needs_reason) == Some(true);
+            if let Some(level) = level.filter(|level| *level != risk.level) {
+                let words = format!("the policy makes it {} instead of {}", level.word(), risk.level.word());
+                (risk.level, risk.policy) = (level, Some(words.into()));
+            }
+            let valid = self.accepted.iter().filter(|accepted| accepted.of.is_about(risk));
+            let (valid, past): (Vec<_>, Vec<_>) = valid.partition(|accepted| accepted.holds(made_at));
+            // What is forbidden nobody accepts.
+            if risk.level == Level::Forbidden {
+                continue;
+            }
+            match (valid.first(), past.first()) {
+                (Some(accepted), _) => risk.accepted = Some(Prose::name(&accepted.reason)),
+                (None, Some(past)) => {
+                    let until = past.until.as_deref().unwrap_or_default();
+                    risk.policy = Some(format!("accepted until {} only ({})", Name(until), Name(&past.reason)).into());
+                    risk.level = if needs_reason { Level::Forbidden } else { risk.level };
+                }
+                (None, None) if needs_reason => {
+                    risk.policy = Some("the policy asks for a reason, and none is given".into());
+                    risk.level = Level::Forbidden;
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+fn rule(entry: RuleEntry) -> Result<Rule, Error> {
+    let level = entry.level.map(|word| {
+        let words = Level::ALL.map(Level::word).join(", ");
+        Level::parse(&word).ok_or_else(|| Error::Policy(format!("{word:?} is no level: write one of {words}")))
+    });
+    let level = level.transpose()?;
+    if level.is_none() && entry.needs_reason.is_none() {
+        return Err(Error::Policy(format!("the rule on {:?} says neither level nor needs_reason", entry.risk)));
+    }
+    Ok(Rule { of: Scope::new(&entry.risk, entry.clusters, entry.addresses)?, level, needs_reason: entry.needs_reason })
+}
+
+fn accepted(entry: AcceptedEntry) -> Result<Acceptance, Error> {
+    if entry.reason.trim().is_empty() {
+        return Err(Error::Policy(format!("what is accepted of {:?} has no reason", entry.risk)));
+    }
+    if let Some(until) = &entry.until
+        && !is_date(until)
+    {
+        return Err(Error::Policy(format!("{until:?} is no date: write it as 2027-01-31")));
+    }
+    let of = Scope::new(&entry.risk, entry.clusters, entry.addresses)?;
+    Ok(Acceptance { of, reason: entry.reason, until: entry.until })
+}
+
+fn is_date(text: &str) -> bool {
+    let digits =
+        |range: std::ops::Range<usize>| text.get(range).is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    text.len() == 10
+        && digits(0..4)
+        && digits(5..7)
+        && digits(8..10)
+        && text.get(4..5) == Some("-")
+        && text.get(7..8) == Some("-")
+}
+
+impl Acceptance {
+    /// Without the time of the plan nobody knows whether a date has passed.
+    fn holds(&self, made_at: Option<&str>) -> bool {
+        match (&self.until, made_at.and_then(|made_at| made_at.get(..10))) {
+            (None, _) => true,
+            (Some(until), Some(day)) => is_date(day) && day < until.as_str(),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+impl Scope {
+    fn new(risk: &str, clusters: Vec<String>, addresses: Vec<String>) -> Result<Self, Error> {
+        let risk = match risk {
+            "*" => None,
+            word => Some(
+                Kind::find(word)
+                    .ok_or_else(|| Error::Policy(format!("{word:?} is no risk, neither by number nor by name")))?,
+            ),
+        };
+        Ok(Self { risk, clusters, addresses })
+    }
+
+    fn is_about(&self, risk: &Risk) -> bool {
+        let matches =
+            |patterns: &[String], text: &str| patterns.is_empty() || patterns.iter().any(|pattern| glob(pattern, text));
+        self.risk.is_none_or(|kind| kind == risk.kind)
+            && matches(&self.clusters, &risk.cluster)
+            && matches(&self.addresses, &risk.address)
+    }
+}
+
+/// `*` stands for any text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    if !pattern.contains('*') {
+        return rest.is_empty();
+    }
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
+    let mut rest = rest;
+    for part in between {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::review::risk::{DRIFT, HOSTS_WIDENED};
+
+    fn risk(kind: &'static Kind, cluster: &str) -> Risk {
+        Risk {
+            kind,
+            level: kind.level,
+            cluster: cluster.into(),
+            address: "mesh_eastwest_gateway.this[\"a\"]".into(),
+            what: Prose::default(),
+            before: Prose::default(),
+            after: Prose::default(),
+            accepted: None,
+            policy: None,
+        }
+    }
+
+    fn after(policy: &str, mut risk: Risk) -> Risk {
+        Policy::parse(policy).unwrap().apply(std::slice::from_mut(&mut risk), Some("2026-11-28T10:00:00Z"));
+        risk
+    }
+
+    #[test]
+    fn the_last_rule_that_matches_decides() {
+        let policy = "version: 1\nrules:\n- {risk: hosts-widened, level: note}\n- {risk: R11, clusters: [\"prod-*\"], level: forbidden}\n";
+        assert_eq!(after(policy, risk(&HOSTS_WIDENED, "dev-1")).level, Level::Note);
+        assert_eq!(after(policy, risk(&HOSTS_WIDENED, "prod-1")).level, Level::Forbidden);
+        assert_eq!(after(policy, risk(&DRIFT, "prod-1")).level, Level::Warning);
+    }
+
+    #[test]
+    fn a_reason_is_needed_given_and_runs_out() {
+        let rule = "version: 1\nrules: [{risk: '*', needs_reason: true}]\n";
+        assert_eq!(after(rule, risk(&DRIFT, "a")).level, Level::Forbidden);
+        let given = |until: &str| {
+            format!("{rule}accepted: [{{risk: drift-taken-back, clusters: [a], reason: CHG-1{until}}}]\n")
+        };
+        let accepted = after(&given(""), risk(&DRIFT, "a"));
+        assert_eq!((accepted.level, accepted.accepted), (Level::Warning, Some(Prose::name("CHG-1"))));
+        assert_eq!(after(&given(""), risk(&DRIFT, "b")).level, Level::Forbidden);
+        assert!(after(&given(", until: 2026-11-29"), risk(&DRIFT, "a")).accepted.is_some());
+        let past = after(&given(", until: 2026-11-28"), risk(&DRIFT, "a"));
+        assert_eq!((past.level, past.accepted), (Level::Forbidden, None));
+        let forbidden = "version: 1\nrules: [{risk: R26, level: forbidden}]\naccepted: [{risk: R26, reason: x}]\n";
+        assert_eq!(after(forbidden, risk(&DRIFT, "a")).accepted, None);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (policy, word) in [
+            ("version: 2", "version"),
+            ("rules: []", "version"),
+            ("version: 1\nrules: [{risk: nonsense, level: note}]", "nonsense"),
+            ("version: 1\nrules: [{risk: R01, level: high}]", "high"),
+            ("version: 1\nrules: [{risk: R01}]", "neither"),
+            ("version: 1\nrules: [{risk: R01, level: note, cluster: a}]", "cluster"),
+            ("version: 1\naccepted: [{risk: R01, reason: ''}]", "reason"),
+            ("version: 1\naccepted: [{risk: R01, reason: x, until: soon}]", "soon"),
+            ("a: [", ""),
+        ] {
+            let error = Policy::parse(policy).map(drop).unwrap_err().to_string();
+            assert!(error.contains(word), "{policy}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, matches) in [
+            ("prod-*", "prod-1", true),
+            ("prod-*", "dev-prod-1", false),
+            ("*-eu-*", "a-eu-b", true),
+            ("*-eu-*", "a-us-b", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+            ("east", "east", true),
+            ("east", "easter", false),
+        ] {
+            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! The plan as `terraform show -json` and `tofu show -json` write it, read without trust: what is missing or of another shape is nothing, and
+//! what could change the answer is a doubt that the page tells.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Error;
+use super::secrets::{Secrets, blank};
+use super::text::{Name, Prose, clean, count, names};
+use crate::schema::{Attribute, Schema};
+
+/// Schemas of the provider's resources, by type.
+pub type Schemas = BTreeMap<String, Schema>;
+
+/// What of a plan concerns the mesh.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Version of the program that made it.
+    pub version: String,
+    /// When it was made.
+    pub timestamp: Option<String>,
+    /// Resources of the mesh, those that stay as they are included.
+    pub instances: Vec<Instance>,
+    /// What a refresh found different from what state remembers.
+    pub drift: Vec<Instance>,
+    /// Resources of others that change.
+    pub others: usize,
+    /// Why the page may not tell all.
+    pub doubts: Vec<Prose>,
+}
+
+/// A resource of the mesh in a plan.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub address: String,
+    pub kind: Kind,
+    pub action: Action,
+    pub importing: bool,
+    /// An object left over from an earlier replacement.
+    pub deposed: bool,
+    pub previous_address: Option<String>,
+    /// Why it is replaced, in Terraform's words.
+    pub reason: Option<String>,
+    /// The configuration holds values that are to stay hidden: what was made of them stays hidden too.
+    pub guarded: bool,
+    pub before: Value,
+    pub after: Value,
+    pub unknown: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Ca,
+    Primary,
+    Gateway,
+    Remote,
+    ServiceEntry,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    None,
+    Create,
+    Update,
+    Replace,
+    Delete,
+    /// It stays in the cluster, and nobody keeps it any more.
+    Forget,
+}
+
+impl Kind {
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Ca, "mesh_ca"),
+        (Self::Primary, "mesh_primary"),
+        (Self::Gateway, "mesh_eastwest_gateway"),
+        (Self::Remote, "mesh_remote_cluster"),
+        (Self::ServiceEntry, "mesh_service_entry"),
+    ];
+
+    pub fn resource(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl Action {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "stays",
+            Self::Create => "made",
+            Self::Update => "changed",
+            Self::Replace => "replaced",
+            Self::Delete => "removed",
+            Self::Forget => "forgotten",
+        }
+    }
+}
+
+/// The parts of the file that are looked at. Everything else is skipped unread.
+#[derive(Deserialize)]
+struct File {
+    format_version: Option<Value>,
+    terraform_version: Option<Value>,
+    timestamp: Option<Value>,
+    resource_changes: Option<Value>,
+    resource_drift: Option<Value>,
+    deferred_changes: Option<Value>,
+    output_changes: Option<Value>,
+    planned_values: Option<Value>,
+    prior_state: Option<Value>,
+    configuration: Option<Value>,
+    variables: Option<Value>,
+    values: Option<serde::de::IgnoredAny>,
+    errored: Option<Value>,
+    complete: Option<Value>,
+}
+
+/// Reads a plan; secrets are gone from everything that is returned.
+pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
+    let mut file = parse(bytes)?;
+    let secrets = secrets(&file);
+    let mut plan = Plan {
+        version: file.terraform_version.as_ref().and_then(Value::as_str).map(clean).unwrap_or_default(),
+        timestamp: file.timestamp.as_ref().and_then(Value::as_str).map(str::to_owned),
+        ..Plan::default()
+    };
+    plan.doubts = doubts(&file);
+    let reader = Reader { schemas, secrets: &secrets };
+    for change in take_items(file.resource_changes.take()) {
+        reader.change(change, &mut plan);
+    }
+    for drift in take_items(file.resource_drift.take()) {
+        if let Some((kind, schema)) = reader.concerns(&drift) {
+            plan.drift.extend(reader.instance(drift, kind, schema).ok());
+        }
+    }
+    reader.outside(file.prior_state.take(), &mut plan);
+    if secrets.is_too_many() {
+        plan.doubts
+            .push("more values are marked sensitive than can be looked for: no value of a field is shown".into());
+    }
+    plan.instances.sort_by(|a, b| (a.kind, &a.address).cmp(&(b.kind, &b.address)));
+    Ok(plan)
+}
+
+fn parse(bytes: &[u8]) -> Result<File, Error> {
+    if bytes.starts_with(b"PK\x03\x04") {
+        return Err(Error::Binary);
+    }
+    let text = decode(bytes);
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::Empty);
+    }
+    let file: File = serde_json::from_str(text).map_err(|error| match serde_json::from_str::<Value>(text) {
+        Err(_) if text.lines().nth(1).is_some_and(|line| line.starts_with("{\"@level\"")) => Error::Stream,
+        _ => Error::NotJson { line: error.line(), column: error.column() },
+    })?;
+    match (&file.format_version, &file.resource_changes, &file.planned_values) {
+        (Some(Value::String(version)), changes, planned) => match version.split('.').next() {
+            Some("0" | "1") if changes.is_some() || planned.is_some() => Ok(file),
+            Some("0" | "1") => Err(if file.values.is_some() { Error::State } else { Error::NotAPlan }),
+            _ => Err(Error::Format(clean(version))),
+        },
+        _ => Err(Error::NotAPlan),
+    }
+}
+
+/// UTF-8, or what a shell of Windows makes of it.
+fn decode(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    let wide = |from: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]]));
+        char::decode_utf16(units).map(|c| c.unwrap_or('\u{FFFD}')).collect::<String>().into()
+    };
+    match bytes {
+        [0xFF, 0xFE, ..] => wide(u16::from_le_bytes),
+        [0xFE, 0xFF, ..] => wide(u16::from_be_bytes),
+        [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
+        _ => String::from_utf8_lossy(bytes),
+    }
+}
+
+fn secrets(file: &File) -> Secrets {
+    let mut secrets = Secrets::default();
+    for part in [&file.resource_changes, &file.resource_drift] {
+        for change in part.iter().flat_map(items) {
+            secrets.marked_in_change(&change["change"]);
+        }
+    }
+    for change in file.output_changes.iter().filter_map(Value::as_object).flat_map(|outputs| outputs.values()) {
+        secrets.marked_in_change(change);
+    }
+    let declared = file.configuration.as_ref().map(|configuration| &configuration["root_module"]["variables"]);
+    for (name, variable) in file.variables.iter().filter_map(Value::as_object).flatten() {
+        if declared.is_some_and(|declared| declared[name]["sensitive"] == true) {
+            secrets.all_in(&variable["value"]);
+        }
+    }
+    for part in [&file.prior_state, &file.planned_values].into_iter().flatten() {
+        secrets.marked_in_state(part);
+    }
+    secrets.settle();
+    secrets
+}
+
+fn doubts(file: &File) -> Vec<Prose> {
+    let mut doubts: Vec<Prose> = Vec::new();
+    if file.errored.as_ref() == Some(&Value::Bool(true)) {
+        doubts.push("planning ended with an error: what is behind it is not in the plan".into());
+    }
+    let deferred = file.deferred_changes.as_ref().map_or(0, |deferred| items(deferred).len());
+    if deferred > 0 {
+        doubts.push(format!("{} put off to a later plan", count(deferred, "change")).into());
+    } else if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
+        doubts.push("the plan is not complete: another one follows it".into());
+    }
+    if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
+        doubts.push("the changes in the plan cannot be read".into());
+    }
+    doubts
+}
+
+struct Reader<'a> {
+    schemas: &'a Schemas,
+    secrets: &'a Secrets,
+}
+
+impl Reader<'_> {
+    fn change(&self, change: Value, plan: &mut Plan) {
+        let Some((kind, schema)) = self.concerns(&change) else {
+            if is_of_mesh(&change) && change["mode"] == "managed" {
+                let address = change["address"].as_str().unwrap_or("?");
+                plan.doubts.push(format!("{} is of a kind that this version does not know", Name(address)).into());
+            }
+            let idle = items(&change["change"]["actions"]).iter().all(|word| *word == "no-op" || *word == "read");
+            plan.others += usize::from(!idle);
+            return;
+        };
+        match self.instance(change, kind, schema) {
+            Ok(instance) => {
+                let strange = strangers(schema, &instance.after);
+                if !strange.is_empty() {
+                    plan.doubts.push(
+                        format!(
+                            "{} has attributes that this version does not know: {}",
+                            Name(&instance.address),
+                            names(strange)
+                        )
+                        .into(),
+                    );
+                }
+                plan.instances.push(instance);
+            }
+            Err(doubt) => plan.doubts.push(doubt),
+        }
+    }
+
+    /// The kind of a resource of ours.
+    fn concerns(&self, change: &Value) -> Option<(Kind, &Schema)> {
+        let name = change["type"].as_str()?;
+        let (kind, name) = Kind::ALL.into_iter().find(|(_, resource)| *resource == name)?;
+        (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
+    }
+
+    fn instance(&self, mut change: Value, kind: Kind, schema: &Schema) -> Result<Instance, Prose> {
+        let address = self.secrets.scrubbed(change["address"].as_str().unwrap_or("(no address)"));
+        let text = |member: &Value| member.as_str().map(|text| self.secrets.scrubbed(text));
+        let (previous_address, reason) = (text(&change["previous_address"]), text(&change["action_reason"]));
+        let deposed = !change["deposed"].is_null();
+        let mut body = take(&mut change, "change");
+        let Some(action) = action(&body["actions"]) else {
+            return Err(format!("what happens to {} cannot be read", Name(&address)).into());
+        };
+        let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
+        let importing = body["importing"].is_object();
+        match action {
+            Action::Create if !importing => before = Value::Null,
+            Action::Delete => after = Value::Null,
+            _ => {}
+        }
+        if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
+            return Err(format!("the values of {} cannot be read", Name(&address)).into());
+        }
+        let marks = (&body["before_sensitive"], &body["after_sensitive"]);
+        let guarded = is_guarded(schema, marks.0) || is_guarded(schema, marks.1);
+        let (before, after) = blank((before, marks.0), (after, marks.1), &schema.attributes);
+        Ok(Instance {
+            address,
+            kind,
+            action,
+            importing,
+            deposed,
+            previous_address,
+            reason,
+            guarded: guarded || self.secrets.is_too_many(),
+            before: self.secrets.scrub(before),
+            after: self.secrets.scrub(after),
+            unknown: take(&mut body, "after_unknown"),
+        })
+    }
+
+    /// What state knows and the plan leaves out, as with `-target`: it stays.
+    fn outside(&self, prior: Option<Value>, plan: &mut Plan) {
+        let known: std::collections::BTreeSet<String> = plan
+            .instances
+            .iter()
+            .flat_map(|i| [Some(i.address.clone()), i.previous_address.clone()])
+            .flatten()
+            .collect();
+        let mut outside = Vec::new();
+        let mut values = prior.unwrap_or_default().get_mut("values").map(Value::take).unwrap_or_default();
+        let mut open = vec![take(&mut values, "root_module")];
+        while let Some(mut module) = open.pop() {
+            open.extend(take_items(Some(take(&mut module, "child_modules"))));
+            for mut resource in take_items(Some(take(&mut module, "resources"))) {
+                let Some((kind, schema)) = self.concerns(&resource) else { continue };
+                let (values, marks) = (take(&mut resource, "values"), take(&mut resource, "sensitive_values"));
+                if !values.is_object() {
+                    continue;
+                }
+                resource["change"] = serde_json::json!({
+                    "actions": ["no-op"], "before": values, "before_sensitive": marks, "after": values, "after_sensitive": marks,
+                });
+                outside.extend(self.instance(resource, kind, schema).ok().filter(|one| !known.contains(&one.address)));
+            }
+        }
+        if !outside.is_empty() && !plan.instances.is_empty() {
+            let left: Vec<&str> = outside.iter().map(|instance| instance.address.as_str()).collect();
+            plan.doubts.push(format!("the plan leaves out what state knows: {}", names(left)).into());
+        }
+        plan.instances.extend(outside);
+    }
+}
+
+/// Whatever the registry or mirror is called that it came from.
+fn is_of_mesh(change: &Value) -> bool {
+    let provider = change["provider_name"].as_str().unwrap_or_default();
+    let ours = provider.rsplit('/').next() == Some("mesh");
+    ours && change["type"].as_str().is_some_and(|name| name.starts_with("mesh_"))
+}
+
+fn action(actions: &Value) -> Option<Action> {
+    let words: Vec<&str> = items(actions).iter().filter_map(|word| word.as_str()).collect();
+    Some(match words[..] {
+        ["no-op" | "read"] => Action::None,
+        ["create"] => Action::Create,
+        ["update"] => Action::Update,
+        ["delete"] => Action::Delete,
+        ["forget"] => Action::Forget,
+        ["delete", "create"] | ["create", "delete"] => Action::Replace,
+        // The old one stays behind.
+        ["create", "forget"] | ["forget", "create"] => Action::Replace,
+        _ => return None,
+    })
+}
+
+/// Whether a configured attribute is marked.
+fn is_guarded(schema: &Schema, marks: &Value) -> bool {
+    let configured =
+        |attribute: &&Attribute| !attribute.is_computed_only() && !attribute.sensitive && !attribute.write_only;
+    *marks == true
+        || schema
+            .attributes
+            .iter()
+            .filter(configured)
+            .any(|attribute| marks_any(&marks[&attribute.name], &attribute.shape))
+}
+
+/// Whether anything is marked besides what its own schema hides always.
+fn marks_any(marks: &Value, shape: &crate::schema::Shape) -> bool {
+    match marks {
+        Value::Bool(marked) => *marked,
+        Value::Array(items) => items.iter().any(|item| marks_any(item, shape)),
+        Value::Object(members) => members.iter().any(|(name, mark)| {
+            let attribute = match shape {
+                crate::schema::Shape::Nested(nested) => {
+                    nested.attributes.iter().find(|attribute| attribute.name == *name)
+                }
+                crate::schema::Shape::Type(_) => None,
+            };
+            match attribute {
+                Some(attribute) if attribute.sensitive || attribute.write_only => false,
+                Some(attribute) => marks_any(mark, &attribute.shape),
+                None => marks_any(mark, shape),
+            }
+        }),
+        _ => false,
+    }
+}
+
+/// Attributes that the schema lacks and that say something.
+fn strangers<'a>(schema: &Schema, after: &'a Value) -> Vec<&'a str> {
+    /// Those that plans of other versions have, and that are read where they stand.
+    const READ: &[&str] = &["fields", "changes"];
+    let members = after.as_object().into_iter().flatten();
+    let strange = members
+        .filter(|(name, value)| !value.is_null() && schema.attribute(name).is_none() && !READ.contains(&name.as_str()));
+    strange.map(|(name, _)| name.as_str()).collect()
+}
+
+pub fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A member, whatever it is a member of.
+fn take(of: &mut Value, name: &str) -> Value {
+    of.get_mut(name).map(Value::take).unwrap_or_default()
+}
+
+fn take_items(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// A place in a value, and whether it is known before the apply.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    value: &'a Value,
+    unknown: &'a Value,
+}
+
+const NOTHING: &Value = &Value::Null;
+
+impl Instance {
+    pub fn before(&self) -> Reading<'_> {
+        Reading { value: &self.before, unknown: NOTHING }
+    }
+
+    pub fn after(&self) -> Reading<'_> {
+        Reading { value: &self.after, unknown: &self.unknown }
+    }
+
+    /// Both sides of an attribute, where there is a resource on both.
+    pub fn sides(&self, name: &str) -> Option<(Reading<'_>, Reading<'_>)> {
+        let both = self.before.is_object() && self.after.is_object();
+        both.then(|| (self.before().get(name), self.after().get(name)))
+    }
+
+    /// An attribute after the apply, or before it where there is no after.
+    pub fn latest(&self, name: &str) -> Reading<'_> {
+        if self.after.is_object() { self.after().get(name) } else { self.before().get(name) }
+    }
+
+    /// The cluster it is of.
+    pub fn cluster(&self) -> Option<&str> {
+        self.latest("cluster").text()
+    }
+}
+
+impl<'a> Reading<'a> {
+    pub fn nothing() -> Self {
+        Self { value: NOTHING, unknown: NOTHING }
+    }
+
+    pub fn get(self, name: &str) -> Self {
+        let unknown = if self.is_unknown() { self.unknown } else { self.unknown.get(name).unwrap_or(NOTHING) };
+        Self { value: self.value.get(name).unwrap_or(NOTHING), unknown }
+    }
+
+    /// There is a resource, or a value within it.
+    pub fn is_there(self) -> bool {
+        !self.value.is_null() || self.is_unknown()
+    }
+
+    pub fn is_unknown(self) -> bool {
+        *self.unknown == Value::Bool(true)
+    }
+
+    /// Whether anything here or below is not known yet.
+    pub fn is_partly_unknown(self) -> bool {
+        fn any(unknown: &Value) -> bool {
+            match unknown {
+                Value::Bool(unknown) => *unknown,
+                Value::Array(items) => items.iter().any(any),
+                Value::Object(members) => members.values().any(any),
+                _ => false,
+            }
+        }
+        any(self.unknown)
+    }
+
+    pub fn text(self) -> Option<&'a str> {
+        if self.is_unknown() { None } else { self.value.as_str() }
+    }
+
+    pub fn flag(self) -> bool {
+        !self.is_unknown() && self.value.as_bool() == Some(true)
+    }
+
+    pub fn number(self) -> Option<i64> {
+        if self.is_unknown() { None } else { self.value.as_i64() }
+    }
+
+    pub fn items(self) -> Vec<Self> {
+        let unknown = items(self.unknown);
+        let known = items(self.value).iter().enumerate();
+        known.map(|(at, value)| Self { value, unknown: unknown.get(at).unwrap_or(NOTHING) }).collect()
+    }
+
+    pub fn texts(self) -> Vec<&'a str> {
+        self.items().into_iter().filter_map(Self::text).collect()
+    }
+
+    /// The elements of a map, those included that are not known yet.
+    pub fn entries(self) -> BTreeMap<&'a str, Self> {
+        let keys = |value: &'a Value| value.as_object().into_iter().flat_map(|members| members.keys());
+        let names = keys(self.value).chain(keys(self.unknown));
+        names.map(|name| (name.as_str(), self.get(name))).collect()
+    }
+
+    pub fn value(self) -> &'a Value {
+        self.value
+    }
+
+    /// The same, as far as can be told.
+    pub fn is_same(self, other: Self) -> bool {
+        self.value == other.value && !self.is_partly_unknown() && !other.is_partly_unknown()
+    }
+
+    /// For people.
+    pub fn shown(self) -> Prose {
+        if self.is_unknown() {
+            return "known after apply".into();
+        }
+        match self.value {
+            Value::Null => "not set".into(),
+            Value::Bool(flag) => flag.to_string().into(),
+            Value::Number(number) => number.to_string().into(),
+            Value::String(text) => Prose::name(text),
+            Value::Array(items) if items.is_empty() => "none".into(),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                names(items.iter().filter_map(Value::as_str)).into()
+            }
+            other => Prose::name(&other.to_string()),
+        }
+    }
+}

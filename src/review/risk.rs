@@ -1,0 +1,220 @@
+//! The risks a review knows: one table, from which the guide's page is made. A number is never given to another risk.
+
+use serde::Serialize;
+
+use super::text::Prose;
+
+/// How much a risk matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know.
+    Note,
+    /// Look at it.
+    Warning,
+    /// Somebody must decide.
+    Danger,
+    /// A policy does not allow it.
+    Forbidden,
+}
+
+/// A kind of risk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub number: &'static str,
+    /// Anchor in the guide, and name in policies.
+    pub name: &'static str,
+    pub level: Level,
+    pub title: &'static str,
+    pub why: &'static str,
+    pub check: &'static str,
+}
+
+/// A risk that a plan brings.
+#[derive(Debug, Clone)]
+pub struct Risk {
+    pub kind: &'static Kind,
+    pub level: Level,
+    /// Empty where it is of no single cluster.
+    pub cluster: String,
+    pub address: String,
+    pub what: Prose,
+    pub before: Prose,
+    pub after: Prose,
+    /// Why a policy lets it pass.
+    pub accepted: Option<Prose>,
+    /// What a policy says of it.
+    pub policy: Option<Prose>,
+}
+
+impl Level {
+    pub const ALL: [Self; 4] = [Self::Note, Self::Warning, Self::Danger, Self::Forbidden];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Danger => "danger",
+            Self::Forbidden => "forbidden",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.word() == word)
+    }
+}
+
+impl Kind {
+    /// By number or name.
+    pub fn find(word: &str) -> Option<&'static Self> {
+        ALL.iter().copied().find(|kind| kind.name == word || kind.number.eq_ignore_ascii_case(word))
+    }
+}
+
+macro_rules! risks {
+    ($( $constant:ident = $number:literal, $name:literal, $level:ident, $title:literal, $why:literal, $check:literal; )*) => {
+        $( pub static $constant: Kind =
+            Kind { number: $number, name: $name, level: Level::$level, title: $title, why: $why, check: $check }; )*
+        /// In the order of their numbers.
+        pub static ALL: &[&Kind] = &[$( &$constant ),*];
+    };
+}
+
+risks! {
+    ROOT_WITHOUT_OVERLAP = "R01", "root-without-overlap", Danger,
+        "The root of trust changes without overlap",
+        "Certificates of the old and of the new root do not accept each other. While both are in use every mTLS connection between them fails, within a cluster and across.",
+        "Rotate instead: raise `root.generation` (or give another `root.certificate`) of the `mesh_ca` that stands, so that every cluster first trusts both. If the old root has expired, nothing is left to interrupt.";
+    ROTATION_STEP = "R02", "rotation-step", Warning,
+        "A rotation of the root takes a step",
+        "A rotation is three applies: trust both roots, issue from the new one, trust the new one alone. Each waits for every istiod, and for `rotation_pause`; the mesh stays in between until the next plan.",
+        "Is every cluster up? Do istiods run with `ISTIO_MULTIROOT_MESH=true`? Who plans the next step, and when? Before the last step: has every workload renewed its certificate since the one before?";
+    CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
+        "A control plane is removed and made anew",
+        "In between nothing injects Pods, no proxy gets configuration or a certificate, and the webhooks are gone. Proxies that run go on with what they have.",
+        "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` stand beside it first?";
+    ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,
+        "All control planes restart in one apply",
+        "The core applies instances of one resource side by side. A version or a setting that does not work then stops the control planes of all clusters at once, and there is none left to compare with.",
+        "Can one cluster go first, with `-target` or a setting of its own? Does a test mesh run with this already?";
+    IDENTITY_CHANGED = "R05", "identity-changed", Danger,
+        "Mesh id, trust domain or cluster name changes",
+        "Proxies and istiods know each other by these. Until the last of them has restarted, old and new refuse each other's identities or do not find each other's endpoints; authorization policies may name the old ones.",
+        "Do `trust_domain_aliases` name the old trust domain? Do policies name it? Which remote secrets carry the old cluster name?";
+    NETWORK_CHANGED = "R06", "network-changed", Warning,
+        "A cluster changes its network",
+        "Proxies that run keep the old network until their Pods are restarted: until then istiods give them, and give others of them, the wrong way, directly or by a gateway.",
+        "Does a gateway carry the new network's name in the same plan? Who restarts the workloads, and when?";
+    CONTROL_PLANE_REMOVED = "R07", "control-plane-removed", Warning,
+        "A control plane is removed",
+        "Pods it injected keep their proxies, which get no certificate any more when theirs ends (a day by default), and no configuration.",
+        "Do namespaces still carry its `istio.io/rev`, its tag or `istio-injection=enabled`? Have all workloads restarted under another?";
+    WATCHER_REMOVED = "R08", "watcher-removed", Warning,
+        "A control plane no longer sees a cluster",
+        "Clients in the watching cluster lose all endpoints in the watched one at once; its token there is revoked. Where it was the last watcher, nobody outside finds the cluster's services any more.",
+        "Do clients there call services that run in the other cluster alone?";
+    LAST_GATEWAY_REMOVED = "R09", "last-gateway-removed", Danger,
+        "A network loses its last gateway",
+        "Clients in other networks dial Pods of this network at addresses they cannot reach, and wait until they time out.",
+        "Is another gateway with this network's name kept elsewhere? Is no cluster of the network left?";
+    GATEWAY_ADDRESS = "R10", "gateway-address-changes", Warning,
+        "The address of a gateway may change",
+        "Other clusters go on dialling the old address until their istiods have learnt the new one. What holds the address by hand (firewalls, DNS, `mesh_networks`, `mesh_service_entry.gateways`) does not learn it.",
+        "Can the load balancer keep its address? Who holds it by hand?";
+    HOSTS_WIDENED = "R11", "hosts-widened", Warning,
+        "More services can be called from other networks",
+        "A gateway lets in whoever presents a certificate of the mesh's roots, and passes it on to each of the hosts listed: of every namespace, where a host begins with `*`.",
+        "Do AuthorizationPolicies protect what becomes callable? Would names of single services do?";
+    EXPOSED_TO_ALL = "R12", "exposed-to-all", Warning,
+        "A door is open to more networks",
+        "A load balancer without source ranges can be dialled by everyone who reaches its address. mTLS guards what is behind it, not the address itself.",
+        "Is the load balancer an internal one (annotations, class)? Could `source_ranges` list the other clusters' egress addresses?";
+    WEBHOOK = "R13", "webhook-widened", Warning,
+        "A webhook fails closed, or selects more",
+        "While istiod does not answer, a webhook that fails closed stops what it selects from being made: Pods do not start, configuration is refused.",
+        "Do two replicas of istiod run? Are namespaces excluded that the cluster itself needs, such as `kube-system`?";
+    DEFINITION = "R14", "definition-removed", Danger,
+        "A CustomResourceDefinition goes, or a version of it",
+        "With a definition all its objects go, in all namespaces. A version that is no longer served or stored makes objects unreadable that were written in it.",
+        "`kubectl get` the objects of the kind in all namespaces; `status.storedVersions` of the definition.";
+    NAMESPACE = "R15", "namespace-removed", Danger,
+        "A namespace is removed",
+        "Everything in it goes, by whomever it was made.",
+        "What else is in it? `kubectl api-resources --verbs=list --namespaced -o name` lists the kinds to ask for.";
+    SECRETS = "R16", "secrets-readable", Warning,
+        "More can read Secrets",
+        "A watcher with `read_secrets` holds a token that reads every Secret of the watched cluster: who takes over the watching istiod has them.",
+        "Does a gateway of the watching cluster need credentials from there? Otherwise set `read_secrets = false`, and `PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false` in the watchers.";
+    LONG_TOKEN = "R17", "long-token", Warning,
+        "A token lives long, or for ever",
+        "A token that leaks stays good until its end; one without an end until somebody revokes it.",
+        "Is there a reason that bounded tokens do not work here?";
+    TOKEN_ENDS = "R18", "token-ends", Note,
+        "A token must be renewed more often",
+        "Tokens are renewed by an apply, and by nothing else. When none is made in time, the watching istiod loses the cluster.",
+        "Does a pipeline plan and apply at least this often?";
+    VERSION_SKIPPED = "R19", "version-skipped", Danger,
+        "An upgrade skips a minor version",
+        "Istio supports an upgrade by one minor version in place, by two with revisions. What lies between is tested by nobody.",
+        "The upgrade notes of every version between; a step by way of each.";
+    VERSION_LOWERED = "R20", "version-lowered", Danger,
+        "A version goes back",
+        "Definitions and configuration of the newer version stay; an older istiod may not understand them.",
+        "Is it a way back from a failed upgrade? Which objects use what only the newer version knows?";
+    VERSION_SKEW = "R21", "version-skew", Warning,
+        "Versions drift apart",
+        "Istio supports proxies and gateways at most two minor versions older than their control plane, and none that are newer; control planes of one mesh should be at most one apart.",
+        "When do the others follow?";
+    MTLS = "R22", "mtls-weakened", Danger,
+        "Encryption or identity checks are weakened",
+        "What is sent in plain text can be read and forged on the way, and does not cross networks at all.",
+        "Who asked for it, for which traffic, until when?";
+    FORCED = "R23", "fields-forced", Warning,
+        "Fields are taken from other managers",
+        "With `force_conflicts` an apply overwrites what people or other tools set. A controller among them writes it again, and so on.",
+        "Who else writes these fields, and has it stopped?";
+    ADOPTED = "R24", "objects-adopted", Warning,
+        "Objects of others are taken over",
+        "With `adopt`, or by an import, objects that helm, istioctl or people made become this configuration's: it changes them, and a destroy removes them.",
+        "Does what made them still run (a helm release, Argo CD, Flux)? Does the plan show only changes that you want?";
+    AUTHORITY_REMOVED = "R25", "authority-removed", Danger,
+        "A certificate authority is removed",
+        "Without `cacerts` an istiod makes a root of its own when it next starts, which no other cluster trusts. The key of a root that was generated is gone for good.",
+        "Does the mesh end as well? If not: is its trust brought elsewhere first?";
+    DRIFT = "R26", "drift-taken-back", Warning,
+        "What others changed is taken back",
+        "Somebody changed it for a reason, perhaps to end an outage.",
+        "Ask who is named. Put the change into the configuration, or let it go.";
+    CANNOT_TELL = "R27", "cannot-tell", Warning,
+        "Something cannot be told from this plan",
+        "What is unknown until the apply, or was not read, was not reviewed.",
+        "Plan again when it is known; read this part of the plan itself.";
+    LEFT_BEHIND = "R28", "left-behind", Warning,
+        "Something stays in a cluster that nobody keeps",
+        "Objects that are forgotten go on working, tokens among them, and no plan shows them again.",
+        "Who removes them?";
+    NOT_AWAITED = "R29", "not-awaited", Note,
+        "An apply does not wait until it works",
+        "With `wait = false` an apply succeeds though no istiod may be in sync or no gateway have an address.",
+        "Does something else look, such as `data.mesh_status`?";
+    IDENTITIES = "R30", "identities-widened", Warning,
+        "More identities are accepted",
+        "Whoever holds one of the identities named may answer for a service, or counts as one of the mesh's own.",
+        "Who can get a certificate with these names?";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn risks_are_numbered_in_order_and_told_in_sentences() {
+        for (at, kind) in ALL.iter().enumerate() {
+            assert_eq!(kind.number, format!("R{:02}", at + 1));
+            assert_eq!(Kind::find(kind.name), Some(*kind));
+            for text in [kind.why, kind.check] {
+                assert!(text.ends_with(['.', '?']), "{}: {text}", kind.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Tables of what a plan does, by subject: columns have a name for programs and one for people.
+
+use super::text::Prose;
+
+/// What there is to say of a subject.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// Name for programs.
+    pub key: &'static str,
+    pub title: &'static str,
+    /// Name for programs, and for people; one without a name for people is left out on a page.
+    pub columns: &'static [(&'static str, &'static str)],
+    pub rows: Vec<Vec<Prose>>,
+    /// Said below the table.
+    pub note: &'static str,
+    /// The least important goes first where there is no room.
+    pub importance: u8,
+    /// Shown at once, not behind a click.
+    pub open: bool,
+}
+
+impl Section {
+    pub const fn new(key: &'static str, title: &'static str, columns: &'static [(&'static str, &'static str)]) -> Self {
+        Self { key, title, columns, rows: Vec::new(), note: "", importance: 5, open: true }
+    }
+
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Prose>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    pub fn settled(mut self) -> Self {
+        self.rows.sort();
+        self.rows.dedup();
+        self
+    }
+}

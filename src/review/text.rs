@@ -1,0 +1,187 @@
+//! Words of ours with names of theirs in them: the one place that decides how a name from a plan is written.
+//!
+//! Names come from whoever opened the pull request. On a page they stand in code, where they can neither end a table, nor open a tag, nor call a
+//! person; in a picture as numbered characters; nowhere with control characters or what turns the direction of writing.
+
+use std::fmt;
+
+/// Around each name within [`Prose`]. Taken out of what comes in.
+const OPEN: char = '\u{E000}';
+const CLOSE: char = '\u{E001}';
+
+/// Longest name that is written whole.
+const LONGEST: usize = 160;
+
+/// A name or value from the plan, to be formatted into [`Prose`].
+pub struct Name<'a>(pub &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPEN}{}{CLOSE}", clean(self.0))
+    }
+}
+
+/// Names in their order, at most so many.
+pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 8;
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown: Vec<String> = names.iter().take(MOST).map(|name| Name(name).to_string()).collect();
+    match names.len() {
+        more if more > MOST => format!("{} and {} more", shown.join(", "), more - MOST),
+        _ => shown.join(", "),
+    }
+}
+
+/// `1 cluster`, `2 clusters`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A text in which names are told from words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prose(String);
+
+impl From<String> for Prose {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Prose {
+    fn from(words: &str) -> Self {
+        Self(words.to_owned())
+    }
+}
+
+/// Into another prose; for people there is [`Prose::plain`].
+impl fmt::Display for Prose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Prose {
+    pub fn name(name: &str) -> Self {
+        Self(Name(name).to_string())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn plain(&self) -> String {
+        self.0.replace([OPEN, CLOSE], "")
+    }
+
+    /// For a line or a cell of Markdown.
+    pub fn markdown(&self) -> String {
+        self.written(&|words| words.to_owned(), &code)
+    }
+
+    /// For where Markdown is not read, as in `<summary>`.
+    pub fn html(&self) -> String {
+        self.written(&entities, &|name| format!("<code>{}</code>", entities(name)))
+    }
+
+    fn written(&self, words: &dyn Fn(&str) -> String, name: &dyn Fn(&str) -> String) -> String {
+        let mut written = String::with_capacity(self.0.len() + 16);
+        let mut rest = self.0.as_str();
+        while let Some((before, after)) = rest.split_once(OPEN) {
+            let (named, behind) = after.split_once(CLOSE).unwrap_or((after, ""));
+            written.push_str(&words(before));
+            written.push_str(&name(named));
+            rest = behind;
+        }
+        written + &words(rest)
+    }
+}
+
+/// One line, nothing invisible, not too long.
+pub fn clean(text: &str) -> String {
+    let visible = text.chars().map(|c| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if is_hidden(c) => '\u{FFFD}',
+        c => c,
+    });
+    let mut shown: String = visible.take(LONGEST + 1).collect();
+    if shown.chars().count() > LONGEST {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
+/// Control characters, those that hide or turn others, and our own marks.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180E}'
+            | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+            | '\u{E000}'..='\u{F8FF}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFC}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{10FFFF}')
+}
+
+/// A span of code that holds whatever it is given, in a table too.
+fn code(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        // Before a `|` of a table a backslash means something even in code: such names are written by number.
+        _ if name.contains(['`', '|', '\\', '<', '>', '&']) || name.trim() != name => {
+            format!("<code>{}</code>", entities(name))
+        }
+        _ => format!("`{name}`"),
+    }
+}
+
+/// Everything that could mean something to HTML, Markdown or a forge by its number.
+fn entities(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | ',' | ';' | '/' | '(' | ')' | '→' | '…') => {
+                written.push(c);
+            }
+            c => written.push_str(&format!("&#{};", u32::from(c))),
+        }
+    }
+    written
+}
+
+/// For a quoted label of a picture.
+pub fn label(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for c in clean(text).chars() {
+        match c {
+            c if c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | '/' | '_' | ',') => written.push(c),
+            c => written.push_str(&format!("#{};", u32::from(c))),
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_neither_ends_a_table_nor_calls_anybody() {
+        let prose = |name: &str| Prose::from(format!("cluster {} leaves", Name(name))).markdown();
+        assert_eq!(prose("east"), "cluster `east` leaves");
+        // Mentions and references are not read in code.
+        assert_eq!(prose("@octocat"), "cluster `@octocat` leaves");
+        assert_eq!(prose("a|b"), "cluster <code>a&#124;b</code> leaves");
+        assert_eq!(prose(r"a\|b"), "cluster <code>a&#92;&#124;b</code> leaves");
+        assert_eq!(prose("``` x"), "cluster <code>&#96;&#96;&#96; x</code> leaves");
+        let tag = prose("</details><img src=x>@all");
+        assert_eq!(tag, "cluster <code>&#60;/details&#62;&#60;img src&#61;x&#62;&#64;all</code> leaves");
+        assert_eq!(prose("a\n\n# b\u{202e}\u{E001}c"), "cluster `a  # b\u{FFFD}\u{FFFD}c` leaves");
+        assert_eq!(prose(&"x".repeat(500)).chars().count(), LONGEST + 1 + "cluster `` leaves".len());
+    }
+
+    #[test]
+    fn a_label_keeps_its_quotes() {
+        assert_eq!(label("net \"a\"]; click"), "net #34;a#34;#93;#59; click");
+        assert_eq!(Prose::from(format!("a {} b", Name("<b>@x"))).html(), "a <code>&#60;b&#62;&#64;x</code> b");
+        assert_eq!(Prose::from(format!("a {} b", Name("|x|"))).plain(), "a |x| b");
+    }
+}
