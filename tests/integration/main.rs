@@ -52,6 +52,7 @@ mod primary_lifecycle;
 mod primary_plan;
 mod rbac;
 mod registered;
+mod review_ci;
 mod review_pages;
 mod review_plans;
 mod service_entry_forms;

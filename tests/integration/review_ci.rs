@@ -1,0 +1,226 @@
+//! `examples/pull-request`: every shell line of it is run, with the review's binary and stand-ins for what talks to a forge or a cluster.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use terraform_provider_mesh::review::Policy;
+
+use crate::review_plans::fixtures;
+use crate::support::cli::Said;
+use crate::support::plugin_process::BINARY;
+
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/pull-request").join(name)
+}
+
+fn yaml(name: &str) -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(example(name)).unwrap()).unwrap()
+}
+
+/// A checkout of a module with the provider installed, and programs that note what they are asked.
+struct Checkout {
+    folder: tempfile::TempDir,
+    plan: PathBuf,
+}
+
+impl Checkout {
+    fn new(plan: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = fixtures().join(format!("{plan}.terraform.json"));
+        let checkout = Self { folder, plan };
+        let installed = checkout
+            .path("mesh/.terraform/providers/registry.terraform.io/terraform-provider-mesh/mesh/0.1.0/linux_amd64");
+        fs::create_dir_all(&installed).unwrap();
+        // A copy would be large, and a link is no file to find.
+        fs::hard_link(BINARY, installed.join("terraform-provider-mesh_v0.1.0"))
+            .or_else(|_| fs::copy(BINARY, installed.join("terraform-provider-mesh_v0.1.0")).map(drop))
+            .unwrap();
+        fs::copy(example("find-review"), checkout.path("mesh/find-review")).unwrap();
+        fs::copy(example("policy/mesh-review.yaml"), checkout.path("mesh/mesh-review.yaml")).unwrap();
+        fs::create_dir(checkout.path("bin")).unwrap();
+        checkout.program("terraform", "case \"$1\" in show) cat \"$PLAN\";; plan) : > plan.bin;; esac");
+        checkout.program("git", "case \"$1\" in show) cat mesh-review.yaml;; esac");
+        checkout.program("gh", "case \"$*\" in *--jq*) cat \"$NOTES/comment\" 2>/dev/null || :;; *) : > \"$NOTES/comment\"; echo 77 > \"$NOTES/comment\"; cp review.md \"$NOTES/body\";; esac");
+        checkout.program("apk", ":");
+        checkout
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn program(&self, name: &str, does: &str) {
+        let file = self.path("bin").join(name);
+        let text = format!("#!/bin/sh\nprintf '%s\\n' \"{name} $*\" >> \"$NOTES/asked\"\n{does}\n");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn run(&self, shell: &str, lines: &str, folder: &str, variables: &BTreeMap<String, String>) -> Said {
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(shell);
+        command.args(["-e", "-c", lines]).current_dir(self.path(folder)).env("PATH", path);
+        command.env("PLAN", &self.plan).env("NOTES", self.folder.path()).envs(variables).output().unwrap().into()
+    }
+
+    /// What programs were asked since the last time.
+    fn asked(&self) -> String {
+        let asked = fs::read_to_string(self.path("asked")).unwrap_or_default();
+        let _ = fs::remove_file(self.path("asked"));
+        asked
+    }
+
+    /// The steps of a job of GitHub Actions that run something; the code of the last.
+    fn github(&self, workflow: &str, job: &str) -> Said {
+        let workflow = yaml(workflow);
+        let summary = self.path("summary").display().to_string();
+        let output = self.path("output").display().to_string();
+        let _ = fs::remove_file(&output);
+        let mut last = None;
+        for step in workflow["jobs"][job]["steps"].as_array().unwrap() {
+            let Some(lines) = step["run"].as_str() else { continue };
+            assert!(!lines.contains("${{"), "what a pull request chooses must not become part of a script: {lines}");
+            let outputs = fs::read_to_string(&output).unwrap_or_default();
+            let mut variables = BTreeMap::from([
+                ("GITHUB_STEP_SUMMARY".to_owned(), summary.clone()),
+                ("GITHUB_OUTPUT".to_owned(), output.clone()),
+            ]);
+            for name in step["env"].as_object().into_iter().flatten().map(|(name, _)| name) {
+                let value = match name.as_str() {
+                    "CODE" => outputs.trim().strip_prefix("code=").unwrap_or_default(),
+                    "REPO" => "org/infra",
+                    _ => "12",
+                };
+                variables.insert(name.clone(), value.to_owned());
+            }
+            let said = self.run("bash", lines, "mesh", &variables);
+            let failed = said.code != Some(0);
+            last = Some(said);
+            if failed {
+                break;
+            }
+        }
+        last.unwrap()
+    }
+}
+
+#[test]
+fn github_gets_one_comment_that_is_updated_and_the_exit_code() {
+    let checkout = Checkout::new("gateway-exposed-to-all");
+    let said = checkout.github("github/plan.yml", "plan");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let asked = checkout.asked();
+    assert!(asked.contains("--method POST repos/org/infra/issues/12/comments --field body=@review.md"), "{asked}");
+    let body = fs::read_to_string(checkout.path("body")).unwrap();
+    assert!(body.starts_with("<!-- terraform-provider-mesh review -->\n"), "{body}");
+    assert!(fs::read_to_string(checkout.path("summary")).unwrap().contains("a decision"));
+
+    let said = checkout.github("github/plan.yml", "plan");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let asked = checkout.asked();
+    assert!(asked.contains("--method PATCH repos/org/infra/issues/comments/77") && !asked.contains("POST"), "{asked}");
+
+    // The policy forbids it: the comment is made all the same.
+    let checkout = Checkout::new("tokens-for-ever");
+    let said = checkout.github("github/plan.yml", "plan");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(checkout.asked().contains("--method POST"));
+    assert!(fs::read_to_string(checkout.path("body")).unwrap().contains("forbidden"));
+}
+
+#[test]
+fn a_nightly_job_fails_on_what_others_changed_alone() {
+    for (plan, code) in [("nothing", 0), ("drift-by-managers", 2)] {
+        let checkout = Checkout::new(plan);
+        let said = checkout.github("github/drift.yml", "drift");
+        assert_eq!(said.code, Some(code), "{plan}: {said:?}");
+        let said = gitlab(&checkout, "mesh drift");
+        assert_eq!(said.code, Some(code), "{plan}: {said:?}");
+    }
+}
+
+#[test]
+fn gitlab_gets_one_note_that_is_updated() {
+    let checkout = Checkout::new("gateway-exposed-to-all");
+    checkout.program("curl", "case \"$*\" in */user) echo '{\"id\": 5}';; *per_page*) cat \"$NOTES/list\";; esac");
+    // jq is in no Debian by itself: what it is asked here is little.
+    let jq = Command::new("jq").arg("--version").output().is_ok();
+    if !jq {
+        println!("skipped in part: there is no jq on this machine");
+        checkout.program("jq", "case \"$*\" in .id) echo 5;; *) cat \"$NOTES/note\";; esac");
+    }
+    let mark = "<!-- terraform-provider-mesh review -->";
+    for (notes, note, wanted) in [
+        ("[]".to_owned(), "", "--request POST"),
+        (
+            format!(
+                "[{{\"id\": 3, \"author\": {{\"id\": 9}}, \"body\": \"{mark}\"}}, {{\"id\": 4, \"author\": {{\"id\": 5}}, \"body\": \"{mark} x\"}}]"
+            ),
+            "4",
+            "--request PUT",
+        ),
+    ] {
+        fs::write(checkout.path("list"), notes).unwrap();
+        fs::write(checkout.path("note"), note).unwrap();
+        let said = gitlab(&checkout, "mesh plan");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let asked = checkout.asked();
+        let sent = asked.lines().find(|line| line.contains("--request")).unwrap_or_default();
+        assert!(
+            sent.contains(wanted)
+                && sent.contains("body@review.md")
+                && sent
+                    .ends_with(&format!("notes{}", if note.is_empty() { String::new() } else { format!("/{note}") })),
+            "{asked}"
+        );
+    }
+}
+
+/// A job of GitLab: its lines are one script.
+fn gitlab(checkout: &Checkout, job: &str) -> Said {
+    let pipeline = yaml("gitlab/gitlab-ci.yml");
+    let lines = |value: &Value| {
+        value.as_array().into_iter().flatten().map(|line| line.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let script = [lines(&pipeline["default"]["before_script"]), lines(&pipeline[job]["script"])].concat().join("\n");
+    let variables = [
+        ("CI_API_V4_URL", "https://gitlab.test/api/v4"),
+        ("CI_PROJECT_ID", "1"),
+        ("CI_MERGE_REQUEST_IID", "2"),
+        ("MESH_NOTES_TOKEN", "t"),
+        ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    checkout.run("sh", &script, ".", &variables)
+}
+
+#[test]
+fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
+    for (plan, code) in [("values-change", 0), ("tokens-for-ever", 2)] {
+        let checkout = Checkout::new(plan);
+        let variables = BTreeMap::from([("SHOWFILE".to_owned(), checkout.plan.display().to_string())]);
+        let workflow = &yaml("atlantis/repos.yaml")["workflows"]["mesh"];
+        let step = |stage: &str| {
+            let steps = workflow[stage]["steps"].as_array().unwrap();
+            let lines = steps.iter().find_map(|step| step["run"].as_str()).unwrap();
+            checkout.run("sh", lines, "mesh", &variables)
+        };
+        let said = step("plan");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.stdout.contains("trust unchanged"), "{said:?}");
+        assert_eq!(step("policy_check").code, Some(code), "{plan}");
+    }
+}
+
+#[test]
+fn the_sample_policies_are_read() {
+    Policy::parse(&fs::read_to_string(example("policy/mesh-review.yaml")).unwrap()).unwrap();
+    // Those of the guide too.
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/plan-review.md")).unwrap();
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    Policy::parse(rest.split("```").next().unwrap()).unwrap();
+}
