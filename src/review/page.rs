@@ -1,6 +1,6 @@
 //! A review in the forms that people and programs read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::fit::{Part, cut, fit};
 use super::picture::{self, Picture, picture};
 use super::risk::{Kind, Level, Risk};
 use super::section::Section;
-use super::text::{Prose, count};
+use super::text::{Prose, count, list};
 use super::topology::Mesh;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +128,9 @@ fn risk_tables(risks: &[Risk], most: usize) -> String {
 }
 
 fn risk_table(risks: &[&Risk], most: usize) -> String {
+    let groups = grouped(risks);
     let mut table = RISK_HEAD.to_owned();
-    for risk in risks.iter().take(most) {
+    for Group { risk, clusters, addresses } in groups.iter().take(most) {
         let level = match risk.level {
             Level::Danger | Level::Forbidden => format!("**{}**", risk.level.word()),
             level => level.word().to_owned(),
@@ -146,16 +147,40 @@ fn risk_table(risks: &[&Risk], most: usize) -> String {
             "| {level} | {} {} | {} | {} | {what} | {} | {} |",
             risk.kind.number,
             risk.kind.title,
-            Prose::name(&risk.cluster).markdown(),
-            Prose::name(&risk.address).markdown(),
+            list(clusters).markdown(),
+            list(addresses).markdown(),
             risk.before.markdown(),
             risk.after.markdown(),
         );
     }
-    if risks.len() > most {
-        let _ = writeln!(table, "| | and {} more | | | | | |", risks.len() - most);
+    if groups.len() > most {
+        let _ = writeln!(table, "| | and {} more | | | | | |", groups.len() - most);
     }
     table
+}
+
+/// A risk, and all places that it has alike.
+struct Group<'a> {
+    risk: &'a Risk,
+    clusters: BTreeSet<Prose>,
+    addresses: BTreeSet<Prose>,
+}
+
+fn grouped<'a>(risks: &[&'a Risk]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut known = HashMap::new();
+    for risk in risks {
+        let key = (risk.kind.number, risk.level, &risk.what, &risk.before, &risk.after, &risk.accepted, &risk.policy);
+        let at = *known.entry(key).or_insert_with(|| {
+            groups.push(Group { risk, clusters: BTreeSet::new(), addresses: BTreeSet::new() });
+            groups.len() - 1
+        });
+        let group = &mut groups[at];
+        for (list, name) in [(&mut group.clusters, &risk.cluster), (&mut group.addresses, &risk.address)] {
+            list.extend(Some(Prose::name(name)).filter(|_| !name.is_empty()));
+        }
+    }
+    groups
 }
 
 fn folding(summary: &str, inside: &str) -> String {
@@ -219,7 +244,7 @@ fn section_forms(section: &Section) -> Vec<String> {
 }
 
 fn whole(section: &Section, most: usize) -> String {
-    let mut inside = table(section.columns, &section.rows, most);
+    let mut inside = table(section.columns, &section.grouped(), most);
     if !section.note.is_empty() {
         let _ = writeln!(inside, "\n{}", section.note);
     }
@@ -254,12 +279,14 @@ fn by_cluster(section: &Section, most: usize) -> String {
     let without_address =
         |rows: &[Vec<Prose>]| rows.iter().map(|row| row.get(1..).unwrap_or_default().to_vec()).collect::<Vec<_>>();
     let mut groups: Vec<(Vec<String>, Vec<Vec<Prose>>)> = Vec::new();
+    let mut known: HashMap<Vec<Vec<Prose>>, usize> = HashMap::new();
     for (cluster, rows) in clusters {
         let rows = without_address(&rows);
-        match groups.iter_mut().find(|(_, known)| *known == rows) {
-            Some((names, _)) => names.push(cluster.html()),
-            None => groups.push((vec![cluster.html()], rows)),
-        }
+        let at = *known.entry(rows.clone()).or_insert_with(|| {
+            groups.push((Vec::new(), rows));
+            groups.len() - 1
+        });
+        groups[at].0.push(cluster.html());
     }
     let columns = section.columns.get(2..).unwrap_or_default();
     let fold = |(names, rows): (Vec<String>, Vec<Vec<Prose>>)| {
@@ -274,9 +301,10 @@ fn text(review: &Review, most: usize) -> String {
     let mut parts = vec![part("verdict", 10, vec![format!("{}\n", review.verdict.plain())])];
     let risks = |most: usize| {
         let mut written = String::new();
-        for risk in review.risks.iter().take(most) {
-            let at = [risk.cluster.as_str(), risk.address.as_str()].into_iter().filter(|text| !text.is_empty());
-            let at = at.map(super::text::clean).collect::<Vec<_>>().join(" ");
+        let groups = grouped(&review.risks.iter().collect::<Vec<_>>());
+        for Group { risk, clusters, addresses } in groups.iter().take(most) {
+            let at = [list(clusters).plain(), list(addresses).plain()];
+            let at = at.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
             let _ = writeln!(written, "\n{:9} {} {} ({at})", risk.level.word(), risk.kind.number, risk.kind.title);
             let _ = writeln!(written, "          {}", risk.what.plain());
             if !risk.before.is_empty() || !risk.after.is_empty() {
@@ -286,8 +314,8 @@ fn text(review: &Review, most: usize) -> String {
                 let _ = writeln!(written, "          policy: {}", words.plain());
             }
         }
-        if review.risks.len() > most {
-            let _ = writeln!(written, "\nand {} more", review.risks.len() - most);
+        if groups.len() > most {
+            let _ = writeln!(written, "\nand {} more", groups.len() - most);
         }
         written
     };
@@ -299,12 +327,13 @@ fn text(review: &Review, most: usize) -> String {
     for section in &review.sections {
         let lines = |most: usize| {
             let mut written = format!("\n{}\n", section.title);
-            for row in section.rows.iter().take(most) {
+            let rows = section.grouped();
+            for row in rows.iter().take(most) {
                 let cells: Vec<String> = row.iter().filter(|cell| !cell.is_empty()).map(Prose::plain).collect();
                 let _ = writeln!(written, "  {}", cells.join(" | "));
             }
-            if section.rows.len() > most {
-                let _ = writeln!(written, "  and {} more", section.rows.len() - most);
+            if rows.len() > most {
+                let _ = writeln!(written, "  and {} more", rows.len() - most);
             }
             written
         };

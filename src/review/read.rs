@@ -14,6 +14,9 @@ use crate::schema::{Attribute, Schema};
 /// Schemas of the provider's resources, by type.
 pub type Schemas = BTreeMap<String, Schema>;
 
+/// More than any mesh has: who makes a plan larger does not make a review slow.
+const MOST: usize = 5_000;
+
 /// What of a plan concerns the mesh.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -136,6 +139,12 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
         }
     }
     reader.outside(file.prior_state.take(), &mut plan);
+    for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
+        if list.len() > MOST {
+            list.truncate(MOST);
+            plan.doubts.insert(0, format!("of the mesh's {what} no more than the first {MOST} are looked at").into());
+        }
+    }
     if secrets.is_too_many() {
         plan.doubts
             .push("more values are marked sensitive than can be looked for: no value of a field is shown".into());

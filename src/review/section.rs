@@ -1,6 +1,8 @@
 //! Tables of what a plan does, by subject: columns have a name for programs and one for people.
 
-use super::text::Prose;
+use std::collections::{BTreeSet, HashMap};
+
+use super::text::{Prose, list};
 
 /// What there is to say of a subject.
 #[derive(Debug, Clone)]
@@ -32,5 +34,26 @@ impl Section {
         self.rows.sort();
         self.rows.dedup();
         self
+    }
+
+    /// For people: rows that differ in where they are alone are one.
+    pub fn grouped(&self) -> Vec<Vec<Prose>> {
+        let places: Vec<usize> =
+            (0..self.columns.len()).filter(|at| matches!(self.columns[*at].0, "cluster" | "address")).collect();
+        let mut groups: Vec<Vec<BTreeSet<Prose>>> = Vec::new();
+        let mut known: HashMap<Vec<&Prose>, usize> = HashMap::new();
+        for row in &self.rows {
+            let rest = row.iter().enumerate().filter(|(at, _)| !places.contains(at)).map(|(_, cell)| cell).collect();
+            let at = *known.entry(rest).or_insert_with(|| {
+                groups.push(row.iter().map(|_| BTreeSet::new()).collect());
+                groups.len() - 1
+            });
+            for (cells, cell) in groups[at].iter_mut().zip(row) {
+                if !cells.contains(cell) {
+                    cells.insert(cell.clone());
+                }
+            }
+        }
+        groups.iter().map(|cells| cells.iter().map(list).collect()).collect()
     }
 }

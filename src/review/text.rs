@@ -3,6 +3,7 @@
 //! Names come from whoever opened the pull request. On a page they stand in code, where they can neither end a table, nor open a tag, nor call a
 //! person; in a picture as numbered characters; nowhere with control characters or what turns the direction of writing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Around each name within [`Prose`]. Taken out of what comes in.
@@ -29,6 +30,16 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     match names.len() {
         more if more > MOST => format!("{} and {} more", shown.join(", "), more - MOST),
         _ => shown.join(", "),
+    }
+}
+
+/// All of them, at most so many.
+pub fn list(all: &BTreeSet<Prose>) -> Prose {
+    const MOST: usize = 8;
+    let shown: Vec<&str> = all.iter().take(MOST).map(|prose| prose.0.as_str()).collect();
+    match all.len() {
+        more if more > MOST => format!("{} and {} more", shown.join(", "), more - MOST).into(),
+        _ => shown.join(", ").into(),
     }
 }
 

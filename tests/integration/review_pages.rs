@@ -259,6 +259,30 @@ fn mutate(value: &mut Value, random: &mut Random, depth: usize) {
     }
 }
 
+/// As nobody has it, and somebody could write it.
+#[tokio::test]
+async fn a_plan_of_far_too_many_resources_is_told_to_be_one() {
+    let plan = fs::read_to_string(fixtures().join("first-mesh.terraform.json")).unwrap();
+    let mut plan: Value = serde_json::from_str(&plan).unwrap();
+    let changes = plan["resource_changes"].as_array().unwrap().clone();
+    let numbered = |number: usize| {
+        changes.iter().map(move |change| {
+            change
+                .to_string()
+                .replace("mesh_east", "mesh_EAST")
+                .replace("east", &format!("c{number}"))
+                .replace("mesh_EAST", "mesh_east")
+        })
+    };
+    let many: Vec<Value> = (0..2_000).flat_map(numbered).map(|text| serde_json::from_str(&text).unwrap()).collect();
+    plan["resource_changes"] = many.into();
+    let begun = Instant::now();
+    let page = review(plan.to_string().as_bytes()).unwrap().written(Format::Markdown, 60_000);
+    println!("{:?}", begun.elapsed());
+    assert!(page.contains("no more than the first 5000 are looked at") && page.len() <= 60_000, "{page}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
 #[tokio::test]
 async fn what_is_no_plan_is_told_what_it_is() {
     for (bytes, words) in [
