@@ -10,7 +10,7 @@ use super::fit::{Part, cut, fit};
 use super::picture::{self, Picture, picture};
 use super::risk::{Kind, Level, Risk};
 use super::section::Section;
-use super::text::{Prose, count, list};
+use super::text::{self, Prose, count, list};
 use super::topology::Mesh;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn anchor(kind: &Kind) -> String {
 pub fn written(review: &Review, format: Format, most: usize) -> String {
     match format {
         Format::Markdown => markdown(review, most),
-        Format::Text => text(review, most),
+        Format::Text => lines(review, most),
         Format::Mermaid => mermaid(review, most),
         Format::Json => bounded_json(review, most),
     }
@@ -148,7 +148,7 @@ fn risk_table(risks: &[&Risk], most: usize) -> String {
             risk.kind.number,
             risk.kind.title,
             list(clusters).markdown(),
-            list(addresses).markdown(),
+            text::addresses(addresses).markdown(),
             risk.before.markdown(),
             risk.after.markdown(),
         );
@@ -297,13 +297,13 @@ fn by_cluster(section: &Section, most: usize) -> String {
     groups.into_iter().map(fold).collect()
 }
 
-fn text(review: &Review, most: usize) -> String {
+fn lines(review: &Review, most: usize) -> String {
     let mut parts = vec![part("verdict", 10, vec![format!("{}\n", review.verdict.plain())])];
     let risks = |most: usize| {
         let mut written = String::new();
         let groups = grouped(&review.risks.iter().collect::<Vec<_>>());
         for Group { risk, clusters, addresses } in groups.iter().take(most) {
-            let at = [list(clusters).plain(), list(addresses).plain()];
+            let at = [list(clusters).plain(), text::addresses(addresses).plain()];
             let at = at.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
             let _ = writeln!(written, "\n{:9} {} {} ({at})", risk.level.word(), risk.kind.number, risk.kind.title);
             let _ = writeln!(written, "          {}", risk.what.plain());
@@ -325,7 +325,7 @@ fn text(review: &Review, most: usize) -> String {
         parts.push(part("who sees whom", 5, vec![format!("\nWho sees whom\n{links}"), String::new()]));
     }
     for section in &review.sections {
-        let lines = |most: usize| {
+        let shortened = |most: usize| {
             let mut written = format!("\n{}\n", section.title);
             let rows = section.grouped();
             for row in rows.iter().take(most) {
@@ -337,7 +337,7 @@ fn text(review: &Review, most: usize) -> String {
             }
             written
         };
-        let mut forms: Vec<String> = [usize::MAX, 60, 15].into_iter().map(lines).collect();
+        let mut forms: Vec<String> = [usize::MAX, 60, 15].into_iter().map(shortened).collect();
         forms.push(String::new());
         parts.push(part(section.title, section.importance, forms));
     }
@@ -370,8 +370,8 @@ fn risk(risk: &Risk) -> Value {
         "name": risk.kind.name,
         "title": risk.kind.title,
         "level": risk.level,
-        "cluster": super::text::clean(&risk.cluster),
-        "address": super::text::clean(&risk.address),
+        "cluster": text::clean(&risk.cluster),
+        "address": text::clean(&risk.address),
         "what": risk.what.plain(),
         "before": risk.before.plain(),
         "after": risk.after.plain(),
@@ -392,7 +392,7 @@ fn rows(section: &Section) -> Value {
 }
 
 fn mesh(mesh: &Mesh) -> Value {
-    let clean = super::text::clean;
+    let clean = text::clean;
     let list = |names: &std::collections::BTreeSet<String>| names.iter().map(|name| clean(name)).collect::<Vec<_>>();
     let clusters: Vec<Value> = mesh
         .clusters

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::text::{Prose, list};
+use super::text::{Prose, addresses, list};
 
 /// What there is to say of a subject.
 #[derive(Debug, Clone)]
@@ -54,6 +54,9 @@ impl Section {
                 }
             }
         }
-        groups.iter().map(|cells| cells.iter().map(list).collect()).collect()
+        let shown = |(at, cells): (usize, &BTreeSet<Prose>)| {
+            if self.columns.get(at).is_some_and(|(key, _)| *key == "address") { addresses(cells) } else { list(cells) }
+        };
+        groups.iter().map(|cells| cells.iter().enumerate().map(shown).collect()).collect()
     }
 }

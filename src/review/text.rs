@@ -43,6 +43,17 @@ pub fn list(all: &BTreeSet<Prose>) -> Prose {
     }
 }
 
+/// Addresses of resources; many of one block as the block.
+pub fn addresses(all: &BTreeSet<Prose>) -> Prose {
+    const FEW: usize = 3;
+    let block = |prose: &Prose| prose.plain().split('[').next().unwrap_or_default().to_owned();
+    let blocks: BTreeSet<String> = all.iter().map(block).collect();
+    match (all.len() > FEW, blocks.first()) {
+        (true, Some(one)) if blocks.len() == 1 => format!("{} ({} of them)", Name(one), all.len()).into(),
+        _ => list(all),
+    }
+}
+
 /// `1 cluster`, `2 clusters`.
 pub fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })

@@ -157,7 +157,9 @@ fn rows(section: &mut Section, instance: &Instance, before: Option<&Door<'_>>, a
             cells.as_ref().map_or_else(|| "none".into(), |cells| cells[at].1.clone())
         };
         let (was, will) = (side(&before), side(&after));
-        if was != will {
+        // Where a door comes or goes the picture shows its network.
+        let told = what == "network" && (before.is_none() || after.is_none());
+        if was != will && !told {
             let cluster = instance.cluster().unwrap_or_default();
             section.row([Prose::name(cluster), Prose::name(&instance.address), what.into(), was, will]);
         }
