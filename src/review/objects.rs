@@ -289,3 +289,85 @@ fn worded(text: &str, names: &BTreeSet<&str>) -> Option<(String, Field)> {
         ((*object).to_owned(), field)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn instance(before: Value, after: Value, unknown: Value) -> Instance {
+        Instance {
+            address: "mesh_primary.a".into(),
+            kind: Kind::Primary,
+            action: Action::Update,
+            importing: false,
+            deposed: false,
+            previous_address: None,
+            reason: None,
+            guarded: false,
+            before,
+            after,
+            unknown,
+        }
+    }
+
+    fn side(digest: &str, more: Value) -> Value {
+        let mut side =
+            json!({ "cluster": "east", "objects": { "Deployment a/istiod": digest, "Service a/istiod": "same" } });
+        more.as_object().unwrap().iter().for_each(|(name, value)| side[name] = value.clone());
+        side
+    }
+
+    fn changed(before: Value, after: Value) -> Object {
+        let all = of(&instance(side("1", before), side("2", after), Value::Null));
+        assert_eq!((all.len(), all[0].changes.len(), all[0].cluster.as_str()), (1, 1, "east"));
+        all[0].changes[0].clone()
+    }
+
+    #[test]
+    fn fields_are_told_in_every_form_that_plans_have() {
+        let json_text = |value: &str| json!({ "fields": { "Deployment a/istiod": json!({ "spec.replicas": value, "x": "y" }).to_string() } });
+        let told = |object: &Object| {
+            assert_eq!(object.fields.len(), 1, "{object:?}");
+            let field = &object.fields[0];
+            (field.path.clone(), field.before.clone(), field.after.clone(), field.manager.clone())
+        };
+        let wanted = |manager: Option<&str>| {
+            ("spec.replicas".to_owned(), Some("1".to_owned()), Some("2".to_owned()), manager.map(str::to_owned))
+        };
+        assert_eq!(told(&changed(json_text("1"), json_text("2"))), wanted(None));
+        let maps = |value: &str| json!({ "fields": { "Deployment a/istiod": { "spec.replicas": value } } });
+        assert_eq!(told(&changed(maps("1"), maps("2"))), wanted(None));
+        let entry = json!({ "object": "Deployment a/istiod", "field": "spec.replicas", "before": 1, "after": "2", "manager": "alice" });
+        assert_eq!(told(&changed(json!({}), json!({ "changes": [entry] }))), wanted(Some("alice")));
+        let text = "Deployment a/istiod: spec.replicas \"1\" -> \"2\"";
+        assert_eq!(told(&changed(json!({}), json!({ "changes": [text] }))), wanted(None));
+    }
+
+    #[test]
+    fn what_is_not_told_is_known_to_be_untold() {
+        for (before, after) in [
+            (json!({}), json!({})),
+            (json!({ "fields": null }), json!({ "changes": [] })),
+            (json!({ "fields": "nonsense" }), json!({ "changes": [7, null, {}, "Deployment"] })),
+        ] {
+            let object = changed(before, after);
+            assert_eq!((object.is_told(), object.restarts()), (false, None), "{object:?}");
+        }
+        let all = of(&instance(side("1", json!({})), json!({ "cluster": "east" }), json!({ "objects": true })));
+        assert!(all[0].unknown && all[0].changes.is_empty());
+    }
+
+    #[test]
+    fn values_stay_hidden_where_a_path_or_the_configuration_says_so() {
+        let fields = |path: &str, value: &str| json!({ "fields": { "Deployment a/istiod": json!({ (path): value }).to_string() } });
+        let path = "spec.template.spec.containers[discovery].env[DB_PASSWORD].value";
+        let field = &changed(fields(path, "one"), fields(path, "two")).fields[0];
+        assert_eq!((field.before.as_deref(), field.after.as_deref()), (Some(HIDDEN), Some(HIDDEN_ANEW)));
+        let path = "spec.template.spec.containers[discovery].image";
+        let (before, after) = (side("1", fields(path, "one")), side("2", fields(path, "two")));
+        let guarded = Instance { guarded: true, ..instance(before, after, Value::Null) };
+        assert_eq!(of(&guarded)[0].changes[0].fields[0].after.as_deref(), Some(HIDDEN_ANEW));
+    }
+}
