@@ -270,24 +270,20 @@ fn structured(entry: Reading<'_>) -> Option<(String, Field)> {
     Some((member(&["object", "name"])?, field))
 }
 
-/// `Deployment istio-system/istiod: spec.replicas "1" -> "2"`.
+/// `Deployment istio-system/istiod: spec.replicas "1" -> "2", by alice`, or as warnings have it `… is "1" in place of "2", by alice`.
 fn worded(text: &str, names: &BTreeSet<&str>) -> Option<(String, Field)> {
     let object = names.iter().filter(|name| text.starts_with(**name)).max_by_key(|name| name.len())?;
     let rest = text[object.len()..].trim_start_matches([':', ' ', '.']);
-    (!rest.is_empty()).then(|| {
-        let (path, values) = rest.split_once(' ').unwrap_or((rest, ""));
-        let (before, after) =
-            values.split_once(" -> ").map_or((None, Some(values)), |(one, other)| (Some(one), Some(other)));
-        let unquoted = |text: &str| text.trim().trim_matches('"').to_owned();
-        let some = |text: Option<&str>| text.map(unquoted).filter(|text| !text.is_empty());
-        let field = Field {
-            path: path.trim_end_matches(':').to_owned(),
-            before: some(before),
-            after: some(after),
-            manager: None,
-        };
-        ((*object).to_owned(), field)
-    })
+    let (rest, manager) =
+        rest.rsplit_once(", by ").map_or((rest, None), |(rest, manager)| (rest, Some(manager.to_owned())));
+    let (path, values) = rest.split_once(' ').unwrap_or((rest, ""));
+    let sides = values.split_once(" -> ").or_else(|| values.strip_prefix("is ")?.split_once(" in place of "));
+    let (before, after) = sides.map_or((None, Some(values)), |(before, after)| (Some(before), Some(after)));
+    let side =
+        |text: Option<&str>| text.map(|text| text.trim().trim_matches('"').to_owned()).filter(|text| !text.is_empty());
+    let path = path.trim_end_matches(':').to_owned();
+    let field = Field { path, before: side(before), after: side(after), manager };
+    (!rest.is_empty()).then(|| ((*object).to_owned(), field))
 }
 
 #[cfg(test)]
@@ -343,6 +339,8 @@ mod tests {
         assert_eq!(told(&changed(json!({}), json!({ "changes": [entry] }))), wanted(Some("alice")));
         let text = "Deployment a/istiod: spec.replicas \"1\" -> \"2\"";
         assert_eq!(told(&changed(json!({}), json!({ "changes": [text] }))), wanted(None));
+        let text = "Deployment a/istiod: spec.replicas is \"1\" in place of \"2\", by alice";
+        assert_eq!(told(&changed(json!({}), json!({ "changes": [text] }))), wanted(Some("alice")));
     }
 
     #[test]
