@@ -1,4 +1,4 @@
-//! The programs the lab runs, built once from pinned Go modules into the user's cache folder.
+//! The programs the lab runs, built once from pinned Go modules into the user's cache folder; Envoy alone is taken as it was packaged.
 //!
 //! A tool's home is named after a hash of its module's files, so that a changed pin is a new folder and
 //! a second clone builds nothing. A program of our own in a folder of such a module has a home of its own: changing it
@@ -7,6 +7,7 @@
 
 mod build;
 mod charts;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +15,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 pub use build::ensure;
-pub use charts::{Charts, charts, gateway_api};
+pub use charts::{Charts, bootstrap_template, charts, gateway_api};
 
 /// A program, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,11 @@ pub enum Tool {
     Istioctl,
     /// Asks an istiod what a proxy would be told: see `tests/tools/istio/xds`.
     Xds,
+    /// What runs in a sidecar and a gateway beside Envoy.
+    PilotAgent,
+    /// The network of pods that are processes: see `tests/tools/istio/namespaces`.
+    Namespaces,
+    Envoy,
     Tofu,
     Registry,
     /// The registries' own check of `docs/`.
@@ -92,6 +98,12 @@ pub enum Error {
          whose cache folder already holds the tools"
     )]
     NoGo(String),
+    #[error("Python with pip is missing: the lab gets {0} as a Python package and found no `python3` that has pip")]
+    NoPip(&'static str),
+    #[error(
+        "there is no {0} for this machine: it is packaged for Linux with glibc 2.31 or newer, on x86_64 and aarch64"
+    )]
+    NotHere(&'static str),
     #[error("could not build {tool}: {log}")]
     Build { tool: &'static str, log: String },
     #[error("could not prepare Istio's charts: {0}")]
@@ -104,8 +116,11 @@ pub enum Error {
 struct Spec {
     tool: Tool,
     name: &'static str,
+    /// The folder in `tests/tools` with its pins.
     module: &'static str,
+    /// The Go package; of a wheel, the file in it.
     package: &'static str,
+    wheel: bool,
     ldflags: &'static str,
     /// Seconds one build took on two cores, in this order, with an empty build cache.
     seconds: u64,
@@ -122,7 +137,7 @@ const ISTIO_OLD_LDFLAGS: &str = "-X istio.io/istio/pkg/version.buildVersion=1.30
      -X istio.io/istio/pkg/version.buildHub=docker.io/istio";
 
 const fn spec(tool: Tool, name: &'static str, module: &'static str, package: &'static str, seconds: u64) -> Spec {
-    Spec { tool, name, module, package, ldflags: "", seconds, probe: None }
+    Spec { tool, name, module, package, wheel: false, ldflags: "", seconds, probe: None }
 }
 
 /// In the order of building: what others wait for first.
@@ -141,15 +156,18 @@ static SPECS: &[Spec] = &[
     Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::PilotDiscovery, "pilot-discovery", "istio", "istio.io/istio/pilot/cmd/pilot-discovery", 150) },
     Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::Istioctl, "istioctl", "istio", "istio.io/istio/istioctl/cmd/istioctl", 60) },
     spec(Tool::Xds, "xds", "istio", "./xds", 10),
+    Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::PilotAgent, "pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 15) },
+    spec(Tool::Namespaces, "namespaces", "istio", "./namespaces", 5),
+    Spec { wheel: true, ..spec(Tool::Envoy, "envoy", "envoy", "envoy/_bin/envoy", 5) },
     Spec { probe: Some((&["version"], "OpenTofu v1.12.")), ..spec(Tool::Tofu, "tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", 100) },
     spec(Tool::Registry, "registry", "registry", "github.com/google/go-containerregistry/cmd/registry", 5),
     spec(Tool::Tfplugindocs, "tfplugindocs", "tfplugindocs", "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs", 25),
     Spec { ldflags: ISTIO_OLD_LDFLAGS, ..spec(Tool::PilotDiscoveryOld, "pilot-discovery", "istio-old", "istio.io/istio/pilot/cmd/pilot-discovery", 90) },
 ];
 
-/// Every tool, in the order of building.
+/// Every tool that there is for this machine, in the order of building.
 pub fn all() -> Vec<Tool> {
-    SPECS.iter().map(|s| s.tool).collect()
+    SPECS.iter().filter(|s| !s.wheel || wheel::fits_here()).map(|s| s.tool).collect()
 }
 
 /// The tool's path, building it first if need be.

