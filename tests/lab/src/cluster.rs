@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,15 @@ use crate::audit::{self, Requests};
 use crate::balancer::{self, Address};
 use crate::control_plane::Layout;
 use crate::error::{Error, Result, describe};
+use crate::fabric::Fabric;
 use crate::front::{Effect, Fault, Front};
 use crate::kubelet::{self, Kubelet};
-use crate::network::{Network, PodProcess, free_ports};
+use crate::network::{Network, PodProcess, ProxyPod, free_ports};
 use crate::pki::Pki;
 use crate::process::{Process, Processes, Program};
+use crate::proxy::{self, Proxies};
 use crate::tools::{self, Tool};
+use crate::traffic::RealPod;
 use crate::{egress, lab};
 
 /// Time for anything to become ready on a machine that is busy with other things.
@@ -35,6 +38,7 @@ pub struct Cluster {
     front: Front,
     processes: Processes,
     network: Arc<Network>,
+    fabric: Option<Arc<Fabric>>,
     runtime: tokio::runtime::Handle,
     parts: Mutex<Parts>,
     tokens: watch::Sender<u64>,
@@ -60,6 +64,9 @@ pub(crate) struct Start {
     pub network: Arc<Network>,
     pub address: Address,
     pub istiod: bool,
+    pub fabric: Option<Arc<Fabric>>,
+    /// What its pods reach.
+    pub routes: Vec<String>,
 }
 
 impl Cluster {
@@ -78,6 +85,7 @@ impl Cluster {
             front_port: port(&front).map_err(listen("the API server"))?,
             egress_socket,
             etcd_port: start.etcd_port,
+            proxies: start.fabric.is_some(),
         };
         let names = [layout.api_service_ip(), format!("api.{}.example.com", layout.name)];
         let pki = Pki::create(&layout.file("pki"), &layout.name, &names)?;
@@ -93,6 +101,17 @@ impl Cluster {
         let (tokens, token_epoch) = watch::channel(0);
         let addresses = Arc::new(Mutex::new(start.address));
         tokio::spawn(balancer::run(client.clone(), layout.clone(), start.network.clone(), addresses.clone()));
+        let given = Arc::new(AtomicUsize::new(0));
+        if let Some(fabric) = start.fabric.clone() {
+            tokio::spawn(proxy::run(Proxies {
+                client: client.clone(),
+                layout: layout.clone(),
+                network: start.network.clone(),
+                fabric,
+                addresses: given.clone(),
+                routes: start.routes,
+            }));
+        }
         if start.istiod {
             tokio::spawn(kubelet::run(Kubelet {
                 client: client.clone(),
@@ -101,6 +120,7 @@ impl Cluster {
                 network: start.network.clone(),
                 processes: start.processes.clone(),
                 tokens: token_epoch,
+                addresses: given,
             }));
         }
         Ok(Cluster {
@@ -111,6 +131,7 @@ impl Cluster {
             front,
             processes: start.processes,
             network: start.network,
+            fabric: start.fabric,
             runtime: tokio::runtime::Handle::current(),
             parts: Mutex::new(Parts { api_server, controllers }),
             tokens,
@@ -213,6 +234,24 @@ impl Cluster {
         }
     }
 
+    /// The pods that are real, ready or not.
+    pub(crate) fn proxies(&self) -> Vec<(ProxyPod, RealPod)> {
+        let Some(fabric) = &self.fabric else { return Vec::new() };
+        let real = |pod: ProxyPod| {
+            let real = RealPod {
+                fabric: fabric.clone(),
+                fabric_name: proxy::fabric_name(&self.layout, &pod.namespace, &pod.name),
+                cluster: self.layout.name.clone(),
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                ip: pod.ip.clone(),
+                log: pod.log.clone(),
+            };
+            (pod, real)
+        };
+        self.network.proxies(self.layout.index).into_iter().map(real).collect()
+    }
+
     /// Lets a local port stand for a pod's port, for port-forward and for webhooks.
     pub fn serve_pod_port(&self, namespace: &str, pod: &str, ip: &str, port: u16, local: u16) {
         let existing = self.network.pod(self.layout.index, namespace, pod);
@@ -225,6 +264,7 @@ impl Cluster {
             log: None,
             program: None,
             ready: true,
+            labels: Default::default(),
         });
         process.ports.insert(port, local);
         self.network.set_pod(process);
@@ -382,7 +422,7 @@ pub(crate) fn output(mut command: Command, input: Option<&str>) -> Result<String
 }
 
 /// The path, or a shorter one: the system takes some hundred bytes.
-fn socket_path(wanted: &Path, index: usize) -> PathBuf {
+pub(crate) fn socket_path(wanted: &Path, index: usize) -> PathBuf {
     if wanted.as_os_str().len() < 100 {
         return wanted.to_owned();
     }

@@ -23,6 +23,22 @@ pub(crate) struct Layout {
     /// 1.37 reads TLS settings that need not be there, and crashes.
     pub egress_socket: PathBuf,
     pub etcd_port: u16,
+    /// Whether injected pods are processes of the lab.
+    pub proxies: bool,
+}
+
+/// Pods and Services of a cluster, by its position.
+pub(crate) fn own_ranges(index: usize) -> [String; 2] {
+    [format!("10.{}.0.0/16", 10 + index), service_range(index)]
+}
+
+fn service_range(index: usize) -> String {
+    format!("10.{}.0.0/16", 110 + index)
+}
+
+/// The addresses of a cluster's load balancers.
+pub(crate) fn balancer_range(index: usize) -> String {
+    format!("10.{}.0.0/16", 210 + index)
 }
 
 /// Names under which the lab's own parts and the user authenticate; the token is `<prefix>-<cluster>`.
@@ -37,7 +53,7 @@ const USERS: [(&str, &str, &str); 6] = [
 
 impl Layout {
     pub fn service_cidr(&self) -> String {
-        format!("10.{}.0.0/16", 110 + self.index)
+        service_range(self.index)
     }
 
     /// The first address of the Service range is the API server's own Service.
@@ -87,7 +103,7 @@ impl Layout {
         self.write("tokens.csv", &tokens)?;
         self.write("audit-policy.json", &audit_policy().to_string())?;
         self.write("egress.json", &self.egress_config().to_string())?;
-        self.write("kwok.yaml", &kwok_config())?;
+        self.write("kwok.yaml", &kwok_config(self.proxies))?;
         for user in ["kube-controller-manager", "kube-scheduler", "kwok"] {
             let config = kubeconfig(&self.name, &self.api_url(), &pki.ca_pem, &self.token(user));
             self.write(&format!("{user}.kubeconfig"), &config.to_string())?;
@@ -245,7 +261,8 @@ fn audit_policy() -> Value {
     })
 }
 
-/// What kwok does with nodes and pods. Pods of istiod are left to the lab, which runs them.
-fn kwok_config() -> String {
-    include_str!("kwok.yaml").to_owned()
+/// What kwok does with nodes and pods. Those that the lab runs are left to it.
+fn kwok_config(proxies: bool) -> String {
+    let config = include_str!("kwok.yaml");
+    if proxies { config.replace("# with proxies: ", "") } else { config.to_owned() }
 }

@@ -14,8 +14,9 @@ use crate::cluster::output;
 use crate::error::{Error, Result, describe};
 use crate::front::Fault;
 use crate::home::Home;
-use crate::lab::{Lab, Options};
+use crate::lab::{Lab, Options, Proxies};
 use crate::tools::{self, Istio, Tool};
+use crate::traffic::{self, Answer};
 
 /// What a running lab says of itself, in `lab.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Status {
     pub seconds_to_ready: f64,
     /// One file with a context for each cluster.
     pub kubeconfig: PathBuf,
+    /// Whether injected pods are real.
+    pub proxies: bool,
     pub clusters: Vec<ClusterStatus>,
 }
 
@@ -41,6 +44,7 @@ enum Order {
     Fault(String, Fault),
     Clear(String),
     Destroy(String),
+    Call(String, String),
     Memory,
     Down,
 }
@@ -54,21 +58,26 @@ pub fn default_dir() -> PathBuf {
 
 /// Starts the clusters in the background and waits until they are ready; if the same ones run already,
 /// that is all.
-pub fn up(dir: &Path, names: &[&str]) -> Result<Status> {
+pub fn up(dir: &Path, names: &[&str], proxies: bool) -> Result<Status> {
     if Home::is_locked(dir) {
         let status = wait_for_status(dir, None)?;
         let running: Vec<&str> = status.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        if running == names {
+        if running == names && status.proxies == proxies {
             return Ok(status);
         }
         return Err(Error::Usage(format!(
-            "a lab with {} is already running in {}: end it with `lab down`, or choose another --dir",
+            "a lab with {}{} is already running in {}: end it with `lab down`, or choose another --dir",
             running.join(", "),
+            if status.proxies { " and proxies" } else { "" },
             dir.display()
         )));
     }
     let mut needed = vec![Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Scheduler, Tool::Kubelet];
     needed.extend([Tool::Kwok, Tool::Kubectl, Istio::Current.pilot_discovery()]);
+    if proxies {
+        crate::fabric::possible().map_err(Error::Usage)?;
+        needed.extend(crate::lab::FOR_PROXIES);
+    }
     tools::ensure(&needed)?; // here, where progress can be seen
     std::fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
     Home::clear_dead(dir);
@@ -77,16 +86,17 @@ pub fn up(dir: &Path, names: &[&str]) -> Result<Status> {
     let err = out.try_clone().map_err(Error::file("open", &log))?;
     let exe = std::env::current_exe().map_err(Error::file("find", "this program"))?;
     let mut command = Command::new(exe);
-    command.arg("serve").arg("--dir").arg(dir).args(names).process_group(0);
+    command.arg("serve").arg("--dir").arg(dir).args(names).args(proxies.then_some("--proxies")).process_group(0);
     let spawned = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
     let mut child = spawned.map_err(|source| Error::Spawn { name: "the lab".into(), source })?;
     wait_for_status(dir, Some(&mut child))
 }
 
 /// Runs the clusters until `lab down`; what `lab up` starts.
-pub fn serve(dir: &Path, names: &[&str]) -> Result<()> {
+pub fn serve(dir: &Path, names: &[&str], proxies: bool) -> Result<()> {
     let began = Instant::now();
-    let options = Options { dir: Some(dir.to_owned()), limited: false, ..Options::default() };
+    let kind = if proxies { Proxies::NetworkEach } else { Proxies::None };
+    let options = Options { dir: Some(dir.to_owned()), limited: false, proxies: kind, ..Options::default() };
     let lab = Lab::start(names, options)?;
     let control = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::file("listen for", "commands"))?;
     let status = Status {
@@ -94,6 +104,7 @@ pub fn serve(dir: &Path, names: &[&str]) -> Result<()> {
         control: control.local_addr().map_err(Error::file("listen for", "commands"))?.port(),
         seconds_to_ready: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
         kubeconfig: lab.kubeconfig_path(),
+        proxies,
         clusters: lab
             .clusters()
             .iter()
@@ -160,6 +171,12 @@ pub fn destroy(dir: &Path, cluster: &str) -> Result<String> {
     send(&status(dir)?, &Order::Destroy(cluster.to_owned()))
 }
 
+/// A call from a pod of one cluster to a Service whose only pod is in another; both are made first if need be.
+pub fn call(dir: &Path, from: &str, to: &str) -> Result<Answer> {
+    let said = send(&status(dir)?, &Order::Call(from.to_owned(), to.to_owned()))?;
+    serde_json::from_str(&said).map_err(|error| Error::Usage(format!("the lab's answer: {error}")))
+}
+
 /// Resident memory, one line a process.
 pub fn memory(dir: &Path) -> Result<String> {
     send(&status(dir)?, &Order::Memory)
@@ -180,13 +197,30 @@ fn obey(lab: &Lab, stream: TcpStream) -> std::io::Result<bool> {
     BufReader::new(stream.try_clone()?).read_line(&mut line)?;
     let Ok(command) = serde_json::from_str::<Order>(&line) else { return Ok(false) };
     let find = |name: &str| lab.clusters().iter().find(|cluster| cluster.name() == name);
-    let unknown = |name: &str| Err(Error::Usage(format!("no cluster {name:?} in this lab")));
+    let unknown = |name: &str| Error::Usage(format!("no cluster {name:?} in this lab"));
     let last = matches!(command, Order::Down);
     let done = match command {
-        Order::Fault(name, fault) => find(&name).map_or_else(|| unknown(&name), |c| c.fault(fault)),
-        Order::Clear(name) => find(&name).map_or_else(|| unknown(&name), |c| c.clear_faults()),
-        Order::Destroy(name) => find(&name).map_or_else(|| unknown(&name), |c| c.destroy()),
+        Order::Fault(name, fault) => find(&name).map_or_else(|| Err(unknown(&name)), |c| c.fault(fault)),
+        Order::Clear(name) => find(&name).map_or_else(|| Err(unknown(&name)), |c| c.clear_faults()),
+        Order::Destroy(name) => find(&name).map_or_else(|| Err(unknown(&name)), |c| c.destroy()),
         Order::Down => Ok(()),
+        Order::Call(from, to) => {
+            let ends = (find(&from).cloned(), find(&to).cloned());
+            // Pods may have to start first: nobody else waits for that.
+            std::thread::spawn(move || {
+                let called = match ends {
+                    (Some(from), Some(to)) => traffic::call(&from, &to),
+                    (None, _) => Err(unknown(&from)),
+                    (_, None) => Err(unknown(&to)),
+                };
+                let line = match called {
+                    Ok(answer) => format!("+{}", serde_json::to_string(&answer)?),
+                    Err(error) => format!("-{}", describe(&error).replace('\n', " ")),
+                };
+                (&stream).write_all(format!("{line}\n").as_bytes())
+            });
+            return Ok(false);
+        }
         Order::Memory => {
             let lines = lab.memory().into_iter().map(|(name, kib)| format!("{:6} MiB  {name}", kib / 1024));
             (&stream).write_all(format!("+{}\n", lines.collect::<Vec<_>>().join("\u{1}")).as_bytes())?;

@@ -18,9 +18,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::control_plane::Layout;
+use crate::environment::{Here, variables};
 use crate::network::{Network, PodProcess, free_ports};
 use crate::process::{Process, Processes, Program};
-use crate::projection::{ACCOUNT_DIR, Problem, Root, field_value, references};
+use crate::projection::{ACCOUNT_DIR, Problem, Root, references, without_metrics};
 use crate::reflect::reflect;
 use crate::tools::{self, Istio};
 
@@ -34,7 +35,14 @@ pub(crate) struct Kubelet {
     pub processes: Processes,
     /// Changes when every token must be asked for again.
     pub tokens: watch::Receiver<u64>,
+    /// Counts the addresses given to pods that the lab runs.
+    pub addresses: Arc<AtomicUsize>,
 }
+
+/// Istio's proxy is an Envoy with filters of Istio's own, which no package has: an upstream Envoy refuses what names them. What
+/// else names them, [`Root`] leaves out of the mesh's configuration.
+const PLAIN_ENVOY: [(&str, &str); 2] =
+    [("PILOT_ENABLE_METADATA_EXCHANGE", "false"), ("PILOT_ENABLE_ALPN_FILTER", "false")];
 
 /// istiod's ports and the flags that move them.
 const PORTS: [(u16, &str); 5] = [
@@ -49,7 +57,6 @@ const PORTS: [(u16, &str); 5] = [
 pub(crate) async fn run(kubelet: Kubelet) {
     let mut pods = reflect::<Pod>(Api::all(kubelet.client.clone()), Some("app=istiod"), None);
     let mut running: HashMap<String, watch::Sender<bool>> = HashMap::new();
-    let next = AtomicUsize::new(0);
     while pods.changed().await.is_ok() {
         let now = pods.borrow_and_update().clone();
         let wanted: HashMap<String, &Arc<Pod>> = now
@@ -66,7 +73,7 @@ pub(crate) async fn run(kubelet: Kubelet) {
         for (uid, pod) in wanted {
             running.entry(uid).or_insert_with(|| {
                 let (stop, stopped) = watch::channel(false);
-                let ip = kubelet.layout.process_pod_ip(next.fetch_add(1, Ordering::Relaxed));
+                let ip = kubelet.layout.process_pod_ip(kubelet.addresses.fetch_add(1, Ordering::Relaxed));
                 let pod = Arc::clone(pod);
                 tokio::spawn(PodRun::new(kubelet.clone(), pod, ip).run(stopped));
                 stop
@@ -102,7 +109,7 @@ impl PodRun {
     fn new(kubelet: Kubelet, pod: Arc<Pod>, ip: String) -> Self {
         let dir = kubelet.layout.file("pods").join(name(&pod));
         let log = kubelet.layout.log(name(&pod));
-        let root = Root { dir, client: kubelet.client.clone() };
+        let root = Root { dir, client: kubelet.client.clone(), plain_envoy: kubelet.layout.proxies };
         PodRun { kubelet, pod, ip, root, log, restarts: 0 }
     }
 
@@ -148,6 +155,7 @@ impl PodRun {
             Err(Problem::Missing(message)) => return creating(message),
             Err(Problem::Failed(message)) => return creating(message),
         }
+        self.mesh_for_plain_envoys(&container).await;
         let started = match self.start(istio, &container).await {
             Ok(started) => started,
             Err(message) => return creating(message),
@@ -200,6 +208,9 @@ impl PodRun {
                 _ = renewal.tick() => Some(true),
             };
             if let Some(renew) = renew {
+                if let Some(container) = self.container() {
+                    self.mesh_for_plain_envoys(&container).await;
+                }
                 let seen = (versions(&all_secrets, namespace, &secrets), versions(&all_maps, namespace, &maps));
                 if renew || seen != known {
                     known = seen;
@@ -219,6 +230,7 @@ impl PodRun {
                     log: Some(self.log.clone()),
                     program: Some(program.clone()),
                     ready: answer,
+                    labels: self.pod.metadata.labels.clone().unwrap_or_default(),
                 });
                 self.tell(answer, None).await;
             }
@@ -226,24 +238,15 @@ impl PodRun {
     }
 
     async fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, String> {
-        let mut env = Vec::new();
-        for var in container.env.iter().flatten() {
-            let from = var.value_from.as_ref();
-            let value = if let Some(field) = from.and_then(|from| from.field_ref.as_ref()) {
-                match field.field_path.as_str() {
-                    "status.podIP" => Some(self.ip.clone()),
-                    path => field_value(&self.pod, path),
-                }
-            } else if let Some(resource) = from.and_then(|from| from.resource_field_ref.as_ref()) {
-                // Limits of a machine that is not there: this one has two cores for everything.
-                (resource.resource == "limits.cpu").then(|| "2".to_owned())
-            } else if let Some(from) = from {
-                self.looked_up(from).await?
-            } else {
-                var.value.clone()
-            };
-            let Some(value) = value else { continue };
-            env.push((var.name.clone(), self.on_this_machine(container, value)));
+        // Of a machine that is not there: this one has two cores for everything.
+        let limits = [("limits.cpu", "2")];
+        let here = Here { client: &self.kubelet.client, pod: &self.pod, ip: &self.ip, limits: &limits };
+        let mut env = variables(&here, container).await?;
+        for (_, value) in &mut env {
+            *value = self.on_this_machine(container, std::mem::take(value));
+        }
+        if self.kubelet.layout.proxies {
+            env.extend(PLAIN_ENVOY.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let kubeconfig = env.iter_mut().find(|(name, _)| name == "KUBECONFIG");
         let own = self.own_kubeconfig()?;
@@ -255,20 +258,27 @@ impl PodRun {
         Ok(env)
     }
 
-    async fn looked_up(&self, from: &k8s_openapi::api::core::v1::EnvVarSource) -> Result<Option<String>, String> {
-        let client = self.kubelet.client.clone();
-        if let Some(key) = &from.secret_key_ref {
-            let api: Api<Secret> = Api::namespaced(client, namespace(&self.pod));
-            let found = api.get_opt(&key.name).await.map_err(|error| error.to_string())?;
-            let value = found.and_then(|secret| secret.data?.remove(&key.key));
-            return Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()));
+    /// An istiod that would read the mesh's configuration from the API server finds it as a file first, without what a plain Envoy lacks.
+    async fn mesh_for_plain_envoys(&self, container: &Container) {
+        let file = self.root.path("/etc/istio/config/mesh");
+        if !self.kubelet.layout.proxies || std::fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink()) {
+            return; // mounted: the projection sees to it
         }
-        if let Some(key) = &from.config_map_key_ref {
-            let api: Api<ConfigMap> = Api::namespaced(client, namespace(&self.pod));
-            let found = api.get_opt(&key.name).await.map_err(|error| error.to_string())?;
-            return Ok(found.and_then(|map| map.data?.remove(&key.key)));
+        let mut env = container.env.iter().flatten();
+        let revision = env.find(|var| var.name == "REVISION").and_then(|var| var.value.clone()).unwrap_or_default();
+        let name = match revision.as_str() {
+            "" | "default" => "istio".to_owned(),
+            revision => format!("istio-{revision}"),
+        };
+        let api: Api<ConfigMap> = Api::namespaced(self.kubelet.client.clone(), namespace(&self.pod));
+        let found = api.get_opt(&name).await.ok().flatten().and_then(|map| map.data?.remove("mesh"));
+        let Some(text) = found.map(|mesh| without_metrics(mesh.as_bytes())) else { return };
+        if std::fs::read_to_string(&file).is_ok_and(|old| old == text) {
+            return;
         }
-        Ok(None)
+        let next = file.with_extension("next");
+        let folder = std::fs::create_dir_all(file.parent().unwrap_or(&self.root.dir));
+        let _ = folder.and_then(|()| std::fs::write(&next, text)).and_then(|()| std::fs::rename(&next, &file));
     }
 
     /// A path under one of the pod's mounts, moved to the folder that stands for the pod's root.
@@ -351,7 +361,7 @@ async fn says_ready(port: u16) -> bool {
 }
 
 /// A number that changes when one of the named objects does.
-fn versions<K: kube::Resource>(
+pub(crate) fn versions<K: kube::Resource>(
     objects: &watch::Receiver<crate::reflect::Objects<K>>,
     namespace: &str,
     names: &[String],
@@ -365,15 +375,15 @@ fn versions<K: kube::Resource>(
     hash.finish()
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     let now = time::OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
-fn name(pod: &Pod) -> &str {
+pub(crate) fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn namespace(pod: &Pod) -> &str {
+pub(crate) fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }

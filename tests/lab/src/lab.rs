@@ -9,9 +9,10 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::balancer::Address;
-use crate::cluster::{Cluster, Start};
+use crate::cluster::{Cluster, Start, socket_path};
 use crate::control_plane;
 use crate::error::{Error, Result};
+use crate::fabric::{self, Fabric};
 use crate::home::Home;
 use crate::network::{Network, free_ports};
 use crate::process::{Process, Processes, Program};
@@ -29,11 +30,26 @@ pub struct Options {
     pub limited: bool,
     /// Whether pods labelled `app=istiod` are run.
     pub istiod: bool,
+    /// Whether injected pods are real.
+    pub proxies: Proxies,
+}
+
+/// What becomes of injected pods, gateways among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxies {
+    /// They are Ready at once and do nothing.
+    #[default]
+    None,
+    /// Each has a network of its own, Istio's agent and an upstream Envoy. Pods of one cluster reach each other, and
+    /// load balancers. istiods are told to leave out what only Istio's own Envoy can do, ALPN of its own among it.
+    NetworkEach,
+    /// The same, and pods of all clusters reach each other.
+    OneNetwork,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { dir: None, address: Address::Ip, limited: true, istiod: true }
+        Options { dir: None, address: Address::Ip, limited: true, istiod: true, proxies: Proxies::None }
     }
 }
 
@@ -47,6 +63,9 @@ pub struct Lab {
     _slots: Slots,
 }
 
+/// What a lab with proxies needs beside the rest.
+pub(crate) const FOR_PROXIES: [Tool; 3] = [Tool::PilotAgent, Tool::Namespaces, Tool::Envoy];
+
 /// More would leave the address ranges.
 const MOST_CLUSTERS: usize = 24;
 
@@ -58,6 +77,10 @@ impl Lab {
         needed.extend([Tool::Kubelet, Tool::Kwok, Tool::Kubectl]);
         if options.istiod {
             needed.push(Istio::Current.pilot_discovery());
+        }
+        if options.proxies != Proxies::None {
+            fabric::possible().map_err(Error::Usage)?;
+            needed.extend(FOR_PROXIES);
         }
         tools::ensure(&needed)?;
         let slots = if options.limited { slots::acquire(names.len())? } else { Slots::default() };
@@ -201,6 +224,11 @@ async fn start_all(
 ) -> Result<(Arc<Etcd>, Vec<Arc<Cluster>>)> {
     let etcd = Arc::new(Etcd::new(&dir, &processes).await?);
     let network = Arc::new(Network::default());
+    let fabric = match options.proxies {
+        Proxies::None => None,
+        _ => Some(Arc::new(Fabric::start(socket_path(&dir.join("net.sock"), names.len()), &dir, &processes).await?)),
+    };
+    let routes = Routes { clusters: names.len(), together: options.proxies == Proxies::OneNetwork };
     let kubelet_ports = free_ports(names.len()).map_err(Error::file("find ports for", "the kubelet"))?;
     let (mut serve, mut starts) = (Vec::new(), Vec::new());
     for (index, name) in names.into_iter().enumerate() {
@@ -219,6 +247,8 @@ async fn start_all(
             network: network.clone(),
             address: options.address,
             istiod: options.istiod,
+            fabric: fabric.clone(),
+            routes: routes.of(index),
         })));
     }
     let mut clusters = Vec::new();
@@ -228,6 +258,21 @@ async fn start_all(
     }
     start_kubelet(&dir, clusters[0].dir(), serve, &processes).await?;
     Ok((etcd, clusters))
+}
+
+/// What pods reach.
+struct Routes {
+    clusters: usize,
+    together: bool,
+}
+
+impl Routes {
+    /// The networks that a cluster's pods are in, and every load balancer.
+    fn of(&self, index: usize) -> Vec<String> {
+        let all = (0..self.clusters).filter(|other| self.together || *other == index);
+        let own = all.flat_map(control_plane::own_ranges);
+        own.chain((0..self.clusters).map(control_plane::balancer_range)).collect()
+    }
 }
 
 async fn start_kubelet(dir: &Path, cluster: &Path, serve: Vec<String>, processes: &Processes) -> Result<()> {

@@ -5,30 +5,38 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod audit;
 mod balancer;
 mod charts;
 mod cluster;
 mod control_plane;
 pub mod daemon;
+mod doors;
 mod egress;
+mod environment;
 mod error;
+mod fabric;
 mod front;
 mod home;
+mod http1;
 mod kubelet;
 mod lab;
 mod network;
 mod pki;
 mod process;
 mod projection;
+mod proxy;
 mod reflect;
 mod slots;
 pub mod tools;
+pub mod traffic;
 
 pub use audit::{Request, Requests};
 pub use balancer::Address;
 pub use charts::{ChartRepository, OciRegistry};
 pub use cluster::{Cluster, Istiod};
 pub use error::{Error, Result, describe};
+pub use fabric::possible as proxies_possible;
 pub use front::Fault;
-pub use lab::{Lab, Options};
+pub use lab::{Lab, Options, Proxies};

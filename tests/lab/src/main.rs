@@ -9,7 +9,8 @@ use lab::{Fault, daemon, describe, tools};
 const USAGE: &str = "\
 usage: lab COMMAND [--dir DIR]
 
-  up NAME...             start clusters of these names and print their kubeconfigs
+  up NAME... [--proxies] start clusters of these names and print their kubeconfigs; with real proxies
+                         in injected pods and gateways, so that calls can be made
   status                 what runs, and how much memory it takes
   down                   end it
   kubectl NAME ARGS...   run kubectl against a cluster
@@ -17,6 +18,7 @@ usage: lab COMMAND [--dir DIR]
   fault NAME WHAT        let something go wrong: stopped, frozen, unreachable, tokens-expired, cut,
                          slow=SECONDS, status=CODE; each may be followed by
                          --times N, --agent PREFIX, --request TEXT
+  call FROM TO           call a Service of the cluster TO from a pod of FROM, and say who answered
   clear NAME             end a cluster's faults
   destroy NAME           end a cluster for good
   tools [NAME...]        build what is missing and print where each tool is; `charts` are Istio's";
@@ -24,11 +26,12 @@ usage: lab COMMAND [--dir DIR]
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let dir = take_option(&mut args, "--dir").map_or_else(daemon::default_dir, PathBuf::from);
+    let proxies = take_flag(&mut args, "--proxies");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["tools", names @ ..] => print_tools(names),
-        ["up", names @ ..] if !names.is_empty() => up(&dir, names),
-        ["serve", names @ ..] => daemon::serve(&dir, names).map_err(Into::into),
+        ["up", names @ ..] if !names.is_empty() => up(&dir, names, proxies),
+        ["serve", names @ ..] => daemon::serve(&dir, names, proxies).map_err(Into::into),
         ["status"] => print_status(&dir),
         ["down"] => daemon::down(&dir).map_err(Into::into),
         ["kubectl", cluster, args @ ..] => {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         }
         ["requests", options @ ..] => print_requests(&dir, options.contains(&"--list")),
         ["fault", cluster, what, options @ ..] => fault(&dir, cluster, what, options),
+        ["call", from, to] => call(&dir, from, to),
         ["clear", cluster] => daemon::clear_faults(&dir, cluster).map(drop).map_err(Into::into),
         ["destroy", cluster] => daemon::destroy(&dir, cluster).map(drop).map_err(Into::into),
         _ => {
@@ -54,8 +58,8 @@ fn main() -> ExitCode {
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn up(dir: &Path, names: &[&str]) -> Result {
-    let status = daemon::up(dir, names)?;
+fn up(dir: &Path, names: &[&str], proxies: bool) -> Result {
+    let status = daemon::up(dir, names, proxies)?;
     eprintln!("lab: {} clusters, ready in {} s", status.clusters.len(), status.seconds_to_ready);
     for cluster in &status.clusters {
         println!("{:12} {}", cluster.name, cluster.kubeconfig.display());
@@ -125,6 +129,27 @@ fn print_tools(names: &[&str]) -> Result {
         }
     }
     Ok(())
+}
+
+fn call(dir: &Path, from: &str, to: &str) -> Result {
+    let answer = daemon::call(dir, from, to)?;
+    let unknown = || "nobody".to_owned();
+    println!("status       {} after {} ms", answer.status, answer.millis);
+    println!("answered by  {}", answer.by.unwrap_or_else(unknown));
+    println!("reached at   {}", answer.endpoint.unwrap_or_else(unknown));
+    println!("it showed    {}", answer.server.unwrap_or_else(unknown));
+    println!("issued by    {}", answer.issuer.unwrap_or_else(unknown));
+    println!("it was shown {}", answer.client.unwrap_or_else(unknown));
+    match answer.status {
+        200 => Ok(()),
+        _ => Err(format!("the call did not arrive: {}", answer.body.trim()).into()),
+    }
+}
+
+fn take_flag(args: &mut Vec<String>, name: &str) -> bool {
+    let before = args.len();
+    args.retain(|arg| arg != name);
+    args.len() < before
 }
 
 fn take_option(args: &mut Vec<String>, name: &str) -> Option<String> {

@@ -21,12 +21,28 @@ pub(crate) struct PodProcess {
     /// What runs in it, which exec runs once more with other arguments.
     pub program: Option<PathBuf>,
     pub ready: bool,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A pod with a network namespace of its own, in which a proxy runs.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyPod {
+    pub cluster: usize,
+    pub namespace: String,
+    pub name: String,
+    pub ip: String,
+    pub labels: BTreeMap<String, String>,
+    /// Ports of its containers that have names.
+    pub ports: BTreeMap<String, u16>,
+    pub ready: bool,
+    pub log: PathBuf,
 }
 
 /// Shared by all clusters of a lab, as a network between them would be.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pods: Mutex<HashMap<String, PodProcess>>,
+    proxies: Mutex<HashMap<String, ProxyPod>>,
     /// Address or hostname of a LoadBalancer, and the cluster and namespace of its Service.
     balancers: Mutex<HashMap<String, (usize, String)>>,
     /// Loopback ports of each cluster's kubelet.
@@ -51,6 +67,20 @@ impl Network {
 
     pub fn pods(&self, cluster: usize) -> Vec<PodProcess> {
         let mut pods: Vec<_> = lock(&self.pods).values().filter(|pod| pod.cluster == cluster).cloned().collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+        pods
+    }
+
+    pub fn set_proxy(&self, pod: ProxyPod) {
+        lock(&self.proxies).insert(pod_key(pod.cluster, &pod.namespace, &pod.name), pod);
+    }
+
+    pub fn remove_proxy(&self, cluster: usize, namespace: &str, name: &str) {
+        lock(&self.proxies).remove(&pod_key(cluster, namespace, name));
+    }
+
+    pub fn proxies(&self, cluster: usize) -> Vec<ProxyPod> {
+        let mut pods: Vec<_> = lock(&self.proxies).values().filter(|pod| pod.cluster == cluster).cloned().collect();
         pods.sort_by(|a, b| a.name.cmp(&b.name));
         pods
     }
@@ -98,6 +128,11 @@ pub(crate) fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let listeners: Vec<_> =
         (0..count).map(|_| std::net::TcpListener::bind(("127.0.0.1", 0))).collect::<std::io::Result<_>>()?;
     listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+/// Whether a Service's selector is for a pod of these labels.
+pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 fn pod_key(cluster: usize, namespace: &str, name: &str) -> String {

@@ -1,15 +1,15 @@
 //! A pod's files, as a kubelet would lay them out: Secrets, ConfigMaps and tokens under the mount paths,
 //! replaced all at once by a swapped link when they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, KeyToPath, Pod, Secret, SecretVolumeSource, ServiceAccount, Volume,
-    VolumeProjection,
+    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, SecretVolumeSource,
+    ServiceAccount, Volume, VolumeProjection,
 };
 use kube::api::{Api, PostParams};
 
@@ -27,6 +27,8 @@ pub(crate) enum Problem {
 pub(crate) struct Root {
     pub dir: PathBuf,
     pub client: kube::Client,
+    /// Whether an istiod is told that its proxies are upstream Envoys.
+    pub plain_envoy: bool,
 }
 
 /// Where client libraries look for the pod's own token.
@@ -36,9 +38,10 @@ impl Root {
     /// Lays out every volume; what has not changed is not touched.
     pub async fn project(&self, pod: &Pod, tokens: bool) -> Result<(), Problem> {
         let spec = pod.spec.as_ref().ok_or_else(|| Problem::Failed("the pod has no spec".into()))?;
+        let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
         for volume in spec.volumes.iter().flatten() {
-            let mounts = spec.containers.iter().flat_map(|c| c.volume_mounts.iter().flatten());
-            let mounts: Vec<&str> =
+            let mounts = containers().flat_map(|c| c.volume_mounts.iter().flatten());
+            let mounts: BTreeSet<&str> =
                 mounts.filter(|mount| mount.name == volume.name).map(|mount| mount.mount_path.as_str()).collect();
             if mounts.is_empty() || (!tokens && has_token(volume)) {
                 continue;
@@ -63,6 +66,9 @@ impl Root {
         }
         if let Some(source) = &volume.config_map {
             return self.config_map(namespace, source).await.map(Some);
+        }
+        if let Some(source) = &volume.downward_api {
+            return Ok(Some(told_downwards(pod, source.items.as_deref().unwrap_or_default())));
         }
         let Some(projected) = &volume.projected else { return Ok(None) };
         let mut files = BTreeMap::new();
@@ -101,12 +107,8 @@ impl Root {
             };
             return self.config_map(namespace, &source).await;
         }
-        let mut files = BTreeMap::new();
-        for item in source.downward_api.iter().flat_map(|source| source.items.iter().flatten()) {
-            let value = item.field_ref.as_ref().and_then(|field| field_value(pod, &field.field_path));
-            files.insert(item.path.clone(), value.unwrap_or_default().into_bytes());
-        }
-        Ok(files)
+        let items = source.downward_api.as_ref().and_then(|source| source.items.as_deref());
+        Ok(told_downwards(pod, items.unwrap_or_default()))
     }
 
     /// A token of the pod's own account, bound to the pod.
@@ -151,9 +153,25 @@ impl Root {
             return absent("configmap", &source.name, source.optional);
         };
         let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let text = text.map(|(key, value)| match self.plain_envoy && key == "mesh" {
+            true => (key, without_metrics(&value).into_bytes()),
+            false => (key, value),
+        });
         let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         Ok(select(text.chain(binary).collect(), source.items.as_deref()))
     }
+}
+
+/// A mesh's configuration (YAML) without `defaultProviders`, which ask for metrics by a filter of Istio's own.
+pub(crate) fn without_metrics(mesh: &[u8]) -> String {
+    let text = String::from_utf8_lossy(mesh);
+    let mut within = false;
+    let kept = text.lines().filter(|line| {
+        let top = !line.starts_with([' ', '-', '#']) && !line.is_empty();
+        within = if top { line.starts_with("defaultProviders:") } else { within };
+        !within
+    });
+    kept.map(|line| format!("{line}\n")).collect()
 }
 
 /// The names of Secrets and ConfigMaps whose change concerns the pod.
@@ -177,7 +195,19 @@ pub(crate) fn field_value(pod: &Pod, path: &str) -> Option<String> {
         let map = value.pointer(&format!("/{}", map.replace('.', "/")))?;
         return map.get(key)?.as_str().map(str::to_owned);
     }
-    value.pointer(&format!("/{}", path.replace('.', "/")))?.as_str().map(str::to_owned)
+    match value.pointer(&format!("/{}", path.replace('.', "/")))? {
+        // Labels and annotations, all of them: one line each.
+        serde_json::Value::Object(map) => Some(map.iter().map(|(key, value)| format!("{key}={value}\n")).collect()),
+        value => value.as_str().map(str::to_owned),
+    }
+}
+
+fn told_downwards(pod: &Pod, items: &[DownwardAPIVolumeFile]) -> BTreeMap<String, Vec<u8>> {
+    let told = items.iter().map(|item| {
+        let value = item.field_ref.as_ref().and_then(|field| field_value(pod, &field.field_path));
+        (item.path.clone(), value.unwrap_or_default().into_bytes())
+    });
+    told.collect()
 }
 
 fn has_token(volume: &Volume) -> bool {
