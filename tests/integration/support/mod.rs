@@ -9,5 +9,6 @@ pub mod plugin_process;
 pub mod probe;
 pub mod random;
 pub mod specimen;
+pub mod traffic;
 pub mod workload;
 pub mod xds;

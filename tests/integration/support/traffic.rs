@@ -1,0 +1,156 @@
+//! Calls between meshes, judged by whether they arrive: what several tests of traffic share.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lab::traffic::{Answer, RealPod, Workload, eventually};
+use lab::{Cluster, Lab, Options, Proxies};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::workload::Anyone;
+
+/// A change has reached every proxy after this long; a call that must not arrive is tried for as long.
+pub const SETTLED: Duration = Duration::from_secs(20);
+
+/// A lab with proxies. Says why there can be none, and fails for it where `CI` is set.
+pub fn lab(names: &[&str], proxies: Proxies) -> Option<Lab> {
+    if let Err(why) = lab::proxies_possible() {
+        assert!(std::env::var_os("CI").is_none(), "{why}");
+        println!("skipped: {why}");
+        return None;
+    }
+    Some(Lab::start(names, Options { proxies, ..Options::default() }).expect("clusters"))
+}
+
+/// A Service in all clusters, whose one pod is in the named one and calls others as well. Each cluster has its own configuration.
+pub fn workload(lab: &Lab, name: &'static str, tcp: u16, at: &str) -> RealPod {
+    let workload = Workload { ports: (80, tcp), ..Workload::new(name) };
+    for cluster in lab.clusters() {
+        workload.declare(cluster, cluster).expect("a Service");
+    }
+    workload.run(lab.cluster(at)).expect("a pod")
+}
+
+/// The same where the first of the clusters has the configuration of all.
+pub fn configured_workload(among: &[&Arc<Cluster>], name: &'static str, tcp: u16, at: &str) -> RealPod {
+    let workload = Workload { ports: (80, tcp), ..Workload::new(name) };
+    for cluster in among {
+        workload.declare(cluster, among[0]).expect("a Service");
+    }
+    let at = among.iter().find(|cluster| cluster.name() == at).expect("one of them");
+    workload.run(at).expect("a pod")
+}
+
+/// Calls by HTTP and by TCP arrive, and either end has seen who the other is.
+#[track_caller]
+pub fn passes(from: &RealPod, to: &RealPod, words: u16) -> Answer {
+    let by = format!("{}/{}", to.cluster, to.name);
+    let answer = arrives(from, &host(&to.name), 80, &by);
+    let account = |pod: &RealPod| Some(format!("spiffe://cluster.local/ns/traffic/sa/{}", pod.name));
+    assert_eq!((&answer.server, &answer.client), (&account(to), &account(from)), "{answer:?}");
+    is_answered(from, words, &by);
+    answer
+}
+
+/// The name of a workload's Service.
+pub fn host(name: &str) -> String {
+    format!("{name}.traffic.svc.cluster.local")
+}
+
+/// A call by HTTP arrives, within the time that proxies take to hear of a change.
+#[track_caller]
+pub fn arrives(from: &RealPod, host: &str, port: u16, by: &str) -> Answer {
+    let answered =
+        |answer: &std::io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.by.as_deref() == Some(by));
+    match eventually(SETTLED, || from.get(host, port), answered) {
+        Ok(answer) => answer,
+        Err(last) => panic!("{}'s call to {host}:{port} does not arrive at {by}: {last:?}\n{}", from.name, seen(from)),
+    }
+}
+
+/// The same by TCP, over a new connection.
+#[track_caller]
+pub fn is_answered(from: &RealPod, port: u16, by: &str) {
+    let answered = |answer: &std::io::Result<String>| answer.as_ref().is_ok_and(|who| who == by);
+    if let Err(last) = eventually(SETTLED, || from.talk(port), answered) {
+        panic!("{}'s call to port {port} is not answered by {by}: {last:?}\n{}", from.name, seen(from));
+    }
+}
+
+/// New connections end without an answer, from some moment on: several in a row.
+#[track_caller]
+pub fn ends(from: &RealPod, port: u16) {
+    let mut refused = 0;
+    let ask = || {
+        let answer = from.talk(port);
+        refused = if answer.is_err() { refused + 1 } else { 0 };
+        match (refused, answer) {
+            (5.., Err(_)) => Ok("refused".to_owned()),
+            (_, answer) => answer,
+        }
+    };
+    if let Err(last) = eventually(SETTLED, ask, |answer| answer.as_ref().is_ok_and(|said| said == "refused")) {
+        panic!("{}'s calls to port {port} still arrive: {last:?}", from.name);
+    }
+}
+
+/// What a proxy knows of the way, for a message.
+fn seen(pod: &RealPod) -> String {
+    let clusters = pod.admin("/clusters").unwrap_or_else(|error| error.to_string());
+    let lines = clusters.lines().filter(|line| line.contains("traffic.svc") && line.contains("::health_flags"));
+    let listeners = pod.admin("/listeners").unwrap_or_default();
+    let log = std::fs::read_to_string(&pod.log).unwrap_or_default();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("warn") || line.contains("error")).collect();
+    format!(
+        "{}\n{listeners}\n{}",
+        lines.collect::<Vec<_>>().join("\n"),
+        warnings[warnings.len().saturating_sub(8)..].join("\n")
+    )
+}
+
+/// The address of a cluster's gateway, with the port for other networks.
+pub fn door(cluster: &Arc<Cluster>) -> String {
+    let service = cluster.get(&["service", "istio-eastwestgateway", "-n", "istio-system"]).unwrap().expect("a gateway");
+    let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().expect("an address");
+    format!("{ip}:15443")
+}
+
+/// What a client shows of itself.
+pub enum Shows<'a> {
+    Nothing,
+    Chain(Vec<CertificateDer<'static>>, &'a rcgen::KeyPair),
+}
+
+/// Speaks TLS with this server name from a pod's network, past its proxy; what the far end said in the end.
+pub fn knock(from: &RealPod, address: &str, sni: &str, shows: Shows<'_>) -> Result<String, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone));
+    let mut config = match shows {
+        Shows::Nothing => config.with_no_client_auth(),
+        Shows::Chain(chain, key) => {
+            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"istio".to_vec()];
+    let name = ServerName::try_from(sni.to_owned()).map_err(|error| error.to_string())?;
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let socket = from.connect(address).map_err(|error| error.to_string())?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).map_err(|error| error.to_string())?;
+    let mut stream = StreamOwned::new(connection, socket);
+    stream.write_all(b"hello\n").map_err(|error| error.to_string())?;
+    let mut said = String::new();
+    match stream.read_to_string(&mut said) {
+        Ok(_) => {}
+        // An Envoy closes without the goodbye that TLS has.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !said.is_empty() => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    match said.trim() {
+        "" => Err("closed without an answer".to_owned()),
+        said => Ok(said.to_owned()),
+    }
+}

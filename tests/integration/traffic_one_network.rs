@@ -1,0 +1,47 @@
+//! Two control planes in one network: pods of both clusters reach each other directly, and trust each other by the root that
+//! their istiods share.
+
+use lab::traffic::{RealPod, eventually};
+use lab::{Lab, Proxies};
+use serde_json::json;
+
+use crate::links_topologies::Run;
+use crate::support::cli::clis;
+use crate::support::traffic::{SETTLED, is_answered, lab, passes, workload};
+
+const EXAMPLE: &str = "multi-primary-one-network";
+
+#[test]
+fn calls_in_one_network_arrive_at_pods_of_either_cluster_where_the_root_is_one() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(&["east", "west"], Proxies::OneNetwork) else { return };
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    run.apply().ok();
+    let orders = workload(&lab, "orders", 9001, "east");
+    let cart = workload(&lab, "cart", 9000, "west");
+    for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
+        let answer = passes(from, to, words);
+        assert_eq!(answer.endpoint, Some(format!("{}:8080", to.ip)), "past any gateway: {answer:?}");
+    }
+    who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(&lab, &orders, &cart);
+    run.settled();
+    run.destroy().ok();
+}
+
+/// Past the client's proxy, in plain text: Istio takes it unless told otherwise, and `STRICT` says otherwise.
+fn who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(lab: &Lab, orders: &RealPod, cart: &RealPod) {
+    let plain = format!("{}:9000", cart.ip);
+    assert_eq!(orders.exchange(&plain).map_err(|error| error.to_string()), Ok("west/cart".to_owned()));
+    let strict = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": { "name": "default", "namespace": "traffic" },
+        "spec": { "mtls": { "mode": "STRICT" } },
+    });
+    for cluster in lab.clusters() {
+        cluster.apply(&strict.to_string()).unwrap();
+    }
+    let refused = || orders.exchange(&plain);
+    let refused = eventually(SETTLED, refused, |answer| answer.is_err());
+    assert!(matches!(refused, Err(Err(_))), "plain text is still answered: {refused:?}");
+    is_answered(orders, 9000, "west/cart");
+    is_answered(cart, 9001, "east/orders");
+}

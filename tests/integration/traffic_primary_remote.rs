@@ -1,0 +1,47 @@
+//! One control plane for several clusters: the proxies of a remote cluster get certificates and configuration from an istiod that is not in
+//! their cluster, and call and are called all the same.
+
+use lab::Proxies;
+
+use crate::links_topologies::Run;
+use crate::support::cli::clis;
+use crate::support::traffic::{configured_workload, lab, passes};
+
+#[test]
+fn a_remote_cluster_of_another_network_calls_and_is_called_through_gateways() {
+    calls("primary-remote-two-networks", &["primary", "remote"], Proxies::NetworkEach);
+}
+
+#[test]
+fn a_remote_cluster_of_the_same_network_calls_and_is_called() {
+    calls("primary-remote-one-network", &["primary", "remote"], Proxies::OneNetwork);
+}
+
+/// The hub's own pods are in no mesh: the calls are between the clusters that it serves.
+#[test]
+fn clusters_that_an_external_control_plane_serves_call_each_other() {
+    calls("external-control-plane", &["east", "hub", "west"], Proxies::OneNetwork);
+}
+
+/// The first cluster has the mesh's configuration; the last is a remote.
+fn calls(example: &str, clusters: &[&str], proxies: Proxies) {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(clusters, proxies) else { return };
+    let run = Run::of_example(&cli, &lab, example);
+    run.apply().ok();
+    let (near, far) = (clusters[0], clusters[clusters.len() - 1]);
+    let among = [lab.cluster(near), lab.cluster(far)];
+    let orders = configured_workload(&among, "orders", 9001, near);
+    let cart = configured_workload(&among, "cart", 9000, far);
+    let through_gateways = proxies == Proxies::NetworkEach;
+    for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
+        let answer = passes(from, to, words);
+        let direct = format!("{}:8080", to.ip);
+        let door = answer.endpoint.clone().unwrap_or_default();
+        assert_eq!(door != direct, through_gateways, "{answer:?}");
+        assert!(!through_gateways || door.ends_with(":15443"), "{answer:?}");
+        assert_eq!(from.exchange(&format!("{}:9000", to.ip)).is_err(), through_gateways, "a Pod by its address");
+    }
+    run.settled();
+    run.destroy().ok();
+}

@@ -1,0 +1,123 @@
+//! Two control planes, each in a network of its own: what passes from one network to the other, and what does not.
+
+use std::io::{Read, Write};
+
+use lab::traffic::RealPod;
+use lab::{Lab, Proxies};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
+
+use crate::links_topologies::Run;
+use crate::support::cli::clis;
+use crate::support::traffic::{Shows, door, ends, host, is_answered, knock, lab, passes, workload};
+use crate::support::workload::workload as issued;
+
+const EXAMPLE: &str = "multi-primary-two-networks";
+/// The ports at which the two workloads take words.
+const CART: u16 = 9000;
+const ORDERS: u16 = 9001;
+
+#[test]
+fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(&["east", "west"], Proxies::NetworkEach) else { return };
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    run.apply().ok();
+    let orders = workload(&lab, "orders", ORDERS, "east");
+    let cart = workload(&lab, "cart", CART, "west");
+
+    through_the_door(&lab, &orders, &cart, CART);
+    through_the_door(&lab, &cart, &orders, ORDERS);
+    refuses(&lab, &orders, &cart);
+    run.settled();
+    what_is_taken_back_ends(&run, &orders, &cart);
+    run.destroy().ok();
+}
+
+/// Through the gateway of the network that is called, which shows a certificate of that cluster's own intermediate.
+fn through_the_door(lab: &Lab, from: &RealPod, to: &RealPod, words: u16) {
+    let answer = passes(from, to, words);
+    assert_eq!(answer.endpoint, Some(door(lab.cluster(&to.cluster))), "{answer:?}");
+    let issuer = answer.issuer.clone().unwrap_or_default();
+    assert!(issuer.contains(&to.cluster), "who issued what the server shows: {answer:?}");
+}
+
+/// Each is tried from east against west, with what a real client has beside it.
+fn refuses(lab: &Lab, orders: &RealPod, cart: &RealPod) {
+    let direct = orders.exchange(&format!("{}:9000", cart.ip));
+    assert!(direct.is_err(), "a Pod of another network is reached by its address: {direct:?}");
+
+    let door = door(lab.cluster("west"));
+    let sni = format!("outbound_.9000_._.{}", host("cart"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let own = runtime.block_on(issued(lab.cluster("east"), "traffic", "orders")).unwrap();
+    let chain = || own.chain.iter().map(|part| CertificateDer::from(part.der().to_vec())).collect::<Vec<_>>();
+    let said = knock(orders, &door, &sni, Shows::Chain(chain(), &own.key));
+    assert_eq!(said.as_deref(), Ok("west/cart"), "what a client of the mesh is told");
+
+    let (foreign, key) = of_another_root("spiffe://cluster.local/ns/traffic/sa/orders");
+    let said = knock(orders, &door, &sni, Shows::Chain(foreign, &key));
+    assert!(said.as_ref().is_err_and(|why| why.contains("UnknownCA")), "the same name by another root: {said:?}");
+    let said = knock(orders, &door, &sni, Shows::Nothing);
+    assert!(said.as_ref().is_err_and(|why| why.contains("CertificateRequired")), "no certificate: {said:?}");
+    let nobody = format!("outbound_.9000_._.{}", host("nobody"));
+    let said = knock(orders, &door, &nobody, Shows::Chain(chain(), &own.key));
+    assert!(said.is_err(), "a name of nobody: {said:?}");
+}
+
+/// A certificate with a workload's name, by an authority that the mesh does not know.
+fn of_another_root(name: &str) -> (Vec<CertificateDer<'static>>, KeyPair) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::default();
+    leaf.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    (vec![leaf.der().clone(), root.der().clone()], key)
+}
+
+/// The exposure of a host, the Gateway and the link: each is taken away and comes back.
+fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
+    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    let edit = |from: &str, to: &str| {
+        assert!(example.contains(from), "{from}");
+        std::fs::write(run.workspace.path("main.tf"), example.replace(from, to)).unwrap();
+        run.apply().ok();
+    };
+    let restore = || {
+        std::fs::write(run.workspace.path("main.tf"), &example).unwrap();
+        run.apply().ok();
+    };
+
+    let mut standing = orders.connect(&format!("127.0.0.1:{CART}")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500)); // its way through the gateway
+    edit("{ services = true }", "{ services = true, hosts = [\"orders.traffic.svc.cluster.local\"] }");
+    ends(orders, CART);
+    is_answered(cart, ORDERS, "east/orders");
+    standing.write_all(b"hello\n").unwrap();
+    let mut said = String::new();
+    standing.read_to_string(&mut said).unwrap();
+    assert_eq!(said.trim(), "west/cart", "a connection that stood before outlives the exposure");
+    restore();
+    is_answered(orders, CART, "west/cart");
+
+    let west = run.lab.cluster("west");
+    west.kubectl(&["delete", "gateways.networking.istio.io", "--all", "-n", "istio-system"]).unwrap();
+    ends(orders, CART);
+    let plan = run.plan();
+    assert_eq!(plan.code, Some(2), "{}", plan.stdout);
+    assert!(plan.stdout.contains("+ \"Gateway "), "{}", plan.stdout);
+    restore();
+    is_answered(orders, CART, "west/cart");
+
+    let links = "resource \"mesh_remote_cluster\" \"this\" {\n  for_each              = local.clusters";
+    edit(links, &links.replace("local.clusters", "toset([])"));
+    ends(orders, CART);
+    ends(cart, ORDERS);
+    restore();
+    is_answered(orders, CART, "west/cart");
+    is_answered(cart, ORDERS, "east/orders");
+}
