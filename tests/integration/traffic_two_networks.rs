@@ -105,6 +105,7 @@ fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
     is_answered(orders, CART, "west/cart");
 
     let west = run.lab.cluster("west");
+    let load = orders.keep_calling(CART, std::time::Duration::from_millis(50));
     west.kubectl(&["delete", "gateways.networking.istio.io", "--all", "-n", "istio-system"]).unwrap();
     ends(orders, CART);
     let plan = run.plan();
@@ -112,6 +113,8 @@ fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
     assert!(plan.stdout.contains("+ \"Gateway "), "{}", plan.stdout);
     restore();
     is_answered(orders, CART, "west/cart");
+    let load = load.stop();
+    assert!(load.lost.len() > 5 && load.longest_gap.as_millis() > 500, "the outage is seen by a load: {load:?}");
 
     let links = "resource \"mesh_remote_cluster\" \"this\" {\n  for_each              = local.clusters";
     edit(links, &links.replace("local.clusters", "toset([])"));

@@ -26,11 +26,17 @@ pub fn lab(names: &[&str], proxies: Proxies) -> Option<Lab> {
 
 /// A Service in all clusters, whose one pod is in the named one and calls others as well. Each cluster has its own configuration.
 pub fn workload(lab: &Lab, name: &'static str, tcp: u16, at: &str) -> RealPod {
+    workload_among(&lab.clusters().iter().collect::<Vec<_>>(), name, tcp, at)
+}
+
+/// The same in some of the clusters.
+pub fn workload_among(among: &[&Arc<Cluster>], name: &'static str, tcp: u16, at: &str) -> RealPod {
     let workload = Workload { ports: (80, tcp), ..Workload::new(name) };
-    for cluster in lab.clusters() {
+    for cluster in among {
         workload.declare(cluster, cluster).expect("a Service");
     }
-    workload.run(lab.cluster(at)).expect("a pod")
+    let at = among.iter().find(|cluster| cluster.name() == at).expect("one of them");
+    workload.run(at).expect("a pod")
 }
 
 /// The same where the first of the clusters has the configuration of all.

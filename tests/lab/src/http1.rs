@@ -51,3 +51,20 @@ fn unchunked(mut body: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn an_answer_is_read_whole_or_in_chunks() {
+        let whole = parse(b"HTTP/1.1 503 Service Unavailable\r\nServer: envoy\r\n\r\nno healthy upstream").unwrap();
+        assert_eq!(
+            (whole.status, whole.header("server"), whole.body.as_str()),
+            (503, Some("envoy"), "no healthy upstream")
+        );
+        let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        assert_eq!(parse(chunked).unwrap().body, "abcde");
+        assert!(parse(b"").is_none());
+    }
+}

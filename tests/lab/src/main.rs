@@ -18,6 +18,7 @@ usage: lab COMMAND [--dir DIR]
   fault NAME WHAT        let something go wrong: stopped, frozen, unreachable, tokens-expired, cut,
                          slow=SECONDS, status=CODE; each may be followed by
                          --times N, --agent PREFIX, --request TEXT
+  proxies                say whether this machine lets proxies run, and why not
   call FROM TO           call a Service of the cluster TO from a pod of FROM, and say who answered
   clear NAME             end a cluster's faults
   destroy NAME           end a cluster for good
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         }
         ["requests", options @ ..] => print_requests(&dir, options.contains(&"--list")),
         ["fault", cluster, what, options @ ..] => fault(&dir, cluster, what, options),
+        ["proxies"] => lab::proxies_possible().map(drop).map_err(Into::into),
         ["call", from, to] => call(&dir, from, to),
         ["clear", cluster] => daemon::clear_faults(&dir, cluster).map(drop).map_err(Into::into),
         ["destroy", cluster] => daemon::destroy(&dir, cluster).map(drop).map_err(Into::into),

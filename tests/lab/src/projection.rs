@@ -279,3 +279,14 @@ fn count(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without_metrics;
+
+    #[test]
+    fn only_the_default_providers_leave_a_mesh() {
+        let mesh = "defaultConfig:\n  meshId: m\ndefaultProviders:\n  metrics:\n  - prometheus\ntrustDomain: a\n";
+        assert_eq!(without_metrics(mesh.as_bytes()), "defaultConfig:\n  meshId: m\ntrustDomain: a\n");
+    }
+}

@@ -1,0 +1,136 @@
+//! Day-two work under a steady load of new connections, none of which may be lost: a root is rotated, intermediates and tokens are renewed, a
+//! third cluster joins and leaves.
+
+use std::time::Duration;
+
+use lab::Proxies;
+use lab::traffic::Calls;
+use serde_json::json;
+
+use crate::links_topologies::Run;
+use crate::support::cli::clis;
+use crate::support::traffic::{is_answered, lab, passes, workload, workload_among};
+
+/// Between two calls of the load.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the load became while something was done.
+fn lost_none(what: &str, calls: &Calls) {
+    println!(
+        "{what}: {} calls, {} lost, longest gap {} ms, answered by {:?}",
+        calls.count,
+        calls.lost.len(),
+        calls.longest_gap.as_millis(),
+        calls.by
+    );
+    assert!(calls.count > 20, "{what}: the load was no load: {calls:?}");
+    assert!(calls.lost.is_empty(), "{what}: {:?} of {}", calls.lost, calls.count);
+}
+
+/// Proxies that renew their certificates every few seconds and hear of roots at once, so that a rotation of minutes has what one of days has.
+#[test]
+fn no_call_is_lost_while_a_root_is_rotated() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(&["east", "west"], Proxies::OneNetwork) else { return };
+    let run = Run::of_example(&cli, &lab, "root-rotation");
+    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    let known = "proxyMetadata = { PROXY_CONFIG_XDS_AGENT = \"true\" }";
+    assert!(example.contains(known));
+    let quick = example.replace(known, "proxyMetadata = { PROXY_CONFIG_XDS_AGENT = \"true\", SECRET_TTL = \"20s\" }");
+    std::fs::write(run.workspace.path("main.tf"), quick).unwrap();
+    let generation = |n: u8| {
+        let variables = json!({ "rotation_pause": "15s", "root_generation": n }).to_string();
+        std::fs::write(run.workspace.path("step.auto.tfvars.json"), variables).unwrap();
+    };
+    generation(1);
+    run.apply().ok();
+    let orders = workload(&lab, "orders", 9001, "east");
+    let cart = workload(&lab, "cart", 9000, "west");
+    passes(&orders, &cart, 9000);
+    passes(&cart, &orders, 9001);
+
+    generation(2);
+    let (there, back) = (orders.keep_calling(9000, PAUSE), cart.keep_calling(9001, PAUSE));
+    for step in ["step 1 of 3", "step 2 of 3", "step 3 of 3"] {
+        // A step waits for `rotation_pause`, and its plan says so until then.
+        let mut plan = run.plan();
+        for _ in 0..20 {
+            if plan.stdout.contains(step) {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(2));
+            plan = run.plan();
+        }
+        assert!(plan.stdout.contains(step), "{step}: {}{}", plan.stdout, plan.stderr);
+        run.apply().ok();
+    }
+    // The certificates of before run out.
+    std::thread::sleep(Duration::from_secs(20));
+    lost_none("a rotation of the root, east to west", &there.stop());
+    lost_none("a rotation of the root, west to east", &back.stop());
+    run.settled();
+    run.destroy().ok();
+}
+
+#[test]
+fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(&["east", "north", "west"], Proxies::NetworkEach) else { return };
+    let run = Run::of_example(&cli, &lab, "multi-primary-two-networks");
+    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    let members = |names: &str, from: &str, to: &str| {
+        assert!(example.contains(from), "{from}");
+        let text = example.replace("toset(keys(var.kubeconfigs))", &format!("toset([{names}])")).replace(from, to);
+        std::fs::write(run.workspace.path("main.tf"), text).unwrap();
+    };
+    let (two, three) = ("\"east\", \"west\"", "\"east\", \"north\", \"west\"");
+    members(two, "net-", "net-");
+    run.apply().ok();
+    let declare = |at: &'static str, name: &'static str, port: u16, clusters: &[&str]| {
+        let among: Vec<_> = clusters.iter().map(|name| lab.cluster(name)).collect();
+        workload_among(&among, name, port, at)
+    };
+    let orders = declare("east", "orders", 9001, &["east", "west"]);
+    let cart = declare("west", "cart", 9000, &["east", "west"]);
+    passes(&orders, &cart, 9000);
+    passes(&cart, &orders, 9001);
+
+    let under_load = |what: &str, change: &dyn Fn()| {
+        let (there, back) = (orders.keep_calling(9000, PAUSE), cart.keep_calling(9001, PAUSE));
+        change();
+        std::thread::sleep(Duration::from_secs(2)); // for proxies to hear of it
+        lost_none(&format!("{what}, east to west"), &there.stop());
+        lost_none(&format!("{what}, west to east"), &back.stop());
+    };
+    under_load("a third cluster joins", &|| {
+        members(three, "net-", "net-");
+        run.apply().ok();
+    });
+    let parcels = declare("north", "parcels", 9002, &["east", "north", "west"]);
+    passes(&orders, &parcels, 9002);
+    passes(&parcels, &cart, 9000);
+    let credentials = || {
+        let east = lab.cluster("east");
+        let secret = |name: &str| east.get(&["secret", name, "-n", "istio-system"]).unwrap().unwrap()["data"].clone();
+        (secret("cacerts"), secret("istio-remote-secret-west"))
+    };
+    let before = credentials();
+    under_load("intermediates and tokens are renewed", &|| {
+        let own = "clusters = { for name in local.clusters : name => {} }";
+        members(three, own, &format!("{own}\n  intermediate = {{ renew_before = \"17519h59m50s\" }}"));
+        let text = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+        let last = "allow_loopback_server = var.one_machine";
+        let text = text.replace(last, &format!("{last}\n  token = {{ lifetime = \"40d\" }}"));
+        std::fs::write(run.workspace.path("main.tf"), text).unwrap();
+        run.apply().ok();
+    });
+    let after = credentials();
+    assert!(before.0 != after.0 && before.1 != after.1, "both are renewed");
+    under_load("the third cluster leaves", &|| {
+        members(two, "net-", "net-");
+        run.apply().ok();
+    });
+    is_answered(&orders, 9000, "west/cart");
+    run.settled();
+    run.destroy().ok();
+}
