@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test tools unit integration bench package lint fmt docs review-plans clean
+.PHONY: help demo demo-down test tools unit integration bench traffic package lint fmt docs review-plans clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release buil
 	$(CARGO) build --release --bin terraform-provider-mesh
 	MESH_TEST_BINARY=$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration figures_of -- --ignored --nocapture --test-threads 1
+
+traffic: tools ## Count the calls that are lost while a mesh changes, and write them to docs/guides/traffic.md
+	RUST_BACKTRACE=0 MESH_TRAFFIC_PAGE=1 \
+	  $(CARGO) test --package terraform-provider-mesh --test integration no_call_is_lost -- --nocapture --test-threads 1
 
 package: ## Build the archives, checksums and manifest of a release into dist/ (needs python3)
 	@scripts/package

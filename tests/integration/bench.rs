@@ -165,7 +165,7 @@ fn page(rows: &[Row]) -> String {
 }
 
 /// Cores, processor and memory of this machine.
-fn machine() -> String {
+pub fn machine() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();

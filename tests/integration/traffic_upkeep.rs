@@ -1,9 +1,11 @@
 //! Day-two work under a steady load of new connections, none of which may be lost: a root is rotated, intermediates and tokens are renewed, a
 //! third cluster joins and leaves.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lab::Proxies;
+use lab::tools::Istio;
 use lab::traffic::Calls;
 use serde_json::json;
 
@@ -14,17 +16,41 @@ use crate::support::traffic::{is_answered, lab, passes, workload, workload_among
 /// Between two calls of the load.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the load became while something was done.
-fn lost_none(what: &str, calls: &Calls) {
-    println!(
-        "{what}: {} calls, {} lost, longest gap {} ms, answered by {:?}",
-        calls.count,
-        calls.lost.len(),
-        calls.longest_gap.as_millis(),
-        calls.by
+/// What the loads of both directions became while something was done. With `MESH_TRAFFIC_PAGE` it is written down.
+fn lost_none(what: &str, loads: [Calls; 2]) {
+    let count: usize = loads.iter().map(|calls| calls.count).sum();
+    let lost: Vec<_> = loads.iter().flat_map(|calls| &calls.lost).collect();
+    let gap = loads.iter().map(|calls| calls.longest_gap.as_millis()).max().unwrap_or_default();
+    println!("{what}: {count} calls, {} lost, longest gap {gap} ms", lost.len());
+    if std::env::var_os("MESH_TRAFFIC_PAGE").is_some() {
+        write_down(what, &format!("{count} | {} | {gap} ms |", lost.len()));
+    }
+    assert!(count > 40, "{what}: the load was no load: {loads:?}");
+    assert!(lost.is_empty(), "{what}: {lost:?} of {count}");
+}
+
+/// Replaces or adds a row of the page, and says again on what machine.
+fn write_down(what: &str, figures: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/traffic.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let row = format!("| {what} | {figures}");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let known = lines.iter().position(|line| line.starts_with(&format!("| {what} |")));
+    let header = lines.iter().position(|line| line.starts_with("| --- | --: |")).expect("the table");
+    match known {
+        Some(at) => lines[at] = row,
+        None => {
+            let rows = lines[header..].iter().take_while(|line| line.starts_with('|')).count();
+            lines.insert(header + rows, row);
+        }
+    }
+    let said = lines.iter().position(|line| line.starts_with("Written by `make traffic`")).expect("where");
+    lines[said] = format!(
+        "Written by `make traffic` with Istio {} and Envoy 1.40 on {}.",
+        Istio::Current.version(),
+        crate::bench::machine()
     );
-    assert!(calls.count > 20, "{what}: the load was no load: {calls:?}");
-    assert!(calls.lost.is_empty(), "{what}: {:?} of {}", calls.lost, calls.count);
+    std::fs::write(page, lines.join("\n") + "\n").unwrap();
 }
 
 /// Proxies that renew their certificates every few seconds and hear of roots at once, so that a rotation of minutes has what one of days has.
@@ -66,8 +92,7 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     }
     // The certificates of before run out.
     std::thread::sleep(Duration::from_secs(20));
-    lost_none("a rotation of the root, east to west", &there.stop());
-    lost_none("a rotation of the root, west to east", &back.stop());
+    lost_none("the root is rotated, in three steps", [there.stop(), back.stop()]);
     run.settled();
     run.destroy().ok();
 }
@@ -99,8 +124,7 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         let (there, back) = (orders.keep_calling(9000, PAUSE), cart.keep_calling(9001, PAUSE));
         change();
         std::thread::sleep(Duration::from_secs(2)); // for proxies to hear of it
-        lost_none(&format!("{what}, east to west"), &there.stop());
-        lost_none(&format!("{what}, west to east"), &back.stop());
+        lost_none(what, [there.stop(), back.stop()]);
     };
     under_load("a third cluster joins", &|| {
         members(three, "net-", "net-");
@@ -115,7 +139,7 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         (secret("cacerts"), secret("istio-remote-secret-west"))
     };
     let before = credentials();
-    under_load("intermediates and tokens are renewed", &|| {
+    under_load("intermediates and tokens of all clusters are renewed", &|| {
         let own = "clusters = { for name in local.clusters : name => {} }";
         members(three, own, &format!("{own}\n  intermediate = {{ renew_before = \"17519h59m50s\" }}"));
         let text = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();

@@ -11,6 +11,9 @@ model! {
     /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote clusters by
     /// `expose.control_plane`. Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose nothing
     /// here; the primary's own gateway resource also opens this one.
+    ///
+    /// What is no longer exposed is closed to new connections. Those that stand go on, and proxies keep some for later requests: restart the gateway's
+    /// Pods to cut them.
     pub struct Gateway {
         /// Cluster the gateway runs in: a key of the provider's `clusters`.
         #[attr(required, replace, validate(non_empty()))]
