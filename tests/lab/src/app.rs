@@ -28,24 +28,27 @@ pub(crate) struct Who {
 }
 
 pub(crate) async fn start(fabric: Arc<Fabric>, pod: String, who: Who) -> std::io::Result<()> {
+    let carrier = fabric.clone();
     let listen = move |port: u16| {
         let (fabric, pod) = (fabric.clone(), pod.clone());
         async move {
             let listener = blocking(move || fabric.listen(&pod, &format!("127.0.0.1:{port}"))).await?;
             listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
+            Ok::<_, std::io::Error>(listener)
         }
     };
     let (http, tcp) = (listen(HTTP).await?, listen(TCP).await?);
     let (asked, greeted) = (who.clone(), who);
-    tokio::spawn(async move {
+    carrier.carry(async move {
+        let Ok(http) = TcpListener::from_std(http) else { return };
         while let Ok((stream, _)) = http.accept().await {
             let who = asked.clone();
             let service = service_fn(move |request| answer(who.clone(), request));
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
-    tokio::spawn(async move {
+    carrier.carry(async move {
+        let Ok(tcp) = TcpListener::from_std(tcp) else { return };
         while let Ok((stream, _)) = tcp.accept().await {
             tokio::spawn(greet(stream, greeted.clone()));
         }

@@ -234,6 +234,13 @@ impl Cluster {
         }
     }
 
+    /// Ends what carries calls of real pods, in all clusters of the lab.
+    pub(crate) fn end_traffic(&self) {
+        if let Some(fabric) = &self.fabric {
+            fabric.end();
+        }
+    }
+
     /// The pods that are real, ready or not.
     pub(crate) fn proxies(&self) -> Vec<(ProxyPod, RealPod)> {
         let Some(fabric) = &self.fabric else { return Vec::new() };

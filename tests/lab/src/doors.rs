@@ -49,8 +49,10 @@ pub(crate) async fn run(proxies: Proxies, mut names: Names) {
                 continue;
             }
             if let Ok(listener) = listen(&proxies, &at).await {
-                let door = tokio::spawn(serve(listener, proxies.clone(), at.clone(), behind.clone()));
-                open.insert(at, (behind, door));
+                let served = serve(listener, proxies.clone(), at.clone(), behind.clone());
+                if let Some(door) = proxies.fabric.carry(served) {
+                    open.insert(at, (behind, door));
+                }
             }
         }
         // What istiods there are is told by nobody.

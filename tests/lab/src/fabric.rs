@@ -3,6 +3,7 @@
 //! A program of ours (`tests/tools/istio/namespaces`) holds it, in a user namespace where the system allows that, so that
 //! no root is needed. It ends with the lab, and with it all that runs inside. What it opens, it hands over.
 
+use std::future::Future;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -25,6 +27,8 @@ use crate::tools::{self, Tool};
 #[derive(Debug)]
 pub(crate) struct Fabric {
     socket: PathBuf,
+    /// Carries calls, apart from the lab's other work: a disk that is slow must not hold up traffic.
+    traffic: Mutex<Option<tokio::runtime::Runtime>>,
 }
 
 /// What the other side reads; see there.
@@ -113,7 +117,13 @@ impl Fabric {
         let log = dir.join("namespaces.log");
         let what = Program { name: "namespaces", program: Path::new("unshare"), args, env: Vec::new(), dir, log };
         let process = processes.spawn(what).await?;
-        let fabric = Fabric { socket };
+        let traffic = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("traffic")
+            .enable_all()
+            .build()
+            .map_err(Error::file("start threads in", dir))?;
+        let fabric = Fabric { socket, traffic: Mutex::new(Some(traffic)) };
         fabric.wait(&process).await.map(|()| fabric)
     }
 
@@ -129,6 +139,22 @@ impl Fabric {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// Does what carries calls.
+    pub fn carry(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::JoinHandle<()>> {
+        self.traffic().as_ref().map(|runtime| runtime.spawn(work))
+    }
+
+    /// Carries no more calls. What carries them holds this, so that dropping it would not do.
+    pub fn end(&self) {
+        if let Some(runtime) = self.traffic().take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, Option<tokio::runtime::Runtime>> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a pod's namespace. It reaches the routes and nothing else.

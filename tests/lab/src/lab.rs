@@ -183,6 +183,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.clusters.iter().for_each(|cluster| cluster.end_traffic());
         self.processes.kill_all(); // while there still are threads that see them end
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
