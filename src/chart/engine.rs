@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::funcs::{self, version_compatible};
 use super::template::{Executor, Templates, parse};
 use super::value::{CapabilitiesObject, Map, MapKind, Native, Value};
-use super::{Capabilities, Chart, Error, Release, Values};
+use super::{Capabilities, Chart, Error, Release, Values, budget};
 
 /// Rendering runs on a stack of its own: templates may include themselves a thousand times over.
 const STACK: usize = 512 << 20;
@@ -28,10 +28,14 @@ pub(super) fn render_all(
         let (wanted, actual) = (wanted.to_owned(), version.version);
         return Err(Error::KubeVersion { wanted, actual });
     }
+    on_this_stack(chart, release, values, version, &capabilities.api_versions)
+}
+
+/// Runs a rendering, the checks before it included, on a thread of its own and within one budget.
+pub(super) fn on_a_deep_stack<T: Send>(render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("chart".to_owned()).stack_size(STACK);
-        let render = || on_this_stack(chart, release, values, version, &capabilities.api_versions);
-        match thread.spawn_scoped(scope, render) {
+        match thread.spawn_scoped(scope, || budget::render_within(render)) {
             Ok(handle) => handle.join().unwrap_or_else(|_| Err(Error::Render("rendering template failed".into()))),
             Err(error) => Err(Error::Render(format!("cannot start rendering: {error}"))),
         }

@@ -1,6 +1,7 @@
 //! JSON as Go's `encoding/json` writes it.
 use serde_json::{Map as Object, Number, Value as Json};
 
+use super::budget::{self, Budget};
 use super::number;
 use super::value::{MAX_DEPTH, Native, Value};
 
@@ -13,6 +14,14 @@ fn nested(value: &Value, depth: usize) -> Result<Json, String> {
     if depth > MAX_DEPTH {
         return Err("json: unsupported value: encountered a cycle".to_owned());
     }
+    let made = match value {
+        Value::Str(text) => text.len(),
+        Value::Map(map) => budget::mapping(map.borrow().len()),
+        // One that grows has room for four at least.
+        Value::List(list) => budget::NODE * list.items.len().max(3),
+        _ => 0,
+    };
+    budget::pay(1, budget::NODE + made)?;
     Ok(match value {
         Value::Invalid | Value::Nil => Json::Null,
         Value::Bool(b) => Json::Bool(*b),
@@ -31,10 +40,93 @@ fn nested(value: &Value, depth: usize) -> Result<Json, String> {
     })
 }
 
+/// Reads a JSON text; what it comes to is paid for.
+pub(super) fn parse(text: &[u8], budget: &mut Budget) -> Result<Json, serde_json::Error> {
+    use serde::de::DeserializeSeed as _;
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let json = Paid(budget).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(json)
+}
+
+/// Reads a value and pays for it. The parser itself refuses what is deeper than 128.
+struct Paid<'b>(&'b mut Budget);
+
+impl Paid<'_> {
+    fn pay<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.0.pay(bytes).map_err(|_| E::custom("the document comes to more memory than it may"))
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Paid<'_> {
+    type Value = Json;
+
+    fn deserialize<D: serde::Deserializer<'de>>(mut self, deserializer: D) -> Result<Json, D::Error> {
+        self.pay(budget::NODE)?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Paid<'_> {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any valid JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_str<E: serde::de::Error>(mut self, value: &str) -> Result<Json, E> {
+        self.pay(value.len())?;
+        Ok(Json::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(mut self, mut items: A) -> Result<Json, A::Error> {
+        let mut found = Vec::new();
+        while let Some(item) = items.next_element_seed(Paid(self.0))? {
+            // A list that grows is copied as it grows.
+            self.pay(budget::NODE)?;
+            found.push(item);
+        }
+        Ok(Json::Array(found))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(mut self, mut members: A) -> Result<Json, A::Error> {
+        let mut found = Object::new();
+        while let Some(key) = members.next_key::<String>()? {
+            self.pay(key.len() + if found.is_empty() { budget::mapping(1) } else { budget::ENTRY })?;
+            let value = members.next_value_seed(Paid(self.0))?;
+            found.insert(key, value);
+        }
+        Ok(Json::Object(found))
+    }
+}
+
 fn native_json(native: &Native) -> Json {
     use base64::Engine as _;
     let string = |s: &str| Json::String(s.to_owned());
     match native {
+        Native::Files(files) if !budget::goes_on(files.len(), files.values().map(|file| file.len() * 4 / 3).sum()) => {
+            Json::Null
+        }
         Native::Files(files) => files
             .iter()
             .map(|(k, v)| (k.clone(), Json::String(base64::engine::general_purpose::STANDARD.encode(v))))
@@ -90,6 +182,10 @@ pub(super) fn pretty(json: &Json) -> String {
 }
 
 fn write(json: &Json, escape: Escape, level: Option<usize>, out: &mut String) {
+    // What is indented can come to far more than what it is made of.
+    if out.len() > budget::MAX_TEXT {
+        return;
+    }
     match json {
         Json::Null => out.push_str("null"),
         Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),

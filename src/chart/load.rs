@@ -7,10 +7,30 @@ use serde_json::{Map, Value as Json};
 
 use super::{Chart, Error, Values, number, yaml};
 
-/// Istio's largest chart is 1 MB unpacked; Helm's own limit is 100 MiB.
-const MAX_CHART: u64 = 100 << 20;
+/// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again for each packed subchart.
+const MAX_CHART: u64 = 64 << 20;
 const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 20;
+
+/// What a whole tree of charts may still take up; a packed subchart is unpacked into the same room as what it was packed in.
+struct Room {
+    bytes: u64,
+    files: usize,
+}
+
+impl Room {
+    const WHOLE: Self = Self { bytes: MAX_CHART, files: MAX_FILES };
+
+    fn take(&mut self, bytes: u64) -> Result<(), Error> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(too_large)?;
+        Ok(())
+    }
+
+    fn take_file(&mut self) -> Result<(), Error> {
+        self.files = self.files.checked_sub(1).ok_or_else(too_large)?;
+        Ok(())
+    }
+}
 
 impl Chart {
     /// Loads an unpacked chart. Files named in `.helmignore` are left out, and a symbolic link must not lead outside.
@@ -23,19 +43,27 @@ impl Chart {
             Ok(text) => Ignore::parse(&text),
             Err(_) => Ignore::parse(""),
         };
-        let mut reader = DirectoryReader { root: &root, ignored, files: BTreeMap::new(), left: MAX_CHART };
+        let mut reader = DirectoryReader { root: &root, ignored, files: BTreeMap::new(), room: Room::WHOLE };
         reader.read(&root, "", 0)?;
-        Self::from_files(reader.files)
+        let DirectoryReader { files, mut room, .. } = reader;
+        Self::nested(files, &mut room, 0)
     }
 
     /// Loads a packed chart (`.tgz`).
     pub fn from_archive(bytes: &[u8]) -> Result<Self, Error> {
-        Self::from_files(unpack(bytes)?)
+        let mut room = Room::WHOLE;
+        let files = unpack(bytes, &mut room)?;
+        Self::nested(files, &mut room, 0)
     }
 
     /// Loads a chart from its files, names relative to the chart's root.
     pub fn from_files(files: BTreeMap<String, Vec<u8>>) -> Result<Self, Error> {
-        Self::nested(files, 0)
+        let mut room = Room::WHOLE;
+        for content in files.values() {
+            room.take_file()?;
+            room.take(content.len() as u64)?;
+        }
+        Self::nested(files, &mut room, 0)
     }
 
     pub fn name(&self) -> &str {
@@ -55,7 +83,7 @@ impl Chart {
         self.metadata.get(key).and_then(Json::as_str).unwrap_or_default()
     }
 
-    fn nested(files: BTreeMap<String, Vec<u8>>, depth: usize) -> Result<Self, Error> {
+    fn nested(files: BTreeMap<String, Vec<u8>>, room: &mut Room, depth: usize) -> Result<Self, Error> {
         if depth > MAX_DEPTH {
             return Err(Error::Load("charts are nested too deeply".to_owned()));
         }
@@ -104,9 +132,11 @@ impl Chart {
                 continue;
             }
             let loaded = match files.remove("") {
-                Some(archive) if name.ends_with(".tgz") => unpack(&archive).and_then(|f| Self::nested(f, depth + 1)),
+                Some(archive) if name.ends_with(".tgz") => {
+                    unpack(&archive, room).and_then(|files| Self::nested(files, room, depth + 1))
+                }
                 Some(_) if files.is_empty() => continue,
-                _ => Self::nested(files, depth + 1),
+                _ => Self::nested(files, room, depth + 1),
             };
             let loaded = loaded.map_err(|error| {
                 Error::Load(format!("error unpacking subchart {name} in {}: {error}", chart.name()))
@@ -181,15 +211,16 @@ fn read_metadata(content: &[u8]) -> Result<Map<String, Json>, Error> {
 }
 
 /// Reads the files of an archive, all of which are inside one folder.
-fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+fn unpack(bytes: &[u8], room: &mut Room) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let bad = |what: &dyn std::fmt::Display| Error::Load(format!("the archive is damaged or no gzipped tar: {what}"));
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Err(bad(&"it does not begin as gzip does"));
     }
     // The limit holds for what is unpacked, whatever the headers claim.
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes).take(MAX_CHART));
+    let limit = room.bytes;
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes).take(limit));
     let mut files = BTreeMap::new();
-    let mut total = 0u64;
+    let mut claimed = 0u64;
     for entry in archive.entries().map_err(|e| bad(&e))? {
         let mut entry = entry.map_err(|e| bad(&e))?;
         if !entry.header().entry_type().is_file() {
@@ -199,11 +230,12 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let path = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| Error::Load("the archive has a file whose name is not UTF-8".to_owned()))?;
         let name = inner_name(&path)?;
-        total = total.saturating_add(entry.size());
-        if total >= MAX_CHART || files.len() >= MAX_FILES {
+        room.take_file()?;
+        claimed = claimed.saturating_add(entry.size());
+        if claimed >= limit {
             return Err(too_large());
         }
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(entry.size() as usize);
         entry.read_to_end(&mut content).map_err(|e| bad(&e))?;
         if content.len() as u64 != entry.size() {
             return Err(bad(&"it ends inside a file"));
@@ -219,6 +251,8 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     if rest.limit() == 0 && left > 0 {
         return Err(too_large());
     }
+    // What was unpacked counts, headers and what was passed over included.
+    room.take(limit - rest.limit())?;
     if files.is_empty() {
         return Err(Error::Load("no files in chart archive".to_owned()));
     }
@@ -226,7 +260,10 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
 }
 
 fn too_large() -> Error {
-    Error::Load(format!("decompressed chart is larger than the maximum size {MAX_CHART}"))
+    Error::Load(format!(
+        "the chart and its subcharts are larger than the {} MiB and {MAX_FILES} files that are unpacked here",
+        MAX_CHART >> 20
+    ))
 }
 
 /// The name below the archive's one folder; refuses whatever could lead elsewhere.
@@ -260,7 +297,7 @@ struct DirectoryReader<'a> {
     root: &'a Path,
     ignored: Ignore,
     files: BTreeMap<String, Vec<u8>>,
-    left: u64,
+    room: Room,
 }
 
 impl DirectoryReader<'_> {
@@ -294,12 +331,12 @@ impl DirectoryReader<'_> {
 
     /// A linked file may be anywhere: Istio's own charts in development link to shared ones.
     fn file(&mut self, name: String, path: &Path) -> Result<(), Error> {
-        let size = path.metadata().map_err(|e| unreadable(path, &e))?.len();
-        if size > self.left || self.files.len() >= MAX_FILES {
-            return Err(too_large());
-        }
-        self.left -= size;
-        let mut content = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+        // Read up to the limit, whatever size the file claims: those of /proc claim none, and a file may grow.
+        let mut content = Vec::new();
+        let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        file.take(self.room.bytes + 1).read_to_end(&mut content).map_err(|e| unreadable(path, &e))?;
+        self.room.take_file()?;
+        self.room.take(content.len() as u64)?;
         if content.starts_with(&[0xef, 0xbb, 0xbf]) {
             content.drain(..3);
         }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::budget::Budget;
 use super::funcs::is_space;
 use super::{Error, Manifest, yaml};
 
@@ -63,9 +64,10 @@ const HOOK_EVENTS: [&str; 10] = [
 
 /// The documents of all rendered templates, in the order of their paths.
 pub(super) fn each(rendered: BTreeMap<String, String>, take: &mut dyn FnMut(Manifest)) -> Result<(), Error> {
+    let mut budget = Budget::of_length(rendered.values().map(String::len).sum());
     for (template, text) in rendered {
         for text in split(&text) {
-            if let Some(manifest) = manifest(&template, text)? {
+            if let Some(manifest) = manifest(&template, text, &mut budget)? {
                 take(manifest);
             }
         }
@@ -112,9 +114,9 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
         .filter(|document| !document.is_empty())
 }
 
-fn manifest(template: &str, text: &str) -> Result<Option<Manifest>, Error> {
+fn manifest(template: &str, text: &str, budget: &mut Budget) -> Result<Option<Manifest>, Error> {
     let fail = |message: String| Error::Manifest { template: template.to_owned(), message };
-    let object = yaml::parse(text).map_err(|error| fail(error.to_string()))?;
+    let object = yaml::parse_within(text, budget).map_err(|error| fail(error.to_string()))?;
     let annotations = head_annotations(&object).map_err(|message| {
         fail(format!("error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {message}"))
     })?;

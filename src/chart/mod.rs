@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+mod budget;
 mod engine;
 mod funcs;
 mod json;
@@ -175,12 +176,14 @@ fn texts(
     if chart.text("type") == "library" {
         return Err(Error::Render("library charts are not installable".to_owned()));
     }
-    let values = values::coalesce(chart, values)?;
-    let violations = schema::violations(chart, values.as_map());
-    if !violations.is_empty() {
-        return Err(Error::Schema(violations));
-    }
-    engine::render_all(chart, release, &values, capabilities)
+    engine::on_a_deep_stack(|| {
+        let values = values::coalesce(chart, values)?;
+        let violations = schema::violations(chart, values.as_map());
+        if !violations.is_empty() {
+            return Err(Error::Schema(violations));
+        }
+        engine::render_all(chart, release, &values, capabilities)
+    })
 }
 
 impl Default for Capabilities {
@@ -191,8 +194,10 @@ impl Default for Capabilities {
 }
 
 fn glob_matches(pattern: &str, name: &str) -> bool {
-    funcs::glob_matches(pattern.as_bytes(), name.as_bytes())
+    funcs::Glob::new(pattern.as_bytes()).matches(name.as_bytes()).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

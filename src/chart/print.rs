@@ -1,4 +1,5 @@
 //! Go's `fmt`: what templates, `print`, `printf` and `quote` make of a value.
+use super::budget;
 use super::number;
 use super::value::{Element, MAX_DEPTH, Native, Value};
 
@@ -17,14 +18,19 @@ pub(super) fn sprint(values: &[Value]) -> String {
         if i > 0 && !is_string(value) && !is_string(&values[i - 1]) {
             out.push(' ');
         }
-        out.push_str(&display(value));
+        let text = display(value);
+        if !budget::goes_on(1, text.len()) {
+            break;
+        }
+        out.push_str(&text);
     }
     out
 }
 
 /// `fmt.Sprintln`
 pub(super) fn sprintln(values: &[Value]) -> String {
-    let mut out = values.iter().map(display).collect::<Vec<_>>().join(" ");
+    let shown = values.iter().map(display).map_while(|text| budget::goes_on(1, text.len()).then_some(text));
+    let mut out = shown.collect::<Vec<_>>().join(" ");
     out.push('\n');
     out
 }
@@ -194,6 +200,15 @@ fn digits(rest: &mut &str) -> Option<usize> {
 fn format_value(value: &Value, verb: &Verb, depth: usize, out: &mut String) {
     if depth > MAX_DEPTH {
         out.push_str("...");
+        return;
+    }
+    let made = match value {
+        Value::Str(text) => text.len(),
+        Value::Native(Native::Files(files)) => files.values().map(|content| content.len() * 5).sum(),
+        _ => 8,
+    };
+    let padding = verb.width.unwrap_or(0).max(verb.precision.unwrap_or(0));
+    if out.len() > budget::MAX_TEXT || !budget::goes_on(1, made.saturating_add(padding)) {
         return;
     }
     if verb.verb == 'T' {

@@ -2,10 +2,14 @@
 //!
 //! The keywords of drafts 6 to 2020-12 that state something about a value; references inside the document only.
 //! A schema crate would bring a second URL and format machinery for one file of 200 lines.
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value as Json};
 
-use super::{Chart, print};
+use super::budget::{self, Budget};
+use super::{Chart, funcs, json, print};
+
+/// References that double with each step, and values held against values.
+const TOO_MUCH: &str = "the schema takes more work than it may: checking the values was given up";
 
 /// References that only lead to references, and schemas within schemas, end somewhere.
 const MAX_DEPTH: usize = 200;
@@ -14,7 +18,8 @@ const MAX_DEPTH: usize = 200;
 pub(super) fn violations(chart: &Chart, values: &Map<String, Json>) -> String {
     let mut report = String::new();
     if let Some(schema) = &chart.schema {
-        match check(schema, values) {
+        let checked = check(schema, values);
+        match checked.and_then(|errors| budget::pay(0, 0).map(|()| errors).map_err(|_| TOO_MUCH.to_owned())) {
             Ok(errors) if errors.is_empty() => {}
             Ok(errors) => {
                 report.push_str(&format!("{}:\n", chart.name()));
@@ -38,7 +43,8 @@ pub(super) fn violations(chart: &Chart, values: &Map<String, Json>) -> String {
 }
 
 fn check(schema: &[u8], values: &Map<String, Json>) -> Result<Vec<Violation>, String> {
-    let root: Json = serde_json::from_slice(schema).map_err(|error| format!("the schema is not JSON: {error}"))?;
+    let mut budget = Budget::of_length(schema.len());
+    let root = json::parse(schema, &mut budget).map_err(|error| format!("the schema is not JSON: {error}"))?;
     let validator = Validator { root: &root };
     let mut errors = validator.schema(&root, &Json::Object(values.clone()), &Place::default(), 0)?;
     // One error that only groups others is left out at the top.
@@ -101,6 +107,10 @@ impl Validator<'_> {
         if depth > MAX_DEPTH {
             return Err("the schema is nested too deeply, or refers to itself".to_owned());
         }
+        let listed = ["enum", "required"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_array());
+        let steps = 1 + listed.map(Vec::len).sum::<usize>() / 16;
+        // What goes wrong here is told with its place, and again by whatever it is a cause of.
+        budget::pay(steps, 256 + place.0.len()).map_err(|_| TOO_MUCH.to_owned())?;
         let error = |message: String| {
             vec![Violation { place: place.clone(), message: Some(message), transparent: false, causes: Vec::new() }]
         };
@@ -150,6 +160,7 @@ impl Validator<'_> {
         let mut patterns = Vec::new();
         for (pattern, schema) in keywords.get("patternProperties").and_then(Json::as_object).into_iter().flatten() {
             patterns.push((regex(pattern)?, schema));
+            budget::pay(fields.keys().map(|name| 1 + name.len() / 16).sum(), 0).map_err(|_| TOO_MUCH.to_owned())?;
         }
         for (name, value) in fields {
             let inner = place.below(name);
@@ -318,14 +329,16 @@ fn wrong_choice(keywords: &Map<String, Json>, value: &Json) -> Option<String> {
 
 /// 1 and 1.0 are one number.
 fn equal(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Number(x), Json::Number(y)) => x == y || x.as_f64() == y.as_f64(),
-        (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| equal(x, y)),
-        (Json::Object(x), Json::Object(y)) => {
-            x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| equal(v, w)))
+    // Whoever asks finds out at the next step.
+    budget::goes_on(1, 0)
+        && match (a, b) {
+            (Json::Number(x), Json::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+            (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| equal(x, y)),
+            (Json::Object(x), Json::Object(y)) => {
+                x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| equal(v, w)))
+            }
+            _ => a == b,
         }
-        _ => a == b,
-    }
 }
 
 /// What a value's own size, text or presence of properties offends.
@@ -365,7 +378,7 @@ fn simple_violations(keywords: &Map<String, Json>, value: &Json) -> Result<Vec<S
         Json::Array(items) => {
             sizes("minItems", "maxItems", items.len());
             if keywords.get("uniqueItems") == Some(&Json::Bool(true)) {
-                let twin = (0..items.len()).find_map(|i| (0..i).find(|j| equal(&items[i], &items[*j])).map(|j| (j, i)));
+                let twin = twin(items)?;
                 if let Some((i, j)) = twin {
                     found.push(format!("items at {i} and {j} are equal"));
                 }
@@ -374,7 +387,7 @@ fn simple_violations(keywords: &Map<String, Json>, value: &Json) -> Result<Vec<S
         Json::String(text) => {
             sizes("minLength", "maxLength", text.chars().count());
             if let Some(Json::String(pattern)) = keywords.get("pattern")
-                && !regex(pattern)?.is_match(text)
+                && !regex_for(pattern, text)?.is_match(text)
             {
                 found.push(format!("{} does not match pattern {}", quote(text), quote(pattern)));
             }
@@ -383,6 +396,19 @@ fn simple_violations(keywords: &Map<String, Json>, value: &Json) -> Result<Vec<S
         _ => {}
     }
     Ok(found)
+}
+
+/// The first two that are equal.
+fn twin(items: &[Json]) -> Result<Option<(usize, usize)>, String> {
+    for (i, item) in items.iter().enumerate() {
+        for (j, earlier) in items[..i].iter().enumerate() {
+            budget::pay(1, 0).map_err(|_| TOO_MUCH.to_owned())?;
+            if equal(item, earlier) {
+                return Ok(Some((j, i)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn number_violations(keywords: &Map<String, Json>, got: f64) -> Vec<String> {
@@ -407,6 +433,15 @@ fn number_violations(keywords: &Map<String, Json>, got: f64) -> Vec<String> {
     found
 }
 
+fn regex_for(pattern: &str, text: &str) -> Result<Regex, String> {
+    budget::pay(text.len().saturating_mul(pattern.len()) / 64, 0).map_err(|_| TOO_MUCH.to_owned())?;
+    regex(pattern)
+}
+
 fn regex(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern).map_err(|_| format!("the schema has an invalid pattern {pattern:?}"))
+    funcs::pay_for_compiling(pattern).map_err(|_| TOO_MUCH.to_owned())?;
+    RegexBuilder::new(pattern)
+        .size_limit(funcs::MAX_REGEX)
+        .build()
+        .map_err(|_| format!("the schema has an invalid pattern {pattern:?}"))
 }

@@ -4,10 +4,13 @@
 //! and everything else is immutable. Nothing about templates, YAML or Helm belongs here.
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+
+use super::budget::{self, TooMuch};
 
 /// Deeper structures are refused by every recursive walk: a template can build a map that contains itself.
 pub(super) const MAX_DEPTH: usize = 1000;
@@ -30,8 +33,54 @@ pub(super) enum Value {
 
 #[derive(Clone, Debug)]
 pub(super) struct List {
-    pub(super) items: Rc<Vec<Value>>,
+    pub(super) items: Rc<Items>,
     pub(super) element: Element,
+}
+
+/// What a list holds. A template can nest lists and maps as deep as it likes, so they are taken apart without recursion.
+#[derive(Debug)]
+pub(super) struct Items(Vec<Value>);
+
+impl Deref for Items {
+    type Target = Vec<Value>;
+
+    fn deref(&self) -> &Vec<Value> {
+        &self.0
+    }
+}
+
+impl Drop for Items {
+    fn drop(&mut self) {
+        take_apart(std::mem::take(&mut self.0));
+    }
+}
+
+/// What a map holds.
+#[derive(Debug)]
+struct Entries(BTreeMap<Rc<str>, Value>);
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        take_apart(std::mem::take(&mut self.0).into_values().collect());
+    }
+}
+
+fn take_apart(mut open: Vec<Value>) {
+    while let Some(value) = open.pop() {
+        match value {
+            Value::List(list) => {
+                if let Some(mut items) = Rc::into_inner(list.items) {
+                    open.append(&mut items.0);
+                }
+            }
+            Value::Map(map) => {
+                if let Some(cell) = Rc::into_inner(map.cell) {
+                    open.extend(std::mem::take(&mut cell.into_inner().0).into_values());
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The static element type of a Go slice or map, which only error messages and `typeOf` show.
@@ -46,7 +95,7 @@ pub(super) enum Element {
 
 #[derive(Clone, Debug)]
 pub(super) struct Map {
-    cell: Rc<RefCell<BTreeMap<Rc<str>, Value>>>,
+    cell: Rc<RefCell<Entries>>,
     kind: MapKind,
 }
 
@@ -81,26 +130,48 @@ pub(super) struct CapabilitiesObject {
 }
 
 impl Value {
+    /// A text, empty where there is no room left for it.
     pub(super) fn str(text: impl AsRef<str>) -> Self {
-        Self::Str(Rc::from(text.as_ref()))
+        let text = text.as_ref();
+        // One that was cut off where it became too long must not pass for a whole one.
+        let made = if text.len() > budget::MAX_TEXT { usize::MAX } else { budget::NODE + text.len() };
+        let fits = budget::goes_on(1 + text.len() / BYTES_A_STEP, made);
+        Self::Str(Rc::from(if fits { text } else { "" }))
     }
 
     pub(super) fn list(items: Vec<Value>) -> Self {
-        Self::List(List { items: Rc::new(items), element: Element::Any })
+        Self::list_of(items, Element::Any)
+    }
+
+    /// A list, empty where there is no room left for it.
+    pub(super) fn list_of(items: Vec<Value>, element: Element) -> Self {
+        let fits = budget::goes_on(1 + items.len() / ITEMS_A_STEP, budget::NODE * (items.len() + 2));
+        Self::List(List { items: Rc::new(Items(if fits { items } else { Vec::new() })), element })
     }
 
     pub(super) fn strings<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> Self {
-        let items = items.into_iter().map(Value::str).collect();
-        Self::List(List { items: Rc::new(items), element: Element::Str })
+        Self::list_of(items.into_iter().map(Value::str).collect(), Element::Str)
     }
 
     pub(super) fn ints(items: impl IntoIterator<Item = i64>) -> Self {
-        let items = items.into_iter().map(Value::Int).collect();
-        Self::List(List { items: Rc::new(items), element: Element::Int })
+        Self::list_of(items.into_iter().map(Value::Int).collect(), Element::Int)
+    }
+
+    /// How much work it is to look at the value once, without what its parts hold.
+    pub(super) fn shallow_steps(&self) -> usize {
+        match self {
+            Self::Str(text) => text.len() / BYTES_A_STEP,
+            Self::List(list) => list.items.len() / ITEMS_A_STEP,
+            Self::Map(map) => map.borrow().len() / ITEMS_A_STEP,
+            _ => 0,
+        }
     }
 
     /// The values of a chart: every number becomes a float64, as Helm's detour over JSON makes it.
     pub(super) fn from_json(json: &Json) -> Self {
+        if !budget::goes_on(1, 0) {
+            return Self::Nil;
+        }
         match json {
             Json::Null => Self::Nil,
             Json::Bool(b) => Self::Bool(*b),
@@ -186,14 +257,15 @@ impl Value {
         }
     }
 
-    pub(super) fn deep_copy(&self, depth: usize) -> Result<Self, TooDeep> {
+    pub(super) fn deep_copy(&self, depth: usize) -> Result<Self, WalkError> {
         if depth > MAX_DEPTH {
-            return Err(TooDeep);
+            return Err(WalkError::TooDeep);
         }
+        budget::pay(1, 0)?;
         Ok(match self {
             Self::List(l) => {
                 let items = l.items.iter().map(|v| v.deep_copy(depth + 1)).collect::<Result<_, _>>()?;
-                Self::List(List { items: Rc::new(items), element: l.element })
+                Self::list_of(items, l.element)
             }
             Self::Map(m) => {
                 let mut copy = BTreeMap::new();
@@ -207,37 +279,67 @@ impl Value {
     }
 
     /// `reflect.DeepEqual`: types must agree too.
-    pub(super) fn deep_equal(&self, other: &Self, depth: usize) -> bool {
+    pub(super) fn deep_equal(&self, other: &Self) -> Result<bool, TooMuch> {
+        self.equal_at(other, 0)
+    }
+
+    fn equal_at(&self, other: &Self, depth: usize) -> Result<bool, TooMuch> {
         if depth > MAX_DEPTH {
-            return false;
+            return Ok(false);
         }
-        match (self, other) {
+        budget::pay(1, 0)?;
+        Ok(match (self, other) {
             (Self::Invalid | Self::Nil, Self::Invalid | Self::Nil) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a), Self::Int(b)) | (Self::Int64(a), Self::Int64(b)) => a == b,
             (Self::Float(a), Self::Float(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
             (Self::List(a), Self::List(b)) => {
-                a.element == b.element
-                    && a.items.len() == b.items.len()
-                    && a.items.iter().zip(b.items.iter()).all(|(x, y)| x.deep_equal(y, depth + 1))
+                if a.element != b.element || a.items.len() != b.items.len() {
+                    return Ok(false);
+                }
+                for (x, y) in a.items.iter().zip(b.items.iter()) {
+                    if !x.equal_at(y, depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                true
             }
             (Self::Map(a), Self::Map(b)) => {
                 if Rc::ptr_eq(&a.cell, &b.cell) {
-                    return true;
+                    return Ok(true);
                 }
                 let (x, y) = (a.borrow(), b.borrow());
-                x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| v.deep_equal(w, depth + 1)))
+                if x.len() != y.len() {
+                    return Ok(false);
+                }
+                for (key, value) in x.iter() {
+                    let Some(other) = y.get(key) else { return Ok(false) };
+                    if !value.equal_at(other, depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                true
             }
             (Self::Native(Native::Duration(a)), Self::Native(Native::Duration(b))) => a == b,
             _ => false,
-        }
+        })
     }
 }
 
-/// A structure deeper than anything sensible, most likely one that contains itself.
-#[derive(Debug)]
-pub(super) struct TooDeep;
+/// How much of a long text or list is as much work as one node of a template.
+const BYTES_A_STEP: usize = 64;
+const ITEMS_A_STEP: usize = 16;
+
+/// Why a walk over a value came to no end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WalkError {
+    /// A structure deeper than anything sensible, most likely one that contains itself.
+    #[error("the value contains itself")]
+    TooDeep,
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+}
 
 impl Native {
     fn type_name(&self) -> &'static str {
@@ -254,7 +356,10 @@ impl Native {
 }
 
 impl Map {
+    /// A map, empty where there is no room left for it.
     pub(super) fn new(entries: BTreeMap<Rc<str>, Value>, kind: MapKind) -> Self {
+        let fits = budget::goes_on(1 + entries.len() / ITEMS_A_STEP, budget::mapping(entries.len()));
+        let entries = Entries(if fits { entries } else { BTreeMap::new() });
         Self { cell: Rc::new(RefCell::new(entries)), kind }
     }
 
@@ -268,19 +373,25 @@ impl Map {
     }
 
     pub(super) fn borrow(&self) -> Ref<'_, BTreeMap<Rc<str>, Value>> {
-        self.cell.borrow()
+        Ref::map(self.cell.borrow(), |entries| &entries.0)
     }
 
     pub(super) fn borrow_mut(&self) -> RefMut<'_, BTreeMap<Rc<str>, Value>> {
-        self.cell.borrow_mut()
+        RefMut::map(self.cell.borrow_mut(), |entries| &mut entries.0)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Value> {
-        self.cell.borrow().get(key).cloned()
+        self.borrow().get(key).cloned()
     }
 
+    /// Puts an entry in, as far as there is room.
     pub(super) fn insert(&self, key: impl AsRef<str>, value: Value) {
-        self.cell.borrow_mut().insert(Rc::from(key.as_ref()), value);
+        let key = key.as_ref();
+        if budget::goes_on(1, budget::ENTRY + key.len()) {
+            // What was there goes when the map is no longer held: it may hold the map.
+            let replaced = self.borrow_mut().insert(Rc::from(key), value);
+            drop(replaced);
+        }
     }
 
     pub(super) fn kind(&self) -> MapKind {

@@ -1,14 +1,19 @@
 //! Values: reading, laying one document over another, and joining them with a chart's own.
 use serde_json::{Map, Value as Json};
 
+use super::budget::Budget;
 use super::{Chart, Error, Values, yaml};
 
 impl Values {
     /// Reads one or more YAML documents and merges them in order; an empty text gives empty values.
+    ///
+    /// Safe for texts of anybody: what aliases repeat is at most 10 times their length and 1 MiB, all of it never more than 192 MiB; nothing in them is
+    /// nested deeper than 250, aliases included. Past that it is an error, which names the line.
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
         let mut values = Self::default();
+        let mut budget = Budget::of(text);
         for document in documents(text) {
-            match yaml::parse(&document) {
+            match yaml::parse_within(&document, &mut budget) {
                 Ok(Json::Object(map)) => values.merge(map.into()),
                 Ok(Json::Null) => {}
                 Ok(other) => {

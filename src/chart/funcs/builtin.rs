@@ -1,6 +1,6 @@
 //! The builtins of `text/template`. `and` and `or` are in the evaluator, which must not evaluate all arguments.
 use super::super::print;
-use super::super::value::{Element, List, MapKind, Native, Value};
+use super::super::value::{List, MapKind, Native, Value};
 use super::Param::{Any, Reflect, Str};
 use super::{Row, range_native, text};
 
@@ -180,6 +180,7 @@ fn length(args: &[Value]) -> Result<Value, String> {
         Value::Str(s) => s.len(),
         Value::List(List { items, .. }) => items.len(),
         Value::Map(map) => map.borrow().len(),
+        Value::Native(Native::Files(files)) => files.len(),
         Value::Native(native) => match range_native(native) {
             Some(entries) => entries.len(),
             None => return Err(format!("len of type {}", args[0].type_name())),
@@ -237,17 +238,17 @@ fn js(text: &str) -> String {
 
 /// The element type of lists made of elements of another one.
 pub(super) fn list_like(list: &List, items: Vec<Value>) -> Value {
-    Value::List(List { items: std::rc::Rc::new(items), element: list.element })
+    Value::list_of(items, list.element)
 }
 
 /// The items of whatever `reflect` would call a slice.
 pub(super) fn items(value: &Value) -> Option<List> {
     match value {
         Value::List(list) => Some(list.clone()),
-        Value::Native(Native::ApiVersions(caps)) => Some(List {
-            items: std::rc::Rc::new(caps.api_versions.iter().map(Value::str).collect()),
-            element: Element::Str,
-        }),
+        Value::Native(Native::ApiVersions(caps)) => match Value::strings(&caps.api_versions) {
+            Value::List(list) => Some(list),
+            _ => None,
+        },
         _ => None,
     }
 }

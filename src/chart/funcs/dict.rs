@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Param::{Any, Map as MapParam, Str};
 use super::logic::empty;
 use super::{Row, map, string_of, text};
+use crate::chart::budget;
 use crate::chart::value::{MAX_DEPTH, Map, MapKind, Value};
 
 pub(super) const TABLE: &[Row] = &[
@@ -41,6 +42,7 @@ pub(super) const TABLE: &[Row] = &[
     // Go returns these in no particular order; sorted ones keep a plan stable.
     ("keys", &[], Some(MapParam), false, |args| {
         let keys = args.iter().filter_map(map).flat_map(|m| m.borrow().keys().cloned().collect::<Vec<_>>());
+        let keys = keys.take_while(|_| budget::goes_on(1, 0));
         Ok(Value::strings(keys))
     }),
     ("values", &[MapParam], None, false, |args| {
@@ -66,6 +68,10 @@ pub(super) const TABLE: &[Row] = &[
 fn filtered(value: &Value, keep: impl Fn(&str) -> bool) -> Value {
     let mut entries = BTreeMap::new();
     if let Some(map) = map(value) {
+        let steps = map.borrow().len();
+        if !budget::goes_on(steps, 0) {
+            return Value::Map(Map::empty());
+        }
         for (key, value) in map.borrow().iter().filter(|(key, _)| keep(key)) {
             entries.insert(key.clone(), value.clone());
         }
@@ -89,8 +95,10 @@ fn merge(target: &Map, source: &Map, overwrite: bool, depth: usize) -> Result<()
     if depth > MAX_DEPTH {
         return Err("the maps to merge contain themselves".to_owned());
     }
+    budget::pay(source.borrow().len(), 0)?;
     let entries: Vec<(Rc<str>, Value)> = source.borrow().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     for (key, value) in entries {
+        budget::pay(1, budget::ENTRY)?;
         if value.is_nil() {
             if overwrite {
                 target.borrow_mut().insert(key, Value::Nil);
@@ -123,7 +131,7 @@ fn merge(target: &Map, source: &Map, overwrite: bool, depth: usize) -> Result<()
 }
 
 fn deep_copy(args: &[Value]) -> Result<Value, String> {
-    args[0].deep_copy(0).map_err(|_| "deepCopy error: the value contains itself".to_owned())
+    args[0].deep_copy(0).map_err(|error| format!("deepCopy error: {error}"))
 }
 
 fn dig(args: &[Value]) -> Result<Value, String> {

@@ -5,6 +5,7 @@ use sha2::Digest as _;
 
 use super::Param::{Any, Str};
 use super::{Row, map, text};
+use crate::chart::budget::Budget;
 use crate::chart::json::{self, Escape};
 use crate::chart::value::{Map, Value};
 use crate::chart::yaml;
@@ -28,7 +29,7 @@ pub(super) const TABLE: &[Row] = &[
     ("fromJson", &[Str], None, false, |args| Ok(from_json(text(&args[0])))),
     ("fromJsonArray", &[Str], None, false, |args| Ok(from_json_array(text(&args[0])))),
     ("mustFromJson", &[Str], None, true, |args| {
-        serde_json::from_str(text(&args[0])).map(|j| Value::from_json(&j)).map_err(|e| e.to_string())
+        json_of(text(&args[0])).map(|j| Value::from_json(&j)).map_err(|e| e.to_string())
     }),
     ("toYaml", &[Any], None, false, |args| Ok(Value::str(to_yaml(&args[0]).unwrap_or_default()))),
     ("mustToYaml", &[Any], None, false, |args| to_yaml(&args[0]).map(Value::str)),
@@ -69,8 +70,12 @@ fn to_json(args: &[Value], escape: Escape) -> Result<String, String> {
     Ok(json::compact(&json::to_json(&args[0])?, escape))
 }
 
+fn json_of(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    json::parse(text.as_bytes(), &mut Budget::of(text))
+}
+
 fn from_json(s: &str) -> Value {
-    match serde_json::from_str(s) {
+    match json_of(s) {
         Ok(serde_json::Value::Object(fields)) => Value::Map(Map::from_json(&fields)),
         Ok(serde_json::Value::Null) => Value::Map(Map::empty()),
         Ok(other) => {
@@ -83,7 +88,7 @@ fn from_json(s: &str) -> Value {
 }
 
 fn from_json_array(s: &str) -> Value {
-    match serde_json::from_str(s) {
+    match json_of(s) {
         Ok(array @ serde_json::Value::Array(_)) => Value::from_json(&array),
         Ok(serde_json::Value::Null) => Value::list(Vec::new()),
         Ok(other) => {

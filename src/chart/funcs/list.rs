@@ -2,7 +2,8 @@
 use super::Param::{Any, Int, Str};
 use super::builtin::{items, list_like};
 use super::logic::empty;
-use super::{Row, cast, int, string_of, text};
+use super::{Row, cast, int, limited, string_of, text};
+use crate::chart::budget;
 use crate::chart::value::{Element, List, Value};
 
 /// Each function exists with and without `must`; the former panics instead of failing, with the same message.
@@ -31,7 +32,12 @@ pub(super) const TABLE: &[Row] = {
         ("list", &[], Some(Any), false, |args| Ok(Value::list(args.to_vec()))),
         ("tuple", &[], Some(Any), false, |args| Ok(Value::list(args.to_vec()))),
         ("concat", &[], Some(Any), true, concat),
-        ("join", &[Str, Any], None, false, |args| Ok(Value::str(strings(&args[1]).join(text(&args[0]))))),
+        ("join", &[Str, Any], None, false, |args| {
+            let parts = strings(&args[1]);
+            let length: usize = parts.iter().map(String::len).sum();
+            limited(length.saturating_add(parts.len().saturating_mul(text(&args[0]).len())))?;
+            Ok(Value::str(parts.join(text(&args[0]))))
+        }),
         ("sortAlpha", &[Any], None, false, |args| {
             let mut sorted = strings(&args[0]);
             sorted.sort();
@@ -72,7 +78,13 @@ pub(super) const TABLE: &[Row] = {
 /// The items as strings; a single value counts as a list of one, and nothing is left out.
 fn strings(value: &Value) -> Vec<String> {
     match items(value) {
-        Some(list) => list.items.iter().filter(|item| !item.is_nil()).map(string_of).collect(),
+        Some(list) => {
+            let shown = list.items.iter().filter(|item| !item.is_nil()).map_while(|item| {
+                let text = string_of(item);
+                budget::goes_on(1, text.len()).then_some(text)
+            });
+            shown.collect()
+        }
         None if value.is_nil() => Vec::new(),
         None => vec![string_of(value)],
     }
@@ -135,7 +147,7 @@ fn uniq(args: &[Value]) -> Result<Value, String> {
     let list = list_of(&args[0], "Cannot find uniq on")?;
     let mut found: Vec<Value> = Vec::new();
     for item in list.items.iter() {
-        if !found.iter().any(|known| known.deep_equal(item, 0)) {
+        if !is_in(&found, item)? {
             found.push(item.clone());
         }
     }
@@ -144,8 +156,22 @@ fn uniq(args: &[Value]) -> Result<Value, String> {
 
 fn without(args: &[Value]) -> Result<Value, String> {
     let list = list_of(&args[0], "Cannot find without on")?;
-    let omitted = |item: &&Value| !args[1..].iter().any(|omit| omit.deep_equal(item, 0));
-    Ok(Value::list(list.items.iter().filter(omitted).cloned().collect()))
+    let mut kept = Vec::new();
+    for item in list.items.iter() {
+        if !is_in(&args[1..], item)? {
+            kept.push(item.clone());
+        }
+    }
+    Ok(Value::list(kept))
+}
+
+fn is_in(items: &[Value], wanted: &Value) -> Result<bool, String> {
+    for item in items {
+        if item.deep_equal(wanted)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn has(args: &[Value]) -> Result<Value, String> {
@@ -153,7 +179,7 @@ fn has(args: &[Value]) -> Result<Value, String> {
         return Ok(Value::Bool(false));
     }
     let list = list_of(&args[1], "Cannot find has on")?;
-    Ok(Value::Bool(list.items.iter().any(|item| item.deep_equal(&args[0], 0))))
+    Ok(Value::Bool(is_in(&list.items, &args[0])?))
 }
 
 fn slice(args: &[Value]) -> Result<Value, String> {
@@ -174,8 +200,10 @@ fn slice(args: &[Value]) -> Result<Value, String> {
 fn concat(args: &[Value]) -> Result<Value, String> {
     let mut all = Vec::new();
     for arg in args {
+        budget::pay(1, 0)?;
         let list = list_of(arg, "Cannot concat")
             .map_err(|e| if e.starts_with("Cannot") { format!("{e} as list") } else { e })?;
+        budget::pay(0, list.items.len() * budget::NODE)?;
         all.extend(list.items.iter().cloned());
     }
     Ok(Value::list(all))
@@ -187,5 +215,5 @@ fn chunk(args: &[Value]) -> Result<Value, String> {
         return Err("runtime error: makeslice: len out of range".to_owned());
     };
     let chunks = list.items.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
-    Ok(Value::List(List { items: std::rc::Rc::new(chunks), element: Element::Lists }))
+    Ok(Value::list_of(chunks, Element::Lists))
 }

@@ -25,7 +25,7 @@ pub(super) const TABLE: &[Row] = &[
     }),
     ("kindOf", &[Any], None, false, |args| Ok(Value::str(args[0].kind_name()))),
     ("kindIs", &[Str, Any], None, false, |args| Ok(Value::Bool(args[1].kind_name() == text(&args[0])))),
-    ("deepEqual", &[Any, Any], None, false, |args| Ok(Value::Bool(args[0].deep_equal(&args[1], 0)))),
+    ("deepEqual", &[Any, Any], None, false, |args| Ok(Value::Bool(args[0].deep_equal(&args[1])?))),
     ("hello", &[], None, false, |_| Ok(Value::str("Hello!"))),
     // Without a cluster both find nothing, as in `helm template`.
     ("lookup", &[Str, Str, Str, Str], None, false, |_| Ok(Value::Map(crate::chart::value::Map::empty()))),

@@ -2,6 +2,7 @@
 use super::Param::{Any, Float, Int};
 use super::cast::{float64, int64};
 use super::{MAX_ITEMS, Row, int};
+use crate::chart::budget;
 use crate::chart::value::Value;
 
 pub(super) const TABLE: &[Row] = &[
@@ -96,6 +97,9 @@ fn steps(start: i64, stop: i64, step: i64) -> Result<Vec<i64>, String> {
         if items.len() > MAX_ITEMS {
             return Err("the list would have more items than is allowed here".to_owned());
         }
+        if items.len() % 1000 == 0 {
+            budget::pay(1000 / 16, 0)?;
+        }
         i = i.saturating_add(step);
         if i == i64::MAX || i == i64::MIN {
             break;
@@ -109,19 +113,19 @@ fn sequence(args: &[Value]) -> Result<Value, String> {
     let items = match params[..] {
         [end] => {
             let step = if end < 1 { -1 } else { 1 };
-            steps(1, end + step, step)?
+            steps(1, end.saturating_add(step), step)?
         }
         [start, end] => {
             let step = if end < start { -1 } else { 1 };
-            steps(start, end + step, step)?
+            steps(start, end.saturating_add(step), step)?
         }
         [start, step, end] if end < start => {
             if step > 0 {
                 return Ok(Value::str(""));
             }
-            steps(start, end - 1, step)?
+            steps(start, end.saturating_sub(1), step)?
         }
-        [start, step, end] => steps(start, end + 1, step)?,
+        [start, step, end] => steps(start, end.saturating_add(1), step)?,
         _ => Vec::new(),
     };
     Ok(Value::str(items.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")))

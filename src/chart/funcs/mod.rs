@@ -7,6 +7,7 @@ mod cast;
 mod dates;
 mod dict;
 mod encode;
+mod glob;
 mod list;
 mod logic;
 mod math;
@@ -18,10 +19,13 @@ mod version;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::budget;
 use super::value::{Element, MapKind, Value};
 
 pub(super) use dates::duration_text;
-pub(super) use native::{field as native_field, glob_matches, method, range as range_native};
+pub(super) use glob::Glob;
+pub(super) use native::{field as native_field, method, range as range_native};
+pub(super) use regexp::{MAX_SIZE as MAX_REGEX, pay_for_compiling};
 pub(super) use strings::is_space;
 pub(super) use version::compatible as version_compatible;
 
@@ -198,13 +202,18 @@ fn string_of(value: &Value) -> String {
     }
 }
 
-/// No function may make a text longer than this: `repeat` alone could fill any memory.
-const MAX_TEXT: usize = 64 << 20;
 const MAX_ITEMS: usize = 1_000_000;
 
+/// Asks for room for a text before it is made.
 fn limited(length: usize) -> Result<(), String> {
-    if length > MAX_TEXT {
+    if length > budget::MAX_TEXT {
         return Err(format!("the result would be {length} bytes long, more than is allowed here"));
     }
-    Ok(())
+    // The text pays for itself when it becomes a value; this is for how it comes about.
+    Ok(budget::pay(length / 64, 0)?)
+}
+
+/// Asks for room for so many texts of some length together.
+fn room_for(pieces: usize, length: usize) -> Result<(), String> {
+    Ok(budget::pay(pieces / 16, pieces.saturating_mul(2 * budget::NODE).saturating_add(length))?)
 }

@@ -7,9 +7,10 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 
 use super::Param::Str;
-use super::{Call, Function, Param, Plain, text};
-use crate::chart::value::{Element, List, Map, MapKind, Native, Value};
-use crate::chart::{HELM_VERSION, json, yaml};
+use super::glob::Glob;
+use super::{Call, Function, Param, Plain, room_for, text};
+use crate::chart::value::{Element, Map, MapKind, Native, Value};
+use crate::chart::{HELM_VERSION, budget, json, yaml};
 
 /// A method of the object, which takes its receiver as the first argument.
 pub(in crate::chart) fn method(native: &Native, name: &str) -> Option<&'static Function> {
@@ -36,6 +37,7 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
             if content.is_empty() {
                 return Ok(Value::strings(Vec::<&str>::new()));
             }
+            room_for(content.matches('\n').count() + 1, 0)?;
             Ok(Value::strings(content.strip_suffix('\n').unwrap_or(&content).split('\n')))
         }),
         ("Files", "Glob", &[Str], glob),
@@ -91,7 +93,10 @@ pub(in crate::chart) fn field(native: &Native, name: &str) -> Option<Value> {
 /// What `range` goes over.
 pub(in crate::chart) fn range(native: &Native) -> Option<Vec<(Value, Value)>> {
     match native {
-        Native::Files(files) => Some(files.iter().map(|(k, v)| (Value::str(k), bytes(v))).collect()),
+        Native::Files(files) => {
+            let entries = files.iter().take_while(|_| budget::goes_on(1, 0));
+            Some(entries.map(|(k, v)| (Value::str(k), bytes(v))).collect())
+        }
         Native::ApiVersions(caps) => {
             let versions = caps.api_versions.iter().enumerate();
             Some(versions.map(|(i, version)| (Value::Int(i as i64), Value::str(version))).collect())
@@ -101,8 +106,8 @@ pub(in crate::chart) fn range(native: &Native) -> Option<Vec<(Value, Value)>> {
 }
 
 pub(super) fn bytes(content: &[u8]) -> Value {
-    let items = content.iter().map(|b| Value::Int(i64::from(*b))).collect();
-    Value::List(List { items: Rc::new(items), element: Element::Byte })
+    let content = if budget::goes_on(content.len() / 64, content.len() * budget::NODE) { content } else { &[] };
+    Value::list_of(content.iter().map(|b| Value::Int(i64::from(*b))).collect(), Element::Byte)
 }
 
 fn file<'a>(receiver: &'a Value, name: &str) -> &'a [u8] {
@@ -128,60 +133,14 @@ fn as_yaml(receiver: &Value, show: impl Fn(&[u8]) -> String) -> String {
 
 fn glob(args: &[Value]) -> Result<Value, String> {
     let Value::Native(Native::Files(files)) = &args[0] else { return Ok(Value::Invalid) };
-    let pattern = text(&args[1]);
-    let found = files
-        .iter()
-        .filter(|(name, _)| glob_matches(pattern.as_bytes(), name.as_bytes()))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    Ok(Value::Native(Native::Files(Rc::new(found))))
-}
-
-/// `*` and `?` stop at `/`, `**` does not; `[a-z]`, `{one,two}` and `\` as usual.
-pub(in crate::chart) fn glob_matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.first() {
-        None => name.is_empty(),
-        Some(b'*') if pattern.get(1) == Some(&b'*') => {
-            let rest = pattern[1..].iter().position(|b| *b != b'*').map_or(&[][..], |i| &pattern[1 + i..]);
-            (0..=name.len()).any(|i| glob_matches(rest, &name[i..]))
+    let pattern = Glob::new(text(&args[1]).as_bytes());
+    let mut found = BTreeMap::new();
+    for (name, content) in files.iter() {
+        if pattern.matches(name.as_bytes())? {
+            found.insert(name.clone(), content.clone());
         }
-        Some(b'*') => {
-            let reach = name.iter().position(|b| *b == b'/').unwrap_or(name.len());
-            (0..=reach).any(|i| glob_matches(&pattern[1..], &name[i..]))
-        }
-        Some(b'?') => name.first().is_some_and(|b| *b != b'/') && glob_matches(&pattern[1..], &name[1..]),
-        Some(b'[') => {
-            let Some(end) = pattern.iter().skip(2).position(|b| *b == b']').map(|i| i + 2) else { return false };
-            let (negated, set) = match pattern[1] {
-                b'!' | b'^' => (true, &pattern[2..end]),
-                _ => (false, &pattern[1..end]),
-            };
-            let Some(&c) = name.first() else { return false };
-            let mut found = false;
-            let mut i = 0;
-            while i < set.len() {
-                if i + 2 < set.len() && set[i + 1] == b'-' {
-                    found |= (set[i]..=set[i + 2]).contains(&c);
-                    i += 3;
-                } else {
-                    found |= set[i] == c;
-                    i += 1;
-                }
-            }
-            found != negated && glob_matches(&pattern[end + 1..], &name[1..])
-        }
-        Some(b'{') => {
-            let Some(end) = pattern.iter().position(|b| *b == b'}') else { return false };
-            pattern[1..end].split(|b| *b == b',').any(|choice| {
-                let whole = [choice, &pattern[end + 1..]].concat();
-                glob_matches(&whole, name)
-            })
-        }
-        Some(b'\\') if pattern.len() > 1 => {
-            name.first() == Some(&pattern[1]) && glob_matches(&pattern[2..], &name[1..])
-        }
-        Some(c) => name.first() == Some(c) && glob_matches(&pattern[1..], &name[1..]),
     }
+    Ok(Value::Native(Native::Files(Rc::new(found))))
 }
 
 fn semver_part(value: &Value, part: impl Fn(&semver::Version, &str) -> Value) -> Result<Value, String> {

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::Param::{Any, Int, Str};
-use super::{Row, int, limited, string_of, text};
-use crate::chart::print;
+use super::{Row, int, limited, room_for, string_of, text};
 use crate::chart::value::{Map, MapKind, Value};
+use crate::chart::{budget, print};
 
 pub(super) const TABLE: &[Row] = &[
     ("trim", &[Str], None, false, |args| Ok(Value::str(text(&args[0]).trim_matches(is_space)))),
@@ -55,6 +55,8 @@ pub(super) const TABLE: &[Row] = &[
     }),
     ("wrap", &[Int, Str], None, false, |args| Ok(Value::str(wrap(text(&args[1]), int(&args[0]), "\n", false)))),
     ("wrapWith", &[Int, Str, Str], None, false, |args| {
+        let lines = text(&args[2]).len() / usize::try_from(int(&args[0])).unwrap_or(1).max(1) + 1;
+        limited(lines.saturating_mul(text(&args[1]).len() + 1).saturating_add(text(&args[2]).len()))?;
         Ok(Value::str(wrap(text(&args[2]), int(&args[0]), text(&args[1]), true)))
     }),
     ("contains", &[Str, Str], None, false, |args| Ok(Value::Bool(text(&args[1]).contains(text(&args[0]))))),
@@ -72,11 +74,11 @@ pub(super) const TABLE: &[Row] = &[
     }),
     ("plural", &[Str, Str, Int], None, false, |args| Ok(args[if int(&args[2]) == 1 { 0 } else { 1 }].clone())),
     ("toString", &[Any], None, false, |args| Ok(Value::str(string_of(&args[0])))),
-    ("split", &[Str, Str], None, false, |args| Ok(numbered(split(text(&args[1]), text(&args[0]), -1)))),
+    ("split", &[Str, Str], None, false, |args| Ok(numbered(split(text(&args[1]), text(&args[0]), -1)?))),
     ("splitn", &[Str, Int, Str], None, false, |args| {
-        Ok(numbered(split(text(&args[2]), text(&args[0]), int(&args[1]))))
+        Ok(numbered(split(text(&args[2]), text(&args[0]), int(&args[1]))?))
     }),
-    ("splitList", &[Str, Str], None, false, |args| Ok(Value::strings(split(text(&args[1]), text(&args[0]), -1)))),
+    ("splitList", &[Str, Str], None, false, |args| Ok(Value::strings(split(text(&args[1]), text(&args[0]), -1)?))),
     ("base", &[Str], None, false, |args| Ok(Value::str(base(text(&args[0]))))),
     ("osBase", &[Str], None, false, |args| Ok(Value::str(base(text(&args[0]))))),
     ("dir", &[Str], None, false, |args| Ok(Value::str(dir(text(&args[0]))))),
@@ -103,7 +105,11 @@ fn cut(s: &str, start: usize, end: usize) -> String {
 }
 
 fn each(args: &[Value], show: impl Fn(&Value) -> String) -> String {
-    args.iter().filter(|arg| !arg.is_nil()).map(show).collect::<Vec<_>>().join(" ")
+    let shown = args.iter().filter(|arg| !arg.is_nil()).map_while(|arg| {
+        let text = show(arg);
+        budget::goes_on(1, text.len()).then_some(text)
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 fn indent(before: &str, args: &[Value]) -> Result<Value, String> {
@@ -266,8 +272,10 @@ fn swap_case(s: &str) -> String {
 }
 
 /// `strings.SplitN`
-fn split(s: &str, separator: &str, count: i64) -> Vec<String> {
-    match usize::try_from(count) {
+fn split(s: &str, separator: &str, count: i64) -> Result<Vec<String>, String> {
+    let pieces = if separator.is_empty() { s.len() } else { s.matches(separator).count() + 1 };
+    room_for(pieces, s.len())?;
+    Ok(match usize::try_from(count) {
         Ok(0) => Vec::new(),
         _ if separator.is_empty() => {
             let chars: Vec<String> = s.chars().map(String::from).collect();
@@ -282,7 +290,7 @@ fn split(s: &str, separator: &str, count: i64) -> Vec<String> {
         }
         Ok(limit) => s.splitn(limit, separator).map(str::to_owned).collect(),
         Err(_) => s.split(separator).map(str::to_owned).collect(),
-    }
+    })
 }
 
 fn numbered(parts: Vec<String>) -> Value {

@@ -5,16 +5,14 @@ use super::ast::{Branch, Command, Expr, Node, Number, Pipe, Pos, Template, Term}
 use super::failure::Failure;
 use super::parse::{self, Templates};
 use crate::chart::funcs::{self, Function, Param};
-use crate::chart::print;
 use crate::chart::value::{Element, List, MapKind, Value};
+use crate::chart::{budget, print};
 
 /// How often one `include` may be inside itself, as in Helm.
 const MAX_INCLUDES: usize = 1000;
-/// Nested executions of any kind. Go allows more on its growing stack; nothing real comes near.
-const MAX_DEPTH: usize = 3000;
-/// Nodes visited and bytes written by one rendering. Istio's largest chart needs less than a hundredth.
-const MAX_STEPS: u64 = 10_000_000;
-const MAX_OUTPUT: usize = 64 << 20;
+/// Everything that recurs counts as one: a template in a template, a block in a block, a parenthesis in a parenthesis. Each takes some ten kilobytes of
+/// stack in a build without optimisation, of which the thread has 512 MiB. Go allows more on its growing stack; nothing real comes near.
+const MAX_DEPTH: usize = 20_000;
 
 /// One rendering of any number of templates, which see each other and share limits.
 pub(in crate::chart) struct Executor {
@@ -22,7 +20,6 @@ pub(in crate::chart) struct Executor {
     /// Running `include`s by name.
     includes: HashMap<String, usize>,
     depth: usize,
-    steps: u64,
 }
 
 /// A value, and whether it came out of an interface: Go's messages then name `interface {}` as its type.
@@ -86,7 +83,7 @@ struct Frame<'t> {
 
 impl Executor {
     pub(in crate::chart) fn new(templates: Templates) -> Self {
-        Self { templates, includes: HashMap::new(), depth: 0, steps: 0 }
+        Self { templates, includes: HashMap::new(), depth: 0 }
     }
 
     /// Executes a named template with `data` as its dot.
@@ -100,18 +97,23 @@ impl Executor {
     }
 
     fn run(&mut self, name: &str, template: &Template, dot: Bound, out: &mut String) -> Evaluated<()> {
-        self.depth += 1;
         let mut frame = Frame { name, template, at: At::Start, variables: vec![("$", dot.clone())], out };
-        let result = if self.depth > MAX_DEPTH {
-            Err(frame.failure("exceeded maximum template depth (100000)"))
-        } else {
-            match self.walk_all(&mut frame, &dot, &template.root) {
-                Err(Stop::Failed(failure)) => Err(failure),
-                _ => Ok(()),
-            }
+        self.enter(&frame)?;
+        let result = match self.walk_all(&mut frame, &dot, &template.root) {
+            Err(Stop::Failed(failure)) => Err(failure),
+            _ => Ok(()),
         };
         self.depth -= 1;
         result
+    }
+
+    /// Goes one step down; after a failure nothing is executed any more, so only success has to come up again.
+    fn enter(&mut self, frame: &Frame<'_>) -> Evaluated<()> {
+        if self.depth >= MAX_DEPTH {
+            return Err(frame.failure("exceeded maximum template depth (100000)"));
+        }
+        self.depth += 1;
+        self.step(frame)
     }
 
     fn walk_all<'t>(&mut self, frame: &mut Frame<'t>, dot: &Bound, nodes: &'t [Node]) -> Result<(), Stop> {
@@ -120,7 +122,13 @@ impl Executor {
 
     fn walk<'t>(&mut self, frame: &mut Frame<'t>, dot: &Bound, node: &'t Node) -> Result<(), Stop> {
         frame.at = At::Node(node);
-        self.step(frame)?;
+        self.enter(frame)?;
+        let result = self.walk_node(frame, dot, node);
+        self.depth -= 1;
+        result
+    }
+
+    fn walk_node<'t>(&mut self, frame: &mut Frame<'t>, dot: &Bound, node: &'t Node) -> Result<(), Stop> {
         match node {
             Node::Text(text) => frame.write(text)?,
             Node::Action { pipe, .. } => {
@@ -154,11 +162,11 @@ impl Executor {
     }
 
     fn step(&mut self, frame: &Frame<'_>) -> Evaluated<()> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(frame.failure("the templates take too many steps: rendering was given up"));
-        }
-        Ok(())
+        self.pay(frame, 1, 0)
+    }
+
+    fn pay(&mut self, frame: &Frame<'_>, steps: usize, bytes: usize) -> Evaluated<()> {
+        budget::pay(steps, bytes).map_err(|spent| frame.failure(&spent.to_string()))
     }
 
     fn branch<'t>(
@@ -203,6 +211,7 @@ impl Executor {
                 self.iteration(frame, branch, index, item)
             }),
             Value::Map(map) => {
+                self.pay(frame, map.borrow().len() / 16, map.borrow().len() * budget::NODE)?;
                 let entries: Vec<_> = map.borrow().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
                 let boxed = map.kind() != MapKind::Strings;
                 entries.into_iter().try_for_each(|(key, value)| {
@@ -259,6 +268,7 @@ impl Executor {
 
     fn pipeline<'t>(&mut self, frame: &mut Frame<'t>, dot: &Bound, pipe: &'t Pipe) -> Evaluated<Value> {
         frame.at = At::Pipe(pipe);
+        self.enter(frame)?;
         let mut value: Option<Value> = None;
         for command in &pipe.commands {
             value = Some(self.command(frame, dot, command, value.take())?.unwrapped());
@@ -272,6 +282,7 @@ impl Executor {
                 frame.variables.push((name, bound));
             }
         }
+        self.depth -= 1;
         Ok(value)
     }
 
@@ -519,12 +530,19 @@ impl Executor {
             let message = format!("error calling call: non-function {callee} of type {}", value.type_name());
             return Err(frame.failure(&message));
         }
+        let steps = 1 + argv.iter().map(Value::shallow_steps).sum::<usize>();
+        if let Err(spent) = budget::pay(steps, 0) {
+            frame.at = node;
+            return Err(frame.failure(&spent.to_string()));
+        }
         let result = match function.call {
             funcs::Call::Plain(call) => call(&argv).map_err(Failure::plain),
             funcs::Call::Include => self.include(&argv),
             funcs::Call::Tpl => self.tpl(&argv),
             funcs::Call::Fail(call) => call(&argv).map_err(|message| Failure::deliberate(&message)),
         };
+        // Functions that cannot fail stop half way once the budget is spent, and others make a value of their failure.
+        let result = result.and_then(|value| budget::pay(0, 0).map(|()| value).map_err(Failure::plain));
         result.map(|value| Bound { value, boxed: function.boxed }).map_err(|cause| {
             frame.at = node;
             frame.caused(&format!("error calling {name}: {}", cause.text()), Some(cause))
@@ -581,6 +599,7 @@ impl Executor {
     /// Parses and executes text that a template computed; what it defines is gone afterwards.
     fn tpl(&mut self, args: &[Value]) -> Result<Value, Failure> {
         let [Value::Str(text), data] = args else { return Ok(Value::Invalid) };
+        budget::pay(self.templates.len(), text.len()).map_err(Failure::plain)?;
         let outer = self.templates.clone();
         let quoted = print::quote(text);
         let result = parse::parse("gotpl", text, &|name| funcs::find(name).is_some(), &mut self.templates)
@@ -618,14 +637,13 @@ fn ideal(number: &Number) -> Option<Value> {
 
 impl<'t> Frame<'t> {
     fn write(&mut self, text: &str) -> Evaluated<()> {
-        if self.out.len() + text.len() > MAX_OUTPUT {
-            return Err(self.failure("the template writes too much: rendering was given up"));
-        }
+        budget::pay(text.len() / 64, text.len()).map_err(|spent| self.failure(&spent.to_string()))?;
         self.out.push_str(text);
         Ok(())
     }
 
     fn variable(&self, name: &str) -> Evaluated<Bound> {
+        budget::pay(self.variables.len() / 16, 0).map_err(|spent| self.failure(&spent.to_string()))?;
         match self.variables.iter().rev().find(|(known, _)| *known == name) {
             Some((_, value)) => Ok(value.clone()),
             None => Err(self.failure(&format!("undefined variable: {name}"))),
@@ -633,6 +651,7 @@ impl<'t> Frame<'t> {
     }
 
     fn assign(&mut self, name: &str, value: Bound) -> Evaluated<()> {
+        budget::pay(self.variables.len() / 16, 0).map_err(|spent| self.failure(&spent.to_string()))?;
         match self.variables.iter_mut().rev().find(|(known, _)| *known == name) {
             Some(slot) => {
                 slot.1 = value;

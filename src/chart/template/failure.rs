@@ -13,6 +13,9 @@ pub(in crate::chart) struct Failure {
 const MARK_START: &str = "HELM_ERR_START";
 const MARK_END: &str = "HELM_ERR_END";
 
+/// Each text holds that of its cause: thousands of templates inside each other would otherwise come to the square of that. What is longer is not told further.
+const MAX_TEXT: usize = 64 << 10;
+
 impl Failure {
     pub(in crate::chart) fn plain(text: impl Into<String>) -> Self {
         Self { text: text.into(), located: false, cause: None }
@@ -24,11 +27,17 @@ impl Failure {
     }
 
     pub(in crate::chart) fn wrap(prefix: impl Into<String>, cause: Failure) -> Self {
+        if cause.text.len() > MAX_TEXT {
+            return cause;
+        }
         let text = format!("{}: {}", prefix.into(), cause.text);
         Self { text, located: false, cause: Some(Box::new(cause)) }
     }
 
     pub(super) fn located(text: String, cause: Option<Failure>) -> Self {
+        if let Some(cause) = cause.as_ref().filter(|cause| cause.text.len() > MAX_TEXT) {
+            return cause.clone();
+        }
         Self { text, located: true, cause: cause.map(Box::new) }
     }
 

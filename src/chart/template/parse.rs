@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::ast::{Branch, Command, Expr, Node, Number, Pipe, Source, Template, Term};
 use super::lex::{Kind, Lexer, Token};
 use super::literal;
+use crate::chart::budget;
 
 /// Named templates, of which a later one replaces an empty earlier one.
 pub(in crate::chart) type Templates = BTreeMap<String, Rc<Template>>;
@@ -34,7 +35,9 @@ pub(in crate::chart) fn parse(
         is_function,
         found: &mut found,
     };
-    let root = parser.file()?;
+    let root = parser.file();
+    budget::pay(0, 0)?;
+    let root = root?;
     parser.define(name.to_owned(), root)?;
     for (name, template) in found {
         // Across files, too, the last definition wins, but an empty one never replaces a real one.
@@ -468,6 +471,10 @@ impl Parser<'_> {
         }
         let token = self.lexer.next_token();
         self.first_line = token.line;
+        // What it becomes in the tree. The parser goes on to the end of the text, and whoever asked for it finds out.
+        if !budget::goes_on(1 + self.variables.len() / 16, 4 * budget::NODE) {
+            return Token { kind: Kind::Eof, ..token };
+        }
         token
     }
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value as Json;
 
 use super::{allowed, resolve};
-use crate::chart::number;
+use crate::chart::{budget, number};
 
 const BEST_WIDTH: usize = 80;
 /// A key longer than this in JSON is no simple key for go-yaml, which then cannot read its own input.
@@ -61,6 +61,10 @@ enum Style {
 
 impl Emitter {
     fn node(&mut self, value: &Json, place: Place) {
+        // What is indented can come to far more than what it is made of.
+        if self.out.len() > budget::MAX_TEXT {
+            return;
+        }
         match value {
             Json::Null => self.scalar("null", Style::Plain, place),
             Json::Bool(b) => self.scalar(if *b { "true" } else { "false" }, Style::Plain, place),

@@ -13,6 +13,8 @@ pub(super) use emit::emit;
 
 use serde_json::Value as Json;
 
+use super::budget::Budget;
+
 /// A document that is not YAML, or has no counterpart in JSON; worded as go-yaml and sigs.k8s.io/yaml word it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Error {
@@ -34,10 +36,15 @@ fn line_prefix(line: usize) -> String {
 
 /// Reads the first document of `text`; an empty text is null.
 pub(super) fn parse(text: &str) -> Result<Json, Error> {
+    parse_within(text, &mut Budget::of(text))
+}
+
+/// The same of a part of a text, which has one budget for all its parts.
+pub(super) fn parse_within(text: &str, budget: &mut Budget) -> Result<Json, Error> {
     if !text.chars().all(allowed) {
         return Err(Error::syntax(0, "control characters are not allowed"));
     }
-    parse::Document::read(text)?.decode()
+    parse::Document::read(text, budget)?.decode(budget)
 }
 
 /// The characters go-yaml's reader lets through.

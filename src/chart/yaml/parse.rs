@@ -7,13 +7,16 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::scan::{Mark, Scanner, Token};
 use super::{Error, resolve};
+use crate::chart::budget::{self, Budget, MAX_NESTING};
 use crate::chart::{number, print};
 
-/// Deeper documents are refused: the walk is recursive, and nothing real comes near.
-const MAX_NESTING: usize = 250;
+/// Each is held against all before it, and nobody declares more than a few.
+const MAX_TAG_DIRECTIVES: usize = 100;
 
 pub(super) struct Document<'a> {
     nodes: Vec<Node<'a>>,
+    /// The line of each node, counted from 0.
+    lines: Vec<usize>,
     root: Option<usize>,
 }
 
@@ -24,9 +27,11 @@ enum Node<'a> {
     Alias { name: String, target: usize },
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'b> {
     scanner: Scanner<'a>,
+    budget: &'b mut Budget,
     nodes: Vec<Node<'a>>,
+    lines: Vec<usize>,
     anchors: HashMap<String, usize>,
     tag_prefixes: Vec<(String, String)>,
     depth: usize,
@@ -44,27 +49,27 @@ const BLOCK_OR_INDENTLESS: Context = Context { block: true, indentless: true };
 const FLOW: Context = Context { block: false, indentless: false };
 
 impl<'a> Document<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, Error> {
+    pub(super) fn read(text: &'a str, budget: &mut Budget) -> Result<Self, Error> {
         let mut parser = Parser {
             scanner: Scanner::new(text),
+            budget,
             nodes: Vec::new(),
+            lines: Vec::new(),
             anchors: HashMap::new(),
             tag_prefixes: Vec::new(),
             depth: 0,
         };
         let root = parser.document()?;
-        Ok(Self { nodes: parser.nodes, root })
+        Ok(Self { nodes: parser.nodes, lines: parser.lines, root })
     }
 
-    pub(super) fn decode(&self) -> Result<Json, Error> {
-        match self.root {
-            None => Ok(Json::Null),
-            Some(root) => Decoder { document: self, steps: 0, alias_steps: 0, aliases: Vec::new() }.node(root),
-        }
+    pub(super) fn decode(&self, budget: &mut Budget) -> Result<Json, Error> {
+        let Some(root) = self.root else { return Ok(Json::Null) };
+        Decoder { document: self, budget, depth: 0, line: 0, steps: 0, alias_steps: 0, aliases: Vec::new() }.node(root)
     }
 }
 
-impl<'a> Parser<'a> {
+impl<'a> Parser<'a, '_> {
     fn document(&mut self) -> Result<Option<usize>, Error> {
         let explicit = match self.scanner.peek()?.0 {
             Token::StreamEnd => return Ok(None),
@@ -93,7 +98,7 @@ impl<'a> Parser<'a> {
                     | Token::DocumentEnd
                     | Token::StreamEnd
             );
-        let root = if empty { self.empty() } else { self.node(BLOCK)? };
+        let root = if empty { self.empty()? } else { self.node(BLOCK)? };
         // Whatever follows belongs to no document that is read, but must at least begin with a token.
         self.scanner.peek()?;
         Ok(Some(root))
@@ -121,6 +126,9 @@ impl<'a> Parser<'a> {
                     if self.tag_prefixes.iter().any(|(known, _)| *known == handle) {
                         return Err(error(mark, "found duplicate %TAG directive"));
                     }
+                    if self.tag_prefixes.len() >= MAX_TAG_DIRECTIVES {
+                        return Err(error(mark, "found too many %TAG directives"));
+                    }
                     self.tag_prefixes.push((handle, prefix));
                 }
                 _ => {}
@@ -130,11 +138,11 @@ impl<'a> Parser<'a> {
 
     fn node(&mut self, context: Context) -> Result<usize, Error> {
         if let (Token::Alias(_), _) = self.scanner.peek()? {
-            let (Token::Alias(name), _) = self.scanner.take()? else { return Ok(self.empty()) };
+            let (Token::Alias(name), _) = self.scanner.take()? else { return self.empty() };
             let Some(&target) = self.anchors.get(&name) else {
                 return Err(Error::syntax(0, format!("unknown anchor '{name}' referenced")));
             };
-            return Ok(self.add(Node::Alias { name, target }));
+            return self.add(Node::Alias { name, target });
         }
         let (anchor, tag, start) = self.properties()?;
         let tagged = anchor.is_some() || !tag.is_empty();
@@ -143,7 +151,7 @@ impl<'a> Parser<'a> {
             return Err(error(start, "exceeded max depth of 250"));
         }
         // The place is taken before the children are read, so that an anchor inside can refer to it.
-        let id = self.empty();
+        let id = self.add_at(Node::empty(), start.line)?;
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, id);
         }
@@ -192,10 +200,12 @@ impl<'a> Parser<'a> {
             Some((handle, suffix, _)) if handle.is_empty() => suffix,
             Some((handle, suffix, mark)) => {
                 let prefix = self.tag_prefixes.iter().find(|(known, _)| *known == handle).map(|(_, p)| p.as_str());
-                match prefix {
+                let tag = match prefix {
                     Some(prefix) if !(prefix.is_empty() && suffix.is_empty()) => format!("{prefix}{suffix}"),
                     _ => return Err(error_at(mark, start, "found undefined tag handle")),
-                }
+                };
+                self.budget.pay_for_repetition(tag.len()).map_err(|_| too_large(mark.line))?;
+                tag
             }
         };
         Ok((anchor, tag, start))
@@ -208,7 +218,7 @@ impl<'a> Parser<'a> {
             let (token, mark) = self.scanner.take()?;
             match token {
                 Token::BlockEntry => match self.scanner.peek()?.0 {
-                    Token::BlockEntry | Token::BlockEnd => items.push(self.empty()),
+                    Token::BlockEntry | Token::BlockEnd => items.push(self.empty()?),
                     _ => items.push(self.node(BLOCK)?),
                 },
                 Token::BlockEnd => return Ok(Node::Sequence(items)),
@@ -222,7 +232,7 @@ impl<'a> Parser<'a> {
         while self.scanner.peek()?.0 == Token::BlockEntry {
             self.scanner.take()?;
             match self.scanner.peek()?.0 {
-                Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd => items.push(self.empty()),
+                Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd => items.push(self.empty()?),
                 _ => items.push(self.node(BLOCK)?),
             }
         }
@@ -244,7 +254,7 @@ impl<'a> Parser<'a> {
                 self.scanner.take()?;
                 self.block_part()?
             } else {
-                self.empty()
+                self.empty()?
             };
             entries.push((key, value));
         }
@@ -253,7 +263,7 @@ impl<'a> Parser<'a> {
     /// A key or a value of a block mapping, which may be empty.
     fn block_part(&mut self) -> Result<usize, Error> {
         match self.scanner.peek()?.0 {
-            Token::Key | Token::Value | Token::BlockEnd => Ok(self.empty()),
+            Token::Key | Token::Value | Token::BlockEnd => self.empty(),
             _ => self.node(BLOCK_OR_INDENTLESS),
         }
     }
@@ -276,7 +286,7 @@ impl<'a> Parser<'a> {
                 Token::Key => {
                     self.scanner.take()?;
                     let pair = self.flow_pair()?;
-                    items.push(self.add(Node::Mapping(vec![pair])));
+                    items.push(self.add(Node::Mapping(vec![pair]))?);
                 }
                 Token::FlowSequenceEnd => break,
                 _ => items.push(self.node(FLOW)?),
@@ -292,16 +302,16 @@ impl<'a> Parser<'a> {
             Token::Value | Token::FlowEntry | Token::FlowSequenceEnd => {
                 // go-yaml consumes the token here, whatever it is.
                 self.scanner.take()?;
-                self.empty()
+                self.empty()?
             }
             _ => self.node(FLOW)?,
         };
         if self.scanner.peek()?.0 != Token::Value {
-            return Ok((key, self.empty()));
+            return Ok((key, self.empty()?));
         }
         self.scanner.take()?;
         let value = match self.scanner.peek()?.0 {
-            Token::FlowEntry | Token::FlowSequenceEnd => self.empty(),
+            Token::FlowEntry | Token::FlowSequenceEnd => self.empty()?,
             _ => self.node(FLOW)?,
         };
         Ok((key, value))
@@ -329,14 +339,14 @@ impl<'a> Parser<'a> {
                         self.scanner.take()?;
                         self.flow_part()?
                     } else {
-                        self.empty()
+                        self.empty()?
                     };
                     entries.push((key, value));
                 }
                 Token::FlowMappingEnd => break,
                 _ => {
                     let key = self.node(FLOW)?;
-                    entries.push((key, self.empty()));
+                    entries.push((key, self.empty()?));
                 }
             }
         }
@@ -346,18 +356,32 @@ impl<'a> Parser<'a> {
 
     fn flow_part(&mut self) -> Result<usize, Error> {
         match self.scanner.peek()?.0 {
-            Token::Value | Token::FlowEntry | Token::FlowMappingEnd => Ok(self.empty()),
+            Token::Value | Token::FlowEntry | Token::FlowMappingEnd => self.empty(),
             _ => self.node(FLOW),
         }
     }
 
-    fn empty(&mut self) -> usize {
-        self.add(Node::Scalar { text: Cow::Borrowed(""), plain: true, tag: String::new() })
+    fn empty(&mut self) -> Result<usize, Error> {
+        self.add(Node::empty())
     }
 
-    fn add(&mut self, node: Node<'a>) -> usize {
+    fn add(&mut self, node: Node<'a>) -> Result<usize, Error> {
+        let line = self.scanner.mark.line;
+        self.add_at(node, line)
+    }
+
+    fn add_at(&mut self, node: Node<'a>, line: usize) -> Result<usize, Error> {
+        // Twice: a list that grows is copied as it grows.
+        self.budget.pay(2 * std::mem::size_of::<Node<'_>>()).map_err(|_| too_large(line))?;
         self.nodes.push(node);
-        self.nodes.len() - 1
+        self.lines.push(line);
+        Ok(self.nodes.len() - 1)
+    }
+}
+
+impl Node<'_> {
+    fn empty() -> Self {
+        Self::Scalar { text: Cow::Borrowed(""), plain: true, tag: String::new() }
     }
 }
 
@@ -371,8 +395,18 @@ fn error_at(mark: Mark, context: Mark, problem: &str) -> Error {
     Error::syntax(if mark.line == 0 { context.line } else { mark.line }, problem)
 }
 
+/// Aliases of aliases, tags with long prefixes, or simply much.
+fn too_large(line: usize) -> Error {
+    Error::syntax(line + 1, "the document comes to more memory than it may")
+}
+
 struct Decoder<'d, 'a> {
     document: &'d Document<'a>,
+    budget: &'d mut Budget,
+    /// Of the value being made: an alias lies as deep as where it stands, and what it stands for below that.
+    depth: usize,
+    /// Of the node that is read, for what goes wrong there.
+    line: usize,
     steps: usize,
     alias_steps: usize,
     aliases: Vec<usize>,
@@ -381,16 +415,43 @@ struct Decoder<'d, 'a> {
 impl Decoder<'_, '_> {
     fn node(&mut self, id: usize) -> Result<Json, Error> {
         self.count()?;
+        self.line = self.document.lines[id];
         match &self.document.nodes[id] {
-            Node::Scalar { text, plain, tag } => scalar(text, *plain, tag),
-            Node::Sequence(items) => items.iter().map(|item| self.node(*item)).collect(),
+            Node::Scalar { text, plain, tag } => {
+                self.pay(budget::NODE + text.len())?;
+                scalar(text, *plain, tag)
+            }
+            Node::Sequence(items) => {
+                self.pay(budget::NODE * (items.len() + 1))?;
+                self.deeper(|decoder| items.iter().map(|item| decoder.node(*item)).collect())
+            }
             Node::Mapping(entries) => {
+                self.pay(budget::mapping(entries.len()))?;
                 let mut out = Map::new();
-                self.mapping(entries, &mut out)?;
+                self.deeper(|decoder| decoder.mapping(entries, &mut out))?;
                 Ok(Json::Object(out))
             }
             Node::Alias { name, target } => self.alias(id, name, |decoder| decoder.node(*target)),
         }
+    }
+
+    fn pay(&mut self, bytes: usize) -> Result<(), Error> {
+        let paid = match self.aliases.is_empty() {
+            true => self.budget.pay(bytes),
+            false => self.budget.pay_for_repetition(bytes),
+        };
+        paid.map_err(|_| too_large(self.line))
+    }
+
+    /// Every step down that recurs in this program is counted, whatever it is in the document.
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        if self.depth >= MAX_NESTING {
+            return Err(Error::syntax(self.line + 1, format!("exceeded max depth of {MAX_NESTING}, aliases included")));
+        }
+        self.depth += 1;
+        let value = read(self);
+        self.depth -= 1;
+        value
     }
 
     fn alias<T>(
@@ -399,11 +460,11 @@ impl Decoder<'_, '_> {
         name: &str,
         read: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if self.aliases.contains(&id) || self.aliases.len() > MAX_NESTING {
+        if self.aliases.contains(&id) {
             return Err(Error::syntax(0, format!("anchor '{name}' value contains itself")));
         }
         self.aliases.push(id);
-        let value = read(self);
+        let value = self.deeper(read);
         self.aliases.pop();
         value
     }
@@ -473,7 +534,7 @@ impl Decoder<'_, '_> {
     fn merge_one(&mut self, id: usize, out: &mut Map<String, Json>) -> Result<(), Error> {
         self.count()?;
         match &self.document.nodes[id] {
-            Node::Mapping(entries) => self.mapping(entries, out),
+            Node::Mapping(entries) => self.deeper(|decoder| decoder.mapping(entries, out)),
             Node::Alias { name, target } => {
                 let Node::Mapping(entries) = &self.document.nodes[*target] else { return Err(want_map()) };
                 self.alias(id, name, |decoder| decoder.mapping(entries, out))
@@ -488,6 +549,7 @@ impl Decoder<'_, '_> {
             && tag.is_empty()
         {
             self.count()?;
+            self.pay(text.len())?;
             return Ok(if *plain { Key::plain(text) } else { Key::Text(text.to_string()) });
         }
         Ok(match self.node(id)? {
