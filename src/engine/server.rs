@@ -14,6 +14,7 @@ use super::registry::Registry;
 use super::rpc::*;
 use super::{Timeouts, plan, wire};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::schema::validate::null_elements;
 use crate::schema::{Attribute, Model, Nested, Nesting, Schema, Shape};
 use crate::value::{Dyn, Path};
 
@@ -148,6 +149,7 @@ impl Engine {
             Err(diagnostic) => return diagnostic.into(),
         };
         let mut diagnostics = Diagnostics::new();
+        null_elements(&config, &Path::empty(), &mut diagnostics);
         validate_attributes(&schema.attributes, &config, capabilities, &Path::empty(), &mut diagnostics);
         // The owner judges what a plan would see: rules over several attributes need the defaults as well.
         let written = config;

@@ -42,6 +42,36 @@ impl fmt::Debug for Validator {
     }
 }
 
+/// Nulls among the elements of a list, set or map, at any depth. What is null would be dropped where the value is used, and with it what it stood for: a
+/// list of names to check, of which all are null, checks nothing.
+pub fn null_elements(value: &Dyn, path: &Path, diagnostics: &mut Diagnostics) {
+    let mut element = |element: &Dyn, path: &Path, instead: &str| match element.is_null() {
+        true => diagnostics.push(
+            Diagnostic::error("A null element")
+                .detail(format!("An element cannot be null. Leave it out where there is no value for it: `{instead}`."))
+                .at(path.clone()),
+        ),
+        false => null_elements(element, path, diagnostics),
+    };
+    const OF_LIST: &str = "[for x in … : x if x != null]";
+    match value {
+        Dyn::List(elements) => elements.iter().enumerate().for_each(|(i, e)| element(e, &path.index(i), OF_LIST)),
+        // Elements of a set have no address.
+        Dyn::Set(elements) => elements.iter().for_each(|e| element(e, path, OF_LIST)),
+        Dyn::Map(elements) => {
+            elements.iter().for_each(|(key, e)| element(e, &path.key(key), "{for key, x in … : key => x if x != null}"))
+        }
+        Dyn::Object(attributes) => {
+            attributes.iter().for_each(|(name, value)| null_elements(value, &path.attr(name), diagnostics));
+        }
+        Dyn::Tuple(elements) => {
+            elements.iter().enumerate().for_each(|(i, value)| null_elements(value, &path.index(i), diagnostics));
+        }
+        Dyn::Dynamic(_, value) => null_elements(value, path, diagnostics),
+        Dyn::Null | Dyn::Unknown(_) | Dyn::Bool(_) | Dyn::Number(_) | Dyn::String(_) => {}
+    }
+}
+
 /// A rule for strings; `Err` is the detail of the error, a full sentence.
 pub fn text(
     description: impl Into<String>,
@@ -255,6 +285,25 @@ mod tests {
             assert!(verdict(&rule, Dyn::Null).is_empty() && verdict(&rule, Dyn::UNKNOWN).is_empty());
         }
         assert!(verdict(&each(dns_label()), Dyn::List(vec![Dyn::UNKNOWN])).is_empty());
+    }
+
+    #[test]
+    fn null_elements_are_found_at_any_depth() {
+        let value = Dyn::object([
+            ("a", Dyn::List(vec![Dyn::from("x"), Dyn::Null])),
+            ("b", Dyn::Map([("k".to_owned(), Dyn::List(vec![Dyn::Null]))].into())),
+            ("c", Dyn::set([Dyn::Null])),
+            ("d", Dyn::Null),
+            (
+                "e",
+                Dyn::List(vec![Dyn::object([("f", Dyn::Map([("k".to_owned(), Dyn::Null)].into())), ("g", Dyn::Null)])]),
+            ),
+            ("h", Dyn::List(vec![Dyn::UNKNOWN])),
+        ]);
+        let mut found = Diagnostics::new();
+        null_elements(&value, &Path::empty(), &mut found);
+        let places: Vec<String> = found.iter().map(|d| d.path.clone().unwrap_or_default().to_string()).collect();
+        assert_eq!(places, ["a[1]", "b[\"k\"][0]", "c", "e[0].f[\"k\"]"]);
     }
 
     #[test]
