@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::answer;
 use super::config::ClusterConfig;
 use super::connect::{Connector, Offer};
 use super::error::{Error, Failure, Status};
@@ -235,13 +236,13 @@ impl Session {
         if let Some(value) = self.login.header().await? {
             headers.insert(header::AUTHORIZATION, value);
         }
-        let user = &self.resolved.kube.auth_info;
-        let unusable = |_| Failure::Config { detail: "the user to impersonate is no header value".to_owned() };
-        if let Some(name) = &user.impersonate {
-            headers.insert("impersonate-user", HeaderValue::from_str(name).map_err(unusable)?);
-        }
-        for group in user.impersonate_groups.iter().flatten() {
-            headers.append("impersonate-group", HeaderValue::from_str(group).map_err(unusable)?);
+        let unusable = || Failure::Config {
+            detail: "the user to impersonate (`as` of the kubeconfig, or what goes with it) is no header value"
+                .to_owned(),
+        };
+        for (name, value) in &self.resolved.impersonation {
+            let name = HeaderName::try_from(name).map_err(|_| unusable())?;
+            headers.append(name, HeaderValue::from_str(value).map_err(|_| unusable())?);
         }
         Ok(())
     }
@@ -272,7 +273,7 @@ impl Cluster {
     pub(super) async fn json_answer(&self, call: Call) -> Result<(StatusCode, Value), Error> {
         let request = call.describe();
         let answer = self.call(call).await?;
-        let decoded = serde_json::from_slice(&answer.body);
+        let decoded = answer::read(&answer.body);
         let value = decoded.map_err(|error| {
             let detail = format!("{request} gives no JSON (byte {} of {})", error.column(), answer.body.len());
             Error { request: Some(request.into()), ..self.error(Failure::Unexpected { detail }) }

@@ -49,7 +49,8 @@ pub struct Exec {
 }
 
 /// Text that no log, error or debug output may show.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {

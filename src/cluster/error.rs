@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::answer;
 use super::object::ObjectRef;
 
 /// A failure, the cluster it happened in and, where there was one, the request.
@@ -31,8 +32,19 @@ pub enum Failure {
     #[error("the connection configuration is not usable: {detail}")]
     Config { detail: String },
 
+    /// Values of the provider block come from what the run is still to make.
+    #[error(
+        "the connection configuration is not known yet: some of its values come from what this run is still to make"
+    )]
+    NotKnown,
+
     #[error("cannot read the kubeconfig {path}: {detail}")]
-    ConfigFile { path: String, detail: String },
+    ConfigFile {
+        path: String,
+        detail: String,
+        /// There is no such file, as before the run that makes the cluster and writes it.
+        missing: bool,
+    },
 
     #[error("the exec plugin {command} {detail}")]
     Exec { command: String, detail: String, install_hint: Option<String> },
@@ -112,9 +124,10 @@ impl Error {
 
     pub fn layer(&self) -> Layer {
         match &self.failure {
-            Failure::UnknownCluster { .. } | Failure::Config { .. } | Failure::ConfigFile { .. } => {
-                Layer::Configuration
-            }
+            Failure::UnknownCluster { .. }
+            | Failure::Config { .. }
+            | Failure::NotKnown
+            | Failure::ConfigFile { .. } => Layer::Configuration,
             Failure::Exec { .. } | Failure::Credential { .. } => Layer::Credential,
             Failure::Resolve { .. } => Layer::Dns,
             Failure::Connect { .. } | Failure::Broken { .. } => Layer::Tcp,
@@ -142,10 +155,25 @@ impl Error {
         }
     }
 
-    /// Nothing of the connection could be set up because the configuration is incomplete or its files are missing,
-    /// as they are before another resource has made the cluster.
+    /// The configuration is not known before apply: the one thing about it that a refresh goes on without. What is wrong is an error, and so is a file that
+    /// has gone, since state holds objects of the cluster: a plan that says "No changes" would hide them.
+    pub fn is_not_known(&self) -> bool {
+        matches!(self.failure, Failure::NotKnown)
+    }
+
+    /// Not known, or its kubeconfig is not there, as before the run that makes the cluster and writes it. For what state holds nothing of.
     pub fn is_not_configured(&self) -> bool {
-        matches!(self.failure, Failure::Config { .. } | Failure::ConfigFile { .. })
+        matches!(self.failure, Failure::NotKnown | Failure::ConfigFile { missing: true, .. })
+    }
+
+    /// The cluster answered, be it to refuse; before that nothing is known of it.
+    pub fn is_answer(&self) -> bool {
+        match &self.failure {
+            // What stands in front of an API server that is down answers so.
+            Failure::Api(status) => !matches!(status.code, 502..=504),
+            Failure::Unexpected { .. } => false,
+            _ => matches!(self.layer(), Layer::Authentication | Layer::Authorization | Layer::Api),
+        }
     }
 
     pub fn is_not_found(&self) -> bool {
@@ -181,8 +209,10 @@ impl Error {
     pub fn remedy(&self) -> String {
         match &self.failure {
             Failure::UnknownCluster { .. } => "Add the cluster to `clusters` of the provider block.".into(),
-            Failure::Config { .. } => "Correct the cluster's entry in `clusters` of the provider block.".into(),
-            Failure::ConfigFile { .. } => "Check `config_path` of the cluster's entry in the provider block; the file is read when the cluster is first used.".into(),
+            Failure::Config { .. } => "Correct the cluster's entry in `clusters` of the provider block, or the kubeconfig that it names.".into(),
+            Failure::NotKnown => "Apply what the values come from first, or plan again when they are known.".into(),
+            Failure::ConfigFile { missing: true, .. } => "Check `config_path` of the cluster's entry in the provider block; the file is read when the cluster is first used. A refresh goes on without it only while state holds nothing of the cluster; where that is gone for good, destroy with `-refresh=false`.".into(),
+            Failure::ConfigFile { .. } => "Correct the file, or `config_path` of the cluster's entry in the provider block.".into(),
             Failure::Exec { install_hint: Some(hint), .. } => hint.clone(),
             Failure::Exec { .. } => "Run the command by hand to see why; it runs without a terminal here.".into(),
             Failure::Credential { .. } => "Check the user entry of the kubeconfig.".into(),
@@ -238,7 +268,7 @@ impl Status {
 
     /// Reads an error answer; what is no `Status` (a proxy's page, say) is quoted, shortened.
     pub(super) fn parse(code: u16, body: &[u8]) -> Status {
-        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        let value: Value = answer::read(body).unwrap_or_default();
         if value.get("kind").and_then(Value::as_str) != Some("Status") {
             let text = String::from_utf8_lossy(body);
             let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
@@ -385,6 +415,40 @@ mod tests {
         let status = Status::parse(502, b"<html>\n  <body>Bad\n gateway</body></html>");
         assert_eq!(status.message, "HTTP status 502: <html> <body>Bad gateway</body></html>");
         assert_eq!(Status::parse(503, b"").message, "HTTP status 503");
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_what_is_not_there_yet() {
+        let error = |failure| Error::new("east", failure);
+        let file = |missing| Failure::ConfigFile { path: String::new(), detail: String::new(), missing };
+        let wrong = || Failure::Config { detail: String::new() };
+        assert!(error(Failure::NotKnown).is_not_known() && error(Failure::NotKnown).is_not_configured());
+        assert!(error(file(true)).is_not_configured() && !error(file(true)).is_not_known());
+        for failure in [file(false), wrong(), Failure::Credential { detail: String::new() }] {
+            let error = error(failure);
+            assert!(!error.is_not_configured() && !error.is_not_known() && !error.is_unreachable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_shows_that_a_cluster_is_reachable() {
+        let is_answer = |failure| Error::new("east", failure).is_answer();
+        let (address, detail) = (String::new(), String::new());
+        for failure in [
+            Failure::NotKnown,
+            Failure::Config { detail: detail.clone() },
+            Failure::Exec { command: detail.clone(), detail: detail.clone(), install_hint: None },
+            Failure::Resolve { host: address.clone(), detail: detail.clone() },
+            Failure::Connect { address: address.clone(), detail: detail.clone() },
+            Failure::Tls { address: address.clone(), detail: detail.clone() },
+            Failure::Broken { address, detail: detail.clone() },
+            Failure::Unexpected { detail },
+            Failure::Api(Box::new(Status { code: 503, ..Status::default() })),
+        ] {
+            assert!(!is_answer(failure.clone()), "{failure:?}");
+        }
+        assert!(is_answer(Failure::Forbidden { message: String::new() }));
+        assert!(is_answer(Failure::Api(Box::new(Status { code: 404, ..Status::default() }))));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer;
 use super::read::lock;
 use super::{Cluster, Error, Failure, Kind, Layer, Object, PodPort, Query};
 
@@ -159,7 +160,7 @@ impl Istiod {
             self.cluster
                 .error(Failure::Unexpected { detail: format!("istiod {} answers {path} without JSON", replica.pod) })
         };
-        serde_json::from_slice(body).map_err(wrong)
+        answer::read(body).map_err(wrong)
     }
 
     async fn clusters_of(&self, replica: &Replica) -> Result<(Vec<RemoteCluster>, Way), Error> {

@@ -1,7 +1,9 @@
 //! Credentials: what goes into the `Authorization` header or the TLS handshake, how long it holds, and how it is renewed.
 
+use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,18 +18,29 @@ use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use super::config::Exec;
 use super::error::Failure;
-use super::resolve::Resolved;
+use super::kubeconfig;
+use super::resolve::{Authorization, Resolved};
 
 /// An exec plugin that takes longer has hung or asks someone who is not there.
 const EXEC_TIME: Duration = Duration::from_secs(60);
+
+/// A token file is read anew after this, as by client-go: the kubelet renews projected tokens long before they end.
+const FILE_TIME: Duration = Duration::from_secs(60);
 
 /// Where the `Authorization` header of each request comes from.
 pub(super) enum Login {
     /// No header: the client certificate speaks, or nobody does.
     None,
     Fixed(HeaderValue),
-    /// The kube crate's source: password, token, token file re-read, OIDC refreshed.
+    File(TokenFile),
+    /// The kube crate's source: OIDC refreshed.
     Source(Box<AuthLayer>),
+}
+
+/// A token that another program keeps good.
+pub(super) struct TokenFile {
+    path: String,
+    read: Mutex<(Instant, HeaderValue)>,
 }
 
 /// A login and the time it is known to hold.
@@ -39,9 +52,7 @@ pub(super) struct LoggedIn {
 /// Obtains the credential; an exec plugin that gives a certificate puts it into `resolved` for the handshake.
 pub(super) async fn log_in(resolved: &mut Resolved) -> Result<LoggedIn, Failure> {
     let Some(exec) = &resolved.exec else {
-        let source = resolved.kube.auth_layer().map_err(|error| credential_failure(&error))?;
-        let login = source.map_or(Login::None, |source| Login::Source(Box::new(source)));
-        return Ok(LoggedIn { login, expires: None });
+        return Ok(LoggedIn { login: without_plugin(resolved)?, expires: None });
     };
     let status = run_exec(exec).await?;
     let failed = |detail: &str| exec_failure(exec, detail.to_owned());
@@ -55,11 +66,62 @@ pub(super) async fn log_in(resolved: &mut Resolved) -> Result<LoggedIn, Failure>
             serde_json::from_value(user).map_err(|_| failed("gave a certificate that cannot be used"))?;
     }
     let login = match status.token.filter(|token| !token.is_empty()) {
-        Some(token) => Login::Fixed(bearer(&token).ok_or_else(|| failed("gave a token that is no header value"))?),
+        // Plugins print what they were given, line end and all.
+        Some(token) => {
+            Login::Fixed(bearer(token.trim()).ok_or_else(|| failed("gave a token that is no header value"))?)
+        }
         None if status.client_certificate_data.is_some() => Login::None,
         None => return Err(failed("gave neither token nor certificate")),
     };
     Ok(LoggedIn { login, expires })
+}
+
+fn without_plugin(resolved: &Resolved) -> Result<Login, Failure> {
+    let refused = |detail: &str| Failure::Credential { detail: format!("the {} {detail}", resolved.credential) };
+    Ok(match &resolved.authorization {
+        Authorization::None => Login::None,
+        Authorization::Bearer(token) => Login::Fixed(bearer(token.expose()).ok_or_else(|| refused(NO_TOKEN))?),
+        Authorization::TokenFile { path, instead } => {
+            let token = token_of(path).or_else(|error| match instead {
+                Some(token) => Ok(token.expose().to_owned()),
+                None => Err(refused(&format!("cannot be used: {error}"))),
+            })?;
+            let value = bearer(&token).ok_or_else(|| refused(NO_TOKEN))?;
+            Login::File(TokenFile { path: path.clone(), read: Mutex::new((Instant::now(), value)) })
+        }
+        Authorization::Basic { username, password } => {
+            let pair = BASE64.encode(format!("{username}:{}", password.expose()));
+            Login::Fixed(header("Basic", &pair).ok_or_else(|| refused("cannot be sent"))?)
+        }
+        Authorization::Provider => {
+            let source = resolved.kube.auth_layer().map_err(|error| credential_failure(&error))?;
+            source.map_or(Login::None, |source| Login::Source(Box::new(source)))
+        }
+    })
+}
+
+/// As kubectl judges, which sends nothing either.
+const NO_TOKEN: &str = "is no token: it holds a line end, or another character that no header can hold";
+
+fn token_of(path: &str) -> Result<String, String> {
+    let bytes = kubeconfig::bounded(Path::new(path)).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        token => Ok(token.to_owned()),
+    }
+}
+
+impl TokenFile {
+    /// The token as last read. One that cannot be read any more counts until the API server refuses it.
+    fn header(&self) -> HeaderValue {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.0.elapsed() >= FILE_TIME {
+            let found = token_of(&self.path).ok().and_then(|token| bearer(&token));
+            *read = (Instant::now(), found.unwrap_or_else(|| read.1.clone()));
+        }
+        read.1.clone()
+    }
 }
 
 impl Login {
@@ -67,6 +129,7 @@ impl Login {
         match self {
             Login::None => Ok(None),
             Login::Fixed(value) => Ok(Some(value.clone())),
+            Login::File(file) => Ok(Some(file.header())),
             Login::Source(source) => {
                 let written = echoed(source).await;
                 let written = written.map_err(|error| source_failure(error.as_ref()))?;
@@ -154,8 +217,14 @@ fn exec_failure(exec: &Exec, detail: String) -> Failure {
     Failure::Exec { command: exec.command.clone(), detail, install_hint: exec.install_hint.clone() }
 }
 
+/// Blanks at the ends go, as on the way to the API server; line ends do not, for kubectl refuses them.
 fn bearer(token: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).ok()?;
+    let token = token.trim_matches([' ', '\t']);
+    if token.is_empty() { None } else { header("Bearer", token) }
+}
+
+fn header(scheme: &str, credential: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("{scheme} {credential}")).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -7,11 +7,13 @@
 //! [`Cluster::within`] gives one whose requests end at a deadline or on cancellation. What is listed is held for the
 //! length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure comes again.
 
+mod answer;
 mod call;
 mod config;
 mod connect;
 mod error;
 mod kind;
+mod kubeconfig;
 mod login;
 mod object;
 mod resolve;

@@ -7,133 +7,152 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Uri;
 use kube::config::{
-    AuthInfo, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, KubeConfigOptions, Kubeconfig as KubeKubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
+    NamedContext, NamedExtension,
 };
 use serde_json::json;
 
 use super::config::{ClusterConfig, Exec, Secret};
 use super::error::Failure;
+use super::kubeconfig::{self, Chosen, ClusterEntry, ExecEntry, ExecVariable, Kubeconfig, UserEntry};
 use super::read::Endpoint;
 
 /// All that is known of a cluster before the first byte goes out.
 pub(super) struct Resolved {
-    /// Server, trust, client certificate, tokens and impersonation; never an exec plugin.
+    /// Server, trust, client certificate and auth provider; never an exec plugin or a token.
     pub kube: kube::Config,
     pub exec: Option<Exec>,
+    pub authorization: Authorization,
+    /// Names and values of the headers that say who else to be.
+    pub impersonation: Vec<(String, String)>,
     /// For messages: `token`, `client certificate`, `exec plugin aws`, with the kubeconfig's user where there is one.
     pub credential: String,
     pub endpoint: Endpoint,
 }
 
+/// What the `Authorization` header is made of, exec plugins apart.
+pub(super) enum Authorization {
+    None,
+    Bearer(Secret),
+    /// Read anew from time to time. The token given beside it counts while the file cannot be read, as for client-go.
+    TokenFile {
+        path: String,
+        instead: Option<Secret>,
+    },
+    Basic {
+        username: String,
+        password: Secret,
+    },
+    /// The kubeconfig's `auth-provider`, by the kube crate.
+    Provider,
+}
+
 pub(super) fn resolve(config: &ClusterConfig) -> Result<Resolved, Failure> {
     if *config == ClusterConfig::default() {
-        return Err(unusable("it is not known yet: some of its values come from what this run is still to make"));
+        return Err(Failure::NotKnown);
     }
-    let entry = kubeconfig_entry(config)?;
-    let Entry { mut cluster, mut user, origin } = override_entry(config, entry)?;
-
-    let server = cluster.server.take().filter(|server| !server.is_empty());
-    let server = server.ok_or_else(|| unusable("the kubeconfig's cluster has no `server`, and `host` is not set"))?;
-    let server = if server.contains("://") { server } else { format!("https://{server}") };
-    let uri: Uri =
-        server.parse().map_err(|error| unusable(format!("the server address {server:?} is no URL: {error}")))?;
-    if !matches!(uri.scheme_str(), Some("https" | "http")) || uri.host().is_none_or(str::is_empty) {
-        return Err(unusable(format!("the server address {server:?} is no http or https URL with a host")));
+    let chosen = override_entry(config, kubeconfig_entry(config)?)?;
+    let Chosen { mut cluster, mut user, origin } = chosen;
+    let (server, uri) = server(cluster.server.take())?;
+    cluster.check().map_err(unusable)?;
+    user.check().map_err(unusable)?;
+    if uri.scheme_str() == Some("http") && !has_credential(config) {
+        // As client-go does with a kubeconfig: whoever is in between would have its credential. The provider block warns of its own.
+        user = without_credential(user);
     }
-    cluster.server = Some(server.clone());
 
-    let credential = credential_name(&user, &origin);
-    let exec = user.exec.take().map(|exec| exec_plugin(exec, &cluster, config)).transpose()?;
-    let proxy_url = match cluster.proxy_url.take().filter(|proxy| !proxy.is_empty()) {
+    let proxy_url = match cluster.proxy_url.take() {
         Some(proxy) => Some(proxy),
         None => environment_proxy(&uri, &|name| std::env::var(name).ok()),
     };
-    let proxy: Option<Uri> = proxy_url
-        .as_deref()
-        .map(|proxy| if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") })
-        .map(|proxy| proxy.parse().map_err(|error| unusable(format!("the proxy URL is no URL: {error}"))))
-        .transpose()?;
-
-    let certificate_authority = certificate_authority(&cluster)?;
+    let proxy: Option<Uri> = proxy_url.as_deref().map(proxy_uri).transpose()?;
     let tls_server_name = cluster.tls_server_name.clone();
     let insecure = cluster.insecure_skip_tls_verify.unwrap_or(false);
-    let mut kube = load(cluster, user)?;
+    let certificate_authority = certificate_authority(&cluster)?;
+    let kube_cluster = kube_cluster(&cluster, &server, certificate_authority.as_deref(), proxy_url.as_deref());
+    let authorization = authorization(&user)?;
+    let credential = credential_name(&user, &authorization, &origin);
+    let exec = match (&authorization, user.exec.take()) {
+        // Any other credential speaks before the plugin is asked.
+        (Authorization::None, Some(exec)) if !user.has_certificate() => Some(exec_plugin(exec, &kube_cluster)?),
+        _ => None,
+    };
+    let impersonation = kubeconfig::impersonation(&user);
+    let mut kube = load(kube_cluster, auth_info(&user, &authorization)?)?;
     kube.proxy_url = proxy;
     kube.default_retry = false;
     let endpoint = Endpoint { server, certificate_authority, tls_server_name, proxy_url, insecure };
-    Ok(Resolved { kube, exec, credential, endpoint })
+    Ok(Resolved { kube, exec, authorization, impersonation, credential, endpoint })
 }
 
-struct Entry {
-    cluster: kube::config::Cluster,
-    user: AuthInfo,
-    /// The user entry's name in the kubeconfig.
-    origin: Option<String>,
+/// The server's address as text and as URL.
+fn server(server: Option<String>) -> Result<(String, Uri), Failure> {
+    let server = server.ok_or_else(|| unusable("the kubeconfig's cluster has no `server`, and `host` is not set"))?;
+    // kubectl takes an address without scheme for http where nothing says TLS; here it is never http unless it says so.
+    let server = if server.contains("://") { server } else { format!("https://{server}") };
+    let shown = without_user_info(&server);
+    let uri: Uri =
+        server.parse().map_err(|error| unusable(format!("the server address {shown:?} is no URL: {error}")))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let detail = format!("the server address {shown:?} holds a user or password: give credentials apart from it");
+        return Err(unusable(detail));
+    }
+    if !matches!(uri.scheme_str(), Some("https" | "http")) || uri.host().is_none_or(str::is_empty) {
+        return Err(unusable(format!("the server address {shown:?} is no http or https URL with a host")));
+    }
+    Ok((server, uri))
+}
+
+/// A bare `host:port`, which kubectl refuses, is taken for a proxy of http, as HTTPS_PROXY takes it.
+fn proxy_uri(proxy: &str) -> Result<Uri, Failure> {
+    let url = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
+    url.parse().map_err(|error| unusable(format!("the proxy URL is no URL: {error}")))
+}
+
+/// An address as it may be shown.
+fn without_user_info(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{}", &rest[end..]),
+        None => url.to_owned(),
+    }
 }
 
 /// The cluster and user that the kubeconfig's context names; empty ones where there is no kubeconfig but a host.
-fn kubeconfig_entry(config: &ClusterConfig) -> Result<Entry, Failure> {
+fn kubeconfig_entry(config: &ClusterConfig) -> Result<Chosen, Failure> {
     let mut kubeconfig: Option<Kubeconfig> = None;
-    for path in &config.config_paths {
-        let path = expand_home(path);
-        let next = Kubeconfig::read_from(&path).map_err(|error| file_failure(&path, &error))?;
-        kubeconfig = Some(match kubeconfig {
-            Some(first) => first.merge(next).map_err(|error| file_failure(&path, &error))?,
+    let mut add = |next: Kubeconfig| {
+        kubeconfig = Some(match kubeconfig.take() {
+            Some(first) => first.or(next),
             None => next,
         });
+    };
+    for path in &config.config_paths {
+        add(Kubeconfig::read(&expand_home(path))?);
     }
     if let Some(text) = &config.config {
-        let next = Kubeconfig::from_yaml(text.expose())
-            .map_err(|error| unusable(format!("`config`: {}", describe(&error))))?;
-        kubeconfig = Some(match kubeconfig {
-            Some(first) => first.merge(next).map_err(|error| unusable(describe(&error)))?,
-            None => next,
-        });
+        add(Kubeconfig::parse(text.expose()).map_err(|detail| unusable(format!("`config`: {detail}")))?);
     }
-    let Some(kubeconfig) = kubeconfig else {
-        return match config.host {
-            Some(_) => Ok(Entry { cluster: Default::default(), user: Default::default(), origin: None }),
-            None => Err(unusable("it names no server: set `config_path`, `config` or `host`")),
-        };
-    };
-
-    let context = match config.config_context.as_ref().or(kubeconfig.current_context.as_ref()) {
-        Some(name) if !name.is_empty() => name,
-        _ => return Err(unusable("the kubeconfig has no current context, and `config_context` is not set")),
-    };
-    let found =
-        kubeconfig.contexts.iter().find(|entry| entry.name == *context).and_then(|entry| entry.context.as_ref());
-    let Some(found) = found else {
-        let names: Vec<&str> = kubeconfig.contexts.iter().map(|entry| entry.name.as_str()).collect();
-        return Err(unusable(format!("the kubeconfig has no context {context:?}; it has: {}", names.join(", "))));
-    };
-    let cluster =
-        kubeconfig.clusters.iter().find(|entry| entry.name == found.cluster).and_then(|entry| entry.cluster.clone());
-    let cluster = cluster.ok_or_else(|| {
-        unusable(format!("the context {context:?} names the cluster {:?}, which the kubeconfig lacks", found.cluster))
-    })?;
-    let user = match found.user.as_ref().filter(|user| !user.is_empty()) {
-        None => AuthInfo::default(),
-        Some(name) => {
-            let entry = kubeconfig.auth_infos.iter().find(|entry| entry.name == *name);
-            let missing =
-                || unusable(format!("the context {context:?} names the user {name:?}, which the kubeconfig lacks"));
-            entry.ok_or_else(missing)?.auth_info.clone().unwrap_or_default()
+    match kubeconfig {
+        Some(kubeconfig) => kubeconfig.choose(config.config_context.as_deref()).map_err(unusable),
+        None if config.host.is_some() => {
+            Ok(Chosen { cluster: ClusterEntry::default(), user: UserEntry::default(), origin: None })
         }
-    };
-    Ok(Entry { cluster, user, origin: found.user.clone() })
+        None => Err(unusable("it names no server: set `config_path`, `config` or `host`")),
+    }
 }
 
 /// Puts the attributes of the provider block over the kubeconfig's. A credential replaces the whole user.
-fn override_entry(config: &ClusterConfig, entry: Entry) -> Result<Entry, Failure> {
-    let Entry { mut cluster, mut user, mut origin } = entry;
+fn override_entry(config: &ClusterConfig, chosen: Chosen) -> Result<Chosen, Failure> {
+    let Chosen { mut cluster, mut user, mut origin } = chosen;
     if let Some(host) = &config.host {
         cluster.server = Some(host.clone());
     }
     if let Some(pem) = &config.cluster_ca_certificate {
         cluster.certificate_authority = None;
         cluster.certificate_authority_data = Some(BASE64.encode(pem));
+        cluster.insecure_skip_tls_verify = None;
     }
     if let Some(name) = &config.tls_server_name {
         cluster.tls_server_name = Some(name.clone());
@@ -146,100 +165,175 @@ fn override_entry(config: &ClusterConfig, entry: Entry) -> Result<Entry, Failure
         cluster.certificate_authority = None;
         cluster.certificate_authority_data = None;
     }
-
-    let expose = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-    if let Some(token) = expose(&config.token) {
-        user = auth_info(json!({ "token": token.trim() }))?;
-        origin = None;
-    } else if let Some(exec) = &config.exec {
-        let env: Vec<_> =
-            exec.env.iter().map(|(name, value)| json!({ "name": name, "value": value.expose() })).collect();
-        let api_version =
-            if exec.api_version.is_empty() { "client.authentication.k8s.io/v1" } else { &exec.api_version };
-        user = auth_info(json!({ "exec": {
-            "apiVersion": api_version, "command": exec.command, "args": exec.args, "env": env,
-            "installHint": exec.install_hint, "interactiveMode": "Never",
-        }}))?;
-        origin = None;
-    } else if config.client_certificate.is_some() || config.client_key.is_some() {
-        let (Some(certificate), Some(key)) = (&config.client_certificate, expose(&config.client_key)) else {
-            return Err(unusable("`client_certificate` and `client_key` go together"));
-        };
-        user = auth_info(json!({
-            "client-certificate-data": BASE64.encode(certificate), "client-key-data": BASE64.encode(key),
-        }))?;
-        origin = None;
-    } else if let Some(username) = &config.username {
-        user = auth_info(json!({ "username": username, "password": expose(&config.password).unwrap_or_default() }))?;
-        origin = None;
+    if let Some(replaced) = given_user(config)? {
+        (user, origin) = (replaced, None);
     }
-    Ok(Entry { cluster, user, origin })
+    Ok(Chosen { cluster, user, origin })
 }
 
-/// The secrets' type of [`AuthInfo`] is made by its deserialiser, so that no second crate is needed to name it.
-fn auth_info(value: serde_json::Value) -> Result<AuthInfo, Failure> {
+fn has_credential(config: &ClusterConfig) -> bool {
+    config.token.is_some() || config.exec.is_some() || config.client_certificate.is_some() || config.username.is_some()
+}
+
+/// The credential that the attributes give.
+fn given_user(config: &ClusterConfig) -> Result<Option<UserEntry>, Failure> {
+    let user = UserEntry::default();
+    Ok(Some(if let Some(token) = &config.token {
+        UserEntry { token: Some(token.clone()), ..user }
+    } else if let Some(exec) = &config.exec {
+        let variable =
+            |(name, value): &(String, Secret)| ExecVariable { name: Some(name.clone()), value: Some(value.clone()) };
+        let exec = ExecEntry {
+            api_version: Some(exec.api_version.clone()),
+            command: Some(exec.command.clone()),
+            args: Some(exec.args.iter().cloned().map(Some).collect()),
+            env: Some(exec.env.iter().map(|pair| Some(variable(pair))).collect()),
+            install_hint: exec.install_hint.clone(),
+            ..ExecEntry::default()
+        };
+        UserEntry { exec: Some(exec), ..user }
+    } else if config.client_certificate.is_some() || config.client_key.is_some() {
+        let (Some(certificate), Some(key)) = (&config.client_certificate, &config.client_key) else {
+            return Err(unusable("`client_certificate` and `client_key` go together"));
+        };
+        UserEntry {
+            client_certificate_data: Some(BASE64.encode(certificate)),
+            client_key_data: Some(Secret::new(BASE64.encode(key.expose()))),
+            ..user
+        }
+    } else if let Some(username) = &config.username {
+        UserEntry { username: Some(username.clone()), password: config.password.clone(), ..user }
+    } else {
+        return Ok(None);
+    }))
+}
+
+/// The user with nothing but what says who else to be.
+fn without_credential(user: UserEntry) -> UserEntry {
+    UserEntry {
+        impersonate: user.impersonate,
+        impersonate_uid: user.impersonate_uid,
+        impersonate_groups: user.impersonate_groups,
+        impersonate_extra: user.impersonate_extra,
+        ..UserEntry::default()
+    }
+}
+
+/// Of several credentials the one that client-go sends.
+fn authorization(user: &UserEntry) -> Result<Authorization, Failure> {
+    if let Some(path) = &user.token_file {
+        return Ok(Authorization::TokenFile { path: path.clone(), instead: user.token.clone() });
+    }
+    if let Some(token) = &user.token {
+        return Ok(Authorization::Bearer(token.clone()));
+    }
+    if let Some(username) = &user.username {
+        let (username, password) = (username.clone(), user.password.clone().unwrap_or_default());
+        return Ok(Authorization::Basic { username, password });
+    }
+    match &user.auth_provider {
+        None => Ok(Authorization::None),
+        Some(provider) if provider.name.as_deref() == Some("oidc") => Ok(Authorization::Provider),
+        // As kubectl since 1.26; the kube crate would still run the command that stands there.
+        Some(provider) => Err(unusable(format!(
+            "the auth provider {:?} is supported no more: use the exec plugin of its vendor",
+            provider.name.as_deref().unwrap_or_default()
+        ))),
+    }
+}
+
+/// The kube crate's user: its client certificate, and what its auth provider needs. The secrets' type is made by the deserialiser, so that no second crate
+/// is needed to name it.
+fn auth_info(user: &UserEntry, authorization: &Authorization) -> Result<AuthInfo, Failure> {
+    let mut value = json!({});
+    if user.has_certificate() {
+        let certificate = embedded(user.client_certificate_data.as_deref(), user.client_certificate.as_deref())?;
+        let key = embedded(user.client_key_data.as_ref().map(Secret::expose), user.client_key.as_deref())?;
+        value["client-certificate-data"] = certificate.into();
+        value["client-key-data"] = key.into();
+    }
+    if let (Authorization::Provider, Some(provider)) = (authorization, &user.auth_provider) {
+        let settings = provider.config.iter().flatten();
+        let settings: serde_json::Map<_, _> =
+            settings.filter_map(|(name, value)| Some((name.clone(), value.as_ref()?.expose().into()))).collect();
+        value["auth-provider"] = json!({ "name": provider.name, "config": settings });
+    }
     serde_json::from_value(value).map_err(|_| unusable("the credential cannot be represented in a kubeconfig"))
 }
 
-fn exec_plugin(
-    exec: kube::config::ExecConfig,
-    cluster: &kube::config::Cluster,
-    config: &ClusterConfig,
-) -> Result<Exec, Failure> {
+/// Base64 of what stands there or in the file.
+fn embedded(data: Option<&str>, path: Option<&str>) -> Result<String, Failure> {
+    match (data, path) {
+        (Some(data), _) => match BASE64.decode(data) {
+            Ok(_) => Ok(data.to_owned()),
+            Err(_) => Err(unusable("client-certificate-data or client-key-data is not base64")),
+        },
+        (None, path) => {
+            let path = path.unwrap_or_default();
+            let bytes = kubeconfig::bounded(Path::new(path)).map_err(|error| named_file(path, &error))?;
+            Ok(BASE64.encode(bytes))
+        }
+    }
+}
+
+/// A file that a kubeconfig names has to be there when the kubeconfig is.
+fn named_file(path: &str, error: &std::io::Error) -> Failure {
+    Failure::ConfigFile { path: path.to_owned(), detail: error.to_string(), missing: false }
+}
+
+fn exec_plugin(exec: ExecEntry, cluster: &kube::config::Cluster) -> Result<Exec, Failure> {
     let command = exec
         .command
         .filter(|command| !command.is_empty())
         .ok_or_else(|| unusable("the exec plugin has no `command`"))?;
-    if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
-        let detail = "asks for a terminal (interactiveMode: Always), and there is none here".to_owned();
-        return Err(Failure::Exec { command, detail, install_hint: None });
+    match exec.interactive_mode.as_deref() {
+        // kubectl wants one said; that nobody is asked here is so in any case.
+        None | Some("" | "Never" | "IfAvailable") => {}
+        Some("Always") => {
+            let detail = "asks for a terminal (interactiveMode: Always), and there is none here".to_owned();
+            return Err(Failure::Exec { command, detail, install_hint: None });
+        }
+        Some(other) => {
+            return Err(unusable(format!("the exec plugin has the interactiveMode {other:?}, which is none")));
+        }
     }
-    let cluster_info = if exec.provide_cluster_info {
-        let mut cluster = cluster.clone();
-        cluster.proxy_url = cluster.proxy_url.filter(|proxy| !proxy.is_empty());
-        let info = kube::config::ExecAuthCluster::try_from(&cluster).map_err(|error| unusable(describe(&error)))?;
+    let cluster_info = if exec.provide_cluster_info == Some(true) {
+        let info = kube::config::ExecAuthCluster::try_from(cluster).map_err(|error| unusable(describe(&error)))?;
         Some(serde_json::to_value(info).map_err(|error| unusable(error.to_string()))?)
     } else {
         None
     };
-    let env = exec.env.unwrap_or_default().into_iter();
+    let mut env = Vec::new();
+    for ExecVariable { name, value } in exec.env.into_iter().flatten().flatten() {
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| unusable("the exec plugin has an environment variable without a name"))?;
+        env.push((name, value.unwrap_or_default()));
+    }
     Ok(Exec {
-        api_version: exec.api_version.unwrap_or_else(|| "client.authentication.k8s.io/v1".to_owned()),
-        command: beside_kubeconfig(command, config),
-        args: exec.args.unwrap_or_default(),
-        env: env.filter_map(|mut pair| Some((pair.remove("name")?, Secret::new(pair.remove("value")?)))).collect(),
+        // kubectl wants one said, and refuses v1alpha1, which kubeconfigs of old still say: plugins answer it as they answer v1.
+        api_version: exec
+            .api_version
+            .filter(|version| !version.is_empty())
+            .unwrap_or_else(|| "client.authentication.k8s.io/v1".to_owned()),
+        command,
+        args: exec.args.into_iter().flatten().map(Option::unwrap_or_default).collect(),
+        env,
         install_hint: exec.install_hint,
         cluster_info,
     })
 }
 
-/// A relative path (not a bare command) is meant from where the kubeconfig lies, as for kubectl.
-fn beside_kubeconfig(command: String, config: &ClusterConfig) -> String {
-    let is_relative_path = command.contains('/') && Path::new(&command).is_relative();
-    match (is_relative_path && config.exec.is_none(), config.config_paths.as_slice()) {
-        (true, [path]) => match expand_home(path).parent() {
-            Some(folder) => folder.join(&command).to_string_lossy().into_owned(),
-            None => command,
+fn credential_name(user: &UserEntry, authorization: &Authorization, origin: &Option<String>) -> String {
+    let kind = match authorization {
+        Authorization::Bearer(_) => "token".to_owned(),
+        Authorization::TokenFile { path, .. } => format!("token file {path}"),
+        Authorization::Basic { .. } => "user name and password".to_owned(),
+        Authorization::Provider => "auth provider oidc".to_owned(),
+        Authorization::None if user.has_certificate() => "client certificate".to_owned(),
+        Authorization::None => match &user.exec {
+            Some(exec) => format!("exec plugin {}", exec.command.as_deref().unwrap_or_default()),
+            None => "none".to_owned(),
         },
-        _ => command,
-    }
-}
-
-fn credential_name(user: &AuthInfo, origin: &Option<String>) -> String {
-    let kind = if let Some(exec) = &user.exec {
-        format!("exec plugin {}", exec.command.as_deref().unwrap_or_default())
-    } else if let Some(provider) = &user.auth_provider {
-        format!("auth provider {}", provider.name)
-    } else if user.token.is_some() {
-        "token".to_owned()
-    } else if let Some(path) = &user.token_file {
-        format!("token file {path}")
-    } else if user.username.is_some() {
-        "user name and password".to_owned()
-    } else if user.client_certificate.is_some() || user.client_certificate_data.is_some() {
-        "client certificate".to_owned()
-    } else {
-        "none".to_owned()
     };
     match origin {
         Some(name) => format!("{kind} of the kubeconfig's user {name}"),
@@ -247,20 +341,44 @@ fn credential_name(user: &AuthInfo, origin: &Option<String>) -> String {
     }
 }
 
-fn certificate_authority(cluster: &kube::config::Cluster) -> Result<Option<String>, Failure> {
-    if let Some(data) = cluster.certificate_authority_data.as_ref().filter(|data| !data.is_empty()) {
-        let pem = BASE64.decode(data.trim()).ok().and_then(|pem| String::from_utf8(pem).ok());
+fn certificate_authority(cluster: &ClusterEntry) -> Result<Option<String>, Failure> {
+    if let Some(data) = &cluster.certificate_authority_data {
+        let pem = BASE64.decode(data).ok().and_then(|pem| String::from_utf8(pem).ok());
         return pem.map(Some).ok_or_else(|| unusable("certificate-authority-data is not base64 of PEM"));
     }
-    let Some(path) = cluster.certificate_authority.as_ref().filter(|path| !path.is_empty()) else { return Ok(None) };
-    let read = std::fs::read_to_string(path);
-    read.map(Some).map_err(|error| Failure::ConfigFile { path: path.clone(), detail: error.to_string() })
+    let Some(path) = &cluster.certificate_authority else { return Ok(None) };
+    let bytes = kubeconfig::bounded(Path::new(path)).map_err(|error| named_file(path, &error))?;
+    let not_text = |_| Failure::ConfigFile { path: path.clone(), detail: "it is not PEM".to_owned(), missing: false };
+    String::from_utf8(bytes).map(Some).map_err(not_text)
+}
+
+fn kube_cluster(
+    cluster: &ClusterEntry,
+    server: &str,
+    certificate_authority: Option<&str>,
+    proxy_url: Option<&str>,
+) -> kube::config::Cluster {
+    let exec = cluster.exec_config().map(|config| NamedExtension {
+        name: "client.authentication.k8s.io/exec".to_owned(),
+        extension: config.clone(),
+    });
+    kube::config::Cluster {
+        server: Some(server.to_owned()),
+        insecure_skip_tls_verify: cluster.insecure_skip_tls_verify,
+        certificate_authority_data: certificate_authority.map(|pem| BASE64.encode(pem)),
+        proxy_url: proxy_url.map(str::to_owned),
+        tls_server_name: cluster.tls_server_name.clone(),
+        extensions: exec.map(|exec| vec![exec]),
+        ..Default::default()
+    }
 }
 
 /// Has the kube crate read certificates and keys, by way of a kubeconfig that holds just this entry.
-fn load(cluster: kube::config::Cluster, user: AuthInfo) -> Result<kube::Config, Failure> {
+fn load(mut cluster: kube::config::Cluster, user: AuthInfo) -> Result<kube::Config, Failure> {
     const NAME: &str = "mesh";
-    let kubeconfig = Kubeconfig {
+    // It goes its own way, with its own errors.
+    cluster.proxy_url = None;
+    let kubeconfig = KubeKubeconfig {
         clusters: vec![NamedCluster { name: NAME.into(), cluster: Some(cluster), ..Default::default() }],
         auth_infos: vec![NamedAuthInfo { name: NAME.into(), auth_info: Some(user), ..Default::default() }],
         contexts: vec![NamedContext {
@@ -282,20 +400,19 @@ fn load(cluster: kube::config::Cluster, user: AuthInfo) -> Result<kube::Config, 
     loaded.ok_or_else(|| unusable("the kubeconfig could not be loaded"))?.map_err(|error| unusable(describe(&error)))
 }
 
-/// The kube crate's errors quote their sources, and its YAML errors quote the file, which may hold a token: only the place is told.
+/// The kube crate's errors in our words: its own name Rust's types, and some quote their source.
 fn describe(error: &KubeconfigError) -> String {
     match error {
-        KubeconfigError::Parse(error) => match error.location() {
-            Some(place) => format!("it is not a kubeconfig in YAML (line {}, column {})", place.line(), place.column()),
-            None => "it is not a kubeconfig in YAML".to_owned(),
-        },
-        KubeconfigError::ReadConfig(error, _) => error.to_string(),
+        KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
+            "the certificate authority is not PEM with certificates".to_owned()
+        }
+        KubeconfigError::LoadClientCertificate(_) => "the client certificate cannot be read".to_owned(),
+        KubeconfigError::LoadClientKey(_) => "the client key cannot be read".to_owned(),
+        KubeconfigError::ParseProxyUrl(error) => {
+            format!("the proxy URL of the environment is no URL: {error}")
+        }
         other => other.to_string(),
     }
-}
-
-fn file_failure(path: &Path, error: &KubeconfigError) -> Failure {
-    Failure::ConfigFile { path: path.display().to_string(), detail: describe(error) }
 }
 
 fn unusable(detail: impl Into<String>) -> Failure {
@@ -421,7 +538,7 @@ contexts:
     fn nothing_stands_in_for_a_missing_connection() {
         assert_eq!(
             failure(&ClusterConfig::default()),
-            "the connection configuration is not usable: it is not known yet: some of its values come from what this run is still to make"
+            "the connection configuration is not known yet: some of its values come from what this run is still to make"
         );
     }
 

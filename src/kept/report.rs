@@ -14,7 +14,9 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
         Failure::Timeout(_) => "Not ready in time",
         Failure::Cancelled { .. } => "Interrupted",
         _ if error.is_unreachable() => "The cluster cannot be reached",
-        _ if error.is_not_configured() => "The cluster's connection is not configured",
+        Failure::Config { .. } | Failure::ConfigFile { .. } | Failure::NotKnown => {
+            "The cluster's connection is not configured"
+        }
         Failure::UnknownCluster { .. } => "No such cluster",
         _ => "The cluster refused",
     };

@@ -68,8 +68,8 @@ model! {
         /// Name to ask for, and to check in the API server's certificate, when it is not the host of the address.
         #[attr(optional, validate(dns_subdomain()))]
         pub tls_server_name: Value<String>,
-        /// Proxy on the way to the API server: `http://`, `https://` or `socks5://`.
-        #[attr(optional, validate(proxy()))]
+        /// Proxy on the way to the API server: `http://`, `https://` or `socks5://`. Sensitive, since it may hold a user and password.
+        #[attr(optional, sensitive, validate(proxy()))]
         pub proxy_url: Value<String>,
         /// Accept any certificate of the API server. For experiments only: whoever sits in between reads the credential.
         #[attr(optional)]
@@ -108,6 +108,14 @@ fn server_url() -> Validator {
             return Err("It is empty.".to_owned());
         }
         let address = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
+        if address
+            .parse::<http::Uri>()
+            .map_or(address.contains('@'), |uri| uri.authority().is_some_and(|a| a.as_str().contains('@')))
+        {
+            return Err(
+                "It holds a user or password, or is no URL: give credentials in attributes of their own.".to_owned()
+            );
+        }
         match address.parse::<http::Uri>() {
             Ok(uri) if !matches!(uri.scheme_str(), Some("https" | "http")) => {
                 Err(format!("{host:?} is neither an https nor an http address."))

@@ -20,6 +20,23 @@ pub(super) fn validate(config: &Config, diagnostics: &mut Diagnostics) {
         one_credential(cluster, &at, diagnostics);
         complete_pairs(cluster, &at, diagnostics);
         readable_files(cluster, &at, diagnostics);
+        plain_http(cluster, &at, diagnostics);
+    }
+}
+
+/// On this machine nobody is in between.
+fn plain_http(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) {
+    let Some(uri) = cluster.host.known().and_then(|host| host.trim().parse::<http::Uri>().ok()) else { return };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let has_credential = [&cluster.token, &cluster.username, &cluster.client_certificate].iter().any(|v| !v.is_null())
+        || !cluster.exec.is_null();
+    if uri.scheme_str() == Some("http") && !is_local && has_credential {
+        diagnostics.push(
+            Diagnostic::warning("A credential goes over plain http")
+                .detail("Whoever is between this machine and the API server can read and use it. Use an https address.")
+                .at(at.attr("host")),
+        );
     }
 }
 

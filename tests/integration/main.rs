@@ -29,6 +29,7 @@ mod examples;
 mod examples_in_steps;
 mod examples_laws;
 mod generated_docs;
+mod kubeconfigs;
 mod lab_clusters;
 mod lab_judge;
 mod layers;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::answer;
 use super::call::Call;
 use super::object::path_segment;
 use super::read::{items, typed};
@@ -197,7 +198,7 @@ impl Waiting<'_> {
         let mut lines = Lines { body: self.cluster.stream(call).await?, buffer: BytesMut::new() };
         self.answered = true;
         while let Some(line) = lines.next().await {
-            let Ok(mut event) = serde_json::from_slice::<Value>(&line) else { return Ok(false) };
+            let Ok(mut event) = answer::read(&line) else { return Ok(false) };
             let change = event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
             let object = event.get_mut("object").map(Value::take).unwrap_or_default();
             let object = match change.as_str() {

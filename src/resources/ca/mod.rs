@@ -275,7 +275,7 @@ async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Looked<Option<Object>> {
 fn answered<T>(answer: Result<T, Error>) -> Looked<T> {
     match answer {
         Ok(found) => Ok(Ok(found)),
-        Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(Err(converge::stale(&error))),
+        Err(error) if error.is_unreachable() || error.is_not_known() => Ok(Err(converge::stale(&error))),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn look(cluster: &Cluster, namespace: &str) -> ClusterStatus {
         Err(error) => {
             let detail = format!("{error}. {}", error.remedy());
             ClusterStatus {
-                reachable: (!error.is_unreachable()).into(),
+                reachable: (error.is_answer()).into(),
                 error: detail.trim().to_owned().into(),
                 ..ClusterStatus::default()
             }
