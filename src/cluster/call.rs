@@ -24,6 +24,7 @@ use super::error::{Error, Failure, Status};
 use super::login::{Login, log_in};
 use super::read::Endpoint;
 use super::resolve::{Resolved, resolve};
+use super::secrets::Secrets;
 use super::{Cluster, Scope};
 
 /// Requests under way at once per cluster.
@@ -274,11 +275,36 @@ impl Cluster {
         let request = call.describe();
         let answer = self.call(call).await?;
         let decoded = answer::read(&answer.body);
-        let value = decoded.map_err(|error| {
+        let failed = |failure| Error { request: Some(request.as_str().into()), ..self.error(failure) };
+        let value: Value = decoded.map_err(|error| {
+            if let Some(detail) = foreign_answer(answer.status, &HeaderMap::new(), &answer.body) {
+                return failed(Failure::NotKubernetes { address: self.name().to_owned(), detail });
+            }
             let detail = format!("{request} gives no JSON (byte {} of {})", error.column(), answer.body.len());
-            Error { request: Some(request.into()), ..self.error(Failure::Unexpected { detail }) }
+            failed(Failure::Unexpected { detail })
         })?;
+        // The version has only the last of these.
+        let is_object =
+            ["kind", "metadata", "items", "status", "gitVersion"].iter().any(|member| value.get(member).is_some());
+        if !is_object {
+            let detail = format!("it answers {request} with JSON that is no Kubernetes object");
+            return Err(failed(Failure::NotKubernetes { address: self.name().to_owned(), detail }));
+        }
         Ok((answer.status, value))
+    }
+
+    /// As [`Cluster::json`], of a list: what is none is never read as an empty one.
+    pub(super) async fn list_json(&self, call: Call) -> Result<Value, Error> {
+        let request = call.describe();
+        let value = self.json(call).await?;
+        let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+        let has_items = value.get("items").is_some_and(Value::is_array);
+        if has_items || is_list && value.get("items").is_none_or(Value::is_null) {
+            return Ok(value);
+        }
+        let detail = format!("it answers {request} with something that is no list");
+        let failure = Failure::NotKubernetes { address: self.name().to_owned(), detail };
+        Err(Error { request: Some(request.into()), ..self.error(failure) })
     }
 
     /// Sends until there is an answer; any status but success is an error.
@@ -334,6 +360,7 @@ impl Cluster {
     async fn send(&self, session: &Session, call: &Call) -> Result<Answer, Failure> {
         let connections = &self.shared.connections;
         let request = session.request(call, &connections.user_agent).await?;
+        let secrets = Secrets::of_header(request.headers().get(header::AUTHORIZATION));
         connections.count_request();
         tracing::trace!(cluster = self.name(), request = call.describe(), "sending");
         let exchange = async {
@@ -352,7 +379,7 @@ impl Cluster {
         if parts.status.is_success() {
             return Ok(Answer { status: parts.status, body });
         }
-        Err(refusal(session, parts.status, &parts.headers, &body))
+        Err(refusal(session, &secrets, &parts, &body))
     }
 
     /// Sends a request whose answer is read as it comes: a watch. Sent once.
@@ -362,6 +389,7 @@ impl Cluster {
         let sent = async {
             let session = connections.session().await?;
             let request = session.request(&call, &connections.user_agent).await?;
+            let secrets = Secrets::of_header(request.headers().get(header::AUTHORIZATION));
             connections.count_request();
             let response = session.client.request(request).await.map_err(|error| sending_failure(&session, &error))?;
             let (parts, body) = response.into_parts();
@@ -369,7 +397,7 @@ impl Cluster {
                 return Ok(body);
             }
             let body = body.collect().await.map_err(|error| broken(&session, &error))?.to_bytes();
-            Err(refusal(&session, parts.status, &parts.headers, &body))
+            Err(refusal(&session, &secrets, &parts, &body))
         };
         let failed = |failure| Error { request: Some(call.describe().into()), ..self.error(failure) };
         self.bounded(&call, started, sent).await?.map_err(failed)
@@ -519,8 +547,17 @@ fn broken(session: &Session, error: &(dyn std::error::Error + 'static)) -> Failu
     }
 }
 
-fn refusal(session: &Session, code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+fn refusal(session: &Session, secrets: &Secrets, parts: &http::response::Parts, body: &[u8]) -> Failure {
+    let (code, headers) = (parts.status, &parts.headers);
+    if let Some(detail) = foreign_answer(code, headers, body) {
+        let detail = secrets.struck_from(&detail);
+        return Failure::NotKubernetes { address: session.address.clone(), detail };
+    }
     let mut status = Status::parse(code.as_u16(), body);
+    status.message = secrets.struck_from(&status.message);
+    for cause in &mut status.causes {
+        cause.message = secrets.struck_from(&cause.message);
+    }
     let header = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     status.retry_after = header.map(Duration::from_secs).or(status.retry_after);
     match code {
@@ -529,6 +566,46 @@ fn refusal(session: &Session, code: StatusCode, headers: &HeaderMap, body: &[u8]
         }
         StatusCode::FORBIDDEN => Failure::Forbidden { message: status.message },
         _ => Failure::Api(Box::new(status)),
+    }
+}
+
+/// What answered, where it was no API server: a redirect, a page for people, a load balancer that knows no such host or path.
+///
+/// 5xx are left out: what stands before an API server that is down answers so, and it is that which is down.
+fn foreign_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    if code.is_redirection() {
+        let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+        // What comes after the path may hold a session.
+        let to = to.split(['?', '#']).next().unwrap_or_default();
+        return Some(format!("it redirects to {to:?} (HTTP status {})", code.as_u16()));
+    }
+    if code.is_server_error() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    if text.starts_with('<') {
+        return Some(format!("it answers with a web page{} (HTTP status {})", title(text), code.as_u16()));
+    }
+    // Where it knows no such path, an API server says just this.
+    let is_own = text == "404 page not found" || answer::read(body).is_ok_and(|json| json.get("kind").is_some());
+    if code == StatusCode::NOT_FOUND && !is_own {
+        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(100).collect();
+        return Some(format!("it answers {text:?} (HTTP status 404), which no API server says"));
+    }
+    None
+}
+
+/// The title of a web page, as far as it has one.
+fn title(page: &str) -> String {
+    let lower = page.to_ascii_lowercase();
+    let found = lower.find("<title>").map(|start| start + 7).and_then(|start| {
+        let end = lower[start..].find('<')? + start;
+        Some(page[start..end].split_whitespace().collect::<Vec<_>>().join(" "))
+    });
+    match found.filter(|title| !title.is_empty()) {
+        Some(title) => format!(" ({:?})", title.chars().take(80).collect::<String>()),
+        None => String::new(),
     }
 }
 
@@ -547,6 +624,23 @@ mod tests {
 
     fn first_pause(failure: &Failure, repeatable: bool) -> Option<Duration> {
         Repetition::new(&Scope::default()).pause(failure, repeatable, false)
+    }
+
+    #[test]
+    fn what_is_no_api_server_is_told_from_one() {
+        let none = HeaderMap::new();
+        let foreign =
+            |code: u16, body: &str| foreign_answer(StatusCode::from_u16(code).unwrap(), &none, body.as_bytes());
+        let page = "<!doctype html>\n<html><head><title>Sign\n in</title>";
+        assert_eq!(foreign(200, page).as_deref(), Some("it answers with a web page (\"Sign in\") (HTTP status 200)"));
+        assert!(foreign(403, page).is_some() && foreign(404, "default backend - 404").is_some());
+        assert_eq!(foreign(404, "404 page not found\n"), None, "an API server without this kind");
+        assert_eq!(foreign(404, r#"{"kind":"Status","code":404}"#), None);
+        assert_eq!(foreign(503, page), None, "what stands before an API server that is down");
+        let location =
+            HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static("https://sso/login?state=secret"))]);
+        let redirect = foreign_answer(StatusCode::FOUND, &location, b"").unwrap();
+        assert_eq!(redirect, "it redirects to \"https://sso/login\" (HTTP status 302)");
     }
 
     #[test]

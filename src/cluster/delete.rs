@@ -122,7 +122,7 @@ impl Cluster {
             accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
             ..Call::get(format!("{}?limit=100", kind.path(None)))
         };
-        match self.json(call).await.map_err(|error| self.kind_served(error, kind)) {
+        match self.list_json(call).await.map_err(|error| self.kind_served(error, kind)) {
             Err(error) if error.is_unknown_kind() => Ok(None),
             list => {
                 let found = items(list?).into_iter().map(|item| typed(item, kind).reference_as(kind.clone()));

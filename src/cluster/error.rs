@@ -92,6 +92,9 @@ pub enum Failure {
     #[error("cancelled while {doing}")]
     Cancelled { doing: String },
 
+    #[error("what answers at {address} is no Kubernetes API server: {detail}")]
+    NotKubernetes { address: String, detail: String },
+
     #[error("the answer is not what the API promises: {detail}")]
     Unexpected { detail: String },
 }
@@ -139,6 +142,7 @@ impl Error {
             | Failure::Conflict(_)
             | Failure::Foreign(_)
             | Failure::UnknownKind { .. }
+            | Failure::NotKubernetes { .. }
             | Failure::Unexpected { .. } => Layer::Api,
             Failure::Timeout(_) | Failure::Cancelled { .. } => Layer::Progress,
         }
@@ -171,7 +175,7 @@ impl Error {
         match &self.failure {
             // What stands in front of an API server that is down answers so.
             Failure::Api(status) => !matches!(status.code, 502..=504),
-            Failure::Unexpected { .. } => false,
+            Failure::NotKubernetes { .. } | Failure::Unexpected { .. } => false,
             _ => matches!(self.layer(), Layer::Authentication | Layer::Authorization | Layer::Api),
         }
     }
@@ -221,12 +225,15 @@ impl Error {
             Failure::Proxy { .. } => "Check `proxy_url` or the HTTPS_PROXY and NO_PROXY variables.".into(),
             Failure::Tls { .. } => "Check the certificate authority and `tls_server_name` for this server, and that the client certificate is valid.".into(),
             Failure::Broken { .. } => "The request was sent again as often as the time allowed. Check what is between this machine and the API server.".into(),
+            Failure::Unauthorized { message, .. } if message.contains("expired") => "The credential has expired: renew it.".into(),
             Failure::Unauthorized { .. } => "The credential is wrong, expired or revoked: renew it.".into(),
-            Failure::Forbidden { .. } => "Grant the provider's identity this right; the documentation lists all it needs.".into(),
+            Failure::Forbidden { message } => refused_by(message).unwrap_or("Grant the provider's identity this right; the documentation lists all it needs.").into(),
+            Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page stands before it that wants something first.".into(),
             Failure::Conflict(_) => "Let the other manager give the field up, take the value over in the configuration, or set `force_conflicts` to take the field.".into(),
             Failure::Foreign(_) => "Import the object, remove it, or set `adopt = true` to take it over.".into(),
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
+            Failure::Api(status) if refused_by(&status.message).is_some() => refused_by(&status.message).unwrap_or_default().into(),
             Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
             Failure::Api(status) if status.code == 409 && status.reason == "Conflict" => "Others kept writing this object at the same time: apply again, and if it stays so, look for controllers that undo each other's changes.".into(),
@@ -234,6 +241,24 @@ impl Error {
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }
+}
+
+/// What to do about a refusal that is not for want of a right, by what the API server and those it asks say.
+fn refused_by(message: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().all(|word| message.contains(word));
+    Some(if says(&["failed calling webhook"]) {
+        "A webhook that the cluster asks does not answer. See that its Service has Pods that are ready, or remove its webhook configuration where it is gone for good."
+    } else if says(&["admission webhook", "denied the request"]) {
+        "A policy of the cluster refuses it, by an admission webhook: change what the policy objects to, or ask who keeps the policy."
+    } else if says(&["ValidatingAdmissionPolicy"]) || says(&["violates PodSecurity"]) {
+        "A policy of the cluster refuses it: change what the policy objects to, or ask who keeps the policy."
+    } else if says(&["exceeded quota"]) || says(&["failed quota"]) {
+        "The namespace's ResourceQuota has no room for it: raise the quota, or remove what is not needed."
+    } else if says(&["because it is being terminated"]) {
+        "The namespace is on its way out: apply again when it has gone, and see what holds it if it stays."
+    } else {
+        return None;
+    })
 }
 
 /// The API server's `Status` of a refused request.
@@ -415,6 +440,36 @@ mod tests {
         let status = Status::parse(502, b"<html>\n  <body>Bad\n gateway</body></html>");
         assert_eq!(status.message, "HTTP status 502: <html> <body>Bad gateway</body></html>");
         assert_eq!(Status::parse(503, b"").message, "HTTP status 503");
+    }
+
+    #[test]
+    fn advice_comes_from_what_is_said_and_not_from_the_status_code() {
+        let forbidden = |message: &str| Error::new("east", Failure::Forbidden { message: message.into() }).remedy();
+        for (message, advice) in [
+            (
+                r#"secrets is forbidden: User "ci" cannot list resource "secrets" in API group """#,
+                "Grant the provider's identity",
+            ),
+            (
+                "pods \"istiod\" is forbidden: exceeded quota: q, requested: cpu=1, used: cpu=2, limited: cpu=2",
+                "ResourceQuota",
+            ),
+            (r#"admission webhook "validation.gatekeeper.sh" denied the request: no"#, "admission webhook"),
+            (
+                "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+                "policy of the cluster",
+            ),
+            ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "policy of the cluster"),
+            ("unable to create new content in namespace a because it is being terminated", "on its way out"),
+        ] {
+            assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));
+        }
+        let message = "Internal error occurred: failed calling webhook \"x.istio.io\": no endpoints available for service \"istiod\"";
+        let api = Failure::Api(Box::new(Status { code: 500, message: message.into(), ..Status::default() }));
+        assert!(Error::new("east", api).remedy().contains("Pods that are ready"));
+        let expired =
+            Failure::Unauthorized { source_of_credential: "token".into(), message: "token has expired".into() };
+        assert!(Error::new("east", expired).remedy().contains("has expired"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::config::Exec;
 use super::error::Failure;
 use super::kubeconfig;
 use super::resolve::{Authorization, Resolved};
+use super::secrets::Secrets;
 
 /// An exec plugin that takes longer has hung or asks someone who is not there.
 const EXEC_TIME: Duration = Duration::from_secs(60);
@@ -190,7 +191,10 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
         Ok(Ok(output)) => output,
     };
     if !output.status.success() {
-        return Err(exec_failure(exec, format!("failed ({}): {}", output.status, last_words(&output.stderr))));
+        let mut secrets = Secrets::default();
+        exec.env.iter().for_each(|(_, value)| secrets.add(value.expose()));
+        let words = last_words(&secrets.struck_from(&String::from_utf8_lossy(&output.stderr)));
+        return Err(exec_failure(exec, format!("failed ({}): {words}", output.status)));
     }
     let credential: ExecCredential = serde_json::from_slice(&output.stdout).map_err(|error| {
         exec_failure(
@@ -202,8 +206,7 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
 }
 
 /// The end of a plugin's standard error, where the reason stands.
-fn last_words(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
+fn last_words(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let words = lines[lines.len().saturating_sub(3)..].join("; ");
     match words.char_indices().rev().nth(300) {
@@ -284,6 +287,9 @@ mod tests {
         assert_eq!(text, "the exec plugin sh failed (exit status: 3): first; login expired");
         let text = failure(&shell("echo secret-token")).await;
         assert!(!text.contains("secret"), "{text}");
+        let env = vec![("PASSWORD".to_owned(), crate::cluster::Secret::new("hunter2-very-secret"))];
+        let text = failure(&Exec { env, ..shell("echo \"bad password $PASSWORD\" >&2; exit 1") }).await;
+        assert_eq!(text, "the exec plugin sh failed (exit status: 1): bad password (hidden)");
         let missing = Exec { command: "/nonexistent/plugin".into(), ..Exec::default() };
         assert_eq!(failure(&missing).await, "the exec plugin /nonexistent/plugin is not there");
     }

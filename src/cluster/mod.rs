@@ -17,6 +17,7 @@ mod kubeconfig;
 mod login;
 mod object;
 mod resolve;
+mod secrets;
 
 mod apply;
 mod delete;

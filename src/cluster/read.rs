@@ -164,7 +164,7 @@ impl Cluster {
         let mut found = Vec::new();
         let mut next = String::new();
         loop {
-            let answer = self.json(Call { accept, ..Call::get(query.page(&next)) }).await;
+            let answer = self.list_json(Call { accept, ..Call::get(query.page(&next)) }).await;
             let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
             let metadata = list.get("metadata");
             next = metadata.and_then(|metadata| metadata.get("continue")?.as_str()).unwrap_or_default().to_owned();

@@ -178,7 +178,7 @@ impl Waiting<'_> {
     async fn look(&mut self) -> Result<(bool, String), Error> {
         let kind = &self.reference.kind;
         let call = Call::get(format!("{}?{}", kind.path(self.reference.namespace.as_deref()), self.selector()));
-        let list = self.cluster.json(call).await.map_err(|error| self.cluster.kind_served(error, kind))?;
+        let list = self.cluster.list_json(call).await.map_err(|error| self.cluster.kind_served(error, kind))?;
         self.answered = true;
         let version = list.get("metadata").and_then(|metadata| metadata.get("resourceVersion")).and_then(Value::as_str);
         let version = version.unwrap_or_default().to_owned();
