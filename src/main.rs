@@ -27,6 +27,7 @@ logged; TF_LOG_PROVIDER_MESH_DEPENDENCIES adds the libraries underneath (HTTP, T
 ";
 
 fn main() -> ExitCode {
+    plugin::without_core_dumps();
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => run(None),

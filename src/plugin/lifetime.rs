@@ -29,6 +29,17 @@ impl Shutdown {
     }
 }
 
+/// A crash leaves no image of the process: it would hold keys, tokens and kubeconfigs, in the folder that Terraform runs in.
+pub fn without_core_dumps() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let limit = rustix::process::Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+        // Lowering one's own limit is always allowed.
+        let _ = setrlimit(Resource::Core, limit);
+    }
+}
+
 /// Who started the process, which decides what SIGINT means and whom it lives for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StartedBy {

@@ -69,6 +69,14 @@ async fn bind_tcp(ports: RangeInclusive<u16>) -> Result<Bound, Error> {
     Err(Error::NoFreePort { ports })
 }
 
+/// Removes what plugins that were killed have left: they could not.
+pub(super) fn sweep(environment: &Environment) {
+    #[cfg(unix)]
+    unix::sweep(&environment.socket_folder.clone().unwrap_or_else(std::env::temp_dir));
+    #[cfg(not(unix))]
+    let _ = environment;
+}
+
 pub(super) enum Listener {
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
@@ -124,10 +132,12 @@ mod unix {
     use std::os::unix::fs::DirBuilderExt;
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    use super::{Address, Bound, Error, Listener, Path, PathBuf, io};
+    use super::{Address, Bound, Duration, Error, Listener, Path, PathBuf, io};
 
     /// `sockaddr_un` has room for 104 bytes on macOS and 108 on Linux, the final zero included.
     const LONGEST_PATH: usize = 103;
+    const PREFIX: &str = "tf-mesh-";
+    const ABANDONED: Duration = Duration::from_secs(60);
 
     pub(super) fn bind(parent: Option<&Path>) -> Result<Bound, Error> {
         let socket = Socket(fresh_folder(parent)?.join("socket"));
@@ -142,7 +152,7 @@ mod unix {
         let mut parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let name = |attempt: u32| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            format!("tf-mesh-{:x}-{:x}", std::process::id(), now.subsec_nanos().wrapping_add(attempt))
+            format!("{PREFIX}{:x}-{:x}", std::process::id(), now.subsec_nanos().wrapping_add(attempt))
         };
         if parent.join(name(0)).join("socket").as_os_str().len() > LONGEST_PATH {
             parent = PathBuf::from("/tmp");
@@ -156,6 +166,33 @@ mod unix {
                 Err(source) => return Err(Error::MakeFolder { parent, source }),
             }
         }
+    }
+
+    /// A folder whose process is gone and whose socket nobody listens on. Another container may share the folder and not the processes, so both are asked;
+    /// and a plugin that has just made its folder has its time.
+    pub(super) fn sweep(parent: &Path) {
+        let Ok(entries) = std::fs::read_dir(parent) else { return };
+        for folder in entries.flatten().map(|entry| entry.path()) {
+            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Some(process) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else { continue };
+            let Ok(process) = u32::from_str_radix(process, 16) else { continue };
+            if Path::new("/proc").join(process.to_string()).exists() || !is_old(&folder) {
+                continue;
+            }
+            let socket = folder.join("socket");
+            match std::os::unix::net::UnixStream::connect(&socket) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                    drop(Socket(socket));
+                }
+                // Somebody listens, or it is somebody else's.
+                _ => {}
+            }
+        }
+    }
+
+    fn is_old(folder: &Path) -> bool {
+        let made = folder.symlink_metadata().and_then(|metadata| metadata.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > ABANDONED))
     }
 
     pub(super) struct Socket(PathBuf);
@@ -249,6 +286,37 @@ mod tests {
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         drop(bound);
         assert_eq!(parent.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_a_killed_plugin_left_goes_and_what_lives_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let bound = unix::bind(Some(parent.path())).unwrap();
+        let age = std::time::SystemTime::now() - Duration::from_secs(600);
+        let make = |name: &str, age: Option<std::time::SystemTime>| {
+            let folder = parent.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            // Binds and closes: the file stays, as after a kill.
+            drop(std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap());
+            if let Some(age) = age {
+                std::fs::File::open(&folder).unwrap().set_modified(age).unwrap();
+            }
+        };
+        // No process has a number beyond 2^22.
+        make("tf-mesh-ffffff-1", Some(age));
+        make("tf-mesh-fffffe-1", None);
+        make("other-ffffff-1", Some(age));
+        std::fs::File::open(PathBuf::from(&bound.address.address).parent().unwrap())
+            .unwrap()
+            .set_modified(age)
+            .unwrap();
+        unix::sweep(parent.path());
+        let mut left: Vec<_> =
+            parent.path().read_dir().unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left.len(), 3, "{left:?}");
+        assert!(!left.contains(&"tf-mesh-ffffff-1".to_owned()) && left.contains(&"other-ffffff-1".to_owned()));
     }
 
     #[cfg(unix)]

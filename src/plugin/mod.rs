@@ -15,5 +15,6 @@ mod serve;
 mod tls;
 
 pub use handshake::{Environment, Error as HandshakeError};
+pub use lifetime::without_core_dumps;
 pub use log::{log_panics, start as start_log, with_causes};
 pub use serve::{Error, Mode, Plugin, serve};

@@ -73,6 +73,8 @@ pub async fn serve(plugin: Plugin, mode: Mode, mut announce: impl Write) -> Resu
     };
     announce.write_all(line.as_bytes()).and_then(|()| announce.flush()).map_err(Error::Answer)?;
 
+    // The core waits no longer: whatever else there is to do comes after the announcement.
+    tokio::task::spawn_blocking(move || listen::sweep(&environment));
     let connections = bound.listener.accept_all(tls.map(|tls| tls.config));
     let goplugin = GoPlugin { shutdown: shutdown.clone() };
     let (health_reporter, health) = tonic_health::server::health_reporter();

@@ -1,5 +1,6 @@
 //! The `charts` attribute, of the provider and of resources, and the way from it to a loaded chart.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use crate::chart::Chart;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Ctx;
 use crate::model;
-use crate::source::{self, Location, Request, Sources};
-use crate::value::{Path, Value};
+use crate::schema::Validator;
+use crate::schema::validate::text;
+use crate::source::{self, Credentials, Location, Request, Sources};
+use crate::value::{Map, Path, Value};
 
 /// The version of Istio that is taken when nobody names one.
 pub const DEFAULT_VERSION: &str = "1.31.1";
@@ -17,8 +20,9 @@ pub const DEFAULT_VERSION: &str = "1.31.1";
 model! {
     /// Where Istio's charts come from.
     pub struct Charts {
-        /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
-        #[attr(optional)]
+        /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own. Credentials do not go in here: the
+        /// provider block's `charts` has places for them.
+        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
         #[attr(optional)]
@@ -26,7 +30,69 @@ model! {
         /// Version of the charts.
         #[attr(optional)]
         pub version: Value<String>,
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one.
+        #[attr(optional, validate(each(digest())))]
+        pub digests: Value<Map<String>>,
     }
+}
+
+model! {
+    /// Where Istio's charts come from, and how to log in there.
+    pub struct ProviderCharts {
+        /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
+        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        pub repository: Value<String>,
+        /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
+        #[attr(optional)]
+        pub directory: Value<String>,
+        /// Version of the charts.
+        #[attr(optional)]
+        pub version: Value<String>,
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one.
+        #[attr(optional, validate(each(digest())))]
+        pub digests: Value<Map<String>>,
+        /// User name for `repository`. It is not sent to the repositories that resources name.
+        #[attr(optional)]
+        pub username: Value<String>,
+        /// Password for `repository`.
+        #[attr(optional, sensitive)]
+        pub password: Value<String>,
+    }
+}
+
+impl ProviderCharts {
+    /// What resources may say too, and the credentials.
+    fn split(self) -> (Charts, Option<Credentials>) {
+        let (username, password) = (self.username.text().to_owned(), self.password.text().to_owned());
+        let credentials = (!username.is_empty()).then_some(Credentials { username, password });
+        let (repository, directory, version, digests) = (self.repository, self.directory, self.version, self.digests);
+        (Charts { repository, directory, version, digests }, credentials)
+    }
+}
+
+fn digest() -> Validator {
+    text("a digest such as `sha256:` and 64 hexadecimal digits", |digest| {
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        let fits = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        if fits { Ok(()) } else { Err(format!("{digest:?} is not.")) }
+    })
+}
+
+/// What comes over plain http may have been changed on its way, and charts decide what runs with all rights.
+fn not_plain_http() -> Validator {
+    Validator::new("an https or oci address", |value, path, diagnostics| {
+        let url = value.as_str().and_then(|url| url.parse::<http::Uri>().ok());
+        let Some(url) = url.filter(|url| url.scheme_str() == Some("http")) else { return };
+        let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !is_local {
+            diagnostics.push(
+                Diagnostic::warning("Charts come over plain http")
+                    .detail("Whoever is between here and the repository decides what is installed. Use https or oci, or pin the charts by `digests`.")
+                    .at(path.clone()),
+            );
+        }
+    })
 }
 
 /// Which version of a chart.
@@ -42,6 +108,8 @@ pub struct Version<'a> {
 #[derive(Debug, Default)]
 pub struct Store {
     pub defaults: Charts,
+    /// For the provider's own repository.
+    credentials: Option<Credentials>,
     sources: Sources,
 }
 
@@ -54,8 +122,9 @@ pub enum Unavailable {
 }
 
 impl Store {
-    pub fn new(defaults: Charts) -> Store {
-        Store { defaults, ..Store::default() }
+    pub fn new(defaults: ProviderCharts) -> Store {
+        let (defaults, credentials) = defaults.split();
+        Store { defaults, credentials, ..Store::default() }
     }
 
     /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where nobody asks for one: a new default must
@@ -71,7 +140,17 @@ impl Store {
         let asked = version.asked.map(str::to_owned).or_else(|| charts.and_then(of)).or_else(|| of(&self.defaults));
         let version = asked.or_else(|| version.remembered.map(str::to_owned));
         let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());
-        let request = Request { location: &location, name, version: Some(&version), digest: None, credentials: None };
+        let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(name));
+        let is_own =
+            charts.is_none_or(|charts| charts.repository.is_null() || charts.repository == self.defaults.repository);
+        let credentials = self.credentials.as_ref().filter(|_| is_own && self.defaults.repository.is_known());
+        let request = Request {
+            location: &location,
+            name,
+            version: Some(&version),
+            digest: digest.map(String::as_str),
+            credentials,
+        };
         self.sources.chart(&request).await.map_err(|error| match error {
             source::Error::NoVersion { .. } => unavailable(name, &error, "version"),
             _ => unavailable(name, &error, attribute),

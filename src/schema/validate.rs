@@ -145,6 +145,18 @@ pub fn non_empty() -> Validator {
     })
 }
 
+/// A URL (or a path) without a user or password: those would lie in state, and in every text that names the place.
+pub fn without_user_info() -> Validator {
+    text("without a user or password in it", |_| Ok(())).refine(|value| {
+        let Some((_, rest)) = value.as_str().and_then(|url| url.split_once("://")) else { return Ok(()) };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        match authority.contains('@') {
+            true => Err("It has one, which would lie in state and be shown by plans.".to_owned()),
+            false => Ok(()),
+        }
+    })
+}
+
 /// A whole number within bounds, both included.
 pub fn between(min: i64, max: i64) -> Validator {
     number(format!("a whole number from {min} to {max}"), move |found| match found.as_i64() {
@@ -277,6 +289,8 @@ mod tests {
             (cidr(), "fd00::/64"),
             (ip_address(), "::1"),
             (duration(), "1h30m"),
+            (without_user_info(), "https://a.example/x@y?z=@"),
+            (without_user_info(), "./charts@1"),
         ] {
             assert_eq!(verdict(&rule, value), Vec::<String>::new(), "{value}");
         }
@@ -327,6 +341,8 @@ mod tests {
             (duration(), "-1s"),
             (duration(), "99999999999999999999d"),
             (non_empty(), " "),
+            (without_user_info(), "https://me@a.example"),
+            (without_user_info(), "oci://me:pw@a.example/x"),
         ] {
             assert_eq!(verdict(&rule, value).len(), 1, "{value}");
         }

@@ -59,7 +59,7 @@ model! {
         #[attr(optional, validate(non_empty()))]
         pub tls_server_name: Value<String>,
         /// Proxy by which the watchers reach the API server.
-        #[attr(optional, validate(non_empty()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()))]
         pub proxy_url: Value<String>,
         /// Accept a `server` that means another machine to each watcher, such as `127.0.0.1`. For clusters that share one machine only.
         #[attr(default(false))]
