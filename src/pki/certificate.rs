@@ -8,10 +8,12 @@ use aws_lc_rs::signature::{
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralSubtree;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::pem::{self, PemError};
+use super::usage::Limits;
 
 /// A certificate. Equality is equality of the DER.
 #[derive(Clone)]
@@ -35,6 +37,7 @@ struct Facts {
     weak_signature: bool,
     dns_names: Vec<String>,
     uris: Vec<String>,
+    limits: Limits,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -180,6 +183,16 @@ impl Certificate {
             .collect()
     }
 
+    /// Reads the certificates in a text that is in use already, as [`pem::found_in`] does. One that cannot be read is an error, and so is a text without any.
+    pub fn all_in(text: &str) -> Result<Vec<Self>, CertificateError> {
+        let blocks = pem::found_in(text);
+        let certificates = blocks.iter().filter(|block| block.label == CERTIFICATE);
+        let read =
+            |block: &pem::Block| Self::from_der(&block.der).ok_or(CertificateError::Malformed { line: block.line });
+        let certificates: Vec<Self> = certificates.map(read).collect::<Result<_, _>>()?;
+        if certificates.is_empty() { Self::all_from_pem(text) } else { Ok(certificates) }
+    }
+
     /// The certificate as PEM.
     pub fn to_pem(&self) -> String {
         pem::encode(CERTIFICATE, &self.der).to_string()
@@ -273,6 +286,11 @@ impl Certificate {
         &self.facts.uris
     }
 
+    /// For what it may not be used, if it is a CA.
+    pub fn limits(&self) -> &Limits {
+        &self.facts.limits
+    }
+
     /// Whether `issuer` signed this certificate: its name is the issuer's, and the signature verifies.
     pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
         if self.facts.issuer.der != issuer.facts.subject.der {
@@ -338,8 +356,49 @@ impl Facts {
             weak_signature: WEAK_SIGNATURES.contains(&parsed.signature_algorithm.algorithm.to_id_string().as_str()),
             dns_names,
             uris,
+            limits: limits(parsed)?,
         })
     }
+}
+
+fn limits(parsed: &X509Certificate<'_>) -> Option<Limits> {
+    let mut limits = Limits::default();
+    for extension in parsed.extensions().iter().filter(|extension| extension.critical) {
+        let oid = extension.oid.to_id_string();
+        if !KNOWN_EXTENSIONS.contains(&oid.as_str()) {
+            limits.unknown_critical.push(oid);
+        }
+    }
+    if let Some(usages) = parsed.extended_key_usage().ok()?.map(|extension| extension.value)
+        && !usages.any
+    {
+        let needed = [("serverAuth", usages.server_auth), ("clientAuth", usages.client_auth)];
+        limits.lacks_usages = needed.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect();
+    }
+    if let Some(constraints) = parsed.name_constraints().ok()? {
+        let mut read = |subtrees: &Option<Vec<GeneralSubtree<'_>>>, excluded: bool| {
+            for subtree in subtrees.iter().flatten() {
+                let (list, name) = match &subtree.base {
+                    GeneralName::DNSName(name) => (&mut limits.dns, *name),
+                    GeneralName::URI(name) => (&mut limits.uri, *name),
+                    // What istiod signs has neither addresses nor mail.
+                    GeneralName::IPAddress(_) | GeneralName::RFC822Name(_) => continue,
+                    // Go reads no other kinds, and refuses what it must not pass over.
+                    _ => {
+                        if constraints.critical {
+                            limits.unknown_critical.push(NAME_CONSTRAINTS.to_owned());
+                        }
+                        continue;
+                    }
+                };
+                if excluded { &mut list.excluded } else { &mut list.permitted }.push(name.to_owned());
+            }
+        };
+        read(&constraints.value.permitted_subtrees, false);
+        read(&constraints.value.excluded_subtrees, true);
+    }
+    limits.unknown_critical.dedup();
+    Some(limits)
 }
 
 fn key_kind(parsed: &X509Certificate<'_>) -> Option<KeyKind> {
@@ -390,3 +449,20 @@ const ECDSA_WITH_SHA512: &str = "1.2.840.10045.4.3.4";
 /// RSA with MD2, MD5 and SHA-1, and ECDSA with SHA-1.
 const WEAK_SIGNATURES: [&str; 5] =
     ["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
+const NAME_CONSTRAINTS: &str = "2.5.29.30";
+/// The extensions that Go's verifier knows: subject key id, key usage, alternative names, basic constraints, name constraints, distribution points, policies and
+/// their constraints, authority key id, extended key usage, and what inhibits any policy.
+const KNOWN_EXTENSIONS: [&str; 12] = [
+    "2.5.29.14",
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    NAME_CONSTRAINTS,
+    "2.5.29.31",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.35",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.54",
+];

@@ -96,6 +96,38 @@ pub enum Problem {
         /// Its kind.
         key: KeyKind,
     },
+    /// Names that it may not sign for.
+    #[error("the certificate {subject} has name constraints by which it may not sign for {names}")]
+    NameConstraints {
+        /// Whose.
+        subject: String,
+        /// For what.
+        names: String,
+    },
+    /// Extended key usages that leave out what a mesh needs.
+    #[error("the certificate {subject} is limited to other purposes: its extendedKeyUsage lacks {lacks}")]
+    Purpose {
+        /// Whose.
+        subject: String,
+        /// Which purposes.
+        lacks: String,
+    },
+    /// A critical extension that no verifier knows.
+    #[error("the certificate {subject} has the critical extension {oid}, which verifiers do not know, and so refuse")]
+    UnknownCritical {
+        /// Whose.
+        subject: String,
+        /// Which.
+        oid: String,
+    },
+    /// A verifier refused what it signed.
+    #[error("a certificate that {subject} signed for trial is refused by a verifier: {why}")]
+    Refused {
+        /// The CA.
+        subject: String,
+        /// In the verifier's words.
+        why: String,
+    },
     /// MD5 or SHA-1.
     #[error("the certificate {subject} is signed with MD5 or SHA-1, which istiod refuses")]
     WeakSignature {
@@ -164,7 +196,7 @@ pub fn root_of<'a>(chain: &[Certificate], roots: &'a Bundle) -> Option<&'a Certi
     roots.iter().find(|root| last.is_signed_by(root))
 }
 
-fn without_root<'a>(chain: &'a [Certificate], roots: &Bundle) -> &'a [Certificate] {
+pub(super) fn without_root<'a>(chain: &'a [Certificate], roots: &Bundle) -> &'a [Certificate] {
     match chain.split_last() {
         Some((last, rest)) if !rest.is_empty() && (roots.contains(last) || last.is_self_issued()) => rest,
         _ => chain,

@@ -205,7 +205,7 @@ impl Signer for LocalSigner<'_> {
 impl LocalSigner<'_> {
     /// rcgen keeps one value per kind of name attribute, but corporate roots have several (`DC=example, DC=com`): the issuer it writes is
     /// then not the root's subject, and no verifier finds the root. In that case the issuer's bytes are put in and the result signed again.
-    fn with_exact_issuer(&self, issued: &[u8]) -> Result<Certificate, IssueError> {
+    pub(super) fn with_exact_issuer(&self, issued: &[u8]) -> Result<Certificate, IssueError> {
         let certificate = Certificate::from_der(issued).ok_or(IssueError::Unreadable)?;
         if certificate.issuer_der() == self.certificate.subject_der() {
             return Ok(certificate);

@@ -126,6 +126,18 @@ impl PrivateKey {
         let [block] = blocks.as_slice() else {
             return Err(if blocks.is_empty() { KeyError::Pem(PemError::Empty) } else { KeyError::Several });
         };
+        Self::from_block(block)
+    }
+
+    /// Reads the first key in a text that is in use already, as [`pem::found_in`] does.
+    pub fn first_in(text: &str) -> Result<Self, KeyError> {
+        match pem::found_in(text).iter().find(|block| block.label.ends_with("PRIVATE KEY")) {
+            Some(block) => Self::from_block(block),
+            None => Self::from_pem(text),
+        }
+    }
+
+    fn from_block(block: &pem::Block) -> Result<Self, KeyError> {
         let unusable = || KeyError::Unusable { label: block.label.clone() };
         match block.label.as_str() {
             SEC1 => Self::ecdsa(SEC1, &block.der).ok_or_else(unusable),

@@ -11,6 +11,7 @@ mod key;
 pub mod pem;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use bundle::{Bundle, Relation};
 pub use certificate::{Certificate, CertificateError, Fingerprint, KeyKind, Serial};
@@ -20,3 +21,4 @@ pub use issue::{
     Validity,
 };
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
+pub use usage::{Limits, MeshNames, Probe, Subtrees, check_limits, check_use, probe};

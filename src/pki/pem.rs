@@ -125,6 +125,32 @@ pub fn parse(text: &str) -> Result<Vec<Block>, PemError> {
     }
 }
 
+/// The blocks in a text of others, found as Go finds them, and so istiod: whatever stands between them (comments, `openssl x509 -text`, bag attributes) is passed
+/// over, and so is what only looks like one. For texts that are in use already; what is written anew is read with [`parse`].
+pub fn found_in(text: &str) -> Vec<Block> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let mut blocks = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let label = lines[at].strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
+        at += 1;
+        let Some(label) = label else { continue };
+        let end = format!("-----END {label}-----");
+        let Some(length) = lines[at..].iter().position(|line| line.starts_with("-----END ")) else { break };
+        let content = &lines[at..at + length];
+        if lines[at + length] != end || content.iter().any(|line| line.contains(':')) {
+            continue;
+        }
+        let base64: Zeroizing<String> =
+            Zeroizing::new(content.iter().flat_map(|line| line.split_whitespace()).collect());
+        if let Ok(der) = BASE64.decode(base64.as_bytes()) {
+            blocks.push(Block { label: label.to_owned(), line: at, der: Zeroizing::new(der) });
+            at += length + 1;
+        }
+    }
+    blocks
+}
+
 /// Writes one block with a line break at its end.
 pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let base64 = Zeroizing::new(BASE64.encode(der));
@@ -162,6 +188,30 @@ mod tests {
             (blocks.len(), blocks[0].der.as_slice(), blocks[1].der.as_slice()),
             (2, der.as_slice(), [0, 1, 2].as_slice())
         );
+    }
+
+    #[test]
+    fn what_stands_between_blocks_is_passed_over_where_it_is_in_use_already() {
+        let found = |text: &str| -> Vec<(String, usize)> {
+            found_in(text).into_iter().map(|block| (block.label, block.line)).collect()
+        };
+        let one = |line| vec![("CERTIFICATE".to_owned(), line)];
+        assert_eq!(found(BLOCK), one(1));
+        assert_eq!(found(BLOCK.trim_end()), one(1));
+        let text = format!("Certificate:\n    Data: x\n{BLOCK}# the end\n");
+        assert_eq!(found(&text), one(3));
+        let bag = format!(
+            "Bag Attributes\n    friendlyName: x\nKey Attributes: <No Attributes>\r\n{}",
+            BLOCK.replace('\n', "\r\n")
+        );
+        assert_eq!(found(&bag), one(4));
+        assert_eq!(found(&format!("-----BEGIN X-----\n{BLOCK}")), one(2));
+        assert_eq!(
+            found(&format!("{BLOCK}-----BEGIN CERTIFICATE-----\nA!\n-----END CERTIFICATE-----\n{BLOCK}")).len(),
+            2
+        );
+        assert_eq!(found("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4\nAAEC\n-----END RSA PRIVATE KEY-----\n"), []);
+        assert_eq!(found("no block"), []);
     }
 
     #[test]

@@ -195,3 +195,91 @@ fn certificates_are_refused_with_their_place() {
         CertificateError::Malformed { line: 1 }
     );
 }
+
+/// An intermediate that a signer outside made in a way of its own.
+fn signed_as(ca: &Ca, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Intermediate {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Signed outside");
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    (params.not_before, params.not_after) = (NOW - Duration::hours(1), NOW + Duration::days(100));
+    change(&mut params);
+    let issuer = rcgen::Issuer::from_ca_cert_der(&ca.root.der().into(), &ca.key).unwrap();
+    let issued = params.signed_by(&key, &issuer).unwrap();
+    Intermediate { chain: vec![Certificate::from_der(issued.der()).unwrap()], key }
+}
+
+/// What our own checks say of a CA, and whether a verifier takes what it signs.
+fn uses(ca: &Ca, made: &Intermediate) -> (Vec<Problem>, bool) {
+    let names = MeshNames { dns: vec!["istiod.istio-system.svc".into()], trust_domain: "cluster.local".into() };
+    let roots = Bundle::from_iter([ca.root.clone()]);
+    let trial = Probe { chain: &made.chain, key: &made.key, roots: &roots, names: &names, now: NOW };
+    let taken = probe(trial).unwrap();
+    (check_use(&made.chain, &roots, &names), taken.is_none())
+}
+
+fn permitting(dns: &str) -> rcgen::NameConstraints {
+    let permitted_subtrees = vec![rcgen::GeneralSubtree::DnsName(dns.into())];
+    rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: vec![] }
+}
+
+/// nameConstraints that permit, or exclude, one subtree of URIs, as DER.
+fn limiting_uris(host: &str, excluded: bool) -> rcgen::CustomExtension {
+    let tagged = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+    let subtree = tagged(0x30, &tagged(0x86, host.as_bytes()));
+    let content = tagged(0x30, &tagged(if excluded { 0xa1 } else { 0xa0 }, &subtree));
+    let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], content);
+    extension.set_criticality(true);
+    extension
+}
+
+#[test]
+fn what_a_mesh_s_ca_signs_is_taken_whatever_key_it_has() {
+    for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384] {
+        let ca = ca(algorithm);
+        assert_eq!(uses(&ca, &intermediate(&ca, 365)), (vec![], true));
+        assert_eq!(uses(&ca, &signed_as(&ca, |_| ())), (vec![], true));
+        let permitted = signed_as(&ca, |params| params.name_constraints = Some(permitting("istio-system.svc")));
+        assert_eq!(uses(&ca, &permitted), (vec![], true));
+        let any = signed_as(&ca, |params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::Any]);
+        assert_eq!(uses(&ca, &any).0, []);
+        let ids = signed_as(&ca, |params| params.custom_extensions.push(limiting_uris("cluster.local", false)));
+        assert_eq!(uses(&ca, &ids), (vec![], true));
+    }
+}
+
+#[test]
+fn a_ca_that_may_not_sign_what_istiod_signs_is_refused() {
+    let ca = ca(KeyAlgorithm::EcdsaP256);
+    let of = |change: &dyn Fn(&mut rcgen::CertificateParams)| uses(&ca, &signed_as(&ca, change));
+    let (problems, taken) = of(&|params| params.name_constraints = Some(permitting("example.com")));
+    assert!(
+        matches!(&problems[..], [Problem::NameConstraints { names, .. }] if names.contains("istiod.istio-system.svc"))
+    );
+    assert!(!taken);
+    for (host, excluded) in [("example.com", false), ("cluster.local", true), (".cluster.local", false)] {
+        let (problems, _) = of(&|params| params.custom_extensions.push(limiting_uris(host, excluded)));
+        assert!(
+            matches!(&problems[..], [Problem::NameConstraints { names, .. }] if names.contains("cluster.local")),
+            "{host}"
+        );
+    }
+    let (problems, taken) = of(&|params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth]);
+    assert!(matches!(&problems[..], [Problem::Purpose { lacks, .. }] if lacks == "clientAuth"), "{problems:?}");
+    assert!(!taken);
+    let (problems, taken) = of(&|params| {
+        let mut unknown = rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        unknown.set_criticality(true);
+        params.custom_extensions.push(unknown);
+    });
+    assert!(matches!(&problems[..], [Problem::UnknownCritical { oid, .. }] if oid == "1.3.6.1.4.1.99999.1"));
+    assert!(!taken);
+}
+
+/// The trial is a judge of its own: it refuses a chain with a hole, and a CA whose root is another.
+#[test]
+fn a_trial_is_refused_where_the_chain_does_not_lead_to_a_root() {
+    let (ca, other) = (ca(KeyAlgorithm::EcdsaP256), ca(KeyAlgorithm::EcdsaP256));
+    assert!(!uses(&other, &intermediate(&ca, 100)).1);
+}
