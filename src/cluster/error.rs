@@ -190,7 +190,7 @@ impl Error {
     }
 
     /// 409 without a field that another manager holds: the object is there already, or others wrote it at the same time.
-    pub(super) fn is_contention(&self) -> bool {
+    pub fn is_contention(&self) -> bool {
         matches!(&self.failure, Failure::Api(status) if status.code == 409)
     }
 

@@ -49,10 +49,10 @@ pub use service_entry::{
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
-    Closed, ControlPlaneAt, DeclaredGateway, Finding, Registry, ServedBy, Severity as FindingSeverity, Topology,
-    WatchedCluster,
+    Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Registry, SecretPlace, ServedBy,
+    Severity as FindingSeverity, Topology, WatchedCluster,
 };
-pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, RemoteDataPlane};
+pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
 
 /// The label that puts the endpoints of a cluster (on its system namespace), a Pod or a gateway Service into a network.
 pub const NETWORK_LABEL: &str = "topology.istio.io/network";

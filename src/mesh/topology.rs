@@ -23,6 +23,8 @@ pub struct ControlPlaneAt {
     pub version: Option<String>,
     /// Whether it serves remotes.
     pub external_istiod: bool,
+    /// Whether its istiod waits until it has read the Secrets of the clusters it watches.
+    pub reads_remote_secrets: bool,
     /// Revision tags that point to it.
     pub tags: BTreeSet<String>,
     /// Networks whose gateways its mesh networks name.
@@ -51,6 +53,10 @@ pub struct WatchedCluster {
     pub watchers: BTreeSet<String>,
     /// In the mode remote: the id of the control plane that serves it, and the revision it uses of it.
     pub served_by: Option<ServedBy>,
+    /// Whether the watchers may read its Secrets.
+    pub reads_secrets: bool,
+    /// It, or that they may, is not there yet.
+    pub is_new: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,9 +65,32 @@ pub struct ServedBy {
     pub revision: Option<String>,
 }
 
+/// A certificate authority as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredCa {
+    /// Where the key of its root is kept.
+    pub store: Option<SecretPlace>,
+    /// Clusters that get an intermediate, by the provider's name for them, each with the system namespace.
+    pub clusters: BTreeMap<String, String>,
+    /// It does not exist yet.
+    pub is_new: bool,
+    /// That watchers may read the key is accepted.
+    pub is_readable: bool,
+}
+
+/// A Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub namespace: String,
+    pub name: String,
+}
+
 /// What has been declared so far, by the id of the resource.
 #[derive(Debug, Clone, Default)]
 pub struct Topology {
+    authorities: BTreeMap<String, DeclaredCa>,
     control_planes: BTreeMap<String, ControlPlaneAt>,
     watched: BTreeMap<String, WatchedCluster>,
     gateways: BTreeMap<String, DeclaredGateway>,
@@ -110,6 +139,13 @@ impl ControlPlaneAt {
     }
 }
 
+impl DeclaredCa {
+    /// Whether the key is in the cluster, and not meant to be read by its watchers.
+    fn is_kept_in(&self, cluster: &str) -> bool {
+        !self.is_readable && self.store.as_ref().is_some_and(|store| store.cluster == cluster)
+    }
+}
+
 impl Topology {
     /// Declares a control plane; what it contradicts.
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
@@ -123,11 +159,13 @@ impl Topology {
                 findings.push(two_names(&declared.cluster, &declared.name, &other.name));
             }
         }
+        findings.extend(ends_at_once(&declared));
         for watched in self.watched.values() {
             let own = watched.cluster == declared.cluster && declared.config_cluster.is_none();
             if own && watched.served_by.is_none() && watched.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
             }
+            findings.extend(unreadable(watched, &declared, "read_remote_secrets"));
             findings.extend(
                 serving(watched, &declared)
                     .map(|finding| Finding { attribute: of_control_plane(finding.attribute), ..finding }),
@@ -165,6 +203,12 @@ impl Topology {
             }
             findings.extend(serving(&declared, control_plane));
         }
+        for store in
+            self.authorities.values().filter(|other| declared.reads_secrets && other.is_kept_in(&declared.cluster))
+        {
+            findings.push(readable_root(&declared, store, "read_secrets"));
+        }
+        findings.extend(self.control_planes.values().filter_map(|other| unreadable(&declared, other, "read_secrets")));
         findings.extend(self.config_cluster(&declared));
         findings.extend(self.links(&declared));
         findings.extend(self.revision_served(&declared));
@@ -182,6 +226,28 @@ impl Topology {
             findings.push(no_such_revision(&declared.cluster, declared.revision.as_deref(), &there));
         }
         self.gateways.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// Declares a certificate authority, by what tells it from all others; what it contradicts.
+    pub fn authority(&mut self, id: &str, declared: DeclaredCa) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for other in self.authorities.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
+            if let Some(store) = declared.store.as_ref().filter(|store| other.store.as_ref() == Some(*store)) {
+                findings.push(same_store(store));
+            }
+            let both = |(cluster, namespace): &(&String, &String)| other.clusters.get(*cluster) == Some(*namespace);
+            let both: Vec<&str> = declared.clusters.iter().filter(both).map(|(cluster, _)| cluster.as_str()).collect();
+            if !both.is_empty() {
+                findings.push(two_authorities(&both));
+            }
+        }
+        for watched in
+            self.watched.values().filter(|watched| watched.reads_secrets && declared.is_kept_in(&watched.cluster))
+        {
+            findings.push(readable_root(watched, &declared, "root"));
+        }
+        self.authorities.insert(id.to_owned(), declared);
         findings
     }
 
@@ -375,6 +441,92 @@ fn of_control_plane(attribute: &'static str) -> &'static str {
         "control_plane" => "external_istiod",
         "watchers" => "cluster",
         other => other,
+    }
+}
+
+/// The key of the root within reach of whoever has a watcher's token. What is there already is no error: it works, and a plan is how it is changed.
+fn readable_root(watched: &WatchedCluster, authority: &DeclaredCa, attribute: &'static str) -> Finding {
+    let severity = if watched.is_new || authority.is_new { Severity::Error } else { Severity::Warning };
+    let cluster = &watched.cluster;
+    let watchers: Vec<&str> = watched.watchers.iter().map(String::as_str).collect();
+    Finding {
+        severity,
+        attribute,
+        summary: "The root's key is within the watchers' reach",
+        detail: format!(
+            "The key of a `mesh_ca` is kept in cluster {cluster}, whose Secrets the tokens of {} may read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
+             the whole mesh. Keep `root.store` in a cluster that nobody watches, or keep the key yourself: `root.certificate` with `private_key_wo`. To accept it all the same, set \
+             `readable_by_watchers = true` in `root.store`.",
+            watchers.join(", ")
+        ),
+    }
+}
+
+/// An istiod that waits for Secrets that it may not read: it never gets in sync.
+fn unreadable(watched: &WatchedCluster, watcher: &ControlPlaneAt, attribute: &'static str) -> Option<Finding> {
+    let waits =
+        watcher.reads_remote_secrets || watcher.version.as_deref().and_then(minor).is_some_and(|minor| minor < 31);
+    if watched.reads_secrets
+        || !waits
+        || !watched.watchers.contains(&watcher.cluster)
+        || watched.namespace != watcher.namespace
+    {
+        return None;
+    }
+    let (cluster, other) = (&watched.cluster, &watcher.cluster);
+    let ways = match watcher.version.as_deref().and_then(minor) {
+        Some(before @ ..31) => format!(
+            "Istio 1.{before} always does. Leave `read_secrets` of the `mesh_remote_cluster` of {cluster} at `true`: whoever has a token of {other} can then read every Secret of \
+             {cluster}, its `cacerts` among them."
+        ),
+        _ => format!(
+            "Leave `read_secrets` of the `mesh_remote_cluster` of {cluster} at `true`; or, with Istio later than 1.31.0, set `read_remote_secrets = false` on the `mesh_primary` of \
+             {other}, unless it serves gateways of other clusters that name credentials."
+        ),
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        attribute,
+        summary: "An istiod waits for Secrets that it may not read",
+        detail: format!(
+            "The istiod of {other} watches {cluster}, and is in sync with it only when it has read its Secrets, for which it is given no right. {ways}"
+        ),
+    })
+}
+
+/// The version that brought the switch: its istiod takes what it does not start for started, and ends (a nil `CredentialsController` is asked whether it has synced).
+fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
+    let broken = declared.version.as_deref().is_some_and(|version| version.trim_start_matches('v') == "1.31.0");
+    (broken && !declared.reads_remote_secrets).then(|| Finding {
+        severity: Severity::Error,
+        attribute: "read_remote_secrets",
+        summary: "This istiod would end at the first cluster it is to watch",
+        detail: "Istio 1.31.0 brought the switch not to read the Secrets of watched clusters, and with it istiod crashes as soon as it is told of a cluster. Leave it out, or take a later version.".to_owned(),
+    })
+}
+
+fn same_store(store: &SecretPlace) -> Finding {
+    let SecretPlace { cluster, namespace, name } = store;
+    Finding {
+        severity: Severity::Error,
+        attribute: "root",
+        summary: "Two CAs with one store",
+        detail: format!(
+            "Another `mesh_ca` keeps its root in the Secret {cluster}/{namespace}/{name} too: each would make a root there, and one of the keys would be lost. One `mesh_ca` is \
+             the CA of all clusters of a mesh: list them in its `clusters`. For meshes apart give each `store` another `name` or `namespace`."
+        ),
+    }
+}
+
+fn two_authorities(clusters: &[&str]) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        attribute: "clusters",
+        summary: "Two CAs for one cluster",
+        detail: format!(
+            "Another `mesh_ca` writes the Secret cacerts in the same namespace of {} too; the two would overwrite each other's intermediate.",
+            clusters.join(", ")
+        ),
     }
 }
 

@@ -18,7 +18,7 @@ fn watched(cluster: &str, watchers: &[&str]) -> WatchedCluster {
         name: cluster.into(),
         namespace: "istio-system".into(),
         watchers: watchers.iter().map(|name| (*name).to_owned()).collect(),
-        served_by: None,
+        ..WatchedCluster::default()
     }
 }
 
@@ -192,4 +192,95 @@ fn one_watcher_in_two_resources_is_refused() {
         summaries(&topology.watched("c", watched("east", &["north"]))),
         [("watchers", "A watcher is listed twice")]
     );
+}
+
+fn authority(clusters: &[&str]) -> DeclaredCa {
+    let store = SecretPlace { cluster: "hub".into(), namespace: "mesh-root-ca".into(), name: "mesh-root-ca".into() };
+    let clusters = clusters.iter().map(|name| ((*name).to_owned(), "istio-system".to_owned())).collect();
+    DeclaredCa { store: Some(store), clusters, is_new: true, is_readable: false }
+}
+
+#[test]
+fn two_authorities_share_neither_a_store_nor_a_cluster() {
+    let mut topology = Topology::default();
+    assert_eq!(topology.authority("a", authority(&["east"])), []);
+    let same = topology.authority("b", authority(&["west"]));
+    assert_eq!(summaries(&same), [("root", "Two CAs with one store")]);
+
+    let mut topology = Topology::default();
+    topology.authority("a", authority(&["east"]));
+    let brought = DeclaredCa { store: None, ..authority(&["east", "west"]) };
+    assert_eq!(summaries(&topology.authority("b", brought)), [("clusters", "Two CAs for one cluster")]);
+}
+
+#[test]
+fn an_authority_is_no_contradiction_to_itself() {
+    let mut topology = Topology::default();
+    let there = DeclaredCa { is_new: false, ..authority(&["east"]) };
+    for _ in 0..2 {
+        assert_eq!(topology.authority("a", there.clone()), []);
+    }
+    // To be replaced: planned as a new one too.
+    assert_eq!(topology.authority("a", authority(&["east"])), []);
+}
+
+#[test]
+fn a_root_within_the_watchers_reach_is_refused_whichever_is_declared_first() {
+    let reads = |is_new| WatchedCluster { reads_secrets: true, is_new, ..watched("hub", &["west"]) };
+    let there = |is_new| DeclaredCa { is_new, ..authority(&["hub", "west"]) };
+    for (link_is_new, ca_is_new) in [(true, true), (true, false), (false, true), (false, false)] {
+        let expected = if link_is_new || ca_is_new { Severity::Error } else { Severity::Warning };
+        let mut topology = Topology::default();
+        topology.watched("hub", reads(link_is_new));
+        let found = topology.authority("ca", there(ca_is_new));
+        assert_eq!(summaries(&found), [("root", "The root's key is within the watchers' reach")]);
+        assert_eq!(found[0].severity, expected);
+
+        let mut topology = Topology::default();
+        topology.authority("ca", there(ca_is_new));
+        let found = topology.watched("hub", reads(link_is_new));
+        assert_eq!(summaries(&found), [("read_secrets", "The root's key is within the watchers' reach")]);
+        assert_eq!(found[0].severity, expected);
+        assert!(
+            ["`root.store`", "private_key_wo", "readable_by_watchers"].iter().all(|way| found[0].detail.contains(way))
+        );
+    }
+    let mut topology = Topology::default();
+    topology.authority("ca", DeclaredCa { is_readable: true, ..there(true) });
+    assert_eq!(topology.watched("hub", reads(true)), [], "accepted");
+    let mut topology = Topology::default();
+    topology.authority("ca", there(true));
+    assert_eq!(topology.watched("hub", watched("hub", &["west"])), [], "without Secrets");
+    assert_eq!(topology.watched("west", WatchedCluster { reads_secrets: true, ..watched("west", &["hub"]) }), []);
+}
+
+#[test]
+fn an_istiod_is_given_the_secrets_it_waits_for() {
+    let waiting = ControlPlaneAt { reads_remote_secrets: true, ..control_plane("west") };
+    let old = ControlPlaneAt { version: Some("1.30.4".into()), ..control_plane("west") };
+    for (control_plane, way) in [(waiting, "`read_remote_secrets = false`"), (old, "Istio 1.30 always does")] {
+        let mut topology = Topology::default();
+        topology.control_plane("west", control_plane.clone());
+        let found = topology.watched("east", watched("east", &["west"]));
+        assert_eq!(summaries(&found), [("read_secrets", "An istiod waits for Secrets that it may not read")]);
+        assert!(found[0].detail.contains(way) && found[0].severity == Severity::Error, "{}", found[0].detail);
+        let reads = WatchedCluster { reads_secrets: true, ..watched("east", &["west"]) };
+        assert_eq!(topology.watched("east", reads), []);
+
+        let mut topology = Topology::default();
+        topology.watched("east", watched("east", &["west"]));
+        let found = topology.control_plane("west", control_plane);
+        assert_eq!(summaries(&found), [("read_remote_secrets", "An istiod waits for Secrets that it may not read")]);
+    }
+    let mut topology = Topology::default();
+    topology.control_plane("west", ControlPlaneAt { version: Some("1.31.1".into()), ..control_plane("west") });
+    assert_eq!(topology.watched("east", watched("east", &["west"])), []);
+    let broken = ControlPlaneAt { version: Some("1.31.0".into()), ..control_plane("west") };
+    let found = Topology::default().control_plane("west", broken.clone());
+    assert_eq!(
+        summaries(&found),
+        [("read_remote_secrets", "This istiod would end at the first cluster it is to watch")]
+    );
+    let asking = ControlPlaneAt { reads_remote_secrets: true, ..broken };
+    assert_eq!(Topology::default().control_plane("west", asking), []);
 }

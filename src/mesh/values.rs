@@ -38,6 +38,8 @@ pub struct ControlPlane {
     pub custom_hosts: Vec<String>,
     /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
     pub multi_root: bool,
+    /// Read the Secrets of the clusters it watches, for the credentials of gateways that it serves there; without, it needs no right to (Istio 1.31).
+    pub remote_credentials: bool,
     /// Further environment of istiod.
     pub env: BTreeMap<String, String>,
     /// Further `meshConfig.defaultConfig.proxyMetadata`.
@@ -46,6 +48,9 @@ pub struct ControlPlane {
 
 /// Istio's profile of values for ambient mode.
 const AMBIENT_PROFILE: &str = "ambient";
+
+/// Whether istiod reads Secrets of the clusters it watches.
+pub const REMOTE_CREDENTIALS: &str = "PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER";
 
 impl ControlPlane {
     /// For the chart `base`.
@@ -129,6 +134,9 @@ impl ControlPlane {
         let mut env = self.env.clone();
         if self.multi_root {
             env.entry("ISTIO_MULTIROOT_MESH".into()).or_insert_with(|| "true".into());
+        }
+        if !self.remote_credentials {
+            env.entry(REMOTE_CREDENTIALS.into()).or_insert_with(|| "false".into());
         }
         if self.ambient && self.network.is_some() {
             // Off by default: without it istiod tells ztunnels nothing of Services in other networks.
@@ -364,6 +372,7 @@ mod tests {
             ambient: false,
             custom_hosts: vec![],
             multi_root: false,
+            remote_credentials: true,
             env: BTreeMap::new(),
             proxy_metadata: BTreeMap::new(),
         }
@@ -387,6 +396,7 @@ mod tests {
             external_istiod: true,
             custom_hosts: vec!["lb.example".into()],
             multi_root: true,
+            remote_credentials: false,
             env: [("PILOT_X".to_owned(), "1".to_owned())].into(),
             proxy_metadata: [("ISTIO_META_DNS_CAPTURE".to_owned(), "true".to_owned())].into(),
             ..control_plane()
@@ -403,7 +413,10 @@ mod tests {
         );
         assert_eq!(
             values["pilot"]["env"],
-            json!({ "PILOT_X": "1", "ISTIO_MULTIROOT_MESH": "true", "ISTIOD_CUSTOM_HOST": "lb.example" })
+            json!({
+                "PILOT_X": "1", "ISTIO_MULTIROOT_MESH": "true", "ISTIOD_CUSTOM_HOST": "lb.example",
+                "PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER": "false",
+            })
         );
         assert_eq!(full.base_values()["defaultRevision"], "1-31");
     }

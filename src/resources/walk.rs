@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{
-    Closed, ControlPlaneAt, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
+    Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
 };
 
 /// Shared by the resources of one walk.
@@ -75,6 +75,11 @@ impl Walk {
     /// The same for a watched cluster.
     pub fn watched(&self, id: &str, declared: WatchedCluster) -> Diagnostics {
         diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).watched(id, declared))
+    }
+
+    /// The same for a certificate authority.
+    pub fn authority(&self, id: &str, declared: DeclaredCa) -> Diagnostics {
+        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).authority(id, declared))
     }
 
     /// The same for a gateway.

@@ -262,7 +262,10 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let installs_base =
         installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner(named));
     let is_external = mesh::is_external(installed.deployment.value());
-    let kind = values::Kind { is_ambient: installed.has_agents, is_external };
+    let mut kind = values::Kind { is_ambient: installed.has_agents, is_external, ..values::Kind::default() };
+    if installed.deployment.label(OWNER_LABEL).is_some() {
+        kind = kind.of_ours(&installed.values);
+    }
     let mut rest = values::undecided(&installed.values, kind);
     // istioctl makes the validator of the default revision by itself and keeps the chart from it.
     rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
@@ -288,6 +291,8 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         addresses: installed.exposure.as_ref().map(exposure::addresses).into(),
         mesh_networks: mesh_networks(installed.values.get("global").and_then(|global| global.get("meshNetworks"))),
         trust_root: installed.root.as_ref().map(ToString::to_string).into(),
+        multi_root: kind.multi_root.then_some(true).into(),
+        read_remote_secrets: kind.no_remote_secrets.then_some(false).into(),
         ambient: installed.has_agents.into(),
         custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {

@@ -84,6 +84,7 @@ impl Resource for MeshPrimary {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
+        settle_defaults(plan);
         client::known_cluster(cx, &plan.planned.cluster)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
@@ -269,6 +270,18 @@ fn settle_names(model: &mut Primary) {
     }
 }
 
+/// What other attributes decide where nothing is said, once: a control plane of before, or an imported one, stays as it is.
+fn settle_defaults(plan: &mut Plan<'_, Primary>) {
+    let (config, planned) = (plan.config, &mut plan.planned);
+    if config.multi_root.is_null() {
+        let with_root = !config.trust_root.is_null();
+        planned.multi_root = match plan.prior {
+            Some(prior) if prior.multi_root.is_null() || !(with_root && prior.trust_root.is_null()) => prior.multi_root,
+            _ => with_root.into(),
+        };
+    }
+}
+
 /// A root that is still to be made is waited for by the apply and is in no object: what the objects will be can be told without it.
 fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
     match planned.trust_root.is_unknown() {
@@ -292,6 +305,7 @@ fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostic
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         version: planned.istio_version.known().cloned(),
         external_istiod: control_plane.external_istiod || control_plane.is_external,
+        reads_remote_secrets: values::reads_remote_secrets(&spec.istiod_values),
         tags: planned.tags.items().cloned().collect(),
         gateways_named: named.map(|(network, _)| network.to_string()).collect(),
     };

@@ -66,6 +66,16 @@ model! {
         /// plane wait for the CA, and refuses to start istiod under another root, or under none.
         #[attr(optional)]
         pub trust_root: Value<String>,
+        /// Lets istiod and the proxies take roots that are added and taken away, as a rotation of the root does: sets `ISTIO_MULTIROOT_MESH` and, for the proxies,
+        /// `PROXY_CONFIG_XDS_AGENT`. The default is whether `trust_root` is set; for a control plane that an earlier version of this provider made, or that was
+        /// imported, it is null and what `values` say goes. A change of it restarts istiod; workloads follow when they are restarted.
+        #[attr(optional, computed)]
+        pub multi_root: Value<bool>,
+        /// Whether istiod reads the Secrets of the clusters it watches, for gateways there that it serves and that name credentials, and waits for the right to. With `false` it asks
+        /// for none, so that its readers need none (`read_secrets` of `mesh_remote_cluster`). Istio's own default, `true`, where nothing is set. Not with Istio 1.31.0, which brought
+        /// the switch and whose istiod then ends at the first cluster that it is to watch; earlier versions have no such switch.
+        #[attr(optional)]
+        pub read_remote_secrets: Value<bool>,
         /// Networks that labels do not describe, by name. Labels win over it: endpoints of a cluster whose namespace carries a network
         /// label (as `network` writes it) never fall under `from_registry` or `from_cidr` of another network.
         #[attr(optional)]

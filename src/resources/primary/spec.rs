@@ -88,6 +88,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let user_base =
         if model.base_values.is_null() { user.clone() } else { reader.values_at("base_values", &model.base_values) };
 
+    let (multi_root, remote_credentials) = (reader.plain(&model.multi_root), reader.plain(&model.read_remote_secrets));
     let namespace = namespace?;
     let exposure = exposure(reader, model, &namespace, revision.as_ref());
     let control_plane = ControlPlane {
@@ -103,7 +104,8 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         is_external,
         ambient,
         custom_hosts,
-        multi_root: false,
+        multi_root: multi_root.unwrap_or(false),
+        remote_credentials: remote_credentials.unwrap_or(true),
         env: BTreeMap::new(),
         proxy_metadata: BTreeMap::new(),
     };

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use crate::chart::{self, Values};
-use crate::mesh::ControlPlane;
+use crate::mesh::{ControlPlane, REMOTE_CREDENTIALS};
 use crate::value::Dyn;
 
 /// One place that an attribute decides and a values document therefore must not.
@@ -36,6 +36,16 @@ const DECIDED_BY_AMBIENT: &[Decided] = &[
 const DECIDED_BY_CONFIG_CLUSTER: &[Decided] =
     &[Decided { attribute: "config_cluster", path: &["global", "resourceScope"] }];
 
+/// What attributes decide unless they are null, which they are for an installation of somebody else: its own documents then say it.
+const DECIDED_UNLESS_NULL: &[Decided] = &[
+    Decided { attribute: "multi_root", path: &["pilot", "env", "ISTIO_MULTIROOT_MESH"] },
+    Decided {
+        attribute: "multi_root",
+        path: &["meshConfig", "defaultConfig", "proxyMetadata", "PROXY_CONFIG_XDS_AGENT"],
+    },
+    Decided { attribute: "read_remote_secrets", path: &["pilot", "env", REMOTE_CREDENTIALS] },
+];
+
 /// A values document that says something else than an attribute does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
@@ -47,7 +57,7 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
-    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT).chain(DECIDED_BY_CONFIG_CLUSTER);
+    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT).chain(DECIDED_BY_CONFIG_CLUSTER).chain(DECIDED_UNLESS_NULL);
     let contradictions: Vec<Contradiction> =
         decided.filter_map(|decided| contradiction(decided, user, &attributes)).collect();
     if !contradictions.is_empty() {
@@ -101,11 +111,37 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
     Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)?, agents })
 }
 
+/// Whether an istiod with these values reads the Secrets of the clusters it watches, or waits for the right to.
+pub fn reads_remote_secrets(istiod: &Values) -> bool {
+    let env = istiod.as_map().get("pilot").and_then(|pilot| pilot.get("env")?.get(REMOTE_CREDENTIALS));
+    env.is_none_or(|value| !value.to_string().trim_matches('"').eq_ignore_ascii_case("false"))
+}
+
 /// What decides over values only where it is so.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kind {
     pub is_ambient: bool,
     pub is_external: bool,
+    /// It takes several roots, as the attribute makes it.
+    pub multi_root: bool,
+    /// It reads no Secrets of other clusters, as the attribute makes it.
+    pub no_remote_secrets: bool,
+}
+
+impl Kind {
+    /// What an installation of this provider's says by attributes that are null for others.
+    pub fn of_ours(self, values: &Map<String, Json>) -> Self {
+        let says = |decided: &Decided, value: &str| {
+            let (first, rest) = decided.path.split_first()?;
+            let found = rest.iter().try_fold(values.get(*first)?, |value, step| value.get(step))?;
+            Some(found.as_str() == Some(value))
+        };
+        let of = |attribute: &'static str, value: &str| {
+            let mut decided = DECIDED_UNLESS_NULL.iter().filter(|decided| decided.attribute == attribute);
+            decided.all(|decided| says(decided, value) == Some(true))
+        };
+        Self { multi_root: of("multi_root", "true"), no_remote_secrets: of("read_remote_secrets", "false"), ..self }
+    }
 }
 
 /// Values of an installation without what attributes decide.
@@ -113,7 +149,11 @@ pub fn undecided(values: &Map<String, Json>, of: Kind) -> Map<String, Json> {
     let mut rest = values.clone();
     let by_ambient = if of.is_ambient { DECIDED_BY_AMBIENT } else { &[] };
     let by_config_cluster = if of.is_external { DECIDED_BY_CONFIG_CLUSTER } else { &[] };
-    for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster) {
+    let by_ours = DECIDED_UNLESS_NULL.iter().filter(|decided| match decided.attribute {
+        "multi_root" => of.multi_root,
+        _ => of.no_remote_secrets,
+    });
+    for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster).chain(by_ours) {
         take(&mut rest, decided.path);
     }
     rest
@@ -156,7 +196,10 @@ fn contradiction(decided: &Decided, user: &Values, attributes: &Json) -> Option<
     let (first, rest) = decided.path.split_first()?;
     let document = rest.iter().try_fold(user.as_map().get(*first)?, |value, step| value.get(step))?;
     let attribute = decided.path.iter().try_fold(attributes, |value, step| value.get(step))?;
-    (document != attribute).then(|| Contradiction {
+    // The charts write both into the environment as text.
+    let same_text = document.to_string().trim_matches('"') == attribute.to_string().trim_matches('"');
+    let is_environment = decided.path.first() == Some(&"pilot");
+    (document != attribute && !(is_environment && same_text)).then(|| Contradiction {
         attribute: decided.attribute,
         path: decided.path.join("."),
         document: document.to_string(),

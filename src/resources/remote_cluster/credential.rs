@@ -73,6 +73,47 @@ pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Er
     Ok(())
 }
 
+/// What the refresh saw of tokens that nobody uses: a run that was cut off, or a state that was lost, leaves them, and each lets in whoever has it.
+pub struct Leftovers(Vec<(String, Object)>);
+
+impl Leftovers {
+    /// Among the Secrets of the watched cluster, those that tokens of this resource's are bound to.
+    pub fn among(secrets: &[Object], spec: &Spec) -> Self {
+        let owner = spec.owner();
+        let ours = secrets.iter().filter(|secret| {
+            secret.label(OWNER_LABEL) == Some(owner.as_str())
+                && secret.namespace() == Some(spec.namespace.as_str())
+                && !secret.is_terminating()
+        });
+        Self(
+            ours.filter_map(|secret| Some((secret.annotation(WATCHER_ANNOTATION)?.to_owned(), secret.clone())))
+                .collect(),
+        )
+    }
+
+    /// Whether the watcher has others beside the one that its token is bound to.
+    pub fn beside(&self, spec: &Spec, watcher: &str, token: &Token) -> bool {
+        let Some(kept) = binding_of(spec, token) else { return false };
+        let bindings: Vec<Object> =
+            self.0.iter().filter(|(other, _)| other == watcher).map(|(_, binding)| binding.clone()).collect();
+        bindings.iter().any(|binding| match spec.is_config_cluster() {
+            true => !may_be_in_use(&bindings, &kept, binding),
+            false => binding.name() != kept.name,
+        })
+    }
+
+    /// The watchers that have any.
+    pub fn watchers(&self) -> std::collections::BTreeSet<&str> {
+        self.0.iter().map(|(watcher, _)| watcher.as_str()).collect()
+    }
+}
+
+/// The Secret that a token is bound to, by what it says.
+pub fn binding_of(spec: &Spec, token: &Token) -> Option<ObjectRef> {
+    let bound = token::read(token.reveal()).ok()?.secret?;
+    Some(ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), bound.name))
+}
+
 /// How long istiod may go on with a token that has been replaced in its files: the kubelet brings them within two minutes, client-go reads them again after one.
 const IN_USE_FOR: i64 = 600;
 
@@ -177,6 +218,8 @@ pub struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     Valid,
+    /// Valid, and others that the watcher was given before it still hold as well.
+    Leftover,
     /// Near its end.
     Rotate,
     Expired,
@@ -191,6 +234,7 @@ impl Condition {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Valid => "valid",
+            Self::Leftover => "leftover",
             Self::Rotate => "rotate",
             Self::Expired => "expired",
             Self::Revoked => "revoked",

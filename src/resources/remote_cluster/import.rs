@@ -53,6 +53,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     }
     mode(cx, &mut model).await?;
     settle_names(&mut model);
+    model.read_secrets = reads_secrets(cx, &model).await?.into();
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
@@ -63,6 +64,26 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     }
     record(cx, &mut model).await?;
     Ok(model)
+}
+
+/// Whether watchers may read the cluster's Secrets by the reader that this provider would use; without one, as Istio's own may. Taking a link over gives and takes no right.
+async fn reads_secrets(cx: &Cx, model: &RemoteCluster) -> Result<bool, Diagnostics> {
+    let Some(spec) = Spec::parse(model)?.filter(|_| model.mode.as_deref() != Some("config")) else { return Ok(true) };
+    let watched = client::cluster(cx, model.cluster.text())?;
+    let role = ObjectRef::cluster(Kind::CLUSTER_ROLE, spec.reader.cluster_role_name());
+    match watched.get(&role).await {
+        Ok(Some(role)) => {
+            let named = |rule: &serde_json::Value| {
+                let resources = rule.get("resources").and_then(|resources| resources.as_array());
+                resources
+                    .is_some_and(|resources| resources.iter().any(|resource| resource == "secrets" || resource == "*"))
+            };
+            Ok(role.items("rules").iter().any(named))
+        }
+        Ok(None) => Ok(true),
+        Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => Ok(true),
+        Err(error) => Err(converge::diagnostic(&error).into()),
+    }
 }
 
 /// What the resource would find out by itself need not stand in the configuration.

@@ -174,6 +174,7 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
         // As the plan said of it: the clock here may not be that of the server which has just issued it.
         standing.condition = Condition::Valid;
     }
+    let kept_binding = credential::binding_of(link.spec, &token).filter(|_| kept);
     let remote = remote_secret(link, token);
     let changes = live.as_ref().is_some_and(|live| !says(live, &remote));
     // Of the files that it mounts istiod counts no changes.
@@ -197,8 +198,10 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     let changed = counted.then_some(Changed { events });
     match in_sync(link, &remote, changed, begun).await {
         Ok(version) => {
-            let retired = match (link.known, &binding) {
-                (true, Some(_)) => credential::retire(link.order(), binding.as_ref()).await,
+            // One that is kept may have others beside it, of runs that were cut off.
+            let keep = binding.or(kept_binding);
+            let retired = match (link.known, &keep) {
+                (true, Some(_)) => credential::retire(link.order(), keep.as_ref()).await,
                 _ => Ok(()),
             };
             written(Verdict::Synced, version, retired.err().map(|error| converge::diagnostic(&error)))
@@ -245,7 +248,7 @@ fn standing(link: Link<'_>, token: &Token) -> Standing {
 }
 
 /// The token in a live remote secret.
-fn token_of(live: &Object, id: &str) -> Option<Token> {
+pub fn token_of(live: &Object, id: &str) -> Option<Token> {
     match described(live, id)?.credential {
         Credential::Token(token) => Some(token),
         _ => None,

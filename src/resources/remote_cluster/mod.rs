@@ -180,6 +180,13 @@ impl Resource for MeshRemoteCluster {
             if errors.has_errors() {
                 return Err(Failed::from(errors).keeping(state));
             }
+            let strangers =
+                prior.tokens.keys().filter(|name| !spec.watchers.contains(*name) && !dropped.contains(*name));
+            for watcher in strangers {
+                let order = credential::Order { watched: &watched, spec: &spec, watcher, again: true };
+                let retired = credential::retire(order, None).await;
+                retired.map_err(|error| failed(converge::diagnostic(&error), &state))?;
+            }
         }
         if spec.wait
             && let Err(errors) = remote::ready(&watched, &spec, cx.deadline()).await

@@ -70,8 +70,10 @@ model! {
         /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole. In the mode `config` istiod's own are used, which its charts bring.
         #[attr(default("istio-mesh-reader"), replace, validate(dns_label()))]
         pub service_account: Value<String>,
-        /// Let the watchers read the Secrets of the cluster. Istio does by default, for the credentials of gateways. With `false`, every watching istiod must run
-        /// with `PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false` (Istio 1.31 or later), or it never gets in sync.
+        /// Let the watchers read all Secrets of the cluster, as every istiod asks to, for the credentials of gateways: whoever has one of their tokens then has its `cacerts`, its
+        /// remote secrets and, if `root.store` of a `mesh_ca` is there, the key of the root. With `false`, every watching istiod must have been told not to ask
+        /// (`read_remote_secrets` of its `mesh_primary`), or it never gets in sync. No istiod up to 1.31.0 can do without: the switch came with that version,
+        /// whose istiod ends at the first cluster that it is to watch.
         #[attr(default(true))]
         pub read_secrets: Value<bool>,
         /// Let the watchers export Services by the Multi-Cluster Services API, for istiods with `ENABLE_MCS_AUTO_EXPORT=true`.
@@ -168,7 +170,7 @@ model! {
         /// When it ends, in RFC 3339. Null where it never does.
         #[attr(computed)]
         pub expires_at: Value<String>,
-        /// `valid`, `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`.
+        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`.
         #[attr(computed)]
         pub condition: Value<String>,
     }

@@ -52,6 +52,8 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
         namespace: spec.namespace.to_string(),
         watchers: spec.watchers.clone(),
         served_by,
+        reads_secrets: spec.reader.read_secrets,
+        is_new: plan.prior.is_none_or(|prior| prior.read_secrets.get() != Some(spec.reader.read_secrets)),
     };
     let mut found = cx.client()?.walk.watched(planned.id.text(), declared.clone());
     found.check()?;
@@ -175,14 +177,20 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     let Before { watcher, link, token } = before;
     let settled = expected.is_some() && link.secret.as_deref() == expected;
     let renew = match token.condition.as_deref() {
-        Some("valid") => false,
+        Some("valid" | "leftover") => false,
         Some("rotate") => may_rotate(cx, spec, watcher, link, token),
         _ => true,
     };
     // Whether istiods could not be asked or say nothing wrong: there is nothing to bring about.
     let at_rest = !spec.wait || matches!(link.verdict.as_deref(), Some("synced" | "unknown"));
-    match (settled && at_rest && !renew, renew) {
+    let leftover = token.condition.as_deref() == Some(Condition::Leftover.as_str());
+    match (settled && at_rest && !renew && !leftover, renew) {
         (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
+        // It stays; those beside it are retired.
+        (false, false) if leftover => {
+            let condition = Condition::Valid.as_str().into();
+            (Value::Unknown, Value::Known(TokenState { condition, ..token.clone() }))
+        }
         (false, false) => (Value::Unknown, Value::Known(token.clone())),
         (false, true) => (Value::Unknown, issued()),
     }

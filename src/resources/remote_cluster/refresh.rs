@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::credential::Judged;
+use super::credential::{Condition, Judged, Leftovers};
 use super::gather;
 use super::link;
 use super::model::{RemoteCluster, Sync, TokenState};
@@ -60,6 +60,12 @@ type Owned = (Arc<[Object]>, Arc<[Object]>);
 struct Watched<'a> {
     spec: &'a Spec,
     owned: Option<&'a Owned>,
+}
+
+impl Watched<'_> {
+    fn leftovers(&self) -> Option<Leftovers> {
+        self.owned.map(|(_, secrets)| Leftovers::among(secrets, self.spec))
+    }
 }
 
 /// Fingerprint of the cluster's own authority, where the user gives no other.
@@ -146,7 +152,7 @@ fn note_watchers(
         match found {
             Ok(Found::Nothing) => {}
             Ok(Found::Secret { secret, views }) => {
-                let entry = entry(watched, model, &secret, views.as_deref().ok());
+                let entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
                 let unheard = match &views {
                     Ok(views) => views.iter().find_map(|view| view.clusters.as_ref().err()),
                     Err(error) => Some(error),
@@ -170,6 +176,13 @@ fn note_watchers(
         }
     }
     let left = !sync.is_empty();
+    // Tokens of watchers that are none: the plan, which has no place for them, then shows that they go.
+    for watcher in watched.leftovers().iter().flat_map(Leftovers::watchers) {
+        if !watched.spec.watchers.contains(watcher) && !tokens.contains_key(watcher) {
+            let condition = Condition::Leftover.as_str().into();
+            tokens.insert(watcher.to_owned(), TokenState { condition, ..TokenState::default() }.into());
+        }
+    }
     (model.sync, model.tokens) = (Value::Known(sync), Value::Known(tokens));
     model.token_expires_at = state::earliest(&model.tokens);
     if let Some(told) = told.filter(|_| model.server_url.is_null()) {
@@ -179,14 +192,28 @@ fn note_watchers(
     Ok(left)
 }
 
-fn entry(watched: &Watched<'_>, model: &RemoteCluster, secret: &Object, views: Option<&[ReplicaView]>) -> Entry {
+fn entry(
+    watched: &Watched<'_>,
+    model: &RemoteCluster,
+    (watcher, secret): (&str, &Object),
+    views: Option<&[ReplicaView]>,
+) -> Entry {
     let judged = Judged {
         now: jiff::Timestamp::now().as_second(),
         spec: &watched.spec.token,
         service_account: watched.spec.reader.service_account.as_str(),
         live: watched.owned.map(|(accounts, secrets)| (&accounts[..], &secrets[..])),
     };
-    state::entry(&Seen { spec: watched.spec, secret_name: model.secret_name.text(), secret, views, judged })
+    let seen = Seen { spec: watched.spec, secret_name: model.secret_name.text(), secret, views, judged };
+    let mut entry = state::entry(&seen);
+    let token = link::token_of(secret, watched.spec.id.as_str());
+    let leftover = token.is_some_and(|token| {
+        watched.leftovers().is_some_and(|leftovers| leftovers.beside(watched.spec, watcher, &token))
+    });
+    if leftover && entry.token.condition.as_deref() == Some(Condition::Valid.as_str()) {
+        entry.token.condition = Condition::Leftover.as_str().into();
+    }
+    entry
 }
 
 fn keep(model: &RemoteCluster, watcher: &str, sync: &mut Map<Sync>, tokens: &mut Map<TokenState>) {
