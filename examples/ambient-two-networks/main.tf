@@ -4,8 +4,10 @@
 
 locals { clusters = toset(keys(var.kubeconfigs)) }
 
+# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
+# are all there is here: the last attribute accepts it, and is left out there.
 resource "mesh_ca" "this" {
-  root     = { store = { cluster = sort(local.clusters)[0] } }
+  root     = { store = { cluster = sort(local.clusters)[0], readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }
 }
 

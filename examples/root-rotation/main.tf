@@ -15,8 +15,10 @@ variable "rotation_pause" {
 
 locals { clusters = toset(keys(var.kubeconfigs)) }
 
+# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
+# are all there is here: the last attribute accepts it, and is left out there.
 resource "mesh_ca" "this" {
-  root           = { store = { cluster = sort(local.clusters)[0] }, generation = var.root_generation }
+  root           = { store = { cluster = sort(local.clusters)[0], readable_by_watchers = true }, generation = var.root_generation }
   clusters       = { for name in local.clusters : name => {} }
   rotation_pause = var.rotation_pause
 }
@@ -27,12 +29,6 @@ resource "mesh_primary" "this" {
   mesh_id    = "mesh1"
   network    = "net1"
   trust_root = mesh_ca.this.root_fingerprint
-
-  # Needed from the start: without the first, istiod refuses a second root; without the second, proxies learn of it a day later.
-  values = [yamlencode({
-    pilot      = { env = { ISTIO_MULTIROOT_MESH = "true" } }
-    meshConfig = { defaultConfig = { proxyMetadata = { PROXY_CONFIG_XDS_AGENT = "true" } } }
-  })]
 }
 
 resource "mesh_remote_cluster" "this" {

@@ -64,8 +64,13 @@ fn subject(name: &str) -> Subject {
     Subject { organization: Some("Theirs".into()), common_name: name.into(), locality: None }
 }
 
+/// The data of a `cacerts` Secret of a root of somebody else's.
+pub fn cacerts_of(certificate: &Certificate, key: &PrivateKey) -> Json {
+    Root { certificate: certificate.clone(), key: PrivateKey::from_pem(&key.to_pem()).unwrap() }.cacerts()
+}
+
 /// Writes a Secret as somebody else does.
-async fn put(place: &Place, cluster: &str, secret: Object) {
+pub async fn put(place: &Place, cluster: &str, secret: Object) {
     let home = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, place.namespace(cluster)));
     place.api.apply(Apply::shared(home)).await.unwrap();
     place.api.apply(Apply { force: true, ..Apply::shared(secret) }).await.unwrap();
@@ -169,9 +174,10 @@ async fn roots_that_differ_between_clusters_become_one() {
     let held = (place.held("east").await, place.held("west").await);
     assert_eq!((held.0.roots.len(), held.1.roots.len()), (1, 1));
 
-    // Somebody puts another root into one cluster, under our label: the same way back, and it is said.
+    // Somebody puts another root into one cluster, under our label, and it is to be trusted: the same way back, and it is said.
     let strange = Root::new("Strange");
     edit(&place, "west", strange.cacerts()).await;
+    merge(&mut config, json!({ "accept_roots": [strange.certificate.fingerprint().to_string()] }));
     let planned = place.plan(&config, Some(&stored)).await;
     let words = planned.warnings.to_string();
     assert!(words.contains("step 1 of 3: widen trust"), "{words}");

@@ -90,7 +90,7 @@ fn an_istiod_that_expects_one_root_stops_the_rotation_before_it_begins() {
         let Applied { diagnostics, .. } = mesh.core.apply(CA, mesh.plan(2, Some(&stored)).await).await;
         let complaint = diagnostics.to_string();
         assert!(complaint.contains("istiod would not take the new roots (clusters[\"east\"])"), "{complaint}");
-        assert!(complaint.contains("ISTIO_MULTIROOT_MESH"), "{complaint}");
+        assert!(complaint.contains("multi_root = true"), "{complaint}");
         assert_eq!(mesh.roots("east").unwrap().len(), 1);
     });
 }
@@ -183,15 +183,10 @@ impl Meshed {
     async fn start_control_planes(&self, ca: &Stored) {
         let trust_root = self.text(ca, "root_fingerprint");
         for name in &self.names {
-            let env = if self.multi_root { json!({ "ISTIO_MULTIROOT_MESH": "true" }) } else { json!({}) };
-            let values = json!({
-                "global": { "tag": Istio::Current.version() },
-                "pilot": { "env": env },
-                "meshConfig": { "defaultConfig": { "proxyMetadata": { "PROXY_CONFIG_XDS_AGENT": "true" } } },
-            });
+            let values = json!({ "global": { "tag": Istio::Current.version() } });
             let config = json!({
                 "cluster": name, "mesh_id": "mesh1", "network": format!("net-{name}"),
-                "trust_root": trust_root, "values": [values.to_string()],
+                "trust_root": trust_root, "multi_root": self.multi_root, "values": [values.to_string()],
             });
             let planned = self.core.plan(PRIMARY, Some(config), None).await.unwrap_or_else(|errors| panic!("{errors}"));
             let applied = self.core.apply(PRIMARY, planned).await;

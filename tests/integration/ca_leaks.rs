@@ -30,7 +30,7 @@ variable "again" { default = 1 }
 variable "tag" {}
 
 resource "mesh_ca" "generated" {
-  root           = { store = { cluster = "east" }, algorithm = "RSA-4096", generation = var.generation }
+  root           = { store = { cluster = "east", readable_by_watchers = true }, algorithm = "RSA-4096", generation = var.generation }
   clusters       = { east = {}, west = { generation = var.again } }
   intermediate   = { algorithm = "ECDSA-P384" }
   rotation_pause = "0s"

@@ -1,6 +1,7 @@
 //! `mesh_ca` on a true API server, with an in-process core: two clusters are two namespaces of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -19,6 +20,7 @@ pub struct Place {
     pub core: Core,
     kubeconfig: String,
     pub api: Cluster,
+    lab: Arc<lab::Cluster>,
     test: &'static str,
 }
 
@@ -31,7 +33,24 @@ impl Place {
         let api = Cluster::standalone("api", config, "0.0.0-test");
         let api = api.within(Scope::lasting(Duration::from_secs(120), CancellationToken::new()));
         let core = Core::new(Mesh, registry(), provider(&kubeconfig, &[])).await.unwrap();
-        Some(Self { core, kubeconfig, api, test })
+        Some(Self { core, kubeconfig, api, lab, test })
+    }
+
+    /// The provider's configuration with every cluster up.
+    pub fn provider(&self) -> Json {
+        provider(&self.kubeconfig, &[])
+    }
+
+    /// A write of somebody else, who has every right; under the name of the manager that is given, which anybody may give.
+    pub async fn as_somebody(&self, manager: &str, reference: &ObjectRef, content: &str, body: &Json) {
+        let force = if content.contains("apply") { "&force=true" } else { "" };
+        let request = http::Request::builder()
+            .method("PATCH")
+            .uri(format!("{}?fieldManager={manager}{force}", reference.path()))
+            .header("content-type", content)
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        self.lab.client().request::<Json>(request).await.unwrap();
     }
 
     pub fn namespace(&self, name: &str) -> String {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::examples_laws::{
     becomes_as_if_made, fails_after, is_imported_whole, is_nobody_elses, is_not_replaced_by_itself, is_told_at_a_look,
-    outlives_an_outage,
+    no_token_reads_a_key, outlives_an_outage,
 };
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis};
@@ -405,6 +405,10 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
         is_told_at_a_look(&self::workspace(cli, example, lab), lab);
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
+    let main = fs::read_to_string(workspace.path("main.tf")).unwrap();
+    if !main.contains("readable_by_watchers") {
+        no_token_reads_a_key(lab, example.watches.iter().any(|(_, watched)| watched.len() > 1));
+    }
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
     // Between them the two CLIs go through both.
     if cli.name == "terraform" {

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
+use lab::tools::Tool;
 use lab::{Cluster, Fault, Lab};
 use serde_json::Value;
 
@@ -23,6 +25,68 @@ pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
         assert_eq!(said.code, Some(1), "{passing} writes are not enough: {}", said.stdout);
         assert!(said.stderr.contains("the lab answers 403"), "{}", said.stderr);
     }
+}
+
+/// Whoever steals a watcher's token tries every Secret of every cluster with it: no key of the root and none of an intermediate comes back.
+pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
+    let tokens: Vec<(String, String)> = lab.clusters().iter().flat_map(tokens_kept_in).collect();
+    assert_eq!(!tokens.is_empty(), watch_each_other, "there are other tokens to try than those of watchers");
+    for (held_by, token) in &tokens {
+        for cluster in lab.clusters() {
+            let place = format!("the token that {held_by} holds, in {}", cluster.name());
+            for args in [
+                &["secrets", "--all-namespaces"][..],
+                &["secret", "mesh-root-ca", "-n", "mesh-root-ca"],
+                &["secret", "cacerts", "-n", "istio-system"],
+            ] {
+                let read = as_thief(cluster, token, args);
+                for key in ["ca-key.pem", "root-1.key", "ca-key"] {
+                    assert!(!read.contains(key), "{place}: {args:?} shows {key}");
+                }
+            }
+        }
+    }
+}
+
+/// What an API server gives to whoever has the token; nothing where it refuses.
+fn as_thief(cluster: &Arc<Cluster>, token: &str, args: &[&str]) -> String {
+    let server = cluster.server();
+    let all = [
+        "get",
+        "-o",
+        "json",
+        "--kubeconfig",
+        "/dev/null",
+        "--insecure-skip-tls-verify",
+        "--server",
+        &server,
+        "--token",
+        token,
+    ];
+    let all: Vec<&str> = all.into_iter().chain(args.iter().copied()).collect();
+    cluster.run(Tool::Kubectl, &all, None).unwrap_or_default()
+}
+
+/// The tokens by which the istiods of a cluster watch others.
+fn tokens_kept_in(cluster: &Arc<Cluster>) -> Vec<(String, String)> {
+    let list = cluster.get(&["secrets", "--all-namespaces"]).unwrap().unwrap();
+    let mut tokens = Vec::new();
+    for secret in list["items"].as_array().unwrap() {
+        let name = secret["metadata"]["name"].as_str().unwrap();
+        if secret["metadata"]["labels"]["istio/multiCluster"] != "true" && name != "istio-kubeconfig" {
+            continue;
+        }
+        for (key, value) in secret["data"].as_object().into_iter().flatten() {
+            let text = String::from_utf8(STANDARD.decode(value.as_str().unwrap()).unwrap()).unwrap();
+            let told = text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("token:"));
+            let json = serde_json::from_str::<Value>(&text).ok();
+            let of_json = json.as_ref().and_then(|config| config["users"][0]["user"]["token"].as_str());
+            let bare = Some(text.trim()).filter(|text| text.starts_with("ey"));
+            let found = told.map(|token| token.trim().trim_matches('"')).chain(of_json).chain(bare);
+            tokens.extend(found.map(|token| (format!("{}/{name} {key}", cluster.name()), token.to_owned())));
+        }
+    }
+    tokens
 }
 
 /// With one of the clusters out of reach a refresh forgets nothing, and the apply afterwards has nothing to do.

@@ -1,6 +1,6 @@
 resource "mesh_ca" "this" {
   # The root's key is generated in this cluster and never leaves it.
-  root = { store = { cluster = "east", namespace = "mesh-root-ca" } }
+  root = { store = { cluster = "admin", namespace = "mesh-root-ca" } }
 
   # Each cluster gets an intermediate of its own.
   clusters = {

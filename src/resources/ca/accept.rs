@@ -43,7 +43,7 @@ pub async fn check_multi_root(decision: &Decision, live: &BTreeMap<String, Live>
             Ok(Some(deployment)) => refused.push(
                 Diagnostic::error("istiod would not take the new roots")
                     .detail(format!(
-                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would refuse any change of the roots, and only its log would say so. Set `pilot.env.ISTIO_MULTIROOT_MESH: \"true\"` and `meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT: \"true\"` in the values of its `mesh_primary`, apply, restart the workloads, and plan again. Nothing was written."
+                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would refuse any change of the roots, and only its log would say so. Take the change of the root back for now (`root.generation`, `root.certificate`), set `multi_root = true` on its `mesh_primary`, apply, restart the workloads, and then begin again. Nothing was written."
                     ))
                     .at(path),
             ),

@@ -8,37 +8,43 @@ use time::{Duration, OffsetDateTime};
 
 use super::decide::{Action, Ask, Decision, Seen, decide};
 use super::gather::{self, Live};
+use super::memory::Strange;
 use super::model::Ca;
-use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, RootStore, StoredRoot};
-use super::spec::{Generated, RootSpec, Spec, chained};
+use super::roots::{Roots, too_long};
+use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, at_version};
+use super::spec::{RootSpec, Spec, chained, mesh_names};
 use super::{Cx, accept, plan, remove, report};
-use crate::cluster::{Adoption, Apply, Cluster, Delete, Error, Owner};
+use crate::cluster::{Adoption, Apply, Delete, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::{converge, namespace};
 use crate::mesh::Step;
 use crate::pki::{
-    Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, RootRequest, Serial,
-    SignIntermediate, Signer, Subject, Validity, check_intermediate, check_root,
+    Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem, Serial,
+    SignIntermediate, Signer, Subject, Validity, check_intermediate, check_use, probe,
 };
-use crate::resources::client;
 use crate::resources::parsing;
 use crate::value::Path;
 
 /// Clocks of peers may lag.
-const BACKDATED: Duration = Duration::minutes(10);
+pub const BACKDATED: Duration = Duration::minutes(10);
 
 pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     let Change { config, prior, planned: mut state, reached } = change;
-    let spec = spec_with_key(&state, &config)?;
+    let mut spec = spec_with_key(&state, &config)?;
+    spec.pause = cx.private.pause(&spec, !config.rotation_pause.is_null());
     let now = OffsetDateTime::now_utc();
-    let roots = roots(cx, &spec, now).await?;
+    if let Some(prior) = &prior {
+        cx.private.recollect(prior);
+    }
+    let mut roots = Roots::open(cx, &spec, prior.as_ref(), now).await?;
     if prior.is_none() {
         settle_id(&mut state, &spec);
     }
     report::root(&mut state, roots.to());
     let (live, mut failed) = gather::look_at_all(cx, &spec).await;
     refuse_foreign(&spec, &live)?;
+    let allowed = refuse_strangers(cx, &spec, prior.as_ref(), &live)?;
 
     let ask = ask(cx, &spec, &roots, prior.as_ref());
     let seen = seen(&spec, prior.as_ref(), &live, &failed, now);
@@ -47,6 +53,9 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         refuse_surprise(&state, &decision)?;
     }
     accept::check_multi_root(&decision, &live).await?;
+    // From here on things are written: whatever fails, state knows of them.
+    roots.save(cx, &spec).await?;
+    reached.set(state.clone());
     let made = write_all(&spec, &roots, &decision, &live, now).await;
 
     let mut written = BTreeMap::new();
@@ -57,15 +66,23 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         }
     }
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
+    note(cx, &state, &allowed, &written);
     reached.set(state.clone());
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);
     }
     let left = remove::no_longer_wanted(cx, &spec, prior.as_ref(), &mut state).await;
-    retire_roots(cx, &spec, &roots, &state).await?;
+    let kept = roots.retire(cx, &spec, &state).await;
     let mut errors: Diagnostics = failed.into_iter().map(|(name, error)| at_cluster(&name, error)).collect();
     errors.append(left);
+    errors.extend(kept.err());
     if errors.has_errors() { Err(Failed::from(errors).keeping(state)) } else { Ok(state) }
+}
+
+/// Notes what was decided, and which clusters were written.
+fn note(cx: &mut Cx, state: &Ca, allowed: &BTreeSet<String>, written: &BTreeMap<String, Written>) {
+    let cacerts = written.iter().filter(|(_, written)| matches!(written, Written::CaCerts { .. }));
+    cx.private.settle(state, allowed, cacerts.map(|(name, _)| name.clone()));
 }
 
 /// A cluster's diagnostic, at the cluster.
@@ -93,155 +110,10 @@ fn settle_id(state: &mut Ca, spec: &Spec) {
     state.id.fill(|| spec.root.store().map(ToString::to_string).or_else(first).unwrap_or_default());
 }
 
-/// The roots at hand.
-struct Roots {
-    store: RootStore,
-    to: Certificate,
-    brought: Option<PrivateKey>,
-}
-
-impl Roots {
-    fn to(&self) -> &Certificate {
-        &self.to
-    }
-
-    /// Certificate and key of a root that can sign.
-    fn signer(&self, fingerprint: &str) -> Option<(&Certificate, &PrivateKey)> {
-        if let Some(stored) = self.store.by_fingerprint(fingerprint) {
-            return Some((&stored.certificate, &stored.key));
-        }
-        let own = self.to.fingerprint().to_string() == fingerprint;
-        self.brought.as_ref().filter(|_| own).map(|key| (&self.to, key))
-    }
-
-    fn signers(&self) -> BTreeSet<String> {
-        let stored = self.store.0.values().map(|root| root.certificate.fingerprint().to_string());
-        stored.chain(self.brought.is_some().then(|| self.to.fingerprint().to_string())).collect()
-    }
-}
-
-/// Makes sure that the root exists, and that its key is kept before anything is signed with it.
-async fn roots(cx: &mut Cx, spec: &Spec, now: OffsetDateTime) -> Result<Roots, Diagnostics> {
-    let roots = match &spec.root {
-        RootSpec::Brought { certificate, key, .. } => {
-            let problems: Vec<String> = check_root(certificate, now).iter().map(ToString::to_string).collect();
-            if !problems.is_empty() {
-                return Err(Diagnostic::error("The root is unfit")
-                    .detail(format!("{}. Bring another one.", problems.join(". ")))
-                    .at(Path::root("root").attr("certificate"))
-                    .into());
-            }
-            let brought = match key {
-                Some(key) => Some(PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))?),
-                None => None,
-            };
-            Roots { store: RootStore::default(), to: (**certificate).clone(), brought }
-        }
-        RootSpec::Generated(generated) => {
-            let store = generated_roots(cx, spec, generated, now).await?;
-            let to = store.0.get(&generated.generation).map(|root| root.certificate.clone());
-            let to = to.ok_or_else(|| Diagnostic::bug("The root just made is not in its store."))?;
-            Roots { store, to, brought: None }
-        }
-    };
-    cx.private.roots =
-        roots.store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
-    Ok(roots)
-}
-
-async fn generated_roots(
-    cx: &mut Cx,
-    spec: &Spec,
-    generated: &Generated,
-    now: OffsetDateTime,
-) -> Result<RootStore, Diagnostics> {
-    let path = Path::root("root").attr("store");
-    let cluster = client::cluster(cx, &generated.store.cluster).map_err(|error| error.at(path.attr("cluster")))?;
-    let found = gather::store(&cluster, &generated.store).await.map_err(|error| error.at(path.clone()))?;
-    let mut store = found.unwrap_or_default();
-    if store.0.contains_key(&generated.generation) {
-        return Ok(store);
-    }
-    let lost = cx.private.roots.contains_key(&generated.generation);
-    if lost {
-        return Err(Diagnostic::error("The root's key is lost")
-            .detail(format!(
-                "The Secret {} no longer holds generation {} of the root. The clusters go on with the intermediates they have. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root.",
-                generated.store, generated.generation
-            ))
-            .at(path)
-            .into());
-    }
-    let request = RootRequest {
-        subject: generated.subject.clone(),
-        validity: Validity { not_before: now - BACKDATED, not_after: now + generated.validity },
-        serial: serial()?,
-    };
-    let key = generate(generated.algorithm).await?;
-    let certificate = request.self_sign(&key).map_err(|error| unmade(&error))?;
-    store.0.insert(generated.generation, StoredRoot { certificate, key });
-    write_store(&cluster, spec, generated, &store).await.map_err(|error| converge::diagnostic(&error).at(path))?;
-    Ok(store)
-}
-
-async fn write_store(cluster: &Cluster, spec: &Spec, generated: &Generated, store: &RootStore) -> Result<(), Error> {
-    let owner = spec.owner(&generated.store.namespace);
-    let store_namespace = &generated.store.namespace;
-    // Where a control plane lives, or may, gateways are to be injected.
-    let shared = store_namespace == "istio-system"
-        || spec.clusters.values().any(|cluster| cluster.namespace.as_str() == store_namespace);
-    match shared {
-        true => namespace::ensure(cluster, store_namespace, &owner).await?,
-        false => namespace::ensure_without_pods(cluster, store_namespace, &owner).await?,
-    }
-    let object = store.object(&generated.store, &owner);
-    cluster
-        .apply(Apply {
-            adoption: if spec.adopt { Adoption::Take } else { Adoption::Refuse },
-            ..Apply::new(object, Owner::by_label(&owner))
-        })
-        .await?;
-    Ok(())
-}
-
-/// Generations that nobody holds or trusts any more leave no key behind.
-async fn retire_roots(cx: &mut Cx, spec: &Spec, roots: &Roots, state: &Ca) -> Result<(), Failed<Ca>> {
-    let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
-    let used: BTreeSet<&str> = state
-        .clusters
-        .entries()
-        .flat_map(|(_, cluster)| cluster.trusted.items().map(String::as_str).chain(cluster.issuer.as_deref()))
-        .collect();
-    let mut store = RootStore::default();
-    for (number, root) in &roots.store.0 {
-        let fingerprint = root.certificate.fingerprint().to_string();
-        if *number == generated.generation || used.contains(fingerprint.as_str()) {
-            let key = PrivateKey::from_pem(&root.key.to_pem()).map_err(|error| unmade(&error))?;
-            store.0.insert(*number, StoredRoot { certificate: root.certificate.clone(), key });
-        }
-    }
-    if store.0.len() < roots.store.0.len() {
-        let cluster = client::cluster(cx, &generated.store.cluster)?;
-        let kept: BTreeMap<i64, String> =
-            store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
-        write_store(&cluster, spec, generated, &store)
-            .await
-            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
-        cx.private.roots = kept;
-    }
-    Ok(())
-}
-
 fn ask(cx: &Cx, spec: &Spec, roots: &Roots, prior: Option<&Ca>) -> Ask {
     let to = roots.to().fingerprint().to_string();
     let external = matches!(&spec.root, RootSpec::Brought { key: None, .. });
-    let inputs = plan::Inputs {
-        spec,
-        prior,
-        stored: &cx.private.roots,
-        observed_at: cx.private.observed_at(),
-        has_key: !external,
-    };
+    let inputs = plan::Inputs { spec, prior, memory: &cx.private, has_key: !external };
     let pause_over = prior.is_none_or(|prior| plan::ask(&inputs, prior).pause_over);
     Ask { to, clusters: plan::wishes(spec), signers: roots.signers(), external, pause_over }
 }
@@ -291,15 +163,56 @@ fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diag
                     .detail(format!("{place} is kept by another tool: {fault}.{} Take the cluster out of that tool's hands and delete the Secret, or leave this cluster out.", held_there(live.theirs.as_ref())))
                     .at(path),
             ),
-            _ if !spec.adopt => refused.push(
+            Some(fault) => refused.push(
+                Diagnostic::error("A cacerts that cannot be read")
+                    .detail(format!("{place} is not this resource's, and {fault}. An istiod may be running with it all the same, so it is left alone. Correct what it holds, or delete it if nothing uses it."))
+                    .at(path),
+            ),
+            None if !spec.adopt => refused.push(
                 Diagnostic::error("The Secret cacerts exists already")
                     .detail(format!("{place} is not this resource's. Set `adopt = true` to take it over; its intermediate then stays in use."))
                     .at(path),
             ),
-            _ => {}
+            None => {}
         }
     }
     refused.check()
+}
+
+/// No root of somebody else's gets to where it was not. Returns the roots that clusters may trust.
+fn refuse_strangers(
+    cx: &Cx,
+    spec: &Spec,
+    prior: Option<&Ca>,
+    live: &BTreeMap<String, Live>,
+) -> Result<BTreeSet<String>, Diagnostics> {
+    let mut allowed = cx.private.allowed(spec);
+    for (name, live) in live {
+        let taken = live.held.iter().filter(|_| !live.ours && cx.private.adopts(spec, name));
+        let migrated = live.self_signed.iter().filter(|_| spec.migrate_self_signed);
+        let named = taken.flat_map(|held| held.roots.iter()).chain(migrated);
+        allowed.extend(named.map(|root| root.fingerprint().to_string()));
+    }
+    let mut refused = Diagnostics::new();
+    for (name, live) in live {
+        let roots = live.held.iter().flat_map(|held| held.roots.iter());
+        let roots = roots.map(|root| (root.fingerprint().to_string(), root.subject().to_owned()));
+        let strange =
+            Strange { roots: roots.filter(|(root, _)| !allowed.contains(root)).collect(), managers: live.managers() };
+        if !strange.roots.is_empty() {
+            refused.push(cx.private.stranger(name, &strange));
+        }
+    }
+    // What cannot be asked goes by what it was when it last answered.
+    let silent = prior.filter(|_| refused.is_empty()).into_iter().flat_map(|prior| cx.private.strangers(spec, prior));
+    let silent = silent.filter(|stranger| {
+        spec.clusters
+            .keys()
+            .any(|name| !live.contains_key(name) && stranger.path == Some(Path::root("clusters").key(name)))
+    });
+    refused.extend(silent.collect::<Vec<_>>());
+    refused.check()?;
+    Ok(allowed)
 }
 
 /// By which the administrator of the other tool knows it.
@@ -422,19 +335,41 @@ impl Job<'_> {
         let twice = (self.step == Some(Step::Switch)).then(|| self.roots.to().clone());
         let held = CaCerts { chain, key, roots: bundle, twice };
         self.check(&held)?;
+        if issue.is_some() {
+            self.check_use(&held)?;
+        }
         let object = held.object(&self.live.namespace, owner);
-        let foreign = self.live.secret.is_some() && !self.live.ours;
-        let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
-        self.live
-            .cluster
-            .apply(Apply { adoption, force: foreign, ..Apply::new(object, Owner::by_label(owner)) })
-            .await
-            .map_err(|error| converge::diagnostic(&error))?;
+        self.write(object, owner).await?;
         if issue.is_some() && self.live.open.is_some() {
             let request = Delete::new(OpenRequest::reference(&self.live.namespace));
             self.live.cluster.delete(&request).await.map_err(|error| converge::diagnostic(&error))?;
         }
         Ok(Written::CaCerts { held: Box::new(held), reissued: issue.is_some() })
+    }
+
+    /// Writes over what it was decided on and nothing else.
+    async fn write(&self, object: Object, owner: &str) -> Result<(), Diagnostic> {
+        let foreign = self.live.secret.is_some() && !self.live.ours;
+        let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
+        let written = match self.live.secret.as_ref().and_then(Object::resource_version) {
+            Some(version) => {
+                let object = at_version(object, version);
+                self.live
+                    .cluster
+                    .apply(Apply { adoption, force: foreign, ..Apply::new(object, Owner::by_label(owner)) })
+                    .await
+                    .map(Some)
+            }
+            None => self.live.cluster.apply_new(&object).await,
+        };
+        match written {
+            Ok(Some(_)) => Ok(()),
+            Err(error) if !error.is_contention() => Err(converge::diagnostic(&error)),
+            Ok(None) | Err(_) => Err(Diagnostic::error("The Secret cacerts has changed meanwhile").detail(format!(
+                "Somebody else, perhaps another run, has written {}/{CACERTS} in cluster {} since it was read. It was not written. Plan again.",
+                self.live.namespace, self.name
+            ))),
+        }
     }
 
     /// The intermediate that is there stays.
@@ -456,15 +391,14 @@ impl Job<'_> {
                 ))
                 .at(Path::root("root").attr("generation")));
         }
+        let not_after = self.now.checked_add(self.spec.intermediate.validity);
+        let not_after = not_after.ok_or_else(|| too_long(Path::root("intermediate").attr("validity")))?;
         let key = generate(self.spec.intermediate.algorithm).await?;
         let profile = self.profile();
         let ask = SignIntermediate {
             request: &profile.request(&key).map_err(|error| unmade(&error))?,
             profile: &profile,
-            validity: Validity {
-                not_before: self.now - BACKDATED,
-                not_after: self.now + self.spec.intermediate.validity,
-            },
+            validity: Validity { not_before: self.now - BACKDATED, not_after },
             serial: serial()?,
         };
         let chain = LocalSigner { certificate: root, key: signing }.sign(&ask).map_err(|error| unmade(&error))?;
@@ -521,10 +455,25 @@ impl Job<'_> {
         let key = held.key.public_key_info();
         let check =
             CheckIntermediate { chain: &held.chain, roots: &held.roots, public_key_info: Some(&key), now: self.now };
-        let problems: Vec<String> = check_intermediate(check).iter().map(ToString::to_string).collect();
+        self.refuse(&check_intermediate(check))
+    }
+
+    /// Nothing new is written that signs what nobody takes.
+    fn check_use(&self, held: &CaCerts) -> Result<(), Diagnostic> {
+        let CaCerts { chain, key, roots, .. } = held;
+        let names = &mesh_names(&self.live.namespace, &self.spec.trust_domain);
+        let mut problems = check_use(chain, roots, names);
+        if problems.is_empty() {
+            problems.extend(probe(Probe { chain, key, roots, names, now: self.now }).map_err(|error| unmade(&error))?);
+        }
+        self.refuse(&problems)
+    }
+
+    fn refuse(&self, problems: &[Problem]) -> Result<(), Diagnostic> {
         if problems.is_empty() {
             return Ok(());
         }
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let path = Path::root("clusters").key(self.name);
         let brought = self.spec.clusters.get(self.name).is_some_and(|cluster| cluster.chain.is_some());
         Err(Diagnostic::error("The intermediate is unfit")
@@ -586,7 +535,7 @@ fn tell(
 }
 
 /// RSA takes a second or more of computing: not on the threads that serve requests.
-async fn generate(algorithm: crate::pki::KeyAlgorithm) -> Result<PrivateKey, Diagnostic> {
+pub async fn generate(algorithm: crate::pki::KeyAlgorithm) -> Result<PrivateKey, Diagnostic> {
     let made = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
     match made {
         Ok(Ok(key)) => Ok(key),
@@ -595,7 +544,7 @@ async fn generate(algorithm: crate::pki::KeyAlgorithm) -> Result<PrivateKey, Dia
     }
 }
 
-fn serial() -> Result<Serial, Diagnostic> {
+pub fn serial() -> Result<Serial, Diagnostic> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| {
         Diagnostic::error("No randomness").detail("The operating system gave no random bytes for a serial number.")
@@ -603,6 +552,6 @@ fn serial() -> Result<Serial, Diagnostic> {
     Ok(Serial::from_random(bytes))
 }
 
-fn unmade(error: &dyn std::error::Error) -> Diagnostic {
+pub fn unmade(error: &dyn std::error::Error) -> Diagnostic {
     Diagnostic::error("The certificate cannot be made").detail(chained(error))
 }

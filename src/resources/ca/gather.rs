@@ -11,7 +11,7 @@ use super::model::Ca;
 use super::report;
 use super::secret::{CaCerts, Fault, OpenRequest, RootStore, SELF_SIGNED};
 use super::spec::{Spec, StoreRef};
-use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, FIELD_MANAGER, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::kept::converge;
 use crate::pki::Certificate;
@@ -43,14 +43,15 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
     };
     let open = marked(&cluster, &OpenRequest::reference(namespace)).await?;
     let open = open.and_then(|secret| OpenRequest::read(&secret).ok());
-    let (held, fault) = match secret.as_ref().map(CaCerts::read) {
+    let ours = secret.as_ref().is_some_and(|secret| secret.label(OWNER_LABEL) == Some(owner));
+    let read = if ours { CaCerts::read } else { CaCerts::read_theirs };
+    let (held, fault) = match secret.as_ref().map(read) {
         Some(Ok(held)) => (Some(held), None),
         Some(Err(fault)) => (None, Some(fault)),
         None => (None, None),
     };
     let tls = secret.as_ref().filter(|_| matches!(fault, Some(Fault::CertManager { .. })));
     let theirs = tls.and_then(|secret| CaCerts::read_tls(secret).ok());
-    let ours = secret.as_ref().is_some_and(|secret| secret.label(OWNER_LABEL) == Some(owner));
     Ok(Live { cluster, namespace: namespace.to_owned(), secret, held, fault, theirs, ours, open, self_signed: None })
 }
 
@@ -69,8 +70,16 @@ pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
     if istiods(live).await?.is_empty() {
         return Ok(None);
     }
-    let pem = secret.data("ca-cert.pem").and_then(|pem| String::from_utf8(pem).ok());
-    Ok(pem.and_then(|pem| Certificate::from_pem(&pem).ok()))
+    let unreadable = |why: &str| {
+        let detail = format!("{reference}, by which istiod signs, cannot be read: its key ca-cert.pem {why}");
+        Error { cluster: live.cluster.name().into(), request: None, failure: Failure::Unexpected { detail } }
+    };
+    // An istiod that waits for its Secret to be filled has signed nothing yet.
+    let Some(pem) = secret.data("ca-cert.pem") else { return Ok(None) };
+    let pem = String::from_utf8(pem).map_err(|_| unreadable("is not text"))?;
+    let mut certificates =
+        Certificate::all_in(&pem).map_err(|error| unreadable(&format!("is no certificate ({error})")))?;
+    Ok(Some(certificates.remove(0)))
 }
 
 /// The Pods of istiod.
@@ -108,18 +117,48 @@ pub async fn look_at_all(cx: &Cx, spec: &Spec) -> (BTreeMap<String, Live>, BTree
     (found, failed)
 }
 
-/// The store of generated roots; empty where there is none yet.
-pub async fn store(cluster: &Cluster, store: &StoreRef) -> Result<Option<RootStore>, Diagnostic> {
+/// The store of generated roots, as it is.
+pub struct Kept {
+    pub roots: RootStore,
+    pub version: String,
+    pub managers: Vec<String>,
+    /// The data keys that this provider wrote.
+    pub own: BTreeSet<String>,
+}
+
+/// The store of generated roots; `None` where there is none yet.
+pub async fn store(cluster: &Cluster, store: &StoreRef) -> Result<Option<Kept>, Diagnostic> {
     let secret = cluster.get(&RootStore::reference(store)).await.map_err(|error| converge::diagnostic(&error))?;
     let Some(secret) = secret else { return Ok(None) };
-    RootStore::read(&secret).map(Some).map_err(|key| {
+    let kept = |roots| Kept {
+        roots,
+        version: secret.resource_version().unwrap_or_default().to_owned(),
+        managers: crate::cluster::managers(&secret),
+        own: own_keys(&secret),
+    };
+    RootStore::read(&secret).map(|roots| Some(kept(roots))).map_err(|key| {
         Diagnostic::error("The root's store cannot be read").detail(format!(
             "The key {key} of the Secret {store} is missing or damaged. Restore the Secret from a backup; without it no certificate can be signed."
         ))
     })
 }
 
+/// The data keys of a Secret that this provider wrote, by what the API server notes of who wrote what.
+pub fn own_keys(secret: &Object) -> BTreeSet<String> {
+    let ours = secret.items("metadata.managedFields").iter().filter(|entry| {
+        let text = |key: &str| entry.get(key).and_then(|value| value.as_str());
+        text("manager") == Some(FIELD_MANAGER) && text("operation") == Some("Apply")
+    });
+    let keys = ours.filter_map(|entry| entry.get("fieldsV1")?.get("f:data")?.as_object()).flatten();
+    keys.filter_map(|(key, _)| Some(key.strip_prefix("f:")?.to_owned())).collect()
+}
+
 impl Live {
+    /// Who writes the Secret, by its managed fields.
+    pub fn managers(&self) -> Vec<String> {
+        self.secret.as_ref().map(crate::cluster::managers).unwrap_or_default()
+    }
+
     /// What counts for the decision.
     pub fn seen(
         &self,

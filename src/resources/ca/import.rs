@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::model::{Ca, ClusterCa, Root, Store};
 use super::secret::{CACERTS, CaCerts};
 use super::spec::StoreRef;
-use super::{Cx, Identity, gather, report};
-use crate::cluster::Cluster;
+use super::{Cx, Identity, gather, memory, report, roots};
+use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
@@ -21,8 +21,11 @@ const SYSTEM_NAMESPACE: &str = "istio-system";
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
     let place = place(from)?;
     let cluster = client::cluster(cx, &place.cluster)?;
-    let mut state =
-        if place.name == CACERTS { brought(&cluster, &place).await? } else { generated(&cluster, &place).await? };
+    let mut state = if place.name == CACERTS {
+        brought(cx, &cluster, &place).await?
+    } else {
+        generated(cx, &cluster, &place).await?
+    };
     state.id = place.to_string().into();
     let namespace = if place.name == CACERTS { place.namespace.as_str() } else { SYSTEM_NAMESPACE };
     state.clusters = Value::Known(clusters(cx, &state, namespace).await);
@@ -52,10 +55,12 @@ fn place(from: Import<Identity>) -> Result<StoreRef, Diagnostic> {
 }
 
 /// A root that this provider generated.
-async fn generated(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
-    let Some(store) = gather::store(cluster, place).await? else {
+async fn generated(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+    let Some(kept) = gather::store(cluster, place).await? else {
         return Err(nothing(place).into());
     };
+    let store = &kept.roots;
+    store.check().map_err(|why| memory::damaged(&why, place))?;
     let Some((generation, newest)) = store.0.last_key_value() else {
         return Err(Diagnostic::error("Not the store of a root")
             .detail(format!("The Secret {place} holds no root."))
@@ -67,6 +72,7 @@ async fn generated(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostic
                 cluster: place.cluster.as_str().into(),
                 namespace: place.namespace.as_str().into(),
                 name: place.name.as_str().into(),
+                readable_by_watchers: readable(cluster).await?.then_some(true).into(),
             }),
             generation: (*generation).into(),
             ..root_like(&newest.certificate)
@@ -74,15 +80,35 @@ async fn generated(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostic
         ..defaults()
     };
     report::root(&mut state, &newest.certificate);
+    cx.private.note_store(store);
+    cx.private.accepted = Some(cx.private.roots.values().cloned().collect());
+    cx.warn(roots::taken_over(place, &kept));
     Ok(state)
 }
 
+/// Whether the tokens of watchers reach the store already: what is so is not made an error by an import.
+async fn readable(cluster: &Cluster) -> Result<bool, Diagnostics> {
+    let roles = match cluster.list(&Query::owned(Kind::CLUSTER_ROLE, "")).await {
+        Ok(roles) => roles,
+        Err(error) if error.is_forbidden() => return Ok(false),
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    };
+    let of_reader = |role: &&Object| {
+        role.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_remote_cluster."))
+            && role.items("rules").iter().any(|rule| {
+                let resources = rule.get("resources").and_then(|resources| resources.as_array());
+                resources.is_some_and(|resources| resources.iter().any(|resource| resource == "secrets"))
+            })
+    };
+    Ok(roles.iter().any(|role| of_reader(&role)))
+}
+
 /// A `cacerts` Secret that somebody else wrote.
-async fn brought(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
     let secret =
         cluster.get(&CaCerts::reference(&place.namespace)).await.map_err(|error| converge::diagnostic(&error))?;
     let Some(secret) = secret else { return Err(nothing(place).into()) };
-    let held = CaCerts::read(&secret).map_err(|fault| {
+    let held = CaCerts::read_theirs(&secret).map_err(|fault| {
         Diagnostic::error("Not a cacerts Secret this provider can take over")
             .detail(format!("The Secret {place}: {fault}."))
     })?;
@@ -93,6 +119,8 @@ async fn brought(cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics>
         ..defaults()
     };
     report::root(&mut state, root);
+    // What this one Secret trusts was pointed at; whatever else other clusters trust was not.
+    cx.private.accepted = Some(held.roots.fingerprints().iter().map(ToString::to_string).collect());
     Ok(state)
 }
 
@@ -111,7 +139,16 @@ async fn clusters(cx: &mut Cx, state: &Ca, namespace: &str) -> BTreeMap<String, 
         };
         match secret {
             Ok(secret) => {
-                let held = secret.as_ref().and_then(|secret| CaCerts::read(secret).ok());
+                let held = match secret.as_ref().map(CaCerts::read_theirs) {
+                    Some(Ok(held)) => Some(held),
+                    Some(Err(fault)) => {
+                        cx.warn(Diagnostic::warning(format!("The cacerts of {name} is left out")).detail(format!(
+                            "Whether cluster {name} is of this root cannot be told: of the Secret {namespace}/{CACERTS}, {fault}."
+                        )));
+                        None
+                    }
+                    None => None,
+                };
                 let fingerprint = state.root_fingerprint.text();
                 let trusts = held
                     .is_some_and(|held| held.roots.fingerprints().iter().any(|root| root.to_string() == fingerprint));

@@ -2,34 +2,38 @@
 
 mod accept;
 mod apply;
+mod chain;
 mod decide;
 #[cfg(test)]
 mod fixtures;
 mod gather;
 mod import;
+mod lifetimes;
+mod memory;
 mod model;
 mod plan;
 mod remove;
 mod report;
+mod roots;
 mod secret;
 mod spec;
 
 use std::collections::BTreeMap;
 
 use futures::future::{OptionFuture, join, join_all};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::memory::Private;
 pub use self::model::Ca;
-use self::spec::Spec;
+use self::spec::{RootSpec, Spec};
 use super::client::{self, Client};
 use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge;
-use crate::kept::instance::{Instance, Place};
-use crate::mesh::{Phase, Rotation};
+use crate::kept::instance::Place;
+use crate::mesh::{DeclaredCa, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
 use crate::value::Value;
@@ -52,25 +56,6 @@ model! {
     }
 }
 
-/// Kept beside the state; no secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Private {
-    #[serde(flatten)]
-    instance: Instance,
-    /// When the clusters were last looked at, in seconds since 1970: the only clock of a plan, which must come out the same when it is made again.
-    #[serde(default)]
-    observed_at: Option<i64>,
-    /// Fingerprints of the roots whose keys are in the store, by generation.
-    #[serde(default)]
-    roots: BTreeMap<i64, String>,
-}
-
-impl Private {
-    fn observed_at(&self) -> Option<OffsetDateTime> {
-        OffsetDateTime::from_unix_timestamp(self.observed_at?).ok()
-    }
-}
-
 type Cx = Ctx<Client, Private>;
 
 impl Resource for MeshCa {
@@ -88,18 +73,17 @@ impl Resource for MeshCa {
     }
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Ca>) -> Result<(), Diagnostics> {
-        let Some(spec) = Spec::parse(&plan.planned)? else {
+        let Some(mut spec) = Spec::parse(&plan.planned)? else {
             plan::open_everything(&mut plan.planned);
             return Ok(());
         };
+        declare(cx, &spec, plan.prior.is_none())?;
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
-        let inputs = plan::Inputs {
-            spec: &spec,
-            prior: plan.prior,
-            stored: &cx.private.roots,
-            observed_at: cx.private.observed_at(),
-            has_key,
-        };
+        if let Some(prior) = plan.prior {
+            cx.private.recollect(prior);
+        }
+        spec.pause = cx.private.pause(&spec, !plan.config.rotation_pause.is_null());
+        let inputs = plan::Inputs { spec: &spec, prior: plan.prior, memory: &cx.private, has_key };
         let words = plan::settle(&inputs, &mut plan.planned)?;
         words.into_iter().for_each(|word| cx.warn(word));
         // An older state has no mark: the next apply gives it one.
@@ -167,8 +151,26 @@ async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) ->
     Ok(Some(claim::claim(asked, &mut cx.private.instance).await?))
 }
 
+/// What other resources contradict. A CA that is to be made has no id yet: what is asked for tells it from others.
+fn declare(cx: &mut Cx, spec: &Spec, is_new: bool) -> Result<(), Diagnostics> {
+    let store = spec.root.store().map(|store| SecretPlace {
+        cluster: store.cluster.clone(),
+        namespace: store.namespace.clone(),
+        name: store.name.clone(),
+    });
+    let clusters = spec.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.namespace.to_string()));
+    let is_readable = matches!(&spec.root, RootSpec::Generated(generated) if generated.is_readable);
+    let declared = DeclaredCa { store, clusters: clusters.collect(), is_new, is_readable };
+    let mut found = cx.client()?.walk.authority(&format!("{spec:?}"), declared);
+    found.check()?;
+    found.into_iter().for_each(|warning| cx.warn(warning));
+    Ok(())
+}
+
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
+    cx.private.recollect(&state);
+    cx.private.strange.clear();
     let store = remove::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     let mut there = false;
@@ -179,11 +181,20 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
     let mut complete = true;
+    let rotates = state.phase.known().is_some_and(|phase| phase != Phase::Settled.as_str());
+    let mut longest = None;
     for (name, looked) in clusters {
         let Some(mut model) = state.clusters.entry(&name).cloned() else { continue };
         match looked? {
             Ok(live) => {
                 report::request(&mut model, live.open.as_ref());
+                note_strange(&mut cx.private, &name, &live);
+                if rotates {
+                    match lifetimes::longest(&live).await {
+                        Ok(found) => longest = longest.max(found),
+                        Err(error) => cx.warn(converge::stale(&error)),
+                    }
+                }
                 there |= live.secret.is_some() || live.open.is_some();
                 match (&live.held, &live.secret) {
                     (Some(held), _) => {
@@ -219,6 +230,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         return Ok(None);
     }
     cx.private.observed_at = Some(now.unix_timestamp());
+    // What has been issued once may still be about when istiod is told to issue for less.
+    cx.private.longest = if rotates { longest.map(|longest| longest.as_secs()).max(cx.private.longest) } else { None };
     if complete {
         let roots = report::roots(&bundles);
         state.root_certificates = report::pem(&roots).into();
@@ -233,10 +246,25 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     Ok(Some(state))
 }
 
+/// Notes roots that no apply has put there, for the plan to tell whose they are.
+fn note_strange(private: &mut Private, name: &str, live: &gather::Live) {
+    let accepted = |root: &String| {
+        private.accepted.iter().flatten().any(|other| other == root)
+            || private.roots.values().any(|other| other == root)
+    };
+    let roots = live.held.iter().flat_map(|held| held.roots.iter());
+    let roots = roots.map(|root| (root.fingerprint().to_string(), root.subject().to_owned()));
+    let roots: BTreeMap<String, String> = roots.filter(|(root, _)| !accepted(root)).collect();
+    if !roots.is_empty() {
+        private.strange.insert(name.to_owned(), memory::Strange { roots, managers: live.managers() });
+    }
+}
+
 /// Whether the store keeps the key of a root that no cluster trusts, beside the one that is wanted.
 fn leftover(stored: &BTreeMap<i64, String>, state: &Ca, trusted: &BTreeMap<String, Certificate>) -> bool {
     let generation = state.root.known().and_then(|root| root.generation.get());
-    stored.iter().any(|(number, root)| Some(*number) != generation && !trusted.contains_key(root))
+    generation.is_some_and(|wanted| stored.contains_key(&wanted))
+        && stored.iter().any(|(number, root)| Some(*number) != generation && !trusted.contains_key(root))
 }
 
 /// What was asked of a cluster, or the warning that it gave no answer or that the provider no longer knows it.
@@ -289,21 +317,24 @@ fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, 
             return true;
         }
     };
+    let generation = state.root.known().and_then(|root| root.generation.get()).unwrap_or_default();
     let roots = match found.as_ref().map(secret::RootStore::read) {
         Some(Ok(roots)) => roots,
-        Some(Err(_)) | None => {
-            cx.warn(Diagnostic::warning("The root's key is lost").detail(format!(
-                "The Secret {store} is gone or damaged. The clusters go on with the intermediates they have. Restore it from a backup, or raise `root.generation` to rotate to a new root."
-            )));
-            cx.private.roots.clear();
-            return found.is_some();
+        Some(Err(key)) => {
+            cx.private.damage = Some(format!("the key {key} is missing or damaged"));
+            return true;
         }
+        None => secret::RootStore::default(),
     };
-    let fingerprint = |root: &secret::StoredRoot| root.certificate.fingerprint().to_string();
-    cx.private.roots = roots.0.iter().map(|(number, root)| (*number, fingerprint(root))).collect();
-    let generation = state.root.known().and_then(|root| root.generation.get());
-    if let Some(root) = generation.and_then(|number| roots.0.get(&number)) {
-        report::root(state, &root.certificate);
+    let own = found.as_ref().map(gather::own_keys).unwrap_or_default();
+    cx.private.damage = cx.private.judge(&roots, &own).err();
+    if cx.private.damage.is_some() {
+        return true;
     }
-    true
+    cx.private.note_store(&roots);
+    match roots.0.get(&generation) {
+        Some(root) => report::root(state, &root.certificate),
+        None => cx.warn(memory::lost(store, generation)),
+    }
+    found.is_some()
 }

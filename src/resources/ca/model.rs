@@ -1,7 +1,7 @@
 //! The attributes of `mesh_ca`, each declared once.
 
 use crate::model;
-use crate::value::{List, Map, Value};
+use crate::value::{List, Map, Set, Value};
 
 model! {
     /// One root of trust for the clusters of a mesh, and an intermediate of it for each: istiod signs its workloads' certificates with that.
@@ -30,18 +30,28 @@ model! {
         #[attr(optional)]
         pub intermediate: Value<Intermediate>,
         /// How long a rotation of the root waits between its steps. Proxies that were injected without `PROXY_CONFIG_XDS_AGENT=true` learn of a new root
-        /// only when they renew their certificate, and the old root must be trusted until the last certificate of it is gone: one day, Istio's lifetime
-        /// of workload certificates, is right for both. `0s` goes on at the next plan.
+        /// only when they renew their certificate, and the old root must be trusted until the last certificate of it is gone. One day, Istio's lifetime
+        /// of workload certificates, is right for both; where nothing is set and the control planes say more (`SECRET_TTL` in the mesh configuration,
+        /// `DEFAULT_WORKLOAD_CERT_TTL`, up to `MAX_WORKLOAD_CERT_TTL`), it is as long as that. What single Pods ask for by annotation is not seen. `0s` goes on at the next plan.
         #[attr(default("24h"), validate(pause()))]
         pub rotation_pause: Value<String>,
-        /// Take over a `cacerts` Secret that exists and is someone else's. Its intermediate stays in use; if it is of another root, a rotation brings
-        /// the cluster over. Without it such a Secret is an error.
+        /// Take over what exists and is someone else's: the Secret of `root.store` with the roots in it, whose keys whoever wrote it may know, and `cacerts` Secrets. Their
+        /// intermediates stay in use; if one is of another root, a rotation brings the cluster over. Without it such a Secret is an error. A `cacerts` that
+        /// an apply has written once, and that somebody replaced, is not taken over again: see `accept_roots`.
         #[attr(default(false))]
         pub adopt: Value<bool>,
+        /// SHA-256 fingerprints (of the DER, in hexadecimal) of roots of others that the mesh is to trust where clusters bring them. A root that is found in
+        /// a cluster's `cacerts`, and that neither this resource put there nor `adopt` or `migrate_self_signed` names, is an error: it is given to no other cluster.
+        #[attr(optional, validate(each(fingerprint())))]
+        pub accept_roots: Value<Set<String>>,
         /// What to do where istiod already runs and signs with a root it made for itself: `true` trusts that root beside this one, writes `cacerts` and
         /// restarts istiod, which reads it only at its start; the next plans then drop the old root. Without it such a cluster is an error.
         #[attr(default(false))]
         pub migrate_self_signed: Value<bool>,
+        /// Trust domain of the mesh's workload identities, as `trust_domain` of its `mesh_primary`: CAs whose name constraints do not permit it are refused. `cluster.local`,
+        /// Istio's own, where nothing is set.
+        #[attr(optional)]
+        pub trust_domain: Value<String>,
         /// SHA-256 fingerprint (of the DER) of the root that all clusters issue from, or are being brought to. Other resources depend on it.
         #[attr(computed)]
         pub root_fingerprint: Value<String>,
@@ -116,6 +126,10 @@ model! {
         /// Name of the Secret.
         #[attr(default("mesh-root-ca"), validate(dns_subdomain()))]
         pub name: Value<String>,
+        /// Accept a store in a cluster whose Secrets the tokens of its watchers may read (`read_secrets` of its `mesh_remote_cluster`). Without it such a store is an error: whoever
+        /// gets hold of one of these tokens could issue certificates for the whole mesh.
+        #[attr(optional)]
+        pub readable_by_watchers: Value<bool>,
     }
 }
 
@@ -183,5 +197,13 @@ fn pause() -> crate::schema::validate::Validator {
             Some(_) => Ok(()),
             None => Err(format!("{found:?} is not: write numbers with the units `d`, `h`, `m`, `s` or `ms`.")),
         }
+    })
+}
+
+/// A fingerprint, with or without colons.
+fn fingerprint() -> crate::schema::validate::Validator {
+    crate::schema::validate::text("a SHA-256 fingerprint", |found| match crate::pki::Fingerprint::parse(found) {
+        Some(_) => Ok(()),
+        None => Err(format!("{found:?} is not: write its 64 hexadecimal digits, as `root_fingerprint` has them.")),
     })
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
+use super::chain;
 use super::decide::{Action, Ask, Decision, NEW_ROOT, Seen, Wait, Wish, decide};
+use super::memory::{self, Generation, Private};
 use super::model::{Ca, ClusterCa};
 use super::report;
 use super::spec::{RootSpec, Spec, StoreRef};
@@ -17,10 +19,8 @@ use crate::value::{Path, Value};
 pub struct Inputs<'a> {
     pub spec: &'a Spec,
     pub prior: Option<&'a Ca>,
-    /// Fingerprints of the generated roots whose keys were in the store at the last refresh, by generation.
-    pub stored: &'a BTreeMap<i64, String>,
-    /// The time of the last refresh.
-    pub observed_at: Option<OffsetDateTime>,
+    /// What is remembered beside state, with the roots that were in the store, and the time, of the last refresh.
+    pub memory: &'a Private,
     /// The configuration gives the key of a root that is brought.
     pub has_key: bool,
 }
@@ -32,12 +32,14 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
         return Ok(Diagnostics::new());
     };
     refuse_moves(inputs.spec, prior)?;
+    refuse_found(inputs, prior)?;
     let ask = ask(inputs, prior);
-    let seen = remembered(inputs.spec, prior, inputs.observed_at);
+    let seen = remembered(inputs.spec, prior, inputs.memory.observed_at());
     let decision = decide(&ask, &seen).map_err(|error| tangled(&error))?;
     keep_computed(planned, prior);
     let mut words = Diagnostics::new();
     note_root(inputs, prior, &ask, planned, &mut words);
+    refuse_unsigned(inputs, prior, &decision)?;
     apply_actions(&decision, prior, planned);
     note_phase(&decision, prior, planned);
     words.append(describe(&ask, &decision, inputs));
@@ -108,11 +110,11 @@ fn keep_computed(planned: &mut Ca, prior: &Ca) {
 
 /// The question to [`decide`].
 pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
-    let stored: BTreeSet<String> = inputs.stored.values().cloned().collect();
+    let stored: BTreeSet<String> = inputs.memory.roots.values().cloned().collect();
     let (to, signers, external) = match &inputs.spec.root {
-        RootSpec::Generated(generated) => match inputs.stored.get(&generated.generation) {
+        RootSpec::Generated(generated) => match inputs.memory.roots.get(&generated.generation) {
             Some(fingerprint) => (fingerprint.clone(), stored, false),
-            None if same_generation(generated.generation, prior) => {
+            None if inputs.memory.generation(generated.generation, Some(prior)) == Generation::Lost => {
                 // The root is known, its key is not in the store any more.
                 (prior.root_fingerprint.text().to_owned(), stored, false)
             }
@@ -125,17 +127,11 @@ pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
         }
     };
     let since = report::parse_instant(&prior.phase_since);
-    let pause_over = match (since, inputs.observed_at) {
+    let pause_over = match (since, inputs.memory.observed_at()) {
         (Some(since), Some(now)) => now >= since.checked_add(inputs.spec.pause).unwrap_or(since),
         _ => inputs.spec.pause.is_zero(),
     };
     Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over }
-}
-
-fn same_generation(generation: i64, prior: &Ca) -> bool {
-    let root = prior.root.known();
-    root.is_some_and(|root| root.store.is_known() && root.generation.get() == Some(generation))
-        && prior.root_fingerprint.is_known()
 }
 
 /// What is wanted of each cluster.
@@ -163,7 +159,7 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
     match &inputs.spec.root {
         RootSpec::Brought { certificate, .. } => {
             report::root(planned, certificate);
-            if let Some(now) = inputs.observed_at {
+            if let Some(now) = inputs.memory.observed_at() {
                 for problem in check_root(certificate, now) {
                     words.push(
                         Diagnostic::warning("The root is unfit")
@@ -187,7 +183,7 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
         RootSpec::Generated(_) if prior.root_fingerprint.as_deref() != Some(ask.to.as_str()) => open_root(planned),
         RootSpec::Generated(_) => {
             let end = report::parse_instant(&prior.root_not_after);
-            if let (Some(end), Some(now)) = (end, inputs.observed_at)
+            if let (Some(end), Some(now)) = (end, inputs.memory.observed_at())
                 && end.checked_sub(inputs.spec.intermediate.validity).is_none_or(|from| now >= from)
             {
                 let generation = Path::root("root").attr("generation");
@@ -280,6 +276,39 @@ fn refuse_moves(spec: &Spec, prior: &Ca) -> Result<(), Diagnostic> {
     }
 }
 
+/// What was found, and is not what was there: a root in a cluster, or the store. And a generation that there was.
+fn refuse_found(inputs: &Inputs<'_>, prior: &Ca) -> Result<(), Diagnostics> {
+    let mut refused = inputs.memory.strangers(inputs.spec, prior);
+    refused.append(chain::refuse_misfits(inputs.spec, prior));
+    if let RootSpec::Generated(generated) = &inputs.spec.root {
+        refused.extend(inputs.memory.damage.as_ref().map(|why| memory::damaged(why, &generated.store)));
+        if let Generation::Over { next } = inputs.memory.generation(generated.generation, Some(prior)) {
+            refused.push(memory::over(generated.generation, next));
+        }
+    }
+    refused.check()
+}
+
+/// A new intermediate was asked for, and nobody can sign it: that is no matter of waiting, as a renewal is.
+fn refuse_unsigned(inputs: &Inputs<'_>, prior: &Ca, decision: &Decision) -> Result<(), Diagnostics> {
+    let mut refused = Diagnostics::new();
+    for wait in &decision.waits {
+        let Wait::NoSigner { cluster, root } = wait else { continue };
+        let was = prior.clusters.entry(cluster).and_then(|was| was.generation.get());
+        let wanted = inputs.spec.clusters.get(cluster).map(|wanted| wanted.generation);
+        if was.is_some() && was != wanted {
+            refused.push(
+                Diagnostic::error("The root's key is lost")
+                    .detail(format!(
+                        "Another intermediate is asked for, and the private key of its root {root} is not at hand. Restore the Secret of `root.store` from a backup, or raise `root.generation` to rotate to a new root; leave `generation` of this cluster as it was until then."
+                    ))
+                    .at(Path::root("clusters").key(cluster).attr("generation")),
+            );
+        }
+    }
+    refused.check()
+}
+
 pub fn tangled(error: &crate::mesh::Untrusting) -> Diagnostic {
     Diagnostic::error("A cluster does not trust its own certificates")
         .detail(format!(
@@ -354,8 +383,10 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
     match wait {
         Wait::Pause { step } => {
             let since = inputs.prior.map(|prior| prior.phase_since.text().to_owned()).unwrap_or_default();
+            let until = inputs.prior.and_then(|prior| report::parse_instant(&prior.phase_since)?.checked_add(inputs.spec.pause));
+            let until = until.map(|until| report::instant(until).text().to_owned()).unwrap_or_default();
             Diagnostic::warning(format!("Rotation of the root: step {} waits", number(*step))).detail(format!(
-                "The phase {} began at {since}; the next step ({}) comes {} later, as `rotation_pause` says, so that every proxy has followed. Plan again then.",
+                "The phase {} began at {since}; the next step ({}) comes {} later, so that every proxy has followed: by `rotation_pause`, or by the longest that certificates of workloads live here where that is not set. Plan again after {until}.",
                 decision.before,
                 title(*step),
                 inputs.spec.pause

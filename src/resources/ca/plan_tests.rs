@@ -1,4 +1,5 @@
 use super::super::fixtures::{self, NOW};
+use super::super::memory;
 use super::super::model::{Intermediate, Root, Store};
 use super::super::secret::CaCerts;
 use super::*;
@@ -24,7 +25,12 @@ fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
 fn configured(generation: i64) -> Ca {
     let cluster = ClusterCa { namespace: "istio-system".into(), generation: 1.into(), ..ClusterCa::default() };
     let root = Root {
-        store: Value::Known(Store { cluster: "east".into(), namespace: "mesh-root-ca".into(), name: "r".into() }),
+        store: Value::Known(Store {
+            cluster: "east".into(),
+            namespace: "mesh-root-ca".into(),
+            name: "r".into(),
+            ..Store::default()
+        }),
         ..root_defaults(generation)
     };
     Ca {
@@ -61,9 +67,20 @@ fn plan_at(
     config: Ca,
     stored: &[(i64, &Certificate)],
 ) -> Result<Outcome, Diagnostics> {
+    plan_with(&Private { observed_at: Some(now.unix_timestamp()), ..memory(prior, stored) }, prior, config)
+}
+
+/// What is remembered beside a state and its store.
+fn memory(prior: &Ca, stored: &[(i64, &Certificate)]) -> Private {
+    let roots = stored.iter().map(|(number, root)| (*number, root.fingerprint().to_string())).collect();
+    let mut memory = Private { observed_at: Some(NOW.unix_timestamp()), roots, ..Private::default() };
+    memory.recollect(prior);
+    memory
+}
+
+fn plan_with(memory: &Private, prior: &Ca, config: Ca) -> Result<Outcome, Diagnostics> {
     let spec = Spec::parse(&config).unwrap().unwrap();
-    let stored = stored.iter().map(|(number, root)| (*number, root.fingerprint().to_string())).collect();
-    let inputs = Inputs { spec: &spec, prior: Some(prior), stored: &stored, observed_at: Some(now), has_key: false };
+    let inputs = Inputs { spec: &spec, prior: Some(prior), memory, has_key: false };
     let mut planned = config;
     let words = settle(&inputs, &mut planned)?;
     Ok(Outcome { planned, words: words.iter().map(ToString::to_string).collect() })
@@ -408,4 +425,142 @@ fn outside_signatures_are_asked_for_and_taken() {
     let east = cluster(&answered.planned, "east");
     assert!(east.fingerprint.is_unknown());
     assert_eq!(east.certificate_request, Value::Null);
+}
+
+/// One cluster holds a root that nobody decided on, under our label or not: nothing of it gets to another cluster, whatever the plan is about.
+#[test]
+fn a_root_that_was_found_is_somebody_else_s() {
+    let (root, evil) = (fixtures::root(), fixtures::root());
+    let before = settled(&root, 1);
+    for (state, adopt) in [("ready", false), ("foreign", false), ("foreign", true)] {
+        for generation in [1, 2] {
+            let mut memory = memory(&before, &[(1, &root.certificate)]);
+            let managers = vec!["kubectl-patch".to_owned()];
+            let evil_print = evil.certificate.fingerprint().to_string();
+            let roots = [(evil_print.clone(), "O=Evil, CN=X".to_owned())].into();
+            memory.strange.insert("west".into(), memory::Strange { roots, managers });
+            let mut prior = before.clone();
+            let west = prior.clusters.known_mut().unwrap().get_mut("west").unwrap().known_mut().unwrap();
+            report::certificates(west, &fixtures::cacerts(&evil, 700));
+            west.state = state.into();
+            let mut config = configured(generation);
+            config.adopt = adopt.into();
+            let refused = plan_with(&memory, &prior, config.clone()).err().expect("it is refused").to_string();
+            for told in ["clusters[\"west\"]", "O=Evil, CN=X", evil_print.as_str(), "kubectl-patch", "accept_roots"] {
+                assert!(refused.contains(told), "{told:?} is missing: {refused}");
+            }
+            config.accept_roots = Value::Known([Value::Known(evil_print.to_uppercase())].into_iter().collect());
+            assert!(plan_with(&memory, &prior, config).is_ok());
+        }
+    }
+}
+
+/// What is written once and replaced is not what `adopt` was given for; what was never written is.
+#[test]
+fn adopting_speaks_of_clusters_that_join() {
+    let (root, theirs) = (fixtures::root(), fixtures::root());
+    let mut prior = settled(&root, 1);
+    let mut memory = memory(&prior, &[(1, &root.certificate)]);
+    memory.written.remove("west");
+    let west = prior.clusters.known_mut().unwrap().get_mut("west").unwrap().known_mut().unwrap();
+    report::certificates(west, &fixtures::cacerts(&theirs, 700));
+    west.state = report::state::FOREIGN.into();
+    let mut config = configured(1);
+    config.adopt = true.into();
+    assert!(plan_with(&memory, &prior, config).is_ok());
+}
+
+#[test]
+fn no_root_is_made_under_an_old_number() {
+    let (first, second) = (fixtures::root(), fixtures::root());
+    let prior = settled(&second, 2);
+    // Generation 1 was given up; an old backup of the store brought it back, and the key of the present one is gone.
+    for stored in [vec![], vec![(2, &second.certificate)], vec![(1, &first.certificate)]] {
+        let memory = memory(&prior, &stored);
+        let outcome = plan_with(&memory, &prior, configured(2)).unwrap();
+        assert_eq!(outcome.planned.root_fingerprint, prior.root_fingerprint, "the root stays");
+        assert!(plan_with(&memory, &prior, configured(3)).unwrap().planned.root_fingerprint.is_unknown());
+        let back = plan_with(&memory, &prior, configured(1));
+        match stored.iter().any(|(number, _)| *number == 1) {
+            true => assert!(back.is_ok()),
+            false => {
+                let refused = back.err().expect("it is refused").to_string();
+                assert!(refused.contains("root.generation") && refused.contains("generation = 3"), "{refused}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_lost_key_is_refused_and_what_is_not_goes_on() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let memory = memory(&prior, &[]);
+    let mut config = prior.clone();
+    let west = config.clusters.known_mut().unwrap().get_mut("west").unwrap().known_mut().unwrap();
+    west.generation = 2.into();
+    let refused = plan_with(&memory, &prior, config).err().expect("it is refused").to_string();
+    assert!(
+        refused.contains("The root's key is lost") && refused.contains("clusters[\"west\"].generation"),
+        "{refused}"
+    );
+    assert_eq!(plan_with(&memory, &prior, prior.clone()).unwrap().planned, prior);
+}
+
+#[test]
+fn a_store_that_was_tampered_with_is_an_error_whatever_is_planned() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let mut memory = memory(&prior, &[(1, &root.certificate)]);
+    memory.damage = Some("its root of generation 1 is another".into());
+    for generation in [1, 2] {
+        let refused = plan_with(&memory, &prior, configured(generation)).err().expect("it is refused").to_string();
+        assert!(refused.contains("root.store") && refused.contains("its root of generation 1 is another"), "{refused}");
+    }
+}
+
+/// What the provider before this one remembered: the fingerprints in the store, and nothing of what was accepted.
+#[test]
+fn a_memory_of_before_takes_what_state_says_for_granted() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let mut state = settled(&old, 1);
+    let both = Bundle::from_iter([old.certificate.clone(), new.certificate.clone()]);
+    let west = state.clusters.known_mut().unwrap().get_mut("west").unwrap().known_mut().unwrap();
+    report::certificates(west, &CaCerts { roots: both, ..fixtures::cacerts(&old, 700) });
+    let before = r#"{"observed_at":1,"roots":{"1":"x"}}"#;
+    let mut memory: Private = serde_json::from_str(before).unwrap();
+    memory.recollect(&state);
+    let accepted = memory.accepted.clone().unwrap();
+    assert!([&old, &new].iter().all(|root| accepted.contains(&root.certificate.fingerprint().to_string())));
+    assert_eq!(memory.written.iter().collect::<Vec<_>>(), ["east", "west"]);
+    assert_eq!(memory.made[&1], "x");
+    // Once is enough: what later refreshes find is not taken for granted.
+    memory.accepted = Some([].into());
+    memory.recollect(&state);
+    assert_eq!(memory.accepted, Some([].into()));
+}
+
+#[test]
+fn a_store_is_compared_with_what_was_made() {
+    let (root, other) = (fixtures::root(), fixtures::root());
+    let stored = |certificate: &Certificate, key: &crate::pki::PrivateKey| {
+        let key = crate::pki::PrivateKey::from_pem(&key.to_pem()).unwrap();
+        super::super::secret::StoredRoot { certificate: certificate.clone(), key }
+    };
+    let store = |roots: Vec<(i64, super::super::secret::StoredRoot)>| {
+        super::super::secret::RootStore(roots.into_iter().collect())
+    };
+    let memory = memory(&settled(&root, 1), &[(1, &root.certificate)]);
+    let own: BTreeSet<String> = ["root-1.crt", "root-1.key", "root-2.crt", "root-2.key"].map(str::to_owned).into();
+    let judge = |roots, own: &BTreeSet<String>| memory.judge(&store(roots), own).err().unwrap_or_default();
+    assert_eq!(judge(vec![(1, stored(&root.certificate, &root.key))], &own), "");
+    let swapped = judge(vec![(1, stored(&other.certificate, &other.key))], &own);
+    assert!(swapped.contains("not the one that was made"), "{swapped}");
+    let unfit = judge(vec![(1, stored(&root.certificate, &other.key))], &own);
+    assert!(unfit.contains("does not belong to the certificate"), "{unfit}");
+    // One that an apply which was cut off has made, and one that somebody planted for the next rotation.
+    let both = || vec![(1, stored(&root.certificate, &root.key)), (2, stored(&other.certificate, &other.key))];
+    assert_eq!(judge(both(), &own), "");
+    let planted = judge(both(), &["root-1.crt".to_owned(), "root-1.key".to_owned()].into());
+    assert!(planted.contains("generation 2") && planted.contains("not written by this provider"), "{planted}");
 }

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
 use crate::mesh::Holding;
-use crate::pki::{Bundle, Certificate, Fingerprint, PrivateKey, SigningRequest, root_of};
+use crate::pki::{
+    Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, SigningRequest, check_root, root_of,
+};
 
 use super::spec::StoreRef;
 
@@ -40,8 +42,8 @@ pub enum Fault {
     IstioGenerated,
     #[error("its key {0} is missing")]
     Missing(&'static str),
-    #[error("its key {0} cannot be read")]
-    Unreadable(&'static str),
+    #[error("its key {0} cannot be read: {1}")]
+    Unreadable(&'static str, String),
     #[error("its intermediate chains to none of its roots")]
     NoRoot,
 }
@@ -73,8 +75,17 @@ impl CaCerts {
         )
     }
 
-    /// Reads istiod's plain form.
+    /// Reads istiod's plain form, as [`CaCerts::object`] writes it.
     pub fn read(secret: &Object) -> Result<Self, Fault> {
+        Self::read_by(secret, Certificate::all_from_pem, PrivateKey::from_pem)
+    }
+
+    /// Reads a Secret that somebody else wrote, as istiod reads it: what it starts with counts, whatever stands beside it.
+    pub fn read_theirs(secret: &Object) -> Result<Self, Fault> {
+        Self::read_by(secret, Certificate::all_in, PrivateKey::first_in)
+    }
+
+    fn read_by(secret: &Object, certificates_of: ReadCertificates, key_of: ReadKey) -> Result<Self, Fault> {
         // istiod prefers this form where both are there.
         if secret.data("tls.crt").is_some() {
             let certificate = secret.annotation("cert-manager.io/certificate-name").map(str::to_owned);
@@ -83,17 +94,18 @@ impl CaCerts {
         if secret.data("istio-generated").is_some() {
             return Err(Fault::IstioGenerated);
         }
-        let intermediate = certificates(secret, "ca-cert.pem")?.into_iter().take(1);
-        let behind = certificates(secret, "cert-chain.pem")?;
-        let roots = certificates(secret, "root-cert.pem")?;
-        Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem")?)
+        let certificates = |key| certificates(secret, key, certificates_of);
+        let intermediate = certificates("ca-cert.pem")?.into_iter().take(1);
+        let behind = certificates("cert-chain.pem")?;
+        let roots = certificates("root-cert.pem")?;
+        Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem", key_of)?)
     }
 
     /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only the plain form is ever written.
     pub fn read_tls(secret: &Object) -> Result<Self, Fault> {
-        let chain = certificates(secret, "tls.crt")?;
-        let roots = certificates(secret, "ca.crt")?;
-        Self::of(chain, roots, private_key(secret, "tls.key")?)
+        let chain = certificates(secret, "tls.crt", Certificate::all_in)?;
+        let roots = certificates(secret, "ca.crt", Certificate::all_in)?;
+        Self::of(chain, roots, private_key(secret, "tls.key", PrivateKey::first_in)?)
     }
 
     fn of(
@@ -102,13 +114,14 @@ impl CaCerts {
         key: PrivateKey,
     ) -> Result<Self, Fault> {
         let roots: Bundle = roots.into_iter().collect();
-        let cas = certificates.into_iter().enumerate();
-        // The first is the intermediate, whatever it looks like.
-        let mut chain: Vec<Certificate> = cas
-            .filter(|(index, ca)| *index == 0 || !roots.contains(ca) && !ca.is_self_issued())
-            .map(|(_, ca)| ca)
-            .collect();
-        chain.dedup();
+        // The first is the intermediate, whatever it looks like. Of the others those count that lead to a root, in whatever order they are listed.
+        let mut certificates = certificates.into_iter();
+        let mut chain: Vec<Certificate> = certificates.next().into_iter().collect();
+        let behind: Vec<Certificate> = certificates.filter(|ca| !ca.is_self_issued()).collect();
+        while let Some(last) = chain.last().filter(|last| !roots.iter().any(|root| last.is_signed_by(root))) {
+            let Some(next) = behind.iter().find(|ca| last.is_signed_by(ca) && !chain.contains(ca)) else { break };
+            chain.push(next.clone());
+        }
         let held = Self { chain, key, roots, twice: None };
         if held.issuer().is_none() {
             return Err(Fault::NoRoot);
@@ -171,6 +184,20 @@ impl RootStore {
         Ok(Self(roots))
     }
 
+    /// What is wrong with a store whatever it was before: a key that is not its certificate's signs what nobody takes.
+    pub fn check(&self) -> Result<(), String> {
+        for (number, StoredRoot { certificate, key }) in &self.0 {
+            if key.public_key_info() != certificate.public_key_info() {
+                return Err(format!("the key root-{number}.key does not belong to the certificate root-{number}.crt"));
+            }
+            let unfit = check_root(certificate, certificate.not_before());
+            if let Some(problem) = unfit.first() {
+                return Err(format!("root-{number}.crt is no root: {problem}"));
+            }
+        }
+        Ok(())
+    }
+
     pub fn by_fingerprint(&self, fingerprint: &str) -> Option<&StoredRoot> {
         self.0.values().find(|root| root.certificate.fingerprint().to_string() == fingerprint)
     }
@@ -199,9 +226,17 @@ impl OpenRequest {
 
     pub fn read(secret: &Object) -> Result<Self, Fault> {
         let request = SigningRequest::from_pem(&text(secret, "request.pem")?);
-        let key = private_key(secret, "ca-key.pem")?;
-        Ok(Self { request: request.map_err(|_| Fault::Unreadable("request.pem"))?, key })
+        let key = private_key(secret, "ca-key.pem", PrivateKey::from_pem)?;
+        Ok(Self { request: request.map_err(|error| Fault::Unreadable("request.pem", reason(&error)))?, key })
     }
+}
+
+/// The object, to be written only where the live one is still of this version.
+pub fn at_version(mut object: Object, version: &str) -> Object {
+    if let Some(metadata) = object.value_mut().get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), version.into());
+    }
+    object
 }
 
 fn secret<'a>(reference: &ObjectRef, owner: &str, data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Object {
@@ -210,13 +245,22 @@ fn secret<'a>(reference: &ObjectRef, owner: &str, data: impl IntoIterator<Item =
     Object::of(reference).with_label(OWNER_LABEL, owner).with("type", "Opaque").with("data", json!(data))
 }
 
-fn certificates(secret: &Object, key: &'static str) -> Result<Vec<Certificate>, Fault> {
-    Certificate::all_from_pem(&text(secret, key)?).map_err(|_| Fault::Unreadable(key))
+type ReadCertificates = fn(&str) -> Result<Vec<Certificate>, CertificateError>;
+type ReadKey = fn(&str) -> Result<PrivateKey, KeyError>;
+
+fn certificates(secret: &Object, key: &'static str, read: ReadCertificates) -> Result<Vec<Certificate>, Fault> {
+    read(&text(secret, key)?).map_err(|error| Fault::Unreadable(key, reason(&error)))
 }
 
-fn private_key(secret: &Object, key: &'static str) -> Result<PrivateKey, Fault> {
+fn private_key(secret: &Object, key: &'static str, read: ReadKey) -> Result<PrivateKey, Fault> {
     let pem = Zeroizing::new(text(secret, key)?);
-    PrivateKey::from_pem(&pem).map_err(|_| Fault::Unreadable(key))
+    read(&pem).map_err(|error| Fault::Unreadable(key, reason(&error)))
+}
+
+/// An error with its causes; none of them repeats the text.
+fn reason(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Fault> {
@@ -224,7 +268,7 @@ fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Faul
         ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem", "tls.crt", "tls.key", "ca.crt"];
     let name = known.into_iter().find(|name| *name == key.as_ref()).unwrap_or("root");
     let bytes = secret.data(key.as_ref()).ok_or(Fault::Missing(name))?;
-    String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name))
+    String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name, "it is not text".to_owned()))
 }
 
 #[cfg(test)]

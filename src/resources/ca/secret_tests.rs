@@ -80,8 +80,10 @@ fn damage_is_named() {
     let (_, object) = object();
     let fault = |key: &str, value: Option<&[u8]>| CaCerts::read(&changed(&object, key, value)).unwrap_err();
     assert_eq!(fault("ca-key.pem", None), Fault::Missing("ca-key.pem"));
-    assert_eq!(fault("root-cert.pem", Some(b"# junk")), Fault::Unreadable("root-cert.pem"));
-    assert_eq!(fault("ca-key.pem", Some(b"junk")), Fault::Unreadable("ca-key.pem"));
+    assert!(
+        matches!(fault("root-cert.pem", Some(b"# junk")), Fault::Unreadable("root-cert.pem", why) if why.contains("line 1"))
+    );
+    assert!(matches!(fault("ca-key.pem", Some(b"junk")), Fault::Unreadable("ca-key.pem", _)));
     let other = fixtures::root().certificate.to_pem();
     assert_eq!(fault("root-cert.pem", Some(other.as_bytes())), Fault::NoRoot);
 }
@@ -120,4 +122,33 @@ fn debug_shows_no_key() {
     let pem = held.key.to_pem();
     let secret_line = pem.lines().nth(1).unwrap();
     assert!(!format!("{held:?} {:?}", held.object("n", "o")).contains(secret_line));
+}
+
+/// What istiod starts with, it is read by: with text around the blocks, bag attributes before the key, the chain from the root down, no last line break.
+#[test]
+fn what_others_wrote_is_read_as_istiod_reads_it() {
+    let (root, object) = object();
+    let plain = CaCerts::read(&object).unwrap();
+    let text = |key: &str| String::from_utf8(object.data(key).unwrap()).unwrap();
+    let with_text =
+        |key: &str| changed(&object, key, Some(format!("Certificate:\n    Data: 1\n{}# end", text(key)).as_bytes()));
+    let bag = format!("Bag Attributes\n    localKeyID: 01 02\nKey Attributes: <No Attributes>\n{}", text("ca-key.pem"));
+    let reversed = format!("{}{}", root.certificate.to_pem(), plain.chain[0].to_pem());
+    for theirs in [
+        with_text("ca-cert.pem"),
+        with_text("cert-chain.pem"),
+        with_text("root-cert.pem"),
+        changed(&object, "ca-key.pem", Some(bag.as_bytes())),
+        changed(&object, "cert-chain.pem", Some(reversed.as_bytes())),
+        changed(&object, "root-cert.pem", Some(text("root-cert.pem").trim_end().as_bytes())),
+    ] {
+        let read = CaCerts::read_theirs(&theirs).unwrap();
+        assert_eq!((read.chain, read.roots), (plain.chain.clone(), plain.roots.clone()));
+        assert_eq!(read.key.public_key_info(), plain.key.public_key_info());
+    }
+    let broken =
+        changed(&object, "root-cert.pem", Some(b"\n-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n"));
+    assert!(
+        matches!(CaCerts::read_theirs(&broken), Err(Fault::Unreadable("root-cert.pem", why)) if why.contains("line 2"))
+    );
 }

@@ -1,14 +1,15 @@
 //! From what the user wrote to a [`Spec`]. The only place that rejects input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::Duration;
 
 use super::model::{Ca, ClusterCa, Intermediate, Root, Store};
 use crate::diag::Diagnostics;
-use crate::mesh::{ClusterName, Namespace};
+use crate::mesh::{ClusterName, Namespace, TrustDomain};
 use crate::pki::{
-    Bundle, Certificate, CheckIntermediate, KeyAlgorithm, PrivateKey, Problem, Subject, check_intermediate, root_of,
+    self, Bundle, Certificate, CheckIntermediate, Fingerprint, KeyAlgorithm, MeshNames, PrivateKey, Problem, Subject,
+    check_intermediate, root_of,
 };
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
@@ -22,7 +23,11 @@ pub struct Spec {
     pub intermediate: IntermediateSpec,
     pub pause: Duration,
     pub adopt: bool,
+    /// Fingerprints.
+    pub accept_roots: BTreeSet<String>,
     pub migrate_self_signed: bool,
+    /// Of the workloads' ids.
+    pub trust_domain: String,
 }
 
 /// Where the root comes from.
@@ -45,6 +50,8 @@ pub struct Generated {
     pub algorithm: KeyAlgorithm,
     pub validity: Duration,
     pub subject: Subject,
+    /// That watchers may read the store is accepted.
+    pub is_readable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,8 +132,15 @@ impl std::fmt::Display for StoreRef {
 fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
     let root = reader.plain(&model.root).and_then(|root| read_root(reader, &root));
     let clusters = read_clusters(reader, &model.clusters);
+    let trust_domain = match &model.trust_domain {
+        Value::Null => Some(DEFAULT_TRUST_DOMAIN.to_owned()),
+        value => reader.parse(value, "trust_domain", TrustDomain::new).map(|domain| domain.to_string()),
+    };
     if let (Some(RootSpec::Brought { certificate, .. }), Some(clusters)) = (&root, &clusters) {
         check_chains(reader, certificate, clusters);
+        if let Some(trust_domain) = &trust_domain {
+            check_limits(reader, certificate, clusters, trust_domain);
+        }
     }
     let intermediate = match &model.intermediate {
         Value::Null => Some(IntermediateSpec::DEFAULT),
@@ -134,6 +148,9 @@ fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
     };
     let pause = reader.plain(&model.rotation_pause).and_then(|text| length(&text));
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
+    reader.note(model.accept_roots.is_settled());
+    let accept_roots =
+        model.accept_roots.items().filter_map(|text| Some(Fingerprint::parse(text)?.to_string())).collect();
     let migrate_self_signed = reader.plain(&model.migrate_self_signed).unwrap_or(false);
     if let (Some(RootSpec::Generated(_)), Some(clusters)) = (&root, &clusters) {
         for name in clusters.iter().filter(|(_, cluster)| cluster.chain.is_some()).map(|(name, _)| name) {
@@ -144,13 +161,16 @@ fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
             );
         }
     }
+    let trust_domain = trust_domain?;
     Some(Spec {
         root: root?,
         clusters: clusters?,
         intermediate: intermediate?,
         pause: pause?,
         adopt,
+        accept_roots,
         migrate_self_signed,
+        trust_domain,
     })
 }
 
@@ -175,6 +195,35 @@ fn check_chains(reader: &mut Reader, root: &Certificate, clusters: &BTreeMap<Str
             );
         }
     }
+}
+
+/// What the root, or a CA of a chain that leads to it, may not sign, though istiod must.
+fn check_limits(reader: &mut Reader, root: &Certificate, clusters: &BTreeMap<String, ClusterSpec>, trust_domain: &str) {
+    let roots = Bundle::from_iter([root.clone()]);
+    let mut told = BTreeSet::new();
+    for (name, cluster) in clusters {
+        let names = mesh_names(cluster.namespace.as_str(), trust_domain);
+        for problem in pki::check_limits(root, &names) {
+            if told.insert(problem.to_string()) {
+                let path = Path::root("root").attr("certificate");
+                reader.refuse(path, "Unfit as a root", sentence(&problem.to_string()));
+            }
+        }
+        let Some(chain) = cluster.chain.as_ref().filter(|chain| root_of(chain, &roots).is_some()) else { continue };
+        for problem in pki::check_use(chain, &Bundle::default(), &names) {
+            let path = Path::root("clusters").key(name).attr("certificate_chain");
+            reader.refuse(path, "Unfit as an intermediate", sentence(&problem.to_string()));
+        }
+    }
+}
+
+/// Istio's own, unless the mesh has another.
+const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+
+/// What istiod signs for: itself, by the names that its chart gives it, and workloads.
+pub fn mesh_names(namespace: &str, trust_domain: &str) -> MeshNames {
+    let dns = ["istiod", "istiod-remote", "istio-pilot"].map(|name| format!("{name}.{namespace}.svc"));
+    MeshNames { dns: dns.into(), trust_domain: trust_domain.to_owned() }
 }
 
 impl IntermediateSpec {
@@ -215,6 +264,7 @@ fn read_root(reader: &mut Reader, root: &Root) -> Option<RootSpec> {
                 );
             }
             let generated = Generated {
+                is_readable: reader.plain(&store.readable_by_watchers).unwrap_or(false),
                 store: read_store(reader, &store)?,
                 generation: reader.plain(&root.generation)?,
                 algorithm: KeyAlgorithm::from_name(&reader.plain(&root.algorithm)?)?,

@@ -1,0 +1,77 @@
+//! How long the certificates of workloads may live that istiods have issued: until the last of an old root is gone, that root must be trusted.
+
+use std::time::Duration;
+
+use super::gather::Live;
+use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
+use crate::schema::validate::parse_duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// The longest that istiod issues unless it is told otherwise.
+const MAXIMUM: Duration = Duration::from_secs(90 * 86_400);
+
+/// The longest in one cluster, by its control planes' own objects. Nothing where there is none.
+pub async fn longest(live: &Live) -> Result<Option<Duration>, Error> {
+    let query = Query::of(Kind::DEPLOYMENT).namespace(&live.namespace).label("app", "istiod");
+    let mut longest = None;
+    for deployment in live.cluster.list_now(&query).await?.iter() {
+        let revision = deployment.label("istio.io/rev").filter(|revision| *revision != "default");
+        let name = revision.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
+        let mesh = live.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, &live.namespace, name)).await?;
+        let mesh = mesh.as_ref().and_then(|mesh| mesh.strings("data").get("mesh").map(|text| (*text).to_owned()));
+        longest = longest.max(Some(issued(deployment, mesh.as_deref().unwrap_or_default())));
+    }
+    Ok(longest)
+}
+
+/// What a proxy asks for counts, within what istiod grants.
+fn issued(deployment: &Object, mesh: &str) -> Duration {
+    let env = |name: &str| env(deployment, name).as_deref().and_then(parse_duration);
+    let asked = said(mesh, "SECRET_TTL").and_then(|text| parse_duration(&text)).unwrap_or(DAY);
+    let without_asking = env("DEFAULT_WORKLOAD_CERT_TTL").unwrap_or(DAY);
+    asked.max(without_asking).min(env("MAX_WORKLOAD_CERT_TTL").unwrap_or(MAXIMUM))
+}
+
+fn env(deployment: &Object, name: &str) -> Option<String> {
+    let containers = deployment.items("spec.template.spec.containers");
+    let mut entries = containers.iter().filter_map(|container| container.get("env")?.as_array()).flatten();
+    let entry = entries.find(|entry| entry.get("name").and_then(|other| other.as_str()) == Some(name))?;
+    entry.get("value")?.as_str().map(str::to_owned)
+}
+
+/// The value of a key in a text of others' that is YAML: it stands on a line of its own. Nothing is made of the rest of it.
+fn said(text: &str, key: &str) -> Option<String> {
+    let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix(':'));
+    let value = values.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).next();
+    value.filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(env: &[(&str, &str)]) -> Object {
+        let env: Vec<_> = env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        Object::new(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "istiod" },
+            "spec": { "template": { "spec": { "containers": [{ "name": "discovery", "env": env }] } } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_longest_is_what_is_asked_for_within_what_is_granted() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let mesh = |ttl: &str| format!("defaultConfig:\n  proxyMetadata:\n    SECRET_TTL: {ttl}\n  tracing: {{}}\n");
+        assert_eq!(issued(&deployment(&[]), ""), DAY);
+        assert_eq!(issued(&deployment(&[]), &mesh("\"72h\"")), hours(72));
+        assert_eq!(issued(&deployment(&[]), &mesh("1h")), DAY, "what asks for none gets istiod's own");
+        assert_eq!(issued(&deployment(&[("DEFAULT_WORKLOAD_CERT_TTL", "48h0m0s")]), ""), hours(48));
+        let least = [("DEFAULT_WORKLOAD_CERT_TTL", "1h"), ("MAX_WORKLOAD_CERT_TTL", "2h")];
+        assert_eq!(issued(&deployment(&least), &mesh("8760h")), hours(2));
+        assert_eq!(issued(&deployment(&[]), &mesh("8760h")), MAXIMUM);
+        assert_eq!(issued(&deployment(&[]), &mesh("soon")), DAY);
+    }
+}

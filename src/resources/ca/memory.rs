@@ -1,0 +1,243 @@
+//! What is remembered beside state of roots: which were made here, which are trusted by decision and not because they were found. Pure.
+//!
+//! State tells what clusters hold, whoever put it there. So it cannot say what may be there: that is what this is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::model::Ca;
+use super::report;
+use super::secret::RootStore;
+use super::spec::{RootSpec, Spec};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::instance::Instance;
+use crate::value::Path;
+
+/// Kept beside the state; no secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(flatten)]
+    pub instance: Instance,
+    /// When the clusters were last looked at, in seconds since 1970: the only clock of a plan, which must come out the same when it is made again.
+    #[serde(default)]
+    pub observed_at: Option<i64>,
+    /// Fingerprints of the roots whose keys are in the store, by generation.
+    #[serde(default)]
+    pub roots: BTreeMap<i64, String>,
+    /// Fingerprints of all roots that ever were in the store, by generation: none is forgotten, so that none is made twice.
+    #[serde(default)]
+    pub made: BTreeMap<i64, String>,
+    /// Fingerprints of the roots that clusters trust because an apply, or an import, decided so. `None` in states of before.
+    #[serde(default)]
+    pub accepted: Option<BTreeSet<String>>,
+    /// Clusters whose `cacerts` an apply has written.
+    #[serde(default)]
+    pub written: BTreeSet<String>,
+    /// Roots that the last refresh found in clusters, and that nobody accepted.
+    #[serde(default)]
+    pub strange: BTreeMap<String, Strange>,
+    /// Seconds that certificates of workloads may live that istiods have issued; looked at during a rotation alone.
+    #[serde(default)]
+    pub longest: Option<u64>,
+    /// What is wrong with the store.
+    #[serde(default)]
+    pub damage: Option<String>,
+}
+
+/// Roots in one cluster that are somebody else's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strange {
+    /// Subjects, by fingerprint.
+    pub roots: BTreeMap<String, String>,
+    /// Who wrote the Secret, by its managed fields.
+    pub managers: Vec<String>,
+}
+
+/// What becomes of the generation of the root that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Certificate and key are in the store.
+    Kept,
+    /// It is a new one.
+    ToMake,
+    /// It was there, and is the one that the clusters were brought to last.
+    Lost,
+    /// It was there, or a later one was; the next that is free.
+    Over { next: i64 },
+}
+
+impl Private {
+    pub fn observed_at(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp(self.observed_at?).ok()
+    }
+
+    /// How long to wait between the steps of a rotation: where nothing is said, as long as certificates of an old root may live.
+    pub fn pause(&self, spec: &Spec, said: bool) -> time::Duration {
+        let longest = self.longest.and_then(|seconds| seconds.try_into().ok()).map(time::Duration::seconds);
+        longest.filter(|longest| !said && *longest > spec.pause).unwrap_or(spec.pause)
+    }
+
+    /// Fills in what a state of before knew: what its last apply or refresh had seen was taken for granted then.
+    pub fn recollect(&mut self, state: &Ca) {
+        for (number, root) in &self.roots {
+            self.made.entry(*number).or_insert_with(|| root.clone());
+        }
+        if let (Some(number), Some(root)) = (generation_of(state), state.root_fingerprint.known()) {
+            self.made.entry(number).or_insert_with(|| root.clone());
+        }
+        if self.accepted.is_some() {
+            return;
+        }
+        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+        self.accepted = Some(held.chain(state.root_fingerprint.known().cloned()).collect());
+        let ours = |state: &str| state != report::state::FOREIGN && state != report::state::MISSING;
+        let clusters = state.clusters.entries();
+        let written = clusters.filter(|(_, cluster)| cluster.fingerprint.is_known() && ours(cluster.state.text()));
+        self.written = written.map(|(name, _)| name.to_owned()).collect();
+    }
+
+    /// Compares the store, of which this provider wrote these keys, with what was there before. Nothing of one that was tampered with is believed.
+    pub fn judge(&self, store: &RootStore, own: &BTreeSet<String>) -> Result<(), String> {
+        store.check()?;
+        for (number, root) in &store.0 {
+            let found = root.certificate.fingerprint().to_string();
+            let root = format!("its root of generation {number} is {} (SHA-256 {found})", root.certificate.subject());
+            match self.made.get(number) {
+                Some(made) if *made != found => {
+                    return Err(format!("{root}, and not the one that was made (SHA-256 {made})"));
+                }
+                // An apply that was cut off after it had made a root leaves one that is not remembered.
+                None if !own.contains(&format!("root-{number}.crt"))
+                    || !own.contains(&format!("root-{number}.key")) =>
+                {
+                    return Err(format!("{root}, and was not written by this provider"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what the store holds, once that is believed.
+    pub fn note_store(&mut self, store: &RootStore) {
+        self.roots =
+            store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
+        self.made.extend(self.roots.iter().map(|(number, root)| (*number, root.clone())));
+    }
+
+    /// What becomes of a generation, by what the store holds now and by what is remembered.
+    pub fn generation(&self, wanted: i64, prior: Option<&Ca>) -> Generation {
+        if self.roots.contains_key(&wanted) {
+            return Generation::Kept;
+        }
+        let current = prior.and_then(generation_of);
+        let last = self.roots.keys().chain(self.made.keys()).chain(&current).max().copied();
+        match last {
+            _ if current == Some(wanted) && self.made.contains_key(&wanted) => Generation::Lost,
+            Some(last) if wanted <= last => Generation::Over { next: last.saturating_add(1) },
+            _ => Generation::ToMake,
+        }
+    }
+
+    /// The roots that may be given to clusters: decided on before, or named by the configuration.
+    pub fn allowed(&self, spec: &Spec) -> BTreeSet<String> {
+        let mut allowed = self.accepted.clone().unwrap_or_default();
+        allowed.extend(self.roots.values().cloned());
+        allowed.extend(spec.accept_roots.iter().cloned());
+        if let RootSpec::Brought { certificate, .. } = &spec.root {
+            allowed.insert(certificate.fingerprint().to_string());
+        }
+        allowed
+    }
+
+    /// Whether `adopt` speaks of this cluster: once an apply has written its Secret, whoever replaces that is not taken over unasked.
+    pub fn adopts(&self, spec: &Spec, cluster: &str) -> bool {
+        spec.adopt && !self.written.contains(cluster)
+    }
+
+    /// The clusters that hold roots of somebody else, as state remembers them.
+    pub fn strangers(&self, spec: &Spec, prior: &Ca) -> Diagnostics {
+        let allowed = self.allowed(spec);
+        let mut diagnostics = Diagnostics::new();
+        for name in spec.clusters.keys() {
+            let Some(cluster) = prior.clusters.entry(name) else { continue };
+            let taken = cluster.state.as_deref() == Some(report::state::FOREIGN) && self.adopts(spec, name);
+            let strange: BTreeSet<String> =
+                report::roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
+            if strange.is_empty() {
+                continue;
+            }
+            let known = self.strange.get(name).cloned().unwrap_or_default();
+            let subject = |root: String| (root.clone(), known.roots.get(&root).cloned().unwrap_or_default());
+            let roots = strange.into_iter().map(subject).collect();
+            diagnostics.push(self.stranger(name, &Strange { roots, managers: known.managers }));
+        }
+        diagnostics
+    }
+
+    /// A cluster that holds roots of somebody else.
+    pub fn stranger(&self, cluster: &str, strange: &Strange) -> Diagnostic {
+        let given_up = |root: &String| self.made.iter().find(|(_, made)| *made == root).map(|(number, _)| *number);
+        let roots = strange.roots.iter().map(|(root, subject)| {
+            let name = if subject.is_empty() { String::new() } else { format!("{subject}, ") };
+            let past =
+                given_up(root).map(|number| format!(", this CA's own of generation {number}, which was given up"));
+            format!("{name}SHA-256 {root}{}", past.unwrap_or_default())
+        });
+        let roots: Vec<String> = roots.collect();
+        let managers = match strange.managers.as_slice() {
+            [] => String::new(),
+            managers => format!(" Fields of the Secret are managed by {}.", managers.join(", ")),
+        };
+        Diagnostic::error("A root that is somebody else's")
+            .detail(format!(
+                "The Secret cacerts in cluster {cluster} brings a root that no apply has put there: {}.{managers} It is given to no other cluster. If it should not be there, find out who wrote it, and delete the Secret: the next apply makes a new one. If the mesh is to trust it, add its fingerprint to `accept_roots`.",
+                roots.join("; ")
+            ))
+            .at(Path::root("clusters").key(cluster))
+    }
+
+    /// Notes what an apply has decided: of what clusters hold now, what was allowed.
+    pub fn settle(&mut self, state: &Ca, allowed: &BTreeSet<String>, written: impl Iterator<Item = String>) {
+        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+        let mut accepted: BTreeSet<String> = held.filter(|root| allowed.contains(root)).collect();
+        accepted.extend(state.root_fingerprint.known().cloned());
+        self.accepted = Some(accepted);
+        self.written.extend(written);
+        self.written.retain(|name| state.clusters.entry(name).is_some());
+        self.strange.clear();
+        self.damage = None;
+    }
+}
+
+fn generation_of(state: &Ca) -> Option<i64> {
+    let root = state.root.known()?;
+    root.generation.get().filter(|_| root.store.is_known())
+}
+
+/// What to do about a store that is not as it was.
+pub fn damaged(why: &str, store: &super::spec::StoreRef) -> Diagnostic {
+    Diagnostic::error("The root's store was changed")
+        .detail(format!(
+            "Of the Secret {store}, {why}. Nothing is signed with what it holds. Find out who wrote it, and restore it from a backup. Without one, delete the Secret and raise `root.generation`: the clusters then go over to a new root."
+        ))
+        .at(Path::root("root").attr("store"))
+}
+
+/// A generation that there was.
+pub fn over(generation: i64, next: i64) -> Diagnostic {
+    Diagnostic::error("This generation of the root is over")
+        .detail(format!(
+            "The store no longer holds the key of generation {generation}, and no new root is made under an old number. Give `generation = {next}` for a new root."
+        ))
+        .at(Path::root("root").attr("generation"))
+}
+
+/// The key of the root that the clusters issue from is not in its store any more.
+pub fn lost(store: &super::spec::StoreRef, generation: i64) -> Diagnostic {
+    Diagnostic::warning("The root's key is lost").detail(format!(
+        "The Secret {store} does not hold generation {generation} of the root any more. The clusters go on with the intermediates they have, and none can be renewed. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root."
+    ))
+}

@@ -1,0 +1,294 @@
+//! The roots at hand: those in the store, as far as it is what it was, and one that is brought. The only place that makes roots, and that writes the store.
+//!
+//! Looking comes first, writing when everything else is decided: until [`Roots::save`] nothing is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
+
+use super::apply::{BACKDATED, generate, serial, unmade};
+use super::gather::{self, Kept};
+use super::memory::{self, Generation};
+use super::model::Ca;
+use super::secret::{RootStore, StoredRoot, at_version};
+use super::spec::{Generated, RootSpec, Spec, StoreRef};
+use super::{Cx, remove};
+use crate::cluster::{Adoption, Apply, Cluster, Error, Owner};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::{converge, namespace};
+use crate::pki::{Certificate, PrivateKey, RootRequest, Validity, check_root};
+use crate::resources::client;
+use crate::value::Path;
+
+pub struct Roots {
+    store: RootStore,
+    to: Certificate,
+    brought: Option<PrivateKey>,
+    /// The version of the store's Secret; `None` where there is none yet.
+    version: Option<String>,
+    /// The store is not as it is to be.
+    unsaved: bool,
+}
+
+impl Roots {
+    /// Looks at the store, and makes the root that is missing in it: in memory alone.
+    pub async fn open(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, now: OffsetDateTime) -> Result<Roots, Diagnostics> {
+        match &spec.root {
+            RootSpec::Brought { certificate, key, .. } => {
+                cx.private.roots.clear();
+                brought(certificate, key.as_ref(), now)
+            }
+            RootSpec::Generated(generated) => stored(cx, Stored { spec, generated, prior, now }).await,
+        }
+    }
+
+    pub fn to(&self) -> &Certificate {
+        &self.to
+    }
+
+    /// Certificate and key of a root that can sign.
+    pub fn signer(&self, fingerprint: &str) -> Option<(&Certificate, &PrivateKey)> {
+        if let Some(stored) = self.store.by_fingerprint(fingerprint) {
+            return Some((&stored.certificate, &stored.key));
+        }
+        let own = self.to.fingerprint().to_string() == fingerprint;
+        self.brought.as_ref().filter(|_| own).map(|key| (&self.to, key))
+    }
+
+    pub fn signers(&self) -> BTreeSet<String> {
+        let stored = self.store.0.values().map(|root| root.certificate.fingerprint().to_string());
+        stored.chain(self.brought.is_some().then(|| self.to.fingerprint().to_string())).collect()
+    }
+
+    /// Keeps the key of a new root before anything is signed with it. Refused where somebody has written the store since it was read.
+    pub async fn save(&mut self, cx: &mut Cx, spec: &Spec) -> Result<(), Diagnostics> {
+        let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
+        if !self.unsaved {
+            return Ok(());
+        }
+        let path = Path::root("root").attr("store");
+        let cluster = cluster(cx, &generated.store)?;
+        let write = Write { cluster: &cluster, spec, store: &generated.store, version: self.version.as_deref() };
+        match write.run(&self.store).await {
+            Ok(Some(version)) => self.version = Some(version),
+            Ok(None) => {
+                let found = gather::store(&cluster, &generated.store).await.map_err(|error| error.at(path.clone()))?;
+                return Err(match found {
+                    Some(kept) => there_already(&generated.store, &kept).into(),
+                    None => changed(&generated.store).into(),
+                });
+            }
+            Err(error) if error.is_contention() => return Err(changed(&generated.store).into()),
+            Err(error) => return Err(converge::diagnostic(&error).at(path).into()),
+        }
+        self.unsaved = false;
+        cx.private.note_store(&self.store);
+        Ok(())
+    }
+
+    /// Generations that nobody holds or trusts any more leave no key behind. What others keep there stays.
+    pub async fn retire(&mut self, cx: &mut Cx, spec: &Spec, state: &Ca) -> Result<(), Diagnostic> {
+        let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
+        // A backup that brought back old keys alone is no place to tidy up.
+        if !self.store.0.contains_key(&generated.generation) {
+            return Ok(());
+        }
+        let used: BTreeSet<String> =
+            state.clusters.entries().flat_map(|(_, cluster)| super::report::roots_held(cluster)).collect();
+        let over = |number: i64, root: &StoredRoot| {
+            number != generated.generation && !used.contains(&root.certificate.fingerprint().to_string())
+        };
+        let doomed: BTreeMap<i64, String> = self
+            .store
+            .0
+            .iter()
+            .filter(|(number, root)| over(**number, root))
+            .map(|(number, root)| (*number, root.certificate.fingerprint().to_string()))
+            .collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let cluster = cluster(cx, &generated.store)?;
+        let Some(mut kept) = gather::store(&cluster, &generated.store).await? else { return Ok(()) };
+        let gone =
+            |number: &i64, root: &StoredRoot| doomed.get(number) == Some(&root.certificate.fingerprint().to_string());
+        kept.roots.0.retain(|number, root| !gone(number, root));
+        let write = Write { cluster: &cluster, spec, store: &generated.store, version: Some(&kept.version) };
+        match write.run(&kept.roots).await {
+            Ok(_) => {
+                self.store.0.retain(|number, _| !doomed.contains_key(number));
+                cx.private.note_store(&self.store);
+                Ok(())
+            }
+            // The next plan finds it still there.
+            Err(error) if error.is_contention() => Ok(()),
+            Err(error) => Err(converge::diagnostic(&error).at(Path::root("root").attr("store"))),
+        }
+    }
+}
+
+fn brought(certificate: &Certificate, key: Option<&PrivateKey>, now: OffsetDateTime) -> Result<Roots, Diagnostics> {
+    let problems: Vec<String> = check_root(certificate, now).iter().map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(Diagnostic::error("The root is unfit")
+            .detail(format!("{}. Bring another one.", problems.join(". ")))
+            .at(Path::root("root").attr("certificate"))
+            .into());
+    }
+    let brought = key.map(|key| PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))).transpose()?;
+    Ok(Roots { store: RootStore::default(), to: certificate.clone(), brought, version: None, unsaved: false })
+}
+
+/// What [`stored`] goes by.
+struct Stored<'a> {
+    spec: &'a Spec,
+    generated: &'a Generated,
+    prior: Option<&'a Ca>,
+    now: OffsetDateTime,
+}
+
+async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
+    let Stored { spec, generated, prior, now } = ask;
+    let (path, place) = (Path::root("root").attr("store"), &generated.store);
+    let cluster = cluster(cx, place)?;
+    let found = gather::store(&cluster, place).await.map_err(|error| error.at(path.clone()))?;
+    let ours = prior.and_then(remove::store_of).as_ref() == Some(place);
+    match &found {
+        Some(kept) if !ours && !spec.adopt => return Err(there_already(place, kept).into()),
+        Some(kept) if !ours => {
+            kept.roots.check().map_err(|why| memory::damaged(&why, place))?;
+            cx.warn(taken_over(place, kept));
+        }
+        Some(kept) => cx.private.judge(&kept.roots, &kept.own).map_err(|why| memory::damaged(&why, place))?,
+        None => {}
+    }
+    let (mut store, version) = found.map_or_else(Default::default, |kept| (kept.roots, Some(kept.version)));
+    cx.private.note_store(&store);
+    let number = generated.generation;
+    let (to, unsaved) = match (cx.private.generation(number, prior), store.0.get(&number)) {
+        (_, Some(root)) => (root.certificate.clone(), false),
+        (Generation::Lost, _) => {
+            cx.warn(memory::lost(place, number));
+            let remembered = prior.and_then(|prior| Certificate::from_pem(prior.root_certificate.text()).ok());
+            (remembered.ok_or_else(|| memory::over(number, number.saturating_add(1)))?, false)
+        }
+        (Generation::Over { next }, _) => return Err(memory::over(number, next).into()),
+        (Generation::ToMake | Generation::Kept, None) => {
+            let root = make(generated, now).await?;
+            let certificate = root.certificate.clone();
+            store.0.insert(number, root);
+            (certificate, true)
+        }
+    };
+    Ok(Roots { store, to, brought: None, version, unsaved })
+}
+
+async fn make(generated: &Generated, now: OffsetDateTime) -> Result<StoredRoot, Diagnostic> {
+    let not_after = now.checked_add(generated.validity).ok_or_else(|| too_long(Path::root("root").attr("validity")))?;
+    let request = RootRequest {
+        subject: generated.subject.clone(),
+        validity: Validity { not_before: now - BACKDATED, not_after },
+        serial: serial()?,
+    };
+    let key = generate(generated.algorithm).await?;
+    let certificate = request.self_sign(&key).map_err(|error| unmade(&error))?;
+    Ok(StoredRoot { certificate, key })
+}
+
+/// A length of time that leads past the calendar.
+pub fn too_long(path: Path) -> Diagnostic {
+    Diagnostic::error("Too long a validity")
+        .detail("The certificate would end after the year 9999, which no certificate can say. Give fewer days.")
+        .at(path)
+}
+
+/// A write of the store.
+struct Write<'a> {
+    cluster: &'a Cluster,
+    spec: &'a Spec,
+    store: &'a StoreRef,
+    /// What the Secret was when this was decided; `None` where there was none.
+    version: Option<&'a str>,
+}
+
+impl Write<'_> {
+    /// The version written; `None` where there is a Secret by now that was not there.
+    async fn run(&self, store: &RootStore) -> Result<Option<String>, Error> {
+        let owner = self.spec.owner(&self.store.namespace);
+        let object = store.object(self.store, &owner);
+        let Some(version) = self.version else {
+            self.ensure_namespace(&owner).await?;
+            let made = self.cluster.apply_new(&object).await?;
+            return Ok(made.and_then(|made| made.object.resource_version().map(str::to_owned)));
+        };
+        // What was read has proved to be this resource's, or is to be taken over: a backup may have come back without its labels.
+        let apply =
+            Apply { adoption: Adoption::Take, ..Apply::new(at_version(object, version), Owner::by_label(&owner)) };
+        let applied = self.cluster.apply(apply).await?;
+        Ok(applied.object.resource_version().map(str::to_owned))
+    }
+
+    async fn ensure_namespace(&self, owner: &str) -> Result<(), Error> {
+        let namespace = &self.store.namespace;
+        // Where a control plane lives, or may, gateways are to be injected.
+        let shared = namespace == "istio-system"
+            || self.spec.clusters.values().any(|cluster| cluster.namespace.as_str() == namespace);
+        match shared {
+            true => namespace::ensure(self.cluster, namespace, owner).await,
+            false => namespace::ensure_without_pods(self.cluster, namespace, owner).await,
+        }
+    }
+}
+
+fn cluster(cx: &Cx, store: &StoreRef) -> Result<Cluster, Diagnostic> {
+    let path = Path::root("root").attr("store").attr("cluster");
+    client::cluster(cx, &store.cluster).map_err(|error| error.at(path))
+}
+
+/// A Secret that was there before us may have been put there, with a key that somebody knows.
+fn there_already(store: &StoreRef, kept: &Kept) -> Diagnostic {
+    Diagnostic::error("The root's store exists already")
+        .detail(format!(
+            "This resource has not made the Secret {store}. {} Whoever wrote it may know what it holds, and would be able to issue certificates for the whole mesh. If it is yours, import it with the id {:?}, or set `adopt = true`, after you have compared the fingerprint. If not, delete the Secret or give `root.store` another place. Nothing was written.",
+            describe(kept),
+            store.to_string()
+        ))
+        .at(Path::root("root").attr("store"))
+}
+
+/// Said even where it was asked for.
+pub fn taken_over(store: &StoreRef, kept: &Kept) -> Diagnostic {
+    Diagnostic::warning("A root that was there is taken over")
+        .detail(format!(
+            "The Secret {store} was there before this resource. {} Compare the fingerprint with the one you know: whoever wrote the Secret may know the key.",
+            describe(kept)
+        ))
+        .at(Path::root("root").attr("store"))
+}
+
+fn describe(kept: &Kept) -> String {
+    let roots: Vec<String> = kept
+        .roots
+        .0
+        .iter()
+        .map(|(number, root)| {
+            format!("generation {number}, {} (SHA-256 {})", root.certificate.subject(), root.certificate.fingerprint())
+        })
+        .collect();
+    let managers = match kept.managers.as_slice() {
+        [] => String::new(),
+        managers => format!(" Its fields are managed by {}.", managers.join(", ")),
+    };
+    match roots.is_empty() {
+        true => format!("It holds no root.{managers}"),
+        false => format!("It holds the root of {}.{managers}", roots.join("; ")),
+    }
+}
+
+fn changed(store: &StoreRef) -> Diagnostic {
+    Diagnostic::error("The root's store has changed meanwhile")
+        .detail(format!(
+            "Somebody else, perhaps another run, has written the Secret {store} since it was read. Nothing was written. Plan again."
+        ))
+        .at(Path::root("root").attr("store"))
+}
