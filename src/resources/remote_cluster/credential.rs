@@ -382,4 +382,36 @@ mod tests {
         assert_eq!(standing(&bound(0, 90 * DAY), judged).condition, Condition::Valid);
         assert_eq!(standing(&Token::new("opaque"), judged).condition, Condition::Unreadable);
     }
+
+    /// What a run that was cut off leaves: tokens that still let their holder in, of a watcher that has a newer one, and of one that is none any more.
+    #[test]
+    fn tokens_that_nobody_uses_are_found() {
+        let model = super::super::model::RemoteCluster {
+            cluster: "w".into(),
+            namespace: "istio-system".into(),
+            mode: "peer".into(),
+            watchers: crate::value::Value::Known(
+                ["east"].map(|name| crate::value::Value::from(name)).into_iter().collect(),
+            ),
+            service_account: "reader".into(),
+            allow_loopback_server: false.into(),
+            ..Default::default()
+        };
+        let spec = Spec::parse(&model).unwrap().unwrap();
+        let binding = |name: &str, watcher: &str, owner: &str| {
+            let object: Value = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {
+                "name": name, "namespace": "istio-system",
+                "labels": {OWNER_LABEL: owner}, "annotations": {WATCHER_ANNOTATION: watcher}}});
+            Object::new(object).unwrap()
+        };
+        let owner = spec.owner();
+        let (used, old) = (binding("r.w.1", "east", &owner), binding("r.w.0", "east", &owner));
+        let (gone, theirs) = (binding("r.n.1", "north", &owner), binding("r.x.1", "east", "mesh_remote_cluster.other"));
+        let token = bound(0, 90 * DAY);
+        let among = |secrets: &[Object]| Leftovers::among(secrets, &spec);
+        assert!(!among(&[used.clone(), theirs.clone()]).beside(&spec, "east", &token));
+        let left = among(&[used, old, gone, theirs]);
+        assert!(left.beside(&spec, "east", &token));
+        assert_eq!(left.watchers().into_iter().collect::<Vec<_>>(), ["east", "north"]);
+    }
 }
