@@ -335,10 +335,13 @@ async fn what_istiod_starts_with_is_taken_over_as_it_is_or_refused() {
     let reference = ObjectRef::namespaced(Kind::SECRET, place.namespace("east"), "cacerts");
     for (form, change) in forms {
         let mut data = plain.clone();
+        merge(&mut data, json!({ "ca-crl.pem": encoded("a list that istiod reads too".to_owned()) }));
         merge(&mut data, change);
         crate::ca_found::put(&place, "east", Object::of(&reference).with("data", data)).await;
         let adopted = place.settle(&config, None).await;
         assert_eq!(place.held("east").await.intermediate.to_pem(), text("ca-cert.pem"), "{form}");
+        let kept = place.secret("east", "cacerts").await.unwrap();
+        assert!(kept.data("ca-crl.pem").is_some(), "{form}: the list of revoked certificates is kept");
         place.destroy(&adopted).await;
     }
     let mut data = plain.clone();

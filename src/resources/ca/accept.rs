@@ -24,6 +24,8 @@ use crate::value::Path;
 
 /// Kept back of the time allowed, to say what istiod was last seen with.
 const MARGIN: Duration = Duration::from_secs(10);
+/// By which istiod hands roots out, in every namespace that it serves.
+const HANDED_OUT: &str = "istio-ca-root-cert";
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Refuses a change of roots that a running istiod would refuse without a word.
@@ -131,18 +133,12 @@ impl Proof<'_> {
 
     /// What istiod has not shown yet.
     async fn missing(&self) -> Result<Option<String>, Error> {
-        let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, &self.live.namespace, "istio-ca-root-cert");
-        let handed_out = self.live.cluster.get(&reference).await?;
-        let roots =
-            handed_out.as_ref().and_then(|map| map.strings("data").get("root-cert.pem").map(|pem| (*pem).to_owned()));
-        match roots.map(|pem| Bundle::from_pem(&pem)) {
-            None => return Ok(Some("it has not handed out any roots yet (ConfigMap istio-ca-root-cert)".to_owned())),
-            Some(Ok(bundle)) if bundle == self.held.roots => {}
-            Some(_) => {
-                return Ok(Some(
-                    "it still hands out the roots it had before (ConfigMap istio-ca-root-cert)".to_owned(),
-                ));
-            }
+        let handed_out = self.handed_out().await?;
+        if handed_out.is_empty() {
+            return Ok(Some(format!("it has not handed out any roots yet (ConfigMap {HANDED_OUT})")));
+        }
+        if !handed_out.iter().any(|roots| *roots == self.held.roots) {
+            return Ok(Some(format!("it still hands out the roots it had before (ConfigMap {HANDED_OUT})")));
         }
         if !self.reissued {
             return Ok(None);
@@ -154,6 +150,18 @@ impl Proof<'_> {
             }
         }
         Ok(if running.is_empty() { Some("no Pod of it runs".to_owned()) } else { None })
+    }
+
+    /// The roots that istiod hands out: in its own namespace or, where its `discoverySelectors` leave that out, in whichever it does. There may be other control
+    /// planes, of other roots, in those.
+    async fn handed_out(&self) -> Result<Vec<Bundle>, Error> {
+        let roots = |map: &Object| Bundle::from_pem(map.strings("data").get("root-cert.pem")?).ok();
+        let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, &self.live.namespace, HANDED_OUT);
+        if let Some(own) = self.live.cluster.get(&reference).await? {
+            return Ok(roots(&own).into_iter().collect());
+        }
+        let elsewhere = Query::of(Kind::CONFIG_MAP).field("metadata.name", HANDED_OUT);
+        Ok(self.live.cluster.list_now(&elsewhere).await?.iter().filter_map(roots).collect())
     }
 
     /// Whether the certificate an istiod shows its proxies is of the intermediate just written.
