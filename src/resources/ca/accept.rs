@@ -137,7 +137,7 @@ impl Proof<'_> {
         if handed_out.is_empty() {
             return Ok(Some(format!("it has not handed out any roots yet (ConfigMap {HANDED_OUT})")));
         }
-        if !handed_out.iter().any(|roots| *roots == self.held.roots) {
+        if !handed_out.contains(&self.held.roots) {
             return Ok(Some(format!("it still hands out the roots it had before (ConfigMap {HANDED_OUT})")));
         }
         if !self.reissued {

@@ -390,9 +390,7 @@ mod tests {
             cluster: "w".into(),
             namespace: "istio-system".into(),
             mode: "peer".into(),
-            watchers: crate::value::Value::Known(
-                ["east"].map(|name| crate::value::Value::from(name)).into_iter().collect(),
-            ),
+            watchers: crate::value::Value::Known(["east"].map(crate::value::Value::from).into_iter().collect()),
             service_account: "reader".into(),
             allow_loopback_server: false.into(),
             ..Default::default()
