@@ -109,7 +109,7 @@ impl Claim {
         let error = self.cluster.patch_if(&self.lease, &operations).await.err()?;
         instance.unfinished = true;
         Some(Diagnostic::warning(format!("{} could not be given back", self.lease)).detail(format!(
-            "The apply is done. But {error}. Until the next apply another run waits for this one, and a new instance of the same id would take this one up."
+            "The apply is done. But {error}. The next plan shows an update that gives the Lease back."
         )))
     }
 

@@ -196,7 +196,7 @@ async fn a_list_is_asked_for_once() {
     let lists = join_all((0..20).map(|_| cluster.list(&query))).await;
     assert!(lists.iter().all(|list| list.as_ref().unwrap()[0].to_string() == "Secret n/a"));
     assert_eq!(server.seen().len(), 1);
-    assert_eq!(server.seen()[0].path, "/api/v1/secrets?labelSelector=istio%2FmultiCluster%3Dtrue");
+    assert_eq!(server.seen()[0].path, "/api/v1/secrets?labelSelector=istio%2FmultiCluster%3Dtrue&limit=500");
 
     use terraform_provider_mesh::cluster::Delete;
     cluster.delete(&Delete::new(ObjectRef::namespaced(Kind::SECRET, "n", "a"))).await.unwrap();

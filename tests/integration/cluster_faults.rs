@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use lab::Fault;
 use serde_json::json;
-use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Scope, Secret, wait};
+use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Owner, Scope, Secret, wait};
 
 use crate::cluster_lab::place;
 
@@ -17,7 +17,11 @@ async fn applies_survive_refusals_and_broken_connections() {
     place.lab.fault(Fault::status(503).for_agent(agent).times(5)).unwrap();
     place.lab.fault(Fault::cut().for_agent(agent).for_request("PATCH").times(5)).unwrap();
     let objects = (0..30).map(|number| place.config_map(&format!("c{number}"), json!({"x": "1"}))).collect();
-    let applied = place.cluster.apply_all(ApplyAll { objects, ..ApplyAll::default() }).await.unwrap();
+    let applied = place
+        .cluster
+        .apply_all(ApplyAll { objects, owner: Owner::by_label(&place.owner()), ..ApplyAll::default() })
+        .await
+        .unwrap();
     assert_eq!(applied.len(), 30);
     assert!(place.cluster.requests() >= 46, "{} requests", place.cluster.requests());
 

@@ -86,8 +86,9 @@ impl Resource for MeshCa {
         let inputs = plan::Inputs { spec: &spec, prior: plan.prior, memory: &cx.private, has_key };
         let words = plan::settle(&inputs, &mut plan.planned)?;
         words.into_iter().for_each(|word| cx.warn(word));
-        // An older state has no mark: the next apply gives it one.
-        if plan.is_update() && plan.planned.instance.is_null() {
+        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
+        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
+        {
             plan.planned.instance = Value::Unknown;
         }
         Ok(())

@@ -111,8 +111,9 @@ impl Resource for MeshEastwestGateway {
         planned.objects = recorded.objects_value();
         planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
         planned.addresses = planned_addresses(plan.prior, planned);
-        // An older state has no mark: the next apply gives it one.
-        if plan.is_update() && plan.planned.instance.is_null() {
+        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
+        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
+        {
             plan.planned.instance = Value::Unknown;
         }
         Ok(())

@@ -104,8 +104,9 @@ impl Resource for MeshPrimary {
         }
         planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = ready::planned(plan.prior, planned);
-        // An older state has no mark: the next apply gives it one.
-        if plan.is_update() && plan.planned.instance.is_null() {
+        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
+        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
+        {
             plan.planned.instance = Value::Unknown;
         }
         spec.map_or(Ok(()), |spec| declare(cx, &plan.planned, &spec))

@@ -115,8 +115,9 @@ impl Resource for MeshRemoteCluster {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
         plan::plan(cx, plan).await?;
-        // An older state has no mark: the next apply gives it one.
-        if plan.is_update() && plan.planned.instance.is_null() {
+        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
+        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
+        {
             plan.planned.instance = Value::Unknown;
         }
         Ok(())
@@ -126,7 +127,7 @@ impl Resource for MeshRemoteCluster {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
-        if prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
+        if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
             return Ok(state);
         }
         let watched = client::cluster(cx, state.cluster.text())?;

@@ -105,8 +105,9 @@ impl Resource for MeshServiceEntry {
             Some(prior) if settled && !changed => prior.findings.clone(),
             _ => Value::Unknown,
         };
-        // An older state has no mark: the next apply gives it one.
-        if plan.is_update() && plan.planned.instance.is_null() {
+        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
+        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
+        {
             plan.planned.instance = Value::Unknown;
         }
         if changed || !settled {
