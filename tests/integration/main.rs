@@ -38,6 +38,7 @@ mod links_external;
 mod links_gateways;
 mod links_plan;
 mod links_refusals;
+mod links_tokens;
 mod links_topologies;
 mod links_upkeep;
 mod ownership;

@@ -114,6 +114,14 @@ pub fn binding_of(spec: &Spec, token: &Token) -> Option<ObjectRef> {
     Some(ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), bound.name))
 }
 
+/// Revokes a token that nobody was given.
+pub async fn give_back(order: Order<'_>, binding: Option<&ObjectRef>) -> Result<(), Error> {
+    match binding {
+        Some(binding) => order.watched.delete(&Delete::new(binding.clone())).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// How long istiod may go on with a token that has been replaced in its files: the kubelet brings them within two minutes, client-go reads them again after one.
 const IN_USE_FOR: i64 = 600;
 

@@ -11,6 +11,7 @@ use super::gather::Endpoint;
 use super::istiod::{self, Verdict};
 use super::spec::Spec;
 use super::state;
+use super::token;
 use crate::cluster::{
     Adoption, Apply, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
     Patched, PodPort, ReplicaView, wait,
@@ -63,6 +64,8 @@ pub struct Established {
     pub kept: bool,
     pub verdict: Verdict,
     pub istiod_version: Option<String>,
+    /// The API server grants shorter tokens than were asked for.
+    pub warning: Option<Diagnostic>,
     pub error: Option<Diagnostic>,
 }
 
@@ -98,6 +101,7 @@ pub async fn establish(link: Link<'_>) -> Established {
         kept: false,
         verdict: Verdict::Unknown,
         istiod_version: None,
+        warning: None,
         error: Some(error),
     };
     if link.spec.is_config_cluster()
@@ -108,7 +112,19 @@ pub async fn establish(link: Link<'_>) -> Established {
     match credentials(link).await {
         Ok(credentials) => match elsewhere(link, &credentials).await {
             Some(error) => refused(error),
-            None => with(link, credentials).await,
+            None => match shortened(link, &credentials) {
+                // Nobody has been told of the token yet: a link that would end before anybody renews it is not made.
+                Some(short) if !link.known => {
+                    let binding = credentials.binding.as_ref();
+                    match credential::give_back(link.order(), binding).await {
+                        Ok(()) => refused(short.refusal(link)),
+                        Err(error) => refused(failed(link, &error)),
+                    }
+                }
+                short => {
+                    Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials).await }
+                }
+            },
         },
         Err(error) => refused(failed(link, &error)),
     }
@@ -138,6 +154,71 @@ async fn elsewhere(link: Link<'_>, credentials: &Credentials) -> Option<Diagnost
     match doubtful {
         true => diagnose::token_refused(link.watched, &link.spec.endpoint, link.endpoint, &credentials.token).await,
         false => None,
+    }
+}
+
+/// A token that ends before what was asked for, in seconds.
+struct Shortened {
+    asked: u64,
+    granted: u64,
+}
+
+/// Whether the API server has granted less than was asked for, as managed clouds do: a day on EKS and AKS, two on GKE.
+fn shortened(link: Link<'_>, credentials: &Credentials) -> Option<Shortened> {
+    if link.spec.token.long_lived || credentials.binding.is_none() {
+        return None;
+    }
+    let claims = token::read(credentials.token.reveal()).ok()?;
+    let granted = u64::try_from(claims.expires? - claims.issued?).ok()?;
+    let asked = link.spec.token.lifetime.as_secs();
+    // Servers round.
+    (granted + 60 < asked).then_some(Shortened { asked, granted })
+}
+
+impl Shortened {
+    fn refusal(&self, link: Link<'_>) -> Diagnostic {
+        Diagnostic::error("The API server grants shorter tokens than asked for").at("token").detail(format!(
+            "{} The istiods of {} would lose cluster {} then, unless an apply has renewed the token before. So cluster {} is not linked: nothing was written to it, and the token is revoked. \
+             Choose one of these:\n\
+             - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least twice in that time, by a scheduled run of your pipeline.\n\
+             - `token = {{ long_lived = true }}` uses a token that does not end. It is kept in a Secret of the watched cluster; deleting the Secret revokes it.\n\
+             - Raise the limit of the API server (`--service-account-max-token-expiration`), where it is yours.",
+            self.facts(link),
+            link.watcher.name(),
+            link.spec.id,
+            link.watcher.name(),
+            span(self.granted)
+        ))
+    }
+
+    fn warning(&self, link: Link<'_>) -> Diagnostic {
+        // Of several warnings with one summary Terraform shows the first alone.
+        Diagnostic::warning(format!("{} gets shorter tokens than asked for", link.watcher.name())).at("token").detail(
+            format!(
+                "{} Apply at least twice in that time, or set `token = {{ long_lived = true }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
+                self.facts(link),
+                span(self.granted)
+            ),
+        )
+    }
+
+    fn facts(&self, link: Link<'_>) -> String {
+        format!(
+            "The API server of cluster {} grants tokens for {}, and `token.lifetime` asks for {}.",
+            link.watched.name(),
+            span(self.granted),
+            span(self.asked)
+        )
+    }
+}
+
+/// Seconds in the largest unit that divides them, as durations are written: `24h`.
+fn span(seconds: u64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 && s > 0 => format!("{}d", s / 86_400),
+        s if s % 3_600 == 0 && s > 0 => format!("{}h", s / 3_600),
+        s if s % 60 == 0 && s > 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
     }
 }
 
@@ -184,14 +265,34 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     let begun = Instant::now();
     if let Err(error) = write(link, &remote).await {
         let error = Some(failed(link, &error));
-        return Established { written: None, kept, verdict: Verdict::Unknown, istiod_version: None, error };
+        return Established {
+            written: None,
+            kept,
+            verdict: Verdict::Unknown,
+            istiod_version: None,
+            warning: None,
+            error,
+        };
     }
     if restarts && let Err(error) = restart(link).await {
         let error = Some(failed(link, &error));
-        return Established { written: Some(standing), kept, verdict: Verdict::Unknown, istiod_version: None, error };
+        return Established {
+            written: Some(standing),
+            kept,
+            verdict: Verdict::Unknown,
+            istiod_version: None,
+            warning: None,
+            error,
+        };
     }
-    let written =
-        |verdict, istiod_version, error| Established { written: Some(standing), kept, verdict, istiod_version, error };
+    let written = |verdict, istiod_version, error| Established {
+        written: Some(standing),
+        kept,
+        verdict,
+        istiod_version,
+        warning: None,
+        error,
+    };
     if !link.spec.wait {
         return written(Verdict::Unknown, None, None);
     }

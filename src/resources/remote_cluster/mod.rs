@@ -350,6 +350,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
     for (watcher, made) in made {
         let name = watcher.name().to_owned();
         errors.extend(made.error);
+        made.warning.into_iter().for_each(|warning| cx.warn(warning));
         let before =
             prior.and_then(|prior| Some((prior.sync.entry(&name)?.clone(), prior.tokens.entry(&name)?.clone())));
         let now = made.written.map(|standing| {

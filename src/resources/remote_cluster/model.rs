@@ -133,7 +133,8 @@ model! {
 model! {
     /// The readers' tokens.
     pub struct Token {
-        /// How long a token is valid. The API server may grant less.
+        /// How long a token is valid. Where the API server grants less, as managed clouds do (a day on EKS and AKS, two days on GKE), a new link is refused, and one that
+        /// exists is renewed with a warning: set what is granted, and apply at least twice in that time, or use `long_lived`.
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
         /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where nothing is set. Where the API server grants

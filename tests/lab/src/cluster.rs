@@ -67,6 +67,7 @@ pub(crate) struct Start {
     pub fabric: Option<Arc<Fabric>>,
     /// What its pods reach.
     pub routes: Vec<String>,
+    pub longest_token: Option<Duration>,
 }
 
 impl Cluster {
@@ -86,6 +87,7 @@ impl Cluster {
             egress_socket,
             etcd_port: start.etcd_port,
             proxies: start.fabric.is_some(),
+            longest_token: start.longest_token,
         };
         let names = [layout.api_service_ip(), format!("api.{}.example.com", layout.name)];
         let pki = Pki::create(&layout.file("pki"), &layout.name, &names)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ pub(crate) struct Layout {
     pub etcd_port: u16,
     /// Whether injected pods are processes of the lab.
     pub proxies: bool,
+    pub longest_token: Option<Duration>,
 }
 
 /// Pods and Services of a cluster, by its position.
@@ -114,7 +116,7 @@ impl Layout {
 
     pub fn api_server(&self, pki: &Pki) -> Vec<String> {
         let file = |name: &str| pki.file(name).display().to_string();
-        flags(&[
+        let mut all = flags(&[
             ("etcd-servers", format!("http://127.0.0.1:{}", self.etcd_port)),
             ("etcd-prefix", format!("/registry-{}", self.name)),
             ("bind-address", "127.0.0.1".into()),
@@ -140,7 +142,10 @@ impl Layout {
             // It taints new nodes until a controller that is not run here sees their heartbeats.
             ("disable-admission-plugins", "TaintNodesByCondition".into()),
             ("profiling", "false".into()),
-        ])
+        ]);
+        let limit = self.longest_token.map(|longest| format!("{}s", longest.as_secs()));
+        all.extend(limit.iter().flat_map(|limit| flags(&[("service-account-max-token-expiration", limit.clone())])));
+        all
     }
 
     pub fn controller_manager(&self, pki: &Pki) -> Vec<String> {

@@ -32,6 +32,8 @@ pub struct Options {
     pub istiod: bool,
     /// Whether injected pods are real.
     pub proxies: Proxies,
+    /// The longest token that API servers grant, as managed clouds limit them; no limit by default.
+    pub longest_token: Option<Duration>,
 }
 
 /// What becomes of injected pods, gateways among them.
@@ -49,7 +51,14 @@ pub enum Proxies {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { dir: None, address: Address::Ip, limited: true, istiod: true, proxies: Proxies::None }
+        Options {
+            dir: None,
+            address: Address::Ip,
+            limited: true,
+            istiod: true,
+            proxies: Proxies::None,
+            longest_token: None,
+        }
     }
 }
 
@@ -250,6 +259,7 @@ async fn start_all(
             istiod: options.istiod,
             fabric: fabric.clone(),
             routes: routes.of(index),
+            longest_token: options.longest_token,
         })));
     }
     let mut clusters = Vec::new();
