@@ -145,10 +145,22 @@ pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<
     Ok(foreign.map(|resident| resident.what))
 }
 
-/// What Kubernetes and istiod put into a namespace unasked, by kind and name. The root that an istiod without `cacerts` makes for itself is of no use to
-/// anyone once that istiod is gone.
-const UNASKED: &[(&str, &str)] =
-    &[("Secret", "istio-ca-secret"), ("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")];
+/// What Kubernetes, OpenShift and istiod put into a namespace unasked, by kind and name. The root that an istiod without `cacerts` makes for itself is of
+/// no use to anyone once that istiod is gone.
+const UNASKED: &[(&str, &str)] = &[
+    ("Secret", "istio-ca-secret"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ServiceAccount", "default"),
+    ("ConfigMap", "openshift-service-ca.crt"),
+    ("ServiceAccount", "builder"),
+    ("ServiceAccount", "deployer"),
+    ("RoleBinding", "system:deployers"),
+    ("RoleBinding", "system:image-builders"),
+    ("RoleBinding", "system:image-pullers"),
+];
+
+/// On the Secrets that hold tokens of a ServiceAccount: its name.
+const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// Kinds whose objects come and go with others: events, and what a Service brings.
 const FOLLOWERS: &[&str] = &["Event", "Endpoints", "EndpointSlice"];
@@ -180,7 +192,10 @@ async fn resident(cluster: &Cluster, namespace: &str) -> Result<Option<Resident>
 }
 
 fn is_resident(object: &Object) -> bool {
-    !UNASKED.contains(&(object.kind(), object.name()))
+    let unasked_account =
+        object.annotation(ACCOUNT_ANNOTATION).is_some_and(|account| UNASKED.contains(&("ServiceAccount", account)));
+    !unasked_account
+        && !UNASKED.contains(&(object.kind(), object.name()))
         && !FOLLOWERS.contains(&object.kind())
         && !object.is_terminating()
         && object.get("metadata.ownerReferences").is_none()

@@ -46,7 +46,8 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
             }
         };
         let mut remaining = Remaining { recorded: self.recorded.clone(), ..Remaining::default() };
-        remaining.recorded.retain(|key| doomed.iter().any(|doomed| doomed.key == key));
+        // What of the namespace is this resource's is still to be taken back.
+        remaining.recorded.retain(|key| key.starts_with("Namespace ") || doomed.iter().any(|doomed| doomed.key == key));
         remaining.defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
         let removing = Removing { cluster: self.cluster, owner: self.owner, wait: self.wait, stays: &self.stays };
         for (key, outcome) in removing.all(doomed).await {
