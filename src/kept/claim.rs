@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
-use super::instance::{COMPLETE_ANNOTATION, Instance, Place, is_complete};
+use super::instance::{COMPLETE_ANNOTATION, Instance, MARKING, Place, UNFINISHED, is_complete};
 use super::{namespace, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
 use crate::diag::Diagnostic;
@@ -201,7 +201,12 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         let is_own = asked.mark == Some(found.mark.as_str());
         let unfinished = !found.complete;
         // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
-        let may_take_up = unfinished && asked.mark.is_none() && asked.purpose != Purpose::Destroy;
+        let may_take_up = asked.mark.is_none()
+            && match asked.purpose {
+                Purpose::Create { .. } => lease.annotation(COMPLETE_ANNOTATION) == Some(UNFINISHED),
+                Purpose::Update => unfinished,
+                Purpose::Destroy => false,
+            };
         let may_take = is_own || asked.adopt || may_take_up;
         match (may_take, asked.purpose) {
             (false, Purpose::Destroy) => {
@@ -293,7 +298,8 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
 }
 
 async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Error> {
-    let object = asked.place.object(mark, lease_spec(&holder.name));
+    let complete = if asked.purpose == Purpose::Update { MARKING } else { UNFINISHED };
+    let object = asked.place.object(mark, complete, lease_spec(&holder.name));
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
         // Where there is no namespace no other instance can be.

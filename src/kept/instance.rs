@@ -11,6 +11,10 @@ use crate::value::Value;
 
 /// On a Lease: whether the instance's first apply has come to its end.
 pub(super) const COMPLETE_ANNOTATION: &str = "terraform-provider-mesh/complete";
+/// The first apply has not come to its end: whoever creates the instance next takes it up.
+pub(super) const UNFINISHED: &str = "false";
+/// The instance is older than its Lease, and not all of its objects are marked: nobody takes it up but the state that has no mark of it yet.
+pub(super) const MARKING: &str = "marking";
 
 /// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an update; the mark is in state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +74,11 @@ impl Place<'_> {
         ObjectRef::namespaced(Kind::LEASE, self.namespace, lease_name(self.label))
     }
 
-    pub(super) fn object(&self, mark: &str, spec: serde_json::Value) -> Object {
+    pub(super) fn object(&self, mark: &str, complete: &str, spec: serde_json::Value) -> Object {
         Object::of(&self.lease())
             .with_label(OWNER_LABEL, self.label)
             .with_annotation(INSTANCE_ANNOTATION, mark)
-            .with_annotation(COMPLETE_ANNOTATION, "false")
+            .with_annotation(COMPLETE_ANNOTATION, complete)
             .with("spec", spec)
     }
 }

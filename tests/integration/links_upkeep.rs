@@ -80,6 +80,6 @@ fn a_cluster_that_is_gone_holds_up_nobody_and_is_removed_on_request() {
     let destroyed =
         run.workspace.run(&["destroy", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this"]).ok();
     let told = format!("{}{}", destroyed.stdout, destroyed.stderr);
-    assert!(told.contains("Something stays behind") && told.contains("cluster west does not answer"), "{told}");
+    assert!(told.contains("Some objects stay behind") && told.contains("cluster west does not answer"), "{told}");
     assert!(!remote_clusters(lab.cluster("east")).contains("istio-remote-secret-west"));
 }
