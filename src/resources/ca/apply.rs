@@ -47,10 +47,11 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     let allowed = refuse_strangers(cx, &spec, prior.as_ref(), &live)?;
 
     let ask = ask(cx, &spec, &roots, prior.as_ref());
-    let seen = seen(&spec, prior.as_ref(), &live, &failed, now);
+    let mut seen = seen(&spec, prior.as_ref(), &live, &failed, now);
+    plan::hold_to(&state, &mut seen);
     let decision = decide(&ask, &seen).map_err(|error| plan::tangled(&error))?;
     if failed.is_empty() {
-        refuse_surprise(&state, &decision)?;
+        refuse_surprise(&state, &decision, &live)?;
     }
     accept::check_multi_root(&decision, &live).await?;
     // From here on things are written: whatever fails, state knows of them.
@@ -229,7 +230,7 @@ fn held_there(theirs: Option<&CaCerts>) -> String {
 }
 
 /// The plan promised something that the clusters, as they are now, do not lead to.
-fn refuse_surprise(planned: &Ca, decision: &Decision) -> Result<(), Diagnostic> {
+fn refuse_surprise(planned: &Ca, decision: &Decision, live: &BTreeMap<String, Live>) -> Result<(), Diagnostic> {
     let changed = |what: String| {
         Diagnostic::error("The clusters have changed since the plan")
             .detail(format!("{what} Nothing was written. Plan again."))
@@ -241,6 +242,15 @@ fn refuse_surprise(planned: &Ca, decision: &Decision) -> Result<(), Diagnostic> 
         )));
     }
     for (name, cluster) in planned.clusters.entries() {
+        let issues = matches!(decision.actions.get(name), Some(Action::Write { issue: Some(_), .. }));
+        let held = live.get(name).and_then(|live| live.held.as_ref());
+        let held = held.and_then(|held| Some(held.chain.first()?.fingerprint().to_string()));
+        if plan::keeps_intermediate(cluster) && (issues || cluster.fingerprint.known() != held.as_ref()) {
+            return Err(changed(format!(
+                "Cluster {name} holds another intermediate than at the last refresh, or needs one that was not planned."
+            ))
+            .at(Path::root("clusters").key(name)));
+        }
         let Some(holding) = decision.holdings.get(name).filter(|_| cluster.trusted.is_known()) else { continue };
         let trusted: BTreeSet<String> = cluster.trusted.items().cloned().collect();
         if trusted != holding.trusted {
@@ -512,6 +522,7 @@ fn tell(
             None => (live.held.as_ref(), live.open.as_ref()),
         };
         report::request(model, open);
+        let promised = model.state.clone();
         match held {
             Some(held) => {
                 report::certificates(model, held);
@@ -524,6 +535,7 @@ fn tell(
                 if open.is_some() { report::state::AWAITING_SIGNATURE } else { report::state::MISSING },
             ),
         }
+        report::keep_state(model, promised);
     }
     let remembered = prior.filter(|_| silent).and_then(|prior| Bundle::from_pem(prior.root_certificates.text()).ok());
     bundles.extend(&remembered);

@@ -46,6 +46,21 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     Ok(words)
 }
 
+/// Whether the plan promises that a cluster keeps the intermediate it has.
+pub fn keeps_intermediate(planned: &ClusterCa) -> bool {
+    !planned.fingerprint.is_unknown()
+}
+
+/// At apply: what has become due since the plan is left to the next one. An intermediate that was not planned would break this one's promise.
+pub fn hold_to(planned: &Ca, seen: &mut BTreeMap<String, Seen>) {
+    for (name, seen) in seen {
+        let cluster = planned.clusters.entry(name);
+        let stays =
+            cluster.is_some_and(|cluster| keeps_intermediate(cluster) && !cluster.certificate_request.is_unknown());
+        seen.due &= !stays;
+    }
+}
+
 /// On creation nothing is known but the names.
 pub fn open_everything(planned: &mut Ca) {
     if let Some(clusters) = planned.clusters.known_mut() {

@@ -134,6 +134,32 @@ fn a_certificate_in_its_window_is_renewed_and_the_root_is_not() {
     assert_eq!(outcome.planned.phase, prior.phase);
 }
 
+/// The plan says "ready"; the window is reached while it waits to be applied, or while it is.
+#[test]
+fn what_becomes_due_after_the_plan_is_left_to_the_next() {
+    let root = fixtures::root();
+    let prior = settled(&root, 1);
+    let (before, after) = (NOW + Duration::days(549), NOW + Duration::days(551));
+    let memory = memory(&prior, &[(1, &root.certificate)]);
+    let spec = Spec::parse(&prior).unwrap().unwrap();
+    let inputs = Inputs { spec: &spec, prior: Some(&prior), memory: &memory, has_key: false };
+    let at_apply = |planned: &Ca| {
+        let mut seen = remembered(&spec, &prior, Some(after));
+        hold_to(planned, &mut seen);
+        decide(&ask(&inputs, &prior), &seen).unwrap().actions
+    };
+    let kept = plan_at(before, &prior, prior.clone(), &[(1, &root.certificate)]).unwrap().planned;
+    assert_eq!(at_apply(&kept), BTreeMap::new());
+    let renewed = plan_at(after, &prior, prior.clone(), &[(1, &root.certificate)]).unwrap().planned;
+    assert_eq!(at_apply(&renewed).len(), 2, "what was planned is done");
+
+    for (planned, told) in [("ready".into(), "ready"), (Value::Unknown, report::state::RENEWAL_DUE)] {
+        let mut model = ClusterCa { state: report::state::RENEWAL_DUE.into(), ..ClusterCa::default() };
+        report::keep_state(&mut model, planned);
+        assert_eq!(model.state.as_deref(), Some(told));
+    }
+}
+
 /// The clock of the machine that plans is a million seconds ahead, or a thousand times that: nothing is renewed before its window, all is renewed at
 /// once within it, and beyond the root's own end there is nothing left to renew with.
 #[test]

@@ -63,6 +63,13 @@ pub fn nothing(model: &mut ClusterCa, state: &str) {
     model.state = state.into();
 }
 
+/// Keeps to the state that was planned. Time may have led on to another since, which the next refresh tells.
+pub fn keep_state(model: &mut ClusterCa, planned: Value<String>) {
+    if !planned.is_unknown() {
+        model.state = planned;
+    }
+}
+
 /// The open request, if there is one.
 pub fn request(model: &mut ClusterCa, open: Option<&OpenRequest>) {
     model.certificate_request = open.map(|open| open.request.to_pem()).into();
