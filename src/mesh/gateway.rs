@@ -69,8 +69,10 @@ pub fn hosts_admit(hosts: &[String], sni: &Sni) -> bool {
 /// Exposes istiod to the proxies and API servers of remote clusters: PASSTHROUGH on 15012 and 15017.
 #[derive(Debug, Clone)]
 pub struct ControlPlaneExposure {
-    /// The system namespace.
+    /// The gateway's namespace.
     pub namespace: Namespace,
+    /// The system namespace, which istiod is in.
+    pub istiod_namespace: Namespace,
     /// The gateway's Pods.
     pub selector: Selector,
     /// The istiod exposed.
@@ -85,7 +87,7 @@ impl ControlPlaneExposure {
     /// Gateway and VirtualService.
     pub fn objects(&self) -> [Value; 2] {
         let suffix = self.revision.as_ref().map(|revision| format!("-{revision}")).unwrap_or_default();
-        let istiod = format!("istiod{suffix}.{}.svc", self.namespace);
+        let istiod = format!("istiod{suffix}.{}.svc", self.istiod_namespace);
         let destination = format!("{istiod}.{}", self.cluster_domain);
         // Several revisions share the ports; the SNI then tells their istiods apart. istiod drops, with a log line only, a TLS server
         // whose port and host another Gateway of the same Pods has: so only the default revision may take `*`.
@@ -270,6 +272,7 @@ mod tests {
     fn control_plane_is_exposed_by_passthrough() {
         let exposure = ControlPlaneExposure {
             namespace: namespace(),
+            istiod_namespace: namespace(),
             selector: east_west_selector(),
             revision: None,
             cluster_domain: "cluster.local".into(),

@@ -39,6 +39,8 @@ pub struct DeclaredGateway {
     pub network: String,
     /// The revision that injects it; `None` is the default one.
     pub revision: Option<String>,
+    /// The namespace of the istiod that it exposes, if it exposes one.
+    pub exposes_istiod_of: Option<String>,
 }
 
 /// A watched cluster as declared.
@@ -224,6 +226,10 @@ impl Topology {
         let mut findings = Vec::new();
         if !there.is_empty() && !there.iter().any(answers) {
             findings.push(no_such_revision(&declared.cluster, declared.revision.as_deref(), &there));
+        }
+        if let Some(namespace) = &declared.exposes_istiod_of {
+            let answering: Vec<&ControlPlaneAt> = there.into_iter().filter(answers).collect();
+            findings.extend(no_istiod_there(&declared.cluster, namespace, &answering));
         }
         self.gateways.insert(id.to_owned(), declared);
         findings
@@ -601,6 +607,24 @@ fn no_such_revision(cluster: &str, revision: Option<&str>, there: &[&ControlPlan
             there.iter().map(names).collect::<Vec<_>>().join("; ")
         ),
     }
+}
+
+/// A gateway that leads to the istiod of a namespace, where the control planes known are in others.
+fn no_istiod_there(cluster: &str, namespace: &str, answering: &[&ControlPlaneAt]) -> Option<Finding> {
+    if answering.is_empty() || answering.iter().any(|control_plane| control_plane.namespace == namespace) {
+        return None;
+    }
+    let known: BTreeSet<&str> = answering.iter().map(|control_plane| control_plane.namespace.as_str()).collect();
+    Some(Finding {
+        severity: Severity::Warning,
+        attribute: "expose",
+        summary: "No control plane is known in this namespace",
+        detail: format!(
+            "This exposes the istiod of the namespace {namespace} in cluster {cluster}; the control plane known there is in {}. Set `istiod_namespace` in `expose` to the `namespace` \
+             of its `mesh_primary`.",
+            known.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    })
 }
 
 fn minor(version: &str) -> Option<u64> {

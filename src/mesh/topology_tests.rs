@@ -150,7 +150,8 @@ fn a_network_is_closed_until_some_member_has_a_gateway_or_the_watcher_names_one(
     naming
         .control_plane("east", ControlPlaneAt { gateways_named: ["n2".to_owned()].into(), ..in_network("east", "n1") });
     assert_eq!(naming.closed(&declared), None);
-    topology.gateway("g", DeclaredGateway { cluster: "north".into(), network: "n2".into(), revision: None });
+    topology
+        .gateway("g", DeclaredGateway { cluster: "north".into(), network: "n2".into(), ..DeclaredGateway::default() });
     assert_eq!(topology.closed(&declared), None, "a gateway in another member will do");
 }
 
@@ -161,6 +162,7 @@ fn a_revision_is_one_of_a_control_plane_or_its_tags() {
         cluster: "east".into(),
         network: "n1".into(),
         revision: revision.map(str::to_owned),
+        ..DeclaredGateway::default()
     };
     assert_eq!(topology.gateway("g", gateway(Some("canary"))), [], "nothing is known of the cluster yet");
     let canary = ControlPlaneAt {
@@ -181,6 +183,23 @@ fn a_revision_is_one_of_a_control_plane_or_its_tags() {
     let found = topology.watched("west", remote("prod"));
     assert_eq!(summaries(&found), [("revision", "No control plane of this revision is known")]);
     assert!(found[0].detail.contains("canary, prod (a tag)"), "{}", found[0].detail);
+}
+
+#[test]
+fn a_gateway_exposes_an_istiod_that_is_there() {
+    let mut topology = Topology::default();
+    let exposing = |namespace: &str| DeclaredGateway {
+        cluster: "east".into(),
+        network: "n1".into(),
+        exposes_istiod_of: Some(namespace.into()),
+        ..DeclaredGateway::default()
+    };
+    assert_eq!(topology.gateway("g", exposing("mesh-b")), [], "nothing is known of the cluster yet");
+    topology.control_plane("b", ControlPlaneAt { namespace: "mesh-b".into(), ..control_plane("east") });
+    assert_eq!(topology.gateway("g", exposing("mesh-b")), []);
+    let found = topology.gateway("g", exposing("istio-system"));
+    assert_eq!(summaries(&found), [("expose", "No control plane is known in this namespace")]);
+    assert!(found[0].detail.contains("is in mesh-b"), "{}", found[0].detail);
 }
 
 #[test]

@@ -62,11 +62,10 @@ fn services(spec: &Spec) -> Option<serde_json::Value> {
 }
 
 fn control_plane(spec: &Spec) -> Vec<serde_json::Value> {
-    if !spec.exposure.control_plane {
-        return Vec::new();
-    }
+    let Some(istiod_namespace) = spec.exposure.control_plane.clone() else { return Vec::new() };
     let exposure = ControlPlaneExposure {
         namespace: spec.namespace.clone(),
+        istiod_namespace,
         selector: selector(spec),
         revision: spec.gateway.revision.clone(),
         cluster_domain: spec.cluster_domain.clone(),

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::model::{Expose, Gateway, Ports, Service};
-use super::spec::Spec;
+use super::spec::{SYSTEM_NAMESPACE, Spec};
 use super::{Cx, Identity, build, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -78,6 +78,7 @@ struct FoundGateway {
     door: Object,
     deployment: Option<Object>,
     gateways: Vec<Object>,
+    routes: Vec<Object>,
 }
 
 impl FoundGateway {
@@ -99,14 +100,15 @@ async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<F
     if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await?.filter(of_its_own) {
         let deployment = cluster.get(&reference(Kind::DEPLOYMENT)).await?;
         let gateways = cluster.list(&Query::of(Kind::ISTIO_GATEWAY).namespace(namespace)).await?;
-        return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec() }));
+        let routes = cluster.list(&Query::of(Kind::VIRTUAL_SERVICE).namespace(namespace)).await?;
+        return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec(), routes: routes.to_vec() }));
     }
     let door = cluster.get(&reference(Kind::GATEWAY_API_GATEWAY)).await?;
-    Ok(door.map(|door| FoundGateway { door, deployment: None, gateways: Vec::new() }))
+    Ok(door.map(|door| FoundGateway { door, deployment: None, gateways: Vec::new(), routes: Vec::new() }))
 }
 
 fn describe(model: &mut Gateway, found: &FoundGateway) {
-    let FoundGateway { door, deployment, gateways } = found;
+    let FoundGateway { door, deployment, gateways, routes } = found;
     model.network = door.label(NETWORK_LABEL).map(str::to_owned).into();
     if door.kind() == "Gateway" {
         model.ambient = true.into();
@@ -122,7 +124,7 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
         .as_ref()
         .and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str())
         .unwrap_or_default();
-    model.expose = expose(gateways, selector).into();
+    model.expose = expose(gateways, routes, selector).into();
 }
 
 /// `None` where it is what the chart makes unasked.
@@ -171,10 +173,10 @@ fn ports(live: &Object) -> Option<Ports> {
 }
 
 /// What Istio's Gateways open on these Pods.
-fn expose(gateways: &[Object], selector: &str) -> Option<Expose> {
+fn expose(gateways: &[Object], routes: &[Object], selector: &str) -> Option<Expose> {
     let selects = |gateway: &&Object| gateway.get("spec.selector.istio").and_then(Json::as_str) == Some(selector);
-    let servers: Vec<&Json> =
-        gateways.iter().filter(selects).flat_map(|gateway| gateway.items("spec.servers")).collect();
+    let gateways: Vec<&Object> = gateways.iter().filter(selects).collect();
+    let servers: Vec<&Json> = gateways.iter().flat_map(|gateway| gateway.items("spec.servers")).collect();
     let mode = |server: &Json| {
         server.get("tls").and_then(|tls| tls.get("mode")?.as_str().map(str::to_owned)).unwrap_or_default()
     };
@@ -192,8 +194,29 @@ fn expose(gateways: &[Object], selector: &str) -> Option<Expose> {
         services: services.is_some().into(),
         hosts: if hosts.is_empty() || usual { Value::Null } else { Value::Known(hosts) },
         control_plane: control_plane.into(),
+        istiod_namespace: istiod_namespace(&gateways, routes).filter(|_| control_plane).into(),
         control_plane_hosts: Value::Null,
     })
+}
+
+/// The namespace that these gateways' routes for istiod lead to, where it is not the usual one.
+fn istiod_namespace(gateways: &[&Object], routes: &[Object]) -> Option<String> {
+    let is_bound = |route: &&Object| {
+        let bound = route.items("spec.gateways").iter().filter_map(Json::as_str);
+        let mut names = bound.map(|name| name.rsplit('/').next().unwrap_or(name));
+        names.any(|name| gateways.iter().any(|gateway| gateway.name() == name))
+    };
+    let takes_istiod = |route: &&Json| {
+        let mut matches = route["match"].as_array().into_iter().flatten();
+        matches.any(|one| one["port"].as_u64() == Some(15012))
+    };
+    let route = routes.iter().filter(is_bound).find_map(|object| {
+        let route = object.items("spec.tls").iter().find(takes_istiod)?;
+        // A short name is one of the route's own namespace.
+        let host = route["route"][0]["destination"]["host"].as_str()?;
+        host.split('.').nth(1).or(object.namespace()).map(str::to_owned)
+    });
+    route.filter(|namespace| namespace != SYSTEM_NAMESPACE)
 }
 
 /// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
@@ -213,4 +236,37 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
             .await?;
     model.addresses = ready::addresses(&found).into();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mesh::{ControlPlaneExposure, Namespace, east_west_selector};
+
+    /// What an apply makes for istiod, and what an import reads back from it.
+    fn read_back(gateway: &str, istiod: &str) -> Expose {
+        let exposure = ControlPlaneExposure {
+            namespace: Namespace::new(gateway).unwrap(),
+            istiod_namespace: Namespace::new(istiod).unwrap(),
+            selector: east_west_selector(),
+            revision: None,
+            cluster_domain: "cluster.local".into(),
+            custom_hosts: vec![],
+        };
+        let [gateway, routes] = exposure.objects().map(|object| Object::new(object).unwrap());
+        let others = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "web"},
+            "spec": {"gateways": ["web"], "tls": [{"match": [{"port": 15012}], "route": [{"destination": {"host": "a.b"}}]}]}});
+        expose(&[gateway], &[Object::new(others).unwrap(), routes], "eastwestgateway").unwrap()
+    }
+
+    #[test]
+    fn the_namespace_of_the_istiod_exposed_is_read_back() {
+        for gateway in ["istio-system", "istio-gateways"] {
+            let usual = read_back(gateway, "istio-system");
+            assert_eq!((usual.control_plane, usual.istiod_namespace), (true.into(), Value::Null));
+            assert_eq!(read_back(gateway, "mesh-b").istiod_namespace, "mesh-b".into());
+        }
+    }
 }

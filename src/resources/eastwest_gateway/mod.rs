@@ -274,6 +274,7 @@ fn declare(cx: &mut Cx, planned: &Gateway, spec: &Spec) -> Result<(), Diagnostic
         cluster: planned.cluster.text().to_owned(),
         network: spec.gateway.network.to_string(),
         revision: spec.gateway.revision.as_ref().map(ToString::to_string),
+        exposes_istiod_of: spec.exposure.control_plane.as_ref().map(ToString::to_string),
     };
     for warning in cx.client()?.walk.gateway(planned.id.text(), declared) {
         cx.warn(warning);

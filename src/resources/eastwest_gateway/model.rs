@@ -143,6 +143,9 @@ model! {
         /// The control plane, to the proxies and API servers of remote clusters.
         #[attr(default(false))]
         pub control_plane: Value<bool>,
+        /// With `control_plane`: namespace of the istiod exposed, `istio-system` where nothing is set. The gateway may be in a namespace of its own.
+        #[attr(optional, validate(dns_label()))]
+        pub istiod_namespace: Value<String>,
         /// With `control_plane` and a `revision`: further names by which remote clusters dial the control plane, those in the `custom_hosts` of its `mesh_primary`.
         #[attr(optional, validate(each(dns_subdomain())))]
         pub control_plane_hosts: Value<List<String>>,

@@ -12,6 +12,9 @@ use crate::resources::address::NODE_SELECTOR_ANNOTATION;
 use crate::resources::parsing::Reader;
 use crate::value::{Path, Value};
 
+/// Where istiod is unless something else is said.
+pub const SYSTEM_NAMESPACE: &str = "istio-system";
+
 /// A gateway as it shall be, wholly known.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -32,7 +35,8 @@ pub struct Spec {
 pub struct Exposure {
     /// Hosts of the Services; `None` where they are not exposed.
     pub hosts: Option<Vec<String>>,
-    pub control_plane: bool,
+    /// The namespace of the istiod exposed; `None` where none is.
+    pub control_plane: Option<Namespace>,
     pub control_plane_hosts: Vec<String>,
 }
 
@@ -181,6 +185,7 @@ fn exposure(reader: &mut Reader, model: &Gateway) -> Exposure {
     let path = Path::root("expose");
     let services = reader.plain(&expose.services).unwrap_or(false);
     let control_plane = reader.plain(&expose.control_plane).unwrap_or(false);
+    let istiod_namespace = istiod_namespace(reader, &expose.istiod_namespace, path.attr("istiod_namespace"));
     let control_plane_hosts = reader.list(&expose.control_plane_hosts);
     let hosts = hosts(reader, &expose, &path);
     if expose.hosts.is_known() && !services && expose.services.is_known() {
@@ -190,7 +195,20 @@ fn exposure(reader: &mut Reader, model: &Gateway) -> Exposure {
             "`hosts` chooses among the Services exposed: set `services = true` as well, or remove `hosts`.",
         );
     }
+    if expose.istiod_namespace.is_known() && !control_plane && expose.control_plane.is_known() {
+        reader.refuse(
+            path.attr("istiod_namespace"),
+            "No istiod is exposed",
+            "`istiod_namespace` says where the istiod is that is exposed: set `control_plane = true` as well, or remove `istiod_namespace`.",
+        );
+    }
+    let control_plane = istiod_namespace.filter(|_| control_plane);
     Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts }
+}
+
+fn istiod_namespace(reader: &mut Reader, asked: &Value<String>, path: Path) -> Option<Namespace> {
+    let usual = Value::Known(SYSTEM_NAMESPACE.to_owned());
+    reader.parse(if asked.is_null() { &usual } else { asked }, path, Namespace::new)
 }
 
 fn hosts(reader: &mut Reader, expose: &Expose, path: &Path) -> Vec<String> {
@@ -247,7 +265,7 @@ fn refuse_with_ambient(reader: &mut Reader, model: &Gateway, exposure: &Exposure
     if model.values.is_known() {
         reader.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
     }
-    if exposure.hosts.is_some() || exposure.control_plane {
+    if exposure.hosts.is_some() || exposure.control_plane.is_some() {
         reader.refuse(
             "expose",
             "Not for ambient gateways",
@@ -327,6 +345,32 @@ mod tests {
         assert_eq!(Spec::parse(&model()).unwrap().unwrap().exposure.hosts, None);
         let asked = Gateway { expose: Expose { services: true.into(), ..Expose::default() }.into(), ..model() };
         assert_eq!(Spec::parse(&asked).unwrap().unwrap().exposure.hosts, Some(vec!["*.local".to_owned()]));
+    }
+
+    #[test]
+    fn istiod_is_exposed_where_it_is_and_not_where_the_gateway_is() {
+        let exposing = |control_plane: bool, istiod: Value<String>| Gateway {
+            namespace: "istio-gateways".into(),
+            expose: Expose { control_plane: control_plane.into(), istiod_namespace: istiod, ..Expose::default() }
+                .into(),
+            ..model()
+        };
+        for (said, namespace) in [(Value::Null, "istio-system"), ("mesh-b".into(), "mesh-b")] {
+            let spec = Spec::parse(&exposing(true, said)).unwrap().unwrap();
+            assert_eq!(spec.exposure.control_plane, Some(Namespace::new(namespace).unwrap()));
+            let wanted = super::super::build::wanted(&spec, None).unwrap();
+            let of = |kind: &str| {
+                let entry = wanted.iter().map(|(_, entry)| entry).find(|entry| entry.object.kind() == kind);
+                entry.expect(kind).object.clone()
+            };
+            let routes = of("VirtualService");
+            assert_eq!(routes.namespace(), Some("istio-gateways"));
+            for route in routes.items("spec.tls") {
+                assert_eq!(route["route"][0]["destination"]["host"], format!("istiod.{namespace}.svc.cluster.local"));
+            }
+        }
+        assert!(Spec::parse(&exposing(true, Value::Unknown)).unwrap().is_none(), "nothing is guessed");
+        assert_eq!(refusals(&exposing(false, "mesh-b".into())), ["expose.istiod_namespace: No istiod is exposed"]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
     let (service, gateways, mesh) = futures::try_join!(
         cluster.get(&reference),
         cluster.list(&gateways),
-        mesh(cluster, spec.gateway_namespace.as_str()),
+        mesh(cluster, spec.istiod_namespace.as_str()),
     )?;
     let selector = service.as_ref().map(|service| service.strings("spec.selector")).unwrap_or_default();
     let (mut accounts, mut mutual) = (BTreeSet::new(), None);

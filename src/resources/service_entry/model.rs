@@ -157,9 +157,12 @@ model! {
         /// Labels of the Pods behind the Service, for the ServiceEntry that `expose` makes for an alias.
         #[attr(optional)]
         pub workload_labels: Value<Map<String>>,
-        /// Namespace of the exporter's istiod and east-west gateway.
+        /// Namespace of the exporter's east-west gateway.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub gateway_namespace: Value<String>,
+        /// Namespace of the exporter's istiod, whose roots and trust domain the plan reads: `istio-system` where nothing is set.
+        #[attr(optional, validate(dns_label()))]
+        pub istiod_namespace: Value<String>,
         /// Labels that choose the Pods of the exporter's east-west gateway. `{ istio = "eastwestgateway" }` where nothing is set.
         #[attr(optional)]
         pub gateway_selector: Value<Map<String>>,

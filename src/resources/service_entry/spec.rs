@@ -35,7 +35,7 @@ pub struct ExporterSpec {
     pub fqdn: String,
     pub service_accounts: Vec<String>,
     pub trust_domain: TrustDomain,
-    pub gateway_namespace: Namespace,
+    pub istiod_namespace: Namespace,
     pub exposure: Option<ServiceExposure>,
     pub alias: Option<ExportAlias>,
 }
@@ -269,6 +269,9 @@ fn read_exporter(
     let namespace = Namespace::new(reader.plain(&exporter.namespace)?).ok()?;
     let gateway_namespace =
         reader.parse(&exporter.gateway_namespace, path.attr("gateway_namespace"), Namespace::new)?;
+    let usual = Value::Known("istio-system".to_owned());
+    let istiod_namespace = if exporter.istiod_namespace.is_null() { &usual } else { &exporter.istiod_namespace };
+    let istiod_namespace = reader.parse(istiod_namespace, path.attr("istiod_namespace"), Namespace::new)?;
     let fqdn = fqdn(reader, exporter)?;
     let selector: Selector = match reader.map(&exporter.gateway_selector) {
         labels if labels.is_empty() => east_west_selector(),
@@ -276,7 +279,7 @@ fn read_exporter(
     };
     let exposure = expose.then(|| ServiceExposure {
         name: format!("export-{}", import.name),
-        namespace: gateway_namespace.clone(),
+        namespace: gateway_namespace,
         selector,
         hosts: vec![import.remote_host.to_string()],
     });
@@ -291,7 +294,7 @@ fn read_exporter(
         service_accounts: reader.list(&exporter.service_accounts),
         // Refused, if need be, where the identities are read.
         trust_domain: TrustDomain::new(reader.plain(&exporter.trust_domain)?).ok()?,
-        gateway_namespace,
+        istiod_namespace,
         exposure,
         alias,
     })

@@ -175,6 +175,21 @@ fn what_cannot_work_is_refused_at_its_attribute() {
 }
 
 #[test]
+fn a_gateway_in_a_namespace_of_its_own_moves_no_istiod() {
+    let of = |istiod: Value<String>| {
+        let mut model = entry();
+        edit(&mut model, |exporter| {
+            (exporter.gateway_namespace, exporter.istiod_namespace) = ("istio-gateways".into(), istiod);
+            exporter.expose = true.into();
+        });
+        let exporter = spec(&model).exporters.remove(0);
+        (exporter.exposure.unwrap().namespace.to_string(), exporter.istiod_namespace.to_string())
+    };
+    assert_eq!(of(Value::Null), ("istio-gateways".to_owned(), "istio-system".to_owned()));
+    assert_eq!(of("mesh-b".into()), ("istio-gateways".to_owned(), "mesh-b".to_owned()));
+}
+
+#[test]
 fn unknown_values_refuse_nothing() {
     let mut model = entry();
     edit(&mut model, |exporter| exporter.gateways = Value::Unknown);
