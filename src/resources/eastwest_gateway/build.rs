@@ -1,9 +1,10 @@
 //! From a spec and the chart to the objects wanted. Pure; what can fail here is the chart, with the values given to it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::spec::Spec;
-use crate::chart::Chart;
+use crate::chart::{Chart, Values};
 use crate::cluster::Object;
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
@@ -13,17 +14,19 @@ use crate::mesh::{AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, S
 const USUAL_NAME: &str = "istio-eastwestgateway";
 
 /// Renders everything the gateway consists of. `chart` may be absent for an ambient gateway only.
-pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>) -> Result<Wanted, render::Error> {
+///
+/// `release` is the name of the release where an import found another than the gateway's: the chart writes it into labels.
+pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
-    for object in objects(spec, chart)? {
+    for object in objects(spec, chart, release)? {
         let reference = render::reference(&object)?;
         wanted.insert(reference, object, &owner);
     }
     Ok(wanted)
 }
 
-fn objects(spec: &Spec, chart: Option<&Arc<Chart>>) -> Result<Vec<Object>, render::Error> {
+fn objects(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Result<Vec<Object>, render::Error> {
     if spec.ambient {
         let gateway = AmbientGateway {
             name: spec.name.clone(),
@@ -35,13 +38,25 @@ fn objects(spec: &Spec, chart: Option<&Arc<Chart>>) -> Result<Vec<Object>, rende
     }
     let mut objects = Vec::new();
     if let Some(chart) = chart {
-        let rendering =
-            Rendering { chart, release: &spec.name, namespace: spec.namespace.as_str(), values: &spec.values };
+        let (release, values) = named(spec, release);
+        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values };
         objects.extend(rendering.objects()?);
     }
     let exposing = services(spec).into_iter().chain(control_plane(spec));
     objects.extend(exposing.filter_map(Object::new));
     Ok(objects)
+}
+
+/// The name of the release. Under another than the gateway's own, the values have to say what the gateway is called.
+fn named<'a>(spec: &'a Spec, release: Option<&'a str>) -> (&'a str, Cow<'a, Values>) {
+    match release.filter(|release| *release != spec.name) {
+        None => (&spec.name, Cow::Borrowed(&spec.values)),
+        Some(release) => {
+            let mut values = spec.values.clone();
+            values.merge(serde_json::Map::from_iter([("name".to_owned(), spec.name.clone().into())]).into());
+            (release, Cow::Owned(values))
+        }
+    }
 }
 
 /// The Pods the chart makes, as it labels them.
@@ -72,4 +87,34 @@ fn control_plane(spec: &Spec) -> Vec<serde_json::Value> {
         custom_hosts: spec.exposure.control_plane_hosts.clone(),
     };
     exposure.objects().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Gateway;
+    use super::*;
+
+    /// Names and labels as Istio's chart makes them.
+    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Values.name | default .Release.Name }}\n  labels: {app.kubernetes.io/instance: {{ .Release.Name }}}\n";
+
+    #[test]
+    fn a_release_of_another_name_stays_what_it_is() {
+        let files = [("Chart.yaml", "apiVersion: v2\nname: gateway\nversion: 1.0.0\n"), ("templates/s.yaml", SERVICE)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        let chart = Arc::new(Chart::from_files(files.into()).unwrap());
+        let model = Gateway {
+            namespace: "istio-system".into(),
+            name: "door".into(),
+            network: "n1".into(),
+            cluster_domain: "cluster.local".into(),
+            ..Gateway::default()
+        };
+        let spec = Spec::parse(&model).unwrap().unwrap();
+        for (found, release) in [(None, "door"), (Some("door"), "door"), (Some("ew"), "ew")] {
+            let wanted = wanted(&spec, Some(&chart), found).unwrap();
+            let (_, service) = wanted.iter().next().unwrap();
+            assert_eq!(service.object.name(), "door");
+            assert_eq!(service.object.label("app.kubernetes.io/instance"), Some(release));
+        }
+    }
 }

@@ -17,6 +17,9 @@ use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
 use crate::value::{List, Value};
 
+/// The label by which charts say the name of their release.
+const INSTANCE: &str = "app.kubernetes.io/instance";
+
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
     let cluster = client::cluster(cx, &cluster_name)?;
@@ -42,6 +45,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
             .into());
     };
     describe(&mut model, &found);
+    cx.private.release = found.release().filter(|release| *release != name).map(str::to_owned);
     if let Some(version) = found.chart_version() {
         let usual = cx.client()?.charts.chart("gateway", None, Version::default()).await.ok();
         let is_usual = usual.is_some_and(|chart| chart.version() == version);
@@ -86,6 +90,15 @@ impl FoundGateway {
     fn chart_version(&self) -> Option<&str> {
         self.deployment.as_ref()?.label("helm.sh/chart")?.strip_prefix("gateway-")
     }
+
+    /// The name of the release, which the chart writes into labels.
+    fn release(&self) -> Option<&str> {
+        let deployment = self.deployment.as_ref()?;
+        // The Pods' first: tools that deploy put a name of their own on the Deployment alone, and other Pods would be a restart.
+        let of_pods = deployment.get("spec.template.metadata.labels").and_then(|labels| labels.get(INSTANCE)?.as_str());
+        let release = of_pods.or_else(|| deployment.label(INSTANCE)).or_else(|| deployment.label("release"));
+        release.filter(|release| !release.is_empty())
+    }
 }
 
 /// What a configuration says that would make the gateway as it is.
@@ -103,7 +116,12 @@ async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<F
         let routes = cluster.list(&Query::of(Kind::VIRTUAL_SERVICE).namespace(namespace)).await?;
         return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec(), routes: routes.to_vec() }));
     }
-    let door = cluster.get(&reference(Kind::GATEWAY_API_GATEWAY)).await?;
+    let kind = Kind::GATEWAY_API_GATEWAY;
+    let door = match cluster.get(&reference(kind.clone())).await {
+        // Without the Gateway API there is no gateway of it.
+        Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&kind).await? => None,
+        door => door?,
+    };
     Ok(door.map(|door| FoundGateway { door, deployment: None, gateways: Vec::new(), routes: Vec::new() }))
 }
 
@@ -224,7 +242,8 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
+    let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
+        .map_err(|error| render::diagnostic(&error))?;
     let recorded = wanted.recorded();
     let live = read::live(cluster, &recorded, &crate::kept::objects::Spellings::default())
         .await

@@ -58,6 +58,9 @@ pub struct Private {
     instance: Instance,
     #[serde(default)]
     spellings: Spellings,
+    /// Name of the release, where an import found another than the gateway's.
+    #[serde(default)]
+    release: Option<String>,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -126,7 +129,8 @@ impl Resource for MeshEastwestGateway {
         let cluster = client::cluster(cx, state.cluster.text())?;
         let version = state.chart_version.as_deref();
         let chart = chart(cx, &state, &spec, version).await.map_err(Diagnostics::from)?;
-        let wanted = build::wanted(&spec, chart.as_ref()).map_err(|error| render::diagnostic(&error))?;
+        let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
+            .map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
         let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
@@ -295,7 +299,9 @@ async fn planned_objects(
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    build::wanted(spec, chart.as_ref()).map(Some).map_err(|error| render::diagnostic(&error).into())
+    build::wanted(spec, chart.as_ref(), cx.private.release.as_deref())
+        .map(Some)
+        .map_err(|error| render::diagnostic(&error).into())
 }
 
 /// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.
