@@ -113,6 +113,8 @@ kinds! {
     WASM_PLUGIN = "extensions.istio.io"/"v1alpha1" "WasmPlugin" "wasmplugins" Namespaced CUSTOM;
     GATEWAY_CLASS = "gateway.networking.k8s.io"/"v1" "GatewayClass" "gatewayclasses" Cluster CUSTOM;
     GATEWAY_API_GATEWAY = "gateway.networking.k8s.io"/"v1" "Gateway" "gateways" Namespaced CUSTOM;
+    /// Brought by Istio's chart `cni` on OpenShift.
+    NETWORK_ATTACHMENT_DEFINITION = "k8s.cni.cncf.io"/"v1" "NetworkAttachmentDefinition" "network-attachment-definitions" Namespaced CUSTOM;
     HTTP_ROUTE = "gateway.networking.k8s.io"/"v1" "HTTPRoute" "httproutes" Namespaced CUSTOM;
 }
 

@@ -366,6 +366,36 @@ mod tests {
     }
 
     #[test]
+    fn node_agents_get_what_their_platform_needs_unless_the_user_says_otherwise() {
+        let of = |document: &str| {
+            let values = Value::Known(vec![document.into()]);
+            let spec = Spec::parse(&Primary { ambient: true.into(), values, ..model() }).unwrap().unwrap();
+            let cni = spec.agents.unwrap().cni;
+            let bin_dir = cni.as_map().get("cni").and_then(|cni| cni["cniBinDir"].as_str()).map(str::to_owned);
+            let trusted = spec.istiod_values.as_map().get("trustedZtunnelNamespace").cloned();
+            (bin_dir, trusted.and_then(|trusted| trusted.as_str().map(str::to_owned)))
+        };
+        let (gke, own) = (Some("/home/kubernetes/bin".to_owned()), Some("/opt".to_owned()));
+        assert_eq!(of("a: b"), (None, None));
+        assert_eq!(of("global: {platform: k3d}"), (None, None));
+        assert_eq!(of("global: {platform: gke}"), (gke.clone(), None));
+        assert_eq!(of("platform: gke"), (gke.clone(), None));
+        assert_eq!(of("{global: {platform: gke}, cni: {cniBinDir: ''}}"), (gke, None));
+        assert_eq!(of("{global: {platform: gke}, cni: {cniBinDir: /opt}}"), (own, None));
+        assert_eq!(of("global: {platform: openshift}"), (None, Some("istio-system".to_owned())));
+        assert_eq!(
+            of("{global: {platform: openshift}, trustedZtunnelNamespace: kube-system}"),
+            (None, Some("kube-system".to_owned()))
+        );
+        assert_eq!(of("{global: {platform: openshift}, pilot: {trustedZtunnelNamespace: kube-system}}"), (None, None));
+        let chart = "k8s.cni.cncf.io/v1";
+        assert!(
+            crate::cluster::Kind::known(chart, "NetworkAttachmentDefinition").is_some(),
+            "the chart brings it there"
+        );
+    }
+
+    #[test]
     fn ambient_mode_is_not_another_profile_at_the_same_time() {
         let of =
             |document: &str| Primary { ambient: true.into(), values: Value::Known(vec![document.into()]), ..model() };

@@ -1,6 +1,6 @@
 //! The values of the charts: the user's documents, and what the attributes say, laid over them.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::chart::{self, Values};
 use crate::mesh::{ControlPlane, REMOTE_CREDENTIALS};
@@ -77,6 +77,11 @@ pub struct Laid {
     pub agents: Option<AgentValues>,
 }
 
+/// Where the nodes of GKE keep the plugins of their network.
+const GKE_CNI_BIN_DIR: &str = "/home/kubernetes/bin";
+/// The namespace of the ztunnels that istiod trusts to speak for others.
+const TRUSTED_ZTUNNEL: &str = "trustedZtunnelNamespace";
+
 /// What the charts of ambient's node agents are given.
 #[derive(Clone, Debug)]
 pub struct AgentValues {
@@ -103,12 +108,31 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
     }
     let agents = match control_plane.ambient {
         true => Some(AgentValues {
-            cni: lay(user.istiod, control_plane.cni_values())?,
+            cni: lay(user.istiod, of_platform(control_plane.cni_values(), &mut istiod, user.istiod, control_plane))?,
             ztunnel: lay(user.istiod, control_plane.ztunnel_values())?,
         }),
         false => None,
     };
     Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)?, agents })
+}
+
+/// What the charts leave to the cluster, or lead elsewhere, on some platforms: their node agents would not start there. What the user says stays.
+fn of_platform(mut cni: Json, istiod: &mut Json, user: &Values, control_plane: &ControlPlane) -> Json {
+    let said = |path: &[&str]| {
+        let (first, rest) = path.split_first()?;
+        let found = rest.iter().try_fold(user.as_map().get(*first)?, |value, step| value.get(step))?;
+        found.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    match said(&["platform"]).or_else(|| said(&["global", "platform"])).as_deref() {
+        // The chart looks for `-gke` in the cluster's version, which no rendering here knows.
+        Some("gke") if said(&["cni", "cniBinDir"]).is_none() => cni["cni"] = json!({ "cniBinDir": GKE_CNI_BIN_DIR }),
+        // The profile trusts ztunnels of kube-system; these here run beside istiod.
+        Some("openshift") if said(&[TRUSTED_ZTUNNEL]).or_else(|| said(&["pilot", TRUSTED_ZTUNNEL])).is_none() => {
+            istiod[TRUSTED_ZTUNNEL] = json!(control_plane.namespace);
+        }
+        _ => {}
+    }
+    cni
 }
 
 /// Whether an istiod with these values reads the Secrets of the clusters it watches, or waits for the right to.
