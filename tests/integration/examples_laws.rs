@@ -162,6 +162,10 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {
         (&part["healthy"], &part["status"][down.name()]["reachable"]),
         (&Value::Bool(false), &Value::Bool(false))
     );
+    for map in ["control_planes", "watches", "gateways"] {
+        let empty = Value::Object(serde_json::Map::new());
+        assert_eq!(part["status"][down.name()][map], empty, "{map} of a cluster that cannot be read");
+    }
     let told =
         part["findings"][0].as_str().unwrap_or_default().to_owned() + part["findings"][1].as_str().unwrap_or_default();
     assert!(told.contains(down.name()), "{told}");

@@ -1,18 +1,31 @@
 //! Reading one cluster: what is asked, and the pure functions from Kubernetes objects to the attributes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::judge::Sight;
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, ReplicaView, SyncStatus};
-use crate::mesh::{CONFIG_SECRET, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, is_external};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, ReplicaView, SyncStatus, Way};
+use crate::mesh::{
+    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
+    ParsedRemoteSecret, is_external,
+};
 use crate::pki::Certificate;
+use crate::resources::address::{
+    self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
+};
 use crate::value::{List, Map, Value};
+
+/// By which istiod hands roots out, in every namespace that it serves.
+const HANDED_OUT: &str = "istio-ca-root-cert";
+/// Of the Gateway API: ambient's gateways between networks.
+const AMBIENT_CLASS: &str = "istio-east-west";
+const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
 
 /// What a cluster holds, as read.
 struct Seen {
@@ -21,23 +34,41 @@ struct Seen {
     config_maps: BTreeMap<String, Object>,
     cacerts: Option<Object>,
     remote_secrets: Vec<Object>,
-    /// The kubeconfig of an external control plane.
-    kubeconfig: Option<Object>,
-    gateways: Vec<Object>,
     views: Vec<ReplicaView>,
+    services: Vec<Object>,
+    further: Further,
 }
 
-/// Reads a cluster; what cannot be read is told in `error`, the rest stays null.
-pub(super) async fn look(cluster: &Cluster, namespace: &str) -> ClusterStatus {
+/// What is asked only where the first answers leave a question open.
+#[derive(Default)]
+struct Further {
+    /// The kubeconfig of an external control plane.
+    kubeconfig: Option<Object>,
+    /// Roots that are handed out in another namespace than Istio's.
+    roots_elsewhere: Option<Object>,
+    nodes: Vec<Object>,
+    /// Of the Gateway API, those that stand for a network; and whether there may be some that could not be listed.
+    gateways: Vec<Object>,
+    gateways_unsure: bool,
+    /// Whether Services here lead to an istiod elsewhere, or that could not be asked.
+    served_from_outside: bool,
+}
+
+/// Reads a cluster; what cannot be read is told in `error`.
+pub(super) async fn look(cluster: &Cluster, namespace: &str) -> Sight {
     match gather(cluster, namespace).await {
-        Ok(seen) => status(&seen),
+        Ok(seen) => sight(&seen),
         Err(error) => {
             let detail = format!("{error}. {}", error.remedy());
-            ClusterStatus {
+            let shown = ClusterStatus {
                 reachable: (error.is_answer()).into(),
                 error: detail.trim().to_owned().into(),
+                control_planes: Value::Known(Map::new()),
+                watches: Value::Known(Map::new()),
+                gateways: Value::Known(Map::new()),
                 ..ClusterStatus::default()
-            }
+            };
+            Sight { shown, ..Sight::default() }
         }
     }
 }
@@ -45,57 +76,167 @@ pub(super) async fn look(cluster: &Cluster, namespace: &str) -> ClusterStatus {
 async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
     let deployments = Query::of(Kind::DEPLOYMENT).namespace(namespace).label("app", "istiod");
     let secrets = Query::of(Kind::SECRET).namespace(namespace).label(MULTI_CLUSTER_LABEL, "true");
-    let gateways = Query { labels: NETWORK_LABEL.to_owned(), ..Query::of(Kind::SERVICE) };
+    let services = Query::of(Kind::SERVICE).selector(NETWORK_LABEL);
     let (namespace_ref, cacerts_ref) =
         (ObjectRef::cluster(Kind::NAMESPACE, namespace), ObjectRef::namespaced(Kind::SECRET, namespace, "cacerts"));
-    let kubeconfig_ref = ObjectRef::namespaced(Kind::SECRET, namespace, CONFIG_SECRET);
     let maps = Query::of(Kind::CONFIG_MAP).namespace(namespace);
     let istiod = cluster.istiod(namespace);
-    let (namespace, deployments, config_maps, cacerts, remote_secrets, gateways, views) = futures::try_join!(
+    let (system, deployments, config_maps, cacerts, remote_secrets, services, views) = futures::try_join!(
         cluster.get(&namespace_ref),
         cluster.list(&deployments),
         cluster.list(&maps),
         cluster.get(&cacerts_ref),
         cluster.list(&secrets),
-        cluster.list(&gateways),
+        cluster.list(&services),
         istiod.clusterz_held(),
     )?;
-    let kubeconfig = match deployments.iter().any(|deployment| is_external(deployment.value())) {
-        true => cluster.get(&kubeconfig_ref).await?,
-        false => None,
-    };
     let config_maps = config_maps.iter().map(|object| (object.name().to_owned(), object.clone())).collect();
-    Ok(Seen {
-        namespace,
+    let mut seen = Seen {
+        namespace: system,
         deployments: deployments.to_vec(),
         config_maps,
         cacerts,
         remote_secrets: remote_secrets.to_vec(),
-        kubeconfig,
-        gateways: gateways.to_vec(),
         views: views.to_vec(),
-    })
+        services: services.to_vec(),
+        further: Further::default(),
+    };
+    seen.further = further(cluster, namespace, &seen).await?;
+    Ok(seen)
 }
 
-fn status(seen: &Seen) -> ClusterStatus {
-    let network = seen.namespace.as_ref().and_then(|namespace| namespace.label(NETWORK_LABEL));
+async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Further, Error> {
+    let mut further = Further::default();
+    let external = seen.deployments.iter().any(|deployment| is_external(deployment.value()));
+    if external {
+        let kubeconfig = ObjectRef::namespaced(Kind::SECRET, namespace, CONFIG_SECRET);
+        further.kubeconfig = cluster.get(&kubeconfig).await?;
+    }
+    if !external && !seen.config_maps.contains_key(HANDED_OUT) {
+        let maps = Query::of(Kind::CONFIG_MAP).field("metadata.name", HANDED_OUT);
+        // Whoever may not look there knows no roots from there.
+        further.roots_elsewhere = cluster.list(&maps).await.ok().and_then(|maps| maps.first().cloned());
+    }
+    if seen.services.iter().any(is_dialled_at_nodes) {
+        further.nodes = cluster.list(&Query::of(Kind::NODE)).await?.to_vec();
+    }
+    let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
+    let is_led_to = seen.services.iter().any(|service| service.label(NETWORK_LABEL) == network);
+    if seen.services.iter().any(is_of_gateway_api) || (network.is_some() && !is_led_to && !external) {
+        let gateways = Query::of(Kind::GATEWAY_API_GATEWAY).selector(NETWORK_LABEL);
+        match cluster.list(&gateways).await {
+            Ok(gateways) => further.gateways = gateways.to_vec(),
+            Err(error) => further.gateways_unsure = !error.is_unknown_kind() && !error.is_not_found(),
+        }
+    }
+    if seen.deployments.is_empty() && serving(seen).is_empty() {
+        let services = Query::of(Kind::SERVICE).namespace(namespace);
+        let leads_elsewhere =
+            |service: &Object| service.name().starts_with("istiod") && service.strings("spec.selector").is_empty();
+        further.served_from_outside =
+            cluster.list(&services).await.map_or(true, |services| services.iter().any(leads_elsewhere));
+    }
+    Ok(further)
+}
+
+fn is_dialled_at_nodes(service: &Object) -> bool {
+    service.str("spec.type") == "NodePort" && service.annotation(NODE_SELECTOR_ANNOTATION).is_some()
+}
+
+fn is_of_gateway_api(service: &Object) -> bool {
+    service.label(GATEWAY_NAME_LABEL).is_some()
+}
+
+/// The control planes that the namespace names as those that serve this cluster.
+fn serving(seen: &Seen) -> Vec<String> {
+    let named = seen.namespace.as_ref().and_then(|system| system.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION));
+    let ids = named.unwrap_or_default().split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(str::to_owned).collect()
+}
+
+fn sight(seen: &Seen) -> Sight {
+    let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
     let control_planes = seen.deployments.iter().map(|deployment| control_plane(deployment, &seen.config_maps));
-    let distributed = seen.config_maps.get("istio-ca-root-cert");
-    ClusterStatus {
+    let distributed = seen.config_maps.get(HANDED_OUT).or(seen.further.roots_elsewhere.as_ref());
+    let any_trust = seen.cacerts.is_some() || distributed.is_some();
+    let (gateways, no_address) = gateways(seen);
+    let shown = ClusterStatus {
         reachable: true.into(),
         error: Value::Null,
         network: network.map(str::to_owned).into(),
         control_planes: control_planes.collect(),
-        trust: seen.cacerts.as_ref().map(|cacerts| trust(cacerts, distributed)).into(),
+        trust: any_trust.then(|| trust(seen.cacerts.as_ref(), distributed)).into(),
         watches: watches(seen),
-        gateways: seen.gateways.iter().map(|service| (service.name().to_owned(), gateway(service))).collect(),
+        gateways: gateways.into_iter().collect(),
+    };
+    let meshes: Vec<Values> = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps)).collect();
+    let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
+        meshes
+            .iter()
+            .any(|mesh| mesh.as_map().get(key).is_some_and(|value| holds(&serde_json::Value::from(value.clone()))))
+    };
+    Sight {
+        shown,
+        has_cacerts: seen.cacerts.is_some(),
+        has_kubeconfig: seen.further.kubeconfig.is_some(),
+        signs_elsewhere: seen.deployments.iter().any(signs_elsewhere),
+        trusts_more_roots: any_mesh(|roots| roots.as_array().is_some_and(|roots| !roots.is_empty()), "caCertificates"),
+        no_auto_mtls: any_mesh(|value| value.as_bool() == Some(false), "enableAutoMtls"),
+        serving: serving(seen),
+        served_from_outside: seen.further.served_from_outside,
+        led_to: led_to(seen),
+        gateways_unsure: seen.further.gateways_unsure,
+        no_address,
+        unasked: unasked(seen),
     }
+}
+
+/// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the Gateway API.
+fn led_to(seen: &Seen) -> BTreeSet<String> {
+    let named = seen.further.gateways.iter().filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
+    let maps = seen.config_maps.values().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
+    let configured = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("meshNetworks")?).ok());
+    let configured = configured.flat_map(|values| {
+        let networks = values.as_map().get("networks").and_then(|networks| networks.as_object().cloned());
+        networks.into_iter().flatten().filter_map(|(network, body)| {
+            let gateways = body.get("gateways")?.as_array()?;
+            (!gateways.is_empty()).then(|| network.to_string())
+        })
+    });
+    named.chain(configured).collect()
+}
+
+/// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.
+fn signs_elsewhere(deployment: &Object) -> bool {
+    let containers = deployment.items("spec.template.spec.containers").iter();
+    let mut env = containers.filter_map(|container| container["env"].as_array()).flatten();
+    env.any(|entry| match entry["name"].as_str() {
+        Some("ENABLE_CA_SERVER") => entry["value"] == "false",
+        Some("EXTERNAL_CA") => entry["value"].as_str().is_some_and(|value| !value.is_empty()),
+        _ => false,
+    })
+}
+
+/// Why an istiod could not be asked in full.
+fn unasked(seen: &Seen) -> Option<String> {
+    seen.views.iter().find_map(|view| match &view.clusters {
+        Err(error) => Some(error.to_string()),
+        Ok((_, Way::Metrics)) => Some("only its metrics could be read".to_owned()),
+        Ok(_) => None,
+    })
+}
+
+fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> Option<Values> {
+    let map = match deployment.label("istio.io/rev") {
+        None | Some("default") => "istio".to_owned(),
+        Some(revision) => format!("istio-{revision}"),
+    };
+    config_maps.get(&map).and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok())
 }
 
 fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> (String, ControlPlane) {
     let revision = deployment.label("istio.io/rev").unwrap_or("default").to_owned();
-    let map = if revision == "default" { "istio".to_owned() } else { format!("istio-{revision}") };
-    let mesh = config_maps.get(&map).and_then(|map| Values::from_yaml(map.str("data.mesh")).ok());
+    let mesh = mesh_config(deployment, config_maps);
     let mesh = mesh.as_ref().map(Values::as_map);
     let text = |value: Option<&serde_json::Value>| Value::from(value.and_then(|v| v.as_str()).map(str::to_owned));
     let containers = deployment.items("spec.template.spec.containers");
@@ -116,9 +257,9 @@ fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) ->
     (revision, plane)
 }
 
-fn trust(cacerts: &Object, distributed: Option<&Object>) -> Trust {
+fn trust(cacerts: Option<&Object>, distributed: Option<&Object>) -> Trust {
     let certificates = |keys: &[&str]| -> Vec<Certificate> {
-        let text = keys.iter().find_map(|key| cacerts.data(key)).and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = keys.iter().find_map(|key| cacerts?.data(key)).and_then(|bytes| String::from_utf8(bytes).ok());
         text.and_then(|text| Certificate::all_from_pem(&text).ok()).unwrap_or_default()
     };
     let roots = certificates(&["root-cert.pem", "ca.crt"]);
@@ -139,9 +280,10 @@ fn trust(cacerts: &Object, distributed: Option<&Object>) -> Trust {
 }
 
 /// Every cluster that a remote secret, a kubeconfig or an istiod names.
-fn watches(Seen { remote_secrets, kubeconfig, views, .. }: &Seen) -> Value<Map<Watch>> {
+fn watches(seen: &Seen) -> Value<Map<Watch>> {
+    let Seen { remote_secrets, views, .. } = seen;
     let mut watches: BTreeMap<String, Watch> = BTreeMap::new();
-    let unanswered = views.is_empty() || views.iter().any(|view| view.clusters.is_err());
+    let unanswered = views.is_empty() || unasked(seen).is_some();
     let watch = |secret: &Object, parsed: Option<&ParsedRemoteSecret>| Watch {
         verdict: (if unanswered { "unknown" } else { "missing" }).into(),
         secret: format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name()).into(),
@@ -153,14 +295,24 @@ fn watches(Seen { remote_secrets, kubeconfig, views, .. }: &Seen) -> Value<Map<W
         let each = clusters.iter().map(|(cluster, parsed)| (cluster.to_string(), watch(secret, parsed.as_ref().ok())));
         watches.extend(each);
     }
-    let read = kubeconfig.as_ref().and_then(|secret| {
+    let read = seen.further.kubeconfig.as_ref().and_then(|secret| {
         let (cluster, parsed) = ParsedRemoteSecret::from_config_object(secret.value()).ok()?;
         Some((cluster, watch(secret, Some(&parsed))))
     });
     let own = read.as_ref().map(|(cluster, _)| cluster.clone());
     watches.extend(read);
-    let said = views.iter().filter_map(|view| view.clusters.as_ref().ok()).flat_map(|(clusters, _)| clusters);
-    for cluster in said.filter(|cluster| !cluster.secret.is_empty() || own.as_ref() == Some(&cluster.id)) {
+    let external = seen.deployments.iter().any(|deployment| is_external(deployment.value()));
+    let said = views.iter().filter_map(|view| view.clusters.as_ref().ok());
+    let said = said.flat_map(|(clusters, way)| clusters.iter().map(move |cluster| (cluster, *way)));
+    for (cluster, way) in said {
+        // Metrics tell no secret. Of what they name, the cluster that istiod runs in is told apart by having none; an external istiod runs in none of them.
+        let watched = match way {
+            Way::Metrics => external || watches.contains_key(&cluster.id),
+            _ => !cluster.secret.is_empty() || own.as_ref() == Some(&cluster.id),
+        };
+        if !watched {
+            continue;
+        }
         let watch = watches.entry(cluster.id.clone()).or_default();
         let said = verdict(&cluster.status);
         if rank(&said) >= rank(watch.verdict.text()) {
@@ -174,28 +326,29 @@ fn watches(Seen { remote_secrets, kubeconfig, views, .. }: &Seen) -> Value<Map<W
 }
 
 /// The remote secrets of an external control plane are in its configuration cluster, where no istiod runs: what they say belongs to those of the cluster it runs in.
-pub(super) fn bring_together(seen: &mut BTreeMap<String, ClusterStatus>) {
-    let hosts: Vec<String> = seen
-        .iter()
-        .filter(|(_, status)| status.control_planes.entries().any(|(_, plane)| plane.external.get() == Some(true)))
-        .map(|(name, _)| name.clone())
-        .collect();
+pub(super) fn bring_together(seen: &mut BTreeMap<String, Sight>) {
+    let hosts: Vec<String> = seen.iter().filter(|(_, sight)| sight.is_host()).map(|(name, _)| name.clone()).collect();
     for host in hosts {
-        let Some(mut watches) = seen.get(&host).and_then(|status| status.watches.known().cloned()) else { continue };
-        let kept_elsewhere =
-            seen.iter_mut().filter(|(name, status)| **name != host && status.control_planes.keys().next().is_none());
-        for (_, status) in kept_elsewhere {
-            let Value::Known(there) = &mut status.watches else { continue };
+        let Some(mut watches) = seen.get(&host).and_then(|sight| sight.shown.watches.known().cloned()) else {
+            continue;
+        };
+        let kept_elsewhere = seen
+            .iter_mut()
+            .filter(|(name, sight)| **name != host && sight.shown.control_planes.keys().next().is_none());
+        for (_, sight) in kept_elsewhere {
+            let Value::Known(there) = &mut sight.shown.watches else { continue };
             there.retain(|id, secret| {
                 let Some(said) = watches.get_mut(id).and_then(Value::known_mut) else { return true };
-                let Some(secret) = secret.known().filter(|secret| secret.secret == said.secret) else { return true };
+                let same = |secret: &&Watch| said.secret.text().is_empty() || secret.secret == said.secret;
+                let Some(secret) = secret.known().filter(same) else { return true };
+                said.secret = secret.secret.clone();
                 said.server = secret.server.clone();
                 said.token_expires_at = secret.token_expires_at.clone();
                 false
             });
         }
-        if let Some(status) = seen.get_mut(&host) {
-            status.watches = Value::Known(watches);
+        if let Some(sight) = seen.get_mut(&host) {
+            sight.shown.watches = Value::Known(watches);
         }
     }
 }
@@ -238,14 +391,41 @@ fn rank(verdict: &str) -> u8 {
     }
 }
 
-fn gateway(service: &Object) -> Gateway {
-    let ingress = service.items("status.loadBalancer.ingress").iter();
-    let balancers = ingress.filter_map(|entry| entry["ip"].as_str().or(entry["hostname"].as_str())).map(str::to_owned);
-    let external = service.items("spec.externalIPs").iter().filter_map(|ip| ip.as_str()).map(str::to_owned);
-    let labelled = service.label("networking.istio.io/gatewayPort").and_then(|port| port.parse().ok());
-    Gateway {
-        network: service.label(NETWORK_LABEL).map(str::to_owned).into(),
-        addresses: balancers.chain(external).collect(),
-        port: labelled.unwrap_or(15443).into(),
+/// The gateways, and of those without an address why.
+fn gateways(seen: &Seen) -> (BTreeMap<String, Gateway>, BTreeMap<String, String>) {
+    let (mut gateways, mut no_address) = (BTreeMap::new(), BTreeMap::new());
+    let nodes = &seen.further.nodes;
+    let mut insert = |door: &Object, service: Option<&Object>, found: &[Reachable], usual: u16| {
+        if found.is_empty() {
+            let evidence = Evidence { service, nodes, instead: INSTEAD_OF_A_LOAD_BALANCER, ..Evidence::default() };
+            no_address.insert(door.name().to_owned(), address::reasons(&evidence).join("; "));
+        }
+        let gateway = Gateway {
+            network: door.label(NETWORK_LABEL).map(str::to_owned).into(),
+            addresses: found.iter().map(|one| one.address.to_string()).collect(),
+            port: i64::from(found.first().map_or(usual, |one| one.port)).into(),
+        };
+        gateways.insert(door.name().to_owned(), gateway);
+    };
+    let ambient =
+        || seen.further.gateways.iter().filter(|gateway| gateway.str("spec.gatewayClassName") == AMBIENT_CLASS);
+    let belongs = |service: &Object, gateway: &Object| {
+        service.label(GATEWAY_NAME_LABEL) == Some(gateway.name()) && service.namespace() == gateway.namespace()
+    };
+    for service in seen.services.iter().filter(|service| !ambient().any(|gateway| belongs(service, gateway))) {
+        let usual = service.label(PORT_LABEL).and_then(|port| port.parse().ok()).unwrap_or(MTLS_PORT);
+        insert(service, Some(service), &address::of_service(service, nodes), usual);
     }
+    for gateway in ambient() {
+        // Until then istiod gives the ClusterIP for the address that the load balancer still owes.
+        let programmed = gateway.condition("Programmed").is_some_and(|condition| condition.is_true());
+        let found = if programmed { address::of_gateway(gateway) } else { Vec::new() };
+        let service = seen.services.iter().find(|service| belongs(service, gateway));
+        insert(gateway, service, &found, HBONE_PORT);
+    }
+    (gateways, no_address)
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

@@ -9,16 +9,19 @@ model! {
     ///
     /// Use it in an output, in a `check` block, or in a `postcondition`.
     pub struct Status {
-        /// Clusters to look at: keys of the provider's `clusters`. All of them where nothing is set.
+        /// Clusters to look at: keys of the provider's `clusters`. All of them where nothing is set. One without anything of Istio is a finding: leave out what is
+        /// not meant to be in a mesh, such as a cluster that only keeps the root.
         #[attr(optional, validate(each(non_empty())))]
         pub clusters: Value<Set<String>>,
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
-        /// True when every cluster answered, all control planes are available and trust the same roots, and all that is watched is in sync.
+        /// True when every cluster answered and has a control plane or is served by one, all control planes are available, those of one mesh trust a common
+        /// root and watch each other, each of several networks has a gateway with an address, and all that is watched is in sync. What could not be asked
+        /// is not healthy. It knows of the mesh what the clusters looked at say of one another, and makes no calls through it.
         #[attr(computed)]
         pub healthy: Value<bool>,
-        /// What is wrong, in words; empty when `healthy`.
+        /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.
         #[attr(computed)]
         pub findings: Value<List<String>>,
         /// What was seen, by cluster.
@@ -39,10 +42,11 @@ model! {
         /// Network of the cluster's endpoints, by the label of the namespace.
         #[attr(computed)]
         pub network: Value<String>,
-        /// Control planes, by revision; `default` is the one without.
+        /// Control planes, by revision; `default` is the one without. As `watches` and `gateways`, empty where there is none or the cluster could not be read.
         #[attr(computed)]
         pub control_planes: Value<Map<ControlPlane>>,
-        /// What signs here and what is trusted. Null without a Secret `cacerts`: then istiod signs with a root of its own.
+        /// What signs here and what is trusted. Without a Secret `cacerts`, where istiod signs with a root of its own, only what is trusted; null where there is
+        /// neither.
         #[attr(computed)]
         pub trust: Value<Trust>,
         /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas. An external control plane's configuration cluster is
@@ -88,7 +92,7 @@ model! {
         /// SHA-256 fingerprints of the roots in `cacerts`, in order.
         #[attr(computed)]
         pub roots: Value<List<String>>,
-        /// SHA-256 fingerprints of the roots that istiod hands to workloads (ConfigMap `istio-ca-root-cert`).
+        /// SHA-256 fingerprints of the roots that istiod hands to workloads (ConfigMap `istio-ca-root-cert`, of Istio's namespace or any other).
         #[attr(computed)]
         pub distributed_roots: Value<List<String>>,
         /// When the first of the roots ends, in RFC 3339.
@@ -106,7 +110,8 @@ model! {
 model! {
     /// A watched cluster.
     pub struct Watch {
-        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer).
+        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer, or
+        /// whoever asks may read its metrics only, which do not tell of all).
         #[attr(computed)]
         pub verdict: Value<String>,
         /// The remote secret, `namespace/name`; an external control plane's are in its configuration cluster.
@@ -127,7 +132,7 @@ model! {
         /// The network it is the door of.
         #[attr(computed)]
         pub network: Value<String>,
-        /// IP addresses and host names given to it.
+        /// IP addresses and host names given to it; of the type NodePort those of the nodes that are chosen.
         #[attr(computed)]
         pub addresses: Value<List<String>>,
         /// Port for traffic between Services.

@@ -1,0 +1,406 @@
+//! What is wrong with a mesh. Pure: what was seen in, sentences out. Of what should be there it believes what the clusters say of one another; where they leave
+//! it open, it keeps silent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{ClusterStatus, ControlPlane};
+
+/// One cluster: what is shown of it, and what else the findings need.
+#[derive(Default, Clone)]
+pub(super) struct Sight {
+    pub shown: ClusterStatus,
+    pub has_cacerts: bool,
+    /// Of an external control plane: whether it has the kubeconfig of its configuration cluster.
+    pub has_kubeconfig: bool,
+    /// istiod is told not to sign with what is in `cacerts`.
+    pub signs_elsewhere: bool,
+    /// The mesh configuration adds roots, which no Secret shows.
+    pub trusts_more_roots: bool,
+    pub no_auto_mtls: bool,
+    /// The ids of the control planes that the namespace says serve this cluster.
+    pub serving: Vec<String>,
+    /// A Service here leads to an istiod elsewhere, or nobody could say.
+    pub served_from_outside: bool,
+    /// Networks with a gateway that is no Service of this cluster.
+    pub led_to: BTreeSet<String>,
+    pub gateways_unsure: bool,
+    /// Why gateways have no address, by name.
+    pub no_address: BTreeMap<String, String>,
+    /// Why an istiod could not be asked in full.
+    pub unasked: Option<String>,
+}
+
+impl Sight {
+    fn planes(&self) -> impl Iterator<Item = (&str, &ControlPlane)> {
+        self.shown.control_planes.entries()
+    }
+
+    fn has_plane(&self) -> bool {
+        self.planes().next().is_some()
+    }
+
+    /// Whether an external control plane runs here, which serves other clusters.
+    pub fn is_host(&self) -> bool {
+        self.planes().any(|(_, plane)| plane.external.get() == Some(true))
+    }
+
+    /// Whether a control plane of this cluster itself runs here.
+    fn is_primary(&self) -> bool {
+        self.planes().any(|(_, plane)| plane.external.get() != Some(true))
+    }
+
+    fn mesh_ids(&self) -> BTreeSet<&str> {
+        self.planes().map(|(_, plane)| plane.mesh_id.text()).filter(|id| !id.is_empty()).collect()
+    }
+
+    fn ids(&self) -> BTreeSet<&str> {
+        self.planes().map(|(_, plane)| plane.cluster_name.text()).filter(|id| !id.is_empty()).collect()
+    }
+
+    fn watches(&self, id: &str) -> bool {
+        self.shown.watches.keys().any(|watched| watched == id)
+    }
+
+    /// The roots that workloads are given, else those that istiod would give them.
+    fn roots(&self) -> BTreeSet<&String> {
+        let Some(trust) = self.shown.trust.known() else { return BTreeSet::new() };
+        let given: BTreeSet<&String> = trust.distributed_roots.items().collect();
+        if given.is_empty() { trust.roots.items().collect() } else { given }
+    }
+
+    fn read(&self) -> bool {
+        self.shown.error.is_null()
+    }
+}
+
+/// What is wrong, cluster by cluster, then between them. Each sentence names the cluster and the next step.
+pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str) -> Vec<String> {
+    let mesh = Mesh { seen, namespace };
+    let mut findings = Vec::new();
+    for (name, sight) in seen {
+        let found = match sight.shown.error.known() {
+            Some(error) => vec![error.clone()],
+            None => mesh.of_cluster(name, sight),
+        };
+        findings.extend(found.into_iter().map(|finding| format!("{name}: {finding}")));
+    }
+    findings.extend(mesh.differing_roots());
+    findings
+}
+
+struct Mesh<'a> {
+    seen: &'a BTreeMap<String, Sight>,
+    namespace: &'a str,
+}
+
+impl<'a> Mesh<'a> {
+    fn of_cluster(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(self.without_control_plane(name, sight));
+        found.extend(self.not_available(sight));
+        found.extend(self.unwatched_remote(name, sight));
+        found.extend(self.not_linked_back(name, sight));
+        found.extend(self.out_of_sync(sight));
+        for (gateway, _) in sight.shown.gateways.entries().filter(|(_, one)| one.addresses.items().next().is_none()) {
+            let why = sight.no_address.get(gateway).filter(|why| !why.is_empty());
+            let why = why.map_or("it has none that its controller has confirmed", String::as_str);
+            found.push(format!("gateway {gateway} has no address: {why}"));
+        }
+        found.extend(self.without_gateway(name, sight));
+        found.extend(self.trust(name, sight));
+        found
+    }
+
+    fn without_control_plane(&self, name: &str, sight: &Sight) -> Option<String> {
+        if sight.has_plane() || self.is_served(name, sight) {
+            return None;
+        }
+        let namespace = self.namespace;
+        let watchers: Vec<&str> = self.read().filter(|(_, other)| other.watches(name)).map(|(name, _)| name).collect();
+        let mut left = Vec::new();
+        if sight.has_cacerts {
+            left.push("the Secret `cacerts`");
+        }
+        if sight.shown.watches.keys().next().is_some() {
+            left.push("remote secrets");
+        }
+        if sight.shown.gateways.keys().next().is_some() {
+            left.push("a gateway");
+        }
+        if sight.shown.network.is_known() {
+            left.push("a network label");
+        }
+        if watchers.is_empty() && left.is_empty() {
+            return Some(format!(
+                "nothing of Istio is here (namespace {namespace}). Apply its mesh_primary or mesh_remote_cluster; where it is not meant to be in a mesh, leave it out of `clusters`"
+            ));
+        }
+        let watchers = (!watchers.is_empty()).then(|| format!("{} has a remote secret of it", watchers.join(", ")));
+        let left = (!left.is_empty()).then(|| format!("{} is left here", left.join(", ")));
+        let known: Vec<String> = watchers.into_iter().chain(left).collect();
+        Some(format!(
+            "no istiod runs in namespace {namespace}, and nothing says that another cluster's serves it; {}. Apply its mesh_primary again, or, if it is a remote, its mesh_remote_cluster",
+            known.join("; ")
+        ))
+    }
+
+    /// Whether the istiod of another cluster is known to serve this one, or may do so.
+    fn is_served(&self, name: &str, sight: &Sight) -> bool {
+        let by_host = |other: &Sight| other.is_host() && (other.watches(name) || other.ids().contains(name));
+        !sight.serving.is_empty() || sight.served_from_outside || self.read().any(|(_, other)| by_host(other))
+    }
+
+    fn not_available(&self, sight: &Sight) -> Vec<String> {
+        let namespace = self.namespace;
+        let mut found = Vec::new();
+        for (revision, plane) in sight.planes() {
+            let (wanted, available) =
+                (plane.replicas.get().unwrap_or_default(), plane.available_replicas.get().unwrap_or_default());
+            if wanted == 0 {
+                found.push(format!(
+                    "istiod ({revision}) is scaled to none: nothing configures its proxies or signs for them. Scale its Deployment in namespace {namespace} up again"
+                ));
+            } else if available < wanted {
+                found.push(format!(
+                    "{available} of {wanted} replicas of istiod ({revision}) are available. What its Pods wait for: `kubectl -n {namespace} describe pods -l app=istiod`"
+                ));
+            }
+        }
+        if sight.is_host() && !sight.has_kubeconfig {
+            found.push(
+                "the kubeconfig of its configuration cluster (Secret istio-kubeconfig) is missing: istiod does not start again without. Apply the mesh_remote_cluster with mode \"config\""
+                    .to_owned(),
+            );
+        }
+        found
+    }
+
+    /// A remote that none of the control planes which its namespace names has a remote secret of.
+    fn unwatched_remote(&self, name: &str, sight: &Sight) -> Option<String> {
+        if sight.has_plane() || sight.serving.is_empty() || !self.all_read() {
+            return None;
+        }
+        let mut hosts = Vec::new();
+        for id in &sight.serving {
+            let is_it = |host: &&Sight| if id == "*" { host.has_plane() } else { host.ids().contains(id.as_str()) };
+            let found: Vec<(&str, &Sight)> = self.read().filter(|(_, host)| is_it(host)).collect();
+            if found.is_empty() {
+                return None;
+            }
+            hosts.extend(found);
+        }
+        // Its id may be another than its name here: then some secret names a cluster that is none of those looked at.
+        if hosts.iter().any(|(_, host)| host.watches(name) || self.watches_strangers(host)) {
+            return None;
+        }
+        let names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        Some(format!(
+            "no remote secret of it is in {names}, whose istiod is to serve it: its proxies get no configuration of its own services, and new ones no certificate. Apply its mesh_remote_cluster with {names} among its `watchers`"
+        ))
+    }
+
+    /// Control planes of the same mesh that watch this one and are not watched by it.
+    fn not_linked_back(&self, name: &str, sight: &Sight) -> Vec<String> {
+        if !sight.is_primary() || !sight.read() {
+            return Vec::new();
+        }
+        let others = self.read().filter(|(other, _)| *other != name).filter(|(_, other)| {
+            let ids = other.ids();
+            let watched_back = ids.is_empty() || ids.iter().any(|id| sight.watches(id));
+            let watching = other.shown.watches.keys().any(|id| self.who(id) == Some(name));
+            let one_mesh = !other.mesh_ids().is_disjoint(&sight.mesh_ids());
+            other.is_primary() && one_mesh && watching && !watched_back
+        });
+        let told = others.map(|(other, _)| {
+            format!(
+                "no remote secret here names {other}, though the istiod of {other} watches {name} and both are control planes of one mesh: proxies here do not see the services of {other}. Apply the mesh_remote_cluster of {other} with {name} among its `watchers`"
+            )
+        });
+        told.collect()
+    }
+
+    fn out_of_sync(&self, sight: &Sight) -> Vec<String> {
+        // Of an istiod that does not run, that alone is told.
+        let runs = sight.planes().any(|(_, plane)| plane.available_replicas.get().unwrap_or_default() > 0);
+        let watches = sight.shown.watches.entries().filter(|(_, watch)| runs && watch.verdict.text() != "synced");
+        let told = watches.map(|(watched, watch)| {
+            let secret = watch.secret.text();
+            match watch.verdict.text() {
+                "unknown" => {
+                    let why = sight.unasked.as_deref().unwrap_or("none of its Pods runs");
+                    format!(
+                        "whether its istiod is in sync with cluster {watched} is unknown: {why}. Asking it takes the right to create pods/portforward in namespace {}",
+                        self.namespace
+                    )
+                }
+                "missing" => format!(
+                    "its istiod says missing of cluster {watched}: it has not taken the remote secret {secret}. Its log says why"
+                ),
+                verdict => format!(
+                    "its istiod says {verdict} of cluster {watched}. Can its Pods reach {}, and is the token in {secret} still valid?",
+                    if watch.server.text().is_empty() { "its API server" } else { watch.server.text() }
+                ),
+            }
+        });
+        told.collect()
+    }
+
+    /// Of several networks that are linked, one that no gateway leads to.
+    fn without_gateway(&self, name: &str, sight: &Sight) -> Option<String> {
+        let network = sight.shown.network.known()?;
+        if !self.all_read() || (sight.is_host() && !sight.is_primary()) {
+            return None;
+        }
+        let linked = self.linked(name);
+        let members = || linked.iter().filter_map(|name| self.seen.get(*name));
+        // A gateway may be where nobody looked.
+        if members().any(|member| member.gateways_unsure || self.watches_strangers(member)) {
+            return None;
+        }
+        let workloads = members().filter(|member| member.is_primary() || !member.is_host());
+        let networks: BTreeSet<&str> = workloads.map(|member| member.shown.network.text()).collect();
+        let several = networks.iter().filter(|network| !network.is_empty()).count() > 1;
+        let led_to = members().any(|member| {
+            member.led_to.contains(network)
+                || member.shown.gateways.entries().any(|(_, gateway)| gateway.network.known() == Some(network))
+        });
+        (several && !led_to).then(|| {
+            format!(
+                "no gateway leads to its network {network}, and clusters of other networks are linked with it: calls from there find no way in. Apply a mesh_eastwest_gateway for {network}"
+            )
+        })
+    }
+
+    fn trust(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(trust) = sight.shown.trust.known().filter(|_| sight.has_cacerts) {
+            let (kept, given): (BTreeSet<&String>, BTreeSet<&String>) =
+                (trust.roots.items().collect(), trust.distributed_roots.items().collect());
+            if kept != given && !given.is_empty() {
+                found.push(format!(
+                    "istiod hands out other roots than those in `cacerts`. Its log says why it has not taken them; restart it if nothing changes (namespace {})",
+                    self.namespace
+                ));
+            }
+        }
+        let signs = |sight: &Sight| sight.has_plane() && !sight.signs_elsewhere;
+        let beside: Vec<&str> = self
+            .read()
+            .filter(|(other, one)| *other != name && one.has_cacerts && signs(one) && self.is_one_mesh(name, other))
+            .map(|(other, _)| other)
+            .collect();
+        if signs(sight) && !sight.has_cacerts && !beside.is_empty() {
+            found.push(format!(
+                "the Secret `cacerts` is missing, and {} of the same mesh has one: at its next start istiod makes a root of its own, which nobody else trusts. Apply mesh_ca with this cluster among its `clusters`",
+                beside.join(", ")
+            ));
+        }
+        found
+    }
+
+    /// Clusters of one mesh that share no root, each with the first that it differs from.
+    fn differing_roots(&self) -> Vec<String> {
+        let known: Vec<(&str, &Sight)> =
+            self.read().filter(|(_, sight)| !sight.roots().is_empty() && !sight.trusts_more_roots).collect();
+        let mut found = Vec::new();
+        for (index, (name, sight)) in known.iter().enumerate() {
+            let differs = |(other_name, other): &&(&str, &Sight)| {
+                let matters = !(sight.no_auto_mtls && other.no_auto_mtls);
+                matters && self.is_one_mesh(name, other_name) && sight.roots().is_disjoint(&other.roots())
+            };
+            if let Some((other, _)) = known[..index].iter().find(differs) {
+                found.push(format!(
+                    "{other} and {name} have no root in common: their workloads do not trust each other, and mTLS between them fails. Give both one root with mesh_ca"
+                ));
+            }
+        }
+        found
+    }
+
+    /// Whether two clusters are of one mesh: by its id, or, where there is none to compare, because the one serves or watches the other.
+    fn is_one_mesh(&self, one: &str, other: &str) -> bool {
+        let (Some(a), Some(b)) = (self.seen.get(one), self.seen.get(other)) else { return false };
+        let (a_ids, b_ids) = (a.mesh_ids(), b.mesh_ids());
+        if !a_ids.is_empty() && !b_ids.is_empty() {
+            return !a_ids.is_disjoint(&b_ids);
+        }
+        match (a.has_plane(), b.has_plane()) {
+            (true, true) => self.watches_cluster(a, other) && self.watches_cluster(b, one),
+            (true, false) => self.serves(a, other, b),
+            (false, true) => self.serves(b, one, a),
+            (false, false) => false,
+        }
+    }
+
+    fn serves(&self, host: &Sight, name: &str, remote: &Sight) -> bool {
+        let named = remote.serving.iter().any(|id| host.ids().contains(id.as_str()));
+        self.watches_cluster(host, name) && (named || host.is_host())
+    }
+
+    fn watches_cluster(&self, sight: &Sight, name: &str) -> bool {
+        sight.shown.watches.keys().any(|id| self.who(id) == Some(name))
+    }
+
+    /// Whether a remote secret names a cluster that is none of those looked at.
+    fn watches_strangers(&self, sight: &Sight) -> bool {
+        sight.shown.watches.keys().any(|id| self.who(id).is_none())
+    }
+
+    /// The clusters that remote secrets connect with this one, itself among them.
+    fn linked(&self, name: &'a str) -> BTreeSet<&'a str>
+    where
+        Self: 'a,
+    {
+        let mut linked = BTreeSet::from([name]);
+        loop {
+            let next: Vec<&str> = self
+                .read()
+                .filter(|(other, _)| !linked.contains(other))
+                .filter(|(other, sight)| {
+                    linked.iter().any(|member| {
+                        let watching = self.seen.get(*member).is_some_and(|one| self.watches_cluster(one, other));
+                        watching || self.watches_cluster(sight, member)
+                    })
+                })
+                .map(|(other, _)| other)
+                .collect();
+            if next.is_empty() {
+                return linked;
+            }
+            linked.extend(next);
+        }
+    }
+
+    /// The cluster of this id: the one whose own istiod says so, else the one of that name, if its istiod says nothing else.
+    fn who(&self, id: &str) -> Option<&'a str> {
+        let claims: Vec<&str> = self
+            .read()
+            .filter(|(_, sight)| {
+                let own = sight.planes().filter(|(_, plane)| plane.external.get() != Some(true));
+                own.into_iter().any(|(_, plane)| plane.cluster_name.text() == id)
+            })
+            .map(|(name, _)| name)
+            .collect();
+        match claims[..] {
+            [one] => Some(one),
+            [] => {
+                let silent = |sight: &Sight| !sight.is_primary() || sight.ids().is_empty();
+                self.seen.get_key_value(id).filter(|(_, sight)| silent(sight)).map(|(name, _)| name.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> impl Iterator<Item = (&'a str, &'a Sight)> + use<'a> {
+        self.seen.iter().filter(|(_, sight)| sight.read()).map(|(name, sight)| (name.as_str(), sight))
+    }
+
+    fn all_read(&self) -> bool {
+        self.seen.values().all(Sight::read)
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,288 @@
+use super::super::model::{Gateway, Trust, Watch};
+use super::*;
+use crate::value::{Map, Value};
+
+/// The clusters of an example as they are seen once it is applied.
+type Seen = BTreeMap<String, Sight>;
+
+fn plane(id: &str, mesh: &str) -> ControlPlane {
+    ControlPlane {
+        cluster_name: id.into(),
+        mesh_id: mesh.into(),
+        external: false.into(),
+        replicas: 1.into(),
+        available_replicas: 1.into(),
+        ..ControlPlane::default()
+    }
+}
+
+fn trust(kept: &[&str], given: &[&str]) -> Value<Trust> {
+    let list = |roots: &[&str]| roots.iter().map(|root| (*root).to_owned()).collect();
+    Value::Known(Trust { roots: list(kept), distributed_roots: list(given), ..Trust::default() })
+}
+
+fn watches(verdict: &str, ids: &[&str]) -> Value<Map<Watch>> {
+    ids.iter().map(|id| ((*id).to_owned(), Watch { verdict: verdict.into(), ..Watch::default() })).collect()
+}
+
+fn gateway(network: &str) -> Value<Map<Gateway>> {
+    let addresses = ["192.0.2.1".to_owned()].into_iter().collect();
+    let gateway = Gateway { network: network.into(), addresses, port: 15443.into() };
+    [("istio-eastwestgateway".to_owned(), gateway)].into_iter().collect()
+}
+
+fn nothing() -> Sight {
+    let shown = ClusterStatus {
+        reachable: true.into(),
+        error: Value::Null,
+        control_planes: Value::Known(Map::new()),
+        watches: Value::Known(Map::new()),
+        gateways: Value::Known(Map::new()),
+        ..ClusterStatus::default()
+    };
+    Sight { shown, ..Sight::default() }
+}
+
+fn primary(id: &str, mesh: &str, network: &str, watched: &[&str]) -> Sight {
+    let mut sight = Sight { has_cacerts: true, ..nothing() };
+    sight.shown.control_planes = [("default".to_owned(), plane(id, mesh))].into_iter().collect();
+    sight.shown.network = network.into();
+    sight.shown.watches = watches("synced", watched);
+    sight.shown.trust = trust(&["root"], &["root"]);
+    sight
+}
+
+fn remote(network: &str, serving: &[&str]) -> Sight {
+    let mut sight = Sight { serving: serving.iter().map(|id| (*id).to_owned()).collect(), ..nothing() };
+    sight.shown.network = network.into();
+    sight.shown.trust = trust(&[], &["root"]);
+    sight
+}
+
+fn seen<const N: usize>(clusters: [(&str, Sight); N]) -> Seen {
+    clusters.map(|(name, sight)| (name.to_owned(), sight)).into()
+}
+
+fn change(mut seen: Seen, name: &str, change: impl FnOnce(&mut Sight)) -> Seen {
+    change(seen.get_mut(name).unwrap());
+    seen
+}
+
+fn told(seen: &Seen) -> Vec<String> {
+    findings(seen, "istio-system")
+}
+
+/// One finding and no other, which begins and goes on like this.
+#[track_caller]
+fn one(seen: &Seen, begins: &str, holds: &str) {
+    let told = told(seen);
+    assert!(told.len() == 1 && told[0].starts_with(begins) && told[0].contains(holds), "{told:#?}");
+}
+
+#[track_caller]
+fn silent(seen: &Seen) {
+    assert_eq!(told(seen), Vec::<String>::new());
+}
+
+fn one_network() -> Seen {
+    seen([("east", primary("east", "mesh1", "net1", &["west"])), ("west", primary("west", "mesh1", "net1", &["east"]))])
+}
+
+fn two_networks() -> Seen {
+    let with = |id: &str, network: &str, watched: &[&str]| {
+        let mut sight = primary(id, "mesh1", network, watched);
+        sight.shown.gateways = gateway(network);
+        sight
+    };
+    seen([("east", with("east", "net-east", &["west"])), ("west", with("west", "net-west", &["east"]))])
+}
+
+fn primary_remote() -> Seen {
+    let mut first = primary("primary", "mesh1", "net-primary", &["remote"]);
+    first.shown.gateways = gateway("net-primary");
+    let mut second = remote("net-remote", &["primary"]);
+    second.shown.gateways = gateway("net-remote");
+    seen([("primary", first), ("remote", second)])
+}
+
+fn external() -> Seen {
+    let mut hub = primary("east", "mesh1", "net1", &["east", "west"]);
+    let plane = ControlPlane { external: true.into(), ..plane("east", "mesh1") };
+    hub.shown.control_planes = [("default".to_owned(), plane)].into_iter().collect();
+    hub.shown.trust = trust(&["root"], &[]);
+    hub.has_kubeconfig = true;
+    seen([("east", remote("net1", &[])), ("hub", hub), ("west", remote("net1", &["east"]))])
+}
+
+fn intersecting() -> Seen {
+    let mut all = seen([
+        ("east", primary("east", "mesh1", "backbone", &["north", "west"])),
+        ("north", primary("north", "mesh1", "", &["east", "west"])),
+        ("west", primary("west", "mesh1", "backbone", &["east", "north"])),
+    ]);
+    all.get_mut("north").unwrap().shown.network = Value::Null;
+    change(all, "west", |west| west.shown.gateways = gateway("backbone"))
+}
+
+#[test]
+fn every_mode_is_silent_while_it_is_whole() {
+    for whole in [one_network(), two_networks(), primary_remote(), external(), intersecting()] {
+        silent(&whole);
+    }
+    let independent = seen([
+        ("east", primary("east", "mesh-east", "net-east", &[])),
+        ("west", primary("west", "mesh-west", "net-west", &[])),
+    ]);
+    silent(&change(independent, "west", |west| west.shown.trust = trust(&["other"], &["other"])));
+}
+
+#[test]
+fn nothing_is_told_of_as_nothing() {
+    one(&seen([("east", nothing())]), "east: nothing of Istio is here", "leave it out of `clusters`");
+    let all = seen([("east", nothing()), ("west", nothing())]);
+    assert_eq!(told(&all).len(), 2);
+}
+
+#[test]
+fn of_a_cluster_that_lost_everything_each_step_is_told() {
+    let mut all = two_networks();
+    all = change(all, "west", |west| west.shown.watches = Value::Known(Map::new()));
+    one(&all, "west: no remote secret here names east", "with west among its `watchers`");
+    all = change(all, "west", |west| {
+        west.has_cacerts = false;
+        west.shown.trust = trust(&[], &["root"]);
+    });
+    assert_eq!(told(&all).len(), 2);
+    assert!(told(&all)[1].starts_with("west: the Secret `cacerts` is missing, and east of the same mesh has one"));
+    all = change(all, "west", |west| west.shown.gateways = Value::Known(Map::new()));
+    assert_eq!(told(&all).len(), 3);
+    assert!(told(&all)[1].starts_with("west: no gateway leads to its network net-west"), "{:#?}", told(&all));
+    all = change(all, "west", |west| west.shown.control_planes = Value::Known(Map::new()));
+    assert!(told(&all)[0].starts_with("west: no istiod runs in namespace istio-system"), "{:#?}", told(&all));
+    assert!(told(&all)[0].contains("east has a remote secret of it"));
+    let gone = change(two_networks(), "west", |west| *west = nothing());
+    one(&gone, "west: no istiod runs", "east has a remote secret of it");
+}
+
+#[test]
+fn an_istiod_that_is_scaled_to_none_or_not_available_is_told() {
+    let plane_with = |replicas: i64, available: i64| {
+        change(one_network(), "west", |west| {
+            let plane = ControlPlane {
+                replicas: replicas.into(),
+                available_replicas: available.into(),
+                ..plane("west", "mesh1")
+            };
+            west.shown.control_planes = [("default".to_owned(), plane)].into_iter().collect();
+            west.shown.watches = watches("unknown", &["east"]);
+        })
+    };
+    one(&plane_with(0, 0), "west: istiod (default) is scaled to none", "Scale its Deployment");
+    one(&plane_with(2, 0), "west: 0 of 2 replicas of istiod (default) are available", "describe pods");
+}
+
+#[test]
+fn a_remote_without_a_secret_is_told_and_one_of_another_id_is_not() {
+    let without = change(primary_remote(), "primary", |first| first.shown.watches = Value::Known(Map::new()));
+    one(&without, "remote: no remote secret of it is in primary", "among its `watchers`");
+    silent(&change(primary_remote(), "primary", |first| first.shown.watches = watches("synced", &["the-remote"])));
+    let unread = change(without, "primary", |first| first.shown.error = "no answer".into());
+    one(&unread, "primary: no answer", "");
+}
+
+#[test]
+fn a_link_in_one_direction_is_told_within_one_mesh_only() {
+    let other_mesh = change(one_network(), "west", |west| {
+        west.shown.control_planes = [("default".to_owned(), plane("west", "mesh2"))].into_iter().collect();
+        west.shown.watches = Value::Known(Map::new());
+    });
+    silent(&other_mesh);
+    let named_otherwise =
+        seen([("e", primary("east", "mesh1", "net1", &["west"])), ("w", primary("west", "mesh1", "net1", &["east"]))]);
+    silent(&named_otherwise);
+    let back = change(named_otherwise, "w", |west| west.shown.watches = Value::Known(Map::new()));
+    one(&back, "w: no remote secret here names e,", "the istiod of e watches w");
+}
+
+#[test]
+fn roots_are_those_that_workloads_have_within_one_mesh() {
+    let self_signed = |more: fn(&mut Sight)| {
+        let mut all = one_network();
+        for (name, sight) in &mut all {
+            sight.has_cacerts = false;
+            sight.shown.trust = trust(&[], &[name]);
+            more(sight);
+        }
+        all
+    };
+    one(&self_signed(|_| ()), "east and west have no root in common", "mesh_ca");
+    silent(&self_signed(|sight| sight.no_auto_mtls = true));
+    silent(&self_signed(|sight| sight.trusts_more_roots = true));
+    let third = seen([
+        ("a", primary("a", "mesh1", "net1", &[])),
+        ("b", primary("b", "mesh1", "net1", &[])),
+        ("c", primary("c", "mesh1", "net1", &[])),
+    ]);
+    let third = change(third, "b", |b| b.shown.trust = trust(&["root", "two"], &["root", "two"]));
+    let third = change(third, "c", |c| c.shown.trust = trust(&["two"], &["two"]));
+    one(&third, "a and c have no root in common", "");
+    let remote = change(primary_remote(), "remote", |remote| remote.shown.trust = trust(&[], &["old"]));
+    one(&remote, "primary and remote have no root in common", "");
+    let not_taken = change(one_network(), "west", |west| west.shown.trust = trust(&["root", "new"], &["root"]));
+    one(&not_taken, "west: istiod hands out other roots than those in `cacerts`", "log");
+}
+
+#[test]
+fn a_control_plane_without_cacerts_is_told_beside_others_that_sign_with_one() {
+    let without = |more: fn(&mut Sight)| {
+        change(one_network(), "west", |west| {
+            west.has_cacerts = false;
+            west.shown.trust = trust(&[], &["root"]);
+            more(west);
+        })
+    };
+    one(&without(|_| ()), "west: the Secret `cacerts` is missing", "Apply mesh_ca");
+    silent(&without(|west| west.signs_elsewhere = true));
+}
+
+#[test]
+fn a_network_without_a_gateway_is_told_where_nothing_else_can_lead_to_it() {
+    let without = change(two_networks(), "west", |west| west.shown.gateways = Value::Known(Map::new()));
+    one(&without, "west: no gateway leads to its network net-west", "mesh_eastwest_gateway");
+    silent(&change(without.clone(), "east", |east| east.led_to = ["net-west".to_owned()].into()));
+    silent(&change(without.clone(), "west", |west| west.gateways_unsure = true));
+    silent(&change(without.clone(), "east", |east| east.shown.watches = watches("synced", &["west", "north"])));
+    let apart = change(without.clone(), "east", |east| east.shown.watches = Value::Known(Map::new()));
+    let apart = change(apart, "west", |west| west.shown.watches = Value::Known(Map::new()));
+    silent(&apart);
+}
+
+#[test]
+fn what_nobody_could_ask_is_unknown_with_its_reason() {
+    let unasked = change(one_network(), "west", |west| {
+        west.shown.watches = watches("unknown", &["east"]);
+        west.unasked = Some("forbidden".to_owned());
+    });
+    one(&unasked, "west: whether its istiod is in sync with cluster east is unknown: forbidden", "pods/portforward");
+    let late = change(one_network(), "west", |west| west.shown.watches = watches("timeout", &["east"]));
+    one(&late, "west: its istiod says timeout of cluster east", "its API server");
+}
+
+#[test]
+fn an_external_control_plane_needs_its_kubeconfig() {
+    let without = change(external(), "hub", |hub| hub.has_kubeconfig = false);
+    one(&without, "hub: the kubeconfig of its configuration cluster", "istio-kubeconfig");
+    // Its host is not looked at: a Service that leads to an istiod elsewhere is all there is to see.
+    let config = change(seen([("east", remote("net1", &[]))]), "east", |east| east.served_from_outside = true);
+    silent(&config);
+}
+
+#[test]
+fn a_gateway_without_an_address_is_told_with_the_reason() {
+    let without = change(two_networks(), "west", |west| {
+        let gateway = Gateway { network: "net-west".into(), ..Gateway::default() };
+        west.shown.gateways = [("istio-eastwestgateway".to_owned(), gateway)].into_iter().collect();
+        west.no_address = [("istio-eastwestgateway".to_owned(), "no controller".to_owned())].into();
+    });
+    one(&without, "west: gateway istio-eastwestgateway has no address: no controller", "");
+}

@@ -1,0 +1,179 @@
+use serde_json::json;
+
+use super::*;
+use crate::cluster::{RemoteCluster, Replica};
+use crate::resources::status::judge::findings;
+
+fn object(value: serde_json::Value) -> Object {
+    Object::new(value).unwrap()
+}
+
+fn istiod() -> Object {
+    let container =
+        json!({"name": "discovery", "image": "istio/pilot:1.31.0", "env": [{"name": "CLUSTER_ID", "value": "east"}]});
+    object(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "namespace": "istio-system"},
+        "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}}, "status": {"availableReplicas": 1},
+    }))
+}
+
+fn remote_secret(cluster: &str) -> Object {
+    use base64::engine::general_purpose::STANDARD;
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: \"https://{cluster}.example.com:6443\"}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\nusers: [{{name: c, user: {{token: abc}}}}]\n"
+    );
+    object(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("remote-{cluster}"), "namespace": "istio-system"},
+        "data": {cluster: STANDARD.encode(kubeconfig)},
+    }))
+}
+
+fn seen() -> Seen {
+    Seen {
+        namespace: None,
+        deployments: vec![istiod()],
+        config_maps: BTreeMap::new(),
+        cacerts: None,
+        remote_secrets: vec![remote_secret("west")],
+        views: Vec::new(),
+        services: Vec::new(),
+        further: Further::default(),
+    }
+}
+
+fn view(clusters: &[(&str, &str)], way: Way) -> ReplicaView {
+    let cluster = |(id, secret): &(&str, &str)| RemoteCluster {
+        id: (*id).to_owned(),
+        secret: (*secret).to_owned(),
+        status: SyncStatus::Synced,
+    };
+    let replica =
+        Replica { pod: "istiod-1".to_owned(), revision: "default".to_owned(), image: String::new(), ready: true };
+    ReplicaView { replica, clusters: Ok((clusters.iter().map(cluster).collect(), way)) }
+}
+
+fn verdicts(seen: &Seen) -> Vec<(String, String)> {
+    let status = sight(seen).shown;
+    status.watches.entries().map(|(id, watch)| (id.to_owned(), watch.verdict.text().to_owned())).collect()
+}
+
+#[test]
+fn metrics_say_what_is_in_sync_and_never_what_is_missing() {
+    let of = |clusters: &[(&str, &str)], way| {
+        let seen = Seen { views: vec![view(clusters, way)], ..seen() };
+        verdicts(&seen)
+    };
+    let west = |verdict: &str| vec![("west".to_owned(), verdict.to_owned())];
+    assert_eq!(of(&[("east", ""), ("west", "")], Way::Metrics), west("synced"));
+    assert_eq!(of(&[("east", "")], Way::Metrics), west("unknown"));
+    assert_eq!(of(&[("east", "")], Way::PortForward), west("missing"));
+    assert_eq!(of(&[("east", ""), ("west", "istio-system/remote-west")], Way::Exec), west("synced"));
+    assert_eq!(verdicts(&seen()), west("unknown"));
+}
+
+#[test]
+fn what_metrics_leave_open_is_told_with_the_right_that_is_needed() {
+    let unasked = Seen { views: vec![view(&[], Way::Metrics)], ..seen() };
+    let told = findings(&[("east".to_owned(), sight(&unasked))].into(), "istio-system");
+    assert!(told.len() == 1 && told[0].contains("only its metrics could be read"), "{told:?}");
+}
+
+fn root() -> String {
+    use crate::pki::{KeyAlgorithm, PrivateKey, RootRequest, Serial, Subject, Validity};
+    let begin = OffsetDateTime::UNIX_EPOCH;
+    let request = RootRequest {
+        subject: Subject { organization: None, common_name: "Root".to_owned(), locality: None },
+        validity: Validity { not_before: begin, not_after: begin + time::Duration::days(9) },
+        serial: Serial::from_random([1; 16]),
+    };
+    request.self_sign(&PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap().to_pem()
+}
+
+#[test]
+fn roots_that_workloads_have_are_known_without_cacerts_and_from_any_namespace() {
+    let map = object(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": HANDED_OUT, "namespace": "shop"}, "data": {"root-cert.pem": root()},
+    }));
+    let near = Seen { config_maps: [(HANDED_OUT.to_owned(), map.clone())].into(), ..seen() };
+    let far = Seen { further: Further { roots_elsewhere: Some(map), ..Further::default() }, ..seen() };
+    for held in [near, far] {
+        let trust = sight(&held).shown.trust.into_option().unwrap();
+        assert_eq!((trust.roots.items().count(), trust.distributed_roots.items().count()), (0, 1));
+    }
+    assert!(sight(&seen()).shown.trust.is_null());
+}
+
+fn door(kind: serde_json::Value, metadata: serde_json::Value) -> Object {
+    let mut metadata = metadata;
+    metadata["name"] = "door".into();
+    metadata["namespace"] = "istio-system".into();
+    metadata["labels"][NETWORK_LABEL] = "net-east".into();
+    object(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": kind}))
+}
+
+fn addresses(seen: &Seen) -> (Vec<String>, i64) {
+    let shown = sight(seen).shown;
+    let gateway = shown.gateways.entry("door").unwrap();
+    assert_eq!(gateway.network.text(), "net-east");
+    (gateway.addresses.items().cloned().collect(), gateway.port.get().unwrap())
+}
+
+#[test]
+fn node_ports_external_ips_and_ambient_gateways_have_their_addresses() {
+    let node = object(json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "labels": {"edge": "yes"}},
+        "status": {"addresses": [{"type": "ExternalIP", "address": "198.51.100.1"}]},
+    }));
+    let ports = json!([{"port": 15443, "nodePort": 31443}]);
+    let selected = json!({"annotations": {NODE_SELECTOR_ANNOTATION: "{\"edge\":\"yes\"}"}});
+    let by_node = Seen {
+        services: vec![door(json!({"type": "NodePort", "ports": ports}), selected)],
+        further: Further { nodes: vec![node], ..Further::default() },
+        ..seen()
+    };
+    assert_eq!(addresses(&by_node), (vec!["198.51.100.1".to_owned()], 31443));
+    let spec = json!({"type": "ClusterIP", "externalIPs": ["192.0.2.7"], "ports": ports});
+    let by_ip = Seen { services: vec![door(spec, json!({}))], ..seen() };
+    assert_eq!(addresses(&by_ip), (vec!["192.0.2.7".to_owned()], 15443));
+
+    let ambient = |programmed: &str, services: Vec<Object>| {
+        let gateway = object(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "door", "namespace": "istio-system", "labels": {NETWORK_LABEL: "net-east"}},
+            "spec": {"gatewayClassName": AMBIENT_CLASS},
+            "status": {"addresses": [{"value": "192.0.2.9"}], "conditions": [{"type": "Programmed", "status": programmed}]},
+        }));
+        Seen { services, further: Further { gateways: vec![gateway], ..Further::default() }, ..seen() }
+    };
+    let service = door(json!({"type": "LoadBalancer"}), json!({"labels": {GATEWAY_NAME_LABEL: "door"}}));
+    for services in [Vec::new(), vec![service.clone()]] {
+        assert_eq!(addresses(&ambient("True", services)), (vec!["192.0.2.9".to_owned()], 15008));
+    }
+    let waiting = ambient("False", vec![service]);
+    assert_eq!(addresses(&waiting), (Vec::new(), 15008));
+    assert!(
+        sight(&waiting).no_address["door"].contains("the cluster's load balancer has given the Service no address")
+    );
+}
+
+#[test]
+fn a_node_port_that_no_node_is_chosen_for_says_so() {
+    let waiting = Seen { services: vec![door(json!({"type": "NodePort"}), json!({}))], ..seen() };
+    assert_eq!(addresses(&waiting), (Vec::new(), 15443));
+    assert!(sight(&waiting).no_address["door"].contains(NODE_SELECTOR_ANNOTATION));
+}
+
+#[test]
+fn what_leads_to_a_network_is_read_from_the_mesh_configuration_too() {
+    let networks = "networks:\n  net-west:\n    endpoints: []\n    gateways: [{address: 192.0.2.1, port: 15443}]\n  net-north:\n    gateways: []\n";
+    let map = object(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"},
+        "data": {"meshNetworks": networks, "mesh": "enableAutoMtls: false\ncaCertificates: [{pem: x}]\ndefaultConfig: {meshId: m}\n"},
+    }));
+    let seen = Seen { config_maps: [("istio".to_owned(), map)].into(), ..seen() };
+    let sight = sight(&seen);
+    assert_eq!(sight.led_to.iter().collect::<Vec<_>>(), ["net-west"]);
+    assert!(sight.no_auto_mtls && sight.trusts_more_roots);
+    assert_eq!(sight.shown.control_planes.entry("default").unwrap().mesh_id.text(), "m");
+}
