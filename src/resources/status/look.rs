@@ -171,9 +171,7 @@ fn sight(seen: &Seen) -> Sight {
     };
     let meshes: Vec<Values> = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps)).collect();
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
-        meshes
-            .iter()
-            .any(|mesh| mesh.as_map().get(key).is_some_and(|value| holds(&serde_json::Value::from(value.clone()))))
+        meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
     Sight {
         shown,
