@@ -37,11 +37,20 @@ const FOR_WORDS: Duration = Duration::from_secs(5);
 pub enum Purpose {
     /// There is no state: whatever is there already is somebody else's, unless nobody finished it.
     Create {
-        /// Make the namespace if there is none.
-        in_new_namespace: bool,
+        in_new_namespace: NewNamespace,
     },
     Update,
     Destroy,
+}
+
+/// What a create does where its namespace does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewNamespace {
+    /// It is there, or misspelled.
+    Refused,
+    Made,
+    /// It is made, and says that no Pod is meant for it.
+    MadeWithoutPods,
 }
 
 /// A claim to make.
@@ -81,7 +90,7 @@ struct Hold {
 impl Purpose {
     /// What an apply is for: where there is no state, to create.
     pub fn of<M>(prior: Option<&M>) -> Purpose {
-        if prior.is_some() { Purpose::Update } else { Purpose::Create { in_new_namespace: true } }
+        if prior.is_some() { Purpose::Update } else { Purpose::Create { in_new_namespace: NewNamespace::Made } }
     }
 }
 
@@ -303,8 +312,17 @@ async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Err
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
         // Where there is no namespace no other instance can be.
-        Err(error) if error.is_not_found() && asked.purpose == (Purpose::Create { in_new_namespace: true }) => {
-            namespace::ensure(asked.cluster, asked.place.namespace, asked.place.label).await?;
+        Err(error) if error.is_not_found() => {
+            let (namespace, label) = (asked.place.namespace, asked.place.label);
+            match asked.purpose {
+                Purpose::Create { in_new_namespace: NewNamespace::Made } => {
+                    namespace::ensure(asked.cluster, namespace, label).await?;
+                }
+                Purpose::Create { in_new_namespace: NewNamespace::MadeWithoutPods } => {
+                    namespace::ensure_without_pods(asked.cluster, namespace, label).await?;
+                }
+                _ => return Err(error),
+            }
             Ok(asked.cluster.apply_new(&object).await?.is_some())
         }
         Err(error) => Err(error),

@@ -30,7 +30,7 @@ use super::client::{self, Client};
 use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
 use crate::kept::converge;
 use crate::kept::instance::Place;
 use crate::mesh::{DeclaredCa, Phase, Rotation, SecretPlace};
@@ -102,7 +102,7 @@ impl Resource for MeshCa {
     async fn apply(&self, cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         let purpose = match change.prior {
             Some(_) => Purpose::Update,
-            None => Purpose::Create { in_new_namespace: true },
+            None => Purpose::Create { in_new_namespace: new_namespace(&change.planned) },
         };
         let mark = change.prior.as_ref().and_then(|prior| prior.instance.known().cloned());
         let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
@@ -134,6 +134,19 @@ impl Resource for MeshCa {
             (_, part) => part.into(),
         };
         Identity { cluster: part(), namespace: part(), name: part() }
+    }
+}
+
+/// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no Pods.
+fn new_namespace(model: &Ca) -> NewNamespace {
+    let store = remove::store_of(model);
+    let shared = |namespace: &str| {
+        namespace == "istio-system"
+            || model.clusters.entries().any(|(_, cluster)| cluster.namespace.text() == namespace)
+    };
+    match store {
+        Some(store) if !shared(&store.namespace) => NewNamespace::MadeWithoutPods,
+        _ => NewNamespace::Made,
     }
 }
 

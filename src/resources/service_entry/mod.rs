@@ -21,7 +21,7 @@ use super::client::{self, Client};
 use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
 use crate::kept::converge::{self, Converge};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::objects::{Recorded, Spellings, Wanted};
@@ -133,7 +133,7 @@ impl Resource for MeshServiceEntry {
         let purpose = match prior {
             Some(_) => Purpose::Update,
             // A service is imported into the namespace of who calls it: it is there, or misspelled.
-            None => Purpose::Create { in_new_namespace: false },
+            None => Purpose::Create { in_new_namespace: NewNamespace::Refused },
         };
         let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
         let asked = Asked { cluster: &cluster, place: place(&state, &label), purpose, mark, adopt: spec.adopt };
