@@ -60,9 +60,11 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     let Some(lab) = lab(&["east", "west"], Proxies::OneNetwork) else { return };
     let run = Run::of_example(&cli, &lab, "root-rotation");
     let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
-    let known = "proxyMetadata = { PROXY_CONFIG_XDS_AGENT = \"true\" }";
+    let known = "  trust_root = mesh_ca.this.root_fingerprint\n";
     assert!(example.contains(known));
-    let quick = example.replace(known, "proxyMetadata = { PROXY_CONFIG_XDS_AGENT = \"true\", SECRET_TTL = \"20s\" }");
+    let quick =
+        "  values = [yamlencode({ meshConfig = { defaultConfig = { proxyMetadata = { SECRET_TTL = \"20s\" } } } })]\n";
+    let quick = example.replace(known, &format!("{known}{quick}"));
     std::fs::write(run.workspace.path("main.tf"), quick).unwrap();
     let generation = |n: u8| {
         let variables = json!({ "rotation_pause": "15s", "root_generation": n }).to_string();
