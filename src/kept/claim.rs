@@ -115,10 +115,15 @@ impl Claim {
             { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
             { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": "true" },
         ]);
-        let error = self.cluster.patch_if(&self.lease, &operations).await.err()?;
+        let why = match self.cluster.patch_if(&self.lease, &operations).await {
+            Ok(Patched::Done(_)) => return None,
+            Ok(Patched::Refused) => "another run has taken it meanwhile".to_owned(),
+            Ok(Patched::Absent) => "somebody has deleted it meanwhile".to_owned(),
+            Err(error) => error.to_string(),
+        };
         instance.unfinished = true;
         Some(Diagnostic::warning(format!("{} could not be given back", self.lease)).detail(format!(
-            "The apply is done. But {error}. The next plan shows an update that gives the Lease back."
+            "The apply is done, but the Lease was not given back: {why}. The next plan shows an update; apply it to give the Lease back."
         )))
     }
 
