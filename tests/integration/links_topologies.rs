@@ -145,8 +145,18 @@ pub fn synced(cluster: &Arc<Cluster>, others: &[&str]) {
     assert_eq!(text.matches("istio-remote-secret-").count(), others.len(), "{text}");
 }
 
+/// What istioctl says of the clusters that this one's istiods read. A connection that the API server keeps to its kubelets does not survive a fault
+/// that was lifted a moment ago: the first request over it fails, and the next one opens another.
 pub fn remote_clusters(cluster: &Cluster) -> String {
-    cluster.run(Tool::Istioctl, &["remote-clusters"], None).expect("istioctl")
+    let mut said = cluster.run(Tool::Istioctl, &["remote-clusters"], None);
+    for _ in 0..3 {
+        if !said.as_ref().is_err_and(|error| error.to_string().contains("port forward failed")) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        said = cluster.run(Tool::Istioctl, &["remote-clusters"], None);
+    }
+    said.expect("istioctl")
 }
 
 /// A namespace that is injected.
