@@ -3,6 +3,10 @@
 //! A summary in the user's words, a detail with cause and remedy, and the attribute it is about. Never a secret, never
 //! the text of an encoded value.
 
+mod change;
+
+pub use change::{ALIKE, FieldChange};
+
 use crate::value::{self, Path};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,11 @@ impl Engine {
                 ))
                 .into());
         }
+        if version < 0 {
+            return Err(Diagnostic::error("Not a state of this provider")
+                .detail(format!("The state has version {version}: versions begin at 0."))
+                .into());
+        }
         if version < current {
             let resource = entry.resource.clone();
             json = super::erased::flatten(

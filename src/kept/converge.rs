@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::memory::Memory;
 use super::namespace;
-use super::objects::{Recorded, Spellings, Wanted, parse_key, state_key};
+use super::objects::{Recorded, Wanted, parse_key, state_key};
 use super::read;
 use super::remove::{Doomed, Removed, Removing};
 use super::report;
@@ -52,13 +53,13 @@ impl Converged {
 }
 
 impl Claim {
-    /// Applies in the order of kinds, then removes what is no longer wanted. Spellings are noted on the way.
-    pub async fn converge(&self, step: Converge<'_>, spellings: &mut Spellings) -> Converged {
-        self.converge_but(step, self.settled, spellings).await
+    /// Applies in the order of kinds, then removes what is no longer wanted. How the API server spells them is noted on the way.
+    pub async fn converge(&self, step: Converge<'_>, memory: &mut Memory) -> Converged {
+        self.converge_but(step, self.settled, memory).await
     }
 
     /// The same; where it is `settled`, what is recorded as wanted is not written again.
-    pub(super) async fn converge_but(&self, step: Converge<'_>, settled: bool, spellings: &mut Spellings) -> Converged {
+    pub(super) async fn converge_but(&self, step: Converge<'_>, settled: bool, memory: &mut Memory) -> Converged {
         let step = Step { step, owner: &self.owner, settled, namespace: &self.namespace };
         let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
         let (applied, errors) = apply(&step).await;
@@ -66,13 +67,13 @@ impl Claim {
             let key = state_key(&applied.reference);
             if let Some(entry) = step.wanted.get(&key) {
                 reached.recorded.insert(&key, entry);
-                spellings.note(&key, entry, &applied.object);
+                memory.note(&key, entry, &applied.object);
             }
         }
         reached.errors = errors;
         if reached.errors.is_empty() {
             let orphan_kinds = if self.interrupted { step.kinds } else { &[] };
-            remove(&step, orphan_kinds, spellings, &mut reached).await;
+            remove(&step, orphan_kinds, memory, &mut reached).await;
         }
         reached
     }
@@ -138,7 +139,7 @@ fn marked(object: &Object, owner: &Owner) -> Object {
     }
 }
 
-async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], spellings: &mut Spellings, reached: &mut Converged) {
+async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], memory: &mut Memory, reached: &mut Converged) {
     let known: Vec<String> =
         reached.recorded.objects.keys().filter(|key| step.wanted.get(key).is_none()).cloned().collect();
     let mut doomed: BTreeMap<ObjectRef, Doomed> = BTreeMap::new();
@@ -163,7 +164,7 @@ async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], spellings: &mut Spelling
         match outcome {
             Ok(removal) => {
                 reached.recorded.remove(&key);
-                spellings.forget(&key);
+                memory.forget(&key);
                 match removal {
                     // Who moves an object from one resource to another says so in the configuration of both.
                     Removed::Gone | Removed::TakenOver(_) => {}

@@ -1,7 +1,7 @@
-//! What of a Kubernetes object stands in Terraform state: its fields by path, each with a short readable value.
+//! What is recorded of a Kubernetes object: its fields by path, each with a short readable value.
 //!
 //! Pure. A rendered object and a live one are flattened by the same rules, so that they can be compared path by path; what the
-//! API server adds to an object by itself has no path in state and so is never a difference. No secret leaves here: the
+//! API server adds to an object by itself has no recorded path and so is never a difference. No secret leaves here: the
 //! data of a Secret is shown as a digest.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,13 @@ use crate::cluster::{INSTANCE_ANNOTATION, OWNER_LABEL, Object};
 /// Field path to readable value: `spec.template.spec.containers[discovery].image` to `docker.io/istio/pilot:1.31.0`.
 pub type Fields = BTreeMap<String, String>;
 
+/// Bytes of a digest: nobody finds another text of the same one.
+const DIGEST: usize = 16;
+
 /// Values longer than this are shown as a digest.
 const READABLE: usize = 160;
 
-/// The fields of an object that state keeps: everything but what identifies it, its status and what the API server writes.
+/// The fields of an object that are recorded: everything but what identifies it, its status and what the API server writes.
 pub fn fields(object: &Object) -> Fields {
     let mut walk = Walk { kind: object.kind(), custom: is_custom(object.api_version()), fields: Fields::new() };
     let Some(members) = object.value().as_object() else { return walk.fields };
@@ -44,7 +47,7 @@ pub fn digest(fields: &Fields) -> String {
             hasher.update(text);
         }
     }
-    hex(&hasher.finalize())
+    hex(&hasher.finalize()[..DIGEST])
 }
 
 /// Whether a live value (`None`: not there) is what was asked for, spelled differently or not.
@@ -228,15 +231,15 @@ fn is_custom(api_version: &str) -> bool {
 
 /// Twelve digits that stand for a text too long to write.
 pub fn short(text: &str) -> String {
-    hex(&Sha256::digest(text))
+    hex(&Sha256::digest(text)[..6])
 }
 
 fn shown_digest(bytes: &[u8]) -> String {
-    format!("sha256:{} ({} bytes)", hex(&Sha256::digest(bytes)), bytes.len())
+    format!("sha256:{} ({} bytes)", hex(&Sha256::digest(bytes)[..DIGEST]), bytes.len())
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A Kubernetes quantity in thousandths: `0.5`, `500m`, `2Gi`.

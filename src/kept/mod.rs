@@ -3,11 +3,14 @@
 //! A resource says what it wants ([`objects::Wanted`]); everything else about its objects happens here. Nothing here knows a particular
 //! resource, the engine, or the wire.
 
+pub mod changes;
 pub mod claim;
 pub mod converge;
 pub mod fields;
 mod holder;
 pub mod instance;
+mod managers;
+pub mod memory;
 pub mod namespace;
 pub mod objects;
 pub mod read;

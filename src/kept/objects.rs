@@ -1,16 +1,16 @@
 //! The Kubernetes objects of a resource: what is wanted, what stands in state, what a cluster really holds, and what differs.
 //!
 //! Shared by every resource that keeps objects. State holds two maps: `objects` (each object with a digest of its fields, so that a
-//! plan names what is added and removed) and `fields` (each object's fields by path, so that a plan names what changes; as JSON, which the cores
-//! compare member by member when they show it, and of which they otherwise make one value and not a hundred).
-//! At refresh both show the live values of these fields, and drift is a plain difference. Nothing here talks to a cluster.
+//! plan names what is added, changed and removed) and `changes` (see [`super::changes`]). The fields themselves, by path, are remembered beside the
+//! state (see [`super::memory`]): in state, a plan would show all of them for every object that goes. At refresh the digests are those of the live
+//! values of these fields. Nothing here talks to a cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::fields::{self, Fields};
+use super::managers;
+use super::memory::Memory;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
 use crate::value::{Map, Value};
 
@@ -27,25 +27,17 @@ pub struct Entry {
     pub digest: String,
 }
 
-/// The two attributes of state.
+/// What is recorded of the objects in one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
+    /// Each object with a digest of its fields: an attribute of state.
     pub objects: BTreeMap<String, String>,
+    /// The fields of each object, where they are remembered.
     pub fields: BTreeMap<String, Fields>,
 }
 
 /// In place of a digest: an object that was met without knowing what it is like.
 pub const UNKNOWN: &str = "unknown";
-
-/// How the API server spelled what we applied where it differs from what we sent: by object and path. Kept in private state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spellings {
-    #[serde(default)]
-    fields: BTreeMap<String, Fields>,
-    /// The generation of each definition as applied: while it stays, its large body need not be read.
-    #[serde(default)]
-    generations: BTreeMap<String, i64>,
-}
 
 /// One owned field, or a whole object, that is not as it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,23 +120,17 @@ impl Entry {
 }
 
 impl Recorded {
-    /// From the two attributes.
-    pub fn of(objects: &Value<Map<String>>, fields: &Value<Map<String>>) -> Recorded {
-        let objects = objects.entries().map(|(key, digest)| (key.to_owned(), digest.clone())).collect();
-        // What is no JSON somebody else has written: then nothing is known to be as it was applied.
-        let fields =
-            fields.entries().map(|(key, json)| (key.to_owned(), serde_json::from_str(json).unwrap_or_default()));
-        Recorded { objects, fields: fields.collect() }
+    /// From the attribute `objects`, and what is remembered beside it.
+    pub fn of(objects: &Value<Map<String>>, memory: &Memory) -> Recorded {
+        let objects: BTreeMap<String, String> =
+            objects.entries().map(|(key, digest)| (key.to_owned(), digest.clone())).collect();
+        let remembered = |key: &String| Some((key.clone(), memory.fields(key)?.clone()));
+        Recorded { fields: objects.keys().filter_map(remembered).collect(), objects }
     }
 
     /// The attribute `objects`.
     pub fn objects_value(&self) -> Value<Map<String>> {
         self.objects.iter().map(|(key, digest)| (key.clone(), digest.clone())).collect()
-    }
-
-    /// The attribute `fields`.
-    pub fn fields_value(&self) -> Value<Map<String>> {
-        self.fields.iter().map(|(key, fields)| (key.clone(), serde_json::json!(fields).to_string())).collect()
     }
 
     /// Whether an object is recorded just as it is wanted. After a refresh that is what the cluster holds: it need not be written.
@@ -190,7 +176,7 @@ impl Recorded {
     }
 
     /// What the cluster holds in place of what is recorded: the same maps with live values, and each difference.
-    pub fn seen(&self, live: &BTreeMap<String, Object>, spellings: &Spellings) -> (Recorded, Vec<Drift>) {
+    pub fn seen(&self, live: &BTreeMap<String, Object>, memory: &Memory) -> (Recorded, Vec<Drift>) {
         let mut seen = Recorded::default();
         let mut drifts = Vec::new();
         for (key, digest) in &self.objects {
@@ -198,12 +184,16 @@ impl Recorded {
                 drifts.push(Drift { object: key.clone(), path: None, was: None, is: None, manager: None });
                 continue;
             };
-            let recorded = self.fields.get(key).cloned().unwrap_or_default();
-            let mut differences = differences(&recorded, object, spellings.fields.get(key));
-            if object.get("spec").is_none() && spellings.is_settled(key, object) {
+            let Some(recorded) = self.fields.get(key) else {
+                let as_it_is = memory.is_of_an_earlier_version().then_some(digest.as_str());
+                seen.recover(key, as_it_is, object);
+                continue;
+            };
+            let mut differences = differences(recorded, object, memory.spelled(key));
+            if object.get("spec").is_none() && memory.is_settled(key, object) {
                 differences.retain(|difference| difference.path.starts_with("metadata."));
             }
-            let mut fields = recorded;
+            let mut fields = recorded.clone();
             for difference in &differences {
                 match &difference.is {
                     Some(is) => fields.insert(difference.path.clone(), is.clone()),
@@ -215,7 +205,7 @@ impl Recorded {
             seen.fields.insert(key.clone(), fields);
             drifts.extend(differences.into_iter().map(|difference| Drift {
                 object: key.clone(),
-                manager: manager_of(object, &difference.path),
+                manager: managers::last_of(object, &difference.path),
                 path: Some(difference.path),
                 was: difference.was,
                 is: difference.is,
@@ -223,50 +213,49 @@ impl Recorded {
         }
         (seen, drifts)
     }
-}
 
-impl Spellings {
-    /// Notes how the API server answered the apply of `entry`.
-    pub fn note(&mut self, key: &str, entry: &Entry, answer: &Object) {
-        self.forget(key);
-        // Of a definition the answer is its metadata alone.
-        let bodiless = answer.get("spec").is_none() && entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION;
-        let differences = match bodiless {
-            true => Vec::new(),
-            false => differences(&entry.fields, answer, Some(&Fields::new())),
+    /// The fields of an object of which none are remembered: those that the API server has as ours. Where nobody knows any more what they were when they
+    /// were applied (`as_it_is` is none), they are what is seen, and the plan shows what an apply makes of them.
+    fn recover(&mut self, key: &str, as_it_is: Option<&str>, object: &Object) {
+        let fields = managers::ours(object);
+        let digest = match (as_it_is, fields.is_empty()) {
+            (Some(digest), _) => digest.to_owned(),
+            (None, false) => fields::digest(&fields),
+            (None, true) => UNKNOWN.to_owned(),
         };
-        let spelled: Fields =
-            differences.into_iter().map(|difference| (difference.path, difference.is.unwrap_or_default())).collect();
-        if !spelled.is_empty() {
-            self.fields.insert(key.to_owned(), spelled);
-        }
-        if let Some(generation) =
-            answer.generation().filter(|_| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION)
-        {
-            self.generations.insert(key.to_owned(), generation);
-        }
-    }
-
-    pub fn forget(&mut self, key: &str) {
-        self.fields.remove(key);
-        self.generations.remove(key);
-    }
-
-    /// Whether the specification of an object is what it was when it was applied, by its metadata alone.
-    pub fn is_settled(&self, key: &str, live: &Object) -> bool {
-        self.generations.get(key).is_some_and(|generation| live.generation() == Some(*generation))
+        self.objects.insert(key.to_owned(), digest);
+        self.fields.insert(key.to_owned(), fields);
     }
 }
 
-struct Difference {
-    path: String,
-    was: Option<String>,
-    is: Option<String>,
+/// State of before version 1: the fields were in state, and digests had twelve digits.
+pub fn upgraded(mut state: serde_json::Value) -> serde_json::Value {
+    let exported = state.get_mut("exported").and_then(serde_json::Value::as_object_mut);
+    exported.into_iter().flat_map(|exported| exported.values_mut()).for_each(digest_anew);
+    digest_anew(&mut state);
+    state
+}
+
+fn digest_anew(state: &mut serde_json::Value) {
+    let fields = state.get_mut("fields").map(serde_json::Value::take).unwrap_or_default();
+    let objects = state.get_mut("objects").and_then(serde_json::Value::as_object_mut);
+    for (key, digest) in objects.into_iter().flatten() {
+        let fields = fields.get(key).and_then(serde_json::Value::as_str).map(serde_json::from_str::<Fields>);
+        if let Some(Ok(fields)) = fields {
+            *digest = fields::digest(&fields).into();
+        }
+    }
+}
+
+pub(super) struct Difference {
+    pub path: String,
+    pub was: Option<String>,
+    pub is: Option<String>,
 }
 
 /// Where a live object differs from recorded fields. `spelled` is `None` where nobody noted how the API server spells them: then what it
 /// adds inside lists is not a difference.
-fn differences(recorded: &Fields, object: &Object, spelled: Option<&Fields>) -> Vec<Difference> {
+pub(super) fn differences(recorded: &Fields, object: &Object, spelled: Option<&Fields>) -> Vec<Difference> {
     let live = fields::fields(object);
     let as_spelled = |path: &str, is: Option<&String>| {
         spelled
@@ -305,70 +294,6 @@ fn whole_list(path: &str) -> Option<&str> {
         from = at + 1;
     }
     None
-}
-
-/// The manager that wrote last among those that hold the field.
-fn manager_of(object: &Object, path: &str) -> Option<String> {
-    let entries = object.items("metadata.managedFields");
-    let holds = |entry: &&serde_json::Value| entry.get("fieldsV1").is_some_and(|set| holds(set, path));
-    let newest = entries
-        .iter()
-        .filter(holds)
-        .max_by_key(|entry| entry.get("time").and_then(|time| time.as_str()).unwrap_or_default().to_owned())?;
-    Some(newest.get("manager")?.as_str()?.to_owned())
-}
-
-/// Whether a field set of managedFields holds a path. The set is walked alongside the path as far as it goes: where it ends (a list held as one
-/// value), it holds all below.
-fn holds(set: &serde_json::Value, path: &str) -> bool {
-    let mut set = set;
-    let mut rest = path;
-    while !rest.is_empty() {
-        let Some(members) = set.as_object().filter(|members| members.keys().any(|key| key != ".")) else { return true };
-        let (step, tail) = next_step(rest);
-        rest = tail;
-        let field = match &step {
-            Step::Member(name) => members.get(&format!("f:{name}")),
-            Step::Item(key) => members.iter().find(|(name, _)| item_has_key(name, key)).map(|(_, set)| set),
-        };
-        match field {
-            Some(field) => set = field,
-            None => return false,
-        }
-    }
-    true
-}
-
-enum Step {
-    Member(String),
-    Item(String),
-}
-
-fn next_step(path: &str) -> (Step, &str) {
-    let path = path.strip_prefix('.').unwrap_or(path);
-    if let Some(quoted) = path.strip_prefix("[\"") {
-        let end = quoted.find("\"]").unwrap_or(quoted.len());
-        return (Step::Member(quoted[..end].replace("\\\"", "\"")), quoted.get(end + 2..).unwrap_or_default());
-    }
-    if let Some(item) = path.strip_prefix('[') {
-        let end = item.find(']').unwrap_or(item.len());
-        return (Step::Item(item[..end].to_owned()), item.get(end + 1..).unwrap_or_default());
-    }
-    let end = path.find(['.', '[']).unwrap_or(path.len());
-    (Step::Member(path[..end].to_owned()), &path[end..])
-}
-
-/// `k:{"name":"discovery"}` has the key `discovery`; a port element is keyed by numbers we may know by name only, so any will do.
-fn item_has_key(name: &str, key: &str) -> bool {
-    let Some(keys) = name.strip_prefix("k:").and_then(|keys| serde_json::from_str::<serde_json::Value>(keys).ok())
-    else {
-        return false;
-    };
-    let named = keys.get("name").or_else(|| keys.get("mountPath"));
-    match named {
-        Some(named) => named.as_str() == Some(key),
-        None => true,
-    }
 }
 
 /// The name of an object in state: `Deployment istio-system/istiod`, with the group where two known kinds share the name.
@@ -432,12 +357,12 @@ mod tests {
     fn an_unchanged_object_is_as_recorded_and_a_changed_field_is_shown_with_its_manager() {
         let wanted = wanted(role(json!(["get"])));
         let recorded = wanted.recorded();
-        let mut spellings = Spellings::default();
+        let mut memory = Memory::of(&wanted.recorded());
         let (key, entry) = wanted.iter().next().unwrap();
-        spellings.note(key, entry, &role(json!(["get"])));
+        memory.note(key, entry, &role(json!(["get"])));
 
         let live = BTreeMap::from([(key.to_owned(), role(json!(["get"])))]);
-        assert_eq!(recorded.seen(&live, &spellings), (recorded.clone(), vec![]));
+        assert_eq!(recorded.seen(&live, &memory), (recorded.clone(), vec![]));
 
         let mut changed = role(json!(["get", "list"]));
         changed.value_mut()["metadata"]["managedFields"] = json!([
@@ -445,7 +370,7 @@ mod tests {
             {"manager": "kubectl-edit", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:rules": {}}},
         ]);
         changed.set_label("foreign", "label");
-        let (seen, drifts) = recorded.seen(&BTreeMap::from([(key.to_owned(), changed)]), &spellings);
+        let (seen, drifts) = recorded.seen(&BTreeMap::from([(key.to_owned(), changed)]), &memory);
         assert_ne!(seen.objects[key], recorded.objects[key]);
         assert_eq!(
             drifts,
@@ -462,7 +387,7 @@ mod tests {
     #[test]
     fn a_missing_object_is_dropped_from_what_is_seen() {
         let recorded = wanted(role(json!(["get"]))).recorded();
-        let (seen, drifts) = recorded.seen(&BTreeMap::new(), &Spellings::default());
+        let (seen, drifts) = recorded.seen(&BTreeMap::new(), &Memory::default());
         assert_eq!(seen, Recorded::default());
         assert_eq!(drifts.len(), 1);
     }
@@ -473,13 +398,13 @@ mod tests {
         let (key, entry) = wanted.iter().next().unwrap();
         let mut answered = role(json!(["get"]));
         answered.value_mut()["rules"][0]["scope"] = json!("*");
-        let mut spellings = Spellings::default();
-        spellings.note(key, entry, &answered);
+        let mut memory = Memory::of(&wanted.recorded());
+        memory.note(key, entry, &answered);
         let live = |object| BTreeMap::from([(key.to_owned(), object)]);
-        assert_eq!(wanted.recorded().seen(&live(answered.clone()), &spellings).1, []);
+        assert_eq!(wanted.recorded().seen(&live(answered.clone()), &memory).1, []);
 
         answered.value_mut()["rules"][0]["scope"] = json!("Namespaced");
-        let drifts = wanted.recorded().seen(&live(answered), &spellings).1;
+        let drifts = wanted.recorded().seen(&live(answered), &memory).1;
         assert_eq!(drifts[0].path.as_deref(), Some("rules[0].scope"));
     }
 
@@ -497,9 +422,9 @@ mod tests {
             definition(json!({"a": "b"}), Some(json!({"group": "g", "versions": [{"name": "v1", "schema": {}}]})));
         let wanted = wanted(whole.clone());
         let (key, entry) = wanted.iter().next().unwrap();
-        let mut spellings = Spellings::default();
-        spellings.note(key, entry, &whole);
-        let seen = |live| wanted.recorded().seen(&BTreeMap::from([(key.to_owned(), live)]), &spellings);
+        let mut memory = Memory::of(&wanted.recorded());
+        memory.note(key, entry, &whole);
+        let seen = |live| wanted.recorded().seen(&BTreeMap::from([(key.to_owned(), live)]), &memory);
         assert_eq!(seen(definition(json!({"a": "b"}), None)).1, []);
         assert_eq!(seen(definition(json!({"a": "c"}), None)).1.len(), 1);
     }
@@ -514,15 +439,5 @@ mod tests {
         ] {
             assert_eq!(parse_key(&state_key(&reference)), Some(reference));
         }
-    }
-
-    #[test]
-    fn managed_fields_are_followed_through_keyed_lists_and_quoted_members() {
-        let set = json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"discovery\"}": {".": {}, "f:env": {"k:{\"name\":\"A\"}": {"f:value": {}}}}}}}},
-            "f:metadata": {"f:labels": {"f:istio.io/rev": {}}}});
-        assert!(holds(&set, "spec.template.spec.containers[discovery].env[A].value"));
-        assert!(!holds(&set, "spec.template.spec.containers[discovery].env[B].value"));
-        assert!(!holds(&set, "spec.template.spec.containers[other].image"));
-        assert!(holds(&set, "metadata.labels[\"istio.io/rev\"]"));
     }
 }

@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::fields::Fields;
-use super::objects::{Drift, Recorded, Spellings, UNKNOWN, state_key};
+use super::changes;
+use super::memory::Memory;
+use super::objects::{Drift, Recorded, UNKNOWN, state_key};
 use super::remove::whose;
 use super::report;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
+use crate::value::{Map, Value};
 
 /// A look at one cluster's objects of an instance, at refresh.
 #[derive(Clone, Copy)]
 pub struct Look<'a> {
     pub cluster: &'a Cluster,
     pub recorded: &'a Recorded,
-    pub spellings: &'a Spellings,
+    pub memory: &'a Memory,
     pub owner: &'a Owner,
 }
 
@@ -52,14 +54,14 @@ impl Look<'_> {
 
     /// The same, with the cluster's error as it is.
     pub async fn seen(self) -> Result<Seen, Error> {
-        let Look { cluster, recorded, spellings, owner } = self;
-        let live = live(cluster, recorded, spellings).await?;
+        let Look { cluster, recorded, memory, owner } = self;
+        let live = live(cluster, recorded, memory).await?;
         let strays = strays(cluster, recorded, owner).await?;
         let is_namespace = |key: &str| key.starts_with("Namespace ");
         let is_gone = recorded.objects.keys().any(|key| !is_namespace(key)) && live.keys().all(|key| is_namespace(key));
         let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             live.into_iter().partition(|(key, live)| is_namespace(key) || owner.has(live, true));
-        let (mut seen, mut drifts) = recorded.seen(&ours, spellings);
+        let (mut seen, mut drifts) = recorded.seen(&ours, memory);
         let mut taken_over = Vec::new();
         for (key, live) in others {
             let by_whom = whose(owner, &live);
@@ -73,14 +75,19 @@ impl Look<'_> {
         }
         // The plan then shows what becomes of them.
         for stray in strays {
-            seen.objects.insert(stray.clone(), UNKNOWN.to_owned());
-            seen.fields.insert(stray, Fields::new());
+            seen.objects.insert(stray, UNKNOWN.to_owned());
         }
         Ok(Seen { recorded: seen, live: ours, drifts, taken_over, is_gone })
     }
 }
 
 impl Seen {
+    /// What state says from now on: the attributes `objects` and `changes`. The rest is remembered.
+    pub fn note(&self, memory: &mut Memory, told: &Value<Map<String>>) -> (Value<Map<String>>, Value<Map<String>>) {
+        memory.note_drifts(&self.drifts);
+        (memory.record(&self.recorded), changes::seen(told, &self.drifts, &self.recorded))
+    }
+
     /// What is to be said of it: drift, and objects that are another instance's by now.
     pub fn warnings(&self, id: &str) -> Vec<Diagnostic> {
         report::taken_over(id, &self.taken_over).into_iter().chain(report::drift_warning(id, &self.drifts)).collect()
@@ -92,18 +99,14 @@ type Place = (Kind, Option<String>);
 
 /// The live objects that state names: one request per kind and namespace, and one per object that does not carry our label yet. An object on its
 /// way out is not there any more.
-pub async fn live(
-    cluster: &Cluster,
-    recorded: &Recorded,
-    spellings: &Spellings,
-) -> Result<BTreeMap<String, Object>, Error> {
+pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Result<BTreeMap<String, Object>, Error> {
     let mut places: BTreeMap<Place, Vec<(&str, ObjectRef)>> = BTreeMap::new();
     for (key, reference) in recorded.references() {
         places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
     }
     let looks = places
         .into_iter()
-        .map(|((kind, namespace), references)| live_of_kind(cluster, kind, namespace, references, spellings));
+        .map(|((kind, namespace), references)| live_of_kind(cluster, kind, namespace, references, memory));
     let found = futures::future::try_join_all(looks).await?;
     Ok(found.into_iter().flatten().filter(|(_, object)| !object.is_terminating()).collect())
 }
@@ -157,7 +160,7 @@ async fn live_of_kind(
     kind: Kind,
     namespace: Option<String>,
     references: Vec<(&str, ObjectRef)>,
-    spellings: &Spellings,
+    memory: &Memory,
 ) -> Result<Vec<(String, Object)>, Error> {
     let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
     let query = Query::owned(kind.clone(), namespace.as_deref().unwrap_or_default());
@@ -177,7 +180,7 @@ async fn live_of_kind(
         .collect();
     let looks = references.into_iter().map(|(key, reference)| {
         let held = listed.get(&(reference.namespace.as_deref(), reference.name.as_str())).copied();
-        let held = held.filter(|object| !metadata_only || spellings.is_settled(key, object)).cloned();
+        let held = held.filter(|object| !metadata_only || memory.is_settled(key, object)).cloned();
         async move {
             let object = if held.is_some() { held } else { cluster.get(&reference).await? };
             Ok(object.map(|object| (key.to_owned(), object)))

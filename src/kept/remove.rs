@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::objects::{Recorded, Spellings, parse_key, state_key};
+use super::memory::Memory;
+use super::objects::{Recorded, parse_key, state_key};
 use super::read;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, wait};
 
@@ -13,7 +14,7 @@ const ATTEMPTS: u32 = 6;
 pub struct Removal<'a, S> {
     pub cluster: &'a Cluster,
     pub recorded: &'a Recorded,
-    pub spellings: &'a Spellings,
+    pub memory: &'a Memory,
     pub owner: &'a Owner,
     /// Kinds and the namespace in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
     pub orphan_kinds: &'a [Kind],
@@ -64,7 +65,7 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
     }
 
     async fn doomed(&self) -> Result<Vec<Doomed>, Error> {
-        let live = read::live(self.cluster, self.recorded, self.spellings).await?;
+        let live = read::live(self.cluster, self.recorded, self.memory).await?;
         let found = live.into_iter().filter_map(|(key, live)| {
             let reference = parse_key(&key)?;
             Some((reference.clone(), Doomed { key, reference, live: Some(live), known: true }))

@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::claim::Claim;
 use super::converge::{Converge, Converged};
-use super::objects::{Spellings, Wanted};
+use super::memory::Memory;
+use super::objects::Wanted;
 use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, ObjectRef};
 
 impl Claim {
@@ -12,16 +13,16 @@ impl Claim {
     ///
     /// An istiod that an interrupted apply has left may make a validator its own between the look and the write; then it is
     /// looked at again, and only the rest is written.
-    pub async fn converge_serving(&self, step: Converge<'_>, spellings: &mut Spellings) -> Result<Converged, Error> {
+    pub async fn converge_serving(&self, step: Converge<'_>, memory: &mut Memory) -> Result<Converged, Error> {
         let open = while_not_serving(step.cluster, step.wanted).await?;
-        let converged = self.converge(Converge { wanted: &open, ..step }, spellings).await;
+        let converged = self.converge(Converge { wanted: &open, ..step }, memory).await;
         if !began_to_serve(&converged.errors) {
             return Ok(converged);
         }
         match while_not_serving(step.cluster, step.wanted).await {
             Ok(open) => {
                 let rest = Converge { wanted: &open, prior: &converged.recorded, ..step };
-                Ok(self.converge_but(rest, true, spellings).await)
+                Ok(self.converge_but(rest, true, memory).await)
             }
             Err(error) => Ok(Converged { errors: vec![error], ..converged }),
         }

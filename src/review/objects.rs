@@ -1,14 +1,14 @@
 //! The Kubernetes objects of a resource, and what becomes of them: the only place that knows how a plan tells it.
 //!
-//! `objects` maps the name of each object to a digest of its fields, and is always there. What changes within an object stands in `changes`, a list,
-//! or in plans of earlier versions in `fields`, the fields themselves: where neither is, an object changes and nobody says how.
+//! `objects` maps the name of each object to a digest of its fields, and is always there. What changes within an object stands in `changes`: by object, a
+//! line for each field (see [`crate::diag::FieldChange`]). A text that was there before says nothing of this plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::read::{Action, Instance, Kind, Reading};
 use super::secrets::{HIDDEN, HIDDEN_ANEW};
+use crate::diag::ALIKE;
+pub use crate::diag::FieldChange as Field;
 
 /// What becomes of the objects that a resource keeps in one cluster.
 #[derive(Debug, Default, Clone)]
@@ -35,15 +35,6 @@ pub enum Fate {
     /// Removed and made anew under the same name.
     Remade,
     Removed,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Field {
-    pub path: String,
-    pub before: Option<String>,
-    pub after: Option<String>,
-    /// Who set it last, where it was not this provider.
-    pub manager: Option<String>,
 }
 
 impl Fate {
@@ -121,12 +112,7 @@ fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Rea
     }
     let (was, will) = (was.entries(), will.entries());
     let names: BTreeSet<&str> = was.keys().chain(will.keys()).copied().collect();
-    let told = Told {
-        before: fields(before),
-        after: fields(after),
-        changes: changes(after, &names),
-        guarded: instance.guarded,
-    };
+    let told = Told { before: texts(before), after: texts(after), guarded: instance.guarded };
     let mut changes = Vec::new();
     for name in names {
         let fate = match (was.get(name), will.get(name)) {
@@ -146,19 +132,17 @@ fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Rea
 
 /// What a plan says of the fields.
 struct Told {
-    before: BTreeMap<String, BTreeMap<String, String>>,
-    after: BTreeMap<String, BTreeMap<String, String>>,
-    changes: BTreeMap<String, Vec<Field>>,
+    before: BTreeMap<String, String>,
+    after: BTreeMap<String, String>,
     guarded: bool,
 }
 
 impl Told {
     fn of(&self, object: &str) -> Vec<Field> {
-        let mut fields = match (self.changes.get(object), self.before.get(object), self.after.get(object)) {
-            (Some(changes), ..) => changes.clone(),
-            (None, Some(before), Some(after)) => differences(before, after),
-            _ => Vec::new(),
-        };
+        let new = |key: &str| self.after.get(key).filter(|text| self.before.get(key) != Some(text));
+        let texts = [new(object), new(ALIKE)];
+        let mut fields: Vec<Field> =
+            texts.into_iter().flatten().flat_map(|text| text.lines()).filter_map(Field::parse).collect();
         fields.sort();
         fields.dedup();
         for field in &mut fields {
@@ -174,15 +158,6 @@ impl Told {
         }
         fields
     }
-}
-
-fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Field> {
-    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let field = |path: &String| {
-        let (before, after) = (before.get(path).cloned(), after.get(path).cloned());
-        (before != after).then(|| Field { path: path.clone(), before, after, manager: None })
-    };
-    paths.into_iter().filter_map(field).collect()
 }
 
 /// Whether a value is nobody's business, by where it stands.
@@ -218,77 +193,15 @@ fn is_secret(object: &str, field: &Field) -> bool {
     object.starts_with("Secret ") || named && !rights
 }
 
-/// `fields` in whichever form: a map of JSON texts, of maps, or one JSON text.
-fn fields(side: Reading<'_>) -> BTreeMap<String, BTreeMap<String, String>> {
-    let fields = side.get("fields");
-    if fields.is_unknown() {
-        return BTreeMap::new();
-    }
-    let objects = opened(fields.value());
-    let objects = objects.as_ref().and_then(Value::as_object).into_iter().flatten();
-    objects.filter_map(|(name, of)| Some((name.clone(), flat(opened(of)?.as_object()?)))).collect()
-}
-
-fn opened(value: &Value) -> Option<Value> {
-    match value {
-        Value::String(text) => serde_json::from_str(text).ok(),
-        Value::Object(_) => Some(value.clone()),
-        _ => None,
-    }
-}
-
-fn flat(fields: &serde_json::Map<String, Value>) -> BTreeMap<String, String> {
-    fields.iter().map(|(path, value)| (path.clone(), plain(value))).collect()
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// `changes` in whichever form: objects that name what they are about, or texts that begin with the object.
-fn changes(side: Reading<'_>, names: &BTreeSet<&str>) -> BTreeMap<String, Vec<Field>> {
-    let mut changes: BTreeMap<String, Vec<Field>> = BTreeMap::new();
-    for entry in side.get("changes").items() {
-        if let Some((object, field)) = entry.text().map_or_else(|| structured(entry), |text| worded(text, names)) {
-            changes.entry(object).or_default().push(field);
-        }
-    }
-    changes
-}
-
-fn structured(entry: Reading<'_>) -> Option<(String, Field)> {
-    let member = |names: &[&str]| {
-        let found = names.iter().map(|name| entry.get(name)).find(|found| found.is_there() && !found.is_unknown())?;
-        Some(plain(found.value()))
-    };
-    let field = Field {
-        path: member(&["field", "path"])?,
-        before: member(&["before", "was", "old"]),
-        after: member(&["after", "is", "wanted", "new"]),
-        manager: member(&["manager", "by"]),
-    };
-    Some((member(&["object", "name"])?, field))
-}
-
-/// `Deployment istio-system/istiod: spec.replicas "1" -> "2", by alice`, or as warnings have it `… is "1" in place of "2", by alice`.
-fn worded(text: &str, names: &BTreeSet<&str>) -> Option<(String, Field)> {
-    let object = names.iter().filter(|name| text.starts_with(**name)).max_by_key(|name| name.len())?;
-    let rest = text[object.len()..].trim_start_matches([':', ' ', '.']);
-    let (rest, manager) =
-        rest.rsplit_once(", by ").map_or((rest, None), |(rest, manager)| (rest, Some(manager.to_owned())));
-    let (path, values) = rest.split_once(' ').unwrap_or((rest, ""));
-    let sides = values.split_once(" -> ").or_else(|| values.strip_prefix("is ")?.split_once(" in place of "));
-    let (before, after) = sides.map_or((None, Some(values)), |(before, after)| (Some(before), Some(after)));
-    let side =
-        |text: Option<&str>| text.map(|text| text.trim().trim_matches('"').to_owned()).filter(|text| !text.is_empty());
-    let path = path.trim_end_matches(':').to_owned();
-    let field = Field { path, before: side(before), after: side(after), manager };
-    (!rest.is_empty()).then(|| ((*object).to_owned(), field))
+/// The attribute `changes`, by object.
+fn texts(side: Reading<'_>) -> BTreeMap<String, String> {
+    let entries = side.get("changes").entries().into_iter();
+    entries.filter_map(|(name, text)| Some((name.to_owned(), text.text()?.to_owned()))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -321,34 +234,39 @@ mod tests {
         all[0].changes[0].clone()
     }
 
+    fn said(text: &str) -> Value {
+        json!({ "changes": { "Deployment a/istiod": text } })
+    }
+
     #[test]
-    fn fields_are_told_in_every_form_that_plans_have() {
-        let json_text = |value: &str| json!({ "fields": { "Deployment a/istiod": json!({ "spec.replicas": value, "x": "y" }).to_string() } });
-        let told = |object: &Object| {
-            assert_eq!(object.fields.len(), 1, "{object:?}");
-            let field = &object.fields[0];
-            (field.path.clone(), field.before.clone(), field.after.clone(), field.manager.clone())
+    fn what_changes_is_read_and_what_was_said_before_is_not() {
+        let told = |before: Value, after: Value| {
+            let object = changed(before, after);
+            object
+                .fields
+                .into_iter()
+                .map(|field| (field.path, field.before, field.after, field.manager))
+                .collect::<Vec<_>>()
         };
-        let wanted = |manager: Option<&str>| {
-            ("spec.replicas".to_owned(), Some("1".to_owned()), Some("2".to_owned()), manager.map(str::to_owned))
-        };
-        assert_eq!(told(&changed(json_text("1"), json_text("2"))), wanted(None));
-        let maps = |value: &str| json!({ "fields": { "Deployment a/istiod": { "spec.replicas": value } } });
-        assert_eq!(told(&changed(maps("1"), maps("2"))), wanted(None));
-        let entry = json!({ "object": "Deployment a/istiod", "field": "spec.replicas", "before": 1, "after": "2", "manager": "alice" });
-        assert_eq!(told(&changed(json!({}), json!({ "changes": [entry] }))), wanted(Some("alice")));
-        let text = "Deployment a/istiod: spec.replicas \"1\" -> \"2\"";
-        assert_eq!(told(&changed(json!({}), json!({ "changes": [text] }))), wanted(None));
-        let text = "Deployment a/istiod: spec.replicas is \"1\" in place of \"2\", by alice";
-        assert_eq!(told(&changed(json!({}), json!({ "changes": [text] }))), wanted(Some("alice")));
+        let text = |text: &str| Some(text.to_owned());
+        let line = "spec.replicas: \"1\" -> \"2\"";
+        assert_eq!(told(json!({}), said(line)), [("spec.replicas".to_owned(), text("1"), text("2"), None)]);
+        assert_eq!(told(said(line), said(line)), []);
+        let odd = "metadata.labels[\"a: b\"]: (none) -> \"a \\\"b\\\" -> c\" (set by kubectl-edit)";
+        let wanted = ("metadata.labels[\"a: b\"]".to_owned(), None, text("a \"b\" -> c"), text("kubectl-edit"));
+        assert_eq!(told(said(line), said(odd)), [wanted]);
+        let alike = json!({ "changes": { ALIKE: "metadata.labels.v: \"1\" -> (none) (in 4 objects)" } });
+        assert_eq!(told(json!({}), alike), [("metadata.labels.v".to_owned(), text("1"), None, None)]);
     }
 
     #[test]
     fn what_is_not_told_is_known_to_be_untold() {
         for (before, after) in [
             (json!({}), json!({})),
-            (json!({ "fields": null }), json!({ "changes": [] })),
-            (json!({ "fields": "nonsense" }), json!({ "changes": [7, null, {}, "Deployment"] })),
+            (json!({ "changes": null }), json!({ "changes": [] })),
+            (json!({ "changes": "nonsense" }), json!({ "changes": [7, null, {}, "Deployment"] })),
+            (json!({}), said("every field: written anew")),
+            (json!({}), said("spec.replicas: 1 -> 2\n: \"\nx: \"1")),
         ] {
             let object = changed(before, after);
             assert_eq!((object.is_told(), object.restarts()), (false, None), "{object:?}");
@@ -359,12 +277,12 @@ mod tests {
 
     #[test]
     fn values_stay_hidden_where_a_path_or_the_configuration_says_so() {
-        let fields = |path: &str, value: &str| json!({ "fields": { "Deployment a/istiod": json!({ (path): value }).to_string() } });
+        let line = |path: &str| said(&format!("{path}: \"one\" -> \"two\""));
         let path = "spec.template.spec.containers[discovery].env[DB_PASSWORD].value";
-        let field = &changed(fields(path, "one"), fields(path, "two")).fields[0];
+        let field = &changed(json!({}), line(path)).fields[0];
         assert_eq!((field.before.as_deref(), field.after.as_deref()), (Some(HIDDEN), Some(HIDDEN_ANEW)));
         let path = "spec.template.spec.containers[discovery].image";
-        let (before, after) = (side("1", fields(path, "one")), side("2", fields(path, "two")));
+        let (before, after) = (side("1", json!({})), side("2", line(path)));
         let guarded = Instance { guarded: true, ..instance(before, after, Value::Null) };
         assert_eq!(of(&guarded)[0].changes[0].fields[0].after.as_deref(), Some(HIDDEN_ANEW));
     }

@@ -400,11 +400,8 @@ fn marks_any(marks: &Value, shape: &crate::schema::Shape) -> bool {
 
 /// Attributes that the schema lacks and that say something.
 fn strangers<'a>(schema: &Schema, after: &'a Value) -> Vec<&'a str> {
-    /// Those that plans of other versions have, and that are read where they stand.
-    const READ: &[&str] = &["fields", "changes"];
     let members = after.as_object().into_iter().flatten();
-    let strange = members
-        .filter(|(name, value)| !value.is_null() && schema.attribute(name).is_none() && !READ.contains(&name.as_str()));
+    let strange = members.filter(|(name, value)| !value.is_null() && schema.attribute(name).is_none());
     strange.map(|(name, _)| name.as_str()).collect()
 }
 

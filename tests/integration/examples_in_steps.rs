@@ -193,7 +193,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
         match change["type"].as_str().unwrap() {
             "mesh_primary" | "mesh_eastwest_gateway" => {
                 assert_eq!(before["objects"], after["objects"], "{}", change["address"]);
-                assert_eq!(before["fields"], after["fields"], "{}", change["address"]);
+                assert_eq!(before["changes"], after["changes"], "{}", change["address"]);
             }
             "mesh_ca" => {
                 let serial = |state: &Value, name| state["clusters"][name]["serial"].clone();

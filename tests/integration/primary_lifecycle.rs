@@ -58,25 +58,30 @@ pub async fn assert_settled(core: &Core, config: &Json, stored: &Stored) {
     assert_eq!(planned.action, Action::Nothing, "{}", differences(core, &planned).join("\n"));
 }
 
-/// Fields that a plan changes, as `object path: before -> after`.
+/// What a plan changes: fields as `object path: before -> after`, and objects as `object added`.
 fn differences(core: &Core, planned: &Planned) -> Vec<String> {
     let before = planned.prior.as_ref().map_or(Dyn::Null, |prior| core.state(PRIMARY, prior));
-    let (before, after) = (fields(&before), fields(&planned.planned));
-    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let differs = |path: &&&String| before.get(**path) != after.get(**path);
-    let shown = |path: &String| format!("{path}: {:?} -> {:?}", before.get(path), after.get(path));
-    paths.iter().filter(differs).map(|path| shown(path)).collect()
+    let texts = |name: &str| (texts_of(&before, name), texts_of(&planned.planned, name));
+    let (was, will) = texts("changes");
+    let new = will.iter().filter(|(object, text)| was.get(*object) != Some(text));
+    let fields = new.flat_map(|(object, text)| text.lines().map(move |line| format!("{object} {line}")));
+    let (was, will) = texts("objects");
+    let added = will.keys().filter(|object| !was.contains_key(*object)).map(|object| format!("{object} added"));
+    let removed = was.keys().filter(|object| !will.contains_key(*object)).map(|object| format!("{object} removed"));
+    fields.chain(added).chain(removed).collect()
 }
 
-fn fields(state: &Dyn) -> std::collections::BTreeMap<String, String> {
-    let mut found = std::collections::BTreeMap::new();
-    let Some(Dyn::Map(objects)) = state.at(&Path::root("fields")) else { return found };
-    for (object, fields) in objects {
-        let Dyn::String(json) = fields else { continue };
-        let fields: std::collections::BTreeMap<String, String> = serde_json::from_str(json).expect("JSON");
-        found.extend(fields.into_iter().map(|(path, value)| (format!("{object} {path}"), value)));
+fn texts_of(state: &Dyn, name: &str) -> std::collections::BTreeMap<String, String> {
+    let Some(Dyn::Map(objects)) = state.at(&Path::root(name)) else { return Default::default() };
+    let texts = objects.iter().filter_map(|(object, text)| Some((object.clone(), text_of(text)?)));
+    texts.collect()
+}
+
+fn text_of(value: &Dyn) -> Option<String> {
+    match value {
+        Dyn::String(text) => Some(text.clone()),
+        _ => None,
     }
-    found
 }
 
 pub async fn destroy(core: &Core, stored: &Stored) -> Diagnostics {
@@ -100,12 +105,12 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     let stored = apply(&core, &config, None).await;
     assert_settled(&core, &config, &stored).await;
 
+    let stored = what_is_remembered_is_read_anew(&core, &east, &config, &stored).await;
+    let stored = apply(&core, &config, Some(&stored)).await;
     let stored = an_istiod_on_its_way_is_waited_for(&core, &config, &stored).await;
     hand_made_changes_are_shown_rightly(&core, &east, &config, &stored).await;
     a_field_of_another_manager_is_named(&core, &east, &config, &stored).await;
-    let forced = json!({"force_conflicts": true});
-    let mut forcing = config.clone();
-    forcing.as_object_mut().expect("an object").extend(forced.as_object().expect("an object").clone());
+    let forcing = forcing(&config);
     let stored = apply(&core, &forcing, Some(&stored)).await;
     assert_settled(&core, &forcing, &stored).await;
     let stored = replicas_are_ours_without_an_autoscaler(&core, &east, &forcing, &stored).await;
@@ -118,6 +123,52 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     ] {
         east.wait_until(&format!("{left:?} is gone"), || east.kubectl(&left).is_err()).expect("it goes");
     }
+}
+
+/// Private data is lost when a provider is killed in the middle of an update: an apply writes anew what cannot be told. A state of an earlier version has its
+/// fields in state and digests of twelve digits, and is taken as it is.
+async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
+    let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
+    let memory = private.as_object_mut().expect("private data").remove("memory").expect("what is remembered");
+    assert!(memory["recorded"].is_string(), "{memory}");
+    private["spellings"] = json!({"fields": memory["fields"], "generations": memory["generations"]});
+    let mut state: Json = serde_json::from_str(&stored.json).expect("JSON");
+    state.as_object_mut().expect("attributes").remove("changes");
+    let fields = |key: &str| match key {
+        "Namespace istio-system" => "{}",
+        _ => r#"{"spec.x":"y"}"#,
+    };
+    let keys: Vec<String> = state["objects"].as_object().expect("objects").keys().cloned().collect();
+    state["fields"] =
+        keys.iter().map(|key| (key.clone(), json!(fields(key)))).collect::<serde_json::Map<_, _>>().into();
+    let upgraded = terraform_provider_mesh::kept::objects::upgraded(state.clone());
+    assert!(upgraded["fields"].is_null());
+    for key in keys {
+        assert_ne!(upgraded["objects"][&key], state["objects"][&key], "{key}");
+    }
+    // The digests of a state of an earlier version are of the fields as they were sent: here those of this one's stand for them.
+    let mut old: Json = serde_json::from_str(&stored.json).expect("JSON");
+    old.as_object_mut().expect("attributes").remove("changes");
+    let old = Stored { json: old.to_string(), private: private.to_string().into_bytes(), version: 0, ..stored.clone() };
+    assert_settled(core, config, &old).await;
+    let seen = core.refresh(PRIMARY, &old).await.expect("a refresh").expect("the control plane");
+    east.kubectl(&["-n", "istio-system", "label", "deployment", "istiod", "app=other", "--overwrite"])
+        .expect("kubectl");
+    reconfigure(core, east).await;
+    let shown = differences(core, &plan(core, config, Some(&seen)).await);
+    let label = format!("{DEPLOYMENT} metadata.labels.app: \"other\" -> \"istiod\" (set by kubectl-label)");
+    assert!(shown.contains(&label) && shown.iter().all(|line| line.starts_with(DEPLOYMENT)), "{shown:#?}");
+
+    let lost = Stored { private: Vec::new(), ..seen };
+    let stored = apply(core, &forcing(config), Some(&lost)).await;
+    assert_settled(core, &forcing(config), &stored).await;
+    stored
+}
+
+fn forcing(config: &Json) -> Json {
+    let mut forcing = config.clone();
+    forcing["force_conflicts"] = true.into();
+    forcing
 }
 
 /// A refresh found istiod unavailable; by the time of the apply it is not any more, or the apply waits for it.
@@ -165,10 +216,10 @@ async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config
     let planned = plan(core, config, Some(stored)).await;
     let shown = differences(core, &planned);
     let env = format!(
-        "{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: Some(\"other\") -> Some(\"east\")"
+        "{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: \"other\" -> \"east\" (set by kubectl-set)"
     );
     assert!(shown.contains(&env), "{shown:#?}");
-    assert!(shown.iter().any(|line| line.starts_with("Service istio-system/istiod ")), "{shown:#?}");
+    assert!(shown.iter().any(|line| line == "Service istio-system/istiod added"), "{shown:#?}");
     assert!(shown.iter().any(|line| line.starts_with("ConfigMap istio-system/istio ")), "{shown:#?}");
     assert!(shown.iter().all(|line| !line.contains("caBundle") && !line.contains("failurePolicy")), "{shown:#?}");
 }
@@ -192,7 +243,7 @@ async fn replicas_are_ours_without_an_autoscaler(
     east.kubectl(&["-n", "istio-system", "scale", "deployment", "istiod", "--replicas=2"]).expect("kubectl");
     reconfigure(core, east).await;
     let planned = plan(core, &fixed, Some(&stored)).await;
-    assert_eq!(differences(core, &planned), [format!("{DEPLOYMENT} spec.replicas: Some(\"2\") -> Some(\"1\")")]);
+    assert_eq!(differences(core, &planned), [format!("{DEPLOYMENT} spec.replicas: \"2\" -> \"1\" (set by kubectl)")]);
     stored
 }
 
@@ -322,7 +373,7 @@ async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
     let config_new = config(Istio::Current, json!({"tags": ["prod"]}));
     let planned = plan(&new, &config_new, Some(&stored)).await;
     let shown = differences(&new, &planned);
-    let gone = |line: &String| line.starts_with("ConfigMap istio-system/one-more ") && line.ends_with("-> None");
+    let gone = |line: &String| line == "ConfigMap istio-system/one-more removed";
     assert!(shown.iter().any(gone), "{shown:#?}");
     let stored = apply(&new, &config_new, Some(&stored)).await;
     assert!(east.kubectl(&more).is_err(), "what the new version lacks goes");

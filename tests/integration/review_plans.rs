@@ -210,25 +210,8 @@ fn adopted() {
     walk.keep("helm-mesh-imported", &json!({}), &[]);
 }
 
-/// What the review reads. Fields that are the same on both sides say nothing, and are most of a plan's size.
+/// What the review reads.
 fn reduced(mut plan: Value) -> Value {
-    for part in ["resource_changes", "resource_drift"] {
-        for change in plan[part].as_array_mut().into_iter().flatten() {
-            let body = &mut change["change"];
-            let sides = [body["before"]["fields"].clone(), body["after"]["fields"].clone()];
-            for (side, other) in [("/before/fields", &sides[1]), ("/after/fields", &sides[0])] {
-                // Of what comes or goes whole nobody asks for fields.
-                let fields = body.pointer_mut(side).and_then(Value::as_object_mut).into_iter().flatten();
-                for (name, fields) in fields {
-                    *fields = Value::from(if other[name].is_null() {
-                        "{}".to_owned()
-                    } else {
-                        differing(fields, &other[name])
-                    });
-                }
-            }
-        }
-    }
     for (name, path) in plan["variables"]["kubeconfigs"]["value"].as_object_mut().into_iter().flatten() {
         *path = format!("/lab/{name}/kubeconfig").into();
     }
@@ -264,14 +247,6 @@ fn lines(plan: &Value) -> String {
     };
     let members: Vec<String> = plan.as_object().unwrap().iter().map(member).collect();
     format!("{{\n{}\n}}\n", members.join(",\n"))
-}
-
-fn differing(fields: &Value, other: &Value) -> String {
-    let parse =
-        |text: &Value| serde_json::from_str::<serde_json::Map<String, Value>>(text.as_str().unwrap_or("{}")).unwrap();
-    let other = parse(other);
-    let differing = parse(fields).into_iter().filter(|(path, value)| other.get(path) != Some(value));
-    Value::Object(differing.collect()).to_string()
 }
 
 /// Each run has ports of its own.

@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::instance::Instance;
+use crate::kept::memory::Memory;
 use crate::kept::render;
 use crate::kept::{converge, read};
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
@@ -245,11 +246,10 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
         .map_err(|error| render::diagnostic(&error))?;
     let recorded = wanted.recorded();
-    let live = read::live(cluster, &recorded, &crate::kept::objects::Spellings::default())
-        .await
-        .map_err(|error| converge::diagnostic(&error))?;
-    let (seen, _) = recorded.seen(&live, &cx.private.spellings);
-    (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+    let live =
+        read::live(cluster, &recorded, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
+    let (seen, _) = recorded.seen(&live, &cx.private.memory);
+    model.objects = cx.private.memory.record(&seen);
     let found =
         ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec }, is_new: false })
             .await?;

@@ -20,10 +20,12 @@ use crate::chart::Chart;
 use crate::cluster::{Error, Kind, Object, ObjectRef};
 use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
-use crate::kept::objects::{Recorded, Spellings, Wanted, state_key};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::{self, namespace, render, report};
@@ -31,7 +33,7 @@ use crate::mesh::DeclaredGateway;
 use crate::model;
 use crate::resources::charts;
 use crate::resources::parsing;
-use crate::value::Value;
+use crate::value::{Map, Value};
 
 /// An east-west gateway in one cluster.
 pub struct MeshEastwestGateway;
@@ -56,8 +58,8 @@ model! {
 pub struct Private {
     #[serde(flatten)]
     instance: Instance,
-    #[serde(default)]
-    spellings: Spellings,
+    #[serde(default, alias = "spellings")]
+    memory: Memory,
     /// Name of the release, where an import found another than the gateway's.
     #[serde(default)]
     release: Option<String>,
@@ -86,6 +88,7 @@ impl Resource for MeshEastwestGateway {
     type Private = Private;
 
     const NAME: &'static str = "eastwest_gateway";
+    const VERSION: i64 = 1;
 
     fn validate(&self, config: &Gateway, diagnostics: &mut Diagnostics) {
         if let Err(errors) = Spec::parse(config) {
@@ -106,13 +109,12 @@ impl Resource for MeshEastwestGateway {
         };
         let Some(wanted) = wanted else {
             let planned = &mut plan.planned;
-            (planned.objects, planned.fields, planned.addresses) = (Value::Unknown, Value::Unknown, Value::Unknown);
+            (planned.objects, planned.changes, planned.addresses) = (Value::Unknown, Value::Unknown, Value::Unknown);
             return Ok(());
         };
-        let recorded = wanted.recorded();
         let planned = &mut plan.planned;
-        planned.objects = recorded.objects_value();
-        planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
+        planned.objects = wanted.recorded().objects_value();
+        planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
         planned.addresses = planned_addresses(plan.prior, planned);
         // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
         if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
@@ -133,7 +135,10 @@ impl Resource for MeshEastwestGateway {
             .map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
 
-        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let recorded = prior.as_ref().map(|prior| recorded_of(prior, &cx.private.memory)).unwrap_or_default();
+        if state.changes.is_unknown() {
+            state.changes = changes(prior.as_ref(), &cx.private.memory, &wanted);
+        }
         let label = spec.owner();
         let asked = Asked {
             cluster: &cluster,
@@ -154,10 +159,12 @@ impl Resource for MeshEastwestGateway {
             force: spec.force_conflicts,
             kinds: KINDS,
         };
-        let converged = claim.converge(step, &mut cx.private.spellings).await;
+        let converged = claim.converge(step, &mut cx.private.memory).await;
         let warning = converged.warning();
         let Converged { recorded, errors, .. } = converged;
-        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        state.objects = cx.private.memory.record(&recorded);
+        let told = prior.as_ref().map(|prior| &prior.changes);
+        state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &recorded);
         state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
         reached.set(state.clone());
         warning.into_iter().for_each(|warning| cx.warn(warning));
@@ -186,8 +193,8 @@ impl Resource for MeshEastwestGateway {
         let cluster = client::cluster(cx, state.cluster.text())?;
         let look = Look {
             cluster: &cluster,
-            recorded: &recorded_of(&state),
-            spellings: &cx.private.spellings,
+            recorded: &recorded_of(&state, &cx.private.memory),
+            memory: &cx.private.memory,
             owner: &cx.private.instance.owner(&owner(&state), &state.instance),
         };
         let seen = match look.look().await? {
@@ -201,7 +208,7 @@ impl Resource for MeshEastwestGateway {
             return Ok(None);
         }
         seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
-        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         if let Some(door) = seen.live.get(&state_key(&door(&state))) {
             let found = ready::reachable(&cluster, door).await.map_err(|error| converge::diagnostic(&error))?;
             state.addresses = ready::addresses(&found).into();
@@ -218,8 +225,8 @@ impl Resource for MeshEastwestGateway {
         let cluster = claim.cluster();
         let removal = Removal {
             cluster: &cluster,
-            recorded: &recorded_of(&state),
-            spellings: &cx.private.spellings,
+            recorded: &recorded_of(&state, &cx.private.memory),
+            memory: &cx.private.memory,
             owner: &claim.owner,
             orphan_kinds: if claim.interrupted { KINDS } else { &[] },
             namespace: state.namespace.text(),
@@ -229,7 +236,7 @@ impl Resource for MeshEastwestGateway {
         let Remaining { recorded, mut left, errors, .. } = removal.run().await;
         if !errors.is_empty() {
             report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
-            let state = Gateway { objects: recorded.objects_value(), fields: recorded.fields_value(), ..state };
+            let state = Gateway { objects: cx.private.memory.record(&recorded), ..state };
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
         let failed = |error: Error, state: &Gateway| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
@@ -245,13 +252,22 @@ impl Resource for MeshEastwestGateway {
         import::import(cx, from).await
     }
 
+    fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
+        Ok(crate::kept::objects::upgraded(state))
+    }
+
     fn identity(&self, model: &Gateway) -> Identity {
         Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
     }
 }
 
-fn recorded_of(model: &Gateway) -> Recorded {
-    Recorded::of(&model.objects, &model.fields)
+fn recorded_of(model: &Gateway, memory: &Memory) -> Recorded {
+    Recorded::of(&model.objects, memory)
+}
+
+fn changes(prior: Option<&Gateway>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
+    let before = prior.map(|prior| recorded_of(prior, memory)).unwrap_or_default();
+    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
 }
 
 /// The owner label of the gateway that state describes.
@@ -323,7 +339,7 @@ async fn chart(
 fn planned_addresses(prior: Option<&Gateway>, planned: &Gateway) -> Value<crate::value::List<model::Address>> {
     let Some(prior) = prior else { return Value::Unknown };
     let key = state_key(&door(planned));
-    let same = prior.fields.entry(&key) == planned.fields.entry(&key) && planned.fields.entry(&key).is_some();
+    let same = prior.objects.entry(&key) == planned.objects.entry(&key) && planned.objects.entry(&key).is_some();
     let missing = planned.wait.get() == Some(true) && prior.addresses.items().next().is_none();
     if same && !missing { prior.addresses.clone() } else { Value::Unknown }
 }

@@ -30,7 +30,7 @@ pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<List<Address
     }
     let Some(prior) = prior else { return Value::Unknown };
     let key = state_key(&service(planned.namespace.text(), planned.revision.as_deref()));
-    let same = planned.fields.entry(&key).is_some() && prior.fields.entry(&key) == planned.fields.entry(&key);
+    let same = planned.objects.entry(&key).is_some() && prior.objects.entry(&key) == planned.objects.entry(&key);
     let found = prior.addresses.items().next().is_some();
     if same && found { prior.addresses.clone() } else { Value::Unknown }
 }

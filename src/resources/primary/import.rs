@@ -10,9 +10,9 @@ use super::{Cx, Identity, charts, exposure, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
-use crate::kept::fields::Fields;
 use crate::kept::instance::Instance;
-use crate::kept::objects::{Recorded, Spellings, state_key};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, UNKNOWN, state_key};
 use crate::kept::render;
 use crate::kept::{converge, read};
 use crate::mesh::{self, NETWORK_LABEL};
@@ -41,7 +41,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
         Import::Id(id) => identity(&id)?,
     };
     let mut looked = look(cx, identity).await?;
-    cx.private.releases = looked.releases;
+    (cx.private.releases, cx.private.memory) = (looked.releases, looked.memory);
     let (cluster, label) = (super::cluster(cx, &looked.state)?, super::owner(&looked.state));
     let found = Instance::imported(&cluster, &super::place(&looked.state, &label)).await;
     (cx.private.instance, looked.state.instance) = found.map_err(Diagnostic::from)?;
@@ -55,6 +55,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
 pub struct Looked {
     pub state: Primary,
     pub releases: Releases,
+    pub memory: Memory,
     pub warning: Option<Diagnostic>,
 }
 
@@ -104,12 +105,12 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
         }
     };
     for superfluous in &installed.superfluous {
-        recorded.objects.insert(state_key(superfluous), "unknown".to_owned());
-        recorded.fields.insert(state_key(superfluous), Fields::new());
+        recorded.objects.insert(state_key(superfluous), UNKNOWN.to_owned());
     }
-    (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+    let memory = Memory::of(&recorded);
+    state.objects = recorded.objects_value();
     state.status = ready::status(Some(&installed.deployment)).into();
-    Ok(Looked { state, releases, warning })
+    Ok(Looked { state, releases, memory, warning })
 }
 
 /// What is live of the objects that the charts make of the attributes.
@@ -126,9 +127,8 @@ async fn compare(
 ) -> Result<Compared, Diagnostics> {
     let spec = parsing::settled(Spec::parse(state)?)?;
     let wanted = build::wanted(&spec, charts, releases).map_err(|error| render::diagnostic(&error))?.recorded();
-    let live =
-        read::live(cluster, &wanted, &Spellings::default()).await.map_err(|error| converge::diagnostic(&error))?;
-    let (recorded, drifts) = wanted.seen(&live, &Spellings::default());
+    let live = read::live(cluster, &wanted, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
+    let (recorded, drifts) = wanted.seen(&live, &Memory::default());
     Ok(Compared { recorded, differences: drifts.len() })
 }
 

@@ -24,17 +24,19 @@ use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
-use crate::kept::objects::{Recorded, Spellings, Wanted, state_key};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
 use crate::kept::render;
 use crate::mesh::ControlPlaneAt;
 use crate::model;
 use crate::resources::charts;
 use crate::resources::parsing;
-use crate::value::{Path, Value};
+use crate::value::{Map, Path, Value};
 
 /// A control plane in one cluster.
 pub struct MeshPrimary;
@@ -59,8 +61,8 @@ model! {
 pub struct Private {
     #[serde(flatten)]
     instance: Instance,
-    #[serde(default)]
-    spellings: Spellings,
+    #[serde(default, alias = "spellings")]
+    memory: Memory,
     /// Names of the releases, where an import found others than the usual.
     #[serde(default)]
     releases: Releases,
@@ -75,6 +77,7 @@ impl Resource for MeshPrimary {
     type Private = Private;
 
     const NAME: &'static str = "primary";
+    const VERSION: i64 = 1;
 
     fn validate(&self, config: &Primary, diagnostics: &mut Diagnostics) {
         if let Err(errors) = Spec::parse(config) {
@@ -95,12 +98,10 @@ impl Resource for MeshPrimary {
         let planned = &mut plan.planned;
         match wanted {
             Some(wanted) => {
-                let recorded = wanted.recorded();
-                let update = plan.prior.is_some();
-                planned.objects = recorded.objects_value();
-                planned.fields = if update { recorded.fields_value() } else { Value::Unknown };
+                planned.objects = wanted.recorded().objects_value();
+                planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
             }
-            None => (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown),
+            None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
         }
         planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = ready::planned(plan.prior, planned);
@@ -117,13 +118,16 @@ impl Resource for MeshPrimary {
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
-        let recorded = prior.as_ref().map(recorded_of).unwrap_or_default();
+        let recorded = prior.as_ref().map(|prior| recorded_of(prior, &cx.private.memory)).unwrap_or_default();
         let version = Version { asked: state.istio_version.as_deref(), remembered: None };
         let with_base = spec.install_base || base::holds(&recorded);
         let charts = charts(cx, &state, with_base, version).await.map_err(Diagnostics::from)?;
         let releases = &cx.private.releases;
         build::prepare(&spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
         let wanted = build::wanted(&spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
+        if state.changes.is_unknown() {
+            state.changes = changes(prior.as_ref(), &cx.private.memory, &wanted);
+        }
         ready::check_trust_root(&cluster, &spec).await?;
 
         let adopt = spec.adopt || cx.private.instance.imported;
@@ -147,11 +151,13 @@ impl Resource for MeshPrimary {
             force: spec.force_conflicts,
             kinds: &kinds,
         };
-        let converged = claim.converge_serving(step, &mut cx.private.spellings).await;
+        let converged = claim.converge_serving(step, &mut cx.private.memory).await;
         let converged = converged.map_err(|error| converge::diagnostic(&error))?;
         let warning = converged.warning();
         let Converged { recorded, errors, .. } = converged;
-        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        state.objects = cx.private.memory.record(&recorded);
+        let told = prior.as_ref().map(|prior| &prior.changes);
+        state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &recorded);
         state.istio_version.fill(|| charts.istiod.version().to_owned());
         reached.set(state.clone());
         warning.into_iter().for_each(|warning| cx.warn(warning));
@@ -179,8 +185,8 @@ impl Resource for MeshPrimary {
         let cluster = cluster(cx, &state)?;
         let look = Look {
             cluster: &cluster,
-            recorded: &recorded_of(&state),
-            spellings: &cx.private.spellings,
+            recorded: &recorded_of(&state, &cx.private.memory),
+            memory: &cx.private.memory,
             owner: &cx.private.instance.owner(&owner(&state), &state.instance),
         };
         let seen = match look.look().await? {
@@ -194,7 +200,7 @@ impl Resource for MeshPrimary {
             return Ok(None);
         }
         seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
-        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         let live = seen.live;
         state.addresses = exposure::seen(&state, &live);
         let deployment = ready::deployment(&state);
@@ -208,6 +214,10 @@ impl Resource for MeshPrimary {
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diagnostics> {
         import::import(cx, from).await
+    }
+
+    fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
+        Ok(crate::kept::objects::upgraded(state))
     }
 
     fn identity(&self, model: &Primary) -> Identity {
@@ -377,6 +387,11 @@ fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
     client::cluster(cx, model.cluster.text())
 }
 
-fn recorded_of(model: &Primary) -> Recorded {
-    Recorded::of(&model.objects, &model.fields)
+fn recorded_of(model: &Primary, memory: &Memory) -> Recorded {
+    Recorded::of(&model.objects, memory)
+}
+
+fn changes(prior: Option<&Primary>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
+    let before = prior.map(|prior| recorded_of(prior, memory)).unwrap_or_default();
+    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
 }

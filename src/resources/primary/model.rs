@@ -9,7 +9,7 @@ model! {
     /// An Istio control plane in one cluster: Istio's own charts `base` and `istiod`, rendered by the provider and applied object by
     /// object with server-side apply.
     ///
-    /// A plan names every Kubernetes object that is added or removed (`objects`) and every field that changes (`fields`). A refresh
+    /// A plan names every Kubernetes object that is added or removed (`objects`) and every field that changes (`changes`). A refresh
     /// finds what others changed in them, and names the field manager that did. What istiod itself writes (the webhooks' `caBundle` and the
     /// validators' `failurePolicy`) and what an autoscaler owns (`replicas`) is never a difference.
     ///
@@ -123,9 +123,11 @@ model! {
         /// The Kubernetes objects, each with a digest of the fields this resource owns in it.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The fields this resource owns in each object: JSON, by path. A CustomResourceDefinition shows its schemas, a Secret its data, and anything long its value as a digest.
+        /// What is changed in those of these objects that stay: by object, a line for each field, with the value before, the value after and the field manager that had set it. A plan
+        /// shows what an apply changes, a refresh what others have changed; after an apply it stays until the object changes again. What several
+        /// objects have in common, such as the labels of a chart's version, is one line under `several objects`. The data of a Secret, schemas and long values are digests.
         #[attr(computed)]
-        pub fields: Value<Map<String>>,
+        pub changes: Value<Map<String>>,
         /// With `expose`: where istiod can be dialled, sorted. Null without it.
         #[attr(computed)]
         pub addresses: Value<List<Address>>,

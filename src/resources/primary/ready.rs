@@ -155,7 +155,7 @@ pub fn deployment(model: &Primary) -> Option<ObjectRef> {
 /// The status after an apply, so far as a plan can tell it. An istiod that a refresh found on its way is not changed for that alone; but an apply that has another reason waits for it.
 pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<Status> {
     let Some(prior) = prior else { return Value::Unknown };
-    let same = prior.objects == planned.objects && prior.fields == planned.fields;
+    let same = prior.objects == planned.objects;
     let is_available = prior.status.known().and_then(|status| status.available.get()) == Some(true);
     let is_untouched = *prior == Primary { status: prior.status.clone(), ..planned.clone() };
     if is_untouched || same && is_available { prior.status.clone() } else { Value::Unknown }

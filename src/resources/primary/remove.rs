@@ -26,7 +26,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let (place, mark) = (place(&state, &label), state.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
-    let (cluster, recorded) = (claim.cluster(), recorded_of(&state));
+    let (cluster, recorded) = (claim.cluster(), recorded_of(&state, &cx.private.memory));
     let failed = |error: Error| converge::diagnostic(&error);
     let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(failed)?;
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
@@ -41,7 +41,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let removal = Removal {
         cluster: &cluster,
         recorded: &recorded,
-        spellings: &cx.private.spellings,
+        memory: &cx.private.memory,
         owner: &claim.owner,
         orphan_kinds: if claim.interrupted { &kinds(&state) } else { &[] },
         namespace: &namespace,
@@ -90,7 +90,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     if errors.is_empty() {
         return Ok(());
     }
-    let state = Primary { objects: rest.objects_value(), fields: rest.fields_value(), ..state };
+    let state = Primary { objects: cx.private.memory.record(&rest), ..state };
     Err(Failed::from(converge::diagnostics(&errors)).keeping(state))
 }
 

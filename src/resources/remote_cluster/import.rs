@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::instance::Instance;
-use crate::kept::objects::Spellings;
+use crate::kept::memory::Memory;
 use crate::kept::render;
 use crate::kept::{converge, read};
 use crate::mesh::{
@@ -111,7 +111,7 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
 
 /// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
 async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
-    (model.objects, model.fields) = (Value::Known(Map::new()), Value::Known(Map::new()));
+    (model.objects, model.changes) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let charts = match spec.remote {
         Some(_) => match super::charts(cx, model).await {
@@ -125,10 +125,10 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     };
     let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
     let watched = client::cluster(cx, model.cluster.text())?;
-    match read::live(&watched, &recorded, &Spellings::default()).await {
+    match read::live(&watched, &recorded, &Memory::default()).await {
         Ok(live) => {
-            let seen = recorded.seen(&live, &Spellings::default()).0;
-            (model.objects, model.fields) = (seen.objects_value(), seen.fields_value());
+            let seen = recorded.seen(&live, &Memory::default()).0;
+            model.objects = cx.private.memory.record(&seen);
             Ok(())
         }
         Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(()),

@@ -34,10 +34,12 @@ use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
-use crate::kept::objects::{Recorded, Spellings};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::render;
 use crate::mesh::SecretForm;
 use crate::model;
@@ -67,8 +69,8 @@ model! {
 pub struct Private {
     #[serde(flatten)]
     instance: Instance,
-    #[serde(default)]
-    spellings: Spellings,
+    #[serde(default, alias = "spellings")]
+    memory: Memory,
     /// Version of the charts that were applied: a new default must not upgrade what is there.
     #[serde(default)]
     chart_version: Option<String>,
@@ -106,6 +108,7 @@ impl Resource for MeshRemoteCluster {
     type Private = Private;
 
     const NAME: &'static str = "remote_cluster";
+    const VERSION: i64 = 1;
 
     fn validate(&self, config: &RemoteCluster, diagnostics: &mut Diagnostics) {
         if let Err(errors) = Spec::parse(config) {
@@ -211,6 +214,10 @@ impl Resource for MeshRemoteCluster {
         import::import(cx, from).await
     }
 
+    fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
+        Ok(crate::kept::objects::upgraded(state))
+    }
+
     fn identity(&self, model: &RemoteCluster) -> Identity {
         Identity {
             cluster: model.cluster.clone(),
@@ -254,6 +261,11 @@ async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
     Ok(Charts { base, istiod })
 }
 
+fn changes(prior: Option<&RemoteCluster>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
+    let before = prior.map(|prior| Recorded::of(&prior.objects, memory)).unwrap_or_default();
+    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
+}
+
 /// The reader and, in the mode `remote`, the remote profile.
 async fn objects(
     cx: &mut Cx,
@@ -268,7 +280,10 @@ async fn objects(
     };
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
-    let recorded = prior.map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default();
+    let recorded = prior.map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
+    if state.changes.is_unknown() {
+        state.changes = changes(prior, &cx.private.memory, &wanted);
+    }
     let step = Converge {
         cluster: &claim.cluster(),
         wanted: &wanted,
@@ -278,11 +293,13 @@ async fn objects(
         force: spec.force_conflicts,
         kinds: KINDS,
     };
-    let converged = claim.converge_serving(step, &mut cx.private.spellings).await;
+    let converged = claim.converge_serving(step, &mut cx.private.memory).await;
     let converged = converged.map_err(|error| converge::diagnostic(&error))?;
     converged.warning().into_iter().for_each(|warning| cx.warn(warning));
     let Converged { recorded, errors, .. } = converged;
-    (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+    state.objects = cx.private.memory.record(&recorded);
+    let told = prior.map(|prior| &prior.changes);
+    state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &recorded);
     if errors.is_empty() {
         return Ok(());
     }

@@ -124,9 +124,11 @@ model! {
         /// The Kubernetes objects kept in the watched cluster, each with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// The owned fields of each of these objects, as they are in the cluster: JSON, by path.
+        /// What is changed in those of these objects that stay: by object, a line for each field, with the value before, the value after and the field manager that had set it. A plan
+        /// shows what an apply changes, a refresh what others have changed; after an apply it stays until the object changes again. What several
+        /// objects have in common, such as the labels of a chart's version, is one line under `several objects`. The data of a Secret, schemas and long values are digests.
         #[attr(computed)]
-        pub fields: Value<Map<String>>,
+        pub changes: Value<Map<String>>,
     }
 }
 

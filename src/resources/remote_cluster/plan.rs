@@ -27,7 +27,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
         let planned = &mut plan.planned;
-        (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown);
+        (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown);
         (planned.sync, planned.tokens, planned.token_expires_at) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (planned.server_url, planned.certificate_authority_fingerprint) = (Value::Unknown, Value::Unknown);
         return Ok(());
@@ -99,13 +99,12 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
     };
     let planned = &mut plan.planned;
     if spec.remote.is_some() && charts.is_none() {
-        (planned.objects, planned.fields) = (Value::Unknown, Value::Unknown);
+        (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown);
         return Ok(());
     }
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
-    let recorded = wanted.recorded();
-    planned.objects = recorded.objects_value();
-    planned.fields = if plan.prior.is_some() { recorded.fields_value() } else { Value::Unknown };
+    planned.objects = wanted.recorded().objects_value();
+    planned.changes = super::changes(plan.prior, &cx.private.memory, &wanted);
     Ok(())
 }
 

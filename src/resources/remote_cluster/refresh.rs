@@ -27,9 +27,9 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     let watched = client::cluster(cx, model.cluster.text())?;
     let namespace = spec.namespace.as_str();
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
-    let recorded = Recorded::of(&model.objects, &model.fields);
-    let (spellings, owner) = (cx.private.spellings.clone(), cx.private.instance.owner(&spec.owner(), &model.instance));
-    let of_objects = Look { cluster: &watched, recorded: &recorded, spellings: &spellings, owner: &owner };
+    let recorded = Recorded::of(&model.objects, &cx.private.memory);
+    let (memory, owner) = (cx.private.memory.clone(), cx.private.instance.owner(&spec.owner(), &model.instance));
+    let of_objects = Look { cluster: &watched, recorded: &recorded, memory: &memory, owner: &owner };
     let looks = async {
         tokio::try_join!(of_objects.seen(), watched.list(&accounts), watched.list(&secrets), authority(&watched, &spec))
     };
@@ -39,7 +39,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         Ok((seen, accounts, secrets, authority)) => {
             objects_left = !seen.is_gone;
             seen.warnings(model.id.text()).into_iter().for_each(|warning| cx.warn(warning));
-            (model.objects, model.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+            (model.objects, model.changes) = seen.note(&mut cx.private.memory, &model.changes);
             cx.private.authority = authority.or(cx.private.authority.take());
             Some((accounts, secrets))
         }

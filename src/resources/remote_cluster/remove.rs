@@ -84,7 +84,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
         Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => left.push(stays()),
         Err(Remaining { recorded, left: stay, errors, .. }) => {
             left.extend(stay);
-            (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+            state.objects = cx.private.memory.record(&recorded);
             tell(cx, left);
             return Err(Failed::from(advised(&errors)).keeping(state));
         }
@@ -169,14 +169,14 @@ fn forget(state: &mut RemoteCluster, gone: &BTreeSet<String>) {
 
 /// Credentials, objects, and in the mode `remote` what the primary wrote. Returns what stays.
 async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -> Result<Vec<String>, Remaining> {
-    let recorded = Recorded::of(&state.objects, &state.fields);
+    let recorded = Recorded::of(&state.objects, &cx.private.memory);
     let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error], ..Remaining::default() };
     let (watched, namespace) = (claim.cluster(), spec.namespace.as_str());
     credential::retire_all(&watched, namespace, &claim.owner).await.map_err(failed)?;
     let removal = Removal {
         cluster: &watched,
         recorded: &recorded,
-        spellings: &cx.private.spellings,
+        memory: &cx.private.memory,
         owner: &claim.owner,
         orphan_kinds: if claim.interrupted { KINDS } else { &[] },
         namespace,

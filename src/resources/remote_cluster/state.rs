@@ -134,7 +134,6 @@ pub fn earliest(tokens: &Value<Map<TokenState>>) -> Value<String> {
 pub fn untouched(prior: &RemoteCluster, planned: &RemoteCluster) -> bool {
     let same = |pick: fn(&RemoteCluster) -> Value<Map<String>>| pick(prior) == pick(planned);
     same(|model| model.objects.clone())
-        && prior.fields == planned.fields
         && prior.sync == planned.sync
         && prior.tokens == planned.tokens
         && prior.server_url == planned.server_url

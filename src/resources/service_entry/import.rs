@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::model::{Exporter, Gateway, Port, ServiceEntry};
-use super::{Cx, Identity, Spec, build, check, exported_value};
+use super::model::{Exported, Exporter, Gateway, Port, ServiceEntry};
+use super::{Cx, Identity, Private, Spec, build, check};
 use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
 use crate::kept::instance::Instance;
-use crate::kept::objects::{Spellings, Wanted, state_key};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
 use crate::resources::client;
 use crate::value::{List, Map, Value};
@@ -57,7 +58,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
     let label = super::owner(model.namespace.text(), model.name.text());
     (cx.private.instance, model.instance) =
         Instance::imported(&cluster, &super::place(&model, &label)).await.map_err(Diagnostic::from)?;
-    record(&mut model, &live, &exported);
+    record(&mut model, &mut cx.private, &live, &exported);
     Ok(model)
 }
 
@@ -328,24 +329,29 @@ async fn exposed(cx: &Cx, model: &mut ServiceEntry) -> BTreeMap<String, BTreeMap
 }
 
 /// What is there of what the configuration makes counts as ours from now on: the next plan shows the difference. What else others wrote stays theirs.
-fn record(model: &mut ServiceEntry, live: &Live, exported: &BTreeMap<String, BTreeMap<String, Object>>) {
+fn record(
+    model: &mut ServiceEntry,
+    private: &mut Private,
+    live: &Live,
+    exported: &BTreeMap<String, BTreeMap<String, Object>>,
+) {
     let Ok(Some(spec)) = Spec::parse(model) else {
         // Something in it is refused: the next plan says what. Until then it is the ServiceEntry as found.
         let owner = super::owner(model.namespace.text(), model.name.text());
         let mut found = Wanted::default();
         found.insert(live.entry.reference_as(Kind::SERVICE_ENTRY), live.entry.clone(), &owner);
-        let recorded = found.recorded();
-        (model.objects, model.fields) = (recorded.objects_value(), recorded.fields_value());
+        model.objects = private.memory.record(&found.recorded());
         model.exported = Map::new().into();
         return;
     };
     super::describe(model, Some(&spec));
     let stub = model.stub_address.as_deref().and_then(|address| address.parse().ok());
-    let (recorded, _) = build::imported(&spec, stub).recorded().seen(&live.objects(), &Spellings::default());
-    (model.objects, model.fields) = (recorded.objects_value(), recorded.fields_value());
+    let (recorded, _) = build::imported(&spec, stub).recorded().seen(&live.objects(), &Memory::default());
+    (model.objects, model.changes) = (private.memory.record(&recorded), Value::Known(Map::new()));
     let exported = build::exported(&spec).into_iter().filter_map(|(cluster, wanted)| {
-        let (recorded, _) = wanted.recorded().seen(exported.get(&cluster)?, &Spellings::default());
-        Some((cluster, exported_value(&recorded)))
+        let (recorded, _) = wanted.recorded().seen(exported.get(&cluster)?, &Memory::default());
+        let objects = private.exported.entry(cluster.clone()).or_default().record(&recorded);
+        Some((cluster, Exported { objects, changes: Value::Known(Map::new()) }))
     });
     model.exported = exported.collect();
 }

@@ -21,10 +21,12 @@ use super::client::{self, Client};
 use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
 use crate::kept::converge::{self, Converge};
 use crate::kept::instance::{Instance, Place};
-use crate::kept::objects::{Recorded, Spellings, Wanted};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::read::{Look, Looked as Refreshed, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report;
@@ -55,11 +57,11 @@ model! {
 pub struct Private {
     #[serde(flatten)]
     instance: Instance,
-    #[serde(default)]
-    spellings: Spellings,
+    #[serde(default, alias = "spellings")]
+    memory: Memory,
     /// Of the objects in exporting clusters, by cluster.
     #[serde(default)]
-    exported: BTreeMap<String, Spellings>,
+    exported: BTreeMap<String, Memory>,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -76,6 +78,7 @@ impl Resource for MeshServiceEntry {
     type Private = Private;
 
     const NAME: &'static str = "service_entry";
+    const VERSION: i64 = 1;
 
     fn validate(&self, config: &ServiceEntry, diagnostics: &mut Diagnostics) {
         let mut config = config.clone();
@@ -95,12 +98,10 @@ impl Resource for MeshServiceEntry {
         let spec = Spec::parse(&plan.planned)?;
         describe(&mut plan.planned, spec.as_ref());
         let Some(spec) = spec else { return Ok(()) };
-        record_plan(&mut plan.planned, &spec, plan.prior.is_some());
-        let settled = plan.prior.is_some_and(|prior| {
-            prior.objects == plan.planned.objects
-                && prior.fields == plan.planned.fields
-                && prior.exported == plan.planned.exported
-        });
+        record_plan(&mut plan.planned, &spec, plan.prior, &cx.private);
+        let settled = plan
+            .prior
+            .is_some_and(|prior| prior.objects == plan.planned.objects && prior.exported == plan.planned.exported);
         plan.planned.findings = match plan.prior {
             Some(prior) if settled && !changed => prior.findings.clone(),
             _ => Value::Unknown,
@@ -150,17 +151,23 @@ impl Resource for MeshServiceEntry {
             .await
             .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
         state.stub_address = address.map(|address| address.to_string()).into();
+        let wanted = build::imported(&spec, address);
+        let told = prior.as_ref().map(|prior| Before { objects: &prior.objects, changes: &prior.changes });
+        if state.changes.is_unknown() {
+            state.changes = changes(told, &cx.private.memory, &wanted);
+        }
         let step = Step {
             cluster: &cluster,
-            wanted: &build::imported(&spec, address),
-            prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &prior.fields)).unwrap_or_default(),
+            wanted: &wanted,
+            prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default(),
             kinds: IMPORTED_KINDS,
             claim: &claim,
             spec: &spec,
         };
-        let Reached { recorded, warning, errors } = step.run(&mut cx.private.spellings).await;
+        let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
         warning.into_iter().for_each(|warning| cx.warn(warning));
-        (state.objects, state.fields) = (recorded.objects_value(), recorded.fields_value());
+        state.objects = cx.private.memory.record(&recorded);
+        state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
         reached.set(state.clone());
         if errors.has_errors() {
             return Err(Failed::from(errors).keeping(state));
@@ -176,10 +183,10 @@ impl Resource for MeshServiceEntry {
             return Ok(Some(state));
         }
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let recorded = Recorded::of(&state.objects, &state.fields);
+        let recorded = Recorded::of(&state.objects, &cx.private.memory);
         let owner = owner(state.namespace.text(), state.name.text());
         let owner = cx.private.instance.owner(&owner, &state.instance);
-        let refresh = Look { cluster: &cluster, recorded: &recorded, spellings: &cx.private.spellings, owner: &owner };
+        let refresh = Look { cluster: &cluster, recorded: &recorded, memory: &cx.private.memory, owner: &owner };
         let mut seen = match refresh.look().await? {
             Refreshed::Seen(seen) => *seen,
             Refreshed::Silent(warning) => {
@@ -187,7 +194,7 @@ impl Resource for MeshServiceEntry {
                 return Ok(Some(state));
             }
         };
-        (state.objects, state.fields) = (seen.recorded.objects_value(), seen.recorded.fields_value());
+        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         let live = std::mem::take(&mut seen.live);
         if let Some(stub) = live.values().find(|object| object.kind() == "Service") {
             state.stub_address = stub.str("spec.clusterIP").to_owned().into();
@@ -215,19 +222,19 @@ impl Resource for MeshServiceEntry {
         let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
         // Clients forget the name before the gateways do.
-        let recorded = Recorded::of(&state.objects, &state.fields);
-        let mut here = removal(&claim, &cluster, &recorded, &cx.private.spellings, IMPORTED_KINDS).await;
+        let recorded = Recorded::of(&state.objects, &cx.private.memory);
+        let mut here = removal(&claim, &cluster, &recorded, &cx.private.memory, IMPORTED_KINDS).await;
         let mut errors = converge::diagnostics(&here.errors);
         let mut rest = BTreeMap::new();
         if here.errors.is_empty() {
             for (name, exported) in state.exported.entries() {
                 let cluster = client::cluster(cx, name)?;
-                let recorded = Recorded::of(&exported.objects, &exported.fields);
-                let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
-                let there = removal(&claim, &cluster, &recorded, &spellings, EXPORTED_KINDS).await;
+                let memory = cx.private.exported.get(name).cloned().unwrap_or_default();
+                let recorded = Recorded::of(&exported.objects, &memory);
+                let there = removal(&claim, &cluster, &recorded, &memory, EXPORTED_KINDS).await;
                 errors.append(converge::diagnostics(&there.errors));
                 here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
-                rest.insert(name.to_owned(), exported_value(&there.recorded));
+                rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported.clone() });
             }
         }
         report::left(&here.left).into_iter().for_each(|warning| cx.warn(warning));
@@ -235,13 +242,16 @@ impl Resource for MeshServiceEntry {
             return claim.end().await.map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state));
         }
         let objects = here.recorded.objects_value();
-        let fields = here.recorded.fields_value();
         let exported = if here.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
-        Err(Failed::from(errors).keeping(ServiceEntry { objects, fields, exported, ..state }))
+        Err(Failed::from(errors).keeping(ServiceEntry { objects, exported, ..state }))
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
         import::import(cx, from).await
+    }
+
+    fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
+        Ok(crate::kept::objects::upgraded(state))
     }
 
     fn identity(&self, model: &ServiceEntry) -> Identity {
@@ -267,7 +277,7 @@ fn settle_names(model: &mut ServiceEntry) {
 /// What follows from the spec without asking anyone.
 fn describe(model: &mut ServiceEntry, spec: Option<&Spec>) {
     let Some(spec) = spec else {
-        (model.objects, model.fields, model.exported) = (Value::Unknown, Value::Unknown, Value::Unknown);
+        (model.objects, model.changes, model.exported) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (model.sni, model.endpoints, model.findings) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (model.subject_alt_names, model.resolution) = (Value::Unknown, Value::Unknown);
         match ahead(model) {
@@ -303,27 +313,48 @@ fn ahead(model: &ServiceEntry) -> Option<Spec> {
     Spec::parse(&model).ok().flatten()
 }
 
-fn record_plan(planned: &mut ServiceEntry, spec: &Spec, update: bool) {
+fn record_plan(planned: &mut ServiceEntry, spec: &Spec, prior: Option<&ServiceEntry>, private: &Private) {
     let address: Option<IpAddr> = planned.stub_address.as_deref().and_then(|address| address.parse().ok());
     match (spec.stub_service, address) {
         (true, None) => {
-            (planned.objects, planned.fields, planned.stub_address) = (Value::Unknown, Value::Unknown, Value::Unknown);
+            (planned.objects, planned.changes, planned.stub_address) = (Value::Unknown, Value::Unknown, Value::Unknown);
         }
         (stub, _) => {
             let address = address.filter(|_| stub);
             planned.stub_address = address.map(|address| address.to_string()).into();
-            let recorded = build::imported(spec, address).recorded();
-            planned.objects = recorded.objects_value();
-            planned.fields = if update { recorded.fields_value() } else { Value::Unknown };
+            let wanted = build::imported(spec, address);
+            planned.objects = wanted.recorded().objects_value();
+            let before = prior.map(|prior| Before { objects: &prior.objects, changes: &prior.changes });
+            planned.changes = changes(before, &private.memory, &wanted);
         }
     }
     let exported = build::exported(spec);
-    planned.exported =
-        exported.into_iter().map(|(cluster, wanted)| (cluster, exported_value(&wanted.recorded()))).collect();
+    planned.exported = exported
+        .into_iter()
+        .map(|(cluster, wanted)| {
+            let before = prior.and_then(|prior| before(prior, &cluster));
+            let memory = private.exported.get(&cluster).cloned().unwrap_or_default();
+            let changes = changes(before, &memory, &wanted);
+            (cluster, Exported { objects: wanted.recorded().objects_value(), changes })
+        })
+        .collect();
 }
 
-fn exported_value(recorded: &Recorded) -> Exported {
-    Exported { objects: recorded.objects_value(), fields: recorded.fields_value() }
+/// What state says of the objects in one cluster.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    objects: &'a Value<Map<String>>,
+    changes: &'a Value<Map<String>>,
+}
+
+fn before<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'a>> {
+    let exported = prior.exported.entry(exporter)?;
+    Some(Before { objects: &exported.objects, changes: &exported.changes })
+}
+
+fn changes(before: Option<Before<'_>>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
+    let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
+    changes::planned(before.map(|before| before.changes), &recorded, memory, &wanted.recorded())
 }
 
 fn place<'a>(model: &'a ServiceEntry, label: &'a str) -> Place<'a> {
@@ -335,14 +366,14 @@ async fn removal(
     claim: &Claim,
     cluster: &Cluster,
     recorded: &Recorded,
-    spellings: &Spellings,
+    memory: &Memory,
     kinds: &'static [Kind],
 ) -> Remaining {
     let namespaces: BTreeSet<String> = recorded.references().filter_map(|(_, reference)| reference.namespace).collect();
     let removal = Removal {
         cluster,
         recorded,
-        spellings,
+        memory,
         owner: &claim.owner,
         orphan_kinds: if claim.interrupted { kinds } else { &[] },
         namespace: namespaces.first().map(String::as_str).unwrap_or_default(),
@@ -370,7 +401,7 @@ struct Reached {
 }
 
 impl Step<'_> {
-    async fn run(self, spellings: &mut Spellings) -> Reached {
+    async fn run(self, memory: &mut Memory) -> Reached {
         let step = Converge {
             cluster: self.cluster,
             wanted: self.wanted,
@@ -380,7 +411,7 @@ impl Step<'_> {
             force: self.spec.force_conflicts,
             kinds: self.kinds,
         };
-        let reached = self.claim.converge(step, spellings).await;
+        let reached = self.claim.converge(step, memory).await;
         let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
         Reached { recorded: reached.recorded, warning, errors }
     }
@@ -394,39 +425,31 @@ async fn export(
     prior: Option<&ServiceEntry>,
     state: &mut ServiceEntry,
 ) -> Result<(), Diagnostics> {
-    let before: BTreeMap<String, Recorded> = prior
-        .map(|prior| {
-            prior
-                .exported
-                .entries()
-                .map(|(name, exported)| (name.to_owned(), Recorded::of(&exported.objects, &exported.fields)))
-                .collect()
-        })
-        .unwrap_or_default();
     let wanted = build::exported(spec);
     let nothing = Wanted::default();
-    let mut reached: BTreeMap<String, Recorded> = before.clone();
+    let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
     let mut errors = Diagnostics::new();
-    for name in before.keys().chain(wanted.keys()).cloned().collect::<BTreeSet<_>>() {
-        let step = Step {
-            cluster: &client::cluster(cx, &name)?,
-            wanted: wanted.get(&name).unwrap_or(&nothing),
-            prior: before.get(&name).cloned().unwrap_or_default(),
-            kinds: EXPORTED_KINDS,
-            claim,
-            spec,
-        };
-        let step = step.run(cx.private.exported.entry(name.clone()).or_default()).await;
-        let Reached { recorded, warning, errors: failed } = step;
+    let known = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
+    for name in known.chain(wanted.keys().cloned()).collect::<BTreeSet<_>>() {
+        let cluster = client::cluster(cx, &name)?;
+        let wanted = wanted.get(&name).unwrap_or(&nothing);
+        let before = prior.and_then(|prior| before(prior, &name));
+        let memory = cx.private.exported.entry(name.clone()).or_default();
+        let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
+        let planned = planned.unwrap_or_else(|| changes(before, memory, wanted));
+        let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
+        let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
+        let Reached { recorded, warning, errors: failed } = step.run(memory).await;
+        let objects = memory.record(&recorded);
+        let told = before.map(|before| before.changes);
+        let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
         warning.into_iter().for_each(|warning| cx.warn(warning));
         errors.append(failed);
-        if recorded.objects.is_empty() {
-            reached.remove(&name)
-        } else {
-            reached.insert(name, recorded)
-        };
+        if !recorded.objects.is_empty() {
+            exported.insert(name, Exported { objects, changes });
+        }
     }
-    state.exported = reached.iter().map(|(name, recorded)| (name.clone(), exported_value(recorded))).collect();
+    state.exported = exported.into_iter().collect();
     if errors.has_errors() { Err(errors) } else { Ok(()) }
 }
 
@@ -450,16 +473,18 @@ async fn read_exported(
     let mut exported: Map<Exported> = Map::new();
     for (name, before) in state.exported.entries() {
         let cluster = client::cluster(cx, name)?;
-        let recorded = Recorded::of(&before.objects, &before.fields);
-        let spellings = cx.private.exported.get(name).cloned().unwrap_or_default();
-        let look = Look { cluster: &cluster, recorded: &recorded, spellings: &spellings, owner };
+        let memory = cx.private.exported.entry(name.to_owned()).or_default();
+        let recorded = Recorded::of(&before.objects, memory);
+        let look = Look { cluster: &cluster, recorded: &recorded, memory, owner };
         match look.look().await? {
             Refreshed::Seen(seen) => {
+                let memory = cx.private.exported.entry(name.to_owned()).or_default();
+                let (objects, changes) = seen.note(memory, &before.changes);
+                if !seen.recorded.objects.is_empty() {
+                    exported.insert(name.to_owned(), Exported { objects, changes }.into());
+                }
                 here.drifts.extend(seen.drifts);
                 here.taken_over.extend(seen.taken_over);
-                if !seen.recorded.objects.is_empty() {
-                    exported.insert(name.to_owned(), exported_value(&seen.recorded).into());
-                }
             }
             Refreshed::Silent(warning) => {
                 cx.warn(warning);
