@@ -249,13 +249,13 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let text = |text: &str| Some(text.to_owned());
-        let line = "spec.replicas: \"1\" -> \"2\"";
+        let line = "spec.replicas: 1 -> 2";
         assert_eq!(told(json!({}), said(line)), [("spec.replicas".to_owned(), text("1"), text("2"), None)]);
         assert_eq!(told(said(line), said(line)), []);
         let odd = "metadata.labels[\"a: b\"]: (none) -> \"a \\\"b\\\" -> c\" (set by kubectl-edit)";
         let wanted = ("metadata.labels[\"a: b\"]".to_owned(), None, text("a \"b\" -> c"), text("kubectl-edit"));
         assert_eq!(told(said(line), said(odd)), [wanted]);
-        let alike = json!({ "changes": { ALIKE: "metadata.labels.v: \"1\" -> (none) (in 4 objects)" } });
+        let alike = json!({ "changes": { ALIKE: "metadata.labels.v: 1 -> (none) (in 4 objects)" } });
         assert_eq!(told(json!({}), alike), [("metadata.labels.v".to_owned(), text("1"), None, None)]);
     }
 
@@ -265,8 +265,8 @@ mod tests {
             (json!({}), json!({})),
             (json!({ "changes": null }), json!({ "changes": [] })),
             (json!({ "changes": "nonsense" }), json!({ "changes": [7, null, {}, "Deployment"] })),
-            (json!({}), said("every field: written anew")),
-            (json!({}), said("spec.replicas: 1 -> 2\n: \"\nx: \"1")),
+            (json!({}), said("every field is written anew")),
+            (json!({}), said("spec.replicas: 1 ->\n: \"\nx: \"1")),
         ] {
             let object = changed(before, after);
             assert_eq!((object.is_told(), object.restarts()), (false, None), "{object:?}");
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn values_stay_hidden_where_a_path_or_the_configuration_says_so() {
-        let line = |path: &str| said(&format!("{path}: \"one\" -> \"two\""));
+        let line = |path: &str| said(&format!("{path}: one -> two"));
         let path = "spec.template.spec.containers[discovery].env[DB_PASSWORD].value";
         let field = &changed(json!({}), line(path)).fields[0];
         assert_eq!((field.before.as_deref(), field.after.as_deref()), (Some(HIDDEN), Some(HIDDEN_ANEW)));

@@ -156,7 +156,7 @@ async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &J
         .expect("kubectl");
     reconfigure(core, east).await;
     let shown = differences(core, &plan(core, config, Some(&seen)).await);
-    let label = format!("{DEPLOYMENT} metadata.labels.app: \"other\" -> \"istiod\" (set by kubectl-label)");
+    let label = format!("{DEPLOYMENT} metadata.labels.app: other -> istiod (set by kubectl-label)");
     assert!(shown.contains(&label) && shown.iter().all(|line| line.starts_with(DEPLOYMENT)), "{shown:#?}");
 
     let lost = Stored { private: Vec::new(), ..seen };
@@ -216,7 +216,7 @@ async fn hand_made_changes_are_shown_rightly(core: &Core, east: &Cluster, config
     let planned = plan(core, config, Some(stored)).await;
     let shown = differences(core, &planned);
     let env = format!(
-        "{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: \"other\" -> \"east\" (set by kubectl-set)"
+        "{DEPLOYMENT} spec.template.spec.containers[discovery].env[CLUSTER_ID].value: other -> east (set by kubectl-set)"
     );
     assert!(shown.contains(&env), "{shown:#?}");
     assert!(shown.iter().any(|line| line == "Service istio-system/istiod added"), "{shown:#?}");
@@ -243,7 +243,7 @@ async fn replicas_are_ours_without_an_autoscaler(
     east.kubectl(&["-n", "istio-system", "scale", "deployment", "istiod", "--replicas=2"]).expect("kubectl");
     reconfigure(core, east).await;
     let planned = plan(core, &fixed, Some(&stored)).await;
-    assert_eq!(differences(core, &planned), [format!("{DEPLOYMENT} spec.replicas: \"2\" -> \"1\" (set by kubectl)")]);
+    assert_eq!(differences(core, &planned), [format!("{DEPLOYMENT} spec.replicas: 2 -> 1 (set by kubectl)")]);
     stored
 }
 
