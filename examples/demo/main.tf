@@ -21,13 +21,28 @@ provider "mesh" {
   charts   = var.charts
 }
 
-locals { clusters = toset(keys(var.kubeconfigs)) }
+variable "clusters" {
+  description = "Clusters of the mesh, all of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
+  type        = set(string)
+  default     = null
+}
+
+variable "root_cluster" {
+  description = "Cluster that keeps the root's key, the first by name if not set. Set it before you add or remove clusters: the root cannot move."
+  type        = string
+  default     = null
+}
+
+locals {
+  clusters     = var.clusters == null ? toset(keys(var.kubeconfigs)) : var.clusters
+  root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
+}
 
 # One root of trust. Its key stays in the cluster that `root.store` names; state holds fingerprints only.
-# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
-# are all there is here: the last attribute accepts it, and is left out there.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
+# `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
-  root     = { store = { cluster = sort(local.clusters)[0], readable_by_watchers = true } }
+  root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }
 }
 

@@ -13,7 +13,13 @@ variable "config" {
   default     = "east"
 }
 
-locals { remotes = setsubtract(keys(var.kubeconfigs), [var.hub, var.config]) }
+variable "remotes" {
+  description = "Clusters that are served, all others of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
+  type        = set(string)
+  default     = null
+}
+
+locals { remotes = var.remotes == null ? setsubtract(keys(var.kubeconfigs), [var.hub, var.config]) : var.remotes }
 
 resource "mesh_ca" "this" {
   root     = { store = { cluster = var.hub } }

@@ -24,8 +24,8 @@ locals {
   }]...)
 }
 
-# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
-# are all there is here: the last attribute accepts it, and is left out there.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
+# `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = "east", readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

@@ -7,7 +7,13 @@ variable "primary" {
   default     = "primary"
 }
 
-locals { remotes = setsubtract(keys(var.kubeconfigs), [var.primary]) }
+variable "remotes" {
+  description = "Clusters that are served, all others of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
+  type        = set(string)
+  default     = null
+}
+
+locals { remotes = var.remotes == null ? setsubtract(keys(var.kubeconfigs), [var.primary]) : var.remotes }
 
 resource "mesh_ca" "this" {
   root     = { store = { cluster = var.primary } }

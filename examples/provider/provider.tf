@@ -1,6 +1,9 @@
 terraform {
   required_providers {
-    mesh = { source = "terraform-provider-mesh/mesh" }
+    mesh = {
+      source  = "terraform-provider-mesh/mesh"
+      version = "~> 0.1"
+    }
   }
 }
 

@@ -23,7 +23,7 @@ pub enum Kind {
 /// What goes into a page beside the schema.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Content<'a> {
-    /// Markdown after the description: how to use it well.
+    /// Markdown after the example: how to use it well.
     pub prose: Option<&'a str>,
     /// `resource.tf` and its like, HCL.
     pub example: Option<&'a str>,
@@ -74,11 +74,11 @@ pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
     if let Some(message) = &schema.deprecated {
         let _ = write!(text, "\n~> **Deprecated** {message}\n");
     }
-    if let Some(prose) = content.prose {
-        let _ = write!(text, "\n{}\n", prose.trim());
-    }
     if let Some(example) = content.example {
         let _ = write!(text, "\n## Example Usage\n\n```terraform\n{}\n```\n", example.trim());
+    }
+    if let Some(prose) = content.prose {
+        let _ = write!(text, "\n{}\n", prose.trim());
     }
     attributes::render(&mut text, &schema.attributes);
     import_section(&mut text, content);

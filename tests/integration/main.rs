@@ -43,6 +43,7 @@ mod links_topologies;
 mod links_upkeep;
 mod ownership;
 mod package;
+mod pages;
 mod pki_judges;
 mod plugin_cli;
 mod plugin_fuzz;

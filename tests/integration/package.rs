@@ -7,16 +7,14 @@ use crate::cluster_lab::lab_cluster;
 use crate::support::cli::{Workspace, clis};
 use crate::support::plugin_process::BINARY;
 
-const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
+pub const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
 
 #[test]
 fn an_archive_is_installed_and_applied() {
     let Some(cluster) = lab_cluster() else { return };
     let mirror = tempfile::tempdir().unwrap();
     for cli in clis() {
-        // Each CLI completes the address by its own registry.
-        let host = if cli.name == "tofu" { "registry.opentofu.org" } else { "registry.terraform.io" };
-        pack(&mirror.path().join(host).join("terraform-provider-mesh/mesh"));
+        pack(&mirror.path().join(registry(cli.name)).join("terraform-provider-mesh/mesh"));
         let workspace = Workspace::mirrored(&cli, mirror.path());
         let (store, issued) = (format!("package-root-{}", cli.name), format!("package-{}", cli.name));
         workspace.configure(&format!(
@@ -49,6 +47,11 @@ resource "mesh_ca" "this" {{
         workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
         assert!(cluster.get(&["namespace", &issued]).unwrap().is_none());
     }
+}
+
+/// Each CLI completes the provider's address by its own registry.
+pub fn registry(cli: &str) -> &'static str {
+    if cli == "tofu" { "registry.opentofu.org" } else { "registry.terraform.io" }
 }
 
 fn pack(folder: &Path) {

@@ -1,3 +1,21 @@
+terraform {
+  required_providers {
+    mesh = { source = "terraform-provider-mesh/mesh" }
+  }
+}
+
+provider "mesh" {
+  clusters = {
+    east = { config_path = "~/.kube/config", config_context = "east" }
+  }
+}
+
+resource "mesh_primary" "east" {
+  cluster = "east"
+  mesh_id = "mesh1"
+  network = "net-east"
+}
+
 resource "mesh_eastwest_gateway" "east" {
   cluster = mesh_primary.east.cluster
   network = mesh_primary.east.network

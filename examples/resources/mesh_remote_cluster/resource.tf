@@ -1,3 +1,26 @@
+terraform {
+  required_providers {
+    mesh = { source = "terraform-provider-mesh/mesh" }
+  }
+}
+
+provider "mesh" {
+  clusters = {
+    east = { config_path = "~/.kube/config", config_context = "east" }
+    west = { config_path = "~/.kube/config", config_context = "west" }
+  }
+}
+
+resource "mesh_primary" "east" {
+  cluster = "east"
+  mesh_id = "mesh1"
+}
+
+resource "mesh_primary" "west" {
+  cluster = "west"
+  mesh_id = "mesh1"
+}
+
 # The istiod of west watches east.
 resource "mesh_remote_cluster" "east" {
   cluster  = mesh_primary.east.cluster

@@ -11,6 +11,16 @@ pub struct Cli {
     program: PathBuf,
 }
 
+impl Cli {
+    /// Its version, as far as features depend on it.
+    pub fn version(&self) -> (u32, u32) {
+        let said = Command::new(&self.program).args(["version", "-json"]).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        let mut numbers = said["terraform_version"].as_str().unwrap().split('.').map(|number| number.parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+}
+
 /// The CLIs of this machine. Says which one is missing, and fails for it where `CI` is set.
 pub fn clis() -> Vec<Cli> {
     let path = std::env::var_os("PATH").unwrap_or_default();

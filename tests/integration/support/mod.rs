@@ -5,6 +5,7 @@ pub mod core;
 pub mod leaks;
 pub mod library;
 pub mod one_primary;
+pub mod pages;
 pub mod plugin_process;
 pub mod probe;
 pub mod random;
