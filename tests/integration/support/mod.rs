@@ -4,6 +4,7 @@ pub mod cli;
 pub mod core;
 pub mod leaks;
 pub mod library;
+pub mod literals;
 pub mod one_primary;
 pub mod pages;
 pub mod plugin_process;
