@@ -44,6 +44,7 @@ mod links_upkeep;
 mod ownership;
 mod package;
 mod pages;
+mod pages_applied;
 mod pages_names;
 mod pki_judges;
 mod plugin_cli;
