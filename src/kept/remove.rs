@@ -193,9 +193,9 @@ async fn get(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>,
 pub fn whose(owner: &Owner, live: &Object) -> String {
     let others = owner.others(live);
     match (owner.is_taken_over(live), others.as_slice()) {
-        (_, []) => "somebody else has made it anew".to_owned(),
+        (_, []) => "somebody else has recreated it".to_owned(),
         (true, others) => format!("it is now {}'s", others.join(", ")),
-        (false, others) => format!("somebody else has made it anew ({})", others.join(", ")),
+        (false, others) => format!("somebody else has recreated it ({})", others.join(", ")),
     }
 }
 

@@ -506,8 +506,8 @@ fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
     (broken && !declared.reads_remote_secrets).then(|| Finding {
         severity: Severity::Error,
         attribute: "read_remote_secrets",
-        summary: "This istiod would end at the first cluster it is to watch",
-        detail: "Istio 1.31.0 brought the switch not to read the Secrets of watched clusters, and with it istiod crashes as soon as it is told of a cluster. Leave it out, or take a later version.".to_owned(),
+        summary: "This istiod would crash at the first cluster that it watches",
+        detail: "With this setting istiod 1.31.0 crashes at the first remote secret. Leave `read_remote_secrets` out, or use a later version of Istio.".to_owned(),
     })
 }
 

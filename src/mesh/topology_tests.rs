@@ -298,7 +298,7 @@ fn an_istiod_is_given_the_secrets_it_waits_for() {
     let found = Topology::default().control_plane("west", broken.clone());
     assert_eq!(
         summaries(&found),
-        [("read_remote_secrets", "This istiod would end at the first cluster it is to watch")]
+        [("read_remote_secrets", "This istiod would crash at the first cluster that it watches")]
     );
     let asking = ControlPlaneAt { reads_remote_secrets: true, ..broken };
     assert_eq!(Topology::default().control_plane("west", asking), []);

@@ -62,7 +62,7 @@ model! {
         /// Password for basic authentication.
         #[attr(optional, sensitive)]
         pub password: Value<String>,
-        /// Credential plugin to run for a token or client certificate. It runs when the first request needs it, never while planning only.
+        /// Credential plugin to run for a token or client certificate. It runs before the first request to the cluster, which a refresh makes; configuring the provider does not run it.
         #[attr(optional)]
         pub exec: Value<Exec>,
         /// Name to ask for, and to check in the API server's certificate, when it is not the host of the address.

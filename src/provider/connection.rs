@@ -105,7 +105,7 @@ fn complete_pairs(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnosti
             _ => continue,
         };
         let detail = format!("`{}` is set without `{}`. Set both or neither.", alone.0, alone.1);
-        diagnostics.error_at(at.attr(alone.0), "Half a credential", detail);
+        diagnostics.error_at(at.attr(alone.0), "Incomplete credential", detail);
     }
 }
 

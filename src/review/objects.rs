@@ -42,7 +42,7 @@ impl Fate {
         match self {
             Self::Added => "added",
             Self::Changed => "changed",
-            Self::Remade => "made anew",
+            Self::Remade => "recreated",
             Self::Removed => "removed",
         }
     }

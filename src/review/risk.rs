@@ -90,7 +90,7 @@ risks! {
         "A rotation is three applies: trust both roots, issue from the new one, trust the new one alone. Each waits for every istiod, and for `rotation_pause`; the mesh stays in between until the next plan.",
         "Is every cluster up? Do istiods run with `ISTIO_MULTIROOT_MESH=true`? Who plans the next step, and when? Before the last step: has every workload renewed its certificate since the one before?";
     CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
-        "A control plane is removed and made anew",
+        "A control plane is deleted and recreated",
         "In between nothing injects Pods, no proxy gets configuration or a certificate, and the webhooks are gone. Proxies that run go on with what they have.",
         "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` stand beside it first?";
     ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,

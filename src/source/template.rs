@@ -17,8 +17,8 @@ with --repo the name of a chart in a Helm repository.
       --set-string KEY=VALUE  the same, always text
       --version VERSION       version of the chart
       --repo URL              Helm repository
-      --kube-version VERSION  Kubernetes version the chart is told of
-  -a, --api-versions VERSION  further API versions the chart is told of; may be repeated
+      --kube-version VERSION  Kubernetes version to render for
+  -a, --api-versions VERSION  further API versions to render for; may be repeated
       --is-upgrade            tell the chart that this is an upgrade
 ";
 

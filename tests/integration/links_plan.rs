@@ -238,7 +238,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
 
     let first = planned(["net1", "net1"], None).await;
     assert_eq!(warnings(&first), ["watchers: Pods of west and east may have the same addresses"]);
-    assert!(first.warnings.to_string().contains("node links-plan of west gives its Pods addresses of 10.244.1.0/24"));
+    assert!(first.warnings.to_string().contains("node links-plan in west assigns Pod addresses from 10.244.1.0/24"));
     assert_eq!(
         warnings(&planned(["net-east", "net-west"], None).await),
         [""; 0],

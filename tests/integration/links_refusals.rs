@@ -209,7 +209,7 @@ async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
 
     let other = json!({"cluster_name": "west-unseen", "service_account": "reader-unseen"});
     let told = Told {
-        summary: "The watcher's istiod may not be asked",
+        summary: "Not allowed to query the watcher's istiod",
         at: "watchers",
         words: &["The remote secret is written", "pods/portforward", "istio-system", "wait = false"],
     };

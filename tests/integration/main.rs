@@ -71,5 +71,6 @@ mod traffic_one_network;
 mod traffic_primary_remote;
 mod traffic_two_networks;
 mod traffic_upkeep;
+mod wording;
 
 mod support;

@@ -78,7 +78,7 @@ async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json,
     reconfigure(core, east).await;
     let (refreshed, told) = core.refresh_told(PRIMARY, stored).await.expect("a refresh");
     let refreshed = refreshed.expect("it is there");
-    assert!(told.to_string().contains("somebody else has made it anew"), "{told}");
+    assert!(told.to_string().contains("somebody else has recreated it"), "{told}");
     let planned = plan(core, config, Some(&refreshed)).await;
     assert_eq!(planned.action, Action::Update, "the plan wants its own back");
     let refused = core.apply(PRIMARY, planned).await;

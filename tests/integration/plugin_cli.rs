@@ -127,7 +127,7 @@ fn bad_provider_configuration_is_an_error_at_the_attribute() {
             "Two credentials",
         ),
         (r#"east = { host = "https://x", token = "abc\n" }"#.to_owned(), "token", "trimspace()"),
-        (r#"east = { host = "https://x", client_key = "abc" }"#.to_owned(), "client_key", "Half a credential"),
+        (r#"east = { host = "https://x", client_key = "abc" }"#.to_owned(), "client_key", "Incomplete credential"),
         (
             r#"east = { host = "https://x", cluster_ca_certificate = "LS0tLS1C" }"#.to_owned(),
             "cluster_ca_certificate",

@@ -95,7 +95,7 @@ fn risk_page() -> String {
 async fn the_first_line_tells_which_plans_are_dangerous() {
     for (plan, danger) in [
         ("authority-replaced", Some("the root of trust changes without overlap")),
-        ("control-plane-replaced", Some("a control plane is removed and made anew")),
+        ("control-plane-replaced", Some("a control plane is deleted and recreated")),
         ("gateway-exposed-to-all", Some("more services can be called from other networks")),
         ("gateway-removed", Some("a network loses its last gateway")),
         ("trust-domain-changed", Some("mesh id, trust domain or cluster name changes")),

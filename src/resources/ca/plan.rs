@@ -202,7 +202,11 @@ fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words
                 && end.checked_sub(inputs.spec.intermediate.validity).is_none_or(|from| now >= from)
             {
                 let generation = Path::root("root").attr("generation");
-                let near = root_ends(end, now, "Raise it soon; the plan then begins the rotation to a new root.");
+                let near = root_ends(
+                    end,
+                    now,
+                    "Raise `root.generation` soon; the plan then begins the rotation to a new root.",
+                );
                 words.push(near.unwrap_or_else(|| root_expired(end)).at(generation));
             }
         }
@@ -221,7 +225,7 @@ fn root_ends(end: OffsetDateTime, now: OffsetDateTime, remedy: &str) -> Option<D
 
 fn root_expired(end: OffsetDateTime) -> Diagnostic {
     Diagnostic::warning("The root has expired").detail(format!(
-        "It was valid until {}: no certificate of the mesh is valid any more, and none can be renewed. Raise it now: every cluster then gets an intermediate of a new root at once.",
+        "It was valid until {}: no certificate of the mesh is valid any more, and none can be renewed. Raise `root.generation` now: every cluster then gets an intermediate of a new root at once.",
         end.date()
     ))
 }
@@ -353,7 +357,7 @@ pub fn describe(ask: &Ask, decision: &Decision, inputs: &Inputs<'_>) -> Diagnost
     for name in &decision.revived {
         words.push(
             Diagnostic::warning("The root of a cluster has expired")
-                .detail("Whatever is issued there is refused already, so that nothing is left to interrupt: it gets an intermediate of the root to arrive at without waiting for the steps of a rotation.")
+                .detail("Its certificates are refused already, so there is nothing to interrupt. The cluster gets an intermediate of the new root at once, without the steps of a rotation.")
                 .at(Path::root("clusters").key(name)),
         );
     }
@@ -401,7 +405,7 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
             let until = inputs.prior.and_then(|prior| report::parse_instant(&prior.phase_since)?.checked_add(inputs.spec.pause));
             let until = until.map(|until| report::instant(until).text().to_owned()).unwrap_or_default();
             Diagnostic::warning(format!("Rotation of the root: step {} waits", number(*step))).detail(format!(
-                "The phase {} began at {since}; the next step ({}) comes {} later, so that every proxy has followed: by `rotation_pause`, or by the longest that certificates of workloads live here where that is not set. Plan again after {until}.",
+                "The phase {} began at {since}; the next step ({}) comes {} later, so that every proxy has followed. That is `rotation_pause` or, if it is not set, the longest lifetime of workloads' certificates here. Plan again after {until}.",
                 decision.before,
                 title(*step),
                 inputs.spec.pause
@@ -411,7 +415,7 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
             let what = match step {
                 Some(Step::Widen) | None => "It is left out for now.".to_owned(),
                 Some(step) => format!(
-                    "Step {} of the rotation ({}) does not begin before every cluster has finished the one before, and what these hold cannot be seen.",
+                    "Step {} of the rotation ({}) begins only when every cluster has finished the step before, and these clusters cannot be read.",
                     number(*step),
                     title(*step)
                 ),
@@ -421,13 +425,13 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
         Wait::Foreign { cluster: name } => Diagnostic::warning("Somebody else's cacerts")
             .detail("The Secret cacerts of this cluster is no longer this provider's, and is left alone. Delete it, or set `adopt`.")
             .at(cluster(name)),
-        Wait::NoSigner { cluster: name, root } => Diagnostic::warning("Nobody can sign")
+        Wait::NoSigner { cluster: name, root } => Diagnostic::warning("No key available to sign with")
             .detail(format!(
-                "This cluster needs an intermediate of the root {root}, whose private key is not at hand. Begin the rotation to a new root: raise `root.generation`, or give `root.private_key_wo`."
+                "This cluster needs an intermediate of the root {root}, whose private key the provider does not have. Begin the rotation to a new root: raise `root.generation`, or give `root.private_key_wo`."
             ))
             .at(cluster(name)),
         Wait::Joins { cluster: name } => Diagnostic::warning("A cluster joins later")
-            .detail("It gets its intermediate when all other clusters trust the root to arrive at.")
+            .detail("It gets its intermediate when all other clusters trust the new root.")
             .at(cluster(name)),
         Wait::Signature { cluster: name } => Diagnostic::warning("A signature is needed")
             .detail("Have the attribute `certificate_request` of this cluster signed by the root, and give the result as its `certificate_chain`.")

@@ -166,7 +166,7 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
     // Another Service would get another address, or wait as this one does.
     let next = match is_new {
         true => {
-            "\n\nWhat was made stays, and is in state. Terraform takes it for tainted, and the next apply would remove it and make it anew: to go on waiting for \
+            "\n\nWhat was made stays, and is in state, marked as tainted: the next apply would replace it. To continue waiting for \
                  this one instead, run `terraform untaint` (or `tofu untaint`) with its address first. More time is given by `timeouts`."
         }
         false => "\n\nWhat was changed stays; the next apply goes on waiting. More time is given by `timeouts`.",

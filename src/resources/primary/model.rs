@@ -21,16 +21,16 @@ model! {
         /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
         #[attr(computed, keep)]
         pub instance: Value<String>,
-        /// The cluster it runs in: a key of the provider's `clusters`. Changing it replaces the control plane.
+        /// The cluster it runs in: a key of the provider's `clusters`.
         #[attr(required, replace)]
         pub cluster: Value<String>,
-        /// The system namespace. Must be the same in all clusters of a mesh. Created, and removed again when nothing else is in it,
-        /// if it does not exist. Changing it replaces the control plane.
+        /// The system namespace. Must be the same in all clusters of a mesh. Created if it does not exist; a namespace that
+        /// the provider created is deleted again once it is empty.
         #[attr(default("istio-system"), replace)]
         pub namespace: Value<String>,
         /// For an external control plane: the cluster that istiod reads its configuration from and whose Pods it serves, where that is not the one it runs in. A
         /// key of the provider's `clusters`, attached by a `mesh_remote_cluster` in the mode `config`: its istiod starts once that has brought the kubeconfig, and
-        /// it has no rights in `cluster`. Changing it replaces the control plane.
+        /// it has no rights in `cluster`.
         #[attr(optional, replace, validate(non_empty()))]
         pub config_cluster: Value<String>,
         /// The id by which istiods and proxies know this cluster. The default is the value of `config_cluster` or else of `cluster`, never Istio's own
@@ -45,7 +45,7 @@ model! {
         #[attr(optional)]
         pub network: Value<String>,
         /// Revision: the name of this control plane beside others in the cluster. Without it this is the cluster's default control plane.
-        /// Changing it replaces the control plane: to go from one revision to the next, declare both, move the workloads, then remove the old one.
+        /// To go from one revision to the next, declare both, move the workloads, then remove the old one.
         #[attr(optional, replace)]
         pub revision: Value<String>,
         /// Tags: stable names for namespaces to select this revision by, as in the label `istio.io/rev=prod`. A tag may be moved from one
@@ -107,17 +107,17 @@ model! {
         #[attr(optional)]
         pub charts: Value<Charts>,
         /// Whether this control plane also owns what all control planes of a cluster share: the chart `base` with the CustomResourceDefinitions, the reader's
-        /// ServiceAccount and the default validator. Of several control planes in a cluster set it to `false` in all but one. With `config_cluster` it is nothing
-        /// to this resource: they belong to that cluster.
+        /// ServiceAccount and the default validator. Of several control planes in a cluster set it to `false` in all but one. Ignored when `config_cluster` is set:
+        /// the shared objects then belong to that cluster.
         #[attr(default(true))]
         pub install_base: Value<bool>,
-        /// Take over objects that exist and are not this resource's, such as an installation made by Helm or istioctl. Without it such
-        /// objects are an error.
+        /// Take over objects that exist and are not this resource's, for instance an installation by Helm or istioctl. By default that is
+        /// an error.
         #[attr(default(false))]
         pub adopt: Value<bool>,
 
-        /// Take fields that another field manager (a person with `kubectl edit`, another tool) has set in this resource's objects back, where the
-        /// default is an error that names object, field and manager.
+        /// Overwrite fields in this resource's objects that another field manager has set (a person with `kubectl edit`, another tool). By default
+        /// that is an error that names object, field and manager.
         #[attr(default(false))]
         pub force_conflicts: Value<bool>,
         /// The Kubernetes objects, each with a digest of the fields this resource owns in it.

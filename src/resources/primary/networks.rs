@@ -147,7 +147,11 @@ fn gateway(reader: &mut Reader, gateway: &Gateway, path: &Path) -> Option<Networ
         (None, Some(service)) => GatewayAt::Service(service),
         (None, None) if gateway.address.is_unknown() || gateway.registry_service_name.is_unknown() => return None,
         _ => {
-            reader.refuse(path.clone(), "Where is the gateway?", "Give either `address` or `registry_service_name`.");
+            reader.refuse(
+                path.clone(),
+                "Gateway without an address",
+                "Give either `address` or `registry_service_name`.",
+            );
             return None;
         }
     };

@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(refusals(&networks([("a", network(vec![registry("west")], vec![gateway()]))])), [] as [String; 0]);
         assert_eq!(
             refusals(&networks([("a", network(vec![registry("west")], vec![Gateway::default()]))])),
-            [r#"mesh_networks["a"].gateways[0]: Where is the gateway?"#]
+            [r#"mesh_networks["a"].gateways[0]: Gateway without an address"#]
         );
     }
 

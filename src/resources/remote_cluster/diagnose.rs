@@ -53,9 +53,9 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
         )));
     }
     if case.verdict == Verdict::Missing && long_enough {
-        return Some(Diagnostic::error("The watcher's istiod does not take the remote secret up").at("watchers").detail(format!(
+        return Some(Diagnostic::error("The watcher's istiod ignores the remote secret").at("watchers").detail(format!(
             "{} An istiod lists a cluster as soon as it sees its Secret. One that had to drop a cluster it never reached (after a wrong address, say) may handle no \
-             further Secret: restart it, with `kubectl -n {} rollout restart deployment -l app=istiod` in cluster {watcher}, and apply again. Else its log tells why it refuses the Secret.",
+             further Secret: restart it, with `kubectl -n {} rollout restart deployment -l app=istiod` in cluster {watcher}, and apply again. Otherwise its log says why it refuses the Secret.",
             said(case),
             case.spec.namespace
         )));
@@ -63,7 +63,7 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
     // One replica that may not be asked is enough: what it does not say is not known.
     let forbidden =
         case.views.iter().filter_map(|view| view.clusters.as_ref().err()).find(|error| error.is_forbidden())?;
-    Some(Diagnostic::error("The watcher's istiod may not be asked").at("watchers").detail(format!(
+    Some(Diagnostic::error("Not allowed to query the watcher's istiod").at("watchers").detail(format!(
         "The remote secret is written, but whether the istiods of cluster {watcher} read {id} could not be found out: {forbidden}. Grant the provider's identity `get` and `create` on \
          `pods/portforward` (or `pods/exec`) in namespace {}, or set `wait = false` to go on without knowing.",
         case.spec.namespace

@@ -36,8 +36,8 @@ pub async fn server(watched: &Cluster, spec: &EndpointSpec) -> Result<Option<Ser
 
 fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
     Diagnostic::error("Watchers cannot use this address").at("server").detail(format!(
-        "{} It is the address that the provider itself uses for cluster {}. Set `server` to the one that other clusters reach, or, for clusters that share one machine, \
-         `allow_loopback_server = true`.",
+        "{} It is the address that the provider itself uses for cluster {}. Set `server` to the address by which Pods of other clusters reach this API server; for \
+         kind, k3d and minikube that is the IP address of the node. (`allow_loopback_server = true` is only for istiods that run outside of containers.)",
         sentence(&error.to_string()),
         watched.name()
     ))

@@ -6,15 +6,15 @@ use crate::value::{List, Map, Set, Value};
 
 model! {
     /// Lets the istiods of other clusters watch a cluster: a reader with no more rights than istiod needs, a token for each watcher, and in each watcher the
-    /// remote secret by which its istiod learns of the cluster. The resource is there when every replica of every watcher says that it is in sync.
+    /// remote secret by which its istiod learns of the cluster. The resource is there when every replica of every watcher reports that it is in sync.
     ///
-    /// In the mode `peer` the watched cluster has a control plane of its own. In the mode `remote` it has none: its proxies are served by
+    /// In the mode `peer` the watched cluster has a control plane of its own. With `remote` it has none: its proxies are served by
     /// `control_plane`, through the gateway at `control_plane_address`, and the resource also installs the remote profile of Istio's charts. The mode `config`
-    /// is for the cluster that an external control plane reads its configuration from, a `mesh_primary` with `config_cluster`: its istiod gets the kubeconfig
+    /// is for the cluster that an external control plane reads its configuration from, a `mesh_primary` with `config_cluster`. Its istiod gets the kubeconfig
     /// that it waits for, and serves the cluster as it would a remote.
     ///
-    /// Tokens are bounded. Each is renewed by the first apply within `token.rotate_before` of its end: the new one is made and proved, every istiod replica
-    /// has taken it, and only then the old one is revoked. No token stands in plan or state.
+    /// Tokens are bounded. The first apply within `token.rotate_before` of a token's end renews it: the new one is made and tried, every istiod replica
+    /// uses it, and only then the old one is revoked. No token is written to plan or state.
     pub struct RemoteCluster {
         /// Cluster that is watched: a key of the provider's `clusters`.
         #[attr(required, replace, validate(non_empty()))]
@@ -39,8 +39,8 @@ model! {
         /// `mesh_primary` with `expose`. For a DNS name the webhooks are called by URL, and the control plane must have the name in its certificate: add it to the `custom_hosts` of its `mesh_primary`.
         #[attr(optional, validate(non_empty()))]
         pub control_plane_address: Value<String>,
-        /// In the mode `remote`, where the control plane is an external one: the cluster that it reads its configuration from, a key of the provider's `clusters`. Its
-        /// remote secrets are kept there. Changing it replaces the resource.
+        /// For the mode `remote`, when the control plane is an external one: the cluster that it reads its configuration from, a key of the provider's `clusters`. Its
+        /// remote secrets are kept there.
         #[attr(optional, replace, validate(non_empty()))]
         pub config_cluster: Value<String>,
         /// In the modes `remote` and `config`: network of the cluster.
@@ -61,7 +61,7 @@ model! {
         /// Proxy by which the watchers reach the API server.
         #[attr(optional, validate(non_empty()), validate(without_user_info()))]
         pub proxy_url: Value<String>,
-        /// Accept a `server` that means another machine to each watcher, such as `127.0.0.1`. For clusters that share one machine only.
+        /// Accept a `server` such as `127.0.0.1`, which names another machine to each watcher. Only for istiods that run outside of containers on one machine; not for kind, k3d or minikube.
         #[attr(default(false))]
         pub allow_loopback_server: Value<bool>,
         /// The readers' tokens.
@@ -70,10 +70,9 @@ model! {
         /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole. In the mode `config` istiod's own are used, which its charts bring.
         #[attr(default("istio-mesh-reader"), replace, validate(dns_label()))]
         pub service_account: Value<String>,
-        /// Let the watchers read all Secrets of the cluster, as every istiod asks to, for the credentials of gateways: whoever has one of their tokens then has its `cacerts`, its
-        /// remote secrets and, if `root.store` of a `mesh_ca` is there, the key of the root. With `false`, every watching istiod must have been told not to ask
-        /// (`read_remote_secrets` of its `mesh_primary`), or it never gets in sync. No istiod up to 1.31.0 can do without: the switch came with that version,
-        /// whose istiod ends at the first cluster that it is to watch.
+        /// Let the watchers read all Secrets of the cluster, as every istiod asks to, for the credentials of gateways. Whoever has one of their tokens then has the cluster's `cacerts`, its
+        /// remote secrets and, if `root.store` of a `mesh_ca` is there, the key of the root. With `false`, set `read_remote_secrets = false` on the `mesh_primary` of every watcher
+        /// too, or its istiod never gets in sync. No istiod up to 1.31.0 works with `false`: 1.31.0 brought the switch and crashes at the first cluster that it watches.
         #[attr(default(true))]
         pub read_secrets: Value<bool>,
         /// Let the watchers export Services by the Multi-Cluster Services API, for istiods with `ENABLE_MCS_AUTO_EXPORT=true`.
@@ -85,10 +84,10 @@ model! {
         /// In the modes `remote` and `config`: where the charts come from; what is not set is taken from the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,
-        /// Take over objects of the same names that someone else made, such as the remote secrets of istioctl.
+        /// Take over objects that exist and are not this resource's, for instance remote secrets by istioctl. By default that is an error.
         #[attr(default(false))]
         pub adopt: Value<bool>,
-        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names the manager.
+        /// Overwrite fields in this resource's objects that another field manager has set. By default that is an error that names object, field and manager.
         #[attr(default(false))]
         pub force_conflicts: Value<bool>,
         /// Wait until every istiod replica of every watcher is in sync.
@@ -112,7 +111,7 @@ model! {
         /// SHA-256 fingerprint of the CA certificates that the remote secrets carry, in hexadecimal.
         #[attr(computed)]
         pub certificate_authority_fingerprint: Value<String>,
-        /// What the istiods of each watcher say of this cluster: the worst of their replicas.
+        /// What the istiods of each watcher report about this cluster: the worst of their replicas.
         #[attr(computed)]
         pub sync: Value<Map<Sync>>,
         /// Each watcher's token: until when it is valid, never the token itself.
@@ -135,8 +134,8 @@ model! {
 model! {
     /// The readers' tokens.
     pub struct Token {
-        /// How long a token is valid. Where the API server grants less, as managed clouds do (a day on EKS and AKS, two days on GKE), a new link is refused, and one that
-        /// exists is renewed with a warning: set what is granted, and apply at least twice in that time, or use `long_lived`.
+        /// How long a token is valid. Managed clouds grant less: a day on EKS and AKS, two days on GKE. A new link is then refused, and an existing one renewed with a
+        /// warning. Set what is granted and apply at least twice in that time, or use `long_lived`.
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
         /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where nothing is set. Where the API server grants

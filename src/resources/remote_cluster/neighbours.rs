@@ -57,9 +57,9 @@ fn overlap<'a>(own: &'a [(String, Cidr)], theirs: &'a [(String, Cidr)]) -> Optio
 
 fn overlapping(watched: &str, watcher: &str, (own, theirs): (Range<'_>, Range<'_>)) -> Diagnostic {
     Diagnostic::warning(format!("Pods of {watched} and {watcher} may have the same addresses")).at("watchers").detail(format!(
-        "Both clusters are in one network, where Pods call each other by address. But node {} of {watched} gives its Pods addresses of {}, and node {} of {watcher} such of {}: calls would \
-         reach the wrong Pods. Give one of the clusters another range, or each a `network` of its own with a `mesh_eastwest_gateway`. (It means nothing where a network plugin takes \
-         addresses from elsewhere than the `podCIDR` of nodes.)",
+        "Both clusters are in one network, where Pods call each other by address. But node {} in {watched} assigns Pod addresses from {}, and node {} in {watcher} from {}; these overlap, so calls would \
+         reach the wrong Pods. Give one of the clusters another range, or each a `network` of its own with a `mesh_eastwest_gateway`. (Ignore this if a network plugin does not take \
+         addresses from the `podCIDR` of nodes.)",
         own.0, own.1, theirs.0, theirs.1
     ))
 }
@@ -128,6 +128,6 @@ mod tests {
         }
         let west = ranges(&node("w1", &["10.1.0.0/16"]));
         let told = overlapping("east", "west", overlap(&east, &west).expect("an overlap"));
-        assert!(told.detail.contains("node e1 of east gives its Pods addresses of 10.1.0.0/24"), "{}", told.detail);
+        assert!(told.detail.contains("node e1 in east assigns Pod addresses from 10.1.0.0/24"), "{}", told.detail);
     }
 }

@@ -320,7 +320,7 @@ fn refuse_in_config(reader: &mut Reader, model: &RemoteCluster, watchers: &BTree
     ] {
         if is_set {
             let detail = format!(
-                "With `mode = \"config\"` this cluster is the control plane's own, by whose id istiod goes and whose ServiceAccount `istiod`, as its charts make it, it has: leave \
+                "In the mode `config` istiod uses this cluster's id, and the ServiceAccount `istiod` from its charts. Leave \
                  `{attribute}` out."
             );
             reader.refuse(attribute, "Not in the mode config", detail);

@@ -234,7 +234,7 @@ fn check(reader: &mut Reader, import: &Import, stub_service: bool) {
             reader.refuse(
                 Path::root("subsets").key(name.as_str()),
                 "This subset chooses no exporter",
-                "Its labels choose among the exporters by their `labels`, and none carries these. Which Pods answer is for the subset of this name at the exporter to say, whose gateway reads it off the SNI: leave the labels empty, `{}`, to mean all exporters.",
+                "No exporter has these `labels`. The labels of a subset choose exporters, not Pods; the exporter's own subset of the same name chooses the Pods. Use `{}` for all exporters.",
             );
         }
     }

@@ -4,7 +4,7 @@ use crate::model;
 use crate::value::{List, Map, Set, Value};
 
 model! {
-    /// The mesh at a look: for each cluster its control planes, roots, gateways, and what its istiods say of the clusters they watch. Costs a
+    /// The mesh at a glance: for each cluster its control planes, roots, gateways, and what its istiods report about the clusters they watch. Costs a
     /// handful of requests for each cluster, and answers with what it has when some clusters are down.
     ///
     /// Use it in an output, in a `check` block, or in a `postcondition`.
@@ -16,9 +16,9 @@ model! {
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
-        /// True when every cluster answered and has a control plane or is served by one, all control planes are available, those of one mesh trust a common
-        /// root and watch each other, each of several networks has a gateway with an address, and all that is watched is in sync. What could not be asked
-        /// is not healthy. It knows of the mesh what the clusters looked at say of one another, and makes no calls through it.
+        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one; all control planes are available; those of one mesh
+        /// trust a common root and watch each other; with several networks each has a gateway with an address; every watched cluster is in sync. A cluster that could
+        /// not be asked is not healthy. Only what the clusters report is judged: no calls are made through the mesh.
         #[attr(computed)]
         pub healthy: Value<bool>,
         /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.
@@ -111,7 +111,7 @@ model! {
     /// A watched cluster.
     pub struct Watch {
         /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer, or
-        /// whoever asks may read its metrics only, which do not tell of all).
+        /// the identity may read its metrics only, which do not name every cluster).
         #[attr(computed)]
         pub verdict: Value<String>,
         /// The remote secret, `namespace/name`; an external control plane's are in its configuration cluster.

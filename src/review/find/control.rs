@@ -37,7 +37,7 @@ fn fate(cx: &mut Cx<'_>, primary: &Instance) {
                 Name(revision),
                 Name(why)
             );
-            cx.risk(&CONTROL_PLANE_REPLACED, primary, what).sides("runs", "removed and made anew");
+            cx.risk(&CONTROL_PLANE_REPLACED, primary, what).sides("runs", "deleted and recreated");
         }
         Action::Delete => {
             let cluster = primary.cluster().unwrap_or_default();

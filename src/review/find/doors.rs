@@ -292,7 +292,7 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
     };
     let (what, level) = match () {
         () if gateway.action == Action::Replace => {
-            ("Its Service is made anew: a cloud gives it another address.", Level::Warning)
+            ("Its Service is recreated: a cloud gives it another address.", Level::Warning)
         }
         () if gateway.action != Action::Update => return,
         () if asked(before) != asked(after) => ("What its load balancer is asked for changes.", Level::Warning),

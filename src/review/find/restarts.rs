@@ -70,7 +70,7 @@ impl Restarts {
 
 fn why(object: &Object) -> Prose {
     if object.fate == Fate::Remade {
-        return "it is removed and made anew".into();
+        return "it is deleted and recreated".into();
     }
     let paths = object.fields.iter().filter_map(|field| field.path.strip_prefix("spec.template."));
     let paths: Vec<&str> = paths.map(|path| path.trim_start_matches("spec.")).collect();

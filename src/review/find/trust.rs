@@ -109,7 +109,7 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
             cx.risk(
                 &ROOT_WITHOUT_OVERLAP,
                 ca,
-                "The certificate authority is removed and made anew, with another root.",
+                "The certificate authority is deleted and recreated, with another root.",
             )
             .sides(before, after);
             return "the root of trust is replaced at once".into();
