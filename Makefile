@@ -21,11 +21,11 @@ tools: ## Build the pinned Go tools (API server, istiod, helm, tofu, …) once, 
 	@$(CARGO) run --quiet --package lab --bin lab -- tools
 
 unit: ## Unit and doc tests: no cluster, no network
-	$(CARGO) test --workspace --lib --bins
+	CARGO=$(CARGO) scripts/run-tests --workspace --lib --bins
 
 # What a failed test says is the error of a CLI, and the end of a log is what CI shows: a backtrace would take its place.
 integration: tools ## Whole meshes on real API servers and istiods, with the real terraform and tofu
-	RUST_BACKTRACE=0 $(CARGO) test --package terraform-provider-mesh --test integration
+	RUST_BACKTRACE=0 CARGO=$(CARGO) scripts/run-tests --package terraform-provider-mesh --test integration
 
 bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release build, and write docs/guides/benchmarks.md
 	$(CARGO) build --release --bin terraform-provider-mesh
