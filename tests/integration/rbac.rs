@@ -27,30 +27,56 @@ fn the_documented_rights_are_enough() {
     run.apply().ok();
     run.settled();
     synced(lab.cluster("east"), &["west"]);
+    plans_need_no_right_to_write(&run, &lab, &variables);
+    std::fs::write(run.workspace.path("lab.auto.tfvars.json"), variables.to_string()).expect("the variables");
     run.destroy().ok();
     nothing_is_left(&lab);
 }
 
+/// The rights of examples/rbac/reader.yaml are enough to plan, and to say of a change what it would do; they are not enough to apply it.
+fn plans_need_no_right_to_write(run: &Run, lab: &Lab, variables: &Value) {
+    let mut reading = variables.clone();
+    for cluster in lab.clusters() {
+        let file = run.workspace.path(&format!("{}-reader.kubeconfig", cluster.name()));
+        let token = account(cluster, "reader.yaml", "terraform-provider-mesh-reader", "reader");
+        kubeconfig(cluster, &token, &file);
+        let ask = ["auth", "can-i", "list", "secrets", "-A", "--as", "system:serviceaccount:pipeline:reader"];
+        cluster.wait_until("the role to be heard of", || cluster.kubectl(&ask).is_ok()).expect("the rights");
+        reading["kubeconfigs"][cluster.name()] = json!(file);
+    }
+    std::fs::write(run.workspace.path("lab.auto.tfvars.json"), reading.to_string()).expect("the variables");
+    let plan = run.workspace.run(&["plan", "-detailed-exitcode", "-input=false"]);
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+    assert!(!plan.stdout.contains("Warning") && !plan.stdout.contains("forbidden"), "{}", plan.stdout);
+    let replaced = run.workspace.run(&["apply", "-auto-approve", "-input=false", "-replace=mesh_ca.this"]);
+    assert_ne!(replaced.code, Some(0), "it must not write");
+    assert!(replaced.stderr.contains("pipeline:reader"), "{}", replaced.stderr);
+}
+
 /// A kubeconfig for a ServiceAccount that has the documented rights.
 pub fn restricted(cluster: &Arc<Cluster>, file: &Path) {
-    let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rbac/provider.yaml");
-    cluster.kubectl(&["apply", "-f", &role.display().to_string()]).expect("the role");
     cluster.kubectl(&["create", "namespace", "pipeline"]).expect("a namespace");
-    cluster.kubectl(&["create", "serviceaccount", "terraform", "-n", "pipeline"]).expect("an account");
-    let binding = [
-        "create",
-        "clusterrolebinding",
-        "pipeline",
-        "--clusterrole=terraform-provider-mesh",
-        "--serviceaccount=pipeline:terraform",
-    ];
+    let token = account(cluster, "provider.yaml", "terraform-provider-mesh", "terraform");
+    kubeconfig(cluster, &token, file);
+    may_within_moments(cluster, ["list", "namespaces"], true);
+}
+
+/// The token of a new ServiceAccount that has the rights of a file of examples/rbac.
+fn account(cluster: &Cluster, file: &str, role: &str, name: &str) -> String {
+    let rights = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rbac").join(file);
+    cluster.kubectl(&["apply", "-f", &rights.display().to_string()]).expect("the role");
+    cluster.kubectl(&["create", "serviceaccount", name, "-n", "pipeline"]).expect("an account");
+    let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount=pipeline:{name}"));
+    let binding = ["create", "clusterrolebinding", &format!("pipeline-{name}"), &role, &account];
     cluster.kubectl(&binding).expect("a binding");
-    let token = cluster.kubectl(&["create", "token", "terraform", "-n", "pipeline"]).expect("a token");
+    cluster.kubectl(&["create", "token", name, "-n", "pipeline"]).expect("a token")
+}
+
+fn kubeconfig(cluster: &Cluster, token: &str, file: &Path) {
     let config = cluster.kubectl(&["config", "view", "--raw", "--minify", "-o", "json"]).expect("the kubeconfig");
     let mut config: Value = serde_json::from_str(&config).expect("JSON");
     config["users"][0]["user"] = json!({ "token": token.trim() });
     std::fs::write(file, config.to_string()).expect("the kubeconfig");
-    may_within_moments(cluster, ["list", "namespaces"], true);
 }
 
 /// Waits until the API server, which hears of changed roles a little later, lets the restricted identity do this, or no longer does.
