@@ -1,5 +1,5 @@
 # Ambient mode over clusters that are each a network of their own: no sidecars, a ztunnel on each node, and between the networks an east-west gateway that
-# speaks HBONE. Needed beforehand in each cluster: the Gateway API's CustomResourceDefinitions.
+# speaks HBONE. That gateway is a resource of the Gateway API, whose definitions the control plane installs; leave `gateway_api` out where the platform brings them.
 # Workloads join by the label istio.io/dataplane-mode=ambient of their namespace, Services are visible to the other clusters by istio.io/global=true.
 
 variable "clusters" {
@@ -27,12 +27,13 @@ resource "mesh_ca" "this" {
 }
 
 resource "mesh_primary" "this" {
-  for_each   = local.clusters
-  cluster    = each.key
-  mesh_id    = "mesh1"
-  network    = "net-${each.key}"
-  trust_root = mesh_ca.this.root_fingerprint
-  ambient    = true
+  for_each    = local.clusters
+  cluster     = each.key
+  mesh_id     = "mesh1"
+  network     = "net-${each.key}"
+  trust_root  = mesh_ca.this.root_fingerprint
+  ambient     = true
+  gateway_api = "1.6.0"
 }
 
 resource "mesh_eastwest_gateway" "this" {

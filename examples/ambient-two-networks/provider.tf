@@ -10,8 +10,8 @@ variable "kubeconfigs" {
 }
 
 variable "charts" {
-  description = "Where Istio's charts come from; null for Istio's own repository."
-  type        = object({ repository = optional(string), directory = optional(string), version = optional(string) })
+  description = "Where Istio's charts and the Gateway API come from; null for the projects' own places."
+  type        = object({ repository = optional(string), directory = optional(string), version = optional(string), gateway_api = optional(string) })
   default     = null
 }
 

@@ -78,6 +78,18 @@ impl Chart {
         self.text("appVersion")
     }
 
+    /// The texts in the folder `crds`, which Helm installs as they are.
+    pub fn definitions(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.iter().filter(|(name, _)| name.starts_with("crds/"));
+        files.filter_map(|(_, content)| std::str::from_utf8(content).ok())
+    }
+
+    /// Whether its templates ask what the cluster is or serves.
+    pub fn asks_cluster(&self) -> bool {
+        let asks = |(_, text): &(String, String)| text.contains(".Capabilities");
+        self.templates.iter().any(asks) || self.dependencies.iter().any(Chart::asks_cluster)
+    }
+
     /// A text of Chart.yaml, or nothing.
     pub(super) fn text(&self, key: &str) -> &str {
         self.metadata.get(key).and_then(Json::as_str).unwrap_or_default()

@@ -141,6 +141,14 @@ pub fn render_each(
     })
 }
 
+/// The documents of a text that no template made, comments left out.
+pub fn documents(text: &str) -> Result<Vec<Json>, Error> {
+    let mut objects = Vec::new();
+    manifest::each(BTreeMap::from([(String::new(), text.to_owned())]), &mut |manifest| objects.push(manifest.object))?;
+    objects.retain(|object| !object.is_null());
+    Ok(objects)
+}
+
 /// Renders a chart to the text that `helm template` prints.
 pub fn template(
     chart: &Chart,

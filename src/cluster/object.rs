@@ -75,6 +75,12 @@ impl Object {
         self.metadata_map("labels").insert(key.to_owned(), value.into());
     }
 
+    pub fn remove_label(&mut self, key: &str) {
+        if let Some(labels) = self.0.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+            labels.remove(key);
+        }
+    }
+
     pub fn set_namespace(&mut self, namespace: &str) {
         self.member_map("metadata").insert("namespace".to_owned(), namespace.into());
     }

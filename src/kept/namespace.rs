@@ -62,6 +62,12 @@ pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> 
     made(cluster, object.with_label("istio-injection", "disabled"), owner).await
 }
 
+/// The same for a namespace of node agents: its Pods may have rights on the node, whatever the cluster enforces where no label says.
+pub async fn ensure_for_agents(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name));
+    made(cluster, object.with_label("pod-security.kubernetes.io/enforce", "privileged"), owner).await
+}
+
 async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Error> {
     let _turn = turn(cluster).await;
     let object = object.with_label(OWNER_LABEL, owner);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::memory::Memory;
 use super::objects::{Recorded, parse_key, state_key};
-use super::read;
+use super::{read, traces};
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, wait};
 
 /// How often a removal is tried anew when others write the object between the look and the removal.
@@ -173,7 +173,11 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
             return Ok(Some(why));
         }
         if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
-            let instances = self.cluster.instances(live).await?;
+            let of_classes = format!("{}.{}", Kind::GATEWAY_CLASS.plural, Kind::GATEWAY_CLASS.group);
+            let instances = match reference.name == of_classes {
+                true => traces::gateway_classes_of_others(self.cluster).await?,
+                false => self.cluster.instances(live).await?,
+            };
             return Ok((!instances.is_empty()).then(|| in_use(&instances)));
         }
         Ok(None)

@@ -53,17 +53,26 @@ pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Err
 
 /// Where there is the Gateway API, istiod adds classes that nobody can serve once it is gone.
 async fn remove_gateway_classes(cluster: &Cluster) -> Result<(), Error> {
-    let classes = match cluster.list_now(&Query::of(Kind::GATEWAY_CLASS)).await {
-        Ok(classes) => classes,
-        Err(error) if error.is_unknown_kind() || error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let written_by_istiod = |class: &&Object| {
-        class.str("spec.controllerName").starts_with("istio.io/")
-            && managers(class).iter().any(|manager| manager == ISTIOD)
-    };
-    for class in classes.iter().filter(written_by_istiod) {
+    for class in gateway_classes(cluster).await?.iter().filter(|class| is_class_of_istiod(class)) {
         cluster.delete(&Delete::new(class.reference_as(Kind::GATEWAY_CLASS))).await?;
     }
     Ok(())
+}
+
+/// Classes that no istiod has made of itself. An istiod that runs makes its own anew whenever they go, so that these alone say whether anybody uses the definition.
+pub async fn gateway_classes_of_others(cluster: &Cluster) -> Result<Vec<ObjectRef>, Error> {
+    let classes = gateway_classes(cluster).await?;
+    let others = classes.iter().filter(|class| !is_class_of_istiod(class));
+    Ok(others.map(|class| class.reference_as(Kind::GATEWAY_CLASS)).collect())
+}
+
+async fn gateway_classes(cluster: &Cluster) -> Result<std::sync::Arc<[Object]>, Error> {
+    match cluster.list_now(&Query::of(Kind::GATEWAY_CLASS)).await {
+        Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok([].into()),
+        classes => classes,
+    }
+}
+
+fn is_class_of_istiod(class: &Object) -> bool {
+    class.str("spec.controllerName").starts_with("istio.io/") && managers(class).iter().any(|manager| manager == ISTIOD)
 }

@@ -10,6 +10,8 @@ mod gateway;
 mod identity;
 mod mesh_networks;
 mod name;
+mod platform;
+mod pod_security;
 mod reader;
 mod remote_secret;
 mod rotation;
@@ -36,6 +38,8 @@ pub use name::{
     ClusterName, Host, MeshId, NameError, Namespace, Network, Revision, ServiceAccountName, ServiceName, SubsetName,
     TrustDomain,
 };
+pub use platform::Platform;
+pub use pod_security::{ENFORCE_LABEL, Level, violations};
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,

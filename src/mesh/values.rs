@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::address::Address;
 use super::mesh_networks::MeshNetworks;
 use super::name::{ClusterName, MeshId, Namespace, Network, Revision, TrustDomain};
+use super::platform::Platform;
 
 /// A control plane: what mesh_primary sets in the charts base and istiod.
 #[derive(Debug, Clone)]
@@ -34,6 +35,12 @@ pub struct ControlPlane {
     pub is_external: bool,
     /// Ambient mode: node agents in place of sidecars.
     pub ambient: bool,
+    /// What the cluster runs on.
+    pub platform: Option<Platform>,
+    /// Sidecars too leave the network of their Pod to the node agent.
+    pub cni: bool,
+    /// Where the node agents run, if not beside istiod.
+    pub agents_namespace: Option<Namespace>,
     /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
     pub custom_hosts: Vec<String>,
     /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
@@ -60,7 +67,19 @@ impl ControlPlane {
             // The validating webhook of the default revision points at the revision named here.
             values["defaultRevision"] = json!(revision);
         }
+        self.add_platform(&mut values);
         values
+    }
+
+    /// Where the node agents run.
+    pub fn namespace_of_agents(&self) -> &Namespace {
+        self.agents_namespace.as_ref().unwrap_or(&self.namespace)
+    }
+
+    fn add_platform(&self, values: &mut Value) {
+        if let Some(profile) = self.platform.and_then(Platform::profile) {
+            values["global"]["platform"] = json!(profile);
+        }
     }
 
     /// For the chart `istiod`.
@@ -92,12 +111,18 @@ impl ControlPlane {
         if !env.is_empty() {
             values["pilot"] = json!({ "env": env });
         }
+        if self.cni {
+            values["pilot"]["cni"] = json!({ "enabled": true });
+        }
+        self.add_platform(&mut values);
         values
     }
 
-    /// For the chart `cni`, ambient's agent on each node that redirects Pods to ztunnel.
+    /// For the chart `cni`, the agent on each node that sets up the network of Pods: to ztunnel in ambient mode, to their sidecar otherwise.
     pub fn cni_values(&self) -> Value {
-        json!({ "profile": AMBIENT_PROFILE })
+        let mut values = if self.ambient { json!({ "profile": AMBIENT_PROFILE }) } else { json!({}) };
+        self.add_platform(&mut values);
+        values
     }
 
     /// For the chart `ztunnel`, ambient's proxy on each node. It names cluster and network itself, and must agree with istiod.
@@ -109,6 +134,7 @@ impl ControlPlane {
         if let Some(revision) = &self.revision {
             values["revision"] = json!(revision);
         }
+        self.add_platform(&mut values);
         values
     }
 
@@ -370,6 +396,9 @@ mod tests {
             external_istiod: false,
             is_external: false,
             ambient: false,
+            platform: None,
+            cni: false,
+            agents_namespace: None,
             custom_hosts: vec![],
             multi_root: false,
             remote_credentials: true,
@@ -435,6 +464,18 @@ mod tests {
         );
         let one_network = ControlPlane { network: None, ..ambient };
         assert_eq!(one_network.istiod_values().get("pilot"), None);
+    }
+
+    #[test]
+    fn a_platform_is_told_to_every_chart_and_cni_to_istiod() {
+        let gke = ControlPlane { platform: Some(Platform::Gke), cni: true, ambient: true, ..control_plane() };
+        for values in [gke.base_values(), gke.istiod_values(), gke.cni_values(), gke.ztunnel_values()] {
+            assert_eq!(values["global"]["platform"], "gke");
+        }
+        assert_eq!(gke.istiod_values()["pilot"]["cni"]["enabled"], true);
+        let eks = ControlPlane { platform: Some(Platform::Eks), cni: true, ..control_plane() };
+        assert_eq!(eks.cni_values(), json!({}), "sidecars need no profile of ambient, EKS none of Istio's");
+        assert_eq!(control_plane().istiod_values().get("pilot"), None);
     }
 
     fn remote(istiod: &str) -> RemoteDataPlane {

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::client::Client;
 use crate::chart::Chart;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
@@ -11,8 +13,14 @@ use crate::engine::Ctx;
 use crate::model;
 use crate::schema::Validator;
 use crate::schema::validate::text;
-use crate::source::{self, Credentials, Location, Request, Sources};
+use crate::source::{self, Credentials, Location, Manifests, Request, Sources};
 use crate::value::{Map, Path, Value};
+
+/// The Gateway API in `digests`, and a chart of it.
+pub const GATEWAY_API: &str = "gateway-api";
+/// Where the project publishes it.
+const GATEWAY_API_PLACE: &str =
+    "https://github.com/kubernetes-sigs/gateway-api/releases/download/v{version}/standard-install.yaml";
 
 /// The version of Istio that is taken when nobody names one.
 pub const DEFAULT_VERSION: &str = "1.31.1";
@@ -30,9 +38,15 @@ model! {
         /// Version of the charts.
         #[attr(optional)]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one.
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
+        /// the file of the Gateway API's definitions.
         #[attr(optional, validate(each(digest())))]
         pub digests: Value<Map<String>>,
+        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
+        /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
+        /// channel.
+        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        pub gateway_api: Value<String>,
     }
 }
 
@@ -48,9 +62,15 @@ model! {
         /// Version of the charts.
         #[attr(optional)]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one.
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
+        /// the file of the Gateway API's definitions.
         #[attr(optional, validate(each(digest())))]
         pub digests: Value<Map<String>>,
+        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
+        /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
+        /// channel.
+        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        pub gateway_api: Value<String>,
         /// User name for `repository`. It is not sent to the repositories that resources name.
         #[attr(optional)]
         pub username: Value<String>,
@@ -66,7 +86,7 @@ impl ProviderCharts {
         let (username, password) = (self.username.text().to_owned(), self.password.text().to_owned());
         let credentials = (!username.is_empty()).then_some(Credentials { username, password });
         let (repository, directory, version, digests) = (self.repository, self.directory, self.version, self.digests);
-        (Charts { repository, directory, version, digests }, credentials)
+        (Charts { repository, directory, version, digests, gateway_api: self.gateway_api }, credentials)
     }
 }
 
@@ -157,6 +177,21 @@ impl Store {
         })
     }
 
+    /// The definitions of a release of the Gateway API, as they stand where they come from.
+    pub async fn gateway_api(&self, charts: Option<&Charts>, version: &str) -> Result<Vec<Json>, Unavailable> {
+        let mut said = charts.into_iter().chain([&self.defaults]);
+        let place = said.find_map(|charts| charts.gateway_api.known()).map_or(GATEWAY_API_PLACE, String::as_str);
+        let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(GATEWAY_API));
+        let asked = Manifests { place, name: GATEWAY_API, version, digest: digest.map(String::as_str) };
+        self.sources.manifests(&asked).await.map_err(|error| unavailable(GATEWAY_API, &error, "gateway_api"))
+    }
+
+    /// Where they come from, as far as it tells one place from another.
+    pub fn gateway_api_place(&self, charts: Option<&Charts>) -> String {
+        let mut said = charts.into_iter().chain([&self.defaults]);
+        said.find_map(|charts| charts.gateway_api.known().cloned()).unwrap_or_else(|| GATEWAY_API_PLACE.to_owned())
+    }
+
     /// Where the charts are, and the attribute that says so.
     fn location(&self, charts: Option<&Charts>) -> Result<(Location, &'static str), source::Error> {
         for charts in charts.into_iter().chain([&self.defaults]) {
@@ -180,10 +215,11 @@ fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailabl
     }
     let diagnostic =
         |summary: String| Diagnostic::error(summary).detail(detail).at(Path::root("charts").attr(attribute));
+    let what = if name == GATEWAY_API { "The Gateway API".to_owned() } else { format!("Chart {name}") };
     if error.is_transient() {
-        Unavailable::Unreachable(diagnostic(format!("Chart {name} cannot be fetched now")))
+        Unavailable::Unreachable(diagnostic(format!("{what} cannot be fetched now")))
     } else {
-        Unavailable::Wrong(diagnostic(format!("Chart {name} cannot be loaded")))
+        Unavailable::Wrong(diagnostic(format!("{what} cannot be loaded")))
     }
 }
 

@@ -51,3 +51,9 @@ pub fn hurried<P>(cx: &Ctx<Client, P>, cluster: &Cluster, by: Duration) -> Clust
     let deadline = cx.deadline().checked_sub(by).unwrap_or_else(|| cx.deadline());
     cluster.within(Scope { deadline: Some(deadline.into()), cancel: cx.cancellation().clone() })
 }
+
+/// The same cluster, its requests ending within a short time: for what is good to know and not needed.
+pub fn briefly<P>(cx: &Ctx<Client, P>, cluster: &Cluster, within: Duration) -> Cluster {
+    let deadline = std::time::Instant::now().checked_add(within).unwrap_or_else(|| cx.deadline()).min(cx.deadline());
+    cluster.within(Scope { deadline: Some(deadline.into()), cancel: cx.cancellation().clone() })
+}

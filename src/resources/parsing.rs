@@ -70,6 +70,11 @@ impl Reader {
 
     /// The same for an attribute of another name.
     pub fn values_at(&mut self, attribute: &str, documents: &Value<List<String>>) -> chart::Values {
+        self.values_under(&Path::root(attribute), documents)
+    }
+
+    /// The same for an attribute anywhere.
+    pub fn values_under(&mut self, attribute: &Path, documents: &Value<List<String>>) -> chart::Values {
         self.unknown |= !documents.is_settled();
         let mut values = chart::Values::default();
         for (index, document) in documents.known().into_iter().flatten().enumerate() {
@@ -81,7 +86,7 @@ impl Reader {
                         "{}. Give a YAML mapping, as in a file for `helm --values`.",
                         sentence(&error.to_string()).trim_end_matches('.')
                     );
-                    self.refuse(Path::root(attribute).index(index), "Not a values document", detail);
+                    self.refuse(attribute.index(index), "Not a values document", detail);
                 }
             }
         }

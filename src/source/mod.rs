@@ -4,6 +4,7 @@
 //! needs no network again. Nothing about rendering, resources or Kubernetes belongs here.
 mod cache;
 mod http;
+mod manifests;
 mod oci;
 mod repository;
 pub mod template;
@@ -19,6 +20,7 @@ use tokio::sync::OnceCell;
 use crate::chart::{self, Chart};
 use cache::Cache;
 use http::Http;
+pub use manifests::Manifests;
 
 /// Istio's own repository since 1.31; the earlier one ends in December 2026.
 pub const ISTIO_REPOSITORY: &str = "https://blob.istio.io/istio-release/charts";
@@ -95,6 +97,12 @@ pub enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("chart {name} from {place} cannot be loaded")]
     Chart { place: String, name: String, source: chart::Error },
+    #[error("what {place} holds cannot be read as manifests")]
+    Manifests { place: String, source: chart::Error },
+    #[error("{place} holds no manifests")]
+    NoManifests { place: String },
+    #[error("a folder has no digest, such as is asked of {}: name a file in it", path.display())]
+    FolderDigest { path: PathBuf },
 }
 
 impl Error {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lab::tools::{self, Istio, Tool};
 use terraform_provider_mesh::chart::{Capabilities, Chart, Error, Release, Values, merge_values, render, template};
+use terraform_provider_mesh::mesh::{ClusterName, ControlPlane, MeshId, MeshNetworks, Namespace, Platform};
 
 const NAMESPACE: &str = "istio-system";
 
@@ -48,6 +49,54 @@ fn random_values_render_as_helm_renders_them() {
     let tally = in_parallel(&work, |(folder, text)| compare(&helm, folder, text, None));
     println!("{} of {} alike, {} documents", tally.alike, work.len(), tally.documents);
     assert!(tally.differences.is_empty(), "{}", tally.differences.join("\n\n"));
+}
+
+/// The values that a control plane of each platform gives the charts.
+#[test]
+fn platforms_render_as_helm_renders_them() {
+    let Some(helm) = helm() else { return };
+    let charts = tools::charts(Istio::Current).unwrap();
+    let mut work = Vec::new();
+    for (platform, ambient) in Platform::ALL.iter().flat_map(|(_, platform)| [(*platform, false), (*platform, true)]) {
+        let plane = control_plane(platform, ambient);
+        let values = [
+            ("base", plane.base_values()),
+            ("istiod", plane.istiod_values()),
+            ("cni", plane.cni_values()),
+            ("ztunnel", plane.ztunnel_values()),
+        ];
+        work.extend(values.map(|(chart, values)| (charts.folder(chart), values.to_string())));
+    }
+    // The base is the same for all but its platform, and large.
+    work.dedup();
+    let tally = in_parallel(&work, |(folder, text)| compare(&helm, folder, text, Some("v1.34.1-gke.1")));
+    println!("{} of {} alike, {} documents", tally.alike, work.len(), tally.documents);
+    assert!(tally.differences.is_empty(), "{}", tally.differences.join("\n\n"));
+    assert!(tally.documents > 8 * work.len() / 4, "they render something");
+}
+
+fn control_plane(platform: Platform, ambient: bool) -> ControlPlane {
+    ControlPlane {
+        cluster: ClusterName::new("east".to_owned()).unwrap(),
+        mesh_id: MeshId::new("mesh1".to_owned()).unwrap(),
+        network: None,
+        namespace: Namespace::new("istio-system".to_owned()).unwrap(),
+        revision: None,
+        trust_domain: None,
+        trust_domain_aliases: Vec::new(),
+        mesh_networks: MeshNetworks::default(),
+        external_istiod: false,
+        is_external: false,
+        ambient,
+        platform: Some(platform),
+        cni: true,
+        agents_namespace: platform.namespace_of_agents(),
+        custom_hosts: Vec::new(),
+        multi_root: true,
+        remote_credentials: true,
+        env: Default::default(),
+        proxy_metadata: Default::default(),
+    }
 }
 
 #[test]

@@ -165,16 +165,14 @@ fn ambient_on_two_networks() {
         judge: told_to_ztunnels,
     };
     let lab = Lab::start(example.clusters, Options::default()).unwrap();
-    let definitions = tools::gateway_api().unwrap().display().to_string();
     for cluster in lab.clusters() {
-        cluster.kubectl(&["apply", "--server-side", "-f", &definitions]).unwrap();
         // Late enough that istiod gives the ClusterIP for the address in the meantime.
         cluster.set_address(Address::IpAfter(Duration::from_secs(5)));
     }
     for cli in clis() {
         run_with(&cli, &example, &lab);
         for cluster in lab.clusters() {
-            let left = cluster.kubectl(&["get", "gatewayclasses,daemonsets", "-A", "-o", "name"]).unwrap();
+            let left = cluster.kubectl(&["get", "customresourcedefinitions,daemonsets", "-A", "-o", "name"]).unwrap();
             assert_eq!(left.trim(), "", "left in {}", cluster.name());
         }
     }
@@ -452,7 +450,8 @@ fn workspace(cli: &Cli, example: &Example, lab: &Lab) -> Workspace {
     let kubeconfigs: serde_json::Map<String, Value> =
         example.clusters.iter().map(|name| ((*name).to_owned(), json!(lab.cluster(name).kubeconfig_path()))).collect();
     let charts = tools::charts(Istio::Current).unwrap();
-    let variables = json!({ "kubeconfigs": kubeconfigs, "charts": { "directory": charts.dir() }, "one_machine": true });
+    let charts = json!({ "directory": charts.dir(), "gateway_api": tools::gateway_api().unwrap() });
+    let variables = json!({ "kubeconfigs": kubeconfigs, "charts": charts, "one_machine": true });
     fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
     fs::write(workspace.path("more.auto.tfvars.json"), example.variables).unwrap();
     workspace

@@ -37,7 +37,7 @@ model! {
         #[attr(optional)]
         pub expose: Value<Expose>,
         /// An HBONE gateway for ambient mode instead: a Gateway API resource of the class `istio-east-west`, from which istiod makes Deployment and
-        /// Service. Needs the Gateway API's CRDs and a `mesh_primary` with `ambient = true`.
+        /// Service. Needs the Gateway API's CRDs (`gateway_api` of `mesh_primary`) and a `mesh_primary` with `ambient = true`.
         #[attr(default(false), replace)]
         pub ambient: Value<bool>,
         /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand for.

@@ -28,7 +28,7 @@ pub async fn check_kinds(cluster: &Cluster, wanted: &Wanted) -> Result<(), Diagn
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Diagnostic::error("The Gateway API is not installed")
             .detail(format!(
-                "An ambient gateway is a Gateway API resource, and cluster {} does not know the kind. Install the Gateway API's CustomResourceDefinitions first.",
+                "An ambient gateway is a Gateway API resource, and cluster {} does not know the kind. Set `gateway_api` of this cluster's `mesh_primary`, or install the Gateway API's CustomResourceDefinitions first.",
                 cluster.name()
             ))
             .at("ambient")

@@ -1,4 +1,4 @@
-//! The objects that all control planes of a cluster share, those of the chart `base` and of ambient's agents: one control plane owns them, and they outlive it while others are there.
+//! The objects that all control planes of a cluster share, those of the chart `base`, of the node agents and of the Gateway API: one control plane owns them, and they outlive it while others are there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -116,6 +116,15 @@ pub async fn release(
                 prior.remove(&key);
                 given_up.push(object);
             }
+        }
+    }
+    for entry in &charts.gateway_api {
+        let key = state_key(&entry.reference);
+        if prior.objects.contains_key(&key) {
+            prior.remove(&key);
+            let mut object = entry.object.clone();
+            object.remove_label(OWNER_LABEL);
+            given_up.push(object);
         }
     }
     // Without the label: the next control plane that installs them finds nobody's.

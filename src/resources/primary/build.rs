@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::gateway_api;
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::{Kind, Object, ObjectRef};
-use crate::kept::objects::Wanted;
+use crate::kept::objects::{Entry, Wanted};
 use crate::kept::render::{self, Error, Rendering};
 use crate::mesh::{self, NETWORK_LABEL};
 
 /// The releases of the charts that control planes share, as Istio's documentation names them.
 pub const BASE_RELEASE: &str = "istio-base";
-const CNI_RELEASE: &str = "istio-cni";
-const ZTUNNEL_RELEASE: &str = "ztunnel";
+pub const CNI_RELEASE: &str = "istio-cni";
+pub const ZTUNNEL_RELEASE: &str = "ztunnel";
 
 /// The charts of one version of Istio.
 #[derive(Clone, Debug)]
@@ -22,15 +23,18 @@ pub struct Charts {
     /// `None` where this control plane neither installs the shared objects nor has them from before.
     pub base: Option<Arc<Chart>>,
     pub istiod: Arc<Chart>,
-    /// Ambient's node agents; `None` where there are none.
+    /// The node agents; `None` where there are none.
     pub agents: Option<Agents>,
+    /// The definitions of the Gateway API, where they are this control plane's to install.
+    pub gateway_api: Vec<Arc<Entry>>,
 }
 
-/// Ambient's node agents.
+/// The node agents.
 #[derive(Clone, Debug)]
 pub struct Agents {
     pub cni: Arc<Chart>,
-    pub ztunnel: Arc<Chart>,
+    /// In ambient mode.
+    pub ztunnel: Option<Arc<Chart>>,
 }
 
 /// The names of the releases where an import found others than the usual: the charts write them into labels.
@@ -51,6 +55,7 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
         for rendering in shared(spec, charts, releases) {
             rendering.insert(&mut wanted, &owner)?;
         }
+        charts.gateway_api.iter().for_each(|entry| wanted.add(entry.clone()));
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
@@ -87,20 +92,25 @@ fn base<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Optio
     charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values: &spec.base_values })
 }
 
-/// What all control planes of a cluster share.
+/// What charts bring that all control planes of a cluster share.
 pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Vec<Rendering<'a>> {
-    let namespace = spec.control_plane.namespace.as_str();
+    let namespace = spec.control_plane.namespace_of_agents().as_str();
     let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values };
     let mut shared: Vec<Rendering<'a>> = base(spec, charts, releases).into_iter().collect();
     if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
         shared.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));
-        shared.push(rendering(&charts.ztunnel, ZTUNNEL_RELEASE, &values.ztunnel));
+        if let (Some(chart), Some(values)) = (&charts.ztunnel, &values.ztunnel) {
+            shared.push(rendering(chart, ZTUNNEL_RELEASE, values));
+        }
     }
     shared
 }
 
 /// Whether an object is of a release that control planes share.
 pub fn is_shared(object: &Object, releases: &Releases) -> bool {
+    if gateway_api::is_part(object) {
+        return true;
+    }
     let base = releases.base.as_deref().unwrap_or(BASE_RELEASE);
     let release = object.label("app.kubernetes.io/instance").or_else(|| object.label("release"));
     release.is_some_and(|release| [base, CNI_RELEASE, ZTUNNEL_RELEASE].contains(&release))

@@ -6,7 +6,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 use super::build::{self, Charts, Releases};
 use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
 use super::spec::{self, Spec};
-use super::{Cx, Identity, charts, exposure, ready, settle_names, values};
+use super::{Cx, Identity, charts, exposure, gateway_api, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
@@ -15,7 +15,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
 use crate::kept::render;
 use crate::kept::{converge, read};
-use crate::mesh::{self, NETWORK_LABEL};
+use crate::mesh::{self, NETWORK_LABEL, Platform};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
 use crate::resources::client;
@@ -164,8 +164,10 @@ struct Installed {
     definition: Option<Object>,
     /// The root of an intermediate that a `mesh_ca` has put there.
     root: Option<Fingerprint>,
-    /// Whether ambient's node agents are this control plane's. Those of releases of their own stay what they are.
-    has_agents: bool,
+    /// The node agents that are this control plane's. Those of releases of their own stay what they are.
+    agents: Vec<ObjectRef>,
+    /// The release of the Gateway API that this control plane has installed.
+    gateway_api: Option<String>,
     /// Objects that do what others do already, and are not wanted any more: the first apply removes them.
     superfluous: Vec<ObjectRef>,
 }
@@ -213,9 +215,17 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         Err(error) if error.is_forbidden() => Ok(None),
         read => read.map_err(failed),
     };
-    let (agent, cacerts) = (in_namespace(Kind::DAEMON_SET, "ztunnel"), in_namespace(Kind::SECRET, "cacerts"));
-    let (agent, cacerts) = tokio::join!(cluster.get(&agent), cluster.get(&cacerts));
-    let (agent, cacerts) = (readable(agent)?, readable(cacerts)?);
+    let cacerts = in_namespace(Kind::SECRET, "cacerts");
+    let agents = Query::of(Kind::DAEMON_SET).label(OWNER_LABEL, &owner(named));
+    let gateways = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, gateway_api::GATEWAYS);
+    let (agents, gateways, cacerts) =
+        tokio::join!(cluster.list(&agents), cluster.get_metadata(&gateways), cluster.get(&cacerts));
+    let (gateways, cacerts) = (readable(gateways)?, readable(cacerts)?);
+    let agents = match agents {
+        Err(error) if error.is_forbidden() => Vec::new(),
+        agents => agents.map_err(failed)?.iter().map(|agent| agent.reference_as(Kind::DAEMON_SET)).collect(),
+    };
+    let gateways = gateways.filter(|definition| definition.label(OWNER_LABEL) == Some(&owner(named)));
     let exposure = exposure::service(&named.namespace, named.revision.as_deref());
     Ok(Installed {
         exposure: cluster.get(&exposure).await.map_err(failed)?,
@@ -224,7 +234,8 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         tags,
         definition,
         root: cacerts.as_ref().and_then(root),
-        has_agents: agent.is_some_and(|agent| agent.label(OWNER_LABEL) == Some(&owner(named))),
+        agents,
+        gateway_api: gateways.as_ref().and_then(gateway_api::version),
         deployment,
         superfluous,
     })
@@ -262,13 +273,21 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let installs_base =
         installed.definition.is_some() && base_owner.is_none_or(|base_owner| base_owner == owner(named));
     let is_external = mesh::is_external(installed.deployment.value());
-    let mut kind = values::Kind { is_ambient: installed.has_agents, is_external, ..values::Kind::default() };
-    if installed.deployment.label(OWNER_LABEL).is_some() {
+    let is_ours = installed.deployment.label(OWNER_LABEL).is_some();
+    let Agents { ambient, cni, platform, namespace: agents_namespace } =
+        agents(installed, at(&["global", "platform"]).into_option().filter(|_| is_ours), &named.namespace);
+    let mut kind = values::Kind { is_ambient: ambient, is_external, ..values::Kind::default() };
+    if is_ours {
         kind = kind.of_ours(&installed.values);
+        kind.has_platform = platform.is_some();
+        kind.cni = cni == Some(true) || platform.is_some_and(Platform::needs_cni) && cni.is_none();
     }
     let mut rest = values::undecided(&installed.values, kind);
     // istioctl makes the validator of the default revision by itself and keeps the chart from it.
     rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
+    // So does this provider, which follows the agents.
+    let agents_run_in = installed.agents.first().and_then(|agent| agent.namespace.clone());
+    rest.retain(|key, value| !is_ours || key != values::TRUSTED_ZTUNNEL || value.as_str() != agents_run_in.as_deref());
     Primary {
         cluster: named.cluster.as_str().into(),
         // The key is not told anywhere; where it is the id, as by default, this is it.
@@ -293,7 +312,11 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         trust_root: installed.root.as_ref().map(ToString::to_string).into(),
         multi_root: kind.multi_root.then_some(true).into(),
         read_remote_secrets: kind.no_remote_secrets.then_some(false).into(),
-        ambient: installed.has_agents.into(),
+        ambient: ambient.into(),
+        cni: cni.into(),
+        platform: platform.map(|platform| platform.as_str().to_owned()).into(),
+        agents_namespace: agents_namespace.into(),
+        gateway_api: installed.gateway_api.clone().into(),
         custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {
             Value::Null
@@ -305,6 +328,34 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         force_conflicts: false.into(),
         ..Primary::default()
     }
+}
+
+/// What the node agents tell of attributes.
+struct Agents {
+    ambient: bool,
+    cni: Option<bool>,
+    platform: Option<Platform>,
+    namespace: Option<String>,
+}
+
+/// Attributes are null where they are as the platform has them.
+fn agents(installed: &Installed, platform: Option<String>, namespace: &str) -> Agents {
+    let platform = platform.and_then(|platform| Platform::parse(&platform));
+    let ambient = installed.agents.iter().any(|agent| agent.name == "ztunnel");
+    let needs_cni = platform.is_some_and(Platform::needs_cni);
+    let by_agent = installed.agents.iter().any(|agent| agent.name == "istio-cni-node");
+    let asked =
+        installed.values.get("pilot").and_then(|pilot| pilot.get("cni")?.get("enabled")) == Some(&Json::Bool(true));
+    let cni = match (by_agent, needs_cni) {
+        (true, true) => None,
+        (false, true) => Some(false),
+        // Ambient's agent is there in any case.
+        (by_agent, false) => (by_agent && (asked || !ambient)).then_some(true),
+    };
+    let usual = platform.and_then(Platform::namespace_of_agents);
+    let usual = usual.as_ref().map_or(namespace, |usual| usual.as_str());
+    let found = installed.agents.first().and_then(|agent| agent.namespace.clone());
+    Agents { ambient, cni, platform, namespace: found.filter(|found| found != usual) }
 }
 
 /// The values `global.meshNetworks`, which are written like Istio's own mesh networks.

@@ -1,8 +1,11 @@
 //! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
+mod agents;
 mod base;
 mod build;
 mod exposure;
+mod findings;
+mod gateway_api;
 mod import;
 mod list;
 mod model;
@@ -31,8 +34,8 @@ use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
-use crate::kept::render;
-use crate::mesh::ControlPlaneAt;
+use crate::kept::{namespace, render};
+use crate::mesh::{ControlPlaneAt, Platform};
 use crate::model;
 use crate::resources::charts;
 use crate::resources::parsing;
@@ -96,6 +99,7 @@ impl Resource for MeshPrimary {
             None => None,
         };
         let planned = &mut plan.planned;
+        let told = wanted.clone();
         match wanted {
             Some(wanted) => {
                 planned.objects = wanted.recorded().objects_value();
@@ -110,7 +114,17 @@ impl Resource for MeshPrimary {
         {
             plan.planned.instance = Value::Unknown;
         }
-        spec.map_or(Ok(()), |spec| declare(cx, &plan.planned, &spec))
+        let Some(spec) = spec else { return Ok(()) };
+        declare(cx, &plan.planned, &spec)?;
+        if plan.prior != Some(&plan.planned)
+            && let (Some(wanted), Ok(cluster)) = (told, cluster(cx, &plan.planned))
+        {
+            let tags: Vec<String> = plan.planned.tags.items().cloned().collect();
+            // A cluster that does not answer must not hold up a plan.
+            let cluster = client::briefly(cx, &cluster, findings::AT_MOST);
+            findings::look(&cluster, &spec, &tags, &wanted).await.into_iter().for_each(|warning| cx.warn(warning));
+        }
+        Ok(())
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
@@ -139,6 +153,17 @@ impl Resource for MeshPrimary {
         state.instance.fill(|| claim.owner.mark.clone());
         let cluster = claim.cluster();
         let base_is_left = base::check_owner(&cluster, &spec).await?;
+        let mut recorded = recorded;
+        if let Some(namespace) = agents_elsewhere(&spec) {
+            namespace::ensure_for_agents(&cluster, namespace, &label)
+                .await
+                .map_err(|error| converge::diagnostic(&error))?;
+        }
+        if claim.interrupted {
+            let elsewhere = remove::places_of_agents(&state, &recorded);
+            let added = agents::strays(&cluster, &claim.owner, elsewhere, &mut recorded).await;
+            added.map_err(|error| converge::diagnostic(&error))?;
+        }
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let taken = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
@@ -151,13 +176,26 @@ impl Resource for MeshPrimary {
             force: spec.force_conflicts,
             kinds: &kinds,
         };
+        let told = prior.as_ref().map(|prior| &prior.changes);
+        let will = wanted.recorded();
+        let recorded = match agents::come(&claim, step, &spec, &mut cx.private.memory).await {
+            Ok(recorded) => recorded,
+            Err((recorded, diagnostics)) => {
+                state.objects = cx.private.memory.record(&recorded);
+                state.changes = changes::reached(&state.changes, told, &will, &recorded);
+                state.istio_version.fill(|| charts.istiod.version().to_owned());
+                return Err(Failed::from(diagnostics).keeping(state));
+            }
+        };
+        let (going, recorded) = agents::departing(&recorded, &wanted);
+        let step = Converge { prior: &recorded, ..step };
         let converged = claim.converge_serving(step, &mut cx.private.memory).await;
         let converged = converged.map_err(|error| converge::diagnostic(&error))?;
         let warning = converged.warning();
-        let Converged { recorded, errors, .. } = converged;
+        let Converged { mut recorded, errors, .. } = converged;
+        going.objects.keys().for_each(|key| recorded.keep(key, &going));
         state.objects = cx.private.memory.record(&recorded);
-        let told = prior.as_ref().map(|prior| &prior.changes);
-        state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &recorded);
+        state.changes = changes::reached(&state.changes, told, &will, &recorded);
         state.istio_version.fill(|| charts.istiod.version().to_owned());
         reached.set(state.clone());
         warning.into_iter().for_each(|warning| cx.warn(warning));
@@ -167,6 +205,17 @@ impl Resource for MeshPrimary {
         match ready::wait(&cluster, &spec, &wanted).await {
             Ok(status) => state.status.fill(|| status),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+        }
+        if !going.objects.is_empty() {
+            let relied_on = !spec.control_plane.cni;
+            let going = agents::Going { cluster: &cluster, owner: &claim.owner, going, relied_on };
+            let gone = going.go(&mut recorded, &mut cx.private.memory).await;
+            state.objects = cx.private.memory.record(&recorded);
+            reached.set(state.clone());
+            gone.warnings.into_iter().for_each(|warning| cx.warn(warning));
+            if !gone.errors.is_empty() {
+                return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
+            }
         }
         match exposure::wait(&cluster, &client::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
             // What the plan has promised of an address is kept to, though the balancer may have given another since.
@@ -250,13 +299,29 @@ const KINDS: &[Kind] = &[
     Kind::VALIDATING_ADMISSION_POLICY_BINDING,
 ];
 
-/// What the charts of ambient's agents bring beside those.
-const KINDS_OF_AGENTS: &[Kind] = &[Kind::DAEMON_SET, Kind::RESOURCE_QUOTA];
+/// What the charts of the node agents bring beside those.
+const KINDS_OF_AGENTS: &[Kind] = &[Kind::DAEMON_SET, Kind::RESOURCE_QUOTA, Kind::NETWORK_ATTACHMENT_DEFINITION];
 
 /// The kinds in which an apply of this control plane may have left objects that state does not know.
 fn kinds(model: &Primary) -> Vec<Kind> {
-    let agents = if model.ambient.known() == Some(&true) { KINDS_OF_AGENTS } else { &[] };
+    let agents = if has_agents(model) { KINDS_OF_AGENTS } else { &[] };
     KINDS.iter().chain(agents).cloned().collect()
+}
+
+/// Whether a control plane has node agents.
+fn has_agents(model: &Primary) -> bool {
+    let asked = model.ambient.known() == Some(&true) || model.cni.known() == Some(&true);
+    asked || model.cni.is_null() && platform(model).is_some_and(Platform::needs_cni)
+}
+
+fn platform(model: &Primary) -> Option<Platform> {
+    model.platform.known().and_then(|name| Platform::parse(name))
+}
+
+/// The namespace of the node agents that are this control plane's to install, where it is not the system namespace.
+fn agents_elsewhere(spec: &Spec) -> Option<&str> {
+    let namespace = spec.control_plane.agents_namespace.as_ref().filter(|_| spec.install_base)?;
+    (*namespace != spec.control_plane.namespace).then_some(namespace.as_str())
 }
 
 /// The owner label of the control plane that state describes.
@@ -373,14 +438,24 @@ async fn charts<P>(
         true => Some(store.chart("base", model.charts.known(), version).await?),
         false => None,
     };
-    let agents = match base.is_some() && model.ambient.known() == Some(&true) {
+    let agents = match base.is_some() && has_agents(model) {
         true => Some(Agents {
             cni: store.chart("cni", model.charts.known(), version).await?,
-            ztunnel: store.chart("ztunnel", model.charts.known(), version).await?,
+            ztunnel: match model.ambient.known() {
+                Some(true) => Some(store.chart("ztunnel", model.charts.known(), version).await?),
+                _ => None,
+            },
         }),
         false => None,
     };
-    Ok(Charts { base, istiod, agents })
+    let gateway_api = match model.gateway_api.known().filter(|_| base.is_some()) {
+        Some(version) => {
+            let version = version.trim_start_matches('v');
+            gateway_api::entries(store, model.charts.known(), version, &owner(model)).await?
+        }
+        None => Vec::new(),
+    };
+    Ok(Charts { base, istiod, agents, gateway_api })
 }
 
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {

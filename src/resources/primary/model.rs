@@ -1,6 +1,7 @@
 //! The attributes of `mesh_primary`, each declared once.
 
 use super::values;
+use crate::mesh::Platform;
 use crate::model;
 use crate::resources::charts::Charts;
 use crate::value::{List, Map, Set, Value};
@@ -92,6 +93,24 @@ model! {
         /// visible to other clusters by the label `istio.io/global=true`. The agents take `values` as well, and are among what `install_base` shares.
         #[attr(default(false))]
         pub ambient: Value<bool>,
+        /// What the cluster runs on: `aks`, `eks`, `gke`, `k3d`, `k3s`, `microk8s`, `minikube` or `openshift`. Gives all charts Istio's own profile of the platform (EKS and AKS
+        /// need none) and changes two defaults on OpenShift: `cni` is `true` there, and `agents_namespace` is `kube-system`.
+        #[attr(optional, validate(one_of(Platform::NAMES)))]
+        pub platform: Value<String>,
+        /// Installs Istio's node agent, the chart `cni`, for sidecars too, and has istiod inject Pods without the init container `istio-init`, which needs the capabilities
+        /// `NET_ADMIN` and `NET_RAW`: what OpenShift and namespaces with a Pod security standard ask for. The agent runs on every node before istiod is told, and goes only once
+        /// istiod injects without it. The default is `true` on OpenShift. In ambient mode the agent is installed in any case; `true` gives it to sidecars as well.
+        #[attr(optional)]
+        pub cni: Value<bool>,
+        /// The namespace of the node agents `cni` and `ztunnel`. The default is `kube-system` on OpenShift and `namespace` elsewhere. Made, with a label that lets Pods have rights on
+        /// the node, if it does not exist. istiod is told to trust the ztunnels there.
+        #[attr(optional, validate(non_empty()))]
+        pub agents_namespace: Value<String>,
+        /// Release of the Gateway API, such as `1.6.0`, whose CustomResourceDefinitions are installed too: waypoints and the east-west gateways of ambient mode are resources of that
+        /// API. `gateway_api` of `charts` says where they come from. They are among what `install_base` shares. Leave it out where the platform brings them, as GKE and OpenShift
+        /// do: definitions of somebody else are refused unless `adopt` is set.
+        #[attr(optional)]
+        pub gateway_api: Value<String>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane where their
         /// `control_plane_address` is a name and not an IP address. Not for names in the cluster, which are in the certificate anyway.
         #[attr(optional, validate(each(dns_subdomain())))]
@@ -100,6 +119,10 @@ model! {
         /// attribute of this resource does. Documents that mean the same are no change.
         #[attr(optional, same(values::same))]
         pub values: Value<List<String>>,
+        /// Values documents for single charts, merged over `values`. What `values` says at the top level goes to istiod and to the node agents alike; what is meant for one of
+        /// them belongs here.
+        #[attr(optional)]
+        pub chart_values: Value<ChartValues>,
         /// Values documents for the chart `base` alone, in place of `values`: for an installation whose charts were given different values.
         #[attr(optional, same(values::same))]
         pub base_values: Value<List<String>>,
@@ -134,6 +157,24 @@ model! {
         /// The control plane as last seen.
         #[attr(computed)]
         pub status: Value<Status>,
+    }
+}
+
+model! {
+    /// Values documents for single charts.
+    pub struct ChartValues {
+        /// For the chart `base`, over `base_values` where that is set.
+        #[attr(optional, same(values::same))]
+        pub base: Value<List<String>>,
+        /// For the chart `istiod`.
+        #[attr(optional, same(values::same))]
+        pub istiod: Value<List<String>>,
+        /// For the chart `cni`.
+        #[attr(optional, same(values::same))]
+        pub cni: Value<List<String>>,
+        /// For the chart `ztunnel`.
+        #[attr(optional, same(values::same))]
+        pub ztunnel: Value<List<String>>,
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::model::{Primary, Status};
 use super::spec::{self, Spec};
+use super::values;
 use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
@@ -77,6 +78,14 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
     loop {
         match cluster.create_dry_run(&pod).await {
             Ok(injected) => match identity(&injected) {
+                // istiod reads its injection template anew some time after it was changed.
+                Some(_) if wrong_init(&injected, spec) => {
+                    why = match values::leaves_network_to_cni(&spec.istiod_values) {
+                        true => "it still has the init container istio-init, although the node agent is there",
+                        false => "it has no init container istio-init, although there is no node agent",
+                    }
+                    .to_owned();
+                }
                 Some(identity) => return agrees(&identity, spec),
                 None => why = "no webhook injected a proxy".to_owned(),
             },
@@ -84,7 +93,7 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
             Err(error) if matches!(error.failure, Failure::Timeout(_)) && !why.is_empty() => {
                 return Err(Diagnostic::error("The injection webhook does not answer")
                     .detail(format!(
-                        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected: {why}. Check that the API server \
+                        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected as it should be: {why}. Check that the API server \
                          reaches port 15017 of istiod's Pods.",
                         cluster.name()
                     ))
@@ -113,6 +122,20 @@ fn probe(spec: &Spec) -> Object {
             "containers": [{"name": "probe", "image": "probe"}],
         }),
     )
+}
+
+/// Whether a Pod sets up its network itself where the node agent is to, or the other way round. An injection template of the user's decides for itself.
+fn wrong_init(pod: &Object, spec: &Spec) -> bool {
+    let values = spec.istiod_values.as_map();
+    let has_own_templates = values
+        .get("sidecarInjectorWebhook")
+        .and_then(|webhook| webhook.get("templates"))
+        .is_some_and(|own| !own.is_null());
+    if has_own_templates || spec.control_plane.ambient {
+        return false;
+    }
+    let mut named = pod.items("spec.initContainers").iter().filter_map(|container| container.get("name")?.as_str());
+    named.any(|name| name == "istio-init") == values::leaves_network_to_cni(&spec.istiod_values)
 }
 
 /// What an injected proxy says of itself: cluster id and network.

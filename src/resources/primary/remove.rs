@@ -4,17 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::base;
-use super::build;
 use super::model::Primary;
-use super::{Cx, KINDS, cluster, kinds, owner, place, recorded_of};
+use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, place, platform, recorded_of};
+use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, wait};
 use crate::engine::Failed;
 use crate::kept::claim::{self, Asked, Purpose};
-use crate::kept::objects::state_key;
+use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
 use crate::kept::{converge, namespace, report, traces};
-use crate::mesh::is_external;
+use crate::mesh::{Platform, is_external};
 
 /// Until here definitions are all asked for at once.
 const LAST_PAUSE: Duration = Duration::from_millis(400);
@@ -26,8 +25,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let (place, mark) = (place(&state, &label), state.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
-    let (cluster, recorded) = (claim.cluster(), recorded_of(&state, &cx.private.memory));
+    let (cluster, mut recorded) = (claim.cluster(), recorded_of(&state, &cx.private.memory));
     let failed = |error: Error| converge::diagnostic(&error);
+    let elsewhere = places_of_agents(&state, &recorded);
+    if claim.interrupted {
+        let added = agents::strays(&cluster, &claim.owner, elsewhere.clone(), &mut recorded).await;
+        added.map_err(failed)?;
+    }
     let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(failed)?;
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
     let external = !state.config_cluster.is_null();
@@ -72,6 +76,8 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
             if !beside {
                 outcomes.push(leave(&cluster, &namespace, &written).await);
             }
+            // Nothing of this provider's makes that namespace.
+            vanished.extend(elsewhere.into_iter().filter(|place| place != "default"));
             for other in vanished.iter().filter(|other| **other != namespace) {
                 outcomes.push(leave(&cluster, other, &[]).await);
             }
@@ -92,6 +98,23 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     }
     let state = Primary { objects: cx.private.memory.record(&rest), ..state };
     Err(Failed::from(converge::diagnostics(&errors)).keeping(state))
+}
+
+/// Namespaces other than the system namespace in which there are, or may be, objects of the node agents.
+pub fn places_of_agents(state: &Primary, recorded: &Recorded) -> BTreeSet<String> {
+    let own = state.namespace.text();
+    let mut places = namespaces(recorded);
+    if has_agents(state) {
+        let usual = platform(state).and_then(Platform::namespace_of_agents).map(|usual| usual.to_string());
+        places.extend(state.agents_namespace.known().cloned().or(usual));
+    }
+    places.remove(own);
+    places
+}
+
+/// The namespaces of what is recorded.
+pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
+    recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
 }
 
 async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
@@ -131,16 +154,39 @@ async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Resu
     for (label, istiod) in vanished {
         if cluster.get_metadata(&istiod).await?.is_none() {
             let place = istiod.namespace.unwrap_or_default();
-            remove_left_behind(cluster, &place, &label).await?;
+            places.extend(remove_left_behind(cluster, &place, &label).await?);
             places.insert(place);
         }
     }
     Ok(places)
 }
 
-async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> Result<(), Error> {
-    let looks = KINDS.iter().map(|kind| async move {
-        let listed = cluster.list_now(&Query::owned(kind.clone(), namespace)).await?;
+/// Returns the namespaces other than this one in which there was something.
+async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> Result<BTreeSet<String>, Error> {
+    let daemons = Query::of(Kind::DAEMON_SET).label(OWNER_LABEL, label);
+    let daemons = cluster.list_now(&daemons).await?;
+    let elsewhere: BTreeSet<String> = daemons
+        .iter()
+        .filter_map(|daemon| daemon.namespace().map(str::to_owned))
+        .filter(|found| found != namespace)
+        .collect();
+    let agents = if daemons.is_empty() { &[] } else { KINDS_OF_AGENTS };
+    let kinds = || KINDS.iter().chain(agents);
+    let mut places: Vec<(&Kind, &str)> = kinds().map(|kind| (kind, namespace)).collect();
+    places.extend(
+        elsewhere
+            .iter()
+            .flat_map(|place| kinds().filter(|kind| kind.namespaced).map(move |kind| (kind, place.as_str()))),
+    );
+    if !daemons.is_empty() {
+        places.push((&Kind::NETWORK_ATTACHMENT_DEFINITION, "default"));
+    }
+    let looks = places.into_iter().map(|(kind, namespace)| async move {
+        let query = Query::owned(kind.clone(), namespace);
+        let listed = match cluster.list_now(&query).await {
+            Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(kind).await? => return Ok(Vec::new()),
+            listed => listed?,
+        };
         Ok(listed.iter().filter(|object| object.label(OWNER_LABEL) == Some(label)).cloned().collect::<Vec<_>>())
     });
     let found = futures::future::try_join_all(looks).await?;
@@ -159,7 +205,7 @@ async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> 
             let _: Removed = outcome?;
         }
     }
-    Ok(())
+    Ok(elsewhere)
 }
 
 /// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next would find them.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::model::Primary;
 use super::networks;
-use super::values::{self, AgentValues, Contradiction, Laid};
+use super::values::{self, AgentValues, Contradiction, Laid, User};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept;
-use crate::mesh::{ClusterName, ControlPlane, IstiodExposure, MeshId, Namespace, Network, Revision, TrustDomain};
+use crate::mesh::{
+    ClusterName, ControlPlane, IstiodExposure, MeshId, Namespace, Network, Platform, Revision, TrustDomain,
+};
 use crate::pki::Fingerprint;
 use crate::resources::parsing::Reader;
 use crate::value::{List, Path, Value};
@@ -19,8 +21,10 @@ pub struct Spec {
     pub control_plane: ControlPlane,
     pub base_values: Values,
     pub istiod_values: Values,
-    /// In ambient mode: what its node agents are given.
+    /// What the node agents are given, where there are any.
     pub agents: Option<AgentValues>,
+    /// What `values` says to istiod and the node agents alike.
+    pub said_to_all: Vec<&'static str>,
     pub trust_root: Option<Fingerprint>,
     /// The load balancer in front of istiod.
     pub exposure: Option<IstiodExposure>,
@@ -81,12 +85,14 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let custom_hosts = reader.list(&model.custom_hosts);
     let is_external = is_external(reader, model);
+    let Platformed { platform, cni, agents_namespace } = platformed(reader, model, ambient, is_external);
+    check_gateway_api(reader, model, is_external);
     let install_base = reader.plain(&model.install_base).unwrap_or(true) && !is_external;
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
-    let user = reader.values(&model.values);
-    let user_base =
-        if model.base_values.is_null() { user.clone() } else { reader.values_at("base_values", &model.base_values) };
+    let all = reader.values(&model.values);
+    let said_to_all = values::said_to_all(&all);
+    let user = user(reader, model, all);
 
     let (multi_root, remote_credentials) = (reader.plain(&model.multi_root), reader.plain(&model.read_remote_secrets));
     let namespace = namespace?;
@@ -103,27 +109,92 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         external_istiod,
         is_external,
         ambient,
+        platform,
+        cni,
+        agents_namespace,
         custom_hosts,
         multi_root: multi_root.unwrap_or(false),
         remote_credentials: remote_credentials.unwrap_or(true),
         env: BTreeMap::new(),
         proxy_metadata: BTreeMap::new(),
     };
-    let Laid { base: base_values, istiod: istiod_values, agents } =
-        values::of(&control_plane, &tags, values::User { base: &user_base, istiod: &user })
-            .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
-            .ok()?;
+    let Laid { base: base_values, istiod: istiod_values, agents } = values::of(&control_plane, &tags, &user)
+        .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
+        .ok()?;
     Some(Spec {
         control_plane,
         base_values,
         istiod_values,
         agents,
+        said_to_all,
         trust_root,
         exposure,
         install_base,
         adopt,
         force_conflicts,
     })
+}
+
+/// The user's documents for each chart.
+fn user(reader: &mut Reader, model: &Primary, all: Values) -> User {
+    let base =
+        if model.base_values.is_null() { all.clone() } else { reader.values_at("base_values", &model.base_values) };
+    let own = reader.plain(&model.chart_values).unwrap_or_default();
+    let mut over = |mut values: Values, chart: &str, documents: &Value<List<String>>| {
+        values.merge(reader.values_under(&Path::root("chart_values").attr(chart), documents));
+        values
+    };
+    User {
+        base: over(base, "base", &own.base),
+        istiod: over(all.clone(), "istiod", &own.istiod),
+        cni: over(all.clone(), "cni", &own.cni),
+        ztunnel: over(all, "ztunnel", &own.ztunnel),
+    }
+}
+
+/// What follows from the platform, unless it is said.
+#[derive(Default)]
+struct Platformed {
+    platform: Option<Platform>,
+    cni: bool,
+    agents_namespace: Option<Namespace>,
+}
+
+fn platformed(reader: &mut Reader, model: &Primary, ambient: bool, is_external: bool) -> Platformed {
+    // The schema lets no other names through.
+    let platform = reader.plain(&model.platform).as_deref().and_then(Platform::parse);
+    let asked = reader.plain(&model.cni);
+    if is_external {
+        if asked == Some(true) {
+            let detail = "The node agent runs beside the Pods, which are in another cluster than this control plane: the provider does not install it there.";
+            reader.refuse("cni", "No node agent with an external control plane", detail);
+        }
+        return Platformed { platform, ..Platformed::default() };
+    }
+    if ambient && asked == Some(false) {
+        let detail = "In ambient mode the node agent leads the traffic of Pods to ztunnel: leave `cni` out.";
+        reader.refuse("cni", "Ambient mode needs the node agent", detail);
+    }
+    let cni = asked.unwrap_or_else(|| platform.is_some_and(Platform::needs_cni));
+    let said = reader.parse(&model.agents_namespace, "agents_namespace", Namespace::new);
+    if said.is_some() && !cni && !ambient {
+        let detail = "No node agents are installed here: set `cni = true` or `ambient = true`, or leave it out.";
+        reader.refuse("agents_namespace", "A namespace for nothing", detail);
+    }
+    let agents_namespace = said.or_else(|| platform.and_then(Platform::namespace_of_agents));
+    Platformed { platform, cni, agents_namespace: agents_namespace.filter(|_| cni || ambient) }
+}
+
+fn check_gateway_api(reader: &mut Reader, model: &Primary, is_external: bool) {
+    let Some(version) = reader.plain(&model.gateway_api) else { return };
+    if is_external {
+        let detail = "Gateways belong to the cluster that istiod reads its configuration from, which is another: install the definitions there.";
+        reader.refuse("gateway_api", "No Gateway API with an external control plane", detail);
+    }
+    if semver::Version::parse(version.trim_start_matches('v')).is_err() {
+        let detail = format!("Give a version such as `1.6.0`, not {version:?}.");
+        reader.refuse("gateway_api", "Not a release of the Gateway API", detail);
+    }
 }
 
 /// The id in Istio, and the attribute that gives it.
@@ -396,16 +467,103 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_decides_what_is_not_said() {
+        let of = |model: Primary| Spec::parse(&model).unwrap().unwrap();
+        let agents_in = |spec: &Spec| spec.control_plane.namespace_of_agents().to_string();
+        let openshift = of(Primary { platform: "openshift".into(), ..model() });
+        assert_eq!((openshift.control_plane.cni, agents_in(&openshift).as_str()), (true, "kube-system"));
+        assert!(openshift.agents.as_ref().unwrap().ztunnel.is_none(), "sidecars have no ztunnel");
+        assert!(values::leaves_network_to_cni(&openshift.istiod_values));
+        let without = of(Primary { platform: "openshift".into(), cni: false.into(), ..model() });
+        assert!(without.agents.is_none() && values::leaves_network_to_cni(&without.istiod_values));
+        let eks = of(Primary { platform: "eks".into(), cni: true.into(), ..model() });
+        assert_eq!(agents_in(&eks), "istio-system");
+        let plain = of(model());
+        assert!(plain.agents.is_none() && !values::leaves_network_to_cni(&plain.istiod_values));
+        // istiod trusts the ztunnels where they are: OpenShift's profile says kube-system by itself.
+        let trusted = |more: Primary| {
+            let spec = of(Primary { ambient: true.into(), ..more });
+            spec.istiod_values
+                .as_map()
+                .get(values::TRUSTED_ZTUNNEL)
+                .and_then(|trusted| trusted.as_str())
+                .map(str::to_owned)
+        };
+        assert_eq!(trusted(Primary { platform: "openshift".into(), ..model() }), None);
+        assert_eq!(trusted(Primary { agents_namespace: "agents".into(), ..model() }).as_deref(), Some("agents"));
+        assert_eq!(trusted(model()), None);
+    }
+
+    #[test]
+    fn what_has_no_node_agents_has_no_use_for_what_is_said_of_them() {
+        assert_eq!(
+            refusals(&Primary { agents_namespace: "agents".into(), ..model() }),
+            ["agents_namespace: A namespace for nothing"]
+        );
+        assert_eq!(
+            refusals(&Primary { ambient: true.into(), cni: false.into(), ..model() }),
+            ["cni: Ambient mode needs the node agent"]
+        );
+        let external = || Primary { config_cluster: "west".into(), ..model() };
+        assert_eq!(
+            refusals(&Primary { cni: true.into(), gateway_api: "1.6.0".into(), ..external() }),
+            [
+                "cni: No node agent with an external control plane",
+                "gateway_api: No Gateway API with an external control plane"
+            ]
+        );
+        assert_eq!(refusals(&Primary { platform: "openshift".into(), ..external() }), [] as [String; 0]);
+        let documents = |text: &str| Value::Known(vec![text.into()]);
+        for values in ["global: {platform: k3s}", "platform: k3s"] {
+            let two = Primary { platform: "gke".into(), values: documents(values), ..model() };
+            assert_eq!(refusals(&two), ["values: A value contradicts an attribute"]);
+        }
+        let off = Primary { cni: true.into(), values: documents("pilot: {cni: {enabled: false}}"), ..model() };
+        assert_eq!(refusals(&off), ["values: A value contradicts an attribute"]);
+    }
+
+    #[test]
+    fn each_chart_has_values_of_its_own_over_those_for_all() {
+        use crate::resources::primary::model::ChartValues;
+        let documents = |text: &str| Value::Known(vec![text.into()]);
+        let own = ChartValues {
+            istiod: documents("env: {A: istiod}"),
+            cni: documents("env: {A: cni}"),
+            base: documents("x: base"),
+            ..ChartValues::default()
+        };
+        let wanted = Primary {
+            ambient: true.into(),
+            values: documents("{env: {A: all}, hub: h}"),
+            chart_values: Value::Known(own),
+            ..model()
+        };
+        let spec = Spec::parse(&wanted).unwrap().unwrap();
+        let agents = spec.agents.unwrap();
+        let ztunnel = agents.ztunnel.unwrap();
+        let env = |values: &Values| values.as_map()["env"]["A"].as_str().map(str::to_owned).unwrap();
+        assert_eq!([&spec.istiod_values, &agents.cni, &ztunnel].map(env), ["istiod", "cni", "all"]);
+        assert_eq!((&spec.base_values.as_map()["x"], &spec.base_values.as_map()["hub"]), (&"base".into(), &"h".into()));
+        assert_eq!(spec.said_to_all, ["env"]);
+        let broken = Primary {
+            chart_values: Value::Known(ChartValues { cni: documents("["), ..ChartValues::default() }),
+            ..model()
+        };
+        assert_eq!(refusals(&broken), ["chart_values.cni[0]: Not a values document"]);
+    }
+
+    #[test]
     fn ambient_mode_is_not_another_profile_at_the_same_time() {
         let of =
             |document: &str| Primary { ambient: true.into(), values: Value::Known(vec![document.into()]), ..model() };
         assert_eq!(refusals(&of("profile: remote")), ["values: A value contradicts an attribute"]);
         let spec = Spec::parse(&of("hub: registry.example/istio")).unwrap().unwrap();
         let agents = spec.agents.unwrap();
-        for values in [&agents.cni, &agents.ztunnel, &spec.istiod_values] {
+        let ztunnel = agents.ztunnel.unwrap();
+        for values in [&agents.cni, &ztunnel, &spec.istiod_values] {
             assert_eq!(values.as_map()["hub"], "registry.example/istio", "all charts take the user's values");
         }
-        assert_eq!(agents.ztunnel.as_map()["network"], "net-east");
+        assert_eq!(ztunnel.as_map()["network"], "net-east");
         assert!(Spec::parse(&model()).unwrap().unwrap().agents.is_none());
     }
 

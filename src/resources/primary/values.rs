@@ -44,6 +44,15 @@ const DECIDED_UNLESS_NULL: &[Decided] = &[
         path: &["meshConfig", "defaultConfig", "proxyMetadata", "PROXY_CONFIG_XDS_AGENT"],
     },
     Decided { attribute: "read_remote_secrets", path: &["pilot", "env", REMOTE_CREDENTIALS] },
+    Decided { attribute: "cni", path: &["pilot", "cni", "enabled"] },
+    Decided { attribute: "platform", path: &["global", "platform"] },
+];
+
+/// What attributes decide in ztunnel's values, which have places of their own.
+const DECIDED_IN_ZTUNNEL: &[Decided] = &[
+    Decided { attribute: "cluster_name", path: &["multiCluster", "clusterName"] },
+    Decided { attribute: "network", path: &["network"] },
+    Decided { attribute: "namespace", path: &["istioNamespace"] },
 ];
 
 /// A values document that says something else than an attribute does.
@@ -57,9 +66,10 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
-    let decided = DECIDED.iter().chain(DECIDED_BY_AMBIENT).chain(DECIDED_BY_CONFIG_CLUSTER).chain(DECIDED_UNLESS_NULL);
-    let contradictions: Vec<Contradiction> =
-        decided.filter_map(|decided| contradiction(decided, user, &attributes)).collect();
+    let decided = [DECIDED, DECIDED_BY_AMBIENT, DECIDED_BY_CONFIG_CLUSTER, DECIDED_UNLESS_NULL, DECIDED_IN_ZTUNNEL];
+    let decided = decided.into_iter().flatten();
+    let found = decided.filter_map(|decided| contradiction(decided, user, &attributes));
+    let contradictions: Vec<Contradiction> = found.chain(another_platform(user, &attributes)).collect();
     if !contradictions.is_empty() {
         return Err(contradictions);
     }
@@ -79,23 +89,30 @@ pub struct Laid {
 
 /// Where the nodes of GKE keep the plugins of their network.
 const GKE_CNI_BIN_DIR: &str = "/home/kubernetes/bin";
+const GKE: &str = "gke";
+const OPENSHIFT: &str = "openshift";
+/// Where OpenShift's profile has istiod trust the ztunnels.
+const KUBE_SYSTEM: &str = "kube-system";
 /// The namespace of the ztunnels that istiod trusts to speak for others.
-const TRUSTED_ZTUNNEL: &str = "trustedZtunnelNamespace";
+pub const TRUSTED_ZTUNNEL: &str = "trustedZtunnelNamespace";
 
-/// What the charts of ambient's node agents are given.
+/// What the charts of the node agents are given.
 #[derive(Clone, Debug)]
 pub struct AgentValues {
+    pub cni: Values,
+    /// In ambient mode.
+    pub ztunnel: Option<Values>,
+}
+
+/// The user's own documents for each chart, merged.
+pub struct User {
+    pub base: Values,
+    pub istiod: Values,
     pub cni: Values,
     pub ztunnel: Values,
 }
 
-/// The user's own documents, merged.
-pub struct User<'a> {
-    pub base: &'a Values,
-    pub istiod: &'a Values,
-}
-
-pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Result<Laid, Vec<Contradiction>> {
+pub fn of(control_plane: &ControlPlane, tags: &[String], user: &User) -> Result<Laid, Vec<Contradiction>> {
     let (mut base, mut istiod) = (control_plane.base_values(), control_plane.istiod_values());
     // The charts' own default, said again, would only be a difference to an installation that does not say it.
     if control_plane.namespace.as_str() == "istio-system" {
@@ -106,33 +123,85 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: User<'_>) -> Resu
     if !tags.is_empty() {
         istiod["revisionTags"] = tags.into();
     }
-    let agents = match control_plane.ambient {
+    let agents = match control_plane.ambient || control_plane.cni {
         true => Some(AgentValues {
-            cni: lay(user.istiod, of_platform(control_plane.cni_values(), &mut istiod, user.istiod, control_plane))?,
-            ztunnel: lay(user.istiod, control_plane.ztunnel_values())?,
+            cni: lay(&user.cni, of_platform(control_plane.cni_values(), &mut istiod, user, control_plane))?,
+            ztunnel: match control_plane.ambient {
+                true => Some(lay(&user.ztunnel, control_plane.ztunnel_values())?),
+                false => None,
+            },
         }),
         false => None,
     };
-    Ok(Laid { istiod: lay(user.istiod, istiod)?, base: lay(user.base, base)?, agents })
+    Ok(Laid { istiod: lay(&user.istiod, istiod)?, base: lay(&user.base, base)?, agents })
 }
 
 /// What the charts leave to the cluster, or lead elsewhere, on some platforms: their node agents would not start there. What the user says stays.
-fn of_platform(mut cni: Json, istiod: &mut Json, user: &Values, control_plane: &ControlPlane) -> Json {
-    let said = |path: &[&str]| {
-        let (first, rest) = path.split_first()?;
-        let found = rest.iter().try_fold(user.as_map().get(*first)?, |value, step| value.get(step))?;
-        found.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+fn of_platform(mut cni: Json, istiod: &mut Json, user: &User, control_plane: &ControlPlane) -> Json {
+    let platform = |values: &Values| {
+        let said = text(values, &["platform"]).or_else(|| text(values, &["global", "platform"]));
+        said.or_else(|| control_plane.platform?.profile().map(str::to_owned))
     };
-    match said(&["platform"]).or_else(|| said(&["global", "platform"])).as_deref() {
-        // The chart looks for `-gke` in the cluster's version, which no rendering here knows.
-        Some("gke") if said(&["cni", "cniBinDir"]).is_none() => cni["cni"] = json!({ "cniBinDir": GKE_CNI_BIN_DIR }),
-        // The profile trusts ztunnels of kube-system; these here run beside istiod.
-        Some("openshift") if said(&[TRUSTED_ZTUNNEL]).or_else(|| said(&["pilot", TRUSTED_ZTUNNEL])).is_none() => {
-            istiod[TRUSTED_ZTUNNEL] = json!(control_plane.namespace);
+    let has_bin_dir = || [&["cni", "cniBinDir"][..], &["cniBinDir"]].iter().any(|path| text(&user.cni, path).is_some());
+    if platform(&user.cni).as_deref() == Some(GKE) && !has_bin_dir() {
+        // The chart looks for `-gke` in the version of the cluster, which not every cluster of GKE has there.
+        cni["cni"] = json!({ "cniBinDir": GKE_CNI_BIN_DIR });
+    }
+    let said =
+        [&[TRUSTED_ZTUNNEL][..], &["pilot", TRUSTED_ZTUNNEL]].iter().any(|path| text(&user.istiod, path).is_some());
+    if control_plane.ambient && !said {
+        let agents = control_plane.namespace_of_agents();
+        let trusted = match platform(&user.istiod).as_deref() {
+            Some(OPENSHIFT) => KUBE_SYSTEM,
+            _ => control_plane.namespace.as_str(),
+        };
+        if agents.as_str() != trusted {
+            istiod[TRUSTED_ZTUNNEL] = json!(agents);
         }
-        _ => {}
     }
     cni
+}
+
+/// A text that is not empty.
+fn text(values: &Values, path: &[&str]) -> Option<String> {
+    let found = at(values, path)?.as_str()?;
+    (!found.is_empty()).then(|| found.to_owned())
+}
+
+fn at<'a>(values: &'a Values, path: &[&str]) -> Option<&'a Json> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(values.as_map().get(*first)?, |value, step| value.get(step))
+}
+
+/// Whether an istiod with these values injects Pods that leave their network to the node agent `cni`.
+pub fn leaves_network_to_cni(istiod: &Values) -> bool {
+    let platform = || text(istiod, &["platform"]).or_else(|| text(istiod, &["global", "platform"]));
+    match at(istiod, &["pilot", "cni", "enabled"]) {
+        Some(enabled) => enabled == true || enabled == "true",
+        // Its profile says so.
+        None => platform().as_deref() == Some(OPENSHIFT),
+    }
+}
+
+/// Members of the charts' top level that mean something to istiod and to the node agents alike.
+const EVERYWHERE: &[&str] =
+    &["affinity", "env", "image", "podAnnotations", "podLabels", "resources", "tolerations", "volumeMounts", "volumes"];
+
+/// What documents for all charts say to istiod and the node agents alike.
+pub fn said_to_all(values: &Values) -> Vec<&'static str> {
+    EVERYWHERE.iter().filter(|member| values.as_map().contains_key(**member)).copied().collect()
+}
+
+/// The charts look for a platform in two places; the attribute is written to the second.
+fn another_platform(user: &Values, attributes: &Json) -> Option<Contradiction> {
+    let decided = attributes.pointer("/global/platform")?;
+    let document = user.as_map().get("platform").filter(|document| *document != decided)?;
+    Some(Contradiction {
+        attribute: "platform",
+        path: "platform".to_owned(),
+        document: document.to_string(),
+        decided: decided.to_string(),
+    })
 }
 
 /// Whether an istiod with these values reads the Secrets of the clusters it watches, or waits for the right to.
@@ -150,6 +219,10 @@ pub struct Kind {
     pub multi_root: bool,
     /// It reads no Secrets of other clusters, as the attribute makes it.
     pub no_remote_secrets: bool,
+    /// Its sidecars leave their network to the node agent, as the attribute makes it.
+    pub cni: bool,
+    /// Its platform is one that the attribute can say.
+    pub has_platform: bool,
 }
 
 impl Kind {
@@ -175,6 +248,8 @@ pub fn undecided(values: &Map<String, Json>, of: Kind) -> Map<String, Json> {
     let by_config_cluster = if of.is_external { DECIDED_BY_CONFIG_CLUSTER } else { &[] };
     let by_ours = DECIDED_UNLESS_NULL.iter().filter(|decided| match decided.attribute {
         "multi_root" => of.multi_root,
+        "cni" => of.cni,
+        "platform" => of.has_platform,
         _ => of.no_remote_secrets,
     });
     for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster).chain(by_ours) {
