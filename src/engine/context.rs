@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Calls;
 use super::rpc::{ClientCapabilities, DeferredReason};
 use crate::diag::{Diagnostic, Diagnostics};
 
@@ -25,6 +26,7 @@ pub struct Ctx<C, P = ()> {
     cancel: CancellationToken,
     deadline: Instant,
     capabilities: ClientCapabilities,
+    calls: Arc<Calls>,
     diagnostics: Diagnostics,
     deferred: Option<DeferredReason>,
 }
@@ -65,6 +67,12 @@ impl<C, P> Ctx<C, P> {
         }
     }
 
+    /// Waits until the core has had nothing else under way for so long, as when it has planned all that it can plan before this. `false` where it changes things by now, or the call is
+    /// to end.
+    pub async fn others_are_done(&self, quiet: Duration) -> bool {
+        self.run("waiting for other resources", self.calls.others_done(quiet)).await.unwrap_or(false)
+    }
+
     pub fn capabilities(&self) -> ClientCapabilities {
         self.capabilities
     }
@@ -91,6 +99,7 @@ impl<C: Send + Sync + 'static, P> Ctx<C, P> {
             cancel: call.cancel.clone(),
             deadline: Instant::now() + call.time,
             capabilities: call.capabilities,
+            calls: Arc::clone(&call.calls),
             diagnostics: Diagnostics::new(),
             deferred: None,
         }
@@ -110,6 +119,7 @@ pub(super) struct Call {
     pub cancel: CancellationToken,
     pub time: Duration,
     pub capabilities: ClientCapabilities,
+    pub calls: Arc<Calls>,
 }
 
 impl Call {
@@ -120,6 +130,17 @@ impl Call {
 
     /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped.
     pub async fn guard<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+        let _under_way = self.calls.begin();
+        self.bounded(what, handler).await
+    }
+
+    /// The same for one that changes something.
+    pub async fn guard_change<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+        let _under_way = self.calls.begin_change();
+        self.bounded(what, handler).await
+    }
+
+    async fn bounded<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
         match tokio::time::timeout(self.time + GRACE, AssertUnwindSafe(handler).catch_unwind()).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(panic)) => Err(panicked(what, &*panic)),

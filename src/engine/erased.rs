@@ -133,7 +133,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(diagnostic) => return Outcome { value: prior, private, ..Outcome::failed(diagnostic) },
         };
         let what = if change.prior.is_some() { "updating" } else { "creating" };
-        let result = call.guard(what, self.0.apply(&mut cx, change)).await.unwrap_or_else(|d| Err(d.into()));
+        let result = call.guard_change(what, self.0.apply(&mut cx, change)).await.unwrap_or_else(|d| Err(d.into()));
         let with_timeouts = |state: R::Model| {
             let mut state = state.encode();
             state.set_attr(timeouts::ATTRIBUTE, timeouts);
@@ -179,7 +179,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 Ok(opened) => opened,
                 Err(diagnostic) => return Outcome { value: Some(state), private, ..Outcome::failed(diagnostic) },
             };
-        match call.guard("destroying", self.0.delete(&mut cx, model)).await.unwrap_or_else(|d| Err(d.into())) {
+        match call.guard_change("destroying", self.0.delete(&mut cx, model)).await.unwrap_or_else(|d| Err(d.into())) {
             Ok(()) => close(cx, Ok(())),
             Err(Failed { diagnostics, partial }) => {
                 let left = partial.map_or(state.clone(), |partial| {

@@ -4,6 +4,7 @@
 //! [`Resource`] and its siblings, lists them in a [`Registry`], and hands both to [`Engine::new`]; the plugin layer
 //! calls the [`Engine`] with the structs of [`rpc`].
 
+mod calls;
 mod conform;
 mod context;
 mod erased;

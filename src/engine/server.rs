@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Calls;
 use super::context::{Call, panicked};
 use super::erased::{ErasedListable, ErasedResource, flatten};
 use super::lookups::{ErasedDataSource, ErasedEphemeral};
@@ -29,6 +30,8 @@ pub struct Engine {
     pub(super) ephemerals: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedEphemeral>)>,
     pub(super) functions: BTreeMap<String, Arc<dyn Function>>,
     client: Mutex<Option<Client>>,
+    /// Under way since Configure.
+    calls: Mutex<Arc<Calls>>,
     stop: Mutex<CancellationToken>,
 }
 
@@ -85,6 +88,7 @@ impl Engine {
             ephemerals,
             functions,
             client: Mutex::new(None),
+            calls: Mutex::default(),
             stop: Mutex::new(CancellationToken::new()),
         })
     }
@@ -119,6 +123,7 @@ impl Engine {
         match flatten(made) {
             Ok(client) => {
                 *held(&self.client) = Some(client);
+                *held(&self.calls) = Arc::default();
                 Diagnostics::new()
             }
             Err(diagnostics) => diagnostics,
@@ -132,6 +137,7 @@ impl Engine {
             cancel: held(&self.stop).clone(),
             time: Timeouts::DEFAULT.read,
             capabilities,
+            calls: Arc::clone(&held(&self.calls)),
         }
     }
 

@@ -14,8 +14,13 @@ pub const CONFIG_KEY: &str = "config";
 pub const CONFIG_TOKEN_KEY: &str = "token";
 
 /// The name of istiod's Deployment, Service and ServiceAccount.
-pub fn istiod_name(revision: Option<&Revision>) -> String {
+pub fn istiod_name_of(revision: Option<&str>) -> String {
     revision.map_or_else(|| "istiod".to_owned(), |revision| format!("istiod-{revision}"))
+}
+
+/// The same, of a revision that is one.
+pub fn istiod_name(revision: Option<&Revision>) -> String {
+    istiod_name_of(revision.map(Revision::as_str))
 }
 
 /// A load balancer in front of istiod itself, for clusters whose proxies and API servers dial it from elsewhere. Unlike istiod's own Service it has no port

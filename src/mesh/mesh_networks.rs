@@ -66,6 +66,17 @@ impl MeshNetworks {
         Value::Object(networks.collect())
     }
 
+    /// What the entries of two control planes say of one cluster or range, and say differently.
+    pub fn contradicts(&self, other: &Self) -> Option<MeshNetworkAmbiguity> {
+        let own = self.0.iter().flat_map(|(name, network)| network.endpoints.iter().map(move |one| (name, one)));
+        own.flat_map(|own| {
+            let theirs =
+                other.0.iter().flat_map(|(name, network)| network.endpoints.iter().map(move |one| (name, one)));
+            theirs.filter_map(move |theirs| contradiction(own, theirs))
+        })
+        .next()
+    }
+
     /// What istiod would resolve by chance or in silence.
     pub fn ambiguities(&self) -> Vec<MeshNetworkAmbiguity> {
         let mut found = Vec::new();
@@ -75,20 +86,25 @@ impl MeshNetworks {
             .flat_map(|(name, network)| network.endpoints.iter().map(move |endpoints| (name, endpoints)))
             .collect();
         for (index, (network, endpoints)) in all.iter().enumerate() {
-            for (other_network, other) in all.iter().skip(index + 1).filter(|(other, _)| other != network) {
-                let networks = ((*network).clone(), (*other_network).clone());
-                match (endpoints, other) {
-                    (NetworkEndpoints::FromRegistry(a), NetworkEndpoints::FromRegistry(b)) if a == b => {
-                        found.push(MeshNetworkAmbiguity::ClusterTwice { cluster: a.clone(), networks });
-                    }
-                    (NetworkEndpoints::FromCidr(a), NetworkEndpoints::FromCidr(b)) if a.overlaps(b) => {
-                        found.push(MeshNetworkAmbiguity::Overlap { cidrs: (*a, *b), networks });
-                    }
-                    _ => {}
-                }
-            }
+            found.extend(all.iter().skip(index + 1).filter_map(|other| contradiction((network, endpoints), *other)));
         }
         found
+    }
+}
+
+type Entry<'a> = (&'a Network, &'a NetworkEndpoints);
+
+fn contradiction((network, endpoints): Entry<'_>, (other_network, other): Entry<'_>) -> Option<MeshNetworkAmbiguity> {
+    let networks = (network.clone(), other_network.clone());
+    match (endpoints, other) {
+        _ if network == other_network => None,
+        (NetworkEndpoints::FromRegistry(a), NetworkEndpoints::FromRegistry(b)) if a == b => {
+            Some(MeshNetworkAmbiguity::ClusterTwice { cluster: a.clone(), networks })
+        }
+        (NetworkEndpoints::FromCidr(a), NetworkEndpoints::FromCidr(b)) if a.overlaps(b) => {
+            Some(MeshNetworkAmbiguity::Overlap { cidrs: (*a, *b), networks })
+        }
+        _ => None,
     }
 }
 

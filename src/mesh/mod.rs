@@ -24,7 +24,7 @@ mod values;
 
 pub use address::{Address, AddressError, AddressKind, chart_takes_for_ipv4};
 pub use external::{
-    CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name,
+    CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
 pub use gateway::{
     AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, RemoteNetworkGateway, Selector,
@@ -53,8 +53,8 @@ pub use service_entry::{
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
-    Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Registry, SecretPlace, ServedBy,
-    Severity as FindingSeverity, Topology, WatchedCluster,
+    Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Registry, SecretPlace, ServedBy,
+    Severity as FindingSeverity, Topology, Unopened, Unrooted, WatchedCluster,
 };
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
 

@@ -9,6 +9,7 @@ use super::address::Address;
 use super::mesh_networks::MeshNetworks;
 use super::name::{ClusterName, MeshId, Namespace, Network, Revision, TrustDomain};
 use super::platform::Platform;
+use super::topology::Mtls;
 
 /// A control plane: what mesh_primary sets in the charts base and istiod.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct ControlPlane {
     pub cni: bool,
     /// Where the node agents run, if not beside istiod.
     pub agents_namespace: Option<Namespace>,
+    /// What becomes of mTLS between workloads.
+    pub mtls: Mtls,
     /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
     pub custom_hosts: Vec<String>,
     /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
@@ -138,6 +141,21 @@ impl ControlPlane {
         values
     }
 
+    /// The policy for the whole mesh, in the namespace that Istio looks for it in; none where its own default will do.
+    pub fn mtls_policy(&self, namespace: &str) -> Option<Value> {
+        let mode = match self.mtls {
+            Mtls::Off => "DISABLE",
+            Mtls::Permissive => return None,
+            Mtls::Strict => "STRICT",
+        };
+        Some(json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": "PeerAuthentication",
+            "metadata": { "name": "default", "namespace": namespace },
+            "spec": { "mtls": { "mode": mode } },
+        }))
+    }
+
     fn mesh_config(&self) -> Map<String, Value> {
         let mut config = Map::new();
         if let Some(trust_domain) = &self.trust_domain {
@@ -145,6 +163,9 @@ impl ControlPlane {
         }
         if !self.trust_domain_aliases.is_empty() {
             config.insert("trustDomainAliases".into(), json!(self.trust_domain_aliases));
+        }
+        if self.mtls == Mtls::Off {
+            config.insert("enableAutoMtls".into(), json!(false));
         }
         let mut metadata = self.proxy_metadata.clone();
         if self.multi_root {
@@ -399,6 +420,7 @@ mod tests {
             platform: None,
             cni: false,
             agents_namespace: None,
+            mtls: Mtls::default(),
             custom_hosts: vec![],
             multi_root: false,
             remote_credentials: true,

@@ -147,6 +147,12 @@ impl Store {
         Store { defaults, credentials, ..Store::default() }
     }
 
+    /// Whether the version is not for others to say: somebody names one, or the charts lie in a folder and are what they are.
+    pub fn names_version(&self, charts: Option<&Charts>) -> bool {
+        let says = |charts: &Charts| charts.version.is_known() || charts.directory.is_known();
+        charts.is_some_and(says) || says(&self.defaults)
+    }
+
     /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where nobody asks for one: a new default must
     /// not upgrade what is there.
     pub async fn chart(
@@ -157,8 +163,12 @@ impl Store {
     ) -> Result<Arc<Chart>, Unavailable> {
         let (location, attribute) = self.location(charts).map_err(|error| unavailable(name, &error, "repository"))?;
         let of = |charts: &Charts| charts.version.known().cloned();
-        let asked = version.asked.map(str::to_owned).or_else(|| charts.and_then(of)).or_else(|| of(&self.defaults));
-        let version = asked.or_else(|| version.remembered.map(str::to_owned));
+        let by_charts = || charts.and_then(of).or_else(|| of(&self.defaults));
+        let asked = match version.asked {
+            Some(asked) => Some((asked.to_owned(), Path::root("istio_version"))),
+            None => by_charts().map(|asked| (asked, Path::root("charts").attr("version"))),
+        };
+        let version = asked.clone().map(|(asked, _)| asked).or_else(|| version.remembered.map(str::to_owned));
         let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());
         let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(name));
         let is_own =
@@ -171,10 +181,14 @@ impl Store {
             digest: digest.map(String::as_str),
             credentials,
         };
-        self.sources.chart(&request).await.map_err(|error| match error {
+        let chart = self.sources.chart(&request).await.map_err(|error| match error {
             source::Error::NoVersion { .. } => unavailable(name, &error, "version"),
             _ => unavailable(name, &error, attribute),
-        })
+        })?;
+        match asked.filter(|(asked, _)| asked.trim_start_matches('v') != chart.version().trim_start_matches('v')) {
+            Some((asked, path)) => Err(Unavailable::Wrong(another_version(&location, &chart, (&asked, path)))),
+            None => Ok(chart),
+        }
     }
 
     /// The definitions of a release of the Gateway API, as they stand where they come from.
@@ -204,6 +218,15 @@ impl Store {
         }
         Ok((Location::parse(source::ISTIO_REPOSITORY)?, "repository"))
     }
+}
+
+/// A folder that holds another version than somebody asks for.
+fn another_version(location: &Location, chart: &Chart, (asked, path): (&str, Path)) -> Diagnostic {
+    let (name, there) = (chart.name(), chart.version());
+    Diagnostic::error("No charts of this version").at(path.clone()).detail(format!(
+        "{location} holds chart {name} of version {there}, asked for is {asked}. Put the charts of {asked} there, or point `charts.directory` to a folder that has them; or set `{path}` to {there:?}, \
+         or leave it out, which takes what the folder holds."
+    ))
 }
 
 fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailable {

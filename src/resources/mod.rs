@@ -1,7 +1,11 @@
 //! The resources: one file or folder each, and the helpers they share. They name neither the wire protocol nor one another.
 
+pub mod absent;
 pub mod address;
+pub mod blocks;
+pub mod leaving;
 pub mod parsing;
+pub mod versions;
 pub mod walk;
 
 pub mod ca;

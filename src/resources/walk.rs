@@ -1,21 +1,30 @@
 //! What is shared by all resources of the process while Terraform walks the configuration: looks at istiod that several wait for at once, and
 //! what each resource declares of the mesh, so that contradictions between resources are found at plan. Dropped when Configure comes again.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{
-    Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
+    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
+    istiod_name_of,
 };
+use crate::resources::blocks::{Block, Blocks};
 
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
 pub struct Walk {
     looks: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>,
     topology: Mutex<Topology>,
+    blocks: Mutex<Blocks>,
+    /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not known yet.
+    versions: Mutex<BTreeMap<String, Option<String>>>,
+    /// What has been said once, and need not be said by the next.
+    said: Mutex<BTreeSet<String>>,
+    /// Who waits for all others, to tell what is missing.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// A cluster's name and a namespace in it.
@@ -50,7 +59,7 @@ impl Walk {
         changed: Instant,
     ) -> Result<Arc<[ReplicaView]>, Error> {
         let place = (cluster.name().to_owned(), namespace.to_owned());
-        let look = self.looks.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        let look = held(&self.looks).entry(place).or_default().clone();
         let mut look = look.lock().await;
         if let Some(look) = look.as_ref().filter(|look| look.begun >= changed && look.begun.elapsed() < LOOK_LASTS) {
             return Ok(look.views.clone());
@@ -69,38 +78,92 @@ impl Walk {
 
     /// Declares a control plane, by the id of its resource; what it and earlier declarations contradict each other in.
     pub fn control_plane(&self, id: &str, declared: ControlPlaneAt) -> Diagnostics {
-        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).control_plane(id, declared))
+        diagnostics(held(&self.topology).control_plane(id, declared))
     }
 
     /// The same for a watched cluster.
     pub fn watched(&self, id: &str, declared: WatchedCluster) -> Diagnostics {
-        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).watched(id, declared))
+        diagnostics(held(&self.topology).watched(id, declared))
     }
 
     /// The same for a certificate authority.
     pub fn authority(&self, id: &str, declared: DeclaredCa) -> Diagnostics {
-        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).authority(id, declared))
+        diagnostics(held(&self.topology).authority(id, declared))
     }
 
     /// The same for a gateway.
     pub fn gateway(&self, id: &str, declared: DeclaredGateway) -> Diagnostics {
-        diagnostics(self.topology.lock().unwrap_or_else(PoisonError::into_inner).gateway(id, declared))
+        diagnostics(held(&self.topology).gateway(id, declared))
     }
 
-    /// The network of a watched cluster, where nothing declared so far leads into it.
-    pub fn closed(&self, watched: &WatchedCluster) -> Option<Closed> {
-        self.topology.lock().unwrap_or_else(PoisonError::into_inner).closed(watched)
+    /// Another block of the configuration that stands for the same thing, if there is one.
+    pub fn block(&self, block: Block<'_>) -> Option<Diagnostic> {
+        held(&self.blocks).meet(block)
+    }
+
+    /// What nobody has declared so far, and nobody has told.
+    pub fn absences(&self) -> Vec<Absence> {
+        held(&self.topology).absences()
+    }
+
+    pub fn tell(&self, absence: &Absence) {
+        held(&self.topology).tell(absence);
+    }
+
+    /// Whether a gateway of this id has been declared.
+    pub fn knows_gateway(&self, id: &str) -> bool {
+        held(&self.topology).knows_gateway(id)
+    }
+
+    /// The one at a time who waits for all others.
+    pub fn take_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
+    /// Whether nobody has said this yet.
+    pub fn says_first(&self, what: String) -> bool {
+        held(&self.said).insert(what)
+    }
+
+    /// Notes the version that a control plane is to have, by the id of its resource.
+    pub fn note_version(&self, id: &str, version: Option<String>) {
+        held(&self.versions).insert(id.to_owned(), version);
+    }
+
+    /// The version that the control plane which serves a revision in a cluster is to have; the inner `None` where that is not known yet.
+    pub fn version_of(&self, cluster: &str, revision: Option<&str>) -> Option<Option<String>> {
+        let release = istiod_name_of(revision);
+        let is_there = |id: &str| {
+            let mut parts = id.split('/');
+            parts.next() == Some(cluster) && parts.next_back() == Some(release.as_str())
+        };
+        let noted = held(&self.versions).iter().find(|(id, _)| is_there(id)).map(|(_, version)| version.clone());
+        noted.or_else(|| held(&self.topology).version_of(cluster, revision))
+    }
+
+    /// The provider's name for the cluster in which the control plane of this id in Istio runs.
+    pub fn runs_in(&self, name: &str, revision: Option<&str>) -> Option<String> {
+        held(&self.topology).runs_in(name, revision)
     }
 
     /// The watchers that are in the network of the cluster they watch.
     pub fn neighbours(&self, watched: &WatchedCluster) -> Vec<String> {
-        self.topology.lock().unwrap_or_else(PoisonError::into_inner).neighbours(watched)
+        held(&self.topology).neighbours(watched)
+    }
+
+    /// The watchers that are in another network than the cluster they watch.
+    pub fn crossing(&self, watched: &WatchedCluster) -> Vec<String> {
+        held(&self.topology).crossing(watched)
     }
 
     /// What a registry that mesh networks name is known as so far.
     pub fn registry(&self, name: &str) -> Registry {
-        self.topology.lock().unwrap_or_else(PoisonError::into_inner).registry(name)
+        held(&self.topology).registry(name)
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn diagnostics(findings: Vec<Finding>) -> Diagnostics {

@@ -35,7 +35,10 @@ fn with(mut config: Json, more: Json) -> Json {
 }
 
 fn primary(cluster: &str, more: Json) -> Resource {
-    (PRIMARY, with(json!({"cluster": cluster, "mesh_id": "mesh1", "network": format!("net-{cluster}")}), more))
+    let usual = json!({
+        "cluster": cluster, "mesh_id": "mesh1", "network": format!("net-{cluster}"), "trust_root": "a".repeat(64),
+    });
+    (PRIMARY, with(usual, more))
 }
 
 fn remote(cluster: &str, watchers: &[&str], more: Json) -> Resource {
@@ -43,7 +46,8 @@ fn remote(cluster: &str, watchers: &[&str], more: Json) -> Resource {
 }
 
 fn gateway(cluster: &str, more: Json) -> Resource {
-    (GATEWAY, with(json!({"cluster": cluster, "network": format!("net-{cluster}")}), more))
+    let usual = json!({"cluster": cluster, "network": format!("net-{cluster}"), "expose": {"services": true}});
+    (GATEWAY, with(usual, more))
 }
 
 /// Plans all of them in this order; what the last plan says.
@@ -76,7 +80,15 @@ async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
     let served = json!({"mode": "remote", "control_plane_address": "192.0.2.9", "network": "net-west"});
     let none: [&str; 0] = [];
     let cases: [(&[Resource], &[&str]); 17] = [
-        (&[primary("east", json!({})), primary("west", json!({})), remote("east", &["west"], json!({}))], &none),
+        (
+            &[
+                primary("east", json!({})),
+                primary("west", json!({})),
+                gateway("east", json!({})),
+                remote("east", &["west"], json!({})),
+            ],
+            &none,
+        ),
         (
             &[primary("east", json!({})), primary("west", json!({"cluster_name": "east"}))],
             &["error cluster_name: Two clusters of one name"],
@@ -156,6 +168,107 @@ async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
     }
 }
 
+/// First plans that could not work, each beside the one that can.
+#[tokio::test]
+async fn first_plans_that_cannot_work_are_told() {
+    let none: [&str; 0] = [];
+    let unrooted = |cluster: &str, more: Json| primary(cluster, with(json!({"trust_root": null}), more));
+    let domain = |cluster: &str, aliases: Json| {
+        primary(cluster, json!({"trust_domain": format!("mesh.{cluster}"), "trust_domain_aliases": aliases}))
+    };
+    let off = |cluster: &str| unrooted(cluster, json!({"network": "net1", "mtls": "off"}));
+    let ambient = |cluster: &str| primary(cluster, json!({"ambient": true}));
+    let (door, link) = (gateway("east", json!({})), remote("east", &["west"], json!({})));
+    let ca = |store: &str, clusters: Json| {
+        let store = json!({"cluster": "north", "namespace": "root", "name": store});
+        ("mesh_ca", json!({"root": {"store": store}, "clusters": clusters}))
+    };
+    let cases: [(&[Resource], &[&str]); 16] = [
+        (
+            &[unrooted("east", json!({})), unrooted("west", json!({})), door.clone(), link.clone()],
+            &["warning watchers: east and west may trust different roots"],
+        ),
+        (
+            &[
+                ca("one", json!({"east": {}, "west": {}})),
+                unrooted("east", json!({})),
+                unrooted("west", json!({})),
+                door.clone(),
+                link.clone(),
+            ],
+            &none,
+        ),
+        (&[off("east"), off("west"), link.clone()], &none),
+        (
+            &[off("east"), primary("west", json!({"network": "net1"})), link.clone()],
+            &["error watchers: Linked clusters differ in mTLS"],
+        ),
+        (
+            &[off("east"), unrooted("west", json!({"mtls": "off"})), link.clone()],
+            &["error watchers: Calls between networks need mTLS"],
+        ),
+        (
+            &[domain("east", json!(null)), domain("west", json!(null)), door.clone(), link.clone()],
+            &["error watchers: Linked clusters do not accept each other's trust domain"],
+        ),
+        (
+            &[domain("east", json!(["mesh.west"])), domain("west", json!(["mesh.east"])), door.clone(), link.clone()],
+            &none,
+        ),
+        (
+            &[ambient("east"), primary("west", json!({})), door.clone(), link.clone()],
+            &["warning watchers: Ambient mode at one end of a link"],
+        ),
+        (
+            &[primary("east", json!({})), gateway("east", json!({"ambient": true, "expose": null}))],
+            &["error ambient: No ambient control plane serves this gateway"],
+        ),
+        (&[ambient("east"), gateway("east", json!({"ambient": true, "expose": null}))], &none),
+        (
+            &[gateway("east", json!({"expose": null}))],
+            &["warning expose: Gateway istio-eastwestgateway of east lets nothing through"],
+        ),
+        (&[gateway("east", json!({"cluster_domain": "corp.example"}))], &none),
+        (
+            &[gateway(
+                "east",
+                json!({"cluster_domain": "corp.example", "expose": {"services": true, "hosts": ["*.local"]}}),
+            )],
+            &["warning expose.hosts[0]: No Service of this cluster has such a name"],
+        ),
+        (
+            &[primary("east", json!({})), primary("east", json!({"mesh_id": "mesh2", "network": "n2"}))],
+            &["error revision: Two blocks for east/istio-system/istiod"],
+        ),
+        (&[ca("one", json!({"east": {}})), ca("one", json!({"west": {}}))], &["error root: Two CAs with one store"]),
+        (&[ca("one", json!({"east": {}})), ca("two", json!({"west": {}}))], &none),
+    ];
+    for (resources, wanted) in cases {
+        assert_eq!(findings(resources).await, *wanted, "{resources:?}");
+    }
+}
+
+/// A folder is what it is: another version that is asked for there is an error, and never silence.
+#[tokio::test]
+async fn a_folder_of_another_version_than_asked_for_is_named() {
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let folder = charts.dir().display().to_string();
+    let asking = |version: &str| json!({"charts": {"directory": charts.dir(), "version": version}});
+    for (resource, path) in [
+        (primary("east", asking("1.29.9")), "charts.version"),
+        (gateway("east", asking("1.29.9")), "charts.version"),
+        (primary("east", json!({"istio_version": "1.29.9"})), "istio_version"),
+    ] {
+        let refused = last(&[resource]).await.expect_err("another version");
+        let shown: Vec<String> =
+            refused.iter().map(|one| format!("{}: {}", one.path.clone().unwrap_or_default(), one.summary)).collect();
+        assert_eq!(shown, [format!("{path}: No charts of this version")]);
+        let text = refused.to_string();
+        assert!([folder.as_str(), "1.29.9", charts.version()].iter().all(|word| text.contains(word)), "{text}");
+    }
+    assert_eq!(findings(&[primary("east", asking(charts.version()))]).await, [""; 0]);
+}
+
 #[tokio::test]
 async fn versions_far_apart_are_pointed_at() {
     let old = tools::charts(Istio::Old).expect("the charts can be unpacked");
@@ -169,7 +282,7 @@ async fn versions_far_apart_are_pointed_at() {
     }
     let of = |charts: &std::path::Path| {
         let west = primary("west", json!({"charts": {"directory": charts}}));
-        [primary("east", json!({})), west, remote("east", &["west"], json!({}))]
+        [primary("east", json!({})), west, gateway("east", json!({})), remote("east", &["west"], json!({}))]
     };
     assert_eq!(findings(&of(old.dir())).await, [""; 0], "one minor version apart is what Istio tests");
     let apart = ["warning watchers: Linked control planes are far apart in version"];
@@ -239,11 +352,21 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
     let first = planned(["net1", "net1"], None).await;
     assert_eq!(warnings(&first), ["watchers: Pods of west and east may have the same addresses"]);
     assert!(first.warnings.to_string().contains("node links-plan in west assigns Pod addresses from 10.244.1.0/24"));
-    assert_eq!(
-        warnings(&planned(["net-east", "net-west"], None).await),
-        [""; 0],
-        "the gateways may come beside the link"
-    );
+    let alone = planned(["net-east", "net-west"], None).await;
+    assert_eq!(warnings(&alone), ["cluster: No gateway leads to west"], "nobody plans one");
+    // What comes beside the link, in whatever order the core asks, is waited for.
+    let door = gateway("west", json!({"namespace": NAMESPACE})).1;
+    let late = async {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        core.plan(GATEWAY, Some(door), None).await.expect("a plan")
+    };
+    configure().await;
+    for cluster in ["east", "west"] {
+        let (_, config) = primary(cluster, json!({"namespace": NAMESPACE}));
+        core.plan(PRIMARY, Some(config), None).await.expect("a plan");
+    }
+    let (beside, _) = tokio::join!(core.plan(REMOTE, Some(link.clone()), None), late);
+    assert_eq!(warnings(&beside.expect("a plan")), [""; 0], "the gateway comes after the link");
 
     let Applied { stored, diagnostics } = core.apply(REMOTE, first).await;
     assert!(!diagnostics.has_errors(), "{diagnostics}");

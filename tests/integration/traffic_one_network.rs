@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{SETTLED, is_answered, lab, passes, workload};
+use crate::support::traffic::{SETTLED, arrives, host, is_answered, lab, passes, workload};
 
 const EXAMPLE: &str = "multi-primary-one-network";
 
@@ -24,6 +24,26 @@ fn calls_in_one_network_arrive_at_pods_of_either_cluster_where_the_root_is_one()
         assert_eq!(answer.endpoint, Some(format!("{}:8080", to.ip)), "past any gateway: {answer:?}");
     }
     who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(&lab, &orders, &cart);
+    run.settled();
+    run.destroy().ok();
+}
+
+/// Without a common root proxies could not verify each other: the example turns mTLS off, and calls arrive in plain text.
+#[test]
+fn calls_in_one_network_arrive_without_certificates_where_nobody_speaks_mtls() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let Some(lab) = lab(&["east", "west"], Proxies::OneNetwork) else { return };
+    let run = Run::of_example(&cli, &lab, "multi-primary-without-certificates");
+    let said = run.apply().ok();
+    assert!(!said.stdout.contains("Warning"), "{}", said.stdout);
+    let orders = workload(&lab, "orders", 9001, "east");
+    let cart = workload(&lab, "cart", 9000, "west");
+    for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
+        let by = format!("{}/{}", to.cluster, to.name);
+        let answer = arrives(from, &host(&to.name), 80, &by);
+        assert_eq!((&answer.server, &answer.client), (&None, &None), "nobody says who they are: {answer:?}");
+        is_answered(from, words, &by);
+    }
     run.settled();
     run.destroy().ok();
 }

@@ -25,6 +25,7 @@ use time::OffsetDateTime;
 
 pub use self::memory::Private;
 pub use self::model::Ca;
+use self::model::ClusterCa;
 use self::spec::{RootSpec, Spec};
 use super::client::{self, Client};
 use crate::cluster::{Error, Object};
@@ -36,7 +37,8 @@ use crate::kept::instance::Place;
 use crate::mesh::{DeclaredCa, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
-use crate::value::Value;
+use crate::resources::blocks::{Block, Seen};
+use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
 pub struct MeshCa;
@@ -78,6 +80,7 @@ impl Resource for MeshCa {
             return Ok(());
         };
         declare(cx, &spec, plan.prior.is_none())?;
+        only_block(cx, plan, &spec)?;
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
         if let Some(prior) = plan.prior {
             cx.private.recollect(prior);
@@ -181,6 +184,21 @@ fn declare(cx: &mut Cx, spec: &Spec, is_new: bool) -> Result<(), Diagnostics> {
     Ok(())
 }
 
+/// Refuses a second block that stands for this CA, such as a copy of it.
+fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnostics> {
+    let first = || {
+        spec.clusters.iter().next().map(|(name, cluster)| format!("{name}/{}/{}", cluster.namespace, secret::CACERTS))
+    };
+    let (id, attribute) = match spec.root.store() {
+        Some(store) => (Some(store.to_string()), "root"),
+        None => (first(), "clusters"),
+    };
+    let Some(id) = id else { return Ok(()) };
+    let seen = Seen::of(plan, |ca| &ca.instance);
+    let found = cx.client()?.walk.block(Block { resource: "mesh_ca", id: &id, attribute, seen });
+    found.map_or(Ok(()), |found| Err(found.into()))
+}
+
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
     cx.private.recollect(&state);
@@ -227,7 +245,10 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                     (None, None) if live.open.is_some() => {
                         report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
                     }
-                    (None, None) => report::nothing(&mut model, report::state::MISSING),
+                    (None, None) => {
+                        missing(&name, &model).into_iter().for_each(|warning| cx.warn(warning));
+                        report::nothing(&mut model, report::state::MISSING);
+                    }
                 }
             }
             Err(silent) => {
@@ -258,6 +279,17 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         }
     }
     Ok(Some(state))
+}
+
+/// The certificates of a cluster, by name, where they were there before: nothing of its istiod differs until it restarts.
+fn missing(name: &str, model: &ClusterCa) -> Option<Diagnostic> {
+    let fingerprint = model.fingerprint.known()?;
+    let namespace = model.namespace.text();
+    let short = fingerprint.get(..16).unwrap_or(fingerprint);
+    Some(Diagnostic::warning(format!("The certificates of {name} are gone")).at(Path::root("clusters").key(name)).detail(format!(
+        "Secret {namespace}/cacerts in cluster {name}, which held the intermediate {short}…, is missing. Its istiod goes on with what it has read; restarted, it would sign by a root that it makes for \
+         itself, and the other clusters would refuse its workloads. The plan shows the new intermediate that an apply makes. Find out who deleted the Secret."
+    )))
 }
 
 /// Notes roots that no apply has put there, for the plan to tell whose they are.

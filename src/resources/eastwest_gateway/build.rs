@@ -61,10 +61,14 @@ fn named<'a>(spec: &'a Spec, release: Option<&'a str>) -> (&'a str, Cow<'a, Valu
 
 /// The Pods the chart makes, as it labels them.
 fn selector(spec: &Spec) -> Selector {
+    [("istio".to_owned(), pods_label(spec).to_owned())].into()
+}
+
+/// The label `istio` of its Pods.
+pub fn pods_label(spec: &Spec) -> &str {
     let label =
         spec.values.as_map().get("labels").and_then(|labels| labels.get("istio")).and_then(|label| label.as_str());
-    let istio = label.unwrap_or_else(|| spec.name.strip_prefix("istio-").unwrap_or(&spec.name));
-    [("istio".to_owned(), istio.to_owned())].into()
+    label.unwrap_or_else(|| spec.name.strip_prefix("istio-").unwrap_or(&spec.name))
 }
 
 fn services(spec: &Spec) -> Option<serde_json::Value> {

@@ -29,10 +29,14 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::{self, namespace, render, report};
-use crate::mesh::DeclaredGateway;
+use crate::mesh::{DeclaredGateway, Revision};
 use crate::model;
+use crate::resources::absent;
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
+use crate::resources::leaving;
 use crate::resources::parsing;
+use crate::resources::versions::{self, Version as Followed};
 use crate::value::{Map, Value};
 
 /// An east-west gateway in one cluster.
@@ -99,9 +103,14 @@ impl Resource for MeshEastwestGateway {
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Gateway>) -> Result<(), Diagnostics> {
         settle_names(&mut plan.planned);
         client::known_cluster(cx, &plan.planned.cluster)?;
+        if let Some(id) = plan.planned.id.known() {
+            let seen = Seen::of(plan, |gateway| &gateway.instance);
+            let block = Block { resource: "mesh_eastwest_gateway", id, attribute: "name", seen };
+            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+        }
         let spec = Spec::parse(&plan.planned)?;
         if let Some(spec) = &spec {
-            declare(cx, &plan.planned, spec)?;
+            declare(cx, plan, spec).await?;
         }
         let wanted = match &spec {
             Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, plan, spec).await?,
@@ -129,8 +138,14 @@ impl Resource for MeshEastwestGateway {
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let version = state.chart_version.as_deref();
-        let chart = chart(cx, &state, &spec, version).await.map_err(Diagnostics::from)?;
+        let version = match (state.chart_version.known(), follow(cx, &state, &spec)) {
+            (Some(version), _) => Some(version.clone()),
+            (None, following) => match following.await {
+                Followed::Known(version) => Some(version),
+                _ => prior.as_ref().and_then(|prior| prior.chart_version.known().cloned()),
+            },
+        };
+        let chart = chart(cx, &state, &spec, version.as_deref()).await.map_err(Diagnostics::from)?;
         let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
             .map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;
@@ -204,6 +219,10 @@ impl Resource for MeshEastwestGateway {
                 return Ok(Some(state));
             }
         };
+        leaving::namespace(&cluster, state.namespace.text(), &seen)
+            .await
+            .into_iter()
+            .for_each(|warning| cx.warn(warning));
         if seen.is_gone {
             return Ok(None);
         }
@@ -288,17 +307,24 @@ fn settle_names(model: &mut Gateway) {
     }
 }
 
-/// What other resources contradict.
-fn declare(cx: &mut Cx, planned: &Gateway, spec: &Spec) -> Result<(), Diagnostics> {
+/// What other resources contradict, and what is missing.
+async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Result<(), Diagnostics> {
+    let id = plan.planned.id.text();
     let declared = DeclaredGateway {
-        cluster: planned.cluster.text().to_owned(),
+        cluster: plan.planned.cluster.text().to_owned(),
+        name: spec.name.clone(),
         network: spec.gateway.network.to_string(),
+        selector: build::pods_label(spec).to_owned(),
+        is_ambient: spec.ambient,
+        exposes_services: spec.exposure.hosts.is_some(),
+        stands: plan.prior.is_some(),
         revision: spec.gateway.revision.as_ref().map(ToString::to_string),
         exposes_istiod_of: spec.exposure.control_plane.as_ref().map(ToString::to_string),
     };
-    for warning in cx.client()?.walk.gateway(planned.id.text(), declared) {
-        cx.warn(warning);
-    }
+    let mut found = cx.client()?.walk.gateway(id, declared);
+    found.check()?;
+    found.into_iter().chain(spec.unmatched_hosts()).for_each(|warning| cx.warn(warning));
+    absent::tell(cx, id).await?;
     Ok(())
 }
 
@@ -308,16 +334,38 @@ async fn planned_objects(
     plan: &mut Plan<'_, Gateway>,
     spec: &Spec,
 ) -> Result<Option<Wanted>, Diagnostics> {
-    let version = plan.prior.and_then(|prior| prior.chart_version.as_deref());
+    let remembered = plan.prior.and_then(|prior| prior.chart_version.known().cloned());
     let planned = &mut plan.planned;
-    let chart = match chart(cx, planned, spec, version).await {
+    let version = match follow(cx, planned, spec).await {
+        Followed::Known(version) => Some(version),
+        Followed::Unknown => remembered,
+        Followed::Open => return Ok(None),
+    };
+    let chart = match chart(cx, planned, spec, version.as_deref()).await {
         Ok(chart) => chart,
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
+    let newer = chart.as_ref().and_then(|chart| versions::ahead(cx, chart.version(), followed(planned, spec)));
+    newer.into_iter().for_each(|warning| cx.warn(warning));
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     build::wanted(spec, chart.as_ref(), cx.private.release.as_deref())
         .map(Some)
         .map_err(|error| render::diagnostic(&error).into())
+}
+
+/// The control plane that serves the gateway, as far as this resource says where that is.
+fn followed<'a>(model: &'a Gateway, spec: &'a Spec) -> versions::Followed<'a> {
+    let istiod = spec.exposure.control_plane.as_ref().unwrap_or(&spec.namespace);
+    let revision = spec.gateway.revision.as_ref().map(Revision::as_str);
+    versions::Followed { cluster: model.cluster.text(), namespace: istiod.as_str(), revision }
+}
+
+/// The version of the control plane that serves it; nobody's for an ambient gateway, which has no chart.
+async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
+    match spec.ambient {
+        true => Followed::Unknown,
+        false => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
+    }
 }
 
 /// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.

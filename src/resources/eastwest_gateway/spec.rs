@@ -6,11 +6,14 @@ use serde_json::json;
 
 use super::model::{Expose, Gateway, Ports, Service};
 use crate::chart::Values;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
 use crate::resources::address::NODE_SELECTOR_ANNOTATION;
 use crate::resources::parsing::Reader;
 use crate::value::{Path, Value};
+
+/// The domain of Service names unless something else is said.
+const USUAL_DOMAIN: &str = "cluster.local";
 
 /// Where istiod is unless something else is said.
 pub const SYSTEM_NAMESPACE: &str = "istio-system";
@@ -48,6 +51,23 @@ impl Spec {
         reader.finish(spec)
     }
 
+    /// Hosts of Services that no Service has, by the domain of their names.
+    pub fn unmatched_hosts(&self) -> Option<Diagnostic> {
+        let own = format!(".svc.{}", self.cluster_domain);
+        let is_elsewhere = |host: &&String| {
+            let name = host.split_once('/').map_or(host.as_str(), |(_, name)| name);
+            name.split_once(".svc.").is_some_and(|(_, domain)| format!(".svc.{domain}") != own)
+                || name == "*.local" && !self.cluster_domain.ends_with(".local")
+        };
+        let hosts = self.exposure.hosts.as_ref()?;
+        let (index, host) = hosts.iter().enumerate().find(|(_, host)| is_elsewhere(host))?;
+        let domain = &self.cluster_domain;
+        Some(Diagnostic::warning("No Service of this cluster has such a name").at(Path::root("expose").attr("hosts").index(index)).detail(format!(
+            "{host:?} does not end with the domain of this cluster's Services, {domain:?} (`cluster_domain`): peers ask for names such as `web.shop.svc.{domain}`. Write the host with that \
+             domain, or set `cluster_domain`."
+        )))
+    }
+
     /// The owner label of its objects.
     pub fn owner(&self) -> String {
         crate::kept::owner("mesh_eastwest_gateway", self.namespace.as_str(), &self.name)
@@ -59,11 +79,11 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     let network = reader.parse(&model.network, "network", Network::new);
     let revision = reader.parse(&model.revision, "revision", Revision::new);
     let (service, ports) = service(reader, model);
-    let exposure = exposure(reader, model);
+    let cluster_domain = reader.plain(&model.cluster_domain);
+    let exposure = exposure(reader, model, cluster_domain.as_deref());
     let name = reader.plain(&model.name);
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let values = reader.values(&model.values);
-    let cluster_domain = reader.plain(&model.cluster_domain);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
@@ -72,6 +92,7 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     }
     let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
     let values = lay(reader, values, &gateway);
+    refuse_moved_ports(reader, &values, &exposure, gateway.ports);
     Some(Spec {
         namespace: namespace?,
         name: name?,
@@ -180,14 +201,14 @@ fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
     ports
 }
 
-fn exposure(reader: &mut Reader, model: &Gateway) -> Exposure {
+fn exposure(reader: &mut Reader, model: &Gateway, cluster_domain: Option<&str>) -> Exposure {
     let Some(expose) = reader.plain(&model.expose) else { return Exposure::default() };
     let path = Path::root("expose");
     let services = reader.plain(&expose.services).unwrap_or(false);
     let control_plane = reader.plain(&expose.control_plane).unwrap_or(false);
     let istiod_namespace = istiod_namespace(reader, &expose.istiod_namespace, path.attr("istiod_namespace"));
     let control_plane_hosts = reader.list(&expose.control_plane_hosts);
-    let hosts = hosts(reader, &expose, &path);
+    let hosts = hosts(reader, &expose, &path, cluster_domain);
     if expose.hosts.is_known() && !services && expose.services.is_known() {
         reader.refuse(
             path.attr("hosts"),
@@ -211,9 +232,9 @@ fn istiod_namespace(reader: &mut Reader, asked: &Value<String>, path: Path) -> O
     reader.parse(if asked.is_null() { &usual } else { asked }, path, Namespace::new)
 }
 
-fn hosts(reader: &mut Reader, expose: &Expose, path: &Path) -> Vec<String> {
+fn hosts(reader: &mut Reader, expose: &Expose, path: &Path, cluster_domain: Option<&str>) -> Vec<String> {
     if expose.hosts.is_null() {
-        return vec!["*.local".to_owned()];
+        return vec![all_services(cluster_domain.unwrap_or(USUAL_DOMAIN))];
     }
     let listed = reader.list(&expose.hosts);
     for (index, host) in expose.hosts.known().into_iter().flatten().enumerate() {
@@ -223,6 +244,38 @@ fn hosts(reader: &mut Reader, expose: &Expose, path: &Path) -> Vec<String> {
         }
     }
     listed
+}
+
+/// The host that admits every Service of a domain; Istio's own for the usual one, and for what that admits as well.
+fn all_services(cluster_domain: &str) -> String {
+    match cluster_domain == "local" || cluster_domain.ends_with(".local") {
+        true => "*.local".to_owned(),
+        false => format!("*.{cluster_domain}"),
+    }
+}
+
+/// Ports that remotes dial: their charts, and the webhooks' URLs, know only Istio's own.
+fn refuse_moved_ports(reader: &mut Reader, values: &Values, exposure: &Exposure, said: GatewayPorts) {
+    if exposure.control_plane.is_none() {
+        return;
+    }
+    let default = GatewayPorts::default();
+    for (name, entry, usual, by_attribute) in [
+        ("istiod", "tls-istiod", default.istiod, said.istiod != default.istiod),
+        ("webhook", "tls-webhook", default.webhook, said.webhook != default.webhook),
+    ] {
+        let said = values.as_map().get("networkGatewayPorts").and_then(|ports| ports.get(entry)?.get("port")?.as_u64());
+        let Some(port) = said.filter(|port| *port != u64::from(usual)) else { continue };
+        let path = if by_attribute { Path::root("service").attr("ports").attr(name) } else { Path::root("values") };
+        reader.refuse(
+            path,
+            "Remote clusters dial another port",
+            format!(
+                "This gateway exposes the control plane, and remote clusters reach it at port {usual}, as Istio's charts for them say: they would find nothing at {port}. Leave the port at {usual}; \
+                 `tls` alone may move."
+            ),
+        );
+    }
 }
 
 /// What istiod's validation would refuse, or accept and never match.
@@ -371,6 +424,59 @@ mod tests {
         }
         assert!(Spec::parse(&exposing(true, Value::Unknown)).unwrap().is_none(), "nothing is guessed");
         assert_eq!(refusals(&exposing(false, "mesh-b".into())), ["expose.istiod_namespace: No istiod is exposed"]);
+    }
+
+    #[test]
+    fn all_services_are_those_of_the_cluster_s_domain() {
+        let of = |domain: &str| {
+            let expose = Expose { services: true.into(), ..Expose::default() };
+            let spec = Spec::parse(&Gateway { cluster_domain: domain.into(), expose: expose.into(), ..model() });
+            spec.unwrap().unwrap().exposure.hosts.unwrap()
+        };
+        assert_eq!(of("cluster.local"), ["*.local"]);
+        assert_eq!(of("k8s.local"), ["*.local"]);
+        assert_eq!(of("corp.example"), ["*.corp.example"]);
+    }
+
+    #[test]
+    fn hosts_of_another_domain_are_pointed_at() {
+        let path = |hosts: &[&str], domain: &str| {
+            let spec = Spec::parse(&Gateway { cluster_domain: domain.into(), ..exposing(hosts) }).unwrap().unwrap();
+            spec.unmatched_hosts().map(|told| told.path.unwrap_or_default().to_string())
+        };
+        let domain = "corp.example";
+        assert_eq!(path(&["web.shop.svc.corp.example", "*.global", "*"], domain), None);
+        assert_eq!(path(&["*", "web.shop.svc.cluster.local"], domain).as_deref(), Some("expose.hosts[1]"));
+        assert_eq!(path(&["*.local"], domain).as_deref(), Some("expose.hosts[0]"));
+        assert_eq!(path(&["web.shop.svc.cluster.local", "*.local"], "cluster.local"), None);
+    }
+
+    #[test]
+    fn ports_that_remotes_dial_stay_where_istiod_is_exposed() {
+        let with = |ports: Ports, control_plane: bool| {
+            let service = Service { r#type: "LoadBalancer".into(), ports: ports.into(), ..Service::default() };
+            let expose = Expose { services: true.into(), control_plane: control_plane.into(), ..Expose::default() };
+            Gateway { expose: expose.into(), ..serving(service) }
+        };
+        let ports = |tls: i64, istiod: i64, webhook: i64| Ports {
+            status: 15021.into(),
+            tls: tls.into(),
+            istiod: istiod.into(),
+            webhook: webhook.into(),
+        };
+        assert_eq!(
+            refusals(&with(ports(15443, 25012, 25017), true)),
+            [
+                "service.ports.istiod: Remote clusters dial another port",
+                "service.ports.webhook: Remote clusters dial another port"
+            ]
+        );
+        assert!(Spec::parse(&with(ports(443, 15012, 15017), true)).is_ok(), "traffic between Services may move");
+        assert!(Spec::parse(&with(ports(15443, 25012, 15017), false)).is_ok(), "nobody dials it");
+        let document = "networkGatewayPorts: {tls-istiod: {port: 25012, targetPort: 15012}}".to_owned();
+        let by_values =
+            Gateway { values: Value::Known(vec![Value::Known(document)]), ..with(ports(15443, 15012, 15017), true) };
+        assert_eq!(refusals(&by_values), ["values: Remote clusters dial another port"]);
     }
 
     #[test]

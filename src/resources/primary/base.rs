@@ -127,6 +127,13 @@ pub async fn release(
             given_up.push(object);
         }
     }
+    if let Some(policy) = build::policy(&Spec { install_base: true, ..spec.clone() }, releases) {
+        let key = state_key(&render::reference(&policy).map_err(|error| render::diagnostic(&error))?);
+        if prior.objects.contains_key(&key) {
+            prior.remove(&key);
+            given_up.push(policy);
+        }
+    }
     // Without the label: the next control plane that installs them finds nobody's.
     let all = ApplyAll { objects: given_up, adoption: Adoption::Assume, ..ApplyAll::default() };
     cluster.apply_all(all).await.map_err(|failed| converge::diagnostics(&failed.errors))?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gateway_api;
 use super::spec::Spec;
+use super::values;
 use crate::chart::Chart;
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::kept::objects::{Entry, Wanted};
@@ -60,6 +61,9 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
     rendering.insert(&mut wanted, &owner)?;
+    if let Some(policy) = policy(spec, releases) {
+        wanted.insert(render::reference(&policy)?, policy, &owner);
+    }
     if let Some(service) = spec.exposure.as_ref().and_then(|exposure| Object::new(exposure.object())) {
         wanted.insert(render::reference(&service)?, service, &owner);
     }
@@ -104,6 +108,15 @@ pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) ->
         }
     }
     shared
+}
+
+/// The policy of mTLS for the whole mesh, one for all control planes of the cluster: labelled as the release that they share, and handed on with it.
+pub fn policy(spec: &Spec, releases: &Releases) -> Option<Object> {
+    let system = spec.control_plane.namespace.as_str();
+    let root = values::at(&spec.istiod_values, &["meshConfig", "rootNamespace"]).and_then(|root| root.as_str());
+    let policy = spec.control_plane.mtls_policy(root.unwrap_or(system)).filter(|_| spec.install_base)?;
+    let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
+    Object::new(policy).map(|policy| policy.with_label("app.kubernetes.io/instance", release))
 }
 
 /// Whether an object is of a release that control planes share.

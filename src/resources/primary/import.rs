@@ -21,6 +21,7 @@ use crate::resources::charts::Version;
 use crate::resources::client;
 use crate::resources::client::Client;
 use crate::resources::parsing;
+use crate::resources::versions;
 use crate::value::{List, Map, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -168,6 +169,8 @@ struct Installed {
     agents: Vec<ObjectRef>,
     /// The release of the Gateway API that this control plane has installed.
     gateway_api: Option<String>,
+    /// What the policy for the whole mesh says, where it is this control plane's.
+    mtls: Option<&'static str>,
     /// Objects that do what others do already, and are not wanted any more: the first apply removes them.
     superfluous: Vec<ObjectRef>,
 }
@@ -226,12 +229,21 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         agents => agents.map_err(failed)?.iter().map(|agent| agent.reference_as(Kind::DAEMON_SET)).collect(),
     };
     let gateways = gateways.filter(|definition| definition.label(OWNER_LABEL) == Some(&owner(named)));
+    let policy = cluster.get(&in_namespace(Kind::PEER_AUTHENTICATION, "default")).await;
+    // Of a kind that is not there, or may not be read, there is none to take over.
+    let policy = policy.ok().flatten().filter(|policy| policy.label(OWNER_LABEL) == Some(&owner(named)));
+    let mtls = policy.and_then(|policy| match policy.str("spec.mtls.mode") {
+        "DISABLE" => Some("off"),
+        "STRICT" => Some("strict"),
+        _ => None,
+    });
     let exposure = exposure::service(&named.namespace, named.revision.as_deref());
     Ok(Installed {
         exposure: cluster.get(&exposure).await.map_err(failed)?,
         values: values.unwrap_or_default(),
         namespace,
         tags,
+        mtls,
         definition,
         root: cacerts.as_ref().and_then(root),
         agents,
@@ -282,6 +294,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         kind.has_platform = platform.is_some();
         kind.cni = cni == Some(true) || platform.is_some_and(Platform::needs_cni) && cni.is_none();
     }
+    kind.without_mtls = installed.mtls == Some("off");
     let mut rest = values::undecided(&installed.values, kind);
     // istioctl makes the validator of the default revision by itself and keeps the chart from it.
     rest.retain(|key, value| key != "defaultRevision" || value.as_str() != Some(""));
@@ -302,7 +315,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         } else {
             Value::Known(installed.tags.iter().cloned().collect())
         },
-        istio_version: version(&installed.deployment).into(),
+        istio_version: versions::of_istiod(&installed.deployment).into(),
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: (external && !is_external).into(),
@@ -317,6 +330,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         platform: platform.map(|platform| platform.as_str().to_owned()).into(),
         agents_namespace: agents_namespace.into(),
         gateway_api: installed.gateway_api.clone().into(),
+        mtls: installed.mtls.map(str::to_owned).into(),
         custom_hosts: custom_hosts(at(&["pilot", "env", "ISTIOD_CUSTOM_HOST"])),
         values: if rest.is_empty() {
             Value::Null
@@ -398,16 +412,6 @@ fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
     id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
 }
 
-/// The version of Istio. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
-fn version(deployment: &Object) -> Option<String> {
-    let istioctl = deployment.label("operator.istio.io/version");
-    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
-    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
-    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
-    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
-    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
-}
-
 /// The names of the releases, which the charts write into labels.
 fn releases(installed: &Installed) -> Releases {
     let of = |object: &Object| {
@@ -425,21 +429,6 @@ fn env(deployment: &Object, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_version_is_that_of_istio_and_not_of_charts_inside_istioctl() {
-        let installed = |labels: Json| {
-            let deployment = serde_json::json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "labels": labels},
-                "spec": {"template": {"spec": {"containers": [{"image": "docker.io/istio/pilot:1.29.1"}]}}},
-            });
-            version(&Object::new(deployment).unwrap())
-        };
-        let istioctl = serde_json::json!({"helm.sh/chart": "istiod-1.0.0", "operator.istio.io/version": "1.31.0"});
-        assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
-        assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
-        assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
-    }
 
     #[test]
     fn mesh_networks_are_read_as_they_are_written() {

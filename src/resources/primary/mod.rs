@@ -3,6 +3,7 @@
 mod agents;
 mod base;
 mod build;
+mod declare;
 mod exposure;
 mod findings;
 mod gateway_api;
@@ -35,11 +36,13 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
 use crate::kept::{namespace, render};
-use crate::mesh::{ControlPlaneAt, Platform};
+use crate::mesh::Platform;
 use crate::model;
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
+use crate::resources::leaving;
 use crate::resources::parsing;
-use crate::value::{Map, Path, Value};
+use crate::value::{Map, Value};
 
 /// A control plane in one cluster.
 pub struct MeshPrimary;
@@ -93,6 +96,11 @@ impl Resource for MeshPrimary {
         settle_defaults(plan);
         client::known_cluster(cx, &plan.planned.cluster)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
+        if let Some(id) = plan.planned.id.known() {
+            let seen = Seen::of(plan, |primary| &primary.instance);
+            let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
+            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+        }
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
@@ -114,8 +122,10 @@ impl Resource for MeshPrimary {
         {
             plan.planned.instance = Value::Unknown;
         }
+        let version = plan.planned.istio_version.known().cloned();
+        cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
-        declare(cx, &plan.planned, &spec)?;
+        declare::declare(cx, plan, &spec)?;
         if plan.prior != Some(&plan.planned)
             && let (Some(wanted), Ok(cluster)) = (told, cluster(cx, &plan.planned))
         {
@@ -124,7 +134,7 @@ impl Resource for MeshPrimary {
             let cluster = client::briefly(cx, &cluster, findings::AT_MOST);
             findings::look(&cluster, &spec, &tags, &wanted).await.into_iter().for_each(|warning| cx.warn(warning));
         }
-        Ok(())
+        declare::interlock(cx, plan, &spec).await
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
@@ -245,10 +255,16 @@ impl Resource for MeshPrimary {
                 return Ok(Some(state));
             }
         };
+        leaving::namespace(&cluster, state.namespace.text(), &seen)
+            .await
+            .into_iter()
+            .for_each(|warning| cx.warn(warning));
         if seen.is_gone {
             return Ok(None);
         }
         seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+        let istiod = ready::deployment(&state).and_then(|reference| seen.live.get(&state_key(&reference)));
+        istiod.and_then(|istiod| ready::at_fault(&state, istiod)).into_iter().for_each(|warning| cx.warn(warning));
         (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         let live = seen.live;
         state.addresses = exposure::seen(&state, &live);
@@ -305,7 +321,8 @@ const KINDS_OF_AGENTS: &[Kind] = &[Kind::DAEMON_SET, Kind::RESOURCE_QUOTA, Kind:
 /// The kinds in which an apply of this control plane may have left objects that state does not know.
 fn kinds(model: &Primary) -> Vec<Kind> {
     let agents = if has_agents(model) { KINDS_OF_AGENTS } else { &[] };
-    KINDS.iter().chain(agents).cloned().collect()
+    let policies: &[Kind] = if model.mtls.is_known() { &[Kind::PEER_AUTHENTICATION] } else { &[] };
+    KINDS.iter().chain(agents).chain(policies).cloned().collect()
 }
 
 /// Whether a control plane has node agents.
@@ -366,34 +383,6 @@ fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
     }
 }
 
-/// What other resources contradict.
-fn declare(cx: &mut Cx, planned: &Primary, spec: &Spec) -> Result<(), Diagnostics> {
-    let control_plane = &spec.control_plane;
-    let named = control_plane.mesh_networks.0.iter().filter(|(_, network)| !network.gateways.is_empty());
-    let declared = ControlPlaneAt {
-        cluster: planned.cluster.text().to_owned(),
-        config_cluster: planned.config_cluster.known().cloned(),
-        name: control_plane.cluster.to_string(),
-        namespace: control_plane.namespace.to_string(),
-        revision: control_plane.revision.as_ref().map(ToString::to_string),
-        mesh_id: control_plane.mesh_id.to_string(),
-        network: control_plane.network.as_ref().map(ToString::to_string),
-        trust_root: spec.trust_root.as_ref().map(ToString::to_string),
-        version: planned.istio_version.known().cloned(),
-        external_istiod: control_plane.external_istiod || control_plane.is_external,
-        reads_remote_secrets: values::reads_remote_secrets(&spec.istiod_values),
-        tags: planned.tags.items().cloned().collect(),
-        gateways_named: named.map(|(network, _)| network.to_string()).collect(),
-    };
-    let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
-    found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));
-    found.check()?;
-    for warning in found {
-        cx.warn(warning);
-    }
-    Ok(())
-}
-
 /// The objects as they can be told at plan; `None` while the charts cannot be had.
 async fn planned_objects(
     cx: &mut Cx,
@@ -429,11 +418,6 @@ async fn charts<P>(
 ) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let istiod = store.chart("istiod", model.charts.known(), version).await?;
-    if let Some(asked) = version.asked.filter(|asked| asked.trim_start_matches('v') != istiod.version()) {
-        let detail = format!("The charts there are of version {}, asked for is {asked}.", istiod.version());
-        let wrong = Diagnostic::error("No charts of this version").detail(detail).at(Path::root("istio_version"));
-        return Err(Unavailable::Wrong(wrong));
-    }
     let base = match base {
         true => Some(store.chart("base", model.charts.known(), version).await?),
         false => None,

@@ -111,6 +111,15 @@ model! {
         /// do: definitions of somebody else are refused unless `adopt` is set.
         #[attr(optional)]
         pub gateway_api: Value<String>,
+        /// Go through with `ambient` and a `network` although Pods with sidecars run in the cluster: from then on istiod tells them only of those endpoints in other clusters whose Service
+        /// has the label `istio.io/global=true`. Without it a plan refuses. The default is `false`.
+        #[attr(optional)]
+        pub ambient_beside_sidecars: Value<bool>,
+        /// mTLS between workloads. `permissive`, which is Istio's own default and the one where nothing is set: who can uses it, and plain text is taken too. `strict`: plain text is refused, by a
+        /// mesh-wide PeerAuthentication. `off`: nobody uses it, by such a policy and `meshConfig.enableAutoMtls`; for clusters of one network that have no common root, and the same in
+        /// all of them. Networks need mTLS. The policy is among what `install_base` shares.
+        #[attr(optional, validate(one_of(&["strict", "permissive", "off"])))]
+        pub mtls: Value<String>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane where their
         /// `control_plane_address` is a name and not an IP address. Not for names in the cluster, which are in the certificate anyway.
         #[attr(optional, validate(each(dns_subdomain())))]

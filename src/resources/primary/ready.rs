@@ -1,5 +1,7 @@
 //! Before and after an apply: is the cluster's root the one expected, is istiod available, does its webhook answer?
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value as Json, json};
 
 use super::model::{Primary, Status};
@@ -14,7 +16,9 @@ use crate::pki::{Bundle, Fingerprint};
 use crate::value::{Path, Value};
 
 /// How often the webhook is asked until it answers.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long istiod may take to read what it injects by after a change of its ConfigMap: a kubelet brings it within a minute or so.
+const REREADS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Refuses to start istiod under a root other than the one expected: a mesh of two roots is two meshes.
 pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
@@ -75,9 +79,10 @@ pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Sta
 async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
     let pod = probe(spec);
     let mut why = String::new();
+    let mut disagrees: Option<(Instant, Diagnostic)> = None;
     loop {
         match cluster.create_dry_run(&pod).await {
-            Ok(injected) => match identity(&injected) {
+            Ok(injected) => match identity(&injected).map(|identity| agrees(&identity, spec)) {
                 // istiod reads its injection template anew some time after it was changed.
                 Some(_) if wrong_init(&injected, spec) => {
                     why = match values::leaves_network_to_cni(&spec.istiod_values) {
@@ -86,10 +91,24 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
                     }
                     .to_owned();
                 }
-                Some(identity) => return agrees(&identity, spec),
+                Some(Ok(())) => return Ok(()),
+                // An istiod that was there before goes by its old configuration for a moment.
+                Some(Err(difference)) => {
+                    let since = disagrees.map_or_else(Instant::now, |(since, _)| since);
+                    if since.elapsed() >= REREADS_WITHIN {
+                        return Err(difference.into());
+                    }
+                    disagrees = Some((since, difference));
+                }
                 None => why = "no webhook injected a proxy".to_owned(),
             },
             Err(error) if refused_by_webhook(&error) => why = error.to_string(),
+            Err(error) if matches!(error.failure, Failure::Timeout(_)) && disagrees.is_some() => {
+                return Err(disagrees
+                    .map(|(_, difference)| difference)
+                    .unwrap_or_else(|| converge::diagnostic(&error))
+                    .into());
+            }
             Err(error) if matches!(error.failure, Failure::Timeout(_)) && !why.is_empty() => {
                 return Err(Diagnostic::error("The injection webhook does not answer")
                     .detail(format!(
@@ -151,14 +170,16 @@ fn identity(pod: &Object) -> Option<(String, String)> {
     Some((env("ISTIO_META_CLUSTER_ID"), env("ISTIO_META_NETWORK")))
 }
 
-fn agrees((cluster_id, network): &(String, String), spec: &Spec) -> Result<(), Diagnostics> {
+fn agrees((cluster_id, network): &(String, String), spec: &Spec) -> Result<(), Diagnostic> {
     let wanted = &spec.control_plane;
     let expected = wanted.network.as_ref().map_or("", |network| network.as_str());
     let differs = |what: &str, is: &str, should: &str, path: &str| {
         let diagnostic = Diagnostic::error("Injected proxies disagree with the configuration").detail(format!(
-            "A Pod injected by this istiod has the {what} {is:?}, the configuration says {should:?}. Another injector, or an injection template in `values`, decides otherwise."
+            "A Pod injected by this istiod has the {what} {is:?}, the configuration says {should:?}, and {} seconds of asking have not changed that. Another injector, or an injection template in \
+             `values`, decides otherwise; or istiod cannot read its ConfigMaps: look at its log.",
+            REREADS_WITHIN.as_secs()
         ));
-        Err(diagnostic.at(Path::root(path)).into())
+        Err(diagnostic.at(Path::root(path)))
     };
     if cluster_id != wanted.cluster.as_str() {
         return differs("cluster id", cluster_id, wanted.cluster.as_str(), "cluster_name");
@@ -184,6 +205,34 @@ pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<Status> {
     if is_untouched || same && is_available { prior.status.clone() } else { Value::Unknown }
 }
 
+/// A control plane that a refresh finds without a Pod, or with a rollout that is stuck: no field of it differs, and nothing works.
+pub fn at_fault(model: &Primary, istiod: &Object) -> Option<Diagnostic> {
+    let count = |path: &str| istiod.get(path).and_then(Json::as_i64);
+    let condition = |name: &str, bad: bool| {
+        let found = istiod.condition(name).filter(|condition| condition.is_true() == bad)?;
+        Some(format!("{}: {}", found.reason, found.message))
+    };
+    let (what, next) = if count("spec.replicas") == Some(0) {
+        let (namespace, name) = (istiod.namespace().unwrap_or_default(), istiod.name());
+        let scale = format!("kubectl --namespace {namespace} scale deployment {name} --replicas=1");
+        (
+            "it is scaled to no replica".to_owned(),
+            format!("Replicas are an autoscaler's to say, so that no apply changes this: run `{scale}`."),
+        )
+    } else {
+        let stuck = condition("ReplicaFailure", true).or_else(|| condition("Progressing", false));
+        let none =
+            || (count("status.availableReplicas").unwrap_or(0) == 0).then(|| "no replica is available".to_owned());
+        (stuck.or_else(none)?, "Look at its Pods and their events.".to_owned())
+    };
+    let reference = istiod.reference_as(Kind::DEPLOYMENT);
+    Some(Diagnostic::warning(format!("The istiod of {} is not at work", model.id.text())).detail(format!(
+        "{reference} in cluster {}: {what}. Proxies that run go on with what they know; new ones get neither configuration nor certificates, and Pods may start without a sidecar or not at all. \
+         {next}",
+        model.cluster.text()
+    )))
+}
+
 pub fn status(deployment: Option<&Object>) -> Status {
     let available = wait::deployment_available().check(deployment) == wait::Verdict::Ready;
     let image = deployment.map(|deployment| deployment.str("spec.template.spec.containers.0.image").to_owned());
@@ -197,6 +246,24 @@ mod tests {
     fn seen(available: bool) -> Primary {
         let status = Status { available: available.into(), image: "pilot:1.31.0".to_owned().into() };
         Primary { status: status.into(), adopt: false.into(), ..Primary::default() }
+    }
+
+    #[test]
+    fn an_istiod_without_a_pod_and_a_stuck_rollout_are_told() {
+        let istiod = |replicas: i64, available: i64, conditions: Json| {
+            Object::new(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "namespace": "istio-system"},
+                "spec": {"replicas": replicas}, "status": {"availableReplicas": available, "conditions": conditions}}))
+            .expect("an object")
+        };
+        let told = |istiod: &Object| at_fault(&seen(true), istiod).map(|told| told.detail);
+        let progressing = |status: &str| json!([{"type": "Progressing", "status": status, "reason": "ProgressDeadlineExceeded", "message": "has timed out"}]);
+        assert_eq!(told(&istiod(2, 2, progressing("True"))), None);
+        assert_eq!(told(&istiod(2, 1, progressing("True"))), None, "on its way");
+        assert!(told(&istiod(0, 0, json!([]))).unwrap().contains("scale deployment istiod --replicas=1"));
+        assert!(told(&istiod(1, 0, json!([]))).unwrap().contains("no replica is available"));
+        assert!(told(&istiod(2, 1, progressing("False"))).unwrap().contains("ProgressDeadlineExceeded: has timed out"));
+        let quota = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}]);
+        assert!(told(&istiod(2, 1, quota)).unwrap().contains("exceeded quota"));
     }
 
     #[test]

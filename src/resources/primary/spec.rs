@@ -9,7 +9,7 @@ use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept;
 use crate::mesh::{
-    ClusterName, ControlPlane, IstiodExposure, MeshId, Namespace, Network, Platform, Revision, TrustDomain,
+    ClusterName, ControlPlane, IstiodExposure, MeshId, Mtls, Namespace, Network, Platform, Revision, TrustDomain,
 };
 use crate::pki::Fingerprint;
 use crate::resources::parsing::Reader;
@@ -83,6 +83,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let mesh_networks = networks::read(reader, model, network.as_ref());
     let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
+    let mtls = mtls(reader, model);
     let custom_hosts = reader.list(&model.custom_hosts);
     let is_external = is_external(reader, model);
     let Platformed { platform, cni, agents_namespace } = platformed(reader, model, ambient, is_external);
@@ -112,6 +113,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         platform,
         cni,
         agents_namespace,
+        mtls,
         custom_hosts,
         multi_root: multi_root.unwrap_or(false),
         remote_credentials: remote_credentials.unwrap_or(true),
@@ -228,6 +230,26 @@ fn is_external(reader: &mut Reader, model: &Primary) -> bool {
         reader.refuse("tags", "No tags of an external control plane", detail);
     }
     true
+}
+
+/// What becomes of mTLS; what it cannot be is refused.
+fn mtls(reader: &mut Reader, model: &Primary) -> Mtls {
+    let said = reader.plain(&model.mtls);
+    let mtls = match said.as_deref() {
+        Some("off") => Mtls::Off,
+        Some("strict") => Mtls::Strict,
+        _ => Mtls::Permissive,
+    };
+    if mtls == Mtls::Off && model.ambient.get() == Some(true) {
+        let detail = "Ambient mode's ztunnels speak to each other by mTLS alone: leave `mtls` out, or `ambient`.";
+        reader.refuse("mtls", "Ambient mode needs mTLS", detail);
+    }
+    if mtls != Mtls::Permissive && !model.config_cluster.is_null() {
+        let detail = "The policy belongs into the cluster that istiod reads its configuration from, where this resource makes nothing. Make a PeerAuthentication there, and set \
+                      `meshConfig.enableAutoMtls` in `values` for no mTLS.";
+        reader.refuse("mtls", "Not with an external control plane", detail);
+    }
+    mtls
 }
 
 fn exposure(
@@ -586,6 +608,33 @@ mod tests {
             refusals(&Primary { values: everywhere, ..external() }),
             ["values: A value contradicts an attribute"]
         );
+    }
+
+    #[test]
+    fn mtls_is_made_true_by_a_policy_and_the_mesh_configuration() {
+        let with = |mtls: &str| Primary { mtls: mtls.into(), ..model() };
+        for (mtls, mode, auto) in
+            [("strict", Some("STRICT"), None), ("permissive", None, None), ("off", Some("DISABLE"), Some(false))]
+        {
+            let spec = Spec::parse(&with(mtls)).unwrap().unwrap();
+            let policy = super::super::build::policy(&spec, &Default::default());
+            assert_eq!(policy.as_ref().map(|policy| policy.str("spec.mtls.mode")), mode, "{mtls}");
+            assert_eq!(policy.as_ref().map(|policy| policy.namespace()), mode.map(|_| Some("istio-system")));
+            let said = values::at(&spec.istiod_values, &["meshConfig", "enableAutoMtls"]);
+            assert_eq!(said.and_then(serde_json::Value::as_bool), auto, "{mtls}");
+        }
+        let second = Primary { install_base: false.into(), ..with("off") };
+        assert!(super::super::build::policy(&Spec::parse(&second).unwrap().unwrap(), &Default::default()).is_none());
+        assert_eq!(refusals(&Primary { ambient: true.into(), ..with("off") }), ["mtls: Ambient mode needs mTLS"]);
+        assert!(Spec::parse(&Primary { ambient: true.into(), ..with("strict") }).is_ok());
+        let external = Primary { config_cluster: "west".into(), ..with("strict") };
+        assert_eq!(refusals(&external), ["mtls: Not with an external control plane"]);
+        let otherwise = Value::Known(vec!["meshConfig: {enableAutoMtls: true}".into()]);
+        assert_eq!(
+            refusals(&Primary { values: otherwise.clone(), ..with("off") }),
+            ["values: A value contradicts an attribute"]
+        );
+        assert_eq!(refusals(&Primary { values: otherwise, ..model() }), [] as [String; 0]);
     }
 
     #[test]

@@ -36,6 +36,9 @@ const DECIDED_BY_AMBIENT: &[Decided] = &[
 const DECIDED_BY_CONFIG_CLUSTER: &[Decided] =
     &[Decided { attribute: "config_cluster", path: &["global", "resourceScope"] }];
 
+/// What `mtls = "off"` decides as well.
+const DECIDED_BY_MTLS: &[Decided] = &[Decided { attribute: "mtls", path: &["meshConfig", "enableAutoMtls"] }];
+
 /// What attributes decide unless they are null, which they are for an installation of somebody else: its own documents then say it.
 const DECIDED_UNLESS_NULL: &[Decided] = &[
     Decided { attribute: "multi_root", path: &["pilot", "env", "ISTIO_MULTIROOT_MESH"] },
@@ -66,7 +69,7 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
-    let decided = [DECIDED, DECIDED_BY_AMBIENT, DECIDED_BY_CONFIG_CLUSTER, DECIDED_UNLESS_NULL, DECIDED_IN_ZTUNNEL];
+    let decided = [DECIDED, DECIDED_BY_AMBIENT, DECIDED_BY_CONFIG_CLUSTER, DECIDED_UNLESS_NULL, DECIDED_IN_ZTUNNEL, DECIDED_BY_MTLS];
     let decided = decided.into_iter().flatten();
     let found = decided.filter_map(|decided| contradiction(decided, user, &attributes));
     let contradictions: Vec<Contradiction> = found.chain(another_platform(user, &attributes)).collect();
@@ -168,7 +171,8 @@ fn text(values: &Values, path: &[&str]) -> Option<String> {
     (!found.is_empty()).then(|| found.to_owned())
 }
 
-fn at<'a>(values: &'a Values, path: &[&str]) -> Option<&'a Json> {
+/// What values say at a path.
+pub fn at<'a>(values: &'a Values, path: &[&str]) -> Option<&'a Json> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(values.as_map().get(*first)?, |value, step| value.get(step))
 }
@@ -204,6 +208,11 @@ fn another_platform(user: &Values, attributes: &Json) -> Option<Contradiction> {
     })
 }
 
+/// A scalar as the charts write it.
+pub fn as_text(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// Whether an istiod with these values reads the Secrets of the clusters it watches, or waits for the right to.
 pub fn reads_remote_secrets(istiod: &Values) -> bool {
     let env = istiod.as_map().get("pilot").and_then(|pilot| pilot.get("env")?.get(REMOTE_CREDENTIALS));
@@ -223,6 +232,8 @@ pub struct Kind {
     pub cni: bool,
     /// Its platform is one that the attribute can say.
     pub has_platform: bool,
+    /// Nobody uses mTLS, as the attribute makes it.
+    pub without_mtls: bool,
 }
 
 impl Kind {
@@ -252,7 +263,8 @@ pub fn undecided(values: &Map<String, Json>, of: Kind) -> Map<String, Json> {
         "platform" => of.has_platform,
         _ => of.no_remote_secrets,
     });
-    for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster).chain(by_ours) {
+    let by_mtls = if of.without_mtls { DECIDED_BY_MTLS } else { &[] };
+    for decided in DECIDED.iter().chain(by_ambient).chain(by_config_cluster).chain(by_ours).chain(by_mtls) {
         take(&mut rest, decided.path);
     }
     rest

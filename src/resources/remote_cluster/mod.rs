@@ -10,6 +10,7 @@ mod link;
 mod model;
 mod neighbours;
 mod plan;
+mod policies;
 mod refresh;
 mod remote;
 mod remove;
@@ -41,9 +42,10 @@ use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::render;
-use crate::mesh::SecretForm;
+use crate::mesh::{Revision, SecretForm};
 use crate::model;
 use crate::resources::parsing;
+use crate::resources::versions;
 use crate::value::{Map, Value};
 
 /// A cluster that istiods watch.
@@ -130,6 +132,9 @@ impl Resource for MeshRemoteCluster {
         let Change { prior, planned: mut state, reached, .. } = change;
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
+        if state.renew_within.is_unknown() {
+            state.renew_within = spec.token.renew_within().into();
+        }
         if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
             return Ok(state);
         }
@@ -250,6 +255,23 @@ fn settle_names(model: &mut RemoteCluster) {
     }
 }
 
+/// Takes the version of the control plane that serves the cluster for that of the charts; `false` where it is not known yet.
+async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
+    let Some(remote) = &spec.remote else { return true };
+    let revision = remote.data_plane.revision.as_ref().map(Revision::as_str);
+    let name = remote.system_namespace.control_planes.first().unwrap_or(&spec.id);
+    let declared = cx.client().ok().and_then(|client| client.walk.runs_in(name.as_str(), revision));
+    let only = || spec.watchers.first().filter(|_| spec.watchers.len() == 1).cloned();
+    let Some(cluster) = declared.or_else(only) else { return true };
+    let followed = versions::Followed { cluster: &cluster, namespace: spec.namespace.as_str(), revision };
+    match versions::follow(cx, model.charts.known(), followed).await {
+        versions::Version::Known(version) => cx.private.chart_version = Some(version),
+        versions::Version::Open => return false,
+        versions::Version::Unknown => {}
+    }
+    true
+}
+
 /// The charts of the remote profile.
 async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
@@ -274,6 +296,9 @@ async fn objects(
     prior: Option<&RemoteCluster>,
     state: &mut RemoteCluster,
 ) -> Result<(), Failed<RemoteCluster>> {
+    if cx.private.chart_version.is_none() {
+        follow(cx, state, spec).await;
+    }
     let charts = match spec.remote {
         Some(_) => Some(charts(cx, state).await.map_err(Diagnostics::from)?),
         None => None,

@@ -120,6 +120,9 @@ model! {
         /// Earliest end of the tokens, in RFC 3339. Null where none ends.
         #[attr(computed)]
         pub token_expires_at: Value<String>,
+        /// How often an apply must come for no token to end: the `token.rotate_before` that counts, such as `30d`. Null with `long_lived`.
+        #[attr(computed)]
+        pub renew_within: Value<String>,
         /// The Kubernetes objects kept in the watched cluster, each with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,

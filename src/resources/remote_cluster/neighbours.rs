@@ -1,20 +1,14 @@
-//! What a plan sees of the clusters at both ends of a link, beside what the configuration says of them: Pod ranges that overlap within one network, and a
-//! network that nobody can enter. Both are warnings: a look at clusters never fails a plan, and what it sees may be about to change.
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! What a plan sees of the clusters at both ends of a link, beside what the configuration says of them: Pod ranges that overlap within one network. It is a
+//! warning: a look at clusters never fails a plan, and what it sees may be about to change.
 
 use futures::future::join_all;
 
 use super::Cx;
 use super::model::RemoteCluster;
-use crate::cluster::{Cluster, Kind, Object, Query, Scope};
+use crate::cluster::{Kind, Object, Query};
 use crate::diag::Diagnostic;
-use crate::mesh::{Cidr, Closed, NETWORK_LABEL, WatchedCluster};
-use crate::resources::client;
-
-/// A cluster that is silent holds a plan up no longer than this.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
+use crate::mesh::{Cidr, WatchedCluster};
+use crate::resources::absent::briefly;
 
 /// Watchers of the cluster's own network whose Pods may have the addresses of its Pods. Looked for when a link is planned that there was not before: it costs a
 /// list of the nodes at both ends.
@@ -62,44 +56,6 @@ fn overlapping(watched: &str, watcher: &str, (own, theirs): (Range<'_>, Range<'_
          addresses from the `podCIDR` of nodes.)",
         own.0, own.1, theirs.0, theirs.1
     ))
-}
-
-/// A link into another network that has stood since an earlier apply, and still no gateway there, neither in the configuration nor in the clusters.
-pub async fn gateways(cx: &Cx, declared: &WatchedCluster) -> Option<Diagnostic> {
-    let closed = cx.client().ok()?.walk.closed(declared)?;
-    let looks =
-        join_all(closed.members.iter().map(|member| has_gateway(cx, member, &declared.namespace, &closed.network)))
-            .await;
-    // A member that does not answer may have one.
-    looks.into_iter().all(|found| found == Some(false)).then(|| without_gateway(&declared.cluster, &closed))
-}
-
-/// `None` where it cannot be known.
-async fn has_gateway(cx: &Cx, member: &str, namespace: &str, network: &str) -> Option<bool> {
-    let cluster = briefly(cx, member)?;
-    let leads = |services: &[Object]| services.iter().any(|service| service.label(NETWORK_LABEL) == Some(network));
-    // The list that every refresh asks for anyhow; someone else's gateway costs one more.
-    if leads(&cluster.list(&Query::owned(Kind::SERVICE, namespace)).await.ok()?) {
-        return Some(true);
-    }
-    cluster.list(&Query::of(Kind::SERVICE).label(NETWORK_LABEL, network)).await.ok().map(|services| leads(&services))
-}
-
-fn without_gateway(watched: &str, closed: &Closed) -> Diagnostic {
-    let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let Closed { network, members, from } = closed;
-    Diagnostic::warning(format!("No gateway leads to {watched}")).at("cluster").detail(format!(
-        "Its network {network} (clusters {}) has no east-west gateway, and {} would call its Pods from another network, by addresses that mean nothing there: connections time out. Add a \
-         `mesh_eastwest_gateway` with `network = {network:?}` and `expose = {{ services = true }}` to one of these clusters.",
-        list(members),
-        list(from)
-    ))
-}
-
-/// A handle that waits little.
-fn briefly(cx: &Cx, name: &str) -> Option<Cluster> {
-    let cluster = client::cluster(cx, name).ok()?;
-    Some(cluster.within(Scope::lasting(LOOK_WITHIN, cx.cancellation().clone())))
 }
 
 #[cfg(test)]

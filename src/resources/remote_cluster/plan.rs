@@ -6,6 +6,7 @@ use super::gather;
 use super::istiod;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::neighbours;
+use super::policies;
 use super::spec::{Spec, TokenSpec};
 use super::state;
 use super::{Cx, settle_names};
@@ -13,6 +14,8 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::kept::render;
 use crate::mesh::{ServedBy, WatchedCluster};
+use crate::resources::absent;
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
 use crate::resources::client;
 use crate::schema::validate::parse_duration;
@@ -24,18 +27,27 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
         settle_names(&mut plan.planned);
     }
     check_clusters(cx, &plan.planned)?;
+    if let Some(id) = plan.planned.id.known() {
+        let seen = Seen::of(plan, |remote| &remote.instance);
+        let block = Block { resource: "mesh_remote_cluster", id, attribute: "cluster", seen };
+        cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+    }
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
         let planned = &mut plan.planned;
         (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown);
         (planned.sync, planned.tokens, planned.token_expires_at) = (Value::Unknown, Value::Unknown, Value::Unknown);
         (planned.server_url, planned.certificate_authority_fingerprint) = (Value::Unknown, Value::Unknown);
+        planned.renew_within = Value::Unknown;
         return Ok(());
     };
     declare(cx, plan, &spec).await?;
     objects(cx, plan, &spec).await?;
     endpoint(cx, plan, &spec).await?;
     links(cx, plan, &spec);
+    let kept = plan.prior.filter(|prior| prior.token == plan.planned.token && !prior.renew_within.is_null());
+    plan.planned.renew_within =
+        kept.map_or_else(|| spec.token.renew_within().into(), |prior| prior.renew_within.clone());
     Ok(())
 }
 
@@ -54,18 +66,33 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
         served_by,
         reads_secrets: spec.reader.read_secrets,
         is_new: plan.prior.is_none_or(|prior| prior.read_secrets.get() != Some(spec.reader.read_secrets)),
+        network: spec.remote.as_ref().and_then(|remote| remote.data_plane.network.as_ref()).map(ToString::to_string),
+        stands: plan.prior.is_some(),
     };
     let mut found = cx.client()?.walk.watched(planned.id.text(), declared.clone());
     found.check()?;
     found.extend(neighbours::pod_ranges(cx, &declared, plan.prior).await);
-    // On the way from nothing to a mesh the gateways come beside or after the links.
-    if plan.prior.is_some() {
-        found.extend(neighbours::gateways(cx, &declared).await);
-    }
+    found.extend(policies::against(cx, &declared).await);
+    found.extend(plan.prior.and_then(|prior| outdated(prior, planned)));
     for warning in found {
         cx.warn(warning);
     }
+    absent::tell(cx, planned.id.text()).await?;
     Ok(())
+}
+
+/// What the proxies of a remote are given when they are injected: those that run keep it.
+fn outdated(prior: &RemoteCluster, planned: &RemoteCluster) -> Option<Diagnostic> {
+    let (before, after) = (&prior.network, &planned.network);
+    let shown = |network: &Value<String>| network.as_deref().unwrap_or("none").to_owned();
+    (before != after && !after.is_unknown()).then(|| {
+        Diagnostic::warning(format!("Running Pods of {} keep what they were injected with", planned.cluster.text())).at("network").detail(format!(
+            "Proxies that run keep the network {} (it becomes {}) until their Pods are restarted, and until then peers may send their calls the wrong way. After the apply restart every workload \
+             with a sidecar, gateways included.",
+            shown(before),
+            shown(after)
+        ))
+    })
 }
 
 /// Names that are not among the provider's clusters, at their attribute.
@@ -90,7 +117,7 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
 async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let unknown = plan.planned.charts.is_unknown();
     let charts = match spec.remote {
-        Some(_) if unknown => None,
+        Some(_) if unknown || !super::follow(cx, &plan.planned, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
             Err(unavailable) => charts::without_chart::<Charts, _>(cx, unavailable)?,

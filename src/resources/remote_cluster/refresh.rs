@@ -14,7 +14,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
-use crate::resources::client;
+use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
 
 pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
@@ -38,6 +38,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     let owned = match looks {
         Ok((seen, accounts, secrets, authority)) => {
             objects_left = !seen.is_gone;
+            leaving::namespace(&watched, namespace, &seen).await.into_iter().for_each(|warning| cx.warn(warning));
             seen.warnings(model.id.text()).into_iter().for_each(|warning| cx.warn(warning));
             (model.objects, model.changes) = seen.note(&mut cx.private.memory, &model.changes);
             cx.private.authority = authority.or(cx.private.authority.take());
@@ -50,7 +51,12 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         Err(error) => return Err(converge::diagnostic(&error).into()),
     };
     let watched = Watched { spec: &spec, owned: owned.as_ref() };
+    let renew_within = spec.token.renew_within();
     let links_left = note_watchers(cx, &watched, watchers, &mut model)?;
+    // What the server cut short is renewed within less, which the tokens say.
+    if model.renew_within.is_null() || spec.token.long_lived {
+        model.renew_within = renew_within.into();
+    }
     Ok((objects_left || links_left).then_some(model))
 }
 
@@ -150,6 +156,9 @@ fn note_watchers(
     let mut told: Option<Told> = None;
     for Looked { watcher, found } in looked {
         match found {
+            Ok(Found::Nothing) if model.sync.entry(&watcher).is_some() => {
+                cx.warn(unlinked(watched.spec, model.secret_name.text(), &watcher));
+            }
             Ok(Found::Nothing) => {}
             Ok(Found::Secret { secret, views }) => {
                 let entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
@@ -221,6 +230,15 @@ fn keep(model: &RemoteCluster, watcher: &str, sync: &mut Map<Sync>, tokens: &mut
     let link = Sync { verdict: Verdict::Unknown.as_str().into(), ..link.clone() };
     sync.insert(watcher.to_owned(), link.into());
     tokens.insert(watcher.to_owned(), token.clone().into());
+}
+
+/// A remote secret that was there: the watcher's istiod has dropped the cluster by now.
+fn unlinked(spec: &Spec, secret: &str, watcher: &str) -> Diagnostic {
+    let (namespace, place, id) = (&spec.namespace, spec.secrets_of(watcher), &spec.id);
+    Diagnostic::warning(format!("{watcher} has lost its link to {id}")).at("watchers").detail(format!(
+        "Secret {namespace}/{secret} in cluster {place}, by which the istiod of {watcher} watches {id}, is missing: it has dropped all endpoints of {id}, and workloads of {watcher} call none of them. \
+         The plan shows the new token with which an apply makes the Secret again. Find out who deleted it."
+    ))
 }
 
 fn unasked(watcher: &str, error: &Error) -> Diagnostic {

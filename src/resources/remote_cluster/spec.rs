@@ -64,6 +64,16 @@ pub struct Remote {
     pub istiod_values: Values,
 }
 
+impl TokenSpec {
+    /// How often an apply must come for no token to end; never where none ends.
+    pub fn renew_within(&self) -> Option<String> {
+        let seconds = self.rotate_before.as_secs();
+        let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+        let fits = units.iter().find(|(unit, _)| seconds.is_multiple_of(*unit) && seconds > 0);
+        fits.filter(|_| !self.long_lived).map(|(unit, name)| format!("{}{name}", seconds / unit))
+    }
+}
+
 impl Default for TokenSpec {
     fn default() -> Self {
         let day = Duration::from_secs(86_400);
@@ -502,6 +512,18 @@ mod tests {
         let alone = Token { lifetime: "1h".into(), ..Token::default() };
         let spec = Spec::parse(&RemoteCluster { token: alone.into(), ..model() }).unwrap().unwrap();
         assert_eq!(spec.token.rotate_before, Duration::from_secs(1200), "a third, where nothing is said");
+    }
+
+    #[test]
+    fn the_duty_to_apply_is_told_in_the_largest_unit_that_fits() {
+        let within = |rotate_before: u64, long_lived: bool| {
+            TokenSpec { rotate_before: Duration::from_secs(rotate_before), long_lived, ..TokenSpec::default() }
+                .renew_within()
+        };
+        for (seconds, text) in [(30 * 86_400, "30d"), (7 * 86_400 / 3, "56h"), (1200, "20m"), (590, "590s")] {
+            assert_eq!(within(seconds, false).as_deref(), Some(text));
+        }
+        assert_eq!(within(1200, true), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::kept::read::{Look, Looked as Refreshed, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report;
 use crate::model;
+use crate::resources::blocks;
 use crate::resources::parsing;
 use crate::value::{Map, Value};
 
@@ -95,6 +96,11 @@ impl Resource for MeshServiceEntry {
             plan.planned.exported_host = Value::Null;
         }
         settle_names(&mut plan.planned);
+        if let Some(id) = plan.planned.id.known() {
+            let seen = blocks::Seen::of(plan, |entry| &entry.instance);
+            let block = blocks::Block { resource: "mesh_service_entry", id, attribute: "name", seen };
+            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+        }
         let spec = Spec::parse(&plan.planned)?;
         describe(&mut plan.planned, spec.as_ref());
         let Some(spec) = spec else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! A core in process: validates, plans, plans again, applies, refreshes, imports and destroys as Terraform and OpenTofu
 //! do, through the engine's entry points and over encoded values.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value as Json;
 use terraform_provider_mesh::diag::Diagnostics;
@@ -16,6 +16,15 @@ pub const UNKNOWN: &str = "(known after apply)";
 pub struct Core {
     pub engine: Arc<Engine>,
     pub capabilities: ClientCapabilities,
+    walk: Mutex<Walk>,
+}
+
+/// What the core does between two Configures: it plans everything once, or applies.
+#[derive(Default)]
+struct Walk {
+    config: Json,
+    /// New blocks planned so far.
+    new: Vec<(String, Dyn)>,
 }
 
 /// An object as the core stores it.
@@ -66,12 +75,22 @@ impl Core {
         config: Json,
     ) -> Result<Self, Diagnostics> {
         let capabilities = ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() };
-        let core = Self { engine: Engine::new(provider, registry), capabilities };
+        let core = Self { engine: Engine::new(provider, registry), capabilities, walk: Mutex::default() };
         core.configure(config).await?;
         Ok(core)
     }
 
+    /// Begins another walk, as the core does before it applies, or when it plans what it has planned already.
+    async fn walk_anew(&self) {
+        // Providers of other tests count how often they are configured.
+        if self.engine.schema().resources.contains_key("mesh_primary") {
+            let config = self.walk.lock().unwrap().config.clone();
+            self.configure(config).await.expect("the provider can be configured again");
+        }
+    }
+
     pub async fn configure(&self, config: Json) -> Result<(), Diagnostics> {
+        *self.walk.lock().unwrap() = Walk { config: config.clone(), new: Vec::new() };
         let schema = &self.engine.schema().provider;
         let config = encode(&value(&config, &schema.ty()), schema);
         self.engine.validate_provider_config(ValidateProviderConfig { config: config.clone() }).await.check()?;
@@ -170,6 +189,14 @@ impl Core {
         if config.is_null() && prior.is_none() {
             return Ok(Planned::nothing());
         }
+        if prior.is_none() {
+            let block = (type_name.to_owned(), config.clone());
+            let is_planned = self.walk.lock().unwrap().new.contains(&block);
+            if is_planned {
+                self.walk_anew().await;
+            }
+            self.walk.lock().unwrap().new.push(block);
+        }
         let private = prior.as_ref().map(|stored| stored.private.clone()).unwrap_or_default();
         let identity = prior.as_ref().and_then(|stored| stored.identity.clone());
         let mut first = self.ask(type_name, &config, &state, private, identity).await?;
@@ -249,6 +276,7 @@ impl Core {
         if action == Action::Nothing {
             return Applied { stored: prior, diagnostics: Diagnostics::new() };
         }
+        self.walk_anew().await;
         let mut prior_left = prior.clone();
         if action == Action::Replace {
             let destroy = self.plan_against(type_name, Dyn::Null, prior.clone()).await;
@@ -267,7 +295,9 @@ impl Core {
         let agrees = again.action == expected || expected == Action::Update && again.action == Action::Nothing;
         assert!(agrees, "planned {expected:?}, at apply {:?}", again.action);
         assert_refines(&planned.planned, &again.planned, &Path::empty());
-        self.change(type_name, &again).await
+        let applied = self.change(type_name, &again).await;
+        self.walk_anew().await;
+        applied
     }
 
     /// One ApplyResourceChange.

@@ -2,17 +2,19 @@
 
 use super::*;
 
-fn control_plane(cluster: &str) -> ControlPlaneAt {
+pub(super) fn control_plane(cluster: &str) -> ControlPlaneAt {
     ControlPlaneAt {
         cluster: cluster.into(),
         name: cluster.into(),
         namespace: "istio-system".into(),
         mesh_id: "mesh1".into(),
+        trust_domain: "cluster.local".into(),
+        auto_mtls: true,
         ..ControlPlaneAt::default()
     }
 }
 
-fn watched(cluster: &str, watchers: &[&str]) -> WatchedCluster {
+pub(super) fn watched(cluster: &str, watchers: &[&str]) -> WatchedCluster {
     WatchedCluster {
         cluster: cluster.into(),
         name: cluster.into(),
@@ -22,7 +24,7 @@ fn watched(cluster: &str, watchers: &[&str]) -> WatchedCluster {
     }
 }
 
-fn summaries(findings: &[Finding]) -> Vec<(&str, &str)> {
+pub(super) fn summaries(findings: &[Finding]) -> Vec<(&str, &str)> {
     findings.iter().map(|finding| (finding.attribute, finding.summary)).collect()
 }
 
@@ -129,30 +131,8 @@ fn an_external_control_plane_has_the_name_of_the_cluster_it_serves() {
     assert_eq!(summaries(&found), [("watchers", "The control plane reads another configuration")]);
 }
 
-fn in_network(cluster: &str, network: &str) -> ControlPlaneAt {
+pub(super) fn in_network(cluster: &str, network: &str) -> ControlPlaneAt {
     ControlPlaneAt { network: Some(network.into()), ..control_plane(cluster) }
-}
-
-#[test]
-fn a_network_is_closed_until_some_member_has_a_gateway_or_the_watcher_names_one() {
-    let mut topology = Topology::default();
-    for (cluster, network) in [("east", "n1"), ("west", "n2"), ("north", "n2")] {
-        topology.control_plane(cluster, in_network(cluster, network));
-    }
-    let declared = watched("west", &["east", "north"]);
-    let closed = topology.closed(&declared).expect("no gateway is declared");
-    assert_eq!((closed.network.as_str(), &closed.from), ("n2", &BTreeSet::from(["east".to_owned()])));
-    assert_eq!(closed.members, BTreeSet::from(["north".to_owned(), "west".to_owned()]));
-    assert_eq!(topology.closed(&watched("west", &["north"])), None, "nobody comes from another network");
-    assert_eq!(topology.neighbours(&declared), ["north"]);
-
-    let mut naming = topology.clone();
-    naming
-        .control_plane("east", ControlPlaneAt { gateways_named: ["n2".to_owned()].into(), ..in_network("east", "n1") });
-    assert_eq!(naming.closed(&declared), None);
-    topology
-        .gateway("g", DeclaredGateway { cluster: "north".into(), network: "n2".into(), ..DeclaredGateway::default() });
-    assert_eq!(topology.closed(&declared), None, "a gateway in another member will do");
 }
 
 #[test]
@@ -213,7 +193,7 @@ fn one_watcher_in_two_resources_is_refused() {
     );
 }
 
-fn authority(clusters: &[&str]) -> DeclaredCa {
+pub(super) fn authority(clusters: &[&str]) -> DeclaredCa {
     let store = SecretPlace { cluster: "hub".into(), namespace: "mesh-root-ca".into(), name: "mesh-root-ca".into() };
     let clusters = clusters.iter().map(|name| ((*name).to_owned(), "istio-system".to_owned())).collect();
     DeclaredCa { store: Some(store), clusters, is_new: true, is_readable: false }

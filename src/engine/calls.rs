@@ -1,0 +1,120 @@
+//! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have been planned: that nothing is asked any more for a
+//! while is the nearest there is.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The calls under way since the provider was configured.
+#[derive(Debug)]
+pub(super) struct Calls(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    running: usize,
+    /// Of those, the ones that wait for the others.
+    waiting: usize,
+    /// The core changes things by now.
+    changes: bool,
+    /// When one began or ended last.
+    moved: Instant,
+}
+
+/// How often it is looked whether the others are done.
+const PAUSE: Duration = Duration::from_millis(25);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(Mutex::new(State { running: 0, waiting: 0, changes: false, moved: Instant::now() }))
+    }
+}
+
+/// Counted while it lives.
+pub(super) struct Counted<'a>(&'a Calls, fn(&mut State) -> &mut usize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        *(self.1)(&mut state) -= 1;
+        state.moved = Instant::now();
+    }
+}
+
+impl Calls {
+    pub fn begin(&self) -> Counted<'_> {
+        self.count(|state| &mut state.running)
+    }
+
+    pub fn begin_change(&self) -> Counted<'_> {
+        self.state().changes = true;
+        self.begin()
+    }
+
+    /// Waits, within a call, until no other has been under way for so long. `false` where the core changes things by now: then it no longer plans everything.
+    pub async fn others_done(&self, quiet: Duration) -> bool {
+        let _waiting = self.count(|state| &mut state.waiting);
+        loop {
+            {
+                let state = self.state();
+                if state.changes {
+                    return false;
+                }
+                if state.running <= state.waiting && state.moved.elapsed() >= quiet {
+                    return true;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn count(&self, which: fn(&mut State) -> &mut usize) -> Counted<'_> {
+        let mut state = self.state();
+        *which(&mut state) += 1;
+        state.moved = Instant::now();
+        drop(state);
+        Counted(self, which)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_millis(60);
+
+    #[tokio::test]
+    async fn who_waits_hears_when_the_others_are_done_and_nobody_begins() {
+        let calls = Calls::default();
+        let _own = calls.begin();
+        assert!(calls.others_done(QUIET).await, "alone");
+
+        let other = calls.begin();
+        let others = async {
+            tokio::time::sleep(3 * QUIET).await;
+            drop(other);
+            tokio::time::sleep(QUIET / 3).await;
+            // The core asks for the next.
+            let next = calls.begin();
+            tokio::time::sleep(2 * QUIET).await;
+            drop(next);
+            Instant::now()
+        };
+        let (done, ended) = tokio::join!(async { (calls.others_done(QUIET).await, Instant::now()) }, others);
+        assert!(done.0 && done.1 >= ended + QUIET, "not between two calls");
+    }
+
+    #[tokio::test]
+    async fn two_that_wait_do_not_wait_for_each_other_and_nobody_waits_for_changes() {
+        let calls = Calls::default();
+        let waits = async || {
+            let _own = calls.begin();
+            calls.others_done(QUIET).await
+        };
+        assert_eq!(tokio::join!(waits(), waits()), (true, true));
+        let _change = calls.begin_change();
+        assert!(!calls.others_done(QUIET).await);
+    }
+}

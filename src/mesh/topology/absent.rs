@@ -1,0 +1,194 @@
+//! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when nothing more is declared, which the caller makes sure
+//! of. Each absence is told once.
+
+use std::collections::BTreeSet;
+
+use super::{ControlPlaneAt, Mtls, Topology, WatchedCluster};
+
+/// Something that nobody has declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    Closed(Closed),
+    Unrooted(Unrooted),
+    Unopened(Unopened),
+}
+
+/// A network that a link crosses into, and of whose gateways nothing has been declared that lets calls in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The id of the link.
+    pub id: String,
+    /// The provider's name for the watched cluster.
+    pub watched: String,
+    pub namespace: String,
+    pub network: String,
+    /// The provider's names of the clusters in it.
+    pub members: BTreeSet<String>,
+    /// The provider's names of the watchers in other networks.
+    pub from: BTreeSet<String>,
+    /// Gateways of the network that expose the control plane alone, as `cluster/name`.
+    pub shut: BTreeSet<String>,
+}
+
+/// A link whose ends may each sign by a root of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrooted {
+    /// The id of the link.
+    pub id: String,
+    /// The provider's names of the clusters.
+    pub watched: String,
+    pub watchers: BTreeSet<String>,
+    pub namespace: String,
+    /// Whether calls between them go through gateways.
+    pub crosses: bool,
+}
+
+/// A gateway that lets nothing through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unopened {
+    pub id: String,
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub name: String,
+    pub selector: String,
+    pub stands: bool,
+    /// Of a remote's: the control plane that serves it, and the clusters where a Gateway would open it.
+    pub served: Option<(String, BTreeSet<String>)>,
+    /// Names of gateways there that would, were they of this name.
+    pub others: BTreeSet<String>,
+}
+
+impl Absence {
+    /// The id of the resource it is told at.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Closed(closed) => &closed.id,
+            Self::Unrooted(unrooted) => &unrooted.id,
+            Self::Unopened(unopened) => &unopened.id,
+        }
+    }
+
+    fn key(&self) -> String {
+        match self {
+            Self::Closed(closed) => format!("closed {}", closed.id),
+            Self::Unrooted(unrooted) => format!("unrooted {}", unrooted.id),
+            Self::Unopened(unopened) => format!("unopened {}", unopened.id),
+        }
+    }
+}
+
+impl Topology {
+    /// What is missing so far and has not been told.
+    pub fn absences(&self) -> Vec<Absence> {
+        let closed = self.watched.iter().filter_map(|(id, watched)| self.closed(id, watched)).map(Absence::Closed);
+        let unrooted =
+            self.watched.iter().filter_map(|(id, watched)| self.unrooted(id, watched)).map(Absence::Unrooted);
+        let unopened = self.gateways.keys().filter_map(|id| self.unopened(id)).map(Absence::Unopened);
+        closed.chain(unrooted).chain(unopened).filter(|absence| !self.told.contains(&absence.key())).collect()
+    }
+
+    /// Nothing more is to be said of it.
+    pub fn tell(&mut self, absence: &Absence) {
+        self.told.insert(absence.key());
+    }
+
+    /// Whether a gateway of this id has been declared.
+    pub fn knows_gateway(&self, id: &str) -> bool {
+        self.gateways.contains_key(id)
+    }
+
+    /// The network of a watched cluster, where watchers in other networks know of no gateway to it.
+    pub(super) fn closed(&self, id: &str, declared: &WatchedCluster) -> Option<Closed> {
+        // A new remote's gateway comes after the link: it needs an injector.
+        if declared.served_by.is_some() && !declared.stands {
+            return None;
+        }
+        let own = self.network(&declared.cluster)?;
+        let crossing = |watcher: &&String| self.network(watcher).is_some_and(|network| network != own);
+        let named = |watcher: &&String| {
+            let names = |plane: &&ControlPlaneAt| {
+                plane
+                    .mesh_networks
+                    .0
+                    .iter()
+                    .any(|(name, described)| name.as_str() == own && !described.gateways.is_empty())
+            };
+            self.planes_in(watcher).iter().any(names)
+        };
+        let from: BTreeSet<String> =
+            declared.watchers.iter().filter(crossing).filter(|watcher| !named(watcher)).cloned().collect();
+        let doors: Vec<_> = self.gateways.values().filter(|gateway| gateway.network == own).collect();
+        // One that lets nothing at all through is told for itself.
+        let leads = |opens: bool, exposes_istiod: bool| opens || !exposes_istiod;
+        if from.is_empty() || doors.iter().any(|door| leads(self.opens(door), door.exposes_istiod_of.is_some())) {
+            return None;
+        }
+        let planes = self.control_planes.values().filter(|plane| plane.network.as_deref() == Some(own));
+        let remotes = self.watched.values().filter(|watched| watched.network.as_deref() == Some(own));
+        let members = planes.map(|plane| plane.serves().clone()).chain(remotes.map(|watched| watched.cluster.clone()));
+        Some(Closed {
+            id: id.to_owned(),
+            watched: declared.cluster.clone(),
+            namespace: declared.namespace.clone(),
+            network: own.to_owned(),
+            members: members.collect(),
+            from,
+            shut: doors.iter().map(|door| format!("{}/{}", door.cluster, door.name)).collect(),
+        })
+    }
+
+    /// The ends of a link that nobody gives a common root, where they speak mTLS.
+    fn unrooted(&self, id: &str, declared: &WatchedCluster) -> Option<Unrooted> {
+        let ends = self.planes_in(&declared.cluster);
+        let apart = |watcher: &&String| {
+            let others = self.planes_in(watcher);
+            let pairs = ends.iter().flat_map(|end| others.iter().map(move |other| (*end, *other)));
+            pairs.into_iter().any(|(end, other)| self.are_apart(end, other))
+        };
+        let watchers: BTreeSet<String> = declared.watchers.iter().filter(apart).cloned().collect();
+        let other_network = |watcher: &String| {
+            let others = self.planes_in(watcher);
+            ends.iter().any(|end| others.iter().any(|other| super::links::crosses(end, other)))
+        };
+        (!watchers.is_empty()).then(|| Unrooted {
+            id: id.to_owned(),
+            watched: declared.cluster.clone(),
+            namespace: declared.namespace.clone(),
+            crosses: watchers.iter().any(other_network),
+            watchers,
+        })
+    }
+
+    fn are_apart(&self, end: &ControlPlaneAt, other: &ControlPlaneAt) -> bool {
+        let both_off = end.mtls == Mtls::Off && other.mtls == Mtls::Off;
+        // A mesh of another id is an error for itself.
+        if both_off || end.mesh_id != other.mesh_id {
+            return false;
+        }
+        let signs_for =
+            |plane: &ControlPlaneAt, ca: &super::DeclaredCa| ca.clusters.get(&plane.cluster) == Some(&plane.namespace);
+        let named = |plane: &ControlPlaneAt| plane.trust_root.is_some() || plane.root_follows;
+        let signed = |plane: &ControlPlaneAt| self.authorities.values().any(|ca| signs_for(plane, ca));
+        let by_one = self.authorities.values().any(|ca| signs_for(end, ca) && signs_for(other, ca));
+        let by_name = (named(end) || named(other)) && (named(end) || signed(end)) && (named(other) || signed(other));
+        !by_one && !by_name
+    }
+
+    fn unopened(&self, id: &str) -> Option<Unopened> {
+        let gateway = self.gateways.get(id)?;
+        if self.opens(gateway) || gateway.exposes_istiod_of.is_some() {
+            return None;
+        }
+        let served =
+            self.served_by(&gateway.cluster).map(|name| (name.to_owned(), self.configuration_of(&gateway.cluster)));
+        Some(Unopened {
+            id: id.to_owned(),
+            cluster: gateway.cluster.clone(),
+            name: gateway.name.clone(),
+            selector: gateway.selector.clone(),
+            stands: gateway.stands,
+            served,
+            others: self.exposing_for(gateway).into_iter().map(|other| other.name.clone()).collect(),
+        })
+    }
+}

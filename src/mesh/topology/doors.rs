@@ -1,0 +1,148 @@
+//! Gateways: who serves them, and who opens them.
+
+use std::collections::BTreeSet;
+
+use super::remotes::{answers_to, no_such_revision};
+use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Severity, Topology};
+
+impl Topology {
+    /// Declares a gateway; what it contradicts.
+    pub fn gateway(&mut self, id: &str, declared: DeclaredGateway) -> Vec<Finding> {
+        let there = self.planes_in(&declared.cluster);
+        let answers = |control_plane: &&ControlPlaneAt| answers_to(control_plane, declared.revision.as_deref());
+        let mut findings = Vec::new();
+        if !there.is_empty() && !there.iter().any(answers) {
+            findings.push(no_such_revision(&declared.cluster, declared.revision.as_deref(), &there));
+        }
+        let answering: Vec<&ControlPlaneAt> = there.into_iter().filter(answers).collect();
+        if let Some(namespace) = &declared.exposes_istiod_of {
+            findings.extend(no_istiod_there(&declared.cluster, namespace, &answering));
+        }
+        findings.extend(without_a_class(&declared, &answering, "ambient"));
+        findings.extend(without_mtls(&declared, &answering, "expose"));
+        findings.extend(self.unread(&declared));
+        self.gateways.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// What a control plane leaves of the gateways that were declared before it.
+    pub(super) fn doors_of(&self, declared: &ControlPlaneAt) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for gateway in self.gateways.values().filter(|gateway| gateway.cluster == declared.cluster) {
+            let others = self.planes_in(&declared.cluster);
+            // Itself, where it has been declared before, is another by then.
+            let others = others.into_iter().filter(|other| other.revision != declared.revision);
+            let answering = others.chain([declared]).filter(|plane| answers_to(plane, gateway.revision.as_deref()));
+            let answering: Vec<&ControlPlaneAt> = answering.collect();
+            findings.extend(without_a_class(gateway, &answering, "ambient"));
+            findings.extend(without_mtls(gateway, &answering, "mtls"));
+        }
+        findings
+    }
+
+    /// A remote's gateway that exposes something: the Gateway would lie where no istiod looks for it.
+    fn unread(&self, declared: &DeclaredGateway) -> Option<Finding> {
+        let exposes = declared.exposes_services || declared.exposes_istiod_of.is_some();
+        let served_by = self.served_by(&declared.cluster).filter(|_| exposes)?;
+        Some(Finding {
+            severity: Severity::Warning,
+            attribute: "expose",
+            summary: "Nobody reads what this gateway exposes",
+            detail: format!(
+                "Cluster {} is a remote of {served_by}, whose istiod reads Gateways in its own configuration cluster alone. Leave `expose` out here: the `mesh_eastwest_gateway` there, with \
+                 `expose` and the same `name`, opens this one as well.",
+                declared.cluster
+            ),
+        })
+    }
+
+    /// The control plane that serves a cluster which has none of its own.
+    pub(super) fn served_by(&self, cluster: &str) -> Option<&str> {
+        let mut remotes = self.watched.values().filter(|watched| watched.cluster == cluster);
+        let served = remotes
+            .find_map(|watched| watched.served_by.as_ref().filter(|served| served.control_plane != watched.name));
+        served.map(|served| served.control_plane.as_str())
+    }
+
+    /// The clusters in which Gateways count for the gateways of a cluster; none where nobody has declared them.
+    pub(super) fn configuration_of(&self, cluster: &str) -> BTreeSet<String> {
+        match self.served_by(cluster) {
+            Some(name) => {
+                let planes = self.control_planes.values().filter(|plane| plane.name == name);
+                planes.map(|plane| plane.serves().clone()).collect()
+            }
+            None => [cluster.to_owned()].into(),
+        }
+    }
+
+    /// Gateways that expose Services where those of this one count.
+    pub(super) fn exposing_for<'a>(&'a self, gateway: &DeclaredGateway) -> Vec<&'a DeclaredGateway> {
+        let places = self.configuration_of(&gateway.cluster);
+        let exposing = self.gateways.values().filter(|other| other.exposes_services && !other.is_ambient);
+        exposing.filter(|other| places.contains(&other.cluster)).collect()
+    }
+
+    /// Whether it lets calls to Services through.
+    pub(super) fn opens(&self, gateway: &DeclaredGateway) -> bool {
+        gateway.is_ambient || self.exposing_for(gateway).iter().any(|other| other.selector == gateway.selector)
+    }
+}
+
+/// Ambient's gateway where its class is not known: nobody would make its Pods.
+fn without_a_class(
+    gateway: &DeclaredGateway,
+    answering: &[&ControlPlaneAt],
+    attribute: &'static str,
+) -> Option<Finding> {
+    if !gateway.is_ambient || answering.is_empty() || answering.iter().any(|plane| plane.ambient_networks) {
+        return None;
+    }
+    let why = match answering.iter().any(|plane| plane.is_ambient) {
+        true => "has `ambient = true` but no `network`",
+        false => "is not in ambient mode",
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        attribute,
+        summary: "No ambient control plane serves this gateway",
+        detail: format!(
+            "The gateway {} in cluster {} has `ambient = true`, but the control plane that serves it {why}: its istiod knows no class `istio-east-west`, and would never make the gateway's Pods. Set \
+             `ambient = true` and `network` on the `mesh_primary`, or leave `ambient` out on the gateway.",
+            gateway.name, gateway.cluster
+        ),
+    })
+}
+
+/// A door that tells by mTLS where a call goes, where nobody uses it.
+fn without_mtls(gateway: &DeclaredGateway, answering: &[&ControlPlaneAt], attribute: &'static str) -> Option<Finding> {
+    let opens = gateway.exposes_services || gateway.is_ambient;
+    let is_off = !answering.is_empty() && answering.iter().all(|plane| plane.mtls == Mtls::Off);
+    (opens && is_off).then(|| Finding {
+        severity: Severity::Error,
+        attribute: if gateway.is_ambient && attribute == "expose" { "ambient" } else { attribute },
+        summary: "Calls between networks need mTLS",
+        detail: format!(
+            "The gateway {} in cluster {} lets calls from other networks through, and tells by mTLS alone where each is to go; the control plane has `mtls = \"off\"`. Leave `mtls` out on the \
+             `mesh_primary`, or remove the gateway, where all clusters are in one network.",
+            gateway.name, gateway.cluster
+        ),
+    })
+}
+
+/// A gateway that leads to the istiod of a namespace, where the control planes known are in others.
+fn no_istiod_there(cluster: &str, namespace: &str, answering: &[&ControlPlaneAt]) -> Option<Finding> {
+    if answering.is_empty() || answering.iter().any(|control_plane| control_plane.namespace == namespace) {
+        return None;
+    }
+    let known: BTreeSet<&str> = answering.iter().map(|control_plane| control_plane.namespace.as_str()).collect();
+    Some(Finding {
+        severity: Severity::Warning,
+        attribute: "expose",
+        summary: "No control plane is known in this namespace",
+        detail: format!(
+            "This exposes the istiod of the namespace {namespace} in cluster {cluster}; the control plane known there is in {}. Set `istiod_namespace` in `expose` to the `namespace` \
+             of its `mesh_primary`.",
+            known.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    })
+}

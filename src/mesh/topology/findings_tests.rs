@@ -1,0 +1,332 @@
+//! Findings, each with its nearest neighbour that is right and silent.
+
+use super::tests::{authority, control_plane, in_network, summaries, watched};
+use super::*;
+use crate::mesh::{Cidr, ClusterName, MeshNetwork, MeshNetworks, Network, NetworkEndpoints};
+
+/// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is declared last.
+fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
+    let linked = |cluster: &str, other: &str| WatchedCluster { reads_secrets: true, ..watched(cluster, &[other]) };
+    let mut last = Topology::default();
+    last.control_plane("e", east.clone());
+    last.control_plane("w", west.clone());
+    let found = last.watched("w", linked("west", "east"));
+
+    let mut first = Topology::default();
+    first.watched("w", linked("west", "east"));
+    first.watched("e", linked("east", "west"));
+    assert_eq!(first.control_plane("e", east.clone()), []);
+    let later = first.control_plane("w", west.clone());
+    let texts = |found: &[Finding]| found.iter().map(|one| (one.summary, one.severity)).collect::<Vec<_>>();
+    assert_eq!(texts(&found), texts(&later), "whoever is declared last");
+    found.iter().zip(&later).map(|(found, later)| (later.attribute, found.summary, found.severity)).collect()
+}
+
+#[test]
+fn trust_domains_of_linked_clusters_are_accepted_or_refused() {
+    let of = |cluster: &str, domain: &str, aliases: &[&str]| ControlPlaneAt {
+        trust_domain: domain.into(),
+        trust_domain_aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        ..control_plane(cluster)
+    };
+    let refused =
+        [("trust_domain_aliases", "Linked clusters do not accept each other's trust domain", Severity::Error)];
+    assert_eq!(at_link(&of("east", "mesh.east", &[]), &of("west", "mesh.west", &[])), refused);
+    assert_eq!(
+        at_link(&of("east", "mesh.east", &["mesh.west"]), &of("west", "mesh.west", &[])),
+        refused,
+        "one of them"
+    );
+    assert_eq!(at_link(&of("east", "cluster.local", &[]), &of("west", "mesh.west", &[])), refused, "the usual one");
+    assert_eq!(at_link(&of("east", "a", &["b"]), &of("west", "b", &["a"])), []);
+    assert_eq!(at_link(&of("east", "a", &[]), &of("west", "a", &[])), []);
+    let any = |cluster: &str, domain: &str| ControlPlaneAt { any_trust_domain: true, ..of(cluster, domain, &[]) };
+    assert_eq!(at_link(&any("east", "a"), &any("west", "b")), []);
+}
+
+#[test]
+fn ambient_mode_is_in_both_ends_of_a_link_and_between_networks() {
+    let ambient = |cluster: &str, network: Option<&str>| ControlPlaneAt {
+        is_ambient: true,
+        ambient_networks: network.is_some(),
+        network: network.map(str::to_owned),
+        ..control_plane(cluster)
+    };
+    let one_end = [("ambient", "Ambient mode at one end of a link", Severity::Warning)];
+    let one_network = [("ambient", "Ambient mode over clusters of one network", Severity::Warning)];
+    assert_eq!(at_link(&ambient("east", Some("n1")), &in_network("west", "n2")), one_end);
+    assert_eq!(at_link(&in_network("east", "n1"), &ambient("west", Some("n1"))), one_end);
+    assert_eq!(at_link(&ambient("east", Some("n1")), &ambient("west", Some("n1"))), one_network);
+    assert_eq!(at_link(&ambient("east", None), &ambient("west", None)), one_network);
+    assert_eq!(at_link(&ambient("east", Some("n1")), &ambient("west", Some("n2"))), []);
+    assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n2")), []);
+}
+
+#[test]
+fn ambient_mode_serves_no_remote() {
+    let remote = || WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        ..watched("west", &["east"])
+    };
+    let ambient = || ControlPlaneAt { is_ambient: true, external_istiod: true, ..control_plane("east") };
+    let mut topology = Topology::default();
+    topology.control_plane("e", ambient());
+    let found = topology.watched("w", remote());
+    assert_eq!(summaries(&found), [("control_plane", "An ambient control plane serves no remotes")]);
+    let mut topology = Topology::default();
+    topology.watched("w", remote());
+    let found = topology.control_plane("e", ambient());
+    assert_eq!(summaries(&found), [("ambient", "An ambient control plane serves no remotes")]);
+    let mut topology = Topology::default();
+    topology.control_plane("e", ControlPlaneAt { is_ambient: false, ..ambient() });
+    assert_eq!(topology.watched("w", remote()), []);
+}
+
+fn gateway(cluster: &str, network: &str) -> DeclaredGateway {
+    DeclaredGateway {
+        cluster: cluster.into(),
+        name: "istio-eastwestgateway".into(),
+        selector: "eastwestgateway".into(),
+        network: network.into(),
+        exposes_services: true,
+        ..DeclaredGateway::default()
+    }
+}
+
+#[test]
+fn an_ambient_gateway_has_an_ambient_control_plane() {
+    let door = || DeclaredGateway { is_ambient: true, exposes_services: false, ..gateway("east", "n1") };
+    let ambient = |network: Option<&str>| ControlPlaneAt {
+        is_ambient: true,
+        ambient_networks: network.is_some(),
+        ..control_plane("east")
+    };
+    for (plane, told) in [(control_plane("east"), true), (ambient(None), true), (ambient(Some("n1")), false)] {
+        let wanted: &[_] = if told { &[("ambient", "No ambient control plane serves this gateway")] } else { &[] };
+        let mut topology = Topology::default();
+        topology.control_plane("e", plane.clone());
+        assert_eq!(summaries(&topology.gateway("g", door())), wanted);
+        let mut topology = Topology::default();
+        assert_eq!(topology.gateway("g", door()), []);
+        assert_eq!(summaries(&topology.control_plane("e", plane)), wanted);
+    }
+    let mut topology = Topology::default();
+    topology.control_plane("e", control_plane("east"));
+    assert_eq!(topology.gateway("g", gateway("east", "n1")), [], "one for sidecars");
+}
+
+#[test]
+fn mtls_is_off_in_one_network_and_in_all_of_it_or_nowhere() {
+    let of = |cluster: &str, network: &str, mtls: Mtls| ControlPlaneAt { mtls, ..in_network(cluster, network) };
+    let differ = [("mtls", "Linked clusters differ in mTLS", Severity::Error)];
+    let needed = [("mtls", "Calls between networks need mTLS", Severity::Error)];
+    assert_eq!(at_link(&of("east", "n1", Mtls::Off), &of("west", "n1", Mtls::Off)), []);
+    assert_eq!(at_link(&of("east", "n1", Mtls::Off), &of("west", "n2", Mtls::Off)), needed);
+    assert_eq!(at_link(&of("east", "n1", Mtls::Off), &of("west", "n1", Mtls::Permissive)), differ);
+    assert_eq!(at_link(&of("east", "n1", Mtls::Strict), &of("west", "n1", Mtls::Off)), differ);
+    assert_eq!(at_link(&of("east", "n1", Mtls::Strict), &of("west", "n2", Mtls::Permissive)), []);
+    let by_hand = |cluster: &str, network: &str| ControlPlaneAt { auto_mtls: false, ..in_network(cluster, network) };
+    let may = [("mtls", "Calls between networks may go without mTLS", Severity::Warning)];
+    assert_eq!(at_link(&by_hand("east", "n1"), &in_network("west", "n2")), may);
+    assert_eq!(at_link(&by_hand("east", "n1"), &in_network("west", "n1")), []);
+
+    let mut topology = Topology::default();
+    topology.control_plane("e", of("east", "n1", Mtls::Off));
+    let found = topology.gateway("g", gateway("east", "n1"));
+    assert_eq!(summaries(&found), [("expose", "Calls between networks need mTLS")]);
+    let istiod_alone = DeclaredGateway {
+        exposes_services: false,
+        exposes_istiod_of: Some("istio-system".into()),
+        ..gateway("east", "n1")
+    };
+    assert_eq!(topology.gateway("g", istiod_alone), [], "istiod's own certificate has nothing to do with it");
+}
+
+fn networks(entries: &[(&str, NetworkEndpoints)]) -> MeshNetworks {
+    let mut networks = MeshNetworks::default();
+    for (name, endpoints) in entries {
+        let network = networks.0.entry(Network::new(*name).unwrap()).or_insert_with(MeshNetwork::default);
+        network.endpoints.push(endpoints.clone());
+    }
+    networks
+}
+
+fn registry(name: &str) -> NetworkEndpoints {
+    NetworkEndpoints::FromRegistry(ClusterName::new(name).unwrap())
+}
+
+fn range(text: &str) -> NetworkEndpoints {
+    NetworkEndpoints::FromCidr(Cidr::parse(text).unwrap())
+}
+
+#[test]
+fn mesh_networks_do_not_contradict_the_labels_of_other_clusters() {
+    let naming = |network: &str| ControlPlaneAt {
+        mesh_networks: networks(&[(network, registry("west"))]),
+        ..in_network("east", "n1")
+    };
+    const SUMMARY: &str = "An entry of mesh networks would never count";
+    for (network, told) in [("n3", true), ("n2", false)] {
+        let wanted = |attribute| -> Vec<(&str, &str)> { if told { vec![(attribute, SUMMARY)] } else { vec![] } };
+        let mut topology = Topology::default();
+        topology.control_plane("w", in_network("west", "n2"));
+        assert_eq!(summaries(&topology.control_plane("e", naming(network))), wanted("mesh_networks"));
+        let mut topology = Topology::default();
+        topology.control_plane("e", naming(network));
+        assert_eq!(summaries(&topology.control_plane("w", in_network("west", "n2"))), wanted("network"));
+        assert_eq!(topology.control_plane("w", control_plane("west")), [], "without a label mesh networks count");
+
+        let remote = WatchedCluster { network: Some("n2".into()), ..watched("west", &["north"]) };
+        let mut topology = Topology::default();
+        topology.watched("w", remote.clone());
+        assert_eq!(summaries(&topology.control_plane("e", naming(network))), wanted("mesh_networks"));
+        let mut topology = Topology::default();
+        topology.control_plane("e", naming(network));
+        assert_eq!(summaries(&topology.watched("w", remote)), wanted("network"));
+    }
+}
+
+#[test]
+fn control_planes_of_one_mesh_see_the_same_networks() {
+    let with = |cluster: &str, entries: &[(&str, NetworkEndpoints)]| ControlPlaneAt {
+        mesh_networks: networks(entries),
+        ..control_plane(cluster)
+    };
+    let found = |east: &ControlPlaneAt, west: &ControlPlaneAt| {
+        let mut topology = Topology::default();
+        topology.control_plane("e", east.clone());
+        topology.control_plane("w", west.clone()).iter().map(|finding| finding.attribute).collect::<Vec<_>>()
+    };
+    let east = with("east", &[("n1", registry("north")), ("n2", range("10.0.0.0/8"))]);
+    assert_eq!(found(&east, &with("west", &[("n3", registry("north"))])), ["mesh_networks"]);
+    assert_eq!(found(&east, &with("west", &[("n1", range("10.1.0.0/16"))])), ["mesh_networks"]);
+    assert_eq!(found(&east, &with("west", &[("n1", registry("north")), ("n2", range("10.0.0.0/8"))])), [""; 0]);
+    let other_mesh = ControlPlaneAt { mesh_id: "mesh2".into(), ..with("west", &[("n3", registry("north"))]) };
+    assert_eq!(found(&east, &other_mesh), [""; 0]);
+}
+
+/// The ids at which something is missing.
+fn missing(topology: &Topology) -> Vec<(&'static str, String)> {
+    let kind = |absence: &Absence| match absence {
+        Absence::Closed(_) => "closed",
+        Absence::Unrooted(_) => "unrooted",
+        Absence::Unopened(_) => "unopened",
+    };
+    topology.absences().iter().map(|absence| (kind(absence), absence.id().to_owned())).collect()
+}
+
+/// Both ends must have the root of one CA, so that nothing is missing there.
+fn rooted(cluster: &str, network: &str) -> ControlPlaneAt {
+    ControlPlaneAt { trust_root: Some("a".repeat(64)), ..in_network(cluster, network) }
+}
+
+#[test]
+fn a_network_is_closed_until_a_gateway_of_it_lets_services_through() {
+    let mut topology = Topology::default();
+    for (cluster, network) in [("east", "n1"), ("west", "n2"), ("north", "n2")] {
+        topology.control_plane(cluster, rooted(cluster, network));
+    }
+    let link = |watchers: &[&str]| watched("west", watchers);
+    topology.watched("link", link(&["east", "north"]));
+    let absences = topology.absences();
+    let [Absence::Closed(closed)] = absences.as_slice() else { panic!("{absences:?}") };
+    assert_eq!((closed.network.as_str(), &closed.from), ("n2", &BTreeSet::from(["east".to_owned()])));
+    assert_eq!(closed.members, BTreeSet::from(["north".to_owned(), "west".to_owned()]));
+    assert_eq!(topology.neighbours(&link(&["east", "north"])), ["north"]);
+    assert_eq!(topology.crossing(&link(&["east", "north"])), ["east"]);
+
+    let mut told = topology.clone();
+    told.tell(&absences[0]);
+    assert_eq!(missing(&told), [], "told once");
+    let mut near = topology.clone();
+    near.watched("link", link(&["north"]));
+    assert_eq!(missing(&near), [], "nobody comes from another network");
+    let mut naming = topology.clone();
+    let mut named = networks(&[("n2", range("10.0.0.0/8"))]);
+    let at = crate::mesh::GatewayAt::Address(crate::mesh::Address::parse("192.0.2.1").unwrap());
+    let door = crate::mesh::NetworkGateway { at, port: 15443 };
+    named.0.values_mut().for_each(|network| network.gateways.push(door.clone()));
+    naming.control_plane("east", ControlPlaneAt { mesh_networks: named, ..rooted("east", "n1") });
+    assert_eq!(missing(&naming), [], "the watcher names a gateway");
+
+    let mut open = topology.clone();
+    open.gateway("g", gateway("north", "n2"));
+    assert_eq!(missing(&open), [], "a gateway in another member will do");
+    let mut shut = topology.clone();
+    let istiod_alone = DeclaredGateway {
+        exposes_services: false,
+        exposes_istiod_of: Some("istio-system".into()),
+        ..gateway("north", "n2")
+    };
+    shut.gateway("g", istiod_alone);
+    assert_eq!(missing(&shut), [("closed", "link".to_owned())], "one that exposes the control plane alone will not");
+    let mut nothing = topology.clone();
+    nothing.gateway("g", DeclaredGateway { exposes_services: false, ..gateway("west", "n2") });
+    assert_eq!(missing(&nothing), [("unopened", "g".to_owned())], "told at the gateway");
+    nothing.gateway("h", DeclaredGateway { name: "other".into(), ..gateway("west", "n2") });
+    assert_eq!(missing(&nothing), [], "the Gateway of another one selects its Pods");
+}
+
+#[test]
+fn a_remote_s_gateway_is_opened_by_the_one_of_the_same_name_at_its_control_plane() {
+    let served = || WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        network: Some("n2".into()),
+        ..watched("west", &["east"])
+    };
+    let door = |name: &str| DeclaredGateway {
+        name: name.into(),
+        selector: name.into(),
+        exposes_services: false,
+        ..gateway("west", "n2")
+    };
+    let mut topology = Topology::default();
+    topology.control_plane("e", ControlPlaneAt { external_istiod: true, ..in_network("east", "n1") });
+    topology.gateway("primary", gateway("east", "n1"));
+    topology.watched("w", served());
+    assert_eq!(missing(&topology), [], "a new remote's gateway comes after the link");
+    let mut same = topology.clone();
+    same.gateway("remote", door("eastwestgateway"));
+    assert_eq!(missing(&same), []);
+    let mut other = topology.clone();
+    other.gateway("remote", door("westgateway"));
+    let absences = other.absences();
+    let [Absence::Unopened(unopened)] = absences.as_slice() else { panic!("{absences:?}") };
+    assert_eq!(unopened.served, Some(("east".to_owned(), BTreeSet::from(["east".to_owned()]))));
+    assert_eq!(unopened.others, BTreeSet::from(["istio-eastwestgateway".to_owned()]));
+
+    let mut exposing = topology.clone();
+    let found = exposing.gateway("remote", gateway("west", "n2"));
+    assert_eq!(summaries(&found), [("expose", "Nobody reads what this gateway exposes")]);
+    assert_eq!(topology.gateway("north", gateway("north", "n3")), [], "a cluster of its own");
+}
+
+#[test]
+fn ends_of_a_link_have_one_root_or_do_without_certificates() {
+    let link = |topology: &mut Topology| drop(topology.watched("link", watched("west", &["east"])));
+    let of = |east: ControlPlaneAt, west: ControlPlaneAt, cas: &[&[&str]]| {
+        let mut topology = Topology::default();
+        topology.control_plane("e", east);
+        topology.control_plane("w", west);
+        link(&mut topology);
+        for (index, clusters) in cas.iter().enumerate() {
+            topology.authority(&index.to_string(), DeclaredCa { store: None, ..authority(clusters) });
+        }
+        topology.gateway("g", gateway("west", "n2"));
+        !missing(&topology).is_empty()
+    };
+    let (east, west) = (in_network("east", "n1"), in_network("west", "n2"));
+    let follows = |plane: &ControlPlaneAt| ControlPlaneAt { root_follows: true, ..plane.clone() };
+    assert!(of(east.clone(), west.clone(), &[]), "each istiod makes a root of its own");
+    assert!(!of(east.clone(), west.clone(), &[&["east", "west"]]), "a CA for both, whatever refers to it");
+    assert!(of(east.clone(), west.clone(), &[&["east"], &["west"]]), "a CA for each");
+    assert!(of(east.clone(), west.clone(), &[&["east"]]));
+    assert!(!of(follows(&east), follows(&west), &[]), "not known yet is not missing");
+    assert!(!of(rooted("east", "n1"), rooted("west", "n2"), &[]), "by another tool");
+    assert!(of(rooted("east", "n1"), west.clone(), &[]), "one of them alone");
+    assert!(!of(rooted("east", "n1"), west, &[&["west"]]));
+
+    let near = |mtls| ControlPlaneAt { mtls, ..in_network("west", "n1") };
+    assert!(of(east.clone(), near(Mtls::Permissive), &[]), "in one network sidecars speak mTLS as well");
+    assert!(!of(ControlPlaneAt { mtls: Mtls::Off, ..east }, near(Mtls::Off), &[]));
+}

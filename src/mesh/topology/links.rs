@@ -1,0 +1,249 @@
+//! What the control planes at both ends of a link disagree on. Both may be declared before the link, or one of them after it: whoever comes last is told.
+
+use super::{ControlPlaneAt, Finding, Mtls, Severity, Topology, WatchedCluster};
+
+/// A disagreement, with the attribute to change: of the link, or of the control plane that is declared after it.
+struct Disagreement {
+    severity: Severity,
+    of_link: &'static str,
+    of_control_plane: &'static str,
+    summary: &'static str,
+    detail: String,
+}
+
+impl Topology {
+    /// The disagreements at both ends of each link of a watched cluster.
+    pub(super) fn links(&self, declared: &WatchedCluster) -> Vec<Finding> {
+        let ends = self.planes_in(&declared.cluster);
+        let mut findings = Vec::new();
+        for other in declared.watchers.iter().flat_map(|watcher| self.planes_in(watcher)) {
+            findings.extend(ends.iter().flat_map(|end| disagreements(end, other)).map(Disagreement::at_the_link));
+        }
+        findings.dedup();
+        findings
+    }
+
+    /// The same for a control plane, over the links declared before it.
+    pub(super) fn links_of(&self, id: &str, declared: &ControlPlaneAt) -> Vec<Finding> {
+        let others = |cluster: &str| -> Vec<&ControlPlaneAt> {
+            let others = self.control_planes.iter().filter(|(other, plane)| *other != id && plane.cluster == cluster);
+            others.map(|(_, plane)| plane).collect()
+        };
+        let mut findings = Vec::new();
+        for watched in self.watched.values() {
+            if watched.cluster == declared.cluster {
+                let watchers = watched.watchers.iter().flat_map(|watcher| others(watcher));
+                findings.extend(watchers.flat_map(|watcher| disagreements(declared, watcher)));
+            }
+            if watched.watchers.contains(&declared.cluster) {
+                let ends = others(&watched.cluster);
+                findings.extend(ends.into_iter().flat_map(|end| disagreements(end, declared)));
+            }
+        }
+        let mut findings: Vec<Finding> = findings.into_iter().map(Disagreement::at_the_control_plane).collect();
+        // Two that watch each other disagree once.
+        let mut seen = std::collections::BTreeSet::new();
+        findings.retain(|finding| seen.insert((finding.attribute, finding.summary)));
+        findings
+    }
+
+    pub(super) fn planes_in(&self, cluster: &str) -> Vec<&ControlPlaneAt> {
+        self.control_planes.values().filter(|control_plane| control_plane.cluster == cluster).collect()
+    }
+}
+
+impl Disagreement {
+    fn at_the_link(self) -> Finding {
+        Finding { severity: self.severity, attribute: self.of_link, summary: self.summary, detail: self.detail }
+    }
+
+    fn at_the_control_plane(self) -> Finding {
+        let attribute = self.of_control_plane;
+        Finding { severity: self.severity, attribute, summary: self.summary, detail: self.detail }
+    }
+}
+
+fn disagreements(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Vec<Disagreement> {
+    let found = [
+        roots(watched, watcher),
+        meshes(watched, watcher),
+        namespaces(watched, watcher),
+        versions(watched, watcher),
+        trust_domains(watched, watcher),
+        ambient(watched, watcher),
+        mtls(watched, watcher),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+fn roots(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let (root, other_root) = (watched.trust_root.as_ref()?, watcher.trust_root.as_ref()?);
+    (root != other_root).then(|| Disagreement {
+        severity: Severity::Error,
+        of_link: "watchers",
+        of_control_plane: "trust_root",
+        summary: "Linked clusters trust different roots",
+        detail: format!(
+            "The control plane of {} must have the root {}…, that of {} {}…. Their proxies would refuse one another: give both an intermediate of one `mesh_ca`.",
+            watched.cluster,
+            shortened(root),
+            watcher.cluster,
+            shortened(other_root)
+        ),
+    })
+}
+
+fn meshes(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    (watched.mesh_id != watcher.mesh_id).then(|| Disagreement {
+        severity: Severity::Error,
+        of_link: "watchers",
+        of_control_plane: "mesh_id",
+        summary: "Linked clusters belong to different meshes",
+        detail: format!(
+            "The control plane of {} has the mesh id {:?}, that of {} {:?}. Clusters that watch each other are one mesh: give them one `mesh_id`. Services of another mesh \
+             are imported with `mesh_service_entry`.",
+            watched.cluster, watched.mesh_id, watcher.cluster, watcher.mesh_id
+        ),
+    })
+}
+
+fn namespaces(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    (watched.namespace != watcher.namespace).then(|| Disagreement {
+        severity: Severity::Error,
+        of_link: "namespace",
+        of_control_plane: "namespace",
+        summary: "Istio is in different namespaces",
+        detail: format!(
+            "It is in {} in cluster {} and in {} in {}; an istiod looks for the others under its own namespace's name.",
+            watched.namespace, watched.cluster, watcher.namespace, watcher.cluster
+        ),
+    })
+}
+
+fn versions(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let (version, other_version) = (watched.version.as_deref()?, watcher.version.as_deref()?);
+    (minor(version)?.abs_diff(minor(other_version)?) > 1).then(|| Disagreement {
+        severity: Severity::Warning,
+        of_link: "watchers",
+        of_control_plane: "istio_version",
+        summary: "Linked control planes are far apart in version",
+        detail: format!(
+            "{} runs Istio {version}, {} {other_version}: more than one minor version apart. Upgrade them one minor version at a time, all of them before the next.",
+            watched.cluster, watcher.cluster
+        ),
+    })
+}
+
+/// Proxies accept their own trust domain and its aliases, as servers in whoever calls them and as clients in whom they call.
+fn trust_domains(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    if watched.mtls == Mtls::Off && watcher.mtls == Mtls::Off {
+        return None;
+    }
+    let refuses = |one: &ControlPlaneAt, other: &ControlPlaneAt| {
+        let domain = &other.trust_domain;
+        !one.any_trust_domain && one.trust_domain != *domain && !one.trust_domain_aliases.contains(domain)
+    };
+    let (one, other) = match (refuses(watched, watcher), refuses(watcher, watched)) {
+        (true, _) => (watched, watcher),
+        (false, true) => (watcher, watched),
+        (false, false) => return None,
+    };
+    Some(Disagreement {
+        severity: Severity::Error,
+        of_link: "watchers",
+        of_control_plane: "trust_domain_aliases",
+        summary: "Linked clusters do not accept each other's trust domain",
+        detail: format!(
+            "Workloads of {} have the trust domain {:?}, which those of {} (trust domain {:?}) do not accept: calls between them are refused. Give both control planes one `trust_domain`, or \
+             each the other's in `trust_domain_aliases`.",
+            other.cluster, other.trust_domain, one.cluster, one.trust_domain
+        ),
+    })
+}
+
+fn ambient(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let (one, other) = (&watched.cluster, &watcher.cluster);
+    let warning = |summary, detail| Disagreement {
+        severity: Severity::Warning,
+        of_link: "watchers",
+        of_control_plane: "ambient",
+        summary,
+        detail,
+    };
+    if watched.is_ambient != watcher.is_ambient {
+        let (ambient, sidecars) = if watched.is_ambient { (one, other) } else { (other, one) };
+        return Some(warning(
+            "Ambient mode at one end of a link",
+            format!(
+                "The control plane of {ambient} is in ambient mode, that of {sidecars} is not. With a `network`, the istiod of {ambient} tells its proxies of no endpoints in {sidecars} but those \
+                 of Services with the label `istio.io/global=true`, and between networks {sidecars} reaches ambient workloads through a gateway for sidecars alone. Use one mode in both, or \
+                 label the Services and keep a gateway of each kind."
+            ),
+        ));
+    }
+    let one_network = watched.network.is_none() || watcher.network.is_none() || watched.network == watcher.network;
+    (watched.is_ambient && one_network).then(|| {
+        warning(
+            "Ambient mode over clusters of one network",
+            format!(
+                "{one} and {other} are in one network. Istio's multi-cluster support for ambient mode is for clusters that are each a network of their own; within one network it is untested. Give \
+                 each a `network` of its own with a `mesh_eastwest_gateway` that has `ambient = true`."
+            ),
+        )
+    })
+}
+
+fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let (one, other) = (&watched.cluster, &watcher.cluster);
+    let found = |severity, summary, detail| {
+        Some(Disagreement { severity, of_link: "watchers", of_control_plane: "mtls", summary, detail })
+    };
+    let crosses = crosses(watched, watcher);
+    let is_off = |plane: &ControlPlaneAt| plane.mtls == Mtls::Off;
+    match (is_off(watched), is_off(watcher)) {
+        (true, true) if crosses => found(
+            Severity::Error,
+            "Calls between networks need mTLS",
+            format!(
+                "{one} and {other} are in different networks, and their control planes have `mtls = \"off\"`. An east-west gateway tells by mTLS alone where a call is to go: without it no call \
+                 crosses. Leave `mtls` out, or set it to \"strict\", on both, and give them one root (`mesh_ca`)."
+            ),
+        ),
+        (true, false) | (false, true) => {
+            let (off, on) = if is_off(watched) { (one, other) } else { (other, one) };
+            found(
+                Severity::Error,
+                "Linked clusters differ in mTLS",
+                format!(
+                    "The control plane of {off} has `mtls = \"off\"`, that of {on} has not: workloads of {on} would call those of {off} with mTLS, and be refused. Set `mtls` to the same in both."
+                ),
+            )
+        }
+        (false, false) if crosses && !(watched.auto_mtls && watcher.auto_mtls) => {
+            let without = if watched.auto_mtls { other } else { one };
+            found(
+                Severity::Warning,
+                "Calls between networks may go without mTLS",
+                format!(
+                    "The values of {without} set `meshConfig.enableAutoMtls` to false, so that proxies use mTLS only where a DestinationRule says `ISTIO_MUTUAL`. {one} and {other} are in different \
+                     networks, and no other call crosses. Remove the value, or make sure of such a rule for every Service that is called across."
+                ),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Whether calls between two clusters go through gateways.
+pub(super) fn crosses(one: &ControlPlaneAt, other: &ControlPlaneAt) -> bool {
+    one.network.is_some() && other.network.is_some() && one.network != other.network
+}
+
+pub(super) fn minor(version: &str) -> Option<u64> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    (parts.next()? == "1").then(|| parts.next()?.parse().ok()).flatten()
+}
+
+fn shortened(fingerprint: &str) -> &str {
+    fingerprint.get(..16).unwrap_or(fingerprint)
+}

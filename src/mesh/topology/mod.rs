@@ -1,0 +1,344 @@
+//! Who is linked to whom, and what contradicts that: found over what several resources declare, which each of them alone cannot see.
+//!
+//! Only what is certain whatever is declared later is an error: resources are planned in no fixed order. What a later declaration could still set right is
+//! at most a warning, or left to the caller to make sure of ([`Topology::absences`]).
+
+mod absent;
+mod doors;
+mod links;
+mod names;
+mod networks;
+mod remotes;
+mod secrets;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use absent::{Absence, Closed, Unopened, Unrooted};
+
+use super::mesh_networks::MeshNetworks;
+use names::{same_name, two_names, watched_twice};
+use remotes::{of_control_plane, own_control_plane, serving};
+use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable};
+
+/// A control plane as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlPlaneAt {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    /// The provider's name for the cluster whose configuration it reads and whose Pods it serves, where that is another.
+    pub config_cluster: Option<String>,
+    /// The id in Istio.
+    pub name: String,
+    pub namespace: String,
+    pub revision: Option<String>,
+    pub mesh_id: String,
+    pub network: Option<String>,
+    /// Fingerprint of the root it must have.
+    pub trust_root: Option<String>,
+    /// It must have a root whose fingerprint is not known yet.
+    pub root_follows: bool,
+    /// The trust domain of its workloads.
+    pub trust_domain: String,
+    /// Further trust domains that its proxies accept.
+    pub trust_domain_aliases: BTreeSet<String>,
+    /// Its proxies accept every trust domain.
+    pub any_trust_domain: bool,
+    /// Ambient mode.
+    pub is_ambient: bool,
+    /// It tells ztunnels, and its proxies, of endpoints in other clusters as ambient mode does: of those of global Services alone.
+    pub ambient_networks: bool,
+    pub mtls: Mtls,
+    /// Proxies use mTLS towards whoever can, unasked.
+    pub auto_mtls: bool,
+    pub version: Option<String>,
+    /// Whether it serves remotes.
+    pub external_istiod: bool,
+    /// Whether its istiod waits until it has read the Secrets of the clusters it watches.
+    pub reads_remote_secrets: bool,
+    /// Revision tags that point to it.
+    pub tags: BTreeSet<String>,
+    /// Networks that labels do not describe.
+    pub mesh_networks: MeshNetworks,
+}
+
+/// What a control plane makes of mTLS between its workloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mtls {
+    /// Nobody uses it.
+    Off,
+    /// Who can uses it, and plain text is taken as well.
+    #[default]
+    Permissive,
+    /// Plain text is refused.
+    Strict,
+}
+
+/// An east-west gateway as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredGateway {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub name: String,
+    pub network: String,
+    /// The label `istio` of its Pods, by which the Gateway of another one may open it as well.
+    pub selector: String,
+    pub is_ambient: bool,
+    pub exposes_services: bool,
+    /// It has been there since an earlier apply.
+    pub stands: bool,
+    /// The revision that injects it; `None` is the default one.
+    pub revision: Option<String>,
+    /// The namespace of the istiod that it exposes, if it exposes one.
+    pub exposes_istiod_of: Option<String>,
+}
+
+/// A watched cluster as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchedCluster {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    /// The id in Istio.
+    pub name: String,
+    pub namespace: String,
+    /// The provider's names of the clusters that watch.
+    pub watchers: BTreeSet<String>,
+    /// In the mode remote: the id of the control plane that serves it, and the revision it uses of it.
+    pub served_by: Option<ServedBy>,
+    /// Whether the watchers may read its Secrets.
+    pub reads_secrets: bool,
+    /// It, or that they may, is not there yet.
+    pub is_new: bool,
+    /// In the mode remote: its network.
+    pub network: Option<String>,
+    /// It has been linked since an earlier apply.
+    pub stands: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServedBy {
+    pub control_plane: String,
+    pub revision: Option<String>,
+}
+
+/// A certificate authority as declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredCa {
+    /// Where the key of its root is kept.
+    pub store: Option<SecretPlace>,
+    /// Clusters that get an intermediate, by the provider's name for them, each with the system namespace.
+    pub clusters: BTreeMap<String, String>,
+    /// It does not exist yet.
+    pub is_new: bool,
+    /// That watchers may read the key is accepted.
+    pub is_readable: bool,
+}
+
+/// A Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What has been declared so far, by the id of the resource.
+#[derive(Debug, Clone, Default)]
+pub struct Topology {
+    authorities: BTreeMap<String, DeclaredCa>,
+    control_planes: BTreeMap<String, ControlPlaneAt>,
+    watched: BTreeMap<String, WatchedCluster>,
+    gateways: BTreeMap<String, DeclaredGateway>,
+    /// Absences that have been told.
+    told: BTreeSet<String>,
+}
+
+/// A contradiction that a declaration takes part in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    /// The attribute, of the resource declared last, to change.
+    pub attribute: &'static str,
+    pub summary: &'static str,
+    pub detail: String,
+}
+
+/// What a registry that mesh networks name is known as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registry {
+    Known,
+    /// It is a name of the provider's; in Istio the cluster has this one.
+    CalledOtherwise(String),
+    /// Nobody has declared it so far; somebody may still, or it is a cluster of others.
+    Undeclared,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl ControlPlaneAt {
+    /// The provider's name for the cluster whose Pods it serves first of all.
+    fn serves(&self) -> &String {
+        self.config_cluster.as_ref().unwrap_or(&self.cluster)
+    }
+}
+
+impl DeclaredCa {
+    /// Whether the key is in the cluster, and not meant to be read by its watchers.
+    fn is_kept_in(&self, cluster: &str) -> bool {
+        !self.is_readable && self.store.as_ref().is_some_and(|store| store.cluster == cluster)
+    }
+}
+
+impl Topology {
+    /// Declares a control plane; what it contradicts.
+    pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for other in self.control_planes.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
+            if other.name == declared.name && other.cluster != declared.cluster {
+                findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
+            }
+            let both_within = other.config_cluster.is_none() && declared.config_cluster.is_none();
+            if other.cluster == declared.cluster && other.name != declared.name && both_within {
+                findings.push(two_names(&declared.cluster, &declared.name, &other.name));
+            }
+        }
+        findings.extend(ends_at_once(&declared));
+        for watched in self.watched.values() {
+            let own = watched.cluster == declared.cluster && declared.config_cluster.is_none();
+            if own && watched.served_by.is_none() && watched.name != declared.name {
+                findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
+            }
+            findings.extend(unreadable(watched, &declared, "read_remote_secrets"));
+            findings.extend(
+                serving(watched, &declared).map(|finding| Finding { attribute: of_control_plane(&finding), ..finding }),
+            );
+        }
+        findings.extend(self.links_of(id, &declared));
+        findings.extend(self.shadowed(id, &declared));
+        findings.extend(self.doors_of(&declared));
+        self.control_planes.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// Declares a watched cluster; what it contradicts.
+    pub fn watched(&mut self, id: &str, declared: WatchedCluster) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for other in self.watched.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
+            if other.name == declared.name && other.cluster != declared.cluster {
+                findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
+            }
+            if other.cluster == declared.cluster
+                && other.name == declared.name
+                && !other.watchers.is_disjoint(&declared.watchers)
+            {
+                findings.push(watched_twice(&declared, other));
+            }
+        }
+        for control_plane in self.control_planes.values() {
+            let own = control_plane.cluster == declared.cluster && control_plane.config_cluster.is_none();
+            let serves = control_plane.config_cluster.as_ref() == Some(&declared.cluster);
+            if own && declared.served_by.is_none() && control_plane.name != declared.name {
+                findings.push(two_names(&declared.cluster, &declared.name, &control_plane.name));
+            }
+            if !own && !serves && control_plane.name == declared.name {
+                findings.push(same_name(&declared.name, &declared.cluster, &control_plane.cluster));
+            }
+            if own && let Some(served) = &declared.served_by {
+                findings.push(own_control_plane(&declared, served));
+            }
+            findings.extend(serving(&declared, control_plane));
+        }
+        for store in
+            self.authorities.values().filter(|other| declared.reads_secrets && other.is_kept_in(&declared.cluster))
+        {
+            findings.push(readable_root(&declared, store, "read_secrets"));
+        }
+        findings.extend(self.control_planes.values().filter_map(|other| unreadable(&declared, other, "read_secrets")));
+        findings.extend(self.config_cluster(&declared));
+        findings.extend(self.links(&declared));
+        findings.extend(self.shadowed_by(&declared));
+        findings.extend(self.revision_served(&declared));
+        self.watched.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// Declares a certificate authority, by what tells it from all others; what it contradicts.
+    pub fn authority(&mut self, id: &str, declared: DeclaredCa) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for other in self.authorities.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
+            if let Some(store) = declared.store.as_ref().filter(|store| other.store.as_ref() == Some(*store)) {
+                findings.push(same_store(store));
+            }
+            let both = |(cluster, namespace): &(&String, &String)| other.clusters.get(*cluster) == Some(*namespace);
+            let both: Vec<&str> = declared.clusters.iter().filter(both).map(|(cluster, _)| cluster.as_str()).collect();
+            if !both.is_empty() {
+                findings.push(two_authorities(&both));
+            }
+        }
+        for watched in
+            self.watched.values().filter(|watched| watched.reads_secrets && declared.is_kept_in(&watched.cluster))
+        {
+            findings.push(readable_root(watched, &declared, "root"));
+        }
+        self.authorities.insert(id.to_owned(), declared);
+        findings
+    }
+
+    /// The watchers of a cluster that are declared to be in its own network.
+    pub fn neighbours(&self, declared: &WatchedCluster) -> Vec<String> {
+        let Some(own) = self.network(&declared.cluster) else { return Vec::new() };
+        declared.watchers.iter().filter(|watcher| self.network(watcher) == Some(own)).cloned().collect()
+    }
+
+    /// Those that are declared to be in another one.
+    pub fn crossing(&self, declared: &WatchedCluster) -> Vec<String> {
+        let Some(own) = self.network(&declared.cluster) else { return Vec::new() };
+        let crosses = |watcher: &&String| self.network(watcher).is_some_and(|network| network != own);
+        declared.watchers.iter().filter(crosses).cloned().collect()
+    }
+
+    /// The network that a cluster is declared to be in, by its control plane or as a remote.
+    fn network(&self, cluster: &str) -> Option<&str> {
+        let planes = self.control_planes.values().filter(|control_plane| control_plane.serves() == cluster);
+        let remotes = self.watched.values().filter(|watched| watched.cluster == cluster);
+        let planes = planes.map(|control_plane| control_plane.network.as_deref());
+        planes.chain(remotes.map(|watched| watched.network.as_deref())).flatten().next()
+    }
+
+    /// The version of the control plane that serves a revision, or a tag, in a cluster.
+    pub fn version_of(&self, cluster: &str, revision: Option<&str>) -> Option<Option<String>> {
+        let mut there = self.control_planes.values().filter(|plane| plane.cluster == cluster);
+        there.find(|plane| remotes::answers_to(plane, revision)).map(|plane| plane.version.clone())
+    }
+
+    /// The provider's name for the cluster in which the control plane of this id in Istio runs.
+    pub fn runs_in(&self, name: &str, revision: Option<&str>) -> Option<String> {
+        let mut named = self.control_planes.values().filter(|plane| plane.name == name);
+        named.find(|plane| plane.revision.as_deref() == revision).map(|plane| plane.cluster.clone())
+    }
+
+    /// A cluster as `from_registry` of mesh networks names it: by its id in Istio, not by the provider's name for it.
+    pub fn registry(&self, name: &str) -> Registry {
+        let control_planes = self.control_planes.values().map(|declared| (declared.serves(), &declared.name));
+        let watched = self.watched.values().map(|declared| (&declared.cluster, &declared.name));
+        let mut registry = Registry::Undeclared;
+        for (cluster, id) in control_planes.chain(watched) {
+            if id == name {
+                return Registry::Known;
+            }
+            if cluster == name {
+                registry = Registry::CalledOtherwise(id.clone());
+            }
+        }
+        registry
+    }
+}
+
+#[cfg(test)]
+mod findings_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Certificate authorities, and who may read whose Secrets.
+
+use super::links::minor;
+use super::{ControlPlaneAt, DeclaredCa, Finding, SecretPlace, Severity, WatchedCluster};
+
+/// The key of the root within reach of whoever has a watcher's token. What is there already is no error: it works, and a plan is how it is changed.
+pub(super) fn readable_root(watched: &WatchedCluster, authority: &DeclaredCa, attribute: &'static str) -> Finding {
+    let severity = if watched.is_new || authority.is_new { Severity::Error } else { Severity::Warning };
+    let cluster = &watched.cluster;
+    let watchers: Vec<&str> = watched.watchers.iter().map(String::as_str).collect();
+    Finding {
+        severity,
+        attribute,
+        summary: "The root's key is within the watchers' reach",
+        detail: format!(
+            "The key of a `mesh_ca` is kept in cluster {cluster}, whose Secrets the tokens of {} may read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
+             the whole mesh. Keep `root.store` in a cluster that nobody watches, or keep the key yourself: `root.certificate` with `private_key_wo`. To accept it all the same, set \
+             `readable_by_watchers = true` in `root.store`.",
+            watchers.join(", ")
+        ),
+    }
+}
+
+/// An istiod that waits for Secrets that it may not read: it never gets in sync.
+pub(super) fn unreadable(
+    watched: &WatchedCluster,
+    watcher: &ControlPlaneAt,
+    attribute: &'static str,
+) -> Option<Finding> {
+    let waits =
+        watcher.reads_remote_secrets || watcher.version.as_deref().and_then(minor).is_some_and(|minor| minor < 31);
+    if watched.reads_secrets
+        || !waits
+        || !watched.watchers.contains(&watcher.cluster)
+        || watched.namespace != watcher.namespace
+    {
+        return None;
+    }
+    let (cluster, other) = (&watched.cluster, &watcher.cluster);
+    let ways = match watcher.version.as_deref().and_then(minor) {
+        Some(before @ ..31) => format!(
+            "Istio 1.{before} always does. Leave `read_secrets` of the `mesh_remote_cluster` of {cluster} at `true`: whoever has a token of {other} can then read every Secret of \
+             {cluster}, its `cacerts` among them."
+        ),
+        _ => format!(
+            "Leave `read_secrets` of the `mesh_remote_cluster` of {cluster} at `true`; or, with Istio later than 1.31.0, set `read_remote_secrets = false` on the `mesh_primary` of \
+             {other}, unless it serves gateways of other clusters that name credentials."
+        ),
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        attribute,
+        summary: "An istiod waits for Secrets that it may not read",
+        detail: format!(
+            "The istiod of {other} watches {cluster}, and is in sync with it only when it has read its Secrets, for which it is given no right. {ways}"
+        ),
+    })
+}
+
+/// The version that brought the switch: its istiod takes what it does not start for started, and ends (a nil `CredentialsController` is asked whether it has synced).
+pub(super) fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
+    let broken = declared.version.as_deref().is_some_and(|version| version.trim_start_matches('v') == "1.31.0");
+    (broken && !declared.reads_remote_secrets).then(|| Finding {
+        severity: Severity::Error,
+        attribute: "read_remote_secrets",
+        summary: "This istiod would crash at the first cluster that it watches",
+        detail: "With this setting istiod 1.31.0 crashes at the first remote secret. Leave `read_remote_secrets` out, or use a later version of Istio.".to_owned(),
+    })
+}
+
+pub(super) fn same_store(store: &SecretPlace) -> Finding {
+    let SecretPlace { cluster, namespace, name } = store;
+    Finding {
+        severity: Severity::Error,
+        attribute: "root",
+        summary: "Two CAs with one store",
+        detail: format!(
+            "Another `mesh_ca` keeps its root in the Secret {cluster}/{namespace}/{name} too: each would make a root there, and one of the keys would be lost. One `mesh_ca` is \
+             the CA of all clusters of a mesh: list them in its `clusters`. For meshes apart give each `store` another `name` or `namespace`."
+        ),
+    }
+}
+
+pub(super) fn two_authorities(clusters: &[&str]) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        attribute: "clusters",
+        summary: "Two CAs for one cluster",
+        detail: format!(
+            "Another `mesh_ca` writes the Secret cacerts in the same namespace of {} too; the two would overwrite each other's intermediate.",
+            clusters.join(", ")
+        ),
+    }
+}

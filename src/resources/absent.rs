@@ -1,0 +1,224 @@
+//! What is missing from the whole of a configuration: told once everything has been planned that can be planned, and after a look at the clusters, which may have by other hands what
+//! nobody declares. All are warnings: a look at clusters never fails a plan, and what it sees may be about to change.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::client::{self, Client};
+use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query, Scope};
+use crate::diag::Diagnostic;
+use crate::engine::Ctx;
+use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unopened, Unrooted};
+use crate::pki::Bundle;
+
+/// For how long the core must have asked for nothing else.
+const QUIET: Duration = Duration::from_millis(300);
+/// A cluster that is silent holds a plan up no longer than this.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// Handed out by istiod in every namespace.
+const ROOTS: &str = "istio-ca-root-cert";
+
+/// Tells what is missing, of this resource and of those that were planned before. One at a time waits for the others, so that they can be planned meanwhile.
+pub async fn tell<P>(cx: &mut Ctx<Client, P>, own: &str) -> Result<(), Diagnostic> {
+    let client = cx.client()?.clone();
+    while !client.walk.absences().is_empty() {
+        let Some(_turn) = client.walk.take_turn() else { return Ok(()) };
+        if !cx.others_are_done(QUIET).await {
+            return Ok(());
+        }
+        for absence in client.walk.absences() {
+            client.walk.tell(&absence);
+            let Some(word) = word(cx, &absence).await else { continue };
+            cx.warn(if absence.id() == own { word } else { Diagnostic { path: None, ..word } });
+        }
+    }
+    Ok(())
+}
+
+/// A handle that waits little.
+pub fn briefly<P>(cx: &Ctx<Client, P>, name: &str) -> Option<Cluster> {
+    let cluster = client::cluster(cx, name).ok()?;
+    Some(cluster.within(Scope::lasting(LOOK_WITHIN, cx.cancellation().clone())))
+}
+
+async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
+    match absence {
+        Absence::Closed(closed) => {
+            let looks = join_all(closed.members.iter().map(|member| has_gateway(cx, member, closed))).await;
+            // A member that does not answer may have one.
+            let none = looks.into_iter().all(|found| found == Some(false));
+            (none || !closed.shut.is_empty()).then(|| without_gateway(closed))
+        }
+        Absence::Unrooted(unrooted) => unrooted_word(cx, unrooted).await,
+        Absence::Unopened(unopened) => match &unopened.served {
+            // Whose it is, is not known here.
+            Some((_, places)) if places.is_empty() => None,
+            Some((served_by, places)) => Some(unopened_remote(unopened, served_by, places)),
+            None => (!is_opened(cx, unopened).await).then(|| lets_nothing_through(unopened)),
+        },
+    }
+}
+
+/// `None` where it cannot be known.
+async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> Option<bool> {
+    let cluster = briefly(cx, member)?;
+    let walk = &cx.client().ok()?.walk;
+    let leads = |service: &Object| {
+        let network = service.label(NETWORK_LABEL);
+        // One of this provider's that nobody has planned yet may be moved to this network: it is planned after the link.
+        let owner = service.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_eastwest_gateway."));
+        let id = format!("{member}/{}/{}", service.namespace().unwrap_or_default(), service.name());
+        network == Some(&closed.network) || network.is_some() && owner && !walk.knows_gateway(&id)
+    };
+    // The list that every refresh asks for anyhow; someone else's gateway costs one more.
+    if cluster.list(&Query::owned(Kind::SERVICE, &closed.namespace)).await.ok()?.iter().any(leads) {
+        return Some(true);
+    }
+    let labelled = cluster.list(&Query::of(Kind::SERVICE).label(NETWORK_LABEL, &closed.network)).await.ok()?;
+    Some(labelled.iter().any(leads))
+}
+
+fn without_gateway(closed: &Closed) -> Diagnostic {
+    let Closed { watched, network, members, from, shut, .. } = closed;
+    let (members, from) = (listed(members), listed(from));
+    let detail = match shut.is_empty() {
+        true => format!(
+            "Its network {network} (clusters {members}) has no east-west gateway, and {from} would call its Pods from another network, by addresses that mean nothing there: connections time out. \
+             Add a `mesh_eastwest_gateway` with `network = {network:?}` and `expose = {{ services = true }}` to one of these clusters."
+        ),
+        false => format!(
+            "The gateways of its network {network} ({}) expose the control plane alone, and {from} would call its Pods from another network through them. Set `services = true` in their `expose`.",
+            listed(shut)
+        ),
+    };
+    Diagnostic::warning(format!("No gateway leads to {watched}")).at("cluster").detail(detail)
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+async fn unrooted_word<P>(cx: &Ctx<Client, P>, unrooted: &Unrooted) -> Option<Diagnostic> {
+    let Unrooted { watched, watchers, namespace, .. } = unrooted;
+    let own = roots(cx, watched, namespace).await;
+    let theirs = join_all(watchers.iter().map(|watcher| roots(cx, watcher, namespace))).await;
+    let pairs = watchers.iter().zip(&theirs);
+    let is_common = |(_, theirs): &(&String, &BTreeSet<String>)| !own.is_empty() && !own.is_disjoint(theirs);
+    let apart: BTreeSet<String> = pairs.filter(|pair| !is_common(pair)).map(|(watcher, _)| watcher.clone()).collect();
+    let is_seen =
+        !own.is_empty() && watchers.iter().zip(&theirs).all(|(name, roots)| !apart.contains(name) || !roots.is_empty());
+    (!apart.is_empty()).then(|| without_a_root(unrooted, &apart, is_seen))
+}
+
+/// Fingerprints of the roots that a cluster's istiod hands out; none where that cannot be seen.
+async fn roots<P>(cx: &Ctx<Client, P>, cluster: &str, namespace: &str) -> BTreeSet<String> {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, ROOTS);
+    let Some(cluster) = briefly(cx, cluster) else { return BTreeSet::new() };
+    let Ok(Some(map)) = cluster.get(&reference).await else { return BTreeSet::new() };
+    let pem = map.get("data").and_then(|data| data.get("root-cert.pem")?.as_str()).unwrap_or_default();
+    let bundle = Bundle::from_pem(pem).unwrap_or_default();
+    bundle.fingerprints().iter().map(ToString::to_string).collect()
+}
+
+fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) -> Diagnostic {
+    let Unrooted { watched, crosses, .. } = unrooted;
+    let others = listed(apart);
+    let what = match is_seen {
+        true => format!("The istiods of {watched} and {others} hand out different roots"),
+        false => format!(
+            "Nothing here gives {watched} and {others} one root of trust, and an istiod that finds no `cacerts` signs by a root that it makes for itself"
+        ),
+    };
+    let ways = match crosses {
+        true => "They are in different networks, between which no call crosses without mTLS.",
+        false => {
+            "Where all of them are in one network, `mtls = \"off\"` on every `mesh_primary` does without certificates."
+        }
+    };
+    let verb = if is_seen { "trust" } else { "may trust" };
+    Diagnostic::warning(format!("{watched} and {others} {verb} different roots")).at("watchers").detail(format!(
+        "{what}: their workloads would refuse each other's certificates, and calls fail with 503. Give all of them to one `mesh_ca` and set `trust_root` on each `mesh_primary`; where another tool \
+         keeps the Secret `cacerts`, set `trust_root` to the fingerprint of its root. {ways}"
+    ))
+}
+
+/// Whether somebody else's Gateway opens it. What cannot be seen is left to those who made it.
+async fn is_opened<P>(cx: &Ctx<Client, P>, unopened: &Unopened) -> bool {
+    let Some(cluster) = briefly(cx, &unopened.cluster) else { return unopened.stands };
+    let Ok(gateways) = cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await else { return unopened.stands };
+    gateways.iter().any(|gateway| opens(gateway, &unopened.selector))
+}
+
+fn opens(gateway: &Object, selector: &str) -> bool {
+    let selects = gateway.str("spec.selector.istio") == selector;
+    let passes = |server: &serde_json::Value| {
+        let mode = server.get("tls").and_then(|tls| tls.get("mode")?.as_str());
+        mode == Some("AUTO_PASSTHROUGH")
+    };
+    selects && gateway.items("spec.servers").iter().any(passes)
+}
+
+fn lets_nothing_through(unopened: &Unopened) -> Diagnostic {
+    let Unopened { cluster, name, .. } = unopened;
+    Diagnostic::warning(format!("Gateway {name} of {cluster} lets nothing through")).at("expose").detail(format!(
+        "It exposes neither Services nor the control plane, and no Gateway is known that would open it: nothing listens on it, load balancers find it unhealthy, and calls from other networks \
+         fail. Set `expose = {{ services = true }}`, with `hosts` for less than all Services. In a remote cluster the gateway of the control plane's cluster, of the same `name`, opens it."
+    ))
+}
+
+fn unopened_remote(unopened: &Unopened, served_by: &str, places: &BTreeSet<String>) -> Diagnostic {
+    let Unopened { cluster, name, others, .. } = unopened;
+    let places = listed(places);
+    let why = match others.is_empty() {
+        true => format!(
+            "no gateway there exposes Services. Add a `mesh_eastwest_gateway` with `name = {name:?}` and `expose = {{ services = true }}` to {places}."
+        ),
+        false => format!(
+            "and those there are for gateways named {}. Give this gateway the same `name`: Gateways choose the Pods they open by it.",
+            listed(others)
+        ),
+    };
+    Diagnostic::warning(format!("Nothing opens gateway {name} of {cluster}")).at("name").detail(format!(
+        "{cluster} is a remote of {served_by}, whose istiod opens its gateways by the Gateways in {places}: {why}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_gateway_by_hand_opens_the_pods_it_selects() {
+        let of = |mode: &str| {
+            Object::new(
+                json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": {
+                "selector": {"istio": "eastwestgateway"}, "servers": [{"tls": {"mode": mode}}]}}),
+            )
+            .expect("an object")
+        };
+        assert!(opens(&of("AUTO_PASSTHROUGH"), "eastwestgateway"));
+        assert!(!opens(&of("AUTO_PASSTHROUGH"), "other"));
+        assert!(!opens(&of("PASSTHROUGH"), "eastwestgateway"), "istiod alone");
+    }
+
+    #[test]
+    fn words_say_what_to_do_where_roots_were_seen_and_where_not() {
+        let names = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let unrooted = Unrooted {
+            id: "east/istio-system/east".into(),
+            watched: "east".into(),
+            watchers: names(&["west"]),
+            namespace: "istio-system".into(),
+            crosses: true,
+        };
+        let guessed = without_a_root(&unrooted, &names(&["west"]), false);
+        assert!(guessed.summary == "east and west may trust different roots" && !guessed.detail.contains("mtls ="));
+        let seen = without_a_root(&Unrooted { crosses: false, ..unrooted }, &names(&["west"]), true);
+        assert_eq!(seen.summary, "east and west trust different roots");
+        assert!(seen.detail.contains("mtls = \"off\""), "{}", seen.detail);
+    }
+}

@@ -1,0 +1,109 @@
+//! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are told another.
+
+use super::absent::briefly;
+use super::charts::Charts;
+use super::client::Client;
+use crate::cluster::{Kind, Object, ObjectRef};
+use crate::diag::Diagnostic;
+use crate::engine::Ctx;
+use crate::mesh::istiod_name_of;
+use crate::value::Path;
+
+/// The control plane that is followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The provider's name for the cluster it runs in.
+    pub cluster: &'a str,
+    pub namespace: &'a str,
+    /// Its revision, or a tag of it.
+    pub revision: Option<&'a str>,
+}
+
+/// What version it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// As the configuration says, or else as it runs.
+    Known(String),
+    /// The configuration will say.
+    Open,
+    /// It is not in the configuration, and cannot be seen.
+    Unknown,
+}
+
+/// The version to follow. What the configuration declares comes first: a plan shows gateways of the version that their control plane is upgraded to.
+pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: Followed<'_>) -> Version {
+    let Ok(client) = cx.client() else { return Version::Unknown };
+    if client.charts.names_version(charts) {
+        return Version::Unknown;
+    }
+    if let Some(declared) = client.walk.version_of(followed.cluster, followed.revision) {
+        return declared.map_or(Version::Open, Version::Known);
+    }
+    let Some(cluster) = briefly(cx, followed.cluster) else { return Version::Unknown };
+    let istiod = ObjectRef::namespaced(Kind::DEPLOYMENT, followed.namespace, istiod_name_of(followed.revision));
+    let live = cluster.get(&istiod).await.ok().flatten();
+    live.as_ref().and_then(of_istiod).map_or(Version::Unknown, Version::Known)
+}
+
+/// A chart that is newer than its control plane, where somebody says so.
+pub fn ahead<P>(cx: &Ctx<Client, P>, chart: &str, followed: Followed<'_>) -> Option<Diagnostic> {
+    let declared = cx.client().ok()?.walk.version_of(followed.cluster, followed.revision)??;
+    is_ahead(chart, &declared).then(|| {
+        Diagnostic::warning(format!("Charts of {chart} before a control plane of {declared}")).at(Path::root("charts").attr("version")).detail(format!(
+            "The control plane in {} is of Istio {declared}; proxies and definitions of a newer minor version than their istiod's are not supported. Leave `version` out, which takes the control \
+             plane's, or upgrade that first.",
+            followed.cluster
+        ))
+    })
+}
+
+fn is_ahead(chart: &str, control_plane: &str) -> bool {
+    let minor = |version: &str| -> Option<(u64, u64)> {
+        let mut parts = version.trim_start_matches('v').split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    minor(chart).zip(minor(control_plane)).is_some_and(|(chart, control_plane)| chart > control_plane)
+}
+
+/// The version of a Deployment of istiod. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
+pub fn of_istiod(deployment: &Object) -> Option<String> {
+    let istioctl = deployment.label("operator.istio.io/version");
+    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
+    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
+    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
+    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
+    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_minor_version_is_ahead() {
+        for (chart, control_plane, ahead) in [
+            ("1.31.1", "1.30.5", true),
+            ("1.30.5", "1.31.1", false),
+            ("1.31.9", "1.31.0", false),
+            ("v2.0.0", "1.31.0", true),
+            ("latest", "1.31.0", false),
+        ] {
+            assert_eq!(is_ahead(chart, control_plane), ahead, "{chart} {control_plane}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_that_of_istio_and_not_of_charts_inside_istioctl() {
+        let installed = |labels: serde_json::Value| {
+            let deployment = serde_json::json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "labels": labels},
+                "spec": {"template": {"spec": {"containers": [{"image": "docker.io/istio/pilot:1.29.1"}]}}},
+            });
+            of_istiod(&Object::new(deployment).unwrap())
+        };
+        let istioctl = serde_json::json!({"helm.sh/chart": "istiod-1.0.0", "operator.istio.io/version": "1.31.0"});
+        assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
+        assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
+        assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
+    }
+}
