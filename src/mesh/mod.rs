@@ -53,8 +53,8 @@ pub use service_entry::{
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
-    Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Registry, SecretPlace, ServedBy,
-    Severity as FindingSeverity, Topology, Unopened, Unrooted, WatchedCluster,
+    Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, SecretPlace,
+    ServedBy, Severity as FindingSeverity, Topology, Unopened, Unrooted, WatchedCluster,
 };
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
 

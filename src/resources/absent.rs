@@ -15,6 +15,8 @@ use crate::pki::Bundle;
 
 /// For how long the core must have asked for nothing else.
 const QUIET: Duration = Duration::from_millis(300);
+/// How often it is looked whether anything is still missing.
+const PAUSE: Duration = Duration::from_millis(20);
 /// A cluster that is silent holds a plan up no longer than this.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Handed out by istiod in every namespace.
@@ -25,7 +27,17 @@ pub async fn tell<P>(cx: &mut Ctx<Client, P>, own: &str) -> Result<(), Diagnosti
     let client = cx.client()?.clone();
     while !client.walk.absences().is_empty() {
         let Some(_turn) = client.walk.take_turn() else { return Ok(()) };
-        if !cx.others_are_done(QUIET).await {
+        // What another resource brings meanwhile need not be waited for any longer.
+        let brought = async {
+            while !client.walk.absences().is_empty() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let is_done = tokio::select! {
+            is_done = cx.others_are_done(QUIET) => is_done,
+            () = brought => false,
+        };
+        if !is_done {
             return Ok(());
         }
         for absence in client.walk.absences() {
@@ -162,10 +174,10 @@ fn opens(gateway: &Object, selector: &str) -> bool {
 
 fn lets_nothing_through(unopened: &Unopened) -> Diagnostic {
     let Unopened { cluster, name, .. } = unopened;
-    Diagnostic::warning(format!("Gateway {name} of {cluster} lets nothing through")).at("expose").detail(format!(
+    Diagnostic::warning(format!("Gateway {name} of {cluster} lets nothing through")).at("expose").detail(
         "It exposes neither Services nor the control plane, and no Gateway is known that would open it: nothing listens on it, load balancers find it unhealthy, and calls from other networks \
-         fail. Set `expose = {{ services = true }}`, with `hosts` for less than all Services. In a remote cluster the gateway of the control plane's cluster, of the same `name`, opens it."
-    ))
+         fail. Set `expose = { services = true }`, with `hosts` for less than all Services. In a remote cluster the gateway of the control plane's cluster, of the same `name`, opens it.",
+    )
 }
 
 fn unopened_remote(unopened: &Unopened, served_by: &str, places: &BTreeSet<String>) -> Diagnostic {

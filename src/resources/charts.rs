@@ -35,7 +35,7 @@ model! {
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
         #[attr(optional)]
         pub directory: Value<String>,
-        /// Version of the charts.
+        /// Version of the charts; a folder must hold just this one. Where nobody says it, gateways and remotes take that of their control plane.
         #[attr(optional)]
         pub version: Value<String>,
         /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{
-    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Registry, Topology, WatchedCluster,
-    istiod_name_of,
+    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Pending, Registry, Topology,
+    WatchedCluster, istiod_name_of,
 };
 use crate::resources::blocks::{Block, Blocks};
 
@@ -108,6 +108,11 @@ impl Walk {
 
     pub fn tell(&self, absence: &Absence) {
         held(&self.topology).tell(absence);
+    }
+
+    /// Declares something that is not known in full yet.
+    pub fn pending(&self, what: Pending) {
+        held(&self.topology).pending(what);
     }
 
     /// Whether a gateway of this id has been declared.

@@ -25,7 +25,9 @@ async fn core() -> Core {
         "clusters": {"east": nobody, "west": nobody, "north": nobody},
         "charts": {"directory": charts.dir()},
     });
-    Core::new(Mesh, registry(), config).await.expect("the provider can be configured")
+    let mut core = Core::new(Mesh, registry(), config).await.expect("the provider can be configured");
+    core.one_walk = true;
+    core
 }
 
 fn with(mut config: Json, more: Json) -> Json {

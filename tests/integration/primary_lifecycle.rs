@@ -105,6 +105,8 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     let stored = apply(&core, &config, None).await;
     assert_settled(&core, &config, &stored).await;
 
+    let stored = a_network_is_renamed_in_one_apply(&core, &config, &stored).await;
+    let stored = mtls_is_a_policy_and_a_setting(&core, &east, &config, &stored).await;
     let stored = what_is_remembered_is_read_anew(&core, &east, &config, &stored).await;
     let stored = apply(&core, &config, Some(&stored)).await;
     let stored = an_istiod_on_its_way_is_waited_for(&core, &config, &stored).await;
@@ -162,6 +164,39 @@ async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &J
     let lost = Stored { private: Vec::new(), ..seen };
     let stored = apply(core, &forcing(config), Some(&lost)).await;
     assert_settled(core, &forcing(config), &stored).await;
+    stored
+}
+
+/// istiod goes by its old configuration for a moment, which is no reason to fail; and the plan says what running Pods keep.
+async fn a_network_is_renamed_in_one_apply(core: &Core, config: &Json, stored: &Stored) -> Stored {
+    let mut renamed = config.clone();
+    renamed["network"] = "vpc-east".into();
+    let planned = plan(core, &renamed, Some(stored)).await;
+    let said = planned.warnings.to_string();
+    assert!(said.contains("the network net-east (it becomes vpc-east)"), "{said}");
+    let stored = apply(core, &renamed, Some(stored)).await;
+    assert_settled(core, &renamed, &stored).await;
+    let stored = apply(core, config, Some(&stored)).await;
+    assert_settled(core, config, &stored).await;
+    stored
+}
+
+async fn mtls_is_a_policy_and_a_setting(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
+    let policy = ["-n", "istio-system", "get", "peerauthentications.security.istio.io", "default"];
+    let mut stored = stored.clone();
+    for (mtls, mode) in [("strict", "STRICT"), ("off", "DISABLE")] {
+        let mut asked = config.clone();
+        asked["mtls"] = mtls.into();
+        stored = apply(core, &asked, Some(&stored)).await;
+        assert_settled(core, &asked, &stored).await;
+        let live = east.kubectl(&[&policy[..], &["-o", "jsonpath={.spec.mtls.mode}"]].concat()).expect("the policy");
+        assert_eq!(live, mode);
+        let mesh = east.kubectl(&["-n", "istio-system", "get", "configmap", "istio", "-o", "jsonpath={.data.mesh}"]);
+        assert_eq!(mesh.expect("the mesh configuration").contains("enableAutoMtls: false"), mtls == "off");
+    }
+    stored = apply(core, config, Some(&stored)).await;
+    assert_settled(core, config, &stored).await;
+    assert!(east.kubectl(&policy).is_err(), "the policy goes");
     stored
 }
 

@@ -13,6 +13,15 @@ pub enum Absence {
     Unopened(Unopened),
 }
 
+/// A declaration that waits for values which are not known yet: it may bring what is missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pending {
+    Authority,
+    Gateway,
+    /// A remote, by the provider's name for its cluster.
+    Remote(String),
+}
+
 /// A network that a link crosses into, and of whose gateways nothing has been declared that lets calls in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
@@ -87,6 +96,11 @@ impl Topology {
         closed.chain(unrooted).chain(unopened).filter(|absence| !self.told.contains(&absence.key())).collect()
     }
 
+    /// Declares something that is not known in full yet.
+    pub fn pending(&mut self, what: Pending) {
+        self.pending.insert(what);
+    }
+
     /// Nothing more is to be said of it.
     pub fn tell(&mut self, absence: &Absence) {
         self.told.insert(absence.key());
@@ -100,7 +114,7 @@ impl Topology {
     /// The network of a watched cluster, where watchers in other networks know of no gateway to it.
     pub(super) fn closed(&self, id: &str, declared: &WatchedCluster) -> Option<Closed> {
         // A new remote's gateway comes after the link: it needs an injector.
-        if declared.served_by.is_some() && !declared.stands {
+        if declared.served_by.is_some() && !declared.stands || self.pending.contains(&Pending::Gateway) {
             return None;
         }
         let own = self.network(&declared.cluster)?;
@@ -139,6 +153,9 @@ impl Topology {
 
     /// The ends of a link that nobody gives a common root, where they speak mTLS.
     fn unrooted(&self, id: &str, declared: &WatchedCluster) -> Option<Unrooted> {
+        if self.pending.contains(&Pending::Authority) {
+            return None;
+        }
         let ends = self.planes_in(&declared.cluster);
         let apart = |watcher: &&String| {
             let others = self.planes_in(watcher);
@@ -176,7 +193,10 @@ impl Topology {
 
     fn unopened(&self, id: &str) -> Option<Unopened> {
         let gateway = self.gateways.get(id)?;
-        if self.opens(gateway) || gateway.exposes_istiod_of.is_some() {
+        if self.pending.contains(&Pending::Remote(gateway.cluster.clone()))
+            || self.opens(gateway)
+            || gateway.exposes_istiod_of.is_some()
+        {
             return None;
         }
         let served =

@@ -2,7 +2,7 @@
 
 use super::tests::{authority, control_plane, in_network, summaries, watched};
 use super::*;
-use crate::mesh::{Cidr, ClusterName, MeshNetwork, MeshNetworks, Network, NetworkEndpoints};
+use crate::mesh::{Cidr, ClusterName, MeshNetworks, Network, NetworkEndpoints};
 
 /// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is declared last.
 fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
@@ -145,7 +145,7 @@ fn mtls_is_off_in_one_network_and_in_all_of_it_or_nowhere() {
 fn networks(entries: &[(&str, NetworkEndpoints)]) -> MeshNetworks {
     let mut networks = MeshNetworks::default();
     for (name, endpoints) in entries {
-        let network = networks.0.entry(Network::new(*name).unwrap()).or_insert_with(MeshNetwork::default);
+        let network = networks.0.entry(Network::new(*name).unwrap()).or_default();
         network.endpoints.push(endpoints.clone());
     }
     networks
@@ -329,4 +329,24 @@ fn ends_of_a_link_have_one_root_or_do_without_certificates() {
     let near = |mtls| ControlPlaneAt { mtls, ..in_network("west", "n1") };
     assert!(of(east.clone(), near(Mtls::Permissive), &[]), "in one network sidecars speak mTLS as well");
     assert!(!of(ControlPlaneAt { mtls: Mtls::Off, ..east }, near(Mtls::Off), &[]));
+}
+
+/// What waits for values that are known only after the apply may bring what is missing.
+#[test]
+fn what_is_not_known_yet_is_not_missing() {
+    let mut topology = Topology::default();
+    topology.control_plane("e", in_network("east", "n1"));
+    topology.control_plane("w", in_network("west", "n2"));
+    topology.watched("link", watched("west", &["east"]));
+    topology.gateway("g", DeclaredGateway { exposes_services: false, ..gateway("north", "n3") });
+    let all = ["closed", "unrooted", "unopened"];
+    assert_eq!(missing(&topology).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>(), all);
+    for (pending, kind) in
+        [(Pending::Gateway, "closed"), (Pending::Authority, "unrooted"), (Pending::Remote("north".into()), "unopened")]
+    {
+        let mut topology = topology.clone();
+        topology.pending(pending);
+        assert!(missing(&topology).iter().all(|(found, _)| *found != kind), "{kind}");
+        assert_eq!(missing(&topology).len(), 2);
+    }
 }

@@ -13,7 +13,7 @@ mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use absent::{Absence, Closed, Unopened, Unrooted};
+pub use absent::{Absence, Closed, Pending, Unopened, Unrooted};
 
 use super::mesh_networks::MeshNetworks;
 use names::{same_name, two_names, watched_twice};
@@ -149,6 +149,8 @@ pub struct Topology {
     control_planes: BTreeMap<String, ControlPlaneAt>,
     watched: BTreeMap<String, WatchedCluster>,
     gateways: BTreeMap<String, DeclaredGateway>,
+    /// Declared, and not known in full yet.
+    pending: BTreeSet<Pending>,
     /// Absences that have been told.
     told: BTreeSet<String>,
 }

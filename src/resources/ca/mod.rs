@@ -34,7 +34,7 @@ use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
 use crate::kept::converge;
 use crate::kept::instance::Place;
-use crate::mesh::{DeclaredCa, Phase, Rotation, SecretPlace};
+use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
 use crate::resources::blocks::{Block, Seen};
@@ -77,6 +77,7 @@ impl Resource for MeshCa {
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Ca>) -> Result<(), Diagnostics> {
         let Some(mut spec) = Spec::parse(&plan.planned)? else {
             plan::open_everything(&mut plan.planned);
+            cx.client()?.walk.pending(Pending::Authority);
             return Ok(());
         };
         declare(cx, &spec, plan.prior.is_none())?;

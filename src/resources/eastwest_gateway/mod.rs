@@ -29,7 +29,7 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::{self, namespace, render, report};
-use crate::mesh::{DeclaredGateway, Revision};
+use crate::mesh::{DeclaredGateway, Pending, Revision};
 use crate::model;
 use crate::resources::absent;
 use crate::resources::blocks::{Block, Seen};
@@ -109,8 +109,9 @@ impl Resource for MeshEastwestGateway {
             cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
         }
         let spec = Spec::parse(&plan.planned)?;
-        if let Some(spec) = &spec {
-            declare(cx, plan, spec).await?;
+        match &spec {
+            Some(spec) => declare(cx, plan, spec).await?,
+            None => cx.client()?.walk.pending(Pending::Gateway),
         }
         let wanted = match &spec {
             Some(spec) if !plan.planned.charts.is_unknown() => planned_objects(cx, plan, spec).await?,

@@ -124,10 +124,10 @@ model! {
         /// Traffic between Services. Peers learn of another number by a label on the Service.
         #[attr(default(15443), validate(between(1, 65535)))]
         pub tls: Value<i64>,
-        /// istiod's xDS and certificates, for remote clusters.
+        /// istiod's xDS and certificates, for remote clusters, which dial Istio's own number: with `expose.control_plane` it cannot be another.
         #[attr(default(15012), validate(between(1, 65535)))]
         pub istiod: Value<i64>,
-        /// istiod's injection webhook, for remote clusters.
+        /// istiod's injection webhook, for remote clusters, of which the same is true.
         #[attr(default(15017), validate(between(1, 65535)))]
         pub webhook: Value<i64>,
     }
@@ -139,7 +139,7 @@ model! {
         /// Services, to the other networks.
         #[attr(default(false))]
         pub services: Value<bool>,
-        /// Hosts of the Services exposed: names such as `web.shop.svc.cluster.local`, or with a leading `*`. `["*.local"]` where nothing is set.
+        /// Hosts of the Services exposed: names such as `web.shop.svc.cluster.local`, or with a leading `*`. All Services of `cluster_domain` where nothing is set, which is `["*.local"]` for the usual one.
         #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
         pub hosts: Value<List<String>>,
         /// The control plane, to the proxies and API servers of remote clusters.

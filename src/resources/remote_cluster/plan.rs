@@ -13,7 +13,7 @@ use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::kept::render;
-use crate::mesh::{ServedBy, WatchedCluster};
+use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
 use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
@@ -34,6 +34,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     }
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
+        cx.client()?.walk.pending(Pending::Remote(plan.planned.cluster.text().to_owned()));
         let planned = &mut plan.planned;
         (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown);
         (planned.sync, planned.tokens, planned.token_expires_at) = (Value::Unknown, Value::Unknown, Value::Unknown);

@@ -16,6 +16,8 @@ pub const UNKNOWN: &str = "(known after apply)";
 pub struct Core {
     pub engine: Arc<Engine>,
     pub capabilities: ClientCapabilities,
+    /// Takes all plans up to the next apply for those of one walk, as the core makes them of one configuration. Else each further plan of the same thing begins another.
+    pub one_walk: bool,
     walk: Mutex<Walk>,
 }
 
@@ -23,8 +25,8 @@ pub struct Core {
 #[derive(Default)]
 struct Walk {
     config: Json,
-    /// New blocks planned so far.
-    new: Vec<(String, Dyn)>,
+    /// What new blocks planned so far stand for.
+    new: Vec<(String, Vec<Option<Dyn>>)>,
 }
 
 /// An object as the core stores it.
@@ -75,7 +77,8 @@ impl Core {
         config: Json,
     ) -> Result<Self, Diagnostics> {
         let capabilities = ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() };
-        let core = Self { engine: Engine::new(provider, registry), capabilities, walk: Mutex::default() };
+        let core =
+            Self { engine: Engine::new(provider, registry), capabilities, one_walk: false, walk: Mutex::default() };
         core.configure(config).await?;
         Ok(core)
     }
@@ -190,9 +193,10 @@ impl Core {
             return Ok(Planned::nothing());
         }
         if prior.is_none() {
-            let block = (type_name.to_owned(), config.clone());
+            let named = ["cluster", "namespace", "name", "revision", "host", "cluster_name"];
+            let block = (type_name.to_owned(), named.iter().map(|name| config.attr(name).cloned()).collect::<Vec<_>>());
             let is_planned = self.walk.lock().unwrap().new.contains(&block);
-            if is_planned {
+            if is_planned && !self.one_walk {
                 self.walk_anew().await;
             }
             self.walk.lock().unwrap().new.push(block);
