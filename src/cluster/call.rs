@@ -2,12 +2,12 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -29,6 +29,8 @@ use super::{Cluster, Scope};
 
 /// Requests under way at once per cluster.
 pub(super) const PARALLEL: usize = 16;
+/// The most that is read of an answer. All Secrets of a large cluster are a tenth of it.
+const MOST: usize = 256 << 20;
 /// An API server that has not answered by then has lost the request; its own limit is a minute.
 const ANSWER_TIME: Duration = Duration::from_secs(65);
 /// How long a request is repeated when the scope sets no deadline, and at most when it does.
@@ -96,6 +98,8 @@ pub(super) struct Connections {
     down: std::sync::Mutex<Option<(Instant, Failure)>>,
     permits: Semaphore,
     requests: AtomicU64,
+    /// By how many seconds this machine's clock is ahead of the server's, as its last answer told; [`i64::MIN`] where none did.
+    ahead: AtomicI64,
 }
 
 /// A credential and the connections made with it.
@@ -112,6 +116,18 @@ struct Session {
 }
 
 impl Connections {
+    fn note_time(&self, headers: &HeaderMap) {
+        let told = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        let Some(told) = told.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else { return };
+        let ahead = Timestamp::now().as_second().saturating_sub(told.timestamp().as_second());
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// By how many seconds this machine's clock is ahead of the server's; negative where it is behind.
+    pub(super) fn ahead(&self) -> Option<i64> {
+        Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != i64::MIN)
+    }
+
     pub fn new(config: ClusterConfig, version: &str) -> Connections {
         let user_agent = format!("terraform-provider-mesh/{version}");
         Connections {
@@ -121,6 +137,7 @@ impl Connections {
             session: Mutex::new(None),
             first: Mutex::new(()),
             answered: AtomicBool::new(false),
+            ahead: AtomicI64::new(i64::MIN),
             down: std::sync::Mutex::new(None),
             permits: Semaphore::new(PARALLEL),
             requests: AtomicU64::new(0),
@@ -367,7 +384,8 @@ impl Cluster {
             let response = session.client.request(request).await.map_err(|error| sending_failure(session, &error))?;
             let (parts, body) = response.into_parts();
             connections.answered.store(true, Ordering::Relaxed);
-            let body = body.collect().await.map_err(|error| broken(session, &error))?.to_bytes();
+            connections.note_time(&parts.headers);
+            let body = whole(session, body).await?;
             Ok((parts, body))
         };
         let (parts, body) = timeout(ANSWER_TIME, exchange).await.unwrap_or_else(|_| {
@@ -396,7 +414,7 @@ impl Cluster {
             if parts.status.is_success() {
                 return Ok(body);
             }
-            let body = body.collect().await.map_err(|error| broken(&session, &error))?.to_bytes();
+            let body = whole(&session, body).await?;
             Err(refusal(&session, &secrets, &parts, &body))
         };
         let failed = |failure| Error { request: Some(call.describe().into()), ..self.error(failure) };
@@ -421,7 +439,8 @@ impl Cluster {
     }
 
     pub(super) fn error(&self, failure: Failure) -> Error {
-        Error::new(self.name(), failure)
+        let must_answer = self.shared.connections.config().must_answer;
+        Error { must_answer, ..Error::new(self.name(), failure) }
     }
 
     async fn bounded<T>(&self, call: &Call, started: Instant, future: impl Future<Output = T>) -> Result<T, Error> {
@@ -532,6 +551,18 @@ fn sending_failure(session: &Session, error: &hyper_util::client::legacy::Error)
         source = current.source();
     }
     broken(session, error)
+}
+
+/// All of a body, as far as one may reach: a far end that never ends is not waited for, nor kept.
+async fn whole(session: &Session, body: Incoming) -> Result<Bytes, Failure> {
+    match Limited::new(body, MOST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let detail = format!("{} answers with more than {} MiB", session.address, MOST >> 20);
+            Err(Failure::Unexpected { detail })
+        }
+        Err(error) => Err(broken(session, &*error)),
+    }
 }
 
 fn broken(session: &Session, error: &(dyn std::error::Error + 'static)) -> Failure {

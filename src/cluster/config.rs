@@ -32,6 +32,8 @@ pub struct ClusterConfig {
     pub proxy_url: Option<String>,
     /// Accept any server certificate.
     pub insecure: bool,
+    /// A refresh that gets no answer fails, instead of going on with what state remembers.
+    pub must_answer: bool,
 }
 
 /// A client-go credential plugin.

@@ -20,6 +20,8 @@ pub struct Error {
     /// Method and path, for logs; messages name objects instead.
     pub request: Option<Box<str>>,
     pub failure: Failure,
+    /// The provider block asks that no refresh go on without this cluster.
+    pub must_answer: bool,
 }
 
 /// What failed. The variants from `Config` to `Forbidden` are in the order in which a request passes the layers.
@@ -122,7 +124,7 @@ pub enum Layer {
 
 impl Error {
     pub(super) fn new(cluster: &str, failure: Failure) -> Error {
-        Error { cluster: cluster.into(), request: None, failure }
+        Error { cluster: cluster.into(), request: None, failure, must_answer: false }
     }
 
     pub fn layer(&self) -> Layer {
@@ -157,6 +159,16 @@ impl Error {
             Failure::Timeout(timeout) => timeout.unanswered,
             _ => matches!(self.layer(), Layer::Dns | Layer::Tcp | Layer::Proxy),
         }
+    }
+
+    /// Others wrote the object since it was read.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(&self.failure, Failure::Api(status) if status.code == 409 && status.reason == "Conflict")
+    }
+
+    /// A refresh goes on without the cluster, with a warning: it gave no answer, or is not known before apply; and nobody asked that it answer.
+    pub fn may_be_missed(&self) -> bool {
+        !self.must_answer && (self.is_unreachable() || self.is_not_known())
     }
 
     /// The configuration is not known before apply: the one thing about it that a refresh goes on without. What is wrong is an error, and so is a file that

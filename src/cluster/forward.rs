@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +26,8 @@ use super::read::lock;
 use super::{Cluster, Error, Failure, Status};
 
 /// Time for an answer from a pod: its debug pages are made on the spot, and large meshes have large ones.
+/// The most that is read of a page or an output of a Pod.
+const MOST: usize = 64 << 20;
 const POD_TIME: Duration = Duration::from_secs(20);
 
 /// A port of a pod.
@@ -205,14 +207,14 @@ impl PodConnection {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
             let status = response.status().as_u16();
-            let body = response.into_body().collect().await?.to_bytes();
+            let body = Limited::new(response.into_body(), MOST).collect().await?.to_bytes();
             Ok(HttpAnswer { status, body })
         };
-        exchange.await.map_err(|error: hyper::Error| broken(port, &error))
+        exchange.await.map_err(|error: Box<dyn std::error::Error + Send + Sync>| broken(port, &*error))
     }
 }
 
-fn broken(port: &PodPort, error: &hyper::Error) -> Failure {
+fn broken(port: &PodPort, error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::Broken {
         address: format!("pod {}/{} port {}", port.namespace, port.pod, port.port),
         detail: deepest(error),
@@ -252,9 +254,9 @@ fn deepest(error: &dyn std::error::Error) -> String {
 
 async fn all_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
+    if let Some(stream) = stream {
         // What came before a break is what there is to show.
-        let _ = stream.read_to_end(&mut bytes).await;
+        let _ = stream.take(MOST as u64).read_to_end(&mut bytes).await;
     }
     bytes
 }

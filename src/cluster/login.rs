@@ -14,6 +14,7 @@ use kube::client::middleware::AuthLayer;
 use kube::client::{AuthError, Body, ConfigExt as _};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use super::config::Exec;
@@ -182,12 +183,12 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let output = match tokio::time::timeout(EXEC_TIME, command.output()).await {
+    let output = match tokio::time::timeout(EXEC_TIME, output_of(&mut command)).await {
         Err(_) => return Err(exec_failure(exec, format!("gave no answer in {} s", EXEC_TIME.as_secs()))),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(exec_failure(exec, "is not there".to_owned()));
         }
-        Ok(Err(error)) => return Err(exec_failure(exec, format!("cannot be started: {error}"))),
+        Ok(Err(error)) => return Err(exec_failure(exec, format!("cannot be run: {error}"))),
         Ok(Ok(output)) => output,
     };
     if !output.status.success() {
@@ -203,6 +204,26 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
         )
     })?;
     credential.status.ok_or_else(|| exec_failure(exec, "gave a credential without status".to_owned()))
+}
+
+/// What a program prints, as far as a credential or a reason could reach. One that prints more is not waited for: it may never end.
+async fn output_of(command: &mut tokio::process::Command) -> std::io::Result<std::process::Output> {
+    const MOST: u64 = 4 << 20;
+
+    async fn read(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if let Some(stream) = stream {
+            stream.take(MOST + 1).read_to_end(&mut bytes).await?;
+        }
+        match bytes.len() as u64 > MOST {
+            true => Err(std::io::Error::other(format!("it printed more than {} MiB", MOST >> 20))),
+            false => Ok(bytes),
+        }
+    }
+
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = tokio::try_join!(read(child.stdout.take()), read(child.stderr.take()))?;
+    Ok(std::process::Output { status: child.wait().await?, stdout, stderr })
 }
 
 /// The end of a plugin's standard error, where the reason stands.

@@ -151,6 +151,11 @@ impl Cluster {
         self.within(Scope { deadline: self.scope.deadline, cancel })
     }
 
+    /// By how many seconds this machine's clock is ahead of the cluster's, as the last answer told; negative where it is behind.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.shared.connections.ahead()
+    }
+
     /// When and by what the requests of this handle end.
     pub fn scope(&self) -> &Scope {
         &self.scope

@@ -91,6 +91,8 @@ pub struct ServerVersion {
 
 /// Objects in one answer to a list.
 const PAGE: usize = 500;
+/// Answers that are asked for to one list: a million objects.
+const MOST_PAGES: usize = 2000;
 
 /// Asks for an object without spec, status and data.
 pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
@@ -163,16 +165,22 @@ impl Cluster {
         };
         let mut found = Vec::new();
         let mut next = String::new();
-        loop {
+        for _ in 0..MOST_PAGES {
             let answer = self.list_json(Call { accept, ..Call::get(query.page(&next)) }).await;
             let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
             let metadata = list.get("metadata");
+            let before = std::mem::take(&mut next);
             next = metadata.and_then(|metadata| metadata.get("continue")?.as_str()).unwrap_or_default().to_owned();
             found.extend(items(list).into_iter().map(|item| typed(item, &query.kind)));
             if next.is_empty() {
                 return Ok(found.into());
             }
+            // The next page begins where this one did.
+            if next == before {
+                break;
+            }
         }
+        Err(self.error(Failure::Unexpected { detail: format!("the list of {} has no end", query.kind.plural) }))
     }
 
     /// Drops everything held of this cluster.

@@ -9,6 +9,10 @@ pub use change::{ALIKE, FieldChange};
 
 use crate::value::{self, Path};
 
+mod shown;
+
+pub use shown::{hides, shown};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     Error,
@@ -30,7 +34,7 @@ pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostic {
     pub fn error(summary: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, summary: summary.into(), detail: String::new(), path: None }
+        Self { severity: Severity::Error, summary: shown(summary.into()), detail: String::new(), path: None }
     }
 
     pub fn warning(summary: impl Into<String>) -> Self {
@@ -46,7 +50,7 @@ impl Diagnostic {
     }
 
     pub fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..self }
+        Self { detail: shown(detail.into()), ..self }
     }
 
     /// The attribute this is about; the empty path stands for the whole body.

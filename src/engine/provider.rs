@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::context::Ctx;
 use super::rpc::ClientCapabilities;
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, shown};
 use crate::schema::{Field, Model};
 use crate::value::{self, Dyn, Type};
 
@@ -171,11 +171,11 @@ pub struct FunctionError {
 
 impl FunctionError {
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), argument: None }
+        Self { text: shown(text.into()), argument: None }
     }
 
     pub fn at(argument: usize, text: impl Into<String>) -> Self {
-        Self { text: text.into(), argument: Some(argument as i64) }
+        Self { text: shown(text.into()), argument: Some(argument as i64) }
     }
 }
 

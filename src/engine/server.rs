@@ -15,6 +15,7 @@ use super::registry::Registry;
 use super::rpc::*;
 use super::{Timeouts, plan, wire};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::schema::text::unfit_text;
 use crate::schema::validate::null_elements;
 use crate::schema::{Attribute, Model, Nested, Nesting, Schema, Shape};
 use crate::value::{Dyn, Path};
@@ -198,6 +199,9 @@ fn validate_attributes(
                     .detail("Write-only attributes need Terraform 1.11 or OpenTofu 1.11, or later. Nothing was stored.")
                     .at(path.clone()),
             );
+        }
+        if unfit_text(attribute, value, &path, diagnostics) {
+            continue;
         }
         check_value(attribute, value, &path, diagnostics);
         let Shape::Nested(Nested { nesting, attributes }) = &attribute.shape else { continue };

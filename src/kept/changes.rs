@@ -102,14 +102,19 @@ fn changed(key: &str, before: &Recorded, memory: &Memory, wanted: &Recorded) -> 
     };
     let paths: BTreeSet<&String> = fields.keys().chain(after.keys()).collect();
     // How the API server spells it is no change.
-    let same = |path: &String| match (fields.get(path), after.get(path)) {
-        (is, Some(wanted)) => fields::same(path, wanted, is.map(String::as_str)),
+    // What is shown as a digest is compared as one, and never shown as it was.
+    let before = |path: &String| {
+        let is = fields.get(path)?;
+        Some(after.get(path).map_or_else(|| is.clone(), |wanted| fields::like(wanted, is)))
+    };
+    let same = |path: &String| match (before(path), after.get(path)) {
+        (is, Some(wanted)) => fields::same(path, wanted, is.as_deref()),
         (is, None) => is.is_none(),
     };
     let differing = paths.into_iter().filter(|path| !same(path));
     let change = |path: &String| FieldChange {
         path: path.clone(),
-        before: fields.get(path).cloned(),
+        before: before(path),
         after: after.get(path).cloned(),
         manager: memory.manager(key, path).map(str::to_owned),
     };

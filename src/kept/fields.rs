@@ -234,7 +234,20 @@ pub fn short(text: &str) -> String {
     hex(&Sha256::digest(text)[..6])
 }
 
-fn shown_digest(bytes: &[u8]) -> String {
+/// Whether a field is shown as a digest.
+pub fn is_digest(text: &str) -> bool {
+    text.starts_with("sha256:") && text.ends_with(" bytes)")
+}
+
+/// A live text in the manner of the recorded one: where that is a digest, this is as well.
+pub fn like(recorded: &str, live: &str) -> String {
+    match is_digest(recorded) && !is_digest(live) {
+        true => shown_digest(live.as_bytes()),
+        false => live.to_owned(),
+    }
+}
+
+pub(super) fn shown_digest(bytes: &[u8]) -> String {
     format!("sha256:{} ({} bytes)", hex(&Sha256::digest(bytes)[..DIGEST]), bytes.len())
 }
 

@@ -5,8 +5,10 @@
 
 pub mod changes;
 pub mod claim;
+pub mod contested;
 pub mod converge;
 pub mod fields;
+pub mod hidden;
 mod holder;
 pub mod instance;
 mod managers;

@@ -46,9 +46,20 @@ pub struct Share<'a> {
 pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error> {
     let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, share.object.name());
-    let live = live(cluster, &reference).await?;
-    let object = merged(live.as_ref(), &share);
-    cluster.apply(Apply::shared(object)).await
+    let mut attempts = 0;
+    loop {
+        let live = live(cluster, &reference).await?;
+        let mut object = merged(live.as_ref(), &share);
+        // Another process may write its share between the look and this: then it is looked at again, lest its labels be taken away.
+        if let Some(version) = live.as_ref().and_then(Object::resource_version) {
+            object.value_mut()["metadata"]["resourceVersion"] = version.into();
+        }
+        attempts += 1;
+        match cluster.apply(Apply::shared(object)).await {
+            Err(error) if error.is_overtaken() && attempts < 8 => {}
+            applied => return applied,
+        }
+    }
 }
 
 /// Makes the namespace if there is none, and leaves it alone if there is.

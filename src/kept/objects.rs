@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fields::{self, Fields};
+use super::hidden::Hidden;
 use super::managers;
 use super::memory::Memory;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
@@ -65,6 +66,19 @@ impl Wanted {
     /// Adds what another resource of the same process may want just so.
     pub fn add(&mut self, entry: Arc<Entry>) {
         self.0.insert(state_key(&entry.reference), entry);
+    }
+
+    /// Shows what is secret in the values that these are made of as digests, in all that is recorded. What is sent stays.
+    pub fn hide(&mut self, hidden: &Hidden) {
+        if hidden.is_empty() {
+            return;
+        }
+        for entry in self.0.values_mut() {
+            if let Some(fields) = hidden.fields(&entry.fields) {
+                let entry = Arc::make_mut(entry);
+                (entry.digest, entry.fields) = (fields::digest(&fields), fields);
+            }
+        }
     }
 
     /// Changes what is sent without changing what is recorded: for what holds only until someone else takes it over.
@@ -264,9 +278,9 @@ pub(super) fn differences(recorded: &Fields, object: &Object, spelled: Option<&F
     };
     let mut differences = Vec::new();
     for (path, was) in recorded {
-        let is = live.get(path);
-        if !fields::same(path, was, is.map(String::as_str)) && !as_spelled(path, is) {
-            differences.push(Difference { path: path.clone(), was: Some(was.clone()), is: is.cloned() });
+        let is = live.get(path).map(|is| fields::like(was, is));
+        if !fields::same(path, was, is.as_deref()) && !as_spelled(path, is.as_ref()) {
+            differences.push(Difference { path: path.clone(), was: Some(was.clone()), is });
         }
     }
     if spelled.is_none() {

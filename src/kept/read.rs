@@ -47,7 +47,7 @@ impl Look<'_> {
     pub async fn look(self) -> Result<Looked, Diagnostic> {
         match self.seen().await {
             Ok(seen) => Ok(Looked::Seen(Box::new(seen))),
-            Err(error) if error.is_unreachable() || error.is_not_known() => Ok(Looked::Silent(report::stale(&error))),
+            Err(error) if error.may_be_missed() => Ok(Looked::Silent(report::stale(&error))),
             Err(error) => Err(report::diagnostic(&error)),
         }
     }

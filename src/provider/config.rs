@@ -22,6 +22,11 @@ model! {
         /// Where Istio's charts come from, for all resources that do not say otherwise.
         #[attr(optional)]
         pub charts: Value<ProviderCharts>,
+        /// What a refresh does about a cluster that does not answer: `warn` (the default) goes on with what state remembers, so that one cluster's outage
+        /// stops no work on the others; `error` fails. Use `error` for runs that look for drift: a cluster that cannot be looked at is then not taken
+        /// for one without changes.
+        #[attr(optional, validate(one_of(&["warn", "error"])))]
+        pub unreachable_clusters: Value<String>,
     }
 }
 
@@ -36,25 +41,25 @@ model! {
         #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
         pub config_paths: Value<List<String>>,
         /// A kubeconfig as text, YAML or JSON.
-        #[attr(optional, sensitive, validate(non_empty()))]
+        #[attr(optional, sensitive, validate(non_empty()), document)]
         pub config: Value<String>,
         /// Context of the kubeconfig. Its current context if not set.
         #[attr(optional, validate(non_empty()))]
         pub config_context: Value<String>,
         /// Address of the API server, such as `https://203.0.113.7:6443`. Overrides the kubeconfig's.
-        #[attr(optional, validate(server_url()))]
+        #[attr(optional, validate(server_url()), document)]
         pub host: Value<String>,
         /// Certificate authority of the API server, PEM. The system's authorities count if not set.
-        #[attr(optional, validate(certificates()))]
+        #[attr(optional, validate(certificates()), document)]
         pub cluster_ca_certificate: Value<String>,
         /// Bearer token.
         #[attr(optional, sensitive, validate(bearer_token()))]
         pub token: Value<String>,
         /// Client certificate, PEM. Needs `client_key`.
-        #[attr(optional, validate(certificates()))]
+        #[attr(optional, validate(certificates()), document)]
         pub client_certificate: Value<String>,
         /// Key of the client certificate, PEM.
-        #[attr(optional, sensitive, validate(private_key()))]
+        #[attr(optional, sensitive, validate(private_key()), document)]
         pub client_key: Value<String>,
         /// User name for basic authentication. Needs `password`.
         #[attr(optional, validate(non_empty()))]
@@ -87,10 +92,10 @@ model! {
         #[attr(required, validate(non_empty()))]
         pub command: Value<String>,
         /// Arguments of the program.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub args: Value<List<String>>,
         /// Environment variables added to the provider's own.
-        #[attr(optional, sensitive)]
+        #[attr(optional, sensitive, document)]
         pub env: Value<Map<String>>,
     }
 }
@@ -140,7 +145,11 @@ fn bearer_token() -> Validator {
     // All the advice stands in the rule's own words: of a sensitive attribute nothing else is shown.
     text("a bearer token without white space around it (trimspace() takes off what a file had)", |token| {
         let blank = |c: char| c.is_whitespace() || c.is_control();
-        if token.is_empty() || token.chars().any(blank) { Err("It is not.".to_owned()) } else { Ok(()) }
+        if token.is_empty() || !token.is_ascii() || token.chars().any(blank) {
+            Err("It is not.".to_owned())
+        } else {
+            Ok(())
+        }
     })
 }
 

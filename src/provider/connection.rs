@@ -145,10 +145,11 @@ pub(super) fn clusters(config: &Config) -> Option<BTreeMap<String, ClusterConfig
     if config.clusters.is_unknown() {
         return None;
     }
+    let must_answer = config.unreachable_clusters.as_deref() == Some("error");
     let clusters = config.clusters.known().into_iter().flatten();
     let connected = clusters.map(|(name, cluster)| {
         let connection = cluster.known().filter(|cluster| settled(cluster)).map(connection);
-        (name.clone(), connection.unwrap_or_default())
+        (name.clone(), ClusterConfig { must_answer, ..connection.unwrap_or_default() })
     });
     Some(connected.collect())
 }
@@ -198,6 +199,7 @@ fn connection(cluster: &ClusterModel) -> ClusterConfig {
         tls_server_name: text(&cluster.tls_server_name),
         proxy_url: text(&cluster.proxy_url),
         insecure: cluster.insecure.get().unwrap_or_default(),
+        must_answer: false,
     }
 }
 

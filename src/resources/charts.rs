@@ -30,13 +30,13 @@ model! {
     pub struct Charts {
         /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own. Credentials do not go in here: the
         /// provider block's `charts` has places for them.
-        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub directory: Value<String>,
         /// Version of the charts; a folder must hold just this one. Where nobody says it, gateways and remotes take that of their control plane.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
         /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
         /// the file of the Gateway API's definitions.
@@ -54,13 +54,13 @@ model! {
     /// Where Istio's charts come from, and how to log in there.
     pub struct ProviderCharts {
         /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
-        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub directory: Value<String>,
         /// Version of the charts.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
         /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
         /// the file of the Gateway API's definitions.
@@ -72,7 +72,7 @@ model! {
         #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
         pub gateway_api: Value<String>,
         /// User name for `repository`. It is not sent to the repositories that resources name.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub username: Value<String>,
         /// Password for `repository`.
         #[attr(optional, sensitive)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{charts, walk};
 use crate::cluster::{Cluster, Clusters, Scope};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
 use crate::kept::converge;
-use crate::value::Value;
+use crate::value::{Path, Value};
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.
 #[derive(Debug)]
@@ -44,6 +44,19 @@ pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// The same for several, each with the place that names it.
+pub fn known_clusters<'a, P>(
+    cx: &Ctx<Client, P>,
+    named: impl IntoIterator<Item = (&'a str, Path)>,
+) -> Result<(), Diagnostics> {
+    let mut errors = Diagnostics::new();
+    for (name, path) in named {
+        let known = known_cluster(cx, &Value::Known(name.to_owned()));
+        errors.extend(known.err().map(|error| error.at(path)));
+    }
+    errors.check()
 }
 
 /// The same cluster, its requests ending some time before the call must: what is kept back is for finding out why.

@@ -144,7 +144,14 @@ fn merge_string_data(secret: &mut Json) {
     let Some(Json::Object(texts)) = secret.get_mut("stringData").map(Json::take) else { return };
     for (key, text) in texts {
         if let (Some(text), Some(object)) = (text.as_str(), secret.as_object_mut()) {
-            object.entry("data").or_insert_with(|| Json::Object(Default::default()))[key] = BASE64.encode(text).into();
+            let data = object.entry("data").or_insert(Json::Null);
+            if data.is_null() {
+                *data = Json::Object(Default::default());
+            }
+            // What is no mapping is refused where the data is read.
+            if let Json::Object(data) = data {
+                data.insert(key, BASE64.encode(text).into());
+            }
         }
     }
 }

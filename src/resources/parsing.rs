@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use crate::chart;
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::hidden::Hidden;
 use crate::value::{List, Map, Path, Value};
 
 /// Collects what is wrong, and notes whether anything was not known yet.
@@ -91,6 +92,31 @@ impl Reader {
             }
         }
         values
+    }
+
+    /// What is secret in values: what keys call so, and what the user lists by path.
+    pub fn hidden<'a>(
+        &mut self,
+        values: impl IntoIterator<Item = &'a chart::Values>,
+        paths: &Value<List<String>>,
+    ) -> Hidden {
+        let values: Vec<_> = values.into_iter().map(chart::Values::as_map).collect();
+        let mut hidden = Hidden::default();
+        values.iter().for_each(|values| hidden.add_named(values));
+        self.unknown |= !paths.is_settled();
+        let settled = self.is_settled();
+        for (index, path) in paths.known().into_iter().flatten().enumerate() {
+            let Some(path) = path.known() else { continue };
+            // Not `any`: all documents may have it.
+            let found = values.iter().filter(|values| hidden.add(values, path)).count();
+            if found == 0 && settled {
+                let detail = format!(
+                    "The values have nothing at {path:?}, so nothing would be hidden. Write the keys that lead to it, joined by dots, and a dot within a key as `\\.`."
+                );
+                self.refuse(Path::root("sensitive_values").index(index), "No such value", detail);
+            }
+        }
+        hidden
     }
 
     pub fn refuse(&mut self, path: impl Into<Path>, summary: &str, detail: impl Display) {

@@ -4,6 +4,7 @@
 
 mod check;
 mod model;
+pub mod text;
 pub mod validate;
 
 use std::fmt;
@@ -38,6 +39,8 @@ pub struct Attribute {
     pub computed: bool,
     pub sensitive: bool,
     pub write_only: bool,
+    /// Holds documents, or texts for others to judge: more than one line, and white space at the ends.
+    pub document: bool,
     /// Why not to use it any more, and what instead.
     pub deprecated: Option<String>,
     pub default: Option<Dyn>,
@@ -105,6 +108,7 @@ impl Attribute {
             computed: false,
             sensitive: false,
             write_only: false,
+            document: false,
             deprecated: None,
             default: None,
             keep: false,
@@ -116,6 +120,11 @@ impl Attribute {
 
     pub fn describe(self, markdown: impl Into<String>) -> Self {
         Self { description: markdown.into(), ..self }
+    }
+
+    /// Its text may have more than one line, and white space at its ends.
+    pub fn document(self) -> Self {
+        Self { document: true, ..self }
     }
 
     /// The configuration must set it.

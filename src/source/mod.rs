@@ -57,6 +57,18 @@ pub struct Request<'a> {
     pub credentials: Option<&'a Credentials>,
 }
 
+impl Request<'_> {
+    /// What the cache knows the place by: the whole of its URL, and who asks. A chart that was fetched with a credential is not handed out without.
+    fn place(&self) -> String {
+        let url = match self.location {
+            Location::Directory(path) | Location::Archive(path) => path.display().to_string(),
+            Location::Repository(url) | Location::Registry(url) => url.to_string(),
+        };
+        let user = self.credentials.map(|credentials| format!("\nas {}", credentials.username)).unwrap_or_default();
+        format!("{url}{user}")
+    }
+}
+
 /// All sources of one process, which share connections, the cache on disk and charts already loaded.
 #[derive(Debug)]
 pub struct Sources {
@@ -240,7 +252,7 @@ impl Sources {
         if let Some(digest) = digest {
             return self.cache.blob(digest);
         }
-        let known = self.cache.reference(&request.location.to_string(), request.name, request.version?)?;
+        let known = self.cache.reference(&request.place(), request.name, request.version?)?;
         self.cache.blob(&known)
     }
 }

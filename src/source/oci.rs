@@ -31,7 +31,7 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
         None => registry.blob(&digest).await?,
     };
     verify(request, &bytes, &digest)?;
-    cache.store(&request.location.to_string(), request.name, &version, &bytes);
+    cache.store(&request.place(), request.name, &version, &bytes);
     Ok(bytes)
 }
 
@@ -46,11 +46,17 @@ struct Registry<'a> {
     authorization: Option<HeaderValue>,
 }
 
+/// The machine itself by its own name or address. A name that only begins like an address is anybody's.
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 impl<'a> Registry<'a> {
     fn new(http: &'a Http, url: &Url, request: &'a Request<'a>) -> Result<Self, Error> {
         let host = url.host_str().unwrap_or_default();
         // Registries on the machine itself speak plain HTTP, as every OCI client takes them to.
-        let local = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        let local = is_local(host);
         let scheme = if local { "http" } else { "https" };
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let folder = url.path().trim_matches('/');
@@ -183,5 +189,20 @@ impl Challenge {
             rest[at..].split('"').next().map(str::to_owned)
         };
         Some(Self::Bearer { realm: parameter("realm")?, service: parameter("service"), scope: parameter("scope") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_the_machine_itself_is_spoken_to_in_the_clear() {
+        for host in ["localhost", "127.0.0.1", "127.8.9.10", "[::1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["127.evil.localhost", "127.0.0.1.example", "localhost.example", "10.0.0.1", "[fd00::1]"] {
+            assert!(!is_local(host), "{host}");
+        }
     }
 }

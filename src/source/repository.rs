@@ -42,7 +42,7 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
     if let Some(digest) = &entry.digest {
         verify(request, &bytes, digest)?;
     }
-    cache.store(&request.location.to_string(), request.name, &entry.version, &bytes);
+    cache.store(&request.place(), request.name, &entry.version, &bytes);
     Ok(bytes)
 }
 

@@ -13,7 +13,7 @@ use super::model::Ca;
 use super::roots::{Roots, too_long};
 use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, at_version};
 use super::spec::{RootSpec, Spec, chained, mesh_names};
-use super::{Cx, accept, plan, remove, report};
+use super::{Cx, accept, clock, plan, remove, report};
 use crate::cluster::{Adoption, Apply, Delete, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
@@ -43,6 +43,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     }
     report::root(&mut state, roots.to());
     let (live, mut failed) = gather::look_at_all(cx, &spec).await;
+    clock::check(cx, spec.clusters.keys())?;
     refuse_foreign(&spec, &live)?;
     let allowed = refuse_strangers(cx, &spec, prior.as_ref(), &live)?;
 

@@ -72,7 +72,8 @@ pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
     }
     let unreadable = |why: &str| {
         let detail = format!("{reference}, by which istiod signs, cannot be read: its key ca-cert.pem {why}");
-        Error { cluster: live.cluster.name().into(), request: None, failure: Failure::Unexpected { detail } }
+        let failure = Failure::Unexpected { detail };
+        Error { cluster: live.cluster.name().into(), request: None, failure, must_answer: false }
     };
     // An istiod that waits for its Secret to be filled has signed nothing yet.
     let Some(pem) = secret.data("ca-cert.pem") else { return Ok(None) };

@@ -3,6 +3,7 @@
 mod accept;
 mod apply;
 mod chain;
+mod clock;
 mod decide;
 #[cfg(test)]
 mod fixtures;
@@ -80,6 +81,7 @@ impl Resource for MeshCa {
             cx.client()?.walk.pending(Pending::Authority);
             return Ok(());
         };
+        known_clusters(cx, &spec)?;
         declare(cx, &spec, plan.prior.is_none())?;
         only_block(cx, plan, &spec)?;
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
@@ -169,6 +171,14 @@ async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) ->
     Ok(Some(claim::claim(asked, &mut cx.private.instance).await?))
 }
 
+/// The store and the clusters must be of the provider's, as far as they are known when planning.
+fn known_clusters(cx: &Cx, spec: &Spec) -> Result<(), Diagnostics> {
+    let store =
+        spec.root.store().map(|store| (store.cluster.as_str(), Path::root("root").attr("store").attr("cluster")));
+    let clusters = spec.clusters.keys().map(|name| (name.as_str(), Path::root("clusters").key(name)));
+    client::known_clusters(cx, store.into_iter().chain(clusters))
+}
+
 /// What other resources contradict. A CA that is to be made has no id yet: what is asked for tells it from others.
 fn declare(cx: &mut Cx, spec: &Spec, is_new: bool) -> Result<(), Diagnostics> {
     let store = spec.root.store().map(|store| SecretPlace {
@@ -206,6 +216,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     cx.private.strange.clear();
     let store = remove::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
+    clock::check(cx, state.clusters.keys())?;
     let mut there = false;
     if let (Some(store), Some(kept)) = (&store, kept) {
         there |= note_store(cx, store, kept?, &mut state);
@@ -350,7 +361,7 @@ async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Looked<Option<Object>> {
 fn answered<T>(answer: Result<T, Error>) -> Looked<T> {
     match answer {
         Ok(found) => Ok(Ok(found)),
-        Err(error) if error.is_unreachable() || error.is_not_known() => Ok(Err(converge::stale(&error))),
+        Err(error) if error.may_be_missed() => Ok(Err(converge::stale(&error))),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }

@@ -102,11 +102,11 @@ model! {
         #[attr(default("Root CA"), validate(non_empty()))]
         pub common_name: Value<String>,
         /// A root of your own, PEM, instead of `store`. Another certificate starts the rotation to it.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub certificate: Value<String>,
         /// The private key of `certificate`, PEM (PKCS#1, PKCS#8 or SEC1). It is used and forgotten. Without it the intermediates are signed outside: sign
         /// each cluster's `certificate_request` and give the result as its `certificate_chain`.
-        #[attr(optional, sensitive, write_only)]
+        #[attr(optional, sensitive, write_only, document)]
         pub private_key_wo: Value<String>,
         /// Counts changes of `private_key_wo` up, which Terraform does not see.
         #[attr(optional)]
@@ -158,7 +158,7 @@ model! {
         #[attr(default(1))]
         pub generation: Value<i64>,
         /// An intermediate signed outside, PEM: the answer to `certificate_request`, and behind it the CAs up to the root, if there are any.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub certificate_chain: Value<String>,
         /// The request to be signed outside, PEM, while one is open.
         #[attr(computed)]

@@ -23,6 +23,7 @@ pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) ->
         let reference = render::reference(&object)?;
         wanted.insert(reference, object, &owner);
     }
+    wanted.hide(&spec.hidden);
     Ok(wanted)
 }
 

@@ -22,6 +22,7 @@ use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Purpose};
+use crate::kept::contested;
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
@@ -125,6 +126,9 @@ impl Resource for MeshEastwestGateway {
         let planned = &mut plan.planned;
         planned.objects = wanted.recorded().objects_value();
         planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
+        let objects = plan.prior.map(|prior| &prior.objects);
+        let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
+        contested.into_iter().for_each(|warning| cx.warn(warning));
         planned.addresses = planned_addresses(plan.prior, planned);
         // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
         if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished

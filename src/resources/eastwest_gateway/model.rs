@@ -41,8 +41,12 @@ model! {
         #[attr(default(false), replace)]
         pub ambient: Value<bool>,
         /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand for.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub values: Value<List<String>>,
+        /// Paths of values whose content is secret, such as `pilot.env.AUTH_TOKEN`; a dot within a key is written `\.`. What the charts make of them is shown as digests in
+        /// plans and kept as digests in state. What a key's name calls a password, token or secret is hidden unasked. Mark the variable `sensitive` as well: a provider cannot see that it is.
+        #[attr(optional, validate(each(non_empty())))]
+        pub sensitive_values: Value<List<String>>,
         /// Where the `gateway` chart comes from; what is not set is taken from the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,
@@ -89,7 +93,7 @@ model! {
         #[attr(default("LoadBalancer"), validate(one_of(&["LoadBalancer", "NodePort", "ClusterIP"])))]
         pub r#type: Value<String>,
         /// Annotations, which most cloud load balancers are configured by.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub annotations: Value<Map<String>>,
         /// Class of the load balancer.
         #[attr(optional, validate(non_empty()))]

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::model::{Expose, Gateway, Ports, Service};
 use crate::chart::Values;
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::kept::hidden::Hidden;
 use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
 use crate::resources::address::NODE_SELECTOR_ANNOTATION;
 use crate::resources::parsing::Reader;
@@ -31,6 +32,8 @@ pub struct Spec {
     pub adopt: bool,
     pub force_conflicts: bool,
     pub wait: bool,
+    /// What of the values no field shows.
+    pub hidden: Hidden,
 }
 
 /// What it lets through.
@@ -84,6 +87,7 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     let name = reader.plain(&model.name);
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let values = reader.values(&model.values);
+    let hidden = reader.hidden([&values], &model.sensitive_values);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
     let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
@@ -104,6 +108,7 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
         adopt,
         force_conflicts,
         wait,
+        hidden,
     })
 }
 

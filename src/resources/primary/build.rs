@@ -70,6 +70,7 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     if spec.control_plane.is_external {
         externalize(&mut wanted, spec, &owner);
     }
+    wanted.hide(&spec.hidden);
     Ok(wanted)
 }
 

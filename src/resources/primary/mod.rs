@@ -30,6 +30,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Purpose};
+use crate::kept::contested;
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
@@ -92,7 +93,10 @@ impl Resource for MeshPrimary {
     }
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
-        settle_names(&mut plan.planned);
+        // A name that another resource has yet to give is not the cluster's key.
+        if !plan.config.cluster_name.is_unknown() {
+            settle_names(&mut plan.planned);
+        }
         settle_defaults(plan);
         client::known_cluster(cx, &plan.planned.cluster)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
@@ -112,6 +116,9 @@ impl Resource for MeshPrimary {
             Some(wanted) => {
                 planned.objects = wanted.recorded().objects_value();
                 planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
+                let objects = plan.prior.map(|prior| &prior.objects);
+                let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
+                contested.into_iter().for_each(|warning| cx.warn(warning));
             }
             None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
         }

@@ -126,15 +126,19 @@ model! {
         pub custom_hosts: Value<List<String>>,
         /// Values for the charts: YAML documents, merged as Helm merges its `--values` files, later over earlier. They may set whatever no
         /// attribute of this resource does. Documents that mean the same are no change.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, same(values::same), document)]
         pub values: Value<List<String>>,
         /// Values documents for single charts, merged over `values`. What `values` says at the top level goes to istiod and to the node agents alike; what is meant for one of
         /// them belongs here.
         #[attr(optional)]
         pub chart_values: Value<ChartValues>,
         /// Values documents for the chart `base` alone, in place of `values`: for an installation whose charts were given different values.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, same(values::same), document)]
         pub base_values: Value<List<String>>,
+        /// Paths of values whose content is secret, such as `pilot.env.AUTH_TOKEN`; a dot within a key is written `\.`. What the charts make of them is shown as digests in
+        /// plans and kept as digests in state. What a key's name calls a password, token or secret is hidden unasked. Mark the variable `sensitive` as well: a provider cannot see that it is.
+        #[attr(optional, validate(each(non_empty())))]
+        pub sensitive_values: Value<List<String>>,
         /// Where the charts come from, attribute by attribute over the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,
@@ -191,7 +195,7 @@ model! {
     /// The load balancer in front of istiod.
     pub struct Expose {
         /// Annotations of the Service, which most cloud load balancers are configured by.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub annotations: Value<Map<String>>,
         /// Class of the load balancer.
         #[attr(optional, validate(non_empty()))]
@@ -233,10 +237,10 @@ model! {
     /// Endpoints of a network: give one of the two.
     pub struct Endpoints {
         /// All endpoints of the cluster of this name.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub from_registry: Value<String>,
         /// The endpoints in this address range.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub from_cidr: Value<String>,
     }
 }
@@ -245,10 +249,10 @@ model! {
     /// A gateway of a network: give an address or a Service.
     pub struct Gateway {
         /// IP address or host name.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub address: Value<String>,
         /// Fully qualified name of a Service in a cluster that `from_registry` of the same network names.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub registry_service_name: Value<String>,
         /// Port.
         #[attr(default(15443), validate(between(1, 65535)))]

@@ -7,7 +7,7 @@ use super::networks;
 use super::values::{self, AgentValues, Contradiction, Laid, User};
 use crate::chart::Values;
 use crate::diag::Diagnostics;
-use crate::kept;
+use crate::kept::{self, hidden::Hidden};
 use crate::mesh::{
     ClusterName, ControlPlane, IstiodExposure, MeshId, Mtls, Namespace, Network, Platform, Revision, TrustDomain,
 };
@@ -31,6 +31,8 @@ pub struct Spec {
     pub install_base: bool,
     pub adopt: bool,
     pub force_conflicts: bool,
+    /// What of the values no field shows.
+    pub hidden: Hidden,
 }
 
 impl Spec {
@@ -95,6 +97,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let said_to_all = values::said_to_all(&all);
     let user = user(reader, model, all);
 
+    let hidden = reader.hidden([&user.base, &user.istiod, &user.cni, &user.ztunnel], &model.sensitive_values);
     let (multi_root, remote_credentials) = (reader.plain(&model.multi_root), reader.plain(&model.read_remote_secrets));
     let namespace = namespace?;
     let exposure = exposure(reader, model, &namespace, revision.as_ref());
@@ -134,6 +137,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         install_base,
         adopt,
         force_conflicts,
+        hidden,
     })
 }
 
@@ -201,7 +205,7 @@ fn check_gateway_api(reader: &mut Reader, model: &Primary, is_external: bool) {
 
 /// The id in Istio, and the attribute that gives it.
 fn name_of_cluster(model: &Primary) -> (&Value<String>, Path) {
-    if model.cluster_name.is_known() {
+    if !model.cluster_name.is_null() {
         (&model.cluster_name, Path::root("cluster_name"))
     } else if model.config_cluster.is_null() {
         (&model.cluster, Path::root("cluster"))

@@ -35,6 +35,7 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
     for object in remote_profile(spec, charts)? {
         wanted.insert(render::reference(&object)?, object, &owner);
     }
+    spec.remote.iter().for_each(|remote| wanted.hide(&remote.hidden));
     Ok(wanted)
 }
 

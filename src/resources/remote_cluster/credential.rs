@@ -196,7 +196,8 @@ async fn long_lived(watched: &Cluster, binding: &ObjectRef) -> Result<Token, Err
     let token = secret.and_then(|secret| String::from_utf8(secret.data("token")?).ok());
     token.map(Token::new).ok_or_else(|| {
         let detail = format!("{binding} has no token");
-        Error { cluster: watched.name().into(), request: None, failure: Failure::Unexpected { detail } }
+        let failure = Failure::Unexpected { detail };
+        Error { cluster: watched.name().into(), request: None, failure, must_answer: false }
     })
 }
 

@@ -3,12 +3,14 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::spec::{self, EndpointSpec};
+use super::model::RemoteCluster;
+use super::spec::{self, EndpointSpec, Spec};
 use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::kept::converge;
 use crate::mesh::{ServerUrl, ServerUrlError};
 use crate::resources::parsing::sentence;
+use crate::value::Value;
 
 /// The watched cluster's API server as a remote secret describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,37 @@ pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -
     })
 }
 
+/// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written for another.
+pub async fn refuse_another_endpoint(
+    watched: &Cluster,
+    spec: &Spec,
+    planned: &RemoteCluster,
+) -> Result<(), Diagnostic> {
+    let (server, authority) = (&planned.server_url, &planned.certificate_authority_fingerprint);
+    if !server.is_known() && !authority.is_known() {
+        return Ok(());
+    }
+    // What cannot be found out is said where it is needed.
+    let Ok(found) = endpoint(watched, spec.namespace.as_str(), &spec.endpoint).await else { return Ok(()) };
+    let seen = found.certificate_authority.as_deref().map(fingerprint);
+    let is_other = |planned: &Value<String>, found: Option<&str>| planned.is_known() && planned.as_deref() != found;
+    let changed = |what: &str, planned: &Value<String>, found: Option<&str>| {
+        Diagnostic::error("The cluster has changed since the plan").detail(format!(
+            "The plan is for {what} {}, but cluster {} has {} by now. Nothing was written. Plan again, and look at what has changed.",
+            planned.text(),
+            watched.name(),
+            found.unwrap_or("none")
+        ))
+    };
+    if is_other(server, Some(found.server.as_str())) {
+        return Err(changed("the address", server, Some(found.server.as_str())).at("server"));
+    }
+    if is_other(authority, seen.as_deref()) {
+        return Err(changed("the certificate authority", authority, seen.as_deref()).at("certificate_authority"));
+    }
+    Ok(())
+}
+
 /// SHA-256 over the certificates of a PEM text, in hexadecimal: text around and order of blocks count, white space does not.
 pub fn fingerprint(pem: &str) -> String {
     let mut hasher = Sha256::new();
@@ -103,7 +136,7 @@ pub fn shape(described: &Described<'_>) -> String {
         hasher.update(text.len().to_le_bytes());
         hasher.update(text);
     }
-    format!("sha256:{}", hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("sha256:{}", hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A remote secret's content, the token left out.

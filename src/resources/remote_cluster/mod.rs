@@ -139,6 +139,7 @@ impl Resource for MeshRemoteCluster {
             return Ok(state);
         }
         let watched = client::cluster(cx, state.cluster.text())?;
+        gather::refuse_another_endpoint(&watched, &spec, &state).await?;
         let label = spec.owner();
         let place = place(&state, &label);
         let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());

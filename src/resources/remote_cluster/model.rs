@@ -53,7 +53,7 @@ model! {
         #[attr(optional, validate(non_empty()))]
         pub server: Value<String>,
         /// PEM certificates to check the API server by. The cluster's own (ConfigMap `kube-root-ca.crt`) where nothing is set.
-        #[attr(optional, validate(non_empty()))]
+        #[attr(optional, validate(non_empty()), document)]
         pub certificate_authority: Value<String>,
         /// Name to ask for, and to check in the API server's certificate, where it is not the host of `server`.
         #[attr(optional, validate(non_empty()))]
@@ -79,8 +79,12 @@ model! {
         #[attr(default(false))]
         pub export_services: Value<bool>,
         /// In the modes `remote` and `config`: values for the charts `base` and `istiod`, YAML documents merged in order over those that the attributes here stand for.
-        #[attr(optional)]
+        #[attr(optional, document)]
         pub values: Value<List<String>>,
+        /// Paths of values whose content is secret, such as `pilot.env.AUTH_TOKEN`; a dot within a key is written `\.`. What the charts make of them is shown as digests in
+        /// plans and kept as digests in state. What a key's name calls a password, token or secret is hidden unasked. Mark the variable `sensitive` as well: a provider cannot see that it is.
+        #[attr(optional, validate(each(non_empty())))]
+        pub sensitive_values: Value<List<String>>,
         /// In the modes `remote` and `config`: where the charts come from; what is not set is taken from the provider's `charts`.
         #[attr(optional)]
         pub charts: Value<Charts>,

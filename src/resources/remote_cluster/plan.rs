@@ -12,7 +12,7 @@ use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
-use crate::kept::render;
+use crate::kept::{contested, render};
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
 use crate::resources::blocks::{Block, Seen};
@@ -133,6 +133,9 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     planned.objects = wanted.recorded().objects_value();
     planned.changes = super::changes(plan.prior, &cx.private.memory, &wanted);
+    let objects = plan.prior.map(|prior| &prior.objects);
+    let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
+    contested.into_iter().for_each(|warning| cx.warn(warning));
     Ok(())
 }
 

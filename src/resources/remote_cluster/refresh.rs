@@ -44,7 +44,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
             cx.private.authority = authority.or(cx.private.authority.take());
             Some((accounts, secrets))
         }
-        Err(error) if error.is_unreachable() || error.is_not_known() => {
+        Err(error) if error.may_be_missed() => {
             cx.warn(converge::stale(&error));
             None
         }
@@ -130,7 +130,7 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, D
     match secret {
         Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
         Ok(None) => Ok(Found::Nothing),
-        Err(error) if error.is_unreachable() || error.is_not_known() => Ok(Found::Silent(error)),
+        Err(error) if error.may_be_missed() => Ok(Found::Silent(error)),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::model::RemoteCluster;
 use crate::chart::Values;
 use crate::diag::Diagnostics;
+use crate::kept::hidden::Hidden;
 use crate::mesh::{
     Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
     SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
@@ -62,6 +63,8 @@ pub struct Remote {
     pub system_namespace: SystemNamespace,
     pub base_values: Values,
     pub istiod_values: Values,
+    /// What of the values no field shows.
+    pub hidden: Hidden,
 }
 
 impl TokenSpec {
@@ -122,6 +125,7 @@ pub fn owner(namespace: &str, id: &str) -> String {
 }
 
 fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
+    reader.note(!model.cluster.is_unknown());
     let id = if model.cluster_name.is_null() { &model.cluster } else { &model.cluster_name };
     let id_path = if model.cluster_name.is_known() { "cluster_name" } else { "cluster" };
     let id = reader.parse(id, id_path, ClusterName::new);
@@ -299,6 +303,7 @@ fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
         ("network", model.network.is_known()),
         ("revision", model.revision.is_known()),
         ("values", model.values.is_known()),
+        ("sensitive_values", model.sensitive_values.is_known()),
         ("charts", model.charts.is_known()),
     ] {
         if set {
@@ -380,6 +385,7 @@ fn remote(
     let network = reader.parse(&model.network, "network", Network::new);
     let revision = reader.parse(&model.revision, "revision", Revision::new);
     let user = reader.values(&model.values);
+    let hidden = reader.hidden([&user], &model.sensitive_values);
     let (id, namespace) = (id?.clone(), namespace?.clone());
     let data_plane = RemoteDataPlane {
         cluster: id,
@@ -402,7 +408,7 @@ fn remote(
         values
     };
     let (base_values, istiod_values) = (lay(data_plane.base_values()), lay(data_plane.istiod_values()));
-    Some(Remote { data_plane, system_namespace, base_values, istiod_values })
+    Some(Remote { data_plane, system_namespace, base_values, istiod_values, hidden })
 }
 
 /// Places that attributes decide, and a values document therefore must not.

@@ -23,6 +23,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::changes;
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
+use crate::kept::contested;
 use crate::kept::converge::{self, Converge};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
@@ -33,7 +34,7 @@ use crate::kept::report;
 use crate::model;
 use crate::resources::blocks;
 use crate::resources::parsing;
-use crate::value::{Map, Value};
+use crate::value::{Map, Path, Value};
 
 /// A service of another mesh.
 pub struct MeshServiceEntry;
@@ -95,16 +96,23 @@ impl Resource for MeshServiceEntry {
         if !asked_for_name {
             plan.planned.exported_host = Value::Null;
         }
-        settle_names(&mut plan.planned);
+        settle_names_unless_open(plan);
         if let Some(id) = plan.planned.id.known() {
             let seen = blocks::Seen::of(plan, |entry| &entry.instance);
             let block = blocks::Block { resource: "mesh_service_entry", id, attribute: "name", seen };
             cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
         }
+        client::known_cluster(cx, &plan.planned.cluster)?;
+        let exporters = plan.planned.exporters.entries();
+        let named = exporters.filter_map(|(key, exporter)| {
+            Some((exporter.cluster.known()?.as_str(), Path::root("exporters").key(key).attr("cluster")))
+        });
+        client::known_clusters(cx, named)?;
         let spec = Spec::parse(&plan.planned)?;
         describe(&mut plan.planned, spec.as_ref());
         let Some(spec) = spec else { return Ok(()) };
-        record_plan(&mut plan.planned, &spec, plan.prior, &cx.private);
+        let contested = record_plan(&mut plan.planned, &spec, plan.prior, &cx.private);
+        contested.into_iter().for_each(|warning| cx.warn(warning));
         let settled = plan
             .prior
             .is_some_and(|prior| prior.objects == plan.planned.objects && prior.exported == plan.planned.exported);
@@ -265,6 +273,18 @@ impl Resource for MeshServiceEntry {
     }
 }
 
+/// A name that something else has yet to give is not the one that would follow from others.
+fn settle_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
+    let (name, rule_name) = (plan.config.name.is_unknown(), plan.config.destination_rule_name.is_unknown());
+    settle_names(&mut plan.planned);
+    if name {
+        (plan.planned.name, plan.planned.id) = (Value::Unknown, Value::Unknown);
+    }
+    if rule_name || name && plan.config.destination_rule_name.is_null() {
+        plan.planned.destination_rule_name = Value::Unknown;
+    }
+}
+
 /// Computed names that follow from others.
 fn settle_names(model: &mut ServiceEntry) {
     if !model.name.is_known() {
@@ -319,7 +339,15 @@ fn ahead(model: &ServiceEntry) -> Option<Spec> {
     Spec::parse(&model).ok().flatten()
 }
 
-fn record_plan(planned: &mut ServiceEntry, spec: &Spec, prior: Option<&ServiceEntry>, private: &Private) {
+/// What the plan says of the objects on both sides, and what is to be said of fields that others hold.
+fn record_plan(
+    planned: &mut ServiceEntry,
+    spec: &Spec,
+    prior: Option<&ServiceEntry>,
+    private: &Private,
+) -> Vec<Diagnostic> {
+    let force = planned.force_conflicts.clone();
+    let mut contested = Vec::new();
     let address: Option<IpAddr> = planned.stub_address.as_deref().and_then(|address| address.parse().ok());
     match (spec.stub_service, address) {
         (true, None) => {
@@ -332,6 +360,7 @@ fn record_plan(planned: &mut ServiceEntry, spec: &Spec, prior: Option<&ServiceEn
             planned.objects = wanted.recorded().objects_value();
             let before = prior.map(|prior| Before { objects: &prior.objects, changes: &prior.changes });
             planned.changes = changes(before, &private.memory, &wanted);
+            contested.extend(contested::warning(before.map(|before| before.objects), &private.memory, &wanted, &force));
         }
     }
     let exported = build::exported(spec);
@@ -341,9 +370,11 @@ fn record_plan(planned: &mut ServiceEntry, spec: &Spec, prior: Option<&ServiceEn
             let before = prior.and_then(|prior| before(prior, &cluster));
             let memory = private.exported.get(&cluster).cloned().unwrap_or_default();
             let changes = changes(before, &memory, &wanted);
+            contested.extend(contested::warning(before.map(|before| before.objects), &memory, &wanted, &force));
             (cluster, Exported { objects: wanted.recorded().objects_value(), changes })
         })
         .collect();
+    contested
 }
 
 /// What state says of the objects in one cluster.

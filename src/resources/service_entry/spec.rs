@@ -121,7 +121,7 @@ fn port_number(reader: &mut Reader, value: &Value<i64>) -> Option<u16> {
 
 /// The common name: given, or that of all exported Services.
 fn exported_host(reader: &mut Reader, model: &ServiceEntry) -> Option<Host> {
-    if model.exported_host.is_known() {
+    if !model.exported_host.is_null() {
         return reader.parse(&model.exported_host, "exported_host", Host::new);
     }
     let names: BTreeSet<String> =
@@ -309,7 +309,7 @@ fn alias(
     model: &ServiceEntry,
 ) -> Option<ExportAlias> {
     let workload_labels = reader.map(&exporter.workload_labels);
-    if exporter.workload_labels.is_null() || exporter.workload_labels.known().is_some() && workload_labels.is_empty() {
+    if exporter.workload_labels.is_null() || exporter.workload_labels.is_settled() && workload_labels.is_empty() {
         reader.refuse(
             path.attr("workload_labels"),
             "Which Pods answer for the alias?",

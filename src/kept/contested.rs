@@ -1,0 +1,94 @@
+//! Fields that a plan puts back and that another field manager holds: the API server refuses them at apply, unless they are taken. So the plan says it. Pure.
+
+use super::fields;
+use super::memory::Memory;
+use super::objects::{Recorded, Wanted};
+use crate::cluster::{FIELD_MANAGER, Kind};
+use crate::diag::Diagnostic;
+use crate::value::{Map, Value};
+
+/// Lines of the warning.
+const SHOWN: usize = 12;
+
+/// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to what is wanted. `objects` is the attribute of
+/// state; without one nothing was there.
+pub fn warning(
+    objects: Option<&Value<Map<String>>>,
+    memory: &Memory,
+    wanted: &Wanted,
+    force_conflicts: &Value<bool>,
+) -> Option<Diagnostic> {
+    let seen = Recorded::of(objects?, memory);
+    told(&seen, wanted, force_conflicts, |key, path| memory.manager(key, path))
+}
+
+fn told<'a>(
+    seen: &Recorded,
+    wanted: &Wanted,
+    force_conflicts: &Value<bool>,
+    manager: impl Fn(&str, &str) -> Option<&'a str>,
+) -> Option<Diagnostic> {
+    if force_conflicts.get() == Some(true) || force_conflicts.is_unknown() {
+        return None;
+    }
+    let mut lines = Vec::new();
+    for (key, entry) in wanted.iter() {
+        // What resources share is written beside what others hold.
+        let Some(before) = seen.fields.get(key).filter(|_| entry.reference.kind != Kind::NAMESPACE) else { continue };
+        for (path, value) in &entry.fields {
+            let Some(by) = manager(key, path).filter(|by| *by != FIELD_MANAGER) else { continue };
+            let is = before.get(path).map(|is| fields::like(value, is));
+            if is.is_some() && !fields::same(path, value, is.as_deref()) {
+                lines.push(format!("- {key}: {path}, by {by}"));
+            }
+        }
+    }
+    let more = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    if more > 0 {
+        lines.push(format!("- and {more} more"));
+    }
+    (!lines.is_empty()).then(|| {
+        Diagnostic::warning("Another field manager holds what this plan puts back")
+            .detail(format!(
+                "{}\n\nThe apply will be refused. Set `force_conflicts = true` to take these fields, or change the configuration to what they are now, and leave them to the other.",
+                lines.join("\n")
+            ))
+            .at("force_conflicts")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::Object;
+
+    fn wanted(replicas: u32) -> Wanted {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "b", "namespace": "a"}, "spec": {"replicas": replicas, "paused": true}});
+        let object = Object::new(object).expect("an object");
+        let mut wanted = Wanted::default();
+        wanted.insert(object.reference_as(Kind::DEPLOYMENT), object, "owner");
+        wanted
+    }
+
+    fn said(seen: u32, force: Value<bool>, by: Option<&'static str>) -> Option<String> {
+        let manager = |_: &str, path: &str| by.filter(|_| path == "spec.replicas");
+        told(&wanted(seen).recorded(), &wanted(1), &force, manager).map(|warning| warning.detail)
+    }
+
+    #[test]
+    fn a_field_that_another_holds_is_told_of_before_the_apply_refuses_it() {
+        let told = said(3, false.into(), Some("kubectl-edit")).expect("a warning");
+        assert!(
+            told.starts_with("- Deployment a/b: spec.replicas, by kubectl-edit\n\nThe apply will be refused."),
+            "{told}"
+        );
+        assert!(told.contains("force_conflicts = true"));
+        assert_eq!(said(1, false.into(), Some("kubectl-edit")), None, "it is as it is wanted");
+        assert_eq!(said(3, true.into(), Some("kubectl-edit")), None, "it is taken");
+        assert_eq!(said(3, false.into(), Some(FIELD_MANAGER)), None, "our own");
+        assert_eq!(said(3, false.into(), None), None, "nobody's");
+    }
+}

@@ -1,0 +1,52 @@
+//! Everything about certificates goes by the clock of this machine: when they begin, when they are due, when a root may go. One that is wrong would have all of them issued
+//! anew, or at once, in every cluster. The clusters have clocks too, and each answer tells theirs.
+
+use super::Cx;
+use super::apply::BACKDATED;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::resources::client;
+
+/// How far this machine may be behind: what is due is then done late, and what is made begins early.
+const BEHIND: i64 = 24 * 3600;
+
+/// Refuses to go on by a clock that no cluster agrees with.
+pub fn check(cx: &Cx, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Diagnostics> {
+    let clusters = names.into_iter().filter_map(|name| client::cluster(cx, name.as_ref()).ok());
+    let told: Vec<(String, i64)> =
+        clusters.filter_map(|cluster| Some((cluster.name().to_owned(), cluster.clock_ahead()?))).collect();
+    wrong(&told).map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// One cluster with another opinion has a clock of its own that is wrong; all of them say that it is ours.
+fn wrong(told: &[(String, i64)]) -> Option<Diagnostic> {
+    let is_off = |ahead: i64| ahead > BACKDATED.whole_seconds() || ahead < -BEHIND;
+    let (name, ahead) = told.first().filter(|_| told.iter().all(|(_, ahead)| is_off(*ahead)))?;
+    let direction = if *ahead > 0 { "ahead of" } else { "behind" };
+    Some(Diagnostic::error("The clock of this machine is wrong").detail(format!(
+        "It is {} minutes {direction} that of cluster {name}{}. Certificates would be renewed, begin and end at the wrong time. Correct the clock, and plan again.",
+        ahead.abs() / 60,
+        if told.len() > 1 { ", and no other cluster agrees with it" } else { "" }
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_wrong_where_every_cluster_says_so() {
+        let told = |all: &[i64]| {
+            let told: Vec<_> = all.iter().enumerate().map(|(i, ahead)| (format!("c{i}"), *ahead)).collect();
+            wrong(&told).map(|error| error.detail)
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[300, -3600]), None);
+        assert_eq!(told(&[90_000, 10]), None, "one of two");
+        assert!(
+            told(&[7200]).is_some_and(|detail| detail.starts_with("It is 120 minutes ahead of that of cluster c0."))
+        );
+        assert!(
+            told(&[-90_000, -90_001]).is_some_and(|detail| detail.contains("behind that of cluster c0, and no other"))
+        );
+    }
+}
