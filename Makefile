@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test tools unit integration bench traffic package lint fmt docs review-plans clean
+.PHONY: help demo demo-down test tools unit integration bench traffic fuzz package lint fmt docs review-plans clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,7 @@ tools: ## Build the pinned Go tools (API server, istiod, helm, tofu, …) once, 
 
 unit: ## Unit and doc tests: no cluster, no network
 	CARGO=$(CARGO) scripts/run-tests --workspace --lib --bins
+	$(CARGO) test --package terraform-provider-mesh --test fuzz
 
 # What a failed test says is the error of a CLI, and the end of a log is what CI shows: a backtrace would take its place.
 integration: tools ## Whole meshes on real API servers and istiods, with the real terraform and tofu
@@ -35,6 +36,9 @@ bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release buil
 traffic: tools ## Count the calls that are lost while a mesh changes, and write them to docs/guides/traffic.md
 	RUST_BACKTRACE=0 MESH_TRAFFIC_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration no_call_is_lost -- --nocapture --test-threads 1
+
+fuzz: ## Feed every reader ten million inputs of chance, on release code (SEED and ROUNDS say otherwise)
+	$(CARGO) test --profile fuzz --package terraform-provider-mesh --test fuzz -- --seed $(or $(SEED),24301) --rounds $(or $(ROUNDS),76000)
 
 package: ## Build the archives, checksums and manifest of a release into dist/ (needs python3)
 	@scripts/package
