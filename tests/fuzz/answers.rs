@@ -106,12 +106,12 @@ pub fn answers(random: &mut Random) {
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, "istio-system", "istiod");
     let told = wait(async {
         match random.below(6) {
-            0 => cluster.get(&reference).await.map(|object| drop(object)),
+            0 => cluster.get(&reference).await.map(drop),
             1 => cluster.list_now(&Query::owned(Kind::DEPLOYMENT, "istio-system")).await.map(drop),
             2 => cluster.version().await.map(drop),
             3 => cluster.kind("example.com/v1", "Odd").await.map(drop),
             4 => cluster.inventory("istio-system").await.map(drop),
-            _ => cluster.get_metadata(&reference).await.map(|object| drop(object)),
+            _ => cluster.get_metadata(&reference).await.map(drop),
         }
     });
     if let Err(error) = told {

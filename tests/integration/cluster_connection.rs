@@ -298,3 +298,14 @@ async fn a_token_can_be_tried_beside_ours() {
     );
     assert_eq!(cluster.whoami().await.unwrap_err().layer(), Layer::Authentication);
 }
+
+/// `make fuzz` found that a far end which always has one more page was asked until the time was over.
+#[tokio::test]
+async fn a_list_without_end_is_an_error_at_once() {
+    let page = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": []});
+    let server = Server::start(move |_, _| Say::Json(200, page.clone())).await;
+    let begun = Instant::now();
+    let error = server.cluster().list_now(&Query::owned(Kind::CONFIG_MAP, "n")).await.expect_err("it has no end");
+    assert!(error.to_string().contains("the list of configmaps has no end"), "{error}");
+    assert!(server.seen().len() <= 3 && begun.elapsed() < Duration::from_secs(10), "{} requests", server.seen().len());
+}

@@ -2,9 +2,11 @@
 
 pub mod cli;
 pub mod core;
+pub mod every_input_bases;
 pub mod leaks;
 pub mod library;
 pub mod literals;
+pub mod odd_values;
 pub mod one_primary;
 pub mod pages;
 pub mod plugin_process;

@@ -1,0 +1,264 @@
+//! Between a plan that is saved and its apply the world goes on: objects are deleted, changed, made anew by hand. The apply does what the plan promised, or says in its own
+//! words what is not as it was; never does the core have to say that the provider broke its word.
+
+use std::path::Path;
+
+use lab::tools::{self, Istio};
+use lab::{Cluster, Lab, Options};
+
+use crate::support::cli::{Said, Workspace, clis};
+use crate::support::plugin_process::BINARY;
+
+const SOURCE: &str = "terraform-provider-mesh/mesh";
+
+/// Objects of every resource, one of each kind: cluster, kind, name. Without its account or its rights an istiod that is restarted is waited for in vain, for minutes.
+const OBJECTS: &[(&str, &str, &str)] = &[
+    ("east", "secret", "cacerts"),
+    ("west", "secret", "cacerts"),
+    ("east", "service", "istiod"),
+    ("east", "mutatingwebhookconfiguration", "istio-sidecar-injector"),
+    ("east", "service", "istio-eastwestgateway"),
+    ("east", "serviceaccount", "istio-eastwestgateway"),
+    ("east", "deployment", "istio-eastwestgateway"),
+    ("east", "gateways.networking.istio.io", "cross-network-gateway"),
+    ("west", "serviceaccount", "istio-mesh-reader"),
+    ("west", "clusterrole", "istio-mesh-reader-istio-system"),
+    ("west", "clusterrolebinding", "istio-mesh-reader-istio-system"),
+    ("east", "secret", "istio-remote-secret-west"),
+    ("east", "serviceentry", "cart-shop-global"),
+    ("east", "destinationrule", "cart-shop-global"),
+];
+
+#[test]
+fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
+    lab.cluster("west").kubectl(&["create", "namespace", "istio-system"]).expect("a namespace");
+    let run = Run {
+        workspace: Workspace::overriding(&cli, SOURCE, Path::new(BINARY).parent().expect("a folder")),
+        lab: &lab,
+    };
+    run.configure(1);
+    run.apply().ok();
+    run.workspace.is_settled();
+    let all: Vec<bool> = OBJECTS.iter().map(|object| run.there(object)).collect();
+    let missing: Vec<_> = OBJECTS.iter().zip(&all).filter(|(_, there)| !**there).collect();
+    assert!(missing.is_empty(), "this test knows other names than the provider: {missing:?}");
+
+    type Change = fn(&Cluster, &str, &str);
+    let changes: [(&str, Change); 3] = [("deleted", delete), ("changed", change), ("made anew", remake)];
+    for (generation, (what, how)) in (2..).zip(changes) {
+        run.configure(generation);
+        let plan = run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok().stdout;
+        // A provider cannot see that its input is sensitive: what a key calls a secret is shown as a digest all the same.
+        assert!(plan.contains("AUTH_TOKEN") && plan.contains("sha256:") && !plan.contains("hunter2"), "{plan}");
+        for (cluster, kind, name) in OBJECTS {
+            how(lab.cluster(cluster), kind, name);
+        }
+        let applied = run.workspace.run(&["apply", "-input=false", "saved"]);
+        in_our_words(what, &applied);
+        if what == "changed" {
+            // What the API server would refuse at apply stands in the plan already, with who holds it.
+            let plan = run.workspace.run(&["plan", "-input=false"]).ok().stdout;
+            let flat = plan.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+            for told in [
+                "Another field manager holds what this plan puts back",
+                ", by kubectl-label",
+                "`force_conflicts = true`",
+            ] {
+                assert!(flat.contains(told), "{told:?} is not in {plan}");
+            }
+        }
+        run.repaired(what);
+    }
+
+    // The watched cluster's authority is another one by now: what the plan said of it does not hold.
+    run.configure(7);
+    run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok();
+    run.trust_another();
+    let applied = run.workspace.run(&["apply", "-input=false", "saved"]);
+    in_our_words("another authority", &applied);
+}
+
+struct Run<'a> {
+    workspace: Workspace,
+    lab: &'a Lab,
+}
+
+impl Run<'_> {
+    /// Each generation changes something in every resource.
+    fn configure(&self, generation: u32) {
+        self.configure_with(generation, "");
+    }
+
+    fn configure_with(&self, generation: u32, west: &str) {
+        let path = |name: &str| self.lab.cluster(name).kubeconfig_path().display().to_string();
+        let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
+        let (east, west_path, odd) = (path("east"), path("west"), generation % 2 == 1);
+        self.workspace.configure(&format!(
+            r#"terraform {{
+  required_providers {{
+    mesh = {{ source = "{SOURCE}" }}
+  }}
+}}
+
+provider "mesh" {{
+  clusters = {{
+    east = {{ config_path = "{east}" }}
+    west = {{ config_path = "{west_path}" }}
+  }}
+  charts = {{ directory = "{charts}" }}
+}}
+
+resource "mesh_ca" "this" {{
+  root           = {{ store = {{ cluster = "west", readable_by_watchers = true }} }}
+  rotation_pause = "0s"
+  clusters = {{
+    east = {{ generation = {generation} }}
+    west = {{ generation = {generation} }}
+  }}
+}}
+
+resource "mesh_primary" "this" {{
+  cluster      = "east"
+  mesh_id      = "mesh1"
+  network      = "net-east"
+  custom_hosts = ["g{generation}.example"]
+  timeouts     = {{ update = "1m" }}
+  values       = [sensitive(yamlencode({{ pilot = {{ env = {{ AUTH_TOKEN = "hunter2-of-{generation}" }} }} }}))]
+}}
+
+resource "mesh_eastwest_gateway" "this" {{
+  cluster = "east"
+  network = "net-east"
+  wait    = false
+  service = {{ annotations = {{ generation = "{generation}" }} }}
+  expose  = {{ services = true }}
+  depends_on = [mesh_primary.this]
+}}
+
+resource "mesh_remote_cluster" "west" {{
+  cluster               = "west"
+  watchers              = ["east"]
+  allow_loopback_server = true
+  export_services       = {odd}
+  wait                  = false
+  depends_on            = [mesh_primary.this]
+{west}}}
+
+resource "mesh_service_entry" "cart" {{
+  cluster           = "east"
+  host              = "cart.shop.global"
+  ports             = {{ http = {{ number = 80 }} }}
+  outlier_detection = {odd}
+  exporters = {{
+    west = {{ namespace = "shop", service = "cart", service_accounts = ["cart"], gateways = [{{ value = "192.0.2.9" }}] }}
+  }}
+  depends_on = [mesh_primary.this]
+}}
+"#
+        ));
+    }
+
+    fn apply(&self) -> Said {
+        self.workspace.run(&["apply", "-auto-approve", "-input=false"])
+    }
+
+    fn there(&self, (cluster, kind, name): &(&str, &str, &str)) -> bool {
+        let cluster = self.lab.cluster(cluster);
+        let of_namespace = cluster.get(&["-n", "istio-system", kind, name]).expect("kubectl");
+        of_namespace.is_some()
+    }
+
+    /// The next runs bring about what is asked for; what others hold by now is taken.
+    fn repaired(&self, what: &str) {
+        let mut said = Vec::new();
+        for _ in 0..3 {
+            let applied = self.apply();
+            in_our_words(what, &applied);
+            if applied.code == Some(0)
+                && self.workspace.run(&["plan", "-detailed-exitcode", "-input=false"]).code == Some(0)
+            {
+                return;
+            }
+            said.push(format!("{}{}", applied.stdout, applied.stderr));
+            self.forget_what_others_made();
+        }
+        panic!("{what}: no apply repairs it:\n{}", said.join("\n-----\n"));
+    }
+
+    /// What was made anew or edited by hand is somebody else's, which an apply says and leaves: here it goes.
+    fn forget_what_others_made(&self) {
+        for (cluster, kind, name) in OBJECTS {
+            delete(self.lab.cluster(cluster), kind, name);
+        }
+    }
+
+    /// Another certificate authority stands in the place of the one that the plan has seen.
+    fn trust_another(&self) {
+        let west = self.lab.cluster("west");
+        let config = std::fs::read_to_string(west.kubeconfig_path()).expect("a kubeconfig");
+        let east = std::fs::read_to_string(self.lab.cluster("east").kubeconfig_path()).expect("a kubeconfig");
+        let authority = |text: &str| {
+            let line = text.lines().find(|line| line.contains("certificate-authority-data")).expect("a CA");
+            line.trim().to_owned()
+        };
+        let both = [authority(&config), authority(&east)].map(|line| {
+            use base64::Engine as _;
+            let data = line.split_once(':').expect("data").1.trim().trim_matches('"').to_owned();
+            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).expect("base64")).expect("PEM")
+        });
+        // What answers with a certificate of the one is trusted by both.
+        west.kubectl(&["-n", "istio-system", "delete", "configmap", "kube-root-ca.crt", "--ignore-not-found"])
+            .expect("kubectl");
+        let bundle = both.concat();
+        let _ = west.kubectl(&[
+            "-n",
+            "istio-system",
+            "create",
+            "configmap",
+            "kube-root-ca.crt",
+            &format!("--from-literal=ca.crt={bundle}"),
+        ]);
+    }
+}
+
+/// An end as it was promised, or an error that the provider worded.
+#[track_caller]
+fn in_our_words(what: &str, said: &Said) {
+    let all = format!("{}{}", said.stdout, said.stderr);
+    let flat = all.replace(['\n', '│'], " ");
+    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in
+        ["inconsistent", "bug in the provider", "Provider bug", "defect of the provider", "did not respond", "panicked"]
+    {
+        assert!(!flat.contains(words), "{what}: {words:?} in\n{all}");
+    }
+}
+
+fn delete(cluster: &Cluster, kind: &str, name: &str) {
+    cluster
+        .kubectl(&["-n", "istio-system", "delete", kind, name, "--ignore-not-found", "--wait=false"])
+        .expect("kubectl");
+}
+
+fn change(cluster: &Cluster, kind: &str, name: &str) {
+    cluster
+        .kubectl(&["-n", "istio-system", "label", kind, name, "istio=edited", "app=edited", "--overwrite"])
+        .expect("kubectl");
+}
+
+/// The same name by another hand, without what the provider writes into it.
+fn remake(cluster: &Cluster, kind: &str, name: &str) {
+    let Some(mut object) = cluster.get(&["-n", "istio-system", kind, name]).expect("kubectl") else { return };
+    delete(cluster, kind, name);
+    let metadata = object["metadata"].as_object_mut().expect("metadata");
+    metadata.retain(|member, _| ["name", "namespace"].contains(&member.as_str()));
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.retain(|member, _| !["clusterIP", "clusterIPs"].contains(&member.as_str()));
+    }
+    object.as_object_mut().expect("an object").remove("status");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), object.to_string()).expect("written");
+    cluster.kubectl(&["create", "-f", &file.path().display().to_string()]).expect("kubectl");
+}
