@@ -1,13 +1,17 @@
 //! Resources and their siblings without their types, as the dispatcher holds them: values in, values out, and every
 //! handler guarded.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::context::{Call, Ctx};
-use super::resource::{Change, Failed, Found, FoundObject, Import, Listable, Moved, Plan, Query, Reached, Resource};
+use super::resource::{
+    Change, Failed, Found, FoundObject, Import, Listable, Moved, Plan, Query, Reached, Resource, Whole,
+};
 use super::rpc::{DeferredReason, ListResourceEvent};
 use super::timeouts::{self, Timeouts};
 use super::wire;
@@ -223,6 +227,10 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     fn generate_config(&self, state: &Dyn, config: &Dyn) -> Result<Dyn, Error> {
+        // Of an object that could not be read whole a core asks all the same.
+        if state.is_null() {
+            return Ok(Dyn::Null);
+        }
         let mut generated = R::Model::decode(config)?;
         self.0.generate_config(&R::Model::decode(state)?, &mut generated);
         Ok(generated.encode())
@@ -233,37 +241,74 @@ impl<R: Resource> ErasedResource for Typed<R> {
 #[async_trait]
 pub(super) trait ErasedListable: Send + Sync {
     fn schema(&self) -> Schema;
-    async fn list(&self, call: &Call, query: Query<Dyn>, sender: mpsc::Sender<ListResourceEvent>) -> Diagnostics;
+    async fn list(&self, call: &Call, query: Asked, sender: mpsc::Sender<ListResourceEvent>) -> Diagnostics;
 }
 
+/// What a `list` block asks for.
+pub(super) struct Asked {
+    pub query: Query<Dyn>,
+    /// Whether whole states are wanted, or identities suffice.
+    pub with_state: bool,
+}
+
+/// Wraps the typed trait, as [`Typed`] does, shared with the searches that go on.
+pub(super) struct TypedListable<L>(pub Arc<L>);
+
 #[async_trait]
-impl<L: Listable> ErasedListable for Typed<L> {
+impl<L: Listable> ErasedListable for TypedListable<L> {
     fn schema(&self) -> Schema {
         Schema::of::<L::Query>(0)
     }
 
-    async fn list(&self, call: &Call, query: Query<Dyn>, sender: mpsc::Sender<ListResourceEvent>) -> Diagnostics {
-        let Query { config, limit, with_state } = query;
+    async fn list(&self, call: &Call, asked: Asked, sender: mpsc::Sender<ListResourceEvent>) -> Diagnostics {
+        let Query { config, limit } = asked.query;
         let config = match L::Query::decode(&config) {
             Ok(config) => config,
             Err(error) => return Diagnostics::from(error),
         };
-        let (state_ty, identity_ty) =
-            (ErasedResource::schema(self).ty(), Schema::of::<L::Identity>(L::IDENTITY_VERSION).ty());
-        let encode = move |found: FoundObject<L>| {
+        let mut schema = Schema::of::<L::Model>(L::VERSION);
+        schema.attributes.push(L::TIMEOUTS.attribute());
+        let (state_ty, identity_ty) = (schema.ty(), Schema::of::<L::Identity>(L::IDENTITY_VERSION).ty());
+        let encode = move |found: FoundObject<L>, state: Option<L::Model>| {
             let mut event = ListResourceEvent { display_name: found.name, ..Default::default() };
-            let state = found.state.map(|state| state.encode()).filter(|_| with_state);
             event.diagnostics = found.warnings;
             event.identity = wire::encode(&found.identity.encode(), &identity_ty, &mut event.diagnostics);
+            let state = state.map(|state| {
+                let mut state = state.encode();
+                state.set_attr(timeouts::ATTRIBUTE, Dyn::Null);
+                wire::settled(wire::without_write_only(state, &schema.attributes))
+            });
             event.resource_object = state.and_then(|state| wire::encode(&state, &state_ty, &mut event.diagnostics));
             event
         };
-        let mut found = Found { sender, encode: Box::new(encode), wanted: limit };
+        let whole = asked.with_state.then(|| whole(&self.0, call));
+        let mut found = Found { sender, whole, encode: Box::new(encode), wanted: limit };
         let mut cx = Ctx::new(call, ());
-        let query = Query { config, limit, with_state };
-        let result = call.guard("listing", self.0.list(&mut cx, query, &mut found)).await;
+        let result = call.guard("listing", self.0.list(&mut cx, Query { config, limit }, &mut found)).await;
         close(cx, flatten(result)).diagnostics
     }
+}
+
+/// Reads an object as a core does that is told to import it: import, then refresh.
+fn whole<L: Listable>(resource: &Arc<L>, call: &Call) -> Whole<L> {
+    let (resource, call) = (resource.clone(), call.clone().taking(L::TIMEOUTS.read));
+    Box::new(move |identity| {
+        let (resource, call) = (resource.clone(), call.clone());
+        Box::pin(async move {
+            let mut cx: Ctx<L::Client, L::Private> = Ctx::new(&call, L::Private::default());
+            let read = async {
+                let imported =
+                    flatten(call.guard("importing", resource.import(&mut cx, Import::Identity(identity))).await)?;
+                flatten(call.guard("reading", resource.read(&mut cx, imported)).await)
+            };
+            let read = read.await;
+            let (state, result) = match read {
+                Ok(state) => (state, Ok(())),
+                Err(errors) => (None, Err(errors)),
+            };
+            (close(cx, result).diagnostics, state)
+        })
+    })
 }
 
 pub(super) fn open<C: Send + Sync + 'static, P>(call: &Call, private: &[u8]) -> Result<Ctx<C, P>, Diagnostic>

@@ -1,8 +1,10 @@
 //! The RPCs of managed resources.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
-use super::erased::{Outcome, Values};
+use super::erased::{Asked, Outcome, Values};
 use super::lookups::unknown_type;
 use super::plan::{Inputs, only_timeouts_differ, prepare, replacements, restore_refinements};
 use super::resource::{Import, Moved, Query};
@@ -15,6 +17,9 @@ use crate::value::{Dyn, Type, json};
 
 /// How many objects a `list` block gets when it does not say.
 const DEFAULT_LIMIT: usize = 100;
+
+/// How long a search may go on: it reads many objects whole, each in the time that its type has for a read.
+const SEARCH: Duration = Duration::from_secs(3600);
 
 impl Engine {
     pub async fn validate_resource_config(&self, request: ValidateConfig) -> Diagnostics {
@@ -398,9 +403,10 @@ impl Engine {
             let mut asked = config.clone();
             super::plan::defaults(&mut asked, &config, &schema.attributes);
             let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
-            Ok((listable.clone(), Query { config: asked, limit, with_state: request.include_resource_object }))
+            let query = Query { config: asked, limit };
+            Ok((listable.clone(), Asked { query, with_state: request.include_resource_object }))
         });
-        let call = self.call(ClientCapabilities::default());
+        let call = self.call(ClientCapabilities::default()).taking(SEARCH);
         tokio::spawn(async move {
             let diagnostics = match prepared {
                 Ok((listable, query)) => listable.list(&call, query, sender.clone()).await,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::erased::{ErasedListable, ErasedResource, Typed};
+use super::erased::{ErasedListable, ErasedResource, Typed, TypedListable};
 use super::lookups::{ErasedDataSource, ErasedEphemeral, TypedLookup};
 use super::provider::{DataSource, Ephemeral, Function};
 use super::resource::{Listable, Resource};
@@ -43,7 +43,7 @@ impl<C: Send + Sync + 'static> Registry<C> {
 
     /// The same type again, for `terraform query`.
     pub fn listable<R: Listable<Client = C>>(mut self, resource: R) -> Self {
-        self.listables.insert(R::NAME, Arc::new(Typed(resource)));
+        self.listables.insert(R::NAME, Arc::new(TypedListable(Arc::new(resource))));
         self
     }
 

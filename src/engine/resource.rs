@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 use super::context::Ctx;
 use super::rpc::ListResourceEvent;
 use super::timeouts::Timeouts;
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::schema::Model;
 use crate::value::Path;
 
@@ -248,34 +249,50 @@ pub struct Query<Q> {
     pub config: Q,
     /// How many objects are wanted at most.
     pub limit: usize,
-    /// Whether whole states are wanted, or identities suffice.
-    pub with_state: bool,
 }
 
-/// Where [`Listable::list`] puts what it finds.
+/// Where [`Listable::list`] puts what it finds. Whole states, where they are asked for, are those that an import of the identity gives.
 pub struct Found<R: Resource> {
     pub(super) sender: mpsc::Sender<ListResourceEvent>,
-    pub(super) encode: Box<dyn Fn(FoundObject<R>) -> ListResourceEvent + Send>,
+    pub(super) whole: Option<Whole<R>>,
+    pub(super) encode: Encode<R>,
     pub(super) wanted: usize,
 }
+
+/// What makes an answer of an object and, where it is asked for and could be had, its whole state.
+pub(super) type Encode<R> =
+    Box<dyn Fn(FoundObject<R>, Option<<R as Resource>::Model>) -> ListResourceEvent + Send + Sync>;
+
+/// What tells the whole state of an object from its identity: `None` where it is gone by now.
+pub(super) type Whole<R> = Box<
+    dyn Fn(<R as Resource>::Identity) -> BoxFuture<'static, (Diagnostics, Option<<R as Resource>::Model>)>
+        + Send
+        + Sync,
+>;
 
 /// One object found.
 pub struct FoundObject<R: Resource> {
     /// What to call it, for people.
     pub name: String,
     pub identity: R::Identity,
-    /// When [`Query::with_state`] asks for it.
-    pub state: Option<R::Model>,
     pub warnings: Diagnostics,
 }
 
 impl<R: Resource> Found<R> {
     /// Hands over one object. `false`: enough, stop looking.
-    pub async fn push(&mut self, object: FoundObject<R>) -> bool {
+    ///
+    /// An object that cannot be read whole is handed over all the same, with a warning: an error would end the search.
+    pub async fn push(&mut self, mut object: FoundObject<R>) -> bool {
         if self.wanted == 0 {
             return false;
         }
+        let mut state = None;
+        if let Some(whole) = &self.whole {
+            let (said, found) = whole(object.identity.clone()).await;
+            state = found;
+            object.warnings.extend(said.into_iter().map(|one| Diagnostic { severity: Severity::Warning, ..one }));
+        }
         self.wanted -= 1;
-        self.sender.send((self.encode)(object)).await.is_ok() && self.wanted > 0
+        self.sender.send((self.encode)(object, state)).await.is_ok() && self.wanted > 0
     }
 }

@@ -4,6 +4,7 @@ pub mod absent;
 pub mod address;
 pub mod blocks;
 pub mod leaving;
+pub mod listing;
 pub mod parsing;
 pub mod versions;
 pub mod walk;
@@ -25,11 +26,15 @@ use crate::engine::Registry;
 pub fn registry() -> Registry<Client> {
     Registry::new()
         .resource(ca::MeshCa)
+        .listable(ca::MeshCa)
         .resource(primary::MeshPrimary)
         .listable(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)
+        .listable(eastwest_gateway::MeshEastwestGateway)
         .resource(remote_cluster::MeshRemoteCluster)
+        .listable(remote_cluster::MeshRemoteCluster)
         .resource(service_entry::MeshServiceEntry)
+        .listable(service_entry::MeshServiceEntry)
         .data_source(status::MeshStatus)
         .function(functions::SniFunction)
         .function(functions::SpiffeIdFunction)

@@ -356,6 +356,27 @@ async fn list_finds_objects_up_to_the_limit() {
     assert_eq!(count, 3);
 }
 
+/// An error would end the search for a core, and take along what it has found.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_whole_is_found_all_the_same_with_a_warning() {
+    let core = core().await;
+    for room in ["a", "dark", "z"] {
+        settle(&core, SHELF, json!({"room": room, "books": {"t": {"author": "x"}}}), None).await;
+    }
+    let schema = &core.engine.schema().list_resources[SHELF];
+    let config = crate::support::core::encode(&crate::support::core::value(&json!({}), &schema.ty()), schema);
+    let asked = ListResource { type_name: SHELF.to_owned(), config, include_resource_object: true, limit: 0 };
+    let mut found = core.engine.list_resource(asked);
+    let mut seen = Vec::new();
+    while let Some(event) = found.recv().await {
+        assert!(event.identity.is_some() && !event.diagnostics.has_errors(), "{}", event.diagnostics);
+        seen.push((event.display_name, event.resource_object.is_some(), texts(&event.diagnostics)));
+    }
+    let [a, dark, z] = &seen[..] else { panic!("{seen:?}") };
+    assert!(a.1 && z.1 && a.2.is_empty() && z.2.is_empty(), "{seen:?}");
+    assert!(!dark.1 && dark.2.contains("Bring a lamp."), "{seen:?}");
+}
+
 #[tokio::test]
 async fn generated_configuration_has_only_what_a_user_would_write() {
     let core = core().await;
@@ -372,6 +393,19 @@ async fn generated_configuration_has_only_what_a_user_would_write() {
     }
     assert_eq!(config.attr("name"), Some(&Dyn::from("one")));
     assert!(config.at(&Path::root("parts").index(0).attr("serial")).unwrap().is_null());
+}
+
+/// A core asks for the configuration of what a search found, also where it could not be read whole.
+#[tokio::test]
+async fn configuration_of_an_object_without_a_state_is_null_and_no_error() {
+    let core = core().await;
+    let ty = core.schema(SPECIMEN).ty();
+    let state = crate::support::core::encode(&Dyn::Null, core.schema(SPECIMEN));
+    let request = GenerateResourceConfig { type_name: SPECIMEN.to_owned(), state };
+    let response = core.engine.generate_resource_config(request).await;
+    assert!(response.diagnostics.is_empty(), "{}", response.diagnostics);
+    let config = terraform_provider_mesh::value::msgpack::decode(&response.config.msgpack, &ty).unwrap();
+    assert!(config.is_null());
 }
 
 #[tokio::test]

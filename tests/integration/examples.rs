@@ -15,11 +15,11 @@ use lab::{Address, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples_laws::{
-    becomes_as_if_made, fails_after, is_imported_whole, is_nobody_elses, is_not_replaced_by_itself, is_told_at_a_look,
-    no_token_reads_a_key, outlives_an_outage,
+    becomes_as_if_made, fails_after, is_found_whole, is_imported_whole, is_nobody_elses, is_not_replaced_by_itself,
+    is_told_at_a_look, no_token_reads_a_key, outlives_an_outage,
 };
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
-use crate::support::cli::{Cli, Workspace, clis};
+use crate::support::cli::{Cli, Workspace, clis, newest};
 use crate::support::plugin_process::BINARY;
 use crate::support::xds::Proxy;
 
@@ -409,6 +409,9 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     }
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));
     if cli.name == "terraform" {
+        if let Some(newest) = newest() {
+            is_found_whole(&workspace, &self::workspace(&newest, example, lab), lab);
+        }
         becomes_as_if_made(&workspace);
     }
     workspace.run(&["destroy", "-auto-approve"]).ok();

@@ -10,6 +10,8 @@ use lab::tools::Tool;
 use lab::{Cluster, Fault, Lab};
 use serde_json::Value;
 
+use crate::examples::no_secret_in;
+use crate::queries::finds_the_whole;
 use crate::support::cli::Workspace;
 
 /// Applies that are refused after so many writes in each cluster, one after the other. What they made is in state, or the apply that follows, the second plan and
@@ -245,6 +247,14 @@ pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     assert!(said.stdout.contains(&summary), "{}", said.stdout);
     fs::remove_file(other.path("imports.tf")).unwrap();
     other.is_settled();
+}
+
+/// The same by a search of a Terraform of today, which writes the configuration itself: nothing of it changes anything, and no secret is in it.
+pub fn is_found_whole(made: &Workspace, other: &Workspace, lab: &Lab) {
+    let said = finds_the_whole(other, instances(&made.state()).len());
+    fs::write(other.path("said"), said.stdout).unwrap();
+    no_secret_in(&other.path("said"), lab);
+    no_secret_in(&other.path("found.tf"), lab);
 }
 
 /// Resources of a state by address.

@@ -61,6 +61,7 @@ mod primary_interrupted;
 mod primary_lifecycle;
 mod primary_plan;
 mod primary_platforms;
+mod queries;
 mod rbac;
 mod registered;
 mod review_ci;

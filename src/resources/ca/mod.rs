@@ -10,6 +10,7 @@ mod fixtures;
 mod gather;
 mod import;
 mod lifetimes;
+mod list;
 mod memory;
 mod model;
 mod plan;

@@ -2,6 +2,7 @@
 
 mod build;
 mod import;
+mod list;
 mod model;
 mod ready;
 mod spec;

@@ -412,6 +412,16 @@ fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
     id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
 }
 
+/// The version of Istio. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
+pub fn version(deployment: &Object) -> Option<String> {
+    let istioctl = deployment.label("operator.istio.io/version");
+    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
+    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
+    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
+    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
+    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
+}
+
 /// The names of the releases, which the charts write into labels.
 fn releases(installed: &Installed) -> Releases {
     let of = |object: &Object| {

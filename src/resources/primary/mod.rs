@@ -299,6 +299,13 @@ impl Resource for MeshPrimary {
             revision: model.revision.clone(),
         }
     }
+
+    fn generate_config(&self, state: &Primary, config: &mut Primary) {
+        let namesake = if state.config_cluster.is_null() { &state.cluster } else { &state.config_cluster };
+        if state.cluster_name == *namesake {
+            config.cluster_name = Value::Null;
+        }
+    }
 }
 
 /// Every kind of object that Istio's charts base and istiod bring.

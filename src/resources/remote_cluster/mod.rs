@@ -7,6 +7,7 @@ mod gather;
 mod import;
 mod istiod;
 mod link;
+mod list;
 mod model;
 mod neighbours;
 mod plan;
@@ -229,6 +230,12 @@ impl Resource for MeshRemoteCluster {
             cluster: model.cluster.clone(),
             namespace: model.namespace.clone(),
             cluster_name: model.cluster_name.clone(),
+        }
+    }
+
+    fn generate_config(&self, state: &RemoteCluster, config: &mut RemoteCluster) {
+        if state.cluster_name == state.cluster {
+            config.cluster_name = Value::Null;
         }
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod import;
+mod list;
 mod model;
 mod spec;
 #[cfg(test)]
@@ -270,6 +271,15 @@ impl Resource for MeshServiceEntry {
 
     fn identity(&self, model: &ServiceEntry) -> Identity {
         Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
+    }
+
+    fn generate_config(&self, state: &ServiceEntry, config: &mut ServiceEntry) {
+        if state.destination_rule_name == state.name {
+            config.destination_rule_name = Value::Null;
+        }
+        if state.name.as_deref() == Some(default_name(state.host.text()).as_str()) {
+            config.name = Value::Null;
+        }
     }
 }
 

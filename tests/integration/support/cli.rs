@@ -42,6 +42,22 @@ pub fn clis() -> Vec<Cli> {
     clis
 }
 
+/// A Terraform of today, which can search (`query`) and import by identity. Says why there is none, and fails for it where `CI` is set and there could be one.
+pub fn newest() -> Option<Cli> {
+    if !tools::all().contains(&Tool::Terraform) {
+        println!("skipped for a Terraform of today: it is not packaged for this machine");
+        return None;
+    }
+    match tools::path(Tool::Terraform) {
+        Ok(program) => Some(Cli { name: "terraform 1.15", program }),
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            println!("skipped for a Terraform of today: {why}");
+            None
+        }
+    }
+}
+
 /// A configuration in a folder of its own.
 pub struct Workspace {
     pub folder: tempfile::TempDir,

@@ -179,6 +179,7 @@ impl Resource for Shelf {
             Import::Identity(identity) => format!("shelf-{}", identity.room.text()),
         };
         match id.strip_prefix("shelf-") {
+            Some("dark") => Err(Diagnostic::error("Too dark to look").detail("Bring a lamp.").into()),
             Some(room) => Ok(ShelfModel { room: room.into(), id: Value::Known(id.clone()), ..ShelfModel::default() }),
             None => Err(Diagnostic::error("Malformed id").detail("Expected shelf-ROOM.").into()),
         }
@@ -214,7 +215,7 @@ impl Listable for Shelf {
                 continue;
             }
             let identity = self.identity(&shelf);
-            let object = FoundObject { name: key.clone(), identity, state: Some(shelf), warnings: Diagnostics::new() };
+            let object = FoundObject { name: key.clone(), identity, warnings: Diagnostics::new() };
             if !found.push(object).await {
                 break;
             }

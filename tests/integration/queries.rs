@@ -1,0 +1,101 @@
+//! What is there is found by `terraform query`, and the configuration that it writes changes nothing: judged by a Terraform of today.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use terraform_provider_mesh::diag::Diagnostics;
+use terraform_provider_mesh::engine::rpc::{ListResource, ListResourceEvent};
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+
+use crate::support::cli::{Said, Workspace};
+use crate::support::core::{self, Core};
+
+/// Every type of the provider.
+pub const TYPES: [&str; 5] =
+    ["mesh_ca", "mesh_primary", "mesh_eastwest_gateway", "mesh_remote_cluster", "mesh_service_entry"];
+
+/// Lets a workspace search for everything with these filters, by type, and write what it finds. Its own resources are put aside.
+pub fn search(workspace: &Workspace, filters: &Value) -> Said {
+    let lists = TYPES.map(|name| {
+        let filters = filters[name].as_object().into_iter().flatten();
+        let filters: String = filters.map(|(key, value)| format!("    {key} = {value}\n")).collect();
+        format!("list \"{name}\" \"found\" {{\n  provider = mesh\n  config {{\n{filters}  }}\n}}\n")
+    });
+    fs::write(workspace.path("all.tfquery.hcl"), lists.concat()).unwrap();
+    let _ = fs::rename(workspace.path("main.tf"), workspace.path("main.tf.aside"));
+    let _ = fs::remove_file(workspace.path("found.tf"));
+    workspace.run(&["query", "-generate-config-out=found.tf"])
+}
+
+/// The plan that imports what was found, by address: the actions, and before and after.
+pub fn imports(workspace: &Workspace) -> (String, Vec<Value>) {
+    let plan = workspace.run(&["plan", "-input=false", "-out=found.plan"]).ok();
+    let shown = workspace.run(&["show", "-json", "found.plan"]).ok().json();
+    (plan.stdout, shown["resource_changes"].as_array().unwrap().clone())
+}
+
+/// A search finds every resource of a mesh that was applied, and what it writes is what is there: a plan imports all of it and changes nothing.
+pub fn finds_the_whole(workspace: &Workspace, resources: usize) -> Said {
+    let said = search(workspace, &Value::Null).ok();
+    let (plan, _) = imports(workspace);
+    let summary = format!("Plan: {resources} to import, 0 to add, 0 to change, 0 to destroy.");
+    let written = fs::read_to_string(workspace.path("found.tf")).unwrap();
+    assert!(plan.contains(&summary), "{plan}\n{}\n{written}", said.stdout);
+    said
+}
+
+/// The provider with two clusters that nobody is at.
+async fn nobody() -> Core {
+    let at = |port: u16| json!({"host": format!("https://127.0.0.1:{port}"), "insecure": true});
+    Core::new(Mesh, registry(), json!({"clusters": {"east": at(1), "west": at(2)}})).await.unwrap()
+}
+
+async fn events(core: &Core, type_name: &str, config: Value, limit: i64) -> Vec<ListResourceEvent> {
+    let schema = &core.engine.schema().list_resources[type_name];
+    let config = core::encode(&core::value(&config, &schema.ty()), schema);
+    let asked = ListResource { type_name: type_name.to_owned(), config, include_resource_object: true, limit };
+    let mut found = core.engine.list_resource(asked);
+    let mut events = Vec::new();
+    while let Some(event) = found.recv().await {
+        events.push(event);
+    }
+    events
+}
+
+fn said(events: Vec<ListResourceEvent>) -> Diagnostics {
+    events.into_iter().flat_map(|event| event.diagnostics).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_searched_is_said_and_is_not_an_empty_one() {
+    let core = nobody().await;
+    for name in TYPES {
+        let events = events(&core, name, json!({}), 10).await;
+        assert!(events.iter().all(|event| event.identity.is_none()), "{name}");
+        let said = said(events);
+        assert!(!said.has_errors(), "{name}: {said}");
+        for cluster in ["east", "west"] {
+            let summary = format!("Cluster {cluster} was not searched");
+            assert_eq!(said.iter().filter(|one| one.summary == summary).count(), 1, "{name}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_the_provider_s_is_an_error() {
+    let core = nobody().await;
+    for name in TYPES {
+        let said = said(events(&core, name, json!({"cluster": "north"}), 10).await);
+        assert!(said.has_errors() && said.to_string().contains("north"), "{name}: {said}");
+    }
+    let said = said(events(&core, "mesh_remote_cluster", json!({"watcher": "north"}), 10).await);
+    assert!(said.has_errors(), "{said}");
+}
+
+#[tokio::test]
+async fn every_resource_can_be_searched_for() {
+    let core = nobody().await;
+    let schema = core.engine.schema();
+    assert_eq!(schema.list_resources.keys().collect::<Vec<_>>(), schema.resources.keys().collect::<Vec<_>>());
+}
