@@ -106,7 +106,8 @@ pub fn is(asked: &Value<String>, found: &str) -> bool {
 /// Who made the object, as far as its labels say, to be put behind its name.
 pub fn maker(object: &Object) -> &'static str {
     let helm = object.label("app.kubernetes.io/managed-by") == Some("Helm");
-    let istioctl = object.label("install.operator.istio.io/owning-resource").is_some();
+    // The charts write it too, and then do not know.
+    let istioctl = object.label("operator.istio.io/version").is_some_and(|version| version != "unknown");
     match object.label(OWNER_LABEL) {
         Some(_) => ", by this provider",
         None if istioctl => ", by istioctl",
@@ -128,12 +129,17 @@ mod tests {
 
     #[test]
     fn ours_is_told_from_what_others_made_though_charts_label_all_alike() {
-        let helm = json!({"app.kubernetes.io/managed-by": "Helm"});
+        let helm =
+            json!({"app.kubernetes.io/managed-by": "Helm", "install.operator.istio.io/owning-resource": "unknown"});
+        let istioctl = json!({"app.kubernetes.io/managed-by": "Helm", "operator.istio.io/version": "1.31.0"});
         let ours =
             json!({"app.kubernetes.io/managed-by": "Helm", "terraform-provider-mesh/owner": "mesh_primary.istiod"});
-        for (labels, managed, by) in
-            [(helm, false, ", by Helm"), (ours, true, ", by this provider"), (json!({}), false, "")]
-        {
+        for (labels, managed, by) in [
+            (helm, false, ", by Helm"),
+            (istioctl, false, ", by istioctl"),
+            (ours, true, ", by this provider"),
+            (json!({}), false, ""),
+        ] {
             let object = labelled(labels);
             assert_eq!(maker(&object), by);
             assert!(

@@ -14,7 +14,8 @@ use crate::examples::{leftovers, no_secret_in, synced};
 use crate::examples_laws::{is_imported_whole, outlives_an_outage};
 use crate::lab_judge::{Outcome, install_istio, link, make_intermediate, make_roots};
 use crate::links_topologies::Run;
-use crate::support::cli::{Cli, clis};
+use crate::queries;
+use crate::support::cli::{Cli, clis, newest};
 use crate::support::workload::workload;
 
 /// The file with the variables of a step.
@@ -181,6 +182,11 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     let pems = lab.dir().join("pems");
     made_by_hand(lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
     let before = lab.clusters().iter().map(running).collect::<Vec<_>>();
+    if cli.name == "terraform"
+        && let Some(newest) = newest()
+    {
+        is_found_as_others_made_it(&Run::of_example(&newest, lab, "adoption"));
+    }
 
     let run = Run::of_example(cli, lab, "adoption");
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
@@ -228,6 +234,58 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     for cluster in lab.clusters() {
         assert_eq!(leftovers(cluster), stays, "left in {}", cluster.name());
     }
+}
+
+/// A search finds what helm, openssl and istioctl made, and writes a configuration of it that takes nothing over by itself: a plan imports it, changes nothing, and says what that means.
+fn is_found_as_others_made_it(run: &Run<'_>) {
+    let workspace = &run.workspace;
+    let said = queries::search(workspace, &json!({})).ok().stdout;
+    for found in [
+        "east/istio-system/cacerts, root O=Istio, CN=Root of east, west",
+        "west/istio-system/istiod, Istio 1.31.0, by Helm",
+        "east/istio-system/istio-eastwestgateway, network net-east, by Helm",
+        "west/istio-system/west, watched by east",
+    ] {
+        assert!(said.contains(found), "{found}: {said}");
+    }
+    let (plan, _) = queries::imports(workspace);
+    assert!(plan.contains("Plan: 7 to import, 0 to add, 0 to change, 0 to destroy."), "{plan}");
+    for word in ["The certificates stay as they were found", "The link to west stays as it was found", "`adopt = true`"]
+    {
+        assert!(plan.contains(word), "{word}: {plan}");
+    }
+    workspace.run(&["apply", "-auto-approve", "-input=false"]).ok();
+    workspace.is_settled();
+    assert!(run.lab.clusters().iter().all(is_untouched), "nothing was written");
+    for file in ["found.tf", "terraform.tfstate"] {
+        no_secret_in(&workspace.path(file), run.lab);
+    }
+    let filters = json!({
+        "mesh_ca": { "managed": true }, "mesh_primary": { "cluster": "west", "managed": false }, "mesh_eastwest_gateway": { "network": "net-north" },
+        "mesh_remote_cluster": { "watcher": "east" }, "mesh_service_entry": { "namespace": "shop" },
+    });
+    queries::search(workspace, &filters).ok();
+    let written = std::fs::read_to_string(workspace.path("found.tf")).unwrap();
+    let found: Vec<&str> = written.lines().filter(|line| line.starts_with("resource ")).collect();
+    assert_eq!(
+        found,
+        ["resource \"mesh_remote_cluster\" \"found_0\" {", "resource \"mesh_primary\" \"found_0\" {"],
+        "{written}"
+    );
+    assert!(
+        written.matches("cluster = \"west\"").count() >= 2 || written.matches("= \"west\"").count() >= 4,
+        "{written}"
+    );
+}
+
+/// Whether this provider has written anything, by who Kubernetes says wrote what.
+fn is_untouched(cluster: &Arc<Cluster>) -> bool {
+    let kinds = "secrets,serviceaccounts,configmaps,services,deployments.apps,leases,clusterroles,clusterrolebindings,roles,rolebindings,\
+                 gateways.networking.istio.io,customresourcedefinitions,mutatingwebhookconfigurations";
+    let all = ["get", kinds, "--all-namespaces", "--show-managed-fields", "-o", "json"];
+    let written = cluster.kubectl(&all).unwrap();
+    assert!(written.contains("\"manager\": \"helm\""), "managers are shown");
+    !written.contains("terraform-provider-mesh")
 }
 
 pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {

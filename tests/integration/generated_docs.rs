@@ -76,8 +76,10 @@ async fn everything_has_an_example() {
     let imports = schema.resources.keys().map(|name| format!("resources/{name}/import.sh"));
     let sources = schema.data_sources.keys().map(|name| format!("data-sources/{name}/data-source.tf"));
     let functions = schema.functions.keys().map(|name| format!("functions/{name}/function.tf"));
+    let lists = schema.list_resources.keys().map(|name| format!("list-resources/{name}/list-resource.tfquery.hcl"));
     let missing: Vec<String> = resources
         .chain(imports)
+        .chain(lists)
         .chain(sources)
         .chain(functions)
         .filter(|file| !examples.join(file).is_file())

@@ -113,11 +113,8 @@ async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca,
             .detail(format!("The Secret {place}: {fault}."))
     })?;
     let Some(root) = held.issuer() else { return Err(nothing(place).into()) };
-    let mut state = Ca {
-        root: Value::Known(Root { certificate: root.to_pem().into(), ..root_like(root) }),
-        adopt: true.into(),
-        ..defaults()
-    };
+    let mut state =
+        Ca { root: Value::Known(Root { certificate: root.to_pem().into(), ..root_like(root) }), ..defaults() };
     report::root(&mut state, root);
     // What this one Secret trusts was pointed at; whatever else other clusters trust was not.
     cx.private.accepted = Some(held.roots.fingerprints().iter().map(ToString::to_string).collect());

@@ -88,6 +88,12 @@ impl Resource for MeshCa {
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
         if let Some(prior) = plan.prior {
             cx.private.recollect(prior);
+            let found = plan::as_found(&plan.planned, prior).filter(|_| cx.private.instance.imported);
+            if let Some(found) = found {
+                cx.warn(report::as_found(prior));
+                plan.planned = found;
+                return Ok(());
+            }
         }
         spec.pause = cx.private.pause(&spec, !plan.config.rotation_pause.is_null());
         let inputs = plan::Inputs { spec: &spec, prior: plan.prior, memory: &cx.private, has_key };

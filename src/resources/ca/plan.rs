@@ -46,6 +46,15 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     Ok(words)
 }
 
+/// What others made stays as an import found it while the configuration says just that and does not ask to take it over; then this is the plan.
+pub fn as_found(planned: &Ca, prior: &Ca) -> Option<Ca> {
+    let others = prior.clusters.entries().any(|(_, cluster)| cluster.state.text() == report::state::FOREIGN);
+    let asks_for_it = planned.adopt.get() == Some(true);
+    let mut found = planned.clone();
+    keep_computed(&mut found, prior);
+    (others && !asks_for_it && found == *prior).then_some(found)
+}
+
 /// Whether the plan promises that a cluster keeps the intermediate it has.
 pub fn keeps_intermediate(planned: &ClusterCa) -> bool {
     !planned.fingerprint.is_unknown()

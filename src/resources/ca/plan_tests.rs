@@ -590,3 +590,36 @@ fn a_store_is_compared_with_what_was_made() {
     let planted = judge(both(), &["root-1.crt".to_owned(), "root-1.key".to_owned()].into());
     assert!(planted.contains("generation 2") && planted.contains("not written by this provider"), "{planted}");
 }
+
+/// What an import found of others.
+fn found() -> Ca {
+    let mut found = settled(&fixtures::root(), 1);
+    for cluster in found.clusters.known_mut().unwrap().values_mut().filter_map(Value::known_mut) {
+        cluster.state = report::state::FOREIGN.into();
+    }
+    found
+}
+
+/// The configuration that says so, with nothing in it that is not the user's to say.
+fn said_of(found: &Ca) -> Ca {
+    let mut said = found.clone();
+    open_everything(&mut said);
+    said
+}
+
+#[test]
+fn what_others_made_stays_as_found_until_it_is_asked_for_or_something_else_is_wanted() {
+    let found = found();
+    assert_eq!(as_found(&said_of(&found), &found).as_ref(), Some(&found));
+    let word = report::as_found(&found);
+    assert!(word.detail.contains("east, west") && word.detail.contains("`adopt = true`"), "{word:?}");
+    let asked = Ca { adopt: true.into(), ..said_of(&found) };
+    assert_eq!(as_found(&asked, &found), None);
+    let changed = Ca { rotation_pause: "1h".into(), ..said_of(&found) };
+    assert_eq!(as_found(&changed, &found), None);
+    let mut fewer = said_of(&found);
+    fewer.clusters.known_mut().unwrap().remove("west");
+    assert_eq!(as_found(&fewer, &found), None);
+    let ours = settled(&fixtures::root(), 1);
+    assert_eq!(as_found(&said_of(&ours), &ours), None, "ours is renewed when it is due");
+}

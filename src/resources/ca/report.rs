@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use super::decide::Seen;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, OpenRequest};
+use crate::diag::Diagnostic;
 use crate::mesh::{Holding, Phase};
 use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
 use crate::value::Value;
@@ -31,6 +32,17 @@ pub fn instant(time: OffsetDateTime) -> Value<String> {
 /// A point in time from an attribute.
 pub fn parse_instant(value: &Value<String>) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.known()?, &Rfc3339).ok()
+}
+
+/// Of what an import found and nobody asked to take over.
+pub fn as_found(model: &Ca) -> Diagnostic {
+    let of_others = model.clusters.entries().filter(|(_, cluster)| cluster.state.text() == state::FOREIGN);
+    let names: Vec<&str> = of_others.map(|(name, _)| name).collect();
+    Diagnostic::warning("The certificates stay as they were found").at("adopt").detail(format!(
+        "Others made the Secret cacerts in {}. This provider neither renews these intermediates nor rotates their root while it has not taken them over. Set `adopt = true` for that: the \
+         intermediates stay in use.",
+        names.join(", ")
+    ))
 }
 
 /// Tells what a cluster holds.

@@ -49,7 +49,39 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     let kept = plan.prior.filter(|prior| prior.token == plan.planned.token && !prior.renew_within.is_null());
     plan.planned.renew_within =
         kept.map_or_else(|| spec.token.renew_within().into(), |prior| prior.renew_within.clone());
+    let found = plan.prior.filter(|_| cx.private.instance.imported).and_then(|prior| as_found(&plan.planned, prior));
+    if let Some(found) = found {
+        cx.warn(stays(&found));
+        plan.planned = found;
+    }
     Ok(())
+}
+
+/// What others made stays as an import found it while the configuration says just that and does not ask to take it over; then this is the plan.
+fn as_found(planned: &RemoteCluster, prior: &RemoteCluster) -> Option<RemoteCluster> {
+    let foreign = |token: &TokenState| token.condition.as_deref() == Some(Condition::Foreign.as_str());
+    let others = prior.tokens.keys().next().is_some() && prior.tokens.entries().all(|(_, token)| foreign(token));
+    let asks_for_it = planned.adopt.get() == Some(true);
+    let found = RemoteCluster {
+        server_url: prior.server_url.clone(),
+        certificate_authority_fingerprint: prior.certificate_authority_fingerprint.clone(),
+        sync: prior.sync.clone(),
+        tokens: prior.tokens.clone(),
+        token_expires_at: prior.token_expires_at.clone(),
+        renew_within: prior.renew_within.clone(),
+        objects: prior.objects.clone(),
+        changes: prior.changes.clone(),
+        ..planned.clone()
+    };
+    (others && !asks_for_it && found == *prior).then_some(found)
+}
+
+fn stays(found: &RemoteCluster) -> Diagnostic {
+    let watchers = found.tokens.keys().collect::<Vec<_>>().join(", ");
+    Diagnostic::warning(format!("The link to {} stays as it was found", found.cluster.text())).at("adopt").detail(format!(
+        "Others made the remote secrets by which {watchers} reads it. This provider does not renew the tokens in them, which may never end, and gives no reader of its own while it has not \
+         taken the link over. Set `adopt = true` for that: each watcher gets a token that ends and is renewed."
+    ))
 }
 
 /// What other resources contradict.
@@ -244,4 +276,36 @@ fn may_rotate(cx: &mut Cx, spec: &Spec, watcher: &str, link: &Sync, token: &Toke
         token.expires_at.text()
     )));
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(condition: &str) -> RemoteCluster {
+        let token = TokenState { condition: condition.to_owned().into(), ..TokenState::default() };
+        RemoteCluster {
+            cluster: "east".into(),
+            watchers: Value::Known(["west".to_owned()].into_iter().collect()),
+            adopt: false.into(),
+            objects: Value::Known(Map::new()),
+            sync: Value::Known([("west".to_owned(), Value::Known(Sync::default()))].into()),
+            tokens: Value::Known([("west".to_owned(), Value::Known(token))].into()),
+            ..RemoteCluster::default()
+        }
+    }
+
+    #[test]
+    fn what_others_made_stays_as_found_until_it_is_asked_for_or_something_else_is_wanted() {
+        let prior = found("foreign");
+        let planned =
+            RemoteCluster { objects: Value::Unknown, tokens: Value::Unknown, sync: Value::Unknown, ..prior.clone() };
+        assert_eq!(as_found(&planned, &prior).as_ref(), Some(&prior));
+        assert!(stays(&prior).detail.contains("by which west reads it"));
+        assert_eq!(as_found(&RemoteCluster { adopt: true.into(), ..planned.clone() }, &prior), None);
+        assert_eq!(as_found(&RemoteCluster { read_secrets: false.into(), ..planned.clone() }, &prior), None);
+        assert_eq!(as_found(&planned, &found("rotate")), None, "ours is renewed when it is due");
+        let nobody = RemoteCluster { tokens: Value::Known(Map::new()), ..prior };
+        assert_eq!(as_found(&RemoteCluster { tokens: Value::Unknown, ..nobody.clone() }, &nobody), None);
+    }
 }
