@@ -32,6 +32,7 @@ mod every_input;
 mod examples;
 mod examples_in_steps;
 mod examples_laws;
+mod fleets;
 mod generated_docs;
 mod kubeconfigs;
 mod lab_clusters;

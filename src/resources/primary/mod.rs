@@ -13,15 +13,18 @@ mod model;
 mod networks;
 mod ready;
 mod remove;
+mod rollout;
 mod spec;
 mod values;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
+use self::rollout::Ahead;
 use self::spec::Spec;
 use super::charts::{Unavailable, Version};
 use super::client::{self, Client};
@@ -73,6 +76,9 @@ pub struct Private {
     /// Names of the releases, where an import found others than the usual.
     #[serde(default)]
     releases: Releases,
+    /// Control planes that come first, by cluster, as the last refresh saw them.
+    #[serde(default)]
+    ahead: BTreeMap<String, Ahead>,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -105,6 +111,7 @@ impl Resource for MeshPrimary {
             let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
             cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
         }
+        rollout::check(cx, &plan.planned)?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
@@ -248,6 +255,7 @@ impl Resource for MeshPrimary {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
+        cx.private.ahead = rollout::look(cx, &state).await;
         let cluster = cluster(cx, &state)?;
         let look = Look {
             cluster: &cluster,
@@ -406,16 +414,20 @@ async fn planned_objects(
     if plan.planned.charts.is_unknown() {
         return Ok(None);
     }
-    let remembered = plan.prior.and_then(|prior| prior.istio_version.as_deref());
-    let version = Version { asked: plan.config.istio_version.as_deref(), remembered };
     if plan.config.istio_version.is_unknown() {
         return Ok(None);
     }
+    let kept = match rollout::keeps(cx, plan).await {
+        Ok(kept) => kept,
+        Err(unavailable) => return charts::without_chart(cx, unavailable),
+    };
+    let remembered = plan.prior.and_then(|prior| prior.istio_version.as_deref());
+    let version = Version { asked: kept.as_deref().or(plan.config.istio_version.as_deref()), remembered };
     let charts = match charts(cx, &plan.planned, spec.install_base, version).await {
         Ok(charts) => charts,
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
-    if plan.config.istio_version.is_null() {
+    if plan.config.istio_version.is_null() || kept.is_some() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
     let releases = &cx.private.releases;

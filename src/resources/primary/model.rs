@@ -147,6 +147,9 @@ model! {
         /// the shared objects then belong to that cluster.
         #[attr(default(true))]
         pub install_base: Value<bool>,
+        /// When another version comes to this control plane, of those of a fleet. Without it at once.
+        #[attr(optional)]
+        pub rollout: Value<Rollout>,
         /// Take over objects that exist and are not this resource's, for instance an installation by Helm or istioctl. By default that is
         /// an error.
         #[attr(default(false))]
@@ -188,6 +191,18 @@ model! {
         /// For the chart `ztunnel`.
         #[attr(optional, same(values::same))]
         pub ztunnel: Value<List<String>>,
+    }
+}
+
+model! {
+    /// A place in a row of upgrades.
+    pub struct Rollout {
+        /// Clusters that come first, keys of the provider's `clusters`: a plan keeps the version, and the objects of that version, until the control planes of the same namespace and revision there run the
+        /// version that is wanted here, are available, and say that they are in sync with every cluster they watch. Until then plans say in a warning what they wait for. So an
+        /// upgrade, and a way back, is a row of plain plans and applies, one for each wave, and what fails ends it. Whatever else is changed comes at once. What a refresh could not see is waited for. A control plane whose own last
+        /// apply did not come to its end does not wait: it goes on to the version that is wanted, or back.
+        #[attr(required, validate(non_empty()), validate(each(non_empty())))]
+        pub after: Value<Set<String>>,
     }
 }
 

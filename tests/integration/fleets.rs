@@ -1,0 +1,194 @@
+//! Fleets: an istiod that is Helm's beside what is ours, and an upgrade that goes from wave to wave, each step a plain plan and apply of a real CLI.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lab::tools::{self, Istio, Tool};
+use lab::{ChartRepository, Cluster, Fault, Lab, Options};
+use serde_json::{Value, json};
+
+use crate::examples::{leftovers, no_secret_in, synced};
+use crate::examples_laws::outlives_an_outage;
+use crate::links_topologies::Run;
+use crate::support::cli::{clis, newest};
+
+/// The file with the variables of a step.
+const STEP: &str = "step.auto.tfvars.json";
+
+fn set(run: &Run<'_>, variables: &Value) {
+    std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
+}
+
+/// Helm installs, upgrades and rolls out again between plans; of none of it a plan has anything to say. By a Terraform of today, where there is one.
+#[test]
+fn helm_keeps_istiod_beside_our_certificates_links_and_gateways() {
+    let Some(cli) = newest().or_else(|| clis().into_iter().next()) else { return };
+    let names = ["east", "west"];
+    let lab = Lab::start(&names, Options::default()).unwrap();
+    let run = Run::of_example(&cli, &lab, "beside-helm");
+    let gateways = json!({ "directory": tools::charts(Istio::Old).unwrap().dir() });
+    set(&run, &json!({ "control_planes": false, "gateway_charts": gateways }));
+    run.apply().ok();
+    for cluster in lab.clusters() {
+        let network = format!("topology.istio.io/network=net-{}", cluster.name());
+        cluster.kubectl(&["label", "namespace", "istio-system", &network]).unwrap();
+        helm(cluster, "install", Istio::Old, &[]);
+    }
+    set(&run, &json!({ "control_planes": true, "gateway_charts": gateways }));
+    run.apply().ok();
+    run.settled();
+
+    for (istio, more) in
+        [(Istio::Current, &[][..]), (Istio::Current, &["--set", "meshConfig.accessLogFile=/dev/stdout"])]
+    {
+        for cluster in lab.clusters() {
+            helm(cluster, "upgrade", istio, more);
+        }
+        for cluster in lab.clusters() {
+            let version = || istiod_of(cluster).0 == istio.version() && synced(cluster) == names;
+            cluster.wait_until("the new istiod to be in sync", version).unwrap();
+        }
+        run.settled();
+    }
+    for cluster in lab.clusters() {
+        let written = cluster.kubectl(&[
+            "get",
+            "deployment",
+            "istiod",
+            "-n",
+            "istio-system",
+            "--show-managed-fields",
+            "-o",
+            "json",
+        ]);
+        assert!(!written.unwrap().contains("terraform-provider-mesh"), "we wrote to istiod");
+    }
+
+    no_secret_in(&run.workspace.path("terraform.tfstate"), &lab);
+    outlives_an_outage(&run.workspace, lab.cluster("west"));
+    run.destroy().ok();
+    for cluster in lab.clusters() {
+        assert_eq!(istiod_of(cluster).0, "1.31.0", "istiod is left alone");
+        let kinds = "secrets,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,leases";
+        let ours = cluster.get(&[kinds, "--all-namespaces", "-l", "terraform-provider-mesh/owner"]).unwrap();
+        assert_eq!(ours, None, "left in {}", cluster.name());
+    }
+}
+
+fn helm(cluster: &Arc<Cluster>, verb: &str, istio: Istio, more: &[&str]) {
+    let charts = tools::charts(istio).unwrap();
+    let name = cluster.name();
+    // istiod sets fields of the webhooks: Helm is told to go on.
+    let force: &[&str] = if verb == "upgrade" { &["--force-conflicts"] } else { &[] };
+    let base = charts.folder("base").display().to_string();
+    cluster.run(Tool::Helm, &[&[verb, "istio-base", &base, "-n", "istio-system"], force].concat(), None).unwrap();
+    let values = format!("global.meshID=mesh1,global.multiCluster.clusterName={name},global.network=net-{name}");
+    let istiod = charts.folder("istiod").display().to_string();
+    let istiod = [verb, "istiod", &istiod, "-n", "istio-system", "--set", &values, "--wait", "--timeout", "3m"];
+    cluster.run(Tool::Helm, &[&istiod, force, more].concat(), None).unwrap();
+}
+
+/// Version and generation of the istiod that a cluster is to run.
+fn istiod_of(cluster: &Arc<Cluster>) -> (String, i64) {
+    let istiod = cluster.get(&["deployment", "istiod", "-n", "istio-system"]).unwrap().unwrap();
+    let image = istiod["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned();
+    let tag = image.rsplit(':').next().unwrap_or_default().to_owned();
+    (tag, istiod["metadata"]["generation"].as_i64().unwrap())
+}
+
+/// The second wave fails on purpose: the third is never touched, and goes on when the second is mended.
+#[test]
+fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
+    let Some(cli) = clis().into_iter().next_back() else { return };
+    let lab = Lab::start(&["east", "north", "west"], Options::default()).unwrap();
+    let charts = ChartRepository::start().unwrap();
+    let run = Run::of_example(&cli, &lab, "upgrade-in-waves");
+    let to = |version: &str| set(&run, &json!({ "charts": { "repository": charts.url() }, "istio_version": version }));
+    to("1.30.0");
+    run.apply().ok();
+    run.settled();
+    let untouched = istiod_of(lab.cluster("west"));
+    assert_eq!(untouched.0, "1.30.0");
+
+    to("1.31.0");
+    let plan = upgrades(&run, &["east"]);
+    assert!(plan.contains("north stays at Istio 1.30.0 for now") && plan.contains("east runs Istio 1.30.0"), "{plan}");
+    assert!(plan.contains("west stays at Istio 1.30.0 for now") && plan.contains("north runs Istio 1.30.0"), "{plan}");
+    run.apply().ok();
+    assert_eq!(planned_versions(&run), [("east", "1.31.0"), ("north", "1.31.0"), ("west", "1.30.0")].map(named).into());
+
+    let refused = Fault::status(403)
+        .for_agent("terraform-provider-mesh")
+        .for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod");
+    lab.cluster("north").fault(refused).unwrap();
+    for _ in 0..2 {
+        let failed = run.apply();
+        assert_eq!(failed.code, Some(1), "{}", failed.stdout);
+        lab.cluster("north").clear_faults().unwrap();
+        let plan = upgrades(&run, &["north"]);
+        assert!(plan.contains("west stays at Istio 1.30.0 for now"), "{plan}");
+        let refused = Fault::status(403)
+            .for_agent("terraform-provider-mesh")
+            .for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod");
+        lab.cluster("north").fault(refused).unwrap();
+    }
+    assert_eq!(istiod_of(lab.cluster("west")), untouched, "the third wave was touched");
+    // The way back is a plan: what failed goes back with the first wave, and need not wait for it.
+    to("1.30.0");
+    upgrades(&run, &["east", "north"]);
+    to("1.31.0");
+
+    lab.cluster("north").clear_faults().unwrap();
+    run.apply().ok();
+    assert_eq!((istiod_of(lab.cluster("north")).0.as_str(), istiod_of(lab.cluster("west"))), ("1.31.0", untouched));
+    upgrades(&run, &["west"]);
+    run.apply().ok();
+    run.settled();
+    assert!(lab.clusters().iter().all(|cluster| istiod_of(cluster).0 == "1.31.0"));
+
+    // The way back begins with the first wave, too.
+    to("1.30.0");
+    let plan = upgrades(&run, &["east"]);
+    assert!(plan.contains("north stays at Istio 1.31.0 for now"), "{plan}");
+    to("1.31.0");
+    run.settled();
+    no_secret_in(&run.workspace.path("terraform.tfstate"), &lab);
+    outlives_an_outage(&run.workspace, lab.cluster("west"));
+    run.destroy().ok();
+    for cluster in lab.clusters() {
+        assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
+    }
+}
+
+fn named((cluster, version): (&str, &str)) -> (String, String) {
+    (cluster.to_owned(), version.to_owned())
+}
+
+/// The plan changes these control planes and no others.
+#[track_caller]
+fn upgrades(run: &Run<'_>, clusters: &[&str]) -> String {
+    let (plan, shown) = planned(run);
+    let changes = shown["resource_changes"].as_array().unwrap().iter();
+    let changed = changes.filter(|change| change["change"]["actions"] != json!(["no-op"]));
+    let changed: Vec<String> = changed.map(|change| change["address"].as_str().unwrap().to_owned()).collect();
+    let wanted: Vec<String> = clusters.iter().map(|name| format!("mesh_primary.this[\"{name}\"]")).collect();
+    assert_eq!(changed, wanted, "{plan}");
+    plan
+}
+
+/// The version that each control plane has after the plan.
+fn planned_versions(run: &Run<'_>) -> BTreeMap<String, String> {
+    let (_, shown) = planned(run);
+    let changes = shown["resource_changes"].as_array().unwrap().iter();
+    let primaries = changes.filter(|change| change["type"] == "mesh_primary");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    primaries.map(|change| (text(&change["index"]), text(&change["change"]["after"]["istio_version"]))).collect()
+}
+
+fn planned(run: &Run<'_>) -> (String, Value) {
+    let plan = run.workspace.run(&["plan", "-input=false", "-out=step.plan"]).ok();
+    let text = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = run.workspace.run(&["show", "-json", "step.plan"]).ok().json();
+    // Long lines are wrapped and framed.
+    (text.replace("│ ", ""), shown)
+}
