@@ -45,7 +45,7 @@ model! {
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
         /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
         /// channel.
-        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub gateway_api: Value<String>,
     }
 }
@@ -69,7 +69,7 @@ model! {
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
         /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
         /// channel.
-        #[attr(optional, validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub gateway_api: Value<String>,
         /// User name for `repository`. It is not sent to the repositories that resources name.
         #[attr(optional, validate(non_empty()))]

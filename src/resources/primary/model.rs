@@ -109,7 +109,7 @@ model! {
         /// Release of the Gateway API, such as `1.6.0`, whose CustomResourceDefinitions are installed too: waypoints and the east-west gateways of ambient mode are resources of that
         /// API. `gateway_api` of `charts` says where they come from. They are among what `install_base` shares. Leave it out where the platform brings them, as GKE and OpenShift
         /// do: definitions of somebody else are refused unless `adopt` is set.
-        #[attr(optional)]
+        #[attr(optional, validate(non_empty()))]
         pub gateway_api: Value<String>,
         /// Go through with `ambient` and a `network` although Pods with sidecars run in the cluster: from then on istiod tells them only of those endpoints in other clusters whose Service
         /// has the label `istio.io/global=true`. Without it a plan refuses. The default is `false`.
@@ -180,16 +180,16 @@ model! {
     /// Values documents for single charts.
     pub struct ChartValues {
         /// For the chart `base`, over `base_values` where that is set.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, document, same(values::same))]
         pub base: Value<List<String>>,
         /// For the chart `istiod`.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, document, same(values::same))]
         pub istiod: Value<List<String>>,
         /// For the chart `cni`.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, document, same(values::same))]
         pub cni: Value<List<String>>,
         /// For the chart `ztunnel`.
-        #[attr(optional, same(values::same))]
+        #[attr(optional, document, same(values::same))]
         pub ztunnel: Value<List<String>>,
     }
 }

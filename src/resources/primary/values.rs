@@ -69,7 +69,14 @@ pub struct Contradiction {
 
 /// The user's values with the attributes' on top; what both say and say differently is told.
 pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>> {
-    let decided = [DECIDED, DECIDED_BY_AMBIENT, DECIDED_BY_CONFIG_CLUSTER, DECIDED_UNLESS_NULL, DECIDED_IN_ZTUNNEL, DECIDED_BY_MTLS];
+    let decided = [
+        DECIDED,
+        DECIDED_BY_AMBIENT,
+        DECIDED_BY_CONFIG_CLUSTER,
+        DECIDED_UNLESS_NULL,
+        DECIDED_IN_ZTUNNEL,
+        DECIDED_BY_MTLS,
+    ];
     let decided = decided.into_iter().flatten();
     let found = decided.filter_map(|decided| contradiction(decided, user, &attributes));
     let contradictions: Vec<Contradiction> = found.chain(another_platform(user, &attributes)).collect();

@@ -79,7 +79,7 @@ pub fn provider() -> Vec<Json> {
         json!({"clusters": {"east": {"config": kubeconfig.to_string(), "config_context": "a"}}}),
         json!({"clusters": {"east": {"config_path": "/nowhere/config"}, "west": {"config_paths": ["/nowhere/a", "/nowhere/b"]}}}),
         json!({"clusters": {"east": {"host": "127.0.0.1:9"}}, "charts": {
-            "repository": "https://charts.example/istio", "version": "1.31.0", "digests": {"istiod": DIGEST}, "username": "u", "password": "p",
+            "repository": "https://charts.example/istio", "version": "1.31.0", "digests": {"istiod": DIGEST}, "gateway_api": "https://charts.example/{version}.yaml", "username": "u", "password": "p",
         }}),
         json!({"clusters": {}, "charts": {"directory": "/nowhere"}, "unreachable_clusters": "error"}),
     ]
@@ -184,7 +184,15 @@ fn primary() -> Vec<Json> {
             "install_base": false, "adopt": false, "force_conflicts": false, "timeouts": timeouts(),
         }),
         json!({"cluster": "east", "mesh_id": "mesh1", "config_cluster": "west", "expose": {"source_ranges": ["10.0.0.0/8", "10.1.0.0/16"]}}),
-        json!({"cluster": "east", "mesh_id": "mesh1", "charts": charts_with_digests()}),
+        json!({
+            "cluster": "east", "mesh_id": "mesh1", "platform": "gke", "cni": true, "agents_namespace": "kube-system", "mtls": "strict", "install_base": false,
+            "chart_values": {"istiod": ["a: bcde\n"], "cni": ["a: bcde\n"]}, "rollout": {"after": ["west"]},
+        }),
+        json!({
+            "cluster": "east", "mesh_id": "mesh1", "ambient": true, "ambient_beside_sidecars": true, "install_base": false,
+            "chart_values": {"base": ["a: bcde\n"], "ztunnel": ["a: bcde\n"]},
+        }),
+        json!({"cluster": "east", "mesh_id": "mesh1", "gateway_api": "1.3.0", "charts": charts_with_digests()}),
         json!({"cluster": "east", "mesh_id": "mesh1", "charts": {"directory": crate::every_input::charts_folder()}}),
     ]
 }
@@ -194,6 +202,7 @@ fn charts_with_digests() -> Json {
     let mut charts = charts();
     charts["repository"] = json!("https://127.0.0.1:9/istio");
     charts["digests"] = json!({"istiod": DIGEST});
+    charts["gateway_api"] = json!("https://127.0.0.1:9/{version}.yaml");
     charts
 }
 
