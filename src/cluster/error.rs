@@ -239,8 +239,8 @@ impl Error {
             Failure::Broken { .. } => "The request was sent again as often as the time allowed. Check what is between this machine and the API server.".into(),
             Failure::Unauthorized { message, .. } if message.contains("expired") => "The credential has expired: renew it.".into(),
             Failure::Unauthorized { .. } => "The credential is wrong, expired or revoked: renew it.".into(),
-            Failure::Forbidden { message } => refused_by(message).unwrap_or("Grant the provider's identity this right; the documentation lists all it needs.").into(),
-            Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page stands before it that wants something first.".into(),
+            Failure::Forbidden { message } => refused_by(message).unwrap_or("Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs.").into(),
+            Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page in front of it answers instead.".into(),
             Failure::Conflict(_) => "Let the other manager give the field up, take the value over in the configuration, or set `force_conflicts` to take the field.".into(),
             Failure::Foreign(_) => "Import the object, remove it, or set `adopt = true` to take it over.".into(),
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
@@ -259,7 +259,7 @@ impl Error {
 fn refused_by(message: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().all(|word| message.contains(word));
     Some(if says(&["failed calling webhook"]) {
-        "A webhook that the cluster asks does not answer. See that its Service has Pods that are ready, or remove its webhook configuration where it is gone for good."
+        "An admission webhook of the cluster does not answer. Check that its Service has Pods that are ready; if what served it is gone for good, delete the webhook configuration."
     } else if says(&["admission webhook", "denied the request"]) {
         "A policy of the cluster refuses it, by an admission webhook: change what the policy objects to, or ask who keeps the policy."
     } else if says(&["ValidatingAdmissionPolicy"]) || says(&["violates PodSecurity"]) {

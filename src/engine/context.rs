@@ -157,13 +157,14 @@ pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
 }
 
 fn interrupted(what: &str) -> Diagnostic {
-    Diagnostic::error("Interrupted")
-        .detail(format!("The run was stopped while {what}. What exists by now is kept in state; apply again to go on."))
+    Diagnostic::error("Interrupted").detail(format!(
+        "The run was stopped while {what}. What exists by now is kept in state; apply again to continue."
+    ))
 }
 
 fn timed_out(what: &str) -> Diagnostic {
     Diagnostic::error("Timed out").detail(format!(
-        "The time allowed was over while {what}. What exists by now is kept in state; apply again to go on, \
+        "The time allowed was over while {what}. What exists by now is kept in state; apply again to continue, \
          or allow more time in the attribute `timeouts`."
     ))
 }

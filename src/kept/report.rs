@@ -44,7 +44,7 @@ pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnosti
 pub fn stale(error: &Error) -> Diagnostic {
     // Of several warnings with one summary Terraform shows the first alone.
     Diagnostic::warning(format!("Cluster {} cannot be read", error.cluster)).detail(format!(
-        "{}. {} The plan goes on with what state remembers.",
+        "{}. {} The plan uses the state.",
         sentence(&error.to_string()),
         error.remedy()
     ))

@@ -34,7 +34,7 @@ fn plain_http(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) 
     if uri.scheme_str() == Some("http") && !is_local && has_credential {
         diagnostics.push(
             Diagnostic::warning("A credential goes over plain http")
-                .detail("Whoever is between this machine and the API server can read and use it. Use an https address.")
+                .detail("Anybody between this machine and the API server can read and use it. Use an https address.")
                 .at(at.attr("host")),
         );
     }

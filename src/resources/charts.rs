@@ -108,7 +108,7 @@ fn not_plain_http() -> Validator {
         if !is_local {
             diagnostics.push(
                 Diagnostic::warning("Charts come over plain http")
-                    .detail("Whoever is between here and the repository decides what is installed. Use https or oci, or pin the charts by `digests`.")
+                    .detail("Anybody between this machine and the repository decides what is installed. Use https or oci, or pin the charts by `digests`.")
                     .at(path.clone()),
             );
         }

@@ -28,9 +28,11 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
 pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
     let none = cx.client()?.clusters.names().next().is_none();
     if none {
-        cx.warn(Diagnostic::warning("The provider has no clusters yet").detail(
-            "`clusters` of the provider block is empty or not known before apply. The plan goes on with what state remembers.",
-        ));
+        cx.warn(
+            Diagnostic::warning("The provider has no clusters yet").detail(
+                "`clusters` of the provider block is empty or not known before apply. The plan uses the state.",
+            ),
+        );
     }
     Ok(none)
 }

@@ -84,14 +84,14 @@ risks! {
     ROOT_WITHOUT_OVERLAP = "R01", "root-without-overlap", Danger,
         "The root of trust changes without overlap",
         "Certificates of the old and of the new root do not accept each other. While both are in use every mTLS connection between them fails, within a cluster and across.",
-        "Rotate instead: raise `root.generation` (or give another `root.certificate`) of the `mesh_ca` that stands, so that every cluster first trusts both. If the old root has expired, nothing is left to interrupt.";
+        "Rotate instead: raise `root.generation` (or give another `root.certificate`) of the existing `mesh_ca`, so that every cluster first trusts both. If the old root has expired, nothing is left to interrupt.";
     ROTATION_STEP = "R02", "rotation-step", Warning,
         "A rotation of the root takes a step",
         "A rotation is three applies: trust both roots, issue from the new one, trust the new one alone. Each waits for every istiod, and for `rotation_pause`; the mesh stays in between until the next plan.",
         "Is every cluster up? Do istiods run with `ISTIO_MULTIROOT_MESH=true`? Who plans the next step, and when? Before the last step: has every workload renewed its certificate since the one before?";
     CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
         "A control plane is deleted and recreated",
-        "In between nothing injects Pods, no proxy gets configuration or a certificate, and the webhooks are gone. Proxies that run go on with what they have.",
+        "In between nothing injects Pods, no proxy gets configuration or a certificate, and the webhooks are gone. Running proxies keep what they have.",
         "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` stand beside it first?";
     ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,
         "All control planes restart in one apply",
@@ -119,7 +119,7 @@ risks! {
         "Is another gateway with this network's name kept elsewhere? Is no cluster of the network left?";
     GATEWAY_ADDRESS = "R10", "gateway-address-changes", Warning,
         "The address of a gateway may change",
-        "Other clusters go on dialling the old address until their istiods have learnt the new one. What holds the address by hand (firewalls, DNS, `mesh_networks`, `mesh_service_entry.gateways`) does not learn it.",
+        "Other clusters keep calling the old address until their istiods have learnt the new one. What holds the address by hand (firewalls, DNS, `mesh_networks`, `mesh_service_entry.gateways`) does not learn it.",
         "Can the load balancer keep its address? Who holds it by hand?";
     HOSTS_WIDENED = "R11", "hosts-widened", Warning,
         "More services can be called from other networks",
@@ -191,7 +191,7 @@ risks! {
         "Plan again when it is known; read this part of the plan itself.";
     LEFT_BEHIND = "R28", "left-behind", Warning,
         "Something stays in a cluster that nobody keeps",
-        "Objects that are forgotten go on working, tokens among them, and no plan shows them again.",
+        "Forgotten objects continue to work, tokens among them, and no plan shows them again.",
         "Who removes them?";
     NOT_AWAITED = "R29", "not-awaited", Note,
         "An apply does not wait until it works",

@@ -153,7 +153,7 @@ async fn wrong_endpoints_are_refused_before_an_istiod_is_told(links: &Links) -> 
     let told = Told {
         summary: "Watchers would not trust this API server",
         at: "certificate_authority",
-        words: &["certificate does not stand the check", "TLS with", "Else set `certificate_authority`"],
+        words: &["certificate is not accepted", "TLS with", "Otherwise set `certificate_authority`"],
     };
     let stored = links.refused(&foreign, None, told).await;
 
@@ -265,7 +265,7 @@ async fn a_reader_without_rights_is_told_and_the_next_apply_mends_it(links: &Lin
         summary: "east does not read west-bare",
         at: "service_account",
         words: &[
-            "The reader may not list namespaces",
+            "The reader is not allowed to list namespaces",
             "in cluster west",
             "Is its ClusterRole as this resource made it",
         ],

@@ -60,6 +60,8 @@ const TITLES: &[&str] = &[
     "Control planes and gateways",
     "Links between clusters",
     "Certificates",
+    "Services of other meshes",
+    "Runs",
 ];
 
 #[test]

@@ -178,7 +178,7 @@ impl Proof<'_> {
             Err(error) => error.to_string(),
         };
         Diagnostic::error("istiod has not taken its certificates").detail(format!(
-            "The Secret {}/cacerts was written, but istiod in cluster {} does not use it yet: {last}. The kubelet brings a changed Secret into the Pod within a minute or two; if its log says \"Multi root is disabled\" or \"Updating new ROOT-CA not supported\", it refuses the new roots. Plan again to go on.",
+            "The Secret {}/cacerts was written, but istiod in cluster {} does not use it yet: {last}. The kubelet brings a changed Secret into the Pod within a minute or two; if its log says \"Multi root is disabled\" or \"Updating new ROOT-CA not supported\", it refuses the new roots. To continue, plan again.",
             self.live.namespace,
             self.live.cluster.name()
         ))

@@ -140,7 +140,7 @@ async fn clusters(cx: &mut Cx, state: &Ca, namespace: &str) -> BTreeMap<String, 
                     Some(Ok(held)) => Some(held),
                     Some(Err(fault)) => {
                         cx.warn(Diagnostic::warning(format!("The cacerts of {name} is left out")).detail(format!(
-                            "Whether cluster {name} is of this root cannot be told: of the Secret {namespace}/{CACERTS}, {fault}."
+                            "It is not known whether cluster {name} uses this root. Secret {namespace}/{CACERTS}: {fault}."
                         )));
                         None
                     }

@@ -238,6 +238,6 @@ pub fn over(generation: i64, next: i64) -> Diagnostic {
 /// The key of the root that the clusters issue from is not in its store any more.
 pub fn lost(store: &super::spec::StoreRef, generation: i64) -> Diagnostic {
     Diagnostic::warning("The root's key is lost").detail(format!(
-        "The Secret {store} does not hold generation {generation} of the root any more. The clusters go on with the intermediates they have, and none can be renewed. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root."
+        "The Secret {store} does not hold generation {generation} of the root any more. The clusters keep the intermediates they have, and none can be renewed. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root."
     ))
 }

@@ -212,7 +212,7 @@ pub fn consequences(state: &Ca) -> Diagnostic {
         None => String::new(),
     };
     Diagnostic::warning("The mesh loses its certificate authority").detail(format!(
-        "The Secret cacerts is deleted in {}. An istiod that runs goes on with what it has loaded until it restarts; then it makes a root of its own, and the clusters no longer trust each other.{root}",
+        "The Secret cacerts is deleted in {}. A running istiod keeps what it has loaded until it restarts; then it makes a root of its own, and the clusters no longer trust each other.{root}",
         clusters.join(", ")
     ))
 }

@@ -169,7 +169,7 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
             "\n\nWhat was made stays, and is in state, marked as tainted: the next apply would replace it. To continue waiting for \
                  this one instead, run `terraform untaint` (or `tofu untaint`) with its address first. More time is given by `timeouts`."
         }
-        false => "\n\nWhat was changed stays; the next apply goes on waiting. More time is given by `timeouts`.",
+        false => "\n\nWhat was changed stays; the next apply continues to wait. More time is given by `timeouts`.",
     };
     let detail = format!(
         "In cluster {}, {}/{} was not ready in the time allowed.\n{listed}{next}",

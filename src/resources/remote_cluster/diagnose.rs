@@ -29,7 +29,7 @@ pub struct Case<'a> {
 /// istiods that cannot be asked at all.
 pub fn unasked(watcher: &Cluster, error: &Error) -> Diagnostic {
     Diagnostic::error("The watcher's istiod cannot be asked").at("watchers").detail(format!(
-        "The remote secret is written, but whether the istiods of cluster {} read the cluster could not be found out: {error}. {} Set `wait = false` to go on without knowing.",
+        "The remote secret is written, but it is not known whether the istiods of cluster {} read the cluster: {error}. {} Set `wait = false` to continue without knowing.",
         watcher.name(),
         error.remedy()
     ))
@@ -64,8 +64,8 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
     let forbidden =
         case.views.iter().filter_map(|view| view.clusters.as_ref().err()).find(|error| error.is_forbidden())?;
     Some(Diagnostic::error("Not allowed to query the watcher's istiod").at("watchers").detail(format!(
-        "The remote secret is written, but whether the istiods of cluster {watcher} read {id} could not be found out: {forbidden}. Grant the provider's identity `get` and `create` on \
-         `pods/portforward` (or `pods/exec`) in namespace {}, or set `wait = false` to go on without knowing.",
+        "The remote secret is written, but it is not known whether the istiods of cluster {watcher} read {id}: {forbidden}. Grant the provider's identity `get` and `create` on \
+         `pods/portforward` (or `pods/exec`) in namespace {}, or set `wait = false` to continue without knowing.",
         case.spec.namespace
     )))
 }
@@ -209,7 +209,7 @@ fn explained(error: &Error, said: &EndpointSpec) -> (&'static str, &'static str,
             "Set `server` to an address that the istiod Pods of the watchers reach, and check firewalls between them. (It may be right all the same, where only they can reach it.)",
         ),
         Layer::Tls => (
-            "the API server's certificate does not stand the check",
+            "the API server's certificate is not accepted",
             // What the user gave is more likely wrong than what the cluster says of itself.
             match said {
                 EndpointSpec { certificate_authority: Some(_), .. } => "certificate_authority",
@@ -217,7 +217,7 @@ fn explained(error: &Error, said: &EndpointSpec) -> (&'static str, &'static str,
                 EndpointSpec { server: Some(_), .. } => "server",
                 _ => "certificate_authority",
             },
-            "If another cluster, or a proxy that ends TLS, is at this address, set `server` to this cluster's own. Else set `certificate_authority` to the certificates that signed what \
+            "If another cluster, or a proxy that ends TLS, is at this address, set `server` to this cluster's own. Otherwise set `certificate_authority` to the certificates that signed what \
              the server presents there, and `tls_server_name` if its certificate carries another name.",
         ),
         Layer::Authentication => (
@@ -240,7 +240,7 @@ fn explained(error: &Error, said: &EndpointSpec) -> (&'static str, &'static str,
 
 fn denied(case: &Case<'_>, rights: &[String]) -> Diagnostic {
     Diagnostic::error(summary(case)).at("service_account").detail(format!(
-        "{} The reader may not list {} in cluster {}, without which istiod is never in sync. Is its ClusterRole as this resource made it, and does RBAC decide in this cluster?",
+        "{} The reader is not allowed to list {} in cluster {}, without which istiod is never in sync. Is its ClusterRole as this resource made it, and does RBAC decide in this cluster?",
         said(case),
         rights.join(", "),
         case.watched.name()
@@ -268,5 +268,5 @@ fn said(case: &Case<'_>) -> String {
         }
         _ => "",
     };
-    format!("The istiods of cluster {} say of {}: {}.{hint}", case.watcher.name(), case.spec.id, each.join(", "))
+    format!("The istiods of cluster {} report about {}: {}.{hint}", case.watcher.name(), case.spec.id, each.join(", "))
 }

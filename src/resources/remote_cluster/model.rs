@@ -97,7 +97,7 @@ model! {
         /// Wait until every istiod replica of every watcher is in sync.
         #[attr(default(true))]
         pub wait: Value<bool>,
-        /// On destroy, go on without clusters that cannot be reached, and report what had to be left in them.
+        /// On destroy, continue without clusters that cannot be reached, and report what had to be left in them.
         #[attr(default(false))]
         pub skip_unreachable_on_destroy: Value<bool>,
         /// `cluster/namespace/cluster_name`.

@@ -212,7 +212,7 @@ fn exporters(cx: &mut Cx, entry: &Object, remote_host: &str, doors: &[Door]) -> 
     let identities: Vec<SpiffeId> =
         entry.items("spec.subjectAltNames").iter().filter_map(|san| SpiffeId::parse(san.as_str()?).ok()).collect();
     if identities.is_empty() {
-        cx.warn(Diagnostic::warning("Whoever answers is accepted").detail(
+        cx.warn(Diagnostic::warning("Any identity is accepted").detail(
             "The ServiceEntry names no `subjectAltNames`. Set `service_accounts` of the exporter; the next apply then pins the identities.",
         ));
     }
