@@ -45,6 +45,10 @@ const OTHERS: &[&str] = &[
     "tls_locally_signed_cert",
     "tls_private_key",
     "tls_self_signed_cert",
+    // A name and an option of `terraform query` and a provider's query.
+    "found_0",
+    "found_1",
+    "include_resource",
     // A key of the review's policy.
     "needs_reason",
     // Envoy's and Kubernetes' own.
@@ -209,7 +213,7 @@ impl Known {
             let word = rest.split_whitespace().next()?;
             return Some(ok(self.help.contains(word), "no such subcommand or option"));
         }
-        if first.starts_with("--") {
+        if first.starts_with("--") && first != "--oidc-issuer-url" {
             return Some(ok(self.help.contains(first), "the help does not name it"));
         }
         if let Some(path) = file(first) {
@@ -312,7 +316,7 @@ fn assignments(code: &str) -> Vec<String> {
     }
     // Below `clusters` and the like are names of somebody's choice.
     names.retain(|name| {
-        is_name(name) && !["east", "west", "north", "south", "admin", "http", "istio"].contains(&name.as_str())
+        is_name(name) && !["east", "west", "north", "south", "admin", "http", "istio", "api"].contains(&name.as_str())
     });
     names
 }

@@ -197,10 +197,10 @@ model! {
 model! {
     /// A place in a row of upgrades.
     pub struct Rollout {
-        /// Clusters that come first, keys of the provider's `clusters`: a plan keeps the version, and the objects of that version, until the control planes of the same namespace and revision there run the
-        /// version that is wanted here, are available, and say that they are in sync with every cluster they watch. Until then plans say in a warning what they wait for. So an
-        /// upgrade, and a way back, is a row of plain plans and applies, one for each wave, and what fails ends it. Whatever else is changed comes at once. What a refresh could not see is waited for. A control plane whose own last
-        /// apply did not come to its end does not wait: it goes on to the version that is wanted, or back.
+        /// Clusters that come first, keys of the provider's `clusters`. A plan keeps the version, and the objects of that version, until the control planes of the same namespace and revision there run the
+        /// version that is wanted here. They must also be available, and report that they are in sync with every cluster they watch. Until then a warning of each plan says what it waits for. So an
+        /// upgrade, or a way back, is a row of plain plans and applies, one for each wave, and a failure ends it. All other changes are made at once. A cluster that a refresh could not read is waited for. A control plane whose own last
+        /// apply did not finish does not wait: it continues to the version that is wanted, or back.
         #[attr(required, validate(non_empty()), validate(each(non_empty())))]
         pub after: Value<Set<String>>,
     }
