@@ -91,6 +91,7 @@ fn control_plane(platform: Platform, ambient: bool) -> ControlPlane {
         platform: Some(platform),
         cni: true,
         agents_namespace: platform.namespace_of_agents(),
+        mtls: Default::default(),
         custom_hosts: Vec::new(),
         multi_root: true,
         remote_credentials: true,
