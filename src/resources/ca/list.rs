@@ -24,7 +24,7 @@ model! {
         /// Only those whose Secret is in this namespace.
         #[attr(optional, validate(dns_label()))]
         pub namespace: Value<String>,
-        /// `true`: only those whose Secret carries this provider's label, whichever state they are in. `false`: only those whose Secret does not.
+        /// `true`: only those whose Secret carries this provider's label, whichever state they are in. `false`: all others.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

@@ -27,7 +27,7 @@ model! {
         /// Only the doors of this network.
         #[attr(optional, validate(non_empty()))]
         pub network: Value<String>,
-        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: only those that do not, such as Helm's.
+        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such as Helm's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

@@ -25,7 +25,7 @@ model! {
         /// Only those of this revision; `default` for control planes without one.
         #[attr(optional, validate(non_empty()))]
         pub revision: Value<String>,
-        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: only those that do not, such as Helm's and istioctl's.
+        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such as Helm's and istioctl's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

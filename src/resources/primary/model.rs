@@ -97,8 +97,8 @@ model! {
         /// need none) and changes two defaults on OpenShift: `cni` is `true` there, and `agents_namespace` is `kube-system`.
         #[attr(optional, validate(one_of(Platform::NAMES)))]
         pub platform: Value<String>,
-        /// Installs Istio's node agent, the chart `cni`, for sidecars too, and has istiod inject Pods without the init container `istio-init`, which needs the capabilities
-        /// `NET_ADMIN` and `NET_RAW`: what OpenShift and namespaces with a Pod security standard ask for. The agent runs on every node before istiod is told, and goes only once
+        /// Installs Istio's node agent, the chart `cni`, for sidecars too, and has istiod inject Pods without the init container `istio-init`. That container needs the capabilities
+        /// `NET_ADMIN` and `NET_RAW`, which OpenShift and namespaces with a Pod security standard refuse. The agent runs on every node before istiod is told, and goes only once
         /// istiod injects without it. The default is `true` on OpenShift. In ambient mode the agent is installed in any case; `true` gives it to sidecars as well.
         #[attr(optional)]
         pub cni: Value<bool>,

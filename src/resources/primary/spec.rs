@@ -183,7 +183,8 @@ fn platformed(reader: &mut Reader, model: &Primary, ambient: bool, is_external: 
     }
     let cni = asked.unwrap_or_else(|| platform.is_some_and(Platform::needs_cni));
     let said = reader.parse(&model.agents_namespace, "agents_namespace", Namespace::new);
-    if said.is_some() && !cni && !ambient {
+    let is_open = model.cni.is_unknown() || model.ambient.is_unknown() || model.platform.is_unknown();
+    if said.is_some() && !cni && !ambient && !is_open {
         let detail = "No node agents are installed here: set `cni = true` or `ambient = true`, or leave it out.";
         reader.refuse("agents_namespace", "A namespace for nothing", detail);
     }

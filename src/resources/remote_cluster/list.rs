@@ -27,7 +27,7 @@ model! {
         /// Only those whose remote secrets are in this namespace.
         #[attr(optional, validate(dns_label()))]
         pub namespace: Value<String>,
-        /// `true`: only those with a remote secret that carries this provider's label, whichever state it is in. `false`: only those without, such as istioctl's.
+        /// `true`: only those with a remote secret that carries this provider's label, whichever state it is in. `false`: all others, such as istioctl's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

@@ -23,7 +23,7 @@ model! {
         /// Only those that clients call by this name.
         #[attr(optional, validate(non_empty()))]
         pub host: Value<String>,
-        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: only those that do not.
+        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

@@ -356,7 +356,7 @@ fn record_plan(
     prior: Option<&ServiceEntry>,
     private: &Private,
 ) -> Vec<Diagnostic> {
-    let force = planned.force_conflicts.clone();
+    let force = planned.force_conflicts;
     let mut contested = Vec::new();
     let address: Option<IpAddr> = planned.stub_address.as_deref().and_then(|address| address.parse().ok());
     match (spec.stub_service, address) {
