@@ -61,12 +61,12 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
 
     let stored = openshift(&core, &east, &stored).await;
     destroy(&core, &stored).await;
-    for gone in [["ns", "istio-system"], ["clusterrole", "istio-cni"], ["crd", "gateways.networking.istio.io"]] {
+    for gone in [["clusterrole", "istio-cni"], ["crd", "gateways.networking.istio.io"]] {
         east.wait_until(&format!("{gone:?} is gone"), || east.get(&gone).is_ok_and(|found| found.is_none()))
             .expect("it goes");
     }
     assert_eq!(east.kubectl(&["get", "daemonsets", "-A", "-o", "name"]).expect("a list"), "");
-    east.kubectl(&["get", "ns", "kube-system"]).expect("what nobody here has made stays");
+    east.kubectl(&["get", "ns", "kube-system", "istio-system"]).expect("what nobody here has made stays");
 }
 
 /// The init containers that istiod gives a Pod of this namespace, in the order they run, but for the proxy itself.
@@ -145,7 +145,7 @@ async fn openshift(core: &Core, east: &Cluster, stored: &Stored) -> Stored {
     let stored = apply(core, &config, Some(stored)).await;
     assert_settled(core, &config, &stored).await;
     east.get(&["daemonset", "istio-cni-node", "-n", "kube-system"]).expect("an answer").expect("the agent");
-    east.get(&["network-attachment-definition", "istio-cni", "-n", "default"])
+    east.get(&["network-attachment-definitions", "istio-cni", "-n", "default"])
         .expect("an answer")
         .expect("the network");
     let role = east.get(&["clusterrole", "istio-cni"]).expect("an answer").expect("the role").to_string();

@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// Begins another walk, as the core does before it applies, or when it plans what it has planned already.
-    async fn walk_anew(&self) {
+    pub async fn walk_anew(&self) {
         // Providers of other tests count how often they are configured.
         if self.engine.schema().resources.contains_key("mesh_primary") {
             let config = self.walk.lock().unwrap().config.clone();
