@@ -71,7 +71,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     pub(super) fn lease(&self) -> ObjectRef {
-        ObjectRef::namespaced(Kind::LEASE, self.namespace, lease_name(self.label))
+        lease_in(self.namespace, self.label)
     }
 
     pub(super) fn object(&self, mark: &str, complete: &str, spec: serde_json::Value) -> Object {
@@ -81,6 +81,11 @@ impl Place<'_> {
             .with_annotation(COMPLETE_ANNOTATION, complete)
             .with("spec", spec)
     }
+}
+
+/// The Lease of the instances with an owner label.
+pub(super) fn lease_in(namespace: &str, label: &str) -> ObjectRef {
+    ObjectRef::namespaced(Kind::LEASE, namespace, lease_name(label))
 }
 
 /// A label may hold what an object's name may not; two labels never share a name.

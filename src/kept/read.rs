@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::changes;
+use super::instance::lease_in;
 use super::memory::Memory;
 use super::objects::{Drift, Recorded, UNKNOWN, state_key};
 use super::remove::whose;
 use super::report;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Owner, Query};
+use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::value::{Map, Value};
 
@@ -19,6 +20,8 @@ pub struct Look<'a> {
     pub recorded: &'a Recorded,
     pub memory: &'a Memory,
     pub owner: &'a Owner,
+    /// The namespace of the instance's Lease, where that is in this cluster.
+    pub lease_in: Option<&'a str>,
 }
 
 /// What a look found.
@@ -31,7 +34,7 @@ pub struct Seen {
     pub drifts: Vec<Drift>,
     /// Objects that another instance of this provider holds by now, and whose they are. State keeps them as they were: a plan does not fight over them.
     pub taken_over: Vec<(String, String)>,
-    /// Nothing that state names is there any more, whosever it is; a namespace does not count.
+    /// Nothing that state names is there any more, whosever it is, nor the instance's Lease; a namespace does not count.
     pub is_gone: bool,
 }
 
@@ -54,11 +57,13 @@ impl Look<'_> {
 
     /// The same, with the cluster's error as it is.
     pub async fn seen(self) -> Result<Seen, Error> {
-        let Look { cluster, recorded, memory, owner } = self;
+        let Look { cluster, recorded, memory, owner, lease_in } = self;
         let live = live(cluster, recorded, memory).await?;
         let strays = strays(cluster, recorded, owner).await?;
         let is_namespace = |key: &str| key.starts_with("Namespace ");
-        let is_gone = recorded.objects.keys().any(|key| !is_namespace(key)) && live.keys().all(|key| is_namespace(key));
+        let is_gone = recorded.objects.keys().any(|key| !is_namespace(key))
+            && live.keys().all(|key| is_namespace(key))
+            && !holds_lease(cluster, lease_in, owner).await?;
         let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             live.into_iter().partition(|(key, live)| is_namespace(key) || owner.has(live, true));
         let (mut seen, mut drifts) = recorded.seen(&ours, memory);
@@ -92,6 +97,14 @@ impl Seen {
     pub fn warnings(&self, id: &str) -> Vec<Diagnostic> {
         report::taken_over(id, &self.taken_over).into_iter().chain(report::drift_warning(id, &self.drifts)).collect()
     }
+}
+
+/// Whether the instance still has its Lease. Without it a create finds nobody's name. With it, when its objects were deleted by hand, a create would be
+/// refused as another instance's, so that the instance stays in state and the next apply makes its objects anew.
+async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Owner) -> Result<bool, Error> {
+    let Some(namespace) = namespace.filter(|_| !owner.mark.is_empty()) else { return Ok(false) };
+    let lease = cluster.get(&lease_in(namespace, &owner.label)).await?;
+    Ok(lease.is_some_and(|lease| lease.annotation(INSTANCE_ANNOTATION) == Some(owner.mark.as_str())))
 }
 
 /// A kind, and the namespace of its objects.

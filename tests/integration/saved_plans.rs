@@ -254,7 +254,7 @@ fn remake(cluster: &Cluster, kind: &str, name: &str) {
     delete(cluster, kind, name);
     let metadata = object["metadata"].as_object_mut().expect("metadata");
     metadata.retain(|member, _| ["name", "namespace"].contains(&member.as_str()));
-    if let Some(spec) = object["spec"].as_object_mut() {
+    if let Some(spec) = object.get_mut("spec").and_then(serde_json::Value::as_object_mut) {
         spec.retain(|member, _| !["clusterIP", "clusterIPs"].contains(&member.as_str()));
     }
     object.as_object_mut().expect("an object").remove("status");

@@ -262,6 +262,7 @@ impl Resource for MeshPrimary {
             recorded: &recorded_of(&state, &cx.private.memory),
             memory: &cx.private.memory,
             owner: &cx.private.instance.owner(&owner(&state), &state.instance),
+            lease_in: Some(state.namespace.text()),
         };
         let seen = match look.look().await? {
             Looked::Seen(seen) => seen,

@@ -29,7 +29,8 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
     let recorded = Recorded::of(&model.objects, &cx.private.memory);
     let (memory, owner) = (cx.private.memory.clone(), cx.private.instance.owner(&spec.owner(), &model.instance));
-    let of_objects = Look { cluster: &watched, recorded: &recorded, memory: &memory, owner: &owner };
+    let of_objects =
+        Look { cluster: &watched, recorded: &recorded, memory: &memory, owner: &owner, lease_in: Some(namespace) };
     let looks = async {
         tokio::try_join!(of_objects.seen(), watched.list(&accounts), watched.list(&secrets), authority(&watched, &spec))
     };

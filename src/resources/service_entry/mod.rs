@@ -201,7 +201,13 @@ impl Resource for MeshServiceEntry {
         let recorded = Recorded::of(&state.objects, &cx.private.memory);
         let owner = owner(state.namespace.text(), state.name.text());
         let owner = cx.private.instance.owner(&owner, &state.instance);
-        let refresh = Look { cluster: &cluster, recorded: &recorded, memory: &cx.private.memory, owner: &owner };
+        let refresh = Look {
+            cluster: &cluster,
+            recorded: &recorded,
+            memory: &cx.private.memory,
+            owner: &owner,
+            lease_in: Some(state.namespace.text()),
+        };
         let mut seen = match refresh.look().await? {
             Refreshed::Seen(seen) => *seen,
             Refreshed::Silent(warning) => {
@@ -522,7 +528,7 @@ async fn read_exported(
         let cluster = client::cluster(cx, name)?;
         let memory = cx.private.exported.entry(name.to_owned()).or_default();
         let recorded = Recorded::of(&before.objects, memory);
-        let look = Look { cluster: &cluster, recorded: &recorded, memory, owner };
+        let look = Look { cluster: &cluster, recorded: &recorded, memory, owner, lease_in: None };
         match look.look().await? {
             Refreshed::Seen(seen) => {
                 let memory = cx.private.exported.entry(name.to_owned()).or_default();
