@@ -205,7 +205,7 @@ resource "mesh_service_entry" "cart" {{
         };
         let both = [authority(&config), authority(&east)].map(|line| {
             use base64::Engine as _;
-            let data = line.split_once(':').expect("data").1.trim().trim_matches('"').to_owned();
+            let data = line.split_once(':').expect("data").1.trim().trim_matches(['"', ',']).to_owned();
             String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).expect("base64")).expect("PEM")
         });
         // What answers with a certificate of the one is trusted by both.
