@@ -103,11 +103,13 @@ async fn a_store_that_was_there_is_taken_only_when_asked_for_and_told() {
 
 #[tokio::test]
 async fn two_cas_never_share_a_store() {
-    let Some(place) = Place::new("ca-twice").await else { return };
+    let Some(mut place) = Place::new("ca-twice").await else { return };
     let (one, other) = (place.config(&["east"], json!({})), place.config(&["west"], json!({})));
     // In one configuration, which is one walk: at plan.
+    place.core.one_walk = true;
     place.plan(&one, None).await;
     let refused = place.core.plan(CA, Some(other.clone()), None).await.expect_err("it is refused").to_string();
+    place.core.one_walk = false;
     assert!(refused.contains("Two CAs with one store (root)"), "{refused}");
 
     // In two runs at the same moment: one makes the root, the other is refused. As often as it is tried, there is one root.
