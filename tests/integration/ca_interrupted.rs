@@ -94,7 +94,7 @@ fn a_cluster_is_down(run: &Run<'_>) {
     assert_eq!(run.issuer("east"), old, "no cluster switches before all can");
     let plan = run.workspace.run(&["plan", "-input=false"]).ok();
     let words = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ").replace("│ ", "");
-    assert!(words.contains("No answer from west. Step 2 of the rotation (switch issuers) does not begin"), "{words}");
+    assert!(words.contains("No answer from west. Step 2 of the rotation (switch issuers) begins only when"), "{words}");
     west.clear_faults().unwrap();
     run.apply().ok();
     assert_ne!(run.issuer("east"), old);
