@@ -67,7 +67,7 @@ impl Rule {
             return Some(Diagnostic::error("White space around a text").detail(detail));
         }
         (!self.many_lines && text.contains(is_line_end) && !inner.is_empty()).then(|| {
-            let detail = "This text holds a line feed or a tab, but it must be of one line.";
+            let detail = "This text holds a line feed or a tab, but it must be of one line. Where it comes from a file, `trimspace()` takes off the line feed at its end.";
             Diagnostic::error("More than one line").detail(detail)
         })
     }

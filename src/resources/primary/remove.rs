@@ -53,6 +53,15 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         stays: shared,
     };
     let Remaining { recorded: rest, mut left, mut errors, defined } = removal.run().await;
+    // Others may have gone meanwhile: whoever goes last takes the namespace along.
+    let now = match errors.is_empty() && (beside || !sharing.is_empty()) {
+        true => other_control_planes(&cluster, &namespace, &claim.owner).await,
+        false => Ok(Others { sharing, beside }),
+    };
+    let Others { sharing, beside } = now.unwrap_or_else(|error| {
+        errors.push(error);
+        Others { sharing: Vec::new(), beside: true }
+    });
     let mut vanished = BTreeSet::new();
     if errors.is_empty() && !external {
         match last_one_out(&cluster, &namespace, &claim.owner).await {
