@@ -281,7 +281,11 @@ async fn what_others_change_is_seen_and_put_back() {
     let unexposed = self::config(host, json!({}));
     let stored = apply(&core, &unexposed, None).await;
     delete();
-    assert_eq!(plan(&core, &unexposed, Some(&stored)).await.action, Action::Create);
+    // Nothing of it is left but its Lease: it is still this one, and its objects are made anew.
+    assert_eq!(plan(&core, &unexposed, Some(&stored)).await.action, Action::Update);
+    let stored = apply(&core, &unexposed, Some(&stored)).await;
+    destroy(&core, &stored).await;
+    assert_eq!(owned(east(), &format!("mesh_service_entry.{name}")), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
