@@ -141,7 +141,11 @@ async fn a_registry_gives_its_chart_for_a_token() {
     }
     server.stop();
     let sources = Sources::with_cache(Some(cache.path().into()));
-    sources.chart(&request(&location, Some("1.0.0+build"))).await.unwrap();
+    let asked = Request { credentials: Some(&credentials), ..request(&location, Some("1.0.0+build")) };
+    sources.chart(&asked).await.unwrap();
+    // What was fetched with a credential is not handed out without one.
+    let others = Sources::with_cache(Some(cache.path().into()));
+    assert!(others.chart(&request(&location, Some("1.0.0+build"))).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
