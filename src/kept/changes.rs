@@ -15,8 +15,21 @@ use crate::value::{Map, Value};
 /// From so many objects on.
 const SEVERAL: usize = 4;
 
-/// What an apply changes: from what is recorded to what is wanted. `told` is the attribute in state.
-pub fn planned(
+/// What state says of the objects in one cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    pub objects: &'a Value<Map<String>>,
+    pub changes: &'a Value<Map<String>>,
+}
+
+/// What an apply changes: from what is recorded to what is wanted.
+pub fn planned(before: Option<Before<'_>>, memory: &Memory, wanted: &Recorded) -> Value<Map<String>> {
+    let told = before.map(|before| before.changes);
+    let before = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
+    between(told, &before, memory, wanted)
+}
+
+fn between(
     told: Option<&Value<Map<String>>>,
     before: &Recorded,
     memory: &Memory,
@@ -47,7 +60,7 @@ pub fn planned(
     }
 }
 
-/// What is true of it when an apply stopped on its way: of the objects that it has not reached, nothing has been changed.
+/// What is true of it when an apply stopped on its way: of the objects that it has not reached, nothing has been changed. `told` is the attribute in state.
 pub fn reached(
     planned: &Value<Map<String>>,
     told: Option<&Value<Map<String>>>,
@@ -101,12 +114,12 @@ fn changed(key: &str, before: &Recorded, memory: &Memory, wanted: &Recorded) -> 
         return vec!["every field is written anew, since what is there now is not known".to_owned()];
     };
     let paths: BTreeSet<&String> = fields.keys().chain(after.keys()).collect();
-    // How the API server spells it is no change.
     // What is shown as a digest is compared as one, and never shown as it was.
     let before = |path: &String| {
         let is = fields.get(path)?;
         Some(after.get(path).map_or_else(|| is.clone(), |wanted| fields::like(wanted, is)))
     };
+    // How the API server spells it is no change.
     let same = |path: &String| match (before(path), after.get(path)) {
         (is, Some(wanted)) => fields::same(path, wanted, is.as_deref()),
         (is, None) => is.is_none(),
@@ -161,7 +174,7 @@ mod tests {
         let before = recorded(&[("Deployment a/b", OLD), ("Service a/b", OLD), ("Role a/b", OLD)]);
         let wanted = recorded(&[("Deployment a/b", NEW), ("Service a/b", OLD), ("Secret a/b", NEW)]);
         let was = told(&[("Service a/b", "x: 1 -> 2"), ("Role a/b", "gone with it")]);
-        let planned = planned(Some(&was), &before, &Memory::of(&before), &wanted);
+        let planned = between(Some(&was), &before, &Memory::of(&before), &wanted);
         assert_eq!(planned, told(&[("Deployment a/b", "label: 1.30 -> 1.31"), ("Service a/b", "x: 1 -> 2")]));
     }
 
@@ -169,7 +182,7 @@ mod tests {
     fn what_several_objects_have_in_common_is_said_once() {
         let keys = ["A a", "B b", "C c", "D d"];
         let all = |fields: &'static [(&'static str, &'static str)]| recorded(&keys.map(|key| (key, fields)));
-        let planned = planned(None, &all(OLD), &Memory::of(&all(OLD)), &all(NEW));
+        let planned = between(None, &all(OLD), &Memory::of(&all(OLD)), &all(NEW));
         assert_eq!(planned, told(&[(ALIKE, "label: 1.30 -> 1.31 (in 4 objects)")]));
     }
 
@@ -177,7 +190,7 @@ mod tests {
     fn an_object_of_unknown_fields_is_said_to_be_written_anew() {
         let (mut before, wanted) = (recorded(&[("Role a/b", OLD)]), recorded(&[("Role a/b", NEW)]));
         before.fields.clear();
-        let planned = planned(None, &before, &Memory::default(), &wanted);
+        let planned = between(None, &before, &Memory::default(), &wanted);
         assert!(planned.entry("Role a/b").unwrap().starts_with("every field is written anew"));
     }
 
@@ -196,7 +209,7 @@ mod tests {
         assert_eq!(state, told(&[("Role a/b", "spec.replicas: 1 -> 3 (set by kubectl-edit)")]));
         let mut memory = Memory::of(&live);
         memory.note_drifts(&[drift]);
-        let planned = planned(Some(&state), &live, &memory, &before);
+        let planned = between(Some(&state), &live, &memory, &before);
         assert_eq!(planned, told(&[("Role a/b", "spec.replicas: 3 -> 1 (set by kubectl-edit)")]));
     }
 

@@ -11,26 +11,18 @@ use crate::value::{Map, Value};
 const SHOWN: usize = 12;
 
 /// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to what is wanted. `objects` is the attribute of
-/// state; without one nothing was there.
-pub fn warning(
-    objects: Option<&Value<Map<String>>>,
-    memory: &Memory,
-    wanted: &Wanted,
-    force_conflicts: &Value<bool>,
-) -> Option<Diagnostic> {
-    let seen = Recorded::of(objects?, memory);
-    told(&seen, wanted, force_conflicts, |key, path| memory.manager(key, path))
+/// state.
+pub fn warning(id: &str, objects: &Value<Map<String>>, memory: &Memory, wanted: &Wanted) -> Option<Diagnostic> {
+    let seen = Recorded::of(objects, memory);
+    told(id, &seen, wanted, |key, path| memory.manager(key, path))
 }
 
 fn told<'a>(
+    id: &str,
     seen: &Recorded,
     wanted: &Wanted,
-    force_conflicts: &Value<bool>,
     manager: impl Fn(&str, &str) -> Option<&'a str>,
 ) -> Option<Diagnostic> {
-    if force_conflicts.get() == Some(true) || force_conflicts.is_unknown() {
-        return None;
-    }
     let mut lines = Vec::new();
     for (key, entry) in wanted.iter() {
         // What resources share is written beside what others hold.
@@ -49,7 +41,8 @@ fn told<'a>(
         lines.push(format!("- and {more} more"));
     }
     (!lines.is_empty()).then(|| {
-        Diagnostic::warning("Another field manager holds what this plan puts back")
+        // Of several warnings with one summary Terraform shows the first alone.
+        Diagnostic::warning(format!("Another field manager holds fields of {id} that this plan puts back"))
             .detail(format!(
                 "{}\n\nThe apply will be refused. Set `force_conflicts = true` to take these fields, or change the configuration to what they are now, and leave them to the other.",
                 lines.join("\n")
@@ -73,22 +66,21 @@ mod tests {
         wanted
     }
 
-    fn said(seen: u32, force: Value<bool>, by: Option<&'static str>) -> Option<String> {
+    fn said(seen: u32, by: Option<&'static str>) -> Option<String> {
         let manager = |_: &str, path: &str| by.filter(|_| path == "spec.replicas");
-        told(&wanted(seen).recorded(), &wanted(1), &force, manager).map(|warning| warning.detail)
+        told("east/a/b", &wanted(seen).recorded(), &wanted(1), manager).map(|warning| warning.detail)
     }
 
     #[test]
     fn a_field_that_another_holds_is_told_of_before_the_apply_refuses_it() {
-        let told = said(3, false.into(), Some("kubectl-edit")).expect("a warning");
+        let told = said(3, Some("kubectl-edit")).expect("a warning");
         assert!(
             told.starts_with("- Deployment a/b: spec.replicas, by kubectl-edit\n\nThe apply will be refused."),
             "{told}"
         );
         assert!(told.contains("force_conflicts = true"));
-        assert_eq!(said(1, false.into(), Some("kubectl-edit")), None, "it is as it is wanted");
-        assert_eq!(said(3, true.into(), Some("kubectl-edit")), None, "it is taken");
-        assert_eq!(said(3, false.into(), Some(FIELD_MANAGER)), None, "our own");
-        assert_eq!(said(3, false.into(), None), None, "nobody's");
+        assert_eq!(said(1, Some("kubectl-edit")), None, "it is as it is wanted");
+        assert_eq!(said(3, Some(FIELD_MANAGER)), None, "our own");
+        assert_eq!(said(3, None), None, "nobody's");
     }
 }

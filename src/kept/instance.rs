@@ -41,6 +41,14 @@ impl Instance {
         self.marked && !self.unfinished && !self.imported
     }
 
+    /// The mark as it is planned for an instance that is there: an older state has none, and an apply that did not come to its end has not told its Lease.
+    /// Either is for the next apply to mend, which an update shows.
+    pub fn plan_mark(&self, mark: &mut Value<String>, is_update: bool) {
+        if is_update && mark.is_null() || self.unfinished {
+            *mark = Value::Unknown;
+        }
+    }
+
     /// The apply has come to its end: everything is marked.
     pub fn finish(&mut self) {
         (self.unfinished, self.imported, self.marked) = (false, false, true);

@@ -5,7 +5,7 @@
 
 pub mod changes;
 pub mod claim;
-pub mod contested;
+mod contested;
 pub mod converge;
 pub mod fields;
 pub mod hidden;
@@ -15,6 +15,7 @@ mod managers;
 pub mod memory;
 pub mod namespace;
 pub mod objects;
+pub mod plan;
 pub mod read;
 pub mod remove;
 pub mod render;

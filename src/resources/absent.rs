@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::client::{self, Client};
-use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query, Scope};
+use super::client::{Client, briefly};
+use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
 use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unopened, Unrooted};
@@ -17,8 +17,6 @@ use crate::pki::Bundle;
 const QUIET: Duration = Duration::from_millis(300);
 /// How often it is looked whether anything is still missing.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A cluster that is silent holds a plan up no longer than this.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Handed out by istiod in every namespace.
 const ROOTS: &str = "istio-ca-root-cert";
 
@@ -47,12 +45,6 @@ pub async fn tell<P>(cx: &mut Ctx<Client, P>, own: &str) -> Result<(), Diagnosti
         }
     }
     Ok(())
-}
-
-/// A handle that waits little.
-pub fn briefly<P>(cx: &Ctx<Client, P>, name: &str) -> Option<Cluster> {
-    let cluster = client::cluster(cx, name).ok()?;
-    Some(cluster.within(Scope::lasting(LOOK_WITHIN, cx.cancellation().clone())))
 }
 
 async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {

@@ -36,6 +36,7 @@ model! {
         #[attr(optional, validate(non_empty()))]
         pub directory: Value<String>,
         /// Version of the charts; a folder must hold just this one. Where nobody says it, gateways and remotes take that of their control plane.
+        /// For that they have to refer to it, as in `cluster = mesh_primary.east.cluster`: otherwise it may be planned after them.
         #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
         /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for

@@ -17,6 +17,9 @@ pub struct Client {
     pub walk: walk::Walk,
 }
 
+/// A cluster that is silent holds a plan up no longer than this.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.
 pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic> {
     let scope = Scope { deadline: Some(cx.deadline().into()), cancel: cx.cancellation().clone() };
@@ -67,8 +70,13 @@ pub fn hurried<P>(cx: &Ctx<Client, P>, cluster: &Cluster, by: Duration) -> Clust
     cluster.within(Scope { deadline: Some(deadline.into()), cancel: cx.cancellation().clone() })
 }
 
-/// The same cluster, its requests ending within a short time: for what is good to know and not needed.
-pub fn briefly<P>(cx: &Ctx<Client, P>, cluster: &Cluster, within: Duration) -> Cluster {
+/// The same cluster, its requests ending within this time: one that is silent must not hold the rest up.
+pub fn shortened<P>(cx: &Ctx<Client, P>, cluster: &Cluster, within: Duration) -> Cluster {
     let deadline = std::time::Instant::now().checked_add(within).unwrap_or_else(|| cx.deadline()).min(cx.deadline());
     cluster.within(Scope { deadline: Some(deadline.into()), cancel: cx.cancellation().clone() })
+}
+
+/// A cluster of the provider, for a look that a plan can do without; `None` where there is none of that name.
+pub fn briefly<P>(cx: &Ctx<Client, P>, name: &str) -> Option<Cluster> {
+    Some(shortened(cx, &cluster(cx, name).ok()?, LOOK_WITHIN))
 }

@@ -1,8 +1,7 @@
 //! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are told another.
 
-use super::absent::briefly;
 use super::charts::Charts;
-use super::client::Client;
+use super::client::{Client, briefly};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;

@@ -39,7 +39,7 @@ use crate::kept::instance::Place;
 use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
-use crate::resources::blocks::{Block, Seen};
+use crate::resources::blocks::{self, Block, Seen};
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -99,10 +99,9 @@ impl Resource for MeshCa {
         let inputs = plan::Inputs { spec: &spec, prior: plan.prior, memory: &cx.private, has_key };
         let words = plan::settle(&inputs, &mut plan.planned)?;
         words.into_iter().for_each(|word| cx.warn(word));
-        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
-        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
-        {
-            plan.planned.instance = Value::Unknown;
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
         }
         Ok(())
     }
@@ -213,8 +212,7 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
     };
     let Some(id) = id else { return Ok(()) };
     let seen = Seen::of(plan, |ca| &ca.instance);
-    let found = cx.client()?.walk.block(Block { resource: "mesh_ca", id: &id, attribute, seen });
-    found.map_or(Ok(()), |found| Err(found.into()))
+    Ok(blocks::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
 }
 
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.

@@ -21,25 +21,25 @@ use crate::chart::Chart;
 use crate::cluster::{Error, Kind, Object, ObjectRef};
 use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes;
+use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Purpose};
-use crate::kept::contested;
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
+use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::{self, namespace, render, report};
 use crate::mesh::{DeclaredGateway, Pending, Revision};
 use crate::model;
 use crate::resources::absent;
-use crate::resources::blocks::{Block, Seen};
+use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
 use crate::resources::leaving;
 use crate::resources::parsing;
 use crate::resources::versions::{self, Version as Followed};
-use crate::value::{Map, Value};
+use crate::value::Value;
 
 /// An east-west gateway in one cluster.
 pub struct MeshEastwestGateway;
@@ -108,7 +108,7 @@ impl Resource for MeshEastwestGateway {
         if let Some(id) = plan.planned.id.known() {
             let seen = Seen::of(plan, |gateway| &gateway.instance);
             let block = Block { resource: "mesh_eastwest_gateway", id, attribute: "name", seen };
-            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+            blocks::refuse_another(cx, block)?;
         }
         let spec = Spec::parse(&plan.planned)?;
         match &spec {
@@ -125,16 +125,19 @@ impl Resource for MeshEastwestGateway {
             return Ok(());
         };
         let planned = &mut plan.planned;
-        planned.objects = wanted.recorded().objects_value();
-        planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
-        let objects = plan.prior.map(|prior| &prior.objects);
-        let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
-        contested.into_iter().for_each(|warning| cx.warn(warning));
+        let planning = Planning {
+            id: planned.id.text(),
+            before: plan.prior.map(before),
+            memory: &cx.private.memory,
+            force_conflicts: planned.force_conflicts,
+        };
+        let objects = planning.objects(&wanted);
+        (planned.objects, planned.changes) = (objects.objects, objects.changes);
+        objects.warning.into_iter().for_each(|warning| cx.warn(warning));
         planned.addresses = planned_addresses(plan.prior, planned);
-        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
-        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
-        {
-            plan.planned.instance = Value::Unknown;
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
         }
         Ok(())
     }
@@ -158,7 +161,7 @@ impl Resource for MeshEastwestGateway {
 
         let recorded = prior.as_ref().map(|prior| recorded_of(prior, &cx.private.memory)).unwrap_or_default();
         if state.changes.is_unknown() {
-            state.changes = changes(prior.as_ref(), &cx.private.memory, &wanted);
+            state.changes = changes::planned(prior.as_ref().map(before), &cx.private.memory, &wanted.recorded());
         }
         let label = spec.owner();
         let asked = Asked {
@@ -291,9 +294,8 @@ fn recorded_of(model: &Gateway, memory: &Memory) -> Recorded {
     Recorded::of(&model.objects, memory)
 }
 
-fn changes(prior: Option<&Gateway>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
-    let before = prior.map(|prior| recorded_of(prior, memory)).unwrap_or_default();
-    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
+fn before(prior: &Gateway) -> Before<'_> {
+    Before { objects: &prior.objects, changes: &prior.changes }
 }
 
 /// The owner label of the gateway that state describes.

@@ -182,11 +182,7 @@ pub async fn strays(
     for namespace in namespaces {
         let kinds: Vec<Kind> = KINDS.iter().chain(KINDS_OF_AGENTS).filter(|kind| kind.namespaced).cloned().collect();
         for reference in read::owned(cluster, &kinds, &namespace, owner).await?.into_keys() {
-            let key = state_key(&reference);
-            if !recorded.objects.contains_key(&key) {
-                recorded.objects.insert(key.clone(), UNKNOWN.to_owned());
-                recorded.fields.insert(key, BTreeMap::new());
-            }
+            recorded.objects.entry(state_key(&reference)).or_insert_with(|| UNKNOWN.to_owned());
         }
     }
     Ok(())

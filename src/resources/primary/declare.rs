@@ -7,7 +7,7 @@ use crate::cluster::{Kind, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::mesh::ControlPlaneAt;
-use crate::resources::absent::briefly;
+use crate::resources::client::briefly;
 use crate::value::Value;
 
 /// Istio's own, where nobody says another.

@@ -8,8 +8,6 @@ use crate::kept::objects::Wanted;
 use crate::mesh::{ENFORCE_LABEL, Level, Revision, violations};
 use crate::value::Path;
 
-/// How long a plan waits for what it could tell.
-pub const AT_MOST: std::time::Duration = std::time::Duration::from_secs(10);
 /// Namespaces named in one warning.
 const NAMED: usize = 5;
 

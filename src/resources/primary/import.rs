@@ -230,8 +230,17 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     };
     let gateways = gateways.filter(|definition| definition.label(OWNER_LABEL) == Some(&owner(named)));
     let policy = cluster.get(&in_namespace(Kind::PEER_AUTHENTICATION, "default")).await;
-    // Of a kind that is not there, or may not be read, there is none to take over.
-    let policy = policy.ok().flatten().filter(|policy| policy.label(OWNER_LABEL) == Some(&owner(named)));
+    let policy = match policy {
+        // Of a kind that is not there, there is none.
+        Err(error)
+            if error.is_unknown_kind()
+                && cluster.lacks_definition_of(&Kind::PEER_AUTHENTICATION).await.map_err(failed)? =>
+        {
+            None
+        }
+        read => readable(read)?,
+    };
+    let policy = policy.filter(|policy| policy.label(OWNER_LABEL) == Some(&owner(named)));
     let mtls = policy.and_then(|policy| match policy.str("spec.mtls.mode") {
         "DISABLE" => Some("off"),
         "STRICT" => Some("strict"),
@@ -410,16 +419,6 @@ fn custom_hosts(joined: Value<String>) -> Value<List<String>> {
 /// Without an id Istio takes the trust domain.
 fn mesh_id(id: Value<String>, trust_domain: Value<String>) -> Value<String> {
     id.into_option().or(trust_domain.into_option()).unwrap_or_else(|| "cluster.local".to_owned()).into()
-}
-
-/// The version of Istio. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
-pub fn version(deployment: &Object) -> Option<String> {
-    let istioctl = deployment.label("operator.istio.io/version");
-    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
-    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
-    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
-    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
-    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
 }
 
 /// The names of the releases, which the charts write into labels.

@@ -1,6 +1,5 @@
 //! Finds the control planes of the provider's clusters, for `terraform query`: every Deployment of istiod, whoever installed it.
 
-use super::import::version;
 use super::{Identity, MeshPrimary, spec};
 use crate::cluster::{Kind, Object, Query as Lookup};
 use crate::diag::Diagnostics;
@@ -8,6 +7,7 @@ use crate::engine::{Ctx, Found, FoundObject, Listable, Query};
 use crate::model;
 use crate::resources::client::Client;
 use crate::resources::listing;
+use crate::resources::versions;
 use crate::value::Value;
 
 /// What the control plane without a revision is called.
@@ -66,7 +66,7 @@ fn is_asked_for(istiod: &Object, asked: &ControlPlanes) -> bool {
 fn control_plane(cluster: &str, istiod: &Object) -> FoundObject<MeshPrimary> {
     let namespace = istiod.namespace().unwrap_or_default();
     let revision = Some(revision(istiod)).filter(|revision| *revision != DEFAULT);
-    let version = version(istiod).map(|version| format!(", Istio {version}")).unwrap_or_default();
+    let version = versions::of_istiod(istiod).map(|version| format!(", Istio {version}")).unwrap_or_default();
     FoundObject {
         name: format!("{cluster}/{namespace}/{}{version}{}", spec::release(revision), listing::maker(istiod)),
         identity: Identity {

@@ -31,18 +31,18 @@ use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes;
-use crate::kept::claim::{self, Asked, Purpose};
-use crate::kept::contested;
+use crate::kept::changes::{self, Before};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
+use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::{namespace, render};
 use crate::mesh::Platform;
 use crate::model;
-use crate::resources::blocks::{Block, Seen};
+use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
 use crate::resources::leaving;
 use crate::resources::parsing;
@@ -109,7 +109,7 @@ impl Resource for MeshPrimary {
         if let Some(id) = plan.planned.id.known() {
             let seen = Seen::of(plan, |primary| &primary.instance);
             let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
-            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+            blocks::refuse_another(cx, block)?;
         }
         rollout::check(cx, &plan.planned)?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
@@ -121,31 +121,32 @@ impl Resource for MeshPrimary {
         let told = wanted.clone();
         match wanted {
             Some(wanted) => {
-                planned.objects = wanted.recorded().objects_value();
-                planned.changes = changes(plan.prior, &cx.private.memory, &wanted);
-                let objects = plan.prior.map(|prior| &prior.objects);
-                let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
-                contested.into_iter().for_each(|warning| cx.warn(warning));
+                let planning = Planning {
+                    id: planned.id.text(),
+                    before: plan.prior.map(before),
+                    memory: &cx.private.memory,
+                    force_conflicts: planned.force_conflicts,
+                };
+                let objects = planning.objects(&wanted);
+                (planned.objects, planned.changes) = (objects.objects, objects.changes);
+                objects.warning.into_iter().for_each(|warning| cx.warn(warning));
             }
             None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
         }
         planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = ready::planned(plan.prior, planned);
-        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
-        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
-        {
-            plan.planned.instance = Value::Unknown;
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
         }
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
         declare::declare(cx, plan, &spec)?;
         if plan.prior != Some(&plan.planned)
-            && let (Some(wanted), Ok(cluster)) = (told, cluster(cx, &plan.planned))
+            && let (Some(wanted), Some(cluster)) = (told, client::briefly(cx, plan.planned.cluster.text()))
         {
             let tags: Vec<String> = plan.planned.tags.items().cloned().collect();
-            // A cluster that does not answer must not hold up a plan.
-            let cluster = client::briefly(cx, &cluster, findings::AT_MOST);
             findings::look(&cluster, &spec, &tags, &wanted).await.into_iter().for_each(|warning| cx.warn(warning));
         }
         declare::interlock(cx, plan, &spec).await
@@ -157,14 +158,9 @@ impl Resource for MeshPrimary {
         let spec = parsing::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(|prior| recorded_of(prior, &cx.private.memory)).unwrap_or_default();
-        let version = Version { asked: state.istio_version.as_deref(), remembered: None };
-        let with_base = spec.install_base || base::holds(&recorded);
-        let charts = charts(cx, &state, with_base, version).await.map_err(Diagnostics::from)?;
-        let releases = &cx.private.releases;
-        build::prepare(&spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
-        let wanted = build::wanted(&spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
+        let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
         if state.changes.is_unknown() {
-            state.changes = changes(prior.as_ref(), &cx.private.memory, &wanted);
+            state.changes = changes::planned(prior.as_ref().map(before), &cx.private.memory, &wanted.recorded());
         }
         ready::check_trust_root(&cluster, &spec).await?;
 
@@ -177,17 +173,7 @@ impl Resource for MeshPrimary {
         state.instance.fill(|| claim.owner.mark.clone());
         let cluster = claim.cluster();
         let base_is_left = base::check_owner(&cluster, &spec).await?;
-        let mut recorded = recorded;
-        if let Some(namespace) = agents_elsewhere(&spec) {
-            namespace::ensure_for_agents(&cluster, namespace, &label)
-                .await
-                .map_err(|error| converge::diagnostic(&error))?;
-        }
-        if claim.interrupted {
-            let elsewhere = remove::places_of_agents(&state, &recorded);
-            let added = agents::strays(&cluster, &claim.owner, elsewhere, &mut recorded).await;
-            added.map_err(|error| converge::diagnostic(&error))?;
-        }
+        let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
         let taken = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
@@ -200,14 +186,15 @@ impl Resource for MeshPrimary {
             force: spec.force_conflicts,
             kinds: &kinds,
         };
-        let told = prior.as_ref().map(|prior| &prior.changes);
-        let will = wanted.recorded();
+        let reach = Reach {
+            told: prior.as_ref().map(|prior| &prior.changes),
+            wanted: &wanted.recorded(),
+            version: charts.istiod.version(),
+        };
         let recorded = match agents::come(&claim, step, &spec, &mut cx.private.memory).await {
             Ok(recorded) => recorded,
             Err((recorded, diagnostics)) => {
-                state.objects = cx.private.memory.record(&recorded);
-                state.changes = changes::reached(&state.changes, told, &will, &recorded);
-                state.istio_version.fill(|| charts.istiod.version().to_owned());
+                reach.note(&mut state, &mut cx.private.memory, &recorded);
                 return Err(Failed::from(diagnostics).keeping(state));
             }
         };
@@ -218,9 +205,7 @@ impl Resource for MeshPrimary {
         let warning = converged.warning();
         let Converged { mut recorded, errors, .. } = converged;
         going.objects.keys().for_each(|key| recorded.keep(key, &going));
-        state.objects = cx.private.memory.record(&recorded);
-        state.changes = changes::reached(&state.changes, told, &will, &recorded);
-        state.istio_version.fill(|| charts.istiod.version().to_owned());
+        reach.note(&mut state, &mut cx.private.memory, &recorded);
         reached.set(state.clone());
         warning.into_iter().for_each(|warning| cx.warn(warning));
         if !errors.is_empty() {
@@ -406,6 +391,50 @@ fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
     }
 }
 
+/// What an apply came to, to be noted in state.
+struct Reach<'a> {
+    /// `changes` in the state of before.
+    told: Option<&'a Value<Map<String>>>,
+    wanted: &'a Recorded,
+    version: &'a str,
+}
+
+impl Reach<'_> {
+    fn note(&self, state: &mut Primary, memory: &mut Memory, recorded: &Recorded) {
+        state.objects = memory.record(recorded);
+        state.changes = changes::reached(&state.changes, self.told, self.wanted, recorded);
+        state.istio_version.fill(|| self.version.to_owned());
+    }
+}
+
+/// The charts, and what they make of the configuration; the base's too where they are asked for or there already.
+async fn rendered(cx: &Cx, state: &Primary, spec: &Spec, holds_base: bool) -> Result<(Charts, Wanted), Diagnostics> {
+    let version = Version { asked: state.istio_version.as_deref(), remembered: None };
+    let charts = charts(cx, state, spec.install_base || holds_base, version).await.map_err(Diagnostics::from)?;
+    let releases = &cx.private.releases;
+    build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
+    let wanted = build::wanted(spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
+    Ok((charts, wanted))
+}
+
+/// Makes the namespace of the node agents, and adds what an interrupted apply has left in one.
+async fn outside_the_namespace(
+    claim: &Claim,
+    spec: &Spec,
+    state: &Primary,
+    mut recorded: Recorded,
+) -> Result<Recorded, Diagnostic> {
+    let cluster = claim.cluster();
+    if let Some(namespace) = agents_elsewhere(spec) {
+        namespace::ensure_for_agents(&cluster, namespace, &claim.owner.label).await?;
+    }
+    if claim.interrupted {
+        let elsewhere = remove::places_of_agents(state, &recorded);
+        agents::strays(&cluster, &claim.owner, elsewhere, &mut recorded).await?;
+    }
+    Ok(recorded)
+}
+
 /// The objects as they can be told at plan; `None` while the charts cannot be had.
 async fn planned_objects(
     cx: &mut Cx,
@@ -477,7 +506,6 @@ fn recorded_of(model: &Primary, memory: &Memory) -> Recorded {
     Recorded::of(&model.objects, memory)
 }
 
-fn changes(prior: Option<&Primary>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
-    let before = prior.map(|prior| recorded_of(prior, memory)).unwrap_or_default();
-    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
+fn before(prior: &Primary) -> Before<'_> {
+    Before { objects: &prior.objects, changes: &prior.changes }
 }

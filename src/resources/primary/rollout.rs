@@ -8,14 +8,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::import::version;
 use super::model::{Primary, Rollout};
 use super::{Cx, charts, ready, spec};
-use crate::cluster::{Cluster, Kind, ObjectRef, ReplicaView, Scope, SyncStatus};
+use crate::cluster::{Cluster, Kind, ObjectRef, ReplicaView, SyncStatus};
 use crate::diag::Diagnostic;
 use crate::engine::Plan;
 use crate::resources::charts::{Unavailable, Version};
-use crate::resources::client;
+use crate::resources::{client, versions};
 use crate::value::{Path, Set, Value};
 
 /// A cluster that is silent holds a refresh up no longer than this.
@@ -39,14 +38,14 @@ pub async fn look(cx: &Cx, state: &Primary) -> BTreeMap<String, Ahead> {
 async fn ahead(cx: &Cx, name: &str, state: &Primary) -> Ahead {
     let trouble = |trouble: String| Ahead { version: None, trouble: Some(trouble) };
     let cluster = match client::cluster(cx, name) {
-        Ok(cluster) => cluster.within(Scope::lasting(LOOK_WITHIN, cx.cancellation().clone())),
+        Ok(cluster) => client::shortened(cx, &cluster, LOOK_WITHIN),
         Err(error) => return trouble(error.summary.clone()),
     };
     let release = spec::release(state.revision.as_deref());
     let place = ObjectRef::namespaced(Kind::DEPLOYMENT, state.namespace.text(), release.as_str());
     match cluster.get(&place).await {
         Ok(Some(deployment)) => Ahead {
-            version: version(&deployment),
+            version: versions::of_istiod(&deployment),
             trouble: match ready::status(Some(&deployment)).available.get() {
                 Some(true) => out_of_sync(&cluster, state).await,
                 _ => Some("its rollout is not complete".to_owned()),

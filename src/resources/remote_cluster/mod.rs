@@ -36,12 +36,12 @@ use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes;
+use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
-use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::objects::Recorded;
 use crate::kept::render;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
@@ -121,10 +121,9 @@ impl Resource for MeshRemoteCluster {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
         plan::plan(cx, plan).await?;
-        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
-        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
-        {
-            plan.planned.instance = Value::Unknown;
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
         }
         Ok(())
     }
@@ -291,9 +290,8 @@ async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
     Ok(Charts { base, istiod })
 }
 
-fn changes(prior: Option<&RemoteCluster>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
-    let before = prior.map(|prior| Recorded::of(&prior.objects, memory)).unwrap_or_default();
-    changes::planned(prior.map(|prior| &prior.changes), &before, memory, &wanted.recorded())
+fn before(prior: &RemoteCluster) -> Before<'_> {
+    Before { objects: &prior.objects, changes: &prior.changes }
 }
 
 /// The reader and, in the mode `remote`, the remote profile.
@@ -315,7 +313,7 @@ async fn objects(
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let recorded = prior.map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
     if state.changes.is_unknown() {
-        state.changes = changes(prior, &cx.private.memory, &wanted);
+        state.changes = changes::planned(prior.map(before), &cx.private.memory, &wanted.recorded());
     }
     let step = Converge {
         cluster: &claim.cluster(),

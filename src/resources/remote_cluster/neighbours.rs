@@ -8,7 +8,7 @@ use super::model::RemoteCluster;
 use crate::cluster::{Kind, Object, Query};
 use crate::diag::Diagnostic;
 use crate::mesh::{Cidr, WatchedCluster};
-use crate::resources::absent::briefly;
+use crate::resources::client::briefly;
 
 /// Watchers of the cluster's own network whose Pods may have the addresses of its Pods. Looked for when a link is planned that there was not before: it costs a
 /// list of the nodes at both ends.

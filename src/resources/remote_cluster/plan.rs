@@ -12,10 +12,11 @@ use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
-use crate::kept::{contested, render};
+use crate::kept::plan::Planning;
+use crate::kept::render;
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
-use crate::resources::blocks::{Block, Seen};
+use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
 use crate::resources::client;
 use crate::schema::validate::parse_duration;
@@ -30,7 +31,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     if let Some(id) = plan.planned.id.known() {
         let seen = Seen::of(plan, |remote| &remote.instance);
         let block = Block { resource: "mesh_remote_cluster", id, attribute: "cluster", seen };
-        cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+        blocks::refuse_another(cx, block)?;
     }
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
@@ -163,11 +164,15 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
         return Ok(());
     }
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
-    planned.objects = wanted.recorded().objects_value();
-    planned.changes = super::changes(plan.prior, &cx.private.memory, &wanted);
-    let objects = plan.prior.map(|prior| &prior.objects);
-    let contested = contested::warning(objects, &cx.private.memory, &wanted, &planned.force_conflicts);
-    contested.into_iter().for_each(|warning| cx.warn(warning));
+    let planning = Planning {
+        id: planned.id.text(),
+        before: plan.prior.map(super::before),
+        memory: &cx.private.memory,
+        force_conflicts: planned.force_conflicts,
+    };
+    let objects = planning.objects(&wanted);
+    (planned.objects, planned.changes) = (objects.objects, objects.changes);
+    objects.warning.into_iter().for_each(|warning| cx.warn(warning));
     Ok(())
 }
 

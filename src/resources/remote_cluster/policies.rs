@@ -6,7 +6,7 @@ use super::Cx;
 use crate::cluster::{Kind, Object, Query};
 use crate::diag::Diagnostic;
 use crate::mesh::WatchedCluster;
-use crate::resources::absent::briefly;
+use crate::resources::client::briefly;
 
 /// What is found, each policy once in a plan. A cluster that does not answer, or has no such kinds yet, has none.
 pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Option<Diagnostic> {

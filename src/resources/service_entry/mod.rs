@@ -22,13 +22,13 @@ use super::client::{self, Client};
 use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes;
+use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
-use crate::kept::contested;
 use crate::kept::converge::{self, Converge};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked as Refreshed, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report;
@@ -101,7 +101,7 @@ impl Resource for MeshServiceEntry {
         if let Some(id) = plan.planned.id.known() {
             let seen = blocks::Seen::of(plan, |entry| &entry.instance);
             let block = blocks::Block { resource: "mesh_service_entry", id, attribute: "name", seen };
-            cx.client()?.walk.block(block).map_or(Ok(()), Err)?;
+            blocks::refuse_another(cx, block)?;
         }
         client::known_cluster(cx, &plan.planned.cluster)?;
         let exporters = plan.planned.exporters.entries();
@@ -121,10 +121,9 @@ impl Resource for MeshServiceEntry {
             Some(prior) if settled && !changed => prior.findings.clone(),
             _ => Value::Unknown,
         };
-        // An older state has no mark, and an apply that did not come to its end has not told its Lease: the next one does.
-        if plan.is_update() && plan.planned.instance.is_null() || plan.prior.is_some() && cx.private.instance.unfinished
-        {
-            plan.planned.instance = Value::Unknown;
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
         }
         if changed || !settled {
             let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
@@ -167,9 +166,9 @@ impl Resource for MeshServiceEntry {
             .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
         state.stub_address = address.map(|address| address.to_string()).into();
         let wanted = build::imported(&spec, address);
-        let told = prior.as_ref().map(|prior| Before { objects: &prior.objects, changes: &prior.changes });
+        let told = prior.as_ref().map(before);
         if state.changes.is_unknown() {
-            state.changes = changes(told, &cx.private.memory, &wanted);
+            state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
         }
         let step = Step {
             cluster: &cluster,
@@ -362,7 +361,7 @@ fn record_plan(
     prior: Option<&ServiceEntry>,
     private: &Private,
 ) -> Vec<Diagnostic> {
-    let force = planned.force_conflicts;
+    let (id, force) = (planned.id.text().to_owned(), planned.force_conflicts);
     let mut contested = Vec::new();
     let address: Option<IpAddr> = planned.stub_address.as_deref().and_then(|address| address.parse().ok());
     match (spec.stub_service, address) {
@@ -372,42 +371,36 @@ fn record_plan(
         (stub, _) => {
             let address = address.filter(|_| stub);
             planned.stub_address = address.map(|address| address.to_string()).into();
-            let wanted = build::imported(spec, address);
-            planned.objects = wanted.recorded().objects_value();
-            let before = prior.map(|prior| Before { objects: &prior.objects, changes: &prior.changes });
-            planned.changes = changes(before, &private.memory, &wanted);
-            contested.extend(contested::warning(before.map(|before| before.objects), &private.memory, &wanted, &force));
+            let plan = Planning { id: &id, before: prior.map(before), memory: &private.memory, force_conflicts: force };
+            let objects = plan.objects(&build::imported(spec, address));
+            (planned.objects, planned.changes) = (objects.objects, objects.changes);
+            contested.extend(objects.warning);
         }
     }
     let exported = build::exported(spec);
     planned.exported = exported
         .into_iter()
         .map(|(cluster, wanted)| {
-            let before = prior.and_then(|prior| before(prior, &cluster));
+            let before = prior.and_then(|prior| before_in(prior, &cluster));
             let memory = private.exported.get(&cluster).cloned().unwrap_or_default();
-            let changes = changes(before, &memory, &wanted);
-            contested.extend(contested::warning(before.map(|before| before.objects), &memory, &wanted, &force));
-            (cluster, Exported { objects: wanted.recorded().objects_value(), changes })
+            let id = format!("{id} in {cluster}");
+            let plan = Planning { id: &id, before, memory: &memory, force_conflicts: force };
+            let Planned { objects, changes, warning } = plan.objects(&wanted);
+            contested.extend(warning);
+            (cluster, Exported { objects, changes })
         })
         .collect();
     contested
 }
 
-/// What state says of the objects in one cluster.
-#[derive(Clone, Copy)]
-struct Before<'a> {
-    objects: &'a Value<Map<String>>,
-    changes: &'a Value<Map<String>>,
+/// What state says of the objects in the importing cluster.
+fn before(prior: &ServiceEntry) -> Before<'_> {
+    Before { objects: &prior.objects, changes: &prior.changes }
 }
 
-fn before<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'a>> {
+fn before_in<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'a>> {
     let exported = prior.exported.entry(exporter)?;
     Some(Before { objects: &exported.objects, changes: &exported.changes })
-}
-
-fn changes(before: Option<Before<'_>>, memory: &Memory, wanted: &Wanted) -> Value<Map<String>> {
-    let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
-    changes::planned(before.map(|before| before.changes), &recorded, memory, &wanted.recorded())
 }
 
 fn place<'a>(model: &'a ServiceEntry, label: &'a str) -> Place<'a> {
@@ -486,10 +479,10 @@ async fn export(
     for name in known.chain(wanted.keys().cloned()).collect::<BTreeSet<_>>() {
         let cluster = client::cluster(cx, &name)?;
         let wanted = wanted.get(&name).unwrap_or(&nothing);
-        let before = prior.and_then(|prior| before(prior, &name));
+        let before = prior.and_then(|prior| before_in(prior, &name));
         let memory = cx.private.exported.entry(name.clone()).or_default();
         let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
-        let planned = planned.unwrap_or_else(|| changes(before, memory, wanted));
+        let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
         let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
         let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
         let Reached { recorded, warning, errors: failed } = step.run(memory).await;
