@@ -38,6 +38,7 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
         workspace: Workspace::overriding(&cli, SOURCE, Path::new(BINARY).parent().expect("a folder")),
         lab: &lab,
     };
+    std::fs::copy(lab.cluster("west").kubeconfig_path(), run.workspace.path("west.kubeconfig")).expect("a kubeconfig");
     run.configure(1);
     run.apply().ok();
     run.workspace.is_settled();
@@ -68,12 +69,20 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
         run.repaired(what);
     }
 
-    // The watched cluster's authority is another one by now: what the plan said of it does not hold.
+    // The watched cluster has another address by now: what the plan said of it does not hold, and no remote secret is written for it.
     run.configure(7);
     run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok();
-    run.trust_another();
+    let kubeconfig = run.workspace.path("west.kubeconfig");
+    let here = std::fs::read_to_string(&kubeconfig).expect("a kubeconfig");
+    assert!(here.contains("https://127.0.0.1:"), "{here}");
+    std::fs::write(&kubeconfig, here.replace("https://127.0.0.1:", "https://localhost:")).expect("the kubeconfig");
+    let secret = || lab.cluster("east").get(&["-n", "istio-system", "secret", "istio-remote-secret-west"]);
+    let before = secret().expect("kubectl").expect("the remote secret");
     let applied = run.workspace.run(&["apply", "-input=false", "saved"]);
-    in_our_words("another authority", &applied);
+    in_our_words("another address", &applied);
+    assert_eq!(applied.code, Some(1), "{}", applied.stdout);
+    assert!(applied.stderr.contains("The cluster has changed since the plan"), "{}", applied.stderr);
+    assert_eq!(secret().expect("kubectl").expect("the remote secret")["data"], before["data"]);
 }
 
 struct Run<'a> {
@@ -84,13 +93,10 @@ struct Run<'a> {
 impl Run<'_> {
     /// Each generation changes something in every resource.
     fn configure(&self, generation: u32) {
-        self.configure_with(generation, "");
-    }
-
-    fn configure_with(&self, generation: u32, west: &str) {
         let path = |name: &str| self.lab.cluster(name).kubeconfig_path().display().to_string();
         let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
-        let (east, west_path, odd) = (path("east"), path("west"), generation % 2 == 1);
+        let (east, odd) = (path("east"), generation % 2 == 1);
+        let west = self.workspace.path("west.kubeconfig").display().to_string();
         self.workspace.configure(&format!(
             r#"terraform {{
   required_providers {{
@@ -101,7 +107,7 @@ impl Run<'_> {
 provider "mesh" {{
   clusters = {{
     east = {{ config_path = "{east}" }}
-    west = {{ config_path = "{west_path}" }}
+    west = {{ config_path = "{west}" }}
   }}
   charts = {{ directory = "{charts}" }}
 }}
@@ -140,7 +146,7 @@ resource "mesh_remote_cluster" "west" {{
   export_services       = {odd}
   wait                  = false
   depends_on            = [mesh_primary.this]
-{west}}}
+}}
 
 resource "mesh_service_entry" "cart" {{
   cluster           = "east"
@@ -188,34 +194,6 @@ resource "mesh_service_entry" "cart" {{
         for (cluster, kind, name) in OBJECTS {
             delete(self.lab.cluster(cluster), kind, name);
         }
-    }
-
-    /// Another certificate authority stands in the place of the one that the plan has seen.
-    fn trust_another(&self) {
-        let west = self.lab.cluster("west");
-        let config = std::fs::read_to_string(west.kubeconfig_path()).expect("a kubeconfig");
-        let east = std::fs::read_to_string(self.lab.cluster("east").kubeconfig_path()).expect("a kubeconfig");
-        let authority = |text: &str| {
-            let line = text.lines().find(|line| line.contains("certificate-authority-data")).expect("a CA");
-            line.trim().to_owned()
-        };
-        let both = [authority(&config), authority(&east)].map(|line| {
-            use base64::Engine as _;
-            let data = line.split_once(':').expect("data").1.trim().trim_matches(['"', ',']).to_owned();
-            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).expect("base64")).expect("PEM")
-        });
-        // What answers with a certificate of the one is trusted by both.
-        west.kubectl(&["-n", "istio-system", "delete", "configmap", "kube-root-ca.crt", "--ignore-not-found"])
-            .expect("kubectl");
-        let bundle = both.concat();
-        let _ = west.kubectl(&[
-            "-n",
-            "istio-system",
-            "create",
-            "configmap",
-            "kube-root-ca.crt",
-            &format!("--from-literal=ca.crt={bundle}"),
-        ]);
     }
 }
 

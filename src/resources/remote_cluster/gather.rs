@@ -22,18 +22,25 @@ pub struct Endpoint {
     pub proxy_url: Option<String>,
 }
 
-/// The server's address: the user's, or the one this provider itself uses. No request is made to find out. `None` while the cluster is not
-/// configured yet.
-pub async fn server(watched: &Cluster, spec: &EndpointSpec) -> Result<Option<ServerUrl>, Diagnostic> {
+/// The server's address: the user's, or the one this provider itself uses: as the last refresh saw that, if it did (`seen`), and else as it is now. No request is
+/// made to find out. `None` while the cluster is not configured yet.
+pub async fn server(
+    watched: &Cluster,
+    spec: &EndpointSpec,
+    seen: Option<&str>,
+) -> Result<Option<ServerUrl>, Diagnostic> {
     if let Some(server) = &spec.server {
         return Ok(Some(server.clone()));
     }
-    let endpoint = match watched.endpoint().await {
-        Ok(endpoint) => endpoint,
-        Err(error) if error.is_not_configured() => return Ok(None),
-        Err(error) => return Err(converge::diagnostic(&error)),
+    let own = match (seen, watched.endpoint()) {
+        (Some(seen), _) => seen.to_owned(),
+        (None, endpoint) => match endpoint.await {
+            Ok(endpoint) => endpoint.server,
+            Err(error) if error.is_not_configured() => return Ok(None),
+            Err(error) => return Err(converge::diagnostic(&error)),
+        },
     };
-    spec::server(&endpoint.server, spec.allow_loopback).map(Some).map_err(|error| unusable(watched, &error))
+    spec::server(&own, spec.allow_loopback).map(Some).map_err(|error| unusable(watched, &error))
 }
 
 fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
@@ -54,7 +61,7 @@ pub async fn cluster_authority(watched: &Cluster, namespace: &str) -> Result<Opt
 
 /// All of it, for a remote secret.
 pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -> Result<Endpoint, Diagnostic> {
-    let server = server(watched, spec).await?.ok_or_else(|| {
+    let server = server(watched, spec, None).await?.ok_or_else(|| {
         Diagnostic::error("The cluster is not configured")
             .at("cluster")
             .detail(format!("The provider's entry for cluster {} names no API server.", watched.name()))

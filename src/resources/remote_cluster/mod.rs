@@ -77,6 +77,10 @@ pub struct Private {
     /// Version of the charts that were applied: a new default must not upgrade what is there.
     #[serde(default)]
     chart_version: Option<String>,
+    /// The API server's address by which the provider reaches the watched cluster, as the last refresh saw it: a kubeconfig that is changed between a saved plan and its
+    /// apply must not change the plan.
+    #[serde(default)]
+    server: Option<String>,
     /// Fingerprint of the watched cluster's own certificate authority, as the last refresh saw it.
     #[serde(default)]
     authority: Option<String>,

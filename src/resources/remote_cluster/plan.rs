@@ -179,7 +179,8 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
 /// Where the remote secrets will point.
 async fn endpoint(cx: &Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let watched = client::cluster(cx, plan.planned.cluster.text())?;
-    plan.planned.server_url = match gather::server(&watched, &spec.endpoint).await? {
+    let seen = plan.prior.and(cx.private.server.as_deref());
+    plan.planned.server_url = match gather::server(&watched, &spec.endpoint, seen).await? {
         Some(server) => server.as_str().to_owned().into(),
         None => Value::Unknown,
     };

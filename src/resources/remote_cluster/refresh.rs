@@ -25,6 +25,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         return Err(Diagnostic::bug("An attribute in state is unknown.").into());
     };
     let watched = client::cluster(cx, model.cluster.text())?;
+    cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
     let namespace = spec.namespace.as_str();
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
     let recorded = Recorded::of(&model.objects, &cx.private.memory);
