@@ -21,6 +21,7 @@ pub mod engine;
 pub mod source;
 
 // Between: what resources share.
+pub mod istiod;
 pub mod kept;
 
 // Layer 2: the wire, and what it carries.

@@ -1,6 +1,6 @@
 //! All Kubernetes I/O: lazy connections, list, server-side apply, prune, delete, wait, port-forward.
 //!
-//! It knows nothing of Terraform, of charts or of meshes beyond the debug pages of istiod; nothing here may read the
+//! It knows nothing of Terraform, of charts or of meshes; nothing here may read the
 //! environment for a cluster to talk to, and nothing here may print.
 //!
 //! [`Clusters`] is made by Configure and does no I/O. A [`Cluster`] connects on its first request and is cheap to clone;
@@ -16,14 +16,15 @@ mod kind;
 mod kubeconfig;
 mod login;
 mod object;
+mod refusal;
 mod resolve;
 mod secrets;
+mod session;
 
 mod apply;
 mod delete;
 mod discovery;
 mod forward;
-mod istiod;
 mod owner;
 mod patch;
 mod read;
@@ -43,7 +44,6 @@ pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation};
 pub use discovery::Inventory;
 pub use error::{Cause, Conflict, ConflictingField, Error, Failure, Foreign, Layer, Status, Timeout};
 pub use forward::{ExecOutput, HttpAnswer, PodPort, PodStream};
-pub use istiod::{Istiod, RemoteCluster, Replica, ReplicaView, SyncStatus, Way};
 pub use kind::Kind;
 pub use object::{Condition, Object, ObjectRef};
 pub use owner::{INSTANCE_ANNOTATION, Owner, is_managed_by, managers};
@@ -83,7 +83,7 @@ pub struct Scope {
 struct Shared {
     name: String,
     version: String,
-    connections: call::Connections,
+    connections: session::Connections,
     held: read::Held,
     pods: forward::PodConnections,
 }
@@ -125,7 +125,7 @@ impl Clusters {
 impl Cluster {
     /// A cluster outside the provider configuration, such as the one a remote secret describes.
     pub fn standalone(name: &str, config: ClusterConfig, version: &str) -> Cluster {
-        let connections = call::Connections::new(config, version);
+        let connections = session::Connections::new(config, version);
         let (held, pods) = (read::Held::default(), forward::PodConnections::default());
         let shared = Shared { name: name.to_owned(), version: version.to_owned(), connections, held, pods };
         Cluster { shared: Arc::new(shared), scope: Scope::default() }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::call::{self, Call};
-use super::istiod::ReplicaView;
+use super::call::Call;
 use super::object::path_segment;
+use super::session;
 use super::{Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
 
 /// What to list: one kind, in one namespace or in all, chosen by labels.
@@ -107,7 +107,6 @@ pub(super) struct Held {
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     version: OnceCell<ServerVersion>,
-    pub(super) istiods: Asked<String, ReplicaView>,
 }
 
 impl Held {
@@ -119,7 +118,6 @@ impl Held {
     fn forget(&self) {
         lock(&self.lists).clear();
         lock(&self.discovered).clear();
-        lock(&self.istiods).clear();
     }
 }
 
@@ -247,7 +245,7 @@ impl Cluster {
 
     /// Reads the configuration (and the kubeconfig it names), makes no request.
     pub async fn endpoint(&self) -> Result<Endpoint, Error> {
-        call::endpoint(&self.shared.connections).map_err(|failure| self.error(failure))
+        session::endpoint(&self.shared.connections).map_err(|failure| self.error(failure))
     }
 
     /// Tells a path the server does not know from an object that is not there.

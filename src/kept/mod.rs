@@ -20,7 +20,6 @@ pub mod read;
 pub mod remove;
 pub mod render;
 pub mod report;
-pub mod traces;
 pub mod validators;
 
 /// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on objects of the cluster.

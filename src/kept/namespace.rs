@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::traces;
 use crate::cluster::{
     Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, wait,
 };
+use crate::istiod;
 
 /// Reading and writing a namespace is one step within this process: one resource at a time in each cluster.
 async fn turn(cluster: &Cluster) -> OwnedMutexGuard<()> {
@@ -216,7 +216,7 @@ fn is_resident(object: &Object) -> bool {
         && !FOLLOWERS.contains(&object.kind())
         && !object.is_terminating()
         && object.get("metadata.ownerReferences").is_none()
-        && !traces::is_trace(object)
+        && !istiod::is_trace(object)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::memory::Memory;
 use super::objects::{Recorded, parse_key, state_key};
-use super::{read, traces};
+use super::read;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, wait};
+use crate::istiod;
 
 /// How often a removal is tried anew when others write the object between the look and the removal.
 const ATTEMPTS: u32 = 6;
@@ -175,7 +176,7 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
         if reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION {
             let of_classes = format!("{}.{}", Kind::GATEWAY_CLASS.plural, Kind::GATEWAY_CLASS.group);
             let instances = match reference.name == of_classes {
-                true => traces::gateway_classes_of_others(self.cluster).await?,
+                true => istiod::gateway_classes_of_others(self.cluster).await?,
                 false => self.cluster.instances(live).await?,
             };
             return Ok((!instances.is_empty()).then(|| in_use(&instances)));

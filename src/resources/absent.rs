@@ -10,15 +10,13 @@ use super::client::{Client, briefly};
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
+use crate::istiod::{HANDED_OUT, roots_of};
 use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unopened, Unrooted};
-use crate::pki::Bundle;
 
 /// For how long the core must have asked for nothing else.
 const QUIET: Duration = Duration::from_millis(300);
 /// How often it is looked whether anything is still missing.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Handed out by istiod in every namespace.
-const ROOTS: &str = "istio-ca-root-cert";
 
 /// Tells what is missing, of this resource and of those that were planned before. One at a time waits for the others, so that they can be planned meanwhile.
 pub async fn tell<P>(cx: &mut Ctx<Client, P>, own: &str) -> Result<(), Diagnostic> {
@@ -118,12 +116,10 @@ async fn unrooted_word<P>(cx: &Ctx<Client, P>, unrooted: &Unrooted) -> Option<Di
 
 /// Fingerprints of the roots that a cluster's istiod hands out; none where that cannot be seen.
 async fn roots<P>(cx: &Ctx<Client, P>, cluster: &str, namespace: &str) -> BTreeSet<String> {
-    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, ROOTS);
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, HANDED_OUT);
     let Some(cluster) = briefly(cx, cluster) else { return BTreeSet::new() };
     let Ok(Some(map)) = cluster.get(&reference).await else { return BTreeSet::new() };
-    let pem = map.get("data").and_then(|data| data.get("root-cert.pem")?.as_str()).unwrap_or_default();
-    let bundle = Bundle::from_pem(pem).unwrap_or_default();
-    bundle.fingerprints().iter().map(ToString::to_string).collect()
+    roots_of(&map).unwrap_or_default().fingerprints().iter().map(ToString::to_string).collect()
 }
 
 fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) -> Diagnostic {

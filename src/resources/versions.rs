@@ -2,9 +2,10 @@
 
 use super::charts::Charts;
 use super::client::{Client, briefly};
-use crate::cluster::{Kind, Object, ObjectRef};
+use crate::cluster::{Kind, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
+use crate::istiod;
 use crate::mesh::istiod_name_of;
 use crate::value::Path;
 
@@ -41,7 +42,7 @@ pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: F
     let Some(cluster) = briefly(cx, followed.cluster) else { return Version::Unknown };
     let istiod = ObjectRef::namespaced(Kind::DEPLOYMENT, followed.namespace, istiod_name_of(followed.revision));
     let live = cluster.get(&istiod).await.ok().flatten();
-    live.as_ref().and_then(of_istiod).map_or(Version::Unknown, Version::Known)
+    live.as_ref().and_then(istiod::version_of).map_or(Version::Unknown, Version::Known)
 }
 
 /// A chart that is newer than its control plane, where somebody says so.
@@ -64,16 +65,6 @@ fn is_ahead(chart: &str, control_plane: &str) -> bool {
     minor(chart).zip(minor(control_plane)).is_some_and(|(chart, control_plane)| chart > control_plane)
 }
 
-/// The version of a Deployment of istiod. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
-pub fn of_istiod(deployment: &Object) -> Option<String> {
-    let istioctl = deployment.label("operator.istio.io/version");
-    let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
-    let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
-    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
-    let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
-    candidates.into_iter().flatten().find(is_version).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,20 +80,5 @@ mod tests {
         ] {
             assert_eq!(is_ahead(chart, control_plane), ahead, "{chart} {control_plane}");
         }
-    }
-
-    #[test]
-    fn the_version_is_that_of_istio_and_not_of_charts_inside_istioctl() {
-        let installed = |labels: serde_json::Value| {
-            let deployment = serde_json::json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istiod", "labels": labels},
-                "spec": {"template": {"spec": {"containers": [{"image": "docker.io/istio/pilot:1.29.1"}]}}},
-            });
-            of_istiod(&Object::new(deployment).unwrap())
-        };
-        let istioctl = serde_json::json!({"helm.sh/chart": "istiod-1.0.0", "operator.istio.io/version": "1.31.0"});
-        assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
-        assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
-        assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
     }
 }

@@ -2,11 +2,10 @@
 //! what each resource declares of the mesh, so that contradictions between resources are found at plan. Dropped when Configure comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cluster::{Cluster, Error, Replica, ReplicaView};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::istiod::Looks;
 use crate::mesh::{
     Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Pending, Registry, Topology,
     WatchedCluster, istiod_name_of,
@@ -16,7 +15,8 @@ use crate::resources::blocks::{Block, Blocks};
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
 pub struct Walk {
-    looks: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>,
+    /// What istiods say.
+    pub istiods: Looks,
     topology: Mutex<Topology>,
     blocks: Mutex<Blocks>,
     /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not known yet.
@@ -27,55 +27,7 @@ pub struct Walk {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A cluster's name and a namespace in it.
-type Place = (String, String);
-
-#[derive(Debug)]
-struct Look {
-    begun: Instant,
-    /// When the replicas were listed.
-    listed: Instant,
-    views: Arc<[ReplicaView]>,
-}
-
-/// How long an answer of the istiods is good for whoever asks next.
-const LOOK_LASTS: Duration = Duration::from_millis(200);
-
-impl Look {
-    /// The replicas, unless there were none, or one of them was not ready or did not answer: then they are listed again.
-    fn replicas(&self) -> Option<Vec<Replica>> {
-        let steady = |view: &ReplicaView| view.replica.ready && view.clusters.is_ok();
-        let known = !self.views.is_empty() && self.views.iter().all(steady);
-        known.then(|| self.views.iter().map(|view| view.replica.clone()).collect())
-    }
-}
-
 impl Walk {
-    /// What every istiod replica says of the clusters it watches, since something was `changed`. Of several who ask at the same time, one does.
-    pub async fn istiods(
-        &self,
-        cluster: &Cluster,
-        namespace: &str,
-        changed: Instant,
-    ) -> Result<Arc<[ReplicaView]>, Error> {
-        let place = (cluster.name().to_owned(), namespace.to_owned());
-        let look = held(&self.looks).entry(place).or_default().clone();
-        let mut look = look.lock().await;
-        if let Some(look) = look.as_ref().filter(|look| look.begun >= changed && look.begun.elapsed() < LOOK_LASTS) {
-            return Ok(look.views.clone());
-        }
-        let (begun, istiod) = (Instant::now(), cluster.istiod(namespace));
-        // A replica that has started since the change has read what was changed before it was ready.
-        let known = look.as_ref().filter(|look| look.listed >= changed).and_then(Look::replicas);
-        let (listed, replicas) = match (known, look.as_ref()) {
-            (Some(replicas), Some(look)) => (look.listed, replicas),
-            _ => (begun, istiod.replicas(None).await?),
-        };
-        let views: Arc<[ReplicaView]> = istiod.views(replicas).await.into();
-        *look = Some(Look { begun, listed, views: views.clone() });
-        Ok(views)
-    }
-
     /// Declares a control plane, by the id of its resource; what it and earlier declarations contradict each other in.
     pub fn control_plane(&self, id: &str, declared: ControlPlaneAt) -> Diagnostics {
         diagnostics(held(&self.topology).control_plane(id, declared))

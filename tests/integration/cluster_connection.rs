@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::json;
 use terraform_provider_mesh::cluster::{
-    Cluster, ClusterConfig, Clusters, Error, Exec, Failure, Kind, Layer, ObjectRef, Query, Scope, Secret, TokenRequest,
+    Cluster, ClusterConfig, Clusters, Error, Exec, Failure, Kind, Layer, ObjectRef, PodPort, Query, Scope, Secret,
+    TokenRequest, wait,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -243,6 +244,43 @@ async fn an_exec_credential_is_renewed_when_refused_and_when_it_expires() {
     let error = failure(&standalone(ClusterConfig { exec: Some(failing), ..server.config() })).await;
     assert_eq!(error.layer(), Layer::Credential);
     assert_eq!(error.to_string(), "cluster east: the exec plugin sh failed (exit status: 1): please log in");
+}
+
+/// Watches and port-forwards have ways of their own to the server, and must not be the first to give up.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_watch_and_a_port_forward_are_asked_for_again_with_a_renewed_credential() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = folder.path().join("count");
+    let script = format!(
+        r#"n=$(($(cat {0} 2>/dev/null || echo 0)+1)); echo $n >{0}
+        printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t%s"}}}}' $n"#,
+        count.display()
+    );
+    let exec = || Exec { command: "sh".into(), args: vec!["-c".into(), script.clone()], ..Exec::default() };
+    let server = Server::start(|seen, _| {
+        let (watches, forwards) = (seen.path.contains("watch=1"), seen.path.contains("/portforward"));
+        match seen.authorization.as_str() {
+            // What is asked for by ordinary requests is answered with either.
+            "Bearer t1" if watches || forwards => status(401, "Unauthorized", "token has expired"),
+            _ if watches => Say::Text(200, "{\"type\": \"ADDED\", \"object\": {\"metadata\": {\"name\": \"a\"}}}\n"),
+            _ if forwards => status(403, "Forbidden", "pods \"p\" is forbidden"),
+            _ => Say::Json(200, json!({"kind": "ConfigMapList", "metadata": {"resourceVersion": "1"}, "items": []})),
+        }
+    })
+    .await;
+    let exists = wait::Until::new("to exist", |object| match object {
+        Some(_) => wait::Verdict::Ready,
+        None => wait::Verdict::pending("it is not there"),
+    });
+    let cluster = standalone(ClusterConfig { exec: Some(exec()), ..server.config() });
+    cluster.wait(&reference(), &exists).await.unwrap();
+
+    std::fs::remove_file(&count).unwrap();
+    let cluster = standalone(ClusterConfig { exec: Some(exec()), ..server.config() });
+    let port = PodPort { namespace: "n".into(), pod: "p".into(), port: 1 };
+    let Err(error) = cluster.pod_stream(&port).await else { panic!("no such Pod") };
+    assert_eq!(error.layer(), Layer::Authorization, "{error}: of the second answer, not of the first");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use terraform_provider_mesh::cluster::{Apply, Kind, Object, PodPort, wait};
+use terraform_provider_mesh::istiod::{Istiod, Looks};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -43,7 +44,7 @@ async fn a_pods_page_is_read_and_istiod_is_understood() {
     assert_eq!(place.cluster.requests() - before, 1);
     assert_eq!(place.cluster.pod_http_get(&port, "/nothing").await.unwrap().status, 404);
 
-    let istiod = place.cluster.istiod(&place.namespace);
+    let istiod = Istiod::of(&place.cluster, &place.namespace);
     let views = istiod.clusterz(Some("default")).await.unwrap();
     let (clusters, _) = views[0].clusters.as_ref().unwrap();
     let seen: Vec<String> = clusters
@@ -52,8 +53,9 @@ async fn a_pods_page_is_read_and_istiod_is_understood() {
         .collect();
     assert_eq!(seen, ["west istio-system/istio-remote-secret-west synced", "east  synced"]);
     let before = place.cluster.requests();
-    istiod.clusterz_held().await.unwrap();
-    istiod.clusterz_held().await.unwrap();
+    let looks = Looks::default();
+    looks.held(&place.cluster, &place.namespace).await.unwrap();
+    looks.held(&place.cluster, &place.namespace).await.unwrap();
     assert_eq!(place.cluster.requests() - before, 1, "one list of pods: the port-forward of before is kept");
     assert!(istiod.clusterz(Some("canary")).await.unwrap().is_empty());
 }

@@ -3,6 +3,7 @@
 //! Written here because no crate does it: `yes` and `0o17` must be resolved as YAML 1.1 does, an under-indented
 //! quoted scalar must be accepted, messages and line numbers must be go-yaml's, and the emitter must fold, quote and
 //! sort exactly as go-yaml v2, since its output ends up as text inside ConfigMaps.
+mod decode;
 mod emit;
 mod parse;
 mod resolve;

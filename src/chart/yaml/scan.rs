@@ -2,6 +2,8 @@
 //!
 //! Where they differ from YAML 1.2 the difference is wanted: an under-indented continuation line of a quoted
 //! scalar is accepted, a comment may follow a quoted scalar without a space, a tab may separate tokens.
+//!
+//! In one file because every rule of the scanner reads and moves the same position.
 use std::borrow::Cow;
 use std::collections::VecDeque;
 

@@ -11,8 +11,9 @@ use super::model::Ca;
 use super::report;
 use super::secret::{CaCerts, Fault, OpenRequest, RootStore, SELF_SIGNED};
 use super::spec::{Spec, StoreRef};
-use crate::cluster::{Cluster, Error, FIELD_MANAGER, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
+use crate::istiod::Istiod;
 use crate::kept::converge;
 use crate::pki::Certificate;
 use crate::resources::client;
@@ -67,13 +68,12 @@ async fn marked(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Objec
 pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
     let reference = ObjectRef::namespaced(Kind::SECRET, &live.namespace, SELF_SIGNED);
     let Some(secret) = live.cluster.get(&reference).await? else { return Ok(None) };
-    if istiods(live).await?.is_empty() {
+    if live.istiod().replicas(None).await?.is_empty() {
         return Ok(None);
     }
     let unreadable = |why: &str| {
         let detail = format!("{reference}, by which istiod signs, cannot be read: its key ca-cert.pem {why}");
-        let failure = Failure::Unexpected { detail };
-        Error { cluster: live.cluster.name().into(), request: None, failure, must_answer: false }
+        live.cluster.unexpected(detail)
     };
     // An istiod that waits for its Secret to be filled has signed nothing yet.
     let Some(pem) = secret.data("ca-cert.pem") else { return Ok(None) };
@@ -81,12 +81,6 @@ pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
     let mut certificates =
         Certificate::all_in(&pem).map_err(|error| unreadable(&format!("is no certificate ({error})")))?;
     Ok(Some(certificates.remove(0)))
-}
-
-/// The Pods of istiod.
-pub async fn istiods(live: &Live) -> Result<Vec<Object>, Error> {
-    let query = Query::of(Kind::POD).namespace(&live.namespace).label("app", "istiod");
-    Ok(live.cluster.list_now(&query).await?.iter().filter(|pod| !pod.is_terminating()).cloned().collect())
 }
 
 /// Looks at all clusters at once. Those that give no answer are apart.
@@ -155,6 +149,10 @@ pub fn own_keys(secret: &Object) -> BTreeSet<String> {
 }
 
 impl Live {
+    pub fn istiod(&self) -> Istiod {
+        Istiod::of(&self.cluster, &self.namespace)
+    }
+
     /// Who writes the Secret, by its managed fields.
     pub fn managers(&self) -> Vec<String> {
         self.secret.as_ref().map(crate::cluster::managers).unwrap_or_default()

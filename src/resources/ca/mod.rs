@@ -9,7 +9,6 @@ mod decide;
 mod fixtures;
 mod gather;
 mod import;
-mod lifetimes;
 mod list;
 mod memory;
 mod model;
@@ -239,7 +238,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                 report::request(&mut model, live.open.as_ref());
                 note_strange(&mut cx.private, &name, &live);
                 if rotates {
-                    match lifetimes::longest(&live).await {
+                    match live.istiod().longest_lifetime().await {
                         Ok(found) => longest = longest.max(found),
                         Err(error) => cx.warn(converge::stale(&error)),
                     }

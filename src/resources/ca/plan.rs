@@ -449,5 +449,8 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
 }
 
 #[cfg(test)]
+#[path = "brought_tests.rs"]
+mod brought_tests;
+#[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -22,7 +22,7 @@ fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
     model
 }
 
-fn configured(generation: i64) -> Ca {
+pub(super) fn configured(generation: i64) -> Ca {
     let cluster = ClusterCa { namespace: "istio-system".into(), generation: 1.into(), ..ClusterCa::default() };
     let root = Root {
         store: Value::Known(Store {
@@ -44,7 +44,7 @@ fn configured(generation: i64) -> Ca {
     }
 }
 
-fn root_defaults(generation: i64) -> Root {
+pub(super) fn root_defaults(generation: i64) -> Root {
     Root {
         generation: generation.into(),
         algorithm: "ECDSA-P256".into(),
@@ -55,13 +55,13 @@ fn root_defaults(generation: i64) -> Root {
     }
 }
 
-struct Outcome {
+pub(super) struct Outcome {
     planned: Ca,
-    words: Vec<String>,
+    pub(super) words: Vec<String>,
 }
 
 /// Plans `config` on `prior` at a time, with the roots in the store by generation.
-fn plan_at(
+pub(super) fn plan_at(
     now: OffsetDateTime,
     prior: &Ca,
     config: Ca,
@@ -344,83 +344,6 @@ fn moves_are_refused() {
     let mut moved = prior.clone();
     moved.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().namespace = "mesh".into();
     assert!(refused(moved).starts_with("A system namespace cannot change (clusters[\"east\"].namespace)"));
-}
-
-/// A spec of a root that is brought.
-fn brought(root: &Root) -> Result<Option<Spec>, Diagnostics> {
-    Spec::parse(&Ca { root: Value::Known(root.clone()), ..configured(1) })
-}
-
-#[test]
-fn unfit_roots_are_refused_at_their_attribute() {
-    let (root, other) = (fixtures::root(), fixtures::root());
-    let refusal = |root: Root| {
-        brought(&root).err().map(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    };
-    let good = Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) };
-    assert_eq!(refusal(good.clone()), None);
-    let with_key = |key: &str| Root { private_key_wo: key.into(), ..good.clone() };
-    assert_eq!(refusal(with_key(&root.key.to_pem())), None);
-    assert_eq!(
-        refusal(with_key(&other.key.to_pem())).unwrap(),
-        "Key and certificate do not match (root.private_key_wo): The private key does not belong to the certificate O=Istio, CN=Root CA."
-    );
-    assert_eq!(
-        refusal(with_key("junk")).unwrap(),
-        "Not a usable private key (root.private_key_wo): Cannot read the private key: line 1 is outside of any PEM block; remove it (comments too)."
-    );
-    let junk = Root { certificate: format!("# mine\n{}", root.certificate.to_pem()).into(), ..root_defaults(1) };
-    assert_eq!(
-        refusal(junk).unwrap(),
-        "Not a certificate (root.certificate): Cannot read the certificate: line 1 is outside of any PEM block; remove it (comments too)."
-    );
-    let intermediate = fixtures::cacerts(&root, 365).chain.remove(0);
-    let leaf = Root { certificate: intermediate.to_pem().into(), ..root_defaults(1) };
-    assert!(refusal(leaf).unwrap().contains("is not self-signed, so it cannot be a root."));
-    assert!(refusal(root_defaults(1)).unwrap().starts_with("No root (root)"));
-}
-
-/// What is wrong at any time is refused before anything is asked; what leads to another root may be of the past, and is waited for.
-#[test]
-fn unfit_chains_are_refused_at_their_attribute() {
-    let short = fixtures::root_until(NOW + Duration::days(100));
-    let refusal = |root: &fixtures::Ca, chain: &str| {
-        let mut config = configured(1);
-        config.root = Value::Known(Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) });
-        let clusters = config.clusters.known_mut().unwrap();
-        clusters.get_mut("east").unwrap().known_mut().unwrap().certificate_chain = chain.into();
-        let errors = Spec::parse(&config).err()?;
-        Some(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    };
-    let good = fixtures::cacerts(&short, 50).chain[0].to_pem();
-    assert_eq!(refusal(&short, &good), None);
-    assert_eq!(refusal(&fixtures::root(), &good), None);
-    assert_eq!(
-        refusal(&short, &format!("# from the HSM\n{good}")).unwrap(),
-        "Not a chain of certificates (clusters[\"east\"].certificate_chain): Cannot read the certificate: line 1 is outside of any PEM block; remove it (comments too)."
-    );
-    let outliving = fixtures::outliving(&short, NOW + Duration::days(200)).to_pem();
-    let told = refusal(&short, &outliving).unwrap();
-    assert!(
-        told.starts_with("Unfit as an intermediate (clusters[\"east\"].certificate_chain): The certificate O=Istio, CN=Intermediate CA is valid until")
-            && told.contains("longer than its issuer O=Istio, CN=Root CA"),
-        "{told}"
-    );
-}
-
-#[test]
-fn an_expired_root_that_is_brought_is_told() {
-    let root = fixtures::root_until(NOW + Duration::days(1));
-    let mut config = configured(1);
-    config.root = Value::Known(Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) });
-    let mut prior = config.clone();
-    report::root(&mut prior, &root.certificate);
-    let outcome = plan_at(NOW + Duration::days(2), &prior, config, &[]).unwrap();
-    assert!(
-        outcome.words.iter().any(|word| word.starts_with("The root is unfit (root.certificate)")),
-        "{:?}",
-        outcome.words
-    );
 }
 
 #[test]

@@ -9,12 +9,12 @@ use super::spec::Spec;
 use super::values;
 use crate::chart::Chart;
 use crate::cluster::{Kind, Object, ObjectRef};
+use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::{Entry, Wanted};
 use crate::kept::render::{self, Error, Rendering};
 use crate::mesh::{self, NETWORK_LABEL};
 
-/// The releases of the charts that control planes share, as Istio's documentation names them.
-pub const BASE_RELEASE: &str = "istio-base";
+/// The releases of ambient's charts, as Istio's documentation calls them.
 pub const CNI_RELEASE: &str = "istio-cni";
 pub const ZTUNNEL_RELEASE: &str = "ztunnel";
 

@@ -10,18 +10,18 @@ use super::{Cx, Identity, charts, exposure, gateway_api, ready, settle_names, va
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
+use crate::istiod;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
 use crate::kept::render;
 use crate::kept::{converge, read};
-use crate::mesh::{self, NETWORK_LABEL, Platform};
+use crate::mesh::{self, NETWORK_LABEL, Platform, istiod_name_of};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
 use crate::resources::client;
 use crate::resources::client::Client;
 use crate::resources::parsing;
-use crate::resources::versions;
 use crate::value::{List, Map, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
@@ -269,7 +269,7 @@ fn root(cacerts: &Object) -> Option<Fingerprint> {
 }
 
 fn owner(named: &Named) -> String {
-    spec::owner(&named.namespace, &spec::release(named.revision.as_deref()))
+    spec::owner(&named.namespace, &istiod_name_of(named.revision.as_deref()))
 }
 
 /// The attributes that the installation speaks of; the rest of its values become a values document.
@@ -324,7 +324,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         } else {
             Value::Known(installed.tags.iter().cloned().collect())
         },
-        istio_version: versions::of_istiod(&installed.deployment).into(),
+        istio_version: istiod::version_of(&installed.deployment).into(),
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: (external && !is_external).into(),

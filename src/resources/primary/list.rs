@@ -1,13 +1,14 @@
 //! Finds the control planes of the provider's clusters, for `terraform query`: every Deployment of istiod, whoever installed it.
 
-use super::{Identity, MeshPrimary, spec};
+use super::{Identity, MeshPrimary};
 use crate::cluster::{Kind, Object, Query as Lookup};
 use crate::diag::Diagnostics;
 use crate::engine::{Ctx, Found, FoundObject, Listable, Query};
+use crate::istiod;
+use crate::mesh::istiod_name_of;
 use crate::model;
 use crate::resources::client::Client;
 use crate::resources::listing;
-use crate::resources::versions;
 use crate::value::Value;
 
 /// What the control plane without a revision is called.
@@ -66,9 +67,9 @@ fn is_asked_for(istiod: &Object, asked: &ControlPlanes) -> bool {
 fn control_plane(cluster: &str, istiod: &Object) -> FoundObject<MeshPrimary> {
     let namespace = istiod.namespace().unwrap_or_default();
     let revision = Some(revision(istiod)).filter(|revision| *revision != DEFAULT);
-    let version = versions::of_istiod(istiod).map(|version| format!(", Istio {version}")).unwrap_or_default();
+    let version = istiod::version_of(istiod).map(|version| format!(", Istio {version}")).unwrap_or_default();
     FoundObject {
-        name: format!("{cluster}/{namespace}/{}{version}{}", spec::release(revision), listing::maker(istiod)),
+        name: format!("{cluster}/{namespace}/{}{version}{}", istiod_name_of(revision), listing::maker(istiod)),
         identity: Identity {
             cluster: cluster.into(),
             namespace: namespace.into(),

@@ -40,7 +40,7 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::{namespace, render};
-use crate::mesh::Platform;
+use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
 use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
@@ -351,7 +351,7 @@ fn agents_elsewhere(spec: &Spec) -> Option<&str> {
 
 /// The owner label of the control plane that state describes.
 fn owner(model: &Primary) -> String {
-    spec::owner(model.namespace.text(), &spec::release(model.revision.as_deref()))
+    spec::owner(model.namespace.text(), &istiod_name_of(model.revision.as_deref()))
 }
 
 fn place<'a>(model: &'a Primary, label: &'a str) -> Place<'a> {
@@ -367,7 +367,7 @@ fn settle_names(model: &mut Primary) {
     if let (Some(cluster), Some(namespace), false) =
         (model.cluster.known(), model.namespace.known(), model.revision.is_unknown())
     {
-        model.id = format!("{cluster}/{namespace}/{}", spec::release(model.revision.as_deref())).into();
+        model.id = format!("{cluster}/{namespace}/{}", istiod_name_of(model.revision.as_deref())).into();
     }
 }
 

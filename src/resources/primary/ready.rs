@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::model::{Primary, Status};
-use super::spec::{self, Spec};
+use super::spec::Spec;
 use super::values;
-use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::kept::converge;
 use crate::kept::objects::Wanted;
-use crate::mesh::Revision;
+use crate::mesh::{Revision, istiod_name_of};
 use crate::pki::{Bundle, Fingerprint};
 use crate::value::{Path, Value};
 
-/// How often the webhook is asked until it answers.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
 /// How long istiod may take to read what it injects by after a change of its ConfigMap: a kubelet brings it within a minute or so.
 const REREADS_WITHIN: Duration = Duration::from_secs(120);
 
@@ -61,7 +62,7 @@ pub fn roots(secret: &Object) -> Vec<Fingerprint> {
 pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Status, Diagnostics> {
     let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
     let namespace = spec.control_plane.namespace.as_str();
-    let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, spec::release(revision));
+    let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, istiod_name_of(revision));
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     if spec.control_plane.is_external {
         // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the kubeconfig.
@@ -75,102 +76,67 @@ pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Sta
     Ok(status(deployment.as_ref()))
 }
 
-/// Asks for a Pod, without storing it, until istiod's webhook has made it a proxy's.
+/// Waits until istiod's webhook makes a proxy of this cluster and network of a Pod.
 async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
-    let pod = probe(spec);
-    let mut why = String::new();
+    let wanted = &spec.control_plane;
+    let release = spec.release();
+    let probe =
+        Probe { namespace: wanted.namespace.as_str(), service_account: &release, revision: wanted.revision.as_ref() };
+    let deadline = cluster.scope().deadline.map(Instant::from);
+    let until = deadline.and_then(|deadline| deadline.checked_sub(BEFORE_THE_END));
     let mut disagrees: Option<(Instant, Diagnostic)> = None;
-    loop {
-        match cluster.create_dry_run(&pod).await {
-            Ok(injected) => match identity(&injected).map(|identity| agrees(&identity, spec)) {
-                // istiod reads its injection template anew some time after it was changed.
-                Some(_) if wrong_init(&injected, spec) => {
-                    why = match values::leaves_network_to_cni(&spec.istiod_values) {
-                        true => "it still has the init container istio-init, although the node agent is there",
-                        false => "it has no init container istio-init, although there is no node agent",
-                    }
-                    .to_owned();
-                }
-                Some(Ok(())) => return Ok(()),
-                // An istiod that was there before goes by its old configuration for a moment.
-                Some(Err(difference)) => {
-                    let since = disagrees.map_or_else(Instant::now, |(since, _)| since);
-                    if since.elapsed() >= REREADS_WITHIN {
-                        return Err(difference.into());
-                    }
-                    disagrees = Some((since, difference));
-                }
-                None => why = "no webhook injected a proxy".to_owned(),
-            },
-            Err(error) if refused_by_webhook(&error) => why = error.to_string(),
-            Err(error) if matches!(error.failure, Failure::Timeout(_)) && disagrees.is_some() => {
-                return Err(disagrees
-                    .map(|(_, difference)| difference)
-                    .unwrap_or_else(|| converge::diagnostic(&error))
-                    .into());
-            }
-            Err(error) if matches!(error.failure, Failure::Timeout(_)) && !why.is_empty() => {
-                return Err(Diagnostic::error("The injection webhook does not answer")
-                    .detail(format!(
-                        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected as it should be: {why}. Check that the API server \
-                         reaches port 15017 of istiod's Pods.",
-                        cluster.name()
-                    ))
-                    .into());
-            }
-            // Quotas, pod security and the like say nothing of the webhook.
-            Err(error) if matches!(error.failure, Failure::Api(_) | Failure::Forbidden { .. }) => return Ok(()),
-            Err(error) => return Err(converge::diagnostic(&error).into()),
+    let judge = |injected: &Injected| {
+        // istiod reads its injection template anew some time after it was changed.
+        if let Some(why) = wrong_init(injected, spec) {
+            return Judgement::Again(why.to_owned());
         }
-        tokio::time::sleep(PAUSE).await;
+        // An istiod that was there before goes by its old configuration for a moment.
+        let Err(difference) = agrees(injected, spec) else { return Judgement::Done(Ok(())) };
+        let since = disagrees.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        if since.elapsed() >= REREADS_WITHIN {
+            return Judgement::Done(Err(difference));
+        }
+        let why = difference.summary.clone();
+        disagrees = Some((since, difference));
+        Judgement::Again(why)
+    };
+    let until = until.unwrap_or_else(|| Instant::now() + REREADS_WITHIN * 2);
+    match injection::wait(cluster, probe, until, judge).await {
+        Ok(Outcome::Done(outcome)) => outcome.map_err(Into::into),
+        Ok(Outcome::Undecided) => Ok(()),
+        Ok(Outcome::Late(why)) => {
+            Err(disagrees.map_or_else(|| unanswered(cluster, &why), |(_, difference)| difference).into())
+        }
+        Err(error) => Err(converge::diagnostic(&error).into()),
     }
 }
 
-fn refused_by_webhook(error: &Error) -> bool {
-    matches!(&error.failure, Failure::Api(status) if status.code >= 500 || status.message.contains("webhook"))
+fn unanswered(cluster: &Cluster, why: &str) -> Diagnostic {
+    Diagnostic::error("The injection webhook does not answer").detail(format!(
+        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected as it should be: {why}. Check that the API server \
+         reaches port 15017 of istiod's Pods.",
+        cluster.name()
+    ))
 }
 
-fn probe(spec: &Spec) -> Object {
-    let revision = spec.control_plane.revision.as_ref();
-    let reference =
-        ObjectRef::namespaced(Kind::POD, spec.control_plane.namespace.as_str(), "terraform-provider-mesh-probe");
-    Object::of(&reference).with_label("istio.io/rev", Revision::label(revision)).with(
-        "spec",
-        json!({
-            "serviceAccountName": spec::release(revision.map(Revision::as_str)),
-            "containers": [{"name": "probe", "image": "probe"}],
-        }),
-    )
-}
-
-/// Whether a Pod sets up its network itself where the node agent is to, or the other way round. An injection template of the user's decides for itself.
-fn wrong_init(pod: &Object, spec: &Spec) -> bool {
+/// Why a Pod sets up its network itself where the node agent is to, or the other way round. An injection template of the user's decides for itself.
+fn wrong_init(injected: &Injected, spec: &Spec) -> Option<&'static str> {
     let values = spec.istiod_values.as_map();
     let has_own_templates = values
         .get("sidecarInjectorWebhook")
         .and_then(|webhook| webhook.get("templates"))
         .is_some_and(|own| !own.is_null());
     if has_own_templates || spec.control_plane.ambient {
-        return false;
+        return None;
     }
-    let mut named = pod.items("spec.initContainers").iter().filter_map(|container| container.get("name")?.as_str());
-    named.any(|name| name == "istio-init") == values::leaves_network_to_cni(&spec.istiod_values)
+    match (injected.has_istio_init, values::leaves_network_to_cni(&spec.istiod_values)) {
+        (true, true) => Some("it still has the init container istio-init, although the node agent is there"),
+        (false, false) => Some("it has no init container istio-init, although there is no node agent"),
+        _ => None,
+    }
 }
 
-/// What an injected proxy says of itself: cluster id and network.
-fn identity(pod: &Object) -> Option<(String, String)> {
-    let containers = pod.items("spec.containers").iter().chain(pod.items("spec.initContainers"));
-    let proxy =
-        containers.into_iter().find(|container| container.get("name").and_then(Json::as_str) == Some("istio-proxy"))?;
-    let env = |name: &str| {
-        let entries = proxy.get("env").and_then(Json::as_array).into_iter().flatten();
-        let mut named = entries.filter(|entry| entry.get("name").and_then(Json::as_str) == Some(name));
-        named.next().and_then(|entry| entry.get("value")?.as_str()).unwrap_or_default().to_owned()
-    };
-    Some((env("ISTIO_META_CLUSTER_ID"), env("ISTIO_META_NETWORK")))
-}
-
-fn agrees((cluster_id, network): &(String, String), spec: &Spec) -> Result<(), Diagnostic> {
+fn agrees(Injected { cluster_id, network, .. }: &Injected, spec: &Spec) -> Result<(), Diagnostic> {
     let wanted = &spec.control_plane;
     let expected = wanted.network.as_ref().map_or("", |network| network.as_str());
     let differs = |what: &str, is: &str, should: &str, path: &str| {
@@ -193,7 +159,7 @@ fn agrees((cluster_id, network): &(String, String), spec: &Spec) -> Result<(), D
 /// The Deployment of the control plane that state describes.
 pub fn deployment(model: &Primary) -> Option<ObjectRef> {
     let namespace = model.namespace.known()?;
-    Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace.as_str(), spec::release(model.revision.as_deref())))
+    Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace.as_str(), istiod_name_of(model.revision.as_deref())))
 }
 
 /// The status after an apply, so far as a plan can tell it. An istiod that a refresh found on its way is not changed for that alone; but an apply that has another reason waits for it.
@@ -241,6 +207,8 @@ pub fn status(deployment: Option<&Object>) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn seen(available: bool) -> Primary {

@@ -9,10 +9,11 @@ use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, place
 use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, wait};
 use crate::engine::Failed;
+use crate::istiod;
 use crate::kept::claim::{self, Asked, Purpose};
 use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
-use crate::kept::{converge, namespace, report, traces};
+use crate::kept::{converge, namespace, report};
 use crate::mesh::{Platform, is_external};
 
 /// Until here definitions are all asked for at once.
@@ -78,7 +79,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         let going = async { if defined { definitions_go(&cluster, &owner).await } else { Ok(()) } };
         let leaving = async {
             let traces = match sharing.is_empty() && !external {
-                true => traces::remove(&cluster, &namespace).await,
+                true => istiod::remove_traces(&cluster, &namespace).await,
                 false => Ok(()),
             };
             let mut outcomes = vec![traces.map(|()| None)];
@@ -241,7 +242,7 @@ struct Others {
 }
 
 async fn other_control_planes(cluster: &Cluster, namespace: &str, owner: &Owner) -> Result<Others, Error> {
-    let deployments = cluster.list_now(&Query::of(Kind::DEPLOYMENT).label("app", "istiod")).await?;
+    let deployments = cluster.list_now(&istiod::every_deployment()).await?;
     let ours = |deployment: &Object| {
         deployment.label(OWNER_LABEL) == Some(&owner.label) && deployment.namespace() == Some(namespace)
     };

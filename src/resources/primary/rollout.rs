@@ -9,12 +9,14 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Primary, Rollout};
-use super::{Cx, charts, ready, spec};
-use crate::cluster::{Cluster, Kind, ObjectRef, ReplicaView, SyncStatus};
+use super::{Cx, charts, ready};
+use crate::cluster::{Cluster, Kind, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::engine::Plan;
+use crate::istiod::{self, Istiod, ReplicaView, SyncStatus};
+use crate::mesh::istiod_name_of;
 use crate::resources::charts::{Unavailable, Version};
-use crate::resources::{client, versions};
+use crate::resources::client;
 use crate::value::{Path, Set, Value};
 
 /// A cluster that is silent holds a refresh up no longer than this.
@@ -41,11 +43,11 @@ async fn ahead(cx: &Cx, name: &str, state: &Primary) -> Ahead {
         Ok(cluster) => client::shortened(cx, &cluster, LOOK_WITHIN),
         Err(error) => return trouble(error.summary.clone()),
     };
-    let release = spec::release(state.revision.as_deref());
+    let release = istiod_name_of(state.revision.as_deref());
     let place = ObjectRef::namespaced(Kind::DEPLOYMENT, state.namespace.text(), release.as_str());
     match cluster.get(&place).await {
         Ok(Some(deployment)) => Ahead {
-            version: versions::of_istiod(&deployment),
+            version: istiod::version_of(&deployment),
             trouble: match ready::status(Some(&deployment)).available.get() {
                 Some(true) => out_of_sync(&cluster, state).await,
                 _ => Some("its rollout is not complete".to_owned()),
@@ -58,7 +60,7 @@ async fn ahead(cx: &Cx, name: &str, state: &Primary) -> Ahead {
 
 /// Why not every istiod there says that it is in sync with all clusters it watches.
 async fn out_of_sync(cluster: &Cluster, state: &Primary) -> Option<String> {
-    let istiod = cluster.istiod(state.namespace.text());
+    let istiod = Istiod::of(cluster, state.namespace.text());
     let revision = state.revision.as_deref().unwrap_or("default");
     match istiod.clusterz(Some(revision)).await {
         Ok(views) => unsynced(&views),
@@ -73,7 +75,7 @@ fn unsynced(views: &[ReplicaView]) -> Option<String> {
     views.iter().find_map(|view| match &view.clusters {
         Err(error) => Some(format!("its istiod {} could not be asked: {error}", view.replica.pod)),
         Ok((clusters, _)) => clusters.iter().find(|one| one.status != SyncStatus::Synced).map(|one| {
-            format!("its istiod {} is not in sync with cluster {} ({:?})", view.replica.pod, one.id, one.status)
+            format!("its istiod {} is not in sync with cluster {} ({})", view.replica.pod, one.id, one.status.as_str())
         }),
     })
 }
@@ -159,7 +161,7 @@ fn not_known() -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{RemoteCluster, Replica, Way};
+    use crate::istiod::{RemoteCluster, Replica, Way};
 
     fn seen(version: Option<&str>, trouble: Option<&str>) -> Ahead {
         Ahead { version: version.map(str::to_owned), trouble: trouble.map(str::to_owned) }

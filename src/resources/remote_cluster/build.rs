@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::spec::Spec;
 use crate::chart::Chart;
 use crate::cluster::Object;
+use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
-
-/// The release of the chart `base`, as Istio's documentation names it.
-const BASE_RELEASE: &str = "istio-base";
+use crate::mesh::istiod_name;
 
 /// The charts whose remote profile is installed in the modes `remote` and `config`.
 #[derive(Clone, Debug)]
@@ -41,9 +40,10 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
 
 fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, render::Error> {
     let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(Vec::new()) };
-    let namespace = spec.namespace.as_str();
+    let (namespace, revision) = (spec.namespace.as_str(), remote.data_plane.revision.as_ref());
     let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values: &remote.base_values };
-    let istiod = Rendering { chart: &charts.istiod, release: &release(spec), namespace, values: &remote.istiod_values };
+    let istiod =
+        Rendering { chart: &charts.istiod, release: &istiod_name(revision), namespace, values: &remote.istiod_values };
     let mut objects = base.objects()?;
     objects.extend(istiod.objects()?);
     if !spec.is_config_cluster() {
@@ -51,13 +51,6 @@ fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, r
         objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
     }
     Ok(objects)
-}
-
-fn release(spec: &Spec) -> String {
-    match spec.remote.as_ref().and_then(|remote| remote.data_plane.revision.as_ref()) {
-        Some(revision) => format!("istiod-{revision}"),
-        None => "istiod".to_owned(),
-    }
 }
 
 /// The injection webhooks of the cluster, as the chart names them.

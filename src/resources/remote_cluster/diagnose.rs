@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::gather::Endpoint;
-use super::istiod::{self, Verdict};
 use super::spec::{EndpointSpec, Spec};
-use crate::cluster::{Access, Cluster, ClusterConfig, Error, Layer, ReplicaView, Scope, Secret};
+use crate::cluster::{Access, Cluster, ClusterConfig, Error, Layer, Scope, Secret};
 use crate::diag::Diagnostic;
+use crate::istiod::{self, ReplicaView, Verdict};
 use crate::mesh::{RemoteSecret, Token};
 
 const PROBE_WITHIN: Duration = Duration::from_secs(6);

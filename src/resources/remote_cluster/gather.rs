@@ -1,9 +1,8 @@
 //! What has to be known of the watched cluster before a remote secret can be written: its API server's address as watchers dial it, and the authority
 //! they check it by.
 
-use sha2::{Digest as _, Sha256};
-
 use super::model::RemoteCluster;
+use super::secret;
 use super::spec::{self, EndpointSpec, Spec};
 use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
@@ -99,7 +98,7 @@ pub async fn refuse_another_endpoint(
     }
     // What cannot be found out is said where it is needed.
     let Ok(found) = endpoint(watched, spec.namespace.as_str(), &spec.endpoint).await else { return Ok(()) };
-    let seen = found.certificate_authority.as_deref().map(fingerprint);
+    let seen = found.certificate_authority.as_deref().map(secret::fingerprint);
     let is_other = |planned: &Value<String>, found: Option<&str>| planned.is_known() && planned.as_deref() != found;
     let changed = |what: &str, planned: &Value<String>, found: Option<&str>| {
         Diagnostic::error("The cluster has changed since the plan").detail(format!(
@@ -116,46 +115,4 @@ pub async fn refuse_another_endpoint(
         return Err(changed("the certificate authority", authority, seen.as_deref()).at("certificate_authority"));
     }
     Ok(())
-}
-
-/// SHA-256 over the certificates of a PEM text, in hexadecimal: text around and order of blocks count, white space does not.
-pub fn fingerprint(pem: &str) -> String {
-    let mut hasher = Sha256::new();
-    match spec::certificates(pem) {
-        Ok(certificates) => certificates.iter().for_each(|certificate| hasher.update(certificate)),
-        Err(_) => hasher.update(pem),
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A digest of all that a remote secret says but the token: what drift is found by.
-pub fn shape(described: &Described<'_>) -> String {
-    let mut hasher = Sha256::new();
-    for text in [
-        Some(described.id),
-        Some(described.server),
-        described.authority,
-        described.tls_server_name,
-        described.proxy_url,
-        Some(if described.labelled { "labelled" } else { "unlabelled" }),
-    ] {
-        let text = text.unwrap_or_default();
-        hasher.update(text.len().to_le_bytes());
-        hasher.update(text);
-    }
-    format!("sha256:{}", hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
-}
-
-/// A remote secret's content, the token left out.
-#[derive(Clone, Copy, Debug)]
-pub struct Described<'a> {
-    /// The data key.
-    pub id: &'a str,
-    pub server: &'a str,
-    /// Fingerprint of its certificates.
-    pub authority: Option<&'a str>,
-    pub tls_server_name: Option<&'a str>,
-    pub proxy_url: Option<&'a str>,
-    /// Whether istiod finds it, and takes it for what it is.
-    pub labelled: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::build::{self, Charts};
 use super::model::RemoteCluster;
+use super::secret;
 use super::spec::Spec;
 use super::{Cx, Identity, gather, settle_names};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
@@ -97,10 +98,10 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
     }
     match gather::cluster_authority(&watched, model.namespace.text()).await {
         Ok(Some(pem))
-            if model.certificate_authority_fingerprint.as_deref() == Some(gather::fingerprint(&pem).as_str()) =>
+            if model.certificate_authority_fingerprint.as_deref() == Some(secret::fingerprint(&pem).as_str()) =>
         {
             model.certificate_authority = Value::Null;
-            cx.private.authority = Some(gather::fingerprint(&pem));
+            cx.private.authority = Some(secret::fingerprint(&pem));
         }
         Ok(_) => {}
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => {}
@@ -204,7 +205,7 @@ async fn search(cx: &mut Cx, watched: &str, namespace: &str, id: &str) -> Result
 }
 
 fn describing(secret: &Object, id: &str) -> Option<FoundSecret> {
-    let told = super::link::described(secret, id)?;
+    let told = secret::described(secret, id)?;
     Some(FoundSecret { secret_name: secret.name().to_owned(), told })
 }
 
@@ -227,7 +228,7 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
     model.tls_server_name = told.tls_server_name.clone().into();
     model.proxy_url = told.proxy_url.clone().into();
     model.server_url = told.server.clone().into();
-    model.certificate_authority_fingerprint = told.certificate_authority.as_deref().map(gather::fingerprint).into();
+    model.certificate_authority_fingerprint = told.certificate_authority.as_deref().map(secret::fingerprint).into();
     for (watcher, other) in found.iter().skip(1) {
         let same = other.secret_name == first.secret_name && other.told.server == told.server;
         if !same {

@@ -1,30 +1,23 @@
-//! One watcher: its remote secret written, its istiods in sync, the credential before retired; and the way back. The only place that writes to watchers.
+//! One watcher: its remote secret written, its istiods in sync, the credential before retired.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::credential::{self, Condition, Issued, Judged, Order, Standing};
 use super::diagnose;
 use super::gather::Endpoint;
-use super::istiod::{self, Verdict};
+use super::secret;
 use super::spec::Spec;
-use super::state;
 use super::token;
 use crate::cluster::{
-    Adoption, Apply, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
-    Patched, PodPort, ReplicaView, wait,
+    Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
 };
 use crate::diag::Diagnostic;
-use crate::kept::{converge, remove};
-use crate::mesh::{
-    CONFIG_KEY, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, SecretForm, Token, is_external,
-};
+use crate::istiod::{self, Istiod, ReplicaView, Verdict};
+use crate::kept::converge;
+use crate::mesh::{CONFIG_KEY, RemoteSecret, Revision, SecretForm, Token, is_external};
 use crate::resources::walk::Walk;
 
-/// istiod's port that answers whoever comes by port-forward.
-const MONITORING_PORT: u16 = 15014;
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// When to find out, from here, why a watcher is not in sync yet; and again, each time twice as late.
@@ -71,7 +64,12 @@ pub struct Established {
 
 impl Link<'_> {
     fn reference(&self) -> ObjectRef {
-        secret_reference(self.spec, self.secret_name)
+        secret::reference(self.spec, self.secret_name)
+    }
+
+    /// The watcher's istiods.
+    fn istiod(&self) -> Istiod {
+        Istiod::of(self.watcher, self.spec.namespace.as_str())
     }
 
     /// By what istiod knows the cluster.
@@ -88,10 +86,6 @@ impl Link<'_> {
             again: self.known,
         }
     }
-}
-
-pub fn secret_reference(spec: &Spec, name: &str) -> ObjectRef {
-    ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), name)
 }
 
 /// Makes, proves, writes, waits for every replica, retires.
@@ -236,7 +230,7 @@ async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
         false => None,
     };
     if link.keep_token
-        && let Some(token) = live.as_ref().and_then(|live| token_of(live, link.spec.id.as_str()))
+        && let Some(token) = live.as_ref().and_then(|live| secret::token_of(live, link.spec.id.as_str()))
     {
         return Ok(Credentials { token, binding: None, live });
     }
@@ -257,10 +251,10 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     }
     let kept_binding = credential::binding_of(link.spec, &token).filter(|_| kept);
     let remote = remote_secret(link, token);
-    let changes = live.as_ref().is_some_and(|live| !says(live, &remote));
+    let changes = live.as_ref().is_some_and(|live| !secret::says(live, &remote));
     // Of the files that it mounts istiod counts no changes.
     let counted = changes && link.spec.form() == SecretForm::Remote;
-    let restarts = changes && !counted && live.as_ref().is_some_and(|live| !says_of(live, &remote, CONFIG_KEY));
+    let restarts = changes && !counted && live.as_ref().is_some_and(|live| !secret::says_of(live, &remote, CONFIG_KEY));
     let events = if counted { events(link).await } else { None };
     let begun = Instant::now();
     if let Err(error) = write(link, &remote).await {
@@ -311,24 +305,11 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     }
 }
 
-/// Whether the live secret holds these very bytes already: then istiod has nothing to notice.
-fn says(live: &Object, remote: &RemoteSecret) -> bool {
-    remote.data().keys().all(|key| says_of(live, remote, key))
-}
-
-fn says_of(live: &Object, remote: &RemoteSecret, key: &str) -> bool {
-    remote.data().get(key).is_some_and(|text| live.data(key).is_some_and(|data| data == text.as_bytes()))
-}
-
-/// istiod reads its kubeconfig when it starts, and never again: its Pods are replaced, one after the other.
+/// istiod reads its kubeconfig when it starts, and never again.
 async fn restart(link: Link<'_>) -> Result<(), Error> {
-    let namespace = link.spec.namespace.as_str();
-    let deployment = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, link.spec.reader.service_account.as_str());
-    for replica in link.watcher.istiod(namespace).replicas(None).await? {
-        link.watcher.delete(&Delete::new(ObjectRef::namespaced(Kind::POD, namespace, replica.pod))).await?;
-        link.watcher.wait(&deployment, &wait::deployment_available()).await?;
-    }
-    Ok(())
+    let istiod = link.istiod();
+    let revision = link.spec.remote.as_ref().and_then(|remote| remote.data_plane.revision.as_ref());
+    istiod.restart(&istiod.replicas(Some(Revision::label(revision))).await?).await
 }
 
 /// A failure that is the watcher's is told at the watchers.
@@ -346,24 +327,6 @@ fn standing(link: Link<'_>, token: &Token) -> Standing {
     let judged =
         Judged { now: jiff::Timestamp::now().as_second(), spec: &link.spec.token, service_account, live: None };
     credential::standing(token, judged)
-}
-
-/// The token in a live remote secret.
-pub fn token_of(live: &Object, id: &str) -> Option<Token> {
-    match described(live, id)?.credential {
-        Credential::Token(token) => Some(token),
-        _ => None,
-    }
-}
-
-/// What a live remote secret says of the cluster `id`.
-pub fn described(secret: &Object, id: &str) -> Option<ParsedRemoteSecret> {
-    if secret.name() == CONFIG_SECRET {
-        let (name, parsed) = ParsedRemoteSecret::from_config_object(secret.value()).ok()?;
-        return (name == id).then_some(parsed);
-    }
-    let clusters = ParsedRemoteSecret::from_object(secret.value()).ok()?;
-    clusters.into_iter().find(|(name, _)| name.as_str() == id)?.1.ok()
 }
 
 fn remote_secret(link: Link<'_>, token: Token) -> RemoteSecret {
@@ -408,20 +371,13 @@ struct Changed {
 }
 
 async fn events(link: Link<'_>) -> Option<BTreeMap<String, u64>> {
-    let replicas = link.watcher.istiod(link.spec.namespace.as_str()).replicas(None).await.ok()?;
+    let istiod = link.istiod();
     let mut events = BTreeMap::new();
-    for replica in replicas {
-        let count = events_of(link, &replica.pod).await?;
+    for replica in istiod.replicas(None).await.ok()? {
+        let count = istiod.secret_events(&replica.pod).await?;
         events.insert(replica.pod, count);
     }
     Some(events)
-}
-
-async fn events_of(link: Link<'_>, pod: &str) -> Option<u64> {
-    let port =
-        PodPort { namespace: link.spec.namespace.as_str().to_owned(), pod: pod.to_owned(), port: MONITORING_PORT };
-    let answer = link.watcher.pod_http_get(&port, "/metrics").await.ok().filter(|answer| answer.status == 200)?;
-    Some(istiod::secret_events(&String::from_utf8_lossy(&answer.body)))
 }
 
 /// Waits until every replica is in sync on what was written, and not on what was there before.
@@ -448,7 +404,7 @@ async fn in_sync(
             Err(error) => return Err((Verdict::Unknown, diagnose::unasked(link.watcher, &error))),
         };
         if verdict == Verdict::Synced {
-            return Ok(state::versions(&views));
+            return Ok(istiod::oldest_version(&views));
         }
         let waited = written.elapsed();
         let case = diagnose::Case {
@@ -485,10 +441,10 @@ async fn noticed(link: Link<'_>, changed: Changed) {
         tokio::time::sleep(BLIND_PAUSE).await;
         return;
     };
-    let begun = Instant::now();
+    let (begun, istiod) = (Instant::now(), link.istiod());
     for (pod, before) in before {
         // A replica that went away, or cannot be asked any more, is waited for by its verdict alone.
-        while begun.elapsed() < BLIND_PAUSE * 3 && events_of(link, &pod).await.is_some_and(|now| now <= before) {
+        while begun.elapsed() < BLIND_PAUSE * 3 && istiod.secret_events(&pod).await.is_some_and(|now| now <= before) {
             tokio::time::sleep(FIRST_PAUSE).await;
         }
     }
@@ -498,134 +454,7 @@ type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
 
 /// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a look.
 async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
-    let views = link.walk.istiods(link.watcher, link.spec.namespace.as_str(), since).await?;
+    let views = link.walk.istiods.since(link.watcher, link.spec.namespace.as_str(), since).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
     Ok((views, verdict))
-}
-
-/// A link to take away.
-#[derive(Clone, Copy)]
-pub struct Unlink<'a> {
-    pub walk: &'a Walk,
-    pub owner: &'a Owner,
-    pub watcher: &'a Cluster,
-    /// As in [`Link`].
-    pub secrets: &'a Cluster,
-    pub spec: &'a Spec,
-    pub secret_name: &'a str,
-    /// Wait until no replica knows the cluster any more.
-    pub wait: bool,
-}
-
-/// How long istiods get to forget a cluster.
-const FORGET_WITHIN: Duration = Duration::from_secs(60);
-
-/// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
-pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
-    let Unlink { walk, watcher, spec, secret_name, wait, .. } = unlink;
-    match take_back(unlink).await? {
-        TakenBack::Absent => return Ok(None),
-        TakenBack::NotOurs(why) => return Ok(Some(why)),
-        TakenBack::Done => {}
-    }
-    // An istiod never forgets the cluster that it was started with; without its token it can do nothing there.
-    if !wait || spec.is_config_cluster() {
-        return Ok(None);
-    }
-    let secret = spec.registered_by(secret_name);
-    let begun = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let views = match walk.istiods(watcher, spec.namespace.as_str(), begun).await {
-            Ok(views) => views,
-            Err(error) => {
-                return Ok(Some(format!(
-                    "whether the istiods of cluster {} have forgotten {} could not be asked: {error}",
-                    watcher.name(),
-                    spec.id
-                )));
-            }
-        };
-        let registered = |view: &&ReplicaView| {
-            view.clusters.as_ref().is_ok_and(|(clusters, _)| clusters.iter().any(|cluster| cluster.secret == secret))
-        };
-        if !views.iter().any(|view| registered(&view)) {
-            return Ok(None);
-        }
-        if begun.elapsed() > FORGET_WITHIN {
-            return Ok(Some(format!(
-                "the istiods of cluster {} still list {} although its remote secret is gone: restart them",
-                watcher.name(),
-                spec.id
-            )));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
-    }
-}
-
-/// What came of taking a remote secret back.
-enum TakenBack {
-    Done,
-    Absent,
-    NotOurs(String),
-}
-
-/// Deletes the remote secret, or this cluster's key in one that holds others' as well.
-async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
-    const ATTEMPTS: u32 = 6;
-    let Unlink { secrets, owner, spec, secret_name, .. } = unlink;
-    let reference = secret_reference(spec, secret_name);
-    for _ in 0..ATTEMPTS {
-        let Some(live) = secrets.get(&reference).await? else { return Ok(TakenBack::Absent) };
-        if !owner.has(&live, true) {
-            let whose = remove::whose(owner, &live);
-            return Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: {whose}", secrets.name())));
-        }
-        let version = live.resource_version().unwrap_or_default();
-        if spec.form() == SecretForm::Remote && has_others(&live, spec.id.as_str()) {
-            let operations = without_key(&live, spec.id.as_str(), version);
-            match secrets.patch_if(&reference, &operations).await? {
-                Patched::Done(_) => return Ok(TakenBack::Done),
-                Patched::Absent => return Ok(TakenBack::Absent),
-                Patched::Refused => continue,
-            }
-        }
-        let delete = Delete {
-            uid: live.uid().map(str::to_owned),
-            resource_version: Some(version.to_owned()),
-            ..Delete::new(reference.clone())
-        };
-        match secrets.delete(&delete).await {
-            Ok(_) => return Ok(TakenBack::Done),
-            // Somebody has written it in between: it is looked at again.
-            Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: others keep writing it", secrets.name())))
-}
-
-fn has_others(live: &Object, id: &str) -> bool {
-    live.strings("data").keys().any(|key| *key != id)
-}
-
-/// Takes this cluster's key out, and with it what says that the Secret is this resource's.
-fn without_key(live: &Object, id: &str, version: &str) -> serde_json::Value {
-    let escaped = |text: &str| text.replace('~', "~0").replace('/', "~1");
-    let mut operations = vec![json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version })];
-    if live.data(id).is_some() {
-        operations.push(json!({ "op": "remove", "path": format!("/data/{}", escaped(id)) }));
-    }
-    for (member, key) in [
-        ("labels", OWNER_LABEL),
-        ("annotations", INSTANCE_ANNOTATION),
-        ("annotations", crate::mesh::CLUSTER_ANNOTATION),
-    ] {
-        let is_there = if member == "labels" { live.label(key).is_some() } else { live.annotation(key).is_some() };
-        if is_there {
-            operations.push(json!({ "op": "remove", "path": format!("/metadata/{member}/{}", escaped(key)) }));
-        }
-    }
-    operations.into()
 }

@@ -5,7 +5,6 @@ mod credential;
 mod diagnose;
 mod gather;
 mod import;
-mod istiod;
 mod link;
 mod list;
 mod model;
@@ -15,9 +14,11 @@ mod policies;
 mod refresh;
 mod remote;
 mod remove;
+mod secret;
 mod spec;
 mod state;
 mod token;
+mod unlink;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -160,7 +161,7 @@ impl Resource for MeshRemoteCluster {
             .map_err(|error| failed(error, &state))?;
         state.server_url = endpoint.server.as_str().to_owned().into();
         state.certificate_authority_fingerprint =
-            endpoint.certificate_authority.as_deref().map(gather::fingerprint).into();
+            endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();
         cx.private.authority = match spec.endpoint.certificate_authority {
             Some(_) => None,
             None => state.certificate_authority_fingerprint.known().cloned(),

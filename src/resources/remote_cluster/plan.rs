@@ -3,15 +3,16 @@
 use super::build::{self, Charts};
 use super::credential::Condition;
 use super::gather;
-use super::istiod;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::neighbours;
 use super::policies;
+use super::secret;
 use super::spec::{Spec, TokenSpec};
 use super::state;
 use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
+use crate::istiod;
 use crate::kept::plan::Planning;
 use crate::kept::render;
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
@@ -186,7 +187,7 @@ async fn endpoint(cx: &Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> R
     };
     plan.planned.certificate_authority_fingerprint =
         match (&spec.endpoint.certificate_authority, &cx.private.authority, plan.prior) {
-            (Some(given), _, _) => gather::fingerprint(given).into(),
+            (Some(given), _, _) => secret::fingerprint(given).into(),
             // What refresh saw of the cluster's own authority.
             (None, Some(seen), Some(_)) => seen.clone().into(),
             (None, None, Some(prior))

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use super::Cx;
 use super::credential::{Condition, Judged, Leftovers};
 use super::gather;
-use super::link;
 use super::model::{RemoteCluster, Sync, TokenState};
+use super::secret;
 use super::spec::Spec;
 use super::state::{self, Entry, Seen, Told};
-use super::{Cx, istiod::Verdict};
-use crate::cluster::{Cluster, Error, Kind, Object, Query, ReplicaView};
+use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
+use crate::resources::walk::Walk;
 use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
 
@@ -54,7 +56,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     };
     let watched = Watched { spec: &spec, owned: owned.as_ref() };
     let renew_within = spec.token.renew_within();
-    let links_left = note_watchers(cx, &watched, watchers, &mut model)?;
+    let links_left = note_watchers(cx, &watched, watchers?, &mut model)?;
     // What the server cut short is renewed within less, which the tokens say.
     if model.renew_within.is_null() || spec.token.long_lived {
         model.renew_within = renew_within.into();
@@ -82,7 +84,7 @@ async fn authority(watched: &Cluster, spec: &Spec) -> Result<Option<String>, Err
         return Ok(None);
     }
     let pem = gather::cluster_authority(watched, spec.namespace.as_str()).await?;
-    Ok(pem.as_deref().map(gather::fingerprint))
+    Ok(pem.as_deref().map(secret::fingerprint))
 }
 
 /// One watcher as it answered.
@@ -102,7 +104,8 @@ enum Found {
     Silent(Error),
 }
 
-async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Looked> {
+async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result<Vec<Looked>, Diagnostic> {
+    let walk = &cx.client()?.walk;
     // State may know watchers that the last apply failed to reach.
     let mut names: Vec<String> = model.sync.keys().map(str::to_owned).collect();
     names.extend(spec.watchers.iter().filter(|name| model.sync.entry(name).is_none()).cloned());
@@ -110,25 +113,26 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Vec<Lo
     let looks = names.into_iter().map(|watcher| async move {
         let found = match client::cluster(cx, &watcher) {
             Ok(cluster) => match client::cluster(cx, spec.secrets_of(&watcher)) {
-                Ok(secrets) => look(Places { istiods: &cluster, secrets: &secrets }, spec, secret_name).await,
+                Ok(secrets) => look(Places { walk, istiods: &cluster, secrets: &secrets }, spec, secret_name).await,
                 Err(error) => Err(error.at("config_cluster")),
             },
             Err(error) => Err(error.at("watchers")),
         };
         Looked { watcher, found }
     });
-    futures::future::join_all(looks).await
+    Ok(futures::future::join_all(looks).await)
 }
 
 /// Where a watcher's istiods run, and where their remote secrets are kept.
 struct Places<'a> {
+    walk: &'a Walk,
     istiods: &'a Cluster,
     secrets: &'a Cluster,
 }
 
 async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
-    let istiod = at.istiods.istiod(spec.namespace.as_str());
-    let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), istiod.clusterz_held());
+    let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
+    let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
         Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
         Ok(None) => Ok(Found::Nothing),
@@ -143,7 +147,7 @@ async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Obj
     let ours = |object: &&Object| object.name() == name && object.namespace() == Some(spec.namespace.as_str());
     match listed.iter().find(ours) {
         Some(secret) => Ok(Some(secret.clone())),
-        None => watcher.get(&link::secret_reference(spec, name)).await,
+        None => watcher.get(&secret::reference(spec, name)).await,
     }
 }
 
@@ -217,7 +221,7 @@ fn entry(
     };
     let seen = Seen { spec: watched.spec, secret_name: model.secret_name.text(), secret, views, judged };
     let mut entry = state::entry(&seen);
-    let token = link::token_of(secret, watched.spec.id.as_str());
+    let token = secret::token_of(secret, watched.spec.id.as_str());
     let leftover = token.is_some_and(|token| {
         watched.leftovers().is_some_and(|leftovers| leftovers.beside(watched.spec, watcher, &token))
     });

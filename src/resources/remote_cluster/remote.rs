@@ -3,16 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value as Json, json};
-
 use super::build;
 use super::spec::{Remote, Spec};
-use crate::cluster::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
+use crate::cluster::{Cluster, Error, Failure, Kind, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::kept::converge;
 use crate::mesh::{Address, Revision};
 
-const PAUSE: Duration = Duration::from_millis(400);
 /// How long the webhook gets to answer once it has its authority.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
@@ -56,24 +54,17 @@ fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Er
 }
 
 async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant) -> Result<(), Diagnostics> {
-    let pod = probe(spec, remote);
-    let mut last = "the API server did not answer in the time allowed".to_owned();
-    loop {
-        let Ok(answer) = tokio::time::timeout_at(until.into(), watched.create_dry_run(&pod)).await else {
-            return Err(unanswered(watched, remote, &last).into());
-        };
-        let why = match answer {
-            Ok(injected) => match identity(&injected) {
-                Some(identity) => return agrees(&identity, spec, remote),
-                None => "no webhook injected a proxy".to_owned(),
-            },
-            Err(error) if refused_by_webhook(&error) => error.to_string(),
-            // Quotas, pod security and the like say nothing of the webhook.
-            Err(error) if matches!(error.failure, Failure::Api(_) | Failure::Forbidden { .. }) => return Ok(()),
-            Err(error) => return Err(converge::diagnostic(&error).into()),
-        };
-        last = why;
-        tokio::time::sleep(PAUSE).await;
+    let probe = Probe {
+        namespace: spec.namespace.as_str(),
+        service_account: spec.reader.service_account.as_str(),
+        revision: remote.data_plane.revision.as_ref(),
+    };
+    let judge = |injected: &Injected| Judgement::Done(agrees(injected, spec, remote));
+    match injection::wait(watched, probe, until, judge).await {
+        Ok(Outcome::Done(outcome)) => outcome,
+        Ok(Outcome::Undecided) => Ok(()),
+        Ok(Outcome::Late(why)) => Err(unanswered(watched, remote, &why).into()),
+        Err(error) => Err(converge::diagnostic(&error).into()),
     }
 }
 
@@ -96,32 +87,7 @@ fn unanswered(watched: &Cluster, remote: &Remote, why: &str) -> Diagnostic {
     ))
 }
 
-fn refused_by_webhook(error: &Error) -> bool {
-    matches!(&error.failure, Failure::Api(status) if status.code >= 500 || status.message.contains("webhook"))
-}
-
-fn probe(spec: &Spec, remote: &Remote) -> Object {
-    let reference = ObjectRef::namespaced(Kind::POD, spec.namespace.as_str(), "terraform-provider-mesh-probe");
-    Object::of(&reference)
-        .with_label("istio.io/rev", Revision::label(remote.data_plane.revision.as_ref()))
-        .with_label("sidecar.istio.io/inject", "true")
-        .with("spec", json!({ "serviceAccountName": spec.reader.service_account, "containers": [{ "name": "probe", "image": "probe" }] }))
-}
-
-/// What an injected proxy says of itself: cluster id and network.
-fn identity(pod: &Object) -> Option<(String, String)> {
-    let containers = pod.items("spec.containers").iter().chain(pod.items("spec.initContainers"));
-    let proxy =
-        containers.into_iter().find(|container| container.get("name").and_then(Json::as_str) == Some("istio-proxy"))?;
-    let env = |name: &str| {
-        let entries = proxy.get("env").and_then(Json::as_array).into_iter().flatten();
-        let mut named = entries.filter(|entry| entry.get("name").and_then(Json::as_str) == Some(name));
-        named.next().and_then(|entry| entry.get("value")?.as_str()).unwrap_or_default().to_owned()
-    };
-    Some((env("ISTIO_META_CLUSTER_ID"), env("ISTIO_META_NETWORK")))
-}
-
-fn agrees((cluster_id, network): &(String, String), spec: &Spec, remote: &Remote) -> Result<(), Diagnostics> {
+fn agrees(Injected { cluster_id, network, .. }: &Injected, spec: &Spec, remote: &Remote) -> Result<(), Diagnostics> {
     let differs = |what: &str, is: &str, should: &str, path: &str| {
         Err(Diagnostic::error("Injected proxies disagree with the configuration")
             .at(path)

@@ -4,18 +4,20 @@
 use std::collections::BTreeSet;
 
 use super::credential::{self, Order};
-use super::link::{self, Unlink};
 use super::model::RemoteCluster;
+use super::secret;
 use super::spec::Spec;
 use super::state;
+use super::unlink::{self, Unlink};
 use super::{Cx, KINDS};
 use crate::cluster::{Cluster, Error, Object, Owner};
 use crate::diag::Diagnostics;
 use crate::engine::Failed;
+use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{converge, namespace, report, traces};
+use crate::kept::{converge, namespace, report};
 use crate::resources::client;
 use crate::resources::parsing;
 use crate::value::Value;
@@ -125,7 +127,7 @@ async fn unlink_all(
         let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
             Ok(clusters) => clusters,
             Err(missing) => {
-                let reference = link::secret_reference(spec, secret_name);
+                let reference = secret::reference(spec, secret_name);
                 let left = format!(
                     "{missing} is no longer among the provider's clusters, so {reference} stays in cluster {place}"
                 );
@@ -134,7 +136,7 @@ async fn unlink_all(
         };
         let (watcher, secrets) = (&watcher, &secrets);
         let unlink = Unlink { walk, owner, watcher, secrets, spec, secret_name, wait: spec.wait };
-        (name, link::unlink(unlink).await)
+        (name, unlink::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
         match result {
@@ -143,7 +145,7 @@ async fn unlink_all(
                 unlinked.gone.insert(name.clone());
             }
             Err(error) if skips(state) && is_gone(&error) => {
-                let reference = link::secret_reference(spec, secret_name);
+                let reference = secret::reference(spec, secret_name);
                 unlinked.left.push(format!(
                     "cluster {} does not answer, so {reference} stays in cluster {} if it still exists",
                     error.cluster,
@@ -190,7 +192,7 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
     let mut left = remaining.left;
     let mut written = Vec::new();
     if spec.remote.is_some() {
-        traces::remove(&watched, namespace).await.map_err(failed)?;
+        istiod::remove_traces(&watched, namespace).await.map_err(failed)?;
         written = recorded.written(&format!("Namespace {namespace}"));
     }
     claim.end().await.map_err(failed)?;

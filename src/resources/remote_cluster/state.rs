@@ -1,12 +1,12 @@
 //! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods say. Pure.
 
 use super::credential::{self, Condition, Judged, Standing};
-use super::gather::{self, Described, Endpoint};
-use super::istiod::{self, Verdict};
-use super::link;
+use super::gather::Endpoint;
 use super::model::{RemoteCluster, Sync, TokenState};
+use super::secret::{self, Described};
 use super::spec::Spec;
-use crate::cluster::{Object, ReplicaView};
+use crate::cluster::Object;
+use crate::istiod::{ReplicaView, Verdict, oldest_version, verdict};
 use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, SecretForm};
 use crate::value::{Map, Value};
 
@@ -38,11 +38,11 @@ pub struct Told {
 
 pub fn entry(seen: &Seen<'_>) -> Entry {
     let id = seen.spec.id.as_str();
-    let described = link::described(seen.secret, id);
+    let described = secret::described(seen.secret, id);
     let authority =
-        described.as_ref().and_then(|described| described.certificate_authority.as_deref().map(gather::fingerprint));
+        described.as_ref().and_then(|described| described.certificate_authority.as_deref().map(secret::fingerprint));
     let shape = described.as_ref().map(|described| {
-        gather::shape(&Described {
+        secret::shape(&Described {
             id,
             server: &described.server,
             authority: authority.as_deref(),
@@ -74,22 +74,12 @@ fn is_labelled(spec: &Spec) -> &'static str {
 
 fn sync(seen: &Seen<'_>, shape: Option<String>) -> Sync {
     let secret = seen.spec.registered_by(seen.secret_name);
-    let verdict = seen.views.map_or(Verdict::Unknown, |views| istiod::verdict(views, seen.spec.id.as_str(), &secret));
+    let verdict = seen.views.map_or(Verdict::Unknown, |views| verdict(views, seen.spec.id.as_str(), &secret));
     Sync {
         verdict: verdict.as_str().into(),
-        istiod_version: versions(seen.views.unwrap_or_default()).into(),
+        istiod_version: oldest_version(seen.views.unwrap_or_default()).into(),
         secret: shape.into(),
     }
-}
-
-/// The oldest version among the replicas, by their images.
-pub fn versions(views: &[ReplicaView]) -> Option<String> {
-    let versions = views.iter().filter_map(|view| view.replica.version());
-    versions.min_by_key(|version| numbers(version)).map(str::to_owned)
-}
-
-fn numbers(version: &str) -> Vec<u64> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
 pub fn token_state(standing: &Standing) -> TokenState {
@@ -98,7 +88,7 @@ pub fn token_state(standing: &Standing) -> TokenState {
 
 /// What an established link's secret is expected to say, if all of it is known.
 pub fn expected_shape(spec: &Spec, server: &str, authority: Option<&str>) -> String {
-    gather::shape(&Described {
+    secret::shape(&Described {
         id: spec.id.as_str(),
         server: server.trim_end_matches('/'),
         authority,
@@ -109,7 +99,7 @@ pub fn expected_shape(spec: &Spec, server: &str, authority: Option<&str>) -> Str
 }
 
 pub fn expected_shape_of(spec: &Spec, endpoint: &Endpoint) -> String {
-    let authority = endpoint.certificate_authority.as_deref().map(gather::fingerprint);
+    let authority = endpoint.certificate_authority.as_deref().map(secret::fingerprint);
     expected_shape(spec, endpoint.server.as_str(), authority.as_deref())
 }
 

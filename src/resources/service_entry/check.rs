@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
+use crate::istiod::HANDED_OUT;
 use crate::mesh::{Protocol, hosts_admit};
 use crate::pki::Certificate;
 use crate::value::Path;
@@ -76,7 +77,7 @@ pub async fn mesh(cluster: &Cluster, namespace: &str) -> Result<Mesh, Error> {
     let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?;
     let settings = maps.iter().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
     let settings = settings.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok()).next();
-    let roots = maps.iter().find(|map| map.name() == "istio-ca-root-cert");
+    let roots = maps.iter().find(|map| map.name() == HANDED_OUT);
     let roots = roots.and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem")?).ok());
     let Some(settings) = settings else { return Ok(Mesh::default()) };
     let settings = settings.as_map();

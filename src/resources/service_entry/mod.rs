@@ -4,38 +4,40 @@ mod build;
 mod check;
 mod import;
 mod list;
+mod look;
 mod model;
+mod sides;
 mod spec;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use self::check::Finding;
+use self::look::{Looked, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
+use self::sides::{Reached, Step, before_in, export, read_exported, removal, stub_address};
 use self::spec::{Spec, default_name, owner};
 use super::client::{self, Client};
-use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
+use crate::cluster::Kind;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::changes::{self, Before};
-use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
-use crate::kept::converge::{self, Converge};
+use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
+use crate::kept::converge;
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
-use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::objects::Recorded;
 use crate::kept::plan::{Planned, Planning};
-use crate::kept::read::{Look, Looked as Refreshed, Seen};
-use crate::kept::remove::{Remaining, Removal};
+use crate::kept::read::{Look, Looked as Refreshed};
 use crate::kept::report;
 use crate::model;
 use crate::resources::blocks;
 use crate::resources::parsing;
-use crate::value::{Map, Path, Value};
+use crate::value::{Path, Value};
 
 /// A service of another mesh.
 pub struct MeshServiceEntry;
@@ -398,207 +400,6 @@ fn before(prior: &ServiceEntry) -> Before<'_> {
     Before { objects: &prior.objects, changes: &prior.changes }
 }
 
-fn before_in<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'a>> {
-    let exported = prior.exported.entry(exporter)?;
-    Some(Before { objects: &exported.objects, changes: &exported.changes })
-}
-
 fn place<'a>(model: &'a ServiceEntry, label: &'a str) -> Place<'a> {
     Place { resource: "mesh_service_entry", id: model.id.text(), namespace: model.namespace.text(), label }
-}
-
-/// Removes what is in one cluster; orphans are looked for where somebody was interrupted.
-async fn removal(
-    claim: &Claim,
-    cluster: &Cluster,
-    recorded: &Recorded,
-    memory: &Memory,
-    kinds: &'static [Kind],
-) -> Remaining {
-    let namespaces: BTreeSet<String> = recorded.references().filter_map(|(_, reference)| reference.namespace).collect();
-    let removal = Removal {
-        cluster,
-        recorded,
-        memory,
-        owner: &claim.owner,
-        orphan_kinds: if claim.interrupted { kinds } else { &[] },
-        namespace: namespaces.first().map(String::as_str).unwrap_or_default(),
-        wait: true,
-        stays: |_: &Object| None,
-    };
-    removal.run().await
-}
-
-/// One cluster to bring about, with what went wrong as diagnostics.
-struct Step<'a> {
-    cluster: &'a Cluster,
-    wanted: &'a Wanted,
-    prior: Recorded,
-    kinds: &'a [Kind],
-    claim: &'a Claim,
-    spec: &'a Spec,
-}
-
-/// How far a step came.
-struct Reached {
-    recorded: Recorded,
-    warning: Option<Diagnostic>,
-    errors: Diagnostics,
-}
-
-impl Step<'_> {
-    async fn run(self, memory: &mut Memory) -> Reached {
-        let step = Converge {
-            cluster: self.cluster,
-            wanted: self.wanted,
-            prior: &self.prior,
-            taken: &BTreeSet::new(),
-            adopt: self.spec.adopt,
-            force: self.spec.force_conflicts,
-            kinds: self.kinds,
-        };
-        let reached = self.claim.converge(step, memory).await;
-        let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
-        Reached { recorded: reached.recorded, warning, errors }
-    }
-}
-
-/// Brings every exporting cluster about, also those that export no longer.
-async fn export(
-    cx: &mut Cx,
-    claim: &Claim,
-    spec: &Spec,
-    prior: Option<&ServiceEntry>,
-    state: &mut ServiceEntry,
-) -> Result<(), Diagnostics> {
-    let wanted = build::exported(spec);
-    let nothing = Wanted::default();
-    let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
-    let mut errors = Diagnostics::new();
-    let known = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
-    for name in known.chain(wanted.keys().cloned()).collect::<BTreeSet<_>>() {
-        let cluster = client::cluster(cx, &name)?;
-        let wanted = wanted.get(&name).unwrap_or(&nothing);
-        let before = prior.and_then(|prior| before_in(prior, &name));
-        let memory = cx.private.exported.entry(name.clone()).or_default();
-        let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
-        let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
-        let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
-        let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
-        let Reached { recorded, warning, errors: failed } = step.run(memory).await;
-        let objects = memory.record(&recorded);
-        let told = before.map(|before| before.changes);
-        let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
-        warning.into_iter().for_each(|warning| cx.warn(warning));
-        errors.append(failed);
-        if !recorded.objects.is_empty() {
-            exported.insert(name, Exported { objects, changes });
-        }
-    }
-    state.exported = exported.into_iter().collect();
-    if errors.has_errors() { Err(errors) } else { Ok(()) }
-}
-
-/// Applies the stub Service, whose ClusterIP the ServiceEntry needs.
-async fn stub_address(claim: &Claim, spec: &Spec) -> Result<Option<IpAddr>, Error> {
-    let Some(stub) = build::stub(spec) else { return Ok(None) };
-    let stub = stub.with_label(OWNER_LABEL, &claim.owner.label).with_annotation(INSTANCE_ANNOTATION, &claim.owner.mark);
-    let adoption = if spec.adopt { Adoption::Take } else { Adoption::Refuse };
-    // That it is recorded is not known here; a Service without a mark in an older state has the label.
-    let apply = Apply { adoption, force: spec.force_conflicts, ..Apply::new(stub, claim.owner.clone()) };
-    let applied = claim.cluster().apply(apply).await?;
-    Ok(applied.object.str("spec.clusterIP").parse().ok())
-}
-
-async fn read_exported(
-    cx: &mut Cx,
-    state: &mut ServiceEntry,
-    owner: &Owner,
-    here: &mut Seen,
-) -> Result<(), Diagnostics> {
-    let mut exported: Map<Exported> = Map::new();
-    for (name, before) in state.exported.entries() {
-        let cluster = client::cluster(cx, name)?;
-        let memory = cx.private.exported.entry(name.to_owned()).or_default();
-        let recorded = Recorded::of(&before.objects, memory);
-        let look = Look { cluster: &cluster, recorded: &recorded, memory, owner, lease_in: None };
-        match look.look().await? {
-            Refreshed::Seen(seen) => {
-                let memory = cx.private.exported.entry(name.to_owned()).or_default();
-                let (objects, changes) = seen.note(memory, &before.changes);
-                if !seen.recorded.objects.is_empty() {
-                    exported.insert(name.to_owned(), Exported { objects, changes }.into());
-                }
-                here.drifts.extend(seen.drifts);
-                here.taken_over.extend(seen.taken_over);
-            }
-            Refreshed::Silent(warning) => {
-                cx.warn(warning);
-                exported.insert(name.to_owned(), before.clone().into());
-            }
-        }
-    }
-    state.exported = exported.into();
-    Ok(())
-}
-
-/// What was seen on both sides of the border.
-struct Looked {
-    findings: Vec<Finding>,
-    /// The importing mesh, if it could be read.
-    here: Option<check::Mesh>,
-}
-
-/// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
-async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
-    let mut looked = Looked { findings: Vec::new(), here: None };
-    if let Ok(cluster) = client::cluster(cx, model.cluster.text()) {
-        for namespace in [spec.import.namespace.as_str(), "istio-system"] {
-            looked.here = check::mesh(&cluster, namespace).await.ok();
-            if looked.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
-                break;
-            }
-        }
-        if looked.here.is_some() {
-            looked.findings.extend(check::shadow(&cluster, spec).await);
-        }
-    }
-    for exporter in &spec.exporters {
-        let Some(name) = &exporter.cluster else { continue };
-        let Ok(there) = client::cluster(cx, name) else { continue };
-        match check::exporter(&there, exporter).await {
-            Ok(there) => looked.findings.extend(check::findings(spec, exporter, &there, looked.here.as_ref())),
-            Err(error) => cx.warn(unchecked(spec, &exporter.key, &error)),
-        }
-    }
-    looked
-}
-
-/// Without it, the first thing an application team would hear is that the name does not exist.
-fn unresolved(spec: &Spec) -> Diagnostic {
-    Diagnostic::warning(format!("Not every client resolves {}", spec.import.host)).detail(format!(
-        "{} is no Service here, so that only proxies which capture DNS know it, and this mesh does not capture by default. Set `ISTIO_META_DNS_CAPTURE = \"true\"` in \
-         `meshConfig.defaultConfig.proxyMetadata` of its mesh_primary's `values`, or `stub_service = true` here, or let the clients' Pods capture by annotation.",
-        spec.import.host
-    ))
-}
-
-fn unchecked(spec: &Spec, key: &str, error: &crate::cluster::Error) -> Diagnostic {
-    Diagnostic::warning(format!("The exporter {key} of {} could not be checked", spec.import.host))
-        .detail(format!("{error}. {} Whether SNI, ports and identities fit there is not known.", error.remedy()))
-        .at(crate::value::Path::root("exporters").key(key))
-}
-
-/// One warning for all that does not fit, with the host in its summary: of warnings with the same summary, a command line shows the first alone.
-fn warning(spec: &Spec, findings: &[Finding]) -> Option<Diagnostic> {
-    use crate::resources::parsing::sentence;
-    let warning = || Diagnostic::warning(format!("{} does not fit its exporter", spec.import.host));
-    match findings {
-        [] => None,
-        [finding] => Some(warning().detail(sentence(&finding.text)).at(finding.path.clone())),
-        several => {
-            let lines = several.iter().map(|finding| format!("- {} ({})", sentence(&finding.text), finding.path));
-            Some(warning().detail(lines.collect::<Vec<_>>().join("\n")))
-        }
-    }
 }

@@ -10,7 +10,8 @@ use time::format_description::well_known::Rfc3339;
 use super::judge::Sight;
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, ReplicaView, SyncStatus, Way};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
+use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
     ParsedRemoteSecret, is_external,
@@ -21,8 +22,6 @@ use crate::resources::address::{
 };
 use crate::value::{List, Map, Value};
 
-/// By which istiod hands roots out, in every namespace that it serves.
-const HANDED_OUT: &str = "istio-ca-root-cert";
 /// Of the Gateway API: ambient's gateways between networks.
 const AMBIENT_CLASS: &str = "istio-east-west";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
@@ -55,8 +54,8 @@ struct Further {
 }
 
 /// Reads a cluster; what cannot be read is told in `error`.
-pub(super) async fn look(cluster: &Cluster, namespace: &str) -> Sight {
-    match gather(cluster, namespace).await {
+pub(super) async fn look(istiods: &Looks, cluster: &Cluster, namespace: &str) -> Sight {
+    match gather(istiods, cluster, namespace).await {
         Ok(seen) => sight(&seen),
         Err(error) => {
             let detail = format!("{error}. {}", error.remedy());
@@ -73,14 +72,13 @@ pub(super) async fn look(cluster: &Cluster, namespace: &str) -> Sight {
     }
 }
 
-async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
-    let deployments = Query::of(Kind::DEPLOYMENT).namespace(namespace).label("app", "istiod");
+async fn gather(istiods: &Looks, cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
+    let deployments = istiod::deployments(namespace);
     let secrets = Query::of(Kind::SECRET).namespace(namespace).label(MULTI_CLUSTER_LABEL, "true");
     let services = Query::of(Kind::SERVICE).selector(NETWORK_LABEL);
     let (namespace_ref, cacerts_ref) =
         (ObjectRef::cluster(Kind::NAMESPACE, namespace), ObjectRef::namespaced(Kind::SECRET, namespace, "cacerts"));
     let maps = Query::of(Kind::CONFIG_MAP).namespace(namespace);
-    let istiod = cluster.istiod(namespace);
     let (system, deployments, config_maps, cacerts, remote_secrets, services, views) = futures::try_join!(
         cluster.get(&namespace_ref),
         cluster.list(&deployments),
@@ -88,7 +86,7 @@ async fn gather(cluster: &Cluster, namespace: &str) -> Result<Seen, Error> {
         cluster.get(&cacerts_ref),
         cluster.list(&secrets),
         cluster.list(&services),
-        istiod.clusterz_held(),
+        istiods.held(cluster, namespace),
     )?;
     let config_maps = config_maps.iter().map(|object| (object.name().to_owned(), object.clone())).collect();
     let mut seen = Seen {
@@ -312,7 +310,7 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
             continue;
         }
         let watch = watches.entry(cluster.id.clone()).or_default();
-        let said = verdict(&cluster.status);
+        let said = cluster.status.as_str().to_owned();
         if rank(&said) >= rank(watch.verdict.text()) {
             watch.verdict = said.into();
         }
@@ -367,16 +365,6 @@ fn expires_at(token: &str) -> Option<OffsetDateTime> {
 
 fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
-}
-
-fn verdict(status: &SyncStatus) -> String {
-    match status {
-        SyncStatus::Synced => "synced".to_owned(),
-        SyncStatus::Syncing => "syncing".to_owned(),
-        SyncStatus::Timeout => "timeout".to_owned(),
-        SyncStatus::Closed => "closed".to_owned(),
-        SyncStatus::Other(other) => other.clone(),
-    }
 }
 
 /// The worst verdict of several replicas counts; `missing` and `unknown` give way to any istiod that answers.

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cluster::{RemoteCluster, Replica};
+use crate::istiod::{RemoteCluster, Replica, SyncStatus};
 use crate::resources::status::judge::findings;
 
 fn object(value: serde_json::Value) -> Object {

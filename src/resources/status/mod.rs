@@ -5,6 +5,7 @@ mod look;
 mod model;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use self::judge::Sight;
 pub use self::model::Status;
@@ -27,11 +28,12 @@ impl DataSource for MeshStatus {
             None => cx.client()?.clusters.names().map(str::to_owned).collect(),
         };
         let namespace = config.namespace.text().to_owned();
+        let client = Arc::clone(cx.client()?);
         let mut looks = Vec::new();
         for name in names {
             let cluster = client::cluster(cx, &name)?;
-            let namespace = &namespace;
-            looks.push(async move { (name, look::look(&cluster, namespace).await) });
+            let (namespace, istiods) = (&namespace, &client.walk.istiods);
+            looks.push(async move { (name, look::look(istiods, &cluster, namespace).await) });
         }
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
         look::bring_together(&mut seen);

@@ -2,26 +2,28 @@
 
 use std::time::Duration;
 
-use super::gather::Live;
-use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
+use super::{Istiod, deployments};
+use crate::cluster::{Error, Kind, Object, ObjectRef};
 use crate::schema::validate::parse_duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The longest that istiod issues unless it is told otherwise.
 const MAXIMUM: Duration = Duration::from_secs(90 * 86_400);
 
-/// The longest in one cluster, by its control planes' own objects. Nothing where there is none.
-pub async fn longest(live: &Live) -> Result<Option<Duration>, Error> {
-    let query = Query::of(Kind::DEPLOYMENT).namespace(&live.namespace).label("app", "istiod");
-    let mut longest = None;
-    for deployment in live.cluster.list_now(&query).await?.iter() {
-        let revision = deployment.label("istio.io/rev").filter(|revision| *revision != "default");
-        let name = revision.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
-        let mesh = live.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, &live.namespace, name)).await?;
-        let mesh = mesh.as_ref().and_then(|mesh| mesh.strings("data").get("mesh").map(|text| (*text).to_owned()));
-        longest = longest.max(Some(issued(deployment, mesh.as_deref().unwrap_or_default())));
+impl Istiod {
+    /// The longest that a certificate which they issued may live, by their own objects. Nothing where there is no istiod.
+    pub async fn longest_lifetime(&self) -> Result<Option<Duration>, Error> {
+        let mut longest = None;
+        for deployment in self.cluster.list_now(&deployments(&self.namespace)).await?.iter() {
+            let revision = deployment.label("istio.io/rev").filter(|revision| *revision != "default");
+            let name = revision.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
+            let mesh = ObjectRef::namespaced(Kind::CONFIG_MAP, self.namespace.as_str(), name);
+            let mesh = self.cluster.get(&mesh).await?;
+            let mesh = mesh.as_ref().and_then(|mesh| mesh.strings("data").get("mesh").map(|text| (*text).to_owned()));
+            longest = longest.max(Some(issued(deployment, mesh.as_deref().unwrap_or_default())));
+        }
+        Ok(longest)
     }
-    Ok(longest)
 }
 
 /// What a proxy asks for counts, within what istiod grants.

@@ -1,6 +1,6 @@
-//! What the istiods of a watcher say together of one cluster, and what their metrics tell. Pure: the answers come from elsewhere.
+//! What the istiods of a watcher say together of one cluster. Pure: the answers come from elsewhere.
 
-use crate::cluster::{RemoteCluster, ReplicaView, SyncStatus, Way};
+use super::{RemoteCluster, ReplicaView, SyncStatus, Way};
 
 /// What all replicas of one watcher say together of one cluster. The order is that of severity: the worst replica speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,13 +68,6 @@ pub fn other_secret<'a>(views: &'a [ReplicaView], id: &str, secret: &str) -> Opt
     known.filter(|cluster| cluster.id == id && cluster.secret != secret).map(|cluster| cluster.secret.as_str()).next()
 }
 
-/// How many events on remote secrets a replica has handled, from its metrics. A change of the count after a secret was written shows that the
-/// replica saw it: `/debug/clusterz` alone goes on saying `synced` of the credential before.
-pub fn secret_events(metrics: &str) -> u64 {
-    let lines = metrics.lines().filter(|line| line.starts_with("remote_cluster_secret_events_total{"));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map(|count| count as u64).sum()
-}
-
 /// Whether an istiod of this version loses the endpoints of a cluster, or never takes the change, when its remote secret changes: 1.30.0 to 1.30.3.
 pub fn loses_endpoints_on_rotation(version: &str) -> bool {
     let numbers = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
@@ -84,7 +77,7 @@ pub fn loses_endpoints_on_rotation(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Replica;
+    use crate::istiod::Replica;
 
     fn view(clusters: &[(&str, &str, SyncStatus)]) -> ReplicaView {
         let cluster = |(id, secret, status): &(&str, &str, SyncStatus)| RemoteCluster {
@@ -124,13 +117,6 @@ mod tests {
         assert_eq!(verdict(&views, "west", "s/w"), Verdict::Syncing);
         assert_eq!(verdict(&[views[0].clone(), view(&[])], "west", "s/w"), Verdict::Missing);
         assert_eq!(verdict(&[], "west", "s/w"), Verdict::Unknown);
-    }
-
-    #[test]
-    fn metrics_count_the_secrets_events() {
-        let metrics = "# HELP x\nremote_cluster_secret_events_total{event=\"add\"} 2\nremote_cluster_secret_events_total{event=\"update\"} 3\n";
-        assert_eq!(secret_events(metrics), 5);
-        assert_eq!(secret_events(""), 0);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What an istiod writes into a cluster on its own, and nobody takes away when it goes: not Helm, not istioctl.
 
+use super::HANDED_OUT;
 use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query, managers};
 
 /// ConfigMaps in every namespace, for the proxies in it.
-const IN_EVERY_NAMESPACE: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
+const IN_EVERY_NAMESPACE: &[&str] = &[HANDED_OUT, "istio-ca-crl"];
 
 /// Marks the ConfigMaps in which replicas elect a leader; client-go's name for it.
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
@@ -26,7 +27,7 @@ fn is_election_by_lease(object: &Object) -> bool {
 const ISTIOD: &str = "pilot-discovery";
 
 /// Removes them once the last istiod that served the cluster is gone, or may no longer write to it.
-pub async fn remove(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
+pub async fn remove_traces(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
     let elections = Query::of(Kind::CONFIG_MAP).namespace(istiod_namespace).metadata_only();
     let mut queries = vec![elections];
     queries.extend(

@@ -1,0 +1,58 @@
+//! istiod as a cluster runs it: what it is called, which replicas there are, what they say of the clusters they read, how they inject Pods,
+//! which certificate and roots they hand out, what they leave behind, and how they are restarted.
+//!
+//! Everything is asked through [`crate::cluster`]; nothing here knows of Terraform. What a resource makes of an answer is its own affair.
+
+mod debug;
+pub mod injection;
+mod lifetimes;
+mod looks;
+mod metrics;
+mod replicas;
+mod restart;
+mod roots;
+mod served;
+mod traces;
+mod verdict;
+mod version;
+
+pub use debug::{RemoteCluster, ReplicaView, SyncStatus, Way};
+pub use looks::Looks;
+pub use replicas::Replica;
+pub use roots::{HANDED_OUT, roots_of};
+pub use traces::{gateway_classes_of_others, is_trace, remove_traces};
+pub use verdict::{Verdict, loses_endpoints_on_rotation, other_secret, verdict};
+pub use version::{oldest_version, version_of};
+
+use crate::cluster::{Cluster, Kind, Query};
+
+/// The release of the chart `base`, whose objects all control planes of a cluster share, as Istio's own guides call it.
+pub const BASE_RELEASE: &str = "istio-base";
+
+/// istiod's monitoring port: always open, unrestricted for callers from 127.0.0.1, as which a port-forward arrives.
+const MONITORING_PORT: u16 = 15014;
+/// The port at which proxies ask for configuration and certificates.
+const XDS_PORT: u16 = 15012;
+
+/// The istiods of one namespace of a cluster, of all revisions.
+#[derive(Clone, Debug)]
+pub struct Istiod {
+    cluster: Cluster,
+    namespace: String,
+}
+
+impl Istiod {
+    pub fn of(cluster: &Cluster, namespace: &str) -> Istiod {
+        Istiod { cluster: cluster.clone(), namespace: namespace.to_owned() }
+    }
+}
+
+/// The Deployments of istiod in a namespace, whatever their revision and whoever installed them.
+pub fn deployments(namespace: &str) -> Query {
+    every_deployment().namespace(namespace)
+}
+
+/// The same in all namespaces of a cluster.
+pub fn every_deployment() -> Query {
+    Query::of(Kind::DEPLOYMENT).label("app", "istiod")
+}

@@ -1,0 +1,56 @@
+//! The Pods of istiod.
+
+use serde_json::Value;
+
+use super::Istiod;
+use crate::cluster::{Error, Kind, Object, Query};
+
+/// One istiod Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    pub pod: String,
+    /// Its label `istio.io/rev`; `default` where there is no other.
+    pub revision: String,
+    /// Of the container `discovery`.
+    pub image: String,
+    pub ready: bool,
+}
+
+impl Replica {
+    /// istiod's version, from the tag of its image; `None` where a digest stands in its place.
+    pub fn version(&self) -> Option<&str> {
+        let name = self.image.split('@').next().unwrap_or_default();
+        name.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag)
+    }
+
+    fn read(pod: &Object) -> Replica {
+        Replica {
+            pod: pod.name().to_owned(),
+            revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
+            image: image(pod).to_owned(),
+            ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
+        }
+    }
+}
+
+impl Istiod {
+    /// The replicas that run or are about to, of one revision or of all.
+    pub async fn replicas(&self, revision: Option<&str>) -> Result<Vec<Replica>, Error> {
+        let mut query = Query::of(Kind::POD).namespace(&self.namespace).label("app", "istiod");
+        if let Some(revision) = revision {
+            query = query.label("istio.io/rev", revision);
+        }
+        let pods = self.cluster.list_now(&query).await?;
+        let running = pods
+            .iter()
+            .filter(|pod| !pod.is_terminating() && !matches!(pod.str("status.phase"), "Succeeded" | "Failed"));
+        Ok(running.map(Replica::read).collect())
+    }
+}
+
+fn image(pod: &Object) -> &str {
+    let containers = pod.items("spec.containers");
+    let is_discovery = |container: &&Value| container.get("name").and_then(Value::as_str) == Some("discovery");
+    let discovery = containers.iter().find(is_discovery).or(containers.first());
+    discovery.and_then(|container| container.get("image")?.as_str()).unwrap_or_default()
+}

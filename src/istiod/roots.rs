@@ -1,0 +1,40 @@
+//! The roots that istiod hands to proxies, and whether it would take others.
+
+use super::{Istiod, deployments};
+use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
+use crate::pki::Bundle;
+
+/// The ConfigMap by which istiod hands roots out, in every namespace that it serves.
+pub const HANDED_OUT: &str = "istio-ca-root-cert";
+
+/// The roots in a ConfigMap of that name; `None` where they cannot be read.
+pub fn roots_of(map: &Object) -> Option<Bundle> {
+    Bundle::from_pem(map.strings("data").get("root-cert.pem")?).ok()
+}
+
+impl Istiod {
+    /// The roots that istiod hands out: in its own namespace or, where its `discoverySelectors` leave that out, in whichever it does. There may be other control
+    /// planes, of other roots, in those.
+    pub async fn handed_out(&self) -> Result<Vec<Bundle>, Error> {
+        let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, self.namespace.as_str(), HANDED_OUT);
+        if let Some(own) = self.cluster.get(&reference).await? {
+            return Ok(roots_of(&own).into_iter().collect());
+        }
+        let elsewhere = Query::of(Kind::CONFIG_MAP).field("metadata.name", HANDED_OUT);
+        Ok(self.cluster.list_now(&elsewhere).await?.iter().filter_map(roots_of).collect())
+    }
+
+    /// A Deployment of istiod that expects one root for ever: it refuses any change of roots, and only its log says so.
+    pub async fn expecting_one_root(&self) -> Result<Option<String>, Error> {
+        let deployments = self.cluster.list_now(&deployments(&self.namespace)).await?;
+        Ok(deployments.iter().find(|deployment| !expects_several(deployment)).map(ToString::to_string))
+    }
+}
+
+fn expects_several(deployment: &Object) -> bool {
+    let containers = deployment.items("spec.template.spec.containers");
+    containers.iter().filter_map(|container| container.get("env")?.as_array()).flatten().any(|env| {
+        env.get("name").is_some_and(|name| name == "ISTIO_MULTIROOT_MESH")
+            && env.get("value").and_then(|value| value.as_str()).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    })
+}
