@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Component, Path};
 
 use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Chart, Error, Values, number, yaml};
 
@@ -74,6 +75,11 @@ impl Chart {
         self.text("version")
     }
 
+    /// SHA-256 over names and contents of its files, in hexadecimal: of a folder it tells whether somebody has changed it.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     pub fn app_version(&self) -> &str {
         self.text("appVersion")
     }
@@ -109,6 +115,7 @@ impl Chart {
             templates: Vec::new(),
             files: BTreeMap::new(),
             dependencies: Vec::new(),
+            digest: digest(&files),
         };
         let mut subcharts: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
         for (name, content) in files {
@@ -174,6 +181,17 @@ impl Chart {
         }
         Ok(())
     }
+}
+
+fn digest(files: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, content) in files {
+        for part in [name.as_bytes(), content] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn utf8<'a>(name: &str, content: &'a [u8]) -> Result<&'a str, Error> {

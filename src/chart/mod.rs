@@ -46,6 +46,8 @@ pub struct Chart {
     /// All else, for `.Files`.
     files: BTreeMap<String, Arc<[u8]>>,
     dependencies: Vec<Chart>,
+    /// SHA-256 over its files, in hexadecimal.
+    digest: String,
 }
 
 /// What a template sees as `.Release`.

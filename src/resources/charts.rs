@@ -1,9 +1,11 @@
 //! The `charts` attribute, of the provider and of resources, and the way from it to a loaded chart.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::client::Client;
@@ -134,6 +136,14 @@ pub struct Store {
     sources: Sources,
 }
 
+/// Charts that lie in a folder, as a refresh saw them: whoever may write there can change them between a plan and its apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFolder {
+    folder: String,
+    /// By name of the chart.
+    digests: BTreeMap<String, String>,
+}
+
 /// Why there is no chart.
 pub enum Unavailable {
     /// Nothing the user can change in the configuration: the place does not answer.
@@ -192,6 +202,18 @@ impl Store {
         }
     }
 
+    /// These charts, where they come from a folder. One that is not there is left out: whoever needs it says so.
+    pub async fn in_folder(&self, charts: Option<&Charts>, names: &[&str]) -> Option<InFolder> {
+        let (Location::Directory(folder), _) = self.location(charts).ok()? else { return None };
+        let mut digests = BTreeMap::new();
+        for name in names {
+            if let Ok(chart) = self.chart(name, charts, Version::default()).await {
+                digests.insert((*name).to_owned(), chart.digest().to_owned());
+            }
+        }
+        Some(InFolder { folder: folder.display().to_string(), digests })
+    }
+
     /// The definitions of a release of the Gateway API, as they stand where they come from.
     pub async fn gateway_api(&self, charts: Option<&Charts>, version: &str) -> Result<Vec<Json>, Unavailable> {
         let mut said = charts.into_iter().chain([&self.defaults]);
@@ -245,6 +267,31 @@ fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailabl
     } else {
         Unavailable::Wrong(diagnostic(format!("{what} cannot be loaded")))
     }
+}
+
+/// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it, and would call what comes out of other charts a
+/// defect of the provider.
+pub async fn refuse_changed<P>(
+    cx: &Ctx<Client, P>,
+    saw: Option<&InFolder>,
+    charts: Option<&Charts>,
+) -> Result<(), Diagnostic> {
+    let Some(saw) = saw else { return Ok(()) };
+    let names: Vec<&str> = saw.digests.keys().map(String::as_str).collect();
+    match cx.client()?.charts.in_folder(charts, &names).await {
+        Some(found) if found.folder == saw.folder => {
+            let changed = saw.digests.iter().find(|(name, digest)| found.digests.get(*name) != Some(digest));
+            changed.map_or(Ok(()), |(name, _)| Err(changed_since(name, &saw.folder)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn changed_since(name: &str, folder: &str) -> Diagnostic {
+    Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr("directory")).detail(format!(
+        "The chart {name} in {folder} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
+         with a refresh."
+    ))
 }
 
 /// A chart that could not be had at plan: no error where only its place does not answer.

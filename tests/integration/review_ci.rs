@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lab::tools::{self, Tool};
 use serde_json::Value;
 use terraform_provider_mesh::review::Policy;
 
@@ -214,6 +215,51 @@ fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
         assert!(said.stdout.contains("trust unchanged"), "{said:?}");
         assert_eq!(step("policy_check").code, Some(code), "{plan}");
     }
+}
+
+/// What conftest says of the review of a plan: the messages of `deny` and of `warn`.
+fn conftest(plan: &str) -> (Vec<String>, Vec<String>) {
+    let plan = fixtures().join(format!("{plan}.terraform.json"));
+    let review = Command::new(BINARY).args(["review", "--format", "json"]).arg(&plan).output().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("review.json");
+    fs::write(&input, &review.stdout).unwrap();
+    let conftest = tools::path(Tool::Conftest).unwrap();
+    let mut command = Command::new(conftest);
+    command.args(["test", "--output", "json", "--policy"]).arg(example("policy/mesh.rego")).arg(&input);
+    let said: Said = command.output().unwrap().into();
+    let results: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    let messages = |level: &str| {
+        let found = results[0][level].as_array().into_iter().flatten();
+        found.map(|result| result["msg"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (denied, warned) = (messages("failures"), messages("warnings"));
+    assert_eq!(said.code, Some(i32::from(!denied.is_empty())), "{said:?}");
+    (denied, warned)
+}
+
+/// The sample rules, run by conftest itself on what the review says of real plans.
+#[test]
+fn conftest_stops_what_is_dangerous_and_lets_the_rest_pass() {
+    assert_eq!(conftest("values-change").0, Vec::<String>::new());
+    let (denied, _) = conftest("tokens-for-ever");
+    assert!(denied.iter().any(|message| message.contains("mesh_remote_cluster")), "{denied:?}");
+    let (denied, _) = conftest("authority-replaced");
+    assert!(denied.iter().any(|message| message.contains("mesh_ca.this")), "{denied:?}");
+    let (_, warned) = conftest("network-renamed");
+    assert!(warned.iter().any(|message| message.contains("must be restarted")), "{warned:?}");
+}
+
+/// GitHub's workflows, ours and the examples, as their linter sees them.
+#[test]
+fn workflows_pass_their_linter() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut workflows = vec![example("github/plan.yml"), example("github/drift.yml")];
+    workflows.extend(fs::read_dir(root.join(".github/workflows")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut command = Command::new(tools::path(Tool::Actionlint).unwrap());
+    // Shell lines are run by the tests above.
+    let said: Said = command.args(["-no-color", "-shellcheck=", "-pyflakes="]).args(&workflows).output().unwrap().into();
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{}", said.stderr);
 }
 
 #[test]

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::examples_in_steps::made_by_hand;
 use crate::links_topologies::Run;
-use crate::support::cli::{Cli, clis};
+use crate::support::cli::{Cli, clis, newest};
 
 const WALK: &str = "tests/fixtures/review/walk";
 
-/// What both CLIs keep; the rest is kept of one.
-const OF_BOTH: &[&str] = &["first-mesh", "upgrade-in-place", "drift-by-managers", "destroy", "clusters-unknown"];
+/// What all CLIs keep; the rest is kept of one.
+const OF_ALL: &[&str] = &["first-mesh", "upgrade-in-place", "drift-by-managers", "destroy", "clusters-unknown"];
 
 pub fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/review")
@@ -27,7 +27,7 @@ pub fn fixtures() -> PathBuf {
 #[ignore = "writes tests/fixtures/review: make review-plans"]
 fn plans_are_made_anew() {
     let lab = Lab::start(&["east", "west", "north"], Options::default()).unwrap();
-    for cli in clis() {
+    for cli in clis().into_iter().chain(newest()) {
         walk(&cli, &lab);
     }
     for cli in clis().iter().take(1) {
@@ -65,8 +65,8 @@ impl<'a> Walk<'a> {
         self.run.workspace.run(&plan).ok();
         let shown = self.run.workspace.run(&["show", "-json", "plan.bin"]).ok();
         println!("{name} ({}): {} bytes", self.cli.name, shown.stdout.len());
-        if self.cli.name == "terraform" || OF_BOTH.contains(&name) {
-            let file = fixtures().join(format!("{name}.{}.json", self.cli.name));
+        if self.cli.name == "terraform" || OF_ALL.contains(&name) {
+            let file = fixtures().join(format!("{name}.{}.json", self.cli.name.replace(' ', "-")));
             fs::write(file, without_ports(&lines(&reduced(shown.json())))).unwrap();
         }
     }

@@ -39,6 +39,7 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
         lab: &lab,
     };
     std::fs::copy(lab.cluster("west").kubeconfig_path(), run.workspace.path("west.kubeconfig")).expect("a kubeconfig");
+    copy(tools::charts(Istio::Current).expect("the charts").dir(), &run.workspace.path("charts"));
     run.configure(1);
     run.apply().ok();
     run.workspace.is_settled();
@@ -83,6 +84,34 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
     assert_eq!(applied.code, Some(1), "{}", applied.stdout);
     assert!(applied.stderr.contains("The cluster has changed since the plan"), "{}", applied.stderr);
     assert_eq!(secret().expect("kubectl").expect("the remote secret")["data"], before["data"]);
+    std::fs::write(&kubeconfig, here).expect("the kubeconfig");
+
+    // So do charts that somebody changes between the plan and its apply: nobody has seen what would come out of them.
+    run.configure(8);
+    run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok();
+    for (chart, template) in [("istiod", "service.yaml"), ("gateway", "service.yaml")] {
+        let template = run.workspace.path("charts").join(chart).join("templates").join(template);
+        let text = std::fs::read_to_string(&template).expect("a template");
+        std::fs::write(&template, format!("# Changed after the plan.\n{text}")).expect("the template");
+    }
+    let applied = run.workspace.run(&["apply", "-input=false", "saved"]);
+    in_our_words("other charts", &applied);
+    assert_eq!(applied.code, Some(1), "{}", applied.stdout);
+    assert!(applied.stderr.contains("The charts have changed since the plan"), "{}", applied.stderr);
+    run.repaired("other charts");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a file");
+        }
+    }
 }
 
 struct Run<'a> {
@@ -94,7 +123,7 @@ impl Run<'_> {
     /// Each generation changes something in every resource.
     fn configure(&self, generation: u32) {
         let path = |name: &str| self.lab.cluster(name).kubeconfig_path().display().to_string();
-        let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
+        let charts = self.workspace.path("charts").display().to_string();
         let (east, odd) = (path("east"), generation % 2 == 1);
         let west = self.workspace.path("west.kubeconfig").display().to_string();
         self.workspace.configure(&format!(

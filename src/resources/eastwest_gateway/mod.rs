@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::model::Gateway;
 use self::ready::Waiting;
 use self::spec::Spec;
-use super::charts::{Unavailable, Version};
+use super::charts::{InFolder, Unavailable, Version};
 use super::client::{self, Client};
 use crate::chart::Chart;
 use crate::cluster::{Error, Kind, Object, ObjectRef};
@@ -69,6 +69,9 @@ pub struct Private {
     /// Name of the release, where an import found another than the gateway's.
     #[serde(default)]
     release: Option<String>,
+    /// The charts, as the last refresh saw them in a folder.
+    #[serde(default)]
+    charts: Option<InFolder>,
 }
 
 type Cx = Ctx<Client, Private>;
@@ -214,6 +217,8 @@ impl Resource for MeshEastwestGateway {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
+        let charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
+        cx.private.charts = charts;
         let cluster = client::cluster(cx, state.cluster.text())?;
         let look = Look {
             cluster: &cluster,
@@ -350,6 +355,9 @@ async fn planned_objects(
         Followed::Unknown => remembered,
         Followed::Open => return Ok(None),
     };
+    if plan.prior.is_some() {
+        charts::refuse_changed(cx, cx.private.charts.as_ref(), planned.charts.known()).await?;
+    }
     let chart = match chart(cx, planned, spec, version.as_deref()).await {
         Ok(chart) => chart,
         Err(unavailable) => return charts::without_chart(cx, unavailable),

@@ -26,7 +26,7 @@ use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::rollout::Ahead;
 use self::spec::Spec;
-use super::charts::{Unavailable, Version};
+use super::charts::{InFolder, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -79,9 +79,15 @@ pub struct Private {
     /// Control planes that come first, by cluster, as the last refresh saw them.
     #[serde(default)]
     ahead: BTreeMap<String, Ahead>,
+    /// The charts, as the last refresh saw them in a folder.
+    #[serde(default)]
+    charts: Option<InFolder>,
 }
 
 type Cx = Ctx<Client, Private>;
+
+/// Every chart that a control plane may consist of.
+const CHARTS: &[&str] = &["base", "istiod", "cni", "ztunnel"];
 
 impl Resource for MeshPrimary {
     type Client = Client;
@@ -241,6 +247,8 @@ impl Resource for MeshPrimary {
             return Ok(Some(state));
         }
         cx.private.ahead = rollout::look(cx, &state).await;
+        let charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
+        cx.private.charts = charts;
         let cluster = cluster(cx, &state)?;
         let look = Look {
             cluster: &cluster,
@@ -446,6 +454,9 @@ async fn planned_objects(
     }
     if plan.config.istio_version.is_unknown() {
         return Ok(None);
+    }
+    if plan.prior.is_some() {
+        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let kept = match rollout::keeps(cx, plan).await {
         Ok(kept) => kept,

@@ -32,7 +32,7 @@ use self::link::{Established, Link};
 pub use self::model::RemoteCluster;
 use self::model::Sync;
 use self::spec::Spec;
-use super::charts::{Unavailable, Version};
+use super::charts::{InFolder, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -82,6 +82,9 @@ pub struct Private {
     /// apply must not change the plan.
     #[serde(default)]
     server: Option<String>,
+    /// The charts, as the last refresh saw them in a folder.
+    #[serde(default)]
+    charts: Option<InFolder>,
     /// Fingerprint of the watched cluster's own certificate authority, as the last refresh saw it.
     #[serde(default)]
     authority: Option<String>,

@@ -151,6 +151,9 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
 
 async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let unknown = plan.planned.charts.is_unknown();
+    if plan.prior.is_some() && spec.remote.is_some() {
+        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+    }
     let charts = match spec.remote {
         Some(_) if unknown || !super::follow(cx, &plan.planned, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {

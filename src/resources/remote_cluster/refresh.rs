@@ -28,6 +28,10 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     };
     let watched = client::cluster(cx, model.cluster.text())?;
     cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
+    if spec.remote.is_some() {
+        let charts = cx.client()?.charts.in_folder(model.charts.known(), &["base", "istiod"]).await;
+        cx.private.charts = charts;
+    }
     let namespace = spec.namespace.as_str();
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
     let recorded = Recorded::of(&model.objects, &cx.private.memory);

@@ -47,6 +47,10 @@ pub enum Tool {
     Registry,
     /// The registries' own check of `docs/`.
     Tfplugindocs,
+    /// Rules in Rego on the review of a plan, as users of conftest run them.
+    Conftest,
+    /// The linter of GitHub's workflows.
+    Actionlint,
     /// istiod one minor version back, so that upgrades are real.
     PilotDiscoveryOld,
 }
@@ -163,6 +167,8 @@ static SPECS: &[Spec] = &[
     Spec { probe: Some((&["version"], "OpenTofu v1.12.")), ..spec(Tool::Tofu, "tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", 100) },
     spec(Tool::Registry, "registry", "registry", "github.com/google/go-containerregistry/cmd/registry", 5),
     spec(Tool::Tfplugindocs, "tfplugindocs", "tfplugindocs", "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs", 25),
+    spec(Tool::Conftest, "conftest", "conftest", "github.com/open-policy-agent/conftest", 90),
+    spec(Tool::Actionlint, "actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", 5),
     Spec { ldflags: ISTIO_OLD_LDFLAGS, ..spec(Tool::PilotDiscoveryOld, "pilot-discovery", "istio-old", "istio.io/istio/pilot/cmd/pilot-discovery", 90) },
 ];
 
