@@ -11,6 +11,7 @@ pub mod fields;
 pub mod hidden;
 mod holder;
 pub mod instance;
+mod left;
 mod managers;
 pub mod memory;
 pub mod namespace;

@@ -172,10 +172,10 @@ impl Resource for MeshPrimary {
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
         state.instance.fill(|| claim.owner.mark.clone());
         let cluster = claim.cluster();
-        let base_is_left = base::check_owner(&cluster, &spec).await?;
+        let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
         let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
-        let taken = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, &recorded).await?;
+        let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
         let step = Converge {
             cluster: &cluster,
