@@ -56,8 +56,7 @@ struct Recovery {
 }
 
 impl<'a> Life<'a> {
-    pub fn begin(cli: &'a Cli, lab: &'a Lab, before: &'a Everything, random: &mut Random) -> Life<'a> {
-        let scene = [Scene::OneMesh, Scene::OneMesh, Scene::TwoMeshes][random.below(3)];
+    pub fn begin(cli: &'a Cli, lab: &'a Lab, before: &'a Everything, scene: Scene, random: &mut Random) -> Life<'a> {
         let bystanders = Bystanders::plant(lab, random.below(2) == 0);
         let world = World::new(cli, lab, scene);
         Life { lab, cli: cli.name, before, world, wanted: Wanted::whole(), bystanders }
