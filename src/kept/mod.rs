@@ -23,6 +23,7 @@ pub mod render;
 pub mod report;
 pub mod traces;
 pub mod validators;
+pub mod vanished;
 
 /// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on objects of the cluster.
 pub fn owner(resource: &str, namespace: &str, name: &str) -> String {

@@ -182,6 +182,8 @@ async fn runs_at_the_same_time_do_not_meet() {
     assert_settled(&core, &alone, &stored).await;
     let stored = what_an_instance_left_is_taken_over_by_the_next(&core, &east, &alone, &stored).await;
     let (told, too) = tokio::join!(destroy(&core, &stored), destroy(&core, &second));
+    let anew = what_a_resource_of_another_type_left_is_taken_over(&core, &east, &alone).await;
+    destroy(&core, &anew).await;
     let left = east.kubectl(&[
         "get",
         "crd,validatingwebhookconfigurations,mutatingwebhookconfigurations,clusterroles",
@@ -224,6 +226,20 @@ async fn what_an_instance_left_is_taken_over_by_the_next(
     let mark_of = "jsonpath={.metadata.annotations.terraform-provider-mesh/instance}";
     let found = east.kubectl(&["get", definition, "-o", mark_of]).expect("kubectl");
     assert_eq!(found, mark(&stored), "the definition is the new instance's");
+    stored
+}
+
+/// The same where a resource of another type has left the definition, as a cluster without a control plane has when it becomes one with a control plane.
+async fn what_a_resource_of_another_type_left_is_taken_over(core: &Core, east: &Cluster, config: &Json) -> Stored {
+    let definition = ["customresourcedefinition", "gateways.networking.istio.io"];
+    let owner = "terraform-provider-mesh/owner=mesh_remote_cluster.gone";
+    east.kubectl(&["label", definition[0], definition[1], owner, "--overwrite"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let mut config = config.clone();
+    // For the label that was just written by hand.
+    config["force_conflicts"] = json!(true);
+    let stored = apply(core, &config, None).await;
+    assert_settled(core, &config, &stored).await;
     east.kubectl(&["delete", "gateways.networking.istio.io", "theirs"]).expect("kubectl");
     stored
 }

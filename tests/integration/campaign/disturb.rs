@@ -13,7 +13,8 @@ use crate::support::kill::Victim;
 use crate::support::random::Random;
 
 const AGENT: &str = "terraform-provider-mesh";
-const LIMIT: Duration = Duration::from_secs(400);
+/// No command takes as long, whatever befalls it.
+pub const LIMIT: Duration = Duration::from_secs(240);
 
 pub struct Disturbance {
     what: What,
@@ -87,7 +88,7 @@ impl Disturbance {
         matches!(self.what, What::Kill(Victim::Both | Victim::Core))
     }
 
-    /// Runs the command and lets it happen. Whether it came about in time.
+    /// Runs the command and lets it happen. Whether it came about in time. A command without a code was killed, or did not end.
     pub fn during(&self, world: &World, lab: &Lab, arguments: &[&str]) -> (Said, bool) {
         lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
         if let What::Faults(faults) = &self.what {

@@ -87,6 +87,9 @@ impl<'a> Life<'a> {
         if said.stderr.contains("panicked") || said.stderr.contains("plugin crashed") && !disturbance.may_lose() {
             outcome.broken.push(format!("the provider ended by itself: {}", said.stderr));
         }
+        if said.code.is_none() && !disturbance.ends_the_core() {
+            outcome.broken.push(format!("the command does not end: {}", said.stdout));
+        }
         let mended = match action {
             "destroy" => self.destroyed(outcome.failed && random.below(3) == 0, &disturbance, &mut outcome),
             "create" if outcome.failed && !disturbance.may_lose() && random.below(3) == 0 => {

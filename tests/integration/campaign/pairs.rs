@@ -6,12 +6,12 @@ use std::time::Duration;
 use lab::{Lab, Options};
 
 use super::bystanders::Bystanders;
+use super::disturb::LIMIT;
 use super::world::{Scene, Wanted, World, ended};
 use super::{CLUSTERS, Everything, argument, everything, laws, sweep};
 use crate::support::cli::{Cli, Said, clis};
 use crate::support::random::Random;
 
-const LIMIT: Duration = Duration::from_secs(400);
 const APPLY: [&str; 4] = ["apply", "-auto-approve", "-input=false", "-lock=false"];
 const DESTROY: [&str; 3] = ["destroy", "-auto-approve", "-input=false"];
 

@@ -9,12 +9,10 @@ use lab::Lab;
 use lab::tools::{self, Istio};
 use serde_json::{Value as Json, json};
 
+use super::disturb::LIMIT;
 use crate::support::cli::{Cli, Said, Workspace};
 use crate::support::one_primary::OnePrimary;
 use crate::support::random::Random;
-
-/// No command takes as long, whatever was done to it.
-const LIMIT: Duration = Duration::from_secs(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scene {
