@@ -30,7 +30,7 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{self, namespace, render, report, vanished};
+use crate::kept::{self, render, report, vanished};
 use crate::mesh::{DeclaredGateway, Pending, Revision};
 use crate::model;
 use crate::resources::absent;
@@ -264,9 +264,7 @@ impl Resource for MeshEastwestGateway {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
         let failed = |error: Error, state: &Gateway| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
-        claim.end().await.map_err(|error| failed(error, &state))?;
-        let stays = namespace::leave(&cluster, state.namespace.text(), &[]).await;
-        let stays = stays.map_err(|error| failed(error, &state))?;
+        let stays = claim.leave(&[]).await.map_err(|error| failed(error, &state))?;
         left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
         report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
         Ok(())

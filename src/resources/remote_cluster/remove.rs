@@ -193,8 +193,7 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
         traces::remove(&watched, namespace).await.map_err(failed)?;
         written = recorded.written(&format!("Namespace {namespace}"));
     }
-    claim.end().await.map_err(failed)?;
-    let stays = namespace::leave(&watched, namespace, &written).await.map_err(failed)?;
+    let stays = claim.leave(&written).await.map_err(failed)?;
     left.extend(stays.map(|why| format!("Namespace {namespace}: {why}")));
     Ok(left)
 }
