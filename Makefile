@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test tools unit integration bench traffic fuzz package lint fmt docs review-plans clean
+.PHONY: help demo demo-down test tools unit integration bench traffic campaign fuzz package lint fmt docs review-plans clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release buil
 traffic: tools ## Count the calls that are lost while a mesh changes, and write them to docs/guides/traffic.md
 	RUST_BACKTRACE=0 MESH_TRAFFIC_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration no_call_is_lost -- --nocapture --test-threads 1
+
+# Beside the rounds, as many pairs of runs at once: PAIRS, 50 unless told otherwise.
+campaign: tools ## Kill and disturb the making, changing and destroying of meshes (SEED, ROUNDS, FROM, PAIRS); docs/guides/campaign.md
+	$(CARGO) build --release --bin terraform-provider-mesh
+	RUST_BACKTRACE=0 MESH_TEST_BINARY=$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-mesh MESH_CAMPAIGN_PAGE=1 \
+	  MESH_CAMPAIGN_SEED=$(SEED) MESH_CAMPAIGN_ROUNDS=$(or $(ROUNDS),1000) MESH_CAMPAIGN_FROM=$(FROM) MESH_CAMPAIGN_PAIRS=$(or $(PAIRS),50) \
+	  $(CARGO) test --package terraform-provider-mesh --test integration campaign:: -- --nocapture --test-threads 1
 
 fuzz: ## Feed every reader ten million inputs of chance, on release code (SEED and ROUNDS say otherwise)
 	$(CARGO) test --profile fuzz --package terraform-provider-mesh --test fuzz -- --seed $(or $(SEED),24301) --rounds $(or $(ROUNDS),76000)

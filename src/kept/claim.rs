@@ -84,7 +84,8 @@ pub struct Claim {
 
 struct Hold {
     holder: Holder,
-    _renewal: DropGuard,
+    /// Ends the renewal when it is dropped.
+    renewal: Option<DropGuard>,
 }
 
 impl Purpose {
@@ -133,6 +134,22 @@ impl Claim {
             Some(_) => self.cluster.delete(&Delete::new(self.lease.clone())).await.map(drop),
             None => Ok(()),
         }
+    }
+}
+
+impl Claim {
+    /// The objects are gone: the instance leaves its namespace, as [`namespace::depart`] says, and its Lease goes last. Until then a run that is killed leaves
+    /// what the next destroy finds.
+    pub async fn leave(mut self, written: &[String]) -> Result<Option<String>, Error> {
+        if let Some(hold) = &mut self.hold {
+            // A Lease that goes with its namespace is not taken from anybody.
+            hold.renewal = None;
+        }
+        let lease = self.hold.as_ref().map(|_| &self.lease);
+        let left = namespace::depart(&self.cluster, &self.namespace, written, lease).await?;
+        self.hold = None;
+        namespace::gone(&self.cluster, &self.namespace).await?;
+        Ok(left)
     }
 }
 
@@ -354,7 +371,7 @@ fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Clai
     let cluster = asked.cluster.until(lost.clone());
     let renewal = Renewal { cluster: asked.cluster.clone(), lease: asked.place.lease(), holder: holder.name.clone() };
     tokio::spawn(renewal.run(over.clone(), lost));
-    let hold = Some(Hold { holder, _renewal: over.drop_guard() });
+    let hold = Some(Hold { holder, renewal: Some(over.drop_guard()) });
     let mut claim = unheld(asked);
     (claim.cluster, claim.interrupted, claim.hold) = (cluster, interrupted, hold);
     claim.owner.mark = mark.to_owned();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::left;
 use super::memory::Memory;
 use super::namespace;
 use super::objects::{Recorded, Wanted, parse_key, state_key};
@@ -97,15 +98,8 @@ impl<'a> std::ops::Deref for Step<'a> {
 
 async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
     let mut applied: Vec<Applied> = Vec::new();
-    let mut objects = Vec::new();
-    for (key, entry) in step.wanted.iter() {
-        if step.settled && step.prior.holds(key, entry) && entry.reference.kind != Kind::NAMESPACE {
-            continue;
-        }
-        if entry.reference.kind != Kind::NAMESPACE {
-            objects.push(marked(&entry.object, step.owner));
-            continue;
-        }
+    let namespaces = step.wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::NAMESPACE);
+    for (key, entry) in namespaces {
         let written = step.prior.written(key);
         let share = namespace::Share { object: &entry.object, written: &written, owner: &step.owner.label };
         match namespace::apply(step.cluster, share).await {
@@ -113,12 +107,14 @@ async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
             Err(error) => return (applied, vec![error]),
         }
     }
-    // To adopt is to take even what state names: an import names what is still someone else's.
-    let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt).collect();
-    let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
-    let all =
-        ApplyAll { objects, owner: step.owner.clone(), known, taken: step.taken.clone(), adoption, force: step.force };
-    match step.cluster.apply_all(all).await {
+    let mut done = step.cluster.apply_all(all(step, step.taken.clone())).await;
+    if let Err(failed) = &done
+        && let Ok(left) = left::behind(step.cluster, &failed.errors, step.owner).await
+        && !left.is_empty()
+    {
+        done = step.cluster.apply_all(all(step, step.taken.union(&left).cloned().collect())).await;
+    }
+    match done {
         Ok(all) => {
             applied.extend(all);
             (applied, Vec::new())
@@ -128,6 +124,17 @@ async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
             (applied, failed.errors)
         }
     }
+}
+
+/// Everything that is to be written, but for namespaces.
+fn all(step: &Step<'_>, taken: BTreeSet<ObjectRef>) -> ApplyAll {
+    let wanted = step.wanted.iter().filter(|(_, entry)| entry.reference.kind != Kind::NAMESPACE);
+    let unsettled = wanted.filter(|(key, entry)| !(step.settled && step.prior.holds(key, entry)));
+    let objects = unsettled.map(|(_, entry)| marked(&entry.object, step.owner)).collect();
+    // To adopt is to take even what state names: an import names what is still someone else's.
+    let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt).collect();
+    let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
+    ApplyAll { objects, owner: step.owner.clone(), known, taken, adoption, force: step.force }
 }
 
 /// The object with the mark of its instance. What several resources share carries none.

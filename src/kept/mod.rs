@@ -11,6 +11,7 @@ pub mod fields;
 pub mod hidden;
 mod holder;
 pub mod instance;
+mod left;
 mod managers;
 pub mod memory;
 pub mod namespace;
@@ -21,6 +22,7 @@ pub mod remove;
 pub mod render;
 pub mod report;
 pub mod validators;
+pub mod vanished;
 
 /// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on objects of the cluster.
 pub fn owner(resource: &str, namespace: &str, name: &str) -> String {

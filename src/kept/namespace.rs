@@ -141,25 +141,50 @@ fn ours(live: &Object) -> Vec<(String, String)> {
 /// Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that we made stays, where it is not
 /// for another resource of this provider to take along.
 pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
-    let turn = turn(cluster).await;
+    let left = depart(cluster, name, written, None).await?;
+    gone(cluster, name).await?;
+    Ok(left)
+}
+
+/// The same, without a wait for the end of a namespace that goes: see [`gone`]. An instance whose `lease` is in the namespace takes it along or removes it last: whoever is
+/// killed before that finds the instance again, and finishes.
+pub async fn depart(
+    cluster: &Cluster,
+    name: &str,
+    written: &[String],
+    lease: Option<&ObjectRef>,
+) -> Result<Option<String>, Error> {
+    let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
     let Some(live) = cluster.get(&reference).await?.filter(|live| !live.is_terminating()) else { return Ok(None) };
     let made_by_us = live.label(OWNER_LABEL).is_some();
-    let resident = if made_by_us { resident(cluster, name).await? } else { None };
-    if made_by_us && resident.is_none() {
+    let mut resident = if made_by_us { resident(cluster, name, lease).await? } else { None };
+    let mut goes = made_by_us && resident.is_none();
+    if !goes {
+        if ours(&live).iter().any(|(_, key)| written.contains(key)) {
+            let object = merged(Some(&live), &Share { object: &Object::of(&reference), written, owner: "" });
+            cluster.apply(Apply::shared(object)).await?;
+        }
+        if let Some(lease) = lease {
+            cluster.delete(&Delete::new(lease.clone())).await?;
+            // What kept it may have been the Lease of an instance that leaves at this moment, and that was kept by this one's.
+            if resident.as_ref().is_some_and(|resident| resident.is_leaving) {
+                resident = self::resident(cluster, name, None).await?;
+                goes = resident.is_none();
+            }
+        }
+    }
+    if goes {
         let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference.clone()) };
         cluster.delete(&delete).await?;
-        // Whoever needs the namespace from now on sees it going, and waits for its end as well.
-        drop(turn);
-        cluster.wait(&reference, &wait::deleted()).await?;
-        return Ok(None);
-    }
-    if ours(&live).iter().any(|(_, key)| written.contains(key)) {
-        let object = merged(Some(&live), &Share { object: &Object::of(&reference), written, owner: "" });
-        cluster.apply(Apply::shared(object)).await?;
     }
     let foreign = resident.filter(|resident| !resident.ours);
     Ok(foreign.map(|resident| resident.what))
+}
+
+/// Waits for the end of a namespace that is on its way out. Whoever needs it meanwhile sees it going, and waits as well.
+pub async fn gone(cluster: &Cluster, name: &str) -> Result<(), Error> {
+    live(cluster, &ObjectRef::cluster(Kind::NAMESPACE, name)).await.map(drop)
 }
 
 /// What Kubernetes, OpenShift and istiod put into a namespace unasked, by kind and name. The root that an istiod without `cacerts` makes for itself is of
@@ -187,12 +212,17 @@ struct Resident {
     what: String,
     /// Made by a resource of this provider.
     ours: bool,
+    /// There is nothing but Leases of instances.
+    is_leaving: bool,
 }
 
 /// Somebody's object in the namespace, if there is one. Every kind that the cluster serves is looked at: what goes with a namespace is gone for good.
-async fn resident(cluster: &Cluster, namespace: &str) -> Result<Option<Resident>, Error> {
+async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -> Result<Option<Resident>, Error> {
     let Inventory { objects, unseen } = cluster.inventory(namespace).await?;
-    let mut residents: Vec<&(ObjectRef, Object)> = objects.iter().filter(|(_, object)| is_resident(object)).collect();
+    let is_lease = |object: &Object| object.kind() == Kind::LEASE.kind && object.label(OWNER_LABEL).is_some();
+    let is_own = |object: &Object| is_lease(object) && but.is_some_and(|but| but.name == object.name());
+    let residents = objects.iter().filter(|(_, object)| is_resident(object) && !is_own(object));
+    let mut residents: Vec<&(ObjectRef, Object)> = residents.collect();
     // Whose namespace it is decides what is said: somebody else's object before one of ours.
     residents.sort_by_key(|(_, object)| object.label(OWNER_LABEL).is_some());
     if let Some((reference, object)) = residents.first() {
@@ -202,10 +232,11 @@ async fn resident(cluster: &Cluster, namespace: &str) -> Result<Option<Resident>
         } else {
             " is".to_owned()
         };
-        return Ok(Some(Resident { what: format!("{reference}{more} in it"), ours }));
+        let is_leaving = unseen.is_empty() && residents.iter().all(|(_, object)| is_lease(object));
+        return Ok(Some(Resident { what: format!("{reference}{more} in it"), ours, is_leaving }));
     }
     let what = format!("it could not be looked through: {}", unseen.join(", "));
-    Ok((!unseen.is_empty()).then_some(Resident { what, ours: false }))
+    Ok((!unseen.is_empty()).then_some(Resident { what, ours: false, is_leaving: false }))
 }
 
 fn is_resident(object: &Object) -> bool {

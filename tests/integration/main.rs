@@ -14,6 +14,7 @@ mod ca_leaks;
 mod ca_lifecycle;
 mod ca_self_signed;
 mod ca_trust;
+mod campaign;
 mod chart_helm;
 mod chart_templates;
 mod cluster_api;

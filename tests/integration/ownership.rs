@@ -180,7 +180,10 @@ async fn runs_at_the_same_time_do_not_meet() {
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
     let second = apply(&core, &canary, None).await;
     assert_settled(&core, &alone, &stored).await;
+    let stored = what_an_instance_left_is_taken_over_by_the_next(&core, &east, &alone, &stored).await;
     let (told, too) = tokio::join!(destroy(&core, &stored), destroy(&core, &second));
+    let anew = what_a_resource_of_another_type_left_is_taken_over(&core, &east, &alone).await;
+    destroy(&core, &anew).await;
     let left = east.kubectl(&[
         "get",
         "crd,validatingwebhookconfigurations,mutatingwebhookconfigurations,clusterroles",
@@ -191,4 +194,52 @@ async fn runs_at_the_same_time_do_not_meet() {
         left.expect("kubectl").lines().filter(|name| name.contains("istio")).map(str::to_owned).collect();
     assert_eq!(left, Vec::<String>::new(), "{told} {too}");
     assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
+}
+
+/// A destroy leaves what others use: the definitions of a tenant's objects, and what another control plane shares. The next instance of the same name takes it over
+/// without being asked, while what somebody else keeps under such a name is refused as ever.
+async fn what_an_instance_left_is_taken_over_by_the_next(
+    core: &Core,
+    east: &Cluster,
+    config: &Json,
+    stored: &Stored,
+) -> Stored {
+    let gateway = json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "theirs", "namespace": "default"},
+        "spec": {"selector": {"istio": "theirs"}, "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]}});
+    kubectl_apply(east, &gateway);
+    let told = destroy(core, stored).await.to_string();
+    assert!(told.contains("the control plane istio-system/istiod-canary uses it too"), "{told}");
+    let definition = "customresourcedefinition/gateways.networking.istio.io";
+    let foreign = ["clusterrole", "istio-reader-clusterrole-istio-system"];
+    east.kubectl(&["delete", foreign[0], foreign[1], "--ignore-not-found"]).expect("kubectl");
+    east.kubectl(&["create", foreign[0], foreign[1], "--verb=get", "--resource=pods"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let refused = core.apply(PRIMARY, plan(core, config, None).await).await;
+    let told = refused.diagnostics.to_string();
+    assert!(told.contains(&format!("ClusterRole {} exists already", foreign[1])), "{told}");
+    assert!(!told.contains("CustomResourceDefinition"), "{told}");
+    east.kubectl(&["delete", foreign[0], foreign[1]]).expect("kubectl");
+
+    reconfigure(core, east).await;
+    let stored = apply(core, config, refused.stored.as_ref()).await;
+    assert_settled(core, config, &stored).await;
+    let mark_of = "jsonpath={.metadata.annotations.terraform-provider-mesh/instance}";
+    let found = east.kubectl(&["get", definition, "-o", mark_of]).expect("kubectl");
+    assert_eq!(found, mark(&stored), "the definition is the new instance's");
+    stored
+}
+
+/// The same where a resource of another type has left the definition, as a cluster without a control plane has when it becomes one with a control plane.
+async fn what_a_resource_of_another_type_left_is_taken_over(core: &Core, east: &Cluster, config: &Json) -> Stored {
+    let definition = ["customresourcedefinition", "gateways.networking.istio.io"];
+    let owner = "terraform-provider-mesh/owner=mesh_remote_cluster.gone";
+    east.kubectl(&["label", definition[0], definition[1], owner, "--overwrite"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let mut config = config.clone();
+    // For the label that was just written by hand.
+    config["force_conflicts"] = json!(true);
+    let stored = apply(core, &config, None).await;
+    assert_settled(core, &config, &stored).await;
+    east.kubectl(&["delete", "gateways.networking.istio.io", "theirs"]).expect("kubectl");
+    stored
 }

@@ -2,14 +2,13 @@
 //! object for object, and nothing else.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use lab::{Cluster, Lab, Options};
 use serde_json::Value as Json;
 
 use crate::support::cli::clis;
+use crate::support::kill::Victim;
 use crate::support::one_primary::OnePrimary;
 use crate::support::random::Random;
 
@@ -84,45 +83,15 @@ fn an_apply_killed_at_any_moment_is_finished_by_the_next() {
     assert_eq!(owned(east).into_keys().collect::<Vec<_>>(), [] as [String; 0]);
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Victim {
-    /// As when the machine goes down.
-    Both,
-    /// As when the kernel takes the provider for its memory.
-    Provider,
-}
-
 /// Whether it was killed before it ended.
 fn killed_apply(run: &OnePrimary<'_>, moment: Duration, whom: Victim) -> bool {
     let core = run.workspace.start(&["apply", "-auto-approve", "-input=false"]);
     std::thread::sleep(moment);
-    match whom {
-        Victim::Both => kill(&format!("-{}", core.id())),
-        Victim::Provider => providers(&core).iter().for_each(|pid| kill(&pid.to_string())),
-    }
+    whom.kill(&core);
     // What it says is read, lest it wait for a reader.
     let said = core.wait_with_output().expect("it ends");
     println!("  {}", said.status);
     !said.status.success()
-}
-
-fn kill(target: &str) {
-    // It may have ended a moment ago.
-    let _ = Command::new("kill").args(["-KILL", "--", target]).output();
-}
-
-/// The core's children that are a provider.
-fn providers(core: &Child) -> Vec<u32> {
-    let processes = std::fs::read_dir("/proc").expect("the processes").filter_map(Result::ok);
-    let pids = processes.filter_map(|process| process.file_name().to_string_lossy().parse::<u32>().ok());
-    let of_core = |pid: &u32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
-        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        parent == Some(&core.id().to_string())
-            && program.file_name() == Some(Path::new("terraform-provider-mesh").as_os_str())
-    };
-    pids.filter(of_core).collect()
 }
 
 /// Everything that carries the provider's label, but for what the API server and controllers write.

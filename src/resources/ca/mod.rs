@@ -164,10 +164,8 @@ fn new_namespace(model: &Ca) -> NewNamespace {
 /// Claims the CA where its root is kept, or beside the first of its `cacerts`. `None` where there is neither.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
     let store = remove::store_of(model);
-    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
-    let place = store.as_ref().map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first);
-    let Some((name, namespace)) = place else { return Ok(None) };
-    let cluster = client::cluster(cx, name)?;
+    let Some((name, namespace)) = remove::place_of_lease(model, store.as_ref()) else { return Ok(None) };
+    let (cluster, namespace) = (client::cluster(cx, &name)?, namespace.as_str());
     let label = spec::owner(store.as_ref(), namespace);
     let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
@@ -212,6 +210,14 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
     let Some(id) = id else { return Ok(()) };
     let seen = Seen::of(plan, |ca| &ca.instance);
     Ok(blocks::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
+}
+
+/// Whether the instance still has its Lease.
+async fn holds_lease(cx: &Cx, state: &Ca, store: Option<&StoreRef>) -> Result<bool, Diagnostics> {
+    let Some((name, namespace)) = remove::place_of_lease(state, store) else { return Ok(false) };
+    let owner = cx.private.instance.owner(&spec::owner(store, &namespace), &state.instance);
+    let found = read::holds_lease(&client::cluster(cx, &name)?, Some(&namespace), &owner).await;
+    Ok(found.map_err(|error| converge::diagnostic(&error))?)
 }
 
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
@@ -277,7 +283,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
             clusters.insert(name, Value::Known(model));
         }
     }
-    if !there {
+    // With its Lease a destroy that was killed is still to be finished.
+    if !there && !holds_lease(cx, &state, store.as_ref()).await? {
         return Ok(None);
     }
     cx.private.observed_at = Some(now.unix_timestamp());

@@ -26,7 +26,7 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
-/// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side: each takes Kubernetes some seconds.
+/// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side, as each takes Kubernetes some seconds; that of the Lease begins last.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
     let claim = super::claim(cx, &state, Purpose::Destroy, state.instance.as_deref()).await?;
@@ -39,27 +39,24 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let all: Vec<_> = state.clusters.entries().collect();
     let mut outcome = each(&all, |name, model| remove_keys(cx, name, model, store.as_ref())).await;
     let mut diagnostics = Diagnostics::new();
-    let mut root_gone = false;
     if let (Some(store), true) = (&store, outcome.failures.is_empty()) {
-        match remove_root(cx, store).await {
-            Ok(()) => root_gone = true,
-            Err(diagnostic) => diagnostics.push(diagnostic),
-        }
+        diagnostics.extend(remove_root(cx, store).await.err());
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
-    if let (Some(claim), true) = (claim, outcome.failures.is_empty() && diagnostics.is_empty()) {
-        claim.end().await.map_err(|error| Failed::from(in_store(&error)).keeping(state.clone()))?;
-    }
-    let (namespaces, of_root) =
-        futures::future::join(each(&keyless, |name, model| leave_namespace(cx, name, model, store.as_ref())), async {
-            match store.as_ref().filter(|_| root_gone) {
-                Some(store) => leave_store(cx, store).await,
-                None => Ok(()),
-            }
-        })
-        .await;
-    outcome.then(namespaces);
-    diagnostics.extend(of_root.err());
+    let place = place_of_lease(&state, store.as_ref());
+    let place = place.as_ref().map(|(cluster, namespace)| (cluster.as_str(), namespace.as_str()));
+    outcome.then(each(&keyless, |name, model| depart(cx, name, model, place)).await);
+    // A run that is killed before the Lease goes leaves what the next destroy finds.
+    let claim = claim.filter(|_| outcome.failures.is_empty() && diagnostics.is_empty());
+    let last = async {
+        match claim {
+            Some(claim) => claim.leave(&[]).await.map(drop).map_err(|error| in_store(&error)),
+            None => Ok(()),
+        }
+    };
+    let (gone, last) = futures::future::join(each(&keyless, |name, model| gone(cx, name, model, place)), last).await;
+    outcome.failures.extend(gone.failures);
+    diagnostics.extend(last.err());
     if let Some(clusters) = state.clusters.known_mut() {
         outcome.removed.iter().for_each(|name| drop(clusters.remove(name)));
     }
@@ -80,7 +77,9 @@ async fn remove_clusters(
     let shared: &Cx = cx;
     let outcome = each(&clusters, |name, model| async move {
         let mut left = remove_keys(shared, name, model, store).await?;
-        left.extend(leave_namespace(shared, name, model, store).await?);
+        let place = store.map(|store| (store.cluster.as_str(), store.namespace.as_str()));
+        left.extend(depart(shared, name, model, place).await?);
+        gone(shared, name, model, place).await?;
         Ok(left)
     })
     .await;
@@ -158,21 +157,40 @@ async fn remove_keys(
     removal.await.map_err(|error: Error| in_cluster(converge::diagnostic(&error), name))
 }
 
-/// The namespace that held them, unless it holds the root as well. Returns why it stays, if it should not.
-async fn leave_namespace(
+/// Leaves the namespace that held them, unless it is the one in `place`, which holds something else as well. Returns why it stays, if it should not.
+async fn depart(
     cx: &Cx,
     name: &str,
     model: &ClusterCa,
-    store: Option<&StoreRef>,
+    place: Option<(&str, &str)>,
 ) -> Result<Vec<String>, Diagnostic> {
-    let place = model.namespace.text();
-    if store.is_some_and(|store| store.cluster == name && store.namespace == place) {
+    let namespace = model.namespace.text();
+    if place == Some((name, namespace)) {
         return Ok(Vec::new());
     }
     let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
-    let stays = namespace::leave(&cluster, place, &[]).await;
+    let stays = namespace::depart(&cluster, namespace, &[], None).await;
     let stays = stays.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
-    Ok(stays.map(|why| format!("Namespace {place}: {why}")).into_iter().collect())
+    Ok(stays.map(|why| format!("Namespace {namespace}: {why}")).into_iter().collect())
+}
+
+/// Waits for the end of a namespace that was left.
+async fn gone(cx: &Cx, name: &str, model: &ClusterCa, place: Option<(&str, &str)>) -> Result<Vec<String>, Diagnostic> {
+    let namespace = model.namespace.text();
+    if place != Some((name, namespace)) {
+        let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+        let gone = namespace::gone(&cluster, namespace).await;
+        gone.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
+    }
+    Ok(Vec::new())
+}
+
+/// Cluster and namespace of the Lease: the root's, or those of the first of the keys.
+pub fn place_of_lease(model: &Ca, store: Option<&StoreRef>) -> Option<(String, String)> {
+    let first = || {
+        model.clusters.entries().next().map(|(name, cluster)| (name.to_owned(), cluster.namespace.text().to_owned()))
+    };
+    store.map(|store| (store.cluster.clone(), store.namespace.clone())).or_else(first)
 }
 
 fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
@@ -191,11 +209,6 @@ async fn remove_one(cluster: &Cluster, reference: &ObjectRef, label: &str) -> Re
     let removing = Removing { cluster, owner: &owner, wait: false, stays: &|_: &Object| None };
     let key = objects::state_key(reference);
     removing.one(&Doomed { key, reference: reference.clone(), live: None, known: false }).await
-}
-
-async fn leave_store(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
-    let cluster = client::cluster(cx, &store.cluster)?;
-    namespace::leave(&cluster, &store.namespace, &[]).await.map(drop).map_err(|error| in_store(&error))
 }
 
 fn in_store(error: &Error) -> Diagnostic {

@@ -30,7 +30,7 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{self, namespace, render, report};
+use crate::kept::{self, render, report, vanished};
 use crate::mesh::{DeclaredGateway, Pending, Revision};
 use crate::model;
 use crate::resources::absent;
@@ -198,14 +198,9 @@ impl Resource for MeshEastwestGateway {
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
-        match ready::wait(Waiting {
-            cluster: &cluster,
-            hurried: &client::hurried(cx, &cluster, ready::FOR_REASONS),
-            spec: &spec,
-            is_new: prior.is_none(),
-        })
-        .await
-        {
+        let hurried = client::hurried(cx, &cluster, ready::FOR_REASONS);
+        let waiting = Waiting { cluster: &cluster, hurried: &hurried, spec: &spec, is_new: prior.is_none() };
+        match vanished::while_there(&cluster, &recorded, ready::wait(waiting)).await {
             Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
@@ -274,9 +269,7 @@ impl Resource for MeshEastwestGateway {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
         let failed = |error: Error, state: &Gateway| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
-        claim.end().await.map_err(|error| failed(error, &state))?;
-        let stays = namespace::leave(&cluster, state.namespace.text(), &[]).await;
-        let stays = stays.map_err(|error| failed(error, &state))?;
+        let stays = claim.leave(&[]).await.map_err(|error| failed(error, &state))?;
         left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
         report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
         Ok(())

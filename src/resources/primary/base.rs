@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::build::{self, Charts, Releases};
 use super::spec::Spec;
-use crate::cluster::{Adoption, ApplyAll, Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Query};
+use crate::cluster::{
+    Adoption, ApplyAll, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
+};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
 use crate::kept::objects::{Recorded, Wanted, state_key};
@@ -16,15 +18,15 @@ use crate::value::Path;
 const HAND_OVER: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Refuses to fight over the shared objects: of several control planes one installs them. Whether they are left from one that is gone.
-pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<bool, Diagnostics> {
+/// Refuses to fight over the shared objects: of several control planes one installs them. Returns the owner labels of control planes that are gone and have left some.
+pub async fn check_owner(cluster: &Cluster, spec: &Spec, owner: &Owner) -> Result<BTreeSet<String>, Diagnostics> {
     if !spec.install_base || spec.adopt {
-        return Ok(false);
+        return Ok(BTreeSet::new());
     }
     let began = Instant::now();
     loop {
-        let Owners { inherits, living } = owners(cluster, spec).await.map_err(|error| converge::diagnostic(&error))?;
-        let Some(deployment) = living else { return Ok(inherits) };
+        let Owners { gone, living } = owners(cluster, owner).await.map_err(|error| converge::diagnostic(&error))?;
+        let Some(deployment) = living else { return Ok(gone) };
         if began.elapsed() > HAND_OVER {
             return Err(Diagnostic::error("Another control plane installs the shared objects")
                 .detail(format!(
@@ -43,26 +45,37 @@ pub async fn check_owner(cluster: &Cluster, spec: &Spec) -> Result<bool, Diagnos
 
 /// Whose the shared objects are.
 struct Owners {
-    /// A control plane's that is gone.
-    inherits: bool,
+    /// Control planes that are gone, by their owner labels. One of the own label is an instance that was destroyed before this one was made.
+    gone: BTreeSet<String>,
     /// Another one's, with its Deployment.
     living: Option<ObjectRef>,
 }
 
-async fn owners(cluster: &Cluster, spec: &Spec) -> Result<Owners, Error> {
+async fn owners(cluster: &Cluster, owner: &Owner) -> Result<Owners, Error> {
     let definitions =
         Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::CUSTOM_RESOURCE_DEFINITION) }.metadata_only();
     let definitions = cluster.list_now(&definitions).await?;
-    let own = spec.owner();
-    let others: BTreeSet<&str> =
-        definitions.iter().filter_map(|object| object.label(OWNER_LABEL)).filter(|owner| *owner != own).collect();
-    let deployments: Vec<ObjectRef> = others.into_iter().filter_map(control_plane).collect();
-    for deployment in &deployments {
-        if cluster.get(deployment).await?.is_some() {
-            return Ok(Owners { inherits: true, living: Some(deployment.clone()) });
+    let others: BTreeSet<&str> = definitions
+        .iter()
+        .filter(|definition| is_anothers(definition, owner))
+        .filter_map(|definition| definition.label(OWNER_LABEL))
+        .collect();
+    let mut gone = BTreeSet::new();
+    for label in others {
+        let Some(deployment) = control_plane(label) else { continue };
+        match cluster.get_metadata(&deployment).await? {
+            Some(_) if label != owner.label => return Ok(Owners { gone, living: Some(deployment) }),
+            // Of one's own name: what another instance runs is refused object by object.
+            Some(live) if !live.is_terminating() && live.annotation(INSTANCE_ANNOTATION) != Some(&owner.mark) => {}
+            _ => _ = gone.insert(label.to_owned()),
         }
     }
-    Ok(Owners { inherits: !deployments.is_empty(), living: None })
+    Ok(Owners { gone, living: None })
+}
+
+/// Whether a shared object is of another control plane, or of another instance of this one.
+fn is_anothers(object: &Object, owner: &Owner) -> bool {
+    object.label(OWNER_LABEL).is_some_and(|label| label != owner.label) || owner.is_taken_over(object)
 }
 
 /// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is gone, and tags,
@@ -70,23 +83,30 @@ async fn owners(cluster: &Cluster, spec: &Spec) -> Result<Owners, Error> {
 pub async fn inherit(
     cluster: &Cluster,
     wanted: &Wanted,
-    base_is_left: bool,
+    gone: &BTreeSet<String>,
+    owner: &Owner,
     releases: &Releases,
     prior: &Recorded,
 ) -> Result<BTreeSet<ObjectRef>, Diagnostics> {
-    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
-    let mut taken = BTreeSet::new();
-    for (_, entry) in wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)) {
-        let left = base_is_left && build::is_shared(&entry.object, releases);
-        let moved = entry.object.label("istio.io/tag").is_some() && {
-            let live = cluster.get(&entry.reference).await.map_err(failed)?;
-            live.and_then(|live| control_plane(live.label(OWNER_LABEL)?)).is_some()
-        };
-        if left || moved {
-            taken.insert(entry.reference.clone());
+    let left =
+        |live: &Object| live.label(OWNER_LABEL).is_some_and(|label| gone.contains(label)) && is_anothers(live, owner);
+    let moved = |live: &Object| live.label(OWNER_LABEL).and_then(control_plane).is_some();
+    let looks = wanted.iter().filter(|(key, _)| !prior.objects.contains_key(*key)).map(|(_, entry)| async {
+        let is_tag = entry.object.label("istio.io/tag").is_some();
+        let may_be_left = !gone.is_empty() && build::is_shared(&entry.object, releases);
+        if !is_tag && !may_be_left {
+            return Ok(None);
         }
-    }
-    Ok(taken)
+        let live = match cluster.get_metadata(&entry.reference).await {
+            // Its definition may be among what is to be made.
+            Err(error) if error.is_unknown_kind() => None,
+            live => live?,
+        };
+        let is_taken = live.is_some_and(|live| may_be_left && left(&live) || is_tag && moved(&live));
+        Ok(is_taken.then(|| entry.reference.clone()))
+    });
+    let taken = futures::future::try_join_all(looks).await;
+    Ok(taken.map_err(|error: Error| converge::diagnostic(&error))?.into_iter().flatten().collect())
 }
 
 /// The Deployment of the control plane that an owner label names.

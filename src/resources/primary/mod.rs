@@ -39,7 +39,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
-use crate::kept::{namespace, render};
+use crate::kept::{namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
 use crate::resources::blocks::{self, Block, Seen};
@@ -178,10 +178,10 @@ impl Resource for MeshPrimary {
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
         state.instance.fill(|| claim.owner.mark.clone());
         let cluster = claim.cluster();
-        let base_is_left = base::check_owner(&cluster, &spec).await?;
+        let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
         let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
         let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
-        let taken = base::inherit(&cluster, &wanted, base_is_left, &cx.private.releases, &recorded).await?;
+        let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
         let step = Converge {
             cluster: &cluster,
@@ -217,7 +217,7 @@ impl Resource for MeshPrimary {
         if !errors.is_empty() {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
-        match ready::wait(&cluster, &spec, &wanted).await {
+        match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, &spec, &wanted)).await {
             Ok(status) => state.status.fill(|| status),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
@@ -232,11 +232,13 @@ impl Resource for MeshPrimary {
                 return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
             }
         }
-        match exposure::wait(&cluster, &client::hurried(cx, &cluster, exposure::FOR_REASONS), &spec).await {
+        let hurried = client::hurried(cx, &cluster, exposure::FOR_REASONS);
+        let exposed = async { exposure::wait(&cluster, &hurried, &spec).await.map_err(Diagnostics::from) };
+        match vanished::while_there(&cluster, &recorded, exposed).await {
             // What the plan has promised of an address is kept to, though the balancer may have given another since.
             Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
             Ok(_) => {}
-            Err(diagnostic) => return Err(Failed::from(diagnostic).keeping(state)),
+            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
         claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         Ok(state)

@@ -10,7 +10,7 @@ use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, wait};
 use crate::engine::Failed;
 use crate::istiod;
-use crate::kept::claim::{self, Asked, Purpose};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
 use crate::kept::{converge, namespace, report};
@@ -71,31 +71,18 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         }
     }
     if errors.is_empty() {
-        let owner = claim.owner.clone();
-        if let Err(error) = claim.end().await {
-            errors.push(error);
-        }
-        let written = recorded.written(&format!("Namespace {namespace}"));
-        let going = async { if defined { definitions_go(&cluster, &owner).await } else { Ok(()) } };
-        let leaving = async {
-            let traces = match sharing.is_empty() && !external {
-                true => istiod::remove_traces(&cluster, &namespace).await,
-                false => Ok(()),
-            };
-            let mut outcomes = vec![traces.map(|()| None)];
-            if !beside {
-                outcomes.push(leave(&cluster, &namespace, &written).await);
-            }
-            // Nothing of this provider's makes that namespace.
-            vanished.extend(elsewhere.into_iter().filter(|place| place != "default"));
-            for other in vanished.iter().filter(|other| **other != namespace) {
-                outcomes.push(leave(&cluster, other, &[]).await);
-            }
-            outcomes
+        // Nothing of this provider's makes that namespace.
+        vanished.extend(elsewhere.into_iter().filter(|place| place != "default"));
+        let leaving = Leaving {
+            cluster: &cluster,
+            namespace: &namespace,
+            traces: sharing.is_empty() && !external,
+            others: vanished,
+            written: recorded.written(&format!("Namespace {namespace}")),
+            beside,
+            defined,
         };
-        // Kubernetes takes seconds for either.
-        let (gone, outcomes) = futures::future::join(going, leaving).await;
-        for outcome in outcomes.into_iter().chain([gone.map(|()| None)]) {
+        for outcome in leave_all(claim, leaving).await {
             match outcome {
                 Ok(why) => left.extend(why),
                 Err(error) => errors.push(error),
@@ -127,9 +114,56 @@ pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
     recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
 }
 
-async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
-    let stays = namespace::leave(cluster, name, written).await?;
-    Ok(stays.map(|why| format!("Namespace {name}: {why}")))
+/// What is still to be done when the objects of a control plane are gone.
+struct Leaving<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
+    /// No other istiod serves the cluster: what they write into it goes.
+    traces: bool,
+    /// Other namespaces to leave.
+    others: BTreeSet<String>,
+    written: Vec<String>,
+    /// Another control plane is in the namespace.
+    beside: bool,
+    /// Definitions were removed.
+    defined: bool,
+}
+
+/// The Lease goes last: a run that is killed before that leaves what the next destroy finds. Returns what stays, and why.
+async fn leave_all(claim: Claim, leaving: Leaving<'_>) -> Vec<Result<Option<String>, Error>> {
+    let Leaving { cluster, namespace, traces, others, written, beside, defined } = leaving;
+    if traces && let Err(error) = istiod::remove_traces(cluster, namespace).await {
+        return vec![Err(error)];
+    }
+    let mut outcomes = Vec::new();
+    let others: Vec<&String> = others.iter().filter(|other| **other != namespace).collect();
+    for other in &others {
+        outcomes.push(namespace::depart(cluster, other, &[], None).await.map(|why| told(other, why)));
+    }
+    if outcomes.iter().any(Result::is_err) {
+        return outcomes;
+    }
+    let owner = claim.owner.clone();
+    let going = async {
+        for other in others {
+            namespace::gone(cluster, other).await?;
+        }
+        if defined { definitions_go(cluster, &owner).await } else { Ok(()) }
+    };
+    let leaving = async {
+        match beside {
+            true => claim.end().await.map(|()| None),
+            false => claim.leave(&written).await.map(|why| told(namespace, why)),
+        }
+    };
+    // Kubernetes takes seconds for either.
+    let (gone, left) = futures::future::join(going, leaving).await;
+    outcomes.extend([left, gone.map(|()| None)]);
+    outcomes
+}
+
+fn told(namespace: &str, why: Option<String>) -> Option<String> {
+    why.map(|why| format!("Namespace {namespace}: {why}"))
 }
 
 /// Whether a webhook calls the istiod of this Deployment: its Service has the same name.

@@ -195,8 +195,7 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
         istiod::remove_traces(&watched, namespace).await.map_err(failed)?;
         written = recorded.written(&format!("Namespace {namespace}"));
     }
-    claim.end().await.map_err(failed)?;
-    let stays = namespace::leave(&watched, namespace, &written).await.map_err(failed)?;
+    let stays = claim.leave(&written).await.map_err(failed)?;
     left.extend(stays.map(|why| format!("Namespace {namespace}: {why}")));
     Ok(left)
 }

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod core;
 pub mod every_input_bases;
+pub mod kill;
 pub mod leaks;
 pub mod library;
 pub mod literals;
