@@ -101,7 +101,7 @@ impl Seen {
 
 /// Whether the instance still has its Lease. Without it a create finds nobody's name. With it, when its objects were deleted by hand, a create would be
 /// refused as another instance's, so that the instance stays in state and the next apply makes its objects anew.
-async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Owner) -> Result<bool, Error> {
+pub async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Owner) -> Result<bool, Error> {
     let Some(namespace) = namespace.filter(|_| !owner.mark.is_empty()) else { return Ok(false) };
     let lease = cluster.get(&lease_in(namespace, &owner.label)).await?;
     Ok(lease.is_some_and(|lease| lease.annotation(INSTANCE_ANNOTATION) == Some(owner.mark.as_str())))

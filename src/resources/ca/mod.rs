@@ -34,8 +34,8 @@ use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
-use crate::kept::converge;
 use crate::kept::instance::Place;
+use crate::kept::{self, converge};
 use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
@@ -162,12 +162,26 @@ fn new_namespace(model: &Ca) -> NewNamespace {
     }
 }
 
-/// Claims the CA where its root is kept, or beside the first of its `cacerts`. `None` where there is neither.
+/// The cluster and namespace where a CA's Lease is: with its root, or beside the first of its `cacerts`. `None` where there is neither.
+fn home<'a>(model: &'a Ca, store: Option<&'a spec::StoreRef>) -> Option<(&'a str, &'a str)> {
+    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
+    store.map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first)
+}
+
+/// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes its objects anew.
+async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
+    let store = remove::store_of(state);
+    let Some((name, namespace)) = home(state, store.as_ref()) else { return Ok(false) };
+    let cluster = client::cluster(cx, name)?;
+    let owner = cx.private.instance.owner(&spec::owner(store.as_ref(), namespace), &state.instance);
+    let held = kept::read::holds_lease(&cluster, Some(namespace), &owner).await;
+    Ok(held.map_err(|error| converge::diagnostic(&error))?)
+}
+
+/// Claims the CA at its home. `None` where it has none.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
     let store = remove::store_of(model);
-    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
-    let place = store.as_ref().map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first);
-    let Some((name, namespace)) = place else { return Ok(None) };
+    let Some((name, namespace)) = home(model, store.as_ref()) else { return Ok(None) };
     let cluster = client::cluster(cx, name)?;
     let label = spec::owner(store.as_ref(), namespace);
     let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
@@ -259,7 +273,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                         live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
                     }
                     (None, Some(_)) => report::nothing(&mut model, report::state::INVALID),
-                    (None, None) if live.open.is_some() => {
+                    (None, None) if live.open.is_some() || awaits(&model) => {
                         report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
                     }
                     (None, None) => {
@@ -278,7 +292,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
             clusters.insert(name, Value::Known(model));
         }
     }
-    if !there {
+    if !there && !holds_lease(cx, &state).await? {
         return Ok(None);
     }
     cx.private.observed_at = Some(now.unix_timestamp());
@@ -296,6 +310,11 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         }
     }
     Ok(Some(state))
+}
+
+/// Another resource asks for the signature, and none has come yet.
+fn awaits(model: &ClusterCa) -> bool {
+    model.request.is_known() && model.fingerprint.is_null()
 }
 
 /// The certificates of a cluster, by name, where they were there before: nothing of its istiod differs until it restarts.

@@ -169,7 +169,7 @@ pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
             let leads_to = root_of(chain, &root)?.fingerprint().to_string();
             Some((chain.first()?.fingerprint().to_string(), leads_to))
         });
-        Wish { generation: cluster.generation, chain }
+        Wish { generation: cluster.generation, chain, asked_elsewhere: cluster.request.is_some() }
     };
     spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(cluster))).collect()
 }
@@ -442,10 +442,19 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
         Wait::Joins { cluster: name } => Diagnostic::warning("A cluster joins later")
             .detail("It gets its intermediate when all other clusters trust the new root.")
             .at(cluster(name)),
+        Wait::Signature { cluster: name } if is_asked_elsewhere(inputs, name) => {
+            Diagnostic::warning("A signature is needed")
+                .detail("`certificate_chain` of this cluster is not for what is needed now, or is missing. Have `certificate_request` of its mesh_ca_request signed by the root, and give the result; for a new key, raise `generation` there. The intermediate that the cluster has stays in use until then.")
+                .at(cluster(name).attr("certificate_chain"))
+        }
         Wait::Signature { cluster: name } => Diagnostic::warning("A signature is needed")
             .detail("Have the attribute `certificate_request` of this cluster signed by the root, and give the result as its `certificate_chain`.")
             .at(cluster(name).attr("certificate_chain")),
     }
+}
+
+fn is_asked_elsewhere(inputs: &Inputs<'_>, name: &str) -> bool {
+    inputs.spec.clusters.get(name).is_some_and(|cluster| cluster.request.is_some())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::Cx;
 use super::model::{Ca, ClusterCa};
-use super::secret::{CaCerts, OpenRequest, RootStore};
+use super::secret::{CaCerts, RootStore, request_in};
 use super::spec::{Spec, StoreRef, owner};
 use crate::cluster::{Cluster, Error, Object, ObjectRef, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -145,7 +145,7 @@ async fn remove_keys(
     let owner = owner(store, place);
     let removal = async {
         let mut left = Vec::new();
-        for reference in [CaCerts::reference(place), OpenRequest::reference(place)] {
+        for reference in [CaCerts::reference(place), request_in(place)] {
             match remove_one(&cluster, &reference, &owner).await? {
                 Removed::Gone => {}
                 Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why) => {

@@ -7,10 +7,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decide::Seen;
 use super::model::{Ca, ClusterCa};
-use super::secret::{CaCerts, OpenRequest};
+use super::secret::CaCerts;
 use crate::diag::Diagnostic;
 use crate::mesh::{Holding, Phase};
 use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
+use crate::resources::signing::OpenRequest;
 use crate::value::Value;
 
 /// The states of a cluster.

@@ -1,4 +1,4 @@
-//! The Secrets of a CA as text: `cacerts` in the form istiod reads, the store of generated roots, and open requests. No I/O.
+//! The Secrets of a CA as text: `cacerts` in the form istiod reads, and the store of generated roots. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
 use crate::mesh::Holding;
-use crate::pki::{
-    Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, SigningRequest, check_root, root_of,
-};
+use crate::pki::{Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, check_root, root_of};
 
 use super::spec::StoreRef;
 
@@ -203,32 +201,9 @@ impl RootStore {
     }
 }
 
-/// A request that waits for its signature, with its key.
-#[derive(Debug)]
-pub struct OpenRequest {
-    pub request: SigningRequest,
-    pub key: PrivateKey,
-}
-
-impl OpenRequest {
-    pub fn reference(namespace: &str) -> ObjectRef {
-        ObjectRef::namespaced(Kind::SECRET, namespace, REQUEST)
-    }
-
-    pub fn object(&self, namespace: &str, owner: &str) -> Object {
-        let (request, key) = (self.request.to_pem(), self.key.to_pem());
-        secret(
-            &Self::reference(namespace),
-            owner,
-            [("request.pem", request.as_bytes()), ("ca-key.pem", key.as_bytes())],
-        )
-    }
-
-    pub fn read(secret: &Object) -> Result<Self, Fault> {
-        let request = SigningRequest::from_pem(&text(secret, "request.pem")?);
-        let key = private_key(secret, "ca-key.pem", PrivateKey::from_pem)?;
-        Ok(Self { request: request.map_err(|error| Fault::Unreadable("request.pem", reason(&error)))?, key })
-    }
+/// Where an open request is.
+pub fn request_in(namespace: &str) -> ObjectRef {
+    ObjectRef::namespaced(Kind::SECRET, namespace, REQUEST)
 }
 
 /// The object, to be written only where the live one is still of this version.
@@ -264,8 +239,7 @@ fn reason(error: &dyn std::error::Error) -> String {
 }
 
 fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Fault> {
-    let known =
-        ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem", "tls.crt", "tls.key", "ca.crt"];
+    let known = ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "tls.key", "ca.crt"];
     let name = known.into_iter().find(|name| *name == key.as_ref()).unwrap_or("root");
     let bytes = secret.data(key.as_ref()).ok_or(Fault::Missing(name))?;
     String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name, "it is not text".to_owned()))
