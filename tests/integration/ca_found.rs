@@ -19,7 +19,7 @@ use crate::support::core::{Action, Stored};
 /// A root of somebody else's.
 pub struct Root {
     pub certificate: Certificate,
-    key: PrivateKey,
+    pub key: PrivateKey,
 }
 
 impl Root {
