@@ -13,7 +13,7 @@ use super::model::Ca;
 use super::roots::{Roots, too_long};
 use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in};
 use super::spec::{RootSpec, Spec, mesh_names};
-use super::{Cx, accept, clock, plan, remove, report};
+use super::{Cx, accept, clock, plan, remove, report, revoked};
 use crate::cluster::{Adoption, Apply, Delete, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
@@ -55,6 +55,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     if failed.is_empty() {
         refuse_surprise(&state, &decision, &live)?;
     }
+    revoked::refuse(&spec, &decision, &live)?;
     accept::check_multi_root(&decision, &live).await?;
     // From here on things are written: whatever fails, state knows of them.
     roots.save(cx, &spec).await?;
@@ -345,7 +346,8 @@ impl Job<'_> {
         order.sort_by_key(|root| Some(root.as_str()) != issuer.as_deref());
         let bundle: Bundle = order.into_iter().filter_map(|root| self.known.get(root).cloned()).collect();
         let twice = (self.step == Some(Step::Switch)).then(|| self.roots.to().clone());
-        let held = CaCerts { chain, key, roots: bundle, twice };
+        let lists = self.live.held.as_ref().map(|held| held.lists.clone()).unwrap_or_default();
+        let held = CaCerts { chain, key, roots: bundle, lists, twice };
         self.check(&held)?;
         if issue.is_some() {
             self.check_use(&held)?;
@@ -522,7 +524,7 @@ fn tell(
             None => (live.held.as_ref(), live.open.as_ref()),
         };
         report::request(model, open);
-        let promised = model.state.clone();
+        let (promised, lists) = (model.state.clone(), model.revocation_lists.clone());
         match held {
             Some(held) => {
                 report::certificates(model, held);
@@ -536,6 +538,10 @@ fn tell(
             None => report::nothing(model, report::state::MISSING),
         }
         report::keep_state(model, promised);
+        // What others have changed since the plan, the next refresh tells.
+        if !lists.is_unknown() {
+            model.revocation_lists = lists;
+        }
     }
     let remembered = prior.filter(|_| silent).and_then(|prior| Bundle::from_pem(prior.root_certificates.text()).ok());
     bundles.extend(&remembered);

@@ -16,6 +16,7 @@ mod model;
 mod plan;
 mod remove;
 mod report;
+mod revoked;
 mod roots;
 mod secret;
 mod spec;
@@ -244,6 +245,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
     let mut complete = true;
+    revoked::warnings(&clusters, now).into_iter().for_each(|warning| cx.warn(warning));
     let rotates = state.phase.known().is_some_and(|phase| phase != Phase::Settled.as_str());
     let mut longest = None;
     for (name, looked) in clusters {

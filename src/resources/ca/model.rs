@@ -186,6 +186,10 @@ model! {
         /// Fingerprints of the roots the cluster trusts.
         #[attr(computed)]
         pub trusted: Value<List<String>>,
+        /// The revocation lists that others put into `cacerts` as `ca-crl.pem`, which istiod gives to proxies: of each its issuer, how many certificates it revokes, and its end. This resource
+        /// writes none and keeps them. Null where there are none.
+        #[attr(computed)]
+        pub revocation_lists: Value<List<String>>,
         /// `ready`, `renewal-due`, `awaiting-signature`, `missing`, `unreachable`, `foreign` (the Secret is no longer this provider's), or `invalid`.
         #[attr(computed)]
         pub state: Value<String>,

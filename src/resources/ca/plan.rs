@@ -9,6 +9,7 @@ use super::decide::{Action, Ask, Decision, NEW_ROOT, Seen, Wait, Wish, decide};
 use super::memory::{self, Generation, Private};
 use super::model::{Ca, ClusterCa};
 use super::report;
+use super::revoked;
 use super::spec::{RootSpec, Spec, StoreRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{Phase, Step};
@@ -40,6 +41,7 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     let mut words = Diagnostics::new();
     note_root(inputs, prior, &ask, planned, &mut words);
     refuse_unsigned(inputs, prior, &decision)?;
+    revoked::refuse_planned(&decision, &ask, prior)?;
     apply_actions(&decision, prior, planned);
     note_phase(&decision, prior, planned);
     words.append(describe(&ask, &decision, inputs));
@@ -76,6 +78,7 @@ pub fn open_everything(planned: &mut Ca) {
         for cluster in clusters.values_mut().filter_map(Value::known_mut) {
             open_cluster(cluster);
             (cluster.certificate_request, cluster.trusted) = (Value::Unknown, Value::Unknown);
+            cluster.revocation_lists = Value::Unknown;
         }
     }
     open_root(planned);
@@ -128,6 +131,7 @@ fn keep_computed(planned: &mut Ca, prior: &Ca) {
         cluster.not_after = was.not_after;
         cluster.issuer = was.issuer;
         cluster.trusted = was.trusted;
+        cluster.revocation_lists = was.revocation_lists;
         cluster.state = was.state;
     }
 }
