@@ -37,8 +37,8 @@ impl Reader {
         format!("{}-{}", self.service_account, self.namespace)
     }
 
-    /// ServiceAccount, roles and bindings, in the order to apply.
-    pub fn objects(&self) -> Vec<Value> {
+    /// ServiceAccount, roles and bindings, in the order to apply. `webhooks` are the injection webhooks of the cluster that istiod gives its certificate authority.
+    pub fn objects(&self, webhooks: &[String]) -> Vec<Value> {
         let mut objects = vec![
             json!({
                 "apiVersion": "v1",
@@ -49,18 +49,34 @@ impl Reader {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
                 "metadata": { "name": self.cluster_role_name() },
-                "rules": self.rules(),
+                "rules": self.rules(webhooks),
             }),
             self.binding("ClusterRole", json!({ "name": self.cluster_role_name() })),
         ];
-        if self.mode == ReaderMode::Peer {
-            let metadata = json!({ "name": self.service_account, "namespace": self.namespace });
-            // The mesh configuration, for the trust domain; no other ConfigMap is istiod's concern in a peer.
-            let rules = [rule(&[""], &["configmaps"], READ)];
-            objects.push(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }));
-            objects.push(self.binding("Role", metadata));
-        }
+        let metadata = json!({ "name": self.service_account, "namespace": self.namespace });
+        let rules = self.own_rules();
+        objects.push(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }));
+        objects.push(self.binding("Role", metadata));
         objects
+    }
+
+    /// The rules of the Role in its own namespace.
+    fn own_rules(&self) -> Vec<Value> {
+        // The mesh configuration, for the trust domain; no other ConfigMap is istiod's concern in a peer.
+        let mut rules = vec![rule(&[""], &["configmaps"], READ)];
+        let elections: Vec<&str> = [
+            (self.mode == ReaderMode::Remote, "istio-namespace-controller-election"),
+            (self.export_services, "istio-serviceexport-controller-election"),
+        ]
+        .into_iter()
+        .filter_map(|(takes_part, election)| takes_part.then_some(election))
+        .collect();
+        if !elections.is_empty() {
+            // RBAC knows no name of what is yet to be made.
+            rules.push(rule(&[""], &["configmaps"], &["create"]));
+            rules.push(named(rule(&[""], &["configmaps"], &["update"]), &elections));
+        }
+        rules
     }
 
     /// The binding of a role, which bears the role's name.
@@ -75,7 +91,7 @@ impl Reader {
     }
 
     /// The rules of the ClusterRole.
-    pub fn rules(&self) -> Vec<Value> {
+    pub fn rules(&self, webhooks: &[String]) -> Vec<Value> {
         let mut core = vec!["namespaces", "nodes", "pods", "services"];
         if self.read_secrets {
             core.push("secrets");
@@ -93,26 +109,31 @@ impl Reader {
             rules.push(rule(&["multicluster.x-k8s.io"], &["serviceexports"], &["create", "delete"]));
         }
         if self.mode == ReaderMode::Remote {
-            rules.push(rule(&[""], &["configmaps"], &["get", "list", "watch", "create", "update"]));
+            rules.push(rule(&[""], &["configmaps"], &["create"]));
+            rules.push(named(rule(&[""], &["configmaps"], &["get", "list", "watch", "update"]), GIVEN_TO_NAMESPACES));
             // How it checks the tokens of proxies that claim to be of this cluster, and the credentials their gateways ask for.
             rules.push(rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]));
             rules.push(rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]));
-            rules.push(rule(
-                &["admissionregistration.k8s.io"],
-                &["mutatingwebhookconfigurations"],
-                &["get", "list", "watch", "update", "patch"],
-            ));
-            rules.push(rule(
-                &["admissionregistration.k8s.io"],
-                &["validatingwebhookconfigurations"],
-                &["get", "list", "watch", "update"],
-            ));
+            let admission = |verbs| rule(&["admissionregistration.k8s.io"], &["mutatingwebhookconfigurations"], verbs);
+            rules.push(admission(READ));
+            if !webhooks.is_empty() {
+                rules.push(named(admission(&["update", "patch"]), webhooks));
+            }
         }
         rules
     }
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
+
+/// ConfigMaps that istiod writes into every namespace, for the proxies in it.
+const GIVEN_TO_NAMESPACES: &[&str] = &["istio-ca-root-cert", "istio-ca-crl"];
+
+/// The rule for objects of these names alone.
+fn named<T: serde::Serialize>(mut rule: Value, names: &[T]) -> Value {
+    rule["resourceNames"] = json!(names);
+    rule
+}
 
 fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
@@ -132,13 +153,15 @@ mod tests {
         }
     }
 
+    const WEBHOOK: &str = "istio-sidecar-injector";
+
     /// All (resource, verb) pairs.
     fn grants(reader: &Reader) -> Vec<(String, String)> {
         let strings = |value: &Value| -> Vec<String> {
             value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
         };
         let mut grants = Vec::new();
-        for rule in reader.rules() {
+        for rule in reader.rules(&[WEBHOOK.to_owned()]) {
             for resource in strings(&rule["resources"]) {
                 grants.extend(strings(&rule["verbs"]).into_iter().map(|verb| (resource.clone(), verb)));
             }
@@ -163,20 +186,39 @@ mod tests {
     #[test]
     fn a_remote_s_reader_writes_what_istiod_writes_there() {
         let grants = grants(&reader(ReaderMode::Remote, true));
-        for (resource, verb) in [
-            ("configmaps", "create"),
-            ("configmaps", "update"),
-            ("mutatingwebhookconfigurations", "patch"),
-            ("validatingwebhookconfigurations", "update"),
-        ] {
+        for (resource, verb) in
+            [("configmaps", "create"), ("configmaps", "update"), ("mutatingwebhookconfigurations", "patch")]
+        {
             assert!(grants.contains(&(resource.to_owned(), verb.to_owned())), "{verb} {resource}");
         }
         assert!(!grants.iter().any(|(resource, verb)| resource == "*" || verb == "*"));
     }
 
+    /// What would let a stolen token own the cluster: other webhooks, other ConfigMaps.
+    #[test]
+    fn what_a_reader_changes_it_changes_by_name() {
+        let remote = Reader { export_services: true, ..reader(ReaderMode::Remote, true) };
+        let all = remote.objects(&[WEBHOOK.to_owned()]);
+        let rules = all.iter().flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default());
+        let mut changed = 0;
+        for rule in rules {
+            let has = |member: &str, names: &[&str]| {
+                rule[member].as_array().unwrap().iter().any(|found| names.contains(&found.as_str().unwrap()))
+            };
+            if has("verbs", &["update", "patch", "delete"]) && !has("resources", &["serviceexports"]) {
+                assert!(!rule["resourceNames"].as_array().unwrap().is_empty(), "{rule}");
+                changed += 1;
+            }
+        }
+        assert_eq!(changed, 3, "webhooks, what every namespace gets, and elections");
+        assert!(
+            reader(ReaderMode::Remote, true).rules(&[]).iter().all(|rule| rule["verbs"] != json!(["update", "patch"]))
+        );
+    }
+
     #[test]
     fn binding_joins_role_and_account() {
-        let objects = reader(ReaderMode::Peer, false).objects();
+        let objects = reader(ReaderMode::Peer, false).objects(&[]);
         assert_eq!(objects[1]["metadata"]["name"], "mesh-reader-istio-system");
         for pair in objects[1..].chunks(2) {
             let (role, binding) = (&pair[0], &pair[1]);

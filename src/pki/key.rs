@@ -176,6 +176,15 @@ impl PrivateKey {
         pem::encode(self.label, &self.der)
     }
 
+    /// The kind of key to generate for one like this.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        match &self.pair {
+            Pair::Ecdsa(_, algorithm) if **algorithm == rcgen::PKCS_ECDSA_P384_SHA384 => KeyAlgorithm::EcdsaP384,
+            Pair::Ecdsa(..) => KeyAlgorithm::EcdsaP256,
+            Pair::Rsa(_) => KeyAlgorithm::Rsa4096,
+        }
+    }
+
     /// The public half, as DER of a SubjectPublicKeyInfo.
     pub fn public_key_info(&self) -> Vec<u8> {
         self.subject_public_key_info()

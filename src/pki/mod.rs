@@ -9,6 +9,7 @@ mod der;
 mod issue;
 mod key;
 pub mod pem;
+mod revocation;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -21,4 +22,5 @@ pub use issue::{
     Validity,
 };
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
+pub use revocation::{RevocationList, unlisted};
 pub use usage::{Limits, MeshNames, Probe, Subtrees, check_limits, check_use, probe};

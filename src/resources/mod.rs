@@ -3,13 +3,16 @@
 pub mod absent;
 pub mod address;
 pub mod blocks;
+pub mod cacerts;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;
+pub mod signing;
 pub mod versions;
 pub mod walk;
 
 pub mod ca;
+pub mod ca_request;
 pub mod charts;
 pub mod client;
 pub mod eastwest_gateway;
@@ -27,6 +30,8 @@ pub fn registry() -> Registry<Client> {
     Registry::new()
         .resource(ca::MeshCa)
         .listable(ca::MeshCa)
+        .resource(ca_request::MeshCaRequest)
+        .listable(ca_request::MeshCaRequest)
         .resource(primary::MeshPrimary)
         .listable(primary::MeshPrimary)
         .resource(eastwest_gateway::MeshEastwestGateway)

@@ -60,6 +60,7 @@ pub enum Kind {
     Gateway,
     Remote,
     ServiceEntry,
+    CaRequest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +75,13 @@ pub enum Action {
 }
 
 impl Kind {
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::Ca, "mesh_ca"),
         (Self::Primary, "mesh_primary"),
         (Self::Gateway, "mesh_eastwest_gateway"),
         (Self::Remote, "mesh_remote_cluster"),
         (Self::ServiceEntry, "mesh_service_entry"),
+        (Self::CaRequest, "mesh_ca_request"),
     ];
 
     pub fn resource(self) -> &'static str {

@@ -93,7 +93,7 @@ impl Mesh {
                 let clusters = self.gateways.entry(name(reading.get("network"))).or_default();
                 clusters.insert(name(reading.get("cluster")));
             }
-            Kind::Ca | Kind::ServiceEntry => {}
+            Kind::Ca | Kind::CaRequest | Kind::ServiceEntry => {}
         }
     }
 

@@ -17,13 +17,13 @@ use crate::ca_lifecycle::{CA, Place, generation, merge};
 use crate::support::core::{Action, Stored};
 
 /// A root of somebody else's.
-struct Root {
-    certificate: Certificate,
-    key: PrivateKey,
+pub struct Root {
+    pub certificate: Certificate,
+    pub key: PrivateKey,
 }
 
 impl Root {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let (key, now) = (PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(), OffsetDateTime::now_utc());
         let request = RootRequest {
             subject: subject(name),
@@ -33,7 +33,12 @@ impl Root {
         Self { certificate: request.self_sign(&key).unwrap(), key }
     }
 
-    fn signs(&self, request: &SigningRequest) -> Vec<Certificate> {
+    /// A request with a key of its own.
+    pub fn request(&self, key: &PrivateKey) -> SigningRequest {
+        IntermediateProfile { subject: subject("Theirs"), dns_names: vec![] }.request(key).unwrap()
+    }
+
+    pub fn signs(&self, request: &SigningRequest) -> Vec<Certificate> {
         let now = OffsetDateTime::now_utc();
         let ask = SignIntermediate {
             request,

@@ -20,6 +20,7 @@ use terraform_provider_mesh::value::{Dyn, Path};
 use tokio_util::sync::CancellationToken;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use crate::ca_found::{Root, cacerts_of};
 use crate::support::core::{Applied, Core, Planned, Stored};
 use crate::support::workload::issue;
 
@@ -86,12 +87,13 @@ fn an_istiod_that_expects_one_root_stops_the_rotation_before_it_begins() {
     runtime.block_on(async {
         let mesh = Meshed { multi_root: false, ..Meshed::new(&lab).await };
         let stored = mesh.settle(1, None).await;
-        mesh.start_control_planes(&stored).await;
+        let primary = mesh.start_control_planes(&stored).await.pop().unwrap();
         let Applied { diagnostics, .. } = mesh.core.apply(CA, mesh.plan(2, Some(&stored)).await).await;
         let complaint = diagnostics.to_string();
         assert!(complaint.contains("istiod would not take the new roots (clusters[\"east\"])"), "{complaint}");
         assert!(complaint.contains("multi_root = true"), "{complaint}");
         assert_eq!(mesh.roots("east").unwrap().len(), 1);
+        mesh.comes_under_cert_manager(&primary).await;
     });
 }
 
@@ -180,19 +182,52 @@ impl Meshed {
         state.at(&Path::root(attribute)).and_then(Dyn::as_str).unwrap_or_default().to_owned()
     }
 
-    async fn start_control_planes(&self, ca: &Stored) {
+    fn control_plane(&self, name: &str, trust_root: &str, timeout: &str) -> Json {
+        let values = json!({ "global": { "tag": Istio::Current.version() } });
+        json!({
+            "cluster": name, "mesh_id": "mesh1", "network": format!("net-{name}"), "timeouts": { "update": timeout },
+            "trust_root": trust_root, "multi_root": self.multi_root, "values": [values.to_string()],
+        })
+    }
+
+    /// Somebody's `cacerts` in cert-manager's form, of another root: what counts is what istiod hands out, not what the Secret promises.
+    async fn comes_under_cert_manager(&self, primary: &Stored) {
+        let (east, root) = (&self.lab["east"], Root::new("cert-manager's"));
+        let plain = cacerts_of(&root.certificate, &root.key);
+        let data = json!({ "tls.crt": plain["cert-chain.pem"], "tls.key": plain["ca-key.pem"], "ca.crt": plain["root-cert.pem"] });
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cacerts", "namespace": "istio-system" }, "data": data,
+        });
+        east.kubectl(&["delete", "secret", "cacerts", "-n", "istio-system"]).unwrap();
+        east.apply(&secret.to_string()).unwrap();
+        let trust_root = root.certificate.fingerprint().to_string();
+        let apply = async |stored: &Stored, timeout: &str| {
+            self.core.configure(self.provider.clone()).await.unwrap();
+            let config = self.control_plane("east", &trust_root, timeout);
+            let planned =
+                self.core.plan(PRIMARY, Some(config), Some(stored)).await.unwrap_or_else(|errors| panic!("{errors}"));
+            self.core.apply(PRIMARY, planned).await
+        };
+        let Applied { stored, diagnostics } = apply(primary, "20s").await;
+        assert!(diagnostics.to_string().contains("Workloads are given another root (trust_root)"), "{diagnostics}");
+        east.kubectl(&["delete", "pod", "-n", "istio-system", "-l", "app=istiod"]).unwrap();
+        let Applied { stored, diagnostics } = apply(&stored.unwrap(), "3m").await;
+        assert!(stored.is_some() && !diagnostics.has_errors(), "{diagnostics}");
+        assert_eq!(self.roots("east").unwrap().fingerprints(), [root.certificate.fingerprint()]);
+    }
+
+    async fn start_control_planes(&self, ca: &Stored) -> Vec<Stored> {
         let trust_root = self.text(ca, "root_fingerprint");
+        let mut made = Vec::new();
         for name in &self.names {
-            let values = json!({ "global": { "tag": Istio::Current.version() } });
-            let config = json!({
-                "cluster": name, "mesh_id": "mesh1", "network": format!("net-{name}"),
-                "trust_root": trust_root, "multi_root": self.multi_root, "values": [values.to_string()],
-            });
+            let config = self.control_plane(name, &trust_root, "5m");
             let planned = self.core.plan(PRIMARY, Some(config), None).await.unwrap_or_else(|errors| panic!("{errors}"));
             let applied = self.core.apply(PRIMARY, planned).await;
             assert!(!applied.diagnostics.has_errors(), "{}", applied.diagnostics);
             self.lab[name].wait_for_istiods(1).expect("istiod runs");
+            made.extend(applied.stored);
         }
+        made
     }
 
     /// The roots that the cluster's istiod hands out.

@@ -47,6 +47,41 @@ resource "mesh_ca" "outside" {
   clusters = { east = { namespace = "outside" } }
 }
 
+# One's own PKI in one apply: the key is made in the cluster, its request is signed by openssl, and the mesh takes the answer.
+resource "mesh_ca_request" "own" {
+  cluster    = "east"
+  namespace  = "own"
+  generation = var.generation
+}
+
+resource "terraform_data" "signed" {
+  input            = "${path.module}/own-chain.pem"
+  triggers_replace = [mesh_ca_request.own.certificate_request]
+
+  provisioner "local-exec" {
+    command     = <<-SH
+      printf '%s' "$REQUEST" > own-request.pem
+      openssl x509 -req -in own-request.pem -CA pkcs8.pem -CAkey pkcs8.key -days 730 -out own-chain.pem -extfile /dev/stdin <<'EXT'
+      basicConstraints = critical, CA:TRUE, pathlen:0
+      keyUsage = critical, digitalSignature, keyCertSign, cRLSign
+      subjectAltName = DNS:istiod.own.svc
+      EXT
+    SH
+    environment = { REQUEST = mesh_ca_request.own.certificate_request }
+  }
+}
+
+resource "mesh_ca" "own" {
+  root = { certificate = file("pkcs8.pem") }
+  clusters = {
+    east = {
+      namespace         = "own"
+      request           = mesh_ca_request.own.name
+      certificate_chain = file(terraform_data.signed.output)
+    }
+  }
+}
+
 resource "mesh_primary" "east" {
   cluster    = "east"
   mesh_id    = "mesh1"
@@ -185,6 +220,8 @@ impl<'a> Run<'a> {
             "ca-key.pem of brought-pkcs8/",
             "ca-key.pem of brought-sec1/",
             "ca-key.pem of outside/cacerts-request in east",
+            "ca-key.pem of own/mesh-ca-request in east",
+            "ca-key.pem of own/cacerts in east",
             "west of istio-system/istio-remote-secret-west in east",
         ] {
             assert!(names.iter().any(|name| name.starts_with(expected)), "{expected} is not among {names:?}");

@@ -299,6 +299,150 @@ async fn a_root_found_in_one_cluster_is_given_to_no_other() {
     place.destroy(&clean).await;
 }
 
+/// A list of the CA, which revokes nothing, until so many days from now.
+fn revocation_list(certificate: &str, key: &str, days: i64) -> String {
+    let signer = rcgen::Issuer::from_ca_cert_pem(certificate, rcgen::KeyPair::from_pem(key).unwrap()).unwrap();
+    let end = OffsetDateTime::now_utc() + Duration::days(days);
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: end - Duration::days(30),
+        next_update: end,
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(&signer).unwrap().pem().unwrap()
+}
+
+/// The `ca-crl.pem` that somebody puts into east: shown, kept, and never left without a list of an intermediate that comes.
+#[tokio::test]
+async fn revocation_lists_are_shown_and_kept_and_refuse_what_they_do_not_know() {
+    let Some(place) = Place::new("ca-lists").await else { return };
+    let config = |number: i64| place.config(&["east", "west"], generation(number));
+    let stored = place.settle(&config(1), None).await;
+    let text = |secret: &Object, key: &str| String::from_utf8(secret.data(key).unwrap()).unwrap();
+    let root = place.secret("root", "root").await.unwrap();
+    let (certificate, key) = (text(&root, "root-1.crt"), text(&root, "root-1.key"));
+    let mut lists = vec![revocation_list(&certificate, &key, 9)];
+    let put = async |lists: &[String]| {
+        let encoded = BASE64_STANDARD.encode(lists.concat());
+        let data = if lists.is_empty() { Json::Null } else { encoded.into() };
+        replace_cacerts(&place, "east", json!({ "ca-crl.pem": data })).await;
+    };
+    put(&lists).await;
+    let planned = place.plan(&config(1), Some(&stored)).await;
+    let words = planned.warnings.to_string();
+    assert_eq!(planned.action, Action::Nothing, "{:?}", planned.planned);
+    let (_, told) = place.core.refresh_told(CA, &stored).await.unwrap();
+    let told = told.to_string();
+    for missing in ["istiod refuses this Secret", "Proxies of this cluster refuse those of cluster west"] {
+        assert!(told.contains(missing), "{missing:?} is missing: {told} {words}");
+    }
+
+    for cluster in ["east", "west"] {
+        let held = place.secret(cluster, "cacerts").await.unwrap();
+        lists.push(revocation_list(&text(&held, "ca-cert.pem"), &text(&held, "ca-key.pem"), 9));
+    }
+    put(&lists).await;
+    let (read, told) = place.core.refresh_told(CA, &stored).await.unwrap();
+    assert!(!told.to_string().contains("revocation list"), "{told}");
+    let shown = place.state(&read.unwrap());
+    let shown = shown.at(&Path::root("clusters").key("east").attr("revocation_lists")).cloned();
+    assert!(format!("{shown:?}").matches("0 revoked, valid until").count() == 3, "{shown:?}");
+
+    // A root beside the one in use needs no list of its own yet; an intermediate of it does.
+    let widened = place.apply(place.plan(&config(2), Some(&stored)).await).await;
+    assert_eq!(place.phase(&widened), "trust-widened");
+    assert_eq!(text(&place.secret("east", "cacerts").await.unwrap(), "ca-crl.pem"), lists.concat(), "they stay");
+    let before = place.held("west").await.intermediate;
+    let refused = place.core.plan(CA, Some(config(2)), Some(&widened)).await.expect_err("it is refused").to_string();
+    assert!(refused.contains("do not cover a new intermediate (clusters[\"east\"])"), "{refused}");
+    put(&[]).await;
+    let planned = place.plan(&config(2), Some(&widened)).await;
+    put(&lists).await;
+    let refused = place.core.apply(CA, planned).await.diagnostics.to_string();
+    assert!(refused.contains("do not cover a new intermediate (clusters[\"east\"])"), "{refused}");
+    assert_eq!(place.held("west").await.intermediate, before, "nothing was written");
+
+    put(&[revocation_list(&certificate, &key, -1)]).await;
+    let (_, told) = place.core.refresh_told(CA, &widened).await.unwrap();
+    assert!(told.to_string().contains("A revocation list has ended in east"), "{told}");
+    put(&[]).await;
+    let switched = place.apply(place.plan(&config(2), Some(&widened)).await).await;
+    let settled = place.settle(&config(2), Some(&switched)).await;
+    assert_eq!(place.phase(&settled), "settled");
+    place.destroy(&settled).await;
+}
+
+/// The drill of the guide (*When a key was stolen*): east's intermediate is stolen, and west's `cacerts` replaced. What the plan says, in how many applies the mesh is
+/// clean, and what never happened in between.
+#[tokio::test]
+async fn a_breach_is_cleaned_up_in_four_applies_and_spreads_nowhere() {
+    let Some(place) = Place::new("ca-breach").await else { return };
+    let config = |number: i64| place.config(&["east", "west"], generation(number));
+    let mut stored = place.settle(&config(1), None).await;
+    let stolen = Thief::of(&place, "east").await;
+    let evil = Evil::new();
+    replace_cacerts(&place, "west", crate::ca_found::cacerts_of(&evil.certificate, &evil.key)).await;
+    assert!(stolen.is_accepted_by(&place, "east").await, "what was stolen is worth something");
+    for number in [1, 2] {
+        place.core.configure(place.provider()).await.unwrap();
+        let refused = place.core.plan(CA, Some(config(number)), Some(&stored)).await.expect_err("it is refused");
+        let refused = refused.to_string();
+        assert!(refused.contains(&evil.fingerprint()) && refused.contains("kubectl-patch"), "{refused}");
+    }
+
+    // First the Secret of west, as the error says; then the root, by its three steps.
+    let replaced = ObjectRef::namespaced(Kind::SECRET, place.namespace("west"), "cacerts");
+    place.api.delete(&Delete::new(replaced)).await.unwrap();
+    let mut phases = Vec::new();
+    for number in [1, 2, 2, 2] {
+        assert!(stolen.is_accepted_by(&place, "east").await, "until the last step the old root is trusted");
+        let planned = place.plan(&config(number), Some(&stored)).await;
+        assert_eq!(planned.action, Action::Update, "{:?}", planned.planned);
+        stored = place.apply(planned).await;
+        phases.push(place.phase(&stored));
+        let held = [place.held("east").await, place.held("west").await];
+        for (own, other) in [(&held[0], &held[1]), (&held[1], &held[0])] {
+            assert!(own.roots.contains(&other.issuer), "the clusters trust each other all the way: {phases:?}");
+            assert!(!own.roots.contains(&evil.certificate), "the other root was given to a cluster: {phases:?}");
+        }
+    }
+    assert_eq!(phases, ["settled", "trust-widened", "issuers-switched", "settled"]);
+    for cluster in ["east", "west"] {
+        assert!(!stolen.is_accepted_by(&place, cluster).await, "{cluster} accepts what was signed with the stolen key");
+    }
+    assert_eq!(place.plan(&config(2), Some(&stored)).await.action, Action::Nothing);
+    place.destroy(&stored).await;
+}
+
+/// Who has read a cluster's `cacerts`, and signs with it.
+struct Thief {
+    /// A workload's certificate, and the stolen intermediate behind it.
+    chain: Vec<Certificate>,
+}
+
+impl Thief {
+    async fn of(place: &Place, cluster: &str) -> Self {
+        let secret = place.secret(cluster, "cacerts").await.unwrap();
+        let text = |key: &str| String::from_utf8(secret.data(key).unwrap()).unwrap();
+        let intermediate = Certificate::from_pem(&text("ca-cert.pem")).unwrap();
+        let signer = rcgen::Issuer::from_ca_cert_pem(
+            &text("ca-cert.pem"),
+            rcgen::KeyPair::from_pem(&text("ca-key.pem")).unwrap(),
+        );
+        let mut leaf = rcgen::CertificateParams::default();
+        let identity = "spiffe://cluster.local/ns/bank/sa/vault".try_into().unwrap();
+        leaf.subject_alt_names.push(rcgen::SanType::URI(identity));
+        let leaf = leaf.signed_by(&rcgen::KeyPair::generate().unwrap(), &signer.unwrap()).unwrap();
+        Self { chain: vec![Certificate::from_pem(&leaf.pem()).unwrap(), intermediate] }
+    }
+
+    async fn is_accepted_by(&self, place: &Place, cluster: &str) -> bool {
+        crate::ca_istiod::verifies(&self.chain, &place.held(cluster).await.roots).is_ok()
+    }
+}
+
 /// After the plan was made: the apply looks again.
 #[tokio::test]
 async fn a_root_that_comes_after_the_plan_is_refused_by_the_apply() {

@@ -411,6 +411,7 @@ macro_rules! resources {
 
 resources! {
     of_mesh_ca "mesh_ca",
+    of_mesh_ca_request "mesh_ca_request",
     of_mesh_eastwest_gateway "mesh_eastwest_gateway",
     of_mesh_primary "mesh_primary",
     of_mesh_remote_cluster "mesh_remote_cluster",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 
-use base64::prelude::{BASE64_STANDARD as STANDARD, Engine as _};
+use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, Engine as _};
 use lab::tools::Tool;
 use lab::{Cluster, Fault, Lab};
 use serde_json::Value;
@@ -37,34 +37,41 @@ pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
         for cluster in lab.clusters() {
             let place = format!("the token that {held_by} holds, in {}", cluster.name());
             for args in [
-                &["secrets", "--all-namespaces"][..],
-                &["secret", "mesh-root-ca", "-n", "mesh-root-ca"],
-                &["secret", "cacerts", "-n", "istio-system"],
+                &["get", "-o", "json", "secrets", "--all-namespaces"][..],
+                &["get", "-o", "json", "secret", "mesh-root-ca", "-n", "mesh-root-ca"],
+                &["get", "-o", "json", "secret", "cacerts", "-n", "istio-system"],
             ] {
                 let read = as_thief(cluster, token, args);
                 for key in ["ca-key.pem", "root-1.key", "ca-key"] {
                     assert!(!read.contains(key), "{place}: {args:?} shows {key}");
                 }
             }
+            if is_of_a_reader(token) {
+                for may in [
+                    ["auth", "can-i", "update", "configmaps/coredns", "-n", "kube-system"],
+                    ["auth", "can-i", "patch", "mutatingwebhookconfigurations/of-others", "-n", "default"],
+                ] {
+                    let answer = as_thief(cluster, token, &may);
+                    assert_ne!(answer.trim(), "yes", "{place}: {may:?}");
+                }
+            }
         }
     }
+}
+
+/// Whether the token is of the account that this provider makes for watchers, and not of an istiod of another cluster, which serves this one as its own.
+fn is_of_a_reader(token: &str) -> bool {
+    let claims = token
+        .split('.')
+        .nth(1)
+        .and_then(|claims| STANDARD_NO_PAD.decode(claims.replace('-', "+").replace('_', "/")).ok());
+    claims.is_some_and(|claims| String::from_utf8_lossy(&claims).contains("istio-mesh-reader"))
 }
 
 /// What an API server gives to whoever has the token; nothing where it refuses.
 fn as_thief(cluster: &Arc<Cluster>, token: &str, args: &[&str]) -> String {
     let server = cluster.server();
-    let all = [
-        "get",
-        "-o",
-        "json",
-        "--kubeconfig",
-        "/dev/null",
-        "--insecure-skip-tls-verify",
-        "--server",
-        &server,
-        "--token",
-        token,
-    ];
+    let all = ["--kubeconfig", "/dev/null", "--insecure-skip-tls-verify", "--server", &server, "--token", token];
     let all: Vec<&str> = all.into_iter().chain(args.iter().copied()).collect();
     cluster.run(Tool::Kubectl, &all, None).unwrap_or_default()
 }

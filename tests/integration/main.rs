@@ -12,6 +12,7 @@ mod ca_interrupted;
 mod ca_istiod;
 mod ca_leaks;
 mod ca_lifecycle;
+mod ca_requests;
 mod ca_self_signed;
 mod ca_trust;
 mod campaign;

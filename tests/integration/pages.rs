@@ -49,6 +49,8 @@ fn judge(cli: &Cli, page: &str, mirror: &Path) -> Vec<String> {
             workspace.configure(&block.text);
             wrong.extend(fails(&workspace, &["init", "validate"]).map(|why| format!("{place}: {why}")));
             module = Some(workspace);
+        } else if is_of_another(block) {
+            println!("{place}: only formatted, its provider is not on this machine");
         } else if needs_newer(cli, block) {
             println!("{place}: only formatted, {} is too old to read it", cli.name);
         } else if let Some(module) = &module {
@@ -59,6 +61,12 @@ fn judge(cli: &Cli, page: &str, mirror: &Path) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// What another provider, which no mirror here has, must be asked about.
+fn is_of_another(block: &Block) -> bool {
+    let mut types = block.text.lines().filter_map(|line| line.strip_prefix("resource \""));
+    types.any(|rest| ["tls_", "vault_", "aws_"].iter().any(|prefix| rest.starts_with(prefix)))
 }
 
 /// The first of these commands that fails, and what it says.

@@ -12,8 +12,14 @@ use crate::support::cli::{Said, Workspace};
 use crate::support::core::{self, Core};
 
 /// Every type of the provider.
-pub const TYPES: [&str; 5] =
-    ["mesh_ca", "mesh_primary", "mesh_eastwest_gateway", "mesh_remote_cluster", "mesh_service_entry"];
+pub const TYPES: [&str; 6] = [
+    "mesh_ca",
+    "mesh_ca_request",
+    "mesh_primary",
+    "mesh_eastwest_gateway",
+    "mesh_remote_cluster",
+    "mesh_service_entry",
+];
 
 /// Lets a workspace search for everything with these filters, by type, and write what it finds. Its own resources are put aside.
 pub fn search(workspace: &Workspace, filters: &Value) -> Said {

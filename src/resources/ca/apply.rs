@@ -11,19 +11,20 @@ use super::gather::{self, Live};
 use super::memory::Strange;
 use super::model::Ca;
 use super::roots::{Roots, too_long};
-use super::secret::{CACERTS, CaCerts, Fault, OpenRequest, at_version};
-use super::spec::{RootSpec, Spec, chained, mesh_names};
-use super::{Cx, accept, clock, plan, remove, report};
-use crate::cluster::{Adoption, Apply, Delete, Object, Owner};
+use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in};
+use super::spec::{RootSpec, Spec, mesh_names};
+use super::{Cx, accept, clock, plan, remove, report, revoked};
+use crate::cluster::{Adoption, Apply, Delete, OWNER_LABEL, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::{converge, namespace};
 use crate::mesh::Step;
 use crate::pki::{
     Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem, Serial,
-    SignIntermediate, Signer, Subject, Validity, check_intermediate, check_use, probe,
+    SignIntermediate, Signer, Validity, check_intermediate, check_use, probe,
 };
 use crate::resources::parsing;
+use crate::resources::signing::{self, OpenRequest, Requester, copied, generate, unmade};
 use crate::value::Path;
 
 /// Clocks of peers may lag.
@@ -54,6 +55,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     if failed.is_empty() {
         refuse_surprise(&state, &decision, &live)?;
     }
+    revoked::refuse(&spec, &decision, &live)?;
     accept::check_multi_root(&decision, &live).await?;
     // From here on things are written: whatever fails, state knows of them.
     roots.save(cx, &spec).await?;
@@ -344,7 +346,8 @@ impl Job<'_> {
         order.sort_by_key(|root| Some(root.as_str()) != issuer.as_deref());
         let bundle: Bundle = order.into_iter().filter_map(|root| self.known.get(root).cloned()).collect();
         let twice = (self.step == Some(Step::Switch)).then(|| self.roots.to().clone());
-        let held = CaCerts { chain, key, roots: bundle, twice };
+        let lists = self.live.held.as_ref().map(|held| held.lists.clone()).unwrap_or_default();
+        let held = CaCerts { chain, key, roots: bundle, lists, twice };
         self.check(&held)?;
         if issue.is_some() {
             self.check_use(&held)?;
@@ -352,7 +355,7 @@ impl Job<'_> {
         let object = held.object(&self.live.namespace, owner);
         self.write(object, owner).await?;
         if issue.is_some() && self.live.open.is_some() {
-            let request = Delete::new(OpenRequest::reference(&self.live.namespace));
+            let request = Delete::new(request_in(&self.live.namespace));
             self.live.cluster.delete(&request).await.map_err(|error| converge::diagnostic(&error))?;
         }
         Ok(Written::CaCerts { held: Box::new(held), reissued: issue.is_some() })
@@ -386,7 +389,7 @@ impl Job<'_> {
     /// The intermediate that is there stays.
     fn present(&self) -> Result<(Vec<Certificate>, PrivateKey), Diagnostic> {
         let held = self.live.held.as_ref().ok_or_else(|| Diagnostic::bug("There is no intermediate to keep."))?;
-        Ok((held.chain.clone(), PrivateKey::from_pem(&held.key.to_pem()).map_err(|error| unmade(&error))?))
+        Ok((held.chain.clone(), copied(&held.key)?))
     }
 
     async fn issue(
@@ -423,42 +426,40 @@ impl Job<'_> {
         let chain = chain.ok_or_else(|| Diagnostic::bug("There is no chain signed outside."))?;
         let leaf = chain.first().map(Certificate::public_key_info).unwrap_or_default();
         let present = self.live.held.as_ref().map(|held| &held.key);
-        let key = self.live.open.iter().map(|open| &open.key).chain(present).find(|key| key.public_key_info() == leaf);
+        let waiting = self.live.requested.iter().chain(&self.live.open).map(|open| &open.key);
+        let key = waiting.chain(present).find(|key| key.public_key_info() == leaf);
         let key = key.ok_or_else(|| {
+            let request = self.spec.clusters.get(self.name).and_then(|cluster| cluster.request.as_deref());
+            let remedy = match request {
+                None => "Sign the present `certificate_request`.".to_owned(),
+                Some(request) => format!(
+                    "Neither is it that of the Secret {}/{request}, which `request` names. Sign the `certificate_request` of that mesh_ca_request.",
+                    self.live.namespace
+                ),
+            };
             Diagnostic::error("The chain answers another request")
-                .detail("Its first certificate is for a key that this cluster does not have. Sign the present `certificate_request`.")
+                .detail(format!("Its first certificate is for a key that this cluster does not have. {remedy}"))
                 .at(path)
         })?;
-        Ok((chain, PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))?))
+        Ok((chain, copied(key)?))
     }
 
     /// A request for a signature from outside; one that is open stays.
     async fn request(&self, owner: &str) -> Result<Written, Diagnostic> {
         let open = match &self.live.open {
-            Some(open) => OpenRequest {
-                request: open.request.clone(),
-                key: PrivateKey::from_pem(&open.key.to_pem()).map_err(|error| unmade(&error))?,
-            },
-            None => {
-                let key = generate(self.spec.intermediate.algorithm).await?;
-                OpenRequest { request: self.profile().request(&key).map_err(|error| unmade(&error))?, key }
-            }
+            Some(open) => open.copied()?,
+            None => OpenRequest::make(&self.profile(), self.spec.intermediate.algorithm).await?,
         };
-        let object = open.object(&self.live.namespace, owner);
+        let object = open.object(&request_in(&self.live.namespace)).with_label(OWNER_LABEL, owner);
         let apply = Apply::new(object, Owner::by_label(owner));
         self.live.cluster.apply(apply).await.map_err(|error| converge::diagnostic(&error))?;
         Ok(Written::Request(Box::new(open)))
     }
 
     fn profile(&self) -> IntermediateProfile {
-        IntermediateProfile {
-            subject: Subject {
-                organization: self.spec.root.organization(),
-                common_name: "Intermediate CA".to_owned(),
-                locality: Some(self.name.to_owned()),
-            },
-            dns_names: vec![format!("istiod.{}.svc", self.live.namespace)],
-        }
+        let organization = self.spec.root.organization();
+        let organization = organization.as_deref();
+        signing::profile(Requester { organization, cluster: self.name, namespace: &self.live.namespace })
     }
 
     /// Nothing is written that istiod would refuse.
@@ -523,7 +524,7 @@ fn tell(
             None => (live.held.as_ref(), live.open.as_ref()),
         };
         report::request(model, open);
-        let promised = model.state.clone();
+        let (promised, lists) = (model.state.clone(), model.revocation_lists.clone());
         match held {
             Some(held) => {
                 report::certificates(model, held);
@@ -531,12 +532,16 @@ fn tell(
                 bundles.push(&held.roots);
                 holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
             }
-            None => report::nothing(
-                model,
-                if open.is_some() { report::state::AWAITING_SIGNATURE } else { report::state::MISSING },
-            ),
+            None if open.is_some() || model.request.is_known() => {
+                report::nothing(model, report::state::AWAITING_SIGNATURE);
+            }
+            None => report::nothing(model, report::state::MISSING),
         }
         report::keep_state(model, promised);
+        // What others have changed since the plan, the next refresh tells.
+        if !lists.is_unknown() {
+            model.revocation_lists = lists;
+        }
     }
     let remembered = prior.filter(|_| silent).and_then(|prior| Bundle::from_pem(prior.root_certificates.text()).ok());
     bundles.extend(&remembered);
@@ -547,24 +552,10 @@ fn tell(
     }
 }
 
-/// RSA takes a second or more of computing: not on the threads that serve requests.
-pub async fn generate(algorithm: crate::pki::KeyAlgorithm) -> Result<PrivateKey, Diagnostic> {
-    let made = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
-    match made {
-        Ok(Ok(key)) => Ok(key),
-        Ok(Err(error)) => Err(unmade(&error)),
-        Err(_) => Err(Diagnostic::bug("Generating a key panicked.")),
-    }
-}
-
 pub fn serial() -> Result<Serial, Diagnostic> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| {
         Diagnostic::error("No randomness").detail("The operating system gave no random bytes for a serial number.")
     })?;
     Ok(Serial::from_random(bytes))
-}
-
-pub fn unmade(error: &dyn std::error::Error) -> Diagnostic {
-    Diagnostic::error("The certificate cannot be made").detail(chained(error))
 }

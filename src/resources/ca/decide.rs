@@ -28,6 +28,8 @@ pub struct Wish {
     pub generation: i64,
     /// The chain signed outside: fingerprints of its intermediate and of the root it leads to.
     pub chain: Option<(String, String)>,
+    /// Another resource asks for the signature.
+    pub asked_elsewhere: bool,
 }
 
 /// One cluster, as seen.
@@ -231,7 +233,8 @@ fn write(
                 true => Wait::Signature { cluster: name.to_owned() },
                 false => Wait::NoSigner { cluster: name.to_owned(), root: root.clone() },
             });
-            if ask.external && !decision.actions.contains_key(name) {
+            let asks = ask.external && !wish.is_some_and(|wish| wish.asked_elsewhere);
+            if asks && !decision.actions.contains_key(name) {
                 decision.actions.insert(name.to_owned(), Action::Request);
             }
             return;
@@ -263,7 +266,10 @@ mod tests {
     fn ask(to: &str, clusters: &[&str]) -> Ask {
         Ask {
             to: to.into(),
-            clusters: clusters.iter().map(|name| ((*name).to_owned(), Wish { generation: 1, chain: None })).collect(),
+            clusters: clusters
+                .iter()
+                .map(|name| ((*name).to_owned(), Wish { generation: 1, ..Wish::default() }))
+                .collect(),
             signers: ["A", "B"].map(str::to_owned).into(),
             external: false,
             pause_over: true,
@@ -287,6 +293,10 @@ mod tests {
 
     fn issue(root: Option<&str>, trusted: &str) -> Action {
         Action::Write { issue: root.map(str::to_owned), trusted: trusted.chars().map(String::from).collect() }
+    }
+
+    fn wish(leaf: &str) -> Wish {
+        Wish { generation: 1, chain: Some((leaf.into(), "A".into())), ..Wish::default() }
     }
 
     #[test]
@@ -381,17 +391,29 @@ mod tests {
         let external = Ask { external: true, ..lost };
         assert_eq!(decide(&external, &BTreeMap::new()).unwrap().actions["east"], Action::Request);
         let mut answered = external;
-        answered.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("new".into(), "A".into())) });
+        answered.clusters.insert("east".into(), wish("new"));
         assert_eq!(decide(&answered, &BTreeMap::new()).unwrap().actions["east"], issue(Some("A"), "A"));
         let held = seen([("east", holds("A:A"))]);
         assert_eq!(decide(&answered, &held).unwrap().actions["east"], issue(Some("A"), "A"));
         // Near its end, the chain that is held is asked for anew, and not taken for the answer.
         let due = || Seen { due: true, ..holds("A:A") };
         let mut old = answered;
-        old.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("leaf".into(), "A".into())) });
+        old.clusters.insert("east".into(), wish("leaf"));
         assert_eq!(decide(&old, &seen([("east", due())])).unwrap().actions["east"], Action::Request);
-        old.clusters.insert("east".into(), Wish { generation: 1, chain: Some(("next".into(), "A".into())) });
+        old.clusters.insert("east".into(), wish("next"));
         assert_eq!(decide(&old, &seen([("east", due())])).unwrap().actions["east"], issue(Some("A"), "A"));
+    }
+
+    #[test]
+    fn what_another_resource_asks_for_is_waited_for_and_not_asked_for_again() {
+        let mut external = Ask { signers: BTreeSet::new(), external: true, ..ask("A", &["east"]) };
+        for chain in [None, Some(("leaf".to_owned(), "A".to_owned()))] {
+            external.clusters.insert("east".into(), Wish { generation: 1, chain, asked_elsewhere: true });
+            let due = Seen { due: true, ..holds("A:A") };
+            let decision = decide(&external, &seen([("east", due)])).unwrap();
+            assert!(decision.actions.is_empty(), "{:?}", decision.actions);
+            assert_eq!(decision.waits, [Wait::Signature { cluster: "east".into() }]);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Cx;
 use super::decide::Seen;
 use super::model::Ca;
 use super::report;
-use super::secret::{CaCerts, Fault, OpenRequest, RootStore, SELF_SIGNED};
+use super::secret::{CaCerts, Fault, RootStore, SELF_SIGNED, request_in};
 use super::spec::{Spec, StoreRef};
 use crate::cluster::{Cluster, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
@@ -17,6 +17,7 @@ use crate::istiod::Istiod;
 use crate::kept::converge;
 use crate::pki::Certificate;
 use crate::resources::client;
+use crate::resources::signing::OpenRequest;
 
 /// One cluster, as it is.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Live {
     /// The Secret carries this resource's label.
     pub ours: bool,
     pub open: Option<OpenRequest>,
+    /// What a `mesh_ca_request` keeps here for a chain to answer.
+    pub requested: Option<OpenRequest>,
     /// The root that a running istiod made for itself.
     pub self_signed: Option<Certificate>,
 }
@@ -42,8 +45,7 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
         Some(secret) => Some(secret),
         None => cluster.get(&CaCerts::reference(namespace)).await?,
     };
-    let open = marked(&cluster, &OpenRequest::reference(namespace)).await?;
-    let open = open.and_then(|secret| OpenRequest::read(&secret).ok());
+    let open = marked(&cluster, &request_in(namespace)).await?.as_ref().and_then(OpenRequest::read);
     let ours = secret.as_ref().is_some_and(|secret| secret.label(OWNER_LABEL) == Some(owner));
     let read = if ours { CaCerts::read } else { CaCerts::read_theirs };
     let (held, fault) = match secret.as_ref().map(read) {
@@ -53,7 +55,9 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live
     };
     let tls = secret.as_ref().filter(|_| matches!(fault, Some(Fault::CertManager { .. })));
     let theirs = tls.and_then(|secret| CaCerts::read_tls(secret).ok());
-    Ok(Live { cluster, namespace: namespace.to_owned(), secret, held, fault, theirs, ours, open, self_signed: None })
+    let namespace = namespace.to_owned();
+    let (requested, self_signed) = (None, None);
+    Ok(Live { cluster, namespace, secret, held, fault, theirs, ours, open, requested, self_signed })
 }
 
 /// A Secret that carries a label of this provider, by one request for all of them, which other resources share.
@@ -97,6 +101,10 @@ pub async fn look_at_all(cx: &Cx, spec: &Spec) -> (BTreeMap<String, Live>, BTree
             let mut live = look(cluster, wanted.namespace.as_str(), &owner).await?;
             if live.secret.is_none() {
                 live.self_signed = self_signed(&live).await?;
+            }
+            if let Some(request) = &wanted.request {
+                let reference = ObjectRef::namespaced(Kind::SECRET, &live.namespace, request);
+                live.requested = live.cluster.get(&reference).await?.as_ref().and_then(OpenRequest::read);
             }
             Ok(live)
         };

@@ -15,6 +15,7 @@ mod model;
 mod plan;
 mod remove;
 mod report;
+mod revoked;
 mod roots;
 mod secret;
 mod spec;
@@ -33,8 +34,8 @@ use crate::cluster::{Error, Object};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
-use crate::kept::converge;
 use crate::kept::instance::Place;
+use crate::kept::{self, converge};
 use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
@@ -161,11 +162,27 @@ fn new_namespace(model: &Ca) -> NewNamespace {
     }
 }
 
-/// Claims the CA where its root is kept, or beside the first of its `cacerts`. `None` where there is neither.
+/// The cluster and namespace where a CA's Lease is: with its root, or beside the first of its `cacerts`. `None` where there is neither.
+fn home<'a>(model: &'a Ca, store: Option<&'a spec::StoreRef>) -> Option<(&'a str, &'a str)> {
+    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
+    store.map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first)
+}
+
+/// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes its objects anew.
+async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
+    let store = remove::store_of(state);
+    let Some((name, namespace)) = home(state, store.as_ref()) else { return Ok(false) };
+    let cluster = client::cluster(cx, name)?;
+    let owner = cx.private.instance.owner(&spec::owner(store.as_ref(), namespace), &state.instance);
+    let held = kept::read::holds_lease(&cluster, Some(namespace), &owner).await;
+    Ok(held.map_err(|error| converge::diagnostic(&error))?)
+}
+
+/// Claims the CA at its home. `None` where it has none.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
     let store = remove::store_of(model);
-    let Some((name, namespace)) = remove::place_of_lease(model, store.as_ref()) else { return Ok(None) };
-    let (cluster, namespace) = (client::cluster(cx, &name)?, namespace.as_str());
+    let Some((name, namespace)) = home(model, store.as_ref()) else { return Ok(None) };
+    let cluster = client::cluster(cx, name)?;
     let label = spec::owner(store.as_ref(), namespace);
     let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
@@ -212,14 +229,6 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
     Ok(blocks::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
 }
 
-/// Whether the instance still has its Lease.
-async fn holds_lease(cx: &Cx, state: &Ca, store: Option<&StoreRef>) -> Result<bool, Diagnostics> {
-    let Some((name, namespace)) = remove::place_of_lease(state, store) else { return Ok(false) };
-    let owner = cx.private.instance.owner(&spec::owner(store, &namespace), &state.instance);
-    let found = read::holds_lease(&client::cluster(cx, &name)?, Some(&namespace), &owner).await;
-    Ok(found.map_err(|error| converge::diagnostic(&error))?)
-}
-
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
     cx.private.recollect(&state);
@@ -235,6 +244,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
     let mut complete = true;
+    revoked::warnings(&clusters, now).into_iter().for_each(|warning| cx.warn(warning));
     let rotates = state.phase.known().is_some_and(|phase| phase != Phase::Settled.as_str());
     let mut longest = None;
     for (name, looked) in clusters {
@@ -264,7 +274,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                         live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
                     }
                     (None, Some(_)) => report::nothing(&mut model, report::state::INVALID),
-                    (None, None) if live.open.is_some() => {
+                    (None, None) if live.open.is_some() || awaits(&model) => {
                         report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
                     }
                     (None, None) => {
@@ -284,7 +294,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         }
     }
     // With its Lease a destroy that was killed is still to be finished.
-    if !there && !holds_lease(cx, &state, store.as_ref()).await? {
+    if !there && !holds_lease(cx, &state).await? {
         return Ok(None);
     }
     cx.private.observed_at = Some(now.unix_timestamp());
@@ -302,6 +312,11 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         }
     }
     Ok(Some(state))
+}
+
+/// Another resource asks for the signature, and none has come yet.
+fn awaits(model: &ClusterCa) -> bool {
+    model.request.is_known() && model.fingerprint.is_null()
 }
 
 /// The certificates of a cluster, by name, where they were there before: nothing of its istiod differs until it restarts.

@@ -1,6 +1,7 @@
 //! The attributes of `mesh_ca`, each declared once.
 
 use crate::model;
+use crate::resources::signing::ALGORITHMS;
 use crate::value::{List, Map, Set, Value};
 
 model! {
@@ -160,6 +161,10 @@ model! {
         /// An intermediate signed outside, PEM: the answer to `certificate_request`, and behind it the CAs up to the root, if there are any.
         #[attr(optional, document)]
         pub certificate_chain: Value<String>,
+        /// Name of the `mesh_ca_request` of this cluster and namespace that `certificate_chain` answers: its Secret has the key. So requests, signer and mesh can be in one configuration.
+        /// Without it this resource makes a request of its own, as `certificate_request`.
+        #[attr(optional, validate(dns_subdomain()))]
+        pub request: Value<String>,
         /// The request to be signed outside, PEM, while one is open.
         #[attr(computed)]
         pub certificate_request: Value<String>,
@@ -181,14 +186,15 @@ model! {
         /// Fingerprints of the roots the cluster trusts.
         #[attr(computed)]
         pub trusted: Value<List<String>>,
+        /// The revocation lists that others put into `cacerts` as `ca-crl.pem`, which istiod gives to proxies: of each its issuer, how many certificates it revokes, and its end. This resource
+        /// writes none and keeps them. Null where there are none.
+        #[attr(computed)]
+        pub revocation_lists: Value<List<String>>,
         /// `ready`, `renewal-due`, `awaiting-signature`, `missing`, `unreachable`, `foreign` (the Secret is no longer this provider's), or `invalid`.
         #[attr(computed)]
         pub state: Value<String>,
     }
 }
-
-/// The names of [`crate::pki::KeyAlgorithm`].
-const ALGORITHMS: &[&str] = &["ECDSA-P256", "ECDSA-P384", "RSA-4096"];
 
 /// A length of time that may be none.
 fn pause() -> crate::schema::validate::Validator {

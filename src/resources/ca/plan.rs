@@ -9,6 +9,7 @@ use super::decide::{Action, Ask, Decision, NEW_ROOT, Seen, Wait, Wish, decide};
 use super::memory::{self, Generation, Private};
 use super::model::{Ca, ClusterCa};
 use super::report;
+use super::revoked;
 use super::spec::{RootSpec, Spec, StoreRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{Phase, Step};
@@ -40,6 +41,7 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     let mut words = Diagnostics::new();
     note_root(inputs, prior, &ask, planned, &mut words);
     refuse_unsigned(inputs, prior, &decision)?;
+    revoked::refuse_planned(&decision, &ask, prior)?;
     apply_actions(&decision, prior, planned);
     note_phase(&decision, prior, planned);
     words.append(describe(&ask, &decision, inputs));
@@ -76,6 +78,7 @@ pub fn open_everything(planned: &mut Ca) {
         for cluster in clusters.values_mut().filter_map(Value::known_mut) {
             open_cluster(cluster);
             (cluster.certificate_request, cluster.trusted) = (Value::Unknown, Value::Unknown);
+            cluster.revocation_lists = Value::Unknown;
         }
     }
     open_root(planned);
@@ -128,6 +131,7 @@ fn keep_computed(planned: &mut Ca, prior: &Ca) {
         cluster.not_after = was.not_after;
         cluster.issuer = was.issuer;
         cluster.trusted = was.trusted;
+        cluster.revocation_lists = was.revocation_lists;
         cluster.state = was.state;
     }
 }
@@ -169,7 +173,7 @@ pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
             let leads_to = root_of(chain, &root)?.fingerprint().to_string();
             Some((chain.first()?.fingerprint().to_string(), leads_to))
         });
-        Wish { generation: cluster.generation, chain }
+        Wish { generation: cluster.generation, chain, asked_elsewhere: cluster.request.is_some() }
     };
     spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(cluster))).collect()
 }
@@ -442,10 +446,19 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
         Wait::Joins { cluster: name } => Diagnostic::warning("A cluster joins later")
             .detail("It gets its intermediate when all other clusters trust the new root.")
             .at(cluster(name)),
+        Wait::Signature { cluster: name } if is_asked_elsewhere(inputs, name) => {
+            Diagnostic::warning("A signature is needed")
+                .detail("`certificate_chain` of this cluster is not for what is needed now, or is missing. Have `certificate_request` of its mesh_ca_request signed by the root, and give the result; for a new key, raise `generation` there. The intermediate that the cluster has stays in use until then.")
+                .at(cluster(name).attr("certificate_chain"))
+        }
         Wait::Signature { cluster: name } => Diagnostic::warning("A signature is needed")
             .detail("Have the attribute `certificate_request` of this cluster signed by the root, and give the result as its `certificate_chain`.")
             .at(cluster(name).attr("certificate_chain")),
     }
+}
+
+fn is_asked_elsewhere(inputs: &Inputs<'_>, name: &str) -> bool {
+    inputs.spec.clusters.get(name).is_some_and(|cluster| cluster.request.is_some())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be removed is told.
 
-use super::Cx;
+use super::{Cx, home};
 use super::model::{Ca, ClusterCa};
-use super::secret::{CaCerts, OpenRequest, RootStore};
+use super::secret::{CaCerts, RootStore, request_in};
 use super::spec::{Spec, StoreRef, owner};
 use crate::cluster::{Cluster, Error, Object, ObjectRef, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -43,8 +43,7 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
         diagnostics.extend(remove_root(cx, store).await.err());
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
-    let place = place_of_lease(&state, store.as_ref());
-    let place = place.as_ref().map(|(cluster, namespace)| (cluster.as_str(), namespace.as_str()));
+    let place = home(&state, store.as_ref());
     outcome.then(each(&keyless, |name, model| depart(cx, name, model, place)).await);
     // A run that is killed before the Lease goes leaves what the next destroy finds.
     let claim = claim.filter(|_| outcome.failures.is_empty() && diagnostics.is_empty());
@@ -144,7 +143,7 @@ async fn remove_keys(
     let owner = owner(store, place);
     let removal = async {
         let mut left = Vec::new();
-        for reference in [CaCerts::reference(place), OpenRequest::reference(place)] {
+        for reference in [CaCerts::reference(place), request_in(place)] {
             match remove_one(&cluster, &reference, &owner).await? {
                 Removed::Gone => {}
                 Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why) => {
@@ -183,14 +182,6 @@ async fn gone(cx: &Cx, name: &str, model: &ClusterCa, place: Option<(&str, &str)
         gone.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
     }
     Ok(Vec::new())
-}
-
-/// Cluster and namespace of the Lease: the root's, or those of the first of the keys.
-pub fn place_of_lease(model: &Ca, store: Option<&StoreRef>) -> Option<(String, String)> {
-    let first = || {
-        model.clusters.entries().next().map(|(name, cluster)| (name.to_owned(), cluster.namespace.text().to_owned()))
-    };
-    store.map(|store| (store.cluster.clone(), store.namespace.clone())).or_else(first)
 }
 
 fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {

@@ -7,10 +7,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decide::Seen;
 use super::model::{Ca, ClusterCa};
-use super::secret::{CaCerts, OpenRequest};
+use super::secret::CaCerts;
 use crate::diag::Diagnostic;
 use crate::mesh::{Holding, Phase};
 use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
+use crate::resources::signing::OpenRequest;
 use crate::value::Value;
 
 /// The states of a cluster.
@@ -55,6 +56,9 @@ pub fn certificates(model: &mut ClusterCa, held: &CaCerts) {
     model.issuer = held.issuer().map(|root| root.fingerprint().to_string()).into();
     let trusted: BTreeSet<String> = held.roots.fingerprints().iter().map(ToString::to_string).collect();
     model.trusted = trusted_value(&trusted);
+    let lists: Vec<String> = held.lists.iter().map(ToString::to_string).collect();
+    model.revocation_lists =
+        if lists.is_empty() { Value::Null } else { Value::Known(lists.into_iter().map(Value::Known).collect()) };
 }
 
 /// Tells what another tool keeps there. What it trusts is left out: it has no part in a rotation.
@@ -72,6 +76,7 @@ pub fn trusted_value(trusted: &BTreeSet<String>) -> Value<crate::value::List<Str
 pub fn nothing(model: &mut ClusterCa, state: &str) {
     (model.fingerprint, model.serial, model.not_before) = (Value::Null, Value::Null, Value::Null);
     (model.not_after, model.issuer, model.trusted) = (Value::Null, Value::Null, Value::Null);
+    model.revocation_lists = Value::Null;
     model.state = state.into();
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
-use super::apply::{BACKDATED, generate, serial, unmade};
+use super::apply::{BACKDATED, serial};
 use super::gather::{self, Kept};
 use super::memory::{self, Generation};
 use super::model::Ca;
@@ -18,6 +18,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::{converge, namespace};
 use crate::pki::{Certificate, PrivateKey, RootRequest, Validity, check_root};
 use crate::resources::client;
+use crate::resources::signing::{generate, unmade};
 use crate::value::Path;
 
 pub struct Roots {

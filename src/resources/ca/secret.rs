@@ -1,4 +1,4 @@
-//! The Secrets of a CA as text: `cacerts` in the form istiod reads, the store of generated roots, and open requests. No I/O.
+//! The Secrets of a CA as text: `cacerts` in the form istiod reads, and the store of generated roots. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
 use crate::mesh::Holding;
 use crate::pki::{
-    Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, SigningRequest, check_root, root_of,
+    Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, RevocationList, check_root, root_of,
 };
 
 use super::spec::StoreRef;
@@ -29,6 +29,8 @@ pub struct CaCerts {
     pub chain: Vec<Certificate>,
     pub key: PrivateKey,
     pub roots: Bundle,
+    /// What it holds beside them: lists by which proxies refuse certificates. They are others', and stay.
+    pub lists: Vec<RevocationList>,
     /// A root to write twice, so that agents notice a change where the set stays the same.
     pub twice: Option<Certificate>,
 }
@@ -98,7 +100,9 @@ impl CaCerts {
         let intermediate = certificates("ca-cert.pem")?.into_iter().take(1);
         let behind = certificates("cert-chain.pem")?;
         let roots = certificates("root-cert.pem")?;
-        Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem", key_of)?)
+        let held = Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem", key_of)?)?;
+        let lists = text(secret, "ca-crl.pem").map(|text| RevocationList::all_in(&text)).unwrap_or_default();
+        Ok(Self { lists, ..held })
     }
 
     /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only the plain form is ever written.
@@ -122,7 +126,7 @@ impl CaCerts {
             let Some(next) = behind.iter().find(|ca| last.is_signed_by(ca) && !chain.contains(ca)) else { break };
             chain.push(next.clone());
         }
-        let held = Self { chain, key, roots, twice: None };
+        let held = Self { chain, key, roots, lists: Vec::new(), twice: None };
         if held.issuer().is_none() {
             return Err(Fault::NoRoot);
         }
@@ -132,6 +136,11 @@ impl CaCerts {
     /// The root the intermediate chains to.
     pub fn issuer(&self) -> Option<&Certificate> {
         root_of(&self.chain, &self.roots)
+    }
+
+    /// The CAs that a verifier meets on the way to the root, and the root.
+    pub fn authorities(&self) -> impl Iterator<Item = &Certificate> {
+        self.chain.iter().chain(self.issuer())
     }
 
     /// What counts for a rotation.
@@ -203,32 +212,9 @@ impl RootStore {
     }
 }
 
-/// A request that waits for its signature, with its key.
-#[derive(Debug)]
-pub struct OpenRequest {
-    pub request: SigningRequest,
-    pub key: PrivateKey,
-}
-
-impl OpenRequest {
-    pub fn reference(namespace: &str) -> ObjectRef {
-        ObjectRef::namespaced(Kind::SECRET, namespace, REQUEST)
-    }
-
-    pub fn object(&self, namespace: &str, owner: &str) -> Object {
-        let (request, key) = (self.request.to_pem(), self.key.to_pem());
-        secret(
-            &Self::reference(namespace),
-            owner,
-            [("request.pem", request.as_bytes()), ("ca-key.pem", key.as_bytes())],
-        )
-    }
-
-    pub fn read(secret: &Object) -> Result<Self, Fault> {
-        let request = SigningRequest::from_pem(&text(secret, "request.pem")?);
-        let key = private_key(secret, "ca-key.pem", PrivateKey::from_pem)?;
-        Ok(Self { request: request.map_err(|error| Fault::Unreadable("request.pem", reason(&error)))?, key })
-    }
+/// Where an open request is.
+pub fn request_in(namespace: &str) -> ObjectRef {
+    ObjectRef::namespaced(Kind::SECRET, namespace, REQUEST)
 }
 
 /// The object, to be written only where the live one is still of this version.
@@ -265,7 +251,7 @@ fn reason(error: &dyn std::error::Error) -> String {
 
 fn text<K: AsRef<str> + ?Sized>(secret: &Object, key: &K) -> Result<String, Fault> {
     let known =
-        ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "request.pem", "tls.crt", "tls.key", "ca.crt"];
+        ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem", "tls.crt", "tls.key", "ca.crt"];
     let name = known.into_iter().find(|name| *name == key.as_ref()).unwrap_or("root");
     let bytes = secret.data(key.as_ref()).ok_or(Fault::Missing(name))?;
     String::from_utf8(bytes).map_err(|_| Fault::Unreadable(name, "it is not text".to_owned()))

@@ -104,18 +104,6 @@ fn the_store_keeps_every_generation() {
 }
 
 #[test]
-fn an_open_request_keeps_its_key() {
-    let key = PrivateKey::generate(crate::pki::KeyAlgorithm::EcdsaP256).unwrap();
-    let profile = crate::pki::IntermediateProfile {
-        subject: crate::pki::Subject { organization: None, common_name: "x".into(), locality: None },
-        dns_names: vec![],
-    };
-    let open = OpenRequest { request: profile.request(&key).unwrap(), key };
-    let read = OpenRequest::read(&open.object("n", "o")).unwrap();
-    assert_eq!(read.key.public_key_info(), open.request.public_key_info());
-}
-
-#[test]
 fn debug_shows_no_key() {
     let root = fixtures::root();
     let held = fixtures::cacerts(&root, 365);

@@ -64,7 +64,8 @@ model! {
         #[attr(optional)]
         pub trust_domain_aliases: Value<List<String>>,
         /// SHA-256 fingerprint of the root certificate that the cluster's `cacerts` must hold: `root_fingerprint` of a `mesh_ca`. Makes the control
-        /// plane wait for the CA, and refuses to start istiod under another root, or under none.
+        /// plane wait for the CA, and refuses to start istiod under another root, or under none. A `cacerts` in cert-manager's form counts by its `ca.crt`. Where `values` leave signing to
+        /// istio-csr (`ENABLE_CA_SERVER`), the ConfigMap `istio-ca-root-cert` counts, which it gives every namespace. An apply ends when workloads are given this root.
         #[attr(optional)]
         pub trust_root: Value<String>,
         /// Lets istiod and the proxies take roots that are added and taken away, as a rotation of the root does: sets `ISTIO_MULTIROOT_MESH` and, for the proxies,

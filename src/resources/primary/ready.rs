@@ -13,49 +13,104 @@ use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::kept::converge;
 use crate::kept::objects::Wanted;
 use crate::mesh::{Revision, istiod_name_of};
-use crate::pki::{Bundle, Fingerprint};
+use crate::pki::{Certificate, Fingerprint};
+use crate::resources::cacerts;
 use crate::value::{Path, Value};
 
 /// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
+/// Kept back of the time allowed, to say which roots were seen last.
+const MARGIN: Duration = Duration::from_secs(10);
+/// How often it is looked which roots workloads are given.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long istiod may take to read what it injects by after a change of its ConfigMap: a kubelet brings it within a minute or so.
 const REREADS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Refuses to start istiod under a root other than the one expected: a mesh of two roots is two meshes.
 pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
     let Some(expected) = &spec.trust_root else { return Ok(()) };
-    let namespace = spec.control_plane.namespace.as_str();
-    let reference = ObjectRef::namespaced(Kind::SECRET, namespace, "cacerts");
-    let refuse = |detail: String| {
+    let signs = !values::leaves_signing_to_others(&spec.istiod_values);
+    let reference = match signs {
+        true => ObjectRef::namespaced(Kind::SECRET, spec.control_plane.namespace.as_str(), "cacerts"),
+        false => handed_out(spec),
+    };
+    let found = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))?;
+    let why = misses(&reference, found.as_ref(), expected);
+    let remedy = match (signs, &found) {
+        (true, None) => {
+            "istiod would sign with a root of its own. Let a `mesh_ca` with this cluster among its `clusters` make it first."
+        }
+        (true, Some(_)) => "Give this cluster an intermediate of the expected root before its istiod starts.",
+        (false, _) => {
+            "By `ENABLE_CA_SERVER` in `values`, istiod leaves signing to another CA, such as istio-csr: let that hand out the expected root first, or correct `trust_root`."
+        }
+    };
+    why.map_or(Ok(()), |why| {
         Err(Diagnostic::error("The cluster does not hold the expected root")
-            .detail(detail)
+            .detail(format!("{why} {remedy}"))
             .at(Path::root("trust_root"))
             .into())
-    };
-    let Some(secret) = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))? else {
-        return refuse(format!(
-            "There is no Secret {namespace}/cacerts in cluster {}: istiod would sign with a root of its own. Let a `mesh_ca` with this cluster among its \
-             `clusters` make it first.",
-            cluster.name()
-        ));
-    };
-    let found = roots(&secret);
-    if found.contains(expected) {
-        return Ok(());
-    }
-    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
-    refuse(format!(
-        "The Secret {namespace}/cacerts in cluster {} holds the roots {}, expected is {expected}. Give this cluster an intermediate of the expected root \
-         before its istiod starts.",
-        cluster.name(),
-        if shown.is_empty() { "(none)".to_owned() } else { shown.join(", ") }
-    ))
+    })
 }
 
-/// Fingerprints of the root certificates, in either form of the Secret.
+/// By which roots are handed out to workloads, whoever signs.
+fn handed_out(spec: &Spec) -> ObjectRef {
+    ObjectRef::namespaced(Kind::CONFIG_MAP, spec.control_plane.namespace.as_str(), "istio-ca-root-cert")
+}
+
+/// Why the expected root is not among those of the Secret or ConfigMap.
+fn misses(reference: &ObjectRef, found: Option<&Object>, expected: &Fingerprint) -> Option<String> {
+    let Some(found) = found else { return Some(format!("{reference} does not exist.")) };
+    let roots = match found.kind() {
+        "Secret" => roots(found),
+        _ => {
+            let text = found.strings("data").get("root-cert.pem").copied().unwrap_or_default();
+            fingerprints(&Certificate::all_in(text).unwrap_or_default())
+        }
+    };
+    if roots.contains(expected) {
+        return None;
+    }
+    let shown: Vec<String> = roots.iter().map(ToString::to_string).collect();
+    let shown = if shown.is_empty() { "(none)".to_owned() } else { shown.join(", ") };
+    Some(format!("{reference} holds the roots {shown}, expected is {expected}."))
+}
+
+/// Fingerprints of the root certificates, in the form of the Secret that istiod reads.
 pub fn roots(secret: &Object) -> Vec<Fingerprint> {
-    let pem = secret.data("root-cert.pem").or_else(|| secret.data("ca.crt")).unwrap_or_default();
-    Bundle::from_pem(&String::from_utf8_lossy(&pem)).unwrap_or_default().fingerprints()
+    fingerprints(&cacerts::roots(secret))
+}
+
+fn fingerprints(certificates: &[Certificate]) -> Vec<Fingerprint> {
+    certificates.iter().map(Certificate::fingerprint).collect()
+}
+
+/// Waits until the expected root is what workloads are given. An istiod that was there before may go on with another: it reads some forms of `cacerts` only at
+/// its start. Where its namespace is given none, as `discoverySelectors` can have it, nothing is known.
+async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+    let Some(expected) = &spec.trust_root else { return Ok(()) };
+    let (reference, since) = (handed_out(spec), Instant::now());
+    loop {
+        let found = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))?;
+        let Some(why) = found.as_ref().and_then(|found| misses(&reference, Some(found), expected)) else {
+            return Ok(());
+        };
+        let time_left = cluster.scope().deadline.map(|end| end.into_std().saturating_duration_since(Instant::now()));
+        if since.elapsed() >= REREADS_WITHIN || time_left.is_some_and(|left| left < MARGIN) {
+            let signs = !values::leaves_signing_to_others(&spec.istiod_values);
+            let remedy = match signs {
+                true => {
+                    "An istiod that was there before has not taken the change: its log says why. Restarted, it reads `cacerts` anew."
+                }
+                false => "Look at the CA that signs.",
+            };
+            return Err(Diagnostic::error("Workloads are given another root")
+                .detail(format!("{why} {remedy} Until then workloads of this cluster and those of the expected root refuse each other."))
+                .at(Path::root("trust_root"))
+                .into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Waits until istiod is available, its webhook injects with the cluster's name and network, and ambient's agents run on every node.
@@ -70,6 +125,7 @@ pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Sta
     }
     let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
     injects(cluster, spec).await?;
+    hands_out_root(cluster, spec).await?;
     for (_, agent) in wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {
         cluster.wait(&agent.reference, &wait::daemon_set_available()).await.map_err(failed)?;
     }
@@ -214,6 +270,44 @@ mod tests {
     fn seen(available: bool) -> Primary {
         let status = Status { available: available.into(), image: "pilot:1.31.0".to_owned().into() };
         Primary { status: status.into(), adopt: false.into(), ..Primary::default() }
+    }
+
+    /// As cert-manager writes it, what istiod prefers counts; as istio-csr leaves it, what workloads are given.
+    #[test]
+    fn the_root_that_istiod_hands_out_counts_in_whatever_form_it_is_there() {
+        use crate::pki::{KeyAlgorithm, PrivateKey, RootRequest, Serial, Subject, Validity};
+        let now = time::OffsetDateTime::UNIX_EPOCH;
+        let root = |name: &str| {
+            let request = RootRequest {
+                subject: Subject { organization: None, common_name: name.into(), locality: None },
+                validity: Validity { not_before: now, not_after: now + time::Duration::days(9) },
+                serial: Serial::from_random([1; 16]),
+            };
+            request.self_sign(&PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("a key")).expect("a root")
+        };
+        let (one, other) = (root("one"), root("other"));
+        let object = |kind: &str, data: Json| {
+            let metadata = json!({"name": "a", "namespace": "istio-system"});
+            Object::new(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data}))
+                .expect("an object")
+        };
+        let encoded = |text: String| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+        let plain = encoded(format!("with a comment\n{}", one.to_pem()));
+        let reference = ObjectRef::namespaced(Kind::SECRET, "istio-system", "a");
+        let misses = |object: Option<&Object>| misses(&reference, object, &one.fingerprint());
+        assert_eq!(misses(Some(&object("Secret", json!({"root-cert.pem": plain})))), None);
+        let tls =
+            |root: &Certificate| json!({"tls.crt": "eA==", "ca.crt": encoded(root.to_pem()), "root-cert.pem": plain});
+        assert_eq!(misses(Some(&object("Secret", tls(&one)))), None);
+        let why = misses(Some(&object("Secret", tls(&other)))).unwrap_or_default();
+        assert!(why.contains(&format!("holds the roots {}", other.fingerprint())), "{why}");
+        assert_eq!(misses(Some(&object("ConfigMap", json!({"root-cert.pem": one.to_pem()})))), None);
+        assert!(misses(Some(&object("ConfigMap", json!({})))).is_some_and(|why| why.contains("(none)")));
+        assert!(misses(None).is_some_and(|why| why.contains("does not exist")));
+        let values = |text: &str| crate::chart::Values::from_yaml(text).expect("values");
+        assert!(values::leaves_signing_to_others(&values("pilot: {env: {ENABLE_CA_SERVER: 'false'}}")));
+        assert!(!values::leaves_signing_to_others(&values("pilot: {env: {ENABLE_CA_SERVER: 'true'}}")));
+        assert!(!values::leaves_signing_to_others(&values("{}")));
     }
 
     #[test]

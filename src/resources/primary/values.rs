@@ -194,6 +194,11 @@ pub fn leaves_network_to_cni(istiod: &Values) -> bool {
     }
 }
 
+/// Whether istiod signs nothing: another CA does, such as istio-csr.
+pub fn leaves_signing_to_others(istiod: &Values) -> bool {
+    at(istiod, &["pilot", "env", "ENABLE_CA_SERVER"]).is_some_and(|signs| signs == false || signs == "false")
+}
+
 /// Members of the charts' top level that mean something to istiod and to the node agents alike.
 const EVERYWHERE: &[&str] =
     &["affinity", "env", "image", "podAnnotations", "podLabels", "resources", "tolerations", "volumeMounts", "volumes"];

@@ -26,12 +26,12 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
     {
         wanted.insert_shared(render::reference(&namespace)?, namespace);
     }
+    let profile = remote_profile(spec, charts)?;
+    let webhooks = profile.iter().filter(|object| object.kind() == "MutatingWebhookConfiguration");
+    let webhooks: Vec<String> = webhooks.map(|object| object.name().to_owned()).collect();
     // In the mode config it is istiod's own account, which the charts bring.
-    let reader = if spec.is_config_cluster() { Vec::new() } else { spec.reader.objects() };
-    for object in reader.into_iter().filter_map(Object::new) {
-        wanted.insert(render::reference(&object)?, object, &owner);
-    }
-    for object in remote_profile(spec, charts)? {
+    let reader = if spec.is_config_cluster() { Vec::new() } else { spec.reader.objects(&webhooks) };
+    for object in reader.into_iter().filter_map(Object::new).chain(profile) {
         wanted.insert(render::reference(&object)?, object, &owner);
     }
     spec.remote.iter().for_each(|remote| wanted.hide(&remote.hidden));

@@ -17,7 +17,7 @@ use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{converge, namespace, report};
+use crate::kept::{converge, report};
 use crate::resources::client;
 use crate::resources::parsing;
 use crate::value::Value;

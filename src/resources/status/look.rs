@@ -20,6 +20,7 @@ use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
+use crate::resources::cacerts;
 use crate::value::{List, Map, Value};
 
 /// Of the Gateway API: ambient's gateways between networks.
@@ -253,13 +254,9 @@ fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) ->
     (revision, plane)
 }
 
-fn trust(cacerts: Option<&Object>, distributed: Option<&Object>) -> Trust {
-    let certificates = |keys: &[&str]| -> Vec<Certificate> {
-        let text = keys.iter().find_map(|key| cacerts?.data(key)).and_then(|bytes| String::from_utf8(bytes).ok());
-        text.and_then(|text| Certificate::all_from_pem(&text).ok()).unwrap_or_default()
-    };
-    let roots = certificates(&["root-cert.pem", "ca.crt"]);
-    let intermediate = certificates(&["ca-cert.pem", "tls.crt"]).into_iter().next();
+fn trust(secret: Option<&Object>, distributed: Option<&Object>) -> Trust {
+    let roots = secret.map(cacerts::roots).unwrap_or_default();
+    let intermediate = secret.and_then(cacerts::intermediate);
     let distributed = distributed
         .and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem").copied()?).ok())
         .unwrap_or_default();

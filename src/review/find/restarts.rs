@@ -55,7 +55,7 @@ impl Restarts {
             None => "perhaps",
         };
         let order = match instance.kind {
-            Kind::Ca | Kind::Primary => "1",
+            Kind::Ca | Kind::CaRequest | Kind::Primary => "1",
             Kind::Gateway => "2",
             Kind::Remote | Kind::ServiceEntry => "3",
         };

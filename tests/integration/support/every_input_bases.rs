@@ -92,6 +92,10 @@ pub fn provider() -> Vec<Json> {
 pub fn of(name: &str, schema: &Schema) -> Vec<Json> {
     match name {
         "mesh_ca" => ca(),
+        "mesh_ca_request" => vec![json!({
+            "cluster": "east", "namespace": "istio-system", "name": "mesh-ca-request", "generation": 1, "algorithm": "ECDSA-P256", "organization": "Istio",
+            "adopt": false, "force_conflicts": false, "timeouts": timeouts(),
+        })],
         "mesh_primary" => primary(),
         "mesh_eastwest_gateway" => gateway(),
         "mesh_remote_cluster" => remote_cluster(),
@@ -162,7 +166,7 @@ fn ca() -> Vec<Json> {
             "root": {"certificate": ca.root, "private_key_wo": ca.root_key, "private_key_wo_version": 1},
             "clusters": {"east": {}, "west": {}},
         }),
-        json!({"root": {"certificate": ca.root}, "clusters": {"east": {"certificate_chain": ca.chain}}}),
+        json!({"root": {"certificate": ca.root}, "clusters": {"east": {"certificate_chain": ca.chain, "request": "mesh-ca-request"}}}),
     ]
 }
 

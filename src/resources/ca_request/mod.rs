@@ -1,0 +1,302 @@
+//! `mesh_ca_request`: a key that stays in its cluster, and the request for its signature. Gather, build, apply, state: in this order.
+
+mod import;
+mod list;
+mod model;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::model::CaRequest;
+use super::client::{self, Client};
+use super::signing::{self, OpenRequest, Requester};
+use crate::cluster::{Error, Kind, Object, ObjectRef};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::kept::changes::{self, Before};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::converge::{self, Converge};
+use crate::kept::instance::{Instance, Place};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::plan::Planning;
+use crate::kept::read::{Look, Looked};
+use crate::kept::remove::{Remaining, Removal};
+use crate::kept::{self, namespace, report};
+use crate::model;
+use crate::pki::KeyAlgorithm;
+use crate::resources::blocks::{self, Block, Seen};
+use crate::value::Value;
+
+/// A request for an intermediate.
+pub struct MeshCaRequest;
+
+model! {
+    /// What tells a request from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of the Secret.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Name of the Secret.
+        #[attr(optional)]
+        pub name: Value<String>,
+    }
+}
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(flatten)]
+    instance: Instance,
+    #[serde(default)]
+    memory: Memory,
+}
+
+type Cx = Ctx<Client, Private>;
+
+/// Every kind of object.
+const KINDS: &[Kind] = &[Kind::SECRET];
+/// On the Secret: which of the keys that were asked for it is.
+const GENERATION_ANNOTATION: &str = "terraform-provider-mesh/generation";
+
+impl Resource for MeshCaRequest {
+    type Client = Client;
+    type Model = CaRequest;
+    type Identity = Identity;
+    type Private = Private;
+
+    const NAME: &'static str = "ca_request";
+
+    async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, CaRequest>) -> Result<(), Diagnostics> {
+        settle_id(&mut plan.planned);
+        client::known_cluster(cx, &plan.planned.cluster)?;
+        if let Some(id) = plan.planned.id.known() {
+            let seen = Seen::of(plan, |request| &request.instance);
+            blocks::refuse_another(cx, Block { resource: "mesh_ca_request", id, attribute: "name", seen })?;
+        }
+        let planned = &mut plan.planned;
+        let stays = plan.prior.filter(|prior| prior.generation == planned.generation);
+        let request = stays.and_then(|prior| prior.certificate_request.known());
+        planned.certificate_request = request.cloned().map_or(Value::Unknown, Value::Known);
+        match wanted(planned) {
+            Some(wanted) => {
+                let planning = Planning {
+                    id: planned.id.text(),
+                    before: plan.prior.map(before),
+                    memory: &cx.private.memory,
+                    force_conflicts: planned.force_conflicts,
+                };
+                let objects = planning.objects(&wanted);
+                (planned.objects, planned.changes) = (objects.objects, objects.changes);
+                objects.warning.into_iter().for_each(|warning| cx.warn(warning));
+            }
+            None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
+        }
+        let is_update = plan.is_update();
+        if plan.prior.is_some() {
+            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &mut Cx, change: Change<CaRequest>) -> Result<CaRequest, Failed<CaRequest>> {
+        let Change { prior, planned: mut state, .. } = change;
+        settle_id(&mut state);
+        let cluster = client::cluster(cx, state.cluster.text())?;
+        let (label, purpose) = (owner(&state), Purpose::of(prior.as_ref()));
+        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
+        let adopt = state.adopt.get() == Some(true);
+        let asked = Asked { cluster: &cluster, place: place(&state, &label), purpose, mark, adopt };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        state.instance.fill(|| claim.owner.mark.clone());
+        let failed = |told: Diagnostics, state: &CaRequest| {
+            let told = Failed::from(told);
+            match &prior {
+                Some(prior) => told.keeping(CaRequest { instance: state.instance.clone(), ..prior.clone() }),
+                None => told,
+            }
+        };
+        let open = open(&claim, &state, prior.is_some()).await.map_err(|error| failed(error.into(), &state))?;
+        let promised = std::mem::replace(&mut state.certificate_request, open.request.to_pem().into());
+        if promised.is_known() && promised != state.certificate_request {
+            return Err(failed(changed(&state).into(), &state));
+        }
+        let mut wanted = wanted(&state).ok_or_else(|| Diagnostic::bug("There is no request."))?;
+        let told = prior.as_ref().map(before);
+        if state.changes.is_unknown() {
+            state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
+        }
+        wanted.amend(&reference(&state), |secret| signing::put_key(secret, &open.key.to_pem()));
+        let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
+        let step = Converge {
+            cluster: &claim.cluster(),
+            wanted: &wanted,
+            prior: &recorded,
+            taken: &Default::default(),
+            adopt,
+            force: state.force_conflicts.get() == Some(true),
+            kinds: KINDS,
+        };
+        let reached = claim.converge(step, &mut cx.private.memory).await;
+        reached.warning().into_iter().for_each(|warning| cx.warn(warning));
+        if !reached.errors.is_empty() {
+            return Err(failed(converge::diagnostics(&reached.errors), &state));
+        }
+        state.objects = cx.private.memory.record(&reached.recorded);
+        let told = told.map(|told| told.changes);
+        state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &reached.recorded);
+        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        Ok(state)
+    }
+
+    async fn read(&self, cx: &mut Cx, mut state: CaRequest) -> Result<Option<CaRequest>, Diagnostics> {
+        if client::without_clusters(cx)? {
+            return Ok(Some(state));
+        }
+        let cluster = client::cluster(cx, state.cluster.text())?;
+        let recorded = Recorded::of(&state.objects, &cx.private.memory);
+        let owner = cx.private.instance.owner(&owner(&state), &state.instance);
+        let look = Look {
+            cluster: &cluster,
+            recorded: &recorded,
+            memory: &cx.private.memory,
+            owner: &owner,
+            lease_in: Some(state.namespace.text()),
+        };
+        let seen = match look.look().await? {
+            Looked::Seen(seen) => seen,
+            Looked::Silent(warning) => {
+                cx.warn(warning);
+                return Ok(Some(state));
+            }
+        };
+        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
+        if seen.is_gone {
+            return Ok(None);
+        }
+        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+        if seen.taken_over.is_empty() {
+            let open = seen.live.values().find_map(OpenRequest::read);
+            if open.is_none() && state.certificate_request.is_known() {
+                cx.warn(lost(&state));
+            }
+            state.certificate_request = open.map(|open| open.request.to_pem()).into();
+        }
+        Ok(Some(state))
+    }
+
+    async fn delete(&self, cx: &mut Cx, state: CaRequest) -> Result<(), Failed<CaRequest>> {
+        let cluster = client::cluster(cx, state.cluster.text())?;
+        let (label, mark) = (owner(&state), state.instance.as_deref());
+        let place = place(&state, &label);
+        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+        let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        let recorded = Recorded::of(&state.objects, &cx.private.memory);
+        let removal = Removal {
+            cluster: &claim.cluster(),
+            recorded: &recorded,
+            memory: &cx.private.memory,
+            owner: &claim.owner,
+            orphan_kinds: if claim.interrupted { KINDS } else { &[] },
+            namespace: state.namespace.text(),
+            wait: true,
+            stays: |_: &Object| None,
+        };
+        let Remaining { mut left, errors, .. } = removal.run().await;
+        if !errors.is_empty() {
+            report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+        }
+        let failed =
+            |error: Error, state: &CaRequest| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
+        claim.end().await.map_err(|error| failed(error, &state))?;
+        let stays = namespace::leave(&cluster, state.namespace.text(), &[]).await;
+        let stays = stays.map_err(|error| failed(error, &state))?;
+        left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
+        report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+        Ok(())
+    }
+
+    async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Diagnostics> {
+        import::import(cx, from).await
+    }
+
+    fn identity(&self, model: &CaRequest) -> Identity {
+        Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
+    }
+}
+
+fn settle_id(model: &mut CaRequest) {
+    if let (Some(cluster), Some(namespace), Some(name)) =
+        (model.cluster.known(), model.namespace.known(), model.name.known())
+    {
+        model.id = format!("{cluster}/{namespace}/{name}").into();
+    }
+}
+
+fn owner(model: &CaRequest) -> String {
+    kept::owner("mesh_ca_request", model.namespace.text(), model.name.text())
+}
+
+fn place<'a>(model: &'a CaRequest, label: &'a str) -> Place<'a> {
+    Place { resource: "mesh_ca_request", id: model.id.text(), namespace: model.namespace.text(), label }
+}
+
+fn reference(model: &CaRequest) -> ObjectRef {
+    ObjectRef::namespaced(Kind::SECRET, model.namespace.text(), model.name.text())
+}
+
+/// What state says of the objects.
+fn before(prior: &CaRequest) -> Before<'_> {
+    Before { objects: &prior.objects, changes: &prior.changes }
+}
+
+/// The Secret without its key, which nothing records; `None` while the request is not known.
+fn wanted(model: &CaRequest) -> Option<Wanted> {
+    let (request, generation) = (model.certificate_request.known()?, model.generation.get()?);
+    let secret = signing::requested(&reference(model), request);
+    let mut wanted = Wanted::default();
+    let secret = secret.with_annotation(GENERATION_ANNOTATION, &generation.to_string());
+    wanted.insert(reference(model), secret, &owner(model));
+    Some(wanted)
+}
+
+/// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that was killed; else a new one. What others put there may be known to
+/// them.
+async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<OpenRequest, Diagnostic> {
+    let live = claim.cluster().get(&reference(model)).await.map_err(|error| converge::diagnostic(&error))?;
+    let own =
+        live.filter(|live| claim.owner.has(live, is_known) && Some(generation_of(live)) == model.generation.get());
+    if let Some(open) = own.as_ref().and_then(OpenRequest::read) {
+        return Ok(open);
+    }
+    let requester = Requester {
+        organization: model.organization.as_deref(),
+        cluster: model.cluster.text(),
+        namespace: model.namespace.text(),
+    };
+    let algorithm = KeyAlgorithm::from_name(model.algorithm.text()).unwrap_or_default();
+    OpenRequest::make(&signing::profile(requester), algorithm).await
+}
+
+fn generation_of(secret: &Object) -> i64 {
+    secret.annotation(GENERATION_ANNOTATION).and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+fn changed(model: &CaRequest) -> Diagnostic {
+    Diagnostic::error("The key has changed since the plan").detail(format!(
+        "{} in cluster {} no longer holds the key of the request that was planned. Nothing was written. Plan again.",
+        reference(model),
+        model.cluster.text()
+    ))
+}
+
+fn lost(model: &CaRequest) -> Diagnostic {
+    Diagnostic::warning(format!("The key of {} is lost", model.id.text())).detail(format!(
+        "{} in cluster {} holds no key for its request any more. The cluster's intermediate, if there is one, stays in use. The next apply makes a new key and a new request, and a signer in this configuration signs that.",
+        reference(model),
+        model.cluster.text()
+    ))
+}
