@@ -6,6 +6,7 @@ pub mod blocks;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;
+pub mod policies;
 pub mod versions;
 pub mod walk;
 
@@ -15,6 +16,7 @@ pub mod client;
 pub mod eastwest_gateway;
 pub mod functions;
 pub mod primary;
+pub mod reachability;
 pub mod remote_cluster;
 pub mod service_entry;
 pub mod status;
@@ -36,6 +38,7 @@ pub fn registry() -> Registry<Client> {
         .resource(service_entry::MeshServiceEntry)
         .listable(service_entry::MeshServiceEntry)
         .data_source(status::MeshStatus)
+        .data_source(reachability::MeshReachability)
         .function(functions::SniFunction)
         .function(functions::SpiffeIdFunction)
         .function(functions::ParseRemoteSecretFunction)
