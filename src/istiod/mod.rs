@@ -8,6 +8,7 @@ pub mod injection;
 mod lifetimes;
 mod looks;
 mod metrics;
+pub mod proxy;
 mod replicas;
 mod restart;
 mod roots;
@@ -32,7 +33,7 @@ pub const BASE_RELEASE: &str = "istio-base";
 /// istiod's monitoring port: always open, unrestricted for callers from 127.0.0.1, as which a port-forward arrives.
 const MONITORING_PORT: u16 = 15014;
 /// The port at which proxies ask for configuration and certificates.
-const XDS_PORT: u16 = 15012;
+pub const XDS_PORT: u16 = 15012;
 
 /// The istiods of one namespace of a cluster, of all revisions.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ pub mod cacerts;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;
+pub mod policies;
 pub mod signing;
 pub mod versions;
 pub mod walk;
@@ -18,6 +19,7 @@ pub mod client;
 pub mod eastwest_gateway;
 pub mod functions;
 pub mod primary;
+pub mod reachability;
 pub mod remote_cluster;
 pub mod service_entry;
 pub mod status;
@@ -41,6 +43,7 @@ pub fn registry() -> Registry<Client> {
         .resource(service_entry::MeshServiceEntry)
         .listable(service_entry::MeshServiceEntry)
         .data_source(status::MeshStatus)
+        .data_source(reachability::MeshReachability)
         .function(functions::SniFunction)
         .function(functions::SpiffeIdFunction)
         .function(functions::ParseRemoteSecretFunction)

@@ -161,7 +161,7 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {
     assert_eq!((&whole["healthy"], &whole["findings"]), (&Value::Bool(true), &Value::Array(Vec::new())));
     for cluster in lab.clusters() {
         let asked = cluster.requests().by_agent("terraform-provider-mesh");
-        assert!(!asked.is_empty() && asked.len() <= 12, "{}", asked.listing());
+        assert!(!asked.is_empty() && asked.len() <= 16, "{}", asked.listing());
     }
     let (down, others) = lab.clusters().split_last().unwrap();
     down.fault(Fault::unreachable()).unwrap();

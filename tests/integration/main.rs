@@ -79,6 +79,7 @@ mod source_fetch;
 mod traffic_meshes;
 mod traffic_one_network;
 mod traffic_primary_remote;
+mod traffic_proof;
 mod traffic_two_networks;
 mod traffic_upkeep;
 mod wording;

@@ -258,7 +258,8 @@ fn workflows_pass_their_linter() {
     workflows.extend(fs::read_dir(root.join(".github/workflows")).unwrap().map(|entry| entry.unwrap().path()));
     let mut command = Command::new(tools::path(Tool::Actionlint).unwrap());
     // Shell lines are run by the tests above.
-    let said: Said = command.args(["-no-color", "-shellcheck=", "-pyflakes="]).args(&workflows).output().unwrap().into();
+    let said: Said =
+        command.args(["-no-color", "-shellcheck=", "-pyflakes="]).args(&workflows).output().unwrap().into();
     assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{}", said.stderr);
 }
 

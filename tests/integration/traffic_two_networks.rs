@@ -11,6 +11,7 @@ use crate::links_topologies::Run;
 use crate::support::cli::clis;
 use crate::support::traffic::{Shows, door, ends, host, is_answered, knock, lab, passes, workload};
 use crate::support::workload::workload as issued;
+use crate::traffic_proof::{Looking, another_root_is_named, each_break_is_named};
 
 const EXAMPLE: &str = "multi-primary-two-networks";
 /// The ports at which the two workloads take words.
@@ -30,7 +31,12 @@ fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does
     through_the_door(&lab, &cart, &orders, ORDERS);
     refuses(&lab, &orders, &cart);
     run.settled();
-    what_is_taken_back_ends(&run, &orders, &cart);
+    let look = Looking::new(Run::of_example(&cli, &lab, EXAMPLE), CART);
+    look.agrees(&orders);
+    look.is_honest();
+    each_break_is_named(&look, &orders);
+    what_is_taken_back_ends(&run, &look, &orders, &cart);
+    another_root_is_named(&look);
     run.destroy().ok();
 }
 
@@ -80,7 +86,7 @@ fn of_another_root(name: &str) -> (Vec<CertificateDer<'static>>, KeyPair) {
 }
 
 /// The exposure of a host, the Gateway and the link: each is taken away and comes back.
-fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
+fn what_is_taken_back_ends(run: &Run<'_>, look: &Looking<'_>, orders: &RealPod, cart: &RealPod) {
     let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
     let edit = |from: &str, to: &str| {
         assert!(example.contains(from), "{from}");
@@ -95,7 +101,7 @@ fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
     let mut standing = orders.connect(&format!("127.0.0.1:{CART}")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500)); // its way through the gateway
     edit("{ services = true }", "{ services = true, hosts = [\"orders.traffic.svc.cluster.local\"] }");
-    ends(orders, CART);
+    look.names(orders, "exposure", "no Gateway in west exposes", None);
     is_answered(cart, ORDERS, "east/orders");
     standing.write_all(b"hello\n").unwrap();
     let mut said = String::new();
@@ -107,7 +113,7 @@ fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
     let west = run.lab.cluster("west");
     let load = orders.keep_calling(CART, std::time::Duration::from_millis(50));
     west.kubectl(&["delete", "gateways.networking.istio.io", "--all", "-n", "istio-system"]).unwrap();
-    ends(orders, CART);
+    look.names(orders, "exposure", "no Gateway in west exposes", Some("lets nothing through"));
     let plan = run.plan();
     assert_eq!(plan.code, Some(2), "{}", plan.stdout);
     assert!(plan.stdout.contains("+ \"Gateway "), "{}", plan.stdout);
@@ -118,9 +124,9 @@ fn what_is_taken_back_ends(run: &Run<'_>, orders: &RealPod, cart: &RealPod) {
 
     let links = "resource \"mesh_remote_cluster\" \"this\" {\n  for_each              = local.clusters";
     edit(links, &links.replace("local.clusters", "toset([])"));
-    ends(orders, CART);
+    look.names(orders, "link", "no remote secret", Some("neither has a remote secret"));
     ends(cart, ORDERS);
     restore();
-    is_answered(orders, CART, "west/cart");
+    look.agrees(orders);
     is_answered(cart, ORDERS, "east/orders");
 }

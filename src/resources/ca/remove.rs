@@ -1,9 +1,9 @@
 //! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be removed is told.
 
-use super::{Cx, home};
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, RootStore, request_in};
 use super::spec::{Spec, StoreRef, owner};
+use super::{Cx, home};
 use crate::cluster::{Cluster, Error, Object, ObjectRef, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::crossing::Crossing;
 use super::model::{ClusterStatus, ControlPlane};
 
 /// One cluster: what is shown of it, and what else the findings need.
@@ -28,6 +29,7 @@ pub(super) struct Sight {
     pub no_address: BTreeMap<String, String>,
     /// Why an istiod could not be asked in full.
     pub unasked: Option<String>,
+    pub crossing: Crossing,
 }
 
 impl Sight {
@@ -100,6 +102,7 @@ impl<'a> Mesh<'a> {
         found.extend(self.not_available(sight));
         found.extend(self.unwatched_remote(name, sight));
         found.extend(self.not_linked_back(name, sight));
+        found.extend(self.not_linked(name, sight));
         found.extend(self.out_of_sync(sight));
         for (gateway, _) in sight.shown.gateways.entries().filter(|(_, one)| one.addresses.items().next().is_none()) {
             let why = sight.no_address.get(gateway).filter(|why| !why.is_empty());
@@ -107,6 +110,7 @@ impl<'a> Mesh<'a> {
             found.push(format!("gateway {gateway} has no address: {why}"));
         }
         found.extend(self.without_gateway(name, sight));
+        found.extend(self.not_crossing(name, sight));
         found.extend(self.trust(name, sight));
         found
     }
@@ -220,6 +224,27 @@ impl<'a> Mesh<'a> {
         told.collect()
     }
 
+    /// Control planes of the same mesh none of which watches the other, each pair told once.
+    fn not_linked(&self, name: &str, sight: &Sight) -> Vec<String> {
+        if !sight.is_primary() || !self.all_read() {
+            return Vec::new();
+        }
+        let apart = |other_name: &str, other: &Sight| {
+            let one_mesh = !other.mesh_ids().is_disjoint(&sight.mesh_ids());
+            let linked = self.watches_cluster(sight, other_name) || self.watches_cluster(other, name);
+            // Its id may be another than is known here, and an istiod that was not asked may know more than its secrets say.
+            let unsure = [sight, other].iter().any(|one| self.watches_strangers(one) || one.ids().is_empty());
+            other.is_primary() && one_mesh && !linked && !unsure
+        };
+        let others = self.read().filter(|(other, one)| *other < name && apart(other, one));
+        let told = others.map(|(other, _)| {
+            format!(
+                "it and {other} have control planes of one mesh, and neither has a remote secret of the other: no calls cross between them. Apply the mesh_remote_cluster of each with the other among its `watchers`"
+            )
+        });
+        told.collect()
+    }
+
     fn out_of_sync(&self, sight: &Sight) -> Vec<String> {
         // Of an istiod that does not run, that alone is told.
         let runs = sight.planes().any(|(_, plane)| plane.available_replicas.get().unwrap_or_default() > 0);
@@ -246,6 +271,49 @@ impl<'a> Mesh<'a> {
         told.collect()
     }
 
+    /// What keeps calls from other networks out, or from leaving, though there is a gateway.
+    fn not_crossing(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let Crossing { no_pod, by_mtls, open, off } = &sight.crossing;
+        let mut found = Vec::new();
+        for (gateway, unread) in no_pod {
+            found.push(match unread {
+                Ok(()) => format!("gateway {gateway} has no Pod that is ready: calls to its address find nobody. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
+                Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
+            });
+        }
+        if !by_mtls || !self.has_several_networks(name) {
+            return found;
+        }
+        match open {
+            Some(Ok(false)) if sight.is_primary() => found.push(
+                "its gateway lets nothing through: no Gateway here passes calls on by their SNI (AUTO_PASSTHROUGH). Set `expose` of its mesh_eastwest_gateway".to_owned(),
+            ),
+            Some(Err(why)) => found.push(format!("whether its gateway lets anything through is unknown: {why}")),
+            _ => {}
+        }
+        match off {
+            Some(Ok(policies)) if !policies.is_empty() => found.push(format!(
+                "policies turn mTLS off, and no call crosses between networks without: {}. Remove them, or keep what they are for to callers of its own network",
+                policies.join("; ")
+            )),
+            Some(Err(why)) => found.push(format!("whether policies turn mTLS off is unknown: {why}")),
+            _ => {}
+        }
+        if sight.no_auto_mtls {
+            found.push("`enableAutoMtls` is false in its mesh configuration: its clients speak plain text, and gateways pass on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\"".to_owned());
+        }
+        found
+    }
+
+    /// Whether clusters of several networks are linked with this one.
+    fn has_several_networks(&self, name: &str) -> bool {
+        let linked = self.linked(name);
+        let members = linked.iter().filter_map(|name| self.seen.get(*name));
+        let workloads = members.filter(|member| member.is_primary() || !member.is_host());
+        let networks: BTreeSet<&str> = workloads.map(|member| member.shown.network.text()).collect();
+        networks.iter().filter(|network| !network.is_empty()).count() > 1
+    }
+
     /// Of several networks that are linked, one that no gateway leads to.
     fn without_gateway(&self, name: &str, sight: &Sight) -> Option<String> {
         let network = sight.shown.network.known()?;
@@ -258,14 +326,11 @@ impl<'a> Mesh<'a> {
         if members().any(|member| member.gateways_unsure || self.watches_strangers(member)) {
             return None;
         }
-        let workloads = members().filter(|member| member.is_primary() || !member.is_host());
-        let networks: BTreeSet<&str> = workloads.map(|member| member.shown.network.text()).collect();
-        let several = networks.iter().filter(|network| !network.is_empty()).count() > 1;
         let led_to = members().any(|member| {
             member.led_to.contains(network)
                 || member.shown.gateways.entries().any(|(_, gateway)| gateway.network.known() == Some(network))
         });
-        (several && !led_to).then(|| {
+        (self.has_several_networks(name) && !led_to).then(|| {
             format!(
                 "no gateway leads to its network {network}, and clusters of other networks are linked with it: calls from there find no way in. Apply a mesh_eastwest_gateway for {network}"
             )
@@ -348,9 +413,9 @@ impl<'a> Mesh<'a> {
     }
 
     /// The clusters that remote secrets connect with this one, itself among them.
-    fn linked(&self, name: &'a str) -> BTreeSet<&'a str>
+    fn linked<'b>(&self, name: &'b str) -> BTreeSet<&'b str>
     where
-        Self: 'a,
+        'a: 'b,
     {
         let mut linked = BTreeSet::from([name]);
         loop {

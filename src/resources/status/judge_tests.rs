@@ -219,9 +219,9 @@ fn roots_are_those_that_workloads_have_within_one_mesh() {
     silent(&self_signed(|sight| sight.no_auto_mtls = true));
     silent(&self_signed(|sight| sight.trusts_more_roots = true));
     let third = seen([
-        ("a", primary("a", "mesh1", "net1", &[])),
-        ("b", primary("b", "mesh1", "net1", &[])),
-        ("c", primary("c", "mesh1", "net1", &[])),
+        ("a", primary("a", "mesh1", "net1", &["b", "c"])),
+        ("b", primary("b", "mesh1", "net1", &["a", "c"])),
+        ("c", primary("c", "mesh1", "net1", &["a", "b"])),
     ]);
     let third = change(third, "b", |b| b.shown.trust = trust(&["root", "two"], &["root", "two"]));
     let third = change(third, "c", |c| c.shown.trust = trust(&["two"], &["two"]));
@@ -254,7 +254,7 @@ fn a_network_without_a_gateway_is_told_where_nothing_else_can_lead_to_it() {
     silent(&change(without.clone(), "east", |east| east.shown.watches = watches("synced", &["west", "north"])));
     let apart = change(without.clone(), "east", |east| east.shown.watches = Value::Known(Map::new()));
     let apart = change(apart, "west", |west| west.shown.watches = Value::Known(Map::new()));
-    silent(&apart);
+    one(&apart, "west: it and east have control planes of one mesh", "neither has a remote secret");
 }
 
 #[test]
@@ -285,4 +285,44 @@ fn a_gateway_without_an_address_is_told_with_the_reason() {
         west.no_address = [("istio-eastwestgateway".to_owned(), "no controller".to_owned())].into();
     });
     one(&without, "west: gateway istio-eastwestgateway has no address: no controller", "");
+}
+
+#[test]
+fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
+    let of = |whole: Seen, crossing: Crossing| change(whole, "west", |west| west.crossing = crossing);
+    let fine = || Crossing { by_mtls: true, open: Some(Ok(true)), off: Some(Ok(Vec::new())), ..Crossing::default() };
+    silent(&of(two_networks(), fine()));
+    let no_pod = |unread: Result<(), String>| Crossing { no_pod: [("gw".to_owned(), unread)].into(), ..fine() };
+    one(&of(two_networks(), no_pod(Ok(()))), "west: gateway gw has no Pod that is ready", "scaled to none");
+    one(&of(two_networks(), no_pod(Err("forbidden".into()))), "west: whether gateway gw has a Pod", "forbidden");
+    let shut = || Crossing { open: Some(Ok(false)), ..fine() };
+    one(&of(two_networks(), shut()), "west: its gateway lets nothing through", "`expose`");
+    silent(&of(one_network(), shut()));
+    // Whose Gateway objects are in another cluster.
+    silent(&change(primary_remote(), "remote", |remote| remote.crossing = shut()));
+    let off = || Crossing { off: Some(Ok(vec!["PeerAuthentication shop/a".into()])), ..fine() };
+    one(&of(two_networks(), off()), "west: policies turn mTLS off", "PeerAuthentication shop/a");
+    silent(&of(one_network(), off()));
+    one(
+        &of(two_networks(), Crossing { off: Some(Err("forbidden".into())), ..fine() }),
+        "west: whether policies",
+        "forbidden",
+    );
+    one(
+        &of(two_networks(), Crossing { open: Some(Err("forbidden".into())), ..fine() }),
+        "west: whether its gateway",
+        "forbidden",
+    );
+    let plain = change(of(two_networks(), fine()), "west", |west| west.no_auto_mtls = true);
+    one(&plain, "west: `enableAutoMtls` is false", "plain text");
+}
+
+#[test]
+fn control_planes_of_one_mesh_that_are_not_linked_at_all_are_told_once() {
+    let apart = |mesh: &str| {
+        seen([("east", primary("east", "mesh1", "net1", &[])), ("west", primary("west", mesh, "net1", &[]))])
+    };
+    one(&apart("mesh1"), "west: it and east have control planes of one mesh", "neither has a remote secret");
+    silent(&apart("mesh2"));
+    silent(&change(apart("mesh1"), "east", |east| east.shown.watches = watches("synced", &["of-another-id"])));
 }

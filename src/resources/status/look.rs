@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::crossing::{self, Crossing};
 use super::judge::Sight;
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
@@ -52,6 +53,7 @@ struct Further {
     gateways_unsure: bool,
     /// Whether Services here lead to an istiod elsewhere, or that could not be asked.
     served_from_outside: bool,
+    crossing: Crossing,
 }
 
 /// Reads a cluster; what cannot be read is told in `error`.
@@ -128,6 +130,9 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
             Err(error) => further.gateways_unsure = !error.is_unknown_kind() && !error.is_not_found(),
         }
     }
+    if !seen.services.is_empty() {
+        further.crossing = crossing::look(cluster, namespace, &seen.services).await;
+    }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
         let leads_elsewhere =
@@ -185,6 +190,7 @@ fn sight(seen: &Seen) -> Sight {
         gateways_unsure: seen.further.gateways_unsure,
         no_address,
         unasked: unasked(seen),
+        crossing: seen.further.crossing.clone(),
     }
 }
 

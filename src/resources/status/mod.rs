@@ -1,5 +1,6 @@
 //! `data.mesh_status`: the whole mesh at a look.
 
+mod crossing;
 mod judge;
 mod look;
 mod model;

@@ -17,8 +17,9 @@ model! {
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
         /// True when nothing is missing. Every cluster answered and has a control plane or is served by one; all control planes are available; those of one mesh
-        /// trust a common root and watch each other; with several networks each has a gateway with an address; every watched cluster is in sync. A cluster that could
-        /// not be asked is not healthy. Only what the clusters report is judged: no calls are made through the mesh.
+        /// trust a common root and watch each other; with several networks each has a gateway with an address and a ready Pod that lets calls through, and nothing turns mTLS off;
+        /// every watched cluster is in sync. A cluster that could not be asked is not healthy. Only what the clusters report is judged, and single Services are not: what is not exposed is not
+        /// expected. No calls are made through the mesh; `mesh_reachability` makes them.
         #[attr(computed)]
         pub healthy: Value<bool>,
         /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.

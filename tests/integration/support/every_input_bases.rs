@@ -101,6 +101,10 @@ pub fn of(name: &str, schema: &Schema) -> Vec<Json> {
         "mesh_remote_cluster" => remote_cluster(),
         "mesh_service_entry" => service_entry(),
         "mesh_status" => vec![json!({"clusters": ["east", "west"], "namespace": "istio-system"})],
+        "mesh_reachability" => vec![json!({
+            "from": ["east"], "to": ["west"], "namespace": "istio-system", "services": [{"host": "cart.shop.svc.cluster.local", "port": 8080}],
+            "caller_namespace": "shop", "caller_service_account": "default", "unanswered_address": "broken",
+        })],
         _ => of_list(schema),
     }
 }

@@ -93,7 +93,8 @@ impl Cluster {
         let pki = Pki::create(&layout.file("pki"), &layout.name, &names)?;
         start.network.set_kubelet(start.index, start.kubelet_port);
         tokio::spawn(egress::serve(egress, start.index, start.network.clone()));
-        tokio::spawn(egress::serve_kubelet(start.resolver, start.index, start.network.clone()));
+        let inside = start.fabric.clone().map(|fabric| egress::Inside { fabric, cluster: layout.name.clone() });
+        tokio::spawn(egress::serve_kubelet(start.resolver, start.index, start.network.clone(), inside));
 
         let (api_server, client) = start_api_server(&mut layout, &pki, &start.processes).await?;
         let front = Front::start(front, layout.api_port, &pki)?;

@@ -5,11 +5,14 @@
 //! so that webhooks and port-forward work without routes, containers or root.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use crate::fabric::Fabric;
 use crate::network::{Network, join};
+use crate::proxy::blocking;
 
 pub(crate) async fn serve(listener: UnixListener, cluster: usize, network: Arc<Network>) {
     while let Ok((stream, _)) = listener.accept().await {
@@ -38,21 +41,61 @@ async fn connect(stream: UnixStream, cluster: usize, network: &Network) -> std::
     join(stream, local).await
 }
 
+/// Pods that have a network of their own, and what the names there of this cluster's begin with.
+#[derive(Clone)]
+pub(crate) struct Inside {
+    pub fabric: Arc<Fabric>,
+    pub cluster: String,
+}
+
 /// Answers the kubelet program: where a pod's port is, what its process printed, and which program it is.
-pub(crate) async fn serve_kubelet(listener: TcpListener, cluster: usize, network: Arc<Network>) {
+pub(crate) async fn serve_kubelet(
+    listener: TcpListener,
+    cluster: usize,
+    network: Arc<Network>,
+    inside: Option<Inside>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
-        let network = network.clone();
-        tokio::spawn(async move { answer_kubelet(stream, cluster, &network).await });
+        let (network, inside) = (network.clone(), inside.clone());
+        tokio::spawn(async move { answer_kubelet(stream, cluster, &network, inside).await });
     }
 }
 
-async fn answer_kubelet(stream: TcpStream, cluster: usize, network: &Network) -> std::io::Result<()> {
+/// A port of a pod that has a network of its own, from its own loopback address, as a kubelet dials it.
+async fn dial(inside: Inside, namespace: &str, pod: &str, port: &str) -> std::io::Result<TcpStream> {
+    let (name, address) = (format!("{}/{namespace}/{pod}", inside.cluster), format!("127.0.0.1:{port}"));
+    let stream = blocking(move || inside.fabric.connect(&name, &address, Duration::from_secs(3))).await?;
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
+}
+
+async fn answer_kubelet(
+    stream: TcpStream,
+    cluster: usize,
+    network: &Network,
+    inside: Option<Inside>,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     let mut question = String::new();
     (&mut stream).take(1024).read_line(&mut question).await?;
     let words: Vec<&str> = question.split_whitespace().collect();
     let [action, namespace, pod, ..] = words.as_slice() else { return Ok(()) };
+    let is_real = |_: &Inside| {
+        let mut real = network.proxies(cluster).into_iter();
+        *action != "logs" && *action != "program" && real.any(|real| real.namespace == *namespace && real.name == *pod)
+    };
+    if let Some(inside) = inside.filter(is_real) {
+        let port = words.get(3).copied().unwrap_or_default();
+        return match dial(inside, namespace, pod, port).await {
+            Err(error) => stream.write_all(format!("port {port} of {namespace}/{pod}: {error}\n").as_bytes()).await,
+            Ok(mut to) => {
+                to.set_nodelay(true)?;
+                stream.write_all(b"ok\n").await?;
+                tokio::io::copy_bidirectional(&mut stream, &mut to).await.map(|_| ())
+            }
+        };
+    }
     let Some(process) = network.pod(cluster, namespace, pod) else {
         return stream.write_all(format!("pod {namespace}/{pod} has no process in the lab\n").as_bytes()).await;
     };

@@ -1,0 +1,298 @@
+//! What one cluster's istiod tells its clients: a certificate, gateways, endpoints. Asked once for each cluster, whatever the number of pairs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::time::sleep;
+
+use super::door;
+use super::judge::{Trouble, Watched};
+use crate::chart::Values;
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query, Secret, TokenRequest};
+use crate::istiod::proxy::{Connection, Endpoint, Identity, Node, Refused};
+use crate::istiod::{Istiod, RemoteCluster, Replica, XDS_PORT};
+use crate::mesh::NETWORK_LABEL;
+use crate::pki::Certificate;
+
+/// For whom the token is.
+const AUDIENCE: &str = "istio-ca";
+/// The least that an API server grants.
+const TOKEN_LASTS: Duration = Duration::from_secs(600);
+/// What istiod has not told yet may be on its way, as after an apply.
+const ASKED: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A Service, as callers know it.
+pub(super) type Service = (String, u16);
+
+/// A cluster at first sight.
+pub(super) struct Look {
+    pub cluster: Cluster,
+    /// Empty where there is none.
+    pub network: String,
+    pub istiods: Vec<IstiodPod>,
+}
+
+/// A Pod of istiod.
+pub(super) struct IstiodPod {
+    pub name: String,
+    pub revision: String,
+    pub ready: bool,
+    /// The id of the cluster that it was given.
+    pub cluster_id: String,
+    pub ips: Vec<String>,
+}
+
+impl Look {
+    pub async fn at(cluster: &Cluster, namespace: &str) -> Result<Look, Error> {
+        let system = ObjectRef::cluster(Kind::NAMESPACE, namespace);
+        let pods = Query::of(Kind::POD).namespace(namespace).label("app", "istiod");
+        let (system, pods) = futures::try_join!(cluster.get(&system), cluster.list(&pods))?;
+        let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).unwrap_or_default().to_owned();
+        let istiods = pods.iter().filter(|pod| !pod.is_terminating() && pod.str("status.phase") == "Running");
+        Ok(Look { cluster: cluster.clone(), network, istiods: istiods.map(istiod_pod).collect() })
+    }
+
+    pub fn name(&self) -> &str {
+        self.cluster.name()
+    }
+
+    /// The id by which istiods know the cluster.
+    pub fn id(&self) -> &str {
+        let ids = self.istiods.iter().map(|istiod| istiod.cluster_id.as_str());
+        ids.into_iter().find(|id| !id.is_empty()).unwrap_or_else(|| self.name())
+    }
+
+    /// The istiod to ask: one that is ready, without a revision if there is one.
+    pub fn istiod(&self) -> Option<&IstiodPod> {
+        let ready = self.istiods.iter().filter(|istiod| istiod.ready);
+        ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.name.clone()))
+    }
+}
+
+fn istiod_pod(pod: &Object) -> IstiodPod {
+    let containers = pod.items("spec.containers");
+    let env = containers.iter().filter_map(|container| container.get("env")?.as_array()).flatten();
+    let mut id = env.filter(|entry| entry["name"] == "CLUSTER_ID").filter_map(|entry| entry["value"].as_str());
+    let ips = pod.items("status.podIPs").iter().filter_map(|entry| entry.get("ip")?.as_str());
+    IstiodPod {
+        name: pod.name().to_owned(),
+        revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
+        ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
+        cluster_id: id.next().unwrap_or_default().to_owned(),
+        ips: ips.map(str::to_owned).collect(),
+    }
+}
+
+/// A gateway, as istiod knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownGateway {
+    pub network: String,
+    /// The id of the cluster it is in, where istiod says so.
+    pub cluster: String,
+    pub address: String,
+    /// 0 for one that takes HBONE alone.
+    pub port: u16,
+}
+
+/// A client in a cluster.
+pub(super) struct Caller {
+    pub identity: Identity,
+    pub gateways: Vec<KnownGateway>,
+    pub watched: Result<Vec<RemoteCluster>, String>,
+    pub endpoints: BTreeMap<Service, Vec<Endpoint>>,
+    /// Whether clients speak mTLS on their own.
+    pub auto_mtls: bool,
+    /// Roots that the mesh configuration adds.
+    pub more_roots: Vec<Certificate>,
+}
+
+/// Who acts, and what for.
+pub(super) struct Act<'a> {
+    pub from: &'a Look,
+    /// Whose istiod serves the cluster.
+    pub served_by: &'a Look,
+    pub namespace: &'a str,
+    pub account_namespace: &'a str,
+    pub account: &'a str,
+    pub services: &'a [Service],
+}
+
+impl Caller {
+    pub async fn new(act: &Act<'_>) -> Result<Caller, Trouble> {
+        let Act { from, served_by, namespace, account_namespace, account, services } = *act;
+        let istiod = served_by.istiod().ok_or_else(|| {
+            Trouble::unknown(format!("no istiod of it is ready in namespace {namespace}, so there is nobody to ask"))
+        })?;
+        let request = TokenRequest {
+            namespace: account_namespace.to_owned(),
+            service_account: account.to_owned(),
+            audiences: vec![AUDIENCE.to_owned()],
+            expires_in: TOKEN_LASTS,
+            bound_to: None,
+        };
+        let token = from.cluster.request_token(&request).await.map_err(|error| {
+            Trouble::unknown(format!(
+                "no token for the ServiceAccount {account_namespace}/{account}: {error}. {}",
+                error.remedy()
+            ))
+        })?;
+        let connection = connect(&served_by.cluster, namespace, &istiod.name, &token.token, from.id()).await;
+        let connection = connection.map_err(|why| {
+            let right = format!(
+                "Asking it takes the right to create pods/portforward in namespace {namespace} of {}",
+                served_by.name()
+            );
+            Trouble::unknown(format!("istiod {} cannot be asked: {why}. {right}", istiod.name))
+        })?;
+        let identity = connection.certificate().await.map_err(|why| no_certificate(&istiod.name, &why))?;
+        let replica =
+            Replica { pod: istiod.name.clone(), revision: istiod.revision.clone(), image: String::new(), ready: true };
+        let (gateways, watched) = known(&served_by.cluster, namespace, &replica).await?;
+        let (auto_mtls, more_roots) = mesh_config(&served_by.cluster, namespace, &istiod.revision).await?;
+        let node =
+            Node { namespace: account_namespace, service_account: account, network: &from.network, ips: &istiod.ips };
+        let endpoints = endpoints(&connection, &node, services).await?;
+        Ok(Caller { identity, gateways, watched, endpoints, auto_mtls, more_roots })
+    }
+
+    /// What the caller's istiod says of the cluster.
+    pub fn watched(&self, to: &Look) -> Watched {
+        match &self.watched {
+            Err(why) => Watched::Unknown(why.clone()),
+            Ok(clusters) => match clusters.iter().find(|cluster| cluster.id == to.id() || cluster.id == to.name()) {
+                Some(cluster) => Watched::As(cluster.status.as_str().to_owned()),
+                None => Watched::Not,
+            },
+        }
+    }
+
+    /// Certificates that are trusted.
+    pub fn roots(&self) -> Vec<Certificate> {
+        self.identity.roots.iter().chain(&self.more_roots).cloned().collect()
+    }
+}
+
+async fn connect(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    token: &Secret,
+    cluster_id: &str,
+) -> Result<Connection, Refused> {
+    let way = |error: &dyn std::fmt::Display| Refused::Way(error.to_string());
+    let port = PodPort { namespace: namespace.to_owned(), pod: pod.to_owned(), port: XDS_PORT };
+    let stream = cluster.pod_stream(&port).await.map_err(|error| way(&error))?;
+    let stream = door::to_istiod(stream).await.map_err(|error| way(&error))?;
+    Connection::over(stream, token, cluster_id).await
+}
+
+async fn endpoints(
+    istiod: &Connection,
+    node: &Node<'_>,
+    services: &[Service],
+) -> Result<BTreeMap<Service, Vec<Endpoint>>, Trouble> {
+    let mut told = BTreeMap::new();
+    if services.is_empty() {
+        return Ok(told);
+    }
+    for attempt in 1..=ASKED {
+        let untold =
+            |why: Refused| Trouble::unknown(format!("its istiod does not tell where its clients' calls go: {why}"));
+        told = istiod.endpoints(node, services).await.map_err(untold)?;
+        if told.values().all(|endpoints: &Vec<Endpoint>| !endpoints.is_empty()) || attempt == ASKED {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(told)
+}
+
+fn no_certificate(pod: &str, why: &Refused) -> Trouble {
+    match why {
+        Refused::Said { .. } => Trouble::broken(format!(
+            "istiod {pod} gives no certificate: {why}. New workloads get none either; its log says why"
+        )),
+        Refused::Unserved => Trouble::unknown(format!(
+            "istiod {pod} gives no certificate: {why}. Where workloads get theirs from elsewhere, this data source cannot act as one"
+        )),
+        Refused::Way(_) | Refused::Unreadable(_) => {
+            Trouble::unknown(format!("istiod {pod} gives no certificate: {why}"))
+        }
+    }
+}
+
+async fn known(
+    cluster: &Cluster,
+    namespace: &str,
+    replica: &Replica,
+) -> Result<(Vec<KnownGateway>, Result<Vec<RemoteCluster>, String>), Trouble> {
+    let istiod = Istiod::of(cluster, namespace);
+    let page = istiod.debug(replica, "networkz").await;
+    let page =
+        page.map_err(|error| Trouble::unknown(format!("its istiod does not tell which gateways it knows: {error}")))?;
+    let views = istiod.views(vec![replica.clone()]).await;
+    let watched = views.into_iter().next().map(|view| view.clusters);
+    let watched = match watched {
+        Some(Ok((clusters, _))) => Ok(clusters),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("nobody was asked".to_owned()),
+    };
+    Ok((gateways(&page), watched))
+}
+
+/// The page is a list; `null` where there is none.
+fn gateways(page: &Json) -> Vec<KnownGateway> {
+    let text = |gateway: &Json, key: &str| gateway[key].as_str().unwrap_or_default().to_owned();
+    let each = page.as_array().into_iter().flatten().map(|gateway| KnownGateway {
+        network: text(gateway, "Network"),
+        cluster: text(gateway, "Cluster"),
+        address: text(gateway, "Addr"),
+        port: gateway["Port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default(),
+    });
+    each.collect()
+}
+
+/// Whether clients speak mTLS unless told otherwise, and which roots are trusted beside istiod's own.
+async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Result<(bool, Vec<Certificate>), Trouble> {
+    let name = match revision {
+        "" | "default" => "istio".to_owned(),
+        revision => format!("istio-{revision}"),
+    };
+    let map = cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
+    let map = map.map_err(|error| {
+        Trouble::unknown(format!("the mesh configuration (ConfigMap {namespace}/{name}) cannot be read: {error}"))
+    })?;
+    let mesh = map.as_ref().and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
+    let mesh = mesh.as_ref().map(Values::as_map);
+    let auto_mtls = mesh.and_then(|mesh| mesh.get("enableAutoMtls")?.as_bool()).unwrap_or(true);
+    let roots = mesh.and_then(|mesh| mesh.get("caCertificates")?.as_array()).into_iter().flatten();
+    let roots = roots.filter_map(|entry| Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()).flatten();
+    Ok((auto_mtls, roots.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn gateways_are_read_as_istiod_writes_them() {
+        let page = json!([
+            {"Network": "net-west", "Cluster": "west", "Addr": "10.0.0.2", "Port": 15443, "HBONEPort": 0, "ServiceAccount": {"Namespace": "", "Name": ""}},
+            {"Network": "net-north", "Cluster": "north", "Addr": "10.0.0.3", "Port": 0, "HBONEPort": 15008},
+        ]);
+        let of = |network: &str, cluster: &str, address: &str, port| KnownGateway {
+            network: network.into(),
+            cluster: cluster.into(),
+            address: address.into(),
+            port,
+        };
+        assert_eq!(
+            gateways(&page),
+            [of("net-west", "west", "10.0.0.2", 15443), of("net-north", "north", "10.0.0.3", 0)]
+        );
+        assert_eq!(gateways(&Json::Null), []);
+    }
+}

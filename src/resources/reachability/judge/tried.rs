@@ -1,0 +1,243 @@
+//! Verdicts on the addresses that were tried. Pure.
+
+use super::super::door::Outcome;
+use super::{
+    BROKEN, Call, Met, REACHABLE, ServiceState, There, Tried, UNKNOWN, Unanswered, Verdict, Watched, Way, broken,
+    gateway, join, no_gateway, private, reachable, service, silent_address, unknown, without_sidecar,
+};
+use crate::mesh::SpiffeId;
+
+/// All addresses that clients are given count: any of them may be the next call's. The worst speaks.
+pub(in super::super) fn of_all(
+    call: Call<'_>,
+    way: Way,
+    unanswered: Unanswered,
+    tried: &[Tried],
+    there: Option<&There>,
+) -> Verdict {
+    let mut verdicts: Vec<Verdict> = tried.iter().map(|one| of_one(call, way, unanswered, one, there)).collect();
+    let worst = |wanted: &str| verdicts.iter().position(|verdict| verdict.verdict == wanted);
+    match worst(BROKEN).or_else(|| worst(UNKNOWN)).or_else(|| worst(REACHABLE)) {
+        Some(place) => verdicts.swap_remove(place),
+        None => unknown("link", format!("the istiod of {} gives no address", call.from)),
+    }
+}
+
+fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there: Option<&There>) -> Verdict {
+    let Tried { address, port, dialled, spoken, forwarded } = tried;
+    let at = format!("{address}:{port}");
+    if tried.is_fine() {
+        return spoken.as_ref().map_or_else(|| plain_text(&at), |met| of_met(call, way, &at, met, there));
+    }
+    if let Some(verdict) = there.and_then(|there| gateway(call, &there.gateway)) {
+        return verdict;
+    }
+    if let (Way::NoGateway, Err(_)) = (way, dialled) {
+        return no_gateway(call, &Watched::As("synced".to_owned()));
+    }
+    // From here, an address may lead to another machine than for the callers. The Pod itself is what there is.
+    let direct = match (dialled, spoken) {
+        (Ok(()), Some(met)) => Some(of_met(call, way, &at, met, there)),
+        _ => None,
+    };
+    match forwarded {
+        Some(Ok(met)) => {
+            let behind = of_met(call, way, "a Pod of the gateway, by port-forward", met, there);
+            let why = match dialled {
+                Err(why) => why.clone(),
+                Ok(()) => format!(
+                    "something else answers there: {}",
+                    direct.map(|verdict| verdict.detail).unwrap_or_default()
+                ),
+            };
+            if behind.verdict == REACHABLE { unanswered_address(call, unanswered, &at, &why, behind) } else { behind }
+        }
+        forwarded => {
+            let unasked = forwarded.as_ref().and_then(|asked| asked.as_ref().err());
+            match (direct, dialled) {
+                (Some(verdict), _) if private(&at).is_empty() => verdict,
+                (Some(verdict), _) => elsewhere(call, &at, verdict),
+                (None, dialled) => {
+                    let why = dialled.as_ref().err().cloned().unwrap_or_default();
+                    silent_address(call, way, unanswered, &at, &why, unasked)
+                }
+            }
+        }
+    }
+}
+
+fn plain_text(at: &str) -> Verdict {
+    reachable(format!(
+        "{at} takes connections; within the network clients speak plain text with it, so nobody is identified"
+    ))
+}
+
+/// What answers at a private address, and the gateway's Pods could not be asked to compare.
+fn elsewhere(call: Call<'_>, at: &str, verdict: Verdict) -> Verdict {
+    let Verdict { layer, detail, .. } = verdict;
+    let detail = format!(
+        "{detail}. {at} is a private address, at which {} may meet another machine than Terraform does",
+        call.from
+    );
+    Verdict { verdict: UNKNOWN, layer, detail }
+}
+
+/// Everything behind the address is right.
+fn unanswered_address(call: Call<'_>, unanswered: Unanswered, at: &str, why: &str, behind: Verdict) -> Verdict {
+    let Call { from, .. } = call;
+    let private = private(at);
+    match unanswered {
+        Unanswered::Ignored => reachable(format!(
+            "{}; the way from {from} to {at}{private} is untried, as the address does not lead there from where Terraform runs ({why})",
+            behind.detail
+        )),
+        Unanswered::Broken => broken(
+            "address",
+            format!(
+                "{at}{private} does not lead to the gateway from where Terraform runs ({why}), though a Pod of the gateway answers through the API server. Do the load balancer, firewalls and source ranges let calls pass?"
+            ),
+        ),
+        Unanswered::Unknown => unknown(
+            "address",
+            format!(
+                "{at}{private} does not lead to the gateway from where Terraform runs ({why}), and may do so for {from}. Behind it all is right: {}. Set `unanswered_address` to say what that is to mean",
+                behind.detail
+            ),
+        ),
+    }
+}
+
+fn of_met(call: Call<'_>, way: Way, at: &str, met: &Met, there: Option<&There>) -> Verdict {
+    let Call { from, to, .. } = call;
+    let untrusted = met.showed.then(|| met.vouched.as_ref().err()).flatten();
+    let untrusted =
+        untrusted.map(|why| format!("the roots of {from} do not vouch for the certificate that {to} shows: {why}"));
+    let refused = match &met.outcome {
+        Outcome::Refused(alert) if is_of_certificates(alert) => {
+            Some(format!("{to} does not take a certificate of {from} (TLS alert {alert})"))
+        }
+        _ => None,
+    };
+    let trust: Vec<String> = untrusted.into_iter().chain(refused).collect();
+    if !trust.is_empty() {
+        let trust = trust.join("; and ");
+        return broken(
+            "trust",
+            format!(
+                "{trust}. Give both clusters one root with mesh_ca, and where trust domains differ, `trust_domain_aliases`"
+            ),
+        );
+    }
+    match &met.outcome {
+        Outcome::Accepted => accepted(call, at, met.identity.as_deref()),
+        Outcome::Closed if !met.showed => closed(call, way, at, there),
+        Outcome::NotTls => plain(call, at, there),
+        Outcome::Silent => silent(call, at, there),
+        Outcome::Closed => unknown(
+            "service",
+            format!(
+                "{at} closed the connection after the handshake, without a reason: does anything listen behind the proxy in {to}?"
+            ),
+        ),
+        Outcome::Failed(why) => unknown("trust", format!("TLS with {at} fails: {why}")),
+        Outcome::Refused(alert) => {
+            unknown("exposure", format!("{at} refuses the handshake (TLS alert {alert}): is it a gateway of the mesh?"))
+        }
+    }
+}
+
+/// Alerts by which a server refuses a client's certificate; others are about the handshake.
+fn is_of_certificates(alert: &str) -> bool {
+    matches!(
+        alert,
+        "UnknownCA"
+            | "BadCertificate"
+            | "UnsupportedCertificate"
+            | "CertificateRevoked"
+            | "CertificateExpired"
+            | "CertificateUnknown"
+            | "CertificateRequired"
+            | "AccessDenied"
+            | "DecryptError"
+    )
+}
+
+fn accepted(call: Call<'_>, at: &str, identity: Option<&str>) -> Verdict {
+    let Call { host, .. } = call;
+    let expected = host.split('.').nth(1).filter(|_| host.split('.').nth(2) == Some("svc"));
+    match identity.map(|text| (text, SpiffeId::parse(text))) {
+        Some((text, Ok(id))) => match expected {
+            Some(namespace) if namespace != id.namespace.as_str() => broken(
+                "identity",
+                format!(
+                    "{text} answers for {host}, and is of another namespace: clients do not take it for the Service. Who else answers at {at}?"
+                ),
+            ),
+            _ => reachable(format!("{text} answers at {at}, and both sides trust each other's certificates")),
+        },
+        _ => broken(
+            "identity",
+            format!(
+                "whoever answers at {at} for {host} has no SPIFFE id, by which clients know the Service: is it a proxy of the mesh?"
+            ),
+        ),
+    }
+}
+
+/// A gateway that knows the SNI passes the connection on; one that does not, closes it. So does one that has nobody to pass it on to.
+fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict {
+    let Call { to, host, port, .. } = call;
+    let sni = format!("outbound_.{port}_._.{host}");
+    let Some(there) = there else {
+        return unknown("exposure", format!("{at} closes connections for {sni} without a word"));
+    };
+    if let Some(verdict) = gateway(call, &there.gateway) {
+        return verdict;
+    }
+    if let Some(verdict) = service(call, &there.service) {
+        return verdict;
+    }
+    if way != Way::Gateway {
+        return mtls_off(call, there).unwrap_or_else(|| {
+            unknown("mtls", format!("{at} closes the connection without a word: does the Pod have a sidecar?"))
+        });
+    }
+    match &there.exposed {
+        Ok(false) => broken("exposure", format!("no Gateway in {to} exposes {host}: the gateway at {at} does not know the SNI {sni}. Add the host to `expose` of its mesh_eastwest_gateway")),
+        Err(why) => unknown("exposure", format!("the gateway at {at} does not know the SNI {sni}, and whether a Gateway in {to} exposes the host cannot be read: {why}")),
+        Ok(true) => mtls_off(call, there).unwrap_or_else(|| {
+            broken("exposure", format!("the gateway at {at} closes connections for {sni}, though a Gateway in {to} exposes the host. Has its istiod told it so, and does it find the Service's Pods? `istioctl proxy-config listeners` and `endpoints` of its Pods say it"))
+        }),
+    }
+}
+
+fn mtls_off(call: Call<'_>, there: &There) -> Option<Verdict> {
+    let Call { to, host, .. } = call;
+    let policies: Vec<&String> = there.off.iter().flatten().collect();
+    if !policies.is_empty() {
+        let policies = join(&policies);
+        return Some(broken(
+            "mtls",
+            format!(
+                "policies in {to} turn mTLS off for {host}: its proxies take plain text alone, and no call crosses between networks without mTLS: {policies}. Remove them"
+            ),
+        ));
+    }
+    (there.service == Ok(ServiceState::NoSidecar)).then(|| broken("mtls", without_sidecar(call)))
+}
+
+fn plain(call: Call<'_>, at: &str, there: Option<&There>) -> Verdict {
+    let Call { host, .. } = call;
+    there.and_then(|there| mtls_off(call, there)).unwrap_or_else(|| {
+        broken(
+            "mtls",
+            format!("what answers at {at} for {host} speaks no TLS: are its Pods injected, and is mTLS on for them?"),
+        )
+    })
+}
+
+fn silent(call: Call<'_>, at: &str, there: Option<&There>) -> Verdict {
+    there.and_then(|there| mtls_off(call, there)).unwrap_or_else(|| {
+        unknown("exposure", format!("{at} takes the connection and does not answer the handshake: a firewall may hold it, or an application that speaks no TLS"))
+    })
+}
