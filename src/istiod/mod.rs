@@ -3,6 +3,7 @@
 //!
 //! Everything is asked through [`crate::cluster`]; nothing here knows of Terraform. What a resource makes of an answer is its own affair.
 
+pub mod cacerts;
 mod debug;
 pub mod injection;
 mod lifetimes;

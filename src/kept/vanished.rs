@@ -33,9 +33,12 @@ pub async fn while_there<T>(
     }
 }
 
+/// Keys and objects, by kind and namespace.
+type Places<'a> = BTreeMap<(Kind, Option<String>), Vec<(&'a str, ObjectRef)>>;
+
 /// What is recorded and truly not there, or on its way out: one list for each kind and namespace, and a request for each object that is not in it.
 async fn gone(cluster: &Cluster, recorded: &Recorded) -> Result<Vec<String>, Error> {
-    let mut places: BTreeMap<(Kind, Option<String>), Vec<(&str, ObjectRef)>> = BTreeMap::new();
+    let mut places = Places::new();
     for (key, reference) in recorded.references().filter(|(_, reference)| reference.kind != Kind::NAMESPACE) {
         places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
     }

@@ -3,7 +3,6 @@
 pub mod absent;
 pub mod address;
 pub mod blocks;
-pub mod cacerts;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;

@@ -10,11 +10,11 @@ use super::values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
+use crate::istiod::{HANDED_OUT, cacerts};
 use crate::kept::converge;
 use crate::kept::objects::Wanted;
 use crate::mesh::{Revision, istiod_name_of};
 use crate::pki::{Certificate, Fingerprint};
-use crate::resources::cacerts;
 use crate::value::{Path, Value};
 
 /// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
@@ -55,7 +55,7 @@ pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diag
 
 /// By which roots are handed out to workloads, whoever signs.
 fn handed_out(spec: &Spec) -> ObjectRef {
-    ObjectRef::namespaced(Kind::CONFIG_MAP, spec.control_plane.namespace.as_str(), "istio-ca-root-cert")
+    ObjectRef::namespaced(Kind::CONFIG_MAP, spec.control_plane.namespace.as_str(), HANDED_OUT)
 }
 
 /// Why the expected root is not among those of the Secret or ConfigMap.
