@@ -341,7 +341,7 @@ impl Cluster {
     async fn send_apply(&self, reference: &ObjectRef, object: &Object, force: bool) -> Result<Applied, Error> {
         let mut attempt = 0;
         loop {
-            let (status, value) = match self.patch(reference, object, &format!("&force={force}")).await {
+            let (status, value) = match Box::pin(self.patch(reference, object, &format!("&force={force}"))).await {
                 // The server gave up merging our change with others' that came at the same time.
                 Err(refused)
                     if refused.is_contention()

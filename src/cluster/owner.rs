@@ -41,7 +41,11 @@ impl Owner {
             None => {
                 self.unmarked
                     && match live.label(OWNER_LABEL) {
-                        Some(label) => label == self.label,
+                        // A label is copied as well: where there is a mark and the object lacks it, we must have written the object.
+                        Some(label) => {
+                            let applied = known || self.mark.is_empty() || is_managed_by(live, FIELD_MANAGER);
+                            label == self.label && applied
+                        }
                         None => known,
                     }
             }
@@ -173,6 +177,9 @@ mod tests {
         assert!(owner(true).has(&old, true) && owner(true).has(&old, false));
         assert!(!owner(true).has(&live(Some("mesh_ca.y"), None, FIELD_MANAGER), true));
         assert!(owner(false).may_write(&old, false).is_err(), "a new instance takes nothing of an old state");
+        let labelled = live(Some("mesh_ca.x"), None, "kubectl");
+        assert!(!owner(true).has(&labelled, false), "its label is a copy, and whether all is marked was forgotten");
+        assert!(owner(true).has(&labelled, true) && Owner::by_label("mesh_ca.x").has(&labelled, false));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,19 +129,24 @@ impl Call {
         self
     }
 
-    /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped.
-    pub async fn guard<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+    /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped. It is boxed since it is large, and would lie on the stack once for each
+    /// of these calls.
+    pub async fn guard<T>(&self, what: &str, handler: Pin<Box<impl Future<Output = T>>>) -> Result<T, Diagnostic> {
         let _under_way = self.calls.begin();
         self.bounded(what, handler).await
     }
 
     /// The same for one that changes something.
-    pub async fn guard_change<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+    pub async fn guard_change<T>(
+        &self,
+        what: &str,
+        handler: Pin<Box<impl Future<Output = T>>>,
+    ) -> Result<T, Diagnostic> {
         let _under_way = self.calls.begin_change();
         self.bounded(what, handler).await
     }
 
-    async fn bounded<T>(&self, what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+    async fn bounded<T>(&self, what: &str, handler: Pin<Box<impl Future<Output = T>>>) -> Result<T, Diagnostic> {
         match tokio::time::timeout(self.time + GRACE, AssertUnwindSafe(handler).catch_unwind()).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(panic)) => Err(panicked(what, &*panic)),

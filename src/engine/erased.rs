@@ -106,7 +106,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(diagnostic) => return Outcome::failed(diagnostic),
         };
         let mut plan = Plan { config: &config, prior: prior.as_ref(), planned, replace: Default::default() };
-        let result = call.guard("planning", self.0.plan(&mut cx, &mut plan)).await;
+        let result = call.guard("planning", Box::pin(self.0.plan(&mut cx, &mut plan))).await;
         let mut outcome = close(cx, flatten(result));
         outcome.replace = plan.replace.into_iter().collect();
         outcome.value = Some(plan.planned.encode());
@@ -119,7 +119,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 Ok(opened) => opened,
                 Err(diagnostic) => return Outcome::failed(diagnostic),
             };
-        let result = call.guard("planning to destroy", self.0.plan_destroy(&mut cx, &prior)).await;
+        let result = call.guard("planning to destroy", Box::pin(self.0.plan_destroy(&mut cx, &prior))).await;
         close(cx, flatten(result))
     }
 
@@ -137,7 +137,8 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(diagnostic) => return Outcome { value: prior, private, ..Outcome::failed(diagnostic) },
         };
         let what = if change.prior.is_some() { "updating" } else { "creating" };
-        let result = call.guard_change(what, self.0.apply(&mut cx, change)).await.unwrap_or_else(|d| Err(d.into()));
+        let result =
+            call.guard_change(what, Box::pin(self.0.apply(&mut cx, change))).await.unwrap_or_else(|d| Err(d.into()));
         let with_timeouts = |state: R::Model| {
             let mut state = state.encode();
             state.set_attr(timeouts::ATTRIBUTE, timeouts);
@@ -164,7 +165,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Ok(opened) => opened,
             Err(diagnostic) => return Outcome { private, ..Outcome::failed(diagnostic) },
         };
-        match flatten(call.guard("reading", self.0.read(&mut cx, model)).await) {
+        match flatten(call.guard("reading", Box::pin(self.0.read(&mut cx, model))).await) {
             Ok(found) => {
                 let value = found.map(|model| {
                     let mut state = model.encode();
@@ -183,7 +184,11 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 Ok(opened) => opened,
                 Err(diagnostic) => return Outcome { value: Some(state), private, ..Outcome::failed(diagnostic) },
             };
-        match call.guard_change("destroying", self.0.delete(&mut cx, model)).await.unwrap_or_else(|d| Err(d.into())) {
+        match call
+            .guard_change("destroying", Box::pin(self.0.delete(&mut cx, model)))
+            .await
+            .unwrap_or_else(|d| Err(d.into()))
+        {
             Ok(()) => close(cx, Ok(())),
             Err(Failed { diagnostics, partial }) => {
                 let left = partial.map_or(state.clone(), |partial| {
@@ -208,7 +213,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Ok(opened) => opened,
             Err(diagnostic) => return Outcome::failed(diagnostic),
         };
-        match flatten(call.guard("importing", self.0.import(&mut cx, from)).await) {
+        match flatten(call.guard("importing", Box::pin(self.0.import(&mut cx, from))).await) {
             Ok(model) => Outcome { value: Some(model.encode()), ..close(cx, Ok(())) },
             Err(diagnostics) => close(cx, Err(diagnostics)),
         }
@@ -284,7 +289,7 @@ impl<L: Listable> ErasedListable for TypedListable<L> {
         let whole = asked.with_state.then(|| whole(&self.0, call));
         let mut found = Found { sender, whole, encode: Box::new(encode), wanted: limit };
         let mut cx = Ctx::new(call, ());
-        let result = call.guard("listing", self.0.list(&mut cx, Query { config, limit }, &mut found)).await;
+        let result = call.guard("listing", Box::pin(self.0.list(&mut cx, Query { config, limit }, &mut found))).await;
         close(cx, flatten(result)).diagnostics
     }
 }
@@ -297,9 +302,10 @@ fn whole<L: Listable>(resource: &Arc<L>, call: &Call) -> Whole<L> {
         Box::pin(async move {
             let mut cx: Ctx<L::Client, L::Private> = Ctx::new(&call, L::Private::default());
             let read = async {
-                let imported =
-                    flatten(call.guard("importing", resource.import(&mut cx, Import::Identity(identity))).await)?;
-                flatten(call.guard("reading", resource.read(&mut cx, imported)).await)
+                let imported = flatten(
+                    call.guard("importing", Box::pin(resource.import(&mut cx, Import::Identity(identity)))).await,
+                )?;
+                flatten(call.guard("reading", Box::pin(resource.read(&mut cx, imported))).await)
             };
             let read = read.await;
             let (state, result) = match read {

@@ -51,7 +51,7 @@ impl<D: DataSource> ErasedDataSource for TypedLookup<D> {
             Ok(config) => config,
             Err(error) => return Outcome::failed(error),
         };
-        match flatten(call.guard("reading", self.0.read(&mut cx, config)).await) {
+        match flatten(call.guard("reading", Box::pin(self.0.read(&mut cx, config))).await) {
             Ok(model) => Outcome { value: Some(model.encode()), ..close(cx, Ok(())) },
             Err(diagnostics) => close(cx, Err(diagnostics)),
         }
@@ -74,7 +74,7 @@ impl<E: Ephemeral> ErasedEphemeral for TypedLookup<E> {
             Ok(opened) => opened,
             Err(diagnostic) => return (Outcome::failed(diagnostic), None),
         };
-        match flatten(call.guard("opening", self.0.open(&mut cx, config)).await) {
+        match flatten(call.guard("opening", Box::pin(self.0.open(&mut cx, config))).await) {
             Ok(Opened { result, renew_at }) => {
                 (Outcome { value: Some(result.encode()), ..close(cx, Ok(())) }, renew_at)
             }
@@ -87,7 +87,7 @@ impl<E: Ephemeral> ErasedEphemeral for TypedLookup<E> {
             Ok(cx) => cx,
             Err(diagnostic) => return (Outcome::failed(diagnostic), None),
         };
-        match flatten(call.guard("renewing", self.0.renew(&mut cx)).await) {
+        match flatten(call.guard("renewing", Box::pin(self.0.renew(&mut cx))).await) {
             Ok(renew_at) => (close(cx, Ok(())), renew_at),
             Err(diagnostics) => (close(cx, Err(diagnostics)), None),
         }
@@ -98,7 +98,7 @@ impl<E: Ephemeral> ErasedEphemeral for TypedLookup<E> {
             Ok(cx) => cx,
             Err(diagnostic) => return diagnostic.into(),
         };
-        let result = flatten(call.guard("closing", self.0.close(&mut cx)).await);
+        let result = flatten(call.guard("closing", Box::pin(self.0.close(&mut cx))).await);
         close(cx, result).diagnostics
     }
 }

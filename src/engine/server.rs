@@ -278,6 +278,6 @@ impl<P: Provider> ErasedProvider for TypedProvider<P> {
     async fn configure(&self, call: &Call, config: Dyn, terraform_version: String) -> Result<Client, Diagnostics> {
         let config = P::Config::decode(&config)?;
         let configure = Configure { config, terraform_version, capabilities: call.capabilities };
-        Ok(Arc::new(flatten(call.guard("configuring", self.0.configure(configure)).await)?))
+        Ok(Arc::new(flatten(call.guard("configuring", Box::pin(self.0.configure(configure))).await)?))
     }
 }

@@ -176,7 +176,7 @@ impl Drop for Claim {
 /// Claims the instance for this run. Waits for another run that is at work on it; nothing is written to anything that is another instance's.
 pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Diagnostic> {
     let settled = instance.is_settled();
-    let mut claim = claimed(asked, instance).await?;
+    let mut claim = Box::pin(claimed(asked, instance)).await?;
     claim.owner.unmarked = !instance.marked;
     claim.settled = settled && !claim.interrupted;
     instance.unfinished = true;

@@ -241,6 +241,8 @@ fn ca_params(subject: &Subject, constraints: BasicConstraints) -> CertificatePar
         KeyUsagePurpose::ContentCommitment,
         KeyUsagePurpose::KeyEncipherment,
         KeyUsagePurpose::KeyCertSign,
+        // Without it, verifiers take no revocation list of this CA.
+        KeyUsagePurpose::CrlSign,
     ];
     params
 }

@@ -128,6 +128,44 @@ mod tests {
         params.signed_by(of).unwrap().pem().unwrap()
     }
 
+    /// As our own intermediates are named.
+    #[test]
+    fn lists_of_our_own_cas_are_theirs() {
+        use crate::pki::{IntermediateProfile, KeyAlgorithm, LocalSigner, PrivateKey, RootRequest, Serial};
+        use crate::pki::{SignIntermediate, Signer as _, Subject, Validity};
+        let validity = Validity {
+            not_before: OffsetDateTime::UNIX_EPOCH,
+            not_after: OffsetDateTime::UNIX_EPOCH + Duration::days(99),
+        };
+        let subject = |name: &str, locality: Option<&str>| Subject {
+            organization: Some("Istio".into()),
+            common_name: name.into(),
+            locality: locality.map(str::to_owned),
+        };
+        let serial = |number| Serial::from_random([number; 16]);
+        for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa4096] {
+            let key = PrivateKey::generate(algorithm).unwrap();
+            let root = RootRequest { subject: subject("Root CA", None), validity, serial: serial(1) };
+            let root = root.self_sign(&key).unwrap();
+            let own = PrivateKey::generate(algorithm).unwrap();
+            let profile = IntermediateProfile { subject: subject("Intermediate CA", Some("east")), dns_names: vec![] };
+            let ask = SignIntermediate {
+                request: &profile.request(&own).unwrap(),
+                profile: &profile,
+                validity,
+                serial: serial(2),
+            };
+            let chain = LocalSigner { certificate: &root, key: &key }.sign(&ask).unwrap();
+            let of = |ca: &Certificate, key: &PrivateKey| {
+                let key = KeyPair::from_pem(&key.to_pem()).unwrap();
+                list(&Issuer::from_ca_cert_pem(&ca.to_pem(), key).unwrap())
+            };
+            let lists = RevocationList::all_in(&[of(&root, &key), of(&chain[0], &own)].concat());
+            assert_eq!(lists.len(), 2);
+            assert_eq!(unlisted(&lists, [&root, &chain[0]]), None, "{algorithm:?}: {lists:?}");
+        }
+    }
+
     #[test]
     fn a_list_is_told_and_covers_whom_it_is_of() {
         let ((root, signer), (other, _)) = (ca("root"), ca("root"));

@@ -241,9 +241,11 @@ fn conftest(plan: &str) -> (Vec<String>, Vec<String>) {
 /// The sample rules, run by conftest itself on what the review says of real plans.
 #[test]
 fn conftest_stops_what_is_dangerous_and_lets_the_rest_pass() {
-    assert_eq!(conftest("values-change").0, Vec::<String>::new());
-    let (denied, _) = conftest("tokens-for-ever");
-    assert!(denied.iter().any(|message| message.contains("mesh_remote_cluster")), "{denied:?}");
+    for passes in ["nothing", "first-mesh", "values-change", "tokens-for-ever"] {
+        assert_eq!(conftest(passes).0, Vec::<String>::new(), "{passes}");
+    }
+    let (denied, _) = conftest("mtls-off");
+    assert!(denied.iter().any(|message| message.contains("mesh_primary.this")), "{denied:?}");
     let (denied, _) = conftest("authority-replaced");
     assert!(denied.iter().any(|message| message.contains("mesh_ca.this")), "{denied:?}");
     let (_, warned) = conftest("network-renamed");

@@ -157,6 +157,11 @@ pub fn each_break_is_named(look: &Looking<'_>, orders: &RealPod) {
     gateway("--replicas=0");
     look.names(orders, "gateway", "no Pod of the gateway in west", Some("has no Pod that is ready"));
     gateway("--replicas=1");
+    let is_ready = || {
+        let deployment = west.get(&["-n", "istio-system", "deployment", "istio-eastwestgateway"]).unwrap().unwrap();
+        deployment["status"]["readyReplicas"] == 1
+    };
+    west.wait_until("a Pod of the gateway", is_ready).unwrap();
     is_answered(orders, look.port, "west/cart");
 
     let port = |number: u16| {
