@@ -60,7 +60,7 @@ pub fn warnings(clusters: &[(String, Looked<Live>)], now: OffsetDateTime) -> Dia
         let ended = own.lists.iter().filter(|list| list.has_ended(now)).map(RevocationList::issuer);
         told.extend(ended.map(|issuer| warning(
             name,
-            "A revocation list has ended",
+            format!("A revocation list has ended in {name}"),
             &format!("The list of {issuer} in `ca-crl.pem` is not valid any more: proxies of this cluster refuse every certificate of that CA. Put a new list there."),
         )));
         for (other, theirs) in &held {
@@ -73,12 +73,12 @@ pub fn warnings(clusters: &[(String, Looked<Live>)], now: OffsetDateTime) -> Dia
                 "`ca-crl.pem` has no list of {}, though it has others. {what} Add the list, or remove `ca-crl.pem`.",
                 ca.subject()
             );
-            told.push(warning(name, "A revocation list is missing", &why));
+            told.push(warning(name, format!("A revocation list is missing in {name}"), &why));
         }
     }
     told
 }
 
-fn warning(name: &str, summary: &str, detail: &str) -> Diagnostic {
-    Diagnostic::warning(format!("{summary} in {name}")).detail(detail).at(Path::root("clusters").key(name))
+fn warning(name: &str, summary: String, detail: &str) -> Diagnostic {
+    Diagnostic::warning(summary).detail(detail).at(Path::root("clusters").key(name))
 }

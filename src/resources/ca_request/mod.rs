@@ -21,7 +21,7 @@ use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{self, namespace, report};
+use crate::kept::{self, report};
 use crate::model;
 use crate::pki::KeyAlgorithm;
 use crate::resources::blocks::{self, Block, Seen};
@@ -211,9 +211,7 @@ impl Resource for MeshCaRequest {
         }
         let failed =
             |error: Error, state: &CaRequest| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
-        claim.end().await.map_err(|error| failed(error, &state))?;
-        let stays = namespace::leave(&cluster, state.namespace.text(), &[]).await;
-        let stays = stays.map_err(|error| failed(error, &state))?;
+        let stays = claim.leave(&[]).await.map_err(|error| failed(error, &state))?;
         left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
         report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
         Ok(())
