@@ -126,7 +126,7 @@ risks! {
         "A gateway lets in whoever presents a certificate of the mesh's roots, and passes it on to each of the hosts listed: of every namespace, where a host begins with `*`.",
         "Do AuthorizationPolicies protect what becomes callable? Would names of single services do?";
     EXPOSED_TO_ALL = "R12", "exposed-to-all", Warning,
-        "A door is open to more networks",
+        "A gateway can be dialled from more networks",
         "A load balancer without source ranges can be dialled by everyone who reaches its address. mTLS guards what is behind it, not the address itself.",
         "Is the load balancer an internal one (annotations, class)? Could `source_ranges` list the other clusters' egress addresses?";
     WEBHOOK = "R13", "webhook-widened", Warning,

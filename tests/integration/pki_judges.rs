@@ -35,7 +35,7 @@ fn openssl_reads_istio_s_shape() {
         "CA:TRUE, pathlen:0",
         "X509v3 Basic Constraints: critical",
         "X509v3 Key Usage: critical",
-        "Digital Signature, Non Repudiation, Key Encipherment, Certificate Sign\n",
+        "Digital Signature, Non Repudiation, Key Encipherment, Certificate Sign, CRL Sign\n",
         "DNS:istiod.istio-system.svc",
         "X509v3 Authority Key Identifier",
         "X509v3 Subject Key Identifier",

@@ -212,7 +212,7 @@ fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
         };
         let said = step("plan");
         assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(said.stdout.contains("trust unchanged"), "{said:?}");
+        assert!(said.stdout.contains("roots unchanged"), "{said:?}");
         assert_eq!(step("policy_check").code, Some(code), "{plan}");
     }
 }

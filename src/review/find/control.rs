@@ -33,7 +33,7 @@ fn fate(cx: &mut Cx<'_>, primary: &Instance) {
         Action::Replace => {
             let why = primary.reason.as_deref().unwrap_or("an attribute that cannot change in place");
             let what = format!(
-                "The control plane {} goes before, or comes after, its successor ({}).",
+                "The control plane {} is deleted and recreated ({}). In between there is none, unless `create_before_destroy` is set.",
                 Name(revision),
                 Name(why)
             );

@@ -25,7 +25,7 @@ pub fn look(cx: &mut Cx<'_>) {
         let last = cx.topology.after.watchers_of(watched).next().is_none();
         let secret = remote.before().get("secret_name").text().unwrap_or("the remote secret");
         let who = names(lost.iter().map(String::as_str));
-        let end = if last { " Nobody else sees it any more." } else { "" };
+        let end = if last { " No control plane sees it any more." } else { "" };
         let what = format!(
             "{who} no longer sees {}: {} goes there, the token is revoked, and clients lose all its endpoints.{end}",
             Name(watched),

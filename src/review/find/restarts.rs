@@ -23,7 +23,7 @@ const COLUMNS: &[(&str, &str)] =
 pub fn look(cx: &mut Cx<'_>) -> Restarts {
     let mut section = Section::new("restarts", "Restarts", COLUMNS);
     section.importance = 7;
-    section.note = "1 control planes, 2 gateways, 3 remote clusters; those of one number side by side. Workloads follow when somebody restarts them.";
+    section.note = "Order 1 is control planes, 2 gateways, 3 remote clusters, 4 workloads; what has one number goes side by side. Workloads follow when somebody restarts them.";
     let mut restarts = Restarts { section, sure: BTreeSet::new(), perhaps: BTreeSet::new() };
     for (instance, all) in cx.objects_of() {
         for objects in all {

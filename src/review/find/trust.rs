@@ -44,7 +44,7 @@ pub fn look(cx: &mut Cx<'_>) -> Trust {
     Trust { section: section.settled(), words }
 }
 
-const UNCHANGED: &str = "trust unchanged";
+const UNCHANGED: &str = "roots unchanged";
 
 fn row(ca: &Instance) -> Vec<Prose> {
     let phase = match ca.sides("phase") {

@@ -226,7 +226,7 @@ func (f *fabric) add(o order) error {
 			return err
 		}
 		attributes := netlink.LinkAttrs{Name: link, MasterIndex: bridge.Attrs().Index}
-		veth := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}
+		veth := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns), PeerHardwareAddr: hardware(o.Address)}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return err
 		}
@@ -249,6 +249,15 @@ func (f *fabric) add(o order) error {
 		f.remove(o.Pod)
 	}
 	return err
+}
+
+// A pod that gets the address of one that is gone has its hardware address as well: what neighbours remember of it stays true.
+func hardware(ip string) net.HardwareAddr {
+	four := net.ParseIP(ip).To4()
+	if four == nil {
+		return nil
+	}
+	return append(net.HardwareAddr{0x02, 0}, four...)
 }
 
 func (f *fabric) remove(name string) error {
