@@ -14,10 +14,6 @@ use super::workload::Anyone;
 /// A change has reached every proxy after this long; a call that must not arrive is tried for as long.
 pub const SETTLED: Duration = Duration::from_secs(20);
 
-/// A call that must arrive is waited for so long: a proxy may take its time to connect (10 s) more than once, where the machine is busy. What is lost meanwhile is for the tests of a steady load to
-/// count.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(45);
-
 /// A lab with proxies. Says why there can be none, and fails for it where `CI` is set.
 pub fn lab(names: &[&str], proxies: Proxies) -> Option<Lab> {
     if let Err(why) = lab::proxies_possible() {
@@ -74,7 +70,7 @@ pub fn host(name: &str) -> String {
 pub fn arrives(from: &RealPod, host: &str, port: u16, by: &str) -> Answer {
     let answered =
         |answer: &std::io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.by.as_deref() == Some(by));
-    match eventually(ARRIVES_WITHIN, || from.get(host, port), answered) {
+    match eventually(SETTLED, || from.get(host, port), answered) {
         Ok(answer) => answer,
         Err(last) => panic!("{}'s call to {host}:{port} does not arrive at {by}: {last:?}\n{}", from.name, seen(from)),
     }
@@ -84,7 +80,7 @@ pub fn arrives(from: &RealPod, host: &str, port: u16, by: &str) -> Answer {
 #[track_caller]
 pub fn is_answered(from: &RealPod, port: u16, by: &str) {
     let answered = |answer: &std::io::Result<String>| answer.as_ref().is_ok_and(|who| who == by);
-    if let Err(last) = eventually(ARRIVES_WITHIN, || from.talk(port), answered) {
+    if let Err(last) = eventually(SETTLED, || from.talk(port), answered) {
         panic!("{}'s call to port {port} is not answered by {by}: {last:?}\n{}", from.name, seen(from));
     }
 }

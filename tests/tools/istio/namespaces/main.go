@@ -98,7 +98,10 @@ func (f *fabric) prepare() error {
 	if err := up("lo"); err != nil {
 		return err
 	}
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	// Without a hardware address of its own a bridge takes the lowest of its ports', so that it changes as pods come and go: what pods then send to addresses of
+	// the bridge (load balancers, istiods) goes to the old one, until they ask again.
+	attributes := netlink.LinkAttrs{Name: "br0", HardwareAddr: net.HardwareAddr{0x02, 0, 0, 0, 0, 1}}
+	bridge := &netlink.Bridge{LinkAttrs: attributes}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return err
 	}
@@ -226,7 +229,7 @@ func (f *fabric) add(o order) error {
 			return err
 		}
 		attributes := netlink.LinkAttrs{Name: link, MasterIndex: bridge.Attrs().Index}
-		veth := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns), PeerHardwareAddr: hardware(o.Address)}
+		veth := &netlink.Veth{LinkAttrs: attributes, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return err
 		}
@@ -249,15 +252,6 @@ func (f *fabric) add(o order) error {
 		f.remove(o.Pod)
 	}
 	return err
-}
-
-// A pod that gets the address of one that is gone has its hardware address as well: what neighbours remember of it stays true.
-func hardware(ip string) net.HardwareAddr {
-	four := net.ParseIP(ip).To4()
-	if four == nil {
-		return nil
-	}
-	return append(net.HardwareAddr{0x02, 0}, four...)
 }
 
 func (f *fabric) remove(name string) error {
