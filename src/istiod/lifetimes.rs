@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Istiod, deployments};
+use super::{Istiod, deployments, mesh_config_map};
 use crate::cluster::{Error, Kind, Object, ObjectRef};
 use crate::schema::validate::parse_duration;
 
@@ -15,8 +15,7 @@ impl Istiod {
     pub async fn longest_lifetime(&self) -> Result<Option<Duration>, Error> {
         let mut longest = None;
         for deployment in self.cluster.list_now(&deployments(&self.namespace)).await?.iter() {
-            let revision = deployment.label("istio.io/rev").filter(|revision| *revision != "default");
-            let name = revision.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
+            let name = mesh_config_map(deployment.label("istio.io/rev"));
             let mesh = ObjectRef::namespaced(Kind::CONFIG_MAP, self.namespace.as_str(), name);
             let mesh = self.cluster.get(&mesh).await?;
             let mesh = mesh.as_ref().and_then(|mesh| mesh.strings("data").get("mesh").map(|text| (*text).to_owned()));

@@ -34,7 +34,7 @@ pub const BASE_RELEASE: &str = "istio-base";
 /// istiod's monitoring port: always open, unrestricted for callers from 127.0.0.1, as which a port-forward arrives.
 const MONITORING_PORT: u16 = 15014;
 /// The port at which proxies ask for configuration and certificates.
-pub const XDS_PORT: u16 = 15012;
+const XDS_PORT: u16 = 15012;
 
 /// The istiods of one namespace of a cluster, of all revisions.
 #[derive(Clone, Debug)]
@@ -46,6 +46,14 @@ pub struct Istiod {
 impl Istiod {
     pub fn of(cluster: &Cluster, namespace: &str) -> Istiod {
         Istiod { cluster: cluster.clone(), namespace: namespace.to_owned() }
+    }
+}
+
+/// The ConfigMap that holds a revision's mesh configuration, in its key `mesh`.
+pub fn mesh_config_map(revision: Option<&str>) -> String {
+    match revision {
+        None | Some("" | "default") => "istio".to_owned(),
+        Some(revision) => format!("istio-{revision}"),
     }
 }
 

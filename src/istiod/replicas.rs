@@ -6,7 +6,7 @@ use super::Istiod;
 use crate::cluster::{Error, Kind, Object, Query};
 
 /// One istiod Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replica {
     pub pod: String,
     /// Its label `istio.io/rev`; `default` where there is no other.
@@ -14,6 +14,9 @@ pub struct Replica {
     /// Of the container `discovery`.
     pub image: String,
     pub ready: bool,
+    /// The id of the cluster that it was given; empty where it was given none.
+    pub cluster_id: String,
+    pub ips: Vec<String>,
 }
 
 impl Replica {
@@ -24,11 +27,14 @@ impl Replica {
     }
 
     fn read(pod: &Object) -> Replica {
+        let ips = pod.items("status.podIPs").iter().filter_map(|entry| entry.get("ip")?.as_str());
         Replica {
             pod: pod.name().to_owned(),
             revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
             image: image(pod).to_owned(),
             ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
+            cluster_id: env(pod, "CLUSTER_ID").to_owned(),
+            ips: ips.map(str::to_owned).collect(),
         }
     }
 }
@@ -48,9 +54,18 @@ impl Istiod {
     }
 }
 
-fn image(pod: &Object) -> &str {
+fn discovery(pod: &Object) -> Option<&Value> {
     let containers = pod.items("spec.containers");
     let is_discovery = |container: &&Value| container.get("name").and_then(Value::as_str) == Some("discovery");
-    let discovery = containers.iter().find(is_discovery).or(containers.first());
-    discovery.and_then(|container| container.get("image")?.as_str()).unwrap_or_default()
+    containers.iter().find(is_discovery).or(containers.first())
+}
+
+fn image(pod: &Object) -> &str {
+    discovery(pod).and_then(|container| container.get("image")?.as_str()).unwrap_or_default()
+}
+
+fn env<'a>(pod: &'a Object, name: &str) -> &'a str {
+    let entries = discovery(pod).and_then(|container| container.get("env")?.as_array()).into_iter().flatten();
+    let mut named = entries.filter(|entry| entry.get("name").and_then(Value::as_str) == Some(name));
+    named.next().and_then(|entry| entry.get("value")?.as_str()).unwrap_or_default()
 }

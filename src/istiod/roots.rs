@@ -2,14 +2,15 @@
 
 use super::{Istiod, deployments};
 use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
-use crate::pki::Bundle;
+use crate::pki::{Bundle, Certificate};
 
 /// The ConfigMap by which istiod hands roots out, in every namespace that it serves.
 pub const HANDED_OUT: &str = "istio-ca-root-cert";
 
-/// The roots in a ConfigMap of that name; `None` where they cannot be read.
+/// The roots in a ConfigMap of that name, as proxies read them: text between them is nothing to them. `None` where they cannot be read.
 pub fn roots_of(map: &Object) -> Option<Bundle> {
-    Bundle::from_pem(map.strings("data").get("root-cert.pem")?).ok()
+    let certificates = Certificate::all_in(map.strings("data").get("root-cert.pem")?).ok()?;
+    Some(certificates.into_iter().collect())
 }
 
 impl Istiod {

@@ -91,6 +91,7 @@ mod tests {
                 revision: "default".into(),
                 image: "docker.io/istio/pilot:1.31.0".into(),
                 ready: true,
+                ..Replica::default()
             },
             clusters: Ok((clusters.iter().map(cluster).collect(), Way::PortForward)),
         }

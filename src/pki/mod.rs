@@ -10,6 +10,7 @@ mod issue;
 mod key;
 pub mod pem;
 mod revocation;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -23,4 +24,5 @@ pub use issue::{
 };
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use revocation::{RevocationList, unlisted};
+pub use shown::Observer;
 pub use usage::{Limits, MeshNames, Probe, Subtrees, check_limits, check_use, probe};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::client::{Client, briefly};
+use super::passthrough;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
@@ -152,12 +153,7 @@ async fn is_opened<P>(cx: &Ctx<Client, P>, unopened: &Unopened) -> bool {
 }
 
 fn opens(gateway: &Object, selector: &str) -> bool {
-    let selects = gateway.str("spec.selector.istio") == selector;
-    let passes = |server: &serde_json::Value| {
-        let mode = server.get("tls").and_then(|tls| tls.get("mode")?.as_str());
-        mode == Some("AUTO_PASSTHROUGH")
-    };
-    selects && gateway.items("spec.servers").iter().any(passes)
+    gateway.str("spec.selector.istio") == selector && passthrough::is_open(gateway)
 }
 
 fn lets_nothing_through(unopened: &Unopened) -> Diagnostic {

@@ -6,6 +6,7 @@ pub mod blocks;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;
+pub mod passthrough;
 pub mod policies;
 pub mod signing;
 pub mod versions;

@@ -13,7 +13,6 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -27,8 +26,9 @@ use self::messages::{
     ClusterLoadAssignment, DiscoveryRequest, DiscoveryResponse, IstioCertificateRequest, IstioCertificateResponse,
     LbEndpoint, texts,
 };
+use super::{Istiod, served};
 use crate::cluster::Secret;
-use crate::pki::Certificate;
+use crate::pki::{Certificate, Observer};
 
 const ORIGIN: &str = "https://istiod.istio-system.svc:15012";
 const SIGN: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
@@ -95,11 +95,11 @@ pub struct Node<'a> {
 }
 
 impl Connection {
-    /// Over a stream on which istiod takes HTTP/2. The token is the ServiceAccount's, for the audience `istio-ca`, of the cluster with this id.
-    pub async fn over<S>(stream: S, token: &Secret, cluster_id: &str) -> Result<Connection, Refused>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    /// To one replica. The token is the ServiceAccount's, for the audience `istio-ca`, of the cluster with this id.
+    pub async fn open(istiod: &Istiod, pod: &str, token: &Secret, cluster_id: &str) -> Result<Connection, Refused> {
+        let stream = istiod.xds_port(pod).await.map_err(|error| Refused::Way(error.to_string()))?;
+        let stream = served::handshake(stream, &Observer::new()).await;
+        let stream = stream.map_err(|error| Refused::Way(error.to_string()))?;
         let opened = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = in_time(opened).await?.map_err(|error| Refused::Way(error.to_string()))?;
         let mut driver = JoinSet::new();

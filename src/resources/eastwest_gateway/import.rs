@@ -16,6 +16,7 @@ use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
+use crate::resources::passthrough;
 use crate::value::{List, Value};
 
 /// The label by which charts say the name of their release.
@@ -200,7 +201,7 @@ fn expose(gateways: &[Object], routes: &[Object], selector: &str) -> Option<Expo
         server.get("tls").and_then(|tls| tls.get("mode")?.as_str().map(str::to_owned)).unwrap_or_default()
     };
     let port = |server: &Json| server.get("port").and_then(|port| port.get("number")?.as_u64()).unwrap_or_default();
-    let services = servers.iter().find(|server| mode(server) == "AUTO_PASSTHROUGH");
+    let services = gateways.iter().copied().flat_map(passthrough::servers).next();
     let control_plane = servers.iter().any(|server| mode(server) == "PASSTHROUGH" && port(server) == 15012);
     let hosts: List<String> = services
         .and_then(|server| server.get("hosts")?.as_array())

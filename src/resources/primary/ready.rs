@@ -10,7 +10,7 @@ use super::values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
-use crate::istiod::{HANDED_OUT, cacerts};
+use crate::istiod::{HANDED_OUT, cacerts, roots_of};
 use crate::kept::converge;
 use crate::kept::objects::Wanted;
 use crate::mesh::{Revision, istiod_name_of};
@@ -63,10 +63,7 @@ fn misses(reference: &ObjectRef, found: Option<&Object>, expected: &Fingerprint)
     let Some(found) = found else { return Some(format!("{reference} does not exist.")) };
     let roots = match found.kind() {
         "Secret" => roots(found),
-        _ => {
-            let text = found.strings("data").get("root-cert.pem").copied().unwrap_or_default();
-            fingerprints(&Certificate::all_in(text).unwrap_or_default())
-        }
+        _ => roots_of(found).unwrap_or_default().fingerprints(),
     };
     if roots.contains(expected) {
         return None;
@@ -78,11 +75,7 @@ fn misses(reference: &ObjectRef, found: Option<&Object>, expected: &Fingerprint)
 
 /// Fingerprints of the root certificates, in the form of the Secret that istiod reads.
 pub fn roots(secret: &Object) -> Vec<Fingerprint> {
-    fingerprints(&cacerts::roots(secret))
-}
-
-fn fingerprints(certificates: &[Certificate]) -> Vec<Fingerprint> {
-    certificates.iter().map(Certificate::fingerprint).collect()
+    cacerts::roots(secret).iter().map(Certificate::fingerprint).collect()
 }
 
 /// Waits until the expected root is what workloads are given. An istiod that was there before may go on with another: it reads some forms of `cacerts` only at

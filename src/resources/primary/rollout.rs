@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn every_replica_must_be_in_sync_with_every_cluster() {
         let view = |statuses: &[SyncStatus]| ReplicaView {
-            replica: Replica { pod: "istiod-0".into(), revision: "default".into(), image: String::new(), ready: true },
+            replica: Replica { pod: "istiod-0".into(), revision: "default".into(), ready: true, ..Replica::default() },
             clusters: Ok((
                 statuses
                     .iter()

@@ -3,28 +3,28 @@
 use super::caller::{KnownGateway, Look};
 use super::judge::{Asked, GatewayState, ServiceState, There};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
-use crate::mesh::NETWORK_LABEL;
+use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
 use crate::resources::address;
+use crate::resources::passthrough;
 use crate::resources::policies::{self, none_of_unserved};
 
 /// On an injected Pod.
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 
 /// Looks at everything that may be the reason.
-pub(super) async fn there(to: &Look, namespace: &str, service: (&str, u16), gateway: Option<&KnownGateway>) -> There {
-    let (host, port) = service;
-    let (service, gateway, exposed, off) = tokio::join!(
-        service_state(&to.cluster, host, port),
+pub(super) async fn there(to: &Look, namespace: &str, service: &Sni, gateway: Option<&KnownGateway>) -> There {
+    let (state, gateway, exposed, off) = tokio::join!(
+        service_state(&to.cluster, service),
         async {
             match gateway {
                 Some(known) => gateway_state(&to.cluster, known).await,
                 None => Ok(GatewayState::Elsewhere),
             }
         },
-        exposed(&to.cluster, host),
-        off(&to.cluster, namespace, host),
+        exposed(&to.cluster, service),
+        off(&to.cluster, namespace, service.host.as_str()),
     );
-    There { service, gateway, exposed, off }
+    There { service: state, gateway, exposed, off }
 }
 
 fn text(error: Error) -> String {
@@ -46,12 +46,13 @@ fn named(host: &str) -> Option<ObjectRef> {
     }
 }
 
-pub(super) async fn service_state(cluster: &Cluster, host: &str, port: u16) -> Asked<ServiceState> {
-    let Some(reference) = named(host) else { return Ok(ServiceState::Other) };
+pub(super) async fn service_state(cluster: &Cluster, service: &Sni) -> Asked<ServiceState> {
+    let Some(reference) = named(service.host.as_str()) else { return Ok(ServiceState::Other) };
+    let asked = service.port;
     let Some(service) = cluster.get(&reference).await.map_err(text)? else { return Ok(ServiceState::Missing) };
     let ports = service.items("spec.ports").iter().filter_map(|port| port.get("port")?.as_u64());
     let ports: Vec<u16> = ports.filter_map(|port| port.try_into().ok()).collect();
-    if !ports.contains(&port) {
+    if !ports.contains(&asked) {
         return Ok(ServiceState::Ports(ports));
     }
     let pods = pods_of(cluster, &service).await?;
@@ -127,56 +128,20 @@ pub(super) async fn passes_on(cluster: &Cluster, elsewhere: bool) -> Asked<bool>
         return Ok(true);
     }
     let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await).map_err(text)?;
-    Ok(gateways.iter().any(|gateway| passing(gateway).next().is_some()))
+    Ok(gateways.iter().any(passthrough::is_open))
 }
 
 /// Whether a Gateway there lets the host through by its SNI.
-async fn exposed(cluster: &Cluster, host: &str) -> Asked<bool> {
+async fn exposed(cluster: &Cluster, service: &Sni) -> Asked<bool> {
     let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await).map_err(text)?;
-    Ok(gateways.iter().any(|gateway| lets_through(gateway, host)))
-}
-
-/// The hosts of servers that pass calls on.
-fn passing(gateway: &Object) -> impl Iterator<Item = &str> {
-    let servers = gateway.items("spec.servers").iter();
-    let passing = servers.filter(|server| server.pointer("/tls/mode").is_some_and(|mode| mode == "AUTO_PASSTHROUGH"));
-    passing.filter_map(|server| server.get("hosts")?.as_array()).flatten().filter_map(|host| host.as_str())
-}
-
-fn lets_through(gateway: &Object, host: &str) -> bool {
-    let mut patterns = passing(gateway).map(|host| host.rsplit('/').next().unwrap_or(host));
-    patterns.any(|pattern| match pattern.strip_prefix('*') {
-        Some(end) => host.ends_with(end),
-        None => host == pattern,
-    })
+    let hosts: Vec<String> = gateways.iter().flat_map(passthrough::hosts).map(str::to_owned).collect();
+    Ok(hosts_admit(&hosts, service))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_gateway_lets_through_what_its_passing_servers_name() {
-        let gateway = |mode: &str, host: &str| {
-            let spec = json!({"servers": [{"tls": {"mode": mode}, "hosts": [host]}]});
-            Object::new(json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": spec})).unwrap()
-        };
-        for (mode, pattern, expected) in [
-            ("AUTO_PASSTHROUGH", "*.local", true),
-            ("AUTO_PASSTHROUGH", "*", true),
-            ("AUTO_PASSTHROUGH", "shop/*.shop.svc.cluster.local", true),
-            ("AUTO_PASSTHROUGH", "cart.shop.svc.cluster.local", true),
-            ("AUTO_PASSTHROUGH", "orders.shop.svc.cluster.local", false),
-            ("PASSTHROUGH", "*.local", false),
-        ] {
-            assert_eq!(
-                lets_through(&gateway(mode, pattern), "cart.shop.svc.cluster.local"),
-                expected,
-                "{mode} {pattern}"
-            );
-        }
-    }
 
     #[test]
     fn a_service_s_port_is_found_in_the_pod_by_number_and_by_name() {

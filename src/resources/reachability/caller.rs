@@ -6,13 +6,12 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::time::sleep;
 
-use super::door;
 use super::judge::{Trouble, Watched};
 use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query, Secret, TokenRequest};
+use crate::cluster::{Cluster, Error, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Connection, Endpoint, Identity, Node, Refused};
-use crate::istiod::{Istiod, RemoteCluster, Replica, XDS_PORT};
-use crate::mesh::NETWORK_LABEL;
+use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
+use crate::mesh::{NETWORK_LABEL, Sni};
 use crate::pki::Certificate;
 
 /// For whom the token is.
@@ -26,32 +25,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A Service, as callers know it.
 pub(super) type Service = (String, u16);
 
+pub(super) fn named(service: &Sni) -> Service {
+    (service.host.to_string(), service.port)
+}
+
 /// A cluster at first sight.
 pub(super) struct Look {
     pub cluster: Cluster,
     /// Empty where there is none.
     pub network: String,
-    pub istiods: Vec<IstiodPod>,
-}
-
-/// A Pod of istiod.
-pub(super) struct IstiodPod {
-    pub name: String,
-    pub revision: String,
-    pub ready: bool,
-    /// The id of the cluster that it was given.
-    pub cluster_id: String,
-    pub ips: Vec<String>,
+    pub istiods: Vec<Replica>,
 }
 
 impl Look {
     pub async fn at(cluster: &Cluster, namespace: &str) -> Result<Look, Error> {
         let system = ObjectRef::cluster(Kind::NAMESPACE, namespace);
-        let pods = Query::of(Kind::POD).namespace(namespace).label("app", "istiod");
-        let (system, pods) = futures::try_join!(cluster.get(&system), cluster.list(&pods))?;
+        let istiod = Istiod::of(cluster, namespace);
+        let (system, istiods) = futures::try_join!(cluster.get(&system), istiod.replicas(None))?;
         let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).unwrap_or_default().to_owned();
-        let istiods = pods.iter().filter(|pod| !pod.is_terminating() && pod.str("status.phase") == "Running");
-        Ok(Look { cluster: cluster.clone(), network, istiods: istiods.map(istiod_pod).collect() })
+        Ok(Look { cluster: cluster.clone(), network, istiods })
     }
 
     pub fn name(&self) -> &str {
@@ -65,23 +57,9 @@ impl Look {
     }
 
     /// The istiod to ask: one that is ready, without a revision if there is one.
-    pub fn istiod(&self) -> Option<&IstiodPod> {
+    pub fn istiod(&self) -> Option<&Replica> {
         let ready = self.istiods.iter().filter(|istiod| istiod.ready);
-        ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.name.clone()))
-    }
-}
-
-fn istiod_pod(pod: &Object) -> IstiodPod {
-    let containers = pod.items("spec.containers");
-    let env = containers.iter().filter_map(|container| container.get("env")?.as_array()).flatten();
-    let mut id = env.filter(|entry| entry["name"] == "CLUSTER_ID").filter_map(|entry| entry["value"].as_str());
-    let ips = pod.items("status.podIPs").iter().filter_map(|entry| entry.get("ip")?.as_str());
-    IstiodPod {
-        name: pod.name().to_owned(),
-        revision: pod.label("istio.io/rev").unwrap_or_default().to_owned(),
-        ready: pod.condition("Ready").is_some_and(|ready| ready.is_true()),
-        cluster_id: id.next().unwrap_or_default().to_owned(),
-        ips: ips.map(str::to_owned).collect(),
+        ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.pod.clone()))
     }
 }
 
@@ -116,7 +94,7 @@ pub(super) struct Act<'a> {
     pub namespace: &'a str,
     pub account_namespace: &'a str,
     pub account: &'a str,
-    pub services: &'a [Service],
+    pub services: &'a [Sni],
 }
 
 impl Caller {
@@ -138,18 +116,17 @@ impl Caller {
                 error.remedy()
             ))
         })?;
-        let connection = connect(&served_by.cluster, namespace, &istiod.name, &token.token, from.id()).await;
+        let at = Istiod::of(&served_by.cluster, namespace);
+        let connection = Connection::open(&at, &istiod.pod, &token.token, from.id()).await;
         let connection = connection.map_err(|why| {
             let right = format!(
                 "Asking it takes the right to create pods/portforward in namespace {namespace} of {}",
                 served_by.name()
             );
-            Trouble::unknown(format!("istiod {} cannot be asked: {why}. {right}", istiod.name))
+            Trouble::unknown(format!("istiod {} cannot be asked: {why}. {right}", istiod.pod))
         })?;
-        let identity = connection.certificate().await.map_err(|why| no_certificate(&istiod.name, &why))?;
-        let replica =
-            Replica { pod: istiod.name.clone(), revision: istiod.revision.clone(), image: String::new(), ready: true };
-        let (gateways, watched) = known(&served_by.cluster, namespace, &replica).await?;
+        let identity = connection.certificate().await.map_err(|why| no_certificate(&istiod.pod, &why))?;
+        let (gateways, watched) = known(&at, istiod).await?;
         let (auto_mtls, more_roots) = mesh_config(&served_by.cluster, namespace, &istiod.revision).await?;
         let node =
             Node { namespace: account_namespace, service_account: account, network: &from.network, ips: &istiod.ips };
@@ -174,33 +151,20 @@ impl Caller {
     }
 }
 
-async fn connect(
-    cluster: &Cluster,
-    namespace: &str,
-    pod: &str,
-    token: &Secret,
-    cluster_id: &str,
-) -> Result<Connection, Refused> {
-    let way = |error: &dyn std::fmt::Display| Refused::Way(error.to_string());
-    let port = PodPort { namespace: namespace.to_owned(), pod: pod.to_owned(), port: XDS_PORT };
-    let stream = cluster.pod_stream(&port).await.map_err(|error| way(&error))?;
-    let stream = door::to_istiod(stream).await.map_err(|error| way(&error))?;
-    Connection::over(stream, token, cluster_id).await
-}
-
 async fn endpoints(
     istiod: &Connection,
     node: &Node<'_>,
-    services: &[Service],
+    services: &[Sni],
 ) -> Result<BTreeMap<Service, Vec<Endpoint>>, Trouble> {
     let mut told = BTreeMap::new();
     if services.is_empty() {
         return Ok(told);
     }
+    let services: Vec<Service> = services.iter().map(named).collect();
     for attempt in 1..=ASKED {
         let untold =
             |why: Refused| Trouble::unknown(format!("its istiod does not tell where its clients' calls go: {why}"));
-        told = istiod.endpoints(node, services).await.map_err(untold)?;
+        told = istiod.endpoints(node, &services).await.map_err(untold)?;
         if told.values().all(|endpoints: &Vec<Endpoint>| !endpoints.is_empty()) || attempt == ASKED {
             break;
         }
@@ -224,11 +188,9 @@ fn no_certificate(pod: &str, why: &Refused) -> Trouble {
 }
 
 async fn known(
-    cluster: &Cluster,
-    namespace: &str,
+    istiod: &Istiod,
     replica: &Replica,
 ) -> Result<(Vec<KnownGateway>, Result<Vec<RemoteCluster>, String>), Trouble> {
-    let istiod = Istiod::of(cluster, namespace);
     let page = istiod.debug(replica, "networkz").await;
     let page =
         page.map_err(|error| Trouble::unknown(format!("its istiod does not tell which gateways it knows: {error}")))?;
@@ -256,10 +218,7 @@ fn gateways(page: &Json) -> Vec<KnownGateway> {
 
 /// Whether clients speak mTLS unless told otherwise, and which roots are trusted beside istiod's own.
 async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Result<(bool, Vec<Certificate>), Trouble> {
-    let name = match revision {
-        "" | "default" => "istio".to_owned(),
-        revision => format!("istio-{revision}"),
-    };
+    let name = mesh_config_map(Some(revision));
     let map = cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
     let map = map.map_err(|error| {
         Trouble::unknown(format!("the mesh configuration (ConfigMap {namespace}/{name}) cannot be read: {error}"))

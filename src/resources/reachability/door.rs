@@ -1,22 +1,20 @@
 //! A connection as a client's proxy makes it, and what becomes of it. Nothing is sent over it but the handshake.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::istiod::proxy::Identity;
-use crate::pki::{Certificate, Subtrees};
+use crate::pki::{Certificate, Observer, Subtrees};
 
 /// Time for a connection, and for a handshake over it.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
@@ -55,30 +53,20 @@ pub(super) async fn dial(address: &str, port: u16) -> Result<TcpStream, String> 
     connected.map_err(|error| error.to_string())
 }
 
-/// TLS with an istiod to which the API server has led: whoever is in that Pod, its certificate proves no more.
-pub(super) async fn to_istiod<S>(stream: S) -> io::Result<TlsStream<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut config = config(&Arc::default(), None).map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from("istiod.istio-system.svc").map_err(io::Error::other)?;
-    timeout(SPEAKS_WITHIN, TlsConnector::from(Arc::new(config)).connect(name, stream)).await?
-}
-
 /// Speaks TLS with this SNI, as the identity.
 pub(super) async fn speak<S>(stream: S, sni: &str, identity: &Identity) -> Spoken
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let seen = Arc::new(Observer::default());
-    let outcome = match (config(&seen, Some(identity)), ServerName::try_from(sni.to_owned())) {
+    let seen = Observer::new();
+    let Identity { chain, key, .. } = identity;
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let outcome = match (seen.config(Some((chain, key))), ServerName::try_from(sni.to_owned())) {
         (Ok(config), Ok(name)) => shake(stream, config, name).await,
         (Err(error), _) => Outcome::Failed(error.to_string()),
         (_, Err(_)) => Outcome::Failed(format!("{sni} cannot be an SNI")),
     };
-    let shown = std::mem::take(&mut *seen.0.lock().unwrap_or_else(PoisonError::into_inner));
-    Spoken { shown, outcome }
+    Spoken { shown: seen.take(), outcome }
 }
 
 async fn shake<S>(stream: S, mut config: ClientConfig, name: ServerName<'static>) -> Outcome
@@ -177,62 +165,6 @@ fn signed_for(
         }
     }
     Err("no root among them has signed the chain".to_owned())
-}
-
-/// TLS that notes what the server shows. Nothing is sent over it that the server's name would have to be trusted for.
-fn config(seen: &Arc<Observer>, identity: Option<&Identity>) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(seen) as Arc<dyn ServerCertVerifier>);
-    let Some(Identity { chain, key, .. }) = identity else { return Ok(config.with_no_client_auth()) };
-    let chain = chain.iter().map(|part| CertificateDer::from(part.der().to_vec())).collect();
-    config.with_client_auth_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-}
-
-/// Notes what the server shows, which is judged afterwards. That it has the key to it is checked.
-#[derive(Debug, Default)]
-struct Observer(Mutex<Vec<Certificate>>);
-
-impl ServerCertVerifier for Observer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = std::iter::once(end_entity).chain(intermediates);
-        let shown = shown.filter_map(|der| Certificate::from_der(der)).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn server(
     roots.add(CertificateDer::from(trusted.1.der().to_vec())).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
     let chain = own.chain.iter().map(|part| CertificateDer::from(part.der().to_vec())).collect();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.key.serialize_der()));
+    let key = rustls::pki_types::PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.key.serialize_der()));
     let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let mut config = config.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
     config.alpn_protocols = vec![b"istio".to_vec()];

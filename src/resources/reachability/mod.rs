@@ -14,7 +14,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use self::caller::{Act, Caller, KnownGateway, Look, Service};
+use self::caller::{Act, Caller, KnownGateway, Look};
 use self::door::{Outcome, Spoken};
 use self::judge::{Asked, Call, GatewayState, Here, Met, There, Tried, Trouble, Unanswered, Unnamed, Verdict, Way};
 pub use self::model::Reachability;
@@ -23,7 +23,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, DataSource};
 use crate::istiod;
 use crate::istiod::proxy::Endpoint;
-use crate::value::{Set, Value};
+use crate::mesh::{Host, Sni};
+use crate::resources::parsing::sentence;
+use crate::value::{Path, Set, Value};
 
 /// Time for each cluster's answers.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -46,14 +48,14 @@ impl DataSource for MeshReachability {
 
     async fn read(&self, cx: &mut Ctx<Client>, mut config: Reachability) -> Result<Reachability, Diagnostics> {
         let (from, to) = (names(cx, &config.from)?, names(cx, &config.to)?);
-        let task = Task::new(&config);
+        let task = Task::new(&config)?;
         let looks = task.looks(cx, from.iter().chain(&to).cloned().collect()).await?;
         let callers = task.callers(&cx.client()?.walk.istiods, &looks, &from, &to).await;
         let mut proofs = Vec::new();
         for (from, to) in
             from.iter().flat_map(|from| to.iter().map(move |to| (from, to))).filter(|(from, to)| from != to)
         {
-            let named = task.services.iter().cloned().map(Some);
+            let named = task.services.iter().map(Some);
             let unnamed = task.services.is_empty().then_some(None);
             for service in named.chain(unnamed) {
                 proofs.push(task.prove(&looks, &callers, from, to, service).boxed());
@@ -98,25 +100,30 @@ struct Task {
     namespace: String,
     account_namespace: String,
     account: String,
-    services: Vec<Service>,
+    services: Vec<Sni>,
     unanswered: Unanswered,
 }
 
 type Looks = BTreeMap<String, Asked<Look>>;
 
 impl Task {
-    fn new(config: &Reachability) -> Self {
+    fn new(config: &Reachability) -> Result<Self, Diagnostic> {
         let namespace = config.namespace.text().to_owned();
-        let services = config.services.items().map(|one| {
-            (one.host.text().to_owned(), one.port.get().and_then(|port| port.try_into().ok()).unwrap_or_default())
+        let services = config.services.items().enumerate().map(|(index, one)| {
+            let host = Host::new(one.host.text()).map_err(|error| {
+                let path = Path::root("services").index(index).attr("host");
+                Diagnostic::error("Not the name of a Service").at(path).detail(sentence(&error.to_string()))
+            })?;
+            let port = one.port.get().and_then(|port| port.try_into().ok()).unwrap_or_default();
+            Ok(Sni { port, subset: None, host })
         });
-        Task {
+        Ok(Task {
             account_namespace: config.caller_namespace.known().unwrap_or(&namespace).clone(),
             account: config.caller_service_account.text().to_owned(),
-            services: services.collect(),
+            services: services.collect::<Result<_, Diagnostic>>()?,
             unanswered: Unanswered::parse(config.unanswered_address.text()),
             namespace,
-        }
+        })
     }
 
     /// All clusters at first sight. Those that are not called, nor call, may still serve one that does.
@@ -198,22 +205,23 @@ impl Task {
         callers: &BTreeMap<String, Result<Caller, Trouble>>,
         from: &str,
         to: &str,
-        service: Option<Service>,
+        service: Option<&Sni>,
     ) -> model::Pair {
-        let (host, port) = service.clone().unwrap_or_default();
+        let (host, port) = service.map_or(("", 0), |service| (service.host.as_str(), service.port));
+        let sni = service.map(Sni::to_string).unwrap_or_default();
         let network = looks.get(to).and_then(|look| look.as_ref().ok()).map_or("", |look| look.network.as_str());
-        let call = Call { from, to, network, host: &host, port };
+        let call = Call { from, to, network, host, port, sni: &sni };
         let mut pair = model::Pair {
             from: from.into(),
             to: to.into(),
-            host: service.as_ref().map(|(host, _)| host.clone()).into(),
-            port: service.as_ref().map(|(_, port)| i64::from(*port)).into(),
+            host: service.map(|service| service.host.to_string()).into(),
+            port: service.map(|service| i64::from(service.port)).into(),
             ..model::Pair::default()
         };
         let verdict = match (callers.get(from), looks.get(to), looks.get(from)) {
             (Some(Ok(caller)), Some(Ok(to)), Some(Ok(from))) => {
                 let other = callers.get(to.name()).and_then(|other| other.as_ref().ok());
-                Proof { task: self, call, caller, other, from, to, looks }.run(&mut pair).await
+                Proof { task: self, call, service, caller, other, from, to, looks }.run(&mut pair).await
             }
             (Some(Err(trouble)), ..) => judge::without_caller(call, trouble),
             (_, Some(Err(why)), _) => {
@@ -241,6 +249,8 @@ fn is_closed(tried: &Tried) -> bool {
 struct Proof<'a> {
     task: &'a Task,
     call: Call<'a>,
+    /// `None` where nobody has named one.
+    service: Option<&'a Sni>,
     caller: &'a Caller,
     /// The other cluster as a caller, where it is one.
     other: Option<&'a Caller>,
@@ -255,26 +265,23 @@ impl Proof<'_> {
         if way == Way::Hbone {
             return judge::hbone(self.call);
         }
-        if self.call.host.is_empty() {
-            return self.without_service(way, &gateways, pair).await;
-        }
-        let endpoints = self.endpoints(way, &gateways);
+        let Some(service) = self.service else { return self.without_service(way, &gateways, pair).await };
+        let endpoints = self.endpoints(service, way, &gateways);
         if endpoints.is_empty() {
-            return self.sends_nothing(way, gateways.first().copied()).await;
+            return self.sends_nothing(service, way, gateways.first().copied()).await;
         }
         if way == Way::Gateway && !self.caller.auto_mtls {
             return judge::no_auto_mtls(self.call);
         }
         let first = &endpoints[0];
         pair.address = format!("{}:{}", first.address, first.port).into();
-        let sni = self.sni();
         if way == Way::Gateway {
-            pair.sni = sni.clone().into();
+            pair.sni = self.call.sni.to_owned().into();
         }
         let gateway = gateways.first().copied();
         let mut asked = 1;
         let (tried, there) = loop {
-            let (tried, there) = self.try_all(way, &endpoints, &sni, gateway).await;
+            let (tried, there) = self.try_all(service, way, &endpoints, gateway).await;
             if asked == ASKED || !tried.iter().any(is_closed) {
                 break (tried, there);
             }
@@ -288,10 +295,6 @@ impl Proof<'_> {
         let through = if answered { Some("address") } else { forwarded.map(|_| "port-forward") };
         pair.through = through.map(str::to_owned).into();
         judge::of_all(self.call, way, self.task.unanswered, &tried, there.as_ref())
-    }
-
-    fn sni(&self) -> String {
-        format!("outbound_.{}_._.{}", self.call.port, self.call.host)
     }
 
     /// How clients of the one cluster get to the other, as the istiod of the first has it.
@@ -310,9 +313,8 @@ impl Proof<'_> {
     }
 
     /// Where clients are sent for the Service in that cluster.
-    fn endpoints(&self, way: Way, gateways: &[&KnownGateway]) -> Vec<Endpoint> {
-        let service = (self.call.host.to_owned(), self.call.port);
-        let told = self.caller.endpoints.get(&service).map(Vec::as_slice).unwrap_or_default();
+    fn endpoints(&self, service: &Sni, way: Way, gateways: &[&KnownGateway]) -> Vec<Endpoint> {
+        let told = self.caller.endpoints.get(&caller::named(service)).map(Vec::as_slice).unwrap_or_default();
         let is_it =
             |one: &&Endpoint| gateways.iter().any(|known| known.address == one.address && known.port == one.port);
         let mut found: Vec<Endpoint> = match way {
@@ -358,13 +360,12 @@ impl Proof<'_> {
         judge::without_service(self.call, way, self.task.unanswered, &found)
     }
 
-    async fn sends_nothing(&self, way: Way, gateway: Option<&KnownGateway>) -> Verdict {
+    async fn sends_nothing(&self, service: &Sni, way: Way, gateway: Option<&KnownGateway>) -> Verdict {
         let watched = self.caller.watched(self.to);
-        let (host, port) = (self.call.host, self.call.port);
         let (service, off, there) = tokio::join!(
-            callee::service_state(&self.from.cluster, host, port),
-            callee::off(&self.from.cluster, &self.task.namespace, host),
-            callee::there(self.to, &self.task.namespace, (host, port), gateway),
+            callee::service_state(&self.from.cluster, service),
+            callee::off(&self.from.cluster, &self.task.namespace, service.host.as_str()),
+            callee::there(self.to, &self.task.namespace, service, gateway),
         );
         judge::sends_nothing(self.call, way, &watched, &Here { service, off }, &there)
     }
@@ -372,21 +373,20 @@ impl Proof<'_> {
     /// Each address; and, where one does not answer or answers wrongly, the cluster behind it.
     async fn try_all(
         &self,
+        service: &Sni,
         way: Way,
         endpoints: &[Endpoint],
-        sni: &str,
         gateway: Option<&KnownGateway>,
     ) -> (Vec<Tried>, Option<There>) {
-        let mut tried = join_all(endpoints.iter().map(|endpoint| self.dial(endpoint, sni))).await;
+        let mut tried = join_all(endpoints.iter().map(|endpoint| self.dial(endpoint))).await;
         if tried.iter().all(Tried::is_fine) {
             return (tried, None);
         }
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
-        let service = (self.call.host, self.call.port);
         let there = callee::there(behind, &self.task.namespace, service, gateway).await;
         if let (Way::Gateway, Ok(GatewayState::Ready(pod))) = (way, &there.gateway) {
             let forwarded = match behind.cluster.pod_stream(pod).await {
-                Ok(stream) => Ok(self.met(door::speak(stream, sni, &self.caller.identity).await)),
+                Ok(stream) => Ok(self.met(door::speak(stream, self.call.sni, &self.caller.identity).await)),
                 Err(error) => Err(error.to_string()),
             };
             for one in tried.iter_mut().filter(|one| !one.is_fine()) {
@@ -396,11 +396,13 @@ impl Proof<'_> {
         (tried, Some(there))
     }
 
-    async fn dial(&self, endpoint: &Endpoint, sni: &str) -> Tried {
+    async fn dial(&self, endpoint: &Endpoint) -> Tried {
         let Endpoint { address, port, mtls, .. } = endpoint;
         let mut tried = Tried { address: address.clone(), port: *port, dialled: Ok(()), spoken: None, forwarded: None };
         match door::dial(address, *port).await {
-            Ok(stream) if *mtls => tried.spoken = Some(self.met(door::speak(stream, sni, &self.caller.identity).await)),
+            Ok(stream) if *mtls => {
+                tried.spoken = Some(self.met(door::speak(stream, self.call.sni, &self.caller.identity).await))
+            }
             Ok(_) => {}
             Err(why) => tried.dialled = Err(why),
         }

@@ -11,7 +11,7 @@ model! {
     /// other network with the SNI of the Service, and speaks TLS with whoever answers. No request is sent through the connection. The key stays in memory, the certificate ends after 15 minutes,
     /// nothing is written to a cluster, and nothing is left behind. For a moment, `istioctl proxy-status` of the caller shows a proxy `mesh-reachability`.
     ///
-    /// Use it in a `check` block or in a `postcondition`. Six clusters and one Service cost about six requests to the API server of each cluster, and 30 connections to gateways.
+    /// Use it in a `check` block or in a `postcondition`. A look at two clusters costs nine requests to the API server of each (measured); each pair of clusters and each Service cost a connection to a gateway.
     pub struct Reachability {
         /// Clusters that call: keys of the provider's `clusters`. All of them where nothing is set.
         #[attr(optional, validate(each(non_empty())))]

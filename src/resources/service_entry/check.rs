@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::HANDED_OUT;
 use crate::mesh::{Protocol, hosts_admit};
 use crate::pki::Certificate;
+use crate::resources::passthrough;
 use crate::value::Path;
 
 /// Something that does not fit, and the attribute that says otherwise.
@@ -222,12 +223,7 @@ fn check_gateways(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec,
     if exporter.exposure.is_some() {
         return;
     }
-    let servers = there.gateways.iter().flat_map(|gateway| gateway.items("spec.servers"));
-    let passing = servers.filter(|server| server["tls"]["mode"].as_str() == Some("AUTO_PASSTHROUGH"));
-    let hosts: Vec<String> = passing
-        .flat_map(|server| server["hosts"].as_array().into_iter().flatten())
-        .filter_map(|host| host.as_str().map(str::to_owned))
-        .collect();
+    let hosts: Vec<String> = there.gateways.iter().flat_map(passthrough::hosts).map(str::to_owned).collect();
     let refused = spec.import.ports.iter().any(|port| !hosts_admit(&hosts, &spec.import.sni(port, None)));
     if refused {
         let admitted = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::resources::address::GATEWAY_NAME_LABEL;
+use crate::resources::passthrough;
 use crate::resources::policies::{self, none_of_unserved};
 
 /// By which an EndpointSlice names its Service.
@@ -58,13 +59,7 @@ async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<bool>> {
         return None;
     }
     let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await);
-    Some(gateways.map(|gateways| gateways.iter().any(passes_on)).map_err(|error| error.to_string()))
-}
-
-/// Whether a Gateway passes anything on by its SNI.
-fn passes_on(gateway: &Object) -> bool {
-    let servers = gateway.items("spec.servers").iter();
-    servers.filter_map(|server| server.pointer("/tls/mode")).any(|mode| mode == "AUTO_PASSTHROUGH")
+    Some(gateways.map(|gateways| gateways.iter().any(passthrough::is_open)).map_err(|error| error.to_string()))
 }
 
 async fn off(cluster: &Cluster, namespace: &str, asked: bool) -> Option<Asked<Vec<String>>> {
@@ -84,14 +79,5 @@ mod tests {
     fn an_endpoint_is_ready_unless_it_says_otherwise() {
         assert!(is_ready(&json!({"conditions": {"ready": true}})) && is_ready(&json!({"conditions": {}})));
         assert!(!is_ready(&json!({"conditions": {"ready": false}})));
-    }
-
-    #[test]
-    fn only_a_gateway_that_passes_on_by_the_sni_lets_services_through() {
-        let gateway = |mode: &str| {
-            let spec = json!({"servers": [{"tls": {"mode": mode}, "hosts": ["*.local"]}]});
-            Object::new(json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": spec})).unwrap()
-        };
-        assert!(passes_on(&gateway("AUTO_PASSTHROUGH")) && !passes_on(&gateway("PASSTHROUGH")));
     }
 }

@@ -230,10 +230,7 @@ fn unasked(seen: &Seen) -> Option<String> {
 }
 
 fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> Option<Values> {
-    let map = match deployment.label("istio.io/rev") {
-        None | Some("default") => "istio".to_owned(),
-        Some(revision) => format!("istio-{revision}"),
-    };
+    let map = istiod::mesh_config_map(deployment.label("istio.io/rev"));
     config_maps.get(&map).and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok())
 }
 

@@ -49,7 +49,7 @@ fn view(clusters: &[(&str, &str)], way: Way) -> ReplicaView {
         status: SyncStatus::Synced,
     };
     let replica =
-        Replica { pod: "istiod-1".to_owned(), revision: "default".to_owned(), image: String::new(), ready: true };
+        Replica { pod: "istiod-1".to_owned(), revision: "default".to_owned(), ready: true, ..Replica::default() };
     ReplicaView { replica, clusters: Ok((clusters.iter().map(cluster).collect(), way)) }
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Call<'a> {
     /// Empty where nobody has named a Service.
     pub host: &'a str,
     pub port: u16,
+    /// By which the other network's gateway knows the Service; empty where nobody has named one.
+    pub sni: &'a str,
 }
 
 /// What the caller's istiod says of the other cluster.

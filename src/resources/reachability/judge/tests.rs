@@ -5,7 +5,14 @@ use super::*;
 const HOST: &str = "cart.shop.svc.cluster.local";
 
 fn call() -> Call<'static> {
-    Call { from: "east", to: "west", network: "net-west", host: HOST, port: 9000 }
+    Call {
+        from: "east",
+        to: "west",
+        network: "net-west",
+        host: HOST,
+        port: 9000,
+        sni: "outbound_.9000_._.cart.shop.svc.cluster.local",
+    }
 }
 
 fn fine() -> There {
@@ -219,7 +226,7 @@ fn private_addresses_are_told() {
 
 #[test]
 fn without_a_service_what_is_broken_is_told_and_the_rest_is_unknown() {
-    let call = Call { host: "", port: 0, ..call() };
+    let call = Call { host: "", port: 0, sni: "", ..call() };
     let all = || Unnamed {
         watched: synced(),
         gateway: fine().gateway,

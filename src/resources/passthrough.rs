@@ -1,0 +1,41 @@
+//! Gateways that let other networks in, whoever made them: servers in the mode `AUTO_PASSTHROUGH`, which pass calls on by their SNI. Pure.
+
+use serde_json::Value as Json;
+
+use crate::cluster::Object;
+
+/// The servers of a Gateway that pass calls on.
+pub fn servers(gateway: &Object) -> impl Iterator<Item = &Json> {
+    let servers = gateway.items("spec.servers").iter();
+    servers.filter(|server| server.pointer("/tls/mode").is_some_and(|mode| mode == "AUTO_PASSTHROUGH"))
+}
+
+/// Their hosts, as they stand there: a pattern, or a namespace before it (`shop/*.local`).
+pub fn hosts(gateway: &Object) -> impl Iterator<Item = &str> {
+    servers(gateway).filter_map(|server| server.get("hosts")?.as_array()).flatten().filter_map(Json::as_str)
+}
+
+/// Whether a Gateway passes anything on.
+pub fn is_open(gateway: &Object) -> bool {
+    servers(gateway).next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_gateway_that_passes_on_by_the_sni_lets_services_through() {
+        let gateway = |mode: &str| {
+            let spec =
+                json!({"servers": [{"tls": {"mode": mode}, "hosts": ["*.local", "shop/a.shop.svc.cluster.local"]}]});
+            Object::new(json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": spec})).unwrap()
+        };
+        let (open, istiod_s) = (gateway("AUTO_PASSTHROUGH"), gateway("PASSTHROUGH"));
+        assert!(is_open(&open) && !is_open(&istiod_s));
+        assert_eq!(hosts(&open).collect::<Vec<_>>(), ["*.local", "shop/a.shop.svc.cluster.local"]);
+        assert_eq!(hosts(&istiod_s).count(), 0);
+    }
+}
