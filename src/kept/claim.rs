@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
-use super::instance::{COMPLETE_ANNOTATION, Instance, MARKING, Place, UNFINISHED, is_complete};
+use super::instance::{COMPLETE_ANNOTATION, Instance, MARKING, Place, UNFINISHED, is_complete, is_marked};
 use super::{namespace, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
 use crate::diag::Diagnostic;
@@ -192,7 +192,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     loop {
         let lease = match (std::mem::take(&mut first), asked.mark, asked.purpose) {
             (true, Some(mark), Purpose::Update | Purpose::Destroy) => {
-                if reclaim(asked, mark, &holder).await.map_err(failed)? {
+                if let Some(lease) = reclaim(asked, mark, &holder).await.map_err(failed)? {
+                    instance.marked |= is_marked(&lease);
                     return Ok(held(asked, holder, mark, instance.unfinished));
                 }
                 look(asked).await.map_err(failed)?
@@ -255,7 +256,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             (None, false) => new_mark().map_err(|error| no_randomness(&error))?,
         };
         if take(asked, &lease, &mark, &holder).await.map_err(failed)? {
-            instance.marked |= matches!(asked.purpose, Purpose::Create { .. });
+            instance.marked |= matches!(asked.purpose, Purpose::Create { .. }) || is_own && is_marked(&lease);
             let interrupted = unfinished || found.holder != NOBODY || instance.unfinished;
             return Ok(held(asked, holder, &mark, interrupted));
         }
@@ -315,13 +316,16 @@ struct Watched {
 }
 
 /// The usual case in one request: the Lease is there, ours and nobody's at the moment.
-async fn reclaim(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Error> {
+async fn reclaim(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<Option<Object>, Error> {
     let operations = json!([
         { "op": "test", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
         { "op": "test", "path": "/spec/holderIdentity", "value": NOBODY },
         { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name) },
     ]);
-    Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &operations).await?, Patched::Done(_)))
+    Ok(match asked.cluster.patch_if(&asked.place.lease(), &operations).await? {
+        Patched::Done(lease) => Some(*lease),
+        Patched::Refused | Patched::Absent => None,
+    })
 }
 
 async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {

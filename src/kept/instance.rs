@@ -59,8 +59,12 @@ impl Instance {
         let lease = cluster.get(&place.lease()).await?;
         let mark = lease.as_ref().and_then(|lease| lease.annotation(INSTANCE_ANNOTATION)).map(str::to_owned);
         let complete = lease.as_ref().is_some_and(is_complete);
-        let is_marked = mark.is_some();
-        let instance = Instance { marked: is_marked, unfinished: is_marked && !complete, imported: !is_marked };
+        let has_mark = mark.is_some();
+        let instance = Instance {
+            marked: lease.as_ref().is_some_and(is_marked),
+            unfinished: has_mark && !complete,
+            imported: !has_mark,
+        };
         Ok((instance, mark.into()))
     }
 }
@@ -109,6 +113,12 @@ fn lease_name(label: &str) -> String {
 
 pub(super) fn is_complete(lease: &Object) -> bool {
     lease.annotation(COMPLETE_ANNOTATION) == Some("true")
+}
+
+/// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it when the provider ends in the
+/// middle of an update; the Lease does not.
+pub(super) fn is_marked(lease: &Object) -> bool {
+    matches!(lease.annotation(COMPLETE_ANNOTATION), Some("true" | UNFINISHED))
 }
 
 #[cfg(test)]

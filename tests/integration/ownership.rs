@@ -88,7 +88,21 @@ async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json,
         refused.diagnostics
     );
     assert!(there(east, &account));
-    refused.stored.expect("it is there all the same")
+    let kept = refused.stored.expect("it is there all the same");
+
+    // A core keeps no private data of an update in which the provider was killed: the Lease remembers that everything was marked.
+    let forgotten = Stored { private: Vec::new(), ..stored.clone() };
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &forgotten).await.expect("a refresh").expect("it is there");
+    let refused = core.apply(PRIMARY, plan(core, config, Some(&refreshed)).await).await;
+    assert!(
+        refused.diagnostics.to_string().contains("ServiceAccount istio-system/istiod exists already"),
+        "{}",
+        refused.diagnostics
+    );
+    let annotations = east.kubectl(&[&["get"], &account[..], &["-o", "jsonpath={.metadata.annotations}"]].concat());
+    assert_eq!(annotations.expect("kubectl"), "", "nobody has marked it");
+    kept
 }
 
 /// A state that this provider wrote before there were marks: nothing of it says whose the objects are but their label.
