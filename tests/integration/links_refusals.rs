@@ -139,6 +139,7 @@ async fn a_link_says_which_layer_failed_and_what_to_do() {
     }
     let links = Arc::new(Links::start().await);
     let stored = wrong_endpoints_are_refused_before_an_istiod_is_told(&links).await;
+    an_authority_that_a_tenant_planted_is_not_taken(&links, &stored).await;
     what_may_not_be_asked_is_not_known(&links, &stored).await;
     links.again().await;
     links.destroy(&stored).await;
@@ -173,6 +174,20 @@ async fn wrong_endpoints_are_refused_before_an_istiod_is_told(links: &Links) -> 
     let stored = links.linked(&peer(json!({})), Some(&stored)).await;
     assert_eq!(verdict(&stored), "synced");
     stored
+}
+
+/// Who may write in Istio's namespace can add an authority to the copy of the cluster's own that lies there, and keep Kubernetes from taking that back.
+async fn an_authority_that_a_tenant_planted_is_not_taken(links: &Links, stored: &Stored) {
+    let west = links.lab.cluster("west");
+    let both = format!("{}{}", west.certificate_authority(), links.lab.cluster("east").certificate_authority());
+    let planted = json!({"immutable": true, "data": {"ca.crt": both}}).to_string();
+    let copy = ["-n", "istio-system", "patch", "configmap", "kube-root-ca.crt", "--type=merge", "-p", &planted];
+    west.kubectl(&copy).expect("kubectl");
+    links.again().await;
+    let stored = links.core.refresh(REMOTE, stored).await.expect("a refresh").expect("it is there");
+    let planned = links.core.plan(REMOTE, Some(peer(json!({}))), Some(&stored)).await.expect("a plan");
+    assert_eq!(planned.action, Action::Nothing, "{:?}", planned.planned);
+    west.kubectl(&["-n", "istio-system", "delete", "configmap", "kube-root-ca.crt"]).expect("kubectl");
 }
 
 /// Without port-forward: exec where that is allowed, else the metrics where they may be read, else an honest "unknown", and no plan that would do something

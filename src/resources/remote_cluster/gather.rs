@@ -51,15 +51,20 @@ fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
     ))
 }
 
-/// The authority that Kubernetes itself gives every Pod of the cluster to check its API server by; PEM.
-pub async fn cluster_authority(watched: &Cluster, namespace: &str) -> Result<Option<String>, Error> {
-    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, "kube-root-ca.crt");
+/// The authority that Kubernetes itself gives every Pod of the cluster to check its API server by; PEM. It keeps a copy in every namespace. Who may write in
+/// a namespace can change the copy there and keep Kubernetes from mending it (`immutable`); in this one only administrators may.
+const AUTHORITY_NAMESPACE: &str = "kube-system";
+const AUTHORITY: &str = "kube-root-ca.crt";
+
+/// The cluster's own authority; PEM. `None` where the cluster does not publish it.
+pub async fn cluster_authority(watched: &Cluster) -> Result<Option<String>, Error> {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, AUTHORITY_NAMESPACE, AUTHORITY);
     let live = watched.get(&reference).await?;
     Ok(live.and_then(|live| live.strings("data").get("ca.crt").map(|pem| (*pem).to_owned())))
 }
 
 /// All of it, for a remote secret.
-pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -> Result<Endpoint, Diagnostic> {
+pub async fn endpoint(watched: &Cluster, spec: &EndpointSpec) -> Result<Endpoint, Diagnostic> {
     let server = server(watched, spec, None).await?.ok_or_else(|| {
         Diagnostic::error("The cluster is not configured")
             .at("cluster")
@@ -67,11 +72,11 @@ pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -
     })?;
     let certificate_authority = match &spec.certificate_authority {
         Some(given) => Some(given.clone()),
-        None => match cluster_authority(watched, namespace).await.map_err(|error| converge::diagnostic(&error))? {
+        None => match cluster_authority(watched).await.map_err(|error| unreadable(watched, &error))? {
             Some(pem) => Some(pem),
             None => {
                 return Err(Diagnostic::error("The cluster's certificate authority is unknown").at("certificate_authority").detail(format!(
-                    "There is no ConfigMap {namespace}/kube-root-ca.crt in cluster {}, which Kubernetes keeps in every namespace. Set `certificate_authority` to the \
+                    "There is no ConfigMap {AUTHORITY_NAMESPACE}/{AUTHORITY} in cluster {}, which Kubernetes keeps in every namespace. Set `certificate_authority` to the \
                      certificates that watchers shall check its API server by.",
                     watched.name()
                 )));
@@ -86,6 +91,21 @@ pub async fn endpoint(watched: &Cluster, namespace: &str, spec: &EndpointSpec) -
     })
 }
 
+/// Rights of a namespace do not reach to where the authority is read.
+fn unreadable(watched: &Cluster, error: &Error) -> Diagnostic {
+    let diagnostic = converge::diagnostic(error);
+    if !error.is_forbidden() {
+        return diagnostic;
+    }
+    let detail = format!(
+        "{}\n\nThe certificate authority of cluster {} is read from the ConfigMap {AUTHORITY_NAMESPACE}/{AUTHORITY}. Allow this identity to get it, or set \
+         `certificate_authority`.",
+        diagnostic.detail,
+        watched.name()
+    );
+    diagnostic.detail(detail).at("certificate_authority")
+}
+
 /// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written for another.
 pub async fn refuse_another_endpoint(
     watched: &Cluster,
@@ -97,7 +117,7 @@ pub async fn refuse_another_endpoint(
         return Ok(());
     }
     // What cannot be found out is said where it is needed.
-    let Ok(found) = endpoint(watched, spec.namespace.as_str(), &spec.endpoint).await else { return Ok(()) };
+    let Ok(found) = endpoint(watched, &spec.endpoint).await else { return Ok(()) };
     let seen = found.certificate_authority.as_deref().map(secret::fingerprint);
     let is_other = |planned: &Value<String>, found: Option<&str>| planned.is_known() && planned.as_deref() != found;
     let changed = |what: &str, planned: &Value<String>, found: Option<&str>| {

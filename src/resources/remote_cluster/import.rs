@@ -96,7 +96,7 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
     {
         model.server = Value::Null;
     }
-    match gather::cluster_authority(&watched, model.namespace.text()).await {
+    match gather::cluster_authority(&watched).await {
         Ok(Some(pem))
             if model.certificate_authority_fingerprint.as_deref() == Some(secret::fingerprint(&pem).as_str()) =>
         {

@@ -159,9 +159,7 @@ impl Resource for MeshRemoteCluster {
         reached.set(state.clone());
 
         let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
-        let endpoint = gather::endpoint(&watched, spec.namespace.as_str(), &spec.endpoint)
-            .await
-            .map_err(|error| failed(error, &state))?;
+        let endpoint = gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?;
         state.server_url = endpoint.server.as_str().to_owned().into();
         state.certificate_authority_fingerprint =
             endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();

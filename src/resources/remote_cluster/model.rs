@@ -52,7 +52,7 @@ model! {
         /// The watched cluster's API server as the watchers dial it, `https://host:port`. As in the provider's `clusters` where nothing is set.
         #[attr(optional, validate(non_empty()))]
         pub server: Value<String>,
-        /// PEM certificates to check the API server by. The cluster's own (ConfigMap `kube-root-ca.crt`) where nothing is set.
+        /// PEM certificates to check the API server by. The cluster's own (ConfigMap `kube-root-ca.crt` in `kube-system`) where nothing is set.
         #[attr(optional, validate(non_empty()), document)]
         pub certificate_authority: Value<String>,
         /// Name to ask for, and to check in the API server's certificate, where it is not the host of `server`.
