@@ -25,6 +25,12 @@ impl Owner {
         Owner { label: label.to_owned(), mark: String::new(), unmarked: true }
     }
 
+    /// The object with the label and, where there is one, the mark.
+    pub fn put_on(&self, object: Object) -> Object {
+        let object = object.with_label(OWNER_LABEL, &self.label);
+        if self.mark.is_empty() { object } else { object.with_annotation(INSTANCE_ANNOTATION, &self.mark) }
+    }
+
     /// Whether the object may be written without asking. `known` says that state names it. The error says whose it is.
     pub fn may_write(&self, live: &Object, known: bool) -> Result<(), Vec<String>> {
         let given_up = live.annotation(INSTANCE_ANNOTATION).is_none()

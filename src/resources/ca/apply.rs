@@ -11,10 +11,10 @@ use super::gather::{self, Live};
 use super::memory::Strange;
 use super::model::Ca;
 use super::roots::{Roots, too_long};
-use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in};
+use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in, with_mark};
 use super::spec::{RootSpec, Spec, mesh_names};
 use super::{Cx, accept, clock, plan, remove, report, revoked};
-use crate::cluster::{Adoption, Apply, Delete, OWNER_LABEL, Object, Owner};
+use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::{converge, namespace};
@@ -61,6 +61,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     roots.save(cx, &spec).await?;
     reached.set(state.clone());
     let made = write_all(&spec, &roots, &decision, &live, now).await;
+    failed.extend(mark_older(&spec, &decision, &live).await);
 
     let mut written = BTreeMap::new();
     for (name, outcome) in made {
@@ -295,6 +296,23 @@ async fn write_all(
     join_all(writes).await
 }
 
+/// Marks the `cacerts` of before marks that are not written anyway. Nothing else of them changes.
+async fn mark_older(spec: &Spec, decision: &Decision, live: &BTreeMap<String, Live>) -> Vec<(String, Diagnostic)> {
+    let marks = live.iter().filter(|(name, _)| !decision.actions.contains_key(*name)).filter_map(|(name, live)| {
+        let secret = live.secret.as_ref().filter(|_| live.ours)?;
+        let owner = spec.owner(&live.namespace);
+        if owner.mark.is_empty() || secret.annotation(INSTANCE_ANNOTATION).is_some() {
+            return None;
+        }
+        let object = with_mark(secret, &gather::own_keys(secret), &owner);
+        let object = at_version(object, secret.resource_version().unwrap_or_default());
+        let apply = live.cluster.apply(Apply::new(object, owner));
+        Some(async move { (name, apply.await.map_err(|error| converge::diagnostic(&error))) })
+    });
+    let marked = join_all(marks).await.into_iter();
+    marked.filter_map(|(name, outcome)| Some((name.clone(), outcome.err()?))).collect()
+}
+
 /// One cluster's share of the work.
 struct Job<'a> {
     spec: &'a Spec,
@@ -309,7 +327,7 @@ struct Job<'a> {
 impl Job<'_> {
     async fn run(&self, action: &Action) -> Result<Written, Diagnostic> {
         let owner = self.spec.owner(&self.live.namespace);
-        namespace::ensure(&self.live.cluster, &self.live.namespace, &owner)
+        namespace::ensure(&self.live.cluster, &self.live.namespace, &owner.label)
             .await
             .map_err(|error| converge::diagnostic(&error))?;
         match action {
@@ -322,7 +340,7 @@ impl Job<'_> {
         &self,
         issue: Option<&str>,
         trusted: &BTreeSet<String>,
-        owner: &str,
+        owner: &Owner,
     ) -> Result<Written, Diagnostic> {
         let (chain, key) = match issue {
             None => self.present()?,
@@ -362,7 +380,7 @@ impl Job<'_> {
     }
 
     /// Writes over what it was decided on and nothing else.
-    async fn write(&self, object: Object, owner: &str) -> Result<(), Diagnostic> {
+    async fn write(&self, object: Object, owner: &Owner) -> Result<(), Diagnostic> {
         let foreign = self.live.secret.is_some() && !self.live.ours;
         let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
         let written = match self.live.secret.as_ref().and_then(Object::resource_version) {
@@ -370,7 +388,7 @@ impl Job<'_> {
                 let object = at_version(object, version);
                 self.live
                     .cluster
-                    .apply(Apply { adoption, force: foreign, ..Apply::new(object, Owner::by_label(owner)) })
+                    .apply(Apply { adoption, force: foreign, ..Apply::new(object, owner.clone()) })
                     .await
                     .map(Some)
             }
@@ -445,13 +463,13 @@ impl Job<'_> {
     }
 
     /// A request for a signature from outside; one that is open stays.
-    async fn request(&self, owner: &str) -> Result<Written, Diagnostic> {
+    async fn request(&self, owner: &Owner) -> Result<Written, Diagnostic> {
         let open = match &self.live.open {
             Some(open) => open.copied()?,
             None => OpenRequest::make(&self.profile(), self.spec.intermediate.algorithm).await?,
         };
-        let object = open.object(&request_in(&self.live.namespace)).with_label(OWNER_LABEL, owner);
-        let apply = Apply::new(object, Owner::by_label(owner));
+        let object = owner.put_on(open.object(&request_in(&self.live.namespace)));
+        let apply = Apply::new(object, owner.clone());
         self.live.cluster.apply(apply).await.map_err(|error| converge::diagnostic(&error))?;
         Ok(Written::Request(Box::new(open)))
     }

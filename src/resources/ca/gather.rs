@@ -11,7 +11,7 @@ use super::model::Ca;
 use super::report;
 use super::secret::{CaCerts, Fault, RootStore, SELF_SIGNED, request_in};
 use super::spec::{Spec, StoreRef};
-use crate::cluster::{Cluster, Error, FIELD_MANAGER, Kind, OWNER_LABEL, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, FIELD_MANAGER, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
 use crate::kept::converge;
@@ -30,7 +30,7 @@ pub struct Live {
     pub fault: Option<Fault>,
     /// What it holds where it has the form of a TLS Secret: told, and never taken over.
     pub theirs: Option<CaCerts>,
-    /// The Secret carries this resource's label.
+    /// The Secret is this instance's.
     pub ours: bool,
     pub open: Option<OpenRequest>,
     /// What a `mesh_ca_request` keeps here for a chain to answer.
@@ -40,13 +40,15 @@ pub struct Live {
 }
 
 /// Looks at one cluster.
-pub async fn look(cluster: Cluster, namespace: &str, owner: &str) -> Result<Live, Error> {
+pub async fn look(cluster: Cluster, namespace: &str, owner: &Owner) -> Result<Live, Error> {
     let secret = match marked(&cluster, &CaCerts::reference(namespace)).await? {
         Some(secret) => Some(secret),
         None => cluster.get(&CaCerts::reference(namespace)).await?,
     };
-    let open = marked(&cluster, &request_in(namespace)).await?.as_ref().and_then(OpenRequest::read);
-    let ours = secret.as_ref().is_some_and(|secret| secret.label(OWNER_LABEL) == Some(owner));
+    // A key that others have put there may be known to them.
+    let open = marked(&cluster, &request_in(namespace)).await?.filter(|request| owner.has(request, false));
+    let open = open.as_ref().and_then(OpenRequest::read);
+    let ours = secret.as_ref().is_some_and(|secret| owner.has(secret, false));
     let read = if ours { CaCerts::read } else { CaCerts::read_theirs };
     let (held, fault) = match secret.as_ref().map(read) {
         Some(Ok(held)) => (Some(held), None),

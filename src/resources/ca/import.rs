@@ -30,7 +30,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnosti
     let namespace = if place.name == CACERTS { place.namespace.as_str() } else { SYSTEM_NAMESPACE };
     state.clusters = Value::Known(clusters(cx, &state, namespace).await);
     let store = super::remove::store_of(&state);
-    let label = super::spec::owner(store.as_ref(), &place.namespace);
+    let label = super::spec::label(store.as_ref(), &place.namespace);
     let at = Place { resource: "mesh_ca", id: state.id.text(), namespace: &place.namespace, label: &label };
     (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
     Ok(state)

@@ -2,17 +2,18 @@ use super::super::fixtures;
 use super::super::secret::StoredRoot;
 use super::super::spec::StoreRef;
 use super::*;
+use crate::cluster::Owner;
 use crate::pki::PrivateKey;
 
 fn store(root: &fixtures::Ca) -> Object {
     let key = PrivateKey::from_pem(&root.key.to_pem()).unwrap();
     let roots = RootStore(BTreeMap::from([(2, StoredRoot { certificate: root.certificate.clone(), key })]));
     let at = StoreRef { cluster: "admin".into(), namespace: "mesh-root-ca".into(), name: "mesh-root-ca".into() };
-    roots.object(&at, "mesh_ca.mesh-root-ca.mesh-root-ca")
+    roots.object(&at, &Owner::by_label("mesh_ca.mesh-root-ca.mesh-root-ca"))
 }
 
 fn cacerts(root: &fixtures::Ca, owner: Option<&str>) -> Object {
-    let mut object = fixtures::cacerts(root, 365).object("istio-system", owner.unwrap_or_default());
+    let mut object = fixtures::cacerts(root, 365).object("istio-system", &Owner::by_label(owner.unwrap_or_default()));
     if owner.is_none() {
         object.value_mut()["metadata"]["labels"] = serde_json::json!({});
     }

@@ -30,7 +30,7 @@ pub use self::model::Ca;
 use self::model::ClusterCa;
 use self::spec::{RootSpec, Spec};
 use super::client::{self, Client};
-use crate::cluster::{Error, Object};
+use crate::cluster::{Error, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
@@ -128,6 +128,9 @@ impl Resource for MeshCa {
     }
 
     async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {
+        if client::without_clusters(cx)? {
+            return Ok(Some(state));
+        }
         read(cx, state, OffsetDateTime::now_utc()).await
     }
 
@@ -173,7 +176,7 @@ async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     let store = remove::store_of(state);
     let Some((name, namespace)) = home(state, store.as_ref()) else { return Ok(false) };
     let cluster = client::cluster(cx, name)?;
-    let owner = cx.private.instance.owner(&spec::owner(store.as_ref(), namespace), &state.instance);
+    let owner = spec::owner(store.as_ref(), namespace, state.instance.text());
     let held = kept::read::holds_lease(&cluster, Some(namespace), &owner).await;
     Ok(held.map_err(|error| converge::diagnostic(&error))?)
 }
@@ -183,7 +186,7 @@ async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) ->
     let store = remove::store_of(model);
     let Some((name, namespace)) = home(model, store.as_ref()) else { return Ok(None) };
     let cluster = client::cluster(cx, name)?;
-    let label = spec::owner(store.as_ref(), namespace);
+    let label = spec::label(store.as_ref(), namespace);
     let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
     let adopt = model.adopt.get() == Some(true);
@@ -364,17 +367,17 @@ struct Looks {
 /// Looks at the store and at all clusters at once: it is the first look of a plan, which has to connect to each of them.
 async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) -> Looks {
     let kept = OptionFuture::from(store.map(|store| look_into(cx, store)));
-    let clusters = state
-        .clusters
-        .entries()
-        .map(|(name, model)| async move { (name.to_owned(), look(cx, name, model.namespace.text(), store).await) });
+    let clusters = state.clusters.entries().map(|(name, model)| async move {
+        let owner = spec::owner(store, model.namespace.text(), state.instance.text());
+        (name.to_owned(), look(cx, name, model.namespace.text(), &owner).await)
+    });
     let (kept, clusters) = join(kept, join_all(clusters)).await;
     Looks { kept, clusters }
 }
 
-async fn look(cx: &Cx, name: &str, namespace: &str, store: Option<&spec::StoreRef>) -> Looked<gather::Live> {
+async fn look(cx: &Cx, name: &str, namespace: &str, owner: &Owner) -> Looked<gather::Live> {
     match client::cluster(cx, name) {
-        Ok(cluster) => answered(gather::look(cluster, namespace, &spec::owner(store, namespace)).await),
+        Ok(cluster) => answered(gather::look(cluster, namespace, owner).await),
         Err(unknown) => Ok(Err(Diagnostic { severity: Severity::Warning, ..unknown })),
     }
 }

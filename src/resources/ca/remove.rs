@@ -17,7 +17,7 @@ use crate::value::{Path, Value};
 pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, state: &mut Ca) -> Diagnostics {
     let Some(prior) = prior else { return Diagnostics::new() };
     let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
-    let failures = remove_clusters(cx, dropped, spec.root.store()).await;
+    let failures = remove_clusters(cx, dropped, spec.root.store(), &spec.mark).await;
     for (name, _) in &failures {
         if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
             clusters.insert(name.clone(), Value::Known(cluster.clone()));
@@ -37,10 +37,11 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
         return Ok(());
     }
     let all: Vec<_> = state.clusters.entries().collect();
-    let mut outcome = each(&all, |name, model| remove_keys(cx, name, model, store.as_ref())).await;
+    let mut outcome =
+        each(&all, |name, model| remove_keys(cx, name, model, store.as_ref(), state.instance.text())).await;
     let mut diagnostics = Diagnostics::new();
     if let (Some(store), true) = (&store, outcome.failures.is_empty()) {
-        diagnostics.extend(remove_root(cx, store).await.err());
+        diagnostics.extend(remove_root(cx, store, state.instance.text()).await.err());
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
     let place = home(&state, store.as_ref());
@@ -72,10 +73,11 @@ async fn remove_clusters(
     cx: &mut Cx,
     clusters: Vec<(&str, &ClusterCa)>,
     store: Option<&StoreRef>,
+    mark: &str,
 ) -> Vec<(String, Diagnostic)> {
     let shared: &Cx = cx;
     let outcome = each(&clusters, |name, model| async move {
-        let mut left = remove_keys(shared, name, model, store).await?;
+        let mut left = remove_keys(shared, name, model, store, mark).await?;
         let place = store.map(|store| (store.cluster.as_str(), store.namespace.as_str()));
         left.extend(depart(shared, name, model, place).await?);
         gone(shared, name, model, place).await?;
@@ -137,10 +139,11 @@ async fn remove_keys(
     name: &str,
     model: &ClusterCa,
     store: Option<&StoreRef>,
+    mark: &str,
 ) -> Result<Vec<String>, Diagnostic> {
     let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
     let place = model.namespace.text();
-    let owner = owner(store, place);
+    let owner = owner(store, place, mark);
     let removal = async {
         let mut left = Vec::new();
         for reference in [CaCerts::reference(place), request_in(place)] {
@@ -188,16 +191,15 @@ fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
     diagnostic.at(Path::root("clusters").key(name))
 }
 
-async fn remove_root(cx: &Cx, store: &StoreRef) -> Result<(), Diagnostic> {
+async fn remove_root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<(), Diagnostic> {
     let cluster = client::cluster(cx, &store.cluster)?;
-    let owner = owner(Some(store), &store.namespace);
+    let owner = owner(Some(store), &store.namespace, mark);
     let removal = remove_one(&cluster, &RootStore::reference(store), &owner).await;
     removal.map(drop).map_err(|error| in_store(&error))
 }
 
-async fn remove_one(cluster: &Cluster, reference: &ObjectRef, label: &str) -> Result<Removed, Error> {
-    let owner = Owner::by_label(label);
-    let removing = Removing { cluster, owner: &owner, wait: false, stays: &|_: &Object| None };
+async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &Owner) -> Result<Removed, Error> {
+    let removing = Removing { cluster, owner, wait: false, stays: &|_: &Object| None };
     let key = objects::state_key(reference);
     removing.one(&Doomed { key, reference: reference.clone(), live: None, known: false }).await
 }

@@ -13,7 +13,7 @@ use super::model::Ca;
 use super::secret::{RootStore, StoredRoot, at_version};
 use super::spec::{Generated, RootSpec, Spec, StoreRef};
 use super::{Cx, remove};
-use crate::cluster::{Adoption, Apply, Cluster, Error, Owner};
+use crate::cluster::{Adoption, Apply, Cluster, Error};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::{converge, namespace};
 use crate::pki::{Certificate, PrivateKey, RootRequest, Validity, check_root};
@@ -218,25 +218,24 @@ impl Write<'_> {
         let owner = self.spec.owner(&self.store.namespace);
         let object = store.object(self.store, &owner);
         let Some(version) = self.version else {
-            self.ensure_namespace(&owner).await?;
+            self.ensure_namespace(&owner.label).await?;
             let made = self.cluster.apply_new(&object).await?;
             return Ok(made.and_then(|made| made.object.resource_version().map(str::to_owned)));
         };
         // What was read has proved to be this resource's, or is to be taken over: a backup may have come back without its labels.
-        let apply =
-            Apply { adoption: Adoption::Take, ..Apply::new(at_version(object, version), Owner::by_label(&owner)) };
+        let apply = Apply { adoption: Adoption::Take, ..Apply::new(at_version(object, version), owner) };
         let applied = self.cluster.apply(apply).await?;
         Ok(applied.object.resource_version().map(str::to_owned))
     }
 
-    async fn ensure_namespace(&self, owner: &str) -> Result<(), Error> {
+    async fn ensure_namespace(&self, label: &str) -> Result<(), Error> {
         let namespace = &self.store.namespace;
         // Where a control plane lives, or may, gateways are to be injected.
         let shared = namespace == "istio-system"
             || self.spec.clusters.values().any(|cluster| cluster.namespace.as_str() == namespace);
         match shared {
-            true => namespace::ensure(self.cluster, namespace, owner).await,
-            false => namespace::ensure_without_pods(self.cluster, namespace, owner).await,
+            true => namespace::ensure(self.cluster, namespace, label).await,
+            false => namespace::ensure_without_pods(self.cluster, namespace, label).await,
         }
     }
 }

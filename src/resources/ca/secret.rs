@@ -1,13 +1,13 @@
 //! The Secrets of a CA as text: `cacerts` in the form istiod reads, and the store of generated roots. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
+use crate::cluster::{Kind, Object, ObjectRef, Owner};
 use crate::mesh::Holding;
 use crate::pki::{
     Bundle, Certificate, CertificateError, Fingerprint, KeyError, PrivateKey, RevocationList, check_root, root_of,
@@ -56,7 +56,7 @@ impl CaCerts {
     }
 
     /// The Secret, all keys at once.
-    pub fn object(&self, namespace: &str, owner: &str) -> Object {
+    pub fn object(&self, namespace: &str, owner: &Owner) -> Object {
         let issuer = root_of(&self.chain, &self.roots);
         let intermediate = self.chain.first().map(Certificate::to_pem).unwrap_or_default();
         let chain: String = self.chain.iter().chain(issuer).map(Certificate::to_pem).collect();
@@ -165,7 +165,7 @@ impl RootStore {
         ObjectRef::namespaced(Kind::SECRET, &store.namespace, &store.name)
     }
 
-    pub fn object(&self, store: &StoreRef, owner: &str) -> Object {
+    pub fn object(&self, store: &StoreRef, owner: &Owner) -> Object {
         let mut data: Vec<(String, Zeroizing<String>)> = Vec::new();
         for (generation, root) in &self.0 {
             data.push((format!("root-{generation}.crt"), root.certificate.to_pem().into()));
@@ -225,10 +225,23 @@ pub fn at_version(mut object: Object, version: &str) -> Object {
     object
 }
 
-fn secret<'a>(reference: &ObjectRef, owner: &str, data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Object {
+fn secret<'a>(reference: &ObjectRef, owner: &Owner, data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Object {
     let data: serde_json::Map<_, _> =
         data.into_iter().map(|(key, value)| (key.to_owned(), BASE64.encode(value).into())).collect();
-    Object::of(reference).with_label(OWNER_LABEL, owner).with("type", "Opaque").with("data", json!(data))
+    owner.put_on(Object::of(reference)).with("type", "Opaque").with("data", json!(data))
+}
+
+/// A Secret of before marks, with the mark and what else this provider wrote in it.
+pub fn with_mark(secret: &Object, own: &BTreeSet<String>, owner: &Owner) -> Object {
+    let data = secret.get("data").and_then(serde_json::Value::as_object);
+    let data: serde_json::Map<_, _> = data
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| own.contains(*key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let reference = ObjectRef::namespaced(Kind::SECRET, secret.namespace().unwrap_or_default(), secret.name());
+    owner.put_on(Object::of(&reference)).with("type", secret.str("type").to_owned()).with("data", json!(data))
 }
 
 type ReadCertificates = fn(&str) -> Result<Vec<Certificate>, CertificateError>;

@@ -2,10 +2,11 @@ use serde_json::Value as Json;
 
 use super::super::fixtures::{self, Ca};
 use super::*;
+use crate::cluster::OWNER_LABEL;
 
 fn object() -> (Ca, Object) {
     let root = fixtures::root();
-    let object = fixtures::cacerts(&root, 365).object("istio-system", "mesh_ca.x");
+    let object = fixtures::cacerts(&root, 365).object("istio-system", &Owner::by_label("mesh_ca.x"));
     (root, object)
 }
 
@@ -39,7 +40,7 @@ fn a_root_written_twice_changes_bytes_and_not_the_set() {
     let plain = fixtures::cacerts(&root, 365);
     let roots = plain.roots.clone();
     let twice = CaCerts { twice: Some(root.certificate.clone()), ..plain };
-    let object = twice.object("n", "o");
+    let object = twice.object("n", &Owner::by_label("o"));
     let text = String::from_utf8(object.data("root-cert.pem").unwrap()).unwrap();
     assert_eq!(text, root.certificate.to_pem().repeat(2));
     assert_eq!(CaCerts::read(&object).unwrap().roots, roots);
@@ -95,10 +96,10 @@ fn the_store_keeps_every_generation() {
     let stored = |root: Ca| StoredRoot { certificate: root.certificate, key: root.key };
     let store = RootStore([(1, stored(first)), (12, stored(second))].into());
     let place = StoreRef { cluster: "east".into(), namespace: "mesh-root-ca".into(), name: "mesh-root-ca".into() };
-    let read = RootStore::read(&store.object(&place, "o")).unwrap();
+    let read = RootStore::read(&store.object(&place, &Owner::by_label("o"))).unwrap();
     let found: Vec<_> = read.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint())).collect();
     assert_eq!(found, [(1, fingerprints[0]), (12, fingerprints[1])]);
-    let mut damaged = store.object(&place, "o");
+    let mut damaged = store.object(&place, &Owner::by_label("o"));
     damaged.value_mut()["data"]["root-12.key"] = Json::Null;
     assert_eq!(RootStore::read(&damaged).unwrap_err(), "root-12.key");
 }
@@ -109,7 +110,7 @@ fn debug_shows_no_key() {
     let held = fixtures::cacerts(&root, 365);
     let pem = held.key.to_pem();
     let secret_line = pem.lines().nth(1).unwrap();
-    assert!(!format!("{held:?} {:?}", held.object("n", "o")).contains(secret_line));
+    assert!(!format!("{held:?} {:?}", held.object("n", &Owner::by_label("o"))).contains(secret_line));
 }
 
 /// What istiod starts with, it is read by: with text around the blocks, bag attributes before the key, the chain from the root down, no last line break.

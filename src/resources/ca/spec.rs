@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::Duration;
 
 use super::model::{Ca, ClusterCa, Intermediate, Root, Store};
+use crate::cluster::Owner;
 use crate::diag::Diagnostics;
 use crate::mesh::{ClusterName, Namespace, TrustDomain};
 use crate::pki::{
@@ -29,6 +30,8 @@ pub struct Spec {
     pub migrate_self_signed: bool,
     /// Of the workloads' ids.
     pub trust_domain: String,
+    /// The instance's mark; empty before its first apply.
+    pub mark: String,
 }
 
 /// Where the root comes from.
@@ -87,14 +90,19 @@ impl Spec {
         reader.finish(spec)
     }
 
-    /// The owner label of what is in this namespace.
-    pub fn owner(&self, namespace: &str) -> String {
-        owner(self.root.store(), namespace)
+    /// Whose the CA's objects in this namespace are.
+    pub fn owner(&self, namespace: &str) -> Owner {
+        owner(self.root.store(), namespace, &self.mark)
     }
 }
 
+/// Whose a CA's objects in a namespace are. An older state's objects carry no mark: they count where this provider has written them.
+pub fn owner(store: Option<&StoreRef>, namespace: &str, mark: &str) -> Owner {
+    Owner { label: label(store, namespace), mark: mark.to_owned(), unmarked: true }
+}
+
 /// The owner label of a CA's objects in a namespace.
-pub fn owner(store: Option<&StoreRef>, namespace: &str) -> String {
+pub fn label(store: Option<&StoreRef>, namespace: &str) -> String {
     let name = store.map_or("brought", |store| store.name.as_str());
     crate::kept::owner("mesh_ca", namespace, name)
 }
@@ -177,6 +185,7 @@ fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
         accept_roots,
         migrate_self_signed,
         trust_domain,
+        mark: model.instance.text().to_owned(),
     })
 }
 

@@ -1,0 +1,317 @@
+//! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in [`ROWS`] fails. A bystander's objects lie beside
+//! everything that is deleted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lab::tools::{self, Istio, Tool};
+use lab::{Cluster, Lab, Options};
+use serde_json::{Value as Json, json};
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
+
+use crate::support::core::{Action, Core, Stored};
+
+const OWNER: &str = "terraform-provider-mesh/owner";
+const MARK: &str = "terraform-provider-mesh/instance";
+const MANAGER: &str = "--field-manager=terraform-provider-mesh";
+
+/// A resource, and an object of it that is easily copied and made anew: cluster, kind, namespace and name.
+struct Row {
+    resource: &'static str,
+    config: fn() -> Json,
+    object: [&'static str; 4],
+    /// An apply that is killed may leave objects under names that state does not know.
+    strays: bool,
+}
+
+/// In the order in which they are made.
+const ROWS: &[Row] = &[
+    Row {
+        resource: "mesh_ca_request",
+        config: || json!({"cluster": "east", "namespace": "mesh-requests"}),
+        object: ["east", "secret", "mesh-requests", "mesh-ca-request"],
+        strays: true,
+    },
+    Row {
+        resource: "mesh_ca",
+        config: || json!({"root": {"generation": 1, "store": {"cluster": "west"}}, "clusters": {"east": {"namespace": "mesh-ca"}}}),
+        object: ["east", "secret", "mesh-ca", "cacerts"],
+        // Its objects have the names that the configuration gives.
+        strays: false,
+    },
+    Row {
+        resource: "mesh_primary",
+        config: || {
+            let tag = format!("global: {{tag: {}}}", Istio::Current.version());
+            json!({"cluster": "east", "mesh_id": "mesh1", "network": "net-east", "values": [tag]})
+        },
+        object: ["east", "configmap", "istio-system", "istio"],
+        strays: true,
+    },
+    Row {
+        resource: "mesh_remote_cluster",
+        config: || json!({"cluster": "west", "watchers": ["east"], "allow_loopback_server": true}),
+        object: ["west", "serviceaccount", "istio-system", "istio-mesh-reader"],
+        strays: true,
+    },
+    Row {
+        resource: "mesh_eastwest_gateway",
+        config: || json!({"cluster": "east", "network": "net-east", "expose": {"services": true}, "wait": false}),
+        object: ["east", "serviceaccount", "istio-system", "istio-eastwestgateway"],
+        strays: true,
+    },
+    Row {
+        resource: "mesh_service_entry",
+        config: || {
+            json!({"cluster": "east", "host": "cart.shop.global", "ports": {"http": {"number": 8080}}, "exporters": {"west": {
+                "cluster": "west", "namespace": "shop", "service": "cart", "service_accounts": ["cart"],
+                "trust_domain": "west.example", "gateways": [{"value": "192.0.2.10"}]}}})
+        },
+        object: ["east", "serviceentry", "istio-system", "cart-shop-global"],
+        strays: true,
+    },
+];
+
+struct Alike {
+    lab: Lab,
+    core: Core,
+}
+
+impl Alike {
+    async fn start() -> Alike {
+        let start = || Lab::start(&["east", "west"], Options::default()).expect("clusters");
+        let lab = tokio::task::spawn_blocking(start).await.expect("a lab");
+        // A control plane of its own would have made it.
+        lab.cluster("west").kubectl(&["create", "namespace", "istio-system"]).expect("a namespace");
+        let core = Core::new(Mesh, registry(), json!({})).await.expect("the provider can be configured");
+        Alike { lab, core }
+    }
+
+    fn cluster(&self, name: &str) -> &Arc<Cluster> {
+        self.lab.cluster(name)
+    }
+
+    /// What every run of terraform begins with.
+    async fn configure(&self, clusters: Json) {
+        let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+        let config = json!({"clusters": clusters, "charts": {"directory": charts.dir()}});
+        self.core.configure(config).await.expect("the provider can be configured");
+    }
+
+    async fn again(&self) {
+        let clusters =
+            ["east", "west"].map(|name| (name, json!({"config_path": self.cluster(name).kubeconfig_path()})));
+        self.configure(clusters.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect()).await;
+    }
+
+    async fn apply(&self, row: &Row, config: &Json, stored: Option<&Stored>) -> Stored {
+        self.again().await;
+        let planned = self.core.plan(row.resource, Some(config.clone()), stored).await;
+        let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
+        let applied = self.core.apply(row.resource, planned).await;
+        assert!(!applied.diagnostics.has_errors(), "{}: {}", row.resource, applied.diagnostics);
+        applied.stored.expect("something was made")
+    }
+
+    /// A refresh in a run of its own: what state says then, and the warnings.
+    async fn refresh(&self, row: &Row, stored: &Stored) -> (Stored, String) {
+        self.again().await;
+        let (stored, told) = self.refresh_by_these(row, stored).await;
+        (stored.unwrap_or_else(|| panic!("{}: it is there: {told}", row.resource)), told)
+    }
+
+    async fn refresh_by_these(&self, row: &Row, stored: &Stored) -> (Option<Stored>, String) {
+        let read = self.core.refresh_told(row.resource, stored).await;
+        let (stored, told) = read.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
+        (stored, told.to_string())
+    }
+
+    async fn next(&self, row: &Row, config: Option<&Json>, stored: &Stored) -> Action {
+        let planned = self.core.plan(row.resource, config.cloned(), Some(stored)).await;
+        planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource)).action
+    }
+
+    /// Everything that carries the instance's mark, but for its Lease: cluster, kind, namespace and name.
+    fn marked(&self, stored: &Stored) -> Vec<String> {
+        let mark = mark(stored);
+        let mut found = Vec::new();
+        for name in ["east", "west"] {
+            let listed = self.cluster(name).get(&[
+                "-A",
+                "configmaps,secrets,serviceaccounts,services,deployments,roles,clusterroles,serviceentries",
+            ]);
+            let listed = listed.or_else(|_| {
+                self.cluster(name)
+                    .get(&["-A", "configmaps,secrets,serviceaccounts,services,deployments,roles,clusterroles"])
+            });
+            for object in listed.expect("kubectl").unwrap_or_default()["items"].as_array().into_iter().flatten() {
+                if object["metadata"]["annotations"][MARK].as_str() == Some(&mark) {
+                    found.push(format!("{name} {} {}", object["kind"], object["metadata"]["name"]));
+                }
+            }
+        }
+        found
+    }
+
+    /// The object of the row, as it is now.
+    fn object(&self, row: &Row) -> Option<Json> {
+        let [cluster, kind, namespace, name] = row.object;
+        self.cluster(cluster).get(&["-n", namespace, kind, name]).expect("kubectl")
+    }
+
+    /// What an apply that was killed may have left: an object like the row's, written by this provider under this mark, that no state knows.
+    fn leave_a_stray(&self, row: &Row) {
+        let mut object = self.object(row).unwrap_or_else(|| panic!("{}: {:?} is missing", row.resource, row.object));
+        let labels = object["metadata"]["labels"].clone();
+        let annotations = object["metadata"]["annotations"].clone();
+        object["metadata"] =
+            json!({"name": "stray", "namespace": row.object[2], "labels": labels, "annotations": annotations});
+        self.write(row.object[0], &object, &["--server-side", MANAGER]);
+    }
+
+    fn has_stray(&self, row: &Row) -> bool {
+        let [cluster, kind, namespace, _] = row.object;
+        self.cluster(cluster).get(&["-n", namespace, kind, "stray"]).expect("kubectl").is_some()
+    }
+
+    fn write(&self, cluster: &str, object: &Json, more: &[&str]) {
+        let arguments: Vec<&str> = ["apply", "-f", "-"].iter().chain(more).copied().collect();
+        self.cluster(cluster).run(Tool::Kubectl, &arguments, Some(&object.to_string())).expect("kubectl");
+    }
+
+    /// The instance's Lease, in whatever cluster and namespace it is, as a run that gave up leaves it.
+    fn interrupt(&self, stored: &Stored) {
+        for name in ["east", "west"] {
+            let leases = self.cluster(name).get(&["-A", "leases"]).expect("kubectl").expect("a list");
+            for lease in leases["items"].as_array().expect("a list") {
+                if lease["metadata"]["annotations"][MARK].as_str() != Some(&mark(stored)) {
+                    continue;
+                }
+                let text = |key: &str| lease["metadata"][key].as_str().expect("text").to_owned();
+                let patch = json!({"spec": {"holderIdentity": "interrupted"}}).to_string();
+                let (namespace, name_of) = (text("namespace"), text("name"));
+                let arguments = ["-n", &namespace, "patch", "lease", &name_of, "--type=merge", "-p", &patch];
+                self.cluster(name).kubectl(&arguments).expect("kubectl");
+            }
+        }
+    }
+
+    /// One of its objects, deleted and made anew by hand: a copy without label, mark and manager.
+    fn make_anew(&self, row: &Row) -> String {
+        let [cluster, kind, namespace, name] = row.object;
+        let mut object = self.object(row).expect("it is there");
+        object["metadata"] = json!({"name": name, "namespace": namespace});
+        self.cluster(cluster).kubectl(&["-n", namespace, "delete", kind, name]).expect("kubectl");
+        self.write(cluster, &object, &[]);
+        self.object(row).expect("made")["metadata"]["uid"].as_str().expect("a uid").to_owned()
+    }
+}
+
+fn attribute_of(stored: &Stored, name: &str) -> Json {
+    let state: Json = serde_json::from_str(&stored.json).expect("JSON");
+    state[name].clone()
+}
+
+fn mark(stored: &Stored) -> String {
+    attribute_of(stored, "instance").as_str().expect("a mark").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_resource_keeps_its_objects_alike() {
+    let alike = Alike::start().await;
+    let rows: BTreeMap<&str, &Row> = ROWS.iter().map(|row| (row.resource, row)).collect();
+    let resources: Vec<&str> = alike.core.engine.schema().resources.keys().map(String::as_str).collect();
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), resources, "a row for each resource");
+
+    let mut made = Vec::new();
+    for row in ROWS {
+        let config = (row.config)();
+        let stored = alike.apply(row, &config, None).await;
+        alike.again().await;
+        assert_eq!(alike.next(row, Some(&config), &stored).await, Action::Nothing, "{}", row.resource);
+        assert!(!alike.marked(&stored).is_empty(), "{}: nothing is marked", row.resource);
+        who_cannot_look_says_so(&alike, row, &stored).await;
+        let stored = match row.strays {
+            true => what_a_killed_apply_left_is_seen(&alike, row, &config, stored).await,
+            false => stored,
+        };
+        made.push((row, stored));
+    }
+    let bystanders = bystanders(&alike);
+    for (row, stored) in made.iter().rev() {
+        a_destroy_finds_what_is_its_own(&alike, row, stored).await;
+    }
+    for (cluster, object) in bystanders {
+        let metadata = &object["metadata"];
+        let [kind, namespace, name] =
+            [&object["kind"], &metadata["namespace"], &metadata["name"]].map(|text| text.as_str().expect("text"));
+        assert_eq!(alike.cluster(cluster).get(&["-n", namespace, kind, name]).expect("kubectl"), Some(object.clone()));
+    }
+}
+
+/// Without clusters, and with one that does not answer: a warning, and what state says of the objects stays.
+async fn who_cannot_look_says_so(alike: &Alike, row: &Row, stored: &Stored) {
+    let nobody = json!({"host": "https://127.0.0.1:1", "insecure": true});
+    for clusters in [json!({}), json!({"east": nobody, "west": nobody})] {
+        alike.configure(clusters).await;
+        let (read, told) = alike.refresh_by_these(row, stored).await;
+        let read = read.unwrap_or_else(|| panic!("{}: taken for gone: {told}", row.resource));
+        for attribute in ["id", "instance", "objects", "root_certificate"] {
+            assert_eq!(attribute_of(&read, attribute), attribute_of(stored, attribute), "{}", row.resource);
+        }
+        assert!(!told.is_empty(), "{}: nothing is said", row.resource);
+    }
+}
+
+/// The refresh sees it, the next apply removes it.
+async fn what_a_killed_apply_left_is_seen(alike: &Alike, row: &Row, config: &Json, stored: Stored) -> Stored {
+    alike.leave_a_stray(row);
+    let (seen, told) = alike.refresh(row, &stored).await;
+    assert_eq!(alike.next(row, Some(config), &seen).await, Action::Update, "{}: {told}", row.resource);
+    let stored = alike.apply(row, config, Some(&seen)).await;
+    assert!(!alike.has_stray(row), "{}: the stray is still there", row.resource);
+    alike.again().await;
+    assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
+    stored
+}
+
+/// What nobody of ours made, in every namespace that a destroy may take along.
+fn bystanders(alike: &Alike) -> Vec<(&'static str, Json)> {
+    let places = ROWS.iter().map(|row| (row.object[0], row.object[2])).chain([("west", "istio-system")]);
+    let mut places: Vec<(&str, &str)> = places.collect();
+    places.sort_unstable();
+    places.dedup();
+    let made = places.into_iter().map(|(cluster, namespace)| {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bystander", "namespace": namespace,
+            "labels": {OWNER: "mesh_primary.istiod"}}, "data": {"of": "nobody"}});
+        alike.write(cluster, &object, &[]);
+        (cluster, alike.cluster(cluster).get(&["-n", namespace, "configmap", "bystander"]).expect("kubectl").expect("made"))
+    });
+    made.collect()
+}
+
+/// After a run that gave up it finds what no state knows; what somebody else has made anew stays and is named; nothing else of it is left.
+async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stored) {
+    if row.strays {
+        alike.leave_a_stray(row);
+    }
+    alike.interrupt(stored);
+    let uid = alike.make_anew(row);
+    alike.again().await;
+    let planned = alike.core.plan(row.resource, None, Some(stored)).await;
+    let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
+    let gone = alike.core.apply(row.resource, planned).await;
+    let told = gone.diagnostics.to_string();
+    assert!(gone.stored.is_none() && !gone.diagnostics.has_errors(), "{}: {told}", row.resource);
+    let named = told.to_lowercase().contains(row.object[1]) && told.contains(row.object[3]);
+    assert!(
+        named && told.contains("somebody else has recreated it"),
+        "{}: what stays is not named: {told}",
+        row.resource
+    );
+    assert!(!alike.has_stray(row), "{}: the stray is still there", row.resource);
+    let stays = alike.object(row).unwrap_or_else(|| panic!("{}: it took what was made anew along", row.resource));
+    assert_eq!(stays["metadata"]["uid"].as_str(), Some(uid.as_str()), "{}", row.resource);
+    assert_eq!(alike.marked(stored), Vec::<String>::new(), "{}: left behind; {told}", row.resource);
+}
