@@ -36,6 +36,7 @@ mod examples_in_steps;
 mod examples_laws;
 mod fleets;
 mod generated_docs;
+mod growth;
 mod kubeconfigs;
 mod lab_clusters;
 mod lab_judge;
