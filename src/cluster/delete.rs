@@ -2,12 +2,12 @@
 
 use futures::future::join_all;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
 use super::apply::defined_kind;
 use super::call::Call;
-use super::read::{items, typed};
+use super::read::{METADATA_LIST, items, typed};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,10 +118,7 @@ impl Cluster {
 
     /// Objects of a kind; `None` where the cluster does not serve it.
     async fn some_of(&self, kind: &Kind) -> Result<Option<Vec<ObjectRef>>, Error> {
-        let call = Call {
-            accept: "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-            ..Call::get(format!("{}?limit=100", kind.path(None)))
-        };
+        let call = Call { accept: METADATA_LIST, ..Call::get(format!("{}?limit=100", kind.path(None))) };
         match self.list_json(call).await.map_err(|error| self.kind_served(error, kind)) {
             Err(error) if error.is_unknown_kind() => Ok(None),
             list => {
@@ -151,7 +148,15 @@ impl Cluster {
             ..Call::get(delete.object.path())
         };
         let answer = self.json(call).await;
-        self.shared.held.forget_kind(&delete.object.kind);
+        let outcome = self.outcome(delete, answer);
+        match outcome {
+            Ok(Outcome::Gone) => self.shared.held.forget_object(&delete.object),
+            Ok(Outcome::Absent | Outcome::Going) | Err(_) => self.shared.held.forget_kind(&delete.object.kind),
+        }
+        outcome
+    }
+
+    fn outcome(&self, delete: &Delete, answer: Result<Value, Error>) -> Result<Outcome, Error> {
         match answer.map_err(|error| self.kind_served(error, &delete.object.kind)) {
             // What still has finalizers or a grace period comes back as it is; what is gone is a Status.
             Ok(value) if value.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some()) => {

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::call::Call;
-use super::read::{items, typed};
+use super::read::{METADATA_LIST, items, typed};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef};
 
 /// The form of discovery that tells all groups in one answer.
@@ -44,18 +44,18 @@ impl Cluster {
         }
     }
 
-    /// Some objects of every namespaced kind in the namespace, by metadata alone.
-    pub async fn inventory(&self, namespace: &str) -> Result<Inventory, Error> {
+    /// Some objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in `passed_over` are not asked for.
+    pub async fn inventory(&self, namespace: &str, passed_over: &[&str]) -> Result<Inventory, Error> {
         let mut inventory = Inventory::default();
         let (mut kinds, core) = tokio::try_join!(self.served("/apis", &mut inventory.unseen), async {
             let mut unseen = Vec::new();
             self.served("/api", &mut unseen).await
         })?;
         kinds.extend(core);
+        kinds.retain(|kind| !passed_over.contains(&&*kind.kind));
         let looks = kinds.into_iter().map(|kind| async move {
             let path = format!("{}?limit={LOOKED_AT}", kind.path(Some(namespace)));
-            let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-            let listed = self.json(Call { accept, ..Call::get(path) }).await;
+            let listed = self.json(Call { accept: METADATA_LIST, ..Call::get(path) }).await;
             (kind, listed)
         });
         let mut looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);

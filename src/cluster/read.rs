@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use super::call::Call;
 use super::object::path_segment;
 use super::session;
-use super::{Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
+use super::{Applied, Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
 
 /// What to list: one kind, in one namespace or in all, chosen by labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +97,9 @@ const MOST_PAGES: usize = 2000;
 /// Asks for an object without spec, status and data.
 pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
 
+/// The same of a list.
+pub(super) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+
 /// Answers by question; who comes while a question is under way waits for the same answer.
 type Asked<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<Arc<[A]>>>>>;
 
@@ -107,6 +110,8 @@ pub(super) struct Held {
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     version: OnceCell<ServerVersion>,
+    /// Objects as we last wrote them, where the next who writes begins with that.
+    written: Mutex<HashMap<ObjectRef, Object>>,
 }
 
 impl Held {
@@ -115,9 +120,26 @@ impl Held {
         lock(&self.lists).retain(|query, _| query.kind.group != kind.group || query.kind.kind != kind.kind);
     }
 
+    /// After a removal of ours, lists of the kind are true but for this object. One that is still asked for may have it.
+    pub(super) fn forget_object(&self, gone: &ObjectRef) {
+        let is_gone = |object: &Object| object.name() == gone.name && object.namespace() == gone.namespace.as_deref();
+        lock(&self.lists).retain(|query, cell| {
+            if query.kind.group != gone.kind.group || query.kind.kind != gone.kind.kind {
+                return true;
+            }
+            let Some(listed) = cell.get() else { return false };
+            if listed.iter().any(is_gone) {
+                let rest: Arc<[Object]> = listed.iter().filter(|object| !is_gone(object)).cloned().collect();
+                *cell = Arc::new(OnceCell::new_with(Some(rest)));
+            }
+            true
+        });
+    }
+
     fn forget(&self) {
         lock(&self.lists).clear();
         lock(&self.discovered).clear();
+        lock(&self.written).clear();
     }
 }
 
@@ -149,7 +171,7 @@ impl Cluster {
         }
     }
 
-    /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind.
+    /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind. What we delete is taken out of it.
     pub async fn list(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
         let cell = lock(&self.shared.held.lists).entry(query.clone()).or_default().clone();
         cell.get_or_try_init(|| self.list_now(query)).await.cloned()
@@ -158,7 +180,7 @@ impl Cluster {
     /// As [`Cluster::list`], but always from the server.
     pub async fn list_now(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
         let accept = match query.metadata_only {
-            true => "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            true => METADATA_LIST,
             false => Call::JSON,
         };
         let mut found = Vec::new();
@@ -179,6 +201,16 @@ impl Cluster {
             }
         }
         Err(self.error(Failure::Unexpected { detail: format!("the list of {} has no end", query.kind.plural) }))
+    }
+
+    /// Keeps an object as it was written, for whoever writes it next in this walk.
+    pub fn remember(&self, applied: &Applied) {
+        lock(&self.shared.held.written).insert(applied.reference.clone(), applied.object.clone());
+    }
+
+    /// Takes the object that was kept. Others may have written it since: it is good for a write that carries its version.
+    pub fn remembered(&self, reference: &ObjectRef) -> Option<Object> {
+        lock(&self.shared.held.written).remove(reference)
     }
 
     /// Drops everything held of this cluster.

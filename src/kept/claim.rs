@@ -13,7 +13,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
 use super::instance::{COMPLETE_ANNOTATION, Instance, MARKING, Place, UNFINISHED, is_complete, is_marked};
-use super::{namespace, report};
+use super::namespace::{self, Departed};
+use super::report;
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
 use crate::diag::Diagnostic;
 use crate::value::Path;
@@ -146,9 +147,11 @@ impl Claim {
             hold.renewal = None;
         }
         let lease = self.hold.as_ref().map(|_| &self.lease);
-        let left = namespace::depart(&self.cluster, &self.namespace, written, lease).await?;
+        let Departed { left, goes } = namespace::depart(&self.cluster, &self.namespace, written, lease).await?;
         self.hold = None;
-        namespace::gone(&self.cluster, &self.namespace).await?;
+        if goes {
+            namespace::gone(&self.cluster, &self.namespace).await?;
+        }
         Ok(left)
     }
 }
@@ -179,6 +182,9 @@ pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, D
     let mut claim = Box::pin(claimed(asked, instance)).await?;
     claim.owner.unmarked = !instance.marked;
     claim.settled = settled && !claim.interrupted;
+    if claim.interrupted {
+        claim.cluster.forget();
+    }
     instance.unfinished = true;
     Ok(claim)
 }
@@ -228,6 +234,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 return Err(at_work(asked, &found, began.elapsed()));
             }
             wait(asked.cluster).await?;
+            // What was read of the cluster before is of the time when that run was at work.
+            asked.cluster.forget();
             continue;
         }
         let is_own = asked.mark == Some(found.mark.as_str());

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cluster::{
-    Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, wait,
+    Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait,
 };
 use crate::istiod;
 
@@ -24,12 +24,14 @@ async fn turn(cluster: &Cluster) -> OwnedMutexGuard<()> {
 
 /// The namespace as it is, once one that is on its way out is gone.
 async fn live(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-    let live = cluster.get(reference).await?;
-    if !live.as_ref().is_some_and(Object::is_terminating) {
-        return Ok(live);
+    match cluster.get(reference).await? {
+        Some(object) if object.is_terminating() => {
+            let seen = Applied { reference: reference.clone(), object, created: false };
+            cluster.wait_applied(&seen, &wait::deleted()).await?;
+            Ok(None)
+        }
+        live => Ok(live),
     }
-    cluster.wait(reference, &wait::deleted()).await?;
-    Ok(None)
 }
 
 /// What one resource writes to a namespace.
@@ -47,8 +49,13 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
     let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, share.object.name());
     let mut attempts = 0;
+    // As another resource of this run has just left it, if one did: whoever has written it since is told by its version.
+    let mut known = cluster.remembered(&reference);
     loop {
-        let live = live(cluster, &reference).await?;
+        let live = match known.take() {
+            Some(known) => Some(known),
+            None => live(cluster, &reference).await?,
+        };
         let mut object = merged(live.as_ref(), &share);
         // Another process may write its share between the look and this: then it is looked at again, lest its labels be taken away.
         if let Some(version) = live.as_ref().and_then(Object::resource_version) {
@@ -57,7 +64,11 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
         attempts += 1;
         match cluster.apply(Apply::shared(object)).await {
             Err(error) if error.is_overtaken() && attempts < 8 => {}
-            applied => return applied,
+            Ok(applied) => {
+                cluster.remember(&applied);
+                return Ok(applied);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -83,7 +94,10 @@ async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Erro
     let _turn = turn(cluster).await;
     let object = object.with_label(OWNER_LABEL, owner);
     match cluster.apply_new(&object).await {
-        Ok(Some(_)) => return Ok(()),
+        Ok(Some(made)) => {
+            cluster.remember(&made);
+            return Ok(());
+        }
         Ok(None) => {}
         // Who may not make namespaces may still use one.
         Err(error) if error.is_forbidden() => {}
@@ -141,9 +155,20 @@ fn ours(live: &Object) -> Vec<(String, String)> {
 /// Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that we made stays, where it is not
 /// for another resource of this provider to take along.
 pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
-    let left = depart(cluster, name, written, None).await?;
-    gone(cluster, name).await?;
+    let Departed { left, goes } = depart(cluster, name, written, None).await?;
+    if goes {
+        gone(cluster, name).await?;
+    }
     Ok(left)
+}
+
+/// What came of leaving a namespace.
+#[derive(Debug)]
+pub struct Departed {
+    /// Why a namespace that we made stays, as [`leave`] says.
+    pub left: Option<String>,
+    /// The namespace is on its way out.
+    pub goes: bool,
 }
 
 /// The same, without a wait for the end of a namespace that goes: see [`gone`]. An instance whose `lease` is in the namespace takes it along or removes it last: whoever is
@@ -153,10 +178,14 @@ pub async fn depart(
     name: &str,
     written: &[String],
     lease: Option<&ObjectRef>,
-) -> Result<Option<String>, Error> {
+) -> Result<Departed, Error> {
     let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
-    let Some(live) = cluster.get(&reference).await?.filter(|live| !live.is_terminating()) else { return Ok(None) };
+    let live = match cluster.get(&reference).await? {
+        Some(live) if live.is_terminating() => return Ok(Departed { left: None, goes: true }),
+        Some(live) => live,
+        None => return Ok(Departed { left: None, goes: false }),
+    };
     let made_by_us = live.label(OWNER_LABEL).is_some();
     let mut resident = if made_by_us { resident(cluster, name, lease).await? } else { None };
     let mut goes = made_by_us && resident.is_none();
@@ -175,11 +204,12 @@ pub async fn depart(
         }
     }
     if goes {
+        drop(cluster.remembered(&reference));
         let delete = Delete { uid: live.uid().map(str::to_owned), ..Delete::new(reference.clone()) };
         cluster.delete(&delete).await?;
     }
     let foreign = resident.filter(|resident| !resident.ours);
-    Ok(foreign.map(|resident| resident.what))
+    Ok(Departed { left: foreign.map(|resident| resident.what), goes })
 }
 
 /// Waits for the end of a namespace that is on its way out. Whoever needs it meanwhile sees it going, and waits as well.
@@ -204,7 +234,7 @@ const UNASKED: &[(&str, &str)] = &[
 /// On the Secrets that hold tokens of a ServiceAccount: its name.
 const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
-/// Kinds whose objects come and go with others: events, and what a Service brings.
+/// Kinds whose objects come and go with others: events, and what a Service brings. They are not looked at.
 const FOLLOWERS: &[&str] = &["Event", "Endpoints", "EndpointSlice"];
 
 /// What keeps a namespace.
@@ -212,16 +242,17 @@ struct Resident {
     what: String,
     /// Made by a resource of this provider.
     ours: bool,
-    /// There is nothing but Leases of instances.
+    /// As far as is known there is nothing but Leases of instances.
     is_leaving: bool,
 }
 
-/// Somebody's object in the namespace, if there is one. Every kind that the cluster serves is looked at: what goes with a namespace is gone for good.
+/// Somebody's object in the namespace, if there is one. Unless another instance keeps it, every kind that the cluster serves is looked at: what goes with a namespace is gone for good.
 async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -> Result<Option<Resident>, Error> {
-    let Inventory { objects, unseen } = cluster.inventory(namespace).await?;
-    let is_lease = |object: &Object| object.kind() == Kind::LEASE.kind && object.label(OWNER_LABEL).is_some();
-    let is_own = |object: &Object| is_lease(object) && but.is_some_and(|but| but.name == object.name());
-    let residents = objects.iter().filter(|(_, object)| is_resident(object) && !is_own(object));
+    if let Some(kept) = kept_by_another(cluster, namespace, but).await? {
+        return Ok(Some(kept));
+    }
+    let Inventory { objects, unseen } = cluster.inventory(namespace, FOLLOWERS).await?;
+    let residents = objects.iter().filter(|(_, object)| is_resident(object) && !is_own(object, but));
     let mut residents: Vec<&(ObjectRef, Object)> = residents.collect();
     // Whose namespace it is decides what is said: somebody else's object before one of ours.
     residents.sort_by_key(|(_, object)| object.label(OWNER_LABEL).is_some());
@@ -239,12 +270,41 @@ async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -
     Ok((!unseen.is_empty()).then_some(Resident { what, ours: false, is_leaving: false }))
 }
 
+/// Another instance of this provider in the namespace, by its Lease, or by a Secret where a CA keeps its own in another cluster. Whoever leaves last looks the namespace through: as
+/// long as there is one, it stays anyway. Who may not look at these kinds learns it from the look at all.
+async fn kept_by_another(
+    cluster: &Cluster,
+    namespace: &str,
+    but: Option<&ObjectRef>,
+) -> Result<Option<Resident>, Error> {
+    for kind in [Kind::LEASE, Kind::SECRET] {
+        let is_leaving = kind == Kind::LEASE;
+        let query = Query::of(kind.clone()).namespace(namespace).selector(OWNER_LABEL).metadata_only();
+        let listed = match cluster.list_now(&query).await {
+            Err(error) if error.is_forbidden() => return Ok(None),
+            listed => listed?,
+        };
+        if let Some(kept) = listed.iter().find(|object| is_resident(object) && !is_own(object, but)) {
+            let what = format!("{} is in it", kept.reference_as(kind));
+            return Ok(Some(Resident { what, ours: true, is_leaving }));
+        }
+    }
+    Ok(None)
+}
+
+fn is_lease(object: &Object) -> bool {
+    object.kind() == Kind::LEASE.kind && object.label(OWNER_LABEL).is_some()
+}
+
+fn is_own(object: &Object, lease: Option<&ObjectRef>) -> bool {
+    is_lease(object) && lease.is_some_and(|lease| lease.name == object.name())
+}
+
 fn is_resident(object: &Object) -> bool {
     let unasked_account =
         object.annotation(ACCOUNT_ANNOTATION).is_some_and(|account| UNASKED.contains(&("ServiceAccount", account)));
     !unasked_account
         && !UNASKED.contains(&(object.kind(), object.name()))
-        && !FOLLOWERS.contains(&object.kind())
         && !object.is_terminating()
         && object.get("metadata.ownerReferences").is_none()
         && !istiod::is_trace(object)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::Memory;
 use super::objects::{Recorded, parse_key, state_key};
 use super::read;
-use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, wait};
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner};
 use crate::istiod;
 
 /// How often a removal is tried anew when others write the object between the look and the removal.
@@ -153,15 +153,17 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
                 resource_version: looked.resource_version().map(str::to_owned),
                 ..Delete::new(reference.clone())
             };
-            match self.cluster.delete(&delete).await {
+            // What the answer says is gone need not be looked for.
+            let deleted = match self.wait {
+                true => self.cluster.delete_and_wait(&delete).await,
+                false => self.cluster.delete(&delete).await,
+            };
+            match deleted {
                 Ok(_) => break,
                 Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 && attempt < ATTEMPTS => {}
                 Err(error) if error.is_unknown_kind() => return Ok(Removed::Gone),
                 Err(error) => return Err(error),
             }
-        }
-        if self.wait {
-            self.cluster.wait(reference, &wait::deleted()).await?;
         }
         Ok(Removed::Gone)
     }

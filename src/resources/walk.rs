@@ -2,7 +2,9 @@
 //! what each resource declares of the mesh, so that contradictions between resources are found at plan. Dropped when Configure comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::Looks;
@@ -11,6 +13,12 @@ use crate::mesh::{
     WatchedCluster, istiod_name_of,
 };
 use crate::resources::blocks::{Block, Blocks};
+
+/// Policies that turn mTLS off, in words; or why they cannot be read.
+type PoliciesOff = Result<Vec<String>, String>;
+
+/// What the first who asks finds out for all others.
+type Seen<T> = Arc<OnceCell<T>>;
 
 /// Shared by the resources of one walk.
 #[derive(Debug, Default)]
@@ -23,6 +31,8 @@ pub struct Walk {
     versions: Mutex<BTreeMap<String, Option<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
+    /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not known.
+    policies: Mutex<BTreeMap<(String, String), Seen<PoliciesOff>>>,
     /// Who waits for all others, to tell what is missing.
     turn: tokio::sync::Mutex<()>,
 }
@@ -80,6 +90,18 @@ impl Walk {
     /// Whether nobody has said this yet.
     pub fn says_first(&self, what: String) -> bool {
         held(&self.said).insert(what)
+    }
+
+    /// What a cluster has of policies that turn mTLS off: the first of a walk who asks looks, and the others take what it saw.
+    pub async fn policies_off(
+        &self,
+        cluster: &str,
+        namespace: &str,
+        look: impl Future<Output = PoliciesOff>,
+    ) -> PoliciesOff {
+        let place = (cluster.to_owned(), namespace.to_owned());
+        let seen = held(&self.policies).entry(place).or_default().clone();
+        seen.get_or_init(|| look).await.clone()
     }
 
     /// Notes the version that a control plane is to have, by the id of its resource.

@@ -110,7 +110,7 @@ pub fn answers(random: &mut Random) {
             1 => cluster.list_now(&Query::owned(Kind::DEPLOYMENT, "istio-system")).await.map(drop),
             2 => cluster.version().await.map(drop),
             3 => cluster.kind("example.com/v1", "Odd").await.map(drop),
-            4 => cluster.inventory("istio-system").await.map(drop),
+            4 => cluster.inventory("istio-system", &["Event"]).await.map(drop),
             _ => cluster.get_metadata(&reference).await.map(drop),
         }
     });

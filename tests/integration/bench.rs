@@ -161,6 +161,9 @@ fn page(rows: &[Row]) -> String {
         )
         .expect("a string");
     }
+    if let Some(section) = crate::growth::section() {
+        write!(page, "\n{section}").expect("a string");
+    }
     page
 }
 

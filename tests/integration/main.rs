@@ -37,6 +37,7 @@ mod examples_laws;
 mod fleets;
 mod generated_docs;
 mod kept_alike;
+mod growth;
 mod kubeconfigs;
 mod lab_clusters;
 mod lab_judge;

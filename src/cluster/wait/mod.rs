@@ -8,13 +8,13 @@ use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::call::Call;
 use super::object::path_segment;
-use super::read::{items, typed};
+use super::read::{METADATA_ALONE, METADATA_LIST, items, typed};
 use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Scope, Timeout};
 
 use until::in_words;
@@ -29,6 +29,8 @@ const WAIT_TIME: Duration = Duration::from_secs(600);
 const WATCH_SECONDS: u32 = 290;
 /// Between looks where watching is not allowed, or has just broken.
 const POLL_TIME: Duration = Duration::from_secs(1);
+/// How long many objects are waited for together.
+const DEPARTURE_TIME: Duration = Duration::from_secs(10);
 /// For finding out, after a timeout, what went wrong.
 const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
@@ -68,6 +70,53 @@ impl Cluster {
             },
         };
         Err(self.error(Failure::Timeout(self.explained(error, waiting.last).await)))
+    }
+
+    /// Waits until nothing that the query finds is on its way out: one list and one watch, however many they are. What has not gone soon is waited for by itself, so that
+    /// the error says what holds it.
+    pub async fn wait_departed(&self, query: &Query) -> Result<(), Error> {
+        loop {
+            let call = Call { accept: METADATA_LIST, ..Call::get(query.path()) };
+            let list = self.list_json(call).await.map_err(|error| self.kind_served(error, &query.kind))?;
+            let version = list.get("metadata").and_then(|metadata| metadata.get("resourceVersion")?.as_str());
+            let version = version.unwrap_or_default().to_owned();
+            let listed = items(list).into_iter().map(|item| typed(item, &query.kind));
+            let mut going: Vec<ObjectRef> =
+                listed.filter(Object::is_terminating).map(|object| object.reference_as(query.kind.clone())).collect();
+            if going.is_empty() {
+                return Ok(());
+            }
+            let watched = timeout(DEPARTURE_TIME, self.watch_departures(query, &version, &mut going)).await;
+            match (watched, going.first()) {
+                (Ok(Err(error)), _) if error.is_cancelled() => return Err(error),
+                (_, None) => return Ok(()),
+                (_, Some(left)) => drop(self.wait(left, &deleted()).await?),
+            }
+        }
+    }
+
+    /// Takes out of `going` what a watch from the version on tells as deleted, until it is empty or the watch ends.
+    async fn watch_departures(&self, query: &Query, version: &str, going: &mut Vec<ObjectRef>) -> Result<(), Error> {
+        let path = query.path();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path =
+            format!("{path}{separator}watch=1&resourceVersion={version}&timeoutSeconds={}", DEPARTURE_TIME.as_secs());
+        let call = Call { accept: METADATA_ALONE, ..Call::get(path) };
+        let mut lines = Lines { body: self.stream(call).await?, buffer: BytesMut::new() };
+        while !going.is_empty() {
+            let Some(line) = lines.next().await else { return Ok(()) };
+            let Ok(mut event) = answer::read(&line) else { return Ok(()) };
+            match event.get("type").and_then(Value::as_str) {
+                Some("DELETED") => {
+                    let object = event.get_mut("object").map(Value::take).unwrap_or_default();
+                    let gone = typed(object, &query.kind).reference_as(query.kind.clone());
+                    going.retain(|left| *left != gone);
+                }
+                Some("ADDED" | "MODIFIED" | "BOOKMARK") => {}
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// The object's events, newest last, as `reason: message (×count)`.

@@ -173,7 +173,7 @@ async fn depart(
     let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
     let stays = namespace::depart(&cluster, namespace, &[], None).await;
     let stays = stays.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
-    Ok(stays.map(|why| format!("Namespace {namespace}: {why}")).into_iter().collect())
+    Ok(stays.left.map(|why| format!("Namespace {namespace}: {why}")).into_iter().collect())
 }
 
 /// Waits for the end of a namespace that was left.

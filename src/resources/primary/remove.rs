@@ -2,12 +2,11 @@
 //! the namespace only when we made it and nobody else uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::model::Primary;
 use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, place, platform, recorded_of};
 use super::{agents, base, build};
-use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, wait};
+use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query};
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
@@ -15,9 +14,6 @@ use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
 use crate::kept::{converge, namespace, report};
 use crate::mesh::{Platform, is_external};
-
-/// Until here definitions are all asked for at once.
-const LAST_PAUSE: Duration = Duration::from_millis(400);
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
     let cluster = cluster(cx, &state)?;
@@ -138,7 +134,7 @@ async fn leave_all(claim: Claim, leaving: Leaving<'_>) -> Vec<Result<Option<Stri
     let mut outcomes = Vec::new();
     let others: Vec<&String> = others.iter().filter(|other| **other != namespace).collect();
     for other in &others {
-        outcomes.push(namespace::depart(cluster, other, &[], None).await.map(|why| told(other, why)));
+        outcomes.push(namespace::depart(cluster, other, &[], None).await.map(|departed| told(other, departed.left)));
     }
     if outcomes.iter().any(Result::is_err) {
         return outcomes;
@@ -255,16 +251,7 @@ async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> 
 /// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next would find them.
 async fn definitions_go(cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
     let query = Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, &owner.label).metadata_only();
-    let mut pause = Duration::from_millis(50);
-    while let Some(going) = cluster.list_now(&query).await?.iter().find(|definition| definition.is_terminating()) {
-        match pause < LAST_PAUSE {
-            true => tokio::time::sleep(pause).await,
-            // Something holds it: the wait tells what.
-            false => drop(cluster.wait(&going.reference_as(query.kind.clone()), &wait::deleted()).await?),
-        }
-        pause *= 2;
-    }
-    Ok(())
+    cluster.wait_departed(&query).await
 }
 
 /// The other istiods of a cluster.

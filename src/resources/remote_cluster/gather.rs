@@ -106,18 +106,18 @@ fn unreadable(watched: &Cluster, error: &Error) -> Diagnostic {
     diagnostic.detail(detail).at("certificate_authority")
 }
 
-/// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written for another.
+/// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written for another. Returns what was found out for that.
 pub async fn refuse_another_endpoint(
     watched: &Cluster,
     spec: &Spec,
     planned: &RemoteCluster,
-) -> Result<(), Diagnostic> {
+) -> Result<Option<Endpoint>, Diagnostic> {
     let (server, authority) = (&planned.server_url, &planned.certificate_authority_fingerprint);
     if !server.is_known() && !authority.is_known() {
-        return Ok(());
+        return Ok(None);
     }
     // What cannot be found out is said where it is needed.
-    let Ok(found) = endpoint(watched, &spec.endpoint).await else { return Ok(()) };
+    let Ok(found) = endpoint(watched, &spec.endpoint).await else { return Ok(None) };
     let seen = found.certificate_authority.as_deref().map(secret::fingerprint);
     let is_other = |planned: &Value<String>, found: Option<&str>| planned.is_known() && planned.as_deref() != found;
     let changed = |what: &str, planned: &Value<String>, found: Option<&str>| {
@@ -134,5 +134,5 @@ pub async fn refuse_another_endpoint(
     if is_other(authority, seen.as_deref()) {
         return Err(changed("the certificate authority", authority, seen.as_deref()).at("certificate_authority"));
     }
-    Ok(())
+    Ok(Some(found))
 }

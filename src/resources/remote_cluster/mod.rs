@@ -147,7 +147,7 @@ impl Resource for MeshRemoteCluster {
             return Ok(state);
         }
         let watched = client::cluster(cx, state.cluster.text())?;
-        gather::refuse_another_endpoint(&watched, &spec, &state).await?;
+        let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
         let label = spec.owner();
         let place = place(&state, &label);
         let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
@@ -159,7 +159,10 @@ impl Resource for MeshRemoteCluster {
         reached.set(state.clone());
 
         let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
-        let endpoint = gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?;
+        let endpoint = match found {
+            Some(found) => found,
+            None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
+        };
         state.server_url = endpoint.server.as_str().to_owned().into();
         state.certificate_authority_fingerprint =
             endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();

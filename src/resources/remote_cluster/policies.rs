@@ -17,7 +17,10 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     }
     // Who is called says by its own policies what it accepts; who calls, by the rules of its own cluster.
     let clusters = std::iter::once(&declared.cluster).chain(&crossing);
-    let looks = clusters.map(|cluster| async move { (cluster, off(cx, cluster, &declared.namespace).await) });
+    let looks = clusters.map(|cluster| async move {
+        let look = off(cx, cluster, &declared.namespace);
+        (cluster, client.walk.policies_off(cluster, &declared.namespace, look).await)
+    });
     let (mut found, mut told) = (Vec::new(), Vec::new());
     for (cluster, look) in join_all(looks).await {
         match look {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::secret;
 use super::spec::Spec;
-use crate::cluster::{Cluster, Delete, Error, Failure, Owner, Patched};
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Owner, Patched, Query};
 use crate::istiod::ReplicaView;
 use crate::kept::remove;
 use crate::mesh::SecretForm;
@@ -85,8 +85,16 @@ async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
     const ATTEMPTS: u32 = 6;
     let Unlink { secrets, owner, spec, secret_name, .. } = unlink;
     let reference = secret::reference(spec, secret_name);
+    // From the list that all who take back share: what has changed since is refused by its version, and looked at again.
+    let query = Query::owned(Kind::SECRET, spec.namespace.as_str());
+    let listed = secrets.list(&query).await.unwrap_or_default();
+    let mut held = listed.iter().find(|secret| secret.name() == reference.name).cloned();
     for _ in 0..ATTEMPTS {
-        let Some(live) = secrets.get(&reference).await? else { return Ok(TakenBack::Absent) };
+        let live = match held.take() {
+            Some(live) => Some(live),
+            None => secrets.get(&reference).await?,
+        };
+        let Some(live) = live else { return Ok(TakenBack::Absent) };
         if !owner.has(&live, true) {
             let whose = remove::whose(owner, &live);
             return Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: {whose}", secrets.name())));
