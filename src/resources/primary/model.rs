@@ -89,8 +89,8 @@ model! {
         /// east-west gateway. Its ports are 15012 (configuration and certificates) and 15017 (webhooks), both with TLS.
         #[attr(optional)]
         pub expose: Value<Expose>,
-        /// Gives istiod tokens of its own ServiceAccount by which it logs in to the clusters it watches, where their `mesh_remote_cluster` has `link_token`: a projected volume, which the kubelet
-        /// keeps fresh, and the setting by which istiod takes a file for a token. Not with `config_cluster`.
+        /// Gives istiod tokens of its own ServiceAccount, by which it logs in to the clusters it watches whose `mesh_remote_cluster` has `link_token`. They are in a projected volume, which the
+        /// kubelet keeps fresh, and a setting lets istiod read them from there. Not with `config_cluster`.
         #[attr(optional)]
         pub link_token: Value<LinkTokens>,
         /// Ambient mode: also installs Istio's node agents, the charts `cni` and `ztunnel`, gives istiod the profile `ambient`, and with a `network` lets it

@@ -67,9 +67,9 @@ model! {
         /// The readers' tokens.
         #[attr(optional)]
         pub token: Value<Token>,
-        /// Link without a stored token, in place of `token`: the istiod of each watcher comes with a token of its own ServiceAccount, which its `mesh_primary` gives it (`link_token` there),
-        /// and the API server of the watched cluster trusts the issuer of the watcher's tokens. The remote secret names a file and holds no token, and nothing has to be renewed. The
-        /// guide on credentials says what the API server needs; an apply proves it before it writes. Not in the mode `config`, and not with `config_cluster`.
+        /// Link without a stored token, in place of `token`. The istiod of each watcher comes with a token of its own ServiceAccount, by `link_token` of its `mesh_primary`, and the API
+        /// server of the watched cluster trusts the issuer of it. The remote secret names a file and holds no token, and nothing has to be renewed. The guide on credentials says what
+        /// the API server needs; an apply proves it before it writes. Not in the mode `config`, and not with `config_cluster`.
         #[attr(optional)]
         pub link_token: Value<LinkToken>,
         /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole. In the mode `config` istiod's own are used, which its charts bring.
@@ -198,7 +198,7 @@ model! {
         /// When it ends, in RFC 3339. Null where it never does.
         #[attr(computed)]
         pub expires_at: Value<String>,
-        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone), `projected` (none is stored: istiod comes with one of its own, by `link_token`) or `unreadable`.
+        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`. With `link_token` it is `projected`: none is stored.
         #[attr(computed)]
         pub condition: Value<String>,
     }
