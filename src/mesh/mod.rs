@@ -8,6 +8,7 @@ mod address;
 mod external;
 mod gateway;
 mod identity;
+mod link_token;
 mod mesh_networks;
 mod name;
 mod platform;
@@ -31,6 +32,7 @@ pub use gateway::{
     ServiceExposure, east_west_selector, hosts_admit,
 };
 pub use identity::{SpiffeId, SpiffeIdError};
+pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
 };
@@ -42,8 +44,8 @@ pub use platform::Platform;
 pub use pod_security::{ENFORCE_LABEL, Level, violations};
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
-    CLUSTER_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret, RemoteSecret,
-    SecretForm, Token,
+    CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,
+    RemoteSecret, SecretForm, Token,
 };
 pub use rotation::{Holding, Phase, Rotation, Step, Untrusting};
 pub use server::{ServerUrl, ServerUrlError};

@@ -1,6 +1,8 @@
 //! The identity with which a watching istiod reads another cluster: a ServiceAccount of our own (the chart's name would give a later
 //! `helm install` an ownership conflict) and no more rights than istiod uses.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::name::{Namespace, ServiceAccountName};
@@ -21,6 +23,8 @@ pub struct Reader {
     pub service_account: ServiceAccountName,
     /// Where the ServiceAccount lives.
     pub namespace: Namespace,
+    /// The names by which the API server knows watching istiods that come with tokens of their own clusters. If there are any, they have the rights, and no ServiceAccount is made.
+    pub users: BTreeSet<String>,
     /// What istiod does here.
     pub mode: ReaderMode,
     /// Whether istiod may read every Secret. Gateways of this cluster that istiod serves from elsewhere need it for `credentialName`;
@@ -39,12 +43,13 @@ impl Reader {
 
     /// ServiceAccount, roles and bindings, in the order to apply. `webhooks` are the injection webhooks of the cluster that istiod gives its certificate authority.
     pub fn objects(&self, webhooks: &[String]) -> Vec<Value> {
-        let mut objects = vec![
-            json!({
-                "apiVersion": "v1",
-                "kind": "ServiceAccount",
-                "metadata": { "name": self.service_account, "namespace": self.namespace },
-            }),
+        let account = json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": { "name": self.service_account, "namespace": self.namespace },
+        });
+        let mut objects = if self.users.is_empty() { vec![account] } else { Vec::new() };
+        objects.extend([
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
@@ -52,7 +57,7 @@ impl Reader {
                 "rules": self.rules(webhooks),
             }),
             self.binding("ClusterRole", json!({ "name": self.cluster_role_name() })),
-        ];
+        ]);
         let metadata = json!({ "name": self.service_account, "namespace": self.namespace });
         let rules = self.own_rules();
         objects.push(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }));
@@ -86,8 +91,18 @@ impl Reader {
             "kind": format!("{role}Binding"),
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": metadata["name"] },
             "metadata": metadata,
-            "subjects": [{ "kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace }],
+            "subjects": self.subjects(),
         })
+    }
+
+    fn subjects(&self) -> Vec<Value> {
+        let user = |name| json!({ "kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io" });
+        match self.users.is_empty() {
+            true => {
+                vec![json!({ "kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace })]
+            }
+            false => self.users.iter().map(user).collect(),
+        }
     }
 
     /// The rules of the ClusterRole.
@@ -147,6 +162,7 @@ mod tests {
         Reader {
             service_account: ServiceAccountName::new("mesh-reader").unwrap(),
             namespace: Namespace::new("istio-system").unwrap(),
+            users: BTreeSet::new(),
             mode,
             read_secrets,
             export_services: false,
@@ -214,6 +230,19 @@ mod tests {
         assert!(
             reader(ReaderMode::Remote, true).rules(&[]).iter().all(|rule| rule["verbs"] != json!(["update", "patch"]))
         );
+    }
+
+    #[test]
+    fn users_of_other_clusters_take_the_place_of_the_account() {
+        let users = ["north:istiod", "west:istiod"].map(str::to_owned).into();
+        let objects = Reader { users, ..reader(ReaderMode::Peer, false) }.objects(&[]);
+        assert!(objects.iter().all(|object| object["kind"] != "ServiceAccount"));
+        let bindings: Vec<&Value> = objects.iter().filter(|object| object.get("subjects").is_some()).collect();
+        assert_eq!(bindings.len(), 2);
+        for binding in bindings {
+            assert_eq!(binding["subjects"][1]["name"], "west:istiod");
+            assert!(binding["subjects"].as_array().unwrap().iter().all(|subject| subject["kind"] == "User"));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::external::{CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY};
+use super::link_token::Audience;
 use super::name::{ClusterName, Namespace};
 use super::server::ServerUrl;
 
@@ -63,6 +64,15 @@ impl SecretForm {
     }
 }
 
+/// How a watching istiod logs in to the watched cluster.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// By the reader's token, which the Secret holds.
+    Token(Token),
+    /// By a token of its own ServiceAccount, of this audience, which its Pod has as a file.
+    Own(Audience),
+}
+
 /// A remote secret to be written.
 #[derive(Debug, Clone)]
 pub struct RemoteSecret {
@@ -78,8 +88,8 @@ pub struct RemoteSecret {
     pub tls_server_name: Option<String>,
     /// An HTTP or SOCKS5 proxy on the way.
     pub proxy_url: Option<String>,
-    /// The reader's token.
-    pub token: Token,
+    /// How the watching istiod logs in.
+    pub login: Login,
     /// How the Secret is laid out.
     pub form: SecretForm,
 }
@@ -87,7 +97,10 @@ pub struct RemoteSecret {
 impl RemoteSecret {
     /// The kubeconfig with the token in it. Keys stand in istioctl's order; variable texts are quoted, so that none can turn into a number.
     pub fn kubeconfig(&self) -> Zeroizing<String> {
-        self.kubeconfig_with("token", self.token.reveal())
+        match &self.login {
+            Login::Token(token) => self.kubeconfig_with("token", token.reveal()),
+            Login::Own(audience) => self.kubeconfig_with("tokenFile", &audience.file()),
+        }
     }
 
     fn kubeconfig_with(&self, credential: &str, value: &str) -> Zeroizing<String> {
@@ -117,11 +130,12 @@ impl RemoteSecret {
 
     /// The Secret's data, by key.
     pub fn data(&self) -> BTreeMap<String, Zeroizing<String>> {
-        match self.form {
-            SecretForm::Remote => BTreeMap::from([(self.cluster.to_string(), self.kubeconfig())]),
-            SecretForm::Config => BTreeMap::from([
+        match (self.form, &self.login) {
+            (SecretForm::Remote, _) => BTreeMap::from([(self.cluster.to_string(), self.kubeconfig())]),
+            (SecretForm::Config, Login::Own(_)) => BTreeMap::from([(CONFIG_KEY.to_owned(), self.kubeconfig())]),
+            (SecretForm::Config, Login::Token(token)) => BTreeMap::from([
                 (CONFIG_KEY.to_owned(), self.kubeconfig_with("tokenFile", CONFIG_TOKEN_KEY)),
-                (CONFIG_TOKEN_KEY.to_owned(), Zeroizing::new(self.token.reveal().to_owned())),
+                (CONFIG_TOKEN_KEY.to_owned(), Zeroizing::new(token.reveal().to_owned())),
             ]),
         }
     }
@@ -159,11 +173,13 @@ pub struct ParsedRemoteSecret {
     pub credential: Credential,
 }
 
-/// The ways to log in that istiod accepts without an opt-in.
+/// The ways to log in that istiod accepts without an opt-in, and the one that this provider opts in to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// A bearer token; the only kind this provider writes.
+    /// A bearer token.
     Token(Token),
+    /// The token of this audience of istiod's own ServiceAccount, a file that `mesh_primary` gives its Pod.
+    Own(Audience),
     /// An embedded client certificate with its key.
     ClientCertificate,
     /// User name and password.
@@ -385,7 +401,8 @@ impl UserEntry {
         if self.exec.is_some() {
             return disallowed("exec");
         }
-        if given(&self.token_file) {
+        let own = self.token_file.as_deref().and_then(Audience::of_file);
+        if given(&self.token_file) && own.is_none() {
             return disallowed("tokenFile");
         }
         if given(&self.client_certificate) {
@@ -397,6 +414,9 @@ impl UserEntry {
         match &self.auth_provider {
             Some(provider) if provider.name != "oidc" => return disallowed(&provider.name),
             _ => {}
+        }
+        if let Some(audience) = own {
+            return Ok(Credential::Own(audience)); // a file goes before a token
         }
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
             Ok(Credential::Token(Token(token.clone())))
@@ -442,7 +462,7 @@ mod tests {
             certificate_authority: Some(CA.to_owned()),
             tls_server_name: Some("kubernetes.default".to_owned()),
             proxy_url: None,
-            token: Token::new("s3cret-token"),
+            login: Login::Token(Token::new("s3cret-token")),
             form: SecretForm::Remote,
         }
     }
@@ -502,6 +522,14 @@ users:
             ParsedRemoteSecret::from_config_object(&json!({ "data": { "other": "" } })),
             Err(ParseRemoteSecretError::NoData)
         );
+    }
+
+    #[test]
+    fn a_login_by_istiod_s_own_token_names_its_file_and_nothing_else() {
+        let audience = Audience::new("istio-links").unwrap();
+        let text = RemoteSecret { login: Login::Own(audience.clone()), ..secret() }.kubeconfig();
+        assert!(text.ends_with("    tokenFile: \"./var/run/secrets/istio-links/istio-links\"\n"), "{text:?}");
+        assert_eq!(ParsedRemoteSecret::from_kubeconfig(&text).unwrap().credential, Credential::Own(audience));
     }
 
     #[test]

@@ -160,6 +160,7 @@ fn described(parsed: ParsedRemoteSecret) -> Dyn {
     let optional = |text: Option<String>| text.map_or(Dyn::Null, Dyn::from);
     let credential = match parsed.credential {
         Credential::Token(_) => "token",
+        Credential::Own(_) => "token_file",
         Credential::ClientCertificate => "client_certificate",
         Credential::Basic => "basic",
         Credential::Oidc => "oidc",

@@ -44,6 +44,7 @@ mod lab_judge;
 mod layers;
 mod links_external;
 mod links_gateways;
+mod links_own_tokens;
 mod links_plan;
 mod links_refusals;
 mod links_tokens;

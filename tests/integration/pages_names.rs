@@ -172,6 +172,10 @@ fn names_that_do_not_exist_are_found() {
     }
 }
 
+/// Flags of kube-apiserver, which users set and no help of ours names.
+const OF_API_SERVERS: &[&str] =
+    &["--oidc-issuer-url", "--authentication-config", "--service-account-issuer", "--service-account-jwks-uri"];
+
 struct Known {
     /// Names of resources, data sources and list resources.
     types: BTreeSet<String>,
@@ -213,7 +217,7 @@ impl Known {
             let word = rest.split_whitespace().next()?;
             return Some(ok(self.help.contains(word), "no such subcommand or option"));
         }
-        if first.starts_with("--") && first != "--oidc-issuer-url" {
+        if first.starts_with("--") && !OF_API_SERVERS.contains(&first) {
             return Some(ok(self.help.contains(first), "the help does not name it"));
         }
         if let Some(path) = file(first) {

@@ -350,3 +350,26 @@ fn what_is_not_known_yet_is_not_missing() {
         assert_eq!(missing(&topology).len(), 2);
     }
 }
+
+#[test]
+fn an_istiod_that_logs_in_by_a_token_of_its_own_is_given_one() {
+    let linked = WatchedCluster { link_audience: Some("links".into()), ..watched("east", &["west"]) };
+    let given =
+        |audience: &str| ControlPlaneAt { link_audiences: [audience.to_owned()].into(), ..control_plane("west") };
+    for without in [control_plane("west"), given("other")] {
+        let mut topology = Topology::default();
+        topology.control_plane("west", without.clone());
+        let found = topology.watched("east", linked.clone());
+        assert_eq!(summaries(&found), [("link_token", "An istiod has no token for this link")]);
+        let mut topology = Topology::default();
+        topology.watched("east", linked.clone());
+        let found = topology.control_plane("west", without);
+        assert_eq!(summaries(&found), [("link_token", "An istiod has no token for this link")]);
+    }
+    let mut topology = Topology::default();
+    topology.control_plane("west", given("links"));
+    assert_eq!(topology.watched("east", linked.clone()), []);
+    assert_eq!(topology.watched("east", watched("east", &["west"])), [], "by a token of the reader");
+    // Of a cluster that does not watch, nothing is asked.
+    assert_eq!(topology.control_plane("north", control_plane("north")), []);
+}

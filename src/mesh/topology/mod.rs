@@ -18,7 +18,7 @@ pub use absent::{Absence, Closed, Pending, Unopened, Unrooted};
 use super::mesh_networks::MeshNetworks;
 use names::{same_name, two_names, watched_twice};
 use remotes::{of_control_plane, own_control_plane, serving};
-use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable};
+use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
 
 /// A control plane as declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct ControlPlaneAt {
     pub version: Option<String>,
     /// Whether it serves remotes.
     pub external_istiod: bool,
+    /// The audiences of the tokens of its own that its istiod has for links.
+    pub link_audiences: BTreeSet<String>,
     /// Whether its istiod waits until it has read the Secrets of the clusters it watches.
     pub reads_remote_secrets: bool,
     /// Revision tags that point to it.
@@ -104,6 +106,8 @@ pub struct WatchedCluster {
     pub watchers: BTreeSet<String>,
     /// In the mode remote: the id of the control plane that serves it, and the revision it uses of it.
     pub served_by: Option<ServedBy>,
+    /// The audience of the istiods' own tokens by which they log in, if they do.
+    pub link_audience: Option<String>,
     /// Whether the watchers may read its Secrets.
     pub reads_secrets: bool,
     /// It, or that they may, is not there yet.
@@ -215,6 +219,7 @@ impl Topology {
                 findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
             }
             findings.extend(unreadable(watched, &declared, "read_remote_secrets"));
+            findings.extend(without_token(watched, &declared));
             findings.extend(
                 serving(watched, &declared).map(|finding| Finding { attribute: of_control_plane(&finding), ..finding }),
             );
@@ -260,6 +265,7 @@ impl Topology {
             findings.push(readable_root(&declared, store, "read_secrets"));
         }
         findings.extend(self.control_planes.values().filter_map(|other| unreadable(&declared, other, "read_secrets")));
+        findings.extend(self.control_planes.values().filter_map(|other| without_token(&declared, other)));
         findings.extend(self.config_cluster(&declared));
         findings.extend(self.links(&declared));
         findings.extend(self.shadowed_by(&declared));

@@ -57,6 +57,24 @@ pub(super) fn unreadable(
     })
 }
 
+/// An istiod that is to log in by a token of its own, and is given none: it never gets in.
+pub(super) fn without_token(watched: &WatchedCluster, watcher: &ControlPlaneAt) -> Option<Finding> {
+    let audience = watched.link_audience.as_ref()?;
+    let watches = watched.watchers.contains(&watcher.cluster) && watched.namespace == watcher.namespace;
+    if !watches || watcher.link_audiences.contains(audience) {
+        return None;
+    }
+    let (cluster, other) = (&watched.cluster, &watcher.cluster);
+    Some(Finding {
+        severity: Severity::Error,
+        attribute: "link_token",
+        summary: "An istiod has no token for this link",
+        detail: format!(
+            "The `mesh_remote_cluster` of {cluster} has `link_token`: the istiod of {other} is to log in to it by a token of its own, of the audience {audience}, and its `mesh_primary` gives it none. Set              `link_token = {{ audiences = [\"{audience}\"] }}` on the `mesh_primary` of {other}, beside the audiences that are there, or leave `link_token` of the `mesh_remote_cluster` out."
+        ),
+    })
+}
+
 /// The version that brought the switch: its istiod takes what it does not start for started, and ends (a nil `CredentialsController` is asked whether it has synced).
 pub(super) fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
     let broken = declared.version.as_deref().is_some_and(|version| version.trim_start_matches('v') == "1.31.0");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::gateway_api;
 use super::spec::Spec;
@@ -68,17 +69,22 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
         wanted.insert(render::reference(&service)?, service, &owner);
     }
     if spec.control_plane.is_external {
-        externalize(&mut wanted, spec, &owner);
+        change_deployments(&mut wanted, &owner, |deployment| {
+            mesh::externalize(deployment, spec.control_plane.revision.as_ref());
+        });
+    }
+    if let Some(tokens) = &spec.link_tokens {
+        change_deployments(&mut wanted, &owner, |deployment| tokens.give(deployment));
     }
     wanted.hide(&spec.hidden);
     Ok(wanted)
 }
 
-fn externalize(wanted: &mut Wanted, spec: &Spec, owner: &str) {
+fn change_deployments(wanted: &mut Wanted, owner: &str, change: impl Fn(&mut Value)) {
     let deployments = wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DEPLOYMENT);
     for entry in deployments.map(|(_, entry)| entry.clone()).collect::<Vec<_>>() {
         let mut object = entry.object;
-        mesh::externalize(object.value_mut(), spec.control_plane.revision.as_ref());
+        change(object.value_mut());
         wanted.insert(entry.reference, object, owner);
     }
 }

@@ -55,6 +55,12 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         auto_mtls: said(&["meshConfig", "enableAutoMtls"]).is_none_or(|text| text != "false"),
         version: planned.istio_version.known().cloned(),
         external_istiod: control_plane.external_istiod || control_plane.is_external,
+        link_audiences: spec
+            .link_tokens
+            .iter()
+            .flat_map(|tokens| &tokens.audiences)
+            .map(|audience| audience.as_str().to_owned())
+            .collect(),
         reads_remote_secrets: values::reads_remote_secrets(&spec.istiod_values),
         tags: planned.tags.items().cloned().collect(),
         mesh_networks: control_plane.mesh_networks.clone(),

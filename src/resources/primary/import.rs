@@ -4,7 +4,7 @@
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::build::{self, Charts, Releases};
-use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
+use super::model::{Endpoints, Gateway, LinkTokens, MeshNetwork, Primary};
 use super::spec::{self, Spec};
 use super::{Cx, Identity, charts, exposure, gateway_api, ready, settle_names, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
@@ -262,6 +262,17 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     })
 }
 
+/// The tokens that this provider gives an istiod for its links.
+fn link_token(deployment: &Object) -> Option<LinkTokens> {
+    let tokens = mesh::LinkTokens::of(deployment.value())?;
+    let seconds = tokens.lifetime.as_secs();
+    let lifetime = if seconds.is_multiple_of(3600) { format!("{}h", seconds / 3600) } else { format!("{seconds}s") };
+    let audiences: Vec<String> = tokens.audiences.iter().map(|audience| audience.as_str().to_owned()).collect();
+    let usual = audiences == [mesh::DEFAULT_AUDIENCE];
+    let audiences = if usual { Value::Null } else { Value::Known(audiences.into_iter().collect()) };
+    Some(LinkTokens { audiences, lifetime: lifetime.into() })
+}
+
 /// The one root of a `mesh_ca`; of several, while a root is rotated, none is the one to wait for.
 fn root(cacerts: &Object) -> Option<Fingerprint> {
     cacerts.label(OWNER_LABEL).filter(|owner| owner.starts_with("mesh_ca."))?;
@@ -328,6 +339,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         trust_domain: at(&["meshConfig", "trustDomain"]),
         trust_domain_aliases: aliases.into(),
         external_istiod: (external && !is_external).into(),
+        link_token: link_token(&installed.deployment).into(),
         expose: installed.exposure.as_ref().map(exposure::attribute).into(),
         addresses: installed.exposure.as_ref().map(exposure::addresses).into(),
         mesh_networks: mesh_networks(installed.values.get("global").and_then(|global| global.get("meshNetworks"))),

@@ -89,6 +89,10 @@ model! {
         /// east-west gateway. Its ports are 15012 (configuration and certificates) and 15017 (webhooks), both with TLS.
         #[attr(optional)]
         pub expose: Value<Expose>,
+        /// Gives istiod tokens of its own ServiceAccount, by which it logs in to the clusters it watches whose `mesh_remote_cluster` has `link_token`. They are in a projected volume, which the
+        /// kubelet keeps fresh, and a setting lets istiod read them from there. Not with `config_cluster`.
+        #[attr(optional)]
+        pub link_token: Value<LinkTokens>,
         /// Ambient mode: also installs Istio's node agents, the charts `cni` and `ztunnel`, gives istiod the profile `ambient`, and with a `network` lets it
         /// tell ztunnels of Services in other networks. Workloads join by the label `istio.io/dataplane-mode=ambient` of their namespace; a Service is
         /// visible to other clusters by the label `istio.io/global=true`. The agents take `values` as well, and are among what `install_base` shares.
@@ -192,6 +196,18 @@ model! {
         /// For the chart `ztunnel`.
         #[attr(optional, document, same(values::same))]
         pub ztunnel: Value<List<String>>,
+    }
+}
+
+model! {
+    /// Tokens of istiod's own ServiceAccount.
+    pub struct LinkTokens {
+        /// What the watched API servers demand of the tokens: istiod gets one for each. The one audience `istio-links` where nothing is set.
+        #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
+        pub audiences: Value<Set<String>>,
+        /// How long a token is valid, at least `10m`. The kubelet brings the next one when four fifths are over; what the API server grants counts.
+        #[attr(default("1h"), validate(duration()))]
+        pub lifetime: Value<String>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::model::Primary;
 use super::networks;
@@ -9,11 +10,12 @@ use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::{self, hidden::Hidden};
 use crate::mesh::{
-    ClusterName, ControlPlane, IstiodExposure, MeshId, Mtls, Namespace, Network, Platform, Revision, TrustDomain,
-    istiod_name,
+    Audience, ClusterName, ControlPlane, DEFAULT_AUDIENCE, IstiodExposure, LinkTokens, MeshId, Mtls, Namespace,
+    Network, Platform, Revision, TrustDomain, istiod_name,
 };
 use crate::pki::Fingerprint;
 use crate::resources::parsing::Reader;
+use crate::schema::validate::parse_duration;
 use crate::value::{List, Path, Value};
 
 /// A control plane as it shall be, wholly known.
@@ -29,6 +31,8 @@ pub struct Spec {
     pub trust_root: Option<Fingerprint>,
     /// The load balancer in front of istiod.
     pub exposure: Option<IstiodExposure>,
+    /// Tokens of its own ServiceAccount for the clusters that istiod watches.
+    pub link_tokens: Option<LinkTokens>,
     pub install_base: bool,
     pub adopt: bool,
     pub force_conflicts: bool,
@@ -96,6 +100,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
     let hidden = reader.hidden([&user.base, &user.istiod, &user.cni, &user.ztunnel], &model.sensitive_values);
     let (multi_root, remote_credentials) = (reader.plain(&model.multi_root), reader.plain(&model.read_remote_secrets));
     let namespace = namespace?;
+    let link_tokens = link_tokens(reader, model, is_external);
     let exposure = exposure(reader, model, &namespace, revision.as_ref());
     let control_plane = ControlPlane {
         cluster: cluster?,
@@ -130,6 +135,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         said_to_all,
         trust_root,
         exposure,
+        link_tokens,
         install_base,
         adopt,
         force_conflicts,
@@ -251,6 +257,33 @@ fn mtls(reader: &mut Reader, model: &Primary) -> Mtls {
         reader.refuse("mtls", "Not with an external control plane", detail);
     }
     mtls
+}
+
+/// The tokens that istiod gets for its links.
+fn link_tokens(reader: &mut Reader, model: &Primary, is_external: bool) -> Option<LinkTokens> {
+    let said = reader.plain(&model.link_token)?;
+    let path = Path::root("link_token");
+    if is_external {
+        let detail = "An external control plane runs beside the ServiceAccounts of another cluster than it serves, and this provider gives it no tokens for its links: leave `link_token` out, and use \
+                      `token` of `mesh_remote_cluster`.";
+        reader.refuse(path.clone(), "Not with an external control plane", detail);
+    }
+    reader.note(said.audiences.is_settled());
+    let mut audiences = std::collections::BTreeSet::new();
+    for audience in said.audiences.items() {
+        audiences.extend(reader.parse(&Value::Known(audience.clone()), path.attr("audiences"), Audience::new));
+    }
+    if said.audiences.is_null() {
+        audiences.extend(Audience::new(DEFAULT_AUDIENCE).ok());
+    }
+    let lifetime = reader.plain(&said.lifetime).as_deref().and_then(parse_duration);
+    let lifetime = lifetime.unwrap_or(Duration::from_secs(3600));
+    // The least that a kubelet may ask for.
+    if lifetime < Duration::from_secs(600) {
+        let detail = "A Pod cannot have a token for less than 10 minutes (`10m`).";
+        reader.refuse(path.attr("lifetime"), "Too short a lifetime", detail);
+    }
+    Some(LinkTokens { audiences, lifetime })
 }
 
 fn exposure(

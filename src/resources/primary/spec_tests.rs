@@ -307,3 +307,21 @@ fn owner_labels_fit() {
     assert_eq!(owner("other", "istiod"), "mesh_primary.istiod.other");
     assert_eq!(owner(&"n".repeat(63), "istiod").len(), 63);
 }
+
+#[test]
+fn tokens_for_links_have_audiences_and_last_as_long_as_a_kubelet_can_ask_for() {
+    use crate::resources::primary::model::LinkTokens as Said;
+    let with = |said: Said| Primary { link_token: said.into(), ..model() };
+    let tokens = Spec::parse(&with(Said::default())).unwrap().unwrap().link_tokens.unwrap();
+    assert_eq!(tokens.audiences.iter().map(Audience::as_str).collect::<Vec<_>>(), [DEFAULT_AUDIENCE]);
+    assert_eq!(tokens.lifetime, Duration::from_secs(3600));
+    let each = ["links-east", "links-north"].map(str::to_owned).into_iter().collect();
+    let each = Said { audiences: Value::Known(each), lifetime: "10m".into() };
+    assert_eq!(Spec::parse(&with(each)).unwrap().unwrap().link_tokens.unwrap().audiences.len(), 2);
+    let short = Said { lifetime: "5m".into(), ..Said::default() };
+    assert_eq!(refusals(&with(short)), ["link_token.lifetime: Too short a lifetime"]);
+    let strange = Said { audiences: Value::Known(["a/b".to_owned()].into_iter().collect()), ..Said::default() };
+    assert_eq!(refusals(&with(strange)), ["link_token.audiences: Unsuitable value"]);
+    let external = Primary { config_cluster: "west".into(), ..with(Said::default()) };
+    assert_eq!(refusals(&external), ["link_token: Not with an external control plane"]);
+}

@@ -227,6 +227,8 @@ pub struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     Valid,
+    /// None is stored: istiod comes with one of its own.
+    Projected,
     /// Valid, and others that the watcher was given before it still hold as well.
     Leftover,
     /// Near its end.
@@ -243,6 +245,7 @@ impl Condition {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Valid => "valid",
+            Self::Projected => "projected",
             Self::Leftover => "leftover",
             Self::Rotate => "rotate",
             Self::Expired => "expired",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::build::{self, Charts};
-use super::model::RemoteCluster;
+use super::model::{LinkToken, RemoteCluster};
 use super::secret;
 use super::spec::Spec;
 use super::{Cx, Identity, gather, settle_names};
@@ -15,7 +15,8 @@ use crate::kept::memory::Memory;
 use crate::kept::render;
 use crate::kept::{converge, read};
 use crate::mesh::{
-    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, MULTI_CLUSTER_LABEL, NETWORK_LABEL, ParsedRemoteSecret, ServerUrl,
+    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
+    ParsedRemoteSecret, ServerUrl,
 };
 use crate::resources::charts;
 use crate::resources::client;
@@ -55,6 +56,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     mode(cx, &mut model).await?;
     settle_names(&mut model);
     model.read_secrets = reads_secrets(cx, &model).await?.into();
+    users(cx, &mut model).await?;
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
@@ -85,6 +87,29 @@ async fn reads_secrets(cx: &Cx, model: &RemoteCluster) -> Result<bool, Diagnosti
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => Ok(true),
         Err(error) => Err(converge::diagnostic(&error).into()),
     }
+}
+
+/// To whom the reader's rights are bound, where istiods log in by tokens of their own: what differs from the usual name, of the watcher that it names.
+async fn users(cx: &Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    let Some(spec) = Spec::parse(model)? else { return Ok(()) };
+    let (Some(own), Value::Known(link_token)) = (&spec.link_token, &mut model.link_token) else { return Ok(()) };
+    let watched = client::cluster(cx, model.cluster.text())?;
+    let binding = ObjectRef::cluster(Kind::CLUSTER_ROLE_BINDING, spec.reader.cluster_role_name());
+    let binding = match watched.get(&binding).await {
+        Ok(binding) => binding,
+        Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => None,
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    };
+    let subjects = binding.as_ref().map(|binding| binding.items("subjects")).unwrap_or_default();
+    let bound: Vec<&str> = subjects.iter().filter_map(|subject| subject.get("name")?.as_str()).collect();
+    let strange: Vec<&&str> = bound.iter().filter(|name| !own.users.values().any(|user| user == **name)).collect();
+    let unbound: Vec<&String> =
+        own.users.iter().filter(|(_, user)| !bound.contains(&user.as_str())).map(|(name, _)| name).collect();
+    // Which of several is whose is not written anywhere.
+    if let ([name], [watcher]) = (strange.as_slice(), unbound.as_slice()) {
+        link_token.users = Value::Known([((*watcher).clone(), Value::Known((**name).to_owned()))].into());
+    }
+    Ok(())
 }
 
 /// What the resource would find out by itself need not stand in the configuration.
@@ -227,6 +252,9 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
     model.certificate_authority = told.certificate_authority.clone().into();
     model.tls_server_name = told.tls_server_name.clone().into();
     model.proxy_url = told.proxy_url.clone().into();
+    if let Credential::Own(audience) = &told.credential {
+        model.link_token = LinkToken { audience: audience.as_str().to_owned().into(), ..LinkToken::default() }.into();
+    }
     model.server_url = told.server.clone().into();
     model.certificate_authority_fingerprint = told.certificate_authority.as_deref().map(secret::fingerprint).into();
     for (watcher, other) in found.iter().skip(1) {

@@ -8,14 +8,16 @@ use super::diagnose;
 use super::gather::Endpoint;
 use super::secret;
 use super::spec::Spec;
+use super::state::PROJECTED;
 use super::token;
+use super::trusted;
 use crate::cluster::{
     Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
 };
 use crate::diag::Diagnostic;
 use crate::istiod::{self, Istiod, ReplicaView, Verdict};
 use crate::kept::converge;
-use crate::mesh::{CONFIG_KEY, RemoteSecret, Revision, SecretForm, Token, is_external};
+use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, Revision, SecretForm, Token, is_external};
 use crate::resources::walk::Walk;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
@@ -103,7 +105,14 @@ pub async fn establish(link: Link<'_>) -> Established {
     {
         return refused(error);
     }
-    match credentials(link).await {
+    let credentials = match &link.spec.link_token {
+        Some(own) => match trusted::prove(link, own).await {
+            Ok(token) => live(link).await.map(|live| Credentials { token, binding: None, live }),
+            Err(error) => return refused(error),
+        },
+        None => credentials(link).await,
+    };
+    match credentials {
         Ok(credentials) => match elsewhere(link, &credentials).await {
             Some(error) => refused(error),
             None => match shortened(link, &credentials) {
@@ -175,6 +184,7 @@ impl Shortened {
             "{} The istiods of {} would lose cluster {} then, unless an apply has renewed the token before. So cluster {} is not linked: nothing was written to it, and the token is revoked. \
              Choose one of these:\n\
              - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least twice in that time, by a scheduled run of your pipeline.\n\
+             - `link_token = {{}}` in place of `token` stores no token: the watcher's istiod comes with its own, and the API server trusts its issuer. The guide on credentials says how.\n\
              - `token = {{ long_lived = true }}` uses a token that does not end. It is kept in a Secret of the watched cluster; deleting the Secret revokes it.\n\
              - Raise the limit of the API server (`--service-account-max-token-expiration`), where it is yours.",
             self.facts(link),
@@ -216,19 +226,24 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// The token to write, and what the watcher has before that.
+/// The token to write or, where istiod has its own, one to try with; and what the watcher has before that.
 struct Credentials {
     token: Token,
-    /// What a new token is bound to; `None` where the one there was is kept.
+    /// What a new token is bound to; `None` where the one there was is kept, and where istiod has its own.
     binding: Option<ObjectRef>,
     live: Option<Object>,
 }
 
+/// The remote secret that the watcher has.
+async fn live(link: Link<'_>) -> Result<Option<Object>, Error> {
+    match link.known {
+        true => link.secrets.get(&link.reference()).await,
+        false => Ok(None),
+    }
+}
+
 async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
-    let live = match link.known {
-        true => link.secrets.get(&link.reference()).await?,
-        false => None,
-    };
+    let live = live(link).await?;
     if link.keep_token
         && let Some(token) = live.as_ref().and_then(|live| secret::token_of(live, link.spec.id.as_str()))
     {
@@ -243,14 +258,20 @@ async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
 
 async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     let Credentials { token, binding, live } = credentials;
-    let kept = binding.is_none();
-    let mut standing = standing(link, &token);
-    if !kept {
+    let own = link.spec.link_token.as_ref();
+    let kept = binding.is_none() && own.is_none();
+    let mut standing = if own.is_some() { PROJECTED } else { standing(link, &token) };
+    if !kept && own.is_none() {
         // As the plan said of it: the clock here may not be that of the server which has just issued it.
         standing.condition = Condition::Valid;
     }
     let kept_binding = credential::binding_of(link.spec, &token).filter(|_| kept);
-    let remote = remote_secret(link, token);
+    // By this one it is tried from here; what is written may name a file that only istiod has.
+    let tried = remote_secret(link, Login::Token(token));
+    let remote = match own {
+        Some(own) => remote_secret(link, Login::Own(own.audience.clone())),
+        None => tried.clone(),
+    };
     let changes = live.as_ref().is_some_and(|live| !secret::says(live, &remote));
     // Of the files that it mounts istiod counts no changes.
     let counted = changes && link.spec.form() == SecretForm::Remote;
@@ -291,11 +312,13 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
         return written(Verdict::Unknown, None, None);
     }
     let changed = counted.then_some(Changed { events });
-    match in_sync(link, &remote, changed, begun).await {
+    match in_sync(link, &tried, changed, begun).await {
         Ok(version) => {
             // One that is kept may have others beside it, of runs that were cut off.
             let keep = binding.or(kept_binding);
             let retired = match (link.known, &keep) {
+                // What a link by tokens left, before istiod came with its own.
+                (true, None) if own.is_some() => credential::retire(link.order(), None).await,
                 (true, Some(_)) => credential::retire(link.order(), keep.as_ref()).await,
                 _ => Ok(()),
             };
@@ -313,7 +336,7 @@ async fn restart(link: Link<'_>) -> Result<(), Error> {
 }
 
 /// A failure that is the watcher's is told at the watchers.
-fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
+pub(super) fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
     let diagnostic = converge::diagnostic(error);
     if *error.cluster == *link.watcher.name() && diagnostic.path.is_none() {
         diagnostic.at("watchers")
@@ -329,7 +352,7 @@ fn standing(link: Link<'_>, token: &Token) -> Standing {
     credential::standing(token, judged)
 }
 
-fn remote_secret(link: Link<'_>, token: Token) -> RemoteSecret {
+fn remote_secret(link: Link<'_>, login: Login) -> RemoteSecret {
     let Endpoint { server, certificate_authority, tls_server_name, proxy_url } = link.endpoint.clone();
     RemoteSecret {
         cluster: link.spec.id.clone(),
@@ -338,7 +361,7 @@ fn remote_secret(link: Link<'_>, token: Token) -> RemoteSecret {
         certificate_authority,
         tls_server_name,
         proxy_url,
-        token,
+        login,
         form: link.spec.form(),
     }
 }

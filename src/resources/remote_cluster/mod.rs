@@ -6,6 +6,7 @@ mod diagnose;
 mod gather;
 mod import;
 mod link;
+mod link_token;
 mod list;
 mod model;
 mod neighbours;
@@ -18,6 +19,7 @@ mod secret;
 mod spec;
 mod state;
 mod token;
+mod trusted;
 mod unlink;
 
 use std::collections::BTreeSet;
@@ -141,7 +143,7 @@ impl Resource for MeshRemoteCluster {
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
         if state.renew_within.is_unknown() {
-            state.renew_within = spec.token.renew_within().into();
+            state.renew_within = spec.renew_within().into();
         }
         if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
             return Ok(state);

@@ -67,6 +67,11 @@ model! {
         /// The readers' tokens.
         #[attr(optional)]
         pub token: Value<Token>,
+        /// Link without a stored token, in place of `token`. The istiod of each watcher comes with a token of its own ServiceAccount, by `link_token` of its `mesh_primary`, and the API
+        /// server of the watched cluster trusts the issuer of it. The remote secret names a file and holds no token, and nothing has to be renewed. The guide on credentials says what
+        /// the API server needs; an apply proves it before it writes. Not in the mode `config`, and not with `config_cluster`.
+        #[attr(optional)]
+        pub link_token: Value<LinkToken>,
         /// Name of the reader's ServiceAccount and, with the namespace, of its ClusterRole. In the mode `config` istiod's own are used, which its charts bring.
         #[attr(default("istio-mesh-reader"), replace, validate(dns_label()))]
         pub service_account: Value<String>,
@@ -124,7 +129,7 @@ model! {
         /// Earliest end of the tokens, in RFC 3339. Null where none ends.
         #[attr(computed)]
         pub token_expires_at: Value<String>,
-        /// How often an apply must come for no token to end: the `token.rotate_before` that counts, such as `30d`. Null with `long_lived`.
+        /// How often an apply must come for no token to end: the `token.rotate_before` that counts, such as `30d`. Null with `long_lived` and with `link_token`.
         #[attr(computed)]
         pub renew_within: Value<String>,
         /// The Kubernetes objects kept in the watched cluster, each with a digest of its owned fields.
@@ -159,6 +164,20 @@ model! {
 }
 
 model! {
+    /// How istiods log in with tokens of their own clusters.
+    pub struct LinkToken {
+        /// What the API server demands of the tokens: one of the `audiences` in `link_token` of each watcher's `mesh_primary`. With an audience of its own for each watched
+        /// cluster, no API server can use at another what istiods send to it.
+        #[attr(default("istio-links"), validate(non_empty()))]
+        pub audience: Value<String>,
+        /// By watcher: the user name that the API server gives its istiod, which gets the reader's rights. `<watcher>:system:serviceaccount:<namespace>:istiod` where nothing is set: the
+        /// claim `sub` after the prefix `<watcher>:`. Several revisions in a watcher need one name for all, by an expression of the API server's configuration.
+        #[attr(optional, validate(each(non_empty())))]
+        pub users: Value<Map<String>>,
+    }
+}
+
+model! {
     /// What the istiods of a watcher say.
     pub struct Sync {
         /// `synced`, `syncing`, `timeout`, `closed`, `missing` (not known to istiod), `foreign` (registered from another secret) or `unknown` (no answer).
@@ -179,7 +198,7 @@ model! {
         /// When it ends, in RFC 3339. Null where it never does.
         #[attr(computed)]
         pub expires_at: Value<String>,
-        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`.
+        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`. With `link_token` it is `projected`: none is stored.
         #[attr(computed)]
         pub condition: Value<String>,
     }

@@ -49,8 +49,8 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     endpoint(cx, plan, &spec).await?;
     links(cx, plan, &spec);
     let kept = plan.prior.filter(|prior| prior.token == plan.planned.token && !prior.renew_within.is_null());
-    plan.planned.renew_within =
-        kept.map_or_else(|| spec.token.renew_within().into(), |prior| prior.renew_within.clone());
+    let kept = kept.filter(|_| spec.link_token.is_none());
+    plan.planned.renew_within = kept.map_or_else(|| spec.renew_within().into(), |prior| prior.renew_within.clone());
     let found = plan.prior.filter(|_| cx.private.instance.imported).and_then(|prior| as_found(&plan.planned, prior));
     if let Some(found) = found {
         cx.warn(stays(&found));
@@ -100,6 +100,7 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
         watchers: spec.watchers.clone(),
         served_by,
         reads_secrets: spec.reader.read_secrets,
+        link_audience: spec.link_token.as_ref().map(|own| own.audience.as_str().to_owned()),
         is_new: plan.prior.is_none_or(|prior| prior.read_secrets.get() != Some(spec.reader.read_secrets)),
         network: spec.remote.as_ref().and_then(|remote| remote.data_plane.network.as_ref()).map(ToString::to_string),
         stands: plan.prior.is_some(),
@@ -211,13 +212,13 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
         _ => None,
     };
     let (mut sync, mut tokens) = (Map::new(), Map::new());
-    // Tokens issued for another length of time, or of the other kind, are not what is asked for.
+    // Tokens issued for another length of time, or of another kind, are not what is asked for.
     let reissue = plan.prior.is_some_and(|prior| terms(prior) != terms(planned));
     for watcher in &spec.watchers {
         let before = plan.prior.and_then(|prior| Some((prior.sync.entry(watcher)?, prior.tokens.entry(watcher)?)));
         let (link, token) = match before {
             Some((link, token)) if !reissue => one(cx, spec, expected.as_deref(), Before { watcher, link, token }),
-            _ => (Value::Unknown, issued()),
+            _ => (Value::Unknown, issued(spec)),
         };
         sync.insert(watcher.clone(), link);
         tokens.insert(watcher.clone(), token);
@@ -228,13 +229,14 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
 }
 
 /// What tokens are issued on.
-fn terms(model: &RemoteCluster) -> (String, bool) {
+fn terms(model: &RemoteCluster) -> (String, bool, Option<String>) {
     let token = model.token.known().cloned().unwrap_or_default();
     let lifetime = token
         .lifetime
         .as_deref()
         .map_or_else(|| TokenSpec::default().lifetime, |text| parse_duration(text).unwrap_or_default());
-    (format!("{lifetime:?}"), token.long_lived.get().unwrap_or(false))
+    let own = model.link_token.known().map(|own| own.audience.text().to_owned());
+    (format!("{lifetime:?}"), token.long_lived.get().unwrap_or(false), own)
 }
 
 /// A watcher's entries as the last refresh left them.
@@ -249,7 +251,7 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     let Before { watcher, link, token } = before;
     let settled = expected.is_some() && link.secret.as_deref() == expected;
     let renew = match token.condition.as_deref() {
-        Some("valid" | "leftover") => false,
+        Some("valid" | "projected" | "leftover") => false,
         Some("rotate") => may_rotate(cx, spec, watcher, link, token),
         _ => true,
     };
@@ -260,16 +262,20 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
         (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
         // It stays; those beside it are retired.
         (false, false) if leftover => {
-            let condition = Condition::Valid.as_str().into();
+            let condition = if spec.link_token.is_some() { Condition::Projected } else { Condition::Valid };
+            let condition = condition.as_str().into();
             (Value::Unknown, Value::Known(TokenState { condition, ..token.clone() }))
         }
         (false, false) => (Value::Unknown, Value::Known(token.clone())),
-        (false, true) => (Value::Unknown, issued()),
+        (false, true) => (Value::Unknown, issued(spec)),
     }
 }
 
 /// A token that is to be made: a plan shows that one will be, such as `condition` from `rotate` to `valid`. Until when is for the API server to say.
-fn issued() -> Value<TokenState> {
+fn issued(spec: &Spec) -> Value<TokenState> {
+    if spec.link_token.is_some() {
+        return state::token_state(&state::PROJECTED).into();
+    }
     TokenState { expires_at: Value::Unknown, condition: Condition::Valid.as_str().into() }.into()
 }
 

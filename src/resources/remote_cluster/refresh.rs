@@ -59,10 +59,10 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         Err(error) => return Err(converge::diagnostic(&error).into()),
     };
     let watched = Watched { spec: &spec, owned: owned.as_ref() };
-    let renew_within = spec.token.renew_within();
+    let renew_within = spec.renew_within();
     let links_left = note_watchers(cx, &watched, watchers?, &mut model)?;
     // What the server cut short is renewed within less, which the tokens say.
-    if model.renew_within.is_null() || spec.token.long_lived {
+    if model.renew_within.is_null() || renew_within.is_none() {
         model.renew_within = renew_within.into();
     }
     Ok((objects_left || links_left).then_some(model))
@@ -230,10 +230,12 @@ fn entry(
     let seen = Seen { spec: watched.spec, secret_name: model.secret_name.text(), secret, views, judged };
     let mut entry = state::entry(&seen);
     let token = secret::token_of(secret, watched.spec.id.as_str());
-    let leftover = token.is_some_and(|token| {
-        watched.leftovers().is_some_and(|leftovers| leftovers.beside(watched.spec, watcher, &token))
+    let leftover = watched.leftovers().is_some_and(|leftovers| match &token {
+        Some(token) => leftovers.beside(watched.spec, watcher, token),
+        None => leftovers.watchers().contains(watcher),
     });
-    if leftover && entry.token.condition.as_deref() == Some(Condition::Valid.as_str()) {
+    let holds = [Condition::Valid, Condition::Projected].map(Condition::as_str);
+    if leftover && entry.token.condition.as_deref().is_some_and(|condition| holds.contains(&condition)) {
         entry.token.condition = Condition::Leftover.as_str().into();
     }
     entry

@@ -60,7 +60,11 @@ pub fn shape(described: &Described<'_>) -> String {
         described.tls_server_name,
         described.proxy_url,
         Some(if described.labelled { "labelled" } else { "unlabelled" }),
-    ] {
+    ]
+    .into_iter()
+    // Digests of links by tokens are as they were before there were others.
+    .chain(described.own.map(Some))
+    {
         let text = text.unwrap_or_default();
         hasher.update(text.len().to_le_bytes());
         hasher.update(text);
@@ -78,6 +82,8 @@ pub struct Described<'a> {
     pub authority: Option<&'a str>,
     pub tls_server_name: Option<&'a str>,
     pub proxy_url: Option<&'a str>,
+    /// The audience of the token of its own that istiod logs in by, if it does.
+    pub own: Option<&'a str>,
     /// Whether istiod finds it, and takes it for what it is.
     pub labelled: bool,
 }

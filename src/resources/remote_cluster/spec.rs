@@ -1,17 +1,18 @@
 //! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::link_token;
 use super::model::RemoteCluster;
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::hidden::Hidden;
 use crate::mesh::{
-    Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
-    SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
+    Address, Audience, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane,
+    Revision, SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
@@ -28,6 +29,8 @@ pub struct Spec {
     pub reader: ReaderIdentity,
     pub endpoint: EndpointSpec,
     pub token: TokenSpec,
+    /// In place of the tokens.
+    pub link_token: Option<LinkTokenSpec>,
     /// In the modes `remote` and `config`.
     pub remote: Option<Remote>,
     /// Key of the cluster in which the watchers' istiods look for remote secrets, where that is not their own.
@@ -54,6 +57,14 @@ pub struct TokenSpec {
     pub rotate_before: Duration,
     pub long_lived: bool,
     pub rotate_on_affected_versions: bool,
+}
+
+/// The istiods' own tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTokenSpec {
+    pub audience: Audience,
+    /// The user names that the API server gives the istiods, by watcher.
+    pub users: BTreeMap<String, String>,
 }
 
 /// A cluster without a control plane of its own.
@@ -97,6 +108,11 @@ impl Spec {
         owner(self.namespace.as_str(), self.id.as_str())
     }
 
+    /// How often an apply must come for no token to end; never where none ends, or none is stored.
+    pub fn renew_within(&self) -> Option<String> {
+        self.token.renew_within().filter(|_| self.link_token.is_none())
+    }
+
     /// Whether istiod reads its configuration from the cluster.
     pub fn is_config_cluster(&self) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.data_plane.is_config_cluster)
@@ -134,6 +150,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     let watchers = watchers(reader, model);
     let endpoint = endpoint(reader, model);
     let token = token(reader, model);
+    let link_token = link_token::read(reader, model, namespace.as_ref(), &watchers);
     let mode = reader.plain(&model.mode);
     let is_config = mode.as_deref() == Some("config");
     let is_remote = is_config || mode.as_deref() == Some("remote");
@@ -161,9 +178,11 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         Some(remote) => ServiceAccountName::new(istiod_name(remote.data_plane.revision.as_ref())).ok()?,
         None => service_account?,
     };
+    let users = link_token.iter().flat_map(|own| own.users.values().cloned()).collect();
     let reader = ReaderIdentity {
         service_account,
         namespace: namespace.clone(),
+        users,
         mode: if is_remote { ReaderMode::Remote } else { ReaderMode::Peer },
         read_secrets,
         export_services,
@@ -175,6 +194,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         reader,
         endpoint,
         token,
+        link_token,
         remote,
         config_cluster,
         adopt,
@@ -329,6 +349,7 @@ fn refuse_in_config(reader: &mut Reader, model: &RemoteCluster, watchers: &BTree
     for (attribute, is_set) in [
         ("control_plane", model.control_plane.is_known()),
         ("config_cluster", model.config_cluster.is_known()),
+        ("link_token", model.link_token.is_known()),
         ("service_account", !default_account),
         ("read_secrets", model.read_secrets.get() == Some(false)),
         ("export_services", model.export_services.get() == Some(true)),

@@ -10,6 +10,9 @@ use crate::istiod::{ReplicaView, Verdict, oldest_version, verdict};
 use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, SecretForm};
 use crate::value::{Map, Value};
 
+/// Of a link that stores no token.
+pub const PROJECTED: Standing = Standing { expires_at: None, condition: Condition::Projected };
+
 /// What was seen of one watcher.
 pub struct Seen<'a> {
     pub spec: &'a Spec,
@@ -48,11 +51,17 @@ pub fn entry(seen: &Seen<'_>) -> Entry {
             authority: authority.as_deref(),
             tls_server_name: described.tls_server_name.as_deref(),
             proxy_url: described.proxy_url.as_deref(),
+            own: match &described.credential {
+                Credential::Own(audience) => Some(audience.as_str()),
+                _ => None,
+            },
             labelled: seen.secret.label(MULTI_CLUSTER_LABEL).unwrap_or("false") == is_labelled(seen.spec),
         })
     });
+    let own = seen.spec.link_token.as_ref().map(|own| &own.audience);
     let standing = match described.as_ref().map(|described| &described.credential) {
-        Some(Credential::Token(token)) => credential::standing(token, seen.judged),
+        Some(Credential::Own(audience)) if own == Some(audience) => PROJECTED,
+        Some(Credential::Token(token)) if own.is_none() => credential::standing(token, seen.judged),
         Some(_) => Standing { expires_at: None, condition: Condition::Foreign },
         None => Standing { expires_at: None, condition: Condition::Unreadable },
     };
@@ -94,6 +103,7 @@ pub fn expected_shape(spec: &Spec, server: &str, authority: Option<&str>) -> Str
         authority,
         tls_server_name: spec.endpoint.tls_server_name.as_deref(),
         proxy_url: spec.endpoint.proxy_url.as_deref(),
+        own: spec.link_token.as_ref().map(|own| own.audience.as_str()),
         labelled: true,
     })
 }

@@ -70,6 +70,13 @@ pub fn read(token: &str) -> Result<Claims, Error> {
     }
 }
 
+/// Who has issued the token, as it says.
+pub fn issuer(token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}
+
 #[derive(Deserialize)]
 struct RawClaims {
     exp: Option<i64>,
@@ -130,6 +137,12 @@ mod tests {
         .unwrap();
         assert_eq!(claims.expires, None);
         assert_eq!(claims.service_account.name, "istio-reader-service-account");
+    }
+
+    #[test]
+    fn the_issuer_is_told() {
+        assert_eq!(issuer(&token(json!({ "iss": "https://a" }))).as_deref(), Some("https://a"));
+        assert_eq!(issuer("opaque-bootstrap-token"), None);
     }
 
     #[test]

@@ -50,7 +50,10 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
         let condition = was.get("condition").text().unwrap_or_default();
         let issued = will.is_there() && (will.is_unknown() || will.get("expires_at").is_unknown());
         overdue(cx, remote, watcher, condition);
+        let own = |side: Reading<'_>| side.get("link_token").is_there();
         let what = match (was.is_there(), will.is_there()) {
+            (false, true) if own(remote.after()) => "none stored: istiod has its own",
+            (true, true) if own(remote.after()) && !own(remote.before()) => "no longer stored: istiod has its own",
             (false, true) => "issued",
             (true, false) => "revoked",
             (true, true) if issued && condition == "rotate" => "renewed as planned",
@@ -61,6 +64,7 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
         let ends = |side: Reading<'_>| match side.get("expires_at").text() {
             Some(end) => Prose::name(end),
             None if side.is_partly_unknown() => "known after apply".into(),
+            None if side.get("condition").text() == Some("projected") => "none stored".into(),
             None if side.is_there() => "never".into(),
             None => Prose::from("none"),
         };
@@ -82,6 +86,8 @@ struct Terms {
     /// How long before its end a token may be renewed: somebody must apply within.
     window: Option<Duration>,
     endless: bool,
+    /// None is stored.
+    own: bool,
 }
 
 impl Terms {
@@ -90,17 +96,20 @@ impl Terms {
         let time = |name: &str| token.get(name).text().and_then(parse_duration);
         let unknown =
             token.is_unknown() || token.get("lifetime").is_unknown() || token.get("rotate_before").is_unknown();
-        let lifetime = if unknown { None } else { Some(time("lifetime").unwrap_or(90 * DAY)) };
+        let own = side.get("link_token").is_there();
+        let lifetime = if unknown || own { None } else { Some(time("lifetime").unwrap_or(90 * DAY)) };
         let usual = |lifetime: Duration| if lifetime < 90 * DAY { lifetime / 3 } else { 30 * DAY };
         Self {
             lifetime,
             window: lifetime.map(|lifetime| time("rotate_before").unwrap_or_else(|| usual(lifetime))),
             endless: token.get("long_lived").flag(),
+            own,
         }
     }
 
     fn words(&self) -> Prose {
         match (self.endless, self.window) {
+            _ if self.own => "never".into(),
             (true, _) => "never".into(),
             (false, Some(window)) => days(window).into(),
             (false, None) => "known after apply".into(),
@@ -126,6 +135,7 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
     }
     let (was, will) = (Terms::of(before), Terms::of(after));
     let shown = |terms: &Terms| match terms.lifetime {
+        _ if terms.own => "none stored".into(),
         _ if terms.endless => "for ever".into(),
         Some(lifetime) => Prose::from(days(lifetime)),
         None => "known after apply".into(),

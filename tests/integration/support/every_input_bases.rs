@@ -205,7 +205,10 @@ fn primary() -> Vec<Json> {
             "chart_values": {"base": ["a: bcde\n"], "ztunnel": ["a: bcde\n"]},
         }),
         json!({"cluster": "east", "mesh_id": "mesh1", "gateway_api": "1.3.0", "charts": charts_with_digests()}),
-        json!({"cluster": "east", "mesh_id": "mesh1", "charts": {"directory": crate::every_input::charts_folder()}}),
+        json!({
+            "cluster": "east", "mesh_id": "mesh1", "charts": {"directory": crate::every_input::charts_folder()},
+            "link_token": {"audiences": ["links-east", "links-north"], "lifetime": "1h"},
+        }),
     ]
 }
 
@@ -256,7 +259,11 @@ fn remote_cluster() -> Vec<Json> {
         "mode": "remote", "control_plane": "west", "control_plane_address": "192.0.2.9", "network": "net-east", "revision": "canary",
         "values": ["global: {}\n"], "sensitive_values": ["global"],
     });
+    let mut own =
+        with(json!({"mode": "peer", "link_token": {"audience": "links-east", "users": {"west": "west:istiod"}}}));
+    own.as_object_mut().expect("a configuration").remove("token");
     vec![
+        own,
         with(
             json!({"mode": "peer", "service_account": "istio-mesh-reader", "read_secrets": true, "export_services": true}),
         ),

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running cluster.
 pub struct Cluster {
-    layout: Layout,
+    pub(crate) layout: Layout,
     pki: Pki,
     client: kube::Client,
     front: Front,
@@ -68,6 +68,7 @@ pub(crate) struct Start {
     /// What its pods reach.
     pub routes: Vec<String>,
     pub longest_token: Option<Duration>,
+    pub own_issuers: bool,
 }
 
 impl Cluster {
@@ -88,6 +89,7 @@ impl Cluster {
             etcd_port: start.etcd_port,
             proxies: start.fabric.is_some(),
             longest_token: start.longest_token,
+            own_issuers: start.own_issuers,
         };
         let names = [layout.api_service_ip(), format!("api.{}.example.com", layout.name)];
         let pki = Pki::create(&layout.file("pki"), &layout.name, &names)?;

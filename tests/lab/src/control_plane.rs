@@ -27,6 +27,8 @@ pub(crate) struct Layout {
     /// Whether injected pods are processes of the lab.
     pub proxies: bool,
     pub longest_token: Option<Duration>,
+    /// Whether its tokens have an issuer of their own.
+    pub own_issuers: bool,
 }
 
 /// Pods and Services of a cluster, by its position.
@@ -52,6 +54,9 @@ const USERS: [(&str, &str, &str); 6] = [
     ("kwok", "kwok", "system:masters"),
     ("viewer", "lab-viewer", ""),
 ];
+
+/// What `--authentication-config` names while no other issuer is trusted.
+const TRUSTS_NOBODY: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: []\n";
 
 impl Layout {
     pub fn service_cidr(&self) -> String {
@@ -92,6 +97,11 @@ impl Layout {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
+    /// What the cluster's tokens say of who issued them; where others shall trust them, it is an address at which they find the keys.
+    pub fn issuer(&self) -> String {
+        if self.own_issuers { self.front_url() } else { "https://kubernetes.default.svc".into() }
+    }
+
     pub fn front_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.front_port)
     }
@@ -104,6 +114,9 @@ impl Layout {
             .collect();
         self.write("tokens.csv", &tokens)?;
         self.write("audit-policy.json", &audit_policy().to_string())?;
+        if self.own_issuers {
+            self.trust(TRUSTS_NOBODY)?;
+        }
         self.write("egress.json", &self.egress_config().to_string())?;
         self.write("kwok.yaml", &kwok_config(self.proxies))?;
         for user in ["kube-controller-manager", "kube-scheduler", "kwok"] {
@@ -126,7 +139,7 @@ impl Layout {
             ("client-ca-file", file("ca.crt")),
             ("token-auth-file", self.path("tokens.csv")),
             ("authorization-mode", "RBAC".into()),
-            ("service-account-issuer", "https://kubernetes.default.svc".into()),
+            ("service-account-issuer", self.issuer()),
             ("service-account-key-file", file("service-account.pub")),
             ("service-account-signing-key-file", file("service-account.key")),
             ("service-cluster-ip-range", self.service_cidr()),
@@ -143,6 +156,12 @@ impl Layout {
             ("disable-admission-plugins", "TaintNodesByCondition".into()),
             ("profiling", "false".into()),
         ]);
+        if self.own_issuers {
+            all.extend(flags(&[
+                ("service-account-jwks-uri", format!("{}/openid/v1/jwks", self.front_url())),
+                ("authentication-config", self.path("authentication.yaml")),
+            ]));
+        }
         let limit = self.longest_token.map(|longest| format!("{}s", longest.as_secs()));
         all.extend(limit.iter().flat_map(|limit| flags(&[("service-account-max-token-expiration", limit.clone())])));
         all
@@ -210,6 +229,13 @@ impl Layout {
 
     fn path(&self, name: &str) -> String {
         self.file(name).display().to_string()
+    }
+
+    /// Changes whom the API server trusts beside itself; it reads the file anew by itself.
+    pub fn trust(&self, configuration: &str) -> Result<()> {
+        let (next, file) = (self.file("authentication.next"), self.file("authentication.yaml"));
+        fs::write(&next, configuration).map_err(Error::file("write", &next))?;
+        fs::rename(&next, &file).map_err(Error::file("write", &file))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::control_plane::Layout;
 use crate::environment::{Here, variables};
 use crate::network::{Network, PodProcess, free_ports};
 use crate::process::{Process, Processes, Program};
-use crate::projection::{ACCOUNT_DIR, Problem, Root, references, without_metrics};
+use crate::projection::{ACCOUNT_DIR, Problem, Root, references, token_renewal, without_metrics};
 use crate::reflect::reflect;
 use crate::tools::{self, Istio};
 
@@ -193,7 +193,7 @@ impl PodRun {
         let mut all_secrets = reflect::<Secret>(Api::namespaced(self.kubelet.client.clone(), namespace), None, None);
         let mut all_maps = reflect::<ConfigMap>(Api::namespaced(self.kubelet.client.clone(), namespace), None, None);
         let mut tokens = self.kubelet.tokens.clone();
-        let mut renewal = tokio::time::interval(Duration::from_secs(1200));
+        let mut renewal = tokio::time::interval(token_renewal(&self.pod, self.kubelet.layout.longest_token));
         renewal.tick().await;
         let mut known = (0, 0);
         let mut ready = None;

@@ -34,6 +34,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// The longest token that API servers grant, as managed clouds limit them; no limit by default.
     pub longest_token: Option<Duration>,
+    /// Whether each cluster's tokens have an issuer of its own, which others can be told to trust ([`Cluster::trust`]). Otherwise all say the same one, as clusters do that nobody has configured.
+    pub own_issuers: bool,
 }
 
 /// What becomes of injected pods, gateways among them.
@@ -58,6 +60,7 @@ impl Default for Options {
             istiod: true,
             proxies: Proxies::None,
             longest_token: None,
+            own_issuers: false,
         }
     }
 }
@@ -260,6 +263,7 @@ async fn start_all(
             fabric: fabric.clone(),
             routes: routes.of(index),
             longest_token: options.longest_token,
+            own_issuers: options.own_issuers,
         })));
     }
     let mut clusters = Vec::new();

@@ -20,6 +20,7 @@ mod fabric;
 mod front;
 mod home;
 mod http1;
+mod issuer;
 mod kubelet;
 mod lab;
 mod network;
