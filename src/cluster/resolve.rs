@@ -421,7 +421,9 @@ fn unusable(detail: impl Into<String>) -> Failure {
 
 fn expand_home(path: &str) -> PathBuf {
     match (path.strip_prefix('~'), std::env::home_dir()) {
-        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(std::path::is_separator) => {
+            home.join(rest.trim_start_matches(std::path::is_separator))
+        }
         _ => PathBuf::from(path),
     }
 }

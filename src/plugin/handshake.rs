@@ -32,6 +32,7 @@ const PLUGIN_PROTOCOL: u8 = 6;
 pub struct Environment {
     /// Our only client. `None` where the user turned TLS off (`TF_DISABLE_PLUGIN_TLS`).
     pub(super) client_certificate: Option<CertificateDer<'static>>,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "for Unix: on Windows a port is listened on"))]
     pub(super) socket_folder: Option<PathBuf>,
     #[cfg_attr(unix, allow(dead_code, reason = "for Windows, where there is no Unix socket"))]
     pub(super) ports: RangeInclusive<u16>,

@@ -4,11 +4,13 @@
 //! a terminal sends it to the core and to every plugin at once, and the core then asks each of them to stop its work
 //! (StopProvider) and still needs their answers; and a plugin whose core is gone has nobody left to ask it anything.
 
+#[cfg(unix)]
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How often a plugin looks whether its core is still there.
+/// How often a plugin looks whether its core is still there. Windows keeps the parent's number when the parent is gone: there the core ends its plugins itself.
+#[cfg(unix)]
 const PARENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Ends the process when cancelled. Every holder may do so.

@@ -133,7 +133,8 @@ fn readable_files(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnosti
 }
 
 fn expanded(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
+    let in_home = path.strip_prefix('~').and_then(|rest| rest.strip_prefix(std::path::is_separator));
+    match (in_home, std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(path),
     }
