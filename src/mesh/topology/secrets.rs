@@ -70,7 +70,7 @@ pub(super) fn without_token(watched: &WatchedCluster, watcher: &ControlPlaneAt) 
         attribute: "link_token",
         summary: "An istiod has no token for this link",
         detail: format!(
-            "The `mesh_remote_cluster` of {cluster} has `link_token`: the istiod of {other} is to log in to it by a token of its own, of the audience {audience}, and its `mesh_primary` gives it none. Set              `link_token = {{ audiences = [\"{audience}\"] }}` on the `mesh_primary` of {other}, beside the audiences that are there, or leave `link_token` of the `mesh_remote_cluster` out."
+            "The `mesh_remote_cluster` of {cluster} has `link_token`: the istiod of {other} is to log in to it by a token of its own, of the audience {audience}, and its `mesh_primary` gives it none. Set `link_token = {{ audiences = [\"{audience}\"] }}` on the `mesh_primary` of {other}, beside the audiences that are there, or leave `link_token` of the `mesh_remote_cluster` out."
         ),
     })
 }
