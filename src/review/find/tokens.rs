@@ -13,8 +13,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("cluster", "cluster"),
     ("watcher", "read by"),
     ("what", "token"),
-    ("ends_before", "ends"),
-    ("ends_after", "will end"),
+    ("ends_before", "end before"),
+    ("ends_after", "end after"),
     ("renew_every", "apply at least every"),
 ];
 

@@ -112,7 +112,7 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
                 "The certificate authority is deleted and recreated, with another root.",
             )
             .sides(before, after);
-            return "the root of trust is replaced at once".into();
+            return "the root of trust is replaced without overlap".into();
         }
         Action::Update | Action::None => {}
     }
@@ -127,7 +127,7 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
             let (before, after) = roots(ca);
             cx.risk(&ROOT_WITHOUT_OVERLAP, ca, "Every cluster gets an intermediate of another root at once.")
                 .sides(before, after);
-            "the root of trust changes at once".into()
+            "the root of trust changes without overlap".into()
         }
         (_, SETTLED | "") => UNCHANGED.into(),
         (_, waiting) => {
