@@ -265,6 +265,25 @@ fn workflows_pass_their_linter() {
     assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{}", said.stderr);
 }
 
+/// GitLab's pipeline against GitLab's own schema, which helm judges as that of a chart's values.
+#[test]
+fn the_pipeline_is_one_that_gitlab_takes() {
+    let chart = tempfile::tempdir().unwrap();
+    fs::create_dir(chart.path().join("templates")).unwrap();
+    fs::write(chart.path().join("Chart.yaml"), "apiVersion: v2\nname: pipeline\nversion: 0.1.0\n").unwrap();
+    fs::copy(tools::path(Tool::GitlabSchema).unwrap(), chart.path().join("values.schema.json")).unwrap();
+    let judge = |pipeline: &Path| -> Said {
+        let mut helm = Command::new(tools::path(Tool::Helm).unwrap());
+        helm.arg("template").arg(chart.path()).arg("--values").arg(pipeline).output().unwrap().into()
+    };
+    let pipeline = example("gitlab/gitlab-ci.yml");
+    let said = judge(&pipeline);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let spoilt = chart.path().join("spoilt.yml");
+    fs::write(&spoilt, fs::read_to_string(&pipeline).unwrap().replace("entrypoint: [\"\"]", "entrypoint: 5")).unwrap();
+    assert!(judge(&spoilt).stderr.contains("/default/image/entrypoint"), "the schema judges nothing");
+}
+
 #[test]
 fn the_sample_policies_are_read() {
     Policy::parse(&fs::read_to_string(example("policy/mesh-review.yaml")).unwrap()).unwrap();
