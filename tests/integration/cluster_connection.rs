@@ -188,7 +188,11 @@ async fn a_list_is_asked_for_once() {
     let list =
         || Say::Json(200, json!({"kind": "SecretList", "items": [{"metadata": {"name": "a", "namespace": "n"}}]}));
     let server = Server::start(move |seen, _| match seen.method.as_str() {
-        "DELETE" => Say::Json(200, json!({"kind": "Status", "status": "Success"})),
+        "DELETE" if seen.path.ends_with("/a") => Say::Json(200, json!({"kind": "Status", "status": "Success"})),
+        "DELETE" => {
+            let metadata = json!({"name": "b", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+            Say::Json(200, json!({"kind": "Secret", "metadata": metadata}))
+        }
         _ => list(),
     })
     .await;
@@ -201,11 +205,14 @@ async fn a_list_is_asked_for_once() {
 
     use terraform_provider_mesh::cluster::Delete;
     cluster.delete(&Delete::new(ObjectRef::namespaced(Kind::SECRET, "n", "a"))).await.unwrap();
-    cluster.list(&query).await.unwrap();
-    assert_eq!(server.seen().len(), 3, "after a write of ours the list is asked for again");
+    assert!(cluster.list(&query).await.unwrap().is_empty(), "what we deleted, and what the answer says is gone");
+    assert_eq!(server.seen().len(), 2, "the list is true but for that");
+    cluster.delete(&Delete::new(ObjectRef::namespaced(Kind::SECRET, "n", "b"))).await.unwrap();
+    assert_eq!(cluster.list(&query).await.unwrap().len(), 1);
+    assert_eq!(server.seen().len(), 4, "after any other write of ours the list is asked for again");
     cluster.forget();
     cluster.list(&query).await.unwrap();
-    assert_eq!(server.seen().len(), 4);
+    assert_eq!(server.seen().len(), 5);
 }
 
 #[cfg(unix)]
