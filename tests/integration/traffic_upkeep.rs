@@ -1,5 +1,5 @@
 //! Day-two work under a steady load of new connections, none of which may be lost: a root is rotated, intermediates and tokens are renewed, a
-//! third cluster joins and leaves.
+//! third cluster joins and leaves, the Pods of gateways and istiods are replaced.
 
 use std::path::Path;
 use std::time::Duration;
@@ -157,6 +157,39 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         run.apply().ok();
     });
     is_answered(&orders, 9000, "west/cart");
+    let changed = |to: &str, values: &str| {
+        let text = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+        assert!(text.contains(to), "{to}");
+        let text = text.replace(to, &format!("{to}\n  values = [yamlencode({values})]"));
+        std::fs::write(run.workspace.path("main.tf"), text).unwrap();
+    };
+    let west = lab.cluster("west");
+    for (what, app, to, values) in [
+        (
+            "the gateways' values change, and their Pods are replaced",
+            "istio-eastwestgateway",
+            "expose   = { services = true }",
+            "{ podAnnotations = { changed = \"once\" } }",
+        ),
+        (
+            "istiods' values change in place, and they restart",
+            "istiod",
+            "trust_root = mesh_ca.this.root_fingerprint",
+            "{ podAnnotations = { changed = \"once\" } }",
+        ),
+    ] {
+        let selector = format!("app={app}");
+        let pods = || west.kubectl(&["-n", "istio-system", "get", "pods", "-l", &selector, "-o", "name"]).unwrap();
+        let before = pods();
+        under_load(what, &|| {
+            changed(to, values);
+            run.apply().ok();
+            // The Pods of before have their grace period.
+            let gone = || before.lines().all(|pod| !pods().contains(pod));
+            west.wait_until("the end of the Pods of before", gone).unwrap();
+        });
+        assert!(!pods().is_empty() && pods() != before, "{what}: {before}");
+    }
     run.settled();
     run.destroy().ok();
 }
