@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cluster::{
-    Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query, wait,
+    Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query,
+    is_managed_by, wait,
 };
 use crate::istiod;
 
@@ -255,9 +256,9 @@ async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -
     let residents = objects.iter().filter(|(_, object)| is_resident(object) && !is_own(object, but));
     let mut residents: Vec<&(ObjectRef, Object)> = residents.collect();
     // Whose namespace it is decides what is said: somebody else's object before one of ours.
-    residents.sort_by_key(|(_, object)| object.label(OWNER_LABEL).is_some());
+    residents.sort_by_key(|(_, object)| is_ours(object));
     if let Some((reference, object)) = residents.first() {
-        let ours = object.label(OWNER_LABEL).is_some();
+        let ours = is_ours(object);
         let more = if residents.len() > 1 {
             format!(" and {} more objects are", residents.len() - 1)
         } else {
@@ -284,7 +285,8 @@ async fn kept_by_another(
             Err(error) if error.is_forbidden() => return Ok(None),
             listed => listed?,
         };
-        if let Some(kept) = listed.iter().find(|object| is_resident(object) && !is_own(object, but)) {
+        if let Some(kept) = listed.iter().find(|object| is_resident(object) && is_ours(object) && !is_own(object, but))
+        {
             let what = format!("{} is in it", kept.reference_as(kind));
             return Ok(Some(Resident { what, ours: true, is_leaving }));
         }
@@ -292,8 +294,13 @@ async fn kept_by_another(
     Ok(None)
 }
 
+/// Anybody can set our label: it counts on what this provider has written.
+fn is_ours(object: &Object) -> bool {
+    object.label(OWNER_LABEL).is_some() && is_managed_by(object, FIELD_MANAGER)
+}
+
 fn is_lease(object: &Object) -> bool {
-    object.kind() == Kind::LEASE.kind && object.label(OWNER_LABEL).is_some()
+    object.kind() == Kind::LEASE.kind && is_ours(object)
 }
 
 fn is_own(object: &Object, lease: Option<&ObjectRef>) -> bool {
