@@ -118,7 +118,7 @@ pub(super) fn is_complete(lease: &Object) -> bool {
 /// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it when the provider ends in the
 /// middle of an update; the Lease does not.
 pub(super) fn is_marked(lease: &Object) -> bool {
-    matches!(lease.annotation(COMPLETE_ANNOTATION), Some("true" | UNFINISHED))
+    lease.annotation(COMPLETE_ANNOTATION).is_some_and(|said| said != MARKING)
 }
 
 #[cfg(test)]

@@ -54,10 +54,9 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
         let removing = Removing { cluster: self.cluster, owner: self.owner, wait: self.wait, stays: &self.stays };
         for (key, outcome) in removing.all(doomed).await {
             match outcome {
-                Ok(Removed::Gone) => remaining.recorded.remove(&key),
-                Ok(Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why)) => {
+                Ok(removed) => {
                     remaining.recorded.remove(&key);
-                    remaining.left.push(format!("{key}: {why}"));
+                    remaining.left.extend(removed.stays().map(|why| format!("{key}: {why}")));
                 }
                 Err(error) => remaining.errors.push(error),
             }
@@ -109,6 +108,16 @@ pub enum Removed {
     NotOurs(String),
     /// Another instance of this provider holds it by now, as a tag that was moved.
     TakenOver(String),
+}
+
+impl Removed {
+    /// Why the object is still there.
+    pub fn stays(self) -> Option<String> {
+        match self {
+            Removed::Gone => None,
+            Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why) => Some(why),
+        }
+    }
 }
 
 impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {

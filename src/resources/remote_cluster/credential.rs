@@ -8,8 +8,8 @@ use serde_json::json;
 use super::spec::{Spec, TokenSpec};
 use super::token;
 use crate::cluster::{
-    Apply, BoundTo, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
-    Query, Secret, TokenRequest, wait,
+    Apply, BoundTo, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, Secret,
+    TokenRequest, wait,
 };
 use crate::mesh::Token;
 
@@ -163,10 +163,7 @@ async fn listed(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec
 }
 
 fn binding_object(order: Order<'_>, binding: &ObjectRef) -> Object {
-    let object = Object::of(binding)
-        .with_label(OWNER_LABEL, &order.owner.label)
-        .with_annotation(INSTANCE_ANNOTATION, &order.owner.mark)
-        .with_annotation(WATCHER_ANNOTATION, order.watcher);
+    let object = order.owner.put_on(Object::of(binding)).with_annotation(WATCHER_ANNOTATION, order.watcher);
     match order.spec.token.long_lived {
         true => object
             .with_annotation("kubernetes.io/service-account.name", order.spec.reader.service_account.as_str())

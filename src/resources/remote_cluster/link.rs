@@ -11,9 +11,7 @@ use super::spec::Spec;
 use super::state::PROJECTED;
 use super::token;
 use super::trusted;
-use crate::cluster::{
-    Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
-};
+use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, ObjectRef, Owner};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, Istiod, ReplicaView, Verdict};
 use crate::kept::converge;
@@ -377,10 +375,7 @@ async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
         SecretForm::Remote => object.with_label(crate::mesh::MULTI_CLUSTER_LABEL, "true"),
         SecretForm::Config => object,
     };
-    let object = object
-        .with_label(OWNER_LABEL, &link.owner.label)
-        .with_annotation(INSTANCE_ANNOTATION, &link.owner.mark)
-        .with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
+    let object = link.owner.put_on(object).with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
     let adoption = if link.spec.adopt { Adoption::Take } else { Adoption::Refuse };
     // What is ours already is ours whole: whoever changed it meanwhile is overruled, as the plan has shown.
     let apply = Apply { object, owner: link.owner.clone(), known: link.known, adoption, force: link.known };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::model::{Exported, ServiceEntry};
 use super::spec::Spec;
 use super::{Cx, EXPORTED_KINDS, build};
-use crate::cluster::{Adoption, Apply, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Owner};
+use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
@@ -119,7 +119,7 @@ pub async fn export(
 /// Applies the stub Service, whose ClusterIP the ServiceEntry needs.
 pub async fn stub_address(claim: &Claim, spec: &Spec) -> Result<Option<IpAddr>, Error> {
     let Some(stub) = build::stub(spec) else { return Ok(None) };
-    let stub = stub.with_label(OWNER_LABEL, &claim.owner.label).with_annotation(INSTANCE_ANNOTATION, &claim.owner.mark);
+    let stub = claim.owner.put_on(stub);
     let adoption = if spec.adopt { Adoption::Take } else { Adoption::Refuse };
     // That it is recorded is not known here; a Service without a mark in an older state has the label.
     let apply = Apply { adoption, force: spec.force_conflicts, ..Apply::new(stub, claim.owner.clone()) };
