@@ -5,7 +5,9 @@ use std::process::Command;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value as Json, json};
-use terraform_provider_mesh::cluster::{Apply, Kind, OWNER_LABEL, Object, ObjectRef};
+use terraform_provider_mesh::cluster::{
+    Apply, Delete, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Query,
+};
 use terraform_provider_mesh::pki::{
     Bundle, Certificate, IntermediateProfile, KeyAlgorithm, LocalSigner, PrivateKey, RootRequest, Serial,
     SignIntermediate, Signer, SigningRequest, Subject, Validity,
@@ -348,7 +350,42 @@ async fn a_provider_upgrade_re_issues_nothing() {
         assert_eq!(after.1.intermediate, before.1.intermediate, "{case}");
         assert_eq!(after.2.value()["data"], before.2.value()["data"], "{case}: the root");
     }
+    let older = changed(&|state| without(&["instance"], state), b"");
+    let stored = what_carries_no_mark_is_marked(&place, &config, older).await;
     place.destroy(&stored).await;
+}
+
+/// Secrets of before marks, and a state that knows of none: the next apply marks all of them, and makes no key.
+async fn what_carries_no_mark_is_marked(place: &Place, config: &Json, older: Stored) -> Stored {
+    let secrets = [("east", "cacerts"), ("west", "cacerts"), ("root", "root")];
+    let mut before = Vec::new();
+    for (namespace, name) in secrets {
+        let live = place.secret(namespace, name).await.unwrap();
+        let reference = ObjectRef::namespaced(Kind::SECRET, live.namespace().unwrap(), name);
+        let unmarked = Object::of(&reference)
+            .with_label(OWNER_LABEL, live.label(OWNER_LABEL).unwrap())
+            .with("type", "Opaque")
+            .with("data", live.value()["data"].clone());
+        place.api.apply(Apply { force: true, ..Apply::shared(unmarked) }).await.unwrap();
+        assert!(place.secret(namespace, name).await.unwrap().annotation(INSTANCE_ANNOTATION).is_none());
+        before.push(live.value()["data"].clone());
+    }
+    let leases = Query::of(Kind::LEASE).namespace(&place.namespace("root"));
+    for lease in place.api.list_now(&leases).await.unwrap().iter() {
+        place.api.delete(&Delete::new(lease.reference_as(Kind::LEASE))).await.unwrap();
+    }
+    // An apply that has something else to do: marks alone are no reason for a plan.
+    let mut config = config.clone();
+    merge(&mut config, json!({ "rotation_pause": "2h" }));
+    let stored = place.apply(place.plan(&config, Some(&older)).await).await;
+    let mark = place.text(&stored, Path::root("instance"));
+    for ((namespace, name), before) in secrets.into_iter().zip(before) {
+        let live = place.secret(namespace, name).await.unwrap();
+        assert_eq!(live.annotation(INSTANCE_ANNOTATION), Some(mark.as_str()), "{namespace}/{name}");
+        assert_eq!(live.value()["data"], before, "{namespace}/{name}");
+    }
+    assert_eq!(place.plan(&config, Some(&stored)).await.action, Action::Nothing);
+    stored
 }
 
 /// Weak keys of openssl, which this provider never makes: refused where they stand.

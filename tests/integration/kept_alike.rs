@@ -16,11 +16,11 @@ const OWNER: &str = "terraform-provider-mesh/owner";
 const MARK: &str = "terraform-provider-mesh/instance";
 const MANAGER: &str = "--field-manager=terraform-provider-mesh";
 
-/// A resource, and an object of it that is easily copied and made anew: cluster, kind, namespace and name.
+/// A resource, and objects of it that are easily made anew: cluster, kind, namespace and name. The first is easily copied.
 struct Row {
     resource: &'static str,
     config: fn() -> Json,
-    object: [&'static str; 4],
+    objects: &'static [[&'static str; 4]],
     /// An apply that is killed may leave objects under names that state does not know.
     strays: bool,
 }
@@ -30,13 +30,13 @@ const ROWS: &[Row] = &[
     Row {
         resource: "mesh_ca_request",
         config: || json!({"cluster": "east", "namespace": "mesh-requests"}),
-        object: ["east", "secret", "mesh-requests", "mesh-ca-request"],
+        objects: &[["east", "secret", "mesh-requests", "mesh-ca-request"]],
         strays: true,
     },
     Row {
         resource: "mesh_ca",
         config: || json!({"root": {"generation": 1, "store": {"cluster": "west"}}, "clusters": {"east": {"namespace": "mesh-ca"}}}),
-        object: ["east", "secret", "mesh-ca", "cacerts"],
+        objects: &[["east", "secret", "mesh-ca", "cacerts"], ["west", "secret", "mesh-root-ca", "mesh-root-ca"]],
         // Its objects have the names that the configuration gives.
         strays: false,
     },
@@ -46,19 +46,19 @@ const ROWS: &[Row] = &[
             let tag = format!("global: {{tag: {}}}", Istio::Current.version());
             json!({"cluster": "east", "mesh_id": "mesh1", "network": "net-east", "values": [tag]})
         },
-        object: ["east", "configmap", "istio-system", "istio"],
+        objects: &[["east", "configmap", "istio-system", "istio"]],
         strays: true,
     },
     Row {
         resource: "mesh_remote_cluster",
         config: || json!({"cluster": "west", "watchers": ["east"], "allow_loopback_server": true}),
-        object: ["west", "serviceaccount", "istio-system", "istio-mesh-reader"],
+        objects: &[["west", "serviceaccount", "istio-system", "istio-mesh-reader"]],
         strays: true,
     },
     Row {
         resource: "mesh_eastwest_gateway",
         config: || json!({"cluster": "east", "network": "net-east", "expose": {"services": true}, "wait": false}),
-        object: ["east", "serviceaccount", "istio-system", "istio-eastwestgateway"],
+        objects: &[["east", "serviceaccount", "istio-system", "istio-eastwestgateway"]],
         strays: true,
     },
     Row {
@@ -68,7 +68,7 @@ const ROWS: &[Row] = &[
                 "cluster": "west", "namespace": "shop", "service": "cart", "service_accounts": ["cart"],
                 "trust_domain": "west.example", "gateways": [{"value": "192.0.2.10"}]}}})
         },
-        object: ["east", "serviceentry", "istio-system", "cart-shop-global"],
+        objects: &[["east", "serviceentry", "istio-system", "cart-shop-global"]],
         strays: true,
     },
 ];
@@ -154,24 +154,25 @@ impl Alike {
         found
     }
 
-    /// The object of the row, as it is now.
-    fn object(&self, row: &Row) -> Option<Json> {
-        let [cluster, kind, namespace, name] = row.object;
+    /// An object of a row, as it is now.
+    fn object(&self, object: [&str; 4]) -> Option<Json> {
+        let [cluster, kind, namespace, name] = object;
         self.cluster(cluster).get(&["-n", namespace, kind, name]).expect("kubectl")
     }
 
     /// What an apply that was killed may have left: an object like the row's, written by this provider under this mark, that no state knows.
     fn leave_a_stray(&self, row: &Row) {
-        let mut object = self.object(row).unwrap_or_else(|| panic!("{}: {:?} is missing", row.resource, row.object));
+        let copied = row.objects[0];
+        let mut object = self.object(copied).unwrap_or_else(|| panic!("{}: {copied:?} is missing", row.resource));
         let labels = object["metadata"]["labels"].clone();
         let annotations = object["metadata"]["annotations"].clone();
         object["metadata"] =
-            json!({"name": "stray", "namespace": row.object[2], "labels": labels, "annotations": annotations});
-        self.write(row.object[0], &object, &["--server-side", MANAGER]);
+            json!({"name": "stray", "namespace": row.objects[0][2], "labels": labels, "annotations": annotations});
+        self.write(copied[0], &object, &["--server-side", MANAGER]);
     }
 
     fn has_stray(&self, row: &Row) -> bool {
-        let [cluster, kind, namespace, _] = row.object;
+        let [cluster, kind, namespace, _] = row.objects[0];
         self.cluster(cluster).get(&["-n", namespace, kind, "stray"]).expect("kubectl").is_some()
     }
 
@@ -198,13 +199,16 @@ impl Alike {
     }
 
     /// One of its objects, deleted and made anew by hand: a copy without label, mark and manager.
-    fn make_anew(&self, row: &Row) -> String {
-        let [cluster, kind, namespace, name] = row.object;
-        let mut object = self.object(row).expect("it is there");
+    fn make_anew(&self, object: [&str; 4]) -> String {
+        let [cluster, kind, namespace, name] = object;
+        let mut object = self.object(object).expect("it is there");
         object["metadata"] = json!({"name": name, "namespace": namespace});
         self.cluster(cluster).kubectl(&["-n", namespace, "delete", kind, name]).expect("kubectl");
         self.write(cluster, &object, &[]);
-        self.object(row).expect("made")["metadata"]["uid"].as_str().expect("a uid").to_owned()
+        self.object([cluster, kind, namespace, name]).expect("made")["metadata"]["uid"]
+            .as_str()
+            .expect("a uid")
+            .to_owned()
     }
 }
 
@@ -242,6 +246,7 @@ async fn every_resource_keeps_its_objects_alike() {
     for (row, stored) in made.iter().rev() {
         a_destroy_finds_what_is_its_own(&alike, row, stored).await;
     }
+    a_label_keeps_no_namespace_in_silence(&alike).await;
     for (cluster, object) in bystanders {
         let metadata = &object["metadata"];
         let [kind, namespace, name] =
@@ -278,7 +283,8 @@ async fn what_a_killed_apply_left_is_seen(alike: &Alike, row: &Row, config: &Jso
 
 /// What nobody of ours made, in every namespace that a destroy may take along.
 fn bystanders(alike: &Alike) -> Vec<(&'static str, Json)> {
-    let places = ROWS.iter().map(|row| (row.object[0], row.object[2])).chain([("west", "istio-system")]);
+    let places =
+        ROWS.iter().flat_map(|row| row.objects).map(|object| (object[0], object[2])).chain([("west", "istio-system")]);
     let mut places: Vec<(&str, &str)> = places.collect();
     places.sort_unstable();
     places.dedup();
@@ -297,7 +303,7 @@ async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stor
         alike.leave_a_stray(row);
     }
     alike.interrupt(stored);
-    let uid = alike.make_anew(row);
+    let uids = row.objects.iter().map(|object| alike.make_anew(*object)).collect::<Vec<_>>();
     alike.again().await;
     let planned = alike.core.plan(row.resource, None, Some(stored)).await;
     let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
@@ -306,14 +312,38 @@ async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stor
     // By the refresh of the plan, which forgets the object, or by the destroy.
     let told = format!("{refreshed}{}", gone.diagnostics);
     assert!(gone.stored.is_none() && !gone.diagnostics.has_errors(), "{}: {told}", row.resource);
-    let stays = alike.object(row).unwrap_or_else(|| panic!("{}: it took what was made anew along", row.resource));
-    assert_eq!(stays["metadata"]["uid"].as_str(), Some(uid.as_str()), "{}", row.resource);
-    let named = told.to_lowercase().contains(row.object[1]) && told.contains(row.object[3]);
-    assert!(
-        named && told.contains("somebody else has recreated it"),
-        "{}: what stays is not named: {told}",
-        row.resource
-    );
+    for (object, uid) in row.objects.iter().zip(uids) {
+        let stays = alike.object(*object).unwrap_or_else(|| panic!("{}: {object:?} is gone", row.resource));
+        assert_eq!(stays["metadata"]["uid"].as_str(), Some(uid.as_str()), "{}: {object:?}", row.resource);
+        // In words as `Secret mesh-ca/cacerts`, whether the refresh or the destroy says it.
+        let [_, kind, namespace, name] = object;
+        let line = told.lines().find(|line| {
+            let line = line.to_lowercase();
+            line.contains(kind)
+                && line.contains(&format!("{namespace}/{name}"))
+                && line.contains("somebody else has recreated it")
+        });
+        assert!(line.is_some(), "{}: {object:?} is not named: {told}", row.resource);
+    }
     assert!(!alike.has_stray(row), "{}: the stray is still there", row.resource);
     assert_eq!(alike.marked(stored), Vec::<String>::new(), "{}: left behind; {told}", row.resource);
+}
+
+/// Our label on what somebody else made does not make it ours: that the namespace stays because of it is said.
+async fn a_label_keeps_no_namespace_in_silence(alike: &Alike) {
+    let row = &ROWS[0];
+    let config = json!({"cluster": "east", "namespace": "labelled"});
+    for kind in ["Secret", "ConfigMap"] {
+        let stored = alike.apply(row, &config, None).await;
+        let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "theirs", "namespace": "labelled",
+            "labels": {OWNER: "mesh_ca_request.labelled"}}});
+        alike.write("east", &object, &[]);
+        alike.again().await;
+        let planned = alike.core.plan(row.resource, None, Some(&stored)).await.expect("a plan");
+        let gone = alike.core.apply(row.resource, planned).await;
+        let told = gone.diagnostics.to_string();
+        assert!(gone.stored.is_none() && told.contains("Namespace labelled: "), "{kind}: {told}");
+        assert!(told.contains(&format!("{kind} labelled/theirs")), "{kind}: {told}");
+        alike.cluster("east").kubectl(&["delete", "namespace", "labelled"]).expect("kubectl");
+    }
 }

@@ -11,7 +11,7 @@ use super::model::Ca;
 use super::report;
 use super::secret::{CaCerts, Fault, RootStore, SELF_SIGNED, request_in};
 use super::spec::{Spec, StoreRef};
-use crate::cluster::{Cluster, Error, FIELD_MANAGER, Kind, Object, ObjectRef, Owner, Query};
+use crate::cluster::{Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
 use crate::kept::converge;
@@ -41,12 +41,12 @@ pub struct Live {
 
 /// Looks at one cluster.
 pub async fn look(cluster: Cluster, namespace: &str, owner: &Owner) -> Result<Live, Error> {
-    let secret = match marked(&cluster, &CaCerts::reference(namespace)).await? {
+    let secret = match labelled(&cluster, &CaCerts::reference(namespace)).await? {
         Some(secret) => Some(secret),
         None => cluster.get(&CaCerts::reference(namespace)).await?,
     };
     // A key that others have put there may be known to them.
-    let open = marked(&cluster, &request_in(namespace)).await?.filter(|request| owner.has(request, false));
+    let open = labelled(&cluster, &request_in(namespace)).await?.filter(|request| owner.has(request, false));
     let open = open.as_ref().and_then(OpenRequest::read);
     let ours = secret.as_ref().is_some_and(|secret| owner.has(secret, false));
     let read = if ours { CaCerts::read } else { CaCerts::read_theirs };
@@ -63,11 +63,12 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &Owner) -> Result<Li
 }
 
 /// A Secret that carries a label of this provider, by one request for all of them, which other resources share.
-async fn marked(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
-    let marked = cluster.list(&Query::owned(Kind::SECRET, reference.namespace.as_deref().unwrap_or_default())).await?;
+async fn labelled(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>, Error> {
+    let labelled =
+        cluster.list(&Query::owned(Kind::SECRET, reference.namespace.as_deref().unwrap_or_default())).await?;
     let named =
         |secret: &&Object| secret.name() == reference.name && secret.namespace() == reference.namespace.as_deref();
-    Ok(marked.iter().find(named).cloned())
+    Ok(labelled.iter().find(named).cloned())
 }
 
 /// The root a running istiod made for itself, where it has no `cacerts`.
@@ -90,13 +91,13 @@ pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
 }
 
 /// Looks at all clusters at once. Those that give no answer are apart.
-pub async fn look_at_all(cx: &Cx, spec: &Spec) -> (BTreeMap<String, Live>, BTreeMap<String, Diagnostic>) {
+pub async fn look_at_all(cx: &Cx, spec: &Spec, mark: &str) -> (BTreeMap<String, Live>, BTreeMap<String, Diagnostic>) {
     let looks = spec.clusters.iter().map(|(name, wanted)| async move {
         let cluster = match client::cluster(cx, name) {
             Ok(cluster) => cluster,
             Err(diagnostic) => return (name, Err(diagnostic)),
         };
-        let owner = spec.owner(wanted.namespace.as_str());
+        let owner = spec.owner(wanted.namespace.as_str(), mark);
         let live = async {
             // What was held for the walk may be older than the plan.
             cluster.forget();
@@ -129,6 +130,8 @@ pub struct Kept {
     pub managers: Vec<String>,
     /// The data keys that this provider wrote.
     pub own: BTreeSet<String>,
+    /// The mark of the instance that wrote it last; `None` where it is older than marks.
+    pub mark: Option<String>,
 }
 
 /// The store of generated roots; `None` where there is none yet.
@@ -140,6 +143,7 @@ pub async fn store(cluster: &Cluster, store: &StoreRef) -> Result<Option<Kept>, 
         version: secret.resource_version().unwrap_or_default().to_owned(),
         managers: crate::cluster::managers(&secret),
         own: own_keys(&secret),
+        mark: secret.annotation(INSTANCE_ANNOTATION).map(str::to_owned),
     };
     RootStore::read(&secret).map(|roots| Some(kept(roots))).map_err(|key| {
         Diagnostic::error("The root's store cannot be read").detail(format!(

@@ -82,8 +82,6 @@ impl Resource for MeshCa {
             cx.client()?.walk.pending(Pending::Authority);
             return Ok(());
         };
-        // The mark is not what the block asks for, by which it is told from other blocks.
-        spec.mark.clear();
         known_clusters(cx, &spec)?;
         declare(cx, &spec, plan.prior.is_none())?;
         only_block(cx, plan, &spec)?;

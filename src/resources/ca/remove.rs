@@ -16,8 +16,9 @@ use crate::value::{Path, Value};
 /// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries again.
 pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, state: &mut Ca) -> Diagnostics {
     let Some(prior) = prior else { return Diagnostics::new() };
+    let mark = state.instance.text().to_owned();
     let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
-    let failures = remove_clusters(cx, dropped, spec.root.store(), &spec.mark).await;
+    let failures = remove_clusters(cx, dropped, spec.root.store(), &mark).await;
     for (name, _) in &failures {
         if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
             clusters.insert(name.clone(), Value::Known(cluster.clone()));
@@ -41,7 +42,10 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
         each(&all, |name, model| remove_keys(cx, name, model, store.as_ref(), state.instance.text())).await;
     let mut diagnostics = Diagnostics::new();
     if let (Some(store), true) = (&store, outcome.failures.is_empty()) {
-        diagnostics.extend(remove_root(cx, store, state.instance.text()).await.err());
+        match remove_root(cx, store, state.instance.text()).await {
+            Ok(stays) => outcome.left.extend(stays.map(|why| format!("- cluster {}: {why}", store.cluster))),
+            Err(error) => diagnostics.push(error),
+        }
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
     let place = home(&state, store.as_ref());
@@ -147,12 +151,8 @@ async fn remove_keys(
     let removal = async {
         let mut left = Vec::new();
         for reference in [CaCerts::reference(place), request_in(place)] {
-            match remove_one(&cluster, &reference, &owner).await? {
-                Removed::Gone => {}
-                Removed::Left(why) | Removed::NotOurs(why) | Removed::TakenOver(why) => {
-                    left.push(format!("{reference}: {why}"));
-                }
-            }
+            let removed = remove_one(&cluster, &reference, &owner).await?;
+            left.extend(removed.stays().map(|why| format!("{reference}: {why}")));
         }
         Ok(left)
     };
@@ -191,11 +191,13 @@ fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
     diagnostic.at(Path::root("clusters").key(name))
 }
 
-async fn remove_root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<(), Diagnostic> {
+/// Why the root's Secret stays, if it does.
+async fn remove_root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<Option<String>, Diagnostic> {
     let cluster = client::cluster(cx, &store.cluster)?;
     let owner = owner(Some(store), &store.namespace, mark);
-    let removal = remove_one(&cluster, &RootStore::reference(store), &owner).await;
-    removal.map(drop).map_err(|error| in_store(&error))
+    let reference = RootStore::reference(store);
+    let removed = remove_one(&cluster, &reference, &owner).await.map_err(|error| in_store(&error))?;
+    Ok(removed.stays().map(|why| format!("{reference}: {why}")))
 }
 
 async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &Owner) -> Result<Removed, Error> {

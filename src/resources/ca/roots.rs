@@ -27,19 +27,27 @@ pub struct Roots {
     brought: Option<PrivateKey>,
     /// The version of the store's Secret; `None` where there is none yet.
     version: Option<String>,
+    /// The instance's mark, which the store carries.
+    mark: String,
     /// The store is not as it is to be.
     unsaved: bool,
 }
 
 impl Roots {
     /// Looks at the store, and makes the root that is missing in it: in memory alone.
-    pub async fn open(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, now: OffsetDateTime) -> Result<Roots, Diagnostics> {
+    pub async fn open(
+        cx: &mut Cx,
+        spec: &Spec,
+        prior: Option<&Ca>,
+        mark: &str,
+        now: OffsetDateTime,
+    ) -> Result<Roots, Diagnostics> {
         match &spec.root {
             RootSpec::Brought { certificate, key, .. } => {
                 cx.private.roots.clear();
                 brought(certificate, key.as_ref(), now)
             }
-            RootSpec::Generated(generated) => stored(cx, Stored { spec, generated, prior, now }).await,
+            RootSpec::Generated(generated) => stored(cx, Stored { spec, generated, prior, mark, now }).await,
         }
     }
 
@@ -69,7 +77,13 @@ impl Roots {
         }
         let path = Path::root("root").attr("store");
         let cluster = cluster(cx, &generated.store)?;
-        let write = Write { cluster: &cluster, spec, store: &generated.store, version: self.version.as_deref() };
+        let write = Write {
+            cluster: &cluster,
+            spec,
+            store: &generated.store,
+            mark: &self.mark,
+            version: self.version.as_deref(),
+        };
         match write.run(&self.store).await {
             Ok(Some(version)) => self.version = Some(version),
             Ok(None) => {
@@ -114,7 +128,8 @@ impl Roots {
         let gone =
             |number: &i64, root: &StoredRoot| doomed.get(number) == Some(&root.certificate.fingerprint().to_string());
         kept.roots.0.retain(|number, root| !gone(number, root));
-        let write = Write { cluster: &cluster, spec, store: &generated.store, version: Some(&kept.version) };
+        let write =
+            Write { cluster: &cluster, spec, store: &generated.store, mark: &self.mark, version: Some(&kept.version) };
         match write.run(&kept.roots).await {
             Ok(_) => {
                 self.store.0.retain(|number, _| !doomed.contains_key(number));
@@ -137,7 +152,14 @@ fn brought(certificate: &Certificate, key: Option<&PrivateKey>, now: OffsetDateT
             .into());
     }
     let brought = key.map(|key| PrivateKey::from_pem(&key.to_pem()).map_err(|error| unmade(&error))).transpose()?;
-    Ok(Roots { store: RootStore::default(), to: certificate.clone(), brought, version: None, unsaved: false })
+    Ok(Roots {
+        store: RootStore::default(),
+        to: certificate.clone(),
+        brought,
+        version: None,
+        mark: String::new(),
+        unsaved: false,
+    })
 }
 
 /// What [`stored`] goes by.
@@ -145,11 +167,12 @@ struct Stored<'a> {
     spec: &'a Spec,
     generated: &'a Generated,
     prior: Option<&'a Ca>,
+    mark: &'a str,
     now: OffsetDateTime,
 }
 
 async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
-    let Stored { spec, generated, prior, now } = ask;
+    let Stored { spec, generated, prior, mark, now } = ask;
     let (path, place) = (Path::root("root").attr("store"), &generated.store);
     let cluster = cluster(cx, place)?;
     let found = gather::store(&cluster, place).await.map_err(|error| error.at(path.clone()))?;
@@ -163,11 +186,13 @@ async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
         Some(kept) => cx.private.judge(&kept.roots, &kept.own).map_err(|why| memory::damaged(&why, place))?,
         None => {}
     }
+    // One of before marks is marked.
+    let is_marked = found.as_ref().is_some_and(|kept| kept.mark.as_deref() == Some(mark)) || mark.is_empty();
     let (mut store, version) = found.map_or_else(Default::default, |kept| (kept.roots, Some(kept.version)));
     cx.private.note_store(&store);
     let number = generated.generation;
     let (to, unsaved) = match (cx.private.generation(number, prior), store.0.get(&number)) {
-        (_, Some(root)) => (root.certificate.clone(), false),
+        (_, Some(root)) => (root.certificate.clone(), !is_marked),
         (Generation::Lost, _) => {
             cx.warn(memory::lost(place, number));
             let remembered = prior.and_then(|prior| Certificate::from_pem(prior.root_certificate.text()).ok());
@@ -181,7 +206,7 @@ async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
             (certificate, true)
         }
     };
-    Ok(Roots { store, to, brought: None, version, unsaved })
+    Ok(Roots { store, to, brought: None, version, mark: mark.to_owned(), unsaved })
 }
 
 async fn make(generated: &Generated, now: OffsetDateTime) -> Result<StoredRoot, Diagnostic> {
@@ -208,6 +233,7 @@ struct Write<'a> {
     cluster: &'a Cluster,
     spec: &'a Spec,
     store: &'a StoreRef,
+    mark: &'a str,
     /// What the Secret was when this was decided; `None` where there was none.
     version: Option<&'a str>,
 }
@@ -215,7 +241,7 @@ struct Write<'a> {
 impl Write<'_> {
     /// The version written; `None` where there is a Secret by now that was not there.
     async fn run(&self, store: &RootStore) -> Result<Option<String>, Error> {
-        let owner = self.spec.owner(&self.store.namespace);
+        let owner = self.spec.owner(&self.store.namespace, self.mark);
         let object = store.object(self.store, &owner);
         let Some(version) = self.version else {
             self.ensure_namespace(&owner.label).await?;

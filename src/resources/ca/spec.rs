@@ -30,8 +30,6 @@ pub struct Spec {
     pub migrate_self_signed: bool,
     /// Of the workloads' ids.
     pub trust_domain: String,
-    /// The instance's mark; empty before its first apply.
-    pub mark: String,
 }
 
 /// Where the root comes from.
@@ -90,9 +88,9 @@ impl Spec {
         reader.finish(spec)
     }
 
-    /// Whose the CA's objects in this namespace are.
-    pub fn owner(&self, namespace: &str) -> Owner {
-        owner(self.root.store(), namespace, &self.mark)
+    /// Whose the objects of the instance with this mark are in this namespace.
+    pub fn owner(&self, namespace: &str, mark: &str) -> Owner {
+        owner(self.root.store(), namespace, mark)
     }
 }
 
@@ -185,7 +183,6 @@ fn read(reader: &mut Reader, model: &Ca) -> Option<Spec> {
         accept_roots,
         migrate_self_signed,
         trust_domain,
-        mark: model.instance.text().to_owned(),
     })
 }
 
