@@ -68,15 +68,21 @@ fn kubeconfig(watcher: &Cluster, watched: &str) -> String {
     String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).expect("base64")).expect("a text")
 }
 
-#[test]
-fn links_without_a_stored_token_outlive_every_token() {
-    let Some(cli) = clis().into_iter().next() else { return };
+/// Two clusters, each an issuer of its own whose keys anybody may read.
+fn issuers() -> Lab {
     let lab = Lab::start(&["east", "west"], Options { own_issuers: true, ..Options::default() }).expect("clusters");
-    let run = Run::of_example(&cli, &lab, EXAMPLE);
-    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
     for cluster in lab.clusters() {
         cluster.publish_keys().expect("the keys");
     }
+    lab
+}
+
+#[test]
+fn links_without_a_stored_token_outlive_every_token() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = issuers();
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
 
     // A control plane that gives its istiod no token is found at plan.
     with(&run, "", "link_token = {}");
@@ -150,12 +156,9 @@ fn links_without_a_stored_token_outlive_every_token() {
 #[test]
 fn a_link_changes_its_kind_of_token_and_is_imported() {
     let Some(cli) = clis().into_iter().next() else { return };
-    let lab = Lab::start(&["east", "west"], Options { own_issuers: true, ..Options::default() }).expect("clusters");
+    let lab = issuers();
     let run = Run::of_example(&cli, &lab, EXAMPLE);
     let (east, west) = (lab.cluster("east"), lab.cluster("west"));
-    for cluster in lab.clusters() {
-        cluster.publish_keys().expect("the keys");
-    }
     for (watched, watcher) in [(east, west), (west, east)] {
         trust(watched, watcher, &format!("{}:", watcher.name()));
     }
