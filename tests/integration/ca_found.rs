@@ -370,7 +370,7 @@ async fn what_carries_no_mark_is_marked(place: &Place, config: &Json, older: Sto
         assert!(place.secret(namespace, name).await.unwrap().annotation(INSTANCE_ANNOTATION).is_none());
         before.push(live.value()["data"].clone());
     }
-    let leases = Query::of(Kind::LEASE).namespace(&place.namespace("root"));
+    let leases = Query::of(Kind::LEASE).namespace(place.namespace("root"));
     for lease in place.api.list_now(&leases).await.unwrap().iter() {
         place.api.delete(&Delete::new(lease.reference_as(Kind::LEASE))).await.unwrap();
     }

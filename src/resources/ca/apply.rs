@@ -61,8 +61,8 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     // From here on things are written: whatever fails, state knows of them.
     roots.save(cx, &spec).await?;
     reached.set(state.clone());
-    let made = write_all(&spec, &mark, &roots, &decision, &live, now).await;
-    failed.extend(mark_older(&spec, &mark, &decision, &live).await);
+    let made = write_all(&spec, &roots, &decision, &live, now).await;
+    failed.extend(mark_older(&decision, &live).await);
 
     let mut written = BTreeMap::new();
     for (name, outcome) in made {
@@ -274,7 +274,6 @@ pub enum Written {
 
 async fn write_all(
     spec: &Spec,
-    mark: &str,
     roots: &Roots,
     decision: &Decision,
     live: &BTreeMap<String, Live>,
@@ -291,7 +290,7 @@ async fn write_all(
     let writes = decision.actions.iter().filter_map(|(name, action)| {
         let (live, known) = (live.get(name)?, &known);
         Some(async move {
-            let job = Job { spec, mark, roots, live, known, name, step: decision.step, now };
+            let job = Job { spec, roots, live, known, name, step: decision.step, now };
             (name.clone(), job.run(action).await)
         })
     });
@@ -299,16 +298,11 @@ async fn write_all(
 }
 
 /// Marks the `cacerts` of before marks that are not written anyway. Nothing else of them changes.
-async fn mark_older(
-    spec: &Spec,
-    mark: &str,
-    decision: &Decision,
-    live: &BTreeMap<String, Live>,
-) -> Vec<(String, Diagnostic)> {
+async fn mark_older(decision: &Decision, live: &BTreeMap<String, Live>) -> Vec<(String, Diagnostic)> {
     let marks = live.iter().filter(|(name, _)| !decision.actions.contains_key(*name)).filter_map(|(name, live)| {
         let secret = live.secret.as_ref().filter(|_| live.ours)?;
-        let owner = spec.owner(&live.namespace, mark);
-        if mark.is_empty() || secret.annotation(INSTANCE_ANNOTATION).is_some() {
+        let owner = live.owner.clone();
+        if owner.mark.is_empty() || secret.annotation(INSTANCE_ANNOTATION).is_some() {
             return None;
         }
         let object = with_mark(secret, &gather::own_keys(secret), &owner);
@@ -323,8 +317,6 @@ async fn mark_older(
 /// One cluster's share of the work.
 struct Job<'a> {
     spec: &'a Spec,
-    /// The instance's.
-    mark: &'a str,
     roots: &'a Roots,
     live: &'a Live,
     known: &'a BTreeMap<String, Certificate>,
@@ -335,13 +327,13 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn run(&self, action: &Action) -> Result<Written, Diagnostic> {
-        let owner = self.spec.owner(&self.live.namespace, self.mark);
+        let owner = &self.live.owner;
         namespace::ensure(&self.live.cluster, &self.live.namespace, &owner.label)
             .await
             .map_err(|error| converge::diagnostic(&error))?;
         match action {
-            Action::Request => self.request(&owner).await,
-            Action::Write { issue, trusted } => self.cacerts(issue.as_deref(), trusted, &owner).await,
+            Action::Request => self.request(owner).await,
+            Action::Write { issue, trusted } => self.cacerts(issue.as_deref(), trusted, owner).await,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Live {
     pub fault: Option<Fault>,
     /// What it holds where it has the form of a TLS Secret: told, and never taken over.
     pub theirs: Option<CaCerts>,
+    /// Whose the CA's objects here are.
+    pub owner: Owner,
     /// The Secret is this instance's.
     pub ours: bool,
     pub open: Option<OpenRequest>,
@@ -40,7 +42,7 @@ pub struct Live {
 }
 
 /// Looks at one cluster.
-pub async fn look(cluster: Cluster, namespace: &str, owner: &Owner) -> Result<Live, Error> {
+pub async fn look(cluster: Cluster, namespace: &str, owner: Owner) -> Result<Live, Error> {
     let secret = match labelled(&cluster, &CaCerts::reference(namespace)).await? {
         Some(secret) => Some(secret),
         None => cluster.get(&CaCerts::reference(namespace)).await?,
@@ -59,7 +61,7 @@ pub async fn look(cluster: Cluster, namespace: &str, owner: &Owner) -> Result<Li
     let theirs = tls.and_then(|secret| CaCerts::read_tls(secret).ok());
     let namespace = namespace.to_owned();
     let (requested, self_signed) = (None, None);
-    Ok(Live { cluster, namespace, secret, held, fault, theirs, ours, open, requested, self_signed })
+    Ok(Live { cluster, namespace, secret, held, fault, theirs, owner, ours, open, requested, self_signed })
 }
 
 /// A Secret that carries a label of this provider, by one request for all of them, which other resources share.
@@ -101,7 +103,7 @@ pub async fn look_at_all(cx: &Cx, spec: &Spec, mark: &str) -> (BTreeMap<String, 
         let live = async {
             // What was held for the walk may be older than the plan.
             cluster.forget();
-            let mut live = look(cluster, wanted.namespace.as_str(), &owner).await?;
+            let mut live = look(cluster, wanted.namespace.as_str(), owner).await?;
             if live.secret.is_none() {
                 live.self_signed = self_signed(&live).await?;
             }

@@ -256,6 +256,9 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
             Ok(live) => {
                 report::request(&mut model, live.open.as_ref());
                 note_strange(&mut cx.private, &name, &live);
+                if !cx.private.instance.imported && model.fingerprint.is_known() {
+                    report::recreated(&name, &live).into_iter().for_each(|warning| cx.warn(warning));
+                }
                 if rotates {
                     match live.istiod().longest_lifetime().await {
                         Ok(found) => longest = longest.max(found),
@@ -369,13 +372,13 @@ async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) ->
     let kept = OptionFuture::from(store.map(|store| look_into(cx, store)));
     let clusters = state.clusters.entries().map(|(name, model)| async move {
         let owner = spec::owner(store, model.namespace.text(), state.instance.text());
-        (name.to_owned(), look(cx, name, model.namespace.text(), &owner).await)
+        (name.to_owned(), look(cx, name, model.namespace.text(), owner).await)
     });
     let (kept, clusters) = join(kept, join_all(clusters)).await;
     Looks { kept, clusters }
 }
 
-async fn look(cx: &Cx, name: &str, namespace: &str, owner: &Owner) -> Looked<gather::Live> {
+async fn look(cx: &Cx, name: &str, namespace: &str, owner: Owner) -> Looked<gather::Live> {
     match client::cluster(cx, name) {
         Ok(cluster) => answered(gather::look(cluster, namespace, owner).await),
         Err(unknown) => Ok(Err(Diagnostic { severity: Severity::Warning, ..unknown })),
@@ -419,6 +422,10 @@ fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, 
         return true;
     }
     cx.private.note_store(&roots);
+    if let Some(found) = found.as_ref().filter(|_| !cx.private.instance.imported) {
+        let owner = spec::owner(Some(store), &store.namespace, state.instance.text());
+        report::store_recreated(store, found, &owner).into_iter().for_each(|warning| cx.warn(warning));
+    }
     match roots.0.get(&generation) {
         Some(root) => report::root(state, &root.certificate),
         None => cx.warn(memory::lost(store, generation)),

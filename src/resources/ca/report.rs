@@ -6,13 +6,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::decide::Seen;
+use super::gather::Live;
 use super::model::{Ca, ClusterCa};
-use super::secret::CaCerts;
+use super::secret::{CACERTS, CaCerts};
+use super::spec::StoreRef;
+use crate::cluster::{Object, Owner};
 use crate::diag::Diagnostic;
+use crate::kept::remove::whose;
 use crate::mesh::{Holding, Phase};
 use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
 use crate::resources::signing::OpenRequest;
-use crate::value::Value;
+use crate::value::{Path, Value};
 
 /// The states of a cluster.
 pub mod state {
@@ -23,6 +27,31 @@ pub mod state {
     pub const UNREACHABLE: &str = "unreachable";
     pub const FOREIGN: &str = "foreign";
     pub const INVALID: &str = "invalid";
+}
+
+/// A `cacerts` that this resource has written, and that is somebody else's by now.
+pub fn recreated(name: &str, live: &Live) -> Option<Diagnostic> {
+    let secret = live.secret.as_ref().filter(|_| !live.ours)?;
+    let (namespace, whose) = (&live.namespace, whose(&live.owner, secret));
+    let diagnostic = Diagnostic::warning(format!("The certificates of {name} are somebody else's"));
+    Some(diagnostic.at(Path::root("clusters").key(name)).detail(format!(
+        "Secret {namespace}/{CACERTS} in cluster {name}: {whose}. Its istiod signs with the key in it, which whoever wrote it may know. An apply does not write it, and a destroy leaves it. Delete the \
+         Secret, and the next apply issues a new intermediate; or compare the certificate and set `adopt = true` to keep it."
+    )))
+}
+
+/// The root's store, likewise. Its content was compared before: it holds what this resource made.
+pub fn store_recreated(store: &StoreRef, secret: &Object, owner: &Owner) -> Option<Diagnostic> {
+    if owner.has(secret, false) {
+        return None;
+    }
+    let StoreRef { cluster, namespace, name } = store;
+    let whose = whose(owner, secret);
+    let diagnostic = Diagnostic::warning("The root's store is somebody else's");
+    Some(diagnostic.at(Path::root("root").attr("store")).detail(format!(
+        "Secret {namespace}/{name} in cluster {cluster}: {whose}. It holds the roots of before, so that no certificate changes; but whoever wrote it may know their keys. The next apply that writes a root takes the \
+         Secret back, and a destroy leaves it. If you have not restored it from a backup, replace the root: raise `root.generation`."
+    )))
 }
 
 /// A point in time as an attribute, in whole seconds as certificates have them.
