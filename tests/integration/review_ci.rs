@@ -199,22 +199,54 @@ fn gitlab(checkout: &Checkout, job: &str) -> Said {
     checkout.run("sh", &script, ".", &variables)
 }
 
+/// What an Atlantis server makes of a configuration, by Atlantis' own parser.
+fn atlantis(configuration: &Path) -> Result<Value, String> {
+    let mut command = Command::new(tools::path(Tool::Atlantis).unwrap());
+    let said: Said = command.arg(configuration).output().unwrap().into();
+    if said.code == Some(0) { Ok(serde_json::from_str(&said.stdout).unwrap()) } else { Err(said.stderr) }
+}
+
 #[test]
 fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
-    for (plan, code) in [("values-change", 0), ("tokens-for-ever", 2)] {
+    let project = atlantis(&example("atlantis/repos.yaml")).unwrap();
+    // Without the second, Atlantis takes what a step prints for conftest's JSON and refuses every plan.
+    assert_eq!((&project["policy_check"], &project["custom_policy_check"]), (&true.into(), &true.into()));
+    let policy = example("policy/mesh-review.yaml").display().to_string();
+    let step = |plan: &str, stage: &str, policy: &str| {
         let checkout = Checkout::new(plan);
-        let variables = BTreeMap::from([("SHOWFILE".to_owned(), checkout.plan.display().to_string())]);
-        let workflow = &yaml("atlantis/repos.yaml")["workflows"]["mesh"];
-        let step = |stage: &str| {
-            let steps = workflow[stage]["steps"].as_array().unwrap();
-            let lines = steps.iter().find_map(|step| step["run"].as_str()).unwrap();
-            checkout.run("sh", lines, "mesh", &variables)
-        };
-        let said = step("plan");
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(said.stdout.contains("roots unchanged"), "{said:?}");
-        assert_eq!(step("policy_check").code, Some(code), "{plan}");
+        let showfile = checkout.plan.display().to_string();
+        let variables = [("SHOWFILE", showfile.as_str()), ("MESH_REVIEW_POLICY", policy)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let steps = project[stage].as_array().unwrap();
+        let lines = steps.iter().find_map(|step| step["run"].as_str().filter(|lines| !lines.is_empty())).unwrap();
+        let said = checkout.run("sh", lines, "mesh", &variables);
+        assert_eq!(said.code, Some(0), "{plan}: a step that ends with an error shows no page: {said:?}");
+        said.stdout
+    };
+    assert!(step("values-change", "plan", "").contains("roots unchanged"));
+    // Atlantis' rule for a policy check that is not conftest's: `doPolicyCheck` in server/events/project_command_runner.go.
+    let passes = |printed: &str| !printed.to_lowercase().contains("fail");
+    for (plan, policy, passed) in [
+        ("values-change", policy.as_str(), true),
+        ("first-mesh", &policy, true),
+        ("tokens-for-ever", &policy, false),
+        // A server that names no policy, or one that is not there, lets nothing pass.
+        ("values-change", "", false),
+        ("values-change", "/nowhere/mesh-review.yaml", false),
+    ] {
+        let printed = step(plan, "policies", policy);
+        assert_eq!(passes(&printed), passed, "{plan} {policy}: {printed}");
     }
+    assert!(step("tokens-for-ever", "policies", &policy).contains("forbidden"), "the page is not shown");
+}
+
+#[test]
+fn a_spoilt_configuration_is_none_that_atlantis_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let spoilt = folder.path().join("repos.yaml");
+    let text = fs::read_to_string(example("atlantis/repos.yaml")).unwrap();
+    fs::write(&spoilt, text.replace("        - show\n", "        - shaw\n")).unwrap();
+    assert!(atlantis(&spoilt).unwrap_err().contains("\"shaw\" is not a valid step type"), "Atlantis judges nothing");
 }
 
 /// What conftest says of the review of a plan: the messages of `deny` and of `warn`.

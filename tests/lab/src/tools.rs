@@ -51,6 +51,8 @@ pub enum Tool {
     Conftest,
     /// The linter of GitHub's workflows.
     Actionlint,
+    /// What an Atlantis server makes of its configuration: see `tests/tools/atlantis`.
+    Atlantis,
     /// GitLab's schema of pipelines: a file, not a program.
     GitlabSchema,
     /// istiod one minor version back, so that upgrades are real.
@@ -171,6 +173,7 @@ static SPECS: &[Spec] = &[
     spec(Tool::Tfplugindocs, "tfplugindocs", "tfplugindocs", "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs", 25),
     spec(Tool::Conftest, "conftest", "conftest", "github.com/open-policy-agent/conftest", 90),
     spec(Tool::Actionlint, "actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", 5),
+    spec(Tool::Atlantis, "atlantis", "atlantis", ".", 30),
     Spec { wheel: true, ..spec(Tool::GitlabSchema, "gitlab-ci.json", "gitlab", "check_jsonschema/builtin_schemas/vendor/gitlab-ci.json", 2) },
     Spec { ldflags: ISTIO_OLD_LDFLAGS, ..spec(Tool::PilotDiscoveryOld, "pilot-discovery", "istio-old", "istio.io/istio/pilot/cmd/pilot-discovery", 90) },
 ];
