@@ -19,6 +19,13 @@ struct State {
     moved: Instant,
 }
 
+impl State {
+    /// Whether nobody but those who wait has been under way for so long.
+    fn is_quiet(&self, quiet: Duration) -> bool {
+        self.running <= self.waiting && self.moved.elapsed() >= quiet
+    }
+}
+
 /// How often it is looked whether the others are done.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -51,18 +58,22 @@ impl Calls {
 
     /// Waits, within a call, until no other has been under way for so long. `false` where the core changes things by now: then it no longer plans everything.
     pub async fn others_done(&self, quiet: Duration) -> bool {
+        self.until(|state| state.changes.then_some(false).or_else(|| state.is_quiet(quiet).then_some(true))).await
+    }
+
+    /// The same, changes or not: an apply plans each resource once more, some of them after the changes of others.
+    pub async fn others_quiet(&self, quiet: Duration) {
+        self.until(|state| state.is_quiet(quiet).then_some(())).await;
+    }
+
+    async fn until<T>(&self, answer: impl Fn(&State) -> Option<T>) -> T {
         let _waiting = self.count(|state| &mut state.waiting);
         loop {
-            {
-                let state = self.state();
-                if state.changes {
-                    return false;
-                }
-                if state.running <= state.waiting && state.moved.elapsed() >= quiet {
-                    return true;
-                }
+            let answered = answer(&self.state());
+            match answered {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(PAUSE).await,
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -114,7 +125,19 @@ mod tests {
             calls.others_done(QUIET).await
         };
         assert_eq!(tokio::join!(waits(), waits()), (true, true));
-        let _change = calls.begin_change();
+        let change = calls.begin_change();
         assert!(!calls.others_done(QUIET).await);
+        let ends = async {
+            tokio::time::sleep(3 * QUIET).await;
+            drop(change);
+            Instant::now()
+        };
+        let _own = calls.begin();
+        let quiet = async {
+            calls.others_quiet(QUIET).await;
+            Instant::now()
+        };
+        let (quiet, ended) = tokio::join!(quiet, ends);
+        assert!(quiet >= ended + QUIET, "who has to know waits for changes as well");
     }
 }

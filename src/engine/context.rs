@@ -74,6 +74,12 @@ impl<C, P> Ctx<C, P> {
         self.run("waiting for other resources", self.calls.others_done(quiet)).await.unwrap_or(false)
     }
 
+    /// The same, but waits for changes too. For what a plan must know: an apply plans each resource once more, and must come to the same.
+    pub async fn others_are_quiet(&self, quiet: Duration) {
+        // The end of the call is told by what the call does next.
+        let _ = self.run("waiting for other resources", self.calls.others_quiet(quiet)).await;
+    }
+
     pub fn capabilities(&self) -> ClientCapabilities {
         self.capabilities
     }

@@ -1,7 +1,10 @@
 //! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are told another.
 
+use std::time::Duration;
+
 use super::charts::Charts;
 use super::client::{Client, briefly};
+use super::walk::Walk;
 use crate::cluster::{Kind, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
@@ -30,15 +33,44 @@ pub enum Version {
     Unknown,
 }
 
+/// For how long the core must have asked for nothing else before a control plane is taken for one that the configuration does not have.
+const QUIET: Duration = Duration::from_millis(300);
+/// How often it is looked whether the control plane has been planned.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The version to follow. What the configuration declares comes first: a plan shows gateways of the version that their control plane is upgraded to.
 pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: Followed<'_>) -> Version {
     let Ok(client) = cx.client() else { return Version::Unknown };
     if client.charts.names_version(charts) {
         return Version::Unknown;
     }
-    if let Some(declared) = client.walk.version_of(followed.cluster, followed.revision) {
-        return declared.map_or(Version::Open, Version::Known);
+    match client.walk.version_of(followed.cluster, followed.revision) {
+        Some(declared) => declared.map_or(Version::Open, Version::Known),
+        None => running(cx, followed).await,
     }
+}
+
+/// Waits, in a plan, for the control plane that is to be followed. The core plans in no fixed order where resources do not refer to each other, so one that nobody has declared is waited for
+/// while others are planned: else the version would be a matter of chance, and the plan that an apply makes once more could differ from the one that was shown.
+pub async fn wait_for<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, is_declared: impl Fn(&Walk) -> bool) {
+    let Ok(client) = cx.client() else { return };
+    if client.charts.names_version(charts) {
+        return;
+    }
+    let declared = async {
+        while !is_declared(&client.walk) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = declared => {}
+        () = cx.others_are_quiet(QUIET) => {}
+    }
+}
+
+/// The version of the control plane as it runs.
+async fn running<P>(cx: &Ctx<Client, P>, followed: Followed<'_>) -> Version {
     let Some(cluster) = briefly(cx, followed.cluster) else { return Version::Unknown };
     let istiod = ObjectRef::namespaced(Kind::DEPLOYMENT, followed.namespace, istiod_name_of(followed.revision));
     let live = cluster.get(&istiod).await.ok().flatten();

@@ -29,6 +29,8 @@ pub struct Walk {
     blocks: Mutex<Blocks>,
     /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not known yet.
     versions: Mutex<BTreeMap<String, Option<String>>>,
+    /// The clusters after which a control plane is upgraded, by its own cluster and revision.
+    after: Mutex<BTreeMap<(String, Option<String>), BTreeSet<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
     /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not known.
@@ -120,6 +122,18 @@ impl Walk {
         noted.or_else(|| held(&self.topology).version_of(cluster, revision))
     }
 
+    /// Notes the clusters after which a control plane is upgraded; those that wait for each other, beginning and ending with this one, if there is such a circle now.
+    pub fn upgraded_after(
+        &self,
+        cluster: &str,
+        revision: Option<&str>,
+        others: BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        let mut after = held(&self.after);
+        after.insert((cluster.to_owned(), revision.map(str::to_owned)), others);
+        circle(cluster, |name| after.get(&(name.to_owned(), revision.map(str::to_owned))))
+    }
+
     /// The provider's name for the cluster in which the control plane of this id in Istio runs.
     pub fn runs_in(&self, name: &str, revision: Option<&str>) -> Option<String> {
         held(&self.topology).runs_in(name, revision)
@@ -139,6 +153,24 @@ impl Walk {
     pub fn registry(&self, name: &str) -> Registry {
         held(&self.topology).registry(name)
     }
+}
+
+/// A way from a name back to it, over what each name leads to.
+fn circle<'a>(start: &str, leads_to: impl Fn(&str) -> Option<&'a BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut ways = vec![vec![start.to_owned()]];
+    let mut visited = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        let last = way.last().map_or(start, String::as_str);
+        for next in leads_to(last).into_iter().flatten() {
+            let longer = [way.as_slice(), std::slice::from_ref(next)].concat();
+            match next == start {
+                true => return Some(longer),
+                false if visited.insert(next.clone()) => ways.push(longer),
+                false => {}
+            }
+        }
+    }
+    None
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,9 @@
 //! What several resources say together and contradict each other in, found by a plan at the attribute to change. No cluster answers: the configuration is enough.
 //! Only what a plan sees of clusters themselves (ranges of Pod addresses, gateways) needs them.
 
+use std::time::Duration;
+
+use lab::ChartRepository;
 use lab::tools::{self, Istio};
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::diag::Diagnostics;
@@ -74,6 +77,46 @@ async fn findings(resources: &[Resource]) -> Vec<String> {
         .iter()
         .map(|one| format!("{} {}: {}", if one.is_error() { "error" } else { "warning" }, path(&one.path), one.summary))
         .collect()
+}
+
+/// A gateway that refers to nothing of its control plane may be planned before it: its charts follow all the same.
+#[tokio::test]
+async fn charts_follow_the_control_plane_in_whatever_order_the_core_plans() {
+    let charts = ChartRepository::start().expect("a chart repository");
+    let core = core().await;
+    let nobody = json!({"host": "https://127.0.0.1:9", "token": "t"});
+    let configure = async || {
+        let config = json!({"clusters": {"east": nobody, "west": nobody}, "charts": {"repository": charts.url()}});
+        core.configure(config).await.expect("the provider can be configured");
+    };
+    let control_plane = primary("east", json!({"istio_version": "1.30.0"})).1;
+    let (_, door) = gateway("east", json!({}));
+    let after = Duration::from_millis(150);
+    for (gateway_after, primary_after) in [(after, Duration::ZERO), (Duration::ZERO, after)] {
+        configure().await;
+        let planned = async {
+            tokio::time::sleep(gateway_after).await;
+            core.plan(GATEWAY, Some(door.clone()), None).await.expect("a plan")
+        };
+        let control_plane = async {
+            tokio::time::sleep(primary_after).await;
+            core.plan(PRIMARY, Some(control_plane.clone()), None).await.expect("a plan")
+        };
+        let (planned, _) = tokio::join!(planned, control_plane);
+        let version = format!("{:?}", planned.at(Path::root("chart_version")));
+        assert!(version.contains("1.30.0"), "the gateway comes {gateway_after:?} after: {version}");
+    }
+}
+
+#[tokio::test]
+async fn control_planes_that_wait_for_each_other_are_told() {
+    let after = |cluster: &str, first: &[&str]| primary(cluster, json!({"rollout": {"after": first}}));
+    let circle = [after("east", &["north"]), after("north", &["west"]), after("west", &["east"])];
+    assert_eq!(findings(&circle).await, ["error rollout.after: Control planes wait for each other"]);
+    let said = last(&circle).await.expect_err("an error").to_string();
+    assert!(said.contains("west comes after east comes after north comes after west"), "{said}");
+    let row = [primary("east", json!({})), after("north", &["east"]), after("west", &["east", "north"])];
+    assert_eq!(findings(&row).await, [""; 0]);
 }
 
 #[tokio::test]

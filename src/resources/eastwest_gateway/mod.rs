@@ -39,6 +39,7 @@ use crate::resources::charts;
 use crate::resources::leaving;
 use crate::resources::parsing;
 use crate::resources::versions::{self, Version as Followed};
+use crate::resources::walk::Walk;
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -343,6 +344,11 @@ async fn planned_objects(
 ) -> Result<Option<Wanted>, Diagnostics> {
     let remembered = plan.prior.and_then(|prior| prior.chart_version.known().cloned());
     let planned = &mut plan.planned;
+    if !spec.ambient {
+        let followed = followed(planned, spec);
+        let is_declared = |walk: &Walk| walk.version_of(followed.cluster, followed.revision).is_some();
+        versions::wait_for(cx, planned.charts.known(), is_declared).await;
+    }
     let version = match follow(cx, planned, spec).await {
         Followed::Known(version) => Some(version),
         Followed::Unknown => remembered,

@@ -80,7 +80,7 @@ fn unsynced(views: &[ReplicaView]) -> Option<String> {
     })
 }
 
-/// Who comes first must be one of the provider's clusters, and not this one.
+/// Who comes first must be one of the provider's clusters, and must not come after this one in turn.
 pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
     let at = || Path::root("rollout").attr("after");
     for name in planned.rollout.known().into_iter().flat_map(names) {
@@ -92,7 +92,15 @@ pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
             )));
         }
     }
-    Ok(())
+    let Some(cluster) = planned.cluster.known() else { return Ok(()) };
+    let others = planned.rollout.known().into_iter().flat_map(names).filter_map(|name| name.known().cloned()).collect();
+    match cx.client()?.walk.upgraded_after(cluster, planned.revision.as_deref(), others) {
+        Some(circle) => Err(Diagnostic::error("Control planes wait for each other").at(at()).detail(format!(
+            "{}: none of them would ever be upgraded. Leave one of these clusters out of `rollout.after`.",
+            circle.join(" comes after ")
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The version that the control plane keeps although another is asked for, and a word on what it waits for.

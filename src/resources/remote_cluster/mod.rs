@@ -50,6 +50,7 @@ use crate::mesh::{Revision, SecretForm};
 use crate::model;
 use crate::resources::parsing;
 use crate::resources::versions;
+use crate::resources::walk::Walk;
 use crate::value::{Map, Value};
 
 /// A cluster that istiods watch.
@@ -273,12 +274,29 @@ fn settle_names(model: &mut RemoteCluster) {
     }
 }
 
+/// The id and revision of the control plane that serves the cluster, in the mode `remote`.
+fn served_by(spec: &Spec) -> Option<(&str, Option<&str>)> {
+    let remote = spec.remote.as_ref()?;
+    let name = remote.system_namespace.control_planes.first().unwrap_or(&spec.id);
+    Some((name.as_str(), remote.data_plane.revision.as_ref().map(Revision::as_str)))
+}
+
+/// The same as [`follow`], once what the configuration declares of that control plane is known.
+async fn follow_in_plan(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
+    if let Some((name, revision)) = served_by(spec) {
+        let is_declared = |walk: &Walk| {
+            let cluster = walk.runs_in(name, revision);
+            cluster.is_some_and(|cluster| walk.version_of(&cluster, revision).is_some())
+        };
+        versions::wait_for(cx, model.charts.known(), is_declared).await;
+    }
+    follow(cx, model, spec).await
+}
+
 /// Takes the version of the control plane that serves the cluster for that of the charts; `false` where it is not known yet.
 async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
-    let Some(remote) = &spec.remote else { return true };
-    let revision = remote.data_plane.revision.as_ref().map(Revision::as_str);
-    let name = remote.system_namespace.control_planes.first().unwrap_or(&spec.id);
-    let declared = cx.client().ok().and_then(|client| client.walk.runs_in(name.as_str(), revision));
+    let Some((name, revision)) = served_by(spec) else { return true };
+    let declared = cx.client().ok().and_then(|client| client.walk.runs_in(name, revision));
     let only = || spec.watchers.first().filter(|_| spec.watchers.len() == 1).cloned();
     let Some(cluster) = declared.or_else(only) else { return true };
     let followed = versions::Followed { cluster: &cluster, namespace: spec.namespace.as_str(), revision };
