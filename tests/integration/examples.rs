@@ -216,6 +216,59 @@ fn independent_meshes() {
     });
 }
 
+/// Each istiod injects and tells its own namespaces alone, and its certificates are of its own root.
+#[test]
+fn two_meshes_in_one_cluster() {
+    run(&Example {
+        folder: "two-meshes-in-one-cluster",
+        clusters: &["east"],
+        watches: &[],
+        variables: "{}",
+        edit: str::to_owned,
+        judge: |lab| apart(lab.cluster("east")),
+    });
+}
+
+fn apart(east: &Arc<Cluster>) {
+    let meshes = ["blue", "green"];
+    for mesh in meshes {
+        let labels = json!({ "mesh": mesh, "istio.io/rev": mesh });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("shop-{mesh}"), "labels": labels } });
+        east.apply(&namespace.to_string()).unwrap();
+        let of = format!("shop-{mesh}");
+        let account = || east.get(&["serviceaccount", "default", "-n", &of]).is_ok_and(|account| account.is_some());
+        east.wait_until("a service account", account).unwrap();
+        let spec = json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
+        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": of }, "spec": spec });
+        east.apply(&service.to_string()).unwrap();
+        east.kubectl(&["run", "web", "-n", &of, "--image=web", "--labels=app=web", "--port=8080"]).unwrap();
+    }
+    for (mesh, other) in [("blue", "green"), ("green", "blue")] {
+        let of = format!("shop-{mesh}");
+        let pod = east.get(&["pod", "web", "-n", &of]).unwrap().unwrap().to_string();
+        assert!(pod.contains(&format!("istiod-{mesh}.istio-{mesh}.svc:15012")), "{mesh}: {pod}");
+        assert!(!pod.contains(&format!("istio-{other}")), "{mesh}: {pod}");
+        let istiods = east.istiods();
+        let istiod = istiods.iter().find(|istiod| istiod.namespace() == format!("istio-{mesh}")).unwrap();
+        let told = || {
+            let known = Proxy::sidecar("east", "", &of).ask_of(east, istiod).ok();
+            known.is_some_and(|told| {
+                let knows = |mesh: &str| told.upstream(&format!("web.shop-{mesh}.svc.cluster.local"), 80).is_some();
+                knows(mesh) && !knows(other)
+            })
+        };
+        east.wait_until(&format!("the istiod of {mesh} to know its own Services alone"), told).unwrap();
+    }
+    let root = |mesh: &str| {
+        let handed_out = ["configmap", "istio-ca-root-cert", "-n", &format!("shop-{mesh}")];
+        east.get(&handed_out).unwrap().unwrap()["data"]["root-cert.pem"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(root("blue"), root("green"), "each mesh has a root of its own");
+    for mesh in meshes {
+        east.kubectl(&["delete", "namespace", &format!("shop-{mesh}")]).unwrap();
+    }
+}
+
 /// Networks by labels, by address ranges, and shared by clusters: what proxies of each are told. The lab's second cluster has 10.11.0.0/17.
 #[test]
 fn networks_that_intersect() {
@@ -425,14 +478,19 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
 
 /// One object of a control plane is deleted with kubectl: the plan names it, an apply brings it back, and then there is nothing to do.
 fn sees_what_is_deleted_by_hand(workspace: &Workspace, lab: &Lab) {
-    let role = ["clusterrole", "istio-reader-clusterrole-istio-system"];
-    let cluster = lab.clusters().iter().find(|cluster| cluster.get(&role).unwrap().is_some()).expect("a role");
-    cluster.kubectl(&["delete", role[0], role[1]]).unwrap();
+    let roles = lab.clusters().iter().find_map(|cluster| {
+        let names = cluster.kubectl(&["get", "clusterroles", "-o", "name"]).unwrap();
+        let role =
+            names.lines().find_map(|name| name.split('/').nth(1).filter(|name| name.starts_with("istio-reader-")));
+        Some((cluster, role?.to_owned()))
+    });
+    let (cluster, role) = roles.expect("a role");
+    cluster.kubectl(&["delete", "clusterrole", &role]).unwrap();
     let plan = workspace.run(&["plan", "-detailed-exitcode"]);
     assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
-    assert!(plan.stdout.contains("+ \"ClusterRole istio-reader-clusterrole-istio-system\""), "{}", plan.stdout);
+    assert!(plan.stdout.contains(&format!("+ \"ClusterRole {role}\"")), "{}", plan.stdout);
     workspace.run(&["apply", "-auto-approve"]).ok();
-    assert!(cluster.get(&role).unwrap().is_some(), "the role is back");
+    assert!(cluster.get(&["clusterrole", &role]).unwrap().is_some(), "the role is back");
     workspace.is_settled();
 }
 

@@ -174,18 +174,19 @@ fn outside_of_code(line: &str) -> String {
     spans.replace_all(&html.replace_all(line, ""), "").into_owned()
 }
 
-/// Ten thousand on demand: `MESH_TEST_MUTATIONS=10000`.
+/// Ten thousand on demand: `MESH_TEST_MUTATIONS=10000`; one again: `MESH_TEST_FROM=ROUND MESH_TEST_MUTATIONS=1`.
 #[tokio::test]
 async fn whatever_is_made_of_a_plan_gets_a_page_of_bounded_size_in_bounded_time() {
     let number = |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    let mut random = Random::new(number("MESH_TEST_SEED", 7));
+    let (seed, first) = (number("MESH_TEST_SEED", 7), number("MESH_TEST_FROM", 0));
     let plans: Vec<Value> = plans()
         .iter()
         .filter(|path| !path.to_string_lossy().contains("twenty-four"))
         .map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
         .collect();
-    let mut slowest = Duration::ZERO;
-    for round in 0..number("MESH_TEST_MUTATIONS", 150) {
+    let mut slowest = (Duration::ZERO, 0);
+    for round in first..first + number("MESH_TEST_MUTATIONS", 150) {
+        let mut random = Random::new(seed << 32 | round);
         let mut plan = plans[random.below(plans.len())].clone();
         for _ in 0..=random.below(6) {
             mutate(&mut plan, &mut random, 0);
@@ -196,7 +197,7 @@ async fn whatever_is_made_of_a_plan_gets_a_page_of_bounded_size_in_bounded_time(
             bytes[at] = random.below(256) as u8;
         }
         let most = 1_000 + random.below(60_000);
-        let begun = Instant::now();
+        let begun = on_processor();
         if let Ok(review) = review(&bytes) {
             for (name, format) in Format::ALL {
                 let written = review.written(format, most);
@@ -207,10 +208,16 @@ async fn whatever_is_made_of_a_plan_gets_a_page_of_bounded_size_in_bounded_time(
                 );
             }
         }
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max((on_processor() - begun, round));
     }
     println!("slowest: {slowest:?}");
-    assert!(slowest < Duration::from_secs(20), "{slowest:?}");
+    assert!(slowest.0 < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// What this thread has had of a processor, which does not depend on what else the machine does.
+fn on_processor() -> Duration {
+    let said = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(said.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Something else in place of something: of another kind, longer, twice, or gone.

@@ -6,7 +6,7 @@ use super::model::{Ca, ClusterCa, Root, Store};
 use super::secret::{CACERTS, CaCerts};
 use super::spec::StoreRef;
 use super::{Cx, Identity, gather, memory, report, roots};
-use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, Query};
+use crate::cluster::{Cluster, FIELD_MANAGER, Kind, OWNER_LABEL, Object, Query, is_managed_by};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
@@ -27,10 +27,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnosti
         generated(cx, &cluster, &place).await?
     };
     state.id = place.to_string().into();
-    let namespace = if place.name == CACERTS { place.namespace.as_str() } else { SYSTEM_NAMESPACE };
-    state.clusters = Value::Known(clusters(cx, &state, namespace).await);
     let store = super::remove::store_of(&state);
     let label = super::spec::label(store.as_ref(), &place.namespace);
+    state.clusters = Value::Known(clusters(cx, &state, &place, &label).await);
     let at = Place { resource: "mesh_ca", id: state.id.text(), namespace: &place.namespace, label: &label };
     (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
     Ok(state)
@@ -125,40 +124,70 @@ fn nothing(place: &StoreRef) -> Diagnostic {
     Diagnostic::error("Nothing to import").detail(format!("There is no Secret {place}."))
 }
 
-/// The clusters of the provider whose `cacerts` trust the root.
-async fn clusters(cx: &mut Cx, state: &Ca, namespace: &str) -> BTreeMap<String, Value<ClusterCa>> {
+/// The clusters of the provider whose `cacerts` trust the root, each with the namespace of its control plane.
+async fn clusters(cx: &mut Cx, state: &Ca, place: &StoreRef, label: &str) -> BTreeMap<String, Value<ClusterCa>> {
     let Ok(client) = cx.client().cloned() else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
     for name in client.clusters.names() {
-        let secret = match client::cluster(cx, name) {
-            Ok(cluster) => cluster.get(&CaCerts::reference(namespace)).await,
-            Err(_) => continue,
+        let Ok(cluster) = client::cluster(cx, name) else { continue };
+        let namespaces = match place.name == CACERTS {
+            true => vec![place.namespace.clone()],
+            false => namespaces(cx, &cluster, label).await,
         };
-        match secret {
-            Ok(secret) => {
-                let held = match secret.as_ref().map(CaCerts::read_theirs) {
-                    Some(Ok(held)) => Some(held),
-                    Some(Err(fault)) => {
-                        cx.warn(Diagnostic::warning(format!("The cacerts of {name} is left out")).detail(format!(
-                            "It is not known whether cluster {name} uses this root. Secret {namespace}/{CACERTS}: {fault}."
-                        )));
-                        None
-                    }
-                    None => None,
-                };
-                let fingerprint = state.root_fingerprint.text();
-                let trusts = held
-                    .is_some_and(|held| held.roots.fingerprints().iter().any(|root| root.to_string() == fingerprint));
-                if trusts {
-                    let cluster =
-                        ClusterCa { namespace: namespace.into(), generation: 1.into(), ..ClusterCa::default() };
-                    found.insert(name.to_owned(), Value::Known(cluster));
-                }
+        let mut trusting = Vec::new();
+        for namespace in namespaces {
+            if trusts(cx, &cluster, &namespace, state.root_fingerprint.text()).await {
+                trusting.push(namespace);
             }
-            Err(error) => cx.warn(converge::stale(&error)),
         }
+        let mut trusting = trusting.into_iter();
+        let Some(namespace) = trusting.next() else { continue };
+        trusting.for_each(|other| cx.warn(second(name, &namespace, &other)));
+        let cluster = ClusterCa { namespace: namespace.into(), generation: 1.into(), ..ClusterCa::default() };
+        found.insert(name.to_owned(), Value::Known(cluster));
     }
     found
+}
+
+/// Where `cacerts` of a generated root may be: in the usual namespace, and wherever this provider has written one for this CA. What only carries the label may be anybody's.
+async fn namespaces(cx: &mut Cx, cluster: &Cluster, label: &str) -> Vec<String> {
+    let mut namespaces = vec![SYSTEM_NAMESPACE.to_owned()];
+    match cluster.list(&Query::of(Kind::SECRET).label(OWNER_LABEL, label).metadata_only()).await {
+        Ok(secrets) => {
+            let written = secrets.iter().filter(|one| one.name() == CACERTS && is_managed_by(one, FIELD_MANAGER));
+            let others = written.filter_map(Object::namespace).filter(|name| *name != SYSTEM_NAMESPACE);
+            namespaces.extend(others.map(str::to_owned));
+            namespaces[1..].sort();
+        }
+        Err(error) => cx.warn(converge::stale(&error)),
+    }
+    namespaces
+}
+
+async fn trusts(cx: &mut Cx, cluster: &Cluster, namespace: &str, root: &str) -> bool {
+    match cluster.get(&CaCerts::reference(namespace)).await {
+        Ok(None) => false,
+        Ok(Some(secret)) => match CaCerts::read_theirs(&secret) {
+            Ok(held) => held.roots.fingerprints().iter().any(|held| held.to_string() == root),
+            Err(fault) => {
+                cx.warn(Diagnostic::warning(format!("The cacerts of {} is left out", cluster.name())).detail(format!(
+                    "It is not known whether cluster {} uses this root. Secret {namespace}/{CACERTS}: {fault}.",
+                    cluster.name()
+                )));
+                false
+            }
+        },
+        Err(error) => {
+            cx.warn(converge::stale(&error));
+            false
+        }
+    }
+}
+
+fn second(cluster: &str, taken: &str, other: &str) -> Diagnostic {
+    Diagnostic::warning(format!("A second cacerts of {cluster} is left out")).detail(format!(
+        "The Secrets {taken}/{CACERTS} and {other}/{CACERTS} trust this root. A CA serves one namespace of a cluster: {taken} is imported. For the other, use a `mesh_ca` of its own."
+    ))
 }
 
 /// Attributes of a root that its certificate shows.

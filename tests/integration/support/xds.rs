@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 
-use lab::Cluster;
 use lab::tools::Tool;
+use lab::{Cluster, Istiod};
 use serde_json::Value as Json;
 
 /// A proxy as it presents itself; istiod takes it at its word.
@@ -56,7 +56,12 @@ impl Proxy {
 
     /// What the first istiod of the cluster says to it now.
     pub fn ask(&self, cluster: &Cluster) -> Result<Told, String> {
-        let istiod = cluster.istiods().into_iter().next().ok_or("there is no istiod")?;
+        let istiods = cluster.istiods();
+        self.ask_of(cluster, istiods.first().ok_or("there is no istiod")?)
+    }
+
+    /// What this istiod of the cluster says to it now.
+    pub fn ask_of(&self, cluster: &Cluster, istiod: &Istiod) -> Result<Told, String> {
         let port = istiod.port(15010).ok_or("istiod has no plain-text xDS port")?;
         let address = format!("127.0.0.1:{port}");
         let labels = self.labels.join(",");
