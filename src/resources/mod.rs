@@ -11,6 +11,7 @@ pub mod policies;
 pub mod signing;
 pub mod versions;
 pub mod walk;
+pub mod written;
 
 pub mod ca;
 pub mod ca_request;

@@ -21,10 +21,11 @@ use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::plan::Planning;
 use crate::kept::read::{Look, Looked};
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{self, report};
+use crate::kept::{self, namespace, report};
 use crate::model;
 use crate::pki::KeyAlgorithm;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::blocks::{Block, Seen};
+use crate::resources::written::Written;
 use crate::value::Value;
 
 /// A request for an intermediate.
@@ -74,7 +75,7 @@ impl Resource for MeshCaRequest {
         client::known_cluster(cx, &plan.planned.cluster)?;
         if let Some(id) = plan.planned.id.known() {
             let seen = Seen::of(plan, |request| &request.instance);
-            blocks::refuse_another(cx, Block { resource: "mesh_ca_request", id, attribute: "name", seen })?;
+            client::refuse_another(cx, Block { resource: "mesh_ca_request", id, attribute: "name", seen })?;
         }
         let planned = &mut plan.planned;
         let stays = plan.prior.filter(|prior| prior.generation == planned.generation);
@@ -259,6 +260,22 @@ fn wanted(model: &CaRequest) -> Option<Wanted> {
     let secret = secret.with_annotation(GENERATION_ANNOTATION, &generation.to_string());
     wanted.insert(reference(model), secret, &owner(model));
     Some(wanted)
+}
+
+/// What the resource writes, for the page that lists it.
+pub async fn written(planned: &CaRequest) -> Result<Written, Diagnostics> {
+    let cluster = planned.cluster.text();
+    let requester = Requester { organization: None, cluster, namespace: planned.namespace.text() };
+    let open = OpenRequest::make(&signing::profile(requester), KeyAlgorithm::default()).await?;
+    let planned = CaRequest { certificate_request: open.request.to_pem().into(), ..planned.clone() };
+    let mut wanted = wanted(&planned).ok_or_else(|| Diagnostic::bug("There is no request."))?;
+    wanted.amend(&reference(&planned), |secret| signing::put_key(secret, &open.key.to_pem()));
+    let label = owner(&planned);
+    let mut written = Written::default();
+    written.add(cluster, namespace::plain(planned.namespace.text(), &label))?;
+    written.keep(cluster, &wanted);
+    written.claim(cluster, place(&planned, &label))?;
+    Ok(written)
 }
 
 /// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that was killed; else a new one. What others put there may be known to

@@ -6,6 +6,7 @@ mod list;
 mod model;
 mod ready;
 mod spec;
+mod written;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::model::Gateway;
 use self::ready::Waiting;
 use self::spec::Spec;
+pub use self::written::written;
 use super::charts::{InFolder, Unavailable, Version};
 use super::client::{self, Client};
 use crate::chart::Chart;
@@ -34,7 +36,7 @@ use crate::kept::{self, render, report, vanished};
 use crate::mesh::{DeclaredGateway, Pending, Revision};
 use crate::model;
 use crate::resources::absent;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
 use crate::resources::leaving;
 use crate::resources::parsing;
@@ -111,7 +113,7 @@ impl Resource for MeshEastwestGateway {
         if let Some(id) = plan.planned.id.known() {
             let seen = Seen::of(plan, |gateway| &gateway.instance);
             let block = Block { resource: "mesh_eastwest_gateway", id, attribute: "name", seen };
-            blocks::refuse_another(cx, block)?;
+            client::refuse_another(cx, block)?;
         }
         let spec = Spec::parse(&plan.planned)?;
         match &spec {
@@ -349,7 +351,7 @@ async fn planned_objects(
         Followed::Open => return Ok(None),
     };
     if plan.prior.is_some() {
-        charts::refuse_changed(cx, cx.private.charts.as_ref(), planned.charts.known()).await?;
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), planned.charts.known()).await?;
     }
     let chart = match chart(cx, planned, spec, version.as_deref()).await {
         Ok(chart) => chart,

@@ -16,6 +16,7 @@ mod remove;
 mod rollout;
 mod spec;
 mod values;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,7 +27,8 @@ use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::rollout::Ahead;
 use self::spec::Spec;
-use super::charts::{InFolder, Unavailable, Version};
+pub use self::written::written;
+use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -42,7 +44,7 @@ use crate::kept::read::{Look, Looked};
 use crate::kept::{namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
 use crate::resources::leaving;
 use crate::resources::parsing;
@@ -115,7 +117,7 @@ impl Resource for MeshPrimary {
         if let Some(id) = plan.planned.id.known() {
             let seen = Seen::of(plan, |primary| &primary.instance);
             let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
-            blocks::refuse_another(cx, block)?;
+            client::refuse_another(cx, block)?;
         }
         rollout::check(cx, &plan.planned)?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
@@ -458,7 +460,7 @@ async fn planned_objects(
         return Ok(None);
     }
     if plan.prior.is_some() {
-        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let kept = match rollout::keeps(cx, plan).await {
         Ok(kept) => kept,
@@ -485,7 +487,10 @@ async fn charts<P>(
     base: bool,
     version: Version<'_>,
 ) -> Result<Charts, Unavailable> {
-    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, base, version).await
+}
+
+async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<'_>) -> Result<Charts, Unavailable> {
     let istiod = store.chart("istiod", model.charts.known(), version).await?;
     let base = match base {
         true => Some(store.chart("base", model.charts.known(), version).await?),

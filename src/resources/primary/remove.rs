@@ -96,18 +96,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
 /// Namespaces other than the system namespace in which there are, or may be, objects of the node agents.
 pub fn places_of_agents(state: &Primary, recorded: &Recorded) -> BTreeSet<String> {
     let own = state.namespace.text();
-    let mut places = namespaces(recorded);
+    let mut places = agents::namespaces(recorded);
     if has_agents(state) {
         let usual = platform(state).and_then(Platform::namespace_of_agents).map(|usual| usual.to_string());
         places.extend(state.agents_namespace.known().cloned().or(usual));
     }
     places.remove(own);
     places
-}
-
-/// The namespaces of what is recorded.
-pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
-    recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
 }
 
 /// What is still to be done when the objects of a control plane are gone.

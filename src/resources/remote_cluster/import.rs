@@ -142,7 +142,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     let charts = match spec.remote {
         Some(_) => match super::charts(cx, model).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => match charts::without_chart::<Charts, _>(cx, unavailable)? {
+            Err(unavailable) => match charts::without_chart::<Charts, _, _>(cx, unavailable)? {
                 Some(charts) => Some(charts),
                 None => return Ok(()),
             },

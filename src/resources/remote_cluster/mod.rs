@@ -21,6 +21,8 @@ mod state;
 mod token;
 mod trusted;
 mod unlink;
+mod watcher;
+mod written;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,12 +31,13 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use self::build::Charts;
-use self::gather::Endpoint;
-use self::link::{Established, Link};
+use self::link::Established;
 pub use self::model::RemoteCluster;
 use self::model::Sync;
-use self::spec::Spec;
-use super::charts::{InFolder, Unavailable, Version};
+use self::spec::{Endpoint, Spec};
+use self::watcher::Link;
+pub use self::written::written;
+use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -292,8 +295,11 @@ async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
 
 /// The charts of the remote profile.
 async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
-    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = Version { asked: None, remembered: cx.private.chart_version.as_deref() };
+    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, version).await
+}
+
+async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -> Result<Charts, Unavailable> {
     let (base, istiod) = tokio::try_join!(
         store.chart("base", model.charts.known(), version),
         store.chart("istiod", model.charts.known(), version)

@@ -17,7 +17,7 @@ use crate::kept::plan::Planning;
 use crate::kept::render;
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::blocks::{Block, Seen};
 use crate::resources::charts;
 use crate::resources::client;
 use crate::schema::validate::parse_duration;
@@ -32,7 +32,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     if let Some(id) = plan.planned.id.known() {
         let seen = Seen::of(plan, |remote| &remote.instance);
         let block = Block { resource: "mesh_remote_cluster", id, attribute: "cluster", seen };
-        blocks::refuse_another(cx, block)?;
+        client::refuse_another(cx, block)?;
     }
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
@@ -153,13 +153,13 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
 async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let unknown = plan.planned.charts.is_unknown();
     if plan.prior.is_some() && spec.remote.is_some() {
-        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let charts = match spec.remote {
         Some(_) if unknown || !super::follow(cx, &plan.planned, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => charts::without_chart::<Charts, _>(cx, unavailable)?,
+            Err(unavailable) => charts::without_chart::<Charts, _, _>(cx, unavailable)?,
         },
         None => None,
     };

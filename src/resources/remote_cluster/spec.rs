@@ -1,18 +1,18 @@
 //! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::link_token;
+use super::link_token::{self, LinkTokenSpec};
 use super::model::RemoteCluster;
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::hidden::Hidden;
 use crate::mesh::{
-    Address, Audience, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane,
-    Revision, SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
+    Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
+    SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
@@ -51,20 +51,22 @@ pub struct EndpointSpec {
     pub allow_loopback: bool,
 }
 
+/// The watched cluster's API server as a remote secret describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub server: ServerUrl,
+    /// PEM.
+    pub certificate_authority: Option<String>,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct TokenSpec {
     pub lifetime: Duration,
     pub rotate_before: Duration,
     pub long_lived: bool,
     pub rotate_on_affected_versions: bool,
-}
-
-/// The istiods' own tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkTokenSpec {
-    pub audience: Audience,
-    /// The user names that the API server gives the istiods, by watcher.
-    pub users: BTreeMap<String, String>,
 }
 
 /// A cluster without a control plane of its own.

@@ -10,6 +10,7 @@ mod sides;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::sides::{Reached, Step, before_in, export, read_exported, removal, stub_address};
 use self::spec::{Spec, default_name, owner};
+pub use self::written::written;
 use super::client::{self, Client};
 use crate::cluster::Kind;
 use crate::diag::{Diagnostic, Diagnostics};
@@ -103,7 +105,7 @@ impl Resource for MeshServiceEntry {
         if let Some(id) = plan.planned.id.known() {
             let seen = blocks::Seen::of(plan, |entry| &entry.instance);
             let block = blocks::Block { resource: "mesh_service_entry", id, attribute: "name", seen };
-            blocks::refuse_another(cx, block)?;
+            client::refuse_another(cx, block)?;
         }
         client::known_cluster(cx, &plan.planned.cluster)?;
         let exporters = plan.planned.exporters.entries();
