@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod address;
 pub mod blocks;
+pub mod keeping;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;

@@ -1,10 +1,11 @@
 //! What a gateway writes, for the page that lists it.
 
 use super::spec::Spec;
-use super::{Gateway, build, place};
+use super::{Gateway, build};
 use crate::diag::Diagnostics;
 use crate::kept::{namespace, render};
 use crate::resources::charts::{Store, Version};
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::resources::written::Written;
 
@@ -19,7 +20,7 @@ pub async fn written(planned: &Gateway, store: &Store) -> Result<Written, Diagno
     let mut written = Written::default();
     written.add(cluster, namespace::plain(spec.namespace.as_str(), &label))?;
     written.keep(cluster, &wanted);
-    written.claim(cluster, place(planned, &label))?;
+    written.claim(cluster, keeping::place(planned, &label))?;
     chart.iter().for_each(|chart| written.give(chart, &spec.name, &spec.values));
     Ok(written)
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Primary;
-use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, place, platform, recorded_of};
+use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, platform};
 use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query};
 use crate::engine::Failed;
@@ -14,15 +14,16 @@ use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
 use crate::kept::{converge, namespace, report};
 use crate::mesh::{Platform, is_external};
+use crate::resources::keeping;
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
     let cluster = cluster(cx, &state)?;
     let namespace = state.namespace.text().to_owned();
     let label = owner(&state);
-    let (place, mark) = (place(&state, &label), state.instance.as_deref());
+    let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
-    let (cluster, mut recorded) = (claim.cluster(), recorded_of(&state, &cx.private.memory));
+    let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
     let failed = |error: Error| converge::diagnostic(&error);
     let elsewhere = places_of_agents(&state, &recorded);
     if claim.interrupted {

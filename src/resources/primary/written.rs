@@ -2,11 +2,12 @@
 
 use super::build::{self, CNI_RELEASE, Releases, ZTUNNEL_RELEASE};
 use super::spec::Spec;
-use super::{Primary, charts_of, place};
+use super::{Primary, charts_of};
 use crate::diag::Diagnostics;
 use crate::istiod::BASE_RELEASE;
 use crate::kept::{namespace, render};
 use crate::resources::charts::{Store, Version};
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::resources::written::Written;
 
@@ -17,7 +18,7 @@ pub async fn written(planned: &Primary, store: &Store) -> Result<Written, Diagno
     let (label, cluster) = (spec.owner(), planned.cluster.text());
     let mut written = Written::default();
     written.keep(cluster, &wanted);
-    written.claim(cluster, place(planned, &label))?;
+    written.claim(cluster, keeping::place(planned, &label))?;
     if let Some(agents) = super::agents_elsewhere(&spec) {
         written.add(cluster, namespace::for_agents(agents, &label))?;
     }

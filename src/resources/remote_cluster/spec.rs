@@ -36,7 +36,6 @@ pub struct Spec {
     /// Key of the cluster in which the watchers' istiods look for remote secrets, where that is not their own.
     pub config_cluster: Option<String>,
     pub adopt: bool,
-    pub force_conflicts: bool,
     pub wait: bool,
 }
 
@@ -138,6 +137,11 @@ impl Spec {
     }
 }
 
+/// The owner label of what a model describes.
+pub fn label(model: &RemoteCluster) -> String {
+    owner(model.namespace.text(), model.cluster_name.text())
+}
+
 pub fn owner(namespace: &str, id: &str) -> String {
     crate::kept::owner("mesh_remote_cluster", namespace, id)
 }
@@ -159,7 +163,6 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     let read_secrets = reader.plain(&model.read_secrets).unwrap_or(true);
     let export_services = reader.plain(&model.export_services).unwrap_or(false);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
-    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
     if is_config {
         refuse_in_config(reader, model, &watchers);
@@ -189,20 +192,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         read_secrets,
         export_services,
     };
-    Some(Spec {
-        id,
-        namespace,
-        watchers,
-        reader,
-        endpoint,
-        token,
-        link_token,
-        remote,
-        config_cluster,
-        adopt,
-        force_conflicts,
-        wait,
-    })
+    Some(Spec { id, namespace, watchers, reader, endpoint, token, link_token, remote, config_cluster, adopt, wait })
 }
 
 fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {

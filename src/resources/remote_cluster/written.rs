@@ -1,12 +1,13 @@
 //! What a watched cluster and its links are made of, for the page that lists it.
 
 use super::spec::{Endpoint, Spec};
-use super::{RemoteCluster, build, charts_of, credential, place, secret};
+use super::{RemoteCluster, build, charts_of, credential, secret};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::BASE_RELEASE;
 use crate::kept::{namespace, render};
 use crate::mesh::{Login, Token, istiod_name};
 use crate::resources::charts::{Store, Version};
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::resources::written::{self, Written};
 
@@ -26,7 +27,7 @@ pub async fn written(planned: &RemoteCluster, store: &Store) -> Result<Written, 
         written.add(cluster, namespace::plain(spec.namespace.as_str(), &label))?;
     }
     written.keep(cluster, &wanted);
-    written.claim(cluster, place(planned, &label))?;
+    written.claim(cluster, keeping::place(planned, &label))?;
     links(&mut written, planned, &spec)?;
     if let (Some(charts), Some(remote)) = (&charts, &spec.remote) {
         written.give(&charts.base, BASE_RELEASE, &remote.base_values);

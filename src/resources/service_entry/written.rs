@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::spec::Spec;
-use super::{ServiceEntry, build, place};
+use super::{ServiceEntry, build};
 use crate::diag::Diagnostics;
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::resources::written::Written;
 
@@ -19,6 +20,6 @@ pub fn written(planned: &ServiceEntry) -> Result<Written, Diagnostics> {
     for (cluster, wanted) in build::exported(&spec) {
         written.keep(&cluster, &wanted);
     }
-    written.claim(cluster, place(planned, &label))?;
+    written.claim(cluster, keeping::place(planned, &label))?;
     Ok(written)
 }
