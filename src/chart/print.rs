@@ -271,7 +271,7 @@ fn native_text(native: &Native) -> String {
         Native::HelmVersion => format!("{{{}   }}", super::HELM_VERSION),
         Native::ApiVersions(caps) => format!("[{}]", caps.api_versions.join(" ")),
         Native::Semver(version, _) => version.to_string(),
-        Native::Duration(nanoseconds) => super::funcs::duration_text(*nanoseconds),
+        Native::Duration(nanoseconds) => duration_text(*nanoseconds),
     }
 }
 
@@ -396,4 +396,35 @@ fn pad_with(text: &str, verb: &Verb, fill: char, out: &mut String) {
 
 fn bad(value: &Value, verb: &Verb, out: &mut String) {
     out.push_str(&format!("%!{}({}={})", verb.verb, value.type_name(), display(value)));
+}
+
+/// `time.Duration.String`
+pub fn duration_text(nanoseconds: i64) -> String {
+    let magnitude = nanoseconds.unsigned_abs();
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    if magnitude < 1_000_000_000 {
+        let (unit, divisor) = match magnitude {
+            0 => return "0s".to_owned(),
+            1..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("µs", 1_000),
+            _ => ("ms", 1_000_000),
+        };
+        return format!("{sign}{}{unit}", with_fraction(magnitude, divisor));
+    }
+    let seconds = with_fraction(magnitude % 60_000_000_000, 1_000_000_000);
+    let (hours, minutes) = (magnitude / 3_600_000_000_000, magnitude % 3_600_000_000_000 / 60_000_000_000);
+    match (hours, minutes) {
+        (0, 0) => format!("{sign}{seconds}s"),
+        (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+fn with_fraction(value: u64, divisor: u64) -> String {
+    let (whole, fraction) = (value / divisor, value % divisor);
+    if fraction == 0 {
+        return whole.to_string();
+    }
+    let width = divisor.ilog10() as usize;
+    format!("{whole}.{}", format!("{fraction:0width$}").trim_end_matches('0'))
 }

@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, sleep};
 
-use super::call::{Call, Ended, PARALLEL};
+use super::call::{Call, Ended};
 use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
-use super::{Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, Object, ObjectRef, Owner, Timeout, wait};
+use super::session::PARALLEL;
+use super::{
+    Applied, Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, Object, ObjectRef, Owner, Timeout, wait,
+};
 
 /// Time for CRDs to be served when the scope sets no deadline.
 const SERVED_TIME: Duration = Duration::from_secs(60);
@@ -50,15 +53,6 @@ pub struct Apply {
     pub adoption: Adoption,
     /// Take conflicting fields from their managers.
     pub force: bool,
-}
-
-/// What came of an apply.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    pub reference: ObjectRef,
-    /// As the server answered: with uid, `managedFields` and defaults. Of a CRD its metadata alone.
-    pub object: Object,
-    pub created: bool,
 }
 
 /// Many objects to apply, in the order of their kinds, several at a time within one level.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use kube::client::Body;
 use serde_json::Value;
@@ -20,8 +20,6 @@ use super::secrets::Secrets;
 use super::session::{Session, http_client};
 use super::{Cluster, Scope};
 
-/// Requests under way at once per cluster.
-pub(super) const PARALLEL: usize = 16;
 /// An API server that has not answered by then has lost the request; its own limit is a minute.
 const ANSWER_TIME: Duration = Duration::from_secs(65);
 /// How long a request is repeated when the scope sets no deadline, and at most when it does.
@@ -71,6 +69,21 @@ impl Call {
 
     pub fn describe(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    async fn request(&self, session: &Session, user_agent: &HeaderValue) -> Result<Request<Body>, Failure> {
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(format!("{}{}", session.base, self.path))
+            .body(Body::from(self.body.clone()))
+            .map_err(|error| Failure::Unexpected { detail: format!("{} is no request: {error}", self.describe()) })?;
+        let headers = request.headers_mut();
+        session.sign(headers, user_agent).await?;
+        headers.insert(header::ACCEPT, HeaderValue::from_static(self.accept));
+        if let Some(content_type) = self.content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        Ok(request)
     }
 }
 
@@ -161,7 +174,7 @@ impl Cluster {
 
     async fn send(&self, session: &Session, call: &Call) -> Result<Answer, Failure> {
         let connections = &self.shared.connections;
-        let request = session.request(call, connections.user_agent()).await?;
+        let request = call.request(session, connections.user_agent()).await?;
         let secrets = Secrets::of_header(request.headers().get(header::AUTHORIZATION));
         connections.count_request();
         tracing::trace!(cluster = self.name(), request = call.describe(), "sending");
@@ -190,7 +203,7 @@ impl Cluster {
         let started = Instant::now();
         let (call, connections) = (&call, &self.shared.connections);
         let send = |session: Arc<Session>| async move {
-            let request = session.request(call, connections.user_agent()).await?;
+            let request = call.request(&session, connections.user_agent()).await?;
             let secrets = Secrets::of_header(request.headers().get(header::AUTHORIZATION));
             connections.count_request();
             let response = session.client.request(request).await.map_err(|error| sending_failure(&session, &error))?;

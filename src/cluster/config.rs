@@ -4,6 +4,18 @@ use std::fmt;
 
 use serde_json::Value;
 
+/// How the cluster is reached from here, as the configuration says; no request is made to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `https://host:port`
+    pub server: String,
+    /// PEM; `None` where the machine's own trust store decides.
+    pub certificate_authority: Option<String>,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+    pub insecure: bool,
+}
+
 /// One entry of the provider's `clusters`. Values given here override what the kubeconfig says.
 ///
 /// Without `config_paths`, `config` or `host` there is no connection: no environment variable, in-cluster account or

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tower::{BoxError, service_fn};
 
 use super::call::Call;
-use super::object::path_segment;
+use super::kind::path_segment;
 use super::read::lock;
 use super::{Cluster, Error, Failure, Status};
 

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::object::path_segment;
-
 /// One kind of object as the API server serves it.
 ///
 /// Two kinds are equal when group, version and kind are; the order is the order in which objects are applied.
@@ -214,6 +212,13 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.kind)
     }
+}
+
+/// Names come from users: nothing in one may reach into the path or the query. RBAC names may hold colons.
+pub(super) fn path_segment(name: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+    percent_encoding::utf8_percent_encode(name, KEPT).to_string()
 }
 
 #[cfg(test)]

@@ -38,17 +38,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use apply::{Adoption, Applied, Apply, ApplyAll, ApplyAllError};
-pub use config::{ClusterConfig, Exec, Secret};
+pub use apply::{Adoption, Apply, ApplyAll, ApplyAllError};
+pub use config::{ClusterConfig, Endpoint, Exec, Secret};
 pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation};
 pub use discovery::Inventory;
 pub use error::{Cause, Conflict, ConflictingField, Error, Failure, Foreign, Layer, Status, Timeout};
 pub use forward::{ExecOutput, HttpAnswer, PodPort, PodStream};
 pub use kind::Kind;
-pub use object::{Condition, Object, ObjectRef};
+pub use object::{Applied, Condition, Object, ObjectRef};
 pub use owner::{INSTANCE_ANNOTATION, Owner, is_managed_by, managers};
 pub use patch::Patched;
-pub use read::{Endpoint, Query, ServerVersion};
+pub use read::{Query, ServerVersion};
 pub use review::{Access, AccessAnswer, BoundTo, Identity, Token, TokenRequest};
 pub use wait::{Until, Verdict};
 

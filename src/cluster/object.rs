@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::kind::Kind;
+use super::kind::{Kind, path_segment};
 
 /// An object of any kind: JSON with the accessors that every kind shares.
 ///
@@ -289,6 +289,15 @@ impl fmt::Debug for Object {
     }
 }
 
+/// What came of an apply.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    pub reference: ObjectRef,
+    /// As the server answered: with uid, `managedFields` and defaults. Of a CRD its metadata alone.
+    pub object: Object,
+    pub created: bool,
+}
+
 /// `Deployment istio-system/istiod`.
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -309,13 +318,6 @@ impl ObjectRef {
     pub fn path(&self) -> String {
         format!("{}/{}", self.kind.path(self.namespace.as_deref()), path_segment(&self.name))
     }
-}
-
-/// Names come from users: nothing in one may reach into the path or the query. RBAC names may hold colons.
-pub(super) fn path_segment(name: &str) -> String {
-    const KEPT: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
-    percent_encoding::utf8_percent_encode(name, KEPT).to_string()
 }
 
 /// `Deployment istio-system/istiod`, `ClusterRole istiod`.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::call::Call;
-use super::object::path_segment;
+use super::kind::path_segment;
 use super::session;
-use super::{Applied, Cluster, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
+use super::{Applied, Cluster, Endpoint, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef};
 
 /// What to list: one kind, in one namespace or in all, chosen by labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,18 +67,6 @@ impl Query {
         self.metadata_only = true;
         self
     }
-}
-
-/// How the cluster is reached from here, as the configuration says; no request is made to find out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `https://host:port`
-    pub server: String,
-    /// PEM; `None` where the machine's own trust store decides.
-    pub certificate_authority: Option<String>,
-    pub tls_server_name: Option<String>,
-    pub proxy_url: Option<String>,
-    pub insecure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

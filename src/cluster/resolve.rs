@@ -12,10 +12,9 @@ use kube::config::{
 };
 use serde_json::json;
 
-use super::config::{ClusterConfig, Exec, Secret};
+use super::config::{ClusterConfig, Endpoint, Exec, Secret};
 use super::error::Failure;
 use super::kubeconfig::{self, Chosen, ClusterEntry, ExecEntry, ExecVariable, Kubeconfig, UserEntry};
-use super::read::Endpoint;
 
 /// All that is known of a cluster before the first byte goes out.
 pub(super) struct Resolved {

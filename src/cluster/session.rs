@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::{SignedDuration, Timestamp};
@@ -12,14 +12,14 @@ use kube::client::Body;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
 use tokio::time::Instant;
 
-use super::call::{Call, PARALLEL};
-use super::config::ClusterConfig;
+use super::config::{ClusterConfig, Endpoint};
 use super::connect::{Connector, Offer};
 use super::error::Failure;
 use super::login::{Login, log_in};
-use super::read::Endpoint;
 use super::resolve::{Resolved, resolve};
 
+/// Requests under way at once per cluster.
+pub(super) const PARALLEL: usize = 16;
 /// For so long after a failed first contact other requests fail at once with the same words.
 const DOWN_MEMORY: Duration = Duration::from_secs(5);
 /// A credential about to expire is renewed rather than tried.
@@ -189,21 +189,6 @@ impl Session {
 
     fn is_expiring(&self) -> bool {
         self.expires.is_some_and(|expires| Timestamp::now() + EXPIRY_MARGIN >= expires)
-    }
-
-    pub async fn request(&self, call: &Call, user_agent: &HeaderValue) -> Result<Request<Body>, Failure> {
-        let mut request = Request::builder()
-            .method(call.method.clone())
-            .uri(format!("{}{}", self.base, call.path))
-            .body(Body::from(call.body.clone()))
-            .map_err(|error| Failure::Unexpected { detail: format!("{} is no request: {error}", call.describe()) })?;
-        let headers = request.headers_mut();
-        self.sign(headers, user_agent).await?;
-        headers.insert(header::ACCEPT, HeaderValue::from_static(call.accept));
-        if let Some(content_type) = call.content_type {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
-        Ok(request)
     }
 
     /// Puts on who we are.

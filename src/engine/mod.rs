@@ -8,6 +8,8 @@ mod calls;
 mod conform;
 mod context;
 mod erased;
+mod erased_lookups;
+mod function;
 mod lifecycle;
 mod lookups;
 mod plan;
@@ -20,9 +22,8 @@ mod timeouts;
 mod wire;
 
 pub use context::Ctx;
-pub use provider::{
-    Arguments, Configure, DataSource, Ephemeral, Function, FunctionError, Opened, Parameter, Provider, Signature,
-};
+pub use function::{Arguments, Function, FunctionError, Parameter, Signature};
+pub use provider::{Configure, DataSource, Ephemeral, Opened, Provider};
 pub use registry::Registry;
 pub use resource::{Change, Failed, Found, FoundObject, Import, Listable, Moved, Plan, Query, Reached, Resource};
 pub use rpc::DeferredReason;

@@ -3,8 +3,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::erased::{ErasedListable, ErasedResource, Typed, TypedListable};
-use super::lookups::{ErasedDataSource, ErasedEphemeral, TypedLookup};
-use super::provider::{DataSource, Ephemeral, Function};
+use super::erased_lookups::{ErasedDataSource, ErasedEphemeral, TypedLookup};
+use super::function::Function;
+use super::provider::{DataSource, Ephemeral};
 use super::resource::{Listable, Resource};
 
 /// Everything the provider offers, by name without the provider's prefix. One line per thing:

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::provider::{FunctionError, Signature};
+use super::function::{FunctionError, Signature};
 use crate::diag::Diagnostics;
 use crate::schema::Schema;
 use crate::value::Path;

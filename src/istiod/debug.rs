@@ -4,7 +4,6 @@ use futures::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::metrics::parse_metrics;
 use super::{Istiod, MONITORING_PORT, Replica};
 use crate::cluster::{Error, Layer, PodPort};
 use crate::mesh::istiod_name_of;
@@ -145,8 +144,30 @@ fn parse_clusterz(page: &Value) -> Option<Vec<RemoteCluster>> {
     Some(entries.into_iter().map(cluster).collect())
 }
 
+/// `istiod_remote_cluster_sync_status{cluster="west",cluster_type="remote",status="synced"} 1`
+fn parse_metrics(text: &str) -> Vec<RemoteCluster> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("istiod_remote_cluster_sync_status{"));
+    let parsed = lines.filter_map(|line| {
+        let (labels, value) = line.rsplit_once('}')?;
+        let label = |name: &str| {
+            let (_, after) = labels.split_once(&format!("{name}=\""))?;
+            after.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let holds = value.trim().parse::<f64>().is_ok_and(|value| value > 0.0);
+        let id = labels.split(',').find_map(|pair| pair.strip_prefix("cluster=\"")?.strip_suffix('"'))?;
+        holds.then(|| {
+            Some(RemoteCluster {
+                id: id.to_owned(),
+                secret: String::new(),
+                status: SyncStatus::parse(&label("status")?),
+            })
+        })?
+    });
+    parsed.collect()
+}
+
 impl SyncStatus {
-    pub(super) fn parse(text: &str) -> SyncStatus {
+    fn parse(text: &str) -> SyncStatus {
         match text {
             "synced" => SyncStatus::Synced,
             "syncing" => SyncStatus::Syncing,
@@ -183,5 +204,14 @@ mod tests {
         assert_eq!(clusters[1].status, SyncStatus::Timeout);
         assert_eq!(parse_clusterz(&Value::Null), Some(vec![]));
         assert_eq!(parse_clusterz(&json!("x")), None);
+    }
+
+    #[test]
+    fn metrics_are_read() {
+        let text = "# HELP istiod_remote_cluster_sync_status x\n\
+            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"synced\"} 1\n\
+            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"timeout\"} 0\n";
+        let clusters = parse_metrics(text);
+        assert_eq!(clusters, [RemoteCluster { id: "west".into(), secret: String::new(), status: SyncStatus::Synced }]);
     }
 }

@@ -1,6 +1,5 @@
 //! What istiod counts and reports at its monitoring port.
 
-use super::debug::{RemoteCluster, SyncStatus};
 use super::{Istiod, MONITORING_PORT};
 use crate::cluster::PodPort;
 
@@ -19,28 +18,6 @@ fn secret_events(metrics: &str) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).map(|count| count as u64).sum()
 }
 
-/// `istiod_remote_cluster_sync_status{cluster="west",cluster_type="remote",status="synced"} 1`
-pub(super) fn parse_metrics(text: &str) -> Vec<RemoteCluster> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("istiod_remote_cluster_sync_status{"));
-    let parsed = lines.filter_map(|line| {
-        let (labels, value) = line.rsplit_once('}')?;
-        let label = |name: &str| {
-            let (_, after) = labels.split_once(&format!("{name}=\""))?;
-            after.split_once('"').map(|(value, _)| value.to_owned())
-        };
-        let holds = value.trim().parse::<f64>().is_ok_and(|value| value > 0.0);
-        let id = labels.split(',').find_map(|pair| pair.strip_prefix("cluster=\"")?.strip_suffix('"'))?;
-        holds.then(|| {
-            Some(RemoteCluster {
-                id: id.to_owned(),
-                secret: String::new(),
-                status: SyncStatus::parse(&label("status")?),
-            })
-        })?
-    });
-    parsed.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,14 +27,5 @@ mod tests {
         let metrics = "# HELP x\nremote_cluster_secret_events_total{event=\"add\"} 2\nremote_cluster_secret_events_total{event=\"update\"} 3\n";
         assert_eq!(secret_events(metrics), 5);
         assert_eq!(secret_events(""), 0);
-    }
-
-    #[test]
-    fn metrics_are_read() {
-        let text = "# HELP istiod_remote_cluster_sync_status x\n\
-            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"synced\"} 1\n\
-            istiod_remote_cluster_sync_status{cluster=\"west\",cluster_type=\"remote\",status=\"timeout\"} 0\n";
-        let clusters = parse_metrics(text);
-        assert_eq!(clusters, [RemoteCluster { id: "west".into(), secret: String::new(), status: SyncStatus::Synced }]);
     }
 }

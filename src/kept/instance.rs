@@ -11,6 +11,8 @@ use crate::value::Value;
 
 /// On a Lease: whether the instance's first apply has come to its end.
 pub(super) const COMPLETE_ANNOTATION: &str = "terraform-provider-mesh/complete";
+/// It has.
+const COMPLETED: &str = "true";
 /// The first apply has not come to its end: whoever creates the instance next takes it up.
 pub(super) const UNFINISHED: &str = "false";
 /// The instance is older than its Lease, and not all of its objects are marked: nobody takes it up but the state that has no mark of it yet.
@@ -86,6 +88,11 @@ impl Place<'_> {
         lease_in(self.namespace, self.label)
     }
 
+    /// The Lease of an instance whose first apply has ended.
+    pub fn completed(&self, mark: &str) -> Object {
+        self.object(mark, COMPLETED, serde_json::json!({}))
+    }
+
     pub(super) fn object(&self, mark: &str, complete: &str, spec: serde_json::Value) -> Object {
         Object::of(&self.lease())
             .with_label(OWNER_LABEL, self.label)
@@ -112,7 +119,7 @@ fn lease_name(label: &str) -> String {
 }
 
 pub(super) fn is_complete(lease: &Object) -> bool {
-    lease.annotation(COMPLETE_ANNOTATION) == Some("true")
+    lease.annotation(COMPLETE_ANNOTATION) == Some(COMPLETED)
 }
 
 /// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it when the provider ends in the

@@ -13,6 +13,16 @@ use super::objects::{Drift, Entry, Recorded, differences};
 use crate::cluster::{Kind, Object};
 use crate::value::{Map, Value};
 
+impl Recorded {
+    /// From the attribute `objects`, and what is remembered beside it.
+    pub fn of(objects: &Value<Map<String>>, memory: &Memory) -> Recorded {
+        let objects: BTreeMap<String, String> =
+            objects.entries().map(|(key, digest)| (key.to_owned(), digest.clone())).collect();
+        let remembered = |key: &String| Some((key.clone(), memory.fields(key)?.clone()));
+        Recorded { fields: objects.keys().filter_map(remembered).collect(), objects }
+    }
+}
+
 /// Of the objects in one cluster, by their names in state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {

@@ -76,24 +76,34 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
 
 /// Makes the namespace if there is none, and leaves it alone if there is.
 pub async fn ensure(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
-    made(cluster, Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name)), owner).await
+    made(cluster, plain(name, owner)).await
 }
 
 /// The same for a namespace that no Pod is meant for: it says so, and `istioctl analyze` does not ask whether injection was forgotten.
 pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
-    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name));
-    made(cluster, object.with_label("istio-injection", "disabled"), owner).await
+    made(cluster, without_pods(name, owner)).await
 }
 
 /// The same for a namespace of node agents: its Pods may have rights on the node, whatever the cluster enforces where no label says.
 pub async fn ensure_for_agents(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
-    let object = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name));
-    made(cluster, object.with_label("pod-security.kubernetes.io/enforce", "privileged"), owner).await
+    made(cluster, for_agents(name, owner)).await
 }
 
-async fn made(cluster: &Cluster, object: Object, owner: &str) -> Result<(), Error> {
+/// A namespace as it is made for the resource with this owner label.
+pub fn plain(name: &str, owner: &str) -> Object {
+    Object::of(&ObjectRef::cluster(Kind::NAMESPACE, name)).with_label(OWNER_LABEL, owner)
+}
+
+pub fn without_pods(name: &str, owner: &str) -> Object {
+    plain(name, owner).with_label("istio-injection", "disabled")
+}
+
+pub fn for_agents(name: &str, owner: &str) -> Object {
+    plain(name, owner).with_label("pod-security.kubernetes.io/enforce", "privileged")
+}
+
+async fn made(cluster: &Cluster, object: Object) -> Result<(), Error> {
     let _turn = turn(cluster).await;
-    let object = object.with_label(OWNER_LABEL, owner);
     match cluster.apply_new(&object).await {
         Ok(Some(made)) => {
             cluster.remember(&made);

@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 use super::fields::{self, Fields};
 use super::hidden::Hidden;
-use super::managers;
-use super::memory::Memory;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef};
 use crate::value::{Map, Value};
 
@@ -134,14 +132,6 @@ impl Entry {
 }
 
 impl Recorded {
-    /// From the attribute `objects`, and what is remembered beside it.
-    pub fn of(objects: &Value<Map<String>>, memory: &Memory) -> Recorded {
-        let objects: BTreeMap<String, String> =
-            objects.entries().map(|(key, digest)| (key.to_owned(), digest.clone())).collect();
-        let remembered = |key: &String| Some((key.clone(), memory.fields(key)?.clone()));
-        Recorded { fields: objects.keys().filter_map(remembered).collect(), objects }
-    }
-
     /// The attribute `objects`.
     pub fn objects_value(&self) -> Value<Map<String>> {
         self.objects.iter().map(|(key, digest)| (key.clone(), digest.clone())).collect()
@@ -187,58 +177,6 @@ impl Recorded {
     /// The objects state names, as far as their kinds are known.
     pub fn references(&self) -> impl Iterator<Item = (&str, ObjectRef)> {
         self.objects.keys().filter_map(|key| Some((key.as_str(), parse_key(key)?)))
-    }
-
-    /// What the cluster holds in place of what is recorded: the same maps with live values, and each difference.
-    pub fn seen(&self, live: &BTreeMap<String, Object>, memory: &Memory) -> (Recorded, Vec<Drift>) {
-        let mut seen = Recorded::default();
-        let mut drifts = Vec::new();
-        for (key, digest) in &self.objects {
-            let Some(object) = live.get(key) else {
-                drifts.push(Drift { object: key.clone(), path: None, was: None, is: None, manager: None });
-                continue;
-            };
-            let Some(recorded) = self.fields.get(key) else {
-                let as_it_is = memory.is_of_an_earlier_version().then_some(digest.as_str());
-                seen.recover(key, as_it_is, object);
-                continue;
-            };
-            let mut differences = differences(recorded, object, memory.spelled(key));
-            if object.get("spec").is_none() && memory.is_settled(key, object) {
-                differences.retain(|difference| difference.path.starts_with("metadata."));
-            }
-            let mut fields = recorded.clone();
-            for difference in &differences {
-                match &difference.is {
-                    Some(is) => fields.insert(difference.path.clone(), is.clone()),
-                    None => fields.remove(&difference.path),
-                };
-            }
-            let digest = if differences.is_empty() { digest.clone() } else { fields::digest(&fields) };
-            seen.objects.insert(key.clone(), digest);
-            seen.fields.insert(key.clone(), fields);
-            drifts.extend(differences.into_iter().map(|difference| Drift {
-                object: key.clone(),
-                manager: managers::last_of(object, &difference.path),
-                path: Some(difference.path),
-                was: difference.was,
-                is: difference.is,
-            }));
-        }
-        (seen, drifts)
-    }
-
-    /// The fields of an object of which none are remembered: those that the API server has as ours. Where nobody knows any more what they were when they
-    /// were applied (`as_it_is` is none), they are what is seen, and the plan shows what an apply makes of them.
-    fn recover(&mut self, key: &str, as_it_is: Option<&str>, object: &Object) {
-        let fields = managers::ours(object);
-        let digest = match (as_it_is, fields.is_empty()) {
-            (Some(digest), _) => digest.to_owned(),
-            (None, false) => fields::digest(&fields),
-            (None, true) => UNKNOWN.to_owned(),
-        };
-        self.objects.insert(key.to_owned(), digest);
-        self.fields.insert(key.to_owned(), fields);
     }
 }
 
@@ -352,6 +290,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kept::memory::Memory;
 
     fn role(verbs: serde_json::Value) -> Object {
         Object::new(json!({

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::changes;
+use super::fields;
 use super::instance::lease_in;
+use super::managers;
 use super::memory::Memory;
-use super::objects::{Drift, Recorded, UNKNOWN, state_key};
-use super::remove::whose;
-use super::report;
+use super::objects::{Drift, Recorded, UNKNOWN, differences, state_key};
+use super::report::{self, whose};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::value::{Map, Value};
@@ -96,6 +97,60 @@ impl Seen {
     /// What is to be said of it: drift, and objects that are another instance's by now.
     pub fn warnings(&self, id: &str) -> Vec<Diagnostic> {
         report::taken_over(id, &self.taken_over).into_iter().chain(report::drift_warning(id, &self.drifts)).collect()
+    }
+}
+
+impl Recorded {
+    /// What the cluster holds in place of what is recorded: the same maps with live values, and each difference.
+    pub fn seen(&self, live: &BTreeMap<String, Object>, memory: &Memory) -> (Recorded, Vec<Drift>) {
+        let mut seen = Recorded::default();
+        let mut drifts = Vec::new();
+        for (key, digest) in &self.objects {
+            let Some(object) = live.get(key) else {
+                drifts.push(Drift { object: key.clone(), path: None, was: None, is: None, manager: None });
+                continue;
+            };
+            let Some(recorded) = self.fields.get(key) else {
+                let as_it_is = memory.is_of_an_earlier_version().then_some(digest.as_str());
+                seen.recover(key, as_it_is, object);
+                continue;
+            };
+            let mut differences = differences(recorded, object, memory.spelled(key));
+            if object.get("spec").is_none() && memory.is_settled(key, object) {
+                differences.retain(|difference| difference.path.starts_with("metadata."));
+            }
+            let mut fields = recorded.clone();
+            for difference in &differences {
+                match &difference.is {
+                    Some(is) => fields.insert(difference.path.clone(), is.clone()),
+                    None => fields.remove(&difference.path),
+                };
+            }
+            let digest = if differences.is_empty() { digest.clone() } else { fields::digest(&fields) };
+            seen.objects.insert(key.clone(), digest);
+            seen.fields.insert(key.clone(), fields);
+            drifts.extend(differences.into_iter().map(|difference| Drift {
+                object: key.clone(),
+                manager: managers::last_of(object, &difference.path),
+                path: Some(difference.path),
+                was: difference.was,
+                is: difference.is,
+            }));
+        }
+        (seen, drifts)
+    }
+
+    /// The fields of an object of which none are remembered: those that the API server has as ours. Where nobody knows any more what they were when they
+    /// were applied (`as_it_is` is none), they are what is seen, and the plan shows what an apply makes of them.
+    fn recover(&mut self, key: &str, as_it_is: Option<&str>, object: &Object) {
+        let fields = managers::ours(object);
+        let digest = match (as_it_is, fields.is_empty()) {
+            (Some(digest), _) => digest.to_owned(),
+            (None, false) => fields::digest(&fields),
+            (None, true) => UNKNOWN.to_owned(),
+        };
+        self.objects.insert(key.to_owned(), digest);
+        self.fields.insert(key.to_owned(), fields);
     }
 }
 

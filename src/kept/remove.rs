@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::Memory;
 use super::objects::{Recorded, parse_key, state_key};
 use super::read;
+use super::report::whose;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner};
 use crate::istiod;
 
@@ -203,16 +204,6 @@ async fn get(cluster: &Cluster, reference: &ObjectRef) -> Result<Option<Object>,
         live => live?,
     };
     Ok(live)
-}
-
-/// Whose an object is that was this instance's.
-pub fn whose(owner: &Owner, live: &Object) -> String {
-    let others = owner.others(live);
-    match (owner.is_taken_over(live), others.as_slice()) {
-        (_, []) => "somebody else has recreated it".to_owned(),
-        (true, others) => format!("it is now {}'s", others.join(", ")),
-        (false, others) => format!("somebody else has recreated it ({})", others.join(", ")),
-    }
 }
 
 fn in_use(instances: &[ObjectRef]) -> String {

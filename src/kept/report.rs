@@ -1,7 +1,7 @@
 //! What is said of clusters and of objects kept in them: errors, what could not be read, what drifted.
 
 use super::objects::Drift;
-use crate::cluster::{Error, Failure};
+use crate::cluster::{Error, Failure, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::value::Path;
 
@@ -106,4 +106,14 @@ fn drift_line(drift: &Drift) -> String {
 fn sentence(text: &str) -> String {
     let mut chars = text.trim_end_matches('.').chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// Whose an object is that was this instance's.
+pub fn whose(owner: &Owner, live: &Object) -> String {
+    let others = owner.others(live);
+    match (owner.is_taken_over(live), others.as_slice()) {
+        (_, []) => "somebody else has recreated it".to_owned(),
+        (true, others) => format!("it is now {}'s", others.join(", ")),
+        (false, others) => format!("somebody else has recreated it ({})", others.join(", ")),
+    }
 }

@@ -13,13 +13,34 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::pem::{self, PemError};
-use super::usage::Limits;
 
 /// A certificate. Equality is equality of the DER.
 #[derive(Clone)]
 pub struct Certificate {
     der: Vec<u8>,
     facts: Facts,
+}
+
+/// What constraints of a CA say of one kind of name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subtrees {
+    /// Any of these, unless there are none.
+    pub permitted: Vec<String>,
+    /// None of these.
+    pub excluded: Vec<String>,
+}
+
+/// What a CA of a mesh may not be, whoever uses it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For DNS names.
+    pub dns: Subtrees,
+    /// For the hosts of URIs.
+    pub uri: Subtrees,
+    /// Critical extensions, by object identifier, that verifiers do not know, and therefore refuse.
+    pub unknown_critical: Vec<String>,
+    /// It has extended key usages, and these are not among them.
+    pub lacks_usages: Vec<&'static str>,
 }
 
 #[derive(Clone)]

@@ -16,7 +16,7 @@ mod tests;
 mod usage;
 
 pub use bundle::{Bundle, Relation};
-pub use certificate::{Certificate, CertificateError, Fingerprint, KeyKind, Serial};
+pub use certificate::{Certificate, CertificateError, Fingerprint, KeyKind, Limits, Serial, Subtrees};
 pub use check::{CheckIntermediate, Problem, check_intermediate, check_root, renewal_due, root_of};
 pub use issue::{
     IntermediateProfile, IssueError, LocalSigner, RootRequest, SignIntermediate, Signer, SigningRequest, Subject,
@@ -25,4 +25,4 @@ pub use issue::{
 pub use key::{KeyAlgorithm, KeyError, PrivateKey};
 pub use revocation::{RevocationList, unlisted};
 pub use shown::Observer;
-pub use usage::{Limits, MeshNames, Probe, Subtrees, check_limits, check_use, probe};
+pub use usage::{MeshNames, Probe, check_limits, check_use, probe};

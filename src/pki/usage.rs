@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::bundle::Bundle;
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Subtrees};
 use super::check::{Problem, root_of, without_root};
 use super::issue::{IssueError, LocalSigner};
 use super::key::PrivateKey;
@@ -19,28 +19,6 @@ pub struct MeshNames {
     pub dns: Vec<String>,
     /// Of its workloads' ids.
     pub trust_domain: String,
-}
-
-/// What constraints of a CA say of one kind of name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subtrees {
-    /// Any of these, unless there are none.
-    pub permitted: Vec<String>,
-    /// None of these.
-    pub excluded: Vec<String>,
-}
-
-/// What a CA of a mesh may not be, whoever uses it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// For DNS names.
-    pub dns: Subtrees,
-    /// For the hosts of URIs.
-    pub uri: Subtrees,
-    /// Critical extensions, by object identifier, that verifiers do not know, and therefore refuse.
-    pub unknown_critical: Vec<String>,
-    /// It has extended key usages, and these are not among them.
-    pub lacks_usages: Vec<&'static str>,
 }
 
 /// What would keep certificates of this chain, of workloads and of istiod itself, from being taken. The root counts, where the chain leads to one.

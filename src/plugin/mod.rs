@@ -17,4 +17,5 @@ mod tls;
 pub use handshake::{Environment, Error as HandshakeError};
 pub use lifetime::without_core_dumps;
 pub use log::{log_panics, start as start_log, with_causes};
-pub use serve::{Error, Mode, Plugin, serve};
+pub use rpc::Plugin;
+pub use serve::{Error, Mode, serve};

@@ -13,22 +13,14 @@ use super::proto::plugin::grpc_broker_server::GrpcBrokerServer;
 use super::proto::plugin::grpc_controller_server::GrpcControllerServer;
 use super::proto::plugin::grpc_stdio_server::GrpcStdioServer;
 use super::proto::tfplugin6::provider_server::ProviderServer;
-use super::{listen, rpc, tls};
-use crate::engine::Engine;
+use super::rpc::{self, Plugin};
+use super::{listen, tls};
 
 /// What both cores' own servers allow, in both directions. tonic's default of 4 MiB is less than one large state.
 const LARGEST_MESSAGE: usize = 256 << 20;
 
 /// How long answers under way may take once the core wants us gone. It kills after two seconds.
 const GRACE: Duration = Duration::from_millis(1500);
-
-/// The plugin as such: what it offers and under which address.
-#[derive(Clone)]
-pub struct Plugin {
-    pub engine: Arc<Engine>,
-    /// Like `registry.terraform.io/namespace/name`.
-    pub address: &'static str,
-}
 
 /// Who is on the other side.
 #[derive(Debug)]

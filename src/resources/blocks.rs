@@ -6,9 +6,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt::Debug;
 use std::hash::{Hash as _, Hasher as _};
 
-use super::client::Client;
 use crate::diag::Diagnostic;
-use crate::engine::{Ctx, Plan};
+use crate::engine::Plan;
 use crate::value::Value;
 
 /// A block that is planned.
@@ -43,11 +42,6 @@ fn digest(value: &impl Debug) -> u64 {
     let mut hasher = DefaultHasher::new();
     format!("{value:?}").hash(&mut hasher);
     hasher.finish()
-}
-
-/// Refuses a plan of a block that stands for the same thing as another one.
-pub fn refuse_another<P>(cx: &Ctx<Client, P>, block: Block<'_>) -> Result<(), Diagnostic> {
-    cx.client()?.walk.block(block).map_or(Ok(()), Err)
 }
 
 /// The blocks planned so far, by type and id.

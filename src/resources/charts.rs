@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::client::Client;
 use crate::chart::Chart;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Ctx;
@@ -214,6 +213,20 @@ impl Store {
         Some(InFolder { folder: folder.display().to_string(), digests })
     }
 
+    /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it, and would call what comes out of other charts a
+    /// defect of the provider.
+    pub async fn refuse_changed(&self, saw: Option<&InFolder>, charts: Option<&Charts>) -> Result<(), Diagnostic> {
+        let Some(saw) = saw else { return Ok(()) };
+        let names: Vec<&str> = saw.digests.keys().map(String::as_str).collect();
+        match self.in_folder(charts, &names).await {
+            Some(found) if found.folder == saw.folder => {
+                let changed = saw.digests.iter().find(|(name, digest)| found.digests.get(*name) != Some(digest));
+                changed.map_or(Ok(()), |(name, _)| Err(changed_since(name, &saw.folder)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The definitions of a release of the Gateway API, as they stand where they come from.
     pub async fn gateway_api(&self, charts: Option<&Charts>, version: &str) -> Result<Vec<Json>, Unavailable> {
         let mut said = charts.into_iter().chain([&self.defaults]);
@@ -269,24 +282,6 @@ fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailabl
     }
 }
 
-/// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it, and would call what comes out of other charts a
-/// defect of the provider.
-pub async fn refuse_changed<P>(
-    cx: &Ctx<Client, P>,
-    saw: Option<&InFolder>,
-    charts: Option<&Charts>,
-) -> Result<(), Diagnostic> {
-    let Some(saw) = saw else { return Ok(()) };
-    let names: Vec<&str> = saw.digests.keys().map(String::as_str).collect();
-    match cx.client()?.charts.in_folder(charts, &names).await {
-        Some(found) if found.folder == saw.folder => {
-            let changed = saw.digests.iter().find(|(name, digest)| found.digests.get(*name) != Some(digest));
-            changed.map_or(Ok(()), |(name, _)| Err(changed_since(name, &saw.folder)))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn changed_since(name: &str, folder: &str) -> Diagnostic {
     Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr("directory")).detail(format!(
         "The chart {name} in {folder} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
@@ -295,7 +290,7 @@ fn changed_since(name: &str, folder: &str) -> Diagnostic {
 }
 
 /// A chart that could not be had at plan: no error where only its place does not answer.
-pub fn without_chart<T, P>(cx: &mut Ctx<Client, P>, unavailable: Unavailable) -> Result<Option<T>, Diagnostics> {
+pub fn without_chart<T, C, P>(cx: &mut Ctx<C, P>, unavailable: Unavailable) -> Result<Option<T>, Diagnostics> {
     match unavailable {
         Unavailable::Wrong(error) => Err(error.into()),
         Unavailable::Unreachable(why) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{charts, walk};
+use super::{blocks, charts, walk};
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
@@ -79,4 +79,9 @@ pub fn shortened<P>(cx: &Ctx<Client, P>, cluster: &Cluster, within: Duration) ->
 /// A cluster of the provider, for a look that a plan can do without; `None` where there is none of that name.
 pub fn briefly<P>(cx: &Ctx<Client, P>, name: &str) -> Option<Cluster> {
     Some(shortened(cx, &cluster(cx, name).ok()?, LOOK_WITHIN))
+}
+
+/// Refuses a plan of a block that stands for the same thing as another one.
+pub fn refuse_another<P>(cx: &Ctx<Client, P>, block: blocks::Block<'_>) -> Result<(), Diagnostic> {
+    cx.client()?.walk.block(block).map_or(Ok(()), Err)
 }

@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod address;
 pub mod blocks;
+pub mod keeping;
 pub mod leaving;
 pub mod listing;
 pub mod parsing;
@@ -11,6 +12,7 @@ pub mod policies;
 pub mod signing;
 pub mod versions;
 pub mod walk;
+pub mod written;
 
 pub mod ca;
 pub mod ca_request;

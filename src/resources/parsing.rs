@@ -135,3 +135,19 @@ pub fn sentence(text: &str) -> String {
 pub fn settled<T>(spec: Option<T>) -> Result<T, Diagnostics> {
     spec.ok_or_else(|| Diagnostic::bug("An attribute is still unknown at apply.").into())
 }
+
+/// The elements of a list, each read at its path; what is not known yet is left out and noted.
+pub fn each<T: Clone, U>(
+    reader: &mut Reader,
+    list: &Value<List<T>>,
+    path: &Path,
+    read: impl Fn(&mut Reader, &T, &Path) -> Option<U>,
+) -> Vec<U> {
+    let list = reader.plain(list).unwrap_or_default();
+    let mut elements = Vec::new();
+    for (index, value) in list.iter().enumerate() {
+        let Some(element) = reader.plain(value) else { continue };
+        elements.extend(read(reader, &element, &path.index(index)));
+    }
+    elements
+}

@@ -407,7 +407,7 @@ fn strangers<'a>(schema: &Schema, after: &'a Value) -> Vec<&'a str> {
     strange.map(|(name, _)| name.as_str()).collect()
 }
 
-pub fn items(value: &Value) -> &[Value] {
+fn items(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 use serde_json::Value;
 
-use super::read::items;
 use crate::schema::{Attribute, Nested, Nesting, Shape};
 
 /// Stands for a value that is not shown.
@@ -67,7 +66,7 @@ impl Secrets {
         match marks {
             Value::Bool(true) => self.all_in(value),
             Value::Array(marks) => {
-                items(value).iter().zip(marks).for_each(|(value, marks)| self.marked(value, marks));
+                value.as_array().into_iter().flatten().zip(marks).for_each(|(value, marks)| self.marked(value, marks));
             }
             Value::Object(marks) => marks.iter().for_each(|(name, marks)| self.marked(&value[name], marks)),
             _ => {}

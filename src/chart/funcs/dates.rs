@@ -2,6 +2,7 @@
 //! current time is not here.
 use super::Param::{Any, Str};
 use super::{Row, cast, text};
+use crate::chart::print;
 use crate::chart::value::{Native, Value};
 
 pub(super) const TABLE: &[Row] = &[
@@ -11,7 +12,7 @@ pub(super) const TABLE: &[Row] = &[
             Value::Int64(i) => *i,
             _ => 0i64,
         };
-        Ok(Value::str(duration_text(seconds.wrapping_mul(SECOND))))
+        Ok(Value::str(print::duration_text(seconds.wrapping_mul(SECOND))))
     }),
     ("durationRound", &[Any], None, false, |args| {
         let nanoseconds = match &args[0] {
@@ -56,37 +57,6 @@ fn not_here() -> Result<Value, String> {
     Err("this function of sprig is not supported here: a plan must not depend on the time it is made".to_owned())
 }
 
-/// `time.Duration.String`
-pub(in crate::chart) fn duration_text(nanoseconds: i64) -> String {
-    let magnitude = nanoseconds.unsigned_abs();
-    let sign = if nanoseconds < 0 { "-" } else { "" };
-    if magnitude < SECOND as u64 {
-        let (unit, divisor) = match magnitude {
-            0 => return "0s".to_owned(),
-            1..1_000 => ("ns", 1),
-            1_000..1_000_000 => ("µs", 1_000),
-            _ => ("ms", 1_000_000),
-        };
-        return format!("{sign}{}{unit}", with_fraction(magnitude, divisor));
-    }
-    let seconds = with_fraction(magnitude % MINUTE as u64, SECOND as u64);
-    let (hours, minutes) = (magnitude / HOUR as u64, magnitude % HOUR as u64 / MINUTE as u64);
-    match (hours, minutes) {
-        (0, 0) => format!("{sign}{seconds}s"),
-        (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
-        (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
-    }
-}
-
-fn with_fraction(value: u64, divisor: u64) -> String {
-    let (whole, fraction) = (value / divisor, value % divisor);
-    if fraction == 0 {
-        return whole.to_string();
-    }
-    let width = divisor.ilog10() as usize;
-    format!("{whole}.{}", format!("{fraction:0width$}").trim_end_matches('0'))
-}
-
 /// `time.ParseDuration`
 fn parse_duration(s: &str) -> Option<i64> {
     let (sign, mut rest) = match s.strip_prefix('-') {
@@ -127,7 +97,7 @@ fn to_duration(value: &Value) -> Result<i64, String> {
             Some(d) => Ok(d),
             None => match cast::parse_float(s) {
                 Some(seconds) => Ok((seconds * SECOND as f64) as i64),
-                None => Err(format!("time: invalid duration {}", crate::chart::print::quote(text(value)))),
+                None => Err(format!("time: invalid duration {}", print::quote(text(value)))),
             },
         },
         Value::Int(i) | Value::Int64(i) => Ok(i.saturating_mul(SECOND)),

@@ -22,7 +22,6 @@ use std::sync::LazyLock;
 use super::budget;
 use super::value::{Element, MapKind, Value};
 
-pub(super) use dates::duration_text;
 pub(super) use glob::Glob;
 pub(super) use native::{field as native_field, method, range as range_native};
 pub(super) use regexp::{MAX_SIZE as MAX_REGEX, pay_for_compiling};

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer;
 use super::call::Call;
-use super::object::path_segment;
+use super::kind::path_segment;
 use super::read::{METADATA_ALONE, METADATA_LIST, items, typed};
 use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Scope, Timeout};
 

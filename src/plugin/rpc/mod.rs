@@ -23,9 +23,16 @@ use tracing::Instrument as _;
 
 use super::log::SPAN_TARGET;
 use super::proto::tfplugin6 as pb;
-use super::serve::Plugin;
 use crate::engine::Engine;
 use wire::Answer;
+
+/// The plugin as such: what it offers and under which address.
+#[derive(Clone)]
+pub struct Plugin {
+    pub engine: Arc<Engine>,
+    /// Like `registry.terraform.io/namespace/name`.
+    pub address: &'static str,
+}
 
 /// tfplugin6's Provider, answered by an engine.
 pub(super) struct Service {

@@ -8,7 +8,6 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::Cx;
-use super::apply::Written;
 use super::decide::{Action, Decision};
 use super::gather::Live;
 use super::secret::CaCerts;
@@ -16,11 +15,18 @@ use crate::cluster::Error;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{HANDED_OUT, Istiod};
 use crate::kept::converge;
+use crate::resources::signing::OpenRequest;
 use crate::value::Path;
 
 /// Kept back of the time allowed, to say what istiod was last seen with.
 const MARGIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// What was written to a cluster.
+pub enum Written {
+    CaCerts { held: Box<CaCerts>, reissued: bool },
+    Request(Box<OpenRequest>),
+}
 
 /// Refuses a change of roots that a running istiod would refuse without a word.
 pub async fn check_multi_root(decision: &Decision, live: &BTreeMap<String, Live>) -> Result<(), Diagnostics> {

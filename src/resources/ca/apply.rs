@@ -2,33 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_lc_rs::rand;
 use futures::future::join_all;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
+use super::accept::{self, Written};
 use super::decide::{Action, Ask, Decision, Seen, decide};
 use super::gather::{self, Live};
+use super::issue::{BACKDATED, serial, too_long};
 use super::memory::Strange;
 use super::model::Ca;
-use super::roots::{Roots, too_long};
+use super::roots::Roots;
 use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in, with_mark};
 use super::spec::{RootSpec, Spec, mesh_names};
-use super::{Cx, accept, clock, plan, remove, report, revoked};
+use super::{Cx, clock, plan, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::{converge, namespace};
 use crate::mesh::Step;
 use crate::pki::{
-    Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem, Serial,
+    Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem,
     SignIntermediate, Signer, Validity, check_intermediate, check_use, probe,
 };
 use crate::resources::parsing;
 use crate::resources::signing::{self, OpenRequest, Requester, copied, generate, unmade};
 use crate::value::Path;
-
-/// Clocks of peers may lag.
-pub const BACKDATED: Duration = Duration::minutes(10);
 
 pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     let Change { config, prior, planned: mut state, reached } = change;
@@ -264,12 +262,6 @@ fn refuse_surprise(planned: &Ca, decision: &Decision, live: &BTreeMap<String, Li
         }
     }
     Ok(())
-}
-
-/// What was written to a cluster.
-pub enum Written {
-    CaCerts { held: Box<CaCerts>, reissued: bool },
-    Request(Box<OpenRequest>),
 }
 
 async fn write_all(
@@ -547,14 +539,14 @@ fn tell(
         match held {
             Some(held) => {
                 report::certificates(model, held);
-                model.state = report::state_of(held, spec.intermediate.renew_before, now).into();
+                model.state = state::of(held, spec.intermediate.renew_before, now).into();
                 bundles.push(&held.roots);
                 holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
             }
             None if open.is_some() || model.request.is_known() => {
-                report::nothing(model, report::state::AWAITING_SIGNATURE);
+                report::nothing(model, state::AWAITING_SIGNATURE);
             }
-            None => report::nothing(model, report::state::MISSING),
+            None => report::nothing(model, state::MISSING),
         }
         report::keep_state(model, promised);
         // What others have changed since the plan, the next refresh tells.
@@ -569,12 +561,4 @@ fn tell(
     if let Ok(phase) = rotation.phase(&holdings) {
         report::phase(state, phase, prior, now);
     }
-}
-
-pub fn serial() -> Result<Serial, Diagnostic> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| {
-        Diagnostic::error("No randomness").detail("The operating system gave no random bytes for a serial number.")
-    })?;
-    Ok(Serial::from_random(bytes))
 }

@@ -2,7 +2,7 @@
 //! anew, or at once, in every cluster. The clusters have clocks too, and each answer tells theirs.
 
 use super::Cx;
-use super::apply::BACKDATED;
+use super::issue::BACKDATED;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::resources::client;
 

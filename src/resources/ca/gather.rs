@@ -8,9 +8,9 @@ use time::{Duration, OffsetDateTime};
 use super::Cx;
 use super::decide::Seen;
 use super::model::Ca;
-use super::report;
 use super::secret::{CaCerts, Fault, RootStore, SELF_SIGNED, request_in};
 use super::spec::{Spec, StoreRef};
+use super::state;
 use crate::cluster::{Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
@@ -184,8 +184,7 @@ impl Live {
         adopt: bool,
     ) -> Seen {
         let generation = prior.and_then(|prior| prior.clusters.entry(name)?.generation.get());
-        let due =
-            self.held.as_ref().is_some_and(|held| report::state_of(held, renew_before, now) != report::state::READY);
+        let due = self.held.as_ref().is_some_and(|held| state::of(held, renew_before, now) != state::READY);
         let self_signed: BTreeSet<String> =
             self.self_signed.iter().map(|root| root.fingerprint().to_string()).collect();
         Seen {

@@ -11,6 +11,7 @@ use super::model::Ca;
 use super::report;
 use super::secret::RootStore;
 use super::spec::{RootSpec, Spec};
+use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::instance::Instance;
 use crate::value::Path;
@@ -92,7 +93,7 @@ impl Private {
         }
         let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
         self.accepted = Some(held.chain(state.root_fingerprint.known().cloned()).collect());
-        let ours = |state: &str| state != report::state::FOREIGN && state != report::state::MISSING;
+        let ours = |state: &str| state != state::FOREIGN && state != state::MISSING;
         let clusters = state.clusters.entries();
         let written = clusters.filter(|(_, cluster)| cluster.fingerprint.is_known() && ours(cluster.state.text()));
         self.written = written.map(|(name, _)| name.to_owned()).collect();
@@ -163,7 +164,7 @@ impl Private {
         let mut diagnostics = Diagnostics::new();
         for name in spec.clusters.keys() {
             let Some(cluster) = prior.clusters.entry(name) else { continue };
-            let taken = cluster.state.as_deref() == Some(report::state::FOREIGN) && self.adopts(spec, name);
+            let taken = cluster.state.as_deref() == Some(state::FOREIGN) && self.adopts(spec, name);
             let strange: BTreeSet<String> =
                 report::roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
             if strange.is_empty() {

@@ -9,6 +9,7 @@ mod decide;
 mod fixtures;
 mod gather;
 mod import;
+mod issue;
 mod list;
 mod memory;
 mod model;
@@ -19,6 +20,8 @@ mod revoked;
 mod roots;
 mod secret;
 mod spec;
+mod state;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +32,7 @@ pub use self::memory::Private;
 pub use self::model::Ca;
 use self::model::ClusterCa;
 use self::spec::{RootSpec, Spec};
+pub use self::written::{Sample, written};
 use super::client::{self, Client};
 use crate::cluster::{Error, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
@@ -39,7 +43,7 @@ use crate::kept::{self, converge};
 use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::blocks::{Block, Seen};
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -229,7 +233,7 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
     };
     let Some(id) = id else { return Ok(()) };
     let seen = Seen::of(plan, |ca| &ca.instance);
-    Ok(blocks::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
+    Ok(client::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
 }
 
 /// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
@@ -270,28 +274,28 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                     (Some(held), _) => {
                         report::certificates(&mut model, held);
                         let foreign = !live.ours;
-                        let is = report::state_of(held, renew_before, now);
-                        model.state = if foreign { report::state::FOREIGN } else { is }.into();
+                        let is = state::of(held, renew_before, now);
+                        model.state = if foreign { state::FOREIGN } else { is }.into();
                         bundles.push(held.roots.clone());
                         holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
                     }
                     (None, Some(_)) if !live.ours => {
-                        report::nothing(&mut model, report::state::FOREIGN);
+                        report::nothing(&mut model, state::FOREIGN);
                         live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
                     }
-                    (None, Some(_)) => report::nothing(&mut model, report::state::INVALID),
+                    (None, Some(_)) => report::nothing(&mut model, state::INVALID),
                     (None, None) if live.open.is_some() || awaits(&model) => {
-                        report::nothing(&mut model, report::state::AWAITING_SIGNATURE);
+                        report::nothing(&mut model, state::AWAITING_SIGNATURE);
                     }
                     (None, None) => {
                         missing(&name, &model).into_iter().for_each(|warning| cx.warn(warning));
-                        report::nothing(&mut model, report::state::MISSING);
+                        report::nothing(&mut model, state::MISSING);
                     }
                 }
             }
             Err(silent) => {
                 cx.warn(silent);
-                model.state = report::state::UNREACHABLE.into();
+                model.state = state::UNREACHABLE.into();
                 (there, complete) = (true, false);
             }
         }

@@ -11,6 +11,7 @@ use super::model::{Ca, ClusterCa};
 use super::report;
 use super::revoked;
 use super::spec::{RootSpec, Spec, StoreRef};
+use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{Phase, Step};
 use crate::pki::{Bundle, check_root, renewal_due, root_of};
@@ -50,7 +51,7 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
 
 /// What others made stays as an import found it while the configuration says just that and does not ask to take it over; then this is the plan.
 pub fn as_found(planned: &Ca, prior: &Ca) -> Option<Ca> {
-    let others = prior.clusters.entries().any(|(_, cluster)| cluster.state.text() == report::state::FOREIGN);
+    let others = prior.clusters.entries().any(|(_, cluster)| cluster.state.text() == state::FOREIGN);
     let asks_for_it = planned.adopt.get() == Some(true);
     let mut found = planned.clone();
     keep_computed(&mut found, prior);
@@ -123,7 +124,7 @@ fn keep_computed(planned: &mut Ca, prior: &Ca) {
     for (name, cluster) in clusters {
         let Some(cluster) = cluster.known_mut() else { continue };
         let was = prior.clusters.entry(name).cloned();
-        let was = was.unwrap_or_else(|| ClusterCa { state: report::state::MISSING.into(), ..ClusterCa::default() });
+        let was = was.unwrap_or_else(|| ClusterCa { state: state::MISSING.into(), ..ClusterCa::default() });
         cluster.certificate_request = was.certificate_request;
         cluster.fingerprint = was.fingerprint;
         cluster.serial = was.serial;

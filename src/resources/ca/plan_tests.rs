@@ -15,7 +15,7 @@ fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
     let clusters = model.clusters.known_mut().unwrap();
     for cluster in clusters.values_mut().filter_map(Value::known_mut) {
         report::certificates(cluster, &held);
-        cluster.state = report::state::READY.into();
+        cluster.state = state::READY.into();
     }
     model.root_certificates = root.certificate.to_pem().into();
     report::phase(&mut model, Phase::Settled, None, NOW - Duration::days(10));
@@ -153,8 +153,8 @@ fn what_becomes_due_after_the_plan_is_left_to_the_next() {
     let renewed = plan_at(after, &prior, prior.clone(), &[(1, &root.certificate)]).unwrap().planned;
     assert_eq!(at_apply(&renewed).len(), 2, "what was planned is done");
 
-    for (planned, told) in [("ready".into(), "ready"), (Value::Unknown, report::state::RENEWAL_DUE)] {
-        let mut model = ClusterCa { state: report::state::RENEWAL_DUE.into(), ..ClusterCa::default() };
+    for (planned, told) in [("ready".into(), "ready"), (Value::Unknown, state::RENEWAL_DUE)] {
+        let mut model = ClusterCa { state: state::RENEWAL_DUE.into(), ..ClusterCa::default() };
         report::keep_state(&mut model, planned);
         assert_eq!(model.state.as_deref(), Some(told));
     }
@@ -294,7 +294,7 @@ fn a_cluster_down_in_phase_one_stops_phase_two_and_is_named() {
     let (old, new) = (fixtures::root(), fixtures::root());
     let mut prior = widened(&old, &new, NOW - Duration::days(2));
     let clusters = prior.clusters.known_mut().unwrap();
-    clusters.get_mut("west").unwrap().known_mut().unwrap().state = report::state::UNREACHABLE.into();
+    clusters.get_mut("west").unwrap().known_mut().unwrap().state = state::UNREACHABLE.into();
     let outcome = plan_at(NOW, &prior, prior.clone(), &[(1, &old.certificate), (2, &new.certificate)]).unwrap();
     assert_eq!(outcome.planned, prior);
     assert!(
@@ -413,7 +413,7 @@ fn adopting_speaks_of_clusters_that_join() {
     memory.written.remove("west");
     let west = prior.clusters.known_mut().unwrap().get_mut("west").unwrap().known_mut().unwrap();
     report::certificates(west, &fixtures::cacerts(&theirs, 700));
-    west.state = report::state::FOREIGN.into();
+    west.state = state::FOREIGN.into();
     let mut config = configured(1);
     config.adopt = true.into();
     assert!(plan_with(&memory, &prior, config).is_ok());
@@ -518,7 +518,7 @@ fn a_store_is_compared_with_what_was_made() {
 fn found() -> Ca {
     let mut found = settled(&fixtures::root(), 1);
     for cluster in found.clusters.known_mut().unwrap().values_mut().filter_map(Value::known_mut) {
-        cluster.state = report::state::FOREIGN.into();
+        cluster.state = state::FOREIGN.into();
     }
     found
 }

@@ -10,24 +10,14 @@ use super::gather::Live;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CACERTS, CaCerts};
 use super::spec::StoreRef;
+use super::state;
 use crate::cluster::{Object, Owner};
 use crate::diag::Diagnostic;
-use crate::kept::remove::whose;
+use crate::kept::report::whose;
 use crate::mesh::{Holding, Phase};
-use crate::pki::{Bundle, Certificate, CheckIntermediate, check_intermediate, renewal_due};
+use crate::pki::{Bundle, Certificate};
 use crate::resources::signing::OpenRequest;
 use crate::value::{Path, Value};
-
-/// The states of a cluster.
-pub mod state {
-    pub const READY: &str = "ready";
-    pub const RENEWAL_DUE: &str = "renewal-due";
-    pub const AWAITING_SIGNATURE: &str = "awaiting-signature";
-    pub const MISSING: &str = "missing";
-    pub const UNREACHABLE: &str = "unreachable";
-    pub const FOREIGN: &str = "foreign";
-    pub const INVALID: &str = "invalid";
-}
 
 /// A `cacerts` that this resource has written, and that is somebody else's by now.
 pub fn recreated(name: &str, live: &Live) -> Option<Diagnostic> {
@@ -119,21 +109,6 @@ pub fn keep_state(model: &mut ClusterCa, planned: Value<String>) {
 /// The open request, if there is one.
 pub fn request(model: &mut ClusterCa, open: Option<&OpenRequest>) {
     model.certificate_request = open.map(|open| open.request.to_pem()).into();
-}
-
-/// `ready`, `renewal-due` or `invalid`.
-pub fn state_of(held: &CaCerts, renew_before: time::Duration, now: OffsetDateTime) -> &'static str {
-    let key = held.key.public_key_info();
-    let check = CheckIntermediate { chain: &held.chain, roots: &held.roots, public_key_info: Some(&key), now };
-    // One that lives as long as its root gains nothing from being made again.
-    let root_end = held.issuer().map(Certificate::not_after);
-    let gains = |intermediate: &Certificate| root_end.is_none_or(|end| intermediate.not_after() < end);
-    let due = held.chain.first().is_none_or(|ca| gains(ca) && renewal_due(ca, renew_before, now));
-    match (check_intermediate(check).is_empty(), due) {
-        (false, _) => state::INVALID,
-        (true, true) => state::RENEWAL_DUE,
-        (true, false) => state::READY,
-    }
 }
 
 /// What a cluster holds, as state remembers it.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
-use super::apply::{BACKDATED, serial};
 use super::gather::{self, Kept};
+use super::issue::{BACKDATED, serial, too_long};
 use super::memory::{self, Generation};
 use super::model::Ca;
 use super::secret::{RootStore, StoredRoot, at_version};
@@ -219,13 +219,6 @@ async fn make(generated: &Generated, now: OffsetDateTime) -> Result<StoredRoot, 
     let key = generate(generated.algorithm).await?;
     let certificate = request.self_sign(&key).map_err(|error| unmade(&error))?;
     Ok(StoredRoot { certificate, key })
-}
-
-/// A length of time that leads past the calendar.
-pub fn too_long(path: Path) -> Diagnostic {
-    Diagnostic::error("Too long a validity")
-        .detail("The certificate would end after the year 9999, which no certificate can say. Give fewer days.")
-        .at(path)
 }
 
 /// A write of the store.

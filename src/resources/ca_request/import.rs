@@ -1,7 +1,7 @@
 //! Import: the Secret of a request, as `mesh_ca_request` or `mesh_ca` made it.
 
 use super::model::CaRequest;
-use super::{Cx, Identity, generation_of, owner, place, reference, settle_id, wanted};
+use super::{Cx, Identity, generation_of, owner, reference, settle_id, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
@@ -9,6 +9,7 @@ use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::state_key;
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::resources::signing::OpenRequest;
 use crate::value::{Map, Value};
 
@@ -39,7 +40,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
     model.generation = generation_of(&live).into();
     let label = owner(&model);
     (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &place(&model, &label)).await.map_err(Diagnostic::from)?;
+        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
     if let Some(wanted) = wanted(&model) {
         let (recorded, _) = wanted.recorded().seen(&[(state_key(&place_of), live)].into(), &Memory::default());
         model.objects = cx.private.memory.record(&recorded);

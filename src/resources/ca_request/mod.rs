@@ -4,27 +4,26 @@ mod import;
 mod list;
 mod model;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::model::CaRequest;
 use super::client::{self, Client};
+use super::keeping::{self, Claiming, Refreshed};
 use super::signing::{self, OpenRequest, Requester};
-use crate::cluster::{Error, Kind, Object, ObjectRef};
+use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes::{self, Before};
-use crate::kept::claim::{self, Asked, Claim, Purpose};
-use crate::kept::converge::{self, Converge};
-use crate::kept::instance::{Instance, Place};
+use crate::keeps;
+use crate::kept::claim::Claim;
+use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::objects::{Recorded, Wanted};
-use crate::kept::plan::Planning;
-use crate::kept::read::{Look, Looked};
-use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{self, report};
+use crate::kept::objects::Wanted;
+use crate::kept::{self, converge, namespace};
 use crate::model;
 use crate::pki::KeyAlgorithm;
-use crate::resources::blocks::{self, Block, Seen};
+use crate::resources::written::Written;
 use crate::value::Value;
 
 /// A request for an intermediate.
@@ -61,6 +60,8 @@ const KINDS: &[Kind] = &[Kind::SECRET];
 /// On the Secret: which of the keys that were asked for it is.
 const GENERATION_ANNOTATION: &str = "terraform-provider-mesh/generation";
 
+keeps!(CaRequest, Private, "mesh_ca_request" by "name", owner, |_| Cow::Borrowed(KINDS));
+
 impl Resource for MeshCaRequest {
     type Client = Client;
     type Model = CaRequest;
@@ -71,33 +72,14 @@ impl Resource for MeshCaRequest {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, CaRequest>) -> Result<(), Diagnostics> {
         settle_id(&mut plan.planned);
-        client::known_cluster(cx, &plan.planned.cluster)?;
-        if let Some(id) = plan.planned.id.known() {
-            let seen = Seen::of(plan, |request| &request.instance);
-            blocks::refuse_another(cx, Block { resource: "mesh_ca_request", id, attribute: "name", seen })?;
-        }
+        keeping::begin(cx, plan)?;
         let planned = &mut plan.planned;
         let stays = plan.prior.filter(|prior| prior.generation == planned.generation);
         let request = stays.and_then(|prior| prior.certificate_request.known());
         planned.certificate_request = request.cloned().map_or(Value::Unknown, Value::Known);
-        match wanted(planned) {
-            Some(wanted) => {
-                let planning = Planning {
-                    id: planned.id.text(),
-                    before: plan.prior.map(before),
-                    memory: &cx.private.memory,
-                    force_conflicts: planned.force_conflicts,
-                };
-                let objects = planning.objects(&wanted);
-                (planned.objects, planned.changes) = (objects.objects, objects.changes);
-                objects.warning.into_iter().for_each(|warning| cx.warn(warning));
-            }
-            None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
-        }
-        let is_update = plan.is_update();
-        if plan.prior.is_some() {
-            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
-        }
+        let wanted = wanted(planned);
+        keeping::plan(cx, plan, wanted.as_ref());
+        keeping::end(cx, plan);
         Ok(())
     }
 
@@ -105,12 +87,8 @@ impl Resource for MeshCaRequest {
         let Change { prior, planned: mut state, .. } = change;
         settle_id(&mut state);
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let (label, purpose) = (owner(&state), Purpose::of(prior.as_ref()));
-        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
-        let adopt = state.adopt.get() == Some(true);
-        let asked = Asked { cluster: &cluster, place: place(&state, &label), purpose, mark, adopt };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        state.instance.fill(|| claim.owner.mark.clone());
+        let claiming = Claiming::of(&state, prior.as_ref());
+        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
         let failed = |told: Diagnostics, state: &CaRequest| {
             let told = Failed::from(told);
             match &prior {
@@ -124,30 +102,10 @@ impl Resource for MeshCaRequest {
             return Err(failed(changed(&state).into(), &state));
         }
         let mut wanted = wanted(&state).ok_or_else(|| Diagnostic::bug("There is no request."))?;
-        let told = prior.as_ref().map(before);
-        if state.changes.is_unknown() {
-            state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
-        }
         wanted.amend(&reference(&state), |secret| signing::put_key(secret, &open.key.to_pem()));
-        let recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
-        let step = Converge {
-            cluster: &claim.cluster(),
-            wanted: &wanted,
-            prior: &recorded,
-            taken: &Default::default(),
-            adopt,
-            force: state.force_conflicts.get() == Some(true),
-            kinds: KINDS,
-        };
-        let reached = claim.converge(step, &mut cx.private.memory).await;
-        reached.warning().into_iter().for_each(|warning| cx.warn(warning));
-        if !reached.errors.is_empty() {
-            return Err(failed(converge::diagnostics(&reached.errors), &state));
-        }
-        state.objects = cx.private.memory.record(&reached.recorded);
-        let told = told.map(|told| told.changes);
-        state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &reached.recorded);
-        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        let converged = keeping::converge(cx, &claim, &wanted, prior.as_ref(), &mut state).await;
+        converged.map_err(|errors| failed(errors, &state))?;
+        keeping::finish(cx, claim).await;
         Ok(state)
     }
 
@@ -156,65 +114,23 @@ impl Resource for MeshCaRequest {
             return Ok(Some(state));
         }
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let recorded = Recorded::of(&state.objects, &cx.private.memory);
-        let owner = cx.private.instance.owner(&owner(&state), &state.instance);
-        let look = Look {
-            cluster: &cluster,
-            recorded: &recorded,
-            memory: &cx.private.memory,
-            owner: &owner,
-            lease_in: Some(state.namespace.text()),
-        };
-        let seen = match look.look().await? {
-            Looked::Seen(seen) => seen,
-            Looked::Silent(warning) => {
-                cx.warn(warning);
-                return Ok(Some(state));
+        match keeping::refresh(cx, &cluster, &mut state).await? {
+            Refreshed::Silent => {}
+            Refreshed::Gone => return Ok(None),
+            Refreshed::Seen(seen) if seen.taken_over.is_empty() => {
+                let open = seen.live.values().find_map(OpenRequest::read);
+                if open.is_none() && state.certificate_request.is_known() {
+                    cx.warn(lost(&state));
+                }
+                state.certificate_request = open.map(|open| open.request.to_pem()).into();
             }
-        };
-        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
-        if seen.is_gone {
-            return Ok(None);
-        }
-        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
-        if seen.taken_over.is_empty() {
-            let open = seen.live.values().find_map(OpenRequest::read);
-            if open.is_none() && state.certificate_request.is_known() {
-                cx.warn(lost(&state));
-            }
-            state.certificate_request = open.map(|open| open.request.to_pem()).into();
+            Refreshed::Seen(_) => {}
         }
         Ok(Some(state))
     }
 
     async fn delete(&self, cx: &mut Cx, state: CaRequest) -> Result<(), Failed<CaRequest>> {
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let (label, mark) = (owner(&state), state.instance.as_deref());
-        let place = place(&state, &label);
-        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        let recorded = Recorded::of(&state.objects, &cx.private.memory);
-        let removal = Removal {
-            cluster: &claim.cluster(),
-            recorded: &recorded,
-            memory: &cx.private.memory,
-            owner: &claim.owner,
-            orphan_kinds: if claim.interrupted { KINDS } else { &[] },
-            namespace: state.namespace.text(),
-            wait: true,
-            stays: |_: &Object| None,
-        };
-        let Remaining { mut left, errors, .. } = removal.run().await;
-        if !errors.is_empty() {
-            report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
-            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
-        }
-        let failed =
-            |error: Error, state: &CaRequest| Failed::from(converge::diagnostic(&error)).keeping(state.clone());
-        let stays = claim.leave(&[]).await.map_err(|error| failed(error, &state))?;
-        left.extend(stays.map(|why| format!("Namespace {}: {why}", state.namespace.text())));
-        report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
-        Ok(())
+        keeping::remove(cx, state).await
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Diagnostics> {
@@ -227,10 +143,8 @@ impl Resource for MeshCaRequest {
 }
 
 fn settle_id(model: &mut CaRequest) {
-    if let (Some(cluster), Some(namespace), Some(name)) =
-        (model.cluster.known(), model.namespace.known(), model.name.known())
-    {
-        model.id = format!("{cluster}/{namespace}/{name}").into();
+    if let Some(id) = keeping::id(&model.cluster, &model.namespace, &model.name) {
+        model.id = id.into();
     }
 }
 
@@ -238,17 +152,8 @@ fn owner(model: &CaRequest) -> String {
     kept::owner("mesh_ca_request", model.namespace.text(), model.name.text())
 }
 
-fn place<'a>(model: &'a CaRequest, label: &'a str) -> Place<'a> {
-    Place { resource: "mesh_ca_request", id: model.id.text(), namespace: model.namespace.text(), label }
-}
-
 fn reference(model: &CaRequest) -> ObjectRef {
     ObjectRef::namespaced(Kind::SECRET, model.namespace.text(), model.name.text())
-}
-
-/// What state says of the objects.
-fn before(prior: &CaRequest) -> Before<'_> {
-    Before { objects: &prior.objects, changes: &prior.changes }
 }
 
 /// The Secret without its key, which nothing records; `None` while the request is not known.
@@ -259,6 +164,22 @@ fn wanted(model: &CaRequest) -> Option<Wanted> {
     let secret = secret.with_annotation(GENERATION_ANNOTATION, &generation.to_string());
     wanted.insert(reference(model), secret, &owner(model));
     Some(wanted)
+}
+
+/// What the resource writes, for the page that lists it.
+pub async fn written(planned: &CaRequest) -> Result<Written, Diagnostics> {
+    let cluster = planned.cluster.text();
+    let requester = Requester { organization: None, cluster, namespace: planned.namespace.text() };
+    let open = OpenRequest::make(&signing::profile(requester), KeyAlgorithm::default()).await?;
+    let planned = CaRequest { certificate_request: open.request.to_pem().into(), ..planned.clone() };
+    let mut wanted = wanted(&planned).ok_or_else(|| Diagnostic::bug("There is no request."))?;
+    wanted.amend(&reference(&planned), |secret| signing::put_key(secret, &open.key.to_pem()));
+    let label = owner(&planned);
+    let mut written = Written::default();
+    written.add(cluster, namespace::plain(planned.namespace.text(), &label))?;
+    written.keep(cluster, &wanted);
+    written.claim(cluster, keeping::place(&planned, &label))?;
+    Ok(written)
 }
 
 /// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that was killed; else a new one. What others put there may be known to

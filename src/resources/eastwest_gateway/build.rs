@@ -5,13 +5,27 @@ use std::sync::Arc;
 
 use super::spec::Spec;
 use crate::chart::{Chart, Values};
-use crate::cluster::Object;
+use crate::cluster::{Kind, Object};
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
 use crate::mesh::{AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector, ServiceExposure};
 
 /// The name that Istio's documentation gives a gateway; its custom resource then has the documented name too.
 const USUAL_NAME: &str = "istio-eastwestgateway";
+
+/// Every kind of object a gateway consists of.
+pub const KINDS: &[Kind] = &[
+    Kind::SERVICE_ACCOUNT,
+    Kind::ROLE,
+    Kind::ROLE_BINDING,
+    Kind::SERVICE,
+    Kind::DEPLOYMENT,
+    Kind::HORIZONTAL_POD_AUTOSCALER,
+    Kind::POD_DISRUPTION_BUDGET,
+    Kind::NETWORK_POLICY,
+    Kind::ISTIO_GATEWAY,
+    Kind::VIRTUAL_SERVICE,
+];
 
 /// Renders everything the gateway consists of. `chart` may be absent for an ambient gateway only.
 ///

@@ -16,6 +16,7 @@ use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::resources::passthrough;
 use crate::value::{List, Value};
 
@@ -53,9 +54,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         let is_usual = usual.is_some_and(|chart| chart.version() == version);
         model.charts = (!is_usual).then(|| of_version(version)).into();
     }
-    let label = super::owner(&model);
+    let label = super::spec::label(&model);
     (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &super::place(&model, &label)).await.map_err(Diagnostic::from)?;
+        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
     record(cx, &cluster, &mut model).await?;
     Ok(model)
 }
@@ -242,7 +243,7 @@ fn istiod_namespace(gateways: &[&Object], routes: &[Object]) -> Option<String> {
 /// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
 async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(), Diagnostics> {
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
-    let chart = super::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
+    let chart = super::chart::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
         .map_err(|error| render::diagnostic(&error))?;

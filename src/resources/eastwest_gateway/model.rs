@@ -1,8 +1,42 @@
 //! The attributes of `mesh_eastwest_gateway`.
 
+use serde::{Deserialize, Serialize};
+
+use crate::kept::instance::Instance;
+use crate::kept::memory::Memory;
 use crate::model;
-use crate::resources::charts::Charts;
+use crate::resources::charts::{Charts, InFolder};
 use crate::value::{List, Map, Value};
+
+/// Kept beside the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    #[serde(flatten)]
+    pub instance: Instance,
+    #[serde(default, alias = "spellings")]
+    pub memory: Memory,
+    /// Name of the release, where an import found another than the gateway's.
+    #[serde(default)]
+    pub release: Option<String>,
+    /// The charts, as the last refresh saw them in a folder.
+    #[serde(default)]
+    pub charts: Option<InFolder>,
+}
+
+model! {
+    /// What tells a gateway from all others.
+    pub struct Identity {
+        /// Key of the provider's `clusters`.
+        #[attr(required)]
+        pub cluster: Value<String>,
+        /// Namespace of the gateway.
+        #[attr(optional)]
+        pub namespace: Value<String>,
+        /// Name of the gateway.
+        #[attr(optional)]
+        pub name: Value<String>,
+    }
+}
 
 model! {
     /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, found by the istiods of all clusters through its

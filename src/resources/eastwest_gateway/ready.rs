@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::Address;
+use super::model::{Address, Gateway};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
-use crate::kept::objects::Wanted;
+use crate::kept::objects::{Wanted, state_key};
 use crate::resources::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use crate::value::{List, Path, Value};
 
@@ -179,6 +179,21 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
     );
     let path = if spec.ambient || has_address { Path::empty() } else { Path::root("service") };
     Diagnostic::error(summary).detail(detail).at(path)
+}
+
+/// The addresses stay while the object that has them does not change, and are there.
+pub fn planned(prior: Option<&Gateway>, planned: &Gateway) -> Value<List<Address>> {
+    let Some(prior) = prior else { return Value::Unknown };
+    let key = state_key(&door_of(planned));
+    let same = prior.objects.entry(&key) == planned.objects.entry(&key) && planned.objects.entry(&key).is_some();
+    let missing = planned.wait.get() == Some(true) && prior.addresses.items().next().is_none();
+    if same && !missing { prior.addresses.clone() } else { Value::Unknown }
+}
+
+/// The object whose address is the gateway's.
+pub fn door_of(model: &Gateway) -> ObjectRef {
+    let kind = if model.ambient.get() == Some(true) { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
+    ObjectRef::namespaced(kind, model.namespace.text(), model.name.text())
 }
 
 fn door(spec: &Spec) -> ObjectRef {

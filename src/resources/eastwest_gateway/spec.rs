@@ -29,8 +29,6 @@ pub struct Spec {
     pub exposure: Exposure,
     pub cluster_domain: String,
     pub ambient: bool,
-    pub adopt: bool,
-    pub force_conflicts: bool,
     pub wait: bool,
     /// What of the values no field shows.
     pub hidden: Hidden,
@@ -73,8 +71,17 @@ impl Spec {
 
     /// The owner label of its objects.
     pub fn owner(&self) -> String {
-        crate::kept::owner("mesh_eastwest_gateway", self.namespace.as_str(), &self.name)
+        owner(self.namespace.as_str(), &self.name)
     }
+}
+
+/// The owner label of the gateway that a model describes.
+pub fn label(model: &Gateway) -> String {
+    owner(model.namespace.text(), model.name.text())
+}
+
+fn owner(namespace: &str, name: &str) -> String {
+    crate::kept::owner("mesh_eastwest_gateway", namespace, name)
 }
 
 fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
@@ -88,8 +95,6 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     let ambient = reader.plain(&model.ambient).unwrap_or(false);
     let values = reader.values(&model.values);
     let hidden = reader.hidden([&values], &model.sensitive_values);
-    let adopt = reader.plain(&model.adopt).unwrap_or(false);
-    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
     if ambient {
         refuse_with_ambient(reader, model, &exposure);
@@ -105,8 +110,6 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
         exposure,
         cluster_domain: cluster_domain?,
         ambient,
-        adopt,
-        force_conflicts,
         wait,
         hidden,
     })

@@ -1,12 +1,12 @@
 //! The node agents: on the nodes before istiod is told to rely on them, and gone only once it no longer does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::build::{CNI_RELEASE, ZTUNNEL_RELEASE};
 use super::gateway_api;
 use super::spec::Spec;
-use super::{KINDS, KINDS_OF_AGENTS, remove};
+use super::{KINDS, KINDS_OF_AGENTS};
 use crate::cluster::{Cluster, Error, Kind, Object, Owner, Query, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::claim::Claim;
@@ -133,9 +133,9 @@ impl Going<'_> {
     }
 
     async fn leave(&self, recorded: &Recorded, left: &mut Vec<String>, errors: &mut Vec<Error>) {
-        let stayed = remove::namespaces(recorded);
+        let stayed = namespaces(recorded);
         // Nothing of this provider's makes the namespace `default`.
-        for place in remove::namespaces(&self.going).difference(&stayed).filter(|place| *place != "default") {
+        for place in namespaces(&self.going).difference(&stayed).filter(|place| *place != "default") {
             match namespace::leave(self.cluster, place, &[]).await {
                 Ok(why) => left.extend(why.map(|why| format!("Namespace {place}: {why}"))),
                 Err(error) => errors.push(error),
@@ -186,4 +186,9 @@ pub async fn strays(
         }
     }
     Ok(())
+}
+
+/// The namespaces of what is recorded.
+pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
+    recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
 }

@@ -21,6 +21,7 @@ use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
 use crate::resources::client;
 use crate::resources::client::Client;
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::value::{List, Map, Value};
 
@@ -44,7 +45,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     let mut looked = look(cx, identity).await?;
     (cx.private.releases, cx.private.memory) = (looked.releases, looked.memory);
     let (cluster, label) = (super::cluster(cx, &looked.state)?, super::owner(&looked.state));
-    let found = Instance::imported(&cluster, &super::place(&looked.state, &label)).await;
+    let found = Instance::imported(&cluster, &keeping::place(&looked.state, &label)).await;
     (cx.private.instance, looked.state.instance) = found.map_err(Diagnostic::from)?;
     if let Some(warning) = looked.warning {
         cx.warn(warning);

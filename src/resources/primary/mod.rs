@@ -16,6 +16,7 @@ mod remove;
 mod rollout;
 mod spec;
 mod values;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,25 +27,24 @@ use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::rollout::Ahead;
 use self::spec::Spec;
-use super::charts::{InFolder, Unavailable, Version};
+pub use self::written::written;
+use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes::{self, Before};
-use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::keeps;
+use crate::kept::changes;
+use crate::kept::claim::{Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
-use crate::kept::instance::{Instance, Place};
+use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
-use crate::kept::plan::Planning;
-use crate::kept::read::{Look, Looked};
 use crate::kept::{namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
-use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
-use crate::resources::leaving;
+use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
 use crate::value::{Map, Value};
 
@@ -89,6 +89,8 @@ type Cx = Ctx<Client, Private>;
 /// Every chart that a control plane may consist of.
 const CHARTS: &[&str] = &["base", "istiod", "cni", "ztunnel"];
 
+keeps!(Primary, Private, "mesh_primary" by "revision", owner, |model| Cow::Owned(kinds(model)));
+
 impl Resource for MeshPrimary {
     type Client = Client;
     type Model = Primary;
@@ -110,47 +112,25 @@ impl Resource for MeshPrimary {
             settle_names(&mut plan.planned);
         }
         settle_defaults(plan);
-        client::known_cluster(cx, &plan.planned.cluster)?;
+        keeping::begin(cx, plan)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
-        if let Some(id) = plan.planned.id.known() {
-            let seen = Seen::of(plan, |primary| &primary.instance);
-            let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
-            blocks::refuse_another(cx, block)?;
-        }
         rollout::check(cx, &plan.planned)?;
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
             Some(spec) => planned_objects(cx, plan, spec).await?,
             None => None,
         };
+        keeping::plan(cx, plan, wanted.as_ref());
         let planned = &mut plan.planned;
-        let told = wanted.clone();
-        match wanted {
-            Some(wanted) => {
-                let planning = Planning {
-                    id: planned.id.text(),
-                    before: plan.prior.map(before),
-                    memory: &cx.private.memory,
-                    force_conflicts: planned.force_conflicts,
-                };
-                let objects = planning.objects(&wanted);
-                (planned.objects, planned.changes) = (objects.objects, objects.changes);
-                objects.warning.into_iter().for_each(|warning| cx.warn(warning));
-            }
-            None => (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown),
-        }
         planned.addresses = exposure::planned(plan.prior, planned);
         planned.status = ready::planned(plan.prior, planned);
-        let is_update = plan.is_update();
-        if plan.prior.is_some() {
-            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
-        }
+        keeping::end(cx, plan);
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
         declare::declare(cx, plan, &spec)?;
         if plan.prior != Some(&plan.planned)
-            && let (Some(wanted), Some(cluster)) = (told, client::briefly(cx, plan.planned.cluster.text()))
+            && let (Some(wanted), Some(cluster)) = (wanted, client::briefly(cx, plan.planned.cluster.text()))
         {
             let tags: Vec<String> = plan.planned.tags.items().cloned().collect();
             findings::look(&cluster, &spec, &tags, &wanted).await.into_iter().for_each(|warning| cx.warn(warning));
@@ -163,20 +143,14 @@ impl Resource for MeshPrimary {
         settle_names(&mut state);
         let spec = parsing::settled(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
-        let recorded = prior.as_ref().map(|prior| recorded_of(prior, &cx.private.memory)).unwrap_or_default();
+        let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
         let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
-        if state.changes.is_unknown() {
-            state.changes = changes::planned(prior.as_ref().map(before), &cx.private.memory, &wanted.recorded());
-        }
+        state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
         ready::check_trust_root(&cluster, &spec).await?;
 
         let adopt = spec.adopt || cx.private.instance.imported;
-        let label = spec.owner();
-        let place = place(&state, &label);
-        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
-        let asked = Asked { cluster: &cluster, place, purpose: Purpose::of(prior.as_ref()), mark, adopt };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        state.instance.fill(|| claim.owner.mark.clone());
+        let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
+        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
         let cluster = claim.cluster();
         let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
         let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
@@ -240,7 +214,7 @@ impl Resource for MeshPrimary {
             Ok(_) => {}
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
-        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        keeping::finish(cx, claim).await;
         Ok(state)
     }
 
@@ -252,31 +226,13 @@ impl Resource for MeshPrimary {
         let charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
         cx.private.charts = charts;
         let cluster = cluster(cx, &state)?;
-        let look = Look {
-            cluster: &cluster,
-            recorded: &recorded_of(&state, &cx.private.memory),
-            memory: &cx.private.memory,
-            owner: &cx.private.instance.owner(&owner(&state), &state.instance),
-            lease_in: Some(state.namespace.text()),
+        let seen = match keeping::refresh(cx, &cluster, &mut state).await? {
+            Refreshed::Silent => return Ok(Some(state)),
+            Refreshed::Gone => return Ok(None),
+            Refreshed::Seen(seen) => seen,
         };
-        let seen = match look.look().await? {
-            Looked::Seen(seen) => seen,
-            Looked::Silent(warning) => {
-                cx.warn(warning);
-                return Ok(Some(state));
-            }
-        };
-        leaving::namespace(&cluster, state.namespace.text(), &seen)
-            .await
-            .into_iter()
-            .for_each(|warning| cx.warn(warning));
-        if seen.is_gone {
-            return Ok(None);
-        }
-        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
         let istiod = ready::deployment(&state).and_then(|reference| seen.live.get(&state_key(&reference)));
         istiod.and_then(|istiod| ready::at_fault(&state, istiod)).into_iter().for_each(|warning| cx.warn(warning));
-        (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         let live = seen.live;
         state.addresses = exposure::seen(&state, &live);
         let deployment = ready::deployment(&state);
@@ -362,10 +318,6 @@ fn agents_elsewhere(spec: &Spec) -> Option<&str> {
 /// The owner label of the control plane that state describes.
 fn owner(model: &Primary) -> String {
     spec::owner(model.namespace.text(), &istiod_name_of(model.revision.as_deref()))
-}
-
-fn place<'a>(model: &'a Primary, label: &'a str) -> Place<'a> {
-    Place { resource: "mesh_primary", id: model.id.text(), namespace: model.namespace.text(), label }
 }
 
 /// Computed names that follow from others.
@@ -458,7 +410,7 @@ async fn planned_objects(
         return Ok(None);
     }
     if plan.prior.is_some() {
-        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let kept = match rollout::keeps(cx, plan).await {
         Ok(kept) => kept,
@@ -485,7 +437,10 @@ async fn charts<P>(
     base: bool,
     version: Version<'_>,
 ) -> Result<Charts, Unavailable> {
-    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, base, version).await
+}
+
+async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<'_>) -> Result<Charts, Unavailable> {
     let istiod = store.chart("istiod", model.charts.known(), version).await?;
     let base = match base {
         true => Some(store.chart("base", model.charts.known(), version).await?),
@@ -513,12 +468,4 @@ async fn charts<P>(
 
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
     client::cluster(cx, model.cluster.text())
-}
-
-fn recorded_of(model: &Primary, memory: &Memory) -> Recorded {
-    Recorded::of(&model.objects, memory)
-}
-
-fn before(prior: &Primary) -> Before<'_> {
-    Before { objects: &prior.objects, changes: &prior.changes }
 }

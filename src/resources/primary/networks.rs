@@ -1,14 +1,13 @@
 //! The attribute `mesh_networks`, read and checked for what istiod would resolve by chance or in silence.
 
 use super::model::{Endpoints, Gateway, MeshNetwork, Primary};
-use super::spec::each;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{
     self, Address, Cidr, ClusterName, GatewayAt, MeshNetworkAmbiguity, MeshNetworks, Network, NetworkEndpoints,
     NetworkGateway, Registry,
 };
 use crate::resources::client::Client;
-use crate::resources::parsing::{Reader, sentence};
+use crate::resources::parsing::{Reader, each, sentence};
 use crate::value::{Path, Value};
 
 pub fn read(reader: &mut Reader, model: &Primary, own: Option<&Network>) -> MeshNetworks {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Primary;
-use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, place, platform, recorded_of};
+use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, platform};
 use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query};
 use crate::engine::Failed;
@@ -14,15 +14,16 @@ use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
 use crate::kept::{converge, namespace, report};
 use crate::mesh::{Platform, is_external};
+use crate::resources::keeping;
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
     let cluster = cluster(cx, &state)?;
     let namespace = state.namespace.text().to_owned();
     let label = owner(&state);
-    let (place, mark) = (place(&state, &label), state.instance.as_deref());
+    let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
-    let (cluster, mut recorded) = (claim.cluster(), recorded_of(&state, &cx.private.memory));
+    let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
     let failed = |error: Error| converge::diagnostic(&error);
     let elsewhere = places_of_agents(&state, &recorded);
     if claim.interrupted {
@@ -96,18 +97,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
 /// Namespaces other than the system namespace in which there are, or may be, objects of the node agents.
 pub fn places_of_agents(state: &Primary, recorded: &Recorded) -> BTreeSet<String> {
     let own = state.namespace.text();
-    let mut places = namespaces(recorded);
+    let mut places = agents::namespaces(recorded);
     if has_agents(state) {
         let usual = platform(state).and_then(Platform::namespace_of_agents).map(|usual| usual.to_string());
         places.extend(state.agents_namespace.known().cloned().or(usual));
     }
     places.remove(own);
     places
-}
-
-/// The namespaces of what is recorded.
-pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
-    recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
 }
 
 /// What is still to be done when the objects of a control plane are gone.

@@ -14,7 +14,7 @@ use crate::mesh::{
     Network, Platform, Revision, TrustDomain, istiod_name,
 };
 use crate::pki::Fingerprint;
-use crate::resources::parsing::Reader;
+use crate::resources::parsing::{Reader, each};
 use crate::schema::validate::parse_duration;
 use crate::value::{List, Path, Value};
 
@@ -332,22 +332,6 @@ fn refuse_contradictions(reader: &mut Reader, contradictions: &[Contradiction]) 
         );
         reader.refuse("values", "A value contradicts an attribute", detail);
     }
-}
-
-/// The elements of a list, each read at its path; what is not known yet is left out and noted.
-pub(super) fn each<T: Clone, U>(
-    reader: &mut Reader,
-    list: &Value<List<T>>,
-    path: &Path,
-    read: impl Fn(&mut Reader, &T, &Path) -> Option<U>,
-) -> Vec<U> {
-    let list = reader.plain(list).unwrap_or_default();
-    let mut elements = Vec::new();
-    for (index, value) in list.iter().enumerate() {
-        let Some(element) = reader.plain(value) else { continue };
-        elements.extend(read(reader, &element, &path.index(index)));
-    }
-    elements
 }
 
 #[cfg(test)]

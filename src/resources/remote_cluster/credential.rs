@@ -40,18 +40,23 @@ pub async fn issue(order: Order<'_>) -> Result<Issued, Error> {
         true => of_watcher(order).await?.iter().filter_map(|binding| generation(binding.name())).max().unwrap_or(0) + 1,
         false => 1,
     };
-    let binding = ObjectRef::namespaced(
-        Kind::SECRET,
-        order.spec.namespace.as_str(),
-        binding_name(order.spec, order.watcher, generation),
-    );
-    let object = binding_object(order, &binding);
+    let binding = binding_reference(order.spec, order.watcher, generation);
+    let object = binding_object(order.spec, order.owner, order.watcher, &binding);
     let applied = order.watched.apply(Apply { force: true, ..Apply::new(object, order.owner.clone()) }).await?;
     let token = match order.spec.token.long_lived {
         true => long_lived(order.watched, &binding).await?,
         false => bounded(order, &applied.object).await?,
     };
     Ok(Issued { token, binding })
+}
+
+/// The Secret that the first token of a watcher is bound to.
+pub fn first_binding(spec: &Spec, owner: &Owner, watcher: &str) -> Object {
+    binding_object(spec, owner, watcher, &binding_reference(spec, watcher, 1))
+}
+
+fn binding_reference(spec: &Spec, watcher: &str, generation: u64) -> ObjectRef {
+    ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), binding_name(spec, watcher, generation))
 }
 
 /// Asks the API server whether the token holds.
@@ -162,11 +167,12 @@ async fn listed(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec
     Ok(secrets.iter().filter(is_binding).cloned().collect())
 }
 
-fn binding_object(order: Order<'_>, binding: &ObjectRef) -> Object {
-    let object = order.owner.put_on(Object::of(binding)).with_annotation(WATCHER_ANNOTATION, order.watcher);
-    match order.spec.token.long_lived {
+/// The Secret that a watcher's token is bound to, or that holds one which does not end.
+fn binding_object(spec: &Spec, owner: &Owner, watcher: &str, binding: &ObjectRef) -> Object {
+    let object = owner.put_on(Object::of(binding)).with_annotation(WATCHER_ANNOTATION, watcher);
+    match spec.token.long_lived {
         true => object
-            .with_annotation("kubernetes.io/service-account.name", order.spec.reader.service_account.as_str())
+            .with_annotation("kubernetes.io/service-account.name", spec.reader.service_account.as_str())
             .with("type", json!("kubernetes.io/service-account-token")),
         false => object.with("type", json!("Opaque")),
     }

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::gather::Endpoint;
-use super::spec::{EndpointSpec, Spec};
+use super::spec::{Endpoint, EndpointSpec, Spec};
 use crate::cluster::{Access, Cluster, ClusterConfig, Error, Layer, Scope, Secret};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};

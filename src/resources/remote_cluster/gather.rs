@@ -3,23 +3,13 @@
 
 use super::model::RemoteCluster;
 use super::secret;
-use super::spec::{self, EndpointSpec, Spec};
+use super::spec::{self, Endpoint, EndpointSpec, Spec};
 use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::kept::converge;
 use crate::mesh::{ServerUrl, ServerUrlError};
 use crate::resources::parsing::sentence;
 use crate::value::Value;
-
-/// The watched cluster's API server as a remote secret describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub server: ServerUrl,
-    /// PEM.
-    pub certificate_authority: Option<String>,
-    pub tls_server_name: Option<String>,
-    pub proxy_url: Option<String>,
-}
 
 /// The server's address: the user's, or the one this provider itself uses: as the last refresh saw that, if it did (`seen`), and else as it is now. No request is
 /// made to find out. `None` while the cluster is not configured yet.

@@ -20,6 +20,7 @@ use crate::mesh::{
 };
 use crate::resources::charts;
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::value::{Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
@@ -60,7 +61,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
-    match Instance::imported(&watched, &super::place(&model, &label)).await {
+    match Instance::imported(&watched, &keeping::place(&model, &label)).await {
         Ok(found) => (cx.private.instance, model.instance) = found,
         Err(error) if error.is_unreachable() || error.is_not_configured() => {}
         Err(error) => return Err(converge::diagnostic(&error).into()),
@@ -142,7 +143,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     let charts = match spec.remote {
         Some(_) => match super::charts(cx, model).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => match charts::without_chart::<Charts, _>(cx, unavailable)? {
+            Err(unavailable) => match charts::without_chart::<Charts, _, _>(cx, unavailable)? {
                 Some(charts) => Some(charts),
                 None => return Ok(()),
             },

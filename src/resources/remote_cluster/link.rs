@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::credential::{self, Condition, Issued, Judged, Order, Standing};
+use super::credential::{self, Condition, Issued, Judged, Standing};
 use super::diagnose;
-use super::gather::Endpoint;
 use super::secret;
-use super::spec::Spec;
 use super::state::PROJECTED;
 use super::token;
 use super::trusted;
-use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, ObjectRef, Owner};
+use super::watcher::{Link, failed};
+use crate::cluster::{Adoption, Apply, Error, Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
-use crate::istiod::{self, Istiod, ReplicaView, Verdict};
+use crate::istiod::{self, ReplicaView, Verdict};
 use crate::kept::converge;
 use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, Revision, SecretForm, Token, is_external};
-use crate::resources::walk::Walk;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,26 +27,6 @@ const WITHOUT_ISTIOD: Duration = Duration::from_secs(45);
 /// How long an istiod whose metrics cannot be read gets to notice a changed secret.
 const BLIND_PAUSE: Duration = Duration::from_secs(10);
 
-/// A link to make or to renew.
-#[derive(Clone, Copy)]
-pub struct Link<'a> {
-    pub walk: &'a Walk,
-    pub owner: &'a Owner,
-    pub watched: &'a Cluster,
-    pub watcher: &'a Cluster,
-    /// Where the watcher's istiods look for remote secrets: in their own cluster, but for an external control plane.
-    pub secrets: &'a Cluster,
-    /// When to give up waiting: early enough to find out why.
-    pub until: Instant,
-    pub spec: &'a Spec,
-    pub endpoint: &'a Endpoint,
-    pub secret_name: &'a str,
-    /// The watcher has had this link before.
-    pub known: bool,
-    /// The token it has shall stay, if it can be read.
-    pub keep_token: bool,
-}
-
 /// How far a link came.
 pub struct Established {
     /// The standing of the token, if the secret is written.
@@ -60,32 +38,6 @@ pub struct Established {
     /// The API server grants shorter tokens than were asked for.
     pub warning: Option<Diagnostic>,
     pub error: Option<Diagnostic>,
-}
-
-impl Link<'_> {
-    fn reference(&self) -> ObjectRef {
-        secret::reference(self.spec, self.secret_name)
-    }
-
-    /// The watcher's istiods.
-    fn istiod(&self) -> Istiod {
-        Istiod::of(self.watcher, self.spec.namespace.as_str())
-    }
-
-    /// By what istiod knows the cluster.
-    fn secret(&self) -> String {
-        self.spec.registered_by(self.secret_name)
-    }
-
-    fn order(&self) -> Order<'_> {
-        Order {
-            watched: self.watched,
-            owner: self.owner,
-            spec: self.spec,
-            watcher: self.watcher.name(),
-            again: self.known,
-        }
-    }
 }
 
 /// Makes, proves, writes, waits for every replica, retires.
@@ -265,9 +217,9 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     }
     let kept_binding = credential::binding_of(link.spec, &token).filter(|_| kept);
     // By this one it is tried from here; what is written may name a file that only istiod has.
-    let tried = remote_secret(link, Login::Token(token));
+    let tried = secret::remote(link.spec, link.endpoint, Login::Token(token));
     let remote = match own {
-        Some(own) => remote_secret(link, Login::Own(own.audience.clone())),
+        Some(own) => secret::remote(link.spec, link.endpoint, Login::Own(own.audience.clone())),
         None => tried.clone(),
     };
     let changes = live.as_ref().is_some_and(|live| !secret::says(live, &remote));
@@ -333,16 +285,6 @@ async fn restart(link: Link<'_>) -> Result<(), Error> {
     istiod.restart(&istiod.replicas(Some(Revision::label(revision))).await?).await
 }
 
-/// A failure that is the watcher's is told at the watchers.
-pub(super) fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
-    let diagnostic = converge::diagnostic(error);
-    if *error.cluster == *link.watcher.name() && diagnostic.path.is_none() {
-        diagnostic.at("watchers")
-    } else {
-        diagnostic
-    }
-}
-
 fn standing(link: Link<'_>, token: &Token) -> Standing {
     let service_account = link.spec.reader.service_account.as_str();
     let judged =
@@ -350,32 +292,8 @@ fn standing(link: Link<'_>, token: &Token) -> Standing {
     credential::standing(token, judged)
 }
 
-fn remote_secret(link: Link<'_>, login: Login) -> RemoteSecret {
-    let Endpoint { server, certificate_authority, tls_server_name, proxy_url } = link.endpoint.clone();
-    RemoteSecret {
-        cluster: link.spec.id.clone(),
-        namespace: link.spec.namespace.clone(),
-        server,
-        certificate_authority,
-        tls_server_name,
-        proxy_url,
-        login,
-        form: link.spec.form(),
-    }
-}
-
 async fn write(link: Link<'_>, remote: &RemoteSecret) -> Result<(), Error> {
-    let mut object = Object::of(&link.reference());
-    if let (Some(object), serde_json::Value::Object(members)) = (object.value_mut().as_object_mut(), remote.object()) {
-        for (member, value) in members.into_iter().filter(|(member, _)| member != "metadata") {
-            object.insert(member, value);
-        }
-    }
-    let object = match link.spec.form() {
-        SecretForm::Remote => object.with_label(crate::mesh::MULTI_CLUSTER_LABEL, "true"),
-        SecretForm::Config => object,
-    };
-    let object = link.owner.put_on(object).with_annotation(crate::mesh::CLUSTER_ANNOTATION, link.spec.id.as_str());
+    let object = secret::object(&link.reference(), remote, link.owner);
     let adoption = if link.spec.adopt { Adoption::Take } else { Adoption::Refuse };
     // What is ours already is ours whole: whoever changed it meanwhile is overruled, as the plan has shown.
     let apply = Apply { object, owner: link.owner.clone(), known: link.known, adoption, force: link.known };

@@ -1,12 +1,19 @@
 //! `link_token`, read: what the watched API server demands of the istiods' own tokens, and who they are to it. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::RemoteCluster;
-use super::spec::LinkTokenSpec;
 use crate::mesh::{Audience, DEFAULT_AUDIENCE, Namespace, istiod_name, usual_user};
 use crate::resources::parsing::Reader;
 use crate::value::Path;
+
+/// The istiods' own tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTokenSpec {
+    pub audience: Audience,
+    /// The user names that the API server gives the istiods, by watcher.
+    pub users: BTreeMap<String, String>,
+}
 
 pub fn read(
     reader: &mut Reader,

@@ -21,7 +21,10 @@ mod state;
 mod token;
 mod trusted;
 mod unlink;
+mod watcher;
+mod written;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -29,25 +32,26 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use self::build::Charts;
-use self::gather::Endpoint;
-use self::link::{Established, Link};
+use self::link::Established;
 pub use self::model::RemoteCluster;
 use self::model::Sync;
-use self::spec::Spec;
-use super::charts::{InFolder, Unavailable, Version};
+use self::spec::{Endpoint, Spec};
+use self::watcher::Link;
+pub use self::written::written;
+use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes::{self, Before};
-use crate::kept::claim::{self, Asked, Claim, Purpose};
-use crate::kept::converge::{self, Converge, Converged};
-use crate::kept::instance::{Instance, Place};
+use crate::keeps;
+use crate::kept::claim::Claim;
+use crate::kept::converge;
+use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::objects::Recorded;
 use crate::kept::render;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
+use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::resources::versions;
 use crate::resources::walk::Walk;
@@ -115,6 +119,8 @@ const KINDS: &[Kind] = &[
     Kind::VALIDATING_WEBHOOK_CONFIGURATION,
 ];
 
+keeps!(RemoteCluster, Private, "mesh_remote_cluster" by "cluster", spec::label, |_| Cow::Borrowed(KINDS));
+
 impl Resource for MeshRemoteCluster {
     type Client = Client;
     type Model = RemoteCluster;
@@ -132,10 +138,7 @@ impl Resource for MeshRemoteCluster {
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
         plan::plan(cx, plan).await?;
-        let is_update = plan.is_update();
-        if plan.prior.is_some() {
-            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
-        }
+        keeping::end(cx, plan);
         Ok(())
     }
 
@@ -151,12 +154,8 @@ impl Resource for MeshRemoteCluster {
         }
         let watched = client::cluster(cx, state.cluster.text())?;
         let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
-        let label = spec.owner();
-        let place = place(&state, &label);
-        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
-        let asked = Asked { cluster: &watched, place, purpose: Purpose::of(prior.as_ref()), mark, adopt: spec.adopt };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        state.instance.fill(|| claim.owner.mark.clone());
+        let claiming = Claiming::of(&state, prior.as_ref());
+        let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
         let watched = claim.cluster();
         objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
         reached.set(state.clone());
@@ -216,7 +215,7 @@ impl Resource for MeshRemoteCluster {
         {
             return Err(Failed::from(errors).keeping(state));
         }
-        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        keeping::finish(cx, claim).await;
         Ok(state)
     }
 
@@ -249,10 +248,6 @@ impl Resource for MeshRemoteCluster {
             config.cluster_name = Value::Null;
         }
     }
-}
-
-fn place<'a>(model: &'a RemoteCluster, label: &'a str) -> Place<'a> {
-    Place { resource: "mesh_remote_cluster", id: model.id.text(), namespace: model.namespace.text(), label }
 }
 
 /// Computed names that follow from others.
@@ -310,17 +305,16 @@ async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
 
 /// The charts of the remote profile.
 async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
-    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = Version { asked: None, remembered: cx.private.chart_version.as_deref() };
+    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, version).await
+}
+
+async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -> Result<Charts, Unavailable> {
     let (base, istiod) = tokio::try_join!(
         store.chart("base", model.charts.known(), version),
         store.chart("istiod", model.charts.known(), version)
     )?;
     Ok(Charts { base, istiod })
-}
-
-fn before(prior: &RemoteCluster) -> Before<'_> {
-    Before { objects: &prior.objects, changes: &prior.changes }
 }
 
 /// The reader and, in the mode `remote`, the remote profile.
@@ -340,35 +334,13 @@ async fn objects(
     };
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
-    let recorded = prior.map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
-    if state.changes.is_unknown() {
-        state.changes = changes::planned(prior.map(before), &cx.private.memory, &wanted.recorded());
-    }
-    let step = Converge {
-        cluster: &claim.cluster(),
-        wanted: &wanted,
-        prior: &recorded,
-        taken: &BTreeSet::new(),
-        adopt: spec.adopt,
-        force: spec.force_conflicts,
-        kinds: KINDS,
-    };
-    let converged = claim.converge_serving(step, &mut cx.private.memory).await;
-    let converged = converged.map_err(|error| converge::diagnostic(&error))?;
-    converged.warning().into_iter().for_each(|warning| cx.warn(warning));
-    let Converged { recorded, errors, .. } = converged;
-    state.objects = cx.private.memory.record(&recorded);
-    let told = prior.map(|prior| &prior.changes);
-    state.changes = changes::reached(&state.changes, told, &wanted.recorded(), &recorded);
-    if errors.is_empty() {
-        return Ok(());
-    }
+    let Err(errors) = keeping::converge(cx, claim, &wanted, prior, state).await else { return Ok(()) };
     // No watcher has been touched yet.
     (state.sync, state.tokens, state.token_expires_at) = match prior {
         Some(prior) => (prior.sync.clone(), prior.tokens.clone(), prior.token_expires_at.clone()),
         None => (Value::Known(Map::new()), Value::Known(Map::new()), Value::Null),
     };
-    Err(Failed::from(converge::diagnostics(&errors)).keeping(state.clone()))
+    Err(Failed::from(errors).keeping(state.clone()))
 }
 
 /// What the links have in common.

@@ -13,13 +13,12 @@ use super::{Cx, settle_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod;
-use crate::kept::plan::Planning;
 use crate::kept::render;
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
-use crate::resources::blocks::{self, Block, Seen};
 use crate::resources::charts;
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::schema::validate::parse_duration;
 use crate::value::{Map, Value};
 
@@ -29,11 +28,7 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
         settle_names(&mut plan.planned);
     }
     check_clusters(cx, &plan.planned)?;
-    if let Some(id) = plan.planned.id.known() {
-        let seen = Seen::of(plan, |remote| &remote.instance);
-        let block = Block { resource: "mesh_remote_cluster", id, attribute: "cluster", seen };
-        blocks::refuse_another(cx, block)?;
-    }
+    keeping::begin(cx, plan)?;
     let spec = Spec::parse(&plan.planned)?;
     let Some(spec) = spec else {
         cx.client()?.walk.pending(Pending::Remote(plan.planned.cluster.text().to_owned()));
@@ -153,31 +148,21 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
 async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
     let unknown = plan.planned.charts.is_unknown();
     if plan.prior.is_some() && spec.remote.is_some() {
-        charts::refuse_changed(cx, cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let charts = match spec.remote {
         Some(_) if unknown || !super::follow_in_plan(cx, &plan.planned, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
-            Err(unavailable) => charts::without_chart::<Charts, _>(cx, unavailable)?,
+            Err(unavailable) => charts::without_chart::<Charts, _, _>(cx, unavailable)?,
         },
         None => None,
     };
-    let planned = &mut plan.planned;
-    if spec.remote.is_some() && charts.is_none() {
-        (planned.objects, planned.changes) = (Value::Unknown, Value::Unknown);
-        return Ok(());
-    }
-    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
-    let planning = Planning {
-        id: planned.id.text(),
-        before: plan.prior.map(super::before),
-        memory: &cx.private.memory,
-        force_conflicts: planned.force_conflicts,
+    let wanted = match (&spec.remote, &charts) {
+        (Some(_), None) => None,
+        _ => Some(build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?),
     };
-    let objects = planning.objects(&wanted);
-    (planned.objects, planned.changes) = (objects.objects, objects.changes);
-    objects.warning.into_iter().for_each(|warning| cx.warn(warning));
+    keeping::plan(cx, plan, wanted.as_ref());
     Ok(())
 }
 

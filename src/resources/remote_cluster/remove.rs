@@ -19,6 +19,7 @@ use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::{converge, report};
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::value::Value;
 
@@ -49,7 +50,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     let spec = parsing::settled(Spec::parse(&state)?)?;
     let watched = client::cluster(cx, state.cluster.text())?;
     let label = spec.owner();
-    let place = super::place(&state, &label);
+    let place = keeping::place(&state, &label);
     let mark = state.instance.as_deref();
     let asked = Asked { cluster: &watched, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = match claim::claim(asked, &mut cx.private.instance).await {

@@ -3,13 +3,46 @@
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::spec::{self, Spec};
-use crate::cluster::{INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef};
-use crate::mesh::{CLUSTER_ANNOTATION, CONFIG_SECRET, Credential, ParsedRemoteSecret, RemoteSecret, Token};
+use super::spec::{self, Endpoint, Spec};
+use crate::cluster::{INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner};
+use crate::mesh::{
+    CLUSTER_ANNOTATION, CONFIG_SECRET, Credential, Login, MULTI_CLUSTER_LABEL, ParsedRemoteSecret, RemoteSecret,
+    SecretForm, Token,
+};
 
 /// Where the Secret is, in the cluster of the watcher's remote secrets.
 pub fn reference(spec: &Spec, name: &str) -> ObjectRef {
     ObjectRef::namespaced(Kind::SECRET, spec.namespace.as_str(), name)
+}
+
+/// What the Secret says of the cluster.
+pub fn remote(spec: &Spec, endpoint: &Endpoint, login: Login) -> RemoteSecret {
+    let Endpoint { server, certificate_authority, tls_server_name, proxy_url } = endpoint.clone();
+    RemoteSecret {
+        cluster: spec.id.clone(),
+        namespace: spec.namespace.clone(),
+        server,
+        certificate_authority,
+        tls_server_name,
+        proxy_url,
+        login,
+        form: spec.form(),
+    }
+}
+
+/// The Secret as it is written.
+pub fn object(reference: &ObjectRef, remote: &RemoteSecret, owner: &Owner) -> Object {
+    let mut object = Object::of(reference);
+    if let (Some(object), serde_json::Value::Object(members)) = (object.value_mut().as_object_mut(), remote.object()) {
+        for (member, value) in members.into_iter().filter(|(member, _)| member != "metadata") {
+            object.insert(member, value);
+        }
+    }
+    let object = match remote.form {
+        SecretForm::Remote => object.with_label(MULTI_CLUSTER_LABEL, "true"),
+        SecretForm::Config => object,
+    };
+    owner.put_on(object).with_annotation(CLUSTER_ANNOTATION, remote.cluster.as_str())
 }
 
 /// The token in a live remote secret.

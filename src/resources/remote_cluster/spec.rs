@@ -1,18 +1,18 @@
 //! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::link_token;
+use super::link_token::{self, LinkTokenSpec};
 use super::model::RemoteCluster;
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::hidden::Hidden;
 use crate::mesh::{
-    Address, Audience, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane,
-    Revision, SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
+    Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
+    SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
 use crate::resources::parsing::{Reader, sentence};
 use crate::schema::validate::parse_duration;
@@ -36,7 +36,6 @@ pub struct Spec {
     /// Key of the cluster in which the watchers' istiods look for remote secrets, where that is not their own.
     pub config_cluster: Option<String>,
     pub adopt: bool,
-    pub force_conflicts: bool,
     pub wait: bool,
 }
 
@@ -51,20 +50,22 @@ pub struct EndpointSpec {
     pub allow_loopback: bool,
 }
 
+/// The watched cluster's API server as a remote secret describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub server: ServerUrl,
+    /// PEM.
+    pub certificate_authority: Option<String>,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct TokenSpec {
     pub lifetime: Duration,
     pub rotate_before: Duration,
     pub long_lived: bool,
     pub rotate_on_affected_versions: bool,
-}
-
-/// The istiods' own tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkTokenSpec {
-    pub audience: Audience,
-    /// The user names that the API server gives the istiods, by watcher.
-    pub users: BTreeMap<String, String>,
 }
 
 /// A cluster without a control plane of its own.
@@ -136,6 +137,11 @@ impl Spec {
     }
 }
 
+/// The owner label of what a model describes.
+pub fn label(model: &RemoteCluster) -> String {
+    owner(model.namespace.text(), model.cluster_name.text())
+}
+
 pub fn owner(namespace: &str, id: &str) -> String {
     crate::kept::owner("mesh_remote_cluster", namespace, id)
 }
@@ -157,7 +163,6 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     let read_secrets = reader.plain(&model.read_secrets).unwrap_or(true);
     let export_services = reader.plain(&model.export_services).unwrap_or(false);
     let adopt = reader.plain(&model.adopt).unwrap_or(false);
-    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
     let wait = reader.plain(&model.wait).unwrap_or(true);
     if is_config {
         refuse_in_config(reader, model, &watchers);
@@ -187,20 +192,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         read_secrets,
         export_services,
     };
-    Some(Spec {
-        id,
-        namespace,
-        watchers,
-        reader,
-        endpoint,
-        token,
-        link_token,
-        remote,
-        config_cluster,
-        adopt,
-        force_conflicts,
-        wait,
-    })
+    Some(Spec { id, namespace, watchers, reader, endpoint, token, link_token, remote, config_cluster, adopt, wait })
 }
 
 fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {

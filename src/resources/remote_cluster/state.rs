@@ -1,10 +1,9 @@
 //! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods say. Pure.
 
 use super::credential::{self, Condition, Judged, Standing};
-use super::gather::Endpoint;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::secret::{self, Described};
-use super::spec::Spec;
+use super::spec::{Endpoint, Spec};
 use crate::cluster::Object;
 use crate::istiod::{ReplicaView, Verdict, oldest_version, verdict};
 use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, SecretForm};

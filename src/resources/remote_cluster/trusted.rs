@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::link::{Link, failed};
-use super::spec::LinkTokenSpec;
+use super::link_token::LinkTokenSpec;
 use super::token;
+use super::watcher::{Link, failed};
 use crate::cluster::{Layer, Object, Secret, TokenRequest};
 use crate::diag::Diagnostic;
 use crate::istiod;

@@ -6,7 +6,7 @@ use super::secret;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Owner, Patched, Query};
 use crate::istiod::ReplicaView;
-use crate::kept::remove;
+use crate::kept::report;
 use crate::mesh::SecretForm;
 use crate::resources::walk::Walk;
 
@@ -96,7 +96,7 @@ async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
         };
         let Some(live) = live else { return Ok(TakenBack::Absent) };
         if !owner.has(&live, true) {
-            let whose = remove::whose(owner, &live);
+            let whose = report::whose(owner, &live);
             return Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: {whose}", secrets.name())));
         }
         let version = live.resource_version().unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
 use crate::resources::client;
+use crate::resources::keeping;
 use crate::value::{List, Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
@@ -57,7 +58,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
     }
     let label = super::owner(model.namespace.text(), model.name.text());
     (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &super::place(&model, &label)).await.map_err(Diagnostic::from)?;
+        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
     record(&mut model, &mut cx.private, &live, &exported);
     Ok(model)
 }

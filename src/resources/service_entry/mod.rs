@@ -10,7 +10,9 @@ mod sides;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod written;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -21,21 +23,23 @@ use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::sides::{Reached, Step, before_in, export, read_exported, removal, stub_address};
 use self::spec::{Spec, default_name, owner};
+pub use self::written::written;
 use super::client::{self, Client};
 use crate::cluster::Kind;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
-use crate::kept::changes::{self, Before};
+use crate::keeps;
+use crate::kept::changes;
 use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
 use crate::kept::converge;
-use crate::kept::instance::{Instance, Place};
+use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::Recorded;
 use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked as Refreshed};
 use crate::kept::report;
 use crate::model;
-use crate::resources::blocks;
+use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::value::{Path, Value};
 
@@ -76,6 +80,8 @@ const IMPORTED_KINDS: &[Kind] = &[Kind::SERVICE, Kind::DESTINATION_RULE, Kind::S
 /// Every kind of object in an exporting cluster.
 const EXPORTED_KINDS: &[Kind] = &[Kind::ISTIO_GATEWAY, Kind::SERVICE_ENTRY];
 
+keeps!(ServiceEntry, Private, "mesh_service_entry" by "name", spec::label, |_| Cow::Borrowed(IMPORTED_KINDS));
+
 impl Resource for MeshServiceEntry {
     type Client = Client;
     type Model = ServiceEntry;
@@ -100,12 +106,7 @@ impl Resource for MeshServiceEntry {
             plan.planned.exported_host = Value::Null;
         }
         settle_names_unless_open(plan);
-        if let Some(id) = plan.planned.id.known() {
-            let seen = blocks::Seen::of(plan, |entry| &entry.instance);
-            let block = blocks::Block { resource: "mesh_service_entry", id, attribute: "name", seen };
-            blocks::refuse_another(cx, block)?;
-        }
-        client::known_cluster(cx, &plan.planned.cluster)?;
+        keeping::begin(cx, plan)?;
         let exporters = plan.planned.exporters.entries();
         let named = exporters.filter_map(|(key, exporter)| {
             Some((exporter.cluster.known()?.as_str(), Path::root("exporters").key(key).attr("cluster")))
@@ -123,10 +124,7 @@ impl Resource for MeshServiceEntry {
             Some(prior) if settled && !changed => prior.findings.clone(),
             _ => Value::Unknown,
         };
-        let is_update = plan.is_update();
-        if plan.prior.is_some() {
-            cx.private.instance.plan_mark(&mut plan.planned.instance, is_update);
-        }
+        keeping::end(cx, plan);
         if changed || !settled {
             let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
             if let Some(warning) = warning(&spec, &findings) {
@@ -146,16 +144,13 @@ impl Resource for MeshServiceEntry {
         let spec = parsing::settled(Spec::parse(&state)?)?;
         describe(&mut state, Some(&spec));
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let label = spec.owner();
         let purpose = match prior {
             Some(_) => Purpose::Update,
             // A service is imported into the namespace of who calls it: it is there, or misspelled.
             None => Purpose::Create { in_new_namespace: NewNamespace::Refused },
         };
-        let mark = prior.as_ref().and_then(|prior| prior.instance.as_deref());
-        let asked = Asked { cluster: &cluster, place: place(&state, &label), purpose, mark, adopt: spec.adopt };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        state.instance.fill(|| claim.owner.mark.clone());
+        let claiming = Claiming { purpose, adopt: spec.adopt };
+        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
         let cluster = claim.cluster();
 
         // The exporters first: once clients know the name, the gateways already accept its SNI.
@@ -168,7 +163,7 @@ impl Resource for MeshServiceEntry {
             .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
         state.stub_address = address.map(|address| address.to_string()).into();
         let wanted = build::imported(&spec, address);
-        let told = prior.as_ref().map(before);
+        let told = prior.as_ref().map(keeping::before);
         if state.changes.is_unknown() {
             state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
         }
@@ -190,7 +185,7 @@ impl Resource for MeshServiceEntry {
         }
         let found = look(cx, &state, &spec).await.findings;
         state.findings = found.into_iter().map(|finding| finding.text).collect();
-        claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
+        keeping::finish(cx, claim).await;
         Ok(state)
     }
 
@@ -240,7 +235,7 @@ impl Resource for MeshServiceEntry {
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
         let label = owner(state.namespace.text(), state.name.text());
         let cluster = client::cluster(cx, state.cluster.text())?;
-        let (place, mark) = (place(&state, &label), state.instance.as_deref());
+        let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
         let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
         // Clients forget the name before the gateways do.
@@ -373,7 +368,12 @@ fn record_plan(
         (stub, _) => {
             let address = address.filter(|_| stub);
             planned.stub_address = address.map(|address| address.to_string()).into();
-            let plan = Planning { id: &id, before: prior.map(before), memory: &private.memory, force_conflicts: force };
+            let plan = Planning {
+                id: &id,
+                before: prior.map(keeping::before),
+                memory: &private.memory,
+                force_conflicts: force,
+            };
             let objects = plan.objects(&build::imported(spec, address));
             (planned.objects, planned.changes) = (objects.objects, objects.changes);
             contested.extend(objects.warning);
@@ -393,13 +393,4 @@ fn record_plan(
         })
         .collect();
     contested
-}
-
-/// What state says of the objects in the importing cluster.
-fn before(prior: &ServiceEntry) -> Before<'_> {
-    Before { objects: &prior.objects, changes: &prior.changes }
-}
-
-fn place<'a>(model: &'a ServiceEntry, label: &'a str) -> Place<'a> {
-    Place { resource: "mesh_service_entry", id: model.id.text(), namespace: model.namespace.text(), label }
 }

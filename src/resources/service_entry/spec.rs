@@ -54,6 +54,11 @@ impl Spec {
     }
 }
 
+/// The owner label of what a model describes.
+pub fn label(model: &ServiceEntry) -> String {
+    owner(model.namespace.text(), model.name.text())
+}
+
 /// The owner label of the objects of the resource with this name.
 pub fn owner(namespace: &str, name: &str) -> String {
     kept::owner("mesh_service_entry", namespace, name)

@@ -1,0 +1,95 @@
+//! The chart of a gateway: in the version of the control plane that serves it, unless it is told another.
+
+use std::sync::Arc;
+
+use super::spec::Spec;
+use super::{Cx, Gateway, build};
+use crate::chart::Chart;
+use crate::diag::Diagnostics;
+use crate::engine::Plan;
+use crate::kept::objects::Wanted;
+use crate::kept::render;
+use crate::mesh::Revision;
+use crate::resources::charts::{self, Unavailable, Version};
+use crate::resources::versions::{self, Version as Followed};
+use crate::resources::walk::Walk;
+
+/// The objects as they can be told at plan; `None` while the chart cannot be had.
+pub async fn planned_objects(
+    cx: &mut Cx,
+    plan: &mut Plan<'_, Gateway>,
+    spec: &Spec,
+) -> Result<Option<Wanted>, Diagnostics> {
+    let remembered = plan.prior.and_then(|prior| prior.chart_version.known().cloned());
+    let planned = &mut plan.planned;
+    if !spec.ambient {
+        let followed = followed(planned, spec);
+        let is_declared = |walk: &Walk| walk.version_of(followed.cluster, followed.revision).is_some();
+        versions::wait_for(cx, planned.charts.known(), is_declared).await;
+    }
+    let version = match follow(cx, planned, spec).await {
+        Followed::Known(version) => Some(version),
+        Followed::Unknown => remembered,
+        Followed::Open => return Ok(None),
+    };
+    if plan.prior.is_some() {
+        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), planned.charts.known()).await?;
+    }
+    let chart = match chart(cx, planned, spec, version.as_deref()).await {
+        Ok(chart) => chart,
+        Err(unavailable) => return charts::without_chart(cx, unavailable),
+    };
+    let newer = chart.as_ref().and_then(|chart| versions::ahead(cx, chart.version(), followed(planned, spec)));
+    newer.into_iter().for_each(|warning| cx.warn(warning));
+    planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
+    build::wanted(spec, chart.as_ref(), cx.private.release.as_deref())
+        .map(Some)
+        .map_err(|error| render::diagnostic(&error).into())
+}
+
+/// The control plane that serves the gateway, as far as this resource says where that is.
+fn followed<'a>(model: &'a Gateway, spec: &'a Spec) -> versions::Followed<'a> {
+    let istiod = spec.exposure.control_plane.as_ref().unwrap_or(&spec.namespace);
+    let revision = spec.gateway.revision.as_ref().map(Revision::as_str);
+    versions::Followed { cluster: model.cluster.text(), namespace: istiod.as_str(), revision }
+}
+
+/// The version of the control plane that serves it; nobody's for an ambient gateway, which has no chart.
+async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
+    match spec.ambient {
+        true => Followed::Unknown,
+        false => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
+    }
+}
+
+/// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.
+pub async fn chart(
+    cx: &Cx,
+    model: &Gateway,
+    spec: &Spec,
+    remembered: Option<&str>,
+) -> Result<Option<Arc<Chart>>, Unavailable> {
+    if spec.ambient {
+        return Ok(None);
+    }
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    let version = Version { asked: None, remembered: remembered.filter(|version| !version.is_empty()) };
+    store.chart("gateway", model.charts.known(), version).await.map(Some)
+}
+
+/// The chart of an apply, in the version that was planned.
+pub async fn to_apply(
+    cx: &Cx,
+    state: &Gateway,
+    spec: &Spec,
+    prior: Option<&Gateway>,
+) -> Result<Option<Arc<Chart>>, Diagnostics> {
+    let version = match (state.chart_version.known(), follow(cx, state, spec)) {
+        (Some(version), _) => Some(version.clone()),
+        (None, following) => match following.await {
+            Followed::Known(version) => Some(version),
+            _ => prior.and_then(|prior| prior.chart_version.known().cloned()),
+        },
+    };
+    chart(cx, state, spec, version.as_deref()).await.map_err(Diagnostics::from)
+}

@@ -1,0 +1,29 @@
+//! What a gateway tells the other resources of a plan, and what they contradict.
+
+use super::spec::Spec;
+use super::{Cx, Gateway, build};
+use crate::diag::Diagnostics;
+use crate::engine::Plan;
+use crate::mesh::DeclaredGateway;
+use crate::resources::absent;
+
+/// What other resources contradict, and what is missing.
+pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Result<(), Diagnostics> {
+    let id = plan.planned.id.text();
+    let declared = DeclaredGateway {
+        cluster: plan.planned.cluster.text().to_owned(),
+        name: spec.name.clone(),
+        network: spec.gateway.network.to_string(),
+        selector: build::pods_label(spec).to_owned(),
+        is_ambient: spec.ambient,
+        exposes_services: spec.exposure.hosts.is_some(),
+        stands: plan.prior.is_some(),
+        revision: spec.gateway.revision.as_ref().map(ToString::to_string),
+        exposes_istiod_of: spec.exposure.control_plane.as_ref().map(ToString::to_string),
+    };
+    let mut found = cx.client()?.walk.gateway(id, declared);
+    found.check()?;
+    found.into_iter().chain(spec.unmatched_hosts()).for_each(|warning| cx.warn(warning));
+    absent::tell(cx, id).await?;
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! The steps of every resource that keeps its objects in one cluster: planned, claimed, applied, read and removed, each in one place.
+//!
+//! A resource says what it wants and how it is called; what only it has, such as a wait, it does between these steps.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::blocks::{Block, Seen as SeenBlock};
+use super::client::{self, Client};
+use super::leaving;
+use crate::cluster::{Cluster, Kind, Object};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::{Ctx, Failed, Plan};
+use crate::kept::changes::{self, Before};
+use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::instance::{Instance, Place};
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::plan::{Planned, Planning};
+use crate::kept::read::{Look, Looked, Seen};
+use crate::kept::remove::{Remaining, Removal};
+use crate::kept::report;
+use crate::schema::Model;
+use crate::value::{Map, Value};
+
+/// The model of such a resource. Implemented by [`keeps!`](crate::keeps).
+pub trait Keeps: Model {
+    /// Its type, such as `mesh_primary`.
+    const RESOURCE: &'static str;
+    /// The attribute that tells its blocks apart.
+    const ATTRIBUTE: &'static str;
+
+    /// Value of the owner label.
+    fn label(&self) -> String;
+    /// Every kind in which there may be objects of it.
+    fn kinds(&self) -> Cow<'static, [Kind]>;
+    fn kept(&self) -> Kept<'_>;
+    fn note(&mut self, objects: Value<Map<String>>, changes: Value<Map<String>>);
+    fn mark(&mut self) -> &mut Value<String>;
+}
+
+/// The attributes that they all have.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    pub id: &'a Value<String>,
+    pub cluster: &'a Value<String>,
+    pub namespace: &'a Value<String>,
+    pub instance: &'a Value<String>,
+    pub objects: &'a Value<Map<String>>,
+    pub changes: &'a Value<Map<String>>,
+    pub adopt: bool,
+    pub force_conflicts: Value<bool>,
+}
+
+/// What such a resource remembers beside its state.
+pub trait Remembers {
+    fn instance(&mut self) -> &mut Instance;
+    fn memory(&mut self) -> &mut Memory;
+}
+
+/// Says that a model and what is remembered beside it have the attributes of a resource that keeps objects in one cluster.
+#[macro_export]
+macro_rules! keeps {
+    ($model:ty, $private:ty, $resource:literal by $attribute:literal, $label:expr, $kinds:expr) => {
+        impl $crate::resources::keeping::Keeps for $model {
+            const RESOURCE: &'static str = $resource;
+            const ATTRIBUTE: &'static str = $attribute;
+
+            fn label(&self) -> String {
+                $label(self)
+            }
+
+            fn kinds(&self) -> std::borrow::Cow<'static, [$crate::cluster::Kind]> {
+                $kinds(self)
+            }
+
+            fn kept(&self) -> $crate::resources::keeping::Kept<'_> {
+                $crate::resources::keeping::Kept {
+                    id: &self.id,
+                    cluster: &self.cluster,
+                    namespace: &self.namespace,
+                    instance: &self.instance,
+                    objects: &self.objects,
+                    changes: &self.changes,
+                    adopt: self.adopt.get() == Some(true),
+                    force_conflicts: self.force_conflicts,
+                }
+            }
+
+            fn note(
+                &mut self,
+                objects: $crate::value::Value<$crate::value::Map<String>>,
+                changes: $crate::value::Value<$crate::value::Map<String>>,
+            ) {
+                (self.objects, self.changes) = (objects, changes);
+            }
+
+            fn mark(&mut self) -> &mut $crate::value::Value<String> {
+                &mut self.instance
+            }
+        }
+
+        impl $crate::resources::keeping::Remembers for $private {
+            fn instance(&mut self) -> &mut $crate::kept::instance::Instance {
+                &mut self.instance
+            }
+
+            fn memory(&mut self) -> &mut $crate::kept::memory::Memory {
+                &mut self.memory
+            }
+        }
+    };
+}
+
+/// The id of a resource that is one of its name in a namespace, once all of it is known.
+pub fn id(cluster: &Value<String>, namespace: &Value<String>, name: &Value<String>) -> Option<String> {
+    Some(format!("{}/{}/{}", cluster.known()?, namespace.known()?, name.known()?))
+}
+
+pub fn place<'a, M: Keeps>(model: &'a M, label: &'a str) -> Place<'a> {
+    let Kept { id, namespace, .. } = model.kept();
+    Place { resource: M::RESOURCE, id: id.text(), namespace: namespace.text(), label }
+}
+
+/// What state says of the objects.
+pub fn before<M: Keeps>(prior: &M) -> Before<'_> {
+    let Kept { objects, changes, .. } = prior.kept();
+    Before { objects, changes }
+}
+
+pub fn recorded<M: Keeps>(model: &M, memory: &Memory) -> Recorded {
+    Recorded::of(model.kept().objects, memory)
+}
+
+/// What every plan begins with: a cluster that the provider has, and a block that no other one stands for.
+pub fn begin<M: Keeps, P>(cx: &Ctx<Client, P>, plan: &Plan<'_, M>) -> Result<(), Diagnostics> {
+    let Kept { id, cluster, .. } = plan.planned.kept();
+    client::known_cluster(cx, cluster)?;
+    if let Some(id) = id.known() {
+        let seen = SeenBlock::of(plan, |model| model.kept().instance);
+        client::refuse_another(cx, Block { resource: M::RESOURCE, id, attribute: M::ATTRIBUTE, seen })?;
+    }
+    Ok(())
+}
+
+/// Plans the objects; what cannot be told yet is unknown.
+pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_, M>, wanted: Option<&Wanted>) {
+    let kept = plan.planned.kept();
+    let planned = wanted.map(|wanted| {
+        let memory = &*cx.private.memory();
+        let before = plan.prior.map(before);
+        Planning { id: kept.id.text(), before, memory, force_conflicts: kept.force_conflicts }.objects(wanted)
+    });
+    let Planned { objects, changes, warning } =
+        planned.unwrap_or(Planned { objects: Value::Unknown, changes: Value::Unknown, warning: None });
+    plan.planned.note(objects, changes);
+    warning.into_iter().for_each(|warning| cx.warn(warning));
+}
+
+/// The mark of an instance that is there: what every plan ends with.
+pub fn end<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_, M>) {
+    let is_update = plan.is_update();
+    if plan.prior.is_some() {
+        cx.private.instance().plan_mark(plan.planned.mark(), is_update);
+    }
+}
+
+/// What a claim is for.
+pub struct Claiming {
+    pub purpose: Purpose,
+    /// Take the instance over from whoever manages it.
+    pub adopt: bool,
+}
+
+impl Claiming {
+    /// An apply, as the model asks for it.
+    pub fn of<M: Keeps>(state: &M, prior: Option<&M>) -> Claiming {
+        Claiming { purpose: Purpose::of(prior), adopt: state.kept().adopt }
+    }
+}
+
+/// Claims the instance for an apply; its mark is in state from here on.
+pub async fn claim<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    cluster: &Cluster,
+    state: &mut M,
+    prior: Option<&M>,
+    claiming: Claiming,
+) -> Result<Claim, Diagnostic> {
+    let Claiming { purpose, adopt } = claiming;
+    let label = state.label();
+    let mark = prior.and_then(|prior| prior.kept().instance.as_deref());
+    let asked = Asked { cluster, place: place(state, &label), purpose, mark, adopt };
+    let claim = claim::claim(asked, cx.private.instance()).await?;
+    state.mark().fill(|| claim.owner.mark.clone());
+    Ok(claim)
+}
+
+/// Brings the cluster to what is wanted, and notes in state what was reached; with errors, on the way.
+pub async fn converge<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    claim: &Claim,
+    wanted: &Wanted,
+    prior: Option<&M>,
+    state: &mut M,
+) -> Result<Recorded, Diagnostics> {
+    let recorded = prior.map(|prior| recorded(prior, cx.private.memory())).unwrap_or_default();
+    let planned = planned_changes(cx, wanted, prior, state);
+    let Kept { adopt, force_conflicts, .. } = state.kept();
+    let step = Converge {
+        cluster: &claim.cluster(),
+        wanted,
+        prior: &recorded,
+        taken: &BTreeSet::new(),
+        adopt,
+        force: force_conflicts.get() == Some(true),
+        kinds: &state.kinds(),
+    };
+    // Who brings webhooks waits for what serves them.
+    let converged = claim.converge_serving(step, cx.private.memory()).await;
+    let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+    converged.warning().into_iter().for_each(|warning| cx.warn(warning));
+    let Converged { recorded, errors, .. } = converged;
+    let told = prior.map(|prior| prior.kept().changes);
+    let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
+    state.note(cx.private.memory().record(&recorded), changes);
+    if errors.is_empty() { Ok(recorded) } else { Err(converge::diagnostics(&errors)) }
+}
+
+/// What the plan said of changes, or would have.
+pub fn planned_changes<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    wanted: &Wanted,
+    prior: Option<&M>,
+    state: &M,
+) -> Value<Map<String>> {
+    let planned = state.kept().changes;
+    match planned.is_unknown() {
+        true => changes::planned(prior.map(before), cx.private.memory(), &wanted.recorded()),
+        false => planned.clone(),
+    }
+}
+
+/// The apply has come to its end.
+pub async fn finish<P: Remembers>(cx: &mut Ctx<Client, P>, claim: Claim) {
+    claim.finish(cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning));
+}
+
+/// What a refresh found.
+pub enum Refreshed {
+    /// Nobody could be asked: state stays as it is.
+    Silent,
+    Gone,
+    Seen(Box<Seen>),
+}
+
+/// Reads the objects, says what is to be said of them, and notes in state what is there.
+pub async fn refresh<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    cluster: &Cluster,
+    state: &mut M,
+) -> Result<Refreshed, Diagnostics> {
+    let kept = state.kept();
+    let (id, namespace) = (kept.id.text().to_owned(), kept.namespace.text().to_owned());
+    let owner = cx.private.instance().owner(&state.label(), kept.instance);
+    let memory = cx.private.memory().clone();
+    let recorded = Recorded::of(kept.objects, &memory);
+    let look = Look { cluster, recorded: &recorded, memory: &memory, owner: &owner, lease_in: Some(&namespace) };
+    let seen = match look.look().await? {
+        Looked::Seen(seen) => seen,
+        Looked::Silent(warning) => {
+            cx.warn(warning);
+            return Ok(Refreshed::Silent);
+        }
+    };
+    leaving::namespace(cluster, &namespace, &seen).await.into_iter().for_each(|warning| cx.warn(warning));
+    if seen.is_gone {
+        return Ok(Refreshed::Gone);
+    }
+    seen.warnings(&id).into_iter().for_each(|warning| cx.warn(warning));
+    let (objects, changes) = seen.note(cx.private.memory(), state.kept().changes);
+    state.note(objects, changes);
+    Ok(Refreshed::Seen(seen))
+}
+
+/// Removes the objects, and leaves the namespace. What had to stay is said.
+pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: M) -> Result<(), Failed<M>> {
+    let kept = state.kept();
+    let cluster = client::cluster(cx, kept.cluster.text())?;
+    let (label, namespace) = (state.label(), kept.namespace.text().to_owned());
+    let (place, mark) = (place(&state, &label), kept.instance.as_deref());
+    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let claim = claim::claim(asked, cx.private.instance()).await?;
+    let kinds = if claim.interrupted { state.kinds() } else { Cow::Borrowed(&[][..]) };
+    let removal = Removal {
+        cluster: &claim.cluster(),
+        recorded: &recorded(&state, cx.private.memory()),
+        memory: cx.private.memory(),
+        owner: &claim.owner,
+        orphan_kinds: &kinds,
+        namespace: &namespace,
+        wait: true,
+        stays: |_: &Object| None,
+    };
+    let Remaining { recorded, mut left, errors, .. } = removal.run().await;
+    if !errors.is_empty() {
+        report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+        let changes = state.kept().changes.clone();
+        state.note(cx.private.memory().record(&recorded), changes);
+        return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+    }
+    match claim.leave(&[]).await {
+        Ok(stays) => left.extend(stays.map(|why| format!("Namespace {namespace}: {why}"))),
+        Err(error) => return Err(Failed::from(converge::diagnostic(&error)).keeping(state)),
+    }
+    report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+    Ok(())
+}

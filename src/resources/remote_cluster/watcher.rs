@@ -1,0 +1,68 @@
+//! One watcher of the cluster: what a link to it needs to know.
+
+use std::time::Instant;
+
+use super::credential::Order;
+use super::secret;
+use super::spec::{Endpoint, Spec};
+use crate::cluster::{Cluster, Error, ObjectRef, Owner};
+use crate::diag::Diagnostic;
+use crate::istiod::Istiod;
+use crate::kept::converge;
+use crate::resources::walk::Walk;
+
+/// A link to make or to renew.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub walk: &'a Walk,
+    pub owner: &'a Owner,
+    pub watched: &'a Cluster,
+    pub watcher: &'a Cluster,
+    /// Where the watcher's istiods look for remote secrets: in their own cluster, but for an external control plane.
+    pub secrets: &'a Cluster,
+    /// When to give up waiting: early enough to find out why.
+    pub until: Instant,
+    pub spec: &'a Spec,
+    pub endpoint: &'a Endpoint,
+    pub secret_name: &'a str,
+    /// The watcher has had this link before.
+    pub known: bool,
+    /// The token it has shall stay, if it can be read.
+    pub keep_token: bool,
+}
+
+impl Link<'_> {
+    pub fn reference(&self) -> ObjectRef {
+        secret::reference(self.spec, self.secret_name)
+    }
+
+    /// The watcher's istiods.
+    pub fn istiod(&self) -> Istiod {
+        Istiod::of(self.watcher, self.spec.namespace.as_str())
+    }
+
+    /// By what istiod knows the cluster.
+    pub fn secret(&self) -> String {
+        self.spec.registered_by(self.secret_name)
+    }
+
+    pub fn order(&self) -> Order<'_> {
+        Order {
+            watched: self.watched,
+            owner: self.owner,
+            spec: self.spec,
+            watcher: self.watcher.name(),
+            again: self.known,
+        }
+    }
+}
+
+/// A failure that is the watcher's is told at the watchers.
+pub fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
+    let diagnostic = converge::diagnostic(error);
+    if *error.cluster == *link.watcher.name() && diagnostic.path.is_none() {
+        diagnostic.at("watchers")
+    } else {
+        diagnostic
+    }
+}
