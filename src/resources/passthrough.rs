@@ -12,7 +12,12 @@ pub fn servers(gateway: &Object) -> impl Iterator<Item = &Json> {
 
 /// Their hosts, as they stand there: a pattern, or a namespace before it (`shop/*.local`).
 pub fn hosts(gateway: &Object) -> impl Iterator<Item = &str> {
-    servers(gateway).filter_map(|server| server.get("hosts")?.as_array()).flatten().filter_map(Json::as_str)
+    servers(gateway).flat_map(hosts_of)
+}
+
+/// The hosts of one server.
+pub fn hosts_of(server: &Json) -> impl Iterator<Item = &str> {
+    server.get("hosts").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
 /// Whether a Gateway passes anything on.

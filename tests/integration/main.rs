@@ -80,11 +80,14 @@ mod service_entry_handshake;
 mod service_entry_laws;
 mod service_entry_meshes;
 mod source_fetch;
+mod traffic_failures;
 mod traffic_meshes;
+mod traffic_networks;
 mod traffic_one_network;
 mod traffic_primary_remote;
 mod traffic_proof;
 mod traffic_two_networks;
+mod traffic_upgrades;
 mod traffic_upkeep;
 mod wording;
 

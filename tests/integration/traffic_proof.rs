@@ -1,5 +1,6 @@
 //! What `data.mesh_reachability` and `data.mesh_status` say, against calls that arrive or do not: both asked from a workspace of their own, while a layer at a time is broken by hand.
 
+use lab::Cluster;
 use lab::traffic::RealPod;
 use serde_json::{Value, json};
 
@@ -83,6 +84,12 @@ impl<'a> Looking<'a> {
         let Seen { status, proof } = self.at_port(self.port);
         assert_eq!((&status["healthy"], &status["findings"]), (&json!(true), &json!([])));
         assert_eq!((&proof["reachable"], &proof["findings"]), (&json!(true), &json!([])), "{proof:#}");
+        let gateways = |cluster: &str| status["status"][cluster]["gateways"]["istio-eastwestgateway"]["hosts"].clone();
+        assert_eq!(
+            [gateways("east"), gateways("west")],
+            [json!(["*.local"]), json!(["*.local"])],
+            "what is let through"
+        );
         let pair = &proof["pairs"][0];
         assert_eq!(pair["identity"], "spiffe://cluster.local/ns/traffic/sa/cart", "{pair:#}");
         assert_eq!((&pair["layer"], &pair["through"]), (&Value::Null, &json!("port-forward")), "{pair:#}");
@@ -111,6 +118,30 @@ impl<'a> Looking<'a> {
                 assert!(status["findings"].to_string().contains(words), "{words:?} in {}", status["findings"]);
             }
         }
+    }
+
+    /// Calls are lost before the gateway: what clusters report is in order, and no proof is given without a word of the address.
+    #[track_caller]
+    pub fn cannot_tell(&self, address: &str) {
+        let Seen { status, proof } = self.look(&LOOK.replace("unanswered_address = \"ignored\"", ""));
+        assert_eq!(status["healthy"], json!(true), "what no cluster reports is not judged: {}", status["findings"]);
+        assert_eq!(proof["reachable"], Value::Null, "{proof:#}");
+        let pair = &proof["pairs"][0];
+        assert_eq!((&pair["verdict"], &pair["layer"]), (&json!("unknown"), &json!("address")), "{pair:#}");
+        assert!(proof["findings"].to_string().contains(address), "{address} in {}", proof["findings"]);
+        let strict = self.look(&LOOK.replace("\"ignored\"", "\"broken\"")).proof;
+        assert_eq!(
+            (&strict["reachable"], &strict["pairs"][0]["layer"]),
+            (&json!(false), &json!("address")),
+            "{strict:#}"
+        );
+    }
+
+    #[track_caller]
+    pub fn is_unhealthy(&self, words: &str) {
+        let Seen { status, .. } = self.at_port(self.port);
+        assert_eq!(status["healthy"], json!(false), "{words}");
+        assert!(status["findings"].to_string().contains(words), "{words:?} in {}", status["findings"]);
     }
 
     /// Without a Service nothing is proven, and an address that this machine does not reach is unknown, not broken. What it costs, and that nothing is written.
@@ -149,13 +180,14 @@ fn is_harmless(request: &lab::Request) -> bool {
 }
 
 /// One layer after another is broken, named and mended. All in the cluster that is called, unless said otherwise.
-pub fn each_break_is_named(look: &Looking<'_>, orders: &RealPod) {
+pub fn each_break_is_named(run: &Run<'_>, look: &Looking<'_>, orders: &RealPod) {
     let (east, west) = (look.run.lab.cluster("east"), look.run.lab.cluster("west"));
     let gateway = |replicas: &str| {
         west.kubectl(&["scale", "deployment", "istio-eastwestgateway", "-n", "istio-system", replicas]).unwrap();
     };
     gateway("--replicas=0");
     look.names(orders, "gateway", "no Pod of the gateway in west", Some("has no Pod that is ready"));
+    run.settled(); // replicas are an autoscaler's
     gateway("--replicas=1");
     let is_ready = || {
         let deployment = west.get(&["-n", "istio-system", "deployment", "istio-eastwestgateway"]).unwrap().unwrap();
@@ -164,12 +196,24 @@ pub fn each_break_is_named(look: &Looking<'_>, orders: &RealPod) {
     west.wait_until("a Pod of the gateway", is_ready).unwrap();
     is_answered(orders, look.port, "west/cart");
 
+    let service = west.get(&["service", "istio-eastwestgateway", "-n", "istio-system"]).unwrap().unwrap();
+    let at = service["spec"]["ports"].as_array().unwrap().iter().position(|port| port["port"] == 15443).unwrap();
+    let at = format!("/spec/ports/{at}/port");
+    let gateway = ["service", "istio-eastwestgateway"];
+    put_port(west, &gateway, &at, 15444);
+    let dialled = "other networks dial its port 15443";
+    look.names(orders, "link", "knows no gateway of network net-west", Some(dialled));
+    plans(run, "15444");
+    put_port(west, &gateway, &at, 15443);
+    is_answered(orders, look.port, "west/cart");
+
     let port = |number: u16| {
         let patch = json!([{ "op": "replace", "path": "/spec/ports/1/port", "value": number }]).to_string();
         west.kubectl(&["patch", "service", "cart", "-n", "traffic", "--type=json", "-p", &patch]).unwrap();
     };
     port(9009);
     look.names(orders, "port", "has no port 9000 in west", None);
+    run.settled();
     port(look.port);
     is_answered(orders, look.port, "west/cart");
 
@@ -180,13 +224,30 @@ pub fn each_break_is_named(look: &Looking<'_>, orders: &RealPod) {
     for (cluster, words) in [(west, "policies in west turn mTLS off"), (east, "policies in east turn mTLS off")] {
         cluster.apply(&policy.to_string()).unwrap();
         look.names(orders, "mtls", words, Some("policies turn mTLS off"));
+        let plan = run.plan();
+        assert!(plan.stdout.contains("PeerAuthentication traffic/plain"), "{}", plan.stdout);
         cluster.kubectl(&["delete", "peerauthentication", "plain", "-n", "traffic"]).unwrap();
         is_answered(orders, look.port, "west/cart");
     }
 }
 
+/// A plan changes it back.
+#[track_caller]
+pub fn plans(run: &Run<'_>, words: &str) {
+    let plan = run.plan();
+    assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains(words), "{words}: {}", plan.stdout);
+}
+
+/// Changes a number of an object by hand.
+pub fn put_port(cluster: &Cluster, object: &[&str], path: &str, number: u16) {
+    let patch = json!([{ "op": "replace", "path": path, "value": number }]).to_string();
+    let namespace = ["-n", "istio-system", "--type=json", "-p", &patch];
+    cluster.kubectl(&[&["patch"], object, &namespace].concat()).unwrap();
+}
+
 /// The caller's istiod signs with another root from now on: certificates that are made now are not trusted there, nor is the other side's here. Those made before go on until they end.
-pub fn another_root_is_named(look: &Looking<'_>) {
+pub fn another_root_is_named(run: &Run<'_>, look: &Looking<'_>) {
     let east = look.run.lab.cluster("east");
     east.kubectl(&["delete", "secret", "cacerts", "-n", "istio-system"]).unwrap();
     let before: Vec<String> = east.istiods().iter().map(|istiod| istiod.pod().to_owned()).collect();
@@ -198,4 +259,5 @@ pub fn another_root_is_named(look: &Looking<'_>) {
     east.wait_until("an istiod with a root of its own", is_new).unwrap();
     east.wait_for_istiods(1).unwrap();
     look.says("broken", "trust", "the roots of east do not vouch", Some("cacerts"));
+    plans(run, "cacerts");
 }

@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 
 use lab::traffic::RealPod;
 use lab::{Lab, Proxies};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::CertificateDer;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Shows, door, ends, host, is_answered, knock, lab, passes, workload};
+use crate::support::traffic::{
+    Shows, chain, door, ends, host, is_answered, knock, lab, of_another_root, passes, workload,
+};
 use crate::support::workload::workload as issued;
-use crate::traffic_proof::{Looking, another_root_is_named, each_break_is_named};
+use crate::traffic_proof::{Looking, another_root_is_named, each_break_is_named, plans, put_port};
 
 const EXAMPLE: &str = "multi-primary-two-networks";
 /// The ports at which the two workloads take words.
@@ -34,9 +34,9 @@ fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does
     let look = Looking::new(Run::of_example(&cli, &lab, EXAMPLE), CART);
     look.agrees(&orders);
     look.is_honest();
-    each_break_is_named(&look, &orders);
+    each_break_is_named(&run, &look, &orders);
     what_is_taken_back_ends(&run, &look, &orders, &cart);
-    another_root_is_named(&look);
+    another_root_is_named(&run, &look);
     run.destroy().ok();
 }
 
@@ -57,8 +57,7 @@ fn refuses(lab: &Lab, orders: &RealPod, cart: &RealPod) {
     let sni = format!("outbound_.9000_._.{}", host("cart"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let own = runtime.block_on(issued(lab.cluster("east"), "traffic", "orders")).unwrap();
-    let chain = || own.chain.iter().map(|part| CertificateDer::from(part.der().to_vec())).collect::<Vec<_>>();
-    let said = knock(orders, &door, &sni, Shows::Chain(chain(), &own.key));
+    let said = knock(orders, &door, &sni, Shows::Chain(chain(&own), &own.key));
     assert_eq!(said.as_deref(), Ok("west/cart"), "what a client of the mesh is told");
 
     let (foreign, key) = of_another_root("spiffe://cluster.local/ns/traffic/sa/orders");
@@ -67,22 +66,8 @@ fn refuses(lab: &Lab, orders: &RealPod, cart: &RealPod) {
     let said = knock(orders, &door, &sni, Shows::Nothing);
     assert!(said.as_ref().is_err_and(|why| why.contains("CertificateRequired")), "no certificate: {said:?}");
     let nobody = format!("outbound_.9000_._.{}", host("nobody"));
-    let said = knock(orders, &door, &nobody, Shows::Chain(chain(), &own.key));
+    let said = knock(orders, &door, &nobody, Shows::Chain(chain(&own), &own.key));
     assert!(said.is_err(), "a name of nobody: {said:?}");
-}
-
-/// A certificate with a workload's name, by an authority that the mesh does not know.
-fn of_another_root(name: &str) -> (Vec<CertificateDer<'static>>, KeyPair) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let mut leaf = CertificateParams::default();
-    leaf.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    (vec![leaf.der().clone(), root.der().clone()], key)
 }
 
 /// The exposure of a host, the Gateway and the link: each is taken away and comes back.
@@ -111,6 +96,14 @@ fn what_is_taken_back_ends(run: &Run<'_>, look: &Looking<'_>, orders: &RealPod, 
     is_answered(orders, CART, "west/cart");
 
     let west = run.lab.cluster("west");
+    // What callers dial, the Gateway no longer listens at.
+    let gateway = ["gateways.networking.istio.io", "cross-network-gateway"];
+    put_port(west, &gateway, "/spec/servers/0/port/number", 15444);
+    let alone = "Gateways let calls in at 15444 alone";
+    look.names(orders, "exposure", "though a Gateway in west exposes", Some(alone));
+    plans(run, "15444");
+    put_port(west, &gateway, "/spec/servers/0/port/number", 15443);
+    is_answered(orders, CART, "west/cart");
     let load = orders.keep_calling(CART, std::time::Duration::from_millis(50));
     west.kubectl(&["delete", "gateways.networking.istio.io", "--all", "-n", "istio-system"]).unwrap();
     look.names(orders, "exposure", "no Gateway in west exposes", Some("lets nothing through"));

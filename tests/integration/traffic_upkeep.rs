@@ -14,10 +14,11 @@ use crate::support::cli::clis;
 use crate::support::traffic::{is_answered, lab, passes, workload, workload_among};
 
 /// Between two calls of the load.
-const PAUSE: Duration = Duration::from_millis(50);
+pub const PAUSE: Duration = Duration::from_millis(50);
 
 /// What the loads of both directions became while something was done. With `MESH_TRAFFIC_PAGE` it is written down.
-fn lost_none(what: &str, loads: [Calls; 2]) {
+#[track_caller]
+pub fn lost_none(what: &str, loads: &[Calls]) {
     let count: usize = loads.iter().map(|calls| calls.count).sum();
     let lost: Vec<_> = loads.iter().flat_map(|calls| &calls.lost).collect();
     let gap = loads.iter().map(|calls| calls.longest_gap.as_millis()).max().unwrap_or_default();
@@ -94,7 +95,7 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     }
     // The certificates of before run out.
     std::thread::sleep(Duration::from_secs(20));
-    lost_none("the root is rotated, in three steps", [there.stop(), back.stop()]);
+    lost_none("the root is rotated, in three steps", &[there.stop(), back.stop()]);
     run.settled();
     run.destroy().ok();
 }
@@ -126,7 +127,7 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         let (there, back) = (orders.keep_calling(9000, PAUSE), cart.keep_calling(9001, PAUSE));
         change();
         std::thread::sleep(Duration::from_secs(2)); // for proxies to hear of it
-        lost_none(what, [there.stop(), back.stop()]);
+        lost_none(what, &[there.stop(), back.stop()]);
     };
     under_load("a third cluster joins", &|| {
         members(three, "net-", "net-");

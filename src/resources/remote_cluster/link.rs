@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_AFTER: Duration = Duration::from_secs(8);
 /// How long an istiod that says `timeout` gets to change its mind.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same where it said so before anything was written: what it asks for again after a refusal, it asks for after as much as a minute.
+const AFTER_REFUSALS: Duration = Duration::from_secs(70);
 /// How long to wait for an istiod to appear at all.
 const WITHOUT_ISTIOD: Duration = Duration::from_secs(45);
 /// How long an istiod whose metrics cannot be read gets to notice a changed secret.
@@ -332,6 +334,7 @@ async fn in_sync(
     let mut pause = FIRST_PAUSE;
     let mut probe_after = PROBE_AFTER;
     let mut timed_out: Option<Instant> = None;
+    let mut patience = None;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 5 / 4).min(LONGEST_PAUSE);
@@ -364,7 +367,9 @@ async fn in_sync(
         timed_out = timed_out
             .filter(|_| verdict == Verdict::Timeout)
             .or_else(|| (verdict == Verdict::Timeout).then(Instant::now));
-        let gave_up = timed_out.is_some_and(|since| since.elapsed() > AFTER_TIMEOUT);
+        // Said at the first look, it is of the attempts of before.
+        let patience = *patience.get_or_insert(if timed_out.is_some() { AFTER_REFUSALS } else { AFTER_TIMEOUT });
+        let gave_up = timed_out.is_some_and(|since| since.elapsed() > patience);
         if gave_up || Instant::now() >= link.until {
             return Err((verdict, diagnose::not_in_sync(&case).await));
         }

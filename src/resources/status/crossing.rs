@@ -1,10 +1,11 @@
-//! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways that let nothing through, policies that turn mTLS off.
+//! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways whose port leads nowhere or that let nothing through, policies that turn mTLS off.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::door::{Door, Opening, is_ready, openings};
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::resources::address::GATEWAY_NAME_LABEL;
-use crate::resources::passthrough;
 use crate::resources::policies::{self, none_of_unserved};
 
 /// By which an EndpointSlice names its Service.
@@ -18,48 +19,69 @@ pub(super) type Asked<T> = Result<T, String>;
 pub(super) struct Crossing {
     /// Gateways without a ready Pod, by the name of their Service.
     pub no_pod: BTreeMap<String, Asked<()>>,
-    /// Whether there is a gateway that takes mTLS, and not ambient's tunnels alone.
+    /// Gateways that take mTLS, and not ambient's tunnels alone, likewise. Those without a ready Pod are not among them.
+    pub doors: BTreeMap<String, Asked<Door>>,
+    /// Whether there is a gateway that takes mTLS.
     pub by_mtls: bool,
-    /// Whether a Gateway lets anything through to it; `None` where nobody asked.
-    pub open: Option<Asked<bool>>,
+    /// What Gateways here let through.
+    pub open: Option<Asked<Vec<Opening>>>,
     /// Policies that turn mTLS off.
     pub off: Option<Asked<Vec<String>>>,
 }
 
-/// Looks at one cluster, whose gateways are these Services.
-pub(super) async fn look(cluster: &Cluster, namespace: &str, services: &[Object]) -> Crossing {
+/// Looks at one cluster, whose gateways are these Services. `serves` says whether an istiod here may serve gateways of others, which are opened here too.
+pub(super) async fn look(cluster: &Cluster, namespace: &str, services: &[Object], serves: bool) -> Crossing {
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
-    let by_mtls = led.iter().any(|service| service.label(GATEWAY_NAME_LABEL).is_none());
-    let pods = futures::future::join_all(
-        led.iter().map(|service| async { (service.name().to_owned(), served(cluster, service).await) }),
+    let by_mtls = led.iter().any(|service| takes_mtls(service));
+    let (slices, open, off) = tokio::join!(
+        futures::future::join_all(led.iter().map(|service| slices(cluster, service))),
+        open(cluster, by_mtls || serves),
+        off(cluster, namespace, by_mtls),
     );
-    let (pods, open, off) = tokio::join!(pods, open(cluster, by_mtls), off(cluster, namespace, by_mtls));
-    let without = pods.into_iter().filter_map(|(name, served)| match served {
-        Ok(true) => None,
-        Ok(false) => Some((name, Ok(()))),
-        Err(why) => Some((name, Err(why))),
-    });
-    Crossing { no_pod: without.collect(), by_mtls, open, off }
+    let mut crossing = Crossing { by_mtls, open, off, ..Crossing::default() };
+    for (service, slices) in led.into_iter().zip(slices) {
+        let name = service.name().to_owned();
+        match slices {
+            Err(why) => drop(crossing.no_pod.insert(name, Err(why))),
+            Ok(slices) if !slices.iter().flat_map(|slice| slice.items("endpoints")).any(is_ready) => {
+                crossing.no_pod.insert(name, Ok(()));
+            }
+            Ok(slices) if takes_mtls(service) => {
+                let door = with_pods(cluster, service, Door::of(service, &slices), crossing.open.as_ref()).await;
+                crossing.doors.insert(name, door);
+            }
+            Ok(_) => {}
+        }
+    }
+    crossing
 }
 
-/// Whether a Pod behind the Service is ready.
-async fn served(cluster: &Cluster, service: &Object) -> Asked<bool> {
+fn takes_mtls(service: &Object) -> bool {
+    service.label(GATEWAY_NAME_LABEL).is_none()
+}
+
+async fn slices(cluster: &Cluster, service: &Object) -> Asked<Arc<[Object]>> {
     let slices = Query::of(Kind::ENDPOINT_SLICE).namespace(service.namespace().unwrap_or_default());
-    let slices = cluster.list(&slices.label(SERVICE_LABEL, service.name())).await.map_err(|error| error.to_string())?;
-    Ok(slices.iter().flat_map(|slice| slice.items("endpoints")).any(is_ready))
+    cluster.list(&slices.label(SERVICE_LABEL, service.name())).await.map_err(|error| error.to_string())
 }
 
-/// A condition that is not told counts as true.
-fn is_ready(endpoint: &serde_json::Value) -> bool {
-    endpoint.pointer("/conditions/ready").and_then(|ready| ready.as_bool()).unwrap_or(true)
+/// Pods may have labels that their Service does not choose them by. They are asked for only where no Gateway here is known to choose them without.
+async fn with_pods(cluster: &Cluster, service: &Object, door: Door, open: Option<&Asked<Vec<Opening>>>) -> Asked<Door> {
+    if open.and_then(|open| open.as_ref().ok()).is_some_and(|open| open.iter().any(|one| door.is_chosen_by(one))) {
+        return Ok(door);
+    }
+    let query = Query::of(Kind::POD).namespace(service.namespace().unwrap_or_default());
+    let query = service.strings("spec.selector").iter().fold(query, |query, (key, value)| query.label(key, value));
+    let pods = cluster.list(&query).await.map_err(|error| error.to_string())?;
+    Ok(door.with_pods(&pods))
 }
 
-async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<bool>> {
+async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<Vec<Opening>>> {
     if !asked {
         return None;
     }
     let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await);
-    Some(gateways.map(|gateways| gateways.iter().any(passthrough::is_open)).map_err(|error| error.to_string()))
+    Some(gateways.map(|gateways| openings(&gateways)).map_err(|error| error.to_string()))
 }
 
 async fn off(cluster: &Cluster, namespace: &str, asked: bool) -> Option<Asked<Vec<String>>> {
@@ -68,16 +90,4 @@ async fn off(cluster: &Cluster, namespace: &str, asked: bool) -> Option<Asked<Ve
     }
     let found = policies::off(cluster, namespace).await;
     Some(found.map(|found| found.into_iter().map(|policy| policy.what).collect()).map_err(|error| error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_endpoint_is_ready_unless_it_says_otherwise() {
-        assert!(is_ready(&json!({"conditions": {"ready": true}})) && is_ready(&json!({"conditions": {}})));
-        assert!(!is_ready(&json!({"conditions": {"ready": false}})));
-    }
 }

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::crossing::Crossing;
+use super::crossing::{Asked, Crossing};
+use super::door::{Door, Opening, Shut};
 use super::model::{ClusterStatus, ControlPlane};
+use crate::value::Value;
 
 /// One cluster: what is shown of it, and what else the findings need.
 #[derive(Default, Clone)]
@@ -88,6 +90,25 @@ pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str) -> Vec<S
     }
     findings.extend(mesh.differing_roots());
     findings
+}
+
+/// What Gateways let through to each gateway is shown, where they are known.
+pub(super) fn show_hosts(seen: &mut BTreeMap<String, Sight>) {
+    let mesh = Mesh { seen, namespace: "" };
+    let mut known = Vec::new();
+    for (name, sight) in mesh.read() {
+        let Some(Ok(openings)) = mesh.openings(name, sight) else { continue };
+        for (gateway, door) in &sight.crossing.doors {
+            let Ok(door) = door else { continue };
+            known.push((name.to_owned(), gateway.clone(), door.judged(&openings).unwrap_or_default()));
+        }
+    }
+    for (name, gateway, hosts) in known {
+        let shown = seen.get_mut(&name).and_then(|sight| sight.shown.gateways.known_mut());
+        if let Some(gateway) = shown.and_then(|gateways| gateways.get_mut(&gateway)).and_then(Value::known_mut) {
+            gateway.hosts = hosts.into_iter().collect();
+        }
+    }
 }
 
 struct Mesh<'a> {
@@ -273,7 +294,7 @@ impl<'a> Mesh<'a> {
 
     /// What keeps calls from other networks out, or from leaving, though there is a gateway.
     fn not_crossing(&self, name: &str, sight: &Sight) -> Vec<String> {
-        let Crossing { no_pod, by_mtls, open, off } = &sight.crossing;
+        let Crossing { no_pod, doors, by_mtls, off, .. } = &sight.crossing;
         let mut found = Vec::new();
         for (gateway, unread) in no_pod {
             found.push(match unread {
@@ -284,12 +305,12 @@ impl<'a> Mesh<'a> {
         if !by_mtls || !self.has_several_networks(name) {
             return found;
         }
-        match open {
-            Some(Ok(false)) if sight.is_primary() => found.push(
-                "its gateway lets nothing through: no Gateway here passes calls on by their SNI (AUTO_PASSTHROUGH). Set `expose` of its mesh_eastwest_gateway".to_owned(),
-            ),
+        match self.openings(name, sight) {
+            Some(Ok(openings)) => {
+                found.extend(doors.iter().filter_map(|(gateway, door)| shut(gateway, door, &openings)))
+            }
             Some(Err(why)) => found.push(format!("whether its gateway lets anything through is unknown: {why}")),
-            _ => {}
+            None => {}
         }
         match off {
             Some(Ok(policies)) if !policies.is_empty() => found.push(format!(
@@ -303,6 +324,21 @@ impl<'a> Mesh<'a> {
             found.push("`enableAutoMtls` is false in its mesh configuration: its clients speak plain text, and gateways pass on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\"".to_owned());
         }
         found
+    }
+
+    /// What the Gateways let through that count for this cluster's gateways: they are where the istiod is that serves it. `None` where that was not looked at.
+    fn openings(&self, name: &str, sight: &Sight) -> Option<Result<Vec<Opening>, String>> {
+        if sight.is_primary() {
+            return sight.crossing.open.clone();
+        }
+        let serving: Vec<&Sight> =
+            self.read().map(|(_, host)| host).filter(|host| self.serves(host, name, sight)).collect();
+        // The Gateways of an external control plane are in its configuration cluster.
+        if serving.is_empty() || serving.iter().any(|host| !host.is_primary()) {
+            return None;
+        }
+        let all: Option<Result<Vec<_>, String>> = serving.into_iter().map(|host| host.crossing.open.clone()).collect();
+        all.map(|all| all.map(|all| all.into_iter().flatten().collect()))
     }
 
     /// Whether clusters of several networks are linked with this one.
@@ -464,6 +500,36 @@ impl<'a> Mesh<'a> {
     fn all_read(&self) -> bool {
         self.seen.values().all(Sight::read)
     }
+}
+
+/// What keeps a gateway shut.
+fn shut(gateway: &str, door: &Asked<Door>, openings: &[Opening]) -> Option<String> {
+    let door = match door {
+        Ok(door) => door,
+        Err(why) => return Some(format!("whether gateway {gateway} lets anything through is unknown: {why}")),
+    };
+    let port = door.port;
+    let numbers = |ports: &[u64]| ports.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    Some(match door.judged(openings).err()? {
+        Shut::Unopened => format!(
+            "gateway {gateway} lets nothing through: no Gateway passes calls on by their SNI (AUTO_PASSTHROUGH). Set `expose` of its mesh_eastwest_gateway"
+        ),
+        Shut::NoPort(ports) => format!(
+            "gateway {gateway} lets nothing through: other networks dial its port {port}, and its Service has only {}. Apply its mesh_eastwest_gateway again, and see what changes the ports",
+            numbers(&ports)
+        ),
+        Shut::NoTarget => format!(
+            "gateway {gateway} lets nothing through: port {port} of its Service leads to no port of a ready Pod. See the `targetPort` of the Service"
+        ),
+        Shut::NotChosen(gateways) => format!(
+            "gateway {gateway} lets nothing through: {} passes calls on, and chooses other Pods by its `selector`. Set `expose` of its mesh_eastwest_gateway",
+            gateways.join(", ")
+        ),
+        Shut::OtherPorts(ports) => format!(
+            "gateway {gateway} lets nothing through: other networks dial its port {port}, and Gateways let calls in at {} alone. Apply its mesh_eastwest_gateway again, or let the Gateway listen at {port}",
+            numbers(&ports)
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use super::super::crossing::Asked;
+use super::super::door::{Door, Opening};
 use super::super::model::{Gateway, Trust, Watch};
 use super::*;
 use crate::value::{Map, Value};
@@ -27,7 +29,7 @@ fn watches(verdict: &str, ids: &[&str]) -> Value<Map<Watch>> {
 
 fn gateway(network: &str) -> Value<Map<Gateway>> {
     let addresses = ["192.0.2.1".to_owned()].into_iter().collect();
-    let gateway = Gateway { network: network.into(), addresses, port: 15443.into() };
+    let gateway = Gateway { network: network.into(), addresses, port: 15443.into(), hosts: Value::Null };
     [("istio-eastwestgateway".to_owned(), gateway)].into_iter().collect()
 }
 
@@ -290,16 +292,53 @@ fn a_gateway_without_an_address_is_told_with_the_reason() {
 #[test]
 fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
     let of = |whole: Seen, crossing: Crossing| change(whole, "west", |west| west.crossing = crossing);
-    let fine = || Crossing { by_mtls: true, open: Some(Ok(true)), off: Some(Ok(Vec::new())), ..Crossing::default() };
+    let door = |port: u64| Door { port, ports: vec![15443], target: Some(15443), ..Door::default() };
+    let opening = |selector: &[(&str, &str)], port: u64| Opening {
+        what: "Gateway istio-system/cross".into(),
+        selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        port,
+        hosts: vec!["*.local".into()],
+    };
+    let with = |door: Asked<Door>, open: Asked<Vec<Opening>>| Crossing {
+        by_mtls: true,
+        doors: [("gw".to_owned(), door)].into(),
+        open: Some(open),
+        off: Some(Ok(Vec::new())),
+        ..Crossing::default()
+    };
+    let fine = || with(Ok(door(15443)), Ok(vec![opening(&[], 15443)]));
     silent(&of(two_networks(), fine()));
     let no_pod = |unread: Result<(), String>| Crossing { no_pod: [("gw".to_owned(), unread)].into(), ..fine() };
     one(&of(two_networks(), no_pod(Ok(()))), "west: gateway gw has no Pod that is ready", "scaled to none");
     one(&of(two_networks(), no_pod(Err("forbidden".into()))), "west: whether gateway gw has a Pod", "forbidden");
-    let shut = || Crossing { open: Some(Ok(false)), ..fine() };
-    one(&of(two_networks(), shut()), "west: its gateway lets nothing through", "`expose`");
+    let shut = || Crossing { open: Some(Ok(Vec::new())), ..fine() };
+    one(&of(two_networks(), shut()), "west: gateway gw lets nothing through: no Gateway passes calls on", "`expose`");
     silent(&of(one_network(), shut()));
-    // Whose Gateway objects are in another cluster.
-    silent(&change(primary_remote(), "remote", |remote| remote.crossing = shut()));
+    for (door, opening, words) in [
+        (door(15444), opening(&[], 15443), "other networks dial its port 15444, and its Service has only 15443"),
+        (Door { target: None, ..door(15443) }, opening(&[], 15443), "port 15443 of its Service leads to no port"),
+        (
+            door(15443),
+            opening(&[("istio", "other")], 15443),
+            "Gateway istio-system/cross passes calls on, and chooses other Pods",
+        ),
+        (door(15443), opening(&[], 15444), "Gateways let calls in at 15444 alone"),
+    ] {
+        one(&of(two_networks(), with(Ok(door), Ok(vec![opening]))), "west: gateway gw lets nothing through", words);
+    }
+    one(
+        &of(two_networks(), with(Err("forbidden".into()), Ok(Vec::new()))),
+        "west: whether gateway gw lets",
+        "forbidden",
+    );
+    // Whose Gateway objects are in another cluster, the one that serves it.
+    let remote = |open: Option<Asked<Vec<Opening>>>| {
+        let whole = change(primary_remote(), "remote", |remote| remote.crossing = Crossing { open: None, ..fine() });
+        change(whole, "primary", |primary| primary.crossing.open = open)
+    };
+    silent(&remote(None));
+    silent(&remote(Some(Ok(vec![opening(&[], 15443)]))));
+    one(&remote(Some(Ok(Vec::new()))), "remote: gateway gw lets nothing through", "no Gateway passes calls on");
     let off = || Crossing { off: Some(Ok(vec!["PeerAuthentication shop/a".into()])), ..fine() };
     one(&of(two_networks(), off()), "west: policies turn mTLS off", "PeerAuthentication shop/a");
     silent(&of(one_network(), off()));

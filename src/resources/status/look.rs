@@ -131,7 +131,7 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         }
     }
     if !seen.services.is_empty() {
-        further.crossing = crossing::look(cluster, namespace, &seen.services).await;
+        further.crossing = crossing::look(cluster, namespace, &seen.services, !seen.deployments.is_empty()).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -390,6 +390,7 @@ fn gateways(seen: &Seen) -> (BTreeMap<String, Gateway>, BTreeMap<String, String>
             network: door.label(NETWORK_LABEL).map(str::to_owned).into(),
             addresses: found.iter().map(|one| one.address.to_string()).collect(),
             port: i64::from(found.first().map_or(usual, |one| one.port)).into(),
+            hosts: Value::Null,
         };
         gateways.insert(door.name().to_owned(), gateway);
     };

@@ -1,6 +1,7 @@
 //! `data.mesh_status`: the whole mesh at a look.
 
 mod crossing;
+mod door;
 mod judge;
 mod look;
 mod model;
@@ -38,6 +39,7 @@ impl DataSource for MeshStatus {
         }
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
         look::bring_together(&mut seen);
+        judge::show_hosts(&mut seen);
         let findings = judge::findings(&seen, &namespace);
         config.healthy = findings.is_empty().into();
         config.findings = findings.into_iter().collect();

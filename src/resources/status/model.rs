@@ -16,10 +16,12 @@ model! {
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
-        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one; all control planes are available; those of one mesh
-        /// trust a common root and watch each other; with several networks each has a gateway with an address and a ready Pod that lets calls through, and nothing turns mTLS off;
-        /// every watched cluster is in sync. A cluster that could not be asked is not healthy. Only what the clusters report is judged, and single Services are not: what is not exposed is not
-        /// expected. No calls are made through the mesh; `mesh_reachability` makes them.
+        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All control planes are available; those of one mesh
+        /// trust a common root and watch each other, and every watched cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
+        /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses its Pods lets calls in there.
+        ///
+        /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts out (`hosts` of the gateway says which it has), and a Service may have no Pod.
+        /// Nor is what no cluster reports, such as a firewall before a gateway. No calls are made through the mesh; `mesh_reachability` makes them, to the Services that you name.
         #[attr(computed)]
         pub healthy: Value<bool>,
         /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.
@@ -139,5 +141,9 @@ model! {
         /// Port for traffic between Services.
         #[attr(computed)]
         pub port: Value<i64>,
+        /// Hosts that Gateways let through to its Pods at this port, as they are written there: `*.local` is every Service, and none is a finding. A shorter list is
+        /// a fact and no fault: calls to hosts that are not in it end here. Null where the Gateways are in a cluster that was not looked at, could not be read, or for ambient's gateways.
+        #[attr(computed)]
+        pub hosts: Value<List<String>>,
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use lab::traffic::{Answer, RealPod, Workload, eventually};
 use lab::{Cluster, Lab, Options, Proxies};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::workload::Anyone;
+use super::workload::{Anyone, Workload as Issued};
 
 /// A change has reached every proxy after this long; a call that must not arrive is tried for as long.
 pub const SETTLED: Duration = Duration::from_secs(20);
@@ -118,7 +119,12 @@ fn seen(pod: &RealPod) -> String {
 
 /// The address of a cluster's gateway, with the port for other networks.
 pub fn door(cluster: &Arc<Cluster>) -> String {
-    let service = cluster.get(&["service", "istio-eastwestgateway", "-n", "istio-system"]).unwrap().expect("a gateway");
+    door_of(cluster, "istio-eastwestgateway")
+}
+
+/// The same of a gateway of this name.
+pub fn door_of(cluster: &Arc<Cluster>, name: &str) -> String {
+    let service = cluster.get(&["service", name, "-n", "istio-system"]).unwrap().expect("a gateway");
     let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().expect("an address");
     format!("{ip}:15443")
 }
@@ -126,7 +132,26 @@ pub fn door(cluster: &Arc<Cluster>) -> String {
 /// What a client shows of itself.
 pub enum Shows<'a> {
     Nothing,
-    Chain(Vec<CertificateDer<'static>>, &'a rcgen::KeyPair),
+    Chain(Vec<CertificateDer<'static>>, &'a KeyPair),
+}
+
+/// What a workload was issued.
+pub fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {
+    issued.chain.iter().map(|part| CertificateDer::from(part.der().to_vec())).collect()
+}
+
+/// A certificate with a workload's name, by an authority that the mesh does not know.
+pub fn of_another_root(name: &str) -> (Vec<CertificateDer<'static>>, KeyPair) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::default();
+    leaf.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    (vec![leaf.der().clone(), root.der().clone()], key)
 }
 
 /// Speaks TLS with this server name from a pod's network, past its proxy; what the far end said in the end.

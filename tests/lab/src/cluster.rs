@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use crate::audit::{self, Requests};
 use crate::balancer::{self, Address};
-use crate::control_plane::Layout;
+use crate::control_plane::{self, Layout};
 use crate::error::{Error, Result, describe};
 use crate::fabric::Fabric;
 use crate::front::{Effect, Fault, Front};
 use crate::kubelet::{self, Kubelet};
+use crate::lab::Routes;
 use crate::network::{Network, PodProcess, ProxyPod, free_ports};
 use crate::pki::Pki;
 use crate::process::{Process, Processes, Program};
@@ -66,7 +67,7 @@ pub(crate) struct Start {
     pub istiod: bool,
     pub fabric: Option<Arc<Fabric>>,
     /// What its pods reach.
-    pub routes: Vec<String>,
+    pub routes: Routes,
     pub longest_token: Option<Duration>,
     pub own_issuers: bool,
 }
@@ -237,6 +238,17 @@ impl Cluster {
             }
             other => other.map(|()| ready()),
         }
+    }
+
+    /// The addresses of this cluster's pods that are in the network of this position, where a lab has several.
+    pub fn network_range(&self, network: usize) -> String {
+        control_plane::network_range(self.layout.index, network)
+    }
+
+    /// Lets everything be lost that pods send to the address of a load balancer, without a word, as a firewall does that drops; or lets it arrive again.
+    pub fn lose(&self, address: &str, lost: bool) -> Result<()> {
+        let fabric = self.fabric.as_ref().ok_or_else(|| Error::Usage("this lab has no proxies".into()))?;
+        fabric.lose(address, lost).map_err(Error::file("change the address", Path::new(address)))
     }
 
     /// Ends what carries calls of real pods, in all clusters of the lab.

@@ -36,6 +36,24 @@ pub(crate) fn own_ranges(index: usize) -> [String; 2] {
     [format!("10.{}.0.0/16", 10 + index), service_range(index)]
 }
 
+/// What a pod reaches of its own cluster where pods are in several networks: istiods, which the lab runs, and Services.
+pub(crate) fn inner_ranges(index: usize) -> [String; 2] {
+    [format!("10.{}.192.0/18", 10 + index), service_range(index)]
+}
+
+/// The pods of a cluster that are in one of several networks, by its position.
+pub(crate) fn network_range(index: usize, network: usize) -> String {
+    format!("10.{}.{}.0/21", 10 + index, network_octet(network))
+}
+
+/// Behind what kwok gives, before what the lab gives to pods of no network.
+fn network_octet(network: usize) -> usize {
+    128 + 8 * network
+}
+
+/// More would leave their range.
+pub(crate) const MOST_NETWORKS: usize = 8;
+
 fn service_range(index: usize) -> String {
     format!("10.{}.0.0/16", 110 + index)
 }
@@ -71,6 +89,11 @@ impl Layout {
     /// Addresses of pods that the lab itself runs, away from those kwok gives.
     pub fn process_pod_ip(&self, n: usize) -> String {
         format!("10.{}.{}.{}", 10 + self.index, 200 + n / 250, 1 + n % 250)
+    }
+
+    /// The same in one of several networks.
+    pub fn network_pod_ip(&self, network: usize, n: usize) -> String {
+        format!("10.{}.{}.{}", 10 + self.index, network_octet(network) + n / 250, 1 + n % 250)
     }
 
     pub fn node_ip(&self, n: usize) -> String {

@@ -171,6 +171,18 @@ impl Fabric {
         self.ask(&Order { what: "address", address, gone: !there, ..Order::default() }).map(drop)
     }
 
+    /// From now on what is sent to an address of the bridge is lost without a word, as by a firewall that drops; or arrives again. A pod that has the address, and
+    /// no way back to anybody, takes it.
+    pub fn lose(&self, address: &str, lost: bool) -> std::io::Result<()> {
+        let hole = format!("instead of {address}");
+        if lost {
+            self.set_address(address, false)?;
+            return self.add_pod(&hole, address, &[]);
+        }
+        self.remove_pod(&hole)?;
+        self.set_address(address, true)
+    }
+
     /// A socket that listens in a pod; in the bridge's own namespace where no pod is named.
     pub fn listen(&self, pod: &str, address: &str) -> std::io::Result<TcpListener> {
         let (_, socket) = self.ask(&Order { what: "listen", pod, address, ..Order::default() })?;

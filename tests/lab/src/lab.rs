@@ -49,6 +49,9 @@ pub enum Proxies {
     NetworkEach,
     /// The same, and pods of all clusters reach each other.
     OneNetwork,
+    /// The same, and pods reach those of their own network in all clusters, and no others: the one that the annotation `lab/network` names, else the label
+    /// `topology.istio.io/network`. Pods that name none reach what is in none.
+    Networks(&'static [&'static str]),
 }
 
 impl Default for Options {
@@ -89,6 +92,11 @@ impl Lab {
         needed.extend([Tool::Kubelet, Tool::Kwok, Tool::Kubectl]);
         if options.istiod {
             needed.push(Istio::Current.pilot_discovery());
+        }
+        if let Proxies::Networks(networks) = options.proxies
+            && networks.len() > control_plane::MOST_NETWORKS
+        {
+            return Err(Error::Usage(format!("a lab has at most {} networks", control_plane::MOST_NETWORKS)));
         }
         if options.proxies != Proxies::None {
             fabric::possible().map_err(Error::Usage)?;
@@ -241,7 +249,7 @@ async fn start_all(
         Proxies::None => None,
         _ => Some(Arc::new(Fabric::start(socket_path(&dir.join("net.sock"), names.len()), &dir, &processes).await?)),
     };
-    let routes = Routes { clusters: names.len(), together: options.proxies == Proxies::OneNetwork };
+    let routes = Routes { clusters: names.len(), proxies: options.proxies };
     let kubelet_ports = free_ports(names.len()).map_err(Error::file("find ports for", "the kubelet"))?;
     let (mut serve, mut starts) = (Vec::new(), Vec::new());
     for (index, name) in names.into_iter().enumerate() {
@@ -261,7 +269,7 @@ async fn start_all(
             address: options.address,
             istiod: options.istiod,
             fabric: fabric.clone(),
-            routes: routes.of(index),
+            routes: routes.clone(),
             longest_token: options.longest_token,
             own_issuers: options.own_issuers,
         })));
@@ -276,17 +284,34 @@ async fn start_all(
 }
 
 /// What pods reach.
-struct Routes {
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
     clusters: usize,
-    together: bool,
+    proxies: Proxies,
 }
 
 impl Routes {
-    /// The networks that a cluster's pods are in, and every load balancer.
-    fn of(&self, index: usize) -> Vec<String> {
-        let all = (0..self.clusters).filter(|other| self.together || *other == index);
-        let own = all.flat_map(control_plane::own_ranges);
-        own.chain((0..self.clusters).map(control_plane::balancer_range)).collect()
+    /// The position of a network among those that the lab was given.
+    pub fn network(&self, name: &str) -> Option<usize> {
+        let Proxies::Networks(names) = self.proxies else { return None };
+        names.iter().position(|known| *known == name)
+    }
+
+    /// The networks that a pod of a cluster is in, and every load balancer.
+    pub fn of(&self, index: usize, network: Option<usize>) -> Vec<String> {
+        let together = self.proxies == Proxies::OneNetwork;
+        let clusters = || 0..self.clusters;
+        let pods: Vec<String> = match network {
+            Some(network) => {
+                let all = clusters().map(|cluster| control_plane::network_range(cluster, network));
+                all.chain(control_plane::inner_ranges(index)).collect()
+            }
+            None => {
+                let all = clusters().filter(|other| together || *other == index);
+                all.flat_map(control_plane::own_ranges).collect()
+            }
+        };
+        pods.into_iter().chain(clusters().map(control_plane::balancer_range)).collect()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::doors;
 use crate::environment::{Here, variables};
 use crate::fabric::{Fabric, Inside, Running};
 use crate::kubelet::{name, namespace, now, versions};
+use crate::lab::Routes;
 use crate::network::{Network, ProxyPod};
 use crate::projection::{Problem, Root, references};
 use crate::reflect::{Objects, reflect};
@@ -34,8 +35,8 @@ pub(crate) struct Proxies {
     pub fabric: Arc<Fabric>,
     /// Counts the addresses given to pods that the lab runs.
     pub addresses: Arc<AtomicUsize>,
-    /// What a pod of this cluster reaches.
-    pub routes: Vec<String>,
+    /// What pods reach.
+    pub routes: Routes,
 }
 
 /// What the names of istiods lead to follows from these.
@@ -102,6 +103,8 @@ struct Life {
     names: Names,
     pod: Arc<Pod>,
     ip: String,
+    /// What it reaches.
+    routes: Vec<String>,
     root: Root,
     restarts: u32,
     plumbed: bool,
@@ -110,11 +113,17 @@ struct Life {
 
 impl Life {
     fn new(proxies: Proxies, names: Names, pod: Arc<Pod>) -> Life {
-        let ip = proxies.layout.process_pod_ip(proxies.addresses.fetch_add(1, Ordering::Relaxed));
+        let number = proxies.addresses.fetch_add(1, Ordering::Relaxed);
+        let network = network(&pod).and_then(|name| proxies.routes.network(name));
+        let ip = match network {
+            Some(network) => proxies.layout.network_pod_ip(network, number),
+            None => proxies.layout.process_pod_ip(number),
+        };
+        let routes = proxies.routes.of(proxies.layout.index, network);
         // Agents speak over sockets in there: a short path.
         let dir = proxies.layout.file("pods").join(format!("{}.{}", namespace(&pod), name(&pod)));
         let root = Root { dir, client: proxies.client.clone(), plain_envoy: false };
-        Life { proxies, names, pod, ip, root, restarts: 0, plumbed: false, running: None }
+        Life { proxies, names, pod, ip, routes, root, restarts: 0, plumbed: false, running: None }
     }
 
     async fn live(mut self, mut leave: watch::Receiver<Option<u64>>) {
@@ -166,7 +175,7 @@ impl Life {
             return Ok(());
         }
         let (fabric, pod, ip) = (self.proxies.fabric.clone(), self.name(), self.ip.clone());
-        let routes = self.proxies.routes.clone();
+        let routes = self.routes.clone();
         blocking(move || fabric.add_pod(&pod, &ip, &routes)).await?;
         self.plumbed = true;
         if !self.is_gateway() {
@@ -369,6 +378,13 @@ impl Life {
     fn name(&self) -> String {
         fabric_name(&self.proxies.layout, namespace(&self.pod), name(&self.pod))
     }
+}
+
+/// The network that a pod says it is in.
+fn network(pod: &Pod) -> Option<&str> {
+    let annotated = pod.metadata.annotations.as_ref().and_then(|all| all.get("lab/network"));
+    let labelled = || pod.metadata.labels.as_ref().and_then(|all| all.get("topology.istio.io/network"));
+    annotated.or_else(labelled).map(String::as_str)
 }
 
 async fn told_to_leave(leave: &mut watch::Receiver<Option<u64>>) -> u64 {

@@ -27,6 +27,9 @@ pub const HTTP: u16 = 80;
 /// The port of a workload's Service for TCP: a connection is a call, which nothing keeps for the next.
 pub const TCP: u16 = 9000;
 
+/// The label that tells one pod of a Service from another.
+const POD: &str = "lab/pod";
+
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,12 +44,14 @@ pub struct Workload<'a> {
     pub ports: (u16, u16),
     /// What its proxy knows beside the Services of its own namespace, as a `Sidecar` names it.
     pub imports: &'a [&'a str],
+    /// The network that its pods are in, where a lab has several; and whether a label tells Istio so, and not the address alone.
+    pub network: Option<(&'a str, bool)>,
 }
 
 impl<'a> Workload<'a> {
     pub fn new(name: &'a str) -> Workload<'a> {
         let injection = ("istio-injection", "enabled");
-        Workload { name, namespace: NAMESPACE, injection, ports: (HTTP, TCP), imports: &[] }
+        Workload { name, namespace: NAMESPACE, injection, ports: (HTTP, TCP), imports: &[], network: None }
     }
 
     /// Makes the Service, and where there is the mesh's configuration, what sends its traffic through the proxies.
@@ -75,19 +80,30 @@ impl<'a> Workload<'a> {
 
     /// Makes a pod, and waits until its proxy is ready.
     pub fn run(&self, cluster: &Arc<Cluster>) -> Result<RealPod> {
+        self.run_as(self.name, cluster)
+    }
+
+    /// The same under a name of its own, beside others of the Service. When it is deleted it has the time of any other pod to close what it has.
+    pub fn run_as(&self, name: &str, cluster: &Arc<Cluster>) -> Result<RealPod> {
+        let mut meta = json!({
+            "name": name, "namespace": self.namespace, "labels": { "app": self.name, POD: name },
+            "annotations": { "sidecar.istio.io/interceptionMode": "NONE" },
+        });
+        if let Some((network, labelled)) = self.network {
+            meta["annotations"]["lab/network"] = json!(network);
+            if labelled {
+                meta["labels"]["topology.istio.io/network"] = json!(network);
+            }
+        }
         let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": self.name, "namespace": self.namespace, "labels": { "app": self.name },
-                "annotations": { "sidecar.istio.io/interceptionMode": "NONE" },
-            },
+            "apiVersion": "v1", "kind": "Pod", "metadata": meta,
             "spec": {
-                "serviceAccountName": self.name, "terminationGracePeriodSeconds": 1,
+                "serviceAccountName": self.name, "terminationGracePeriodSeconds": 30,
                 "containers": [{ "name": "app", "image": "app", "ports": [{ "containerPort": 8080 }, { "containerPort": 9000 }] }],
             },
         });
         cluster.apply(&pod.to_string())?;
-        cluster.real_pod(self.namespace, ("app", self.name))
+        cluster.real_pod(self.namespace, (POD, name))
     }
 
     /// What stands in for the capture of traffic, and what lets a call say who answered.

@@ -294,7 +294,7 @@ pub(super) fn no_gateway(call: Call<'_>, watched: &Watched) -> Verdict {
     not_linked(call, watched).unwrap_or_else(|| {
         broken(
             "link",
-            format!("the istiod of {from} knows no gateway of network {network}, in which {to} is: its clients would call Pods by addresses of another network. Apply a mesh_eastwest_gateway for {network}, and see that it has an address"),
+            format!("the istiod of {from} knows no gateway of network {network}, in which {to} is: its clients would call Pods by addresses of another network. Apply a mesh_eastwest_gateway for {network}, and see that its Service has an address and the port that other networks dial"),
         )
     })
 }

@@ -199,7 +199,9 @@ fn pods_of_ones_own_network_are_only_known_where_they_answer() {
     says(&of(Way::Direct, silent(None)), UNKNOWN, "address", &["own addresses"]);
     says(&of(Way::Direct, answers(met(Outcome::Accepted))), REACHABLE, "", &[]);
     says(&of(Way::Direct, Tried { spoken: None, ..answers(met(Outcome::Accepted)) }), REACHABLE, "", &["plain text"]);
-    says(&of(Way::NoGateway, silent(None)), BROKEN, "link", &["no gateway of network"]);
+    for one in [silent(None), answers(met(Outcome::Refused("NoApplicationProtocol".into())))] {
+        says(&of(Way::NoGateway, one), BROKEN, "link", &["no gateway of network"]);
+    }
 }
 
 #[test]

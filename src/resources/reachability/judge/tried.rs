@@ -32,7 +32,8 @@ fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there
     if let Some(verdict) = there.and_then(|there| gateway(call, &there.gateway)) {
         return verdict;
     }
-    if let (Way::NoGateway, Err(_)) = (way, dialled) {
+    // What answers there and is not of the mesh is another machine's: some answer for every address.
+    if way == Way::NoGateway {
         return no_gateway(call, &Watched::As("synced".to_owned()));
     }
     // From here, an address may lead to another machine than for the callers. The Pod itself is what there is.
