@@ -16,4 +16,5 @@ pub mod random;
 pub mod specimen;
 pub mod traffic;
 pub mod workload;
+pub mod written_modes;
 pub mod xds;
