@@ -83,6 +83,7 @@ kinds! {
     STATEFUL_SET = "apps"/"v1" "StatefulSet" "statefulsets" Namespaced WORKLOAD;
     REPLICA_SET = "apps"/"v1" "ReplicaSet" "replicasets" Namespaced WORKLOAD;
     JOB = "batch"/"v1" "Job" "jobs" Namespaced WORKLOAD;
+    CRON_JOB = "batch"/"v1" "CronJob" "cronjobs" Namespaced WORKLOAD;
     HORIZONTAL_POD_AUTOSCALER = "autoscaling"/"v2" "HorizontalPodAutoscaler" "horizontalpodautoscalers" Namespaced SCALING;
     POD_DISRUPTION_BUDGET = "policy"/"v1" "PodDisruptionBudget" "poddisruptionbudgets" Namespaced BASE;
     NETWORK_POLICY = "networking.k8s.io"/"v1" "NetworkPolicy" "networkpolicies" Namespaced BASE;

@@ -15,6 +15,7 @@ mod platform;
 mod pod_security;
 mod reader;
 mod remote_secret;
+mod renewal;
 mod rotation;
 mod server;
 mod service_entry;
@@ -47,6 +48,7 @@ pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,
     RemoteSecret, SecretForm, Token,
 };
+pub use renewal::{Renewal, RenewalPod, Schedule, renewal_name};
 pub use rotation::{Holding, Phase, Rotation, Step, Untrusting};
 pub use server::{ServerUrl, ServerUrlError};
 pub use service_entry::{

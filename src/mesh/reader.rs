@@ -31,6 +31,9 @@ pub struct Reader {
     /// without it the watching istiod must run with PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false (Istio 1.31), or it waits for a
     /// list it may not make.
     pub read_secrets: bool,
+    /// Where the one token in a watcher is renewed by itself: how the names begin of the Secrets that tokens of the reader are bound to. The reader may then ask for tokens of its own
+    /// that are bound so, and for none of anybody else.
+    pub renewal: Option<String>,
     /// Whether the watching istiod exports Services through the Multi-Cluster Services API (ENABLE_MCS_AUTO_EXPORT).
     pub export_services: bool,
 }
@@ -62,13 +65,43 @@ impl Reader {
         let rules = self.own_rules();
         objects.push(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }));
         objects.push(self.binding("Role", metadata));
+        objects.extend(self.renewal.iter().flat_map(|prefix| self.only_bound_tokens(prefix)));
         objects
+    }
+
+    /// Keeps who holds one of the reader's tokens from asking for one that outlives the Secrets: deleting these revokes all.
+    fn only_bound_tokens(&self, prefix: &str) -> [Value; 2] {
+        let (group, name) = ("admissionregistration.k8s.io/v1", self.cluster_role_name());
+        let user = format!("system:serviceaccount:{}:{}", self.namespace, self.service_account);
+        let kind = "object.spec.?boundObjectRef.?kind.orValue('') == 'Secret'";
+        let begins = format!("object.spec.?boundObjectRef.?name.orValue('').startsWith('{prefix}')");
+        let policy = json!({
+            "apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["serviceaccounts/token"] }] },
+                "matchConditions": [{ "name": "asked-by-the-reader", "expression": format!("request.userInfo.username == '{user}'") }],
+                "validations": [{
+                    "expression": format!("{kind} && {begins}"),
+                    "message": format!("a token of this ServiceAccount must be bound to a Secret whose name begins with {prefix}"),
+                }],
+            },
+        });
+        let binding = json!({
+            "apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": name },
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
+        });
+        [policy, binding]
     }
 
     /// The rules of the Role in its own namespace.
     fn own_rules(&self) -> Vec<Value> {
         // The mesh configuration, for the trust domain; no other ConfigMap is istiod's concern in a peer.
         let mut rules = vec![rule(&[""], &["configmaps"], READ)];
+        if self.renewal.is_some() {
+            rules.push(named(rule(&[""], &["serviceaccounts/token"], &["create"]), &[&self.service_account]));
+        }
         let elections: Vec<&str> = [
             (self.mode == ReaderMode::Remote, "istio-namespace-controller-election"),
             (self.export_services, "istio-serviceexport-controller-election"),
@@ -165,6 +198,7 @@ mod tests {
             users: BTreeSet::new(),
             mode,
             read_secrets,
+            renewal: None,
             export_services: false,
         }
     }
@@ -229,6 +263,29 @@ mod tests {
         assert_eq!(changed, 3, "webhooks, what every namespace gets, and elections");
         assert!(
             reader(ReaderMode::Remote, true).rules(&[]).iter().all(|rule| rule["verbs"] != json!(["update", "patch"]))
+        );
+    }
+
+    #[test]
+    fn a_reader_that_renews_itself_asks_for_its_own_tokens_alone() {
+        let renewal = Some("mesh-reader.east.".to_owned());
+        let objects = Reader { renewal, ..reader(ReaderMode::Peer, false) }.objects(&[]);
+        let rules = objects.iter().flat_map(|object| object["rules"].as_array().cloned().unwrap_or_default());
+        let more: Vec<Value> = rules.filter(|rule| rule["verbs"] != json!(READ)).collect();
+        assert_eq!(
+            more,
+            [
+                json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["mesh-reader"], "verbs": ["create"] })
+            ]
+        );
+        let policy = objects.iter().find(|object| object["kind"] == "ValidatingAdmissionPolicy").unwrap();
+        let condition = &policy["spec"]["matchConditions"][0]["expression"];
+        assert_eq!(condition, "request.userInfo.username == 'system:serviceaccount:istio-system:mesh-reader'");
+        assert!(
+            policy["spec"]["validations"][0]["expression"]
+                .as_str()
+                .unwrap()
+                .ends_with("startsWith('mesh-reader.east.')")
         );
     }
 

@@ -23,7 +23,7 @@ fn with(run: &Run<'_>, primary: &str, remote: &str) {
 }
 
 /// Lets an API server trust the istiod of another cluster, as the guide says it.
-fn trust(watched: &Cluster, watcher: &Cluster, prefix: &str) {
+pub fn trust(watched: &Cluster, watcher: &Cluster, prefix: &str) {
     let configuration = json!({
         "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
         "jwt": [{
@@ -39,7 +39,7 @@ fn trust(watched: &Cluster, watcher: &Cluster, prefix: &str) {
 }
 
 /// Who somebody with this token is to the API server.
-fn login(cluster: &Cluster, token: &str) -> Result<String, String> {
+pub fn login(cluster: &Cluster, token: &str) -> Result<String, String> {
     let args = ["--kubeconfig=/dev/null", "auth", "whoami", "-o", "json", "--insecure-skip-tls-verify"];
     let (server, token) = (format!("--server={}", cluster.server()), format!("--token={token}"));
     let args: Vec<&str> = args.into_iter().chain([server.as_str(), token.as_str()]).collect();

@@ -239,7 +239,7 @@ pub fn no_secret_in_state(run: &Run<'_>) {
 
 /// No object of the provider, and nothing that Istio left because of it.
 pub fn nothing_is_left(lab: &Lab) {
-    const KINDS: &str = "leases,secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
+    const KINDS: &str = "leases,secrets,configmaps,serviceaccounts,services,deployments,cronjobs,jobs,clusterroles,clusterrolebindings,roles,rolebindings,\
                          mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions";
     for cluster in lab.clusters() {
         let owned = cluster

@@ -48,6 +48,7 @@ mod links_gateways;
 mod links_own_tokens;
 mod links_plan;
 mod links_refusals;
+mod links_renewed;
 mod links_tokens;
 mod links_topologies;
 mod links_upkeep;

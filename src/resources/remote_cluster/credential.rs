@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::spec::{Spec, TokenSpec};
+use super::spec::{Spec, TokenSpec, bindings};
 use super::token;
 use crate::cluster::{
     Apply, BoundTo, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, Secret,
     TokenRequest, wait,
 };
-use crate::mesh::Token;
+use crate::mesh::{Schedule, Token};
 
 /// On a Secret that a token is bound to: the watcher that has the token.
 pub const WATCHER_ANNOTATION: &str = "terraform-provider-mesh/watcher";
@@ -179,7 +179,7 @@ fn binding_object(spec: &Spec, owner: &Owner, watcher: &str, binding: &ObjectRef
 }
 
 async fn bounded(order: Order<'_>, binding: &Object) -> Result<Token, Error> {
-    let TokenSpec { lifetime, .. } = order.spec.token;
+    let lifetime = order.spec.token.lifetime;
     let request = TokenRequest {
         namespace: order.spec.namespace.as_str().to_owned(),
         service_account: order.spec.reader.service_account.as_str().to_owned(),
@@ -208,11 +208,7 @@ async fn long_lived(watched: &Cluster, binding: &ObjectRef) -> Result<Token, Err
 fn binding_name(spec: &Spec, watcher: &str, generation: u64) -> String {
     let plain = crate::schema::validate::is_dns_label(watcher) && watcher.len() <= 40;
     let watcher = if plain { watcher.to_owned() } else { format!("w-{}", crate::kept::fields::short(watcher)) };
-    format!(
-        "{}.{}.{watcher}.{generation}",
-        spec.reader.service_account,
-        spec.id.as_str().to_lowercase().replace('_', "-")
-    )
+    format!("{}{watcher}.{generation}", bindings(&spec.reader.service_account, &spec.id))
 }
 
 fn generation(name: &str) -> Option<u64> {
@@ -232,6 +228,10 @@ pub enum Condition {
     Valid,
     /// None is stored: istiod comes with one of its own.
     Projected,
+    /// A job in the watcher renews it, and has done so in time.
+    Renewed,
+    /// The same, but the job or what it needs is not as it was made.
+    Unrenewed,
     /// Valid, and others that the watcher was given before it still hold as well.
     Leftover,
     /// Near its end.
@@ -249,6 +249,8 @@ impl Condition {
         match self {
             Self::Valid => "valid",
             Self::Projected => "projected",
+            Self::Renewed => "renewed",
+            Self::Unrenewed => "unrenewed",
             Self::Leftover => "leftover",
             Self::Rotate => "rotate",
             Self::Expired => "expired",
@@ -276,7 +278,9 @@ pub fn standing(token: &Token, judged: Judged<'_>) -> Standing {
         return Standing { expires_at: None, condition: Condition::Unreadable };
     };
     let expires_at = claims.expires.and_then(|end| jiff::Timestamp::from_second(end).ok()).map(|end| end.to_string());
-    Standing { expires_at, condition: condition(&claims, judged) }
+    let condition = condition(&claims, judged);
+    // Another end after each run of the job would be a change that nobody made to the configuration.
+    Standing { expires_at: expires_at.filter(|_| condition != Condition::Renewed), condition }
 }
 
 fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
@@ -294,6 +298,11 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
     let Some(end) = claims.expires else { return Condition::Valid };
     let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     let granted = end - claims.issued.unwrap_or(end);
+    if judged.spec.renewal.is_some() {
+        let late = Schedule::late_at(u64::try_from(granted).unwrap_or_default());
+        let is_late = judged.now >= end - granted + i64::try_from(late).unwrap_or(i64::MAX / 2);
+        return if is_late { Condition::Rotate } else { Condition::Renewed };
+    }
     let window = seconds(judged.spec.rotate_before);
     // A server that grants less than was asked for, and less than the window, would otherwise see a rotation at every apply.
     let cut = granted > 0 && granted < seconds(judged.spec.lifetime);
@@ -316,6 +325,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::Value;
 
+    use super::super::token_spec::RenewalSpec;
     use super::*;
 
     const DAY: i64 = 86_400;
@@ -364,6 +374,18 @@ mod tests {
             standing(&bound(0, 600), Judged { now, spec: &spec, service_account: "reader", live: None }).condition
         };
         assert_eq!((at(9), at(10)), (Condition::Valid, Condition::Rotate));
+    }
+
+    #[test]
+    fn a_token_that_a_job_renews_is_late_where_a_run_was_missed() {
+        let spec = TokenSpec { renewal: Some(RenewalSpec::default()), ..TokenSpec::default() };
+        let at = |hour: i64| {
+            let judged = Judged { now: hour * 3600, spec: &spec, service_account: "reader", live: None };
+            standing(&bound(0, DAY), judged)
+        };
+        assert_eq!(at(15), Standing { expires_at: None, condition: Condition::Renewed }, "every eight hours");
+        assert_eq!((at(16).condition, at(16).expires_at.as_deref()), (Condition::Rotate, Some("1970-01-02T00:00:00Z")));
+        assert_eq!(at(24).condition, Condition::Expired);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::build::{self, Charts};
-use super::model::{LinkToken, RemoteCluster};
+use super::model::{DEFAULT_LIFETIME, LinkToken, RemoteCluster, Renewal, Token};
+use super::renewal;
 use super::secret;
 use super::spec::Spec;
 use super::{Cx, Identity, gather, settle_names};
@@ -58,6 +59,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     settle_names(&mut model);
     model.read_secrets = reads_secrets(cx, &model).await?.into();
     users(cx, &mut model).await?;
+    token(cx, &mut model).await?;
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
@@ -111,6 +113,32 @@ async fn users(cx: &Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
         link_token.users = Value::Known([((*watcher).clone(), Value::Known((**name).to_owned()))].into());
     }
     Ok(())
+}
+
+/// Whether a job in the first watcher renews its token, and in which image.
+async fn token(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
+    let Some(watcher) = model.watchers.items().next().filter(|_| model.link_token.is_null()).cloned() else {
+        return Ok(());
+    };
+    let Some(spec) = Spec::parse(model)?.filter(|spec| !spec.is_config_cluster()) else { return Ok(()) };
+    let found = renewal::found(&client::cluster(cx, &watcher)?, &spec).await;
+    match found {
+        Ok(Some(image)) => {
+            let renewal = Renewal { image: image.into() };
+            model.token = Token {
+                lifetime: DEFAULT_LIFETIME.into(),
+                long_lived: false.into(),
+                rotate_on_affected_versions: false.into(),
+                renewal: renewal.into(),
+                ..Token::default()
+            }
+            .into();
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => Ok(()),
+        Err(error) => Err(converge::diagnostic(&error).into()),
+    }
 }
 
 /// What the resource would find out by itself need not stand in the configuration.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::credential::{self, Condition, Issued, Judged, Standing};
 use super::diagnose;
+use super::renewal;
 use super::secret;
-use super::state::PROJECTED;
+use super::state::{PROJECTED, RENEWED};
 use super::token;
 use super::trusted;
 use super::watcher::{Link, failed};
@@ -14,7 +15,7 @@ use crate::cluster::{Adoption, Apply, Error, Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};
 use crate::kept::converge;
-use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, Revision, SecretForm, Token, is_external};
+use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, RenewalPod, Revision, SecretForm, Token, is_external};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -57,6 +58,20 @@ pub async fn establish(link: Link<'_>) -> Established {
     {
         return refused(error);
     }
+    let job = match &link.spec.token.renewal {
+        Some(asked) => match renewal::prepare(link, asked).await {
+            Ok(pod) => Some(pod),
+            Err(error) => return refused(error),
+        },
+        // Whatever renewed the token before must not write over what comes now.
+        None => {
+            let namespace = link.spec.namespace.as_str();
+            match renewal::remove(link.watcher, link.owner, namespace, link.renewal_before).await {
+                Ok(()) => None,
+                Err(error) => return refused(failed(link, &error)),
+            }
+        }
+    };
     let credentials = match &link.spec.link_token {
         Some(own) => match trusted::prove(link, own).await {
             Ok(token) => live(link).await.map(|live| Credentials { token, binding: None, live }),
@@ -64,25 +79,28 @@ pub async fn establish(link: Link<'_>) -> Established {
         },
         None => credentials(link).await,
     };
-    match credentials {
-        Ok(credentials) => match elsewhere(link, &credentials).await {
-            Some(error) => refused(error),
-            None => match shortened(link, &credentials) {
-                // Nobody has been told of the token yet: a link that would end before anybody renews it is not made.
-                Some(short) if !link.known => {
-                    let binding = credentials.binding.as_ref();
-                    match credential::give_back(link.order(), binding).await {
-                        Ok(()) => refused(short.refusal(link)),
-                        Err(error) => refused(failed(link, &error)),
-                    }
-                }
-                short => {
-                    Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials).await }
-                }
-            },
-        },
-        Err(error) => refused(failed(link, &error)),
+    let credentials = match credentials {
+        Ok(credentials) => credentials,
+        Err(error) => return refused(failed(link, &error)),
+    };
+    if let Some(error) = elsewhere(link, &credentials).await {
+        return refused(error);
     }
+    let short = shortened(link, &credentials);
+    let unusable = match (&short, &job) {
+        // A link that would end before anybody renews it is not made.
+        (Some(short), _) if !link.known => Some(short.refusal(link)),
+        (_, Some(_)) => renewal::prove(link, &credentials.token).await.err(),
+        _ => None,
+    };
+    if let Some(error) = unusable {
+        // Nobody has been told of the token yet.
+        return match credential::give_back(link.order(), credentials.binding.as_ref()).await {
+            Ok(()) => refused(error),
+            Err(error) => refused(failed(link, &error)),
+        };
+    }
+    Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials, job).await }
 }
 
 /// Refuses to hand a kubeconfig to an istiod that did not ask for one: at its next start it would take the cluster for its own, and forget the one it serves.
@@ -120,7 +138,7 @@ struct Shortened {
 
 /// Whether the API server has granted less than was asked for, as managed clouds do: a day on EKS and AKS, two on GKE.
 fn shortened(link: Link<'_>, credentials: &Credentials) -> Option<Shortened> {
-    if link.spec.token.long_lived || credentials.binding.is_none() {
+    if link.spec.token.long_lived || link.spec.token.renewal.is_some() || credentials.binding.is_none() {
         return None;
     }
     let claims = token::read(credentials.token.reveal()).ok()?;
@@ -135,6 +153,7 @@ impl Shortened {
         Diagnostic::error("The API server grants shorter tokens than asked for").at("token").detail(format!(
             "{} The istiods of {} would lose cluster {} then, unless an apply has renewed the token before. So cluster {} is not linked: nothing was written to it, and the token is revoked. \
              Choose one of these:\n\
+             - `token = {{ renewal = {{}} }}` lets a job in {} renew the token, however short it is.\n\
              - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least twice in that time, by a scheduled run of your pipeline.\n\
              - `link_token = {{}}` in place of `token` stores no token: the watcher's istiod comes with its own, and the API server trusts its issuer. The guide on credentials says how.\n\
              - `token = {{ long_lived = true }}` uses a token that does not end. It is kept in a Secret of the watched cluster; deleting the Secret revokes it.\n\
@@ -142,6 +161,7 @@ impl Shortened {
             self.facts(link),
             link.watcher.name(),
             link.spec.id,
+            link.watcher.name(),
             link.watcher.name(),
             span(self.granted)
         ))
@@ -151,7 +171,7 @@ impl Shortened {
         // Of several warnings with one summary Terraform shows the first alone.
         Diagnostic::warning(format!("{} gets shorter tokens than asked for", link.watcher.name())).at("token").detail(
             format!(
-                "{} Apply at least twice in that time, or set `token = {{ long_lived = true }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
+                "{} Apply at least twice in that time, or let a job renew it: `token = {{ renewal = {{}} }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
                 self.facts(link),
                 span(self.granted)
             ),
@@ -208,7 +228,7 @@ async fn credentials(link: Link<'_>) -> Result<Credentials, Error> {
     Ok(Credentials { token, binding: Some(binding), live })
 }
 
-async fn with(link: Link<'_>, credentials: Credentials) -> Established {
+async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>) -> Established {
     let Credentials { token, binding, live } = credentials;
     let own = link.spec.link_token.as_ref();
     let kept = binding.is_none() && own.is_none();
@@ -217,9 +237,12 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
         // As the plan said of it: the clock here may not be that of the server which has just issued it.
         standing.condition = Condition::Valid;
     }
+    if job.is_some() {
+        standing = RENEWED;
+    }
     let kept_binding = credential::binding_of(link.spec, &token).filter(|_| kept);
     // By this one it is tried from here; what is written may name a file that only istiod has.
-    let tried = secret::remote(link.spec, link.endpoint, Login::Token(token));
+    let tried = secret::remote(link.spec, link.endpoint, Login::Token(token.clone()));
     let remote = match own {
         Some(own) => secret::remote(link.spec, link.endpoint, Login::Own(own.audience.clone())),
         None => tried.clone(),
@@ -230,35 +253,31 @@ async fn with(link: Link<'_>, credentials: Credentials) -> Established {
     let restarts = changes && !counted && live.as_ref().is_some_and(|live| !secret::says_of(live, &remote, CONFIG_KEY));
     let events = if counted { events(link).await } else { None };
     let begun = Instant::now();
+    let reached = |written, error: Option<&Error>| Established {
+        written,
+        kept,
+        verdict: Verdict::Unknown,
+        istiod_version: None,
+        warning: None,
+        error: error.map(|error| failed(link, error)),
+    };
     if let Err(error) = write(link, &remote).await {
-        let error = Some(failed(link, &error));
-        return Established {
-            written: None,
-            kept,
-            verdict: Verdict::Unknown,
-            istiod_version: None,
-            warning: None,
-            error,
-        };
+        return reached(None, Some(&error));
+    }
+    if let Some(pod) = job
+        && let Err(error) = renewal::write(link, pod, &token).await
+    {
+        let condition = Condition::Unrenewed;
+        return reached(Some(Standing { condition, ..standing }), Some(&error));
     }
     if restarts && let Err(error) = restart(link).await {
-        let error = Some(failed(link, &error));
-        return Established {
-            written: Some(standing),
-            kept,
-            verdict: Verdict::Unknown,
-            istiod_version: None,
-            warning: None,
-            error,
-        };
+        return reached(Some(standing), Some(&error));
     }
     let written = |verdict, istiod_version, error| Established {
-        written: Some(standing),
-        kept,
         verdict,
         istiod_version,
-        warning: None,
         error,
+        ..reached(Some(standing), None)
     };
     if !link.spec.wait {
         return written(Verdict::Unknown, None, None);

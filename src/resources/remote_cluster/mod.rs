@@ -15,10 +15,12 @@ mod policies;
 mod refresh;
 mod remote;
 mod remove;
+mod renewal;
 mod secret;
 mod spec;
 mod state;
 mod token;
+mod token_spec;
 mod trusted;
 mod unlink;
 mod watcher;
@@ -35,6 +37,7 @@ use self::build::Charts;
 use self::link::Established;
 pub use self::model::RemoteCluster;
 use self::model::Sync;
+use self::renewal::RenewalBefore;
 use self::spec::{Endpoint, Spec};
 use self::watcher::Link;
 pub use self::written::written;
@@ -117,6 +120,8 @@ const KINDS: &[Kind] = &[
     Kind::ENDPOINT_SLICE,
     Kind::MUTATING_WEBHOOK_CONFIGURATION,
     Kind::VALIDATING_WEBHOOK_CONFIGURATION,
+    Kind::VALIDATING_ADMISSION_POLICY,
+    Kind::VALIDATING_ADMISSION_POLICY_BINDING,
 ];
 
 keeps!(RemoteCluster, Private, "mesh_remote_cluster" by "cluster", spec::label, |_| Cow::Borrowed(KINDS));
@@ -186,7 +191,14 @@ impl Resource for MeshRemoteCluster {
         }
         let errors = links(
             cx,
-            &Links { watched: &watched, owner: &claim.owner, spec: &spec, endpoint: &endpoint, prior: prior.as_ref() },
+            &Links {
+                watched: &watched,
+                owner: &claim.owner,
+                spec: &spec,
+                endpoint: &endpoint,
+                prior: prior.as_ref(),
+                interrupted: claim.interrupted,
+            },
             &mut state,
         )
         .await?;
@@ -197,7 +209,8 @@ impl Resource for MeshRemoteCluster {
         if let Some(prior) = &prior {
             let dropped: BTreeSet<String> =
                 prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
-            let errors = remove::watchers(cx, &claim, &spec, &dropped, &state).await;
+            let leaving = remove::Leaving { dropped: &dropped, prior, state: &state };
+            let errors = remove::watchers(cx, &claim, &spec, leaving).await;
             if errors.has_errors() {
                 return Err(Failed::from(errors).keeping(state));
             }
@@ -350,11 +363,13 @@ struct Links<'a> {
     spec: &'a Spec,
     endpoint: &'a Endpoint,
     prior: Option<&'a RemoteCluster>,
+    /// An apply before this one may have made what state does not know.
+    interrupted: bool,
 }
 
 /// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are returned.
 async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Result<Diagnostics, Diagnostics> {
-    let Links { watched, owner, spec, endpoint, prior } = *links;
+    let Links { watched, owner, spec, endpoint, prior, interrupted } = *links;
     let until = cx.deadline().checked_sub(FOR_REASONS).unwrap_or_else(|| cx.deadline());
     let client = cx.client()?.clone();
     let open: Vec<&String> = spec
@@ -373,7 +388,9 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
     let secret_name = state.secret_name.text().to_owned();
     let keeps = |watcher: &str| {
         let token = state.tokens.entry(watcher);
-        token.is_some_and(|token| token.condition.as_deref() == Some("valid") && !token.expires_at.is_unknown())
+        token.is_some_and(|token| {
+            matches!(token.condition.as_deref(), Some("valid" | "renewed")) && !token.expires_at.is_unknown()
+        })
     };
     let mut works = Vec::new();
     for (watcher, secrets) in watchers.iter().zip(&secrets) {
@@ -389,6 +406,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             secret_name: &secret_name,
             known: prior.is_some_and(|prior| prior.sync.entry(watcher.name()).is_some()),
             keep_token: keeps(watcher.name()),
+            renewal_before: RenewalBefore::of(prior, interrupted),
         };
         works.push(async move { (watcher, link::establish(link).await) });
     }

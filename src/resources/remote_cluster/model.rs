@@ -126,10 +126,10 @@ model! {
         /// Each watcher's token: until when it is valid, never the token itself.
         #[attr(computed)]
         pub tokens: Value<Map<TokenState>>,
-        /// Earliest end of the tokens, in RFC 3339. Null where none ends.
+        /// Earliest end of the tokens, in RFC 3339. Null where none ends, or where jobs renew them.
         #[attr(computed)]
         pub token_expires_at: Value<String>,
-        /// How often an apply must come for no token to end: the `token.rotate_before` that counts, such as `30d`. Null with `long_lived` and with `link_token`.
+        /// How often an apply must come for no token to end: the `token.rotate_before` that counts, such as `30d`. Null with `long_lived`, with `token.renewal` and with `link_token`.
         #[attr(computed)]
         pub renew_within: Value<String>,
         /// The Kubernetes objects kept in the watched cluster, each with a digest of its owned fields.
@@ -143,6 +143,9 @@ model! {
     }
 }
 
+/// `token.lifetime` where nobody says another.
+pub const DEFAULT_LIFETIME: &str = "90d";
+
 model! {
     /// The readers' tokens.
     pub struct Token {
@@ -151,7 +154,7 @@ model! {
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
         /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where nothing is set. Where the API server grants
-        /// less than `lifetime`, at most two thirds of what it grants count.
+        /// less than `lifetime`, at most two thirds of what it grants count. With `renewal` the job's schedule counts in its place.
         #[attr(optional, validate(duration()))]
         pub rotate_before: Value<String>,
         /// Use a token that never ends, kept in a Secret of the watched cluster, for all watchers.
@@ -160,6 +163,21 @@ model! {
         /// Renew tokens also while a watcher runs Istio 1.30.0 to 1.30.3, which lose the cluster's endpoints when a remote secret changes.
         #[attr(default(false))]
         pub rotate_on_affected_versions: Value<bool>,
+        /// Let a CronJob in each watcher renew its token, so that no apply has to, whatever the API server grants. It runs three times or more in a token's life, each link at a minute of
+        /// its own. It may read and change that one remote secret. The reader may ask for tokens of its own that are bound to the Secrets of this resource, which a
+        /// ValidatingAdmissionPolicy sees to (Kubernetes 1.30 or later). An apply proves the right, and a refresh warns when a renewal did not come. The guide on credentials compares the
+        /// ways. Not with `long_lived`, and not with an external control plane.
+        #[attr(optional)]
+        pub renewal: Value<Renewal>,
+    }
+}
+
+model! {
+    /// How tokens are renewed inside the watchers.
+    pub struct Renewal {
+        /// Image of the job: one with bash, curl, sed and base64. The image of the watcher's istiod where nothing is set; one of Istio's `distroless` images has no shell.
+        #[attr(optional, validate(non_empty()))]
+        pub image: Value<String>,
     }
 }
 
@@ -195,10 +213,11 @@ model! {
 model! {
     /// A watcher's token.
     pub struct TokenState {
-        /// When it ends, in RFC 3339. Null where it never does.
+        /// When it ends, in RFC 3339. Null where it never does, and while a job renews it in time.
         #[attr(computed)]
         pub expires_at: Value<String>,
-        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`. With `link_token` it is `projected`: none is stored.
+        /// `valid`, `leftover` (valid, and others that the watcher was given before still hold: the next apply revokes them), `rotate` (near its end), `expired`, `revoked` (what it was bound to is gone) or `unreadable`. With `link_token` it is `projected`: none is stored. Where a
+        /// job renews it, it is `renewed`, or `unrenewed` if the job or what it needs is not as it was made.
         #[attr(computed)]
         pub condition: Value<String>,
     }

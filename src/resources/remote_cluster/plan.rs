@@ -214,14 +214,14 @@ fn links(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) {
 }
 
 /// What tokens are issued on.
-fn terms(model: &RemoteCluster) -> (String, bool, Option<String>) {
+fn terms(model: &RemoteCluster) -> (String, bool, bool, Option<String>) {
     let token = model.token.known().cloned().unwrap_or_default();
     let lifetime = token
         .lifetime
         .as_deref()
         .map_or_else(|| TokenSpec::default().lifetime, |text| parse_duration(text).unwrap_or_default());
     let own = model.link_token.known().map(|own| own.audience.text().to_owned());
-    (format!("{lifetime:?}"), token.long_lived.get().unwrap_or(false), own)
+    (format!("{lifetime:?}"), token.long_lived.get().unwrap_or(false), token.renewal.is_known(), own)
 }
 
 /// A watcher's entries as the last refresh left them.
@@ -236,19 +236,19 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     let Before { watcher, link, token } = before;
     let settled = expected.is_some() && link.secret.as_deref() == expected;
     let renew = match token.condition.as_deref() {
-        Some("valid" | "projected" | "leftover") => false,
+        Some("valid" | "projected" | "leftover" | "renewed" | "unrenewed") => false,
         Some("rotate") => may_rotate(cx, spec, watcher, link, token),
         _ => true,
     };
     // Whether istiods could not be asked or say nothing wrong: there is nothing to bring about.
     let at_rest = !spec.wait || matches!(link.verdict.as_deref(), Some("synced" | "unknown"));
-    let leftover = token.condition.as_deref() == Some(Condition::Leftover.as_str());
+    let is = |condition: Condition| token.condition.as_deref() == Some(condition.as_str());
+    let leftover = is(Condition::Leftover) || is(Condition::Unrenewed);
     match (settled && at_rest && !renew && !leftover, renew) {
         (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
-        // It stays; those beside it are retired.
+        // It stays; those beside it are retired, and what renews it is made as it was.
         (false, false) if leftover => {
-            let condition = if spec.link_token.is_some() { Condition::Projected } else { Condition::Valid };
-            let condition = condition.as_str().into();
+            let condition = state::lasting(spec).as_str().into();
             (Value::Unknown, Value::Known(TokenState { condition, ..token.clone() }))
         }
         (false, false) => (Value::Unknown, Value::Known(token.clone())),
@@ -261,7 +261,7 @@ fn issued(spec: &Spec) -> Value<TokenState> {
     if spec.link_token.is_some() {
         return state::token_state(&state::PROJECTED).into();
     }
-    TokenState { expires_at: Value::Unknown, condition: Condition::Valid.as_str().into() }.into()
+    TokenState { expires_at: Value::Unknown, condition: state::lasting(spec).as_str().into() }.into()
 }
 
 /// A changed remote secret makes some versions of istiod lose the cluster's endpoints.

@@ -6,10 +6,11 @@ use super::Cx;
 use super::credential::{Condition, Judged, Leftovers};
 use super::gather;
 use super::model::{RemoteCluster, Sync, TokenState};
+use super::renewal::{self, Look as RenewalLook};
 use super::secret;
 use super::spec::Spec;
 use super::state::{self, Entry, Seen, Told};
-use crate::cluster::{Cluster, Error, Kind, Object, Query};
+use crate::cluster::{Cluster, Error, Kind, Object, Owner, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
@@ -41,7 +42,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     let looks = async {
         tokio::try_join!(of_objects.seen(), watched.list(&accounts), watched.list(&secrets), authority(&watched, &spec))
     };
-    let (looks, watchers) = tokio::join!(looks, look_at_watchers(cx, &spec, &model));
+    let (looks, watchers) = tokio::join!(looks, look_at_watchers(cx, &spec, &owner, &model));
     let mut objects_left = true;
     let owned = match looks {
         Ok((seen, accounts, secrets, authority)) => {
@@ -107,12 +108,19 @@ enum Found {
     Secret {
         secret: Box<Object>,
         views: Result<Arc<[ReplicaView]>, Error>,
+        /// What differs in the job that renews the token, where there shall be one.
+        renewal: Result<Vec<String>, Error>,
     },
     /// The cluster did not answer.
     Silent(Error),
 }
 
-async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result<Vec<Looked>, Diagnostic> {
+async fn look_at_watchers(
+    cx: &Cx,
+    spec: &Spec,
+    owner: &Owner,
+    model: &RemoteCluster,
+) -> Result<Vec<Looked>, Diagnostic> {
     let walk = &cx.client()?.walk;
     // State may know watchers that the last apply failed to reach.
     let mut names: Vec<String> = model.sync.keys().map(str::to_owned).collect();
@@ -121,7 +129,9 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result
     let looks = names.into_iter().map(|watcher| async move {
         let found = match client::cluster(cx, &watcher) {
             Ok(cluster) => match client::cluster(cx, spec.secrets_of(&watcher)) {
-                Ok(secrets) => look(Places { walk, istiods: &cluster, secrets: &secrets }, spec, secret_name).await,
+                Ok(secrets) => {
+                    look(Places { walk, owner, istiods: &cluster, secrets: &secrets }, spec, secret_name).await
+                }
                 Err(error) => Err(error.at("config_cluster")),
             },
             Err(error) => Err(error.at("watchers")),
@@ -134,6 +144,7 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result
 /// Where a watcher's istiods run, and where their remote secrets are kept.
 struct Places<'a> {
     walk: &'a Walk,
+    owner: &'a Owner,
     istiods: &'a Cluster,
     secrets: &'a Cluster,
 }
@@ -142,11 +153,22 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, D
     let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
     let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
-        Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
+        Ok(Some(secret)) => {
+            let renewal = renewal(at, spec, &secret).await;
+            Ok(Found::Secret { secret: Box::new(secret), views, renewal })
+        }
         Ok(None) => Ok(Found::Nothing),
         Err(error) if error.may_be_missed() => Ok(Found::Silent(error)),
         Err(error) => Err(converge::diagnostic(&error)),
     }
+}
+
+/// What differs in the job that renews the token, where there shall be one.
+async fn renewal(at: Places<'_>, spec: &Spec, secret: &Object) -> Result<Vec<String>, Error> {
+    let token = spec.token.renewal.as_ref().and_then(|_| secret::token_of(secret, spec.id.as_str()));
+    let Some(token) = token else { return Ok(Vec::new()) };
+    let look = RenewalLook { watcher: at.istiods, owner: at.owner, spec, secret_name: secret.name(), token: &token };
+    renewal::differences(look).await
 }
 
 /// From the list that all resources share; one that lost our label is asked for by name.
@@ -174,8 +196,9 @@ fn note_watchers(
                 cx.warn(unlinked(watched.spec, model.secret_name.text(), &watcher));
             }
             Ok(Found::Nothing) => {}
-            Ok(Found::Secret { secret, views }) => {
-                let entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
+            Ok(Found::Secret { secret, views, renewal }) => {
+                let mut entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
+                note_renewal(cx, watched.spec, &watcher, &renewal, &mut entry);
                 let unheard = match &views {
                     Ok(views) => views.iter().find_map(|view| view.clusters.as_ref().err()),
                     Err(error) => Some(error),
@@ -215,6 +238,26 @@ fn note_watchers(
     Ok(left)
 }
 
+/// What is to be said of a token that a job renews.
+fn note_renewal(cx: &mut Cx, spec: &Spec, watcher: &str, found: &Result<Vec<String>, Error>, entry: &mut Entry) {
+    if spec.token.renewal.is_none() {
+        return;
+    }
+    let is = |condition: Condition| entry.token.condition.as_deref() == Some(condition.as_str());
+    let (renewed, late) = (is(Condition::Renewed), is(Condition::Rotate) || is(Condition::Expired));
+    match found {
+        Err(error) => cx.warn(renewal::unseen(spec, watcher, error)),
+        Ok(differences) if !differences.is_empty() => {
+            cx.warn(renewal::changed(spec, watcher, differences));
+            if renewed {
+                entry.token.condition = Condition::Unrenewed.as_str().into();
+            }
+        }
+        Ok(_) if late => cx.warn(renewal::overdue(spec, (watcher, entry.token.expires_at.text()))),
+        Ok(_) => {}
+    }
+}
+
 fn entry(
     watched: &Watched<'_>,
     model: &RemoteCluster,
@@ -234,7 +277,7 @@ fn entry(
         Some(token) => leftovers.beside(watched.spec, watcher, token),
         None => leftovers.watchers().contains(watcher),
     });
-    let holds = [Condition::Valid, Condition::Projected].map(Condition::as_str);
+    let holds = [Condition::Valid, Condition::Projected, Condition::Renewed].map(Condition::as_str);
     if leftover && entry.token.condition.as_deref().is_some_and(|condition| holds.contains(&condition)) {
         entry.token.condition = Condition::Leftover.as_str().into();
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::credential::{self, Order};
 use super::model::RemoteCluster;
+use super::renewal::{self, RenewalBefore};
 use super::secret;
 use super::spec::Spec;
 use super::state;
@@ -23,15 +24,20 @@ use crate::resources::keeping;
 use crate::resources::parsing;
 use crate::value::Value;
 
+/// Watchers that shall watch no more.
+#[derive(Clone, Copy)]
+pub struct Leaving<'a> {
+    pub dropped: &'a BTreeSet<String>,
+    /// What their links were made on.
+    pub prior: &'a RemoteCluster,
+    pub state: &'a RemoteCluster,
+}
+
 /// Takes watchers away from a cluster that stays watched by others.
-pub async fn watchers(
-    cx: &mut Cx,
-    claim: &Claim,
-    spec: &Spec,
-    dropped: &BTreeSet<String>,
-    state: &RemoteCluster,
-) -> Diagnostics {
-    let Unlinked { gone, left, mut errors } = unlink_all(cx, &claim.owner, spec, dropped, state).await;
+pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<'_>) -> Diagnostics {
+    let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
+    let all = Unlinking { owner: &claim.owner, spec, watchers: leaving.dropped, state: leaving.state, before };
+    let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
     let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
         let order = Order { watched, owner: &claim.owner, spec, watcher, again: true };
@@ -64,7 +70,9 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     };
     let owner = cx.private.instance.owner(&label, &state.instance);
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
-    let Unlinked { gone, mut left, errors } = unlink_all(cx, &owner, &spec, &linked, &state).await;
+    let before = RenewalBefore::of(Some(&state), claim.as_ref().is_some_and(|claim| claim.interrupted));
+    let all = Unlinking { owner: &owner, spec: &spec, watchers: &linked, state: &state, before };
+    let Unlinked { gone, mut left, errors } = unlink_all(cx, all).await;
     forget(&mut state, &gone);
     if errors.has_errors() {
         tell(cx, left);
@@ -109,13 +117,18 @@ struct Unlinked {
     errors: Diagnostics,
 }
 
-async fn unlink_all(
-    cx: &Cx,
-    owner: &Owner,
-    spec: &Spec,
-    watchers: &BTreeSet<String>,
-    state: &RemoteCluster,
-) -> Unlinked {
+/// Links to take away.
+#[derive(Clone, Copy)]
+struct Unlinking<'a> {
+    owner: &'a Owner,
+    spec: &'a Spec,
+    watchers: &'a BTreeSet<String>,
+    state: &'a RemoteCluster,
+    before: RenewalBefore,
+}
+
+async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
+    let Unlinking { owner, spec, watchers, state, before } = all;
     let mut unlinked = Unlinked::default();
     let walk = match cx.client() {
         Ok(client) => &client.walk,
@@ -128,7 +141,7 @@ async fn unlink_all(
         let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
             Ok(clusters) => clusters,
             Err(missing) => {
-                let reference = secret::reference(spec, secret_name);
+                let reference = renewal::left(&secret::reference(spec, secret_name), spec, before);
                 let left = format!(
                     "{missing} is no longer among the provider's clusters, so {reference} stays in cluster {place}"
                 );
@@ -136,7 +149,8 @@ async fn unlink_all(
             }
         };
         let (watcher, secrets) = (&watcher, &secrets);
-        let unlink = Unlink { walk, owner, watcher, secrets, spec, secret_name, wait: spec.wait };
+        let unlink =
+            Unlink { walk, owner, watcher, secrets, spec, secret_name, renewal_before: before, wait: spec.wait };
         (name, unlink::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
@@ -146,7 +160,7 @@ async fn unlink_all(
                 unlinked.gone.insert(name.clone());
             }
             Err(error) if skips(state) && is_gone(&error) => {
-                let reference = secret::reference(spec, secret_name);
+                let reference = renewal::left(&secret::reference(spec, secret_name), spec, before);
                 unlinked.left.push(format!(
                     "cluster {} does not answer, so {reference} stays in cluster {} if it still exists",
                     error.cluster,

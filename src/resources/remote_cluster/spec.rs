@@ -1,12 +1,13 @@
 //! From what the user wrote to a [`Spec`] that nothing later has a reason to refuse. The only place that rejects input.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::json;
 
 use super::link_token::{self, LinkTokenSpec};
 use super::model::RemoteCluster;
+use super::token_spec;
+pub use super::token_spec::TokenSpec;
 use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::hidden::Hidden;
@@ -15,8 +16,6 @@ use crate::mesh::{
     SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
 use crate::resources::parsing::{Reader, sentence};
-use crate::schema::validate::parse_duration;
-use crate::value::Path;
 
 /// A watched cluster as it shall be, wholly known.
 #[derive(Clone, Debug)]
@@ -60,14 +59,6 @@ pub struct Endpoint {
     pub proxy_url: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct TokenSpec {
-    pub lifetime: Duration,
-    pub rotate_before: Duration,
-    pub long_lived: bool,
-    pub rotate_on_affected_versions: bool,
-}
-
 /// A cluster without a control plane of its own.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -77,23 +68,6 @@ pub struct Remote {
     pub istiod_values: Values,
     /// What of the values no field shows.
     pub hidden: Hidden,
-}
-
-impl TokenSpec {
-    /// How often an apply must come for no token to end; never where none ends.
-    pub fn renew_within(&self) -> Option<String> {
-        let seconds = self.rotate_before.as_secs();
-        let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-        let fits = units.iter().find(|(unit, _)| seconds.is_multiple_of(*unit) && seconds > 0);
-        fits.filter(|_| !self.long_lived).map(|(unit, name)| format!("{}{name}", seconds / unit))
-    }
-}
-
-impl Default for TokenSpec {
-    fn default() -> Self {
-        let day = Duration::from_secs(86_400);
-        Self { lifetime: 90 * day, rotate_before: 30 * day, long_lived: false, rotate_on_affected_versions: false }
-    }
 }
 
 impl Spec {
@@ -137,6 +111,11 @@ impl Spec {
     }
 }
 
+/// How the names begin of the Secrets that the reader's tokens are bound to.
+pub fn bindings(reader: &ServiceAccountName, id: &ClusterName) -> String {
+    format!("{reader}.{}.", id.as_str().to_lowercase().replace('_', "-"))
+}
+
 /// The owner label of what a model describes.
 pub fn label(model: &RemoteCluster) -> String {
     owner(model.namespace.text(), model.cluster_name.text())
@@ -155,7 +134,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     let service_account = reader.parse(&model.service_account, "service_account", ServiceAccountName::new);
     let watchers = watchers(reader, model);
     let endpoint = endpoint(reader, model);
-    let token = token(reader, model);
+    let token = token_spec::read(reader, model);
     let link_token = link_token::read(reader, model, namespace.as_ref(), &watchers);
     let mode = reader.plain(&model.mode);
     let is_config = mode.as_deref() == Some("config");
@@ -183,6 +162,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         Some(remote) => ServiceAccountName::new(istiod_name(remote.data_plane.revision.as_ref())).ok()?,
         None => service_account?,
     };
+    let renewal = token.renewal.as_ref().map(|_| bindings(&service_account, &id));
     let users = link_token.iter().flat_map(|own| own.users.values().cloned()).collect();
     let reader = ReaderIdentity {
         service_account,
@@ -190,6 +170,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
         users,
         mode: if is_remote { ReaderMode::Remote } else { ReaderMode::Peer },
         read_secrets,
+        renewal,
         export_services,
     };
     Some(Spec { id, namespace, watchers, reader, endpoint, token, link_token, remote, config_cluster, adopt, wait })
@@ -272,36 +253,6 @@ pub fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
         found.push(block.contents);
     }
     if found.is_empty() { Err("The text holds no certificate.".to_owned()) } else { Ok(found) }
-}
-
-fn token(reader: &mut Reader, model: &RemoteCluster) -> TokenSpec {
-    let default = TokenSpec::default();
-    let Some(token) = reader.plain(&model.token) else { return default };
-    let path = Path::root("token");
-    let length = |text: Option<String>, default: Duration| text.as_deref().and_then(parse_duration).unwrap_or(default);
-    let lifetime = length(reader.plain(&token.lifetime), default.lifetime);
-    let rotate_before = length(reader.plain(&token.rotate_before), default.rotate_before.min(lifetime / 3));
-    // The least the API server grants.
-    if lifetime < Duration::from_secs(600) {
-        reader.refuse(
-            path.attr("lifetime"),
-            "Too short a lifetime",
-            "The API server issues no token for less than 10 minutes (`10m`).",
-        );
-    }
-    if rotate_before >= lifetime && token.rotate_before.is_known() && token.lifetime.is_known() {
-        reader.refuse(
-            path.attr("rotate_before"),
-            "Tokens would be renewed at every apply",
-            "`rotate_before` must be less than `lifetime`: it is how long before its end a token is renewed.",
-        );
-    }
-    TokenSpec {
-        lifetime,
-        rotate_before,
-        long_lived: reader.plain(&token.long_lived).unwrap_or(false),
-        rotate_on_affected_versions: reader.plain(&token.rotate_on_affected_versions).unwrap_or(false),
-    }
 }
 
 fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
@@ -454,8 +405,9 @@ fn refuse_decided(reader: &mut Reader, user: &Values, data_plane: &RemoteDataPla
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::resources::remote_cluster::model::Token;
     use crate::value::Value;
 
     fn model() -> RemoteCluster {
@@ -517,32 +469,6 @@ mod tests {
         let asked =
             RemoteCluster { server: "https://127.0.0.1:6443".into(), allow_loopback_server: true.into(), ..model() };
         assert!(Spec::parse(&asked).unwrap().is_some());
-    }
-
-    #[test]
-    fn token_windows_must_fit_their_lifetime() {
-        let with = |lifetime: &str, rotate_before: &str| {
-            let token = Token { lifetime: lifetime.into(), rotate_before: rotate_before.into(), ..Token::default() };
-            RemoteCluster { token: token.into(), ..model() }
-        };
-        assert_eq!(refusals(&with("5m", "1m")), ["token.lifetime: Too short a lifetime"]);
-        assert_eq!(refusals(&with("1h", "1h")), ["token.rotate_before: Tokens would be renewed at every apply"]);
-        assert!(Spec::parse(&with("1h", "20m")).unwrap().is_some());
-        let alone = Token { lifetime: "1h".into(), ..Token::default() };
-        let spec = Spec::parse(&RemoteCluster { token: alone.into(), ..model() }).unwrap().unwrap();
-        assert_eq!(spec.token.rotate_before, Duration::from_secs(1200), "a third, where nothing is said");
-    }
-
-    #[test]
-    fn the_duty_to_apply_is_told_in_the_largest_unit_that_fits() {
-        let within = |rotate_before: u64, long_lived: bool| {
-            TokenSpec { rotate_before: Duration::from_secs(rotate_before), long_lived, ..TokenSpec::default() }
-                .renew_within()
-        };
-        for (seconds, text) in [(30 * 86_400, "30d"), (7 * 86_400 / 3, "56h"), (1200, "20m"), (590, "590s")] {
-            assert_eq!(within(seconds, false).as_deref(), Some(text));
-        }
-        assert_eq!(within(1200, true), None);
     }
 
     #[test]

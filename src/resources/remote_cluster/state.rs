@@ -12,6 +12,18 @@ use crate::value::{Map, Value};
 /// Of a link that stores no token.
 pub const PROJECTED: Standing = Standing { expires_at: None, condition: Condition::Projected };
 
+/// Of a link whose token a job renews.
+pub const RENEWED: Standing = Standing { expires_at: None, condition: Condition::Renewed };
+
+/// How a token stands that was just made, or is looked after, as far as a plan knows it.
+pub fn lasting(spec: &Spec) -> Condition {
+    match (&spec.link_token, &spec.token.renewal) {
+        (Some(_), _) => Condition::Projected,
+        (None, Some(_)) => Condition::Renewed,
+        (None, None) => Condition::Valid,
+    }
+}
+
 /// What was seen of one watcher.
 pub struct Seen<'a> {
     pub spec: &'a Spec,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::renewal::{self, RenewalBefore};
 use super::secret;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Owner, Patched, Query};
@@ -22,6 +23,7 @@ pub struct Unlink<'a> {
     pub secrets: &'a Cluster,
     pub spec: &'a Spec,
     pub secret_name: &'a str,
+    pub renewal_before: RenewalBefore,
     /// Wait until no replica knows the cluster any more.
     pub wait: bool,
 }
@@ -32,6 +34,7 @@ const FORGET_WITHIN: Duration = Duration::from_secs(60);
 /// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
 pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
     let Unlink { walk, watcher, spec, secret_name, wait, .. } = unlink;
+    renewal::remove(watcher, unlink.owner, spec.namespace.as_str(), unlink.renewal_before).await?;
     match take_back(unlink).await? {
         TakenBack::Absent => return Ok(None),
         TakenBack::NotOurs(why) => return Ok(Some(why)),

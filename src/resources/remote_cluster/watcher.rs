@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::credential::Order;
+use super::renewal::RenewalBefore;
 use super::secret;
 use super::spec::{Endpoint, Spec};
 use crate::cluster::{Cluster, Error, ObjectRef, Owner};
@@ -29,6 +30,7 @@ pub struct Link<'a> {
     pub known: bool,
     /// The token it has shall stay, if it can be read.
     pub keep_token: bool,
+    pub renewal_before: RenewalBefore,
 }
 
 impl Link<'_> {

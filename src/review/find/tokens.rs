@@ -51,9 +51,15 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
         let issued = will.is_there() && (will.is_unknown() || will.get("expires_at").is_unknown());
         overdue(cx, remote, watcher, condition);
         let own = |side: Reading<'_>| side.get("link_token").is_there();
+        let by_job = |side: Reading<'_>| Terms::of(side).by_job;
         let what = match (was.is_there(), will.is_there()) {
             (false, true) if own(remote.after()) => "none stored: istiod has its own",
             (true, true) if own(remote.after()) && !own(remote.before()) => "no longer stored: istiod has its own",
+            (false, true) if by_job(remote.after()) => "issued, and renewed by a job of the watcher",
+            (true, true) if by_job(remote.after()) && !by_job(remote.before()) => {
+                "issued anew, and from now on renewed by a job of the watcher"
+            }
+            (true, true) if condition == "unrenewed" && !issued => "kept; the job that renews it is made as it was",
             (false, true) => "issued",
             (true, false) => "revoked",
             (true, true) if issued && condition == "rotate" => "renewed as planned",
@@ -65,6 +71,7 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
             Some(end) => Prose::name(end),
             None if side.is_partly_unknown() => "known after apply".into(),
             None if side.get("condition").text() == Some("projected") => "none stored".into(),
+            None if matches!(side.get("condition").text(), Some("renewed" | "unrenewed")) => "renewed by a job".into(),
             None if side.is_there() => "never".into(),
             None => Prose::from("none"),
         };
@@ -88,6 +95,8 @@ struct Terms {
     endless: bool,
     /// None is stored.
     own: bool,
+    /// A job renews them.
+    by_job: bool,
 }
 
 impl Terms {
@@ -104,12 +113,14 @@ impl Terms {
             window: lifetime.map(|lifetime| time("rotate_before").unwrap_or_else(|| usual(lifetime))),
             endless: token.get("long_lived").flag(),
             own,
+            by_job: token.get("renewal").is_there() && !token.get("renewal").is_unknown(),
         }
     }
 
     fn words(&self) -> Prose {
         match (self.endless, self.window) {
             _ if self.own => "never".into(),
+            _ if self.by_job => "never: a job renews them".into(),
             (true, _) => "never".into(),
             (false, Some(window)) => days(window).into(),
             (false, None) => "known after apply".into(),
@@ -148,8 +159,8 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
     } else if !will.endless && grows && will.lifetime.is_some_and(|lifetime| lifetime > 365 * DAY) {
         cx.risk(&LONG_TOKEN, remote, "Tokens are asked for that live longer than a year.")
             .sides(was_shown, shown(&will));
-    } else if !will.endless && will.lifetime.is_some() {
-        let shrinks = before.is_there() && (was.endless || will.window < was.window);
+    } else if !will.endless && !will.by_job && will.lifetime.is_some() {
+        let shrinks = before.is_there() && (was.endless || was.by_job || will.window < was.window);
         let short = !before.is_there() && will.window.is_some_and(|window| window < 7 * DAY);
         if shrinks || short {
             let what = format!("From now on somebody must plan and apply at least every {}.", will.words().plain());

@@ -267,6 +267,7 @@ fn remote_cluster() -> Vec<Json> {
         with(
             json!({"mode": "peer", "service_account": "istio-mesh-reader", "read_secrets": true, "export_services": true}),
         ),
+        with(json!({"mode": "peer", "token": {"renewal": {"image": "registry.example/pilot:1.31.1"}}})),
         with(remote.clone()),
         with(
             json!({"mode": "remote", "control_plane_address": "192.0.2.9", "config_cluster": "east", "charts": charts_with_digests()}),

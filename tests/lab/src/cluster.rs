@@ -45,6 +45,8 @@ pub struct Cluster {
     tokens: watch::Sender<u64>,
     addresses: balancer::Default,
     counted_from: AtomicU64,
+    /// Jobs made so far.
+    pub(crate) jobs: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -131,6 +133,7 @@ impl Cluster {
         }
         Ok(Cluster {
             counted_from: AtomicU64::new(audit::end(&layout.file("audit.log"))),
+            jobs: AtomicU64::new(0),
             layout,
             pki,
             client,
@@ -177,6 +180,11 @@ impl Cluster {
     /// Folder of the cluster's files and logs.
     pub fn dir(&self) -> &Path {
         &self.layout.dir
+    }
+
+    /// The lab's own threads.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
     }
 
     /// A client for use on the lab's own runtime or any other; its requests are not counted.
