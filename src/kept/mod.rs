@@ -12,7 +12,7 @@ pub mod hidden;
 mod holder;
 pub mod instance;
 mod left;
-mod managers;
+pub mod managers;
 pub mod memory;
 pub mod namespace;
 pub mod objects;

@@ -48,7 +48,7 @@ pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,
     RemoteSecret, SecretForm, Token,
 };
-pub use renewal::{Renewal, RenewalPod, Schedule, renewal_name};
+pub use renewal::{RENEWAL_CONTAINER, Renewal, RenewalPod, Schedule, renewal_name};
 pub use rotation::{Holding, Phase, Rotation, Step, Untrusting};
 pub use server::{ServerUrl, ServerUrlError};
 pub use service_entry::{

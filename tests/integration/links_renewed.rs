@@ -328,6 +328,9 @@ fn somebody_stops_the_job(run: &Run<'_>, watcher: &Cluster) {
     let suspend =
         ["patch", "cronjob", &job("east"), "-n", NAMESPACE, "--type=merge", "-p", "{\"spec\":{\"suspend\":true}}"];
     watcher.kubectl(&suspend).expect("suspended");
+    let image =
+        ["set", "image", &format!("cronjob/{}", job("east")), "renew=registry.example/theirs:1", "-n", NAMESPACE];
+    watcher.kubectl(&image).expect("another image");
     watcher.kubectl(&["delete", "role", &job("east"), "-n", NAMESPACE]).expect("deleted");
     let plan = run.plan();
     assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
@@ -335,6 +338,7 @@ fn somebody_stops_the_job(run: &Run<'_>, watcher: &Cluster) {
     for said in [
         "is not as it was made",
         "spec.suspend",
+        "has the image of somebody else",
         "Role istio-system/istio-mesh-renewal-east is missing",
         "\"unrenewed\" -> \"renewed\"",
     ] {
@@ -343,6 +347,8 @@ fn somebody_stops_the_job(run: &Run<'_>, watcher: &Cluster) {
     run.apply().ok();
     run.settled();
     assert!(token(watcher, "east") == before, "the token stays");
+    let live = watcher.get(&["cronjob", &job("east"), "-n", NAMESPACE]).expect("kubectl").expect("the job");
+    assert!(!live.to_string().contains("registry.example/theirs:1"), "{live}");
     let works = || watcher.run_cron_job(NAMESPACE, &job("east")).is_ok_and(|ran| ran.success);
     watcher.wait_until("the Role to be heard of", works).expect("the job works again");
 }

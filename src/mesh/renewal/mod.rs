@@ -10,6 +10,8 @@ pub use schedule::Schedule;
 
 use super::name::{ClusterName, Namespace, ServiceAccountName};
 
+/// The name of the job's one container.
+pub const RENEWAL_CONTAINER: &str = "renew";
 /// What the job runs.
 const SCRIPT: &str = include_str!("renew.sh");
 const SCRIPT_KEY: &str = "renew.sh";
@@ -140,7 +142,7 @@ impl Renewal<'_> {
             ("WORK", WORK_DIR.to_owned()),
         ];
         json!({
-            "name": "renew", "image": self.pod.image, "command": ["/bin/bash", format!("{SCRIPT_DIR}/{SCRIPT_KEY}")],
+            "name": RENEWAL_CONTAINER, "image": self.pod.image, "command": ["/bin/bash", format!("{SCRIPT_DIR}/{SCRIPT_KEY}")],
             "env": env.map(|(name, value)| json!({ "name": name, "value": value })),
             "resources": { "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "64Mi" } },
             "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,

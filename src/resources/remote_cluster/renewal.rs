@@ -15,10 +15,11 @@ use crate::cluster::{
 };
 use crate::diag::Diagnostic;
 use crate::istiod;
+use crate::kept::managers;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Drift, Wanted};
 use crate::kept::read;
-use crate::mesh::{Renewal, RenewalPod, Schedule, Token, renewal_name};
+use crate::mesh::{RENEWAL_CONTAINER, Renewal, RenewalPod, Schedule, Token, renewal_name};
 use crate::value::Path;
 
 /// Everything of a renewal, in the watcher.
@@ -181,14 +182,21 @@ pub async fn differences(look: Look<'_>) -> Result<Vec<String>, Error> {
     };
     let mut live = read::live(watcher, &wanted(RenewalPod::default()), &Memory::default()).await?;
     live.retain(|_, object| owner.has(object, true));
-    let job = live.values().find(|object| object.kind() == Kind::CRON_JOB.kind);
-    let of_job = job.and_then(|job| RenewalPod::of(job.get("spec.jobTemplate.spec.template.spec")?));
+    let job = live.iter().find(|(_, object)| object.kind() == Kind::CRON_JOB.kind);
+    let of_job = job.and_then(|(_, job)| RenewalPod::of(job.get("spec.jobTemplate.spec.template.spec")?));
     let mut pod = of_job.unwrap_or_default();
     if let Some(image) = spec.token.renewal.as_ref().and_then(|renewal| renewal.image.clone()) {
         pod.image = image;
     }
     let (_, drifts) = wanted(pod).seen(&live, &Memory::default());
-    Ok(drifts.iter().map(in_words).collect())
+    let image =
+        job.filter(|(_, job)| !has_our_image(job)).map(|(key, _)| format!("{key} has the image of somebody else"));
+    Ok(drifts.iter().map(in_words).chain(image).collect())
+}
+
+/// Which image it is may be out of date, but whoever sets another takes the field from this provider.
+fn has_our_image(job: &Object) -> bool {
+    managers::ours(job).keys().any(|path| path.ends_with(&format!("containers[{RENEWAL_CONTAINER}].image")))
 }
 
 fn in_words(drift: &Drift) -> String {
