@@ -37,6 +37,7 @@ mod examples_in_steps;
 mod examples_laws;
 mod fleets;
 mod generated_docs;
+mod generated_objects;
 mod growth;
 mod kept_alike;
 mod kubeconfigs;
@@ -87,5 +88,6 @@ mod traffic_proof;
 mod traffic_two_networks;
 mod traffic_upkeep;
 mod wording;
+mod words;
 
 mod support;

@@ -6,7 +6,7 @@ use super::build::{self, Charts};
 use super::model::{LinkToken, RemoteCluster};
 use super::secret;
 use super::spec::Spec;
-use super::{Cx, Identity, gather, settle_names};
+use super::{Cx, Identity, derive_names, gather};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
@@ -55,7 +55,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
         model.watchers = Value::Known(std::iter::once(runs_in.clone()).collect());
     }
     mode(cx, &mut model).await?;
-    settle_names(&mut model);
+    derive_names(&mut model);
     model.read_secrets = reads_secrets(cx, &model).await?.into();
     users(cx, &mut model).await?;
     unsay_defaults(cx, &mut model).await?;

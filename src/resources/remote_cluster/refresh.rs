@@ -8,7 +8,7 @@ use super::gather;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::secret;
 use super::spec::Spec;
-use super::state::{self, Entry, Seen, Told};
+use super::state::{self, LinkState, Seen, Told};
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{ReplicaView, Verdict};
@@ -96,12 +96,12 @@ async fn authority(watched: &Cluster, spec: &Spec) -> Result<Option<String>, Err
 }
 
 /// One watcher as it answered.
-struct Looked {
+struct Answered {
     watcher: String,
-    found: Result<Found, Diagnostic>,
+    found: Result<Holds, Diagnostic>,
 }
 
-enum Found {
+enum Holds {
     /// There is no remote secret.
     Nothing,
     Secret {
@@ -112,7 +112,7 @@ enum Found {
     Silent(Error),
 }
 
-async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result<Vec<Looked>, Diagnostic> {
+async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result<Vec<Answered>, Diagnostic> {
     let walk = &cx.client()?.walk;
     // State may know watchers that the last apply failed to reach.
     let mut names: Vec<String> = model.sync.keys().map(str::to_owned).collect();
@@ -126,7 +126,7 @@ async fn look_at_watchers(cx: &Cx, spec: &Spec, model: &RemoteCluster) -> Result
             },
             Err(error) => Err(error.at("watchers")),
         };
-        Looked { watcher, found }
+        Answered { watcher, found }
     });
     Ok(futures::future::join_all(looks).await)
 }
@@ -138,13 +138,13 @@ struct Places<'a> {
     secrets: &'a Cluster,
 }
 
-async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
+async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, Diagnostic> {
     let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
     let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
-        Ok(Some(secret)) => Ok(Found::Secret { secret: Box::new(secret), views }),
-        Ok(None) => Ok(Found::Nothing),
-        Err(error) if error.may_be_missed() => Ok(Found::Silent(error)),
+        Ok(Some(secret)) => Ok(Holds::Secret { secret: Box::new(secret), views }),
+        Ok(None) => Ok(Holds::Nothing),
+        Err(error) if error.may_be_missed() => Ok(Holds::Silent(error)),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }
@@ -163,18 +163,18 @@ async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Obj
 fn note_watchers(
     cx: &mut Cx,
     watched: &Watched<'_>,
-    looked: Vec<Looked>,
+    looked: Vec<Answered>,
     model: &mut RemoteCluster,
 ) -> Result<bool, Diagnostics> {
     let (mut sync, mut tokens) = (Map::<Sync>::new(), Map::<TokenState>::new());
     let mut told: Option<Told> = None;
-    for Looked { watcher, found } in looked {
+    for Answered { watcher, found } in looked {
         match found {
-            Ok(Found::Nothing) if model.sync.entry(&watcher).is_some() => {
+            Ok(Holds::Nothing) if model.sync.entry(&watcher).is_some() => {
                 cx.warn(unlinked(watched.spec, model.secret_name.text(), &watcher));
             }
-            Ok(Found::Nothing) => {}
-            Ok(Found::Secret { secret, views }) => {
+            Ok(Holds::Nothing) => {}
+            Ok(Holds::Secret { secret, views }) => {
                 let entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
                 let unheard = match &views {
                     Ok(views) => views.iter().find_map(|view| view.clusters.as_ref().err()),
@@ -187,7 +187,7 @@ fn note_watchers(
                 sync.insert(watcher.clone(), entry.sync.into());
                 tokens.insert(watcher, entry.token.into());
             }
-            Ok(Found::Silent(error)) => {
+            Ok(Holds::Silent(error)) => {
                 cx.warn(converge::stale(&error));
                 keep(model, &watcher, &mut sync, &mut tokens);
             }
@@ -220,7 +220,7 @@ fn entry(
     model: &RemoteCluster,
     (watcher, secret): (&str, &Object),
     views: Option<&[ReplicaView]>,
-) -> Entry {
+) -> LinkState {
     let judged = Judged {
         now: jiff::Timestamp::now().as_second(),
         spec: &watched.spec.token,

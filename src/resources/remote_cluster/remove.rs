@@ -47,7 +47,7 @@ pub async fn watchers(
 }
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
-    let spec = parsing::settled(Spec::parse(&state)?)?;
+    let spec = parsing::complete(Spec::parse(&state)?)?;
     let watched = client::cluster(cx, state.cluster.text())?;
     let label = spec.owner();
     let place = keeping::place(&state, &label);
