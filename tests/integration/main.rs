@@ -81,6 +81,7 @@ mod service_entry_handshake;
 mod service_entry_laws;
 mod service_entry_meshes;
 mod source_fetch;
+mod traffic_cost;
 mod traffic_meshes;
 mod traffic_one_network;
 mod traffic_primary_remote;
