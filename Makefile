@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo demo-down test tools unit integration bench traffic campaign fuzz package lint fmt docs review-plans clean
+.PHONY: help demo demo-down test tools unit integration bench traffic mtls-cost campaign fuzz package lint fmt docs review-plans clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release buil
 traffic: tools ## Count the calls that are lost while a mesh changes, and write them to docs/guides/traffic.md
 	RUST_BACKTRACE=0 MESH_TRAFFIC_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration no_call_is_lost -- --nocapture --test-threads 1
+
+mtls-cost: tools ## Measure calls without mTLS, with it and through a gateway, and write docs/guides/mtls-cost.md
+	RUST_BACKTRACE=0 MESH_COST_PAGE=1 \
+	  $(CARGO) test --package terraform-provider-mesh --test integration cost_of_mtls -- --ignored --nocapture --test-threads 1
 
 # Beside the rounds, as many pairs of runs at once: PAIRS, 50 unless told otherwise.
 campaign: tools ## Kill and disturb the making, changing and destroying of meshes (SEED, ROUNDS, FROM, PAIRS); docs/guides/campaign.md

@@ -37,7 +37,7 @@ pub struct Token {
 
 /// Who the API server takes us for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct User {
     pub username: String,
     pub uid: String,
     pub groups: Vec<String>,
@@ -83,12 +83,12 @@ impl Cluster {
 
     /// SelfSubjectReview; on a server too old for it (before 1.28) the answer to a SelfSubjectAccessReview proves the
     /// credential, without a name.
-    pub async fn whoami(&self) -> Result<Identity, Error> {
+    pub async fn whoami(&self) -> Result<User, Error> {
         let body = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
         let answer = match self.review("/apis/authentication.k8s.io/v1/selfsubjectreviews", &body).await {
             Err(error) if error.is_not_found() => {
                 self.may(&Access { verb: "get".into(), resource: "namespaces".into(), ..Access::default() }).await?;
-                return Ok(Identity::default());
+                return Ok(User::default());
             }
             answer => answer?,
         };
@@ -96,7 +96,7 @@ impl Cluster {
         let text = |key: &str| user.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let groups = user.get("groups").and_then(Value::as_array).into_iter().flatten();
         let groups = groups.filter_map(|group| group.as_str().map(str::to_owned)).collect();
-        Ok(Identity { username: text("username"), uid: text("uid"), groups })
+        Ok(User { username: text("username"), uid: text("uid"), groups })
     }
 
     /// SelfSubjectAccessReview: whether this credential has a right.

@@ -12,7 +12,7 @@ use crate::value::Type;
 
 /// What a page documents; decides its folder and headings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PageKind {
     Provider,
     Resource,
     DataSource,
@@ -40,7 +40,7 @@ pub struct Page {
     pub text: String,
 }
 
-impl Kind {
+impl PageKind {
     fn folder(self) -> Option<&'static str> {
         match self {
             Self::Provider => None,
@@ -63,13 +63,13 @@ impl Kind {
 }
 
 /// The page of anything that has a schema. `name` is the full type name, or the provider's.
-pub fn page(kind: Kind, name: &str, schema: &Schema, content: Content) -> Page {
+pub fn page(kind: PageKind, name: &str, schema: &Schema, content: Content) -> Page {
     let short = name.strip_prefix("mesh_").unwrap_or(name);
     // The registries file every page but the provider's own.
     let filed = kind.folder().is_some();
     let mut text = front_matter(&format!("{name} {}", kind.title()), &schema.description, filed);
     let heading =
-        if kind == Kind::Provider { format!("{name} Provider") } else { format!("{name} ({})", kind.title()) };
+        if kind == PageKind::Provider { format!("{name} Provider") } else { format!("{name} ({})", kind.title()) };
     let _ = write!(text, "\n# {heading}\n\n{}\n", schema.description.trim());
     if let Some(message) = &schema.deprecated {
         let _ = write!(text, "\n~> **Deprecated** {message}\n");

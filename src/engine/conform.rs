@@ -25,7 +25,7 @@ pub(super) fn plan(planned: Planned<'_>) -> Diagnostics {
     report(broken)
 }
 
-/// A result is the plan with its unknowns settled.
+/// A result is the plan with its unknowns filled in.
 pub(super) fn result(planned: &Dyn, actual: &Dyn) -> Diagnostics {
     let mut broken = Vec::new();
     compatible(planned, actual, &Path::empty(), &mut broken);

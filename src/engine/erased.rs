@@ -149,7 +149,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(Failed { diagnostics, partial }) => {
                 let partial = partial.or_else(|| reached.take());
                 let mut outcome = close(cx, Err(diagnostics));
-                outcome.value = partial.map(with_timeouts).map(wire::settled).or(prior);
+                outcome.value = partial.map(with_timeouts).map(wire::without_unknowns).or(prior);
                 outcome
             }
         }
@@ -192,7 +192,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Ok(()) => close(cx, Ok(())),
             Err(Failed { diagnostics, partial }) => {
                 let left = partial.map_or(state.clone(), |partial| {
-                    let mut left = wire::settled(partial.encode());
+                    let mut left = wire::without_unknowns(partial.encode());
                     left.set_attr(timeouts::ATTRIBUTE, state.attr(timeouts::ATTRIBUTE).cloned().unwrap_or(Dyn::Null));
                     left
                 });
@@ -281,7 +281,7 @@ impl<L: Listable> ErasedListable for TypedListable<L> {
             let state = state.map(|state| {
                 let mut state = state.encode();
                 state.set_attr(timeouts::ATTRIBUTE, Dyn::Null);
-                wire::settled(wire::without_write_only(state, &schema.attributes))
+                wire::without_unknowns(wire::without_write_only(state, &schema.attributes))
             });
             event.resource_object = state.and_then(|state| wire::encode(&state, &state_ty, &mut event.diagnostics));
             event

@@ -9,7 +9,7 @@ use super::lookups::unknown_type;
 use super::plan::{Inputs, only_timeouts_differ, prepare, replacements, restore_refinements};
 use super::resource::{Import, Moved, Query};
 use super::rpc::*;
-use super::server::{Engine, Entry, spawned};
+use super::server::{Engine, Offered, spawned};
 use super::{conform, timeouts, wire};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::schema::{Attribute, Nested, Shape};
@@ -126,7 +126,7 @@ impl Engine {
         if conform::ENABLED {
             response.diagnostics.append(conform::state(&found, attributes));
         }
-        let found = wire::settled(found);
+        let found = wire::without_unknowns(found);
         if let Some(new_state) = wire::encode(&found, &entry.schema.ty(), &mut response.diagnostics) {
             response.new_state = new_state;
             response.new_identity = entry.identity_of(&found, Known::Wholly, &mut response.diagnostics);
@@ -153,11 +153,11 @@ impl Engine {
 
     async fn plan(
         &self,
-        entry: Entry,
+        entry: Offered,
         request: PlanResourceChange,
         response: &mut PlanResourceChangeResponse,
     ) -> Result<(), Diagnostics> {
-        let Entry { schema, resource, .. } = &entry;
+        let Offered { schema, resource, .. } = &entry;
         let ty = schema.ty();
         let prior = Some(wire::decode(&request.prior_state, &ty)?).filter(|prior| !prior.is_null());
         let proposed = wire::decode(&request.proposed_new_state, &ty)?;
@@ -237,11 +237,11 @@ impl Engine {
 
     async fn apply(
         &self,
-        entry: Entry,
+        entry: Offered,
         request: ApplyResourceChange,
         response: &mut ApplyResourceChangeResponse,
     ) -> Result<(), Diagnostics> {
-        let Entry { schema, resource, .. } = &entry;
+        let Offered { schema, resource, .. } = &entry;
         let ty = schema.ty();
         let prior = Some(wire::decode(&request.prior_state, &ty)?).filter(|prior| !prior.is_null());
         let planned = wire::decode(&request.planned_state, &ty)?;
@@ -281,7 +281,7 @@ impl Engine {
         if !failed && !state.is_wholly_known() {
             response.diagnostics.push(Diagnostic::bug("It left values unknown after apply; they are stored as null."));
         }
-        let state = wire::settled(state);
+        let state = wire::without_unknowns(state);
         if let Some(encoded) = wire::encode(&state, &ty, &mut response.diagnostics) {
             response.new_state = encoded;
         }
@@ -319,7 +319,7 @@ impl Engine {
         if conform::ENABLED {
             response.diagnostics.append(conform::state(&state, &entry.schema.attributes));
         }
-        let state = wire::settled(state);
+        let state = wire::without_unknowns(state);
         let identity = match request.identity {
             Some(identity) => Some(identity),
             None => entry.identity_of(&state, Known::Partly, &mut response.diagnostics),
@@ -361,7 +361,7 @@ impl Engine {
                 .into());
         };
         state.set_attr(timeouts::ATTRIBUTE, Dyn::Null);
-        let state = wire::settled(wire::without_write_only(state, &entry.schema.attributes));
+        let state = wire::without_unknowns(wire::without_write_only(state, &entry.schema.attributes));
         response.target_state = wire::encode(&state, &entry.schema.ty(), &mut response.diagnostics);
         response.target_identity = entry.identity_of(&state, Known::Partly, &mut response.diagnostics);
         Ok(())
@@ -420,7 +420,7 @@ impl Engine {
         receiver
     }
 
-    fn entry(&self, type_name: &str) -> Result<Entry, Diagnostics> {
+    fn entry(&self, type_name: &str) -> Result<Offered, Diagnostics> {
         self.resources.get(type_name).cloned().ok_or_else(|| unknown_type("resource", type_name))
     }
 }
@@ -432,7 +432,7 @@ enum Known {
     Partly,
 }
 
-impl Entry {
+impl Offered {
     /// The encoded identity of the object that a state or plan describes, if the type has one.
     fn identity_of(&self, state: &Dyn, known: Known, diagnostics: &mut Diagnostics) -> Option<Encoded> {
         let schema = self.identity.as_ref()?;

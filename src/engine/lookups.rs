@@ -160,14 +160,14 @@ pub(super) fn unknown_type(kind: &str, name: &str) -> Diagnostics {
     Diagnostic::error(format!("Unknown {kind}")).detail(format!("This provider has no {kind} {name:?}.")).into()
 }
 
-type Found<T> = Option<(Arc<Schema>, Arc<T>)>;
+type OfType<T> = Option<(Arc<Schema>, Arc<T>)>;
 
 impl Engine {
-    fn data_source(&self, name: &str) -> Found<dyn ErasedDataSource> {
+    fn data_source(&self, name: &str) -> OfType<dyn ErasedDataSource> {
         self.found(&self.data_sources, name)
     }
 
-    fn ephemeral(&self, name: &str) -> Found<dyn ErasedEphemeral> {
+    fn ephemeral(&self, name: &str) -> OfType<dyn ErasedEphemeral> {
         self.found(&self.ephemerals, name)
     }
 
@@ -179,7 +179,7 @@ impl Engine {
         &self,
         all: &std::collections::BTreeMap<String, (Arc<Schema>, Arc<T>)>,
         name: &str,
-    ) -> Found<T> {
+    ) -> OfType<T> {
         all.get(name).map(|(schema, thing)| (Arc::clone(schema), Arc::clone(thing)))
     }
 }

@@ -44,7 +44,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// The last step of a plan to create or update. Defaults and attribute rules have been applied to
-    /// [`Plan::planned`]: computed attributes that must be settled by this plan stand there as unknown. Make known what is known, mark unknown what
+    /// [`Plan::planned`]: computed attributes that must be decided by this plan stand there as unknown. Make known what is known, mark unknown what
     /// will change, ask for replacement. Must be deterministic: Terraform plans again at apply and compares.
     fn plan(
         &self,
@@ -65,7 +65,7 @@ pub trait Resource: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Creates (no prior) or updates, and returns the new state: the planned one with every unknown settled. On failure
+    /// Creates (no prior) or updates, and returns the new state: the planned one with every unknown made known. On failure
     /// say what exists, by [`Failed::keeping`] or [`Change::reached`], so that the next apply goes on from there.
     fn apply(
         &self,

@@ -26,7 +26,7 @@ use crate::value::{Dyn, Path};
 pub struct Engine {
     schema: ProviderSchema,
     provider: Arc<dyn ErasedProvider>,
-    pub(super) resources: BTreeMap<String, Entry>,
+    pub(super) resources: BTreeMap<String, Offered>,
     pub(super) listables: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedListable>)>,
     pub(super) data_sources: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedDataSource>)>,
     pub(super) ephemerals: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedEphemeral>)>,
@@ -39,7 +39,7 @@ pub struct Engine {
 
 /// A resource type with its schemas.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct Offered {
     pub schema: Arc<Schema>,
     pub identity: Option<Arc<Schema>>,
     pub resource: Arc<dyn ErasedResource>,
@@ -50,7 +50,7 @@ type Client = Arc<dyn Any + Send + Sync>;
 impl Engine {
     pub fn new<P: Provider>(provider: P, registry: Registry<P::Client>) -> Arc<Self> {
         let named = |name: &str| format!("{}_{name}", P::NAME);
-        let entry = |resource: Arc<dyn ErasedResource>| Entry {
+        let entry = |resource: Arc<dyn ErasedResource>| Offered {
             schema: Arc::new(resource.schema()),
             identity: resource.identity_schema().map(Arc::new),
             resource,

@@ -28,17 +28,17 @@ pub(super) fn encode(value: &Dyn, ty: &Type, diagnostics: &mut Diagnostics) -> O
 }
 
 /// The value with everything unknown in it made null, as stored state must be.
-pub(super) fn settled(value: Dyn) -> Dyn {
+pub(super) fn without_unknowns(value: Dyn) -> Dyn {
     let all = |elements: std::collections::BTreeMap<String, Dyn>| {
-        elements.into_iter().map(|(name, element)| (name, settled(element))).collect()
+        elements.into_iter().map(|(name, element)| (name, without_unknowns(element))).collect()
     };
     match value {
         Dyn::Unknown(_) => Dyn::Null,
         Dyn::Dynamic(_, inner) if inner.is_unknown() => Dyn::Null,
-        Dyn::Dynamic(ty, inner) => Dyn::Dynamic(ty, Box::new(settled(*inner))),
-        Dyn::List(elements) => Dyn::List(elements.into_iter().map(settled).collect()),
-        Dyn::Tuple(elements) => Dyn::Tuple(elements.into_iter().map(settled).collect()),
-        Dyn::Set(elements) => Dyn::set(elements.iter().cloned().map(settled)),
+        Dyn::Dynamic(ty, inner) => Dyn::Dynamic(ty, Box::new(without_unknowns(*inner))),
+        Dyn::List(elements) => Dyn::List(elements.into_iter().map(without_unknowns).collect()),
+        Dyn::Tuple(elements) => Dyn::Tuple(elements.into_iter().map(without_unknowns).collect()),
+        Dyn::Set(elements) => Dyn::set(elements.iter().cloned().map(without_unknowns)),
         Dyn::Map(elements) => Dyn::Map(all(elements)),
         Dyn::Object(attributes) => Dyn::Object(all(attributes)),
         known => known,

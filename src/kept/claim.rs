@@ -74,7 +74,7 @@ pub struct Claim {
     pub owner: Owner,
     pub(super) namespace: String,
     /// Every object was marked by an apply that came to its end: what a refresh found as wanted need not be written.
-    pub(super) settled: bool,
+    pub(super) all_marked: bool,
     /// Somebody was interrupted before: there may be objects that no state knows.
     pub interrupted: bool,
     /// At a destroy: the mark of another instance that has taken this one over.
@@ -178,10 +178,10 @@ impl Drop for Claim {
 
 /// Claims the instance for this run. Waits for another run that is at work on it; nothing is written to anything that is another instance's.
 pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Diagnostic> {
-    let settled = instance.is_settled();
+    let all_marked = instance.is_all_marked();
     let mut claim = Box::pin(claimed(asked, instance)).await?;
     claim.owner.unmarked = !instance.marked;
-    claim.settled = settled && !claim.interrupted;
+    claim.all_marked = all_marked && !claim.interrupted;
     if claim.interrupted {
         claim.cluster.forget();
     }
@@ -223,7 +223,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             }
             continue;
         };
-        let found = Found::of(&lease);
+        let found = LeaseSays::of(&lease);
         if found.is_at_work(&mut watched) {
             let time_left = asked
                 .cluster
@@ -279,16 +279,16 @@ async fn wait(cluster: &Cluster) -> Result<(), Diagnostic> {
 }
 
 /// What a Lease says.
-struct Found {
+struct LeaseSays {
     mark: String,
     complete: bool,
     holder: String,
     renewed: String,
 }
 
-impl Found {
-    fn of(lease: &Object) -> Found {
-        Found {
+impl LeaseSays {
+    fn of(lease: &Object) -> LeaseSays {
+        LeaseSays {
             mark: lease.annotation(INSTANCE_ANNOTATION).unwrap_or_default().to_owned(),
             complete: is_complete(lease),
             holder: lease.str("spec.holderIdentity").to_owned(),
@@ -401,7 +401,7 @@ fn unheld(asked: Asked<'_>) -> Claim {
             unmarked: true,
         },
         namespace: asked.place.namespace.to_owned(),
-        settled: false,
+        all_marked: false,
         interrupted: true,
         other: None,
         hold: None,
@@ -456,7 +456,7 @@ fn no_randomness(error: &io::Error) -> Diagnostic {
     Diagnostic::error("No mark for the instance").detail(format!("A mark cannot be drawn: {error}."))
 }
 
-fn at_work(asked: Asked<'_>, found: &Found, waited: Duration) -> Diagnostic {
+fn at_work(asked: Asked<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic {
     let Asked { cluster, place, .. } = asked;
     Diagnostic::error(format!("Another run is at work on {} {}", place.resource, place.id)).detail(format!(
         "{} holds {} in cluster {} and renews it; {} seconds of waiting have not changed that. Nothing was written. Wait until that run has ended, then apply again.",
@@ -467,7 +467,7 @@ fn at_work(asked: Asked<'_>, found: &Found, waited: Duration) -> Diagnostic {
     ))
 }
 
-fn refused(asked: Asked<'_>, lease: &Object, found: &Found) -> Diagnostic {
+fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
     let Asked { cluster, place, purpose, .. } = asked;
     let since = lease.creation_timestamp().unwrap_or("an unknown time");
     let whose =
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
-        let found = |age: i64| Found {
+        let found = |age: i64| LeaseSays {
             mark: "m".into(),
             complete: false,
             holder: "elsewhere/1/m/x".into(),
@@ -509,8 +509,8 @@ mod tests {
         assert!(found(30).is_at_work(&mut watched), "its clock may be another");
         watched = watched.map(|watched| Watched { since: Clock::now() - GONE_AFTER, ..watched });
         let renewed = watched.as_ref().unwrap().renewed.clone();
-        assert!(!Found { renewed, ..found(30) }.is_at_work(&mut watched));
+        assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(&mut watched));
         assert!(!found(3600).is_at_work(&mut None));
-        assert!(!Found { holder: NOBODY.into(), ..found(0) }.is_at_work(&mut None));
+        assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(&mut None));
     }
 }

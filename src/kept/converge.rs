@@ -56,12 +56,12 @@ impl Converged {
 impl Claim {
     /// Applies in the order of kinds, then removes what is no longer wanted. How the API server spells them is noted on the way.
     pub async fn converge(&self, step: Converge<'_>, memory: &mut Memory) -> Converged {
-        self.converge_but(step, self.settled, memory).await
+        self.converge_but(step, self.all_marked, memory).await
     }
 
-    /// The same; where it is `settled`, what is recorded as wanted is not written again.
-    pub(super) async fn converge_but(&self, step: Converge<'_>, settled: bool, memory: &mut Memory) -> Converged {
-        let step = Step { step, owner: &self.owner, settled, namespace: &self.namespace };
+    /// The same; where it is `all_marked`, what is recorded as wanted is not written again.
+    pub(super) async fn converge_but(&self, step: Converge<'_>, all_marked: bool, memory: &mut Memory) -> Converged {
+        let step = Step { step, owner: &self.owner, all_marked, namespace: &self.namespace };
         let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
         let (applied, errors) = apply(&step).await;
         for applied in &applied {
@@ -84,7 +84,7 @@ impl Claim {
 struct Step<'a> {
     step: Converge<'a>,
     owner: &'a Owner,
-    settled: bool,
+    all_marked: bool,
     namespace: &'a str,
 }
 
@@ -129,8 +129,8 @@ async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
 /// Everything that is to be written, but for namespaces.
 fn all(step: &Step<'_>, taken: BTreeSet<ObjectRef>) -> ApplyAll {
     let wanted = step.wanted.iter().filter(|(_, entry)| entry.reference.kind != Kind::NAMESPACE);
-    let unsettled = wanted.filter(|(key, entry)| !(step.settled && step.prior.holds(key, entry)));
-    let objects = unsettled.map(|(_, entry)| marked(&entry.object, step.owner)).collect();
+    let changed = wanted.filter(|(key, entry)| !(step.all_marked && step.prior.holds(key, entry)));
+    let objects = changed.map(|(_, entry)| marked(&entry.object, step.owner)).collect();
     // To adopt is to take even what state names: an import names what is still someone else's.
     let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt).collect();
     let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };

@@ -39,7 +39,7 @@ impl Instance {
     }
 
     /// Whether objects may be left to mark, or to take over from whoever installed them.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_all_marked(&self) -> bool {
         self.marked && !self.unfinished && !self.imported
     }
 
@@ -149,6 +149,6 @@ mod tests {
     #[test]
     fn private_data_without_a_mark_reads_as_an_older_state() {
         let old: Instance = serde_json::from_value(json!({"unfinished": false})).unwrap();
-        assert!(old.owner("l", &Value::Null).unmarked && !old.is_settled());
+        assert!(old.owner("l", &Value::Null).unmarked && !old.is_all_marked());
     }
 }

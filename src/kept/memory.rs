@@ -126,7 +126,7 @@ impl Memory {
     }
 
     /// Whether the specification of an object is what it was when it was applied, by its metadata alone.
-    pub fn is_settled(&self, key: &str, live: &Object) -> bool {
+    pub fn is_as_applied(&self, key: &str, live: &Object) -> bool {
         self.generations.get(key).is_some_and(|generation| live.generation() == Some(*generation))
     }
 }

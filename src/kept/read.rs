@@ -116,7 +116,7 @@ impl Recorded {
                 continue;
             };
             let mut differences = differences(recorded, object, memory.spelled(key));
-            if object.get("spec").is_none() && memory.is_settled(key, object) {
+            if object.get("spec").is_none() && memory.is_as_applied(key, object) {
                 differences.retain(|difference| difference.path.starts_with("metadata."));
             }
             let mut fields = recorded.clone();
@@ -248,7 +248,7 @@ async fn live_of_kind(
         .collect();
     let looks = references.into_iter().map(|(key, reference)| {
         let held = listed.get(&(reference.namespace.as_deref(), reference.name.as_str())).copied();
-        let held = held.filter(|object| !metadata_only || memory.is_settled(key, object)).cloned();
+        let held = held.filter(|object| !metadata_only || memory.is_as_applied(key, object)).cloned();
         async move {
             let object = if held.is_some() { held } else { cluster.get(&reference).await? };
             Ok(object.map(|object| (key.to_owned(), object)))

@@ -92,9 +92,12 @@ impl MeshNetworks {
     }
 }
 
-type Entry<'a> = (&'a Network, &'a NetworkEndpoints);
+type Claimed<'a> = (&'a Network, &'a NetworkEndpoints);
 
-fn contradiction((network, endpoints): Entry<'_>, (other_network, other): Entry<'_>) -> Option<MeshNetworkAmbiguity> {
+fn contradiction(
+    (network, endpoints): Claimed<'_>,
+    (other_network, other): Claimed<'_>,
+) -> Option<MeshNetworkAmbiguity> {
     let networks = (network.clone(), other_network.clone());
     match (endpoints, other) {
         _ if network == other_network => None,

@@ -1,6 +1,6 @@
 //! Replacing the root of a mesh without an outage, as a state machine: widen trust, switch issuers, narrow trust, and no cluster starts a
 //! step before every cluster finished the one before. The phase is worked out from what the clusters hold, so that an interrupted
-//! rotation goes on where it stopped, and one that is given up turns round: only the root to arrive at is an input. Roots are opaque ids
+//! rotation goes on where it stopped, and one that is given up turns round: only the target root is an input. Roots are opaque ids
 //! here; who makes certificates does not matter.
 //!
 //! On the way from A to B:
@@ -172,7 +172,7 @@ impl<R: Ord + Clone + fmt::Display> Rotation<R> {
         }
     }
 
-    /// What a cluster that joins gets: it issues from the root to arrive at, and trusts what the others issue from. It may join once all
+    /// What a cluster that joins gets: it issues from the target root, and trusts what the others issue from. It may join once all
     /// others trust that root; see [`Rotation::barrier`] of [`Step::Switch`].
     pub fn newcomer<C: Ord>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Holding<R> {
         let mut trusted = self.needed(clusters);

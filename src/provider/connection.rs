@@ -149,14 +149,14 @@ pub(super) fn clusters(config: &Config) -> Option<BTreeMap<String, ClusterConfig
     let must_answer = config.unreachable_clusters.as_deref() == Some("error");
     let clusters = config.clusters.known().into_iter().flatten();
     let connected = clusters.map(|(name, cluster)| {
-        let connection = cluster.known().filter(|cluster| settled(cluster)).map(connection);
+        let connection = cluster.known().filter(|cluster| is_complete(cluster)).map(connection);
         (name.clone(), ClusterConfig { must_answer, ..connection.unwrap_or_default() })
     });
     Some(connected.collect())
 }
 
 /// Whether everything that decides where the cluster is and who asks is known.
-fn settled(cluster: &ClusterModel) -> bool {
+fn is_complete(cluster: &ClusterModel) -> bool {
     let texts = [
         &cluster.config_path,
         &cluster.config,
@@ -172,10 +172,13 @@ fn settled(cluster: &ClusterModel) -> bool {
         &cluster.proxy_url,
     ];
     let exec = cluster.exec.known().is_none_or(|exec| {
-        !exec.api_version.is_unknown() && !exec.command.is_unknown() && exec.args.is_settled() && exec.env.is_settled()
+        !exec.api_version.is_unknown()
+            && !exec.command.is_unknown()
+            && exec.args.is_wholly_known()
+            && exec.env.is_wholly_known()
     });
     texts.iter().all(|text| !text.is_unknown())
-        && cluster.config_paths.is_settled()
+        && cluster.config_paths.is_wholly_known()
         && !cluster.insecure.is_unknown()
         && !cluster.exec.is_unknown()
         && exec

@@ -11,12 +11,12 @@ use crate::value::{List, Map, Path, Value};
 
 /// Collects what is wrong, and notes whether anything was not known yet.
 #[derive(Default)]
-pub struct Reader {
+pub struct Parser {
     diagnostics: Diagnostics,
     unknown: bool,
 }
 
-impl Reader {
+impl Parser {
     /// What was read: an error with all complaints, `None` where something it needs is not known yet.
     pub fn finish<T>(self, spec: Option<T>) -> Result<Option<T>, Diagnostics> {
         match self.diagnostics.has_errors() {
@@ -26,13 +26,13 @@ impl Reader {
     }
 
     /// Whether everything read so far was known.
-    pub fn is_settled(&self) -> bool {
+    pub fn knows_all(&self) -> bool {
         !self.unknown
     }
 
     /// Notes that something needed is not known yet, unless it is.
-    pub fn note(&mut self, settled: bool) {
-        self.unknown |= !settled;
+    pub fn note(&mut self, known: bool) {
+        self.unknown |= !known;
     }
 
     /// A known value; null is `None`, and so is unknown, which is noted.
@@ -54,13 +54,13 @@ impl Reader {
 
     /// The texts of a list; what is not known yet is left out.
     pub fn list(&mut self, list: &Value<List<String>>) -> Vec<String> {
-        self.unknown |= !list.is_settled();
+        self.unknown |= !list.is_wholly_known();
         list.items().cloned().collect()
     }
 
     /// The texts of a map; what is not known yet is left out.
     pub fn map(&mut self, map: &Value<Map<String>>) -> std::collections::BTreeMap<String, String> {
-        self.unknown |= !map.is_settled();
+        self.unknown |= !map.is_wholly_known();
         map.entries().map(|(key, value)| (key.to_owned(), value.clone())).collect()
     }
 
@@ -76,7 +76,7 @@ impl Reader {
 
     /// The same for an attribute anywhere.
     pub fn values_under(&mut self, attribute: &Path, documents: &Value<List<String>>) -> chart::Values {
-        self.unknown |= !documents.is_settled();
+        self.unknown |= !documents.is_wholly_known();
         let mut values = chart::Values::default();
         for (index, document) in documents.known().into_iter().flatten().enumerate() {
             let Some(text) = document.known() else { continue };
@@ -103,13 +103,13 @@ impl Reader {
         let values: Vec<_> = values.into_iter().map(chart::Values::as_map).collect();
         let mut hidden = Hidden::default();
         values.iter().for_each(|values| hidden.add_named(values));
-        self.unknown |= !paths.is_settled();
-        let settled = self.is_settled();
+        self.unknown |= !paths.is_wholly_known();
+        let known = self.knows_all();
         for (index, path) in paths.known().into_iter().flatten().enumerate() {
             let Some(path) = path.known() else { continue };
             // Not `any`: all documents may have it.
             let found = values.iter().filter(|values| hidden.add(values, path)).count();
-            if found == 0 && settled {
+            if found == 0 && known {
                 let detail = format!(
                     "The values have nothing at {path:?}, so nothing would be hidden. Write the keys that lead to it, joined by dots, and a dot within a key as `\\.`."
                 );
@@ -132,22 +132,22 @@ pub fn sentence(text: &str) -> String {
 }
 
 /// What was parsed, at apply: there nothing is unknown any more.
-pub fn settled<T>(spec: Option<T>) -> Result<T, Diagnostics> {
+pub fn complete<T>(spec: Option<T>) -> Result<T, Diagnostics> {
     spec.ok_or_else(|| Diagnostic::bug("An attribute is still unknown at apply.").into())
 }
 
 /// The elements of a list, each read at its path; what is not known yet is left out and noted.
 pub fn each<T: Clone, U>(
-    reader: &mut Reader,
+    parser: &mut Parser,
     list: &Value<List<T>>,
     path: &Path,
-    read: impl Fn(&mut Reader, &T, &Path) -> Option<U>,
+    read: impl Fn(&mut Parser, &T, &Path) -> Option<U>,
 ) -> Vec<U> {
-    let list = reader.plain(list).unwrap_or_default();
+    let list = parser.plain(list).unwrap_or_default();
     let mut elements = Vec::new();
     for (index, value) in list.iter().enumerate() {
-        let Some(element) = reader.plain(value) else { continue };
-        elements.extend(read(reader, &element, &path.index(index)));
+        let Some(element) = parser.plain(value) else { continue };
+        elements.extend(read(parser, &element, &path.index(index)));
     }
     elements
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read::{Action, Instance, Kind, Reading};
+use super::read::{Action, Instance, Reading, Type};
 use super::secrets::{HIDDEN, HIDDEN_ANEW};
 use crate::diag::ALIKE;
 pub use crate::diag::FieldChange as Field;
@@ -89,7 +89,7 @@ pub fn repeats(path: &str) -> bool {
 /// By cluster.
 pub fn of(instance: &Instance) -> Vec<Objects> {
     let mut all = Vec::new();
-    if instance.kind != Kind::Ca {
+    if instance.kind != Type::Ca {
         let cluster = instance.cluster().unwrap_or_default().to_owned();
         all.push(compare(instance, cluster, instance.before(), instance.after()));
     }
@@ -208,7 +208,7 @@ mod tests {
     fn instance(before: Value, after: Value, unknown: Value) -> Instance {
         Instance {
             address: "mesh_primary.a".into(),
-            kind: Kind::Primary,
+            kind: Type::Primary,
             action: Action::Update,
             importing: false,
             deposed: false,

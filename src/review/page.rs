@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Review;
 use super::fit::{Part, cut, fit};
 use super::picture::{self, Picture, picture};
-use super::risk::{Kind, Level, Risk};
+use super::risk::{Level, Risk, RiskKind};
 use super::section::Section;
 use super::text::{self, Prose, count, list};
 use super::topology::Mesh;
@@ -41,7 +41,7 @@ const GUIDE: &str =
     "https://registry.terraform.io/providers/terraform-provider-mesh/mesh/latest/docs/guides/plan-risks";
 
 /// Where the guide tells of a risk.
-pub fn anchor(kind: &Kind) -> String {
+pub fn anchor(kind: &RiskKind) -> String {
     format!("{}-{}", kind.number.to_lowercase(), kind.name)
 }
 
@@ -205,8 +205,8 @@ fn reasons(review: &Review) -> String {
 }
 
 /// Of the risks that somebody must look at.
-fn kinds(review: &Review) -> Vec<&'static Kind> {
-    let mut kinds: Vec<&'static Kind> = Vec::new();
+fn kinds(review: &Review) -> Vec<&'static RiskKind> {
+    let mut kinds: Vec<&'static RiskKind> = Vec::new();
     for risk in review.risks.iter().filter(|risk| risk.counts() && risk.level > Level::Note) {
         if !kinds.contains(&risk.kind) {
             kinds.push(risk.kind);

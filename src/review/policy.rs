@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Error;
-use super::risk::{Kind, Level, Risk};
+use super::risk::{Level, Risk, RiskKind};
 use super::text::{Name, Prose};
 
 /// Rules in order: the last that matches decides.
@@ -32,7 +32,7 @@ struct Acceptance {
 #[derive(Debug)]
 struct Scope {
     /// `None` for all.
-    risk: Option<&'static Kind>,
+    risk: Option<&'static RiskKind>,
     clusters: Vec<String>,
     addresses: Vec<String>,
 }
@@ -170,7 +170,7 @@ impl Scope {
         let risk = match risk {
             "*" => None,
             word => Some(
-                Kind::find(word)
+                RiskKind::find(word)
                     .ok_or_else(|| Error::Policy(format!("{word:?} is no risk, neither by number nor by name")))?,
             ),
         };
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::review::risk::{DRIFT, HOSTS_WIDENED};
 
-    fn risk(kind: &'static Kind, cluster: &str) -> Risk {
+    fn risk(kind: &'static RiskKind, cluster: &str) -> Risk {
         Risk {
             kind,
             level: kind.level,

@@ -38,7 +38,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Instance {
     pub address: String,
-    pub kind: Kind,
+    pub kind: Type,
     pub action: Action,
     pub importing: bool,
     /// An object left over from an earlier replacement.
@@ -54,7 +54,7 @@ pub struct Instance {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum Type {
     Ca,
     Primary,
     Gateway,
@@ -74,7 +74,7 @@ pub enum Action {
     Forget,
 }
 
-impl Kind {
+impl Type {
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::Ca, "mesh_ca"),
         (Self::Primary, "mesh_primary"),
@@ -131,16 +131,16 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
         ..Plan::default()
     };
     plan.doubts = doubts(&file);
-    let reader = Reader { schemas, secrets: &secrets };
+    let reading = PlanReading { schemas, secrets: &secrets };
     for change in take_items(file.resource_changes.take()) {
-        reader.change(change, &mut plan);
+        reading.change(change, &mut plan);
     }
     for drift in take_items(file.resource_drift.take()) {
-        if let Some((kind, schema)) = reader.concerns(&drift) {
-            plan.drift.extend(reader.instance(drift, kind, schema).ok());
+        if let Some((kind, schema)) = reading.concerns(&drift) {
+            plan.drift.extend(reading.instance(drift, kind, schema).ok());
         }
     }
-    reader.outside(file.prior_state.take(), &mut plan);
+    reading.outside(file.prior_state.take(), &mut plan);
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
         if list.len() > MOST {
             list.truncate(MOST);
@@ -211,7 +211,7 @@ fn secrets(file: &File) -> Secrets {
     for part in [&file.prior_state, &file.planned_values].into_iter().flatten() {
         secrets.marked_in_state(part);
     }
-    secrets.settle();
+    secrets.prepare();
     secrets
 }
 
@@ -232,12 +232,12 @@ fn doubts(file: &File) -> Vec<Prose> {
     doubts
 }
 
-struct Reader<'a> {
+struct PlanReading<'a> {
     schemas: &'a Schemas,
     secrets: &'a Secrets,
 }
 
-impl Reader<'_> {
+impl PlanReading<'_> {
     fn change(&self, change: Value, plan: &mut Plan) {
         let Some((kind, schema)) = self.concerns(&change) else {
             if is_of_mesh(&change) && change["mode"] == "managed" {
@@ -268,13 +268,13 @@ impl Reader<'_> {
     }
 
     /// The kind of a resource of ours.
-    fn concerns(&self, change: &Value) -> Option<(Kind, &Schema)> {
+    fn concerns(&self, change: &Value) -> Option<(Type, &Schema)> {
         let name = change["type"].as_str()?;
-        let (kind, name) = Kind::ALL.into_iter().find(|(_, resource)| *resource == name)?;
+        let (kind, name) = Type::ALL.into_iter().find(|(_, resource)| *resource == name)?;
         (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
     }
 
-    fn instance(&self, mut change: Value, kind: Kind, schema: &Schema) -> Result<Instance, Prose> {
+    fn instance(&self, mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
         let address = self.secrets.scrubbed(change["address"].as_str().unwrap_or("(no address)"));
         let text = |member: &Value| member.as_str().map(|text| self.secrets.scrubbed(text));
         let (previous_address, reason) = (text(&change["previous_address"]), text(&change["action_reason"]));

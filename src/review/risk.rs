@@ -20,7 +20,7 @@ pub enum Level {
 
 /// A kind of risk.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct RiskKind {
     pub number: &'static str,
     /// Anchor in the guide, and name in policies.
     pub name: &'static str,
@@ -33,7 +33,7 @@ pub struct Kind {
 /// A risk that a plan brings.
 #[derive(Debug, Clone)]
 pub struct Risk {
-    pub kind: &'static Kind,
+    pub kind: &'static RiskKind,
     pub level: Level,
     /// Empty where it is of no single cluster.
     pub cluster: String,
@@ -64,7 +64,7 @@ impl Level {
     }
 }
 
-impl Kind {
+impl RiskKind {
     /// By number or name.
     pub fn find(word: &str) -> Option<&'static Self> {
         ALL.iter().copied().find(|kind| kind.name == word || kind.number.eq_ignore_ascii_case(word))
@@ -73,10 +73,10 @@ impl Kind {
 
 macro_rules! risks {
     ($( $constant:ident = $number:literal, $name:literal, $level:ident, $title:literal, $why:literal, $check:literal; )*) => {
-        $( pub static $constant: Kind =
-            Kind { number: $number, name: $name, level: Level::$level, title: $title, why: $why, check: $check }; )*
+        $( pub static $constant: RiskKind =
+            RiskKind { number: $number, name: $name, level: Level::$level, title: $title, why: $why, check: $check }; )*
         /// In the order of their numbers.
-        pub static ALL: &[&Kind] = &[$( &$constant ),*];
+        pub static ALL: &[&RiskKind] = &[$( &$constant ),*];
     };
 }
 
@@ -211,7 +211,7 @@ mod tests {
     fn risks_are_numbered_in_order_and_told_in_sentences() {
         for (at, kind) in ALL.iter().enumerate() {
             assert_eq!(kind.number, format!("R{:02}", at + 1));
-            assert_eq!(Kind::find(kind.name), Some(*kind));
+            assert_eq!(RiskKind::find(kind.name), Some(*kind));
             for text in [kind.why, kind.check] {
                 assert!(text.ends_with(['.', '?']), "{}: {text}", kind.name);
             }

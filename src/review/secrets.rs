@@ -96,7 +96,7 @@ impl Secrets {
     }
 
     /// After the last of them.
-    pub fn settle(&mut self) {
+    pub fn prepare(&mut self) {
         self.too_many = self.texts.len() > MOST;
         let mut texts: Vec<Cow<'_, str>> = Vec::new();
         for text in self.texts.iter().take(MOST) {
@@ -227,16 +227,16 @@ mod tests {
 
     use super::*;
 
-    fn settled(values: &[&str]) -> Secrets {
+    fn prepared(values: &[&str]) -> Secrets {
         let mut secrets = Secrets::default();
         secrets.all_in(&json!(values));
-        secrets.settle();
+        secrets.prepare();
         secrets
     }
 
     #[test]
     fn what_is_marked_is_found_wherever_else_it_stands() {
-        let secrets = settled(&["hunter2 \"quoted\"", "x"]);
+        let secrets = prepared(&["hunter2 \"quoted\"", "x"]);
         let inner = json!({ "Deployment a/b": { "env": "is hunter2 \"quoted\" there" } }).to_string();
         let scrubbed =
             secrets.scrub(json!({ "fields": inner, "hunter2 \"quoted\"": "x", "n": ["aHVudGVyMiAicXVvdGVkIg=="] }));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_secret_goes_unasked() {
-        let secrets = settled(&[]);
+        let secrets = prepared(&[]);
         for (text, shown) in [
             ("a -----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY----- b", "a (sensitive) b"),
             ("-----BEGIN PRIVATE KEY-----\nMHcC", "(sensitive)"),

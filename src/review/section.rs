@@ -30,7 +30,7 @@ impl Section {
         self.rows.push(cells.into_iter().collect());
     }
 
-    pub fn settled(mut self) -> Self {
+    pub fn sorted(mut self) -> Self {
         self.rows.sort();
         self.rows.dedup();
         self

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read::{Action, Instance, Kind, Plan, Reading};
+use super::read::{Action, Instance, Plan, Reading, Type};
 
 /// One side of a plan.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -87,13 +87,13 @@ impl Mesh {
             return;
         }
         match instance.kind {
-            Kind::Primary => self.add_control_plane(reading),
-            Kind::Remote => self.add_links(reading),
-            Kind::Gateway => {
+            Type::Primary => self.add_control_plane(reading),
+            Type::Remote => self.add_links(reading),
+            Type::Gateway => {
                 let clusters = self.gateways.entry(name(reading.get("network"))).or_default();
                 clusters.insert(name(reading.get("cluster")));
             }
-            Kind::Ca | Kind::CaRequest | Kind::ServiceEntry => {}
+            Type::Ca | Type::CaRequest | Type::ServiceEntry => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! The whole plan in one line.
 
 use super::find::{Restarts, Trust};
-use super::read::{Action, Instance, Kind, Plan};
+use super::read::{Action, Instance, Plan, Type};
 use super::risk::{Level, Risk};
 use super::text::{Name, Prose, count, names};
 use super::topology::Topology;
@@ -96,7 +96,7 @@ fn links(topology: &Topology, joining: &[&str], leaving: &[&str]) -> Option<Stri
 
 fn networks(plan: &Plan) -> String {
     let mut moves = Vec::new();
-    for primary in plan.instances.iter().filter(|instance| instance.kind == Kind::Primary) {
+    for primary in plan.instances.iter().filter(|instance| instance.kind == Type::Primary) {
         let Some((before, after)) = primary.sides("network").filter(|(before, after)| !before.is_same(*after)) else {
             continue;
         };
@@ -108,7 +108,7 @@ fn networks(plan: &Plan) -> String {
 
 fn versions(plan: &Plan) -> String {
     let mut steps = std::collections::BTreeMap::<(String, String), usize>::new();
-    for primary in plan.instances.iter().filter(|instance| instance.kind == Kind::Primary) {
+    for primary in plan.instances.iter().filter(|instance| instance.kind == Type::Primary) {
         let Some((before, after)) = primary.sides("istio_version") else { continue };
         if let Some((was, will)) = before.text().zip(after.text()).filter(|(was, will)| was != will) {
             *steps.entry((was.to_owned(), will.to_owned())).or_default() += 1;

@@ -28,10 +28,10 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
     let index = http.body(get).await?;
     let index = std::str::from_utf8(&index).map_err(|_| understood("its index is not UTF-8"))?;
     let index = Values::from_yaml(index).map_err(|error| understood(&format!("its index.yaml: {error}")))?;
-    let entry = Entry::find(index.as_map(), &place, request)?;
-    let archive_url = base.join(&entry.url).map_err(|_| understood(&format!("the chart's URL {:?}", entry.url)))?;
+    let release = Release::find(index.as_map(), &place, request)?;
+    let archive_url = base.join(&release.url).map_err(|_| understood(&format!("the chart's URL {:?}", release.url)))?;
     if !matches!(archive_url.scheme(), "http" | "https") {
-        return Err(understood(&format!("the chart's URL {:?}", entry.url)));
+        return Err(understood(&format!("the chart's URL {:?}", release.url)));
     }
     let same_host = archive_url.host_str() == base.host_str()
         && archive_url.port_or_known_default() == base.port_or_known_default()
@@ -39,33 +39,33 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
     let authorization = authorization.filter(|_| same_host);
     let get = Get { url: &archive_url, accept: None, authorization, limit: MAX_ARCHIVE };
     let bytes = http.body(get).await?;
-    if let Some(digest) = &entry.digest {
+    if let Some(digest) = &release.digest {
         verify(request, &bytes, digest)?;
     }
-    cache.store(&request.place(), request.name, &entry.version, &bytes);
+    cache.store(&request.place(), request.name, &release.version, &bytes);
     Ok(bytes)
 }
 
 /// One version of a chart in an index.
-struct Entry {
+struct Release {
     version: String,
     url: String,
     digest: Option<Sha256>,
 }
 
-impl Entry {
+impl Release {
     fn find(index: &Map<String, Json>, place: &str, request: &Request<'_>) -> Result<Self, Error> {
         let name = request.name.to_owned();
         let versions = index.get("entries").and_then(|entries| entries.get(request.name)).and_then(Json::as_array);
         let Some(versions) = versions else { return Err(Error::NoChart { place: place.to_owned(), name }) };
-        let version_of = |entry: &Json| entry.get("version").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let version_of = |release: &Json| release.get("version").and_then(Json::as_str).unwrap_or_default().to_owned();
         let available: Vec<String> = versions.iter().map(version_of).collect();
         let wanted = match request.version {
             Some(version) => version,
             None => newest(available.iter().map(String::as_str)).unwrap_or_default(),
         };
         let plain = |version: &str| version.trim_start_matches('v').to_owned();
-        let found = versions.iter().find(|entry| plain(&version_of(entry)) == plain(wanted));
+        let found = versions.iter().find(|release| plain(&version_of(release)) == plain(wanted));
         let Some(found) = found else {
             let version = if wanted.is_empty() { "at all" } else { wanted }.to_owned();
             return Err(Error::NoVersion { place: place.to_owned(), name, version, available });

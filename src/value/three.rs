@@ -117,7 +117,7 @@ impl<T> Value<List<T>> {
     }
 
     /// True when the list and all its elements are known, or it is null.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_wholly_known(&self) -> bool {
         !self.is_unknown() && self.known().into_iter().flatten().all(|element| !element.is_unknown())
     }
 }
@@ -139,7 +139,7 @@ impl<T> Value<Map<T>> {
     }
 
     /// True when the map and all its elements are known, or it is null.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_wholly_known(&self) -> bool {
         !self.is_unknown() && self.known().into_iter().flatten().all(|(_, element)| !element.is_unknown())
     }
 }
@@ -151,7 +151,7 @@ impl<T> Value<Set<T>> {
     }
 
     /// True when the set and all its elements are known, or it is null.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_wholly_known(&self) -> bool {
         !self.is_unknown() && self.known().into_iter().flat_map(|set| &set.0).all(|element| !element.is_unknown())
     }
 }

@@ -101,10 +101,9 @@ impl Source {
             "crate" => (at, rest) = (Vec::new(), &rest[1..]),
             "self" => rest = &rest[1..],
             "super" => {}
-            child => {
-                at.push(child.to_owned());
-                return self.files.contains_key(&at).then(|| self.resolve(&at, &rest[1..], hops)).flatten();
-            }
+            // A module beside, or another crate.
+            child if self.files.contains_key(&[at.as_slice(), &[child.to_owned()]].concat()) => {}
+            _ => return None,
         }
         while rest.first().is_some_and(|step| step == "super") {
             at.pop();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use lab::tools::{self, Tool};
 use serde_json::json;
-use terraform_provider_mesh::docs::{self, Content, Kind, Page};
+use terraform_provider_mesh::docs::{self, Content, Page, PageKind};
 use terraform_provider_mesh::engine::Engine;
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources;
@@ -120,12 +120,12 @@ fn pages() -> Vec<Page> {
     let provider = example("provider/provider.tf".to_owned());
     let prose = fs::read_to_string(root().join("templates/index.md")).ok();
     let content = Content { example: provider.as_deref(), prose: prose.as_deref(), ..Content::default() };
-    pages.push(docs::page(Kind::Provider, "mesh", &schema.provider, content));
+    pages.push(docs::page(PageKind::Provider, "mesh", &schema.provider, content));
     for (kind, folder, file, schemas) in [
-        (Kind::Resource, "resources", "resource.tf", &schema.resources),
-        (Kind::DataSource, "data-sources", "data-source.tf", &schema.data_sources),
-        (Kind::EphemeralResource, "ephemeral-resources", "ephemeral-resource.tf", &schema.ephemeral_resources),
-        (Kind::ListResource, "list-resources", "list-resource.tfquery.hcl", &schema.list_resources),
+        (PageKind::Resource, "resources", "resource.tf", &schema.resources),
+        (PageKind::DataSource, "data-sources", "data-source.tf", &schema.data_sources),
+        (PageKind::EphemeralResource, "ephemeral-resources", "ephemeral-resource.tf", &schema.ephemeral_resources),
+        (PageKind::ListResource, "list-resources", "list-resource.tfquery.hcl", &schema.list_resources),
     ] {
         for (name, schema) in schemas {
             let files = |file: &str| example(format!("{folder}/{name}/{file}"));

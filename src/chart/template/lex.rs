@@ -1,7 +1,7 @@
 //! Template text to tokens, with the positions Go's `text/template/parse` gives them.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Error,
     Bool,
     Char,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
 
 #[derive(Clone, Debug)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     /// Byte offset in the text.
     pub(super) pos: usize,
     pub(super) text: String,
@@ -50,8 +50,8 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn describe(&self) -> String {
         match self.kind {
-            Kind::Eof => "EOF".to_owned(),
-            Kind::Error => self.text.clone(),
+            TokenKind::Eof => "EOF".to_owned(),
+            TokenKind::Error => self.text.clone(),
             kind if kind.is_keyword() => format!("<{}>", self.text),
             _ if self.text.len() > 10 => {
                 let head: String = self.text.chars().take(10).collect();
@@ -62,9 +62,9 @@ impl Token {
     }
 }
 
-impl Kind {
+impl TokenKind {
     fn is_keyword(self) -> bool {
-        use Kind::*;
+        use TokenKind::*;
         matches!(self, Block | Break | Continue | Dot | Define | Else | End | If | Nil | Range | Template | With)
     }
 
@@ -106,12 +106,12 @@ impl<'a> Lexer<'a> {
 
     pub(super) fn next_token(&mut self) -> Token {
         if self.failed {
-            return Token { kind: Kind::Eof, pos: 0, text: String::new(), line: self.start_line };
+            return Token { kind: TokenKind::Eof, pos: 0, text: String::new(), line: self.start_line };
         }
         let result = if self.inside_action { self.action() } else { self.text() };
         result.unwrap_or_else(|message| {
             self.failed = true;
-            Token { kind: Kind::Error, pos: self.start, text: message, line: self.start_line }
+            Token { kind: TokenKind::Error, pos: self.start, text: message, line: self.start_line }
         })
     }
 
@@ -119,7 +119,7 @@ impl<'a> Lexer<'a> {
         loop {
             let Some(offset) = self.rest().find("{{") else {
                 self.pos = self.input.len();
-                let kind = if self.pos > self.start { Kind::Text } else { Kind::Eof };
+                let kind = if self.pos > self.start { TokenKind::Text } else { TokenKind::Eof };
                 return Ok(self.emit(kind));
             };
             if offset > 0 {
@@ -131,7 +131,7 @@ impl<'a> Lexer<'a> {
                     before.len()
                 };
                 self.pos = self.start + kept;
-                let token = self.emit(Kind::Text);
+                let token = self.emit(TokenKind::Text);
                 self.pos = delim;
                 self.ignore();
                 if !token.text.is_empty() {
@@ -147,7 +147,7 @@ impl<'a> Lexer<'a> {
                 continue;
             }
             self.pos = after_delim;
-            let token = self.emit(Kind::LeftDelim);
+            let token = self.emit(TokenKind::LeftDelim);
             self.inside_action = true;
             self.paren_depth = 0;
             self.pos += marker;
@@ -183,16 +183,16 @@ impl<'a> Lexer<'a> {
         let Some(c) = self.next() else { return Err("unclosed action".to_owned()) };
         match c {
             ' ' | '\t' | '\r' | '\n' => Ok(self.space()),
-            '=' => Ok(self.emit(Kind::Assign)),
-            ':' if self.next() == Some('=') => Ok(self.emit(Kind::Declare)),
+            '=' => Ok(self.emit(TokenKind::Assign)),
+            ':' if self.next() == Some('=') => Ok(self.emit(TokenKind::Declare)),
             ':' => Err("expected :=".to_owned()),
-            '|' => Ok(self.emit(Kind::Pipe)),
-            '"' => self.quoted('"', "unterminated quoted string", Kind::String),
-            '\'' => self.quoted('\'', "unterminated character constant", Kind::CharConstant),
+            '|' => Ok(self.emit(TokenKind::Pipe)),
+            '"' => self.quoted('"', "unterminated quoted string", TokenKind::String),
+            '\'' => self.quoted('\'', "unterminated character constant", TokenKind::CharConstant),
             '`' => self.raw_string(),
-            '$' => self.name(Kind::Variable),
+            '$' => self.name(TokenKind::Variable),
             '.' if !self.rest().starts_with(|c: char| c.is_ascii_digit()) && !self.rest().is_empty() => {
-                self.name(Kind::Field)
+                self.name(TokenKind::Field)
             }
             '.' | '+' | '-' | '0'..='9' => {
                 self.pos = self.start;
@@ -201,14 +201,14 @@ impl<'a> Lexer<'a> {
             c if is_alphanumeric(c) => self.identifier(),
             '(' => {
                 self.paren_depth += 1;
-                Ok(self.emit(Kind::LeftParen))
+                Ok(self.emit(TokenKind::LeftParen))
             }
             ')' if self.paren_depth == 0 => Err("unexpected right paren".to_owned()),
             ')' => {
                 self.paren_depth -= 1;
-                Ok(self.emit(Kind::RightParen))
+                Ok(self.emit(TokenKind::RightParen))
             }
-            ' '..='~' => Ok(self.emit(Kind::Char)),
+            ' '..='~' => Ok(self.emit(TokenKind::Char)),
             c => Err(format!("unrecognized character in action: {}", code_point(Some(c)))),
         }
     }
@@ -219,7 +219,7 @@ impl<'a> Lexer<'a> {
             self.ignore();
         }
         self.pos += 2;
-        let token = self.emit(Kind::RightDelim);
+        let token = self.emit(TokenKind::RightDelim);
         if trims {
             self.skip_spaces();
             self.ignore();
@@ -244,10 +244,10 @@ impl<'a> Lexer<'a> {
                 return self.close_action(true);
             }
         }
-        self.emit(Kind::Space)
+        self.emit(TokenKind::Space)
     }
 
-    fn quoted(&mut self, quote: char, unterminated: &str, kind: Kind) -> Result<Token, String> {
+    fn quoted(&mut self, quote: char, unterminated: &str, kind: TokenKind) -> Result<Token, String> {
         loop {
             match self.next() {
                 Some('\\') => match self.next() {
@@ -265,16 +265,16 @@ impl<'a> Lexer<'a> {
         loop {
             match self.next() {
                 None => return Err("unterminated raw quoted string".to_owned()),
-                Some('`') => return Ok(self.emit(Kind::RawString)),
+                Some('`') => return Ok(self.emit(TokenKind::RawString)),
                 Some(_) => {}
             }
         }
     }
 
     /// `.field`, `$variable`, `.` or `$`; the first character has been read.
-    fn name(&mut self, kind: Kind) -> Result<Token, String> {
+    fn name(&mut self, kind: TokenKind) -> Result<Token, String> {
         if self.at_terminator() {
-            return Ok(self.emit(if kind == Kind::Variable { kind } else { Kind::Dot }));
+            return Ok(self.emit(if kind == TokenKind::Variable { kind } else { TokenKind::Dot }));
         }
         self.skip_alphanumeric();
         if !self.at_terminator() {
@@ -290,8 +290,8 @@ impl<'a> Lexer<'a> {
         }
         let word = &self.input[self.start..self.pos];
         let kind = match word {
-            "true" | "false" => Kind::Bool,
-            word => Kind::keyword(word).unwrap_or(Kind::Identifier),
+            "true" | "false" => TokenKind::Bool,
+            word => TokenKind::keyword(word).unwrap_or(TokenKind::Identifier),
         };
         Ok(self.emit(kind))
     }
@@ -308,9 +308,9 @@ impl<'a> Lexer<'a> {
             if !self.scan_number() || !self.input[..self.pos].ends_with('i') {
                 return bad(self);
             }
-            return Ok(self.emit(Kind::Complex));
+            return Ok(self.emit(TokenKind::Complex));
         }
-        Ok(self.emit(Kind::Number))
+        Ok(self.emit(TokenKind::Number))
     }
 
     fn scan_number(&mut self) -> bool {
@@ -395,10 +395,10 @@ impl<'a> Lexer<'a> {
         &self.input[self.pos..]
     }
 
-    fn emit(&mut self, kind: Kind) -> Token {
+    fn emit(&mut self, kind: TokenKind) -> Token {
         let text = &self.input[self.start..self.pos];
         let line = self.start_line;
-        if kind == Kind::Text {
+        if kind == TokenKind::Text {
             self.line += text.matches('\n').count();
         }
         let token = Token { kind, pos: self.start, text: text.to_owned(), line };

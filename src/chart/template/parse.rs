@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ast::{Branch, Command, Expr, Node, Number, Pipe, Source, Template, Term};
-use super::lex::{Kind, Lexer, Token};
+use super::lex::{Lexer, Token, TokenKind};
 use super::literal;
 use crate::chart::budget;
 
@@ -86,11 +86,11 @@ enum Item {
 impl Parser<'_> {
     fn file(&mut self) -> Result<Vec<Node>, String> {
         let mut root = Vec::new();
-        while self.peek().kind != Kind::Eof {
-            if self.peek().kind == Kind::LeftDelim {
+        while self.peek().kind != TokenKind::Eof {
+            if self.peek().kind == TokenKind::LeftDelim {
                 let delim = self.next();
                 let token = self.next_non_space();
-                if token.kind == Kind::Define {
+                if token.kind == TokenKind::Define {
                     self.definition()?;
                     continue;
                 }
@@ -109,11 +109,11 @@ impl Parser<'_> {
     fn definition(&mut self) -> Result<(), String> {
         const CONTEXT: &str = "define clause";
         let token = self.next_non_space();
-        if !matches!(token.kind, Kind::String | Kind::RawString) {
+        if !matches!(token.kind, TokenKind::String | TokenKind::RawString) {
             return Err(self.unexpected(&token, CONTEXT));
         }
         let name = self.unquote(&token)?;
-        self.expect(Kind::RightDelim, CONTEXT)?;
+        self.expect(TokenKind::RightDelim, CONTEXT)?;
         let root = self.separate_scope(CONTEXT)?;
         self.define(name, root)
     }
@@ -150,7 +150,7 @@ impl Parser<'_> {
             return Err(self.error("max nesting depth exceeded"));
         }
         let mut nodes = Vec::new();
-        while self.peek_non_space().kind != Kind::Eof {
+        while self.peek_non_space().kind != TokenKind::Eof {
             match self.item()? {
                 Item::Node(node) => nodes.push(node),
                 Item::End(end) => {
@@ -165,8 +165,8 @@ impl Parser<'_> {
     fn item(&mut self) -> Result<Item, String> {
         let token = self.next_non_space();
         match token.kind {
-            Kind::Text => Ok(Item::Node(Node::Text(token.text))),
-            Kind::LeftDelim => {
+            TokenKind::Text => Ok(Item::Node(Node::Text(token.text))),
+            TokenKind::LeftDelim => {
                 self.action_line = token.line;
                 let item = self.action();
                 self.action_line = 0;
@@ -179,14 +179,14 @@ impl Parser<'_> {
     fn action(&mut self) -> Result<Item, String> {
         let token = self.next_non_space();
         let node = match token.kind {
-            Kind::Block => self.block()?,
-            Kind::Break | Kind::Continue => {
+            TokenKind::Block => self.block()?,
+            TokenKind::Break | TokenKind::Continue => {
                 let (name, node) = match token.kind {
-                    Kind::Break => ("{{break}}", Node::Break),
+                    TokenKind::Break => ("{{break}}", Node::Break),
                     _ => ("{{continue}}", Node::Continue),
                 };
                 let next = self.next_non_space();
-                if next.kind != Kind::RightDelim {
+                if next.kind != TokenKind::RightDelim {
                     return Err(self.unexpected(&next, name));
                 }
                 if self.range_depth == 0 {
@@ -194,19 +194,19 @@ impl Parser<'_> {
                 }
                 node
             }
-            Kind::Else => return self.otherwise().map(Item::End),
-            Kind::End => {
-                self.expect(Kind::RightDelim, "end")?;
+            TokenKind::Else => return self.otherwise().map(Item::End),
+            TokenKind::End => {
+                self.expect(TokenKind::RightDelim, "end")?;
                 return Ok(Item::End(End::End));
             }
-            Kind::If => Node::If(self.branch("if")?),
-            Kind::Range => Node::Range(self.branch("range")?),
-            Kind::With => Node::With(self.branch("with")?),
-            Kind::Template => self.template()?,
+            TokenKind::If => Node::If(self.branch("if")?),
+            TokenKind::Range => Node::Range(self.branch("range")?),
+            TokenKind::With => Node::With(self.branch("with")?),
+            TokenKind::Template => self.template()?,
             _ => {
                 let pos = token.pos;
                 self.push_back(token);
-                Node::Action { pos, pipe: self.pipeline("command", Kind::RightDelim)? }
+                Node::Action { pos, pipe: self.pipeline("command", TokenKind::RightDelim)? }
             }
         };
         Ok(Item::Node(node))
@@ -214,16 +214,16 @@ impl Parser<'_> {
 
     fn otherwise(&mut self) -> Result<End, String> {
         let next = self.peek_non_space();
-        if matches!(next.kind, Kind::If | Kind::With) {
+        if matches!(next.kind, TokenKind::If | TokenKind::With) {
             return Ok(End::Else);
         }
-        self.expect(Kind::RightDelim, "else")?;
+        self.expect(TokenKind::RightDelim, "else")?;
         Ok(End::Else)
     }
 
     fn branch(&mut self, context: &str) -> Result<Branch, String> {
         let scope = self.variables.len();
-        let pipe = self.pipeline(context, Kind::RightDelim)?;
+        let pipe = self.pipeline(context, TokenKind::RightDelim)?;
         if context == "range" {
             self.range_depth += 1;
         }
@@ -235,10 +235,10 @@ impl Parser<'_> {
         if let End::Else = end {
             // `else if` and `else with` nest, and share the final `end`.
             let next = self.peek().kind;
-            if context == "if" && next == Kind::If {
+            if context == "if" && next == TokenKind::If {
                 self.next();
                 otherwise = Some(vec![Node::If(self.nested(context)?)]);
-            } else if context == "with" && next == Kind::With {
+            } else if context == "with" && next == TokenKind::With {
                 self.next();
                 otherwise = Some(vec![Node::With(self.nested(context)?)]);
             } else {
@@ -267,7 +267,7 @@ impl Parser<'_> {
         const CONTEXT: &str = "block clause";
         let token = self.next_non_space();
         let name = self.template_name(&token, CONTEXT)?;
-        let pipe = self.pipeline(CONTEXT, Kind::RightDelim)?;
+        let pipe = self.pipeline(CONTEXT, TokenKind::RightDelim)?;
         let root = self.separate_scope(CONTEXT)?;
         self.define(name.clone(), root)?;
         Ok(Node::Template { pos: token.pos, name, pipe: Some(pipe) })
@@ -278,23 +278,23 @@ impl Parser<'_> {
         let token = self.next_non_space();
         let name = self.template_name(&token, CONTEXT)?;
         let next = self.next_non_space();
-        let pipe = if next.kind == Kind::RightDelim {
+        let pipe = if next.kind == TokenKind::RightDelim {
             None
         } else {
             self.push_back(next);
-            Some(self.pipeline(CONTEXT, Kind::RightDelim)?)
+            Some(self.pipeline(CONTEXT, TokenKind::RightDelim)?)
         };
         Ok(Node::Template { pos: token.pos, name, pipe })
     }
 
     fn template_name(&mut self, token: &Token, context: &str) -> Result<String, String> {
         match token.kind {
-            Kind::String | Kind::RawString => self.unquote(token),
+            TokenKind::String | TokenKind::RawString => self.unquote(token),
             _ => Err(self.unexpected(token, context)),
         }
     }
 
-    fn pipeline(&mut self, context: &str, end: Kind) -> Result<Pipe, String> {
+    fn pipeline(&mut self, context: &str, end: TokenKind) -> Result<Pipe, String> {
         let pos = self.peek_non_space().pos;
         let mut pipe = Pipe { pos, assigns: false, variables: Vec::new(), commands: Vec::new() };
         self.declarations(&mut pipe, context)?;
@@ -302,18 +302,18 @@ impl Parser<'_> {
             let token = self.next_non_space();
             match token.kind {
                 kind if kind == end => break,
-                Kind::Bool
-                | Kind::CharConstant
-                | Kind::Complex
-                | Kind::Dot
-                | Kind::Field
-                | Kind::Identifier
-                | Kind::Number
-                | Kind::Nil
-                | Kind::RawString
-                | Kind::String
-                | Kind::Variable
-                | Kind::LeftParen => {
+                TokenKind::Bool
+                | TokenKind::CharConstant
+                | TokenKind::Complex
+                | TokenKind::Dot
+                | TokenKind::Field
+                | TokenKind::Identifier
+                | TokenKind::Number
+                | TokenKind::Nil
+                | TokenKind::RawString
+                | TokenKind::String
+                | TokenKind::Variable
+                | TokenKind::LeftParen => {
                     self.push_back(token);
                     let command = self.command()?;
                     pipe.commands.push(command);
@@ -337,31 +337,34 @@ impl Parser<'_> {
 
     /// `$x :=`, `$x =`, and for range `$i, $x :=`.
     fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<(), String> {
-        while self.peek_non_space().kind == Kind::Variable {
+        while self.peek_non_space().kind == TokenKind::Variable {
             let variable = self.next_non_space();
             let after = self.peek();
             let next = self.peek_non_space();
             match next.kind {
-                Kind::Assign | Kind::Declare => {
-                    pipe.assigns = next.kind == Kind::Assign;
+                TokenKind::Assign | TokenKind::Declare => {
+                    pipe.assigns = next.kind == TokenKind::Assign;
                     self.next_non_space();
                     pipe.variables.push(variable.text.clone());
                     self.variables.push(variable.text);
                     return Ok(());
                 }
-                Kind::Char if next.text == "," => {
+                TokenKind::Char if next.text == "," => {
                     self.next_non_space();
                     pipe.variables.push(variable.text.clone());
                     self.variables.push(variable.text);
                     if context != "range" || pipe.variables.len() >= 2 {
                         return Err(self.error(&format!("too many declarations in {context}")));
                     }
-                    if !matches!(self.peek_non_space().kind, Kind::Variable | Kind::RightDelim | Kind::RightParen) {
+                    if !matches!(
+                        self.peek_non_space().kind,
+                        TokenKind::Variable | TokenKind::RightDelim | TokenKind::RightParen
+                    ) {
                         return Err(self.error("range can only initialize variables"));
                     }
                 }
                 _ => {
-                    if after.kind == Kind::Space {
+                    if after.kind == TokenKind::Space {
                         self.push_back(after);
                     }
                     self.push_back(variable);
@@ -382,9 +385,9 @@ impl Parser<'_> {
             }
             let token = self.next();
             match token.kind {
-                Kind::Space => continue,
-                Kind::RightDelim | Kind::RightParen => self.push_back(token),
-                Kind::Pipe => {}
+                TokenKind::Space => continue,
+                TokenKind::RightDelim | TokenKind::RightParen => self.push_back(token),
+                TokenKind::Pipe => {}
                 _ => return Err(self.unexpected(&token, "operand")),
             }
             break;
@@ -398,11 +401,11 @@ impl Parser<'_> {
     fn operand(&mut self) -> Result<Option<Expr>, String> {
         let Some(mut expr) = self.term()? else { return Ok(None) };
         let next = self.peek();
-        if next.kind != Kind::Field {
+        if next.kind != TokenKind::Field {
             return Ok(Some(expr));
         }
         let mut fields = Vec::new();
-        while self.peek().kind == Kind::Field {
+        while self.peek().kind == TokenKind::Field {
             fields.push(self.next().text[1..].to_owned());
         }
         match &mut expr.term {
@@ -422,33 +425,35 @@ impl Parser<'_> {
     fn term(&mut self) -> Result<Option<Expr>, String> {
         let token = self.next_non_space();
         let term = match token.kind {
-            Kind::Identifier => {
+            TokenKind::Identifier => {
                 if !(self.is_function)(&token.text) {
                     return Err(self.error(&format!("function {:?} not defined", token.text)));
                 }
                 Term::Function(token.text)
             }
-            Kind::Dot => Term::Dot,
-            Kind::Nil => Term::Nil,
-            Kind::Variable => {
+            TokenKind::Dot => Term::Dot,
+            TokenKind::Nil => Term::Nil,
+            TokenKind::Variable => {
                 if !self.variables.contains(&token.text) {
                     return Err(self.error(&format!("undefined variable {:?}", token.text)));
                 }
                 Term::Variable(vec![token.text])
             }
-            Kind::Field => Term::Field(vec![token.text[1..].to_owned()]),
-            Kind::Bool => Term::Bool(token.text == "true"),
-            Kind::CharConstant | Kind::Complex | Kind::Number => Term::Number(self.number(token.text)?),
-            Kind::LeftParen => {
+            TokenKind::Field => Term::Field(vec![token.text[1..].to_owned()]),
+            TokenKind::Bool => Term::Bool(token.text == "true"),
+            TokenKind::CharConstant | TokenKind::Complex | TokenKind::Number => Term::Number(self.number(token.text)?),
+            TokenKind::LeftParen => {
                 if self.paren_depth >= MAX_PARENTHESES {
                     return Err(self.error("max expression depth exceeded"));
                 }
                 self.paren_depth += 1;
-                let pipe = self.pipeline("parenthesized pipeline", Kind::RightParen)?;
+                let pipe = self.pipeline("parenthesized pipeline", TokenKind::RightParen)?;
                 self.paren_depth -= 1;
                 return Ok(Some(Expr { pos: pipe.pos, term: Term::Pipe(pipe) }));
             }
-            Kind::String | Kind::RawString => Term::Str { text: Rc::from(self.unquote(&token)?), quoted: token.text },
+            TokenKind::String | TokenKind::RawString => {
+                Term::Str { text: Rc::from(self.unquote(&token)?), quoted: token.text }
+            }
             _ => {
                 self.push_back(token);
                 return Ok(None);
@@ -473,7 +478,7 @@ impl Parser<'_> {
         self.first_line = token.line;
         // What it becomes in the tree. The parser goes on to the end of the text, and whoever asked for it finds out.
         if !budget::goes_on(1 + self.variables.len() / 16, 4 * budget::NODE) {
-            return Token { kind: Kind::Eof, ..token };
+            return Token { kind: TokenKind::Eof, ..token };
         }
         token
     }
@@ -491,7 +496,7 @@ impl Parser<'_> {
     fn next_non_space(&mut self) -> Token {
         loop {
             let token = self.next();
-            if token.kind != Kind::Space {
+            if token.kind != TokenKind::Space {
                 return token;
             }
         }
@@ -504,13 +509,13 @@ impl Parser<'_> {
         token
     }
 
-    fn expect(&mut self, kind: Kind, context: &str) -> Result<Token, String> {
+    fn expect(&mut self, kind: TokenKind, context: &str) -> Result<Token, String> {
         let token = self.next_non_space();
         if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, context)) }
     }
 
     fn unexpected(&self, token: &Token, context: &str) -> String {
-        if token.kind != Kind::Error {
+        if token.kind != TokenKind::Error {
             return self.error(&format!("unexpected {} in {context}", token.describe()));
         }
         let mut extra = String::new();

@@ -68,7 +68,7 @@ pub struct Connection {
 }
 
 /// A certificate, what is between it and the roots, and its key, which is nowhere else.
-pub struct Identity {
+pub struct Certified {
     pub chain: Vec<Certificate>,
     pub roots: Vec<Certificate>,
     pub key: KeyPair,
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// A certificate for the token's ServiceAccount and a key made here.
-    pub async fn certificate(&self) -> Result<Identity, Refused> {
+    pub async fn certificate(&self) -> Result<Certified, Refused> {
         let key = KeyPair::generate().map_err(|error| Refused::Way(error.to_string()))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -132,7 +132,7 @@ impl Connection {
         }
         let roots = parts.pop().filter(|roots| !parts.is_empty() && !roots.is_empty());
         let roots = roots.ok_or_else(|| Refused::Unreadable("no roots".to_owned()))?;
-        Ok(Identity { chain: parts.into_iter().flatten().collect(), roots, key })
+        Ok(Certified { chain: parts.into_iter().flatten().collect(), roots, key })
     }
 
     /// Where the requests of a proxy in this cluster go, by Service: `host:port` as `(host, port)`.

@@ -86,7 +86,7 @@ pub(super) fn serving(watched: &WatchedCluster, control_plane: &ControlPlaneAt) 
     findings.into_iter()
 }
 
-/// The attribute of `mesh_primary` that settles what one of `mesh_remote_cluster` names.
+/// The attribute of `mesh_primary` that decides what one of `mesh_remote_cluster` names.
 pub(super) fn of_control_plane(finding: &Finding) -> &'static str {
     match finding.attribute {
         "control_plane" if finding.summary.contains("ambient") => "ambient",

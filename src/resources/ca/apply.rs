@@ -39,7 +39,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     }
     let mut roots = Roots::open(cx, &spec, prior.as_ref(), &mark, now).await?;
     if prior.is_none() {
-        settle_id(&mut state, &spec);
+        derive_id(&mut state, &spec);
     }
     report::root(&mut state, roots.to());
     let (live, mut failed) = gather::look_at_all(cx, &spec, &mark).await;
@@ -103,10 +103,10 @@ fn spec_with_key(planned: &Ca, config: &Ca) -> Result<Spec, Diagnostics> {
     if let (Some(root), Some(configured)) = (model.root.known_mut(), config.root.known()) {
         root.private_key_wo = configured.private_key_wo.clone();
     }
-    parsing::settled(Spec::parse(&model)?)
+    parsing::complete(Spec::parse(&model)?)
 }
 
-fn settle_id(state: &mut Ca, spec: &Spec) {
+fn derive_id(state: &mut Ca, spec: &Spec) {
     let first = || {
         let (name, cluster) = spec.clusters.first_key_value()?;
         Some(format!("{name}/{}/{CACERTS}", cluster.namespace))

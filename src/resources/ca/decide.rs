@@ -8,7 +8,7 @@ use crate::mesh::{Holding, Phase, Rotation, Step, Untrusting};
 /// What is to be.
 #[derive(Debug)]
 pub struct Ask {
-    /// Fingerprint of the root to arrive at; [`NEW_ROOT`] while it is not generated yet.
+    /// Fingerprint of the target root; [`NEW_ROOT`] while it is not generated yet.
     pub to: String,
     pub clusters: BTreeMap<String, Wish>,
     /// Roots whose key is at hand.
@@ -93,7 +93,7 @@ pub struct Decision {
     pub before: Phase,
     pub after: Phase,
     pub waits: Vec<Wait>,
-    /// Clusters whose root has expired, and that get an intermediate of the root to arrive at without waiting: there is nothing left to interrupt.
+    /// Clusters whose root has expired, and that get an intermediate of the target root without waiting: there is nothing left to interrupt.
     pub revived: Vec<String>,
     /// What clusters hold afterwards.
     pub holdings: BTreeMap<String, Holding<String>>,

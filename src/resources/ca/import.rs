@@ -29,7 +29,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnosti
     state.id = place.to_string().into();
     let store = super::remove::store_of(&state);
     let label = super::spec::label(store.as_ref(), &place.namespace);
-    state.clusters = Value::Known(clusters(cx, &state, &place, &label).await);
+    state.clusters = Value::Known(clusters(cx, &state, &place).await);
     let at = Place { resource: "mesh_ca", id: state.id.text(), namespace: &place.namespace, label: &label };
     (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
     Ok(state)
@@ -125,14 +125,14 @@ fn nothing(place: &StoreRef) -> Diagnostic {
 }
 
 /// The clusters of the provider whose `cacerts` trust the root, each with the namespace of its control plane.
-async fn clusters(cx: &mut Cx, state: &Ca, place: &StoreRef, label: &str) -> BTreeMap<String, Value<ClusterCa>> {
+async fn clusters(cx: &mut Cx, state: &Ca, place: &StoreRef) -> BTreeMap<String, Value<ClusterCa>> {
     let Ok(client) = cx.client().cloned() else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
     for name in client.clusters.names() {
         let Ok(cluster) = client::cluster(cx, name) else { continue };
         let namespaces = match place.name == CACERTS {
             true => vec![place.namespace.clone()],
-            false => namespaces(cx, &cluster, label).await,
+            false => namespaces(cx, &cluster, place).await,
         };
         let mut trusting = Vec::new();
         for namespace in namespaces {
@@ -150,18 +150,22 @@ async fn clusters(cx: &mut Cx, state: &Ca, place: &StoreRef, label: &str) -> BTr
 }
 
 /// Where `cacerts` of a generated root may be: in the usual namespace, and wherever this provider has written one for this CA. What only carries the label may be anybody's.
-async fn namespaces(cx: &mut Cx, cluster: &Cluster, label: &str) -> Vec<String> {
+async fn namespaces(cx: &mut Cx, cluster: &Cluster, store: &StoreRef) -> Vec<String> {
     let mut namespaces = vec![SYSTEM_NAMESPACE.to_owned()];
-    match cluster.list(&Query::of(Kind::SECRET).label(OWNER_LABEL, label).metadata_only()).await {
+    match cluster.list(&Query::of(Kind::SECRET).selector(OWNER_LABEL).metadata_only()).await {
         Ok(secrets) => {
-            let written = secrets.iter().filter(|one| one.name() == CACERTS && is_managed_by(one, FIELD_MANAGER));
-            let others = written.filter_map(Object::namespace).filter(|name| *name != SYSTEM_NAMESPACE);
-            namespaces.extend(others.map(str::to_owned));
+            let others = secrets.iter().filter(|one| is_of(store, one)).filter_map(Object::namespace);
+            namespaces.extend(others.filter(|name| *name != SYSTEM_NAMESPACE).map(str::to_owned));
             namespaces[1..].sort();
         }
         Err(error) => cx.warn(converge::stale(&error)),
     }
     namespaces
+}
+
+fn is_of(store: &StoreRef, secret: &Object) -> bool {
+    let label = super::spec::label(Some(store), secret.namespace().unwrap_or_default());
+    secret.name() == CACERTS && secret.label(OWNER_LABEL) == Some(&label) && is_managed_by(secret, FIELD_MANAGER)
 }
 
 async fn trusts(cx: &mut Cx, cluster: &Cluster, namespace: &str, root: &str) -> bool {

@@ -362,13 +362,13 @@ fn leftover(stored: &BTreeMap<i64, String>, state: &Ca, trusted: &BTreeMap<Strin
 }
 
 /// What was asked of a cluster, or the warning that it gave no answer or that the provider no longer knows it.
-type Looked<T> = Result<Result<T, Diagnostic>, Diagnostic>;
+type Answer<T> = Result<Result<T, Diagnostic>, Diagnostic>;
 
 /// What the store and the clusters answered.
 struct Looks {
     /// The store's Secret.
-    kept: Option<Looked<Option<Object>>>,
-    clusters: Vec<(String, Looked<gather::Live>)>,
+    kept: Option<Answer<Option<Object>>>,
+    clusters: Vec<(String, Answer<gather::Live>)>,
 }
 
 /// Looks at the store and at all clusters at once: it is the first look of a plan, which has to connect to each of them.
@@ -382,19 +382,19 @@ async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) ->
     Looks { kept, clusters }
 }
 
-async fn look(cx: &Cx, name: &str, namespace: &str, owner: Owner) -> Looked<gather::Live> {
+async fn look(cx: &Cx, name: &str, namespace: &str, owner: Owner) -> Answer<gather::Live> {
     match client::cluster(cx, name) {
         Ok(cluster) => answered(gather::look(cluster, namespace, owner).await),
         Err(unknown) => Ok(Err(Diagnostic { severity: Severity::Warning, ..unknown })),
     }
 }
 
-async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Looked<Option<Object>> {
+async fn look_into(cx: &Cx, store: &spec::StoreRef) -> Answer<Option<Object>> {
     let cluster = client::cluster(cx, &store.cluster)?;
     answered(cluster.get(&secret::RootStore::reference(store)).await)
 }
 
-fn answered<T>(answer: Result<T, Error>) -> Looked<T> {
+fn answered<T>(answer: Result<T, Error>) -> Answer<T> {
     match answer {
         Ok(found) => Ok(Ok(found)),
         Err(error) if error.may_be_missed() => Ok(Err(converge::stale(&error))),

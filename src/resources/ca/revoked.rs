@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::Looked;
+use super::Answer;
 use super::decide::{Action, Ask, Decision};
 use super::gather::Live;
 use super::model::Ca;
@@ -50,7 +50,7 @@ fn refused(name: &str, issued: &str) -> Diagnostic {
 }
 
 /// What is wrong with lists that are there.
-pub fn warnings(clusters: &[(String, Looked<Live>)], now: OffsetDateTime) -> Diagnostics {
+pub fn warnings(clusters: &[(String, Answer<Live>)], now: OffsetDateTime) -> Diagnostics {
     let held: Vec<(&str, &CaCerts)> = clusters
         .iter()
         .filter_map(|(name, looked)| Some((name.as_str(), looked.as_ref().ok()?.as_ref().ok()?.held.as_ref()?)))

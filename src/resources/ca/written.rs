@@ -19,7 +19,7 @@ pub struct Sample {
 }
 
 pub async fn written(planned: &Ca, sample: &Sample) -> Result<Written, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(planned)?)?;
+    let spec = parsing::complete(Spec::parse(planned)?)?;
     let mut written = Written::default();
     if let Some(store) = spec.root.store() {
         let owner = spec.owner(&store.namespace, MARK);

@@ -1,7 +1,7 @@
 //! Import: the Secret of a request, as `mesh_ca_request` or `mesh_ca` made it.
 
 use super::model::CaRequest;
-use super::{Cx, Identity, generation_of, owner, reference, settle_id, wanted};
+use super::{Cx, Identity, derive_id, generation_of, owner, reference, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
@@ -26,7 +26,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
         changes: Value::Known(Map::new()),
         ..CaRequest::default()
     };
-    settle_id(&mut model);
+    derive_id(&mut model);
     let place_of = reference(&model);
     let live = cluster.get(&place_of).await.map_err(|error| Diagnostics::from(converge::diagnostic(&error)))?;
     let refused = |why: &str| {

@@ -71,7 +71,7 @@ impl Resource for MeshCaRequest {
     const NAME: &'static str = "ca_request";
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, CaRequest>) -> Result<(), Diagnostics> {
-        settle_id(&mut plan.planned);
+        derive_id(&mut plan.planned);
         keeping::begin(cx, plan)?;
         let planned = &mut plan.planned;
         let stays = plan.prior.filter(|prior| prior.generation == planned.generation);
@@ -85,7 +85,7 @@ impl Resource for MeshCaRequest {
 
     async fn apply(&self, cx: &mut Cx, change: Change<CaRequest>) -> Result<CaRequest, Failed<CaRequest>> {
         let Change { prior, planned: mut state, .. } = change;
-        settle_id(&mut state);
+        derive_id(&mut state);
         let cluster = client::cluster(cx, state.cluster.text())?;
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
@@ -142,7 +142,7 @@ impl Resource for MeshCaRequest {
     }
 }
 
-fn settle_id(model: &mut CaRequest) {
+fn derive_id(model: &mut CaRequest) {
     if let Some(id) = keeping::id(&model.cluster, &model.namespace, &model.name) {
         model.id = id.into();
     }

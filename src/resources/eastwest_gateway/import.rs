@@ -37,7 +37,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         cluster_domain: "cluster.local".into(),
         ..Gateway::default()
     };
-    super::settle_names(&mut model);
+    super::derive_names(&mut model);
     let found = find(&cluster, &namespace, &name).await.map_err(|error| converge::diagnostic(&error))?;
     let Some(found) = found else {
         return Err(Diagnostic::error("No such gateway")

@@ -48,7 +48,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Gateway>) -> Result<(), Diagnostics> {
-        settle_names(&mut plan.planned);
+        derive_names(&mut plan.planned);
         keeping::begin(cx, plan)?;
         let spec = Spec::parse(&plan.planned)?;
         match &spec {
@@ -68,8 +68,8 @@ impl Resource for MeshEastwestGateway {
 
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
         let Change { prior, planned: mut state, reached, .. } = change;
-        settle_names(&mut state);
-        let spec = parsing::settled(Spec::parse(&state)?)?;
+        derive_names(&mut state);
+        let spec = parsing::complete(Spec::parse(&state)?)?;
         let cluster = client::cluster(cx, state.cluster.text())?;
         let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
         let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
@@ -131,7 +131,7 @@ impl Resource for MeshEastwestGateway {
 }
 
 /// Computed names that follow from others.
-fn settle_names(model: &mut Gateway) {
+fn derive_names(model: &mut Gateway) {
     if let Some(id) = keeping::id(&model.cluster, &model.namespace, &model.name) {
         model.id = id.into();
     }

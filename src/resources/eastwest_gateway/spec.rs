@@ -10,7 +10,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::hidden::Hidden;
 use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
 use crate::resources::address::NODE_SELECTOR_ANNOTATION;
-use crate::resources::parsing::Reader;
+use crate::resources::parsing::Parser;
 use crate::value::{Path, Value};
 
 /// The domain of Service names unless something else is said.
@@ -47,9 +47,9 @@ pub struct Exposure {
 impl Spec {
     /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
     pub fn parse(model: &Gateway) -> Result<Option<Spec>, Diagnostics> {
-        let mut reader = Reader::default();
-        let spec = read(&mut reader, model);
-        reader.finish(spec)
+        let mut parser = Parser::default();
+        let spec = read(&mut parser, model);
+        parser.finish(spec)
     }
 
     /// Hosts of Services that no Service has, by the domain of their names.
@@ -84,24 +84,24 @@ fn owner(namespace: &str, name: &str) -> String {
     crate::kept::owner("mesh_eastwest_gateway", namespace, name)
 }
 
-fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
-    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
-    let network = reader.parse(&model.network, "network", Network::new);
-    let revision = reader.parse(&model.revision, "revision", Revision::new);
-    let (service, ports) = service(reader, model);
-    let cluster_domain = reader.plain(&model.cluster_domain);
-    let exposure = exposure(reader, model, cluster_domain.as_deref());
-    let name = reader.plain(&model.name);
-    let ambient = reader.plain(&model.ambient).unwrap_or(false);
-    let values = reader.values(&model.values);
-    let hidden = reader.hidden([&values], &model.sensitive_values);
-    let wait = reader.plain(&model.wait).unwrap_or(true);
+fn read(parser: &mut Parser, model: &Gateway) -> Option<Spec> {
+    let namespace = parser.parse(&model.namespace, "namespace", Namespace::new);
+    let network = parser.parse(&model.network, "network", Network::new);
+    let revision = parser.parse(&model.revision, "revision", Revision::new);
+    let (service, ports) = service(parser, model);
+    let cluster_domain = parser.plain(&model.cluster_domain);
+    let exposure = exposure(parser, model, cluster_domain.as_deref());
+    let name = parser.plain(&model.name);
+    let ambient = parser.plain(&model.ambient).unwrap_or(false);
+    let values = parser.values(&model.values);
+    let hidden = parser.hidden([&values], &model.sensitive_values);
+    let wait = parser.plain(&model.wait).unwrap_or(true);
     if ambient {
-        refuse_with_ambient(reader, model, &exposure);
+        refuse_with_ambient(parser, model, &exposure);
     }
     let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
-    let values = lay(reader, values, &gateway);
-    refuse_moved_ports(reader, &values, &exposure, gateway.ports);
+    let values = lay(parser, values, &gateway);
+    refuse_moved_ports(parser, &values, &exposure, gateway.ports);
     Some(Spec {
         namespace: namespace?,
         name: name?,
@@ -115,48 +115,48 @@ fn read(reader: &mut Reader, model: &Gateway) -> Option<Spec> {
     })
 }
 
-fn service(reader: &mut Reader, model: &Gateway) -> (GatewayService, GatewayPorts) {
-    let Some(service) = reader.plain(&model.service) else { return Default::default() };
+fn service(parser: &mut Parser, model: &Gateway) -> (GatewayService, GatewayPorts) {
+    let Some(service) = parser.plain(&model.service) else { return Default::default() };
     let path = Path::root("service");
-    let service_type = reader.plain(&service.r#type);
-    let annotations = reader.map(&service.annotations);
-    let external_ips = reader.list(&service.external_ips);
+    let service_type = parser.plain(&service.r#type);
+    let annotations = parser.map(&service.annotations);
+    let external_ips = parser.list(&service.external_ips);
     let balanced = service_type.as_deref() == Some("LoadBalancer");
     if service_type.is_some() && !balanced {
-        refuse_without_balancer(reader, &service, &path);
+        refuse_without_balancer(parser, &service, &path);
     }
     match service_type.as_deref() {
-        Some("NodePort") if reader.is_settled() => node_port(reader, &annotations, external_ips.is_empty(), &path),
-        Some("ClusterIP") if reader.is_settled() && external_ips.is_empty() => reader.refuse(
+        Some("NodePort") if parser.knows_all() => node_port(parser, &annotations, external_ips.is_empty(), &path),
+        Some("ClusterIP") if parser.knows_all() && external_ips.is_empty() => parser.refuse(
             path.attr("type"),
             "Nobody could dial this gateway",
             "A Service of the type ClusterIP has no address outside its cluster. Give `external_ips`, or use the type `LoadBalancer` or `NodePort`.",
         ),
         _ => {}
     }
-    let ports = service.ports.known().map(|ports| read_ports(reader, ports)).unwrap_or_default();
+    let ports = service.ports.known().map(|ports| read_ports(parser, ports)).unwrap_or_default();
     let service = GatewayService {
         service_type,
         annotations,
-        load_balancer_class: reader.plain(&service.load_balancer_class),
-        load_balancer_ip: reader.plain(&service.load_balancer_ip),
-        source_ranges: reader.list(&service.source_ranges),
+        load_balancer_class: parser.plain(&service.load_balancer_class),
+        load_balancer_ip: parser.plain(&service.load_balancer_ip),
+        source_ranges: parser.list(&service.source_ranges),
         external_ips,
-        external_traffic_policy: reader.plain(&service.external_traffic_policy),
-        ip_family_policy: reader.plain(&service.ip_family_policy),
+        external_traffic_policy: parser.plain(&service.external_traffic_policy),
+        ip_family_policy: parser.plain(&service.ip_family_policy),
     };
     (service, ports)
 }
 
 /// What the API server would drop, or keep without effect.
-fn refuse_without_balancer(reader: &mut Reader, service: &Service, path: &Path) {
+fn refuse_without_balancer(parser: &mut Parser, service: &Service, path: &Path) {
     for (attribute, set) in [
         ("load_balancer_class", service.load_balancer_class.is_known()),
         ("load_balancer_ip", service.load_balancer_ip.is_known()),
         ("source_ranges", service.source_ranges.is_known()),
     ] {
         if set {
-            reader.refuse(
+            parser.refuse(
                 path.attr(attribute),
                 "Only for load balancers",
                 format!("`{attribute}` has a meaning only with the type `LoadBalancer`."),
@@ -165,9 +165,9 @@ fn refuse_without_balancer(reader: &mut Reader, service: &Service, path: &Path) 
     }
 }
 
-fn node_port(reader: &mut Reader, annotations: &BTreeMap<String, String>, alone: bool, path: &Path) {
+fn node_port(parser: &mut Parser, annotations: &BTreeMap<String, String>, alone: bool, path: &Path) {
     match annotations.get(NODE_SELECTOR_ANNOTATION) {
-        None if alone => reader.refuse(
+        None if alone => parser.refuse(
             path.attr("annotations"),
             "Nobody would find this gateway",
             format!(
@@ -175,7 +175,7 @@ fn node_port(reader: &mut Reader, annotations: &BTreeMap<String, String>, alone:
                  Set it to a JSON object of node labels, such as `jsonencode({{ \"kubernetes.io/os\" = \"linux\" }})`."
             ),
         ),
-        Some(selector) if serde_json::from_str::<BTreeMap<String, String>>(selector).is_err() => reader.refuse(
+        Some(selector) if serde_json::from_str::<BTreeMap<String, String>>(selector).is_err() => parser.refuse(
             path.attr("annotations").key(NODE_SELECTOR_ANNOTATION),
             "Not a node selector",
             "Give a JSON object of node labels, such as `jsonencode({ \"kubernetes.io/os\" = \"linux\" })`; istiod ignores anything else.",
@@ -184,10 +184,10 @@ fn node_port(reader: &mut Reader, annotations: &BTreeMap<String, String>, alone:
     }
 }
 
-fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
+fn read_ports(parser: &mut Parser, ports: &Ports) -> GatewayPorts {
     let default = GatewayPorts::default();
     let mut port = |value: &Value<i64>, default: u16| {
-        reader.plain(value).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+        parser.plain(value).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
     };
     let ports = GatewayPorts {
         status: port(&ports.status, default.status),
@@ -199,7 +199,7 @@ fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
     for (index, (name, number)) in named.iter().enumerate() {
         if let Some((other, _)) = named[..index].iter().find(|(_, taken)| taken == number) {
             let path = Path::root("service").attr("ports").attr(*name);
-            reader.refuse(
+            parser.refuse(
                 path,
                 "One port number for two purposes",
                 format!("{number} is the port of `{other}` already."),
@@ -209,23 +209,23 @@ fn read_ports(reader: &mut Reader, ports: &Ports) -> GatewayPorts {
     ports
 }
 
-fn exposure(reader: &mut Reader, model: &Gateway, cluster_domain: Option<&str>) -> Exposure {
-    let Some(expose) = reader.plain(&model.expose) else { return Exposure::default() };
+fn exposure(parser: &mut Parser, model: &Gateway, cluster_domain: Option<&str>) -> Exposure {
+    let Some(expose) = parser.plain(&model.expose) else { return Exposure::default() };
     let path = Path::root("expose");
-    let services = reader.plain(&expose.services).unwrap_or(false);
-    let control_plane = reader.plain(&expose.control_plane).unwrap_or(false);
-    let istiod_namespace = istiod_namespace(reader, &expose.istiod_namespace, path.attr("istiod_namespace"));
-    let control_plane_hosts = reader.list(&expose.control_plane_hosts);
-    let hosts = hosts(reader, &expose, &path, cluster_domain);
+    let services = parser.plain(&expose.services).unwrap_or(false);
+    let control_plane = parser.plain(&expose.control_plane).unwrap_or(false);
+    let istiod_namespace = istiod_namespace(parser, &expose.istiod_namespace, path.attr("istiod_namespace"));
+    let control_plane_hosts = parser.list(&expose.control_plane_hosts);
+    let hosts = hosts(parser, &expose, &path, cluster_domain);
     if expose.hosts.is_known() && !services && expose.services.is_known() {
-        reader.refuse(
+        parser.refuse(
             path.attr("hosts"),
             "Hosts without services",
             "`hosts` chooses among the Services exposed: set `services = true` as well, or remove `hosts`.",
         );
     }
     if expose.istiod_namespace.is_known() && !control_plane && expose.control_plane.is_known() {
-        reader.refuse(
+        parser.refuse(
             path.attr("istiod_namespace"),
             "No istiod is exposed",
             "`istiod_namespace` says where the istiod is that is exposed: set `control_plane = true` as well, or remove `istiod_namespace`.",
@@ -235,20 +235,20 @@ fn exposure(reader: &mut Reader, model: &Gateway, cluster_domain: Option<&str>) 
     Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts }
 }
 
-fn istiod_namespace(reader: &mut Reader, asked: &Value<String>, path: Path) -> Option<Namespace> {
+fn istiod_namespace(parser: &mut Parser, asked: &Value<String>, path: Path) -> Option<Namespace> {
     let usual = Value::Known(SYSTEM_NAMESPACE.to_owned());
-    reader.parse(if asked.is_null() { &usual } else { asked }, path, Namespace::new)
+    parser.parse(if asked.is_null() { &usual } else { asked }, path, Namespace::new)
 }
 
-fn hosts(reader: &mut Reader, expose: &Expose, path: &Path, cluster_domain: Option<&str>) -> Vec<String> {
+fn hosts(parser: &mut Parser, expose: &Expose, path: &Path, cluster_domain: Option<&str>) -> Vec<String> {
     if expose.hosts.is_null() {
         return vec![all_services(cluster_domain.unwrap_or(USUAL_DOMAIN))];
     }
-    let listed = reader.list(&expose.hosts);
+    let listed = parser.list(&expose.hosts);
     for (index, host) in expose.hosts.known().into_iter().flatten().enumerate() {
         let Some(host) = host.known() else { continue };
         if let Err(why) = check_host(host) {
-            reader.refuse(path.attr("hosts").index(index), "Not a host of Services", why);
+            parser.refuse(path.attr("hosts").index(index), "Not a host of Services", why);
         }
     }
     listed
@@ -263,7 +263,7 @@ fn all_services(cluster_domain: &str) -> String {
 }
 
 /// Ports that remotes dial: their charts, and the webhooks' URLs, know only Istio's own.
-fn refuse_moved_ports(reader: &mut Reader, values: &Values, exposure: &Exposure, said: GatewayPorts) {
+fn refuse_moved_ports(parser: &mut Parser, values: &Values, exposure: &Exposure, said: GatewayPorts) {
     if exposure.control_plane.is_none() {
         return;
     }
@@ -275,7 +275,7 @@ fn refuse_moved_ports(reader: &mut Reader, values: &Values, exposure: &Exposure,
         let said = values.as_map().get("networkGatewayPorts").and_then(|ports| ports.get(entry)?.get("port")?.as_u64());
         let Some(port) = said.filter(|port| *port != u64::from(usual)) else { continue };
         let path = if by_attribute { Path::root("service").attr("ports").attr(name) } else { Path::root("values") };
-        reader.refuse(
+        parser.refuse(
             path,
             "Remote clusters dial another port",
             format!(
@@ -314,20 +314,20 @@ fn check_host(host: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn refuse_with_ambient(reader: &mut Reader, model: &Gateway, exposure: &Exposure) {
+fn refuse_with_ambient(parser: &mut Parser, model: &Gateway, exposure: &Exposure) {
     let without = |what: &str| {
         format!(
             "{what} With `ambient = true` istiod makes the gateway's Deployment and Service from a Gateway API resource."
         )
     };
     if model.service.is_known() {
-        reader.refuse("service", "Not for ambient gateways", without("The Service is not configurable here."));
+        parser.refuse("service", "Not for ambient gateways", without("The Service is not configurable here."));
     }
     if model.values.is_known() {
-        reader.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
+        parser.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
     }
     if exposure.hosts.is_some() || exposure.control_plane.is_some() {
-        reader.refuse(
+        parser.refuse(
             "expose",
             "Not for ambient gateways",
             without("Services are exposed by their label `istio.io/global`, and a remote control plane is not supported by ambient mode."),
@@ -345,7 +345,7 @@ const DECIDED: &[(&str, &[&str])] = &[
 ];
 
 /// The user's values with the attributes' on top; what both say and say differently is refused.
-fn lay(reader: &mut Reader, user: Values, gateway: &EastWestGateway) -> Values {
+fn lay(parser: &mut Parser, user: Values, gateway: &EastWestGateway) -> Values {
     let attributes = gateway.values();
     for (attribute, path) in DECIDED {
         let said = path.iter().try_fold(&json!(user.as_map()), |value, step| value.get(step)).cloned();
@@ -359,7 +359,7 @@ fn lay(reader: &mut Reader, user: Values, gateway: &EastWestGateway) -> Values {
                 "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
                 path.join(".")
             );
-            reader.refuse("values", "A value contradicts an attribute", detail);
+            parser.refuse("values", "A value contradicts an attribute", detail);
         }
     }
     let mut values = user;

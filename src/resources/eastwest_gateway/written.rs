@@ -10,7 +10,7 @@ use crate::resources::parsing;
 use crate::resources::written::Written;
 
 pub async fn written(planned: &Gateway, store: &Store) -> Result<Written, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(planned)?)?;
+    let spec = parsing::complete(Spec::parse(planned)?)?;
     let chart = match spec.ambient {
         true => None,
         false => Some(store.chart("gateway", planned.charts.known(), Version::default()).await?),

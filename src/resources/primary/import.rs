@@ -6,7 +6,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 use super::build::{self, Charts, Releases};
 use super::model::{Endpoints, Gateway, LinkTokens, MeshNetwork, Primary};
 use super::spec::{self, Spec};
-use super::{Cx, Identity, charts, exposure, gateway_api, ready, settle_names, values};
+use super::{Cx, Identity, charts, derive_names, exposure, gateway_api, ready, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
@@ -42,19 +42,19 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
         Import::Identity(identity) => identity,
         Import::Id(id) => identity(&id)?,
     };
-    let mut looked = look(cx, identity).await?;
-    (cx.private.releases, cx.private.memory) = (looked.releases, looked.memory);
-    let (cluster, label) = (super::cluster(cx, &looked.state)?, super::owner(&looked.state));
-    let found = Instance::imported(&cluster, &keeping::place(&looked.state, &label)).await;
-    (cx.private.instance, looked.state.instance) = found.map_err(Diagnostic::from)?;
-    if let Some(warning) = looked.warning {
+    let mut taken = look(cx, identity).await?;
+    (cx.private.releases, cx.private.memory) = (taken.releases, taken.memory);
+    let (cluster, label) = (super::cluster(cx, &taken.state)?, super::owner(&taken.state));
+    let found = Instance::imported(&cluster, &keeping::place(&taken.state, &label)).await;
+    (cx.private.instance, taken.state.instance) = found.map_err(Diagnostic::from)?;
+    if let Some(warning) = taken.warning {
         cx.warn(warning);
     }
-    Ok(looked.state)
+    Ok(taken.state)
 }
 
 /// A control plane as found.
-pub struct Looked {
+pub struct Taken {
     pub state: Primary,
     pub releases: Releases,
     pub memory: Memory,
@@ -62,7 +62,7 @@ pub struct Looked {
 }
 
 /// Reads the attributes from the live objects and compares these with what the charts make of the attributes.
-pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, Diagnostics> {
+pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, Diagnostics> {
     let named = Named {
         cluster: identity.cluster.text().to_owned(),
         namespace: identity.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
@@ -72,9 +72,9 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     let installed = installed(&cluster, &named).await?;
     let mut state = attributes(&named, &installed);
     let releases = releases(&installed);
-    settle_names(&mut state);
+    derive_names(&mut state);
     let mut warning = None;
-    let spec = parsing::settled(Spec::parse(&state)?)?;
+    let spec = parsing::complete(Spec::parse(&state)?)?;
     let mut recorded = match charts(
         cx,
         &state,
@@ -112,7 +112,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Looked, 
     let memory = Memory::of(&recorded);
     state.objects = recorded.objects_value();
     state.status = ready::status(Some(&installed.deployment)).into();
-    Ok(Looked { state, releases, memory, warning })
+    Ok(Taken { state, releases, memory, warning })
 }
 
 /// What is live of the objects that the charts make of the attributes.
@@ -127,7 +127,7 @@ async fn compare(
     charts: &Charts,
     releases: &Releases,
 ) -> Result<Compared, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(state)?)?;
+    let spec = parsing::complete(Spec::parse(state)?)?;
     let wanted = build::wanted(&spec, charts, releases).map_err(|error| render::diagnostic(&error))?.recorded();
     let live = read::live(cluster, &wanted, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
     let (recorded, drifts) = wanted.seen(&live, &Memory::default());
@@ -154,7 +154,7 @@ fn identity(id: &str) -> Result<Identity, Diagnostic> {
     Ok(Identity { cluster: cluster.into(), namespace: namespace.into(), revision: revision.into() })
 }
 
-/// What is looked at to tell the attributes.
+/// What is taken at to tell the attributes.
 struct Installed {
     deployment: Object,
     /// The load balancer in front of istiod.
@@ -309,7 +309,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let is_ours = installed.deployment.label(OWNER_LABEL).is_some();
     let Agents { ambient, cni, platform, namespace: agents_namespace } =
         agents(installed, at(&["global", "platform"]).into_option().filter(|_| is_ours), &named.namespace);
-    let mut kind = values::Kind { is_ambient: ambient, is_external, ..values::Kind::default() };
+    let mut kind = values::Decides { is_ambient: ambient, is_external, ..values::Decides::default() };
     if is_ours {
         kind = kind.of_ours(&installed.values);
         kind.has_platform = platform.is_some();

@@ -109,9 +109,9 @@ impl Resource for MeshPrimary {
     async fn plan(&self, cx: &mut Cx, plan: &mut Plan<'_, Primary>) -> Result<(), Diagnostics> {
         // A name that another resource has yet to give is not the cluster's key.
         if !plan.config.cluster_name.is_unknown() {
-            settle_names(&mut plan.planned);
+            derive_names(&mut plan.planned);
         }
-        settle_defaults(plan);
+        derive_defaults(plan);
         keeping::begin(cx, plan)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
         rollout::check(cx, &plan.planned)?;
@@ -140,8 +140,8 @@ impl Resource for MeshPrimary {
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
         let Change { prior, planned: mut state, reached, .. } = change;
-        settle_names(&mut state);
-        let spec = parsing::settled(Spec::parse(&state)?)?;
+        derive_names(&mut state);
+        let spec = parsing::complete(Spec::parse(&state)?)?;
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
         let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
@@ -321,7 +321,7 @@ fn owner(model: &Primary) -> String {
 }
 
 /// Computed names that follow from others.
-fn settle_names(model: &mut Primary) {
+fn derive_names(model: &mut Primary) {
     if !model.cluster_name.is_known() {
         let namesake = if model.config_cluster.is_null() { &model.cluster } else { &model.config_cluster };
         model.cluster_name = namesake.clone();
@@ -334,7 +334,7 @@ fn settle_names(model: &mut Primary) {
 }
 
 /// What other attributes decide where nothing is said, once: a control plane of before, or an imported one, stays as it is.
-fn settle_defaults(plan: &mut Plan<'_, Primary>) {
+fn derive_defaults(plan: &mut Plan<'_, Primary>) {
     let (config, planned) = (plan.config, &mut plan.planned);
     if config.multi_root.is_null() {
         let with_root = !config.trust_root.is_null();

@@ -7,17 +7,17 @@ use crate::mesh::{
     NetworkGateway, Registry,
 };
 use crate::resources::client::Client;
-use crate::resources::parsing::{Reader, each, sentence};
+use crate::resources::parsing::{Parser, each, sentence};
 use crate::value::{Path, Value};
 
-pub fn read(reader: &mut Reader, model: &Primary, own: Option<&Network>) -> MeshNetworks {
+pub fn read(parser: &mut Parser, model: &Primary, own: Option<&Network>) -> MeshNetworks {
     let mut networks = MeshNetworks::default();
     let path = Path::root("mesh_networks");
-    for (name, value) in reader.plain(&model.mesh_networks).unwrap_or_default() {
+    for (name, value) in parser.plain(&model.mesh_networks).unwrap_or_default() {
         let at = path.key(name.clone());
-        let network = reader.parse(&Value::Known(name), at.clone(), Network::new);
-        let Some(described) = reader.plain(&value) else { continue };
-        let described = mesh_network(reader, &described, &at);
+        let network = parser.parse(&Value::Known(name), at.clone(), Network::new);
+        let Some(described) = parser.plain(&value) else { continue };
+        let described = mesh_network(parser, &described, &at);
         if let Some(network) = network {
             networks.0.insert(network, described);
         }
@@ -27,9 +27,9 @@ pub fn read(reader: &mut Reader, model: &Primary, own: Option<&Network>) -> Mesh
             &ambiguity;
         let at = path.key(networks.1.to_string()).attr("endpoints");
         let detail = format!("{} istiod would choose one of them, in silence.", sentence(&ambiguity.to_string()));
-        reader.refuse(at, "Networks contradict each other", detail);
+        parser.refuse(at, "Networks contradict each other", detail);
     }
-    shadowed(reader, model, &networks, own);
+    shadowed(parser, model, &networks, own);
     networks
 }
 
@@ -74,12 +74,12 @@ pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
 }
 
 /// The label of the namespace beats meshNetworks: an entry for this cluster in another network would never count.
-fn shadowed(reader: &mut Reader, model: &Primary, networks: &MeshNetworks, own: Option<&Network>) {
+fn shadowed(parser: &mut Parser, model: &Primary, networks: &MeshNetworks, own: Option<&Network>) {
     let (Some(own), Some(cluster)) = (own, model.cluster_name.known().or(model.cluster.known())) else { return };
     for (network, described) in networks.0.iter().filter(|(network, _)| *network != own) {
         let claims = |endpoints: &NetworkEndpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(name) if name.as_str() == cluster);
         if described.endpoints.iter().any(claims) {
-            reader.refuse(
+            parser.refuse(
                 Path::root("mesh_networks").key(network.to_string()).attr("endpoints"),
                 "This entry would never count",
                 format!(
@@ -91,13 +91,13 @@ fn shadowed(reader: &mut Reader, model: &Primary, networks: &MeshNetworks, own: 
     }
 }
 
-fn mesh_network(reader: &mut Reader, described: &MeshNetwork, path: &Path) -> mesh::MeshNetwork {
-    let endpoints = each(reader, &described.endpoints, &path.attr("endpoints"), endpoints);
-    let gateways = each(reader, &described.gateways, &path.attr("gateways"), gateway);
+fn mesh_network(parser: &mut Parser, described: &MeshNetwork, path: &Path) -> mesh::MeshNetwork {
+    let endpoints = each(parser, &described.endpoints, &path.attr("endpoints"), endpoints);
+    let gateways = each(parser, &described.gateways, &path.attr("gateways"), gateway);
     let registries = endpoints.iter().any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(_)));
     for (index, gateway) in gateways.iter().enumerate() {
-        if matches!(&gateway.at, GatewayAt::Service(_)) && !registries && reader.is_settled() {
-            reader.refuse(
+        if matches!(&gateway.at, GatewayAt::Service(_)) && !registries && parser.knows_all() {
+            parser.refuse(
                 path.attr("gateways").index(index).attr("registry_service_name"),
                 "No cluster to find the gateway's Service in",
                 "istiod looks the Service up only in clusters that `from_registry` of the same network names, and there is none. \
@@ -108,45 +108,45 @@ fn mesh_network(reader: &mut Reader, described: &MeshNetwork, path: &Path) -> me
     mesh::MeshNetwork { endpoints, gateways }
 }
 
-fn endpoints(reader: &mut Reader, endpoints: &Endpoints, path: &Path) -> Option<NetworkEndpoints> {
-    let registry = reader.plain(&endpoints.from_registry);
-    let cidr = reader.plain(&endpoints.from_cidr);
+fn endpoints(parser: &mut Parser, endpoints: &Endpoints, path: &Path) -> Option<NetworkEndpoints> {
+    let registry = parser.plain(&endpoints.from_registry);
+    let cidr = parser.plain(&endpoints.from_cidr);
     match (registry, cidr) {
         (Some(_), Some(_)) => {
-            reader.refuse(
+            parser.refuse(
                 path.clone(),
                 "Two kinds of endpoints at once",
                 "Give either `from_registry` or `from_cidr`; write two elements for both.",
             );
             None
         }
-        (Some(_), None) => reader
+        (Some(_), None) => parser
             .parse(&endpoints.from_registry, path.attr("from_registry"), ClusterName::new)
             .map(NetworkEndpoints::FromRegistry),
-        (None, Some(_)) => reader
+        (None, Some(_)) => parser
             .parse(&endpoints.from_cidr, path.attr("from_cidr"), |text| Cidr::parse(&text))
             .map(NetworkEndpoints::FromCidr),
         (None, None) => {
             if !endpoints.from_registry.is_unknown() && !endpoints.from_cidr.is_unknown() {
-                reader.refuse(path.clone(), "No endpoints", "Give either `from_registry` or `from_cidr`.");
+                parser.refuse(path.clone(), "No endpoints", "Give either `from_registry` or `from_cidr`.");
             }
             None
         }
     }
 }
 
-fn gateway(reader: &mut Reader, gateway: &Gateway, path: &Path) -> Option<NetworkGateway> {
-    let address = reader.plain(&gateway.address);
-    let service = reader.plain(&gateway.registry_service_name);
-    let port = reader.plain(&gateway.port).and_then(|port| u16::try_from(port).ok()).unwrap_or(15443);
+fn gateway(parser: &mut Parser, gateway: &Gateway, path: &Path) -> Option<NetworkGateway> {
+    let address = parser.plain(&gateway.address);
+    let service = parser.plain(&gateway.registry_service_name);
+    let port = parser.plain(&gateway.port).and_then(|port| u16::try_from(port).ok()).unwrap_or(15443);
     let at = match (address, service) {
         (Some(_), None) => {
-            GatewayAt::Address(reader.parse(&gateway.address, path.attr("address"), |text| Address::parse(&text))?)
+            GatewayAt::Address(parser.parse(&gateway.address, path.attr("address"), |text| Address::parse(&text))?)
         }
         (None, Some(service)) => GatewayAt::Service(service),
         (None, None) if gateway.address.is_unknown() || gateway.registry_service_name.is_unknown() => return None,
         _ => {
-            reader.refuse(
+            parser.refuse(
                 path.clone(),
                 "Gateway without an address",
                 "Give either `address` or `registry_service_name`.",

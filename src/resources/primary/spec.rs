@@ -14,7 +14,7 @@ use crate::mesh::{
     Network, Platform, Revision, TrustDomain, istiod_name,
 };
 use crate::pki::Fingerprint;
-use crate::resources::parsing::{Reader, each};
+use crate::resources::parsing::{Parser, each};
 use crate::schema::validate::parse_duration;
 use crate::value::{List, Path, Value};
 
@@ -43,9 +43,9 @@ pub struct Spec {
 impl Spec {
     /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
     pub fn parse(model: &Primary) -> Result<Option<Spec>, Diagnostics> {
-        let mut reader = Reader::default();
-        let spec = read(&mut reader, model);
-        reader.finish(spec)
+        let mut parser = Parser::default();
+        let spec = read(&mut parser, model);
+        parser.finish(spec)
     }
 
     /// The name of the release: of the istiod chart, as Istio's documentation calls it; of the resource among the control planes of a namespace.
@@ -64,44 +64,44 @@ pub fn owner(namespace: &str, release: &str) -> String {
     kept::owner("mesh_primary", namespace, release)
 }
 
-fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
+fn read(parser: &mut Parser, model: &Primary) -> Option<Spec> {
     let (cluster_name, path) = name_of_cluster(model);
-    let cluster = reader.parse(cluster_name, path, ClusterName::new);
-    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
-    let mesh_id = reader.parse(&model.mesh_id, "mesh_id", MeshId::new);
-    let network = reader.parse(&model.network, "network", Network::new);
-    let revision = reader.parse(&model.revision, "revision", Revision::new);
-    let trust_domain = reader.parse(&model.trust_domain, "trust_domain", TrustDomain::new);
+    let cluster = parser.parse(cluster_name, path, ClusterName::new);
+    let namespace = parser.parse(&model.namespace, "namespace", Namespace::new);
+    let mesh_id = parser.parse(&model.mesh_id, "mesh_id", MeshId::new);
+    let network = parser.parse(&model.network, "network", Network::new);
+    let revision = parser.parse(&model.revision, "revision", Revision::new);
+    let trust_domain = parser.parse(&model.trust_domain, "trust_domain", TrustDomain::new);
     let trust_domain_aliases =
-        each(reader, &model.trust_domain_aliases, &Path::root("trust_domain_aliases"), |reader, alias, path| {
-            reader.parse(&Value::Known(alias.clone()), path.clone(), TrustDomain::new)
+        each(parser, &model.trust_domain_aliases, &Path::root("trust_domain_aliases"), |parser, alias, path| {
+            parser.parse(&Value::Known(alias.clone()), path.clone(), TrustDomain::new)
         });
-    let tags = tags(reader, model, revision.as_ref());
-    let trust_root = reader.parse(&model.trust_root, "trust_root", |text| {
+    let tags = tags(parser, model, revision.as_ref());
+    let trust_root = parser.parse(&model.trust_root, "trust_root", |text| {
         Fingerprint::parse(&text).ok_or(
             "give the 64 hexadecimal digits of the root certificate's SHA-256 fingerprint, such as `mesh_ca.this.root_fingerprint`",
         )
     });
-    let mesh_networks = networks::read(reader, model, network.as_ref());
-    let external_istiod = reader.plain(&model.external_istiod).unwrap_or(false);
-    let ambient = reader.plain(&model.ambient).unwrap_or(false);
-    let mtls = mtls(reader, model);
-    let custom_hosts = reader.list(&model.custom_hosts);
-    let is_external = is_external(reader, model);
-    let Platformed { platform, cni, agents_namespace } = platformed(reader, model, ambient, is_external);
-    check_gateway_api(reader, model, is_external);
-    let install_base = reader.plain(&model.install_base).unwrap_or(true) && !is_external;
-    let adopt = reader.plain(&model.adopt).unwrap_or(false);
-    let force_conflicts = reader.plain(&model.force_conflicts).unwrap_or(false);
-    let all = reader.values(&model.values);
+    let mesh_networks = networks::read(parser, model, network.as_ref());
+    let external_istiod = parser.plain(&model.external_istiod).unwrap_or(false);
+    let ambient = parser.plain(&model.ambient).unwrap_or(false);
+    let mtls = mtls(parser, model);
+    let custom_hosts = parser.list(&model.custom_hosts);
+    let is_external = is_external(parser, model);
+    let Platformed { platform, cni, agents_namespace } = platformed(parser, model, ambient, is_external);
+    check_gateway_api(parser, model, is_external);
+    let install_base = parser.plain(&model.install_base).unwrap_or(true) && !is_external;
+    let adopt = parser.plain(&model.adopt).unwrap_or(false);
+    let force_conflicts = parser.plain(&model.force_conflicts).unwrap_or(false);
+    let all = parser.values(&model.values);
     let said_to_all = values::said_to_all(&all);
-    let user = user(reader, model, all);
+    let user = user(parser, model, all);
 
-    let hidden = reader.hidden([&user.base, &user.istiod, &user.cni, &user.ztunnel], &model.sensitive_values);
-    let (multi_root, remote_credentials) = (reader.plain(&model.multi_root), reader.plain(&model.read_remote_secrets));
+    let hidden = parser.hidden([&user.base, &user.istiod, &user.cni, &user.ztunnel], &model.sensitive_values);
+    let (multi_root, remote_credentials) = (parser.plain(&model.multi_root), parser.plain(&model.read_remote_secrets));
     let namespace = namespace?;
-    let link_tokens = link_tokens(reader, model, is_external);
-    let exposure = exposure(reader, model, &namespace, revision.as_ref());
+    let link_tokens = link_tokens(parser, model, is_external);
+    let exposure = exposure(parser, model, &namespace, revision.as_ref());
     let control_plane = ControlPlane {
         cluster: cluster?,
         mesh_id: mesh_id?,
@@ -125,7 +125,7 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
         proxy_metadata: BTreeMap::new(),
     };
     let Laid { base: base_values, istiod: istiod_values, agents } = values::of(&control_plane, &tags, &user)
-        .map_err(|contradictions| refuse_contradictions(reader, &contradictions))
+        .map_err(|contradictions| refuse_contradictions(parser, &contradictions))
         .ok()?;
     Some(Spec {
         control_plane,
@@ -144,12 +144,12 @@ fn read(reader: &mut Reader, model: &Primary) -> Option<Spec> {
 }
 
 /// The user's documents for each chart.
-fn user(reader: &mut Reader, model: &Primary, all: Values) -> User {
+fn user(parser: &mut Parser, model: &Primary, all: Values) -> User {
     let base =
-        if model.base_values.is_null() { all.clone() } else { reader.values_at("base_values", &model.base_values) };
-    let own = reader.plain(&model.chart_values).unwrap_or_default();
+        if model.base_values.is_null() { all.clone() } else { parser.values_at("base_values", &model.base_values) };
+    let own = parser.plain(&model.chart_values).unwrap_or_default();
     let mut over = |mut values: Values, chart: &str, documents: &Value<List<String>>| {
-        values.merge(reader.values_under(&Path::root("chart_values").attr(chart), documents));
+        values.merge(parser.values_under(&Path::root("chart_values").attr(chart), documents));
         values
     };
     User {
@@ -168,41 +168,41 @@ struct Platformed {
     agents_namespace: Option<Namespace>,
 }
 
-fn platformed(reader: &mut Reader, model: &Primary, ambient: bool, is_external: bool) -> Platformed {
+fn platformed(parser: &mut Parser, model: &Primary, ambient: bool, is_external: bool) -> Platformed {
     // The schema lets no other names through.
-    let platform = reader.plain(&model.platform).as_deref().and_then(Platform::parse);
-    let asked = reader.plain(&model.cni);
+    let platform = parser.plain(&model.platform).as_deref().and_then(Platform::parse);
+    let asked = parser.plain(&model.cni);
     if is_external {
         if asked == Some(true) {
             let detail = "The node agent runs beside the Pods, which are in another cluster than this control plane: the provider does not install it there.";
-            reader.refuse("cni", "No node agent with an external control plane", detail);
+            parser.refuse("cni", "No node agent with an external control plane", detail);
         }
         return Platformed { platform, ..Platformed::default() };
     }
     if ambient && asked == Some(false) {
         let detail = "In ambient mode the node agent leads the traffic of Pods to ztunnel: leave `cni` out.";
-        reader.refuse("cni", "Ambient mode needs the node agent", detail);
+        parser.refuse("cni", "Ambient mode needs the node agent", detail);
     }
     let cni = asked.unwrap_or_else(|| platform.is_some_and(Platform::needs_cni));
-    let said = reader.parse(&model.agents_namespace, "agents_namespace", Namespace::new);
+    let said = parser.parse(&model.agents_namespace, "agents_namespace", Namespace::new);
     let is_open = model.cni.is_unknown() || model.ambient.is_unknown() || model.platform.is_unknown();
     if said.is_some() && !cni && !ambient && !is_open {
         let detail = "No node agents are installed here: set `cni = true` or `ambient = true`, or leave it out.";
-        reader.refuse("agents_namespace", "A namespace for nothing", detail);
+        parser.refuse("agents_namespace", "A namespace for nothing", detail);
     }
     let agents_namespace = said.or_else(|| platform.and_then(Platform::namespace_of_agents));
     Platformed { platform, cni, agents_namespace: agents_namespace.filter(|_| cni || ambient) }
 }
 
-fn check_gateway_api(reader: &mut Reader, model: &Primary, is_external: bool) {
-    let Some(version) = reader.plain(&model.gateway_api) else { return };
+fn check_gateway_api(parser: &mut Parser, model: &Primary, is_external: bool) {
+    let Some(version) = parser.plain(&model.gateway_api) else { return };
     if is_external {
         let detail = "Gateways belong to the cluster that istiod reads its configuration from, which is another: install the definitions there.";
-        reader.refuse("gateway_api", "No Gateway API with an external control plane", detail);
+        parser.refuse("gateway_api", "No Gateway API with an external control plane", detail);
     }
     if semver::Version::parse(version.trim_start_matches('v')).is_err() {
         let detail = format!("Give a version such as `1.6.0`, not {version:?}.");
-        reader.refuse("gateway_api", "Not a release of the Gateway API", detail);
+        parser.refuse("gateway_api", "Not a release of the Gateway API", detail);
     }
 }
 
@@ -218,30 +218,30 @@ fn name_of_cluster(model: &Primary) -> (&Value<String>, Path) {
 }
 
 /// Whether the configuration is another cluster's; what has no place in an external control plane is refused.
-fn is_external(reader: &mut Reader, model: &Primary) -> bool {
-    let Some(config_cluster) = reader.plain(&model.config_cluster) else { return false };
+fn is_external(parser: &mut Parser, model: &Primary) -> bool {
+    let Some(config_cluster) = parser.plain(&model.config_cluster) else { return false };
     if model.cluster.known() == Some(&config_cluster) {
         let detail = format!(
             "{config_cluster:?} is the cluster that istiod runs in, whose configuration it reads anyway: leave it out."
         );
-        reader.refuse("config_cluster", "Not another cluster", detail);
+        parser.refuse("config_cluster", "Not another cluster", detail);
     }
     if model.ambient.get() == Some(true) {
         let detail = "Ambient's node agents run beside the Pods, which are in another cluster than this control plane: the provider does not install them there.";
-        reader.refuse("ambient", "No ambient mode with an external control plane", detail);
+        parser.refuse("ambient", "No ambient mode with an external control plane", detail);
     }
     if model.tags.items().next().is_some() {
         let detail = format!(
             "A tag is a webhook in the cluster whose Pods it selects, {config_cluster}: set the value `revisionTags` of its `mesh_remote_cluster`."
         );
-        reader.refuse("tags", "No tags of an external control plane", detail);
+        parser.refuse("tags", "No tags of an external control plane", detail);
     }
     true
 }
 
 /// What becomes of mTLS; what it cannot be is refused.
-fn mtls(reader: &mut Reader, model: &Primary) -> Mtls {
-    let said = reader.plain(&model.mtls);
+fn mtls(parser: &mut Parser, model: &Primary) -> Mtls {
+    let said = parser.plain(&model.mtls);
     let mtls = match said.as_deref() {
         Some("off") => Mtls::Off,
         Some("strict") => Mtls::Strict,
@@ -249,63 +249,63 @@ fn mtls(reader: &mut Reader, model: &Primary) -> Mtls {
     };
     if mtls == Mtls::Off && model.ambient.get() == Some(true) {
         let detail = "Ambient mode's ztunnels speak to each other by mTLS alone: leave `mtls` out, or `ambient`.";
-        reader.refuse("mtls", "Ambient mode needs mTLS", detail);
+        parser.refuse("mtls", "Ambient mode needs mTLS", detail);
     }
     if mtls != Mtls::Permissive && !model.config_cluster.is_null() {
         let detail = "The policy belongs into the cluster that istiod reads its configuration from, where this resource makes nothing. Make a PeerAuthentication there, and set \
                       `meshConfig.enableAutoMtls` in `values` for no mTLS.";
-        reader.refuse("mtls", "Not with an external control plane", detail);
+        parser.refuse("mtls", "Not with an external control plane", detail);
     }
     mtls
 }
 
 /// The tokens that istiod gets for its links.
-fn link_tokens(reader: &mut Reader, model: &Primary, is_external: bool) -> Option<LinkTokens> {
-    let said = reader.plain(&model.link_token)?;
+fn link_tokens(parser: &mut Parser, model: &Primary, is_external: bool) -> Option<LinkTokens> {
+    let said = parser.plain(&model.link_token)?;
     let path = Path::root("link_token");
     if is_external {
         let detail = "An external control plane runs beside the ServiceAccounts of another cluster than it serves, and this provider gives it no tokens for its links: leave `link_token` out, and use \
                       `token` of `mesh_remote_cluster`.";
-        reader.refuse(path.clone(), "Not with an external control plane", detail);
+        parser.refuse(path.clone(), "Not with an external control plane", detail);
     }
-    reader.note(said.audiences.is_settled());
+    parser.note(said.audiences.is_wholly_known());
     let mut audiences = std::collections::BTreeSet::new();
     for audience in said.audiences.items() {
-        audiences.extend(reader.parse(&Value::Known(audience.clone()), path.attr("audiences"), Audience::new));
+        audiences.extend(parser.parse(&Value::Known(audience.clone()), path.attr("audiences"), Audience::new));
     }
     if said.audiences.is_null() {
         audiences.extend(Audience::new(DEFAULT_AUDIENCE).ok());
     }
-    let lifetime = reader.plain(&said.lifetime).as_deref().and_then(parse_duration);
+    let lifetime = parser.plain(&said.lifetime).as_deref().and_then(parse_duration);
     let lifetime = lifetime.unwrap_or(Duration::from_secs(3600));
     // The least that a kubelet may ask for.
     if lifetime < Duration::from_secs(600) {
         let detail = "A Pod cannot have a token for less than 10 minutes (`10m`).";
-        reader.refuse(path.attr("lifetime"), "Too short a lifetime", detail);
+        parser.refuse(path.attr("lifetime"), "Too short a lifetime", detail);
     }
     Some(LinkTokens { audiences, lifetime })
 }
 
 fn exposure(
-    reader: &mut Reader,
+    parser: &mut Parser,
     model: &Primary,
     namespace: &Namespace,
     revision: Option<&Revision>,
 ) -> Option<IstiodExposure> {
-    let expose = reader.plain(&model.expose)?;
+    let expose = parser.plain(&model.expose)?;
     Some(IstiodExposure {
         namespace: namespace.clone(),
         revision: revision.cloned(),
-        annotations: reader.map(&expose.annotations),
-        load_balancer_class: reader.plain(&expose.load_balancer_class),
-        source_ranges: reader.list(&expose.source_ranges),
-        external_ips: reader.list(&expose.external_ips),
+        annotations: parser.map(&expose.annotations),
+        load_balancer_class: parser.plain(&expose.load_balancer_class),
+        source_ranges: parser.list(&expose.source_ranges),
+        external_ips: parser.list(&expose.external_ips),
     })
 }
 
-fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
-    if !model.tags.is_settled() {
-        reader.plain(&Value::<()>::Unknown);
+fn tags(parser: &mut Parser, model: &Primary, revision: Option<&Revision>) -> Vec<String> {
+    if !model.tags.is_wholly_known() {
+        parser.plain(&Value::<()>::Unknown);
     }
     let mut tags: Vec<String> = model.tags.items().cloned().collect();
     tags.sort();
@@ -314,23 +314,23 @@ fn tags(reader: &mut Reader, model: &Primary, revision: Option<&Revision>) -> Ve
         if tag != "default"
             && let Err(error) = Revision::new(tag.clone())
         {
-            reader.refuse("tags", "Invalid tag", format!("{tag:?}: {}.", error.reason));
+            parser.refuse("tags", "Invalid tag", format!("{tag:?}: {}.", error.reason));
         }
         if revision.is_some_and(|revision| revision.as_str() == tag) {
             let detail = format!("{tag:?} already selects this control plane: its revision has that name.");
-            reader.refuse("tags", "A tag is named like the revision", detail);
+            parser.refuse("tags", "A tag is named like the revision", detail);
         }
     }
     tags
 }
 
-fn refuse_contradictions(reader: &mut Reader, contradictions: &[Contradiction]) {
+fn refuse_contradictions(parser: &mut Parser, contradictions: &[Contradiction]) {
     for Contradiction { attribute, path, document, decided } in contradictions {
         let detail = format!(
             "The values set `{path}` to {document}, but the attribute `{attribute}` makes it {decided}. Remove it from the values, or change the \
              attribute."
         );
-        reader.refuse("values", "A value contradicts an attribute", detail);
+        parser.refuse("values", "A value contradicts an attribute", detail);
     }
 }
 

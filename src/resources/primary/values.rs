@@ -233,7 +233,7 @@ pub fn reads_remote_secrets(istiod: &Values) -> bool {
 
 /// What decides over values only where it is so.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Kind {
+pub struct Decides {
     pub is_ambient: bool,
     pub is_external: bool,
     /// It takes several roots, as the attribute makes it.
@@ -248,7 +248,7 @@ pub struct Kind {
     pub without_mtls: bool,
 }
 
-impl Kind {
+impl Decides {
     /// What an installation of this provider's says by attributes that are null for others.
     pub fn of_ours(self, values: &Map<String, Json>) -> Self {
         let says = |decided: &Decided, value: &str| {
@@ -265,7 +265,7 @@ impl Kind {
 }
 
 /// Values of an installation without what attributes decide.
-pub fn undecided(values: &Map<String, Json>, of: Kind) -> Map<String, Json> {
+pub fn undecided(values: &Map<String, Json>, of: Decides) -> Map<String, Json> {
     let mut rest = values.clone();
     let by_ambient = if of.is_ambient { DECIDED_BY_AMBIENT } else { &[] };
     let by_config_cluster = if of.is_external { DECIDED_BY_CONFIG_CLUSTER } else { &[] };

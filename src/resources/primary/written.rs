@@ -12,7 +12,7 @@ use crate::resources::parsing;
 use crate::resources::written::Written;
 
 pub async fn written(planned: &Primary, store: &Store) -> Result<Written, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(planned)?)?;
+    let spec = parsing::complete(Spec::parse(planned)?)?;
     let charts = charts_of(store, planned, spec.install_base, Version::default()).await.map_err(Diagnostics::from)?;
     let wanted = build::wanted(&spec, &charts, &Releases::default()).map_err(|error| render::diagnostic(&error))?;
     let (label, cluster) = (spec.owner(), planned.cluster.text());

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::judge::{Trouble, Watched};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, ObjectRef, TokenRequest};
-use crate::istiod::proxy::{Connection, Endpoint, Identity, Node, Refused};
+use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
 use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
 use crate::mesh::{NETWORK_LABEL, Sni};
 use crate::pki::Certificate;
@@ -76,7 +76,7 @@ pub(super) struct KnownGateway {
 
 /// A client in a cluster.
 pub(super) struct Caller {
-    pub identity: Identity,
+    pub identity: Certified,
     pub gateways: Vec<KnownGateway>,
     pub watched: Result<Vec<RemoteCluster>, String>,
     pub endpoints: BTreeMap<Service, Vec<Endpoint>>,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use crate::istiod::proxy::Identity;
+use crate::istiod::proxy::Certified;
 use crate::pki::{Certificate, Observer, Subtrees};
 
 /// Time for a connection, and for a handshake over it.
@@ -54,12 +54,12 @@ pub(super) async fn dial(address: &str, port: u16) -> Result<TcpStream, String> 
 }
 
 /// Speaks TLS with this SNI, as the identity.
-pub(super) async fn speak<S>(stream: S, sni: &str, identity: &Identity) -> Spoken
+pub(super) async fn speak<S>(stream: S, sni: &str, identity: &Certified) -> Spoken
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let seen = Observer::new();
-    let Identity { chain, key, .. } = identity;
+    let Certified { chain, key, .. } = identity;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let outcome = match (seen.config(Some((chain, key))), ServerName::try_from(sni.to_owned())) {
         (Ok(config), Ok(name)) => shake(stream, config, name).await,

@@ -23,20 +23,20 @@ fn authority(name: &str) -> Authority {
 }
 
 impl Authority {
-    fn identity(&self, account: &str) -> Identity {
+    fn identity(&self, account: &str) -> Certified {
         let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         params.distinguished_name = DistinguishedName::new();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let name = format!("spiffe://cluster.local/ns/a/sa/{account}");
         params.subject_alt_names = vec![SanType::URI(name.as_str().try_into().unwrap())];
         let leaf = params.signed_by(&key, &self.0).unwrap();
-        Identity { chain: vec![Certificate::from_der(leaf.der()).unwrap()], roots: vec![self.1.clone()], key }
+        Certified { chain: vec![Certificate::from_der(leaf.der()).unwrap()], roots: vec![self.1.clone()], key }
     }
 }
 
 /// Takes clients of `trusted`, and shows a certificate of `own`.
 fn server(
-    own: &Identity,
+    own: &Certified,
     trusted: &Authority,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<ServerConfig> {

@@ -7,7 +7,7 @@ use super::model::{DEFAULT_LIFETIME, LinkToken, RemoteCluster, Renewal, Token};
 use super::renewal;
 use super::secret;
 use super::spec::Spec;
-use super::{Cx, Identity, gather, settle_names};
+use super::{Cx, Identity, derive_names, gather};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
@@ -56,7 +56,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
         model.watchers = Value::Known(std::iter::once(runs_in.clone()).collect());
     }
     mode(cx, &mut model).await?;
-    settle_names(&mut model);
+    derive_names(&mut model);
     model.read_secrets = reads_secrets(cx, &model).await?.into();
     users(cx, &mut model).await?;
     token(cx, &mut model).await?;

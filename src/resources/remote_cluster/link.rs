@@ -410,10 +410,10 @@ async fn noticed(link: Link<'_>, changed: Changed) {
     }
 }
 
-type Looked = (std::sync::Arc<[ReplicaView]>, Verdict);
+type Views = (std::sync::Arc<[ReplicaView]>, Verdict);
 
 /// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a look.
-async fn look(link: Link<'_>, since: Instant) -> Result<Looked, Error> {
+async fn look(link: Link<'_>, since: Instant) -> Result<Views, Error> {
     let views = link.walk.istiods.since(link.watcher, link.spec.namespace.as_str(), since).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());
     Ok((views, verdict))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::RemoteCluster;
 use crate::mesh::{Audience, DEFAULT_AUDIENCE, Namespace, istiod_name, usual_user};
-use crate::resources::parsing::Reader;
+use crate::resources::parsing::Parser;
 use crate::value::Path;
 
 /// The istiods' own tokens.
@@ -16,37 +16,37 @@ pub struct LinkTokenSpec {
 }
 
 pub fn read(
-    reader: &mut Reader,
+    parser: &mut Parser,
     model: &RemoteCluster,
     namespace: Option<&Namespace>,
     watchers: &BTreeSet<String>,
 ) -> Option<LinkTokenSpec> {
-    let said = reader.plain(&model.link_token)?;
+    let said = parser.plain(&model.link_token)?;
     let path = Path::root("link_token");
     if model.token.is_known() {
         let detail = "With `link_token` no token is made: leave `token` out. Or leave `link_token` out, and each watcher gets a token of `token`.";
-        reader.refuse("token", "Two kinds of tokens", detail);
+        parser.refuse("token", "Two kinds of tokens", detail);
     }
     if model.config_cluster.is_known() {
         let detail = "An external control plane runs beside the ServiceAccounts of another cluster than it serves, and this provider gives it no tokens for its links: leave `link_token` out, and use `token`.";
-        reader.refuse(path.clone(), "Not with an external control plane", detail);
+        parser.refuse(path.clone(), "Not with an external control plane", detail);
     }
     let audience = match said.audience.is_null() {
         true => Audience::new(DEFAULT_AUDIENCE).ok(),
-        false => reader.parse(&said.audience, path.attr("audience"), Audience::new),
+        false => parser.parse(&said.audience, path.attr("audience"), Audience::new),
     };
-    let named = reader.map(&said.users);
+    let named = parser.map(&said.users);
     for (watcher, user) in &named {
         let path = path.attr("users").key(watcher);
-        if !watchers.contains(watcher) && model.watchers.is_settled() {
-            reader.refuse(path.clone(), "Not a watcher", format!("{watcher:?} is not among `watchers`."));
+        if !watchers.contains(watcher) && model.watchers.is_wholly_known() {
+            parser.refuse(path.clone(), "Not a watcher", format!("{watcher:?} is not among `watchers`."));
         }
         if user.starts_with("system:") {
             let detail = format!(
                 "{user:?} is the name of one of the cluster's own accounts, which would get the rights as well: names that begin with `system:` are Kubernetes' own. Have the API server put a prefix before \
                  it, such as `{watcher}:`."
             );
-            reader.refuse(path, "Not a name for somebody of another cluster", detail);
+            parser.refuse(path, "Not a name for somebody of another cluster", detail);
         }
     }
     let usual = |watcher: &String| Some(usual_user(watcher, namespace?.as_str(), &istiod_name(None)));
@@ -70,7 +70,7 @@ mod tests {
             namespace: "istio-system".into(),
             watchers: Value::Known(["north", "west"].map(str::to_owned).into_iter().collect()),
             mode: "peer".into(),
-            service_account: "istio-mesh-reader".into(),
+            service_account: "istio-mesh-parser".into(),
             link_token: link_token.into(),
             ..RemoteCluster::default()
         }

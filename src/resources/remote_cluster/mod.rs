@@ -149,8 +149,8 @@ impl Resource for MeshRemoteCluster {
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
         let Change { prior, planned: mut state, reached, .. } = change;
-        settle_names(&mut state);
-        let spec = parsing::settled(Spec::parse(&state)?)?;
+        derive_names(&mut state);
+        let spec = parsing::complete(Spec::parse(&state)?)?;
         if state.renew_within.is_unknown() {
             state.renew_within = spec.renew_within().into();
         }
@@ -264,7 +264,7 @@ impl Resource for MeshRemoteCluster {
 }
 
 /// Computed names that follow from others.
-fn settle_names(model: &mut RemoteCluster) {
+fn derive_names(model: &mut RemoteCluster) {
     if !model.cluster_name.is_known() {
         model.cluster_name = model.cluster.clone();
     }

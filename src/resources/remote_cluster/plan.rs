@@ -9,7 +9,7 @@ use super::policies;
 use super::secret;
 use super::spec::{Spec, TokenSpec};
 use super::state;
-use super::{Cx, settle_names};
+use super::{Cx, derive_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod;
@@ -25,7 +25,7 @@ use crate::value::{Map, Value};
 pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(), Diagnostics> {
     // A name that another resource has yet to give is not the cluster's key.
     if !plan.config.cluster_name.is_unknown() {
-        settle_names(&mut plan.planned);
+        derive_names(&mut plan.planned);
     }
     check_clusters(cx, &plan.planned)?;
     keeping::begin(cx, plan)?;
@@ -234,7 +234,7 @@ struct Before<'a> {
 
 fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> (Value<Sync>, Value<TokenState>) {
     let Before { watcher, link, token } = before;
-    let settled = expected.is_some() && link.secret.as_deref() == expected;
+    let as_expected = expected.is_some() && link.secret.as_deref() == expected;
     let renew = match token.condition.as_deref() {
         Some("valid" | "projected" | "leftover" | "renewed" | "unrenewed") => false,
         Some("rotate") => may_rotate(cx, spec, watcher, link, token),
@@ -244,7 +244,7 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     let at_rest = !spec.wait || matches!(link.verdict.as_deref(), Some("synced" | "unknown"));
     let is = |condition: Condition| token.condition.as_deref() == Some(condition.as_str());
     let leftover = is(Condition::Leftover) || is(Condition::Unrenewed);
-    match (settled && at_rest && !renew && !leftover, renew) {
+    match (as_expected && at_rest && !renew && !leftover, renew) {
         (true, _) => (Value::Known(link.clone()), Value::Known(token.clone())),
         // It stays; those beside it are retired, and what renews it is made as it was.
         (false, false) if leftover => {

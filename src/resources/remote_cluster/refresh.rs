@@ -9,7 +9,7 @@ use super::model::{RemoteCluster, Sync, TokenState};
 use super::renewal::{self, Look as RenewalLook};
 use super::secret;
 use super::spec::Spec;
-use super::state::{self, Entry, Seen, Told};
+use super::state::{self, LinkState, Seen, Told};
 use crate::cluster::{Cluster, Error, Kind, Object, Owner, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{ReplicaView, Verdict};
@@ -97,12 +97,12 @@ async fn authority(watched: &Cluster, spec: &Spec) -> Result<Option<String>, Err
 }
 
 /// One watcher as it answered.
-struct Looked {
+struct Answered {
     watcher: String,
-    found: Result<Found, Diagnostic>,
+    found: Result<Holds, Diagnostic>,
 }
 
-enum Found {
+enum Holds {
     /// There is no remote secret.
     Nothing,
     Secret {
@@ -120,7 +120,7 @@ async fn look_at_watchers(
     spec: &Spec,
     owner: &Owner,
     model: &RemoteCluster,
-) -> Result<Vec<Looked>, Diagnostic> {
+) -> Result<Vec<Answered>, Diagnostic> {
     let walk = &cx.client()?.walk;
     // State may know watchers that the last apply failed to reach.
     let mut names: Vec<String> = model.sync.keys().map(str::to_owned).collect();
@@ -136,7 +136,7 @@ async fn look_at_watchers(
             },
             Err(error) => Err(error.at("watchers")),
         };
-        Looked { watcher, found }
+        Answered { watcher, found }
     });
     Ok(futures::future::join_all(looks).await)
 }
@@ -149,16 +149,16 @@ struct Places<'a> {
     secrets: &'a Cluster,
 }
 
-async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Found, Diagnostic> {
+async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, Diagnostic> {
     let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
     let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
         Ok(Some(secret)) => {
             let renewal = renewal(at, spec, &secret).await;
-            Ok(Found::Secret { secret: Box::new(secret), views, renewal })
+            Ok(Holds::Secret { secret: Box::new(secret), views, renewal })
         }
-        Ok(None) => Ok(Found::Nothing),
-        Err(error) if error.may_be_missed() => Ok(Found::Silent(error)),
+        Ok(None) => Ok(Holds::Nothing),
+        Err(error) if error.may_be_missed() => Ok(Holds::Silent(error)),
         Err(error) => Err(converge::diagnostic(&error)),
     }
 }
@@ -185,18 +185,18 @@ async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Obj
 fn note_watchers(
     cx: &mut Cx,
     watched: &Watched<'_>,
-    looked: Vec<Looked>,
+    looked: Vec<Answered>,
     model: &mut RemoteCluster,
 ) -> Result<bool, Diagnostics> {
     let (mut sync, mut tokens) = (Map::<Sync>::new(), Map::<TokenState>::new());
     let mut told: Option<Told> = None;
-    for Looked { watcher, found } in looked {
+    for Answered { watcher, found } in looked {
         match found {
-            Ok(Found::Nothing) if model.sync.entry(&watcher).is_some() => {
+            Ok(Holds::Nothing) if model.sync.entry(&watcher).is_some() => {
                 cx.warn(unlinked(watched.spec, model.secret_name.text(), &watcher));
             }
-            Ok(Found::Nothing) => {}
-            Ok(Found::Secret { secret, views, renewal }) => {
+            Ok(Holds::Nothing) => {}
+            Ok(Holds::Secret { secret, views, renewal }) => {
                 let mut entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
                 note_renewal(cx, watched.spec, &watcher, &renewal, &mut entry);
                 let unheard = match &views {
@@ -210,7 +210,7 @@ fn note_watchers(
                 sync.insert(watcher.clone(), entry.sync.into());
                 tokens.insert(watcher, entry.token.into());
             }
-            Ok(Found::Silent(error)) => {
+            Ok(Holds::Silent(error)) => {
                 cx.warn(converge::stale(&error));
                 keep(model, &watcher, &mut sync, &mut tokens);
             }
@@ -239,7 +239,7 @@ fn note_watchers(
 }
 
 /// What is to be said of a token that a job renews.
-fn note_renewal(cx: &mut Cx, spec: &Spec, watcher: &str, found: &Result<Vec<String>, Error>, entry: &mut Entry) {
+fn note_renewal(cx: &mut Cx, spec: &Spec, watcher: &str, found: &Result<Vec<String>, Error>, entry: &mut LinkState) {
     if spec.token.renewal.is_none() {
         return;
     }
@@ -263,7 +263,7 @@ fn entry(
     model: &RemoteCluster,
     (watcher, secret): (&str, &Object),
     views: Option<&[ReplicaView]>,
-) -> Entry {
+) -> LinkState {
     let judged = Judged {
         now: jiff::Timestamp::now().as_second(),
         spec: &watched.spec.token,

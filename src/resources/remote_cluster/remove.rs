@@ -53,7 +53,7 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
 }
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
-    let spec = parsing::settled(Spec::parse(&state)?)?;
+    let spec = parsing::complete(Spec::parse(&state)?)?;
     let watched = client::cluster(cx, state.cluster.text())?;
     let label = spec.owner();
     let place = keeping::place(&state, &label);

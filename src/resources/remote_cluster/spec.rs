@@ -12,10 +12,10 @@ use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::hidden::Hidden;
 use crate::mesh::{
-    Address, ClusterName, Namespace, Network, Reader as ReaderIdentity, ReaderMode, RemoteDataPlane, Revision,
-    SecretForm, ServerUrl, ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
+    Address, ClusterName, Namespace, Network, Reader, ReaderMode, RemoteDataPlane, Revision, SecretForm, ServerUrl,
+    ServerUrlError, ServiceAccountName, SystemNamespace, istiod_name,
 };
-use crate::resources::parsing::{Reader, sentence};
+use crate::resources::parsing::{Parser, sentence};
 
 /// A watched cluster as it shall be, wholly known.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Spec {
     pub namespace: Namespace,
     /// Keys of the provider's clusters.
     pub watchers: BTreeSet<String>,
-    pub reader: ReaderIdentity,
+    pub reader: Reader,
     pub endpoint: EndpointSpec,
     pub token: TokenSpec,
     /// In place of the tokens.
@@ -73,9 +73,9 @@ pub struct Remote {
 impl Spec {
     /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
     pub fn parse(model: &RemoteCluster) -> Result<Option<Spec>, Diagnostics> {
-        let mut reader = Reader::default();
-        let spec = read(&mut reader, model);
-        reader.finish(spec)
+        let mut parser = Parser::default();
+        let spec = read(&mut parser, model);
+        parser.finish(spec)
     }
 
     /// The owner label of the objects in the watched cluster and of the remote secrets.
@@ -125,32 +125,32 @@ pub fn owner(namespace: &str, id: &str) -> String {
     crate::kept::owner("mesh_remote_cluster", namespace, id)
 }
 
-fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
-    reader.note(!model.cluster.is_unknown());
+fn read(parser: &mut Parser, model: &RemoteCluster) -> Option<Spec> {
+    parser.note(!model.cluster.is_unknown());
     let id = if model.cluster_name.is_null() { &model.cluster } else { &model.cluster_name };
     let id_path = if model.cluster_name.is_known() { "cluster_name" } else { "cluster" };
-    let id = reader.parse(id, id_path, ClusterName::new);
-    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
-    let service_account = reader.parse(&model.service_account, "service_account", ServiceAccountName::new);
-    let watchers = watchers(reader, model);
-    let endpoint = endpoint(reader, model);
-    let token = token_spec::read(reader, model);
-    let link_token = link_token::read(reader, model, namespace.as_ref(), &watchers);
-    let mode = reader.plain(&model.mode);
+    let id = parser.parse(id, id_path, ClusterName::new);
+    let namespace = parser.parse(&model.namespace, "namespace", Namespace::new);
+    let service_account = parser.parse(&model.service_account, "service_account", ServiceAccountName::new);
+    let watchers = watchers(parser, model);
+    let endpoint = endpoint(parser, model);
+    let token = token_spec::read(parser, model);
+    let link_token = link_token::read(parser, model, namespace.as_ref(), &watchers);
+    let mode = parser.plain(&model.mode);
     let is_config = mode.as_deref() == Some("config");
     let is_remote = is_config || mode.as_deref() == Some("remote");
-    let read_secrets = reader.plain(&model.read_secrets).unwrap_or(true);
-    let export_services = reader.plain(&model.export_services).unwrap_or(false);
-    let adopt = reader.plain(&model.adopt).unwrap_or(false);
-    let wait = reader.plain(&model.wait).unwrap_or(true);
+    let read_secrets = parser.plain(&model.read_secrets).unwrap_or(true);
+    let export_services = parser.plain(&model.export_services).unwrap_or(false);
+    let adopt = parser.plain(&model.adopt).unwrap_or(false);
+    let wait = parser.plain(&model.wait).unwrap_or(true);
     if is_config {
-        refuse_in_config(reader, model, &watchers);
+        refuse_in_config(parser, model, &watchers);
     }
-    let config_cluster = reader.plain(&model.config_cluster);
+    let config_cluster = parser.plain(&model.config_cluster);
     let remote = match is_remote {
-        true => remote(reader, model, id.as_ref(), namespace.as_ref(), &watchers),
+        true => remote(parser, model, id.as_ref(), namespace.as_ref(), &watchers),
         false => {
-            refuse_in_peer(reader, model);
+            refuse_in_peer(parser, model);
             None
         }
     };
@@ -164,7 +164,7 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     };
     let renewal = token.renewal.as_ref().map(|_| bindings(&service_account, &id));
     let users = link_token.iter().flat_map(|own| own.users.values().cloned()).collect();
-    let reader = ReaderIdentity {
+    let reader = Reader {
         service_account,
         namespace: namespace.clone(),
         users,
@@ -176,11 +176,11 @@ fn read(reader: &mut Reader, model: &RemoteCluster) -> Option<Spec> {
     Some(Spec { id, namespace, watchers, reader, endpoint, token, link_token, remote, config_cluster, adopt, wait })
 }
 
-fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
-    reader.note(model.watchers.is_settled());
+fn watchers(parser: &mut Parser, model: &RemoteCluster) -> BTreeSet<String> {
+    parser.note(model.watchers.is_wholly_known());
     let watchers: BTreeSet<String> = model.watchers.items().cloned().collect();
     if let Some(own) = model.cluster.known().filter(|own| watchers.contains(*own)) {
-        reader.refuse(
+        parser.refuse(
             "watchers",
             "A cluster cannot watch itself",
             format!("{own:?} is the watched cluster. Its own istiod reads it without a remote secret, and would ignore one: leave it out, such as by `if c != each.key`."),
@@ -189,29 +189,29 @@ fn watchers(reader: &mut Reader, model: &RemoteCluster) -> BTreeSet<String> {
     watchers
 }
 
-fn endpoint(reader: &mut Reader, model: &RemoteCluster) -> EndpointSpec {
+fn endpoint(parser: &mut Parser, model: &RemoteCluster) -> EndpointSpec {
     // Not known yet is not refused yet.
-    reader.note(!model.allow_loopback_server.is_unknown());
+    parser.note(!model.allow_loopback_server.is_unknown());
     let allow_loopback = model.allow_loopback_server.get().unwrap_or(model.allow_loopback_server.is_unknown());
-    let server = reader.plain(&model.server).and_then(|text| match server(&text, allow_loopback) {
+    let server = parser.plain(&model.server).and_then(|text| match server(&text, allow_loopback) {
         Ok(server) => Some(server),
         Err(error) => {
-            refuse_server(reader, &error);
+            refuse_server(parser, &error);
             None
         }
     });
-    let certificate_authority = reader.plain(&model.certificate_authority).filter(|pem| match certificates(pem) {
+    let certificate_authority = parser.plain(&model.certificate_authority).filter(|pem| match certificates(pem) {
         Ok(_) => true,
         Err(why) => {
-            reader.refuse("certificate_authority", "Not PEM certificates", why);
+            parser.refuse("certificate_authority", "Not PEM certificates", why);
             false
         }
     });
-    let proxy_url = reader.plain(&model.proxy_url).filter(|url| {
+    let proxy_url = parser.plain(&model.proxy_url).filter(|url| {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
         let known = matches!(scheme.as_deref(), Some("http" | "https" | "socks5"));
         if !known {
-            reader.refuse(
+            parser.refuse(
                 "proxy_url",
                 "Not a proxy's URL",
                 format!("{url:?} must begin with `http://`, `https://` or `socks5://`."),
@@ -222,7 +222,7 @@ fn endpoint(reader: &mut Reader, model: &RemoteCluster) -> EndpointSpec {
     EndpointSpec {
         server,
         certificate_authority,
-        tls_server_name: reader.plain(&model.tls_server_name),
+        tls_server_name: parser.plain(&model.tls_server_name),
         proxy_url,
         allow_loopback,
     }
@@ -234,8 +234,8 @@ pub fn server(text: &str, allow_loopback: bool) -> Result<ServerUrl, ServerUrlEr
     if allow_loopback { Ok(server) } else { server.reachable_from_elsewhere() }
 }
 
-fn refuse_server(reader: &mut Reader, error: &ServerUrlError) {
-    reader.refuse("server", "Watchers cannot use this address", sentence(&error.to_string()));
+fn refuse_server(parser: &mut Parser, error: &ServerUrlError) {
+    parser.refuse("server", "Watchers cannot use this address", sentence(&error.to_string()));
 }
 
 /// The certificates of a PEM text, each in DER.
@@ -255,7 +255,7 @@ pub fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     if found.is_empty() { Err("The text holds no certificate.".to_owned()) } else { Ok(found) }
 }
 
-fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
+fn refuse_in_peer(parser: &mut Parser, model: &RemoteCluster) {
     if model.mode.as_deref() != Some("peer") {
         return;
     }
@@ -273,15 +273,15 @@ fn refuse_in_peer(reader: &mut Reader, model: &RemoteCluster) {
             let detail = format!(
                 "With `mode = \"peer\"` the watched cluster has a control plane of its own, which `mesh_primary` describes; `{attribute}` belongs to the modes `remote` and `config`."
             );
-            reader.refuse(attribute, "Not in the mode peer", detail);
+            parser.refuse(attribute, "Not in the mode peer", detail);
         }
     }
 }
 
 /// What has no meaning for the cluster that an istiod reads its configuration from.
-fn refuse_in_config(reader: &mut Reader, model: &RemoteCluster, watchers: &BTreeSet<String>) {
-    if model.watchers.is_settled() && watchers.len() != 1 {
-        reader.refuse(
+fn refuse_in_config(parser: &mut Parser, model: &RemoteCluster, watchers: &BTreeSet<String>) {
+    if model.watchers.is_wholly_known() && watchers.len() != 1 {
+        parser.refuse(
             "watchers",
             "One cluster runs the control plane",
             "With `mode = \"config\"` the only watcher is the cluster whose istiod reads its configuration from here: the `cluster` of the `mesh_primary` with this cluster as \
@@ -302,33 +302,33 @@ fn refuse_in_config(reader: &mut Reader, model: &RemoteCluster, watchers: &BTree
                 "In the mode `config` istiod uses this cluster's id, and the ServiceAccount `istiod` from its charts. Leave \
                  `{attribute}` out."
             );
-            reader.refuse(attribute, "Not in the mode config", detail);
+            parser.refuse(attribute, "Not in the mode config", detail);
         }
     }
 }
 
 fn remote(
-    reader: &mut Reader,
+    parser: &mut Parser,
     model: &RemoteCluster,
     id: Option<&ClusterName>,
     namespace: Option<&Namespace>,
     watchers: &BTreeSet<String>,
 ) -> Option<Remote> {
-    let settled = model.watchers.is_settled();
+    let known = model.watchers.is_wholly_known();
     let is_config = model.mode.as_deref() == Some("config");
     let control_plane = match (model.control_plane.is_null(), watchers.len()) {
         _ if is_config => id.cloned(),
-        (false, _) => reader.parse(&model.control_plane, "control_plane", ClusterName::new),
+        (false, _) => parser.parse(&model.control_plane, "control_plane", ClusterName::new),
         (true, 1) => watchers.first().and_then(|only| ClusterName::new(only.as_str()).ok()),
         (true, _) => {
-            if settled {
-                reader.refuse("control_plane", "Whose proxies are these?", "With several watchers, or none, say which control plane serves this cluster: set `control_plane` to its `cluster_name`.");
+            if known {
+                parser.refuse("control_plane", "Whose proxies are these?", "With several watchers, or none, say which control plane serves this cluster: set `control_plane` to its `cluster_name`.");
             }
             None
         }
     };
     if model.control_plane_address.is_null() {
-        reader.refuse(
+        parser.refuse(
             "control_plane_address",
             "Where is the control plane?",
             "Without a control plane in it, proxies and API server of this cluster reach the control plane through its gateway: set this to an address of the \
@@ -339,17 +339,17 @@ fn remote(
         && own == serving
         && !is_config
     {
-        reader.refuse(
+        parser.refuse(
             "control_plane",
             "A cluster cannot be its own remote",
             format!("{serving} is the watched cluster."),
         );
     }
-    let address = reader.parse(&model.control_plane_address, "control_plane_address", |text| Address::parse(&text));
-    let network = reader.parse(&model.network, "network", Network::new);
-    let revision = reader.parse(&model.revision, "revision", Revision::new);
-    let user = reader.values(&model.values);
-    let hidden = reader.hidden([&user], &model.sensitive_values);
+    let address = parser.parse(&model.control_plane_address, "control_plane_address", |text| Address::parse(&text));
+    let network = parser.parse(&model.network, "network", Network::new);
+    let revision = parser.parse(&model.revision, "revision", Revision::new);
+    let user = parser.values(&model.values);
+    let hidden = parser.hidden([&user], &model.sensitive_values);
     let (id, namespace) = (id?.clone(), namespace?.clone());
     let data_plane = RemoteDataPlane {
         cluster: id,
@@ -363,7 +363,7 @@ fn remote(
     // The annotation is for remotes: of its own cluster an istiod takes care unasked.
     let control_planes = if is_config { Vec::new() } else { vec![control_plane?] };
     let system_namespace = SystemNamespace { name: namespace, network, control_planes };
-    refuse_decided(reader, &user, &data_plane);
+    refuse_decided(parser, &user, &data_plane);
     let lay = |attributes: serde_json::Value| {
         let mut values = user.clone();
         if let serde_json::Value::Object(attributes) = attributes {
@@ -385,7 +385,7 @@ const DECIDED: &[(&str, &[&str])] = &[
     ("mode", &["profile"]),
 ];
 
-fn refuse_decided(reader: &mut Reader, user: &Values, data_plane: &RemoteDataPlane) {
+fn refuse_decided(parser: &mut Parser, user: &Values, data_plane: &RemoteDataPlane) {
     let attributes = data_plane.istiod_values();
     let user = json!(user.as_map());
     for (attribute, path) in DECIDED {
@@ -398,7 +398,7 @@ fn refuse_decided(reader: &mut Reader, user: &Values, data_plane: &RemoteDataPla
                 "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
                 path.join(".")
             );
-            reader.refuse("values", "A value contradicts an attribute", detail);
+            parser.refuse("values", "A value contradicts an attribute", detail);
         }
     }
 }

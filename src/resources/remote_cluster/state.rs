@@ -36,7 +36,7 @@ pub struct Seen<'a> {
 }
 
 /// A watcher's two entries of state.
-pub struct Entry {
+pub struct LinkState {
     pub sync: Sync,
     pub token: TokenState,
     /// What the remote secret says of the server, for attributes of the whole resource.
@@ -50,7 +50,7 @@ pub struct Told {
     pub authority: Option<String>,
 }
 
-pub fn entry(seen: &Seen<'_>) -> Entry {
+pub fn entry(seen: &Seen<'_>) -> LinkState {
     let id = seen.spec.id.as_str();
     let described = secret::described(seen.secret, id);
     let authority =
@@ -76,7 +76,7 @@ pub fn entry(seen: &Seen<'_>) -> Entry {
         Some(_) => Standing { expires_at: None, condition: Condition::Foreign },
         None => Standing { expires_at: None, condition: Condition::Unreadable },
     };
-    Entry {
+    LinkState {
         sync: sync(seen, shape),
         token: token_state(&standing),
         endpoint: described.map(|described| Told { server: described.server, authority }),

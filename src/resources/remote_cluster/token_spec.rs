@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::model::{RemoteCluster, Renewal};
-use crate::resources::parsing::Reader;
+use crate::resources::parsing::Parser;
 use crate::schema::validate::parse_duration;
 use crate::value::{Path, Value};
 
@@ -47,50 +47,50 @@ impl Default for TokenSpec {
     }
 }
 
-pub fn read(reader: &mut Reader, model: &RemoteCluster) -> TokenSpec {
+pub fn read(parser: &mut Parser, model: &RemoteCluster) -> TokenSpec {
     let default = TokenSpec::default();
-    let Some(token) = reader.plain(&model.token) else { return default };
+    let Some(token) = parser.plain(&model.token) else { return default };
     let path = Path::root("token");
     let length = |text: Option<String>, default: Duration| text.as_deref().and_then(parse_duration).unwrap_or(default);
-    let lifetime = length(reader.plain(&token.lifetime), default.lifetime);
-    let rotate_before = length(reader.plain(&token.rotate_before), default.rotate_before.min(lifetime / 3));
+    let lifetime = length(parser.plain(&token.lifetime), default.lifetime);
+    let rotate_before = length(parser.plain(&token.rotate_before), default.rotate_before.min(lifetime / 3));
     // The least the API server grants.
     if lifetime < Duration::from_secs(600) {
-        reader.refuse(
+        parser.refuse(
             path.attr("lifetime"),
             "Too short a lifetime",
             "The API server issues no token for less than 10 minutes (`10m`).",
         );
     }
     if rotate_before >= lifetime && token.rotate_before.is_known() && token.lifetime.is_known() {
-        reader.refuse(
+        parser.refuse(
             path.attr("rotate_before"),
             "Tokens would be renewed at every apply",
             "`rotate_before` must be less than `lifetime`: it is how long before its end a token is renewed.",
         );
     }
-    let long_lived = reader.plain(&token.long_lived).unwrap_or(false);
+    let long_lived = parser.plain(&token.long_lived).unwrap_or(false);
     TokenSpec {
         lifetime,
         rotate_before,
         long_lived,
-        rotate_on_affected_versions: reader.plain(&token.rotate_on_affected_versions).unwrap_or(false),
-        renewal: renewal(reader, model, &token.renewal, long_lived),
+        rotate_on_affected_versions: parser.plain(&token.rotate_on_affected_versions).unwrap_or(false),
+        renewal: renewal(parser, model, &token.renewal, long_lived),
     }
 }
 
-fn renewal(reader: &mut Reader, model: &RemoteCluster, said: &Value<Renewal>, long_lived: bool) -> Option<RenewalSpec> {
-    let said = reader.plain(said)?;
+fn renewal(parser: &mut Parser, model: &RemoteCluster, said: &Value<Renewal>, long_lived: bool) -> Option<RenewalSpec> {
+    let said = parser.plain(said)?;
     let path = Path::root("token").attr("renewal");
     if long_lived {
         let detail = "A token of `long_lived` never ends, so that nothing has to renew it: leave one of the two out.";
-        reader.refuse(path.clone(), "Nothing to renew", detail);
+        parser.refuse(path.clone(), "Nothing to renew", detail);
     }
     if model.mode.as_deref() == Some("config") || model.config_cluster.is_known() {
         let detail = "An external control plane keeps its tokens where no Pods of its own run, and this provider gives it no job that renews them: leave `renewal` out.";
-        reader.refuse(path, "Not with an external control plane", detail);
+        parser.refuse(path, "Not with an external control plane", detail);
     }
-    Some(RenewalSpec { image: reader.plain(&said.image) })
+    Some(RenewalSpec { image: parser.plain(&said.image) })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::resources::written::{self, Written};
 const TOKEN: &str = "TOKEN";
 
 pub async fn written(planned: &RemoteCluster, store: &Store) -> Result<Written, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(planned)?)?;
+    let spec = parsing::complete(Spec::parse(planned)?)?;
     let charts = match spec.remote {
         Some(_) => Some(charts_of(store, planned, Version::default()).await?),
         None => None,

@@ -36,7 +36,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
         force_conflicts: false.into(),
         ..ServiceEntry::default()
     };
-    super::settle_names(&mut model);
+    super::derive_names(&mut model);
     let snis = snis(rule);
     let remote_host = snis.values().next().map_or(host.to_owned(), |sni| sni.host.to_string());
     model.ports = ports(&live.entry, &snis).into();

@@ -11,41 +11,41 @@ use crate::resources::parsing::sentence;
 use crate::value::Path;
 
 /// What was seen on both sides of the border.
-pub struct Looked {
+pub struct Meshes {
     pub findings: Vec<Finding>,
     /// The importing mesh, if it could be read.
     pub here: Option<check::Mesh>,
 }
 
 /// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
-pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Looked {
-    let mut looked = Looked { findings: Vec::new(), here: None };
+pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
+    let mut meshes = Meshes { findings: Vec::new(), here: None };
     if let Ok(cluster) = client::cluster(cx, model.cluster.text()) {
         for namespace in [spec.import.namespace.as_str(), "istio-system"] {
-            looked.here = match check::mesh(&cluster, namespace).await {
+            meshes.here = match check::mesh(&cluster, namespace).await {
                 Ok(here) => Some(here),
                 Err(error) => {
                     cx.warn(unread(spec, &error));
                     None
                 }
             };
-            if looked.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
+            if meshes.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
                 break;
             }
         }
-        if looked.here.is_some() {
-            looked.findings.extend(check::shadow(&cluster, spec).await);
+        if meshes.here.is_some() {
+            meshes.findings.extend(check::shadow(&cluster, spec).await);
         }
     }
     for exporter in &spec.exporters {
         let Some(name) = &exporter.cluster else { continue };
         let Ok(there) = client::cluster(cx, name) else { continue };
         match check::exporter(&there, exporter).await {
-            Ok(there) => looked.findings.extend(check::findings(spec, exporter, &there, looked.here.as_ref())),
+            Ok(there) => meshes.findings.extend(check::findings(spec, exporter, &there, meshes.here.as_ref())),
             Err(error) => cx.warn(unchecked(spec, &exporter.key, &error)),
         }
     }
-    looked
+    meshes
 }
 
 /// Without it, the first thing an application team would hear is that the name does not exist.

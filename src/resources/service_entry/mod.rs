@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use self::look::{Looked, look, unresolved, warning};
+use self::look::{Meshes, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::sides::{Reached, Step, before_in, export, read_exported, removal, stub_address};
@@ -36,7 +36,7 @@ use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::Recorded;
 use crate::kept::plan::{Planned, Planning};
-use crate::kept::read::{Look, Looked as Refreshed};
+use crate::kept::read::{Look, Looked};
 use crate::kept::report;
 use crate::model;
 use crate::resources::keeping::{self, Claiming};
@@ -93,7 +93,7 @@ impl Resource for MeshServiceEntry {
 
     fn validate(&self, config: &ServiceEntry, diagnostics: &mut Diagnostics) {
         let mut config = config.clone();
-        settle_names(&mut config);
+        derive_names(&mut config);
         if let Err(errors) = Spec::parse(&config) {
             diagnostics.append(errors);
         }
@@ -105,7 +105,7 @@ impl Resource for MeshServiceEntry {
         if !asked_for_name {
             plan.planned.exported_host = Value::Null;
         }
-        settle_names_unless_open(plan);
+        derive_names_unless_open(plan);
         keeping::begin(cx, plan)?;
         let exporters = plan.planned.exporters.entries();
         let named = exporters.filter_map(|(key, exporter)| {
@@ -117,16 +117,16 @@ impl Resource for MeshServiceEntry {
         let Some(spec) = spec else { return Ok(()) };
         let contested = record_plan(&mut plan.planned, &spec, plan.prior, &cx.private);
         contested.into_iter().for_each(|warning| cx.warn(warning));
-        let settled = plan
+        let unchanged = plan
             .prior
             .is_some_and(|prior| prior.objects == plan.planned.objects && prior.exported == plan.planned.exported);
         plan.planned.findings = match plan.prior {
-            Some(prior) if settled && !changed => prior.findings.clone(),
+            Some(prior) if unchanged && !changed => prior.findings.clone(),
             _ => Value::Unknown,
         };
         keeping::end(cx, plan);
-        if changed || !settled {
-            let Looked { findings, here } = look(cx, &plan.planned, &spec).await;
+        if changed || !unchanged {
+            let Meshes { findings, here } = look(cx, &plan.planned, &spec).await;
             if let Some(warning) = warning(&spec, &findings) {
                 cx.warn(warning);
             }
@@ -140,8 +140,8 @@ impl Resource for MeshServiceEntry {
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
         let Change { prior, planned: mut state, reached, .. } = change;
-        settle_names(&mut state);
-        let spec = parsing::settled(Spec::parse(&state)?)?;
+        derive_names(&mut state);
+        let spec = parsing::complete(Spec::parse(&state)?)?;
         describe(&mut state, Some(&spec));
         let cluster = client::cluster(cx, state.cluster.text())?;
         let purpose = match prior {
@@ -205,8 +205,8 @@ impl Resource for MeshServiceEntry {
             lease_in: Some(state.namespace.text()),
         };
         let mut seen = match refresh.look().await? {
-            Refreshed::Seen(seen) => *seen,
-            Refreshed::Silent(warning) => {
+            Looked::Seen(seen) => *seen,
+            Looked::Silent(warning) => {
                 cx.warn(warning);
                 return Ok(Some(state));
             }
@@ -286,9 +286,9 @@ impl Resource for MeshServiceEntry {
 }
 
 /// A name that something else has yet to give is not the one that would follow from others.
-fn settle_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
+fn derive_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
     let (name, rule_name) = (plan.config.name.is_unknown(), plan.config.destination_rule_name.is_unknown());
-    settle_names(&mut plan.planned);
+    derive_names(&mut plan.planned);
     if name {
         (plan.planned.name, plan.planned.id) = (Value::Unknown, Value::Unknown);
     }
@@ -298,7 +298,7 @@ fn settle_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
 }
 
 /// Computed names that follow from others.
-fn settle_names(model: &mut ServiceEntry) {
+fn derive_names(model: &mut ServiceEntry) {
     if !model.name.is_known() {
         model.name = model.host.clone().map(|host| default_name(&host));
     }

@@ -11,7 +11,7 @@ use crate::mesh::{
     Network, Protocol, Selector, ServiceAccountName, ServiceExposure, SpiffeId, SubsetName, TrustDomain,
     east_west_selector,
 };
-use crate::resources::parsing::{Reader, sentence};
+use crate::resources::parsing::{Parser, sentence};
 use crate::value::{Path, Value};
 
 /// A service of another mesh as it shall be, wholly known.
@@ -43,9 +43,9 @@ pub struct ExporterSpec {
 impl Spec {
     /// `Ok(None)` where something it needs is not known yet. What is known is checked all the same.
     pub fn parse(model: &ServiceEntry) -> Result<Option<Spec>, Diagnostics> {
-        let mut reader = Reader::default();
-        let spec = read(&mut reader, model);
-        reader.finish(spec)
+        let mut parser = Parser::default();
+        let spec = read(&mut parser, model);
+        parser.finish(spec)
     }
 
     /// The owner label of its objects, in whichever cluster.
@@ -69,20 +69,20 @@ pub fn default_name(host: &str) -> String {
     host.replace('.', "-").chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-fn read(reader: &mut Reader, model: &ServiceEntry) -> Option<Spec> {
-    let namespace = reader.parse(&model.namespace, "namespace", Namespace::new);
-    let host = reader.parse(&model.host, "host", Host::new);
-    let name = reader.plain(&model.name);
-    let rule_name = reader.plain(&model.destination_rule_name);
-    let ports = ports(reader, model);
-    let remote_host = exported_host(reader, model);
-    let endpoints = endpoints(reader, model);
-    let identities = identities(reader, model);
-    let addresses: Vec<IpAddr> = reader.list(&model.addresses).iter().filter_map(|ip| ip.parse().ok()).collect();
-    let export_to = reader.list(&model.export_to);
-    let subsets = subsets(reader, model);
-    let stub_service = reader.plain(&model.stub_service).unwrap_or(false);
-    let outlier_detection = reader.plain(&model.outlier_detection).unwrap_or(false);
+fn read(parser: &mut Parser, model: &ServiceEntry) -> Option<Spec> {
+    let namespace = parser.parse(&model.namespace, "namespace", Namespace::new);
+    let host = parser.parse(&model.host, "host", Host::new);
+    let name = parser.plain(&model.name);
+    let rule_name = parser.plain(&model.destination_rule_name);
+    let ports = ports(parser, model);
+    let remote_host = exported_host(parser, model);
+    let endpoints = endpoints(parser, model);
+    let identities = identities(parser, model);
+    let addresses: Vec<IpAddr> = parser.list(&model.addresses).iter().filter_map(|ip| ip.parse().ok()).collect();
+    let export_to = parser.list(&model.export_to);
+    let subsets = subsets(parser, model);
+    let stub_service = parser.plain(&model.stub_service).unwrap_or(false);
+    let outlier_detection = parser.plain(&model.outlier_detection).unwrap_or(false);
     let import = Import {
         name: name?,
         rule_name: rule_name?,
@@ -97,42 +97,42 @@ fn read(reader: &mut Reader, model: &ServiceEntry) -> Option<Spec> {
         subsets,
         outlier_detection,
     };
-    check(reader, &import, stub_service);
-    let exporters = exporters(reader, model, &import);
+    check(parser, &import, stub_service);
+    let exporters = exporters(parser, model, &import);
     Some(Spec {
         import,
         stub_service,
         exporters,
-        adopt: reader.plain(&model.adopt).unwrap_or(false),
-        force_conflicts: reader.plain(&model.force_conflicts).unwrap_or(false),
+        adopt: parser.plain(&model.adopt).unwrap_or(false),
+        force_conflicts: parser.plain(&model.force_conflicts).unwrap_or(false),
     })
 }
 
-fn ports(reader: &mut Reader, model: &ServiceEntry) -> Vec<ImportPort> {
+fn ports(parser: &mut Parser, model: &ServiceEntry) -> Vec<ImportPort> {
     let mut ports = Vec::new();
-    for (name, port) in known_entries(reader, &model.ports) {
-        let number = port_number(reader, &port.number);
-        let remote = port_number(reader, &port.exporter_port);
-        let protocol = reader.plain(&port.protocol).and_then(|name| Protocol::from_name(&name));
+    for (name, port) in known_entries(parser, &model.ports) {
+        let number = port_number(parser, &port.number);
+        let remote = port_number(parser, &port.exporter_port);
+        let protocol = parser.plain(&port.protocol).and_then(|name| Protocol::from_name(&name));
         let (Some(number), Some(protocol)) = (number, protocol) else { continue };
         ports.push(ImportPort { number, remote_number: remote.unwrap_or(number), name, protocol });
     }
     ports
 }
 
-fn port_number(reader: &mut Reader, value: &Value<i64>) -> Option<u16> {
-    reader.plain(value).and_then(|number| u16::try_from(number).ok())
+fn port_number(parser: &mut Parser, value: &Value<i64>) -> Option<u16> {
+    parser.plain(value).and_then(|number| u16::try_from(number).ok())
 }
 
 /// The common name: given, or that of all exported Services.
-fn exported_host(reader: &mut Reader, model: &ServiceEntry) -> Option<Host> {
+fn exported_host(parser: &mut Parser, model: &ServiceEntry) -> Option<Host> {
     if !model.exported_host.is_null() {
-        return reader.parse(&model.exported_host, "exported_host", Host::new);
+        return parser.parse(&model.exported_host, "exported_host", Host::new);
     }
     let names: BTreeSet<String> =
-        known_entries(reader, &model.exporters).iter().filter_map(|(_, exporter)| fqdn(reader, exporter)).collect();
+        known_entries(parser, &model.exporters).iter().filter_map(|(_, exporter)| fqdn(parser, exporter)).collect();
     if names.len() > 1 {
-        reader.refuse(
+        parser.refuse(
             "exported_host",
             "The exporters know the service by different names",
             format!(
@@ -144,52 +144,52 @@ fn exported_host(reader: &mut Reader, model: &ServiceEntry) -> Option<Host> {
     names.into_iter().next().and_then(|name| Host::new(name).ok())
 }
 
-fn fqdn(reader: &mut Reader, exporter: &Exporter) -> Option<String> {
-    let service = reader.plain(&exporter.service)?;
-    let namespace = reader.plain(&exporter.namespace)?;
-    let domain = reader.plain(&exporter.cluster_domain).unwrap_or_else(|| "cluster.local".to_owned());
+fn fqdn(parser: &mut Parser, exporter: &Exporter) -> Option<String> {
+    let service = parser.plain(&exporter.service)?;
+    let namespace = parser.plain(&exporter.namespace)?;
+    let domain = parser.plain(&exporter.cluster_domain).unwrap_or_else(|| "cluster.local".to_owned());
     Some(format!("{service}.{namespace}.svc.{domain}"))
 }
 
-fn endpoints(reader: &mut Reader, model: &ServiceEntry) -> Vec<ImportEndpoint> {
+fn endpoints(parser: &mut Parser, model: &ServiceEntry) -> Vec<ImportEndpoint> {
     let mut endpoints = Vec::new();
-    for (key, exporter) in known_entries(reader, &model.exporters) {
+    for (key, exporter) in known_entries(parser, &model.exporters) {
         let path = Path::root("exporters").key(key);
         let (gateways, network) = (!exporter.gateways.is_null(), !exporter.network.is_null());
         if gateways == network {
             let detail = "Give `gateways`, the addresses of the exporter's east-west gateway, or `network`, whose gateways the importing istiod knows: one of the two.";
-            reader.refuse(path.clone(), "How is the exporter reached?", detail);
+            parser.refuse(path.clone(), "How is the exporter reached?", detail);
             continue;
         }
-        let locality = reader.plain(&exporter.locality);
-        let weight = reader.plain(&exporter.weight).and_then(|weight| u32::try_from(weight).ok());
-        let labels = reader.map(&exporter.labels);
+        let locality = parser.plain(&exporter.locality);
+        let weight = parser.plain(&exporter.weight).and_then(|weight| u32::try_from(weight).ok());
+        let labels = parser.map(&exporter.labels);
         let endpoint = |at| ImportEndpoint { at, locality: locality.clone(), weight, labels: labels.clone() };
         if network {
-            let network = reader.parse(&exporter.network, path.attr("network"), Network::new);
+            let network = parser.parse(&exporter.network, path.attr("network"), Network::new);
             endpoints.extend(network.map(|network| endpoint(ImportAt::Network(network))));
             continue;
         }
-        reader.plain(&exporter.gateways);
+        parser.plain(&exporter.gateways);
         for (index, gateway) in exporter.gateways.known().into_iter().flatten().enumerate() {
             let path = path.attr("gateways").index(index);
-            let Some(gateway) = reader.plain(gateway) else { continue };
-            let address = reader.parse(&gateway.value, path.attr("value"), |text| Address::parse(&text));
-            let port = port_number(reader, &gateway.port).unwrap_or(crate::mesh::GATEWAY_PORT);
+            let Some(gateway) = parser.plain(gateway) else { continue };
+            let address = parser.parse(&gateway.value, path.attr("value"), |text| Address::parse(&text));
+            let port = port_number(parser, &gateway.port).unwrap_or(crate::mesh::GATEWAY_PORT);
             endpoints.extend(address.map(|address| endpoint(ImportAt::Gateway { address, port })));
         }
     }
     endpoints
 }
 
-fn identities(reader: &mut Reader, model: &ServiceEntry) -> Vec<SpiffeId> {
+fn identities(parser: &mut Parser, model: &ServiceEntry) -> Vec<SpiffeId> {
     let mut identities = Vec::new();
-    for (key, exporter) in known_entries(reader, &model.exporters) {
+    for (key, exporter) in known_entries(parser, &model.exporters) {
         let path = Path::root("exporters").key(key);
-        let namespace = reader.parse(&exporter.namespace, path.attr("namespace"), Namespace::new);
-        let trust_domain = reader.parse(&exporter.trust_domain, path.attr("trust_domain"), TrustDomain::new);
+        let namespace = parser.parse(&exporter.namespace, path.attr("namespace"), Namespace::new);
+        let trust_domain = parser.parse(&exporter.trust_domain, path.attr("trust_domain"), TrustDomain::new);
         for (index, account) in exporter.service_accounts.known().into_iter().flatten().enumerate() {
-            let account = reader.parse(account, path.attr("service_accounts").index(index), ServiceAccountName::new);
+            let account = parser.parse(account, path.attr("service_accounts").index(index), ServiceAccountName::new);
             if let (Some(namespace), Some(trust_domain), Some(account)) = (&namespace, &trust_domain, account) {
                 let identity = SpiffeId {
                     trust_domain: trust_domain.clone(),
@@ -201,28 +201,28 @@ fn identities(reader: &mut Reader, model: &ServiceEntry) -> Vec<SpiffeId> {
                 }
             }
         }
-        reader.list(&exporter.service_accounts);
+        parser.list(&exporter.service_accounts);
     }
     identities
 }
 
-fn subsets(reader: &mut Reader, model: &ServiceEntry) -> BTreeMap<SubsetName, BTreeMap<String, String>> {
+fn subsets(parser: &mut Parser, model: &ServiceEntry) -> BTreeMap<SubsetName, BTreeMap<String, String>> {
     let mut subsets = BTreeMap::new();
-    for (name, labels) in known_entries(reader, &model.subsets) {
-        let labels = reader.map(&Value::Known(labels));
+    for (name, labels) in known_entries(parser, &model.subsets) {
+        let labels = parser.map(&Value::Known(labels));
         subsets.extend(SubsetName::new(name).ok().map(|name| (name, labels)));
     }
     subsets
 }
 
 /// What only shows when everything is taken together. While something is unknown, only what is there already can be wrong.
-fn check(reader: &mut Reader, import: &Import, stub_service: bool) {
+fn check(parser: &mut Parser, import: &Import, stub_service: bool) {
     match import.check() {
         Err(error @ (ImportError::PortTwice(_) | ImportError::PortNameTwice(_))) => {
-            reader.refuse("ports", "Ports collide", sentence(&error.to_string()));
+            parser.refuse("ports", "Ports collide", sentence(&error.to_string()));
         }
         Err(error @ ImportError::MixedForms) => {
-            reader.refuse("exporters", "Two ways to reach the exporters", sentence(&error.to_string()));
+            parser.refuse("exporters", "Two ways to reach the exporters", sentence(&error.to_string()));
         }
         // What is missing altogether was refused where it was read.
         _ => {}
@@ -232,19 +232,19 @@ fn check(reader: &mut Reader, import: &Import, stub_service: bool) {
             "The cluster's DNS resolves Services only, whose names are of the form `name.namespace.svc.domain`; {} is not.",
             import.host
         );
-        reader.refuse("stub_service", "This host cannot be a Service", detail);
+        parser.refuse("stub_service", "This host cannot be a Service", detail);
     }
-    if reader.is_settled() {
+    if parser.knows_all() {
         for name in import.empty_subsets() {
-            reader.refuse(
+            parser.refuse(
                 Path::root("subsets").key(name.as_str()),
                 "This subset chooses no exporter",
                 "No exporter has these `labels`. The labels of a subset choose exporters, not Pods; the exporter's own subset of the same name chooses the Pods. Use `{}` for all exporters.",
             );
         }
     }
-    if reader.is_settled() && !stub_service && import.lacks_virtual_ip() {
-        reader.refuse(
+    if parser.knows_all() && !stub_service && import.lacks_virtual_ip() {
+        parser.refuse(
             "addresses",
             "A TCP port needs an address of its own",
             "TCP traffic does not say which host it is meant for: without a virtual IP, all services with this port number would be one. Give one in `addresses`, or set `stub_service = true`.",
@@ -252,33 +252,33 @@ fn check(reader: &mut Reader, import: &Import, stub_service: bool) {
     }
 }
 
-fn exporters(reader: &mut Reader, model: &ServiceEntry, import: &Import) -> Vec<ExporterSpec> {
-    let entries = known_entries(reader, &model.exporters);
-    entries.into_iter().filter_map(|(key, exporter)| read_exporter(reader, &key, &exporter, import, model)).collect()
+fn exporters(parser: &mut Parser, model: &ServiceEntry, import: &Import) -> Vec<ExporterSpec> {
+    let entries = known_entries(parser, &model.exporters);
+    entries.into_iter().filter_map(|(key, exporter)| read_exporter(parser, &key, &exporter, import, model)).collect()
 }
 
 fn read_exporter(
-    reader: &mut Reader,
+    parser: &mut Parser,
     key: &str,
     exporter: &Exporter,
     import: &Import,
     model: &ServiceEntry,
 ) -> Option<ExporterSpec> {
     let path = Path::root("exporters").key(key);
-    let cluster = reader.plain(&exporter.cluster);
-    let expose = reader.plain(&exporter.expose).unwrap_or(false);
+    let cluster = parser.plain(&exporter.cluster);
+    let expose = parser.plain(&exporter.expose).unwrap_or(false);
     if expose && exporter.cluster.is_null() {
         let detail = "What lets the gateway accept the SNI is made in the exporting cluster. Name it in `cluster`, or set this up there by hand and leave `expose` out.";
-        reader.refuse(path.attr("expose"), "Expose where?", detail);
+        parser.refuse(path.attr("expose"), "Expose where?", detail);
     }
-    let namespace = Namespace::new(reader.plain(&exporter.namespace)?).ok()?;
+    let namespace = Namespace::new(parser.plain(&exporter.namespace)?).ok()?;
     let gateway_namespace =
-        reader.parse(&exporter.gateway_namespace, path.attr("gateway_namespace"), Namespace::new)?;
+        parser.parse(&exporter.gateway_namespace, path.attr("gateway_namespace"), Namespace::new)?;
     let usual = Value::Known("istio-system".to_owned());
     let istiod_namespace = if exporter.istiod_namespace.is_null() { &usual } else { &exporter.istiod_namespace };
-    let istiod_namespace = reader.parse(istiod_namespace, path.attr("istiod_namespace"), Namespace::new)?;
-    let fqdn = fqdn(reader, exporter)?;
-    let selector: Selector = match reader.map(&exporter.gateway_selector) {
+    let istiod_namespace = parser.parse(istiod_namespace, path.attr("istiod_namespace"), Namespace::new)?;
+    let fqdn = fqdn(parser, exporter)?;
+    let selector: Selector = match parser.map(&exporter.gateway_selector) {
         labels if labels.is_empty() => east_west_selector(),
         labels => labels,
     };
@@ -289,16 +289,16 @@ fn read_exporter(
         hosts: vec![import.remote_host.to_string()],
     });
     let is_alias = fqdn != import.remote_host.as_str();
-    let alias = (expose && is_alias).then(|| alias(reader, &path, exporter, &namespace, import, model)).flatten();
+    let alias = (expose && is_alias).then(|| alias(parser, &path, exporter, &namespace, import, model)).flatten();
     Some(ExporterSpec {
         key: key.to_owned(),
         cluster,
         namespace,
-        service: reader.plain(&exporter.service)?,
+        service: parser.plain(&exporter.service)?,
         fqdn,
-        service_accounts: reader.list(&exporter.service_accounts),
+        service_accounts: parser.list(&exporter.service_accounts),
         // Refused, if need be, where the identities are read.
-        trust_domain: TrustDomain::new(reader.plain(&exporter.trust_domain)?).ok()?,
+        trust_domain: TrustDomain::new(parser.plain(&exporter.trust_domain)?).ok()?,
         istiod_namespace,
         exposure,
         alias,
@@ -306,16 +306,16 @@ fn read_exporter(
 }
 
 fn alias(
-    reader: &mut Reader,
+    parser: &mut Parser,
     path: &Path,
     exporter: &Exporter,
     namespace: &Namespace,
     import: &Import,
     model: &ServiceEntry,
 ) -> Option<ExportAlias> {
-    let workload_labels = reader.map(&exporter.workload_labels);
-    if exporter.workload_labels.is_null() || exporter.workload_labels.is_settled() && workload_labels.is_empty() {
-        reader.refuse(
+    let workload_labels = parser.map(&exporter.workload_labels);
+    if exporter.workload_labels.is_null() || exporter.workload_labels.is_wholly_known() && workload_labels.is_empty() {
+        parser.refuse(
             path.attr("workload_labels"),
             "Which Pods answer for the alias?",
             format!(
@@ -345,7 +345,7 @@ fn alias(
 }
 
 /// The known entries of a map; what is not known yet is noted.
-fn known_entries<T: Clone>(reader: &mut Reader, map: &Value<crate::value::Map<T>>) -> Vec<(String, T)> {
-    let Some(entries) = reader.plain(map) else { return Vec::new() };
-    entries.into_iter().filter_map(|(key, value)| reader.plain(&value).map(|value| (key, value))).collect()
+fn known_entries<T: Clone>(parser: &mut Parser, map: &Value<crate::value::Map<T>>) -> Vec<(String, T)> {
+    let Some(entries) = parser.plain(map) else { return Vec::new() };
+    entries.into_iter().filter_map(|(key, value)| parser.plain(&value).map(|value| (key, value))).collect()
 }

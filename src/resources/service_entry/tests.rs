@@ -3,7 +3,7 @@ use serde_json::json;
 use super::check::{self, findings};
 use super::model::{Exporter, Gateway, Port, ServiceEntry};
 use super::spec::Spec;
-use super::{build, describe, settle_names};
+use super::{build, derive_names, describe};
 use crate::cluster::Object;
 use crate::value::{Map, Value};
 
@@ -39,7 +39,7 @@ fn entry() -> ServiceEntry {
         force_conflicts: false.into(),
         ..ServiceEntry::default()
     };
-    settle_names(&mut model);
+    derive_names(&mut model);
     model
 }
 

@@ -13,7 +13,7 @@ use crate::resources::written::Written;
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 
 pub fn written(planned: &ServiceEntry) -> Result<Written, Diagnostics> {
-    let spec = parsing::settled(Spec::parse(planned)?)?;
+    let spec = parsing::complete(Spec::parse(planned)?)?;
     let (label, cluster) = (spec.owner(), planned.cluster.text());
     let mut written = Written::default();
     written.keep(cluster, &build::imported(&spec, spec.stub_service.then_some(ADDRESS)));

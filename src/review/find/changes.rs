@@ -34,7 +34,7 @@ pub fn settings(cx: &Cx<'_>) -> Section {
             section.row([address, path.into(), shown(&leaf.before), shown(&leaf.after)]);
         }
     }
-    section.settled()
+    section.sorted()
 }
 
 /// What the configuration sets otherwise, attribute by attribute.
@@ -124,7 +124,7 @@ pub fn objects(cx: &mut Cx<'_>) -> Section {
             }
         }
     }
-    section.settled()
+    section.sorted()
 }
 
 fn changed(section: &mut Section, head: &[Prose; 4], object: &Object) {

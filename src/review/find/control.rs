@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Cx, Restarts, values};
 use crate::review::objects::Fate;
-use crate::review::read::{Action, Instance, Kind, Reading};
+use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{
     ADOPTED, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, FORCED, IDENTITIES, IDENTITY_CHANGED,
     LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, VERSION_LOWERED, VERSION_SKEW, VERSION_SKIPPED, WEBHOOK,
@@ -13,8 +13,8 @@ use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count, names};
 
 /// Returns the table of versions.
-pub fn look(cx: &mut Cx<'_>, _: &Restarts) -> Section {
-    for primary in cx.of(Kind::Primary) {
+pub fn of_plan(cx: &mut Cx<'_>, _: &Restarts) -> Section {
+    for primary in cx.of(Type::Primary) {
         fate(cx, primary);
         identity(cx, primary);
     }
@@ -203,8 +203,8 @@ fn versions(cx: &mut Cx<'_>) -> Section {
     let mut control_planes: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
     for instance in cx.plan.instances.iter().filter(|instance| !instance.deposed) {
         let (name, what) = match instance.kind {
-            Kind::Primary => ("istio_version", "control plane"),
-            Kind::Gateway => ("chart_version", "gateway"),
+            Type::Primary => ("istio_version", "control plane"),
+            Type::Gateway => ("chart_version", "gateway"),
             _ => continue,
         };
         let (before, after) = (instance.before().get(name), instance.after().get(name));
@@ -216,7 +216,7 @@ fn versions(cx: &mut Cx<'_>) -> Section {
             let none = |reading: Reading<'_>| if reading.is_there() { reading.shown() } else { "none".into() };
             section.row([cluster, what.into(), none(before), none(after)]);
         }
-        if let (Kind::Primary, Some(version)) = (instance.kind, after.text())
+        if let (Type::Primary, Some(version)) = (instance.kind, after.text())
             && let Some(minor) = minor(version)
         {
             let revision = instance.after().get("revision").text().unwrap_or_default().to_owned();
@@ -225,7 +225,7 @@ fn versions(cx: &mut Cx<'_>) -> Section {
         }
     }
     skew(cx, &control_planes);
-    section.settled()
+    section.sorted()
 }
 
 fn minor(version: &str) -> Option<u64> {
@@ -251,9 +251,9 @@ fn skew(cx: &mut Cx<'_>, control_planes: &BTreeMap<(String, String), (u64, Strin
         instance.changes() && !instance.before().get(name).is_same(instance.after().get(name))
     };
     let newest = control_planes.values().max();
-    for primary in cx.of(Kind::Primary) {
+    for primary in cx.of(Type::Primary) {
         let Some(version) = primary.after().get("istio_version").text() else { continue };
-        let any = cx.of(Kind::Primary).any(|primary| moved(primary, "istio_version"));
+        let any = cx.of(Type::Primary).any(|primary| moved(primary, "istio_version"));
         if let (Some((newest, newest_version)), Some(own)) = (newest, minor(version))
             && any
             && newest - own.min(*newest) > 1
@@ -262,7 +262,7 @@ fn skew(cx: &mut Cx<'_>, control_planes: &BTreeMap<(String, String), (u64, Strin
             cx.risk(&VERSION_SKEW, primary, what).sides(Prose::name(version), Prose::name(newest_version));
         }
     }
-    for gateway in cx.of(Kind::Gateway) {
+    for gateway in cx.of(Type::Gateway) {
         let after = gateway.after();
         let at = (
             gateway.cluster().unwrap_or_default().to_owned(),
@@ -275,7 +275,7 @@ fn skew(cx: &mut Cx<'_>, control_planes: &BTreeMap<(String, String), (u64, Strin
         };
         let Some(own) = minor(version) else { continue };
         let any =
-            moved(gateway, "chart_version") || cx.of(Kind::Primary).any(|primary| moved(primary, "istio_version"));
+            moved(gateway, "chart_version") || cx.of(Type::Primary).any(|primary| moved(primary, "istio_version"));
         let what = match () {
             () if !any => continue,
             () if own > *plane => "The gateway is newer than its control plane.",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Cx;
-use crate::review::read::{Action, Instance, Kind, Reading};
+use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
@@ -11,22 +11,22 @@ use crate::review::text::{Name, Prose, names};
 const COLUMNS: &[(&str, &str)] =
     &[("cluster", "cluster"), ("address", "resource"), ("what", "what"), ("before", "before"), ("after", "after")];
 
-pub fn look(cx: &mut Cx<'_>) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("exposure", "Reachable from outside", COLUMNS);
     section.importance = 8;
-    for gateway in cx.of(Kind::Gateway) {
+    for gateway in cx.of(Type::Gateway) {
         let (before, after) = (Door::of_gateway(gateway.before()), Door::of_gateway(gateway.after()));
         rows(&mut section, gateway, before.as_ref(), after.as_ref());
         judge(cx, gateway, before.as_ref(), after.as_ref());
         address(cx, gateway, before.as_ref(), after.as_ref());
     }
-    for primary in cx.of(Kind::Primary) {
+    for primary in cx.of(Type::Primary) {
         let (before, after) = (Door::of_istiod(primary.before()), Door::of_istiod(primary.after()));
         rows(&mut section, primary, before.as_ref(), after.as_ref());
         judge(cx, primary, before.as_ref(), after.as_ref());
     }
     last_gateways(cx);
-    section.settled()
+    section.sorted()
 }
 
 /// How something can be reached, as far as the configuration says.
@@ -319,7 +319,7 @@ fn last_gateways(cx: &mut Cx<'_>) {
             continue;
         }
         let gone =
-            cx.of(Kind::Gateway).find(|gateway| gateway.before().get("network").text() == Some(network.as_str()));
+            cx.of(Type::Gateway).find(|gateway| gateway.before().get("network").text() == Some(network.as_str()));
         let address = gone.map(|gateway| gateway.address.clone()).unwrap_or_default();
         let cluster = was.first().cloned().unwrap_or_default();
         let what = format!("No gateway of this configuration leads to {} any more.", Name(network));
@@ -329,7 +329,7 @@ fn last_gateways(cx: &mut Cx<'_>) {
             .at(level)
             .sides(names(was.iter().map(String::as_str)), "none");
     }
-    for primary in cx.of(Kind::Primary).filter(|primary| primary.action == Action::Update) {
+    for primary in cx.of(Type::Primary).filter(|primary| primary.action == Action::Update) {
         let Some((was, network)) = primary.sides("network") else { continue };
         let doorless = network.text().filter(|network| !after.gateways.contains_key(*network) && !unknown);
         if let Some(network) =

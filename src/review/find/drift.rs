@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Cx;
 use crate::review::objects::{self, Fate, Field, Objects};
-use crate::review::read::{Action, Instance, Kind};
+use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{CANNOT_TELL, DRIFT, Level};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count, names};
@@ -20,7 +20,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("fate", "by this plan"),
 ];
 
-pub fn look(cx: &mut Cx<'_>) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("drift", "Changed by others", COLUMNS);
     section.importance = 7;
     let plan = cx.plan;
@@ -36,7 +36,7 @@ pub fn look(cx: &mut Cx<'_>) -> Section {
             section.row(difference.row(drifted));
         }
     }
-    section.settled()
+    section.sorted()
 }
 
 /// Something that is not as it was left.
@@ -146,8 +146,8 @@ fn fields(object: &objects::Object, planned: Option<&objects::Object>) -> Vec<Fi
 /// What is no object that a map names: certificates, tokens, remote secrets.
 fn states(cx: &mut Cx<'_>, drifted: &Instance) -> Vec<Difference> {
     let (map, member, thing) = match drifted.kind {
-        Kind::Ca => ("clusters", "state", "Secret cacerts"),
-        Kind::Remote => ("tokens", "condition", "token"),
+        Type::Ca => ("clusters", "state", "Secret cacerts"),
+        Type::Remote => ("tokens", "condition", "token"),
         _ => return Vec::new(),
     };
     let mut found = Vec::new();
@@ -179,7 +179,7 @@ fn states(cx: &mut Cx<'_>, drifted: &Instance) -> Vec<Difference> {
         }
     };
     match drifted.kind {
-        Kind::Ca => compare(map, member, thing, &["missing", "foreign", "invalid"], &["unreachable"]),
+        Type::Ca => compare(map, member, thing, &["missing", "foreign", "invalid"], &["unreachable"]),
         _ => {
             compare(map, member, thing, &["revoked", "missing"], &["unreadable"]);
             compare("sync", "verdict", "remote secret", &["missing", "foreign", "closed", "timeout"], &["unknown"]);

@@ -1,13 +1,13 @@
 //! Who no longer sees whom.
 
 use super::Cx;
-use crate::review::read::{Action, Kind};
+use crate::review::read::{Action, Type};
 use crate::review::risk::{Level, WATCHER_REMOVED};
 use crate::review::text::{Name, Prose, names};
 use crate::review::topology::watchers;
 
-pub fn look(cx: &mut Cx<'_>) {
-    for remote in cx.of(Kind::Remote) {
+pub fn of_plan(cx: &mut Cx<'_>) {
+    for remote in cx.of(Type::Remote) {
         if remote.action == Action::Forget || !remote.before().is_there() {
             continue;
         }

@@ -13,7 +13,7 @@ mod unknown;
 mod values;
 
 use super::objects::{self, Objects};
-use super::read::{Action, Instance, Kind, Plan, Schemas};
+use super::read::{Action, Instance, Plan, Schemas, Type};
 use super::risk::{self, Level, Risk};
 use super::section::Section;
 use super::text::Prose;
@@ -48,19 +48,19 @@ struct Cx<'a> {
 pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
     let objects = plan.instances.iter().map(objects::of).collect();
     let mut cx = Cx { plan, topology, schemas, objects, risks: Vec::new(), drift: 0, renewals: 0 };
-    let trust = trust::look(&mut cx);
-    let restarts = restarts::look(&mut cx);
-    let versions = control::look(&mut cx, &restarts);
-    links::look(&mut cx);
+    let trust = trust::of_plan(&mut cx);
+    let restarts = restarts::of_plan(&mut cx);
+    let versions = control::of_plan(&mut cx, &restarts);
+    links::of_plan(&mut cx);
     let sections = vec![
         trust.section.clone(),
         restarts.section.clone(),
-        doors::look(&mut cx),
-        rights::look(&mut cx),
-        tokens::look(&mut cx),
-        drift::look(&mut cx),
+        doors::of_plan(&mut cx),
+        rights::of_plan(&mut cx),
+        tokens::of_plan(&mut cx),
+        drift::of_plan(&mut cx),
         versions,
-        unknown::look(&mut cx),
+        unknown::of_plan(&mut cx),
         changes::settings(&cx),
         changes::objects(&mut cx),
     ];
@@ -70,7 +70,7 @@ pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
 
 impl<'a> Cx<'a> {
     /// Of a kind; those left over from earlier replacements are not among them.
-    fn of(&self, kind: Kind) -> impl Iterator<Item = &'a Instance> + use<'a> {
+    fn of(&self, kind: Type) -> impl Iterator<Item = &'a Instance> + use<'a> {
         self.plan.instances.iter().filter(move |instance| instance.kind == kind && !instance.deposed)
     }
 
@@ -78,12 +78,12 @@ impl<'a> Cx<'a> {
         self.plan.instances.iter().zip(&self.objects)
     }
 
-    fn risk(&mut self, kind: &'static risk::Kind, instance: &Instance, what: impl Into<Prose>) -> &mut Risk {
+    fn risk(&mut self, kind: &'static risk::RiskKind, instance: &Instance, what: impl Into<Prose>) -> &mut Risk {
         let cluster = instance.cluster().unwrap_or_default().to_owned();
         self.risk_at(kind, &instance.address, what).of(&cluster)
     }
 
-    fn risk_at(&mut self, kind: &'static risk::Kind, address: &str, what: impl Into<Prose>) -> &mut Risk {
+    fn risk_at(&mut self, kind: &'static risk::RiskKind, address: &str, what: impl Into<Prose>) -> &mut Risk {
         self.risks.push(Risk {
             kind,
             level: kind.level,

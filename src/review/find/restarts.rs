@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Cx, values};
 use crate::review::objects::{Fate, Object, repeats};
-use crate::review::read::{Action, Instance, Kind};
+use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::ALL_AT_ONCE;
 use crate::review::section::Section;
 use crate::review::text::{Prose, count, names};
@@ -20,7 +20,7 @@ pub struct Restarts {
 const COLUMNS: &[(&str, &str)] =
     &[("order", "order"), ("cluster", "cluster"), ("object", "what"), ("certainty", "restarts"), ("why", "because of")];
 
-pub fn look(cx: &mut Cx<'_>) -> Restarts {
+pub fn of_plan(cx: &mut Cx<'_>) -> Restarts {
     let mut section = Section::new("restarts", "Restarts", COLUMNS);
     section.importance = 7;
     section.note = "Order 1 is control planes, 2 gateways, 3 remote clusters, 4 workloads; what has one number goes side by side. Workloads follow when somebody restarts them.";
@@ -42,7 +42,7 @@ pub fn look(cx: &mut Cx<'_>) -> Restarts {
             ]);
         }
     }
-    restarts.section = restarts.section.settled();
+    restarts.section = restarts.section.sorted();
     at_once(cx, &restarts);
     restarts
 }
@@ -55,11 +55,11 @@ impl Restarts {
             None => "perhaps",
         };
         let order = match instance.kind {
-            Kind::Ca | Kind::CaRequest | Kind::Primary => "1",
-            Kind::Gateway => "2",
-            Kind::Remote | Kind::ServiceEntry => "3",
+            Type::Ca | Type::CaRequest | Type::Primary => "1",
+            Type::Gateway => "2",
+            Type::Remote | Type::ServiceEntry => "3",
         };
-        if instance.kind == Kind::Primary && object.kind() == "Deployment" {
+        if instance.kind == Type::Primary && object.kind() == "Deployment" {
             let of = if certainty == "yes" { &mut self.sure } else { &mut self.perhaps };
             of.insert(cluster.to_owned());
         }
@@ -85,7 +85,7 @@ fn why(object: &Object) -> Prose {
 
 /// Why Pods that run go on with what they were injected with.
 fn workloads(instance: &Instance) -> Option<String> {
-    if instance.kind != Kind::Primary || !matches!(instance.action, Action::Update | Action::Replace) {
+    if instance.kind != Type::Primary || !matches!(instance.action, Action::Update | Action::Replace) {
         return None;
     }
     let differs = |name: &str| {
@@ -114,7 +114,7 @@ fn workloads(instance: &Instance) -> Option<String> {
 /// Whether no control plane is left alone.
 fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
     let both = |instance: &&Instance| instance.before().is_there() && instance.after().is_there();
-    let clusters: BTreeSet<&str> = cx.of(Kind::Primary).filter(both).filter_map(Instance::cluster).collect();
+    let clusters: BTreeSet<&str> = cx.of(Type::Primary).filter(both).filter_map(Instance::cluster).collect();
     let moved = |cluster: &&str| restarts.sure.contains(*cluster) || restarts.perhaps.contains(*cluster);
     if clusters.len() < 2 || !clusters.iter().all(moved) {
         return;
@@ -122,7 +122,7 @@ fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
     let sure = clusters.iter().all(|cluster| restarts.sure.contains(*cluster));
     let verb = if sure { "restart" } else { "may restart" };
     let addresses: BTreeSet<&str> =
-        cx.of(Kind::Primary).filter(both).map(|instance| instance.address.as_str()).collect();
+        cx.of(Type::Primary).filter(both).map(|instance| instance.address.as_str()).collect();
     let address = addresses.first().copied().unwrap_or_default().split('[').next().unwrap_or_default().to_owned();
     let what =
         format!("{} {verb} side by side: {}.", count(clusters.len(), "control plane"), names(clusters.iter().copied()));

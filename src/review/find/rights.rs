@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Cx;
 use crate::review::objects::{Fate, Object};
-use crate::review::read::{Action, Instance, Kind};
+use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{Level, SECRETS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
@@ -13,12 +13,12 @@ use crate::review::topology::watchers;
 const COLUMNS: &[(&str, &str)] =
     &[("cluster", "cluster"), ("who", "who"), ("what", "what"), ("before", "before"), ("after", "after")];
 
-pub fn look(cx: &mut Cx<'_>) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("rights", "Rights", COLUMNS);
     section.importance = 6;
     objects(cx, &mut section);
     readers(cx, &mut section);
-    section.settled()
+    section.sorted()
 }
 
 fn objects(cx: &mut Cx<'_>, section: &mut Section) {
@@ -92,7 +92,7 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
 
 /// Tokens by which watchers read a cluster.
 fn readers(cx: &mut Cx<'_>, section: &mut Section) {
-    for remote in cx.of(Kind::Remote).filter(|remote| remote.changes() && remote.action != Action::Forget) {
+    for remote in cx.of(Type::Remote).filter(|remote| remote.changes() && remote.action != Action::Forget) {
         let (before, after) = (remote.before(), remote.after());
         let watched = remote.latest("cluster").text().unwrap_or_default();
         let reads =

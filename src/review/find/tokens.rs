@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Cx;
-use crate::review::read::{Instance, Kind, Reading};
+use crate::review::read::{Instance, Reading, Type};
 use crate::review::risk::{LONG_TOKEN, Level, NOT_AWAITED, TOKEN_ENDS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose};
@@ -20,10 +20,10 @@ const COLUMNS: &[(&str, &str)] = &[
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub fn look(cx: &mut Cx<'_>) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("tokens", "Tokens", COLUMNS);
     section.importance = 6;
-    for remote in cx.of(Kind::Remote) {
+    for remote in cx.of(Type::Remote) {
         rows(cx, &mut section, remote);
         if remote.changes() {
             judge(cx, remote);
@@ -36,7 +36,7 @@ pub fn look(cx: &mut Cx<'_>) -> Section {
                 .sides("waited for", "not waited for");
         }
     }
-    section.settled()
+    section.sorted()
 }
 
 fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {

@@ -1,7 +1,7 @@
 //! Roots, the steps of a rotation, what is issued anew.
 
 use super::Cx;
-use crate::review::read::{Action, Instance, Kind, Reading};
+use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{AUTHORITY_REMOVED, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
@@ -15,7 +15,7 @@ pub struct Trust {
 
 const SETTLED: &str = "settled";
 
-pub fn look(cx: &mut Cx<'_>) -> Trust {
+pub fn of_plan(cx: &mut Cx<'_>) -> Trust {
     let mut section = Section::new(
         "trust",
         "Trust",
@@ -30,7 +30,7 @@ pub fn look(cx: &mut Cx<'_>) -> Trust {
     );
     section.importance = 8;
     let mut words: Vec<Prose> = Vec::new();
-    for ca in cx.of(Kind::Ca) {
+    for ca in cx.of(Type::Ca) {
         words.push(judge(cx, ca));
         if ca.changes() {
             section.row(row(ca));
@@ -41,7 +41,7 @@ pub fn look(cx: &mut Cx<'_>) -> Trust {
     pinned_roots(cx);
     let moved = words.iter().find(|words| words.plain() != UNCHANGED);
     let words = moved.or(words.first()).cloned().unwrap_or_default();
-    Trust { section: section.settled(), words }
+    Trust { section: section.sorted(), words }
 }
 
 const UNCHANGED: &str = "roots unchanged";
@@ -187,10 +187,10 @@ fn pinned_roots(cx: &mut Cx<'_>) {
         let same = |name: &str| ca.sides(name).is_some_and(|(before, after)| before.is_same(after));
         !same("root_fingerprint") || !same("phase")
     };
-    if cx.of(Kind::Ca).any(moves) {
+    if cx.of(Type::Ca).any(moves) {
         return;
     }
-    for primary in cx.of(Kind::Primary) {
+    for primary in cx.of(Type::Primary) {
         let Some((before, after)) = primary.sides("trust_root") else { continue };
         match (before.text(), after.text()) {
             (Some(was), Some(will)) if was != will => {

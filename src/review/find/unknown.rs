@@ -6,7 +6,7 @@ use crate::review::risk::{CANNOT_TELL, Level};
 use crate::review::section::Section;
 use crate::review::text::{Prose, names};
 
-pub fn look(cx: &mut Cx<'_>) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section =
         Section::new("unknown", "Unknown until the apply", &[("address", "resource"), ("attributes", "what")]);
     section.importance = 5;
@@ -42,7 +42,7 @@ pub fn look(cx: &mut Cx<'_>) -> Section {
     for doubt in &cx.plan.doubts {
         cx.risk_at(&CANNOT_TELL, "", format!("Of the plan as a whole: {doubt}."));
     }
-    section.settled()
+    section.sorted()
 }
 
 /// Objects that change without a word on how.
