@@ -117,8 +117,16 @@ impl Workspace {
         fs::write(self.path("main.tf"), text).unwrap();
     }
 
+    /// With `MESH_TEST_TIMES` it says when each began and how long it took, to find what makes a test slow.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        self.command(arguments).output().unwrap().into()
+        static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let began = std::time::Instant::now();
+        let at = began.duration_since(*FIRST.get_or_init(|| began)).as_secs_f64();
+        let said = self.command(arguments).output().unwrap().into();
+        if std::env::var_os("MESH_TEST_TIMES").is_some() {
+            println!("at {at:6.1} s for {:5.1} s: {}", began.elapsed().as_secs_f64(), arguments.join(" "));
+        }
+        said
     }
 
     /// There is nothing to do.
