@@ -17,6 +17,9 @@ use crate::resources::blocks::{Block, Blocks};
 /// Policies that turn mTLS off, in words; or why they cannot be read.
 type PoliciesOff = Result<Vec<String>, String>;
 
+/// A control plane by its cluster and revision.
+type ControlPlane = (String, Option<String>);
+
 /// What the first who asks finds out for all others.
 type Seen<T> = Arc<OnceCell<T>>;
 
@@ -30,7 +33,7 @@ pub struct Walk {
     /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not known yet.
     versions: Mutex<BTreeMap<String, Option<String>>>,
     /// The clusters after which a control plane is upgraded, by its own cluster and revision.
-    after: Mutex<BTreeMap<(String, Option<String>), BTreeSet<String>>>,
+    after: Mutex<BTreeMap<ControlPlane, BTreeSet<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
     /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not known.

@@ -27,17 +27,17 @@ use crate::support::xds::Proxy;
 const ADDRESS: &str = "terraform-provider-mesh/mesh";
 
 /// An example, the clusters it is for, and who must watch whom once it is applied.
-struct Example {
-    folder: &'static str,
-    clusters: &'static [&'static str],
+pub struct Example {
+    pub folder: &'static str,
+    pub clusters: &'static [&'static str],
     /// Cluster with an istiod, and the clusters it must be in sync with, itself among them.
-    watches: &'static [(&'static str, &'static [&'static str])],
+    pub watches: &'static [(&'static str, &'static [&'static str])],
     /// Variables beside those that every example has, as JSON.
-    variables: &'static str,
+    pub variables: &'static str,
     /// Its main.tf as it is applied.
-    edit: fn(&str) -> String,
+    pub edit: fn(&str) -> String,
     /// What else must be so while it is applied.
-    judge: fn(&Lab),
+    pub judge: fn(&Lab),
 }
 
 /// With certificates of one root, and without: every istiod then makes a root of its own, and nobody speaks mTLS. That calls arrive is for the tests of traffic to show.
@@ -220,59 +220,6 @@ fn independent_meshes() {
     });
 }
 
-/// Each istiod injects and tells its own namespaces alone, and its certificates are of its own root.
-#[test]
-fn two_meshes_in_one_cluster() {
-    run(&Example {
-        folder: "two-meshes-in-one-cluster",
-        clusters: &["east"],
-        watches: &[],
-        variables: "{}",
-        edit: str::to_owned,
-        judge: |lab| apart(lab.cluster("east")),
-    });
-}
-
-fn apart(east: &Arc<Cluster>) {
-    let meshes = ["blue", "green"];
-    for mesh in meshes {
-        let labels = json!({ "mesh": mesh, "istio.io/rev": mesh });
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("shop-{mesh}"), "labels": labels } });
-        east.apply(&namespace.to_string()).unwrap();
-        let of = format!("shop-{mesh}");
-        let account = || east.get(&["serviceaccount", "default", "-n", &of]).is_ok_and(|account| account.is_some());
-        east.wait_until("a service account", account).unwrap();
-        let spec = json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] });
-        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": of }, "spec": spec });
-        east.apply(&service.to_string()).unwrap();
-        east.kubectl(&["run", "web", "-n", &of, "--image=web", "--labels=app=web", "--port=8080"]).unwrap();
-    }
-    for (mesh, other) in [("blue", "green"), ("green", "blue")] {
-        let of = format!("shop-{mesh}");
-        let pod = east.get(&["pod", "web", "-n", &of]).unwrap().unwrap().to_string();
-        assert!(pod.contains(&format!("istiod-{mesh}.istio-{mesh}.svc:15012")), "{mesh}: {pod}");
-        assert!(!pod.contains(&format!("istio-{other}")), "{mesh}: {pod}");
-        let istiods = east.istiods();
-        let istiod = istiods.iter().find(|istiod| istiod.namespace() == format!("istio-{mesh}")).unwrap();
-        let told = || {
-            let known = Proxy::sidecar("east", "", &of).ask_of(east, istiod).ok();
-            known.is_some_and(|told| {
-                let knows = |mesh: &str| told.upstream(&format!("web.shop-{mesh}.svc.cluster.local"), 80).is_some();
-                knows(mesh) && !knows(other)
-            })
-        };
-        east.wait_until(&format!("the istiod of {mesh} to know its own Services alone"), told).unwrap();
-    }
-    let root = |mesh: &str| {
-        let handed_out = ["configmap", "istio-ca-root-cert", "-n", &format!("shop-{mesh}")];
-        east.get(&handed_out).unwrap().unwrap()["data"]["root-cert.pem"].as_str().unwrap().to_owned()
-    };
-    assert_ne!(root("blue"), root("green"), "each mesh has a root of its own");
-    for mesh in meshes {
-        east.kubectl(&["delete", "namespace", &format!("shop-{mesh}")]).unwrap();
-    }
-}
-
 /// Networks by labels, by address ranges, and shared by clusters: what proxies of each are told. The lab's second cluster has 10.11.0.0/17.
 #[test]
 fn networks_that_intersect() {
@@ -429,7 +376,7 @@ fn all_examples_are_formatted_and_valid() {
     }
 }
 
-fn run(example: &Example) {
+pub fn run(example: &Example) {
     let lab = Lab::start(example.clusters, Options::default()).unwrap();
     run_with_all(example, &lab);
 }

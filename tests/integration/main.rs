@@ -35,6 +35,7 @@ mod every_input;
 mod examples;
 mod examples_in_steps;
 mod examples_laws;
+mod examples_one_cluster;
 mod fleets;
 mod generated_docs;
 mod generated_objects;

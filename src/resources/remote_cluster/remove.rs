@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use super::credential::{self, Order};
 use super::model::RemoteCluster;
-use super::renewal::{self, RenewalBefore};
+use super::renewal;
 use super::secret;
 use super::spec::Spec;
 use super::state;
 use super::unlink::{self, Unlink};
+use super::watcher::RenewalBefore;
 use super::{Cx, KINDS};
 use crate::cluster::{Cluster, Error, Object, Owner};
 use crate::diag::Diagnostics;

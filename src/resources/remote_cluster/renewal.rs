@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::model::RemoteCluster;
 use super::spec::Spec;
 use super::token;
 use super::token_spec::RenewalSpec;
-use super::watcher::{Link, failed};
+use super::watcher::{Link, RenewalBefore, failed};
 use crate::cluster::{
     Adoption, Apply, BoundTo, Cluster, Delete, Error, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Propagation, Secret,
     TokenRequest,
@@ -27,26 +26,6 @@ const KINDS: &[Kind] = &[Kind::SERVICE_ACCOUNT, Kind::ROLE, Kind::CONFIG_MAP, Ki
 /// How long an API server may take to hear of a right that was just given.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Whether a watcher may have a renewal from before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenewalBefore {
-    /// State says so.
-    Made,
-    /// An apply was cut off before it could tell.
-    Perhaps,
-    No,
-}
-
-impl RenewalBefore {
-    pub fn of(prior: Option<&RemoteCluster>, interrupted: bool) -> Self {
-        match prior.and_then(|prior| prior.token.known()) {
-            Some(token) if token.renewal.is_known() => Self::Made,
-            _ if interrupted => Self::Perhaps,
-            _ => Self::No,
-        }
-    }
-}
 
 /// What the job's Pod has in common with the watcher's istiod; or why no job can renew this token.
 pub async fn prepare(link: Link<'_>, asked: &RenewalSpec) -> Result<RenewalPod, Diagnostic> {

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::renewal::{self, RenewalBefore};
+use super::renewal;
 use super::secret;
 use super::spec::Spec;
+use super::watcher::RenewalBefore;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Owner, Patched, Query};
 use crate::istiod::ReplicaView;
 use crate::kept::report;

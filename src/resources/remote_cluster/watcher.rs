@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::credential::Order;
-use super::renewal::RenewalBefore;
+use super::model::RemoteCluster;
 use super::secret;
 use super::spec::{Endpoint, Spec};
 use crate::cluster::{Cluster, Error, ObjectRef, Owner};
@@ -11,6 +11,26 @@ use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
 use crate::kept::converge;
 use crate::resources::walk::Walk;
+
+/// Whether a watcher may have a renewal from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewalBefore {
+    /// State says so.
+    Made,
+    /// An apply was cut off before it could tell.
+    Perhaps,
+    No,
+}
+
+impl RenewalBefore {
+    pub fn of(prior: Option<&RemoteCluster>, interrupted: bool) -> Self {
+        match prior.and_then(|prior| prior.token.known()) {
+            Some(token) if token.renewal.is_known() => Self::Made,
+            _ if interrupted => Self::Perhaps,
+            _ => Self::No,
+        }
+    }
+}
 
 /// A link to make or to renew.
 #[derive(Clone, Copy)]
