@@ -32,6 +32,8 @@ pub struct Example {
     pub clusters: &'static [&'static str],
     /// Cluster with an istiod, and the clusters it must be in sync with, itself among them.
     pub watches: &'static [(&'static str, &'static [&'static str])],
+    /// Namespace of Istio, of one of the meshes.
+    pub namespace: &'static str,
     /// Variables beside those that every example has, as JSON.
     pub variables: &'static str,
     /// Its main.tf as it is applied.
@@ -47,6 +49,7 @@ fn multi_primary_on_one_network() {
         folder: "multi-primary-one-network",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| {
@@ -69,6 +72,7 @@ fn multi_primary_on_two_networks() {
         folder: "multi-primary-two-networks",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| through_the_gateway(lab.cluster("east"), lab.cluster("west")),
@@ -81,6 +85,7 @@ fn primary_and_remote_on_one_network() {
         folder: "primary-remote-one-network",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| {
@@ -99,6 +104,7 @@ fn primary_and_remote_on_two_networks() {
         folder: "primary-remote-two-networks",
         clusters: &["primary", "remote"],
         watches: &[("primary", &["primary", "remote"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| {
@@ -115,6 +121,7 @@ fn external_control_plane() {
         folder: "external-control-plane",
         clusters: &["hub", "east", "west"],
         watches: &[("hub", &["east", "west"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| {
@@ -153,6 +160,7 @@ fn ambient_on_two_networks() {
         folder: "ambient-two-networks",
         clusters: &["east", "west"],
         watches: &[("east", &["east", "west"]), ("west", &["east", "west"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: told_to_ztunnels,
@@ -214,6 +222,7 @@ fn independent_meshes() {
         folder: "independent-meshes",
         clusters: &["east", "west"],
         watches: &[("east", &["east"]), ("west", &["west"])],
+        namespace: "istio-system",
         variables: "{}",
         edit: str::to_owned,
         judge: |_| {},
@@ -231,6 +240,7 @@ fn networks_that_intersect() {
             ("north", &["east", "north", "west"]),
             ("west", &["east", "north", "west"]),
         ],
+        namespace: "istio-system",
         variables: r#"{ "ranges": { "net-north-a": "10.11.0.0/18", "net-north-b": "10.11.64.0/18" } }"#,
         edit: str::to_owned,
         judge: intersecting,
@@ -413,7 +423,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     if cli.name == "terraform" {
         sees_what_is_deleted_by_hand(&workspace, lab);
     } else {
-        is_told_at_a_look(&self::workspace(cli, example, lab), lab);
+        is_told_at_a_look(&self::workspace(cli, example, lab), lab, example.namespace);
     }
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     let main = fs::read_to_string(workspace.path("main.tf")).unwrap();

@@ -167,9 +167,11 @@ fn changed(main: &str) -> String {
 
 /// The whole mesh at a look: healthy for a handful of requests, and still told of when one of its clusters is out of reach. `other` is a workspace of the example
 /// that has applied nothing.
-pub fn is_told_at_a_look(other: &Workspace, lab: &Lab) {
+pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
     fs::remove_file(other.path("main.tf")).unwrap();
-    let look = "data \"mesh_status\" \"this\" {}\noutput \"mesh\" {\n  value = data.mesh_status.this\n}\n";
+    let look = format!(
+        "data \"mesh_status\" \"this\" {{\n  namespace = \"{namespace}\"\n}}\noutput \"mesh\" {{\n  value = data.mesh_status.this\n}}\n"
+    );
     fs::write(other.path("look.tf"), look).unwrap();
     let look = || -> Value {
         other.run(&["apply", "-auto-approve"]).ok();

@@ -15,6 +15,7 @@ fn two_meshes_in_one_cluster() {
         folder: "two-meshes-in-one-cluster",
         clusters: &["east"],
         watches: &[],
+        namespace: "istio-blue",
         variables: "{}",
         edit: str::to_owned,
         judge: |lab| apart(lab.cluster("east")),
@@ -52,8 +53,15 @@ fn apart(east: &Arc<Cluster>) {
         east.wait_until(&format!("the istiod of {mesh} to know its own Services alone"), told).unwrap();
     }
     let root = |mesh: &str| {
-        let handed_out = ["configmap", "istio-ca-root-cert", "-n", &format!("shop-{mesh}")];
-        east.get(&handed_out).unwrap().unwrap()["data"]["root-cert.pem"].as_str().unwrap().to_owned()
+        let mut root = None;
+        let handed_out = || {
+            let place = ["configmap", "istio-ca-root-cert", "-n", &format!("shop-{mesh}")];
+            let live = east.get(&place).unwrap().unwrap_or_default();
+            root = live["data"]["root-cert.pem"].as_str().map(str::to_owned);
+            root.is_some()
+        };
+        east.wait_until(&format!("the istiod of {mesh} to hand out its root"), handed_out).unwrap();
+        root.unwrap()
     };
     assert_ne!(root("blue"), root("green"), "each mesh has a root of its own");
     for mesh in meshes {
