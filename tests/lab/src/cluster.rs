@@ -61,7 +61,6 @@ pub(crate) struct Start {
     pub index: usize,
     pub dir: PathBuf,
     pub etcd_port: u16,
-    pub kubelet_port: u16,
     pub resolver: TcpListener,
     pub processes: Processes,
     pub network: Arc<Network>,
@@ -96,7 +95,6 @@ impl Cluster {
         };
         let names = [layout.api_service_ip(), format!("api.{}.example.com", layout.name)];
         let pki = Pki::create(&layout.file("pki"), &layout.name, &names)?;
-        start.network.set_kubelet(start.index, start.kubelet_port);
         tokio::spawn(egress::serve(egress, start.index, start.network.clone()));
         let inside = start.fabric.clone().map(|fabric| egress::Inside { fabric, cluster: layout.name.clone() });
         tokio::spawn(egress::serve_kubelet(start.resolver, start.index, start.network.clone(), inside));

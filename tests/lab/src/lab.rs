@@ -250,19 +250,17 @@ async fn start_all(
         _ => Some(Arc::new(Fabric::start(socket_path(&dir.join("net.sock"), names.len()), &dir, &processes).await?)),
     };
     let routes = Routes { clusters: names.len(), proxies: options.proxies };
-    let kubelet_ports = free_ports(names.len()).map_err(Error::file("find ports for", "the kubelet"))?;
     let (mut serve, mut starts) = (Vec::new(), Vec::new());
     for (index, name) in names.into_iter().enumerate() {
         let listen = Error::file("listen for", "the kubelet");
         let resolver = TcpListener::bind(("127.0.0.1", 0)).await.map_err(listen)?;
         let at = resolver.local_addr().map_err(Error::file("listen for", "the kubelet"))?;
-        serve.push(format!("--serve=127.0.0.1:{}={at}", kubelet_ports[index]));
+        serve.push(format!("--serve={at}"));
         starts.push(tokio::spawn(Cluster::start(Start {
             name,
             index,
             dir: dir.clone(),
             etcd_port: etcd.port,
-            kubelet_port: kubelet_ports[index],
             resolver,
             processes: processes.clone(),
             network: network.clone(),
@@ -279,7 +277,8 @@ async fn start_all(
         let started = start.await.map_err(|error| Error::Usage(format!("starting a cluster: {error}")))?;
         clusters.push(Arc::new(started?));
     }
-    start_kubelet(&dir, clusters[0].dir(), serve, &processes).await?;
+    let ports = start_kubelet(&dir, clusters[0].dir(), serve, &processes).await?;
+    ports.into_iter().enumerate().for_each(|(index, port)| network.set_kubelet(index, port));
     Ok((etcd, clusters))
 }
 
@@ -315,13 +314,29 @@ impl Routes {
     }
 }
 
-async fn start_kubelet(dir: &Path, cluster: &Path, serve: Vec<String>, processes: &Processes) -> Result<()> {
+/// Starts the program that all API servers call as a kubelet; the ports it listens on, one a cluster.
+async fn start_kubelet(dir: &Path, cluster: &Path, serve: Vec<String>, processes: &Processes) -> Result<Vec<u16>> {
     let file = |name: &str| cluster.join("pki").join(name).display().to_string();
     let mut args = vec![format!("--cert={}", file("server.crt")), format!("--key={}", file("server.key"))];
     args.extend(serve);
     let program = tools::path(Tool::Kubelet)?;
     let log = dir.join("kubelet.log");
-    processes.spawn(Program { name: "kubelet", program: &program, args, env: Vec::new(), dir, log }).await.map(drop)
+    let what = Program { name: "kubelet", program: &program, args, env: Vec::new(), dir, log };
+    let process = processes.spawn(what).await?;
+    let began = Instant::now();
+    loop {
+        let said = std::fs::read_to_string(&process.log).unwrap_or_default();
+        if let Some((ports, _)) = said.strip_prefix("serving ").and_then(|said| said.split_once('\n')) {
+            return Ok(ports.split(' ').filter_map(|port| port.parse().ok()).collect());
+        }
+        if !process.running() {
+            return Err(process.ended_error());
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            return Err(Error::NotReady { name: "the kubelet".into(), seconds: 60, log: process.tail() });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 struct Etcd {

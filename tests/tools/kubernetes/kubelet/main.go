@@ -1,9 +1,9 @@
 // The part of a kubelet that API servers call: port-forward, exec and logs, for pods whose processes
 // the lab runs. Kubernetes' own code speaks the streaming protocols; the lab says where a port is.
 //
-//	kubelet --cert f --key f --serve 127.0.0.1:P1=127.0.0.1:R1 --serve ...   (one a cluster)
+//	kubelet --cert f --key f --serve 127.0.0.1:R1 --serve ...   (one a cluster)
 //
-// For each stream it sends R "forward NAMESPACE POD PORT\n" and, after the answer "ok\n", joins the
+// It listens on a free port of loopback for each, and prints "serving P1 P2 ..." once it does. For each stream it sends R "forward NAMESPACE POD PORT\n" and, after the answer "ok\n", joins the
 // stream to that connection; for logs "logs NAMESPACE POD\n", where the text follows; for exec
 // "program NAMESPACE POD\n", where the path of the pod's one program follows.
 package main
@@ -31,7 +31,7 @@ import (
 func main() {
 	cert, key := flag.String("cert", "", "certificate"), flag.String("key", "", "private key")
 	var serve []string
-	flag.Func("serve", "listen address=resolver address", func(s string) error {
+	flag.Func("serve", "resolver address", func(s string) error {
 		serve = append(serve, s)
 		return nil
 	})
@@ -41,14 +41,16 @@ func main() {
 		log.Fatal(err)
 	}
 	failed := make(chan error)
-	for _, s := range serve {
-		listen, resolver, _ := strings.Cut(s, "=")
-		listener, err := tls.Listen("tcp", listen, &tls.Config{Certificates: []tls.Certificate{pair}})
+	serving := "serving"
+	for _, resolver := range serve {
+		listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
 		if err != nil {
 			log.Fatal(err)
 		}
+		serving += fmt.Sprint(" ", listener.Addr().(*net.TCPAddr).Port)
 		go func() { failed <- http.Serve(listener, handler(pods{resolver})) }()
 	}
+	fmt.Println(serving)
 	log.Fatal(<-failed)
 }
 
