@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::objects::{Recorded, parse_key, state_key};
 use super::read;
 use super::report::whose;
-use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner};
+use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Propagation};
 use crate::istiod;
 
 /// How often a removal is tried anew when others write the object between the look and the removal.
@@ -21,7 +21,7 @@ pub struct Removal<'a, S> {
     /// Kinds and the namespace in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
     pub orphan_kinds: &'a [Kind],
     pub namespace: &'a str,
-    /// Wait until each level is gone before the next is touched.
+    /// Wait until each level is gone before the next is touched. What runs Pods is waited for in any case.
     pub wait: bool,
     /// Why an object stays all the same.
     pub stays: S,
@@ -158,13 +158,15 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
                 return Ok(Removed::Left(why));
             }
             // Only this object as it was looked at: not one that took its name since, nor one that others have taken over.
+            let after_pods = goes_after_its_pods(&reference.kind);
             let delete = Delete {
                 uid: looked.uid().map(str::to_owned),
                 resource_version: looked.resource_version().map(str::to_owned),
+                propagation: if after_pods { Propagation::Foreground } else { Propagation::Background },
                 ..Delete::new(reference.clone())
             };
             // What the answer says is gone need not be looked for.
-            let deleted = match self.wait {
+            let deleted = match self.wait || after_pods {
                 true => self.cluster.delete_and_wait(&delete).await,
                 false => self.cluster.delete(&delete).await,
             };
@@ -195,6 +197,12 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
         }
         Ok(None)
     }
+}
+
+/// Whether removing such an object waits for the Pods that it runs. Otherwise an istiod of before still answers proxies, webhooks and whoever waits for the istiods of a cluster, half a
+/// minute and more after its control plane is said to be gone: the garbage collector is slow after definitions were deleted.
+fn goes_after_its_pods(kind: &Kind) -> bool {
+    *kind == Kind::DEPLOYMENT || *kind == Kind::DAEMON_SET
 }
 
 /// The object; none where the cluster truly has no definition of its kind.

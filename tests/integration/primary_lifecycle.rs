@@ -2,6 +2,7 @@
 
 use std::path::Path as File;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lab::tools::{self, Istio, Tool};
 use lab::{Cluster, Fault, Lab, Options};
@@ -438,13 +439,36 @@ async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
     assert_settled(&new, &config_new, &stored).await;
 
     // The default goes: what both share stays, and the canary takes it over.
-    destroy(&new, &stored).await;
+    goes_after_its_pods(&new, &east, &stored).await;
     east.kubectl(&["get", "crd", "gateways.networking.istio.io"]).expect("the definitions stay");
     let canary = config(Istio::Current, json!({"revision": "canary", "tags": ["prod"]}));
     let second = apply(&new, &canary, Some(&second)).await;
     assert_settled(&new, &canary, &second).await;
     destroy(&new, &second).await;
     assert!(east.kubectl(&["get", "crd", "gateways.networking.istio.io"]).is_err(), "the definitions go with the last");
+}
+
+/// As long as a Pod of istiod is there, which a finalizer sees to, the control plane is not gone.
+async fn goes_after_its_pods(core: &Core, east: &Cluster, stored: &Stored) {
+    let pods = ["get", "pods", "-n", "istio-system", "-l", "app=istiod,istio.io/rev=default", "-o", "name"];
+    let pod = east.kubectl(&pods).expect("kubectl").trim().to_owned();
+    let hold = |finalizers: &str| {
+        let patch = format!("{{\"metadata\": {{\"finalizers\": {finalizers}}}}}");
+        east.kubectl(&["patch", &pod, "-n", "istio-system", "--type=merge", "-p", &patch]).expect("kubectl");
+    };
+    hold("[\"example.com/held\"]");
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        hold("null");
+        Instant::now()
+    };
+    let destroyed = async {
+        destroy(core, stored).await;
+        Instant::now()
+    };
+    let (destroyed, released) = tokio::join!(destroyed, release);
+    assert!(destroyed > released, "{pod} was there, and the control plane was said to be gone");
+    assert_eq!(east.kubectl(&pods).expect("kubectl").trim(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
