@@ -29,10 +29,39 @@ fn a_rotation_survives_kills_a_cluster_that_is_down_and_a_change_of_mind() {
     let lab = Lab::start(&CLUSTERS, Options { istiod: false, ..Options::default() }).expect("two clusters");
     let workspace = Workspace::overriding(&cli, "terraform-provider-mesh/mesh", Path::new(BINARY).parent().unwrap());
     let run = Run { lab: &lab, workspace };
+    a_cluster_is_given_up(&run);
     killed_at_every_step(&run);
     a_cluster_is_down(&run);
     turned_back(&run);
     run.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
+}
+
+/// An apply is killed when it has written to a cluster, and the configuration then goes without that cluster: no key of the CA stays in it. A key of another instance does.
+fn a_cluster_is_given_up(run: &Run<'_>) {
+    let bystander = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "default",
+        "labels": {"terraform-provider-mesh/owner": "mesh_ca.mesh-root-ca.default"}}, "data": {}}"#;
+    run.lab.cluster("west").apply(bystander).unwrap();
+    let given_up = || {
+        run.asks("east = {}", 1, "0s");
+        run.apply().ok();
+        run.asks("east = {}, west = {}", 1, "0s");
+        run.killed(&WEST, PROVES, "", |run| run.has_cacerts("west"));
+    };
+    given_up();
+    run.asks("east = {}", 1, "1s");
+    run.apply().ok();
+    assert!(run.has_cacerts("east") && !run.has_cacerts("west"), "by the next apply");
+    let plan = run.workspace.run(&["plan", "-detailed-exitcode", "-input=false"]);
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+
+    given_up();
+    run.asks("east = {}", 1, "0s");
+    run.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
+    assert!(!run.has_cacerts("east") && !run.has_cacerts("west"), "by a destroy");
+    let west = run.lab.cluster("west");
+    assert!(west.get(&["namespace", "istio-system"]).unwrap().is_none(), "its namespace was ours");
+    assert!(west.get(&["secret", "cacerts", "-n", "default"]).unwrap().is_some(), "the bystander's");
+    west.kubectl(&["delete", "secret", "cacerts", "-n", "default"]).unwrap();
 }
 
 fn killed_at_every_step(run: &Run<'_>) {
@@ -125,9 +154,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn generation(&self, number: i64) {
-        let cluster = |name: &str| {
-            format!("{name} = {{ config_path = \"{}\" }}", self.lab.cluster(name).kubeconfig_path().display())
+        self.asks("east = {}, west = {}", number, "0s");
+    }
+
+    fn asks(&self, clusters: &str, number: i64, pause: &str) {
+        let named = |name: &str, cluster: &str| {
+            format!("{name} = {{ config_path = \"{}\" }}", self.lab.cluster(cluster).kubeconfig_path().display())
         };
+        let cluster = |name: &str| named(name, name);
         self.workspace.configure(&format!(
             r#"terraform {{
   required_providers {{
@@ -139,17 +173,20 @@ provider "mesh" {{
   clusters = {{
     {}
     {}
+    {}
   }}
 }}
 
 resource "mesh_ca" "this" {{
   root           = {{ store = {{ cluster = "east" }}, generation = {number} }}
-  clusters       = {{ east = {{}}, west = {{}} }}
-  rotation_pause = "0s"
+  clusters       = {{ {clusters} }}
+  rotation_pause = "{pause}"
 }}
 "#,
             cluster("east"),
-            cluster("west")
+            cluster("west"),
+            // A second name of a cluster: what is there is the same.
+            named("again", "east")
         ));
     }
 
@@ -223,6 +260,10 @@ resource "mesh_ca" "this" {{
         let roots = self.roots(name);
         let root = roots.iter().find(|root| intermediate.is_signed_by(root)).expect("a root of its own");
         root.fingerprint().to_string()
+    }
+
+    fn has_cacerts(&self, name: &str) -> bool {
+        self.lab.cluster(name).get(&["secret", "cacerts", "-n", "istio-system"]).unwrap().is_some()
     }
 
     fn trusted(&self, name: &str) -> usize {

@@ -125,6 +125,12 @@ impl Resource for MeshCa {
         let mut change = change;
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
         let state = apply::apply(cx, change).await?;
+        if claim.as_ref().is_some_and(|claim| claim.interrupted) {
+            let errors = remove::strays(cx, &state).await;
+            if errors.has_errors() {
+                return Err(Failed::from(errors).keeping(state));
+            }
+        }
         if let Some(claim) = claim {
             claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
         }

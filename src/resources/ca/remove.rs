@@ -1,10 +1,15 @@
 //! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be removed is told.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, RootStore, request_in};
 use super::spec::{Spec, StoreRef, owner};
 use super::{Cx, home};
-use crate::cluster::{Cluster, Error, Object, ObjectRef, Owner};
+use crate::cluster::{
+    Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
+    is_managed_by,
+};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::kept::claim::{Claim, Purpose};
@@ -27,6 +32,65 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
+/// Removes what an apply that was cut off has written for clusters that nobody asks for any more: state has never heard of it.
+pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
+    let store = store_of(state);
+    let found = strays_of(cx, state, store.as_ref()).await;
+    let found = found.iter().map(|(name, model)| (name.as_str(), model)).collect();
+    let failures = remove_clusters(cx, found, store.as_ref(), state.instance.text()).await;
+    failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+}
+
+/// Clusters, each with a namespace, that hold a Secret of this instance and are not in state. Two names of the provider's `clusters` may be of one cluster: what state has under one of
+/// them is found by its uid under the other. Where a cluster in state cannot be looked at, nothing is known to be a stray.
+async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(String, ClusterCa)> {
+    let Ok(client) = cx.client().cloned() else { return Vec::new() };
+    let (mut known, mut others) = (BTreeSet::new(), BTreeMap::new());
+    for name in client.clusters.names() {
+        let in_state = state.clusters.entry(name).map(|model| model.namespace.text());
+        let Ok(cluster) = client::cluster(cx, name) else { continue };
+        let secrets = match cluster.list(&Query::of(Kind::SECRET).selector(OWNER_LABEL).metadata_only()).await {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                cx.warn(unseen(name, &error));
+                if in_state.is_some() {
+                    return Vec::new();
+                }
+                continue;
+            }
+        };
+        for secret in secrets.iter().filter(|secret| is_of(secret, store, state.instance.text())) {
+            let (Some(uid), Some(place)) = (secret.uid(), secret.namespace()) else { continue };
+            match in_state == Some(place) {
+                true => drop(known.insert(uid.to_owned())),
+                false => drop(others.insert(uid.to_owned(), (name.to_owned(), place.to_owned()))),
+            }
+        }
+    }
+    others.retain(|uid, _| !known.contains(uid));
+    let found: BTreeSet<(String, String)> = others.into_values().collect();
+    let model = |namespace: String| ClusterCa { namespace: namespace.into(), ..ClusterCa::default() };
+    found.into_iter().map(|(name, namespace)| (name, model(namespace))).collect()
+}
+
+/// Whether a Secret is a cluster's intermediate or request of this instance, by its mark and by who wrote it.
+fn is_of(secret: &Object, store: Option<&StoreRef>, mark: &str) -> bool {
+    let place = secret.namespace().unwrap_or_default();
+    let owner = owner(store, place, mark);
+    let is_clusters = [CaCerts::reference(place), request_in(place)].iter().any(|one| one.name == secret.name());
+    is_clusters
+        && secret.label(OWNER_LABEL) == Some(&owner.label)
+        && secret.annotation(INSTANCE_ANNOTATION) == Some(mark)
+        && is_managed_by(secret, FIELD_MANAGER)
+}
+
+fn unseen(name: &str, error: &Error) -> Diagnostic {
+    Diagnostic::warning(format!("What an interrupted apply left in {name} is not known")).detail(format!(
+        "An apply of this certificate authority was cut off. It may have written a Secret `cacerts` in cluster {name} for which there is no configuration any more: {error}. {}",
+        error.remedy()
+    ))
+}
+
 /// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side, as each takes Kubernetes some seconds; that of the Lease begins last.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
@@ -36,6 +100,12 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
             "{why}: it belongs to another instance by now, which another state or block manages. Nothing of it was removed."
         )));
         return Ok(());
+    }
+    if claim.as_ref().is_some_and(|claim| claim.interrupted) {
+        let errors = strays(cx, &state).await;
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(state));
+        }
     }
     let all: Vec<_> = state.clusters.entries().collect();
     let mut outcome =
