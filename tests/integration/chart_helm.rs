@@ -112,7 +112,7 @@ fn an_archive_renders_as_its_folder() {
     let charts = tools::charts(Istio::Current).unwrap();
     for name in ["base", "istiod", "gateway", "cni", "ztunnel"] {
         let folder = Chart::from_dir(&charts.folder(name)).unwrap();
-        let archive = Chart::from_archive(&std::fs::read(charts.archive(name)).unwrap()).unwrap();
+        let archive = Chart::from_archive(&std::fs::read(charts.archive(name).unwrap()).unwrap()).unwrap();
         let text = |chart| template(chart, &release(), &Values::default(), &Capabilities::default()).unwrap();
         assert_eq!(text(&folder), text(&archive), "{name}");
     }

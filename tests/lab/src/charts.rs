@@ -33,7 +33,7 @@ impl ChartRepository {
         for istio in [Istio::Current, Istio::Old] {
             let charts = charts(istio)?;
             for chart in ["base", "istiod", "gateway", "cni", "ztunnel"] {
-                let archive = charts.archive(chart);
+                let archive = charts.archive(chart)?;
                 let to = home.dir.join(archive.file_name().unwrap_or_default());
                 std::fs::copy(&archive, &to).map_err(Error::file("copy", &archive))?;
             }
@@ -153,7 +153,7 @@ impl OciRegistry {
         for istio in [Istio::Current, Istio::Old] {
             let charts = charts(istio)?;
             for chart in ["base", "istiod", "gateway"] {
-                self.push(&charts.archive(chart))?;
+                self.push(&charts.archive(chart)?)?;
             }
         }
         Ok(())

@@ -56,9 +56,9 @@ pub fn default_dir() -> PathBuf {
     state.unwrap_or_else(std::env::temp_dir).join("terraform-provider-mesh/lab")
 }
 
-/// Starts the clusters in the background and waits until they are ready; if the same ones run already,
+/// Starts the clusters in the background and waits until they are ready, with these tools built beside those that they need; if the same clusters run already,
 /// that is all.
-pub fn up(dir: &Path, names: &[&str], proxies: bool) -> Result<Status> {
+pub fn up(dir: &Path, names: &[&str], proxies: bool, with: &[Tool]) -> Result<Status> {
     if Home::is_locked(dir) {
         let status = wait_for_status(dir, None)?;
         let running: Vec<&str> = status.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
@@ -72,8 +72,9 @@ pub fn up(dir: &Path, names: &[&str], proxies: bool) -> Result<Status> {
             dir.display()
         )));
     }
-    let mut needed = vec![Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Scheduler, Tool::Kubelet];
-    needed.extend([Tool::Kwok, Tool::Kubectl, Istio::Current.pilot_discovery()]);
+    let mut needed = crate::lab::FOR_CLUSTERS.to_vec();
+    needed.push(Istio::Current.pilot_discovery());
+    needed.extend(with);
     if proxies {
         crate::fabric::possible().map_err(Error::Usage)?;
         needed.extend(crate::lab::FOR_PROXIES);

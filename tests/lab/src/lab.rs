@@ -78,6 +78,10 @@ pub struct Lab {
     _slots: Slots,
 }
 
+/// What every lab needs.
+pub(crate) const FOR_CLUSTERS: [Tool; 7] =
+    [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Scheduler, Tool::Kubelet, Tool::Kwok, Tool::Kubectl];
+
 /// What a lab with proxies needs beside the rest.
 pub(crate) const FOR_PROXIES: [Tool; 3] = [Tool::PilotAgent, Tool::Namespaces, Tool::Envoy];
 
@@ -88,8 +92,7 @@ impl Lab {
     /// Starts clusters of these names and returns when all are ready. Builds missing tools first.
     pub fn start(names: &[&str], options: Options) -> Result<Lab> {
         check(names)?;
-        let mut needed = vec![Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Scheduler];
-        needed.extend([Tool::Kubelet, Tool::Kwok, Tool::Kubectl]);
+        let mut needed = FOR_CLUSTERS.to_vec();
         if options.istiod {
             needed.push(Istio::Current.pilot_discovery());
         }

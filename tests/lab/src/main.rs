@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use lab::tools::Tool;
 use lab::{Fault, daemon, describe, tools};
 
 const USAGE: &str = "\
 usage: lab COMMAND [--dir DIR]
 
   up NAME... [--proxies] start clusters of these names and print their kubeconfigs; with real proxies
-                         in injected pods and gateways, so that calls can be made
+                         in injected pods and gateways, so that calls can be made. --with TOOL[,TOOL]
+                         builds these as well
   status                 what runs, and how much memory it takes
   down                   end it
   kubectl NAME ARGS...   run kubectl against a cluster
@@ -28,10 +30,11 @@ fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let dir = take_option(&mut args, "--dir").map_or_else(daemon::default_dir, PathBuf::from);
     let proxies = take_flag(&mut args, "--proxies");
+    let with = take_option(&mut args, "--with").unwrap_or_default();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["tools", names @ ..] => print_tools(names),
-        ["up", names @ ..] if !names.is_empty() => up(&dir, names, proxies),
+        ["up", names @ ..] if !names.is_empty() => up(&dir, names, proxies, &with),
         ["serve", names @ ..] => daemon::serve(&dir, names, proxies).map_err(Into::into),
         ["status"] => print_status(&dir),
         ["down"] => daemon::down(&dir).map_err(Into::into),
@@ -60,8 +63,14 @@ fn main() -> ExitCode {
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn up(dir: &Path, names: &[&str], proxies: bool) -> Result {
-    let status = daemon::up(dir, names, proxies)?;
+fn up(dir: &Path, names: &[&str], proxies: bool, with: &str) -> Result {
+    let named = |name: &str| {
+        let tool = tools::all().into_iter().find(|tool| format!("{tool:?}").eq_ignore_ascii_case(name));
+        tool.ok_or_else(|| format!("no tool is called {name:?}; `lab tools` lists them"))
+    };
+    let with: Vec<Tool> =
+        with.split(',').filter(|name| !name.is_empty()).map(named).collect::<std::result::Result<_, _>>()?;
+    let status = daemon::up(dir, names, proxies, &with)?;
     eprintln!("lab: {} clusters, ready in {} s", status.clusters.len(), status.seconds_to_ready);
     for cluster in &status.clusters {
         println!("{:12} {}", cluster.name, cluster.kubeconfig.display());

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::{Error, Istio, Tool, module_dir, module_home, path};
 
-/// Charts of one version of Istio, as folders and as archives.
+/// Charts of one version of Istio, as folders and, on demand, as archives.
 #[derive(Clone, Debug)]
 pub struct Charts {
     dir: PathBuf,
@@ -17,7 +17,7 @@ pub struct Charts {
 }
 
 impl Charts {
-    /// The folder of charts: `base`, `istiod`, `gateway`, `cni`, `ztunnel`, and their archives.
+    /// The folder of charts: `base`, `istiod`, `gateway`, `cni`, `ztunnel`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -27,9 +27,30 @@ impl Charts {
         self.dir.join(chart)
     }
 
-    /// One chart's archive.
-    pub fn archive(&self, chart: &str) -> PathBuf {
-        self.dir.join(format!("{chart}-{}.tgz", self.version))
+    /// One chart's archive, packed on first use: helm takes minutes to build, and who needs no archive does not wait for it.
+    pub fn archive(&self, chart: &str) -> Result<PathBuf, Error> {
+        let name = format!("{chart}-{}.tgz", self.version);
+        let packed = self.dir.with_file_name(format!("charts-{}-packed", self.version));
+        if !packed.is_dir() {
+            self.pack(&packed)?;
+        }
+        Ok(packed.join(name))
+    }
+
+    fn pack(&self, to: &Path) -> Result<(), Error> {
+        let helm = path(Tool::Helm)?;
+        let unfinished = to.with_file_name(format!(".packed.{}", std::process::id()));
+        let _ = fs::remove_dir_all(&unfinished);
+        for (_, name) in CHARTS {
+            let failed = |why: &dyn std::fmt::Display| Error::Charts(format!("{name}: {why}"));
+            let packed = Command::new(&helm).arg("package").arg(self.folder(name)).arg("-d").arg(&unfinished).output();
+            match packed {
+                Ok(out) if out.status.success() => {}
+                Ok(out) => return Err(failed(&String::from_utf8_lossy(&out.stderr))),
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        moved(&unfinished, to)
     }
 
     pub fn version(&self) -> &'static str {
@@ -58,20 +79,12 @@ pub fn charts(istio: Istio) -> Result<Charts, Error> {
 }
 
 fn prepare(istio: Istio, home: &Path, dir: &Path) -> Result<(), Error> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| Error::Charts(format!("{what}: {error}"));
-    let helm = path(Tool::Helm)?;
     let source = source_dir(istio, "istio.io/istio")?.join("manifests/charts");
     let unfinished = home.join(format!(".charts.{}", std::process::id()));
     let _ = fs::remove_dir_all(&unfinished);
     for (from, name) in CHARTS {
-        let to = unfinished.join(name);
-        copy(&source.join(from), &to, istio.version()).map_err(|e| failed(name, &e))?;
-        let packed = Command::new(&helm).arg("package").arg(&to).arg("-d").arg(&unfinished).output();
-        match packed {
-            Ok(out) if out.status.success() => {}
-            Ok(out) => return Err(failed(name, &String::from_utf8_lossy(&out.stderr))),
-            Err(error) => return Err(failed("helm", &error)),
-        }
+        let copied = copy(&source.join(from), &unfinished.join(name), istio.version());
+        copied.map_err(|error| Error::Charts(format!("{name}: {error}")))?;
     }
     moved(&unfinished, dir)
 }
