@@ -416,6 +416,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
         }
     };
     workspace.is_settled();
+    workspace.refresh_finds_nothing();
     for (cluster, watched) in example.watches {
         assert_eq!(synced(lab.cluster(cluster)), *watched, "what the istiod of {cluster} is in sync with");
     }

@@ -72,6 +72,7 @@ impl Resource for MeshEastwestGateway {
         let spec = parsing::complete(Spec::parse(&state)?)?;
         let cluster = client::cluster(cx, state.cluster.text())?;
         let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
+        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
         let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
             .map_err(|error| render::diagnostic(&error))?;
         ready::check_kinds(&cluster, &wanted).await?;

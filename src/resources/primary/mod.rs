@@ -79,7 +79,7 @@ pub struct Private {
     /// Control planes that come first, by cluster, as the last refresh saw them.
     #[serde(default)]
     ahead: BTreeMap<String, Ahead>,
-    /// The charts, as the last refresh saw them in a folder.
+    /// The charts, as the last apply or refresh saw them in a folder.
     #[serde(default)]
     charts: Option<InFolder>,
 }
@@ -145,6 +145,7 @@ impl Resource for MeshPrimary {
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
         let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
+        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
         state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
         ready::check_trust_root(&cluster, &spec).await?;
 
@@ -223,8 +224,7 @@ impl Resource for MeshPrimary {
             return Ok(Some(state));
         }
         cx.private.ahead = rollout::look(cx, &state).await;
-        let charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
-        cx.private.charts = charts;
+        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
         let cluster = cluster(cx, &state)?;
         let seen = match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => return Ok(Some(state)),

@@ -161,6 +161,7 @@ impl Resource for MeshRemoteCluster {
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
         let watched = claim.cluster();
+        refresh::note_sources(cx, &watched, &spec, &state).await?;
         objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
         reached.set(state.clone());
 

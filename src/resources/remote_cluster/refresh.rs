@@ -20,6 +20,21 @@ use crate::resources::walk::Walk;
 use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
 
+/// Notes what the next plan is made from, beside what is in state: the API server's address and the charts. An apply and a refresh note the same, so that a refresh after an apply finds
+/// nothing new.
+pub async fn note_sources(
+    cx: &mut Cx,
+    watched: &Cluster,
+    spec: &Spec,
+    model: &RemoteCluster,
+) -> Result<(), Diagnostics> {
+    cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
+    if spec.remote.is_some() {
+        cx.private.charts = cx.client()?.charts.in_folder(model.charts.known(), &["base", "istiod"]).await;
+    }
+    Ok(())
+}
+
 pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
     if client::without_clusters(cx)? {
         return Ok(Some(model));
@@ -28,11 +43,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         return Err(Diagnostic::bug("An attribute in state is unknown.").into());
     };
     let watched = client::cluster(cx, model.cluster.text())?;
-    cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
-    if spec.remote.is_some() {
-        let charts = cx.client()?.charts.in_folder(model.charts.known(), &["base", "istiod"]).await;
-        cx.private.charts = charts;
-    }
+    note_sources(cx, &watched, &spec, &model).await?;
     let namespace = spec.namespace.as_str();
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));
     let recorded = Recorded::of(&model.objects, &cx.private.memory);

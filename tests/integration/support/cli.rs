@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use lab::tools::{self, Tool};
+use serde_json::Value;
+
+use super::leaks;
 
 pub struct Cli {
     pub name: &'static str,
@@ -15,7 +18,7 @@ impl Cli {
     /// Its version, as far as features depend on it.
     pub fn version(&self) -> (u32, u32) {
         let said = Command::new(&self.program).args(["version", "-json"]).output().unwrap();
-        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        let said: Value = serde_json::from_slice(&said.stdout).unwrap();
         let mut numbers = said["terraform_version"].as_str().unwrap().split('.').map(|number| number.parse().unwrap());
         (numbers.next().unwrap(), numbers.next().unwrap())
     }
@@ -134,6 +137,25 @@ impl Workspace {
     pub fn is_settled(&self) {
         let plan = self.run(&["plan", "-detailed-exitcode", "-input=false"]);
         assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
+    }
+
+    /// A refresh finds nothing new: neither in state nor in what is remembered beside it, of which nothing is printed. From 1.15 on, Terraform compares just these for the exit code of
+    /// `plan -refresh-only -detailed-exitcode`; cores of before compare more than that, and find a change in every refresh.
+    #[track_caller]
+    pub fn refresh_finds_nothing(&self) {
+        self.run(&["plan", "-refresh-only", "-input=false", "-out=refresh.plan"]).ok();
+        let plan = fs::read(self.path("refresh.plan")).unwrap();
+        let states = leaks::unzipped(&plan).into_iter().filter_map(|file| serde_json::from_slice::<Value>(&file).ok());
+        let states: Vec<Value> = states.filter(|state| state["resources"].is_array()).collect();
+        let [one, other] = states.as_slice() else { panic!("{} states in a plan, not before and after", states.len()) };
+        let instances = |state: &Value| {
+            let resources =
+                state["resources"].as_array().unwrap().iter().filter(|one| one["mode"] == "managed").cloned();
+            resources.collect::<Vec<_>>()
+        };
+        for (one, other) in instances(one).iter().zip(instances(other)) {
+            assert_eq!(*one, other, "a refresh finds a change in {}.{}", one["type"], one["name"]);
+        }
     }
 
     /// With the log at its finest; the log comes with it.

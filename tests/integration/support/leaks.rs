@@ -212,7 +212,7 @@ fn unescaped(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The files of a zip archive, read by the headers before each: enough for archives that nobody appends to.
-fn unzipped(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub fn unzipped(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     if !bytes.starts_with(b"PK\x03\x04") {
         return files;
