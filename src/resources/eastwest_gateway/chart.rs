@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use super::build::Rendered;
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
-use crate::chart::Chart;
+use crate::chart::{Asks, Capabilities, Chart};
 use crate::diag::Diagnostics;
 use crate::engine::Plan;
 use crate::kept::objects::Wanted;
 use crate::kept::render;
 use crate::mesh::Revision;
 use crate::resources::charts::{self, Unavailable, Version};
+use crate::resources::keeping;
 use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
 
@@ -42,9 +44,25 @@ pub async fn planned_objects(
     let newer = chart.as_ref().and_then(|chart| versions::ahead(cx, chart.version(), followed(planned, spec)));
     newer.into_iter().for_each(|warning| cx.warn(warning));
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    build::wanted(spec, chart.as_ref(), cx.private.release.as_deref())
-        .map(Some)
-        .map_err(|error| render::diagnostic(&error).into())
+    let Some(capabilities) = keeping::told(cx, plan, asks(chart.as_ref(), spec)).await else { return Ok(None) };
+    wanted(cx, spec, chart.as_ref(), &capabilities).map(Some)
+}
+
+/// What the chart asks about the cluster.
+pub fn asks(chart: Option<&Arc<Chart>>, spec: &Spec) -> Asks {
+    chart.map(|chart| chart.asks(&spec.values)).unwrap_or_default()
+}
+
+/// The objects of a gateway whose chart is told this about the cluster.
+pub fn wanted(
+    cx: &Cx,
+    spec: &Spec,
+    chart: Option<&Arc<Chart>>,
+    capabilities: &Capabilities,
+) -> Result<Wanted, Diagnostics> {
+    let release = cx.private.release.as_deref();
+    let rendered = chart.map(|chart| Rendered { chart, release, capabilities });
+    build::wanted(spec, rendered).map_err(|error| render::diagnostic(&error).into())
 }
 
 /// The control plane that serves the gateway, as far as this resource says where that is.

@@ -51,6 +51,7 @@ use crate::kept::converge;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::render;
+use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
 use crate::resources::keeping::{self, Claiming};
@@ -326,7 +327,7 @@ async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -
         store.chart("base", model.charts.known(), version),
         store.chart("istiod", model.charts.known(), version)
     )?;
-    Ok(Charts { base, istiod })
+    Ok(Charts { base, istiod, capabilities: Told::default().capabilities() })
 }
 
 /// The reader and, in the mode `remote`, the remote profile.
@@ -340,10 +341,13 @@ async fn objects(
     if cx.private.chart_version.is_none() {
         follow(cx, state, spec).await;
     }
-    let charts = match spec.remote {
+    let mut charts = match spec.remote {
         Some(_) => Some(charts(cx, state).await.map_err(Diagnostics::from)?),
         None => None,
     };
+    let asks = charts.as_ref().map(|charts| charts.asks(spec)).unwrap_or_default();
+    let told = keeping::told_to_apply(cx, &claim.cluster(), asks).await?;
+    charts.iter_mut().for_each(|charts| charts.capabilities.clone_from(&told));
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let Err(errors) = keeping::converge(cx, claim, &wanted, prior, state).await else { return Ok(()) };
