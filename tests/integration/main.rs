@@ -62,6 +62,7 @@ mod pages;
 mod pages_applied;
 mod pages_names;
 mod pki_judges;
+mod plans_in_turn;
 mod plugin_cli;
 mod plugin_fuzz;
 mod plugin_lifecycle;

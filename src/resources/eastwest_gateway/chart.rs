@@ -31,8 +31,10 @@ pub async fn planned_objects(
     }
     let version = match follow(cx, planned, spec).await {
         Followed::Known(version) => Some(version),
-        Followed::Unknown => remembered,
-        Followed::Open => return Ok(None),
+        Followed::Named => remembered,
+        // It may be planned after this one.
+        Followed::Unknown if plan.prior.is_some() => remembered,
+        Followed::Unknown | Followed::Open => return Ok(None),
     };
     if plan.prior.is_some() {
         cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), planned.charts.known()).await?;
@@ -75,7 +77,7 @@ fn followed<'a>(model: &'a Gateway, spec: &'a Spec) -> versions::Followed<'a> {
 /// The version of the control plane that serves it; nobody's for an ambient gateway, which has no chart.
 async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
     match spec.ambient {
-        true => Followed::Unknown,
+        true => Followed::Named,
         false => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
     }
 }

@@ -129,7 +129,7 @@ impl Resource for MeshPrimary {
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
-        declare::declare(cx, plan, &spec)?;
+        declare::declare(cx, plan, &spec).await?;
         if plan.prior != Some(&plan.planned)
             && let (Some(wanted), Some(cluster)) = (wanted, client::briefly(cx, plan.planned.cluster.text()))
         {

@@ -151,7 +151,7 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
         cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
     let mut charts = match spec.remote {
-        Some(_) if unknown || !super::follow_in_plan(cx, &plan.planned, spec).await => None,
+        Some(_) if unknown || !super::follow_in_plan(cx, plan, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
             Err(unavailable) => charts::without_chart::<Charts, _, _>(cx, unavailable)?,
