@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::funcs::{self, version_compatible};
 use super::template::{Executor, Templates, parse};
-use super::value::{CapabilitiesObject, Map, MapKind, Native, Value};
+use super::value::{Map, MapKind, Native, Value};
 use super::{Capabilities, Chart, Error, Release, Values, budget};
 
 /// Rendering runs on a stack of its own: templates may include themselves a thousand times over.
@@ -22,13 +22,13 @@ pub(super) fn render_all(
     values: &Values,
     capabilities: &Capabilities,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let version = KubeVersion::parse(&capabilities.kube_version)?;
+    let version = &capabilities.kube_version;
     let wanted = chart.text("kubeVersion");
-    if !wanted.is_empty() && !version_compatible(wanted, &version.normalized) {
-        let (wanted, actual) = (wanted.to_owned(), version.version);
+    if !wanted.is_empty() && !version_compatible(wanted, version.shown()) {
+        let (wanted, actual) = (wanted.to_owned(), version.version.clone());
         return Err(Error::KubeVersion { wanted, actual });
     }
-    on_this_stack(chart, release, values, version, &capabilities.api_versions)
+    on_this_stack(chart, release, values, capabilities)
 }
 
 /// Runs a rendering, the checks before it included, on a thread of its own and within one budget.
@@ -42,36 +42,6 @@ pub(super) fn on_a_deep_stack<T: Send>(render: impl FnOnce() -> Result<T, Error>
     })
 }
 
-struct KubeVersion {
-    version: String,
-    normalized: String,
-    major: String,
-    minor: String,
-}
-
-impl KubeVersion {
-    fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = || Error::Values(format!("invalid kube version '{text}': not a version such as v1.33.4"));
-        let core = text.trim().strip_prefix('v').unwrap_or(text.trim());
-        let end = core.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(core.len());
-        let mut numbers = Vec::new();
-        for part in core[..end].trim_end_matches('.').split('.') {
-            numbers.push(part.parse::<u32>().map_err(|_| invalid())?);
-        }
-        if numbers.len() < 2 {
-            return Err(invalid());
-        }
-        numbers.truncate(3);
-        numbers.resize(3, 0);
-        Ok(Self {
-            version: if text.starts_with('v') { text.to_owned() } else { format!("v{text}") },
-            normalized: format!("v{}.{}.{}", numbers[0], numbers[1], numbers[2]),
-            major: numbers[0].to_string(),
-            minor: numbers[1].to_string(),
-        })
-    }
-}
-
 /// A template, the scope it is executed in and the folder it counts as being in.
 struct Renderable<'a> {
     text: &'a str,
@@ -83,19 +53,11 @@ fn on_this_stack(
     chart: &Chart,
     release: &Release,
     values: &Values,
-    version: KubeVersion,
-    api_versions: &[String],
+    capabilities: &Capabilities,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let capabilities = CapabilitiesObject {
-        version: version.version,
-        normalized: version.normalized,
-        major: version.major,
-        minor: version.minor,
-        api_versions: API_VERSIONS.iter().map(|v| (*v).to_owned()).chain(api_versions.iter().cloned()).collect(),
-    };
     let shared = Shared {
         release: release_value(release),
-        capabilities: Value::Native(Native::Capabilities(Rc::new(capabilities))),
+        capabilities: Value::Native(Native::Capabilities(Rc::new(capabilities.clone()))),
     };
     let mut renderables = BTreeMap::new();
     let values = values_value(values);
@@ -275,64 +237,3 @@ fn parse_message(name: &str, message: &str) -> String {
         _ => format!("parse error in ({name}): {message}"),
     }
 }
-
-/// What Helm 4.3 takes any cluster to have when it cannot ask one.
-const API_VERSIONS: &[&str] = &[
-    "v1",
-    "admissionregistration.k8s.io/v1",
-    "admissionregistration.k8s.io/v1alpha1",
-    "admissionregistration.k8s.io/v1beta1",
-    "internal.apiserver.k8s.io/v1alpha1",
-    "apps/v1",
-    "apps/v1beta1",
-    "apps/v1beta2",
-    "authentication.k8s.io/v1",
-    "authentication.k8s.io/v1alpha1",
-    "authentication.k8s.io/v1beta1",
-    "authorization.k8s.io/v1",
-    "authorization.k8s.io/v1beta1",
-    "autoscaling/v1",
-    "autoscaling/v2",
-    "batch/v1",
-    "batch/v1beta1",
-    "certificates.k8s.io/v1",
-    "certificates.k8s.io/v1beta1",
-    "certificates.k8s.io/v1alpha1",
-    "coordination.k8s.io/v1alpha2",
-    "coordination.k8s.io/v1beta1",
-    "coordination.k8s.io/v1",
-    "discovery.k8s.io/v1",
-    "discovery.k8s.io/v1beta1",
-    "events.k8s.io/v1",
-    "events.k8s.io/v1beta1",
-    "extensions/v1beta1",
-    "flowcontrol.apiserver.k8s.io/v1",
-    "flowcontrol.apiserver.k8s.io/v1beta1",
-    "flowcontrol.apiserver.k8s.io/v1beta2",
-    "flowcontrol.apiserver.k8s.io/v1beta3",
-    "lifecycle.k8s.io/v1alpha1",
-    "networking.k8s.io/v1",
-    "networking.k8s.io/v1beta1",
-    "node.k8s.io/v1",
-    "node.k8s.io/v1alpha1",
-    "node.k8s.io/v1beta1",
-    "policy/v1",
-    "policy/v1beta1",
-    "rbac.authorization.k8s.io/v1",
-    "rbac.authorization.k8s.io/v1beta1",
-    "rbac.authorization.k8s.io/v1alpha1",
-    "resource.k8s.io/v1",
-    "resource.k8s.io/v1beta2",
-    "resource.k8s.io/v1beta1",
-    "resource.k8s.io/v1alpha3",
-    "scheduling.k8s.io/v1alpha3",
-    "scheduling.k8s.io/v1beta1",
-    "scheduling.k8s.io/v1",
-    "storage.k8s.io/v1beta1",
-    "storage.k8s.io/v1",
-    "storage.k8s.io/v1alpha1",
-    "storagemigration.k8s.io/v1",
-    "storagemigration.k8s.io/v1beta1",
-    "apiextensions.k8s.io/v1beta1",
-    "apiextensions.k8s.io/v1",
-];

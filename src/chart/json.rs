@@ -133,7 +133,7 @@ fn native_json(native: &Native) -> Json {
             .collect::<Object<_, _>>()
             .into(),
         Native::KubeVersion(caps) => {
-            serde_json::json!({"Version": caps.version, "Major": caps.major, "Minor": caps.minor})
+            serde_json::json!({"Version": caps.kube_version.version, "Major": caps.kube_version.major, "Minor": caps.kube_version.minor})
         }
         Native::Capabilities(caps) => serde_json::json!({
             "KubeVersion": native_json(&Native::KubeVersion(caps.clone())),

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Chart, Error, Values, number, yaml};
+use super::{Asks, Chart, Error, Values, number, yaml};
 
 /// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again for each packed subchart.
 const MAX_CHART: u64 = 64 << 20;
@@ -90,10 +90,23 @@ impl Chart {
         files.filter_map(|(_, content)| std::str::from_utf8(content).ok())
     }
 
-    /// Whether its templates ask what the cluster is or serves.
-    pub fn asks_cluster(&self) -> bool {
-        let asks = |(_, text): &(String, String)| text.contains(".Capabilities");
-        self.templates.iter().any(asks) || self.dependencies.iter().any(Chart::asks_cluster)
+    /// What it may ask about the cluster when it is rendered with these values.
+    pub fn asks(&self, values: &Values) -> Asks {
+        self.asks.or(Asks::of_values(values))
+    }
+
+    fn asked_by_its_files(&self) -> Asks {
+        let demands = Asks { version: !self.text("kubeVersion").is_empty(), api_versions: false };
+        let templates = self.templates.iter().map(|(_, text)| Asks::of(text));
+        // A file may be rendered as well (`tpl`).
+        let files = self.files.iter().filter(|(name, _)| !name.ends_with(".md"));
+        let files = files.filter_map(|(_, content)| std::str::from_utf8(content).ok()).map(Asks::of);
+        let values = [Asks::of_values(&self.values)].into_iter();
+        templates
+            .chain(files)
+            .chain(values)
+            .chain(self.dependencies.iter().map(|chart| chart.asks))
+            .fold(demands, Asks::or)
     }
 
     /// A text of Chart.yaml, or nothing.
@@ -115,6 +128,7 @@ impl Chart {
             templates: Vec::new(),
             files: BTreeMap::new(),
             dependencies: Vec::new(),
+            asks: Asks::default(),
             digest: digest(&files),
         };
         let mut subcharts: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
@@ -162,6 +176,7 @@ impl Chart {
             })?;
             chart.dependencies.push(loaded);
         }
+        chart.asks = chart.asked_by_its_files();
         Ok(chart)
     }
 

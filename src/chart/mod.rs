@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 mod budget;
+mod capabilities;
 mod engine;
 mod funcs;
 mod json;
@@ -22,6 +23,8 @@ mod template;
 mod value;
 mod values;
 mod yaml;
+
+pub use capabilities::{Asks, Capabilities, KubeVersion};
 
 /// The Helm whose behaviour is followed.
 const HELM_VERSION: &str = "v4.3";
@@ -46,6 +49,8 @@ pub struct Chart {
     /// All else, for `.Files`.
     files: BTreeMap<String, Arc<[u8]>>,
     dependencies: Vec<Chart>,
+    /// What its templates and files may ask about the cluster.
+    asks: Asks,
     /// SHA-256 over its files, in hexadecimal.
     digest: String,
 }
@@ -57,15 +62,6 @@ pub struct Release {
     pub namespace: String,
     /// `.Release.IsUpgrade`; an installation otherwise.
     pub is_upgrade: bool,
-}
-
-/// What a template sees as `.Capabilities`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// A Kubernetes version such as `v1.33.4`.
-    pub kube_version: String,
-    /// Further API versions, `group/version` or `group/version/Kind`, beside those every cluster has.
-    pub api_versions: Vec<String>,
 }
 
 /// One rendered document, in the order in which Helm installs them.
@@ -194,13 +190,6 @@ fn texts(
         }
         engine::render_all(chart, release, &values, capabilities)
     })
-}
-
-impl Default for Capabilities {
-    /// What Helm assumes when it is not told.
-    fn default() -> Self {
-        Self { kube_version: "v1.37.0".to_owned(), api_versions: Vec::new() }
-    }
 }
 
 fn glob_matches(pattern: &str, name: &str) -> bool {

@@ -1,4 +1,5 @@
 //! Go's `fmt`: what templates, `print`, `printf` and `quote` make of a value.
+use super::KubeVersion;
 use super::budget;
 use super::number;
 use super::value::{Element, MAX_DEPTH, Native, Value};
@@ -8,6 +9,14 @@ pub(super) fn display(value: &Value) -> String {
     let mut out = String::new();
     format_value(value, &Verb::plain('v'), 0, &mut out);
     out
+}
+
+/// As a template puts it out, which sees the methods of a struct that a function gets as a copy without them.
+pub(super) fn output(value: &Value) -> String {
+    match value {
+        Value::Native(Native::KubeVersion(caps)) => caps.kube_version.shown().to_owned(),
+        value => display(value),
+    }
 }
 
 /// `fmt.Sprint`: a space between two operands neither of which is a string.
@@ -264,15 +273,21 @@ fn native_text(native: &Native) -> String {
         }
         Native::Capabilities(caps) => {
             let api_versions = caps.api_versions.join(" ");
-            let version = format!("{{{} {} {} {}}}", caps.version, caps.normalized, caps.major, caps.minor);
+            let version = version_text(&caps.kube_version);
             format!("&{{{version} [{api_versions}] {{{}   }}}}", super::HELM_VERSION)
         }
-        Native::KubeVersion(caps) => caps.normalized.clone(),
+        Native::KubeVersion(caps) => version_text(&caps.kube_version),
         Native::HelmVersion => format!("{{{}   }}", super::HELM_VERSION),
         Native::ApiVersions(caps) => format!("[{}]", caps.api_versions.join(" ")),
         Native::Semver(version, _) => version.to_string(),
         Native::Duration(nanoseconds) => duration_text(*nanoseconds),
     }
+}
+
+/// As Go prints the struct. What a template puts out itself is another text, see [`output`].
+fn version_text(version: &KubeVersion) -> String {
+    let KubeVersion { version, normalized, major, minor } = version;
+    format!("{{{version} {normalized} {major} {minor}}}")
 }
 
 fn integer(i: i64, value: &Value, verb: &Verb, out: &mut String) {

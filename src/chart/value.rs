@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::Capabilities;
 use super::budget::{self, TooMuch};
 
 /// Deeper structures are refused by every recursive walk: a template can build a map that contains itself.
@@ -112,21 +113,12 @@ pub(super) enum MapKind {
 #[derive(Clone, Debug)]
 pub(super) enum Native {
     Files(Rc<BTreeMap<String, Arc<[u8]>>>),
-    Capabilities(Rc<CapabilitiesObject>),
-    KubeVersion(Rc<CapabilitiesObject>),
+    Capabilities(Rc<Capabilities>),
+    KubeVersion(Rc<Capabilities>),
     HelmVersion,
-    ApiVersions(Rc<CapabilitiesObject>),
+    ApiVersions(Rc<Capabilities>),
     Semver(Rc<semver::Version>, Rc<str>),
     Duration(i64),
-}
-
-#[derive(Debug)]
-pub(super) struct CapabilitiesObject {
-    pub(super) version: String,
-    pub(super) normalized: String,
-    pub(super) major: String,
-    pub(super) minor: String,
-    pub(super) api_versions: Vec<String>,
 }
 
 impl Value {

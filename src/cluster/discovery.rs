@@ -1,10 +1,13 @@
-//! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone, and what is in a namespace.
+//! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone, what is in a namespace, and what charts ask.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::call::Call;
-use super::read::{METADATA_LIST, items, typed};
+use super::read::{METADATA_LIST, items, lock, typed};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef};
 
 /// The form of discovery that tells all groups in one answer.
@@ -75,29 +78,49 @@ impl Cluster {
         Ok(inventory)
     }
 
-    /// The namespaced kinds that are stored and can be listed, each in the version that the server prefers.
-    async fn served(&self, path: &str, unseen: &mut Vec<String>) -> Result<Vec<Kind>, Error> {
+    /// What the cluster serves as charts ask for it: `group/version` and `group/version/Kind`, in order. It is asked for once, until a definition changes.
+    pub async fn api_versions(&self) -> Result<Arc<[String]>, Error> {
+        let cell = lock(&self.shared.held.api_versions).clone();
+        let asked = cell.get_or_try_init(|| async {
+            let (groups, core) = tokio::try_join!(self.groups("/apis"), self.groups("/api"))?;
+            let mut served = BTreeSet::new();
+            for group in core.into_iter().chain(groups) {
+                for (api_version, version) in versions(&group).filter(|(_, version)| !is_stale(version)) {
+                    for resource in list(&version, "resources") {
+                        let parts = list(&resource, "subresources");
+                        let kinds = parts.iter().chain([&resource]).filter_map(response_kind);
+                        served.extend(kinds.map(|kind| format!("{api_version}/{kind}")));
+                    }
+                    served.insert(api_version);
+                }
+            }
+            Ok(served.into_iter().collect())
+        });
+        asked.await.cloned()
+    }
+
+    /// What the server says about its API groups.
+    async fn groups(&self, path: &str) -> Result<Vec<Value>, Error> {
         let answer = self.json(Call { accept: AGGREGATED, ..Call::get(path) }).await?;
-        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         if answer.get("kind").and_then(Value::as_str) != Some("APIGroupDiscoveryList") {
             let detail = format!("{path} answers with no list of API groups");
             return Err(self.error(Failure::Unexpected { detail }));
         }
+        Ok(items(answer))
+    }
+
+    /// The namespaced kinds that are stored and can be listed, each in the version that the server prefers.
+    async fn served(&self, path: &str, unseen: &mut Vec<String>) -> Result<Vec<Kind>, Error> {
         let mut kinds: Vec<Kind> = Vec::new();
-        for group in items(answer) {
-            let name = group.get("metadata").map(|metadata| text(metadata, "name")).unwrap_or_default();
-            for version in list(&group, "versions") {
-                let api_version = match name.as_str() {
-                    "" => text(&version, "version"),
-                    group => format!("{group}/{}", text(&version, "version")),
-                };
-                if text(&version, "freshness") == "Stale" {
+        for group in self.groups(path).await? {
+            let name = group_name(&group);
+            for (api_version, version) in versions(&group) {
+                if is_stale(&version) {
                     unseen.push(format!("the API {api_version}"));
                     continue;
                 }
                 for resource in list(&version, "resources") {
-                    let kind = resource.get("responseKind").map(|kind| text(kind, "kind")).unwrap_or_default();
+                    let kind = response_kind(&resource).unwrap_or_default();
                     let verbs = list(&resource, "verbs");
                     let can = |verb: &str| verbs.iter().any(|known| known.as_str() == Some(verb));
                     let plural = text(&resource, "resource");
@@ -111,4 +134,35 @@ impl Cluster {
         }
         Ok(kinds)
     }
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn list(value: &Value, key: &str) -> Vec<Value> {
+    value.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn group_name(group: &Value) -> String {
+    group.get("metadata").map(|metadata| text(metadata, "name")).unwrap_or_default()
+}
+
+/// The versions of a group, each with the `apiVersion` of its objects.
+fn versions(group: &Value) -> impl Iterator<Item = (String, Value)> {
+    let group_name = group_name(group);
+    list(group, "versions").into_iter().map(move |version| {
+        let name = text(&version, "version");
+        let api_version = if group_name.is_empty() { name } else { format!("{group_name}/{name}") };
+        (api_version, version)
+    })
+}
+
+/// The API server has not reached who serves this version for some time.
+fn is_stale(version: &Value) -> bool {
+    text(version, "freshness") == "Stale"
+}
+
+fn response_kind(resource: &Value) -> Option<String> {
+    resource.get("responseKind").map(|kind| text(kind, "kind"))
 }

@@ -212,6 +212,15 @@ impl Object {
         }
     }
 
+    /// What a CustomResourceDefinition lets the API server serve: `group/version` and `group/version/Kind`.
+    pub fn defined(&self) -> Vec<String> {
+        let thawed = self.thawed();
+        let (group, kind) = (thawed.str("spec.group"), thawed.str("spec.names.kind"));
+        let served = thawed.items("spec.versions").iter().filter(|version| version["served"] == true);
+        let names = served.filter_map(|version| version["name"].as_str());
+        names.flat_map(|name| [format!("{group}/{name}"), format!("{group}/{name}/{kind}")]).collect()
+    }
+
     /// With its `spec` as values again.
     pub(super) fn thawed(&self) -> Object {
         match self.1.as_deref().and_then(|spec| serde_json::from_str::<Value>(spec).ok()) {

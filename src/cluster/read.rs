@@ -75,6 +75,8 @@ pub struct ServerVersion {
     pub minor: u32,
     /// `v1.37.2`
     pub git_version: String,
+    /// Major and minor version as the server spells them: some vendors write `33+`.
+    pub spelled: (String, String),
 }
 
 /// Objects in one answer to a list.
@@ -98,6 +100,8 @@ pub(super) struct Held {
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     version: OnceCell<ServerVersion>,
+    /// What the cluster serves, as charts ask for it.
+    pub(super) api_versions: Mutex<Arc<OnceCell<Arc<[String]>>>>,
     /// Objects as we last wrote them, where the next who writes begins with that.
     written: Mutex<HashMap<ObjectRef, Object>>,
 }
@@ -105,11 +109,13 @@ pub(super) struct Held {
 impl Held {
     /// After a write of ours, lists of the kind are no longer true.
     pub(super) fn forget_kind(&self, kind: &Kind) {
+        self.forget_what_is_defined_by(kind);
         lock(&self.lists).retain(|query, _| query.kind.group != kind.group || query.kind.kind != kind.kind);
     }
 
     /// After a removal of ours, lists of the kind are true but for this object. One that is still asked for may have it.
     pub(super) fn forget_object(&self, gone: &ObjectRef) {
+        self.forget_what_is_defined_by(&gone.kind);
         let is_gone = |object: &Object| object.name() == gone.name && object.namespace() == gone.namespace.as_deref();
         lock(&self.lists).retain(|query, cell| {
             if query.kind.group != gone.kind.group || query.kind.kind != gone.kind.kind {
@@ -124,10 +130,17 @@ impl Held {
         });
     }
 
+    fn forget_what_is_defined_by(&self, kind: &Kind) {
+        if *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            *lock(&self.api_versions) = Arc::default();
+        }
+    }
+
     fn forget(&self) {
         lock(&self.lists).clear();
         lock(&self.discovered).clear();
         lock(&self.written).clear();
+        *lock(&self.api_versions) = Arc::default();
     }
 }
 
@@ -258,7 +271,8 @@ impl Cluster {
                 let detail = "/version names no major and minor version: is this a Kubernetes API server?".to_owned();
                 return Err(self.error(Failure::Unexpected { detail }));
             };
-            Ok(ServerVersion { major, minor, git_version: text("gitVersion").to_owned() })
+            let spelled = (text("major").to_owned(), text("minor").to_owned());
+            Ok(ServerVersion { major, minor, git_version: text("gitVersion").to_owned(), spelled })
         });
         asked.await.cloned()
     }

@@ -1,5 +1,5 @@
 //! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have been planned: that nothing is asked any more for a
-//! while is the nearest there is.
+//! while is the nearest there is. It tells nothing where the core walks one resource after the other (`-parallelism=1`): then the next is asked for when this one has been answered.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,10 @@ struct State {
     waiting: usize,
     /// The core changes things by now.
     changes: bool,
+    /// Two have been under way at once: what else there is to plan is asked for while somebody waits.
+    beside: bool,
+    /// Somebody has waited alone, in vain: others have been asked for only after that.
+    one_by_one: bool,
     /// When one began or ended last.
     moved: Instant,
 }
@@ -31,7 +35,14 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 impl Default for Calls {
     fn default() -> Self {
-        Self(Mutex::new(State { running: 0, waiting: 0, changes: false, moved: Instant::now() }))
+        Self(Mutex::new(State {
+            running: 0,
+            waiting: 0,
+            changes: false,
+            beside: false,
+            one_by_one: false,
+            moved: Instant::now(),
+        }))
     }
 }
 
@@ -48,7 +59,11 @@ impl Drop for Counted<'_> {
 
 impl Calls {
     pub fn begin(&self) -> Counted<'_> {
-        self.count(|state| &mut state.running)
+        let counted = self.count(|state| &mut state.running);
+        let mut state = self.state();
+        state.beside |= state.running > 1;
+        drop(state);
+        counted
     }
 
     pub fn begin_change(&self) -> Counted<'_> {
@@ -56,9 +71,16 @@ impl Calls {
         self.begin()
     }
 
-    /// Waits, within a call, until no other has been under way for so long. `false` where the core changes things by now: then it no longer plans everything.
+    /// Waits, within a call, until no other has been under way for so long. `false` where that does not mean that all has been planned: the core changes things by now, or may ask for
+    /// one after the other.
     pub async fn others_done(&self, quiet: Duration) -> bool {
-        self.until(|state| state.changes.then_some(false).or_else(|| state.is_quiet(quiet).then_some(true))).await
+        let done = self.until(|state| {
+            let is_vain = state.changes || state.one_by_one && !state.beside;
+            is_vain.then_some(false).or_else(|| state.is_quiet(quiet).then_some(state.beside))
+        });
+        let done = done.await;
+        self.state().one_by_one |= !done;
+        done
     }
 
     /// The same, changes or not: an apply plans each resource once more, some of them after the changes of others.
@@ -100,8 +122,6 @@ mod tests {
     async fn who_waits_hears_when_the_others_are_done_and_nobody_begins() {
         let calls = Calls::default();
         let _own = calls.begin();
-        assert!(calls.others_done(QUIET).await, "alone");
-
         let other = calls.begin();
         let others = async {
             tokio::time::sleep(3 * QUIET).await;
@@ -115,6 +135,18 @@ mod tests {
         };
         let (done, ended) = tokio::join!(async { (calls.others_done(QUIET).await, Instant::now()) }, others);
         assert!(done.0 && done.1 >= ended + QUIET, "not between two calls");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_alone_cannot_know_what_comes_after() {
+        let calls = Calls::default();
+        for (number, quiet) in [(1, QUIET), (2, Duration::from_secs(3600))] {
+            let _own = calls.begin();
+            assert!(!calls.others_done(quiet).await, "number {number}");
+        }
+        let (_own, other) = (calls.begin(), calls.begin());
+        drop(other);
+        assert!(calls.others_done(QUIET).await, "the core asks for several at once after all");
     }
 
     #[tokio::test]

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::Fields;
 use super::objects::{Drift, Entry, Recorded, differences};
+use super::packed;
+use super::told::Told;
 use crate::cluster::{Kind, Object};
 use crate::value::{Map, Value};
 
@@ -41,6 +43,16 @@ pub struct Memory {
     /// Who has set a field to another value than ours, as the last refresh saw it.
     #[serde(default)]
     managers: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the charts were told about the cluster when the objects were applied.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    told: Told,
+    /// What they are told now: what the last refresh asked, or else the plan.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    tells: Told,
+}
+
+fn is_nothing(told: &Told) -> bool {
+    *told == Told::default()
 }
 
 impl Default for Memory {
@@ -51,6 +63,8 @@ impl Default for Memory {
             spelled: BTreeMap::new(),
             generations: BTreeMap::new(),
             managers: BTreeMap::new(),
+            told: Told::default(),
+            tells: Told::default(),
         }
     }
 }
@@ -99,6 +113,26 @@ impl Memory {
         }
     }
 
+    /// What charts are told about the cluster.
+    pub fn tells(&self) -> &Told {
+        &self.tells
+    }
+
+    /// Remembers what they are to be told from here on.
+    pub fn tell(&mut self, tells: Told) {
+        self.tells = tells;
+    }
+
+    /// The objects are applied as the charts make them of what they are told.
+    pub fn note_told(&mut self) {
+        self.told.clone_from(&self.tells);
+    }
+
+    /// How the cluster has changed since the objects were applied, as far as the charts ask.
+    pub fn told_since(&self) -> Option<String> {
+        self.told.since(&self.tells)
+    }
+
     pub fn forget(&mut self, key: &str) {
         self.spelled.remove(key);
         self.generations.remove(key);
@@ -128,43 +162,6 @@ impl Memory {
     /// Whether the specification of an object is what it was when it was applied, by its metadata alone.
     pub fn is_as_applied(&self, key: &str, live: &Object) -> bool {
         self.generations.get(key).is_some_and(|generation| live.generation() == Some(*generation))
-    }
-}
-
-/// Hundreds of fields repeat each other: a tenth of their size in every state that is written.
-mod packed {
-    use std::collections::BTreeMap;
-    use std::io::{Read as _, Write as _};
-
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use flate2::Compression;
-    use flate2::read::GzDecoder;
-    use flate2::write::GzEncoder;
-    use serde::{Deserialize as _, Deserializer, Serializer, ser};
-
-    use super::Fields;
-
-    /// A state is written by whoever has it: what unpacks to more than this is none of ours.
-    const LIMIT: u64 = 64 << 20;
-
-    pub fn serialize<S: Serializer>(fields: &BTreeMap<String, Fields>, serializer: S) -> Result<S::Ok, S::Error> {
-        let json = serde_json::to_vec(fields).map_err(ser::Error::custom)?;
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&json).map_err(ser::Error::custom)?;
-        serializer.serialize_str(&STANDARD.encode(encoder.finish().map_err(ser::Error::custom)?))
-    }
-
-    /// What cannot be unpacked counts as not remembered.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Fields>, D::Error> {
-        Ok(unpacked(&String::deserialize(deserializer)?).unwrap_or_default())
-    }
-
-    fn unpacked(text: &str) -> Option<BTreeMap<String, Fields>> {
-        let packed = STANDARD.decode(text).ok()?;
-        let mut json = Vec::new();
-        GzDecoder::new(&packed[..]).take(LIMIT).read_to_end(&mut json).ok()?;
-        serde_json::from_slice(&json).ok()
     }
 }
 

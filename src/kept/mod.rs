@@ -16,11 +16,14 @@ pub mod managers;
 pub mod memory;
 pub mod namespace;
 pub mod objects;
+mod packed;
 pub mod plan;
 pub mod read;
 pub mod remove;
 pub mod render;
 pub mod report;
+pub mod telling;
+pub mod told;
 pub mod validators;
 pub mod vanished;
 

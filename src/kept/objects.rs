@@ -86,6 +86,12 @@ impl Wanted {
         }
     }
 
+    /// What the definitions among them let the API server serve.
+    pub fn defined(&self) -> Vec<String> {
+        let definitions = self.0.values().filter(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
+        definitions.flat_map(|entry| entry.object.defined()).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.0.iter().map(|(key, entry)| (key.as_str(), &**entry))
     }

@@ -10,13 +10,10 @@ use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::value::Path;
 
-/// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not asked.
-const KUBE_VERSION: &str = "v1.33.0";
-
 /// One at a time: what rendering needs on the way is many times what comes of it.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What the last renderings with definitions came to. Nothing in these depends on the cluster: they are rendered and kept once for all of them.
+/// What the last renderings with definitions came to: they are rendered and kept once for all clusters of which the charts are told the same.
 static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
 /// More would be several versions of Istio at once.
 const SHARED_AT_MOST: usize = 4;
@@ -31,6 +28,8 @@ pub struct Rendering<'a> {
     pub release: &'a str,
     pub namespace: &'a str,
     pub values: &'a Values,
+    /// What it is told about the cluster.
+    pub capabilities: &'a Capabilities,
 }
 
 /// Why a chart cannot be rendered with these values.
@@ -48,6 +47,8 @@ struct Shared {
     release: String,
     namespace: String,
     values: Values,
+    /// Where the chart asks.
+    capabilities: Option<Capabilities>,
     owner: String,
     entries: Vec<Arc<Entry>>,
 }
@@ -63,6 +64,7 @@ impl Shared {
             && self.namespace == asked.namespace
             && self.values == *asked.values
             && self.owner == owner
+            && self.capabilities.as_ref().is_none_or(|capabilities| capabilities == asked.capabilities)
     }
 }
 
@@ -81,10 +83,16 @@ impl Rendering<'_> {
         if shared().iter().any(|known| known.is_of(self, owner)) {
             return Ok(());
         }
-        let (chart, values) = (self.chart.clone(), self.values.clone());
+        let (chart, values, capabilities) = (self.chart.clone(), self.values.clone(), self.capabilities.clone());
         let (release, namespace, owner) = (self.release.to_owned(), self.namespace.to_owned(), owner.to_owned());
         let rendered = tokio::task::spawn_blocking(move || {
-            let rendering = Rendering { chart: &chart, release: &release, namespace: &namespace, values: &values };
+            let rendering = Rendering {
+                chart: &chart,
+                release: &release,
+                namespace: &namespace,
+                values: &values,
+                capabilities: &capabilities,
+            };
             rendering.entries(&owner).map(drop)
         });
         // Should it panic, it does so again where it is needed.
@@ -114,6 +122,7 @@ impl Rendering<'_> {
             release: self.release.to_owned(),
             namespace: self.namespace.to_owned(),
             values: self.values.clone(),
+            capabilities: (!self.chart.asks(self.values).is_nothing()).then(|| self.capabilities.clone()),
             owner: owner.to_owned(),
             entries,
         }
@@ -133,9 +142,8 @@ impl Rendering<'_> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let capabilities = Capabilities { kube_version: KUBE_VERSION.to_owned(), api_versions: Vec::new() };
         let mut taken = Ok(());
-        let rendered = chart::render_each(self.chart, &release, self.values, &capabilities, &mut |manifest| {
+        let rendered = chart::render_each(self.chart, &release, self.values, self.capabilities, &mut |manifest| {
             if manifest.hooks.is_empty() && taken.is_ok() {
                 taken = self.object(manifest.object).and_then(&mut take);
             }
@@ -217,13 +225,16 @@ mod tests {
         let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
         let chart = Arc::new(Chart::from_files(files.into()).unwrap());
         let values = [Values::default(), Values::from_yaml("a: 1").unwrap()];
+        let capabilities = Capabilities::default();
+        let rendering =
+            |values| Rendering { chart: &chart, release: "r", namespace: "n", values, capabilities: &capabilities };
         let wanted = |values, owner| {
             let mut wanted = Wanted::default();
-            Rendering { chart: &chart, release: "r", namespace: "n", values }.insert(&mut wanted, owner).unwrap();
+            rendering(values).insert(&mut wanted, owner).unwrap();
             wanted
         };
         let shared = |a: &Wanted, b: &Wanted| a.iter().zip(b.iter()).all(|(a, b)| std::ptr::eq(a.1, b.1));
-        Rendering { chart: &chart, release: "r", namespace: "n", values: &values[0] }.prepare("one").await.unwrap();
+        rendering(&values[0]).prepare("one").await.unwrap();
         let first = wanted(&values[0], "one");
         assert_eq!(first.len(), 1);
         assert!(shared(&first, &wanted(&values[0], "one")));

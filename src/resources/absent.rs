@@ -12,7 +12,8 @@ use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
 use crate::istiod::{HANDED_OUT, roots_of};
-use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unopened, Unrooted};
+use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unlisted, Unopened, Unrooted};
+use crate::value::Path;
 
 /// For how long the core must have asked for nothing else.
 const QUIET: Duration = Duration::from_millis(300);
@@ -55,6 +56,12 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
             (none || !closed.shut.is_empty()).then(|| without_gateway(closed))
         }
         Absence::Unrooted(unrooted) => unrooted_word(cx, unrooted).await,
+        Absence::Unlisted(unlisted) => {
+            let keys: Vec<&str> = cx.client().ok()?.clusters.names().collect();
+            // A cluster of the provider may be linked by other means.
+            let is_key = keys.is_empty() || keys.contains(&unlisted.name.as_str());
+            (!is_key).then(|| unknown_cluster(unlisted, &keys))
+        }
         Absence::Unopened(unopened) => match &unopened.served {
             // Whose it is, is not known here.
             Some((_, places)) if places.is_empty() => None,
@@ -113,6 +120,16 @@ async fn unrooted_word<P>(cx: &Ctx<Client, P>, unrooted: &Unrooted) -> Option<Di
     let is_seen =
         !own.is_empty() && watchers.iter().zip(&theirs).all(|(name, roots)| !apart.contains(name) || !roots.is_empty());
     (!apart.is_empty()).then(|| without_a_root(unrooted, &apart, is_seen))
+}
+
+fn unknown_cluster(unlisted: &Unlisted, keys: &[&str]) -> Diagnostic {
+    let Unlisted { network, index, name, .. } = unlisted;
+    let at = Path::root("mesh_networks").key(network.clone()).attr("endpoints").index(*index).attr("from_registry");
+    Diagnostic::warning("No cluster of this name is known").at(at).detail(format!(
+        "{name:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource here. istiod passes over this entry in silence, unless a cluster of this name is linked by \
+         other means. Taken from a resource, as in `mesh_primary.west.cluster_name`, the name is known to be right.",
+        keys.join(", ")
+    ))
 }
 
 /// Fingerprints of the roots that a cluster's istiod hands out; none where that cannot be seen.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::blocks::{Block, Seen as SeenBlock};
 use super::client::{self, Client};
 use super::leaving;
+use crate::chart::{Asks, Capabilities};
 use crate::cluster::{Cluster, Kind, Object};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Failed, Plan};
@@ -17,10 +18,11 @@ use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
-use crate::kept::plan::{Planned, Planning};
+use crate::kept::plan::{self as planning, Planned};
 use crate::kept::read::{Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report;
+use crate::kept::telling;
 use crate::schema::Model;
 use crate::value::{Map, Value};
 
@@ -150,12 +152,37 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
     let planned = wanted.map(|wanted| {
         let memory = &*cx.private.memory();
         let before = plan.prior.map(before);
-        Planning { id: kept.id.text(), before, memory, force_conflicts: kept.force_conflicts }.objects(wanted)
+        planning::Planning { id: kept.id.text(), before, memory, force_conflicts: kept.force_conflicts }.objects(wanted)
     });
     let Planned { objects, changes, warning } =
         planned.unwrap_or(Planned { objects: Value::Unknown, changes: Value::Unknown, warning: None });
+    let differ = |prior: &M| !objects.is_unknown() && *prior.kept().objects != objects;
+    let explained = plan.prior.filter(|prior| differ(prior)).and_then(|prior| {
+        let cluster = prior.kept().cluster.text();
+        telling::explained(cx.private.memory(), cluster)
+    });
     plan.planned.note(objects, changes);
-    warning.into_iter().for_each(|warning| cx.warn(warning));
+    warning.into_iter().chain(explained).for_each(|warning| cx.warn(warning));
+}
+
+/// What a plan tells charts that ask this about the cluster; `None` where only the apply can know.
+pub async fn told<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    plan: &Plan<'_, M>,
+    asks: Asks,
+) -> Option<Capabilities> {
+    let cluster = plan.planned.kept().cluster.known().and_then(|name| client::briefly(cx, name));
+    telling::planned(cx.private.memory(), telling::Planning { cluster, is_new: plan.prior.is_none(), asks }).await
+}
+
+/// What an apply tells them.
+pub async fn told_to_apply<P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    cluster: &Cluster,
+    asks: Asks,
+) -> Result<Capabilities, Diagnostic> {
+    let told = telling::to_apply(cx.private.memory(), cluster, asks).await;
+    told.map_err(|error| converge::diagnostic(&error))
 }
 
 /// The mark of an instance that is there: what every plan ends with.
@@ -274,6 +301,7 @@ pub async fn refresh<M: Keeps, P: Remembers>(
             return Ok(Refreshed::Silent);
         }
     };
+    telling::refresh(cx.private.memory(), cluster).await;
     leaving::namespace(cluster, &namespace, &seen).await.into_iter().for_each(|warning| cx.warn(warning));
     if seen.is_gone {
         return Ok(Refreshed::Gone);

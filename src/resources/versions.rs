@@ -29,7 +29,9 @@ pub enum Version {
     Known(String),
     /// The configuration will say.
     Open,
-    /// It is not in the configuration, and cannot be seen.
+    /// It is not for others to say: somebody names one, or the charts are in a folder and are what they are.
+    Named,
+    /// It is not in the configuration as far as that has been planned, and does not run where it can be seen.
     Unknown,
 }
 
@@ -42,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: Followed<'_>) -> Version {
     let Ok(client) = cx.client() else { return Version::Unknown };
     if client.charts.names_version(charts) {
-        return Version::Unknown;
+        return Version::Named;
     }
     match client.walk.version_of(followed.cluster, followed.revision) {
         Some(declared) => declared.map_or(Version::Open, Version::Known),
@@ -51,7 +53,8 @@ pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: F
 }
 
 /// Waits, in a plan, for the control plane that is to be followed. The core plans in no fixed order where resources do not refer to each other, so one that nobody has declared is waited for
-/// while others are planned: else the version would be a matter of chance, and the plan that an apply makes once more could differ from the one that was shown.
+/// while others are planned: else the version would be a matter of chance, and the plan that an apply makes once more could differ from the one that was shown. A core that plans one resource after the
+/// other (`-parallelism=1`) plans none meanwhile: what is new and follows nobody it knows is then left to the apply.
 pub async fn wait_for<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, is_declared: impl Fn(&Walk) -> bool) {
     let Ok(client) = cx.client() else { return };
     if client.charts.names_version(charts) {

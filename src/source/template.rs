@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::{Location, Request, Sources};
-use crate::chart::{self, Capabilities, Chart, Release, Values};
+use crate::chart::{self, Capabilities, Chart, KubeVersion, Release, Values};
 
 pub const USAGE: &str = "\
 terraform-provider-mesh template NAME CHART [options]
@@ -106,9 +106,11 @@ impl Arguments {
             let done = if *as_text { values.set_string(set) } else { values.set(set) };
             done.map_err(|error| error.to_string())?;
         }
-        let mut capabilities = Capabilities { api_versions: self.api_versions.clone(), ..Capabilities::default() };
+        let mut capabilities = Capabilities::default();
+        // As Helm does, whether they are there already or not.
+        capabilities.api_versions.extend(self.api_versions.iter().cloned());
         if let Some(version) = &self.kube_version {
-            capabilities.kube_version = version.clone();
+            capabilities.kube_version = KubeVersion::parse(version).map_err(|error| error.to_string())?;
         }
         let namespace = self.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let release = Release { name: self.name.clone(), namespace, is_upgrade: self.is_upgrade };

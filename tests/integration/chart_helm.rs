@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lab::tools::{self, Istio, Tool};
-use terraform_provider_mesh::chart::{Capabilities, Chart, Error, Release, Values, merge_values, render, template};
+use terraform_provider_mesh::chart::{
+    Capabilities, Chart, Error, KubeVersion, Release, Values, merge_values, render, template,
+};
 use terraform_provider_mesh::mesh::{ClusterName, ControlPlane, MeshId, MeshNetworks, Namespace, Platform};
 
 use self::random::{Random, random_values};
@@ -244,7 +246,7 @@ fn ours(folder: &Path, values: &str, kube_version: Option<&str>) -> Result<Strin
     let chart = Chart::from_dir(folder)?;
     let mut capabilities = Capabilities::default();
     if let Some(version) = kube_version {
-        capabilities.kube_version = version.to_owned();
+        capabilities.kube_version = KubeVersion::parse(version)?;
     }
     template(&chart, &release(), &merge_values([values])?, &capabilities)
 }

@@ -58,6 +58,7 @@ fn gateway(cluster: &str, more: Json) -> Resource {
 /// Plans all of them in this order; what the last plan says.
 async fn last(resources: &[Resource]) -> Result<Planned, Diagnostics> {
     let core = core().await;
+    core.ask_side_by_side().await;
     let ((type_name, config), before) = resources.split_last().expect("at least one resource");
     for (type_name, config) in before {
         let planned = core.plan(type_name, Some(config.clone()), None).await;
@@ -372,6 +373,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
         let config = json!({"clusters": {"east": cluster, "west": cluster}, "charts": {"directory": charts.dir()}});
         core.configure(config).await.expect("the provider can be configured");
+        core.ask_side_by_side().await;
     };
     let link = remote("west", &["east"], json!({"namespace": NAMESPACE, "wait": false})).1;
     let planned = async |networks: [&str; 2], stored: Option<&Stored>| {

@@ -121,6 +121,7 @@ async fn a_registry_that_nobody_declares_is_pointed_at() {
     let nobody = json!({"host": "https://127.0.0.1:9", "token": "t"});
     let two = json!({"clusters": {"east": nobody, "west": nobody}, "charts": {"directory": charts.dir()}});
     core.configure(two).await.expect("the provider can be configured");
+    core.ask_side_by_side().await;
     let networks =
         |registry: &str| json!({"mesh_networks": {"net-west": {"endpoints": [{"from_registry": registry}]}}});
     let planned = core.plan(PRIMARY, Some(config(networks("wset"))), None).await.expect("a plan");

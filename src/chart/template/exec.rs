@@ -141,7 +141,7 @@ impl Executor {
                     match &value {
                         Value::Str(text) => frame.write(text)?,
                         Value::Invalid => frame.write("<no value>")?,
-                        value => frame.write(&print::display(value))?,
+                        value => frame.write(&print::output(value))?,
                     }
                 }
             }

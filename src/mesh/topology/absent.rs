@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{ControlPlaneAt, Mtls, Topology, WatchedCluster};
+use super::{ControlPlaneAt, Mtls, Registry, Topology, WatchedCluster};
+use crate::mesh::mesh_networks::NetworkEndpoints;
 
 /// Something that nobody has declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,7 @@ pub enum Absence {
     Closed(Closed),
     Unrooted(Unrooted),
     Unopened(Unopened),
+    Unlisted(Unlisted),
 }
 
 /// A declaration that waits for values which are not known yet: it may bring what is missing.
@@ -67,6 +69,17 @@ pub struct Unopened {
     pub others: BTreeSet<String>,
 }
 
+/// A cluster that mesh networks name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlisted {
+    /// The id of the control plane.
+    pub id: String,
+    pub network: String,
+    /// Which of the network's endpoints.
+    pub index: usize,
+    pub name: String,
+}
+
 impl Absence {
     /// The id of the resource it is told at.
     pub fn id(&self) -> &str {
@@ -74,6 +87,7 @@ impl Absence {
             Self::Closed(closed) => &closed.id,
             Self::Unrooted(unrooted) => &unrooted.id,
             Self::Unopened(unopened) => &unopened.id,
+            Self::Unlisted(unlisted) => &unlisted.id,
         }
     }
 
@@ -82,6 +96,7 @@ impl Absence {
             Self::Closed(closed) => format!("closed {}", closed.id),
             Self::Unrooted(unrooted) => format!("unrooted {}", unrooted.id),
             Self::Unopened(unopened) => format!("unopened {}", unopened.id),
+            Self::Unlisted(unlisted) => format!("unlisted {} {}", unlisted.id, unlisted.name),
         }
     }
 }
@@ -93,7 +108,9 @@ impl Topology {
         let unrooted =
             self.watched.iter().filter_map(|(id, watched)| self.unrooted(id, watched)).map(Absence::Unrooted);
         let unopened = self.gateways.keys().filter_map(|id| self.unopened(id)).map(Absence::Unopened);
-        closed.chain(unrooted).chain(unopened).filter(|absence| !self.told.contains(&absence.key())).collect()
+        let unlisted = self.control_planes.iter().flat_map(|(id, plane)| self.unlisted(id, plane));
+        let absences = closed.chain(unrooted).chain(unopened).chain(unlisted.map(Absence::Unlisted));
+        absences.filter(|absence| !self.told.contains(&absence.key())).collect()
     }
 
     /// Declares something that is not known in full yet.
@@ -189,6 +206,20 @@ impl Topology {
         let by_one = self.authorities.values().any(|ca| signs_for(end, ca) && signs_for(other, ca));
         let by_name = (named(end) || named(other)) && (named(end) || signed(end)) && (named(other) || signed(other));
         !by_one && !by_name
+    }
+
+    fn unlisted(&self, id: &str, plane: &ControlPlaneAt) -> Vec<Unlisted> {
+        let mut unlisted = Vec::new();
+        for (network, described) in &plane.mesh_networks.0 {
+            for (index, endpoints) in described.endpoints.iter().enumerate() {
+                let NetworkEndpoints::FromRegistry(name) = endpoints else { continue };
+                if self.registry(name.as_str()) == Registry::Undeclared {
+                    let (network, name) = (network.to_string(), name.to_string());
+                    unlisted.push(Unlisted { id: id.to_owned(), network, index, name });
+                }
+            }
+        }
+        unlisted
     }
 
     fn unopened(&self, id: &str) -> Option<Unopened> {

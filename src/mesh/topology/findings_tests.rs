@@ -211,6 +211,7 @@ fn missing(topology: &Topology) -> Vec<(&'static str, String)> {
         Absence::Closed(_) => "closed",
         Absence::Unrooted(_) => "unrooted",
         Absence::Unopened(_) => "unopened",
+        Absence::Unlisted(_) => "unlisted",
     };
     topology.absences().iter().map(|absence| (kind(absence), absence.id().to_owned())).collect()
 }

@@ -13,7 +13,7 @@ mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use absent::{Absence, Closed, Pending, Unopened, Unrooted};
+pub use absent::{Absence, Closed, Pending, Unlisted, Unopened, Unrooted};
 
 use super::mesh_networks::MeshNetworks;
 use names::{same_name, two_names, watched_twice};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::spec::Spec;
-use crate::chart::{Chart, Values};
+use crate::chart::{Capabilities, Chart, Values};
 use crate::cluster::{Kind, Object};
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
@@ -27,13 +27,21 @@ pub const KINDS: &[Kind] = &[
     Kind::VIRTUAL_SERVICE,
 ];
 
-/// Renders everything the gateway consists of. `chart` may be absent for an ambient gateway only.
-///
-/// `release` is the name of the release where an import found another than the gateway's: the chart writes it into labels.
-pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Result<Wanted, render::Error> {
+/// A chart, and what goes into it beside the values.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendered<'a> {
+    pub chart: &'a Arc<Chart>,
+    /// The name of the release where an import found another than the gateway's: the chart writes it into labels.
+    pub release: Option<&'a str>,
+    /// What the chart is told about the cluster.
+    pub capabilities: &'a Capabilities,
+}
+
+/// Renders everything the gateway consists of. The chart may be absent for an ambient gateway only.
+pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
-    for object in objects(spec, chart, release)? {
+    for object in objects(spec, rendered)? {
         let reference = render::reference(&object)?;
         wanted.insert(reference, object, &owner);
     }
@@ -41,7 +49,7 @@ pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) ->
     Ok(wanted)
 }
 
-fn objects(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Result<Vec<Object>, render::Error> {
+fn objects(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Vec<Object>, render::Error> {
     if spec.ambient {
         let gateway = AmbientGateway {
             name: spec.name.clone(),
@@ -52,9 +60,9 @@ fn objects(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Re
         return Ok(Object::new(gateway.object()).into_iter().collect());
     }
     let mut objects = Vec::new();
-    if let Some(chart) = chart {
+    if let Some(Rendered { chart, release, capabilities }) = rendered {
         let (release, values) = named(spec, release);
-        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values };
+        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values, capabilities };
         objects.extend(rendering.objects()?);
     }
     let exposing = services(spec).into_iter().chain(control_plane(spec));
@@ -130,7 +138,9 @@ mod tests {
         };
         let spec = Spec::parse(&model).unwrap().unwrap();
         for (found, release) in [(None, "door"), (Some("door"), "door"), (Some("ew"), "ew")] {
-            let wanted = wanted(&spec, Some(&chart), found).unwrap();
+            let capabilities = Capabilities::default();
+            let rendered = Rendered { chart: &chart, release: found, capabilities: &capabilities };
+            let wanted = wanted(&spec, Some(rendered)).unwrap();
             let (_, service) = wanted.iter().next().unwrap();
             assert_eq!(service.object.name(), "door");
             assert_eq!(service.object.label("app.kubernetes.io/instance"), Some(release));

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use super::build::Rendered;
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
-use crate::chart::Chart;
+use crate::chart::{Asks, Capabilities, Chart};
 use crate::diag::Diagnostics;
 use crate::engine::Plan;
 use crate::kept::objects::Wanted;
 use crate::kept::render;
 use crate::mesh::Revision;
 use crate::resources::charts::{self, Unavailable, Version};
+use crate::resources::keeping;
 use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
 
@@ -29,8 +31,10 @@ pub async fn planned_objects(
     }
     let version = match follow(cx, planned, spec).await {
         Followed::Known(version) => Some(version),
-        Followed::Unknown => remembered,
-        Followed::Open => return Ok(None),
+        Followed::Named => remembered,
+        // It may be planned after this one.
+        Followed::Unknown if plan.prior.is_some() => remembered,
+        Followed::Unknown | Followed::Open => return Ok(None),
     };
     if plan.prior.is_some() {
         cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), planned.charts.known()).await?;
@@ -42,9 +46,25 @@ pub async fn planned_objects(
     let newer = chart.as_ref().and_then(|chart| versions::ahead(cx, chart.version(), followed(planned, spec)));
     newer.into_iter().for_each(|warning| cx.warn(warning));
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    build::wanted(spec, chart.as_ref(), cx.private.release.as_deref())
-        .map(Some)
-        .map_err(|error| render::diagnostic(&error).into())
+    let Some(capabilities) = keeping::told(cx, plan, asks(chart.as_ref(), spec)).await else { return Ok(None) };
+    wanted(cx, spec, chart.as_ref(), &capabilities).map(Some)
+}
+
+/// What the chart asks about the cluster.
+pub fn asks(chart: Option<&Arc<Chart>>, spec: &Spec) -> Asks {
+    chart.map(|chart| chart.asks(&spec.values)).unwrap_or_default()
+}
+
+/// The objects of a gateway whose chart is told this about the cluster.
+pub fn wanted(
+    cx: &Cx,
+    spec: &Spec,
+    chart: Option<&Arc<Chart>>,
+    capabilities: &Capabilities,
+) -> Result<Wanted, Diagnostics> {
+    let release = cx.private.release.as_deref();
+    let rendered = chart.map(|chart| Rendered { chart, release, capabilities });
+    build::wanted(spec, rendered).map_err(|error| render::diagnostic(&error).into())
 }
 
 /// The control plane that serves the gateway, as far as this resource says where that is.
@@ -57,7 +77,7 @@ fn followed<'a>(model: &'a Gateway, spec: &'a Spec) -> versions::Followed<'a> {
 /// The version of the control plane that serves it; nobody's for an ambient gateway, which has no chart.
 async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
     match spec.ambient {
-        true => Followed::Unknown,
+        true => Followed::Named,
         false => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
     }
 }

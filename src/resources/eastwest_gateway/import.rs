@@ -4,13 +4,12 @@ use serde_json::Value as Json;
 
 use super::model::{Expose, Gateway, Ports, Service};
 use super::spec::{SYSTEM_NAMESPACE, Spec};
-use super::{Cx, Identity, build, ready};
+use super::{Cx, Identity, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::render;
 use crate::kept::{converge, read};
 use crate::mesh::{GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
@@ -245,8 +244,8 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
-        .map_err(|error| render::diagnostic(&error))?;
+    let capabilities = keeping::told_to_apply(cx, cluster, super::chart::asks(chart.as_ref(), &spec)).await?;
+    let wanted = super::chart::wanted(cx, &spec, chart.as_ref(), &capabilities)?;
     let recorded = wanted.recorded();
     let live =
         read::live(cluster, &recorded, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;

@@ -21,7 +21,7 @@ use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::objects::{self, state_key};
-use crate::kept::{converge, render, vanished};
+use crate::kept::{converge, vanished};
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
@@ -73,8 +73,8 @@ impl Resource for MeshEastwestGateway {
         let cluster = client::cluster(cx, state.cluster.text())?;
         let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
         cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
-        let wanted = build::wanted(&spec, chart.as_ref(), cx.private.release.as_deref())
-            .map_err(|error| render::diagnostic(&error))?;
+        let capabilities = keeping::told_to_apply(cx, &cluster, chart::asks(chart.as_ref(), &spec)).await?;
+        let wanted = chart::wanted(cx, &spec, chart.as_ref(), &capabilities)?;
         ready::check_kinds(&cluster, &wanted).await?;
 
         let claiming = Claiming::of(&state, prior.as_ref());

@@ -419,7 +419,7 @@ mod tests {
         for (said, namespace) in [(Value::Null, "istio-system"), ("mesh-b".into(), "mesh-b")] {
             let spec = Spec::parse(&exposing(true, said)).unwrap().unwrap();
             assert_eq!(spec.exposure.control_plane, Some(Namespace::new(namespace).unwrap()));
-            let wanted = super::super::build::wanted(&spec, None, None).unwrap();
+            let wanted = super::super::build::wanted(&spec, None).unwrap();
             let of = |kind: &str| {
                 let entry = wanted.iter().map(|(_, entry)| entry).find(|entry| entry.object.kind() == kind);
                 entry.expect(kind).object.clone()

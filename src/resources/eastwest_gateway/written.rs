@@ -1,8 +1,10 @@
 //! What a gateway writes, for the page that lists it.
 
+use super::build::Rendered;
 use super::spec::Spec;
 use super::{Gateway, build};
 use crate::diag::Diagnostics;
+use crate::kept::told::Told;
 use crate::kept::{namespace, render};
 use crate::resources::charts::{Store, Version};
 use crate::resources::keeping;
@@ -15,7 +17,9 @@ pub async fn written(planned: &Gateway, store: &Store) -> Result<Written, Diagno
         true => None,
         false => Some(store.chart("gateway", planned.charts.known(), Version::default()).await?),
     };
-    let wanted = build::wanted(&spec, chart.as_ref(), None).map_err(|error| render::diagnostic(&error))?;
+    let capabilities = &Told::default().capabilities();
+    let rendered = chart.as_ref().map(|chart| Rendered { chart, release: None, capabilities });
+    let wanted = build::wanted(&spec, rendered).map_err(|error| render::diagnostic(&error))?;
     let (label, cluster) = (spec.owner(), planned.cluster.text());
     let mut written = Written::default();
     written.add(cluster, namespace::plain(spec.namespace.as_str(), &label))?;

@@ -1,5 +1,6 @@
 //! From a spec and charts to the objects wanted. Pure; what can fail here is the chart, with the values given to it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::gateway_api;
 use super::spec::Spec;
 use super::values;
-use crate::chart::Chart;
+use crate::chart::{Asks, Capabilities, Chart};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::{Entry, Wanted};
@@ -29,6 +30,8 @@ pub struct Charts {
     pub agents: Option<Agents>,
     /// The definitions of the Gateway API, where they are this control plane's to install.
     pub gateway_api: Vec<Arc<Entry>>,
+    /// What the charts are told about the cluster.
+    pub capabilities: Capabilities,
 }
 
 /// The node agents.
@@ -37,6 +40,19 @@ pub struct Agents {
     pub cni: Arc<Chart>,
     /// In ambient mode.
     pub ztunnel: Option<Arc<Chart>>,
+}
+
+impl Charts {
+    /// What they ask about the cluster.
+    pub fn asks(&self, spec: &Spec) -> Asks {
+        let base = self.base.as_ref().map(|chart| chart.asks(&spec.base_values));
+        let agents = self.agents.as_ref().zip(spec.agents.as_ref()).map(|(charts, values)| {
+            let ztunnel = charts.ztunnel.as_ref().zip(values.ztunnel.as_ref());
+            let ztunnel = ztunnel.map(|(chart, values)| chart.asks(values)).unwrap_or_default();
+            charts.cni.asks(&values.cni).or(ztunnel)
+        });
+        [base, agents].into_iter().flatten().fold(self.istiod.asks(&spec.istiod_values), Asks::or)
+    }
 }
 
 /// The names of the releases where an import found others than the usual: the charts write them into labels.
@@ -53,14 +69,23 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let mut wanted = Wanted::default();
     let (reference, object) = system_namespace(spec);
     wanted.insert_shared(reference, object);
+    let mut capabilities = Cow::Borrowed(&charts.capabilities);
     if spec.install_base {
-        for rendering in shared(spec, charts, releases) {
-            rendering.insert(&mut wanted, &owner)?;
+        if let Some(base) = base(spec, charts, releases) {
+            base.insert(&mut wanted, &owner)?;
         }
         charts.gateway_api.iter().for_each(|entry| wanted.add(entry.clone()));
+        if charts.asks(spec).api_versions {
+            // Served once they are applied: the next plan must come to the same.
+            capabilities.to_mut().add(wanted.defined());
+        }
+        for rendering in agents(spec, charts, &capabilities) {
+            rendering.insert(&mut wanted, &owner)?;
+        }
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
-    let rendering = Rendering { chart: &charts.istiod, release: &release, namespace, values: &spec.istiod_values };
+    let (chart, values) = (&charts.istiod, &spec.istiod_values);
+    let rendering = Rendering { chart, release: &release, namespace, values, capabilities: &capabilities };
     rendering.insert(&mut wanted, &owner)?;
     if let Some(policy) = policy(spec, releases) {
         wanted.insert(render::reference(&policy)?, policy, &owner);
@@ -100,21 +125,27 @@ pub async fn prepare(spec: &Spec, charts: &Charts, releases: &Releases) -> Resul
 fn base<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Option<Rendering<'a>> {
     let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
     let namespace = spec.control_plane.namespace.as_str();
-    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values: &spec.base_values })
+    let (values, capabilities) = (&spec.base_values, &charts.capabilities);
+    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values, capabilities })
 }
 
 /// What charts bring that all control planes of a cluster share.
 pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Vec<Rendering<'a>> {
+    base(spec, charts, releases).into_iter().chain(agents(spec, charts, &charts.capabilities)).collect()
+}
+
+fn agents<'a>(spec: &'a Spec, charts: &'a Charts, capabilities: &'a Capabilities) -> Vec<Rendering<'a>> {
     let namespace = spec.control_plane.namespace_of_agents().as_str();
-    let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values };
-    let mut shared: Vec<Rendering<'a>> = base(spec, charts, releases).into_iter().collect();
+    let rendering =
+        |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values, capabilities };
+    let mut agents = Vec::new();
     if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
-        shared.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));
+        agents.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));
         if let (Some(chart), Some(values)) = (&charts.ztunnel, &values.ztunnel) {
-            shared.push(rendering(chart, ZTUNNEL_RELEASE, values));
+            agents.push(rendering(chart, ZTUNNEL_RELEASE, values));
         }
     }
-    shared
+    agents
 }
 
 /// The policy of mTLS for the whole mesh, one for all control planes of the cluster: labelled as the release that they share, and handed on with it.

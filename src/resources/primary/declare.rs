@@ -7,6 +7,7 @@ use crate::cluster::{Kind, Object, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::mesh::ControlPlaneAt;
+use crate::resources::absent;
 use crate::resources::client::briefly;
 use crate::value::Value;
 
@@ -14,7 +15,7 @@ use crate::value::Value;
 const USUAL_TRUST_DOMAIN: &str = "cluster.local";
 
 /// What other resources contradict.
-pub fn declare(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Result<(), Diagnostics> {
+pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Result<(), Diagnostics> {
     let planned = &plan.planned;
     let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared(planned, spec));
     found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));
@@ -22,6 +23,9 @@ pub fn declare(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Result<(),
     found.extend(plan.prior.and_then(|prior| outdated(prior, planned)));
     for warning in found {
         cx.warn(warning);
+    }
+    if networks::names_clusters(&spec.control_plane.mesh_networks) {
+        absent::tell(cx, planned.id.text()).await?;
     }
     Ok(())
 }

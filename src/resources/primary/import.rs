@@ -14,8 +14,7 @@ use crate::istiod;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
-use crate::kept::render;
-use crate::kept::{converge, read};
+use crate::kept::{converge, read, render, telling};
 use crate::mesh::{self, NETWORK_LABEL, Platform, istiod_name_of};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
@@ -75,6 +74,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     derive_names(&mut state);
     let mut warning = None;
     let spec = parsing::complete(Spec::parse(&state)?)?;
+    let mut memory = Memory::default();
     let mut recorded = match charts(
         cx,
         &state,
@@ -83,7 +83,9 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     )
     .await
     {
-        Ok(charts) => {
+        Ok(mut charts) => {
+            let told = telling::to_apply(&mut memory, &cluster, charts.asks(&spec)).await;
+            charts.capabilities = told.map_err(|error| converge::diagnostic(&error))?;
             let shared = compare(&cluster, &state, &charts, &releases).await?;
             // Who gave the chart base no values gave those of istiod to istiod alone.
             let bare = Primary { base_values: std::iter::once("{}".to_owned()).collect(), ..state.clone() };
@@ -109,7 +111,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     for superfluous in &installed.superfluous {
         recorded.objects.insert(state_key(superfluous), UNKNOWN.to_owned());
     }
-    let memory = Memory::of(&recorded);
+    memory.record(&recorded);
     state.objects = recorded.objects_value();
     state.status = ready::status(Some(&installed.deployment)).into();
     Ok(Taken { state, releases, memory, warning })

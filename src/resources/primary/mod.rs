@@ -40,6 +40,7 @@ use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
+use crate::kept::told::Told;
 use crate::kept::{namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
@@ -128,7 +129,7 @@ impl Resource for MeshPrimary {
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
-        declare::declare(cx, plan, &spec)?;
+        declare::declare(cx, plan, &spec).await?;
         if plan.prior != Some(&plan.planned)
             && let (Some(wanted), Some(cluster)) = (wanted, client::briefly(cx, plan.planned.cluster.text()))
         {
@@ -370,9 +371,16 @@ impl Reach<'_> {
 }
 
 /// The charts, and what they make of the configuration; the base's too where they are asked for or there already.
-async fn rendered(cx: &Cx, state: &Primary, spec: &Spec, holds_base: bool) -> Result<(Charts, Wanted), Diagnostics> {
+async fn rendered(
+    cx: &mut Cx,
+    state: &Primary,
+    spec: &Spec,
+    holds_base: bool,
+) -> Result<(Charts, Wanted), Diagnostics> {
     let version = Version { asked: state.istio_version.as_deref(), remembered: None };
-    let charts = charts(cx, state, spec.install_base || holds_base, version).await.map_err(Diagnostics::from)?;
+    let mut charts = charts(cx, state, spec.install_base || holds_base, version).await.map_err(Diagnostics::from)?;
+    let cluster = cluster(cx, state)?;
+    charts.capabilities = keeping::told_to_apply(cx, &cluster, charts.asks(spec)).await?;
     let releases = &cx.private.releases;
     build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
     let wanted = build::wanted(spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
@@ -418,13 +426,15 @@ async fn planned_objects(
     };
     let remembered = plan.prior.and_then(|prior| prior.istio_version.as_deref());
     let version = Version { asked: kept.as_deref().or(plan.config.istio_version.as_deref()), remembered };
-    let charts = match charts(cx, &plan.planned, spec.install_base, version).await {
+    let mut charts = match charts(cx, &plan.planned, spec.install_base, version).await {
         Ok(charts) => charts,
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
     if plan.config.istio_version.is_null() || kept.is_some() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
+    let Some(capabilities) = keeping::told(cx, plan, charts.asks(spec)).await else { return Ok(None) };
+    charts.capabilities = capabilities;
     let releases = &cx.private.releases;
     build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
     build::wanted(spec, &charts, releases).map(Some).map_err(|error| render::diagnostic(&error).into())
@@ -463,7 +473,7 @@ async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<
         }
         None => Vec::new(),
     };
-    Ok(Charts { base, istiod, agents, gateway_api })
+    Ok(Charts { base, istiod, agents, gateway_api, capabilities: Told::default().capabilities() })
 }
 
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {

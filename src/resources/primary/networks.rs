@@ -33,40 +33,28 @@ pub fn read(parser: &mut Parser, model: &Primary, own: Option<&Network>) -> Mesh
     networks
 }
 
-/// Clusters that `from_registry` names and nobody knows: istiod passes over them in silence. That a name is unknown is not certain while
-/// other resources are still to be planned, and clusters may be linked by other means: then it is a warning.
+/// Whether `from_registry` names any cluster.
+pub fn names_clusters(networks: &MeshNetworks) -> bool {
+    let mut endpoints = networks.0.values().flat_map(|described| &described.endpoints);
+    endpoints.any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(_)))
+}
+
+/// Clusters that `from_registry` names as only the provider does: istiod passes over them in silence. A name that nobody knows is an absence, told when all has been planned.
 pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
-    let keys: Vec<&str> = client.clusters.names().collect();
     let mut found = Diagnostics::new();
     for (network, described) in &networks.0 {
         for (index, endpoints) in described.endpoints.iter().enumerate() {
             let NetworkEndpoints::FromRegistry(name) = endpoints else { continue };
-            let at = Path::root("mesh_networks")
-                .key(network.to_string())
-                .attr("endpoints")
-                .index(index)
-                .attr("from_registry");
-            match client.walk.registry(name.as_str()) {
-                Registry::CalledOtherwise(id) => found.push(
-                    Diagnostic::error("The cluster has another name")
-                        .detail(format!(
-                            "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would pass over the entry in silence. Write {id:?}: the \
-                             `cluster_name` of its `mesh_primary`."
-                        ))
-                        .at(at),
-                ),
-                Registry::Undeclared if !keys.is_empty() && !keys.contains(&name.as_str()) => found.push(
-                    Diagnostic::warning("No cluster of this name is known")
-                        .detail(format!(
-                            "{:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource planned so far. istiod passes over such an entry in \
-                             silence, unless a cluster of this name is linked by other means. Taken from a resource, as in `mesh_primary.west.cluster_name`, the name is \
-                             known to be right.",
-                            name.as_str(),
-                            keys.join(", ")
-                        ))
-                        .at(at),
-                ),
-                _ => {}
+            if let Registry::CalledOtherwise(id) = client.walk.registry(name.as_str()) {
+                let at = Path::root("mesh_networks")
+                    .key(network.to_string())
+                    .attr("endpoints")
+                    .index(index)
+                    .attr("from_registry");
+                found.push(Diagnostic::error("The cluster has another name").at(at).detail(format!(
+                    "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would pass over the entry in silence. Write {id:?}: the `cluster_name` of \
+                     its `mesh_primary`."
+                )));
             }
         }
     }

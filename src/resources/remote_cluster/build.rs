@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::spec::Spec;
-use crate::chart::Chart;
+use super::spec::{Remote, Spec};
+use crate::chart::{Asks, Capabilities, Chart};
 use crate::cluster::Object;
 use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::Wanted;
@@ -15,6 +15,16 @@ use crate::mesh::istiod_name;
 pub struct Charts {
     pub base: Arc<Chart>,
     pub istiod: Arc<Chart>,
+    /// What they are told about the cluster.
+    pub capabilities: Capabilities,
+}
+
+impl Charts {
+    /// What they ask about it.
+    pub fn asks(&self, spec: &Spec) -> Asks {
+        let asks = |remote: &Remote| self.base.asks(&remote.base_values).or(self.istiod.asks(&remote.istiod_values));
+        spec.remote.as_ref().map(asks).unwrap_or_default()
+    }
 }
 
 /// The reader and, in the modes `remote` and `config`, namespace and remote profile. `charts` may be absent in the mode `peer` only.
@@ -41,9 +51,10 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
 fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, render::Error> {
     let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(Vec::new()) };
     let (namespace, revision) = (spec.namespace.as_str(), remote.data_plane.revision.as_ref());
-    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values: &remote.base_values };
-    let istiod =
-        Rendering { chart: &charts.istiod, release: &istiod_name(revision), namespace, values: &remote.istiod_values };
+    let (capabilities, values) = (&charts.capabilities, &remote.base_values);
+    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values, capabilities };
+    let (release, values) = (&istiod_name(revision), &remote.istiod_values);
+    let istiod = Rendering { chart: &charts.istiod, release, namespace, values, capabilities };
     let mut objects = base.objects()?;
     objects.extend(istiod.objects()?);
     if !spec.is_config_cluster() {

@@ -13,8 +13,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::render;
-use crate::kept::{converge, read};
+use crate::kept::{converge, read, render, telling};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
     ParsedRemoteSecret, ServerUrl,
@@ -168,7 +167,7 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
 async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     (model.objects, model.changes) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
-    let charts = match spec.remote {
+    let mut charts = match spec.remote {
         Some(_) => match super::charts(cx, model).await {
             Ok(charts) => Some(charts),
             Err(unavailable) => match charts::without_chart::<Charts, _, _>(cx, unavailable)? {
@@ -178,8 +177,14 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
         },
         None => None,
     };
-    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
     let watched = client::cluster(cx, model.cluster.text())?;
+    let asks = charts.as_ref().map(|charts| charts.asks(&spec)).unwrap_or_default();
+    match telling::to_apply(&mut cx.private.memory, &watched, asks).await {
+        Ok(told) => charts.iter_mut().for_each(|charts| charts.capabilities.clone_from(&told)),
+        Err(error) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
+        Err(error) => return Err(converge::diagnostic(&error).into()),
+    }
+    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
     match read::live(&watched, &recorded, &Memory::default()).await {
         Ok(live) => {
             let seen = recorded.seen(&live, &Memory::default()).0;

@@ -51,11 +51,12 @@ use crate::kept::converge;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::render;
+use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
-use crate::resources::versions;
+use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
 use crate::value::{Map, Value};
 
@@ -289,8 +290,9 @@ fn served_by(spec: &Spec) -> Option<(&str, Option<&str>)> {
     Some((name.as_str(), remote.data_plane.revision.as_ref().map(Revision::as_str)))
 }
 
-/// The same as [`follow`], once what the configuration declares of that control plane is known.
-async fn follow_in_plan(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
+/// The same as [`follow`], once what the configuration declares of that control plane is known. `false` where the version of the charts is not known yet.
+async fn follow_in_plan(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> bool {
+    let model = &plan.planned;
     if let Some((name, revision)) = served_by(spec) {
         let is_declared = |walk: &Walk| {
             let cluster = walk.runs_in(name, revision);
@@ -298,22 +300,29 @@ async fn follow_in_plan(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool
         };
         versions::wait_for(cx, model.charts.known(), is_declared).await;
     }
-    follow(cx, model, spec).await
+    match follow(cx, model, spec).await {
+        Followed::Known(_) | Followed::Named => true,
+        // It may be planned after this one.
+        Followed::Unknown => plan.prior.is_some(),
+        Followed::Open => false,
+    }
 }
 
-/// Takes the version of the control plane that serves the cluster for that of the charts; `false` where it is not known yet.
-async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> bool {
-    let Some((name, revision)) = served_by(spec) else { return true };
+/// Takes the version of the control plane that serves the cluster for that of the charts.
+async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> Followed {
+    let Some((name, revision)) = served_by(spec) else { return Followed::Named };
+    if cx.client().is_ok_and(|client| client.charts.names_version(model.charts.known())) {
+        return Followed::Named;
+    }
     let declared = cx.client().ok().and_then(|client| client.walk.runs_in(name, revision));
     let only = || spec.watchers.first().filter(|_| spec.watchers.len() == 1).cloned();
-    let Some(cluster) = declared.or_else(only) else { return true };
+    let Some(cluster) = declared.or_else(only) else { return Followed::Unknown };
     let followed = versions::Followed { cluster: &cluster, namespace: spec.namespace.as_str(), revision };
-    match versions::follow(cx, model.charts.known(), followed).await {
-        versions::Version::Known(version) => cx.private.chart_version = Some(version),
-        versions::Version::Open => return false,
-        versions::Version::Unknown => {}
+    let version = versions::follow(cx, model.charts.known(), followed).await;
+    if let Followed::Known(version) = &version {
+        cx.private.chart_version = Some(version.clone());
     }
-    true
+    version
 }
 
 /// The charts of the remote profile.
@@ -327,7 +336,7 @@ async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -
         store.chart("base", model.charts.known(), version),
         store.chart("istiod", model.charts.known(), version)
     )?;
-    Ok(Charts { base, istiod })
+    Ok(Charts { base, istiod, capabilities: Told::default().capabilities() })
 }
 
 /// The reader and, in the mode `remote`, the remote profile.
@@ -341,10 +350,13 @@ async fn objects(
     if cx.private.chart_version.is_none() {
         follow(cx, state, spec).await;
     }
-    let charts = match spec.remote {
+    let mut charts = match spec.remote {
         Some(_) => Some(charts(cx, state).await.map_err(Diagnostics::from)?),
         None => None,
     };
+    let asks = charts.as_ref().map(|charts| charts.asks(spec)).unwrap_or_default();
+    let told = keeping::told_to_apply(cx, &claim.cluster(), asks).await?;
+    charts.iter_mut().for_each(|charts| charts.capabilities.clone_from(&told));
     let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let Err(errors) = keeping::converge(cx, claim, &wanted, prior, state).await else { return Ok(()) };

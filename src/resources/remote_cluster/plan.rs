@@ -150,14 +150,19 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
     if plan.prior.is_some() && spec.remote.is_some() {
         cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }
-    let charts = match spec.remote {
-        Some(_) if unknown || !super::follow_in_plan(cx, &plan.planned, spec).await => None,
+    let mut charts = match spec.remote {
+        Some(_) if unknown || !super::follow_in_plan(cx, plan, spec).await => None,
         Some(_) => match super::charts(cx, &plan.planned).await {
             Ok(charts) => Some(charts),
             Err(unavailable) => charts::without_chart::<Charts, _, _>(cx, unavailable)?,
         },
         None => None,
     };
+    let asks = charts.as_ref().map(|charts| charts.asks(spec)).unwrap_or_default();
+    match (keeping::told(cx, plan, asks).await, &mut charts) {
+        (Some(told), Some(charts)) => charts.capabilities = told,
+        (told, charts) => *charts = charts.take().filter(|_| told.is_some()),
+    }
     let wanted = match (&spec.remote, &charts) {
         (Some(_), None) => None,
         _ => Some(build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?),

@@ -16,6 +16,7 @@ use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
+use crate::kept::telling;
 use crate::resources::walk::Walk;
 use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
@@ -58,6 +59,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
     let owned = match looks {
         Ok((seen, accounts, secrets, authority)) => {
             objects_left = !seen.is_gone;
+            telling::refresh(&mut cx.private.memory, &watched).await;
             leaving::namespace(&watched, namespace, &seen).await.into_iter().for_each(|warning| cx.warn(warning));
             seen.warnings(model.id.text()).into_iter().for_each(|warning| cx.warn(warning));
             (model.objects, model.changes) = seen.note(&mut cx.private.memory, &model.changes);
