@@ -8,12 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Chart, Error, Values, number, yaml};
 
-/// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again for each packed subchart.
+/// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again
+/// for each packed subchart.
 const MAX_CHART: u64 = 64 << 20;
 const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 20;
 
-/// What a whole tree of charts may still take up; a packed subchart is unpacked into the same room as what it was packed in.
+/// What a whole tree of charts may still take up; a packed subchart is unpacked into the same room as what it was
+/// packed in.
 struct Room {
     bytes: u64,
     files: usize,
@@ -75,25 +77,16 @@ impl Chart {
         self.text("version")
     }
 
-    /// SHA-256 over names and contents of its files, in hexadecimal: of a folder it tells whether somebody has changed it.
+    /// SHA-256 over names and contents of its files, in hexadecimal: of a folder it tells whether somebody has changed
+    /// it.
     pub fn digest(&self) -> &str {
         &self.digest
-    }
-
-    pub fn app_version(&self) -> &str {
-        self.text("appVersion")
     }
 
     /// The texts in the folder `crds`, which Helm installs as they are.
     pub fn definitions(&self) -> impl Iterator<Item = &str> {
         let files = self.files.iter().filter(|(name, _)| name.starts_with("crds/"));
         files.filter_map(|(_, content)| std::str::from_utf8(content).ok())
-    }
-
-    /// Whether its templates ask what the cluster is or serves.
-    pub fn asks_cluster(&self) -> bool {
-        let asks = |(_, text): &(String, String)| text.contains(".Capabilities");
-        self.templates.iter().any(asks) || self.dependencies.iter().any(Chart::asks_cluster)
     }
 
     /// A text of Chart.yaml, or nothing.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::address::{Address, AddressKind};
 use super::name::{Namespace, Network, Revision};
 use super::sni::Sni;
 
@@ -174,58 +173,6 @@ impl AmbientGateway {
     }
 }
 
-/// A gateway of a network whose clusters this mesh's istiod does not watch: Gateway API, class `istio-remote`.
-#[derive(Debug, Clone)]
-pub struct RemoteNetworkGateway {
-    /// The object's name.
-    pub name: String,
-    /// Its namespace; any in the configuration cluster.
-    pub namespace: Namespace,
-    /// The network behind it.
-    pub network: Network,
-    /// Where it is.
-    pub addresses: Vec<Address>,
-    /// The port it takes traffic between Services on.
-    pub port: u16,
-}
-
-impl RemoteNetworkGateway {
-    /// The Gateway.
-    pub fn object(&self) -> Value {
-        let addresses: Vec<Value> = self
-            .addresses
-            .iter()
-            .map(|address| {
-                // The CRD takes an address without a type for an IP and refuses hostnames then.
-                let kind = match address.kind() {
-                    AddressKind::Ipv4 | AddressKind::Ipv6 => "IPAddress",
-                    AddressKind::Hostname => "Hostname",
-                };
-                json!({ "type": kind, "value": address.to_string() })
-            })
-            .collect();
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "Gateway",
-            "metadata": {
-                "name": self.name,
-                "namespace": self.namespace,
-                "labels": { super::NETWORK_LABEL: self.network },
-            },
-            "spec": {
-                "gatewayClassName": "istio-remote",
-                "addresses": addresses,
-                "listeners": [{
-                    "name": "cross-network",
-                    "port": self.port,
-                    "protocol": "TLS",
-                    "tls": { "mode": "Passthrough", "options": { "gateway.istio.io/listener-protocol": "auto-passthrough" } },
-                }],
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,21 +246,6 @@ mod tests {
             json!(["istiod-canary.istio-system.svc", "istiod-canary.istio-system.svc.cluster.local", "lb.example"])
         );
         assert_eq!(gateway["spec"]["servers"][0]["hosts"], routes["spec"]["hosts"]);
-    }
-
-    #[test]
-    fn a_hostname_needs_its_type_said() {
-        let gateway = RemoteNetworkGateway {
-            name: "west".into(),
-            namespace: namespace(),
-            network: Network::new("n2").unwrap(),
-            addresses: vec![Address::parse("lb.example").unwrap(), Address::parse("1.2.3.4").unwrap()],
-            port: 15443,
-        };
-        assert_eq!(
-            gateway.object()["spec"]["addresses"],
-            json!([{ "type": "Hostname", "value": "lb.example" }, { "type": "IPAddress", "value": "1.2.3.4" }])
-        );
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub use external::{
     CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
 pub use gateway::{
-    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, RemoteNetworkGateway, Selector,
-    ServiceExposure, east_west_selector, hosts_admit,
+    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, Selector, ServiceExposure,
+    east_west_selector, hosts_admit,
 };
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
