@@ -268,6 +268,32 @@ fn a_network_is_closed_until_a_gateway_of_it_lets_services_through() {
 }
 
 #[test]
+fn clusters_that_watch_each_other_without_a_common_root_are_told_once() {
+    let mut topology = Topology::default();
+    let clusters = ["east", "north", "west"];
+    for cluster in clusters {
+        topology.control_plane(cluster, in_network(cluster, "n1"));
+    }
+    for cluster in clusters {
+        let others: Vec<&str> = clusters.into_iter().filter(|other| *other != cluster).collect();
+        topology.watched(cluster, watched(cluster, &others));
+    }
+    let pairs = |topology: &Topology| {
+        let pairs = topology.absences().into_iter().flat_map(|absence| match absence {
+            Absence::Unrooted(Unrooted { watched, watchers, .. }) => {
+                watchers.into_iter().map(|watcher| format!("{watched} {watcher}")).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        });
+        pairs.collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&topology), ["east north", "east west", "north west"]);
+    let first = topology.absences().remove(0);
+    topology.tell(&first);
+    assert_eq!(pairs(&topology), ["north west"]);
+}
+
+#[test]
 fn a_remote_s_gateway_is_opened_by_the_one_of_the_same_name_at_its_control_plane() {
     let served = || WatchedCluster {
         served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
