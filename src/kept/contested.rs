@@ -44,7 +44,7 @@ fn told<'a>(
         // Of several warnings with one summary Terraform shows the first alone.
         Diagnostic::warning(format!("Another field manager holds fields of {id} that this plan puts back"))
             .detail(format!(
-                "{}\n\nThe apply will be refused. Set `force_conflicts = true` to take these fields, or change the configuration to what they are now, and leave them to the other.",
+                "{}\n\nThe apply will be refused. Set `force_conflicts = true` to overwrite these fields, or set their live values in the configuration.",
                 lines.join("\n")
             ))
             .at("force_conflicts")

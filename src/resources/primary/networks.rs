@@ -26,15 +26,17 @@ pub fn read(parser: &mut Parser, model: &Primary, own: Option<&Network>) -> Mesh
         let (MeshNetworkAmbiguity::ClusterTwice { networks, .. } | MeshNetworkAmbiguity::Overlap { networks, .. }) =
             &ambiguity;
         let at = path.key(networks.1.to_string()).attr("endpoints");
-        let detail = format!("{} istiod would choose one of them, in silence.", sentence(&ambiguity.to_string()));
+        let detail =
+            format!("{} istiod would choose one of them and report nothing.", sentence(&ambiguity.to_string()));
         parser.refuse(at, "Networks contradict each other", detail);
     }
     shadowed(parser, model, &networks, own);
     networks
 }
 
-/// Clusters that `from_registry` names and nobody knows: istiod passes over them in silence. That a name is unknown is not certain while
-/// other resources are still to be planned, and clusters may be linked by other means: then it is a warning.
+/// Clusters that `from_registry` names and nobody knows: istiod passes over them in silence. That a name is unknown is
+/// not certain while other resources are still to be planned, and clusters may be linked by other means: then it is a
+/// warning.
 pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
     let keys: Vec<&str> = client.clusters.names().collect();
     let mut found = Diagnostics::new();
@@ -50,7 +52,7 @@ pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
                 Registry::CalledOtherwise(id) => found.push(
                     Diagnostic::error("The cluster has another name")
                         .detail(format!(
-                            "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would pass over the entry in silence. Write {id:?}: the \
+                            "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would ignore the entry and report nothing. Write {id:?}: the \
                              `cluster_name` of its `mesh_primary`."
                         ))
                         .at(at),
@@ -58,8 +60,7 @@ pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
                 Registry::Undeclared if !keys.is_empty() && !keys.contains(&name.as_str()) => found.push(
                     Diagnostic::warning("No cluster of this name is known")
                         .detail(format!(
-                            "{:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource planned so far. istiod passes over such an entry in \
-                             silence, unless a cluster of this name is linked by other means. Taken from a resource, as in `mesh_primary.west.cluster_name`, the name is \
+                            "{:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource planned so far. istiod ignores such an entry and reports nothing, unless a cluster of this name is linked by other means. Taken from a resource, as in `mesh_primary.west.cluster_name`, the name is \
                              known to be right.",
                             name.as_str(),
                             keys.join(", ")
