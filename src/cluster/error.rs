@@ -478,7 +478,7 @@ mod tests {
                 "policy of the cluster",
             ),
             ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "policy of the cluster"),
-            ("unable to create new content in namespace a because it is being terminated", "on its way out"),
+            ("unable to create new content in namespace a because it is being terminated", "is being deleted"),
         ] {
             assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));
         }
