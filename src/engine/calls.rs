@@ -1,5 +1,5 @@
-//! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have been planned: that nothing is asked any more for a
-//! while is the nearest there is.
+//! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have
+//! been planned: that nothing is asked any more for a while is the nearest there is.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,7 +56,8 @@ impl Calls {
         self.begin()
     }
 
-    /// Waits, within a call, until no other has been under way for so long. `false` where the core changes things by now: then it no longer plans everything.
+    /// Waits, within a call, until no other has been under way for so long. `false` where the core changes things by
+    /// now: then it no longer plans everything.
     pub async fn others_done(&self, quiet: Duration) -> bool {
         self.until(|state| state.changes.then_some(false).or_else(|| state.is_quiet(quiet).then_some(true))).await
     }

@@ -1,4 +1,5 @@
-//! Fields that a plan puts back and that another field manager holds: the API server refuses them at apply, unless they are taken. So the plan says it. Pure.
+//! Fields that a plan puts back and that another field manager holds: the API server refuses them at apply, unless they
+//! are taken. So the plan says it. Pure.
 
 use super::fields;
 use super::memory::Memory;
@@ -10,8 +11,8 @@ use crate::value::{Map, Value};
 /// Lines of the warning.
 const SHOWN: usize = 12;
 
-/// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to what is wanted. `objects` is the attribute of
-/// state.
+/// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to
+/// what is wanted. `objects` is the attribute of state.
 pub fn warning(id: &str, objects: &Value<Map<String>>, memory: &Memory, wanted: &Wanted) -> Option<Diagnostic> {
     let seen = Recorded::of(objects, memory);
     told(id, &seen, wanted, |key, path| memory.manager(key, path))

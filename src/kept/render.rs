@@ -10,13 +10,15 @@ use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::value::Path;
 
-/// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not asked.
+/// What the charts are told of the cluster. A plan must give the same answer with and without the cluster, so it is not
+/// asked.
 const KUBE_VERSION: &str = "v1.33.0";
 
 /// One at a time: what rendering needs on the way is many times what comes of it.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What the last renderings with definitions came to. Nothing in these depends on the cluster: they are rendered and kept once for all of them.
+/// What the last renderings with definitions came to. Nothing in these depends on the cluster: they are rendered and
+/// kept once for all of them.
 static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
 /// More would be several versions of Istio at once.
 const SHARED_AT_MOST: usize = 4;

@@ -1,4 +1,5 @@
-//! The custom resources that make an east-west gateway listen. They count only in the cluster of the istiod that serves the gateway.
+//! The custom resources that make an east-west gateway listen. They count only in the cluster of the istiod that serves
+//! the gateway.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,8 @@ impl ServiceExposure {
     }
 }
 
-/// Whether a Gateway's host list lets an SNI through. A namespace part (`ns/host`) says which configuration may bind, not which SNI.
+/// Whether a Gateway's host list lets an SNI through. A namespace part (`ns/host`) says which configuration may bind,
+/// not which SNI.
 pub fn hosts_admit(hosts: &[String], sni: &Sni) -> bool {
     let host = sni.host.as_str();
     hosts.iter().any(|entry| {
@@ -88,8 +90,9 @@ impl ControlPlaneExposure {
         let suffix = self.revision.as_ref().map(|revision| format!("-{revision}")).unwrap_or_default();
         let istiod = format!("istiod{suffix}.{}.svc", self.istiod_namespace);
         let destination = format!("{istiod}.{}", self.cluster_domain);
-        // Several revisions share the ports; the SNI then tells their istiods apart. istiod drops, with a log line only, a TLS server
-        // whose port and host another Gateway of the same Pods has: so only the default revision may take `*`.
+        // Several revisions share the ports; the SNI then tells their istiods apart. istiod drops, with a log line
+        // only, a TLS server whose port and host another Gateway of the same Pods has: so only the default revision may
+        // take `*`.
         let sni_hosts = match self.revision {
             None => vec!["*".to_owned()],
             Some(_) => [istiod, destination.clone()].into_iter().chain(self.custom_hosts.iter().cloned()).collect(),

@@ -1,8 +1,9 @@
-//! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no clock.
+//! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no
+//! clock.
 //!
-//! Builders return `serde_json::Value` in the shape kube-apiserver takes; they cannot fail, because their input consists of
-//! types whose constructors have already refused what Istio would misread. Object metadata that says who owns an object
-//! (labels of the provider) is the caller's to add.
+//! Builders return `serde_json::Value` in the shape kube-apiserver takes; they cannot fail, because their input
+//! consists of types whose constructors have already refused what Istio would misread. Object metadata that says who
+//! owns an object (labels of the provider) is the caller's to add.
 
 mod address;
 mod external;

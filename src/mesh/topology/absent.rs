@@ -1,5 +1,5 @@
-//! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when nothing more is declared, which the caller makes sure
-//! of. Each absence is told once.
+//! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when
+//! nothing more is declared, which the caller makes sure of. Each absence is told once.
 
 use std::collections::BTreeSet;
 

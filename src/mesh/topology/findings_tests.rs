@@ -4,7 +4,8 @@ use super::tests::{authority, control_plane, in_network, summaries, watched};
 use super::*;
 use crate::mesh::{Cidr, ClusterName, MeshNetworks, Network, NetworkEndpoints};
 
-/// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is declared last.
+/// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is
+/// declared last.
 fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
     let linked = |cluster: &str, other: &str| WatchedCluster { reads_secrets: true, ..watched(cluster, &[other]) };
     let mut last = Topology::default();

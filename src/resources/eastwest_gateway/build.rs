@@ -29,7 +29,8 @@ pub const KINDS: &[Kind] = &[
 
 /// Renders everything the gateway consists of. `chart` may be absent for an ambient gateway only.
 ///
-/// `release` is the name of the release where an import found another than the gateway's: the chart writes it into labels.
+/// `release` is the name of the release where an import found another than the gateway's: the chart writes it into
+/// labels.
 pub fn wanted(spec: &Spec, chart: Option<&Arc<Chart>>, release: Option<&str>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
