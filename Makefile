@@ -24,7 +24,8 @@ unit: ## Unit and doc tests: no cluster, no network
 	CARGO=$(CARGO) scripts/run-tests --workspace --lib --bins
 	$(CARGO) test --package terraform-provider-mesh --test fuzz
 
-# What a failed test says is the error of a CLI, and the end of a log is what CI shows: a backtrace would take its place.
+# What a failed test says is the error of a CLI, and the end of a log is what CI shows: a backtrace would take its
+# place.
 integration: tools ## Whole meshes on real API servers and istiods, with the real terraform and tofu
 	RUST_BACKTRACE=0 CARGO=$(CARGO) scripts/run-tests --package terraform-provider-mesh --test integration
 
@@ -58,14 +59,15 @@ lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 
-fmt: ## Format the code and the examples
+fmt: ## Format the code, its comments and the examples
 	$(CARGO) fmt --all
+	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration comments::
 	@if command -v terraform >/dev/null; then terraform fmt -recursive examples; fi
 
 docs: ## Rewrite what is generated from the schema (docs/) and from the .proto
 	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration generated
 
-review-plans: tools ## Make the plans anew that the review's pages are kept for (minutes), and the pages
+review-plans: tools ## Recreate the plans that the review's pages are tested with (minutes), and the pages
 	$(CARGO) test --package terraform-provider-mesh --test integration review_plans::plans_are_made_anew -- --ignored --nocapture
 	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration review_pages::generated
 

@@ -43,8 +43,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Stack of a thread, in bytes. A search that imports and refreshes what it finds renders charts at the end of a long chain of calls, which tokio's 2 MiB did not
-/// hold in a debug build. Only what is touched takes memory.
+/// Stack of a thread, in bytes. A search that imports and refreshes what it finds renders charts at the end of a long
+/// chain of calls, which tokio's 2 MiB did not hold in a debug build. Only what is touched takes memory.
 const STACK: usize = 16 << 20;
 
 /// Serves the core that started us, or whoever a person with a debugger sends.

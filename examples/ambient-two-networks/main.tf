@@ -1,6 +1,8 @@
-# Ambient mode over clusters that are each a network of their own: no sidecars, a ztunnel on each node, and between the networks an east-west gateway that
-# speaks HBONE. That gateway is a resource of the Gateway API, whose definitions the control plane installs; leave `gateway_api` out where the platform brings them.
-# Workloads join by the label istio.io/dataplane-mode=ambient of their namespace, Services are visible to the other clusters by istio.io/global=true.
+# Ambient mode over clusters that are each a network of their own: no sidecars, a ztunnel on each node, and between the
+# networks an east-west gateway that speaks HBONE. That gateway is a resource of the Gateway API, whose definitions the
+# control plane installs; leave `gateway_api` out where the platform brings them. Workloads join by the label
+# istio.io/dataplane-mode=ambient of their namespace, Services are visible to the other clusters by
+# istio.io/global=true.
 
 variable "clusters" {
   description = "Clusters of the mesh, all of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
@@ -19,8 +21,8 @@ locals {
   root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

@@ -1,7 +1,9 @@
-# istiod belongs to somebody else: Helm, Argo CD, Flux or the Sail operator installs and upgrades it. Certificates, links and gateways are Terraform's. Neither writes what the other keeps: an upgrade of
-# istiod is no change here, and a plan here touches no istiod.
+# istiod belongs to somebody else: Helm, Argo CD, Flux or the Sail operator installs and upgrades it. Certificates,
+# links and gateways are Terraform's. Neither writes what the other keeps: an upgrade of istiod is no change here, and a
+# plan here touches no istiod.
 #
-# First `control_planes = false`: the apply makes the namespace and its `cacerts`, which an istiod should find when it starts. Then istiod is installed, with these values in each cluster:
+# First `control_planes = false`: the apply makes the namespace and its `cacerts`, which an istiod should find when it
+# starts. Then istiod is installed, with these values in each cluster:
 #
 #   global:
 #     meshID: mesh1
@@ -21,8 +23,8 @@ locals {
   ready    = var.control_planes ? local.clusters : toset([])
 }
 
-# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
-# are all there is here: the last attribute accepts it, and is left out there.
+# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster
+# that none of them watches. These are all there is here: the last attribute accepts it, and is left out there.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = sort(local.clusters)[0], readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

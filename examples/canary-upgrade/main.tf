@@ -1,5 +1,5 @@
-# Istio is upgraded beside itself. In each cluster the new version runs as a second revision; workloads go over with a tag, which their namespaces
-# name (`istio.io/rev=prod`), as they restart; then the old version leaves. Three plans:
+# Istio is upgraded beside itself. In each cluster the new version runs as a second revision; workloads go over with a
+# tag, which their namespaces name (`istio.io/rev=prod`), as they restart; then the old version leaves. Three plans:
 #   1. add the new version to `revisions`
 #   2. set `live` to it: the tag and the gateways move
 #   3. take the old version out of `revisions`
@@ -37,8 +37,8 @@ locals {
   }]...)
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

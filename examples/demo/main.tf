@@ -38,9 +38,9 @@ locals {
   root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
 }
 
-# One root of trust. Its key stays in the cluster that `root.store` names; state holds fingerprints only.
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# One root of trust. Its key stays in the cluster that `root.store` names; state holds fingerprints only. An istiod
+# reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and
+# leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

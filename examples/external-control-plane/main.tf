@@ -1,5 +1,6 @@
-# The control plane runs in a cluster of its own, apart from the workloads: it reads its configuration from one of the clusters it serves, and
-# serves the others as remotes. Nothing of the mesh but istiod is in its cluster, where it has no rights.
+# The control plane runs in a cluster of its own, apart from the workloads: it reads its configuration from one of the
+# clusters it serves, and serves the others as remotes. Nothing of the mesh but istiod is in its cluster, where it has
+# no rights.
 
 variable "hub" {
   description = "Name of the cluster that runs the control plane."

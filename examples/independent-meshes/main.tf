@@ -1,5 +1,5 @@
-# Two meshes that have nothing in common but a root of trust and the services that each exports to the other: no istiod watches the other
-# cluster. An application calls a service of the other mesh by its own name.
+# Two meshes that have nothing in common but a root of trust and the services that each exports to the other: no istiod
+# watches the other cluster. An application calls a service of the other mesh by its own name.
 
 locals {
   clusters      = toset(["east", "west"])

@@ -1,6 +1,7 @@
 # Three clusters, five networks. East and west share the network "backbone", and each has a second one: Pods labelled
-# `topology.istio.io/network: net-east` (or net-west) are in that, all others in "backbone". North spans two networks by the addresses of its
-# Pods alone. Each network of each cluster has a gateway; Pods of one network call each other directly, whatever cluster they are in.
+# `topology.istio.io/network: net-east` (or net-west) are in that, all others in "backbone". North spans two networks by
+# the addresses of its Pods alone. Each network of each cluster has a gateway; Pods of one network call each other
+# directly, whatever cluster they are in.
 
 variable "ranges" {
   description = "Networks that are told by their Pods' addresses, with the address range of each. No two may overlap."
@@ -11,7 +12,8 @@ variable "ranges" {
 locals {
   clusters = toset(["east", "north", "west"])
 
-  # Network of the Pods that carry no label of their own. North has none: a label on its namespace would win over the ranges.
+  # Network of the Pods that carry no label of their own. North has none: a label on its namespace would win over the
+  # ranges.
   default_network = { east = "backbone", west = "backbone" }
 
   networks = {
@@ -24,8 +26,8 @@ locals {
   }]...)
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = "east", readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

@@ -1,5 +1,6 @@
-# Several control planes, one mesh, one network: Pods of all clusters reach each other directly, and every istiod watches every cluster.
-# Needed beforehand: routes between the Pods of all clusters, and Pod address ranges that do not overlap.
+# Several control planes, one mesh, one network: Pods of all clusters reach each other directly, and every istiod
+# watches every cluster. Needed beforehand: routes between the Pods of all clusters, and Pod address ranges that do not
+# overlap.
 
 variable "clusters" {
   description = "Clusters of the mesh, all of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
@@ -18,8 +19,8 @@ locals {
   root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

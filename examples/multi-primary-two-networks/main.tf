@@ -1,5 +1,5 @@
-# Several control planes, one mesh, each cluster a network of its own: traffic between clusters goes through the east-west gateway of the
-# cluster that is called, mTLS from end to end.
+# Several control planes, one mesh, each cluster a network of its own: traffic between clusters goes through the
+# east-west gateway of the cluster that is called, mTLS from end to end.
 
 variable "clusters" {
   description = "Clusters of the mesh, all of `kubeconfigs` if not set. To remove one, take it out of this list, apply, then take it out of `kubeconfigs`."
@@ -18,8 +18,8 @@ locals {
   root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

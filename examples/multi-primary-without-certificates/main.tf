@@ -1,5 +1,6 @@
-# Several control planes, one mesh, one network, and no certificate authority: every istiod signs by a root of its own, so that workloads of different clusters cannot verify each
-# other. `mtls = "off"` lets them call each other in plain text, in all clusters alike. For networks that are trusted as they are; between networks no call crosses without mTLS.
+# Several control planes, one mesh, one network, and no certificate authority: every istiod signs by a root of its own,
+# so that workloads of different clusters cannot verify each other. `mtls = "off"` lets them call each other in plain
+# text, in all clusters alike. For networks that are trusted as they are; between networks no call crosses without mTLS.
 # Needed beforehand: routes between the Pods of all clusters, and Pod address ranges that do not overlap.
 
 locals { clusters = toset(keys(var.kubeconfigs)) }

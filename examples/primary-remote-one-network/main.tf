@@ -1,4 +1,5 @@
-# One control plane serves two clusters of one network. The remote cluster's proxies and API server reach istiod through the gateway that exposes it.
+# One control plane serves two clusters of one network. The remote cluster's proxies and API server reach istiod through
+# the gateway that exposes it.
 
 variable "primary" {
   description = "Name of the cluster with the control plane."

@@ -1,5 +1,5 @@
-# One control plane serves two clusters, each a network of its own: a gateway in either cluster is the door of its network, and the primary's
-# also exposes istiod.
+# One control plane serves two clusters, each a network of its own: a gateway in either cluster is the door of its
+# network, and the primary's also exposes istiod.
 
 variable "primary" {
   description = "Name of the cluster with the control plane."

@@ -1,5 +1,6 @@
-# The root of a running mesh is replaced, and no connection breaks. Raise `root_generation` by one, then plan and apply until the output `phase` is
-# `settled`: three applies, with `rotation_pause` between them. Each plan says which step it takes.
+# The root of a running mesh is replaced, and no connection breaks. Raise `root_generation` by one, then plan and apply
+# until the output `phase` is `settled`: three applies, with `rotation_pause` between them. Each plan says which step it
+# takes.
 
 variable "root_generation" {
   description = "Counts the roots up."
@@ -30,8 +31,8 @@ locals {
   root_cluster = var.root_cluster == null ? sort(keys(var.kubeconfigs))[0] : var.root_cluster
 }
 
-# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod watches, and leave out
-# `readable_by_watchers`, which accepts that this example has no such cluster.
+# An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
+# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
 resource "mesh_ca" "this" {
   root           = { store = { cluster = local.root_cluster, readable_by_watchers = true }, generation = var.root_generation }
   clusters       = { for name in local.clusters : name => {} }

@@ -1,5 +1,6 @@
-# A fleet that is upgraded one wave after the other. Raise `istio_version`, then plan and apply until a plan is empty: each plan upgrades one wave, and says of the others what they wait for. A wave that fails
-# is the end of it: those behind it stay where they are until it is mended, or `istio_version` is set back.
+# A fleet that is upgraded one wave after the other. Raise `istio_version`, then plan and apply until a plan is empty:
+# each plan upgrades one wave, and says of the others what they wait for. A wave that fails is the end of it: those
+# behind it stay where they are until it is mended, or `istio_version` is set back.
 
 variable "istio_version" {
   description = "Version of Istio that the fleet is to run."
@@ -17,8 +18,8 @@ locals {
   after    = merge([for i, wave in local.waves : { for name in wave : name => local.waves[max(i - 1, 0)] if i > 0 }]...)
 }
 
-# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster that none of them watches. These
-# are all there is here: the last attribute accepts it, and is left out there.
+# Every istiod reads the Secrets of the clusters it watches, so the root of a mesh of your own belongs into a cluster
+# that none of them watches. These are all there is here: the last attribute accepts it, and is left out there.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = sort(local.clusters)[0], readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

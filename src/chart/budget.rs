@@ -1,10 +1,12 @@
 //! What the reading of one document, or the rendering of one chart, may cost: nodes visited, memory made, depth.
 //!
-//! Documents, values and charts come from people who need not be trusted with the machine: a few bytes can ask for gigabytes (aliases, `repeat`) or for
-//! a stack without end (nesting). So there is one purse, and everything that reads, walks or makes pays from it before it works.
+//! Documents, values and charts come from people who need not be trusted with the machine: a few bytes can ask for
+//! gigabytes (aliases, `repeat`) or for a stack without end (nesting). So there is one purse, and everything that
+//! reads, walks or makes pays from it before it works.
 use std::cell::Cell;
 
-/// Deeper structures are refused, aliases counted in: walks and drops are recursive, and run on the small stacks of tokio's threads too.
+/// Deeper structures are refused, aliases counted in: walks and drops are recursive, and run on the small stacks of
+/// tokio's threads too.
 pub(super) const MAX_NESTING: usize = 250;
 
 /// Memory that aliases and tags may make of a text beside what it says itself.
@@ -16,7 +18,8 @@ const MOST: usize = 192 << 20;
 /// No function may make a text longer than this: `repeat` alone could fill any memory.
 pub(super) const MAX_TEXT: usize = 16 << 20;
 
-/// What a value costs in memory beside its text; a mapping with anything in it is a tree whose smallest node has room for eleven entries.
+/// What a value costs in memory beside its text; a mapping with anything in it is a tree whose smallest node has room
+/// for eleven entries.
 pub(super) const NODE: usize = 32;
 const SMALLEST_TREE: usize = 640;
 pub(super) const ENTRY: usize = 96;
@@ -62,7 +65,8 @@ impl Budget {
 thread_local! {
     /// What the rendering on this thread has left; none where nothing is rendered.
     ///
-    /// A thread of its own renders, and some hundred and fifty functions are plain functions of values: a purse in each signature would hide what they do.
+    /// A thread of its own renders, and some hundred and fifty functions are plain functions of values: a purse in each
+    /// signature would hide what they do.
     static RENDERING: Cell<Option<Left>> = const { Cell::new(None) };
 }
 
@@ -101,7 +105,8 @@ pub(super) fn render_within<T>(render: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Pays for work and for what it makes, before either. Once the purse is empty it stays so, whatever is done with the error.
+/// Pays for work and for what it makes, before either. Once the purse is empty it stays so, whatever is done with the
+/// error.
 pub(super) fn pay(steps: usize, bytes: usize) -> Result<(), TooMuch> {
     let Some(mut left) = RENDERING.get() else { return Ok(()) };
     let result = match (left.spent, left.steps.checked_sub(steps as u64), left.bytes.checked_sub(bytes)) {

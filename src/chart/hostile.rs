@@ -1,4 +1,5 @@
-//! Documents, archives and templates whose authors mean harm, or an accident of the same size: each is an answer or an error, in little time and memory.
+//! Documents, archives and templates whose authors mean harm, or an accident of the same size: each is an answer or an
+//! error, in little time and memory.
 //!
 //! Run on the small stack of a tokio thread, as refreshes are.
 use std::time::{Duration, Instant};

@@ -8,12 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Asks, Chart, Error, Values, number, yaml};
 
-/// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again for each packed subchart.
+/// Of a chart with all its subcharts, unpacked. Istio's largest is 1 MB. Helm lets 100 MiB through, and as much again
+/// for each packed subchart.
 const MAX_CHART: u64 = 64 << 20;
 const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 20;
 
-/// What a whole tree of charts may still take up; a packed subchart is unpacked into the same room as what it was packed in.
+/// What a whole tree of charts may still take up; a packed subchart is unpacked into the same room as what it was
+/// packed in.
 struct Room {
     bytes: u64,
     files: usize,
@@ -75,13 +77,10 @@ impl Chart {
         self.text("version")
     }
 
-    /// SHA-256 over names and contents of its files, in hexadecimal: of a folder it tells whether somebody has changed it.
+    /// SHA-256 over names and contents of its files, in hexadecimal: of a folder it tells whether somebody has changed
+    /// it.
     pub fn digest(&self) -> &str {
         &self.digest
-    }
-
-    pub fn app_version(&self) -> &str {
-        self.text("appVersion")
     }
 
     /// The texts in the folder `crds`, which Helm installs as they are.

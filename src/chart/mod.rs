@@ -124,7 +124,8 @@ pub fn render(
     Ok(manifests)
 }
 
-/// As [`render`], one manifest after the other in the order of the templates: no more than one is held at a time, and a definition is large.
+/// As [`render`], one manifest after the other in the order of the templates: no more than one is held at a time, and a
+/// definition is large.
 pub fn render_each(
     chart: &Chart,
     release: &Release,

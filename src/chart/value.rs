@@ -38,7 +38,8 @@ pub(super) struct List {
     pub(super) element: Element,
 }
 
-/// What a list holds. A template can nest lists and maps as deep as it likes, so they are taken apart without recursion.
+/// What a list holds. A template can nest lists and maps as deep as it likes, so they are taken apart without
+/// recursion.
 #[derive(Debug)]
 pub(super) struct Items(Vec<Value>);
 

@@ -7,8 +7,9 @@ use super::{Chart, Error, Values, yaml};
 impl Values {
     /// Reads one or more YAML documents and merges them in order; an empty text gives empty values.
     ///
-    /// Safe for texts of anybody: what aliases repeat is at most 10 times their length and 1 MiB, all of it never more than 192 MiB; nothing in them is
-    /// nested deeper than 250, aliases included. Past that it is an error, which names the line.
+    /// Safe for texts of anybody: what aliases repeat is at most 10 times their length and 1 MiB, all of it never more
+    /// than 192 MiB; nothing in them is nested deeper than 250, aliases included. Past that it is an error, which names
+    /// the line.
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
         let mut values = Self::default();
         let mut budget = Budget::of(text);

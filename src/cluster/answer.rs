@@ -1,12 +1,13 @@
-//! JSON from an API server. Whoever may write one object decides how deep it is, and `managedFields` are as deep as the object: one tenant's resource
-//! must not make a list unreadable.
+//! JSON from an API server. Whoever may write one object decides how deep it is, and `managedFields` are as deep as the
+//! object: one tenant's resource must not make a list unreadable.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// What lies deeper is passed over: no Kubernetes type comes near, the parser itself stops at 128, and walks over what is read are recursive.
+/// What lies deeper is passed over: no Kubernetes type comes near, the parser itself stops at 128, and walks over what
+/// is read are recursive.
 const MAX_DEPTH: usize = 100;
 
 /// Stands where something was passed over, so that it is neither absent nor equal to anything.

@@ -39,8 +39,8 @@ pub enum Adoption {
     Assume,
 }
 
-/// The resource version of no object: etcd's first revision, which is there before anything is written. An apply that carries
-/// it makes an object, and is refused with 409 where there is one already.
+/// The resource version of no object: etcd's first revision, which is there before anything is written. An apply that
+/// carries it makes an object, and is refused with 409 where there is one already.
 const NEVER_A_VERSION: &str = "1";
 
 /// One object to apply.
@@ -62,7 +62,8 @@ pub struct Apply {
 pub struct ApplyAll {
     pub objects: Vec<Object>,
     pub owner: Owner,
-    /// Objects that state names. It is looked whose they are before they are written; others are made, and looked at only where there is one already.
+    /// Objects that state names. It is looked whose they are before they are written; others are made, and looked at
+    /// only where there is one already.
     pub known: BTreeSet<ObjectRef>,
     /// Objects that may be written whosever they are, such as what another resource of this provider has left.
     pub taken: BTreeSet<ObjectRef>,
@@ -94,7 +95,8 @@ impl Apply {
 }
 
 impl Cluster {
-    /// Applies one object: creates it, or brings the fields given to the values given. Repeated as is when the connection breaks.
+    /// Applies one object: creates it, or brings the fields given to the values given. Repeated as is when the
+    /// connection breaks.
     pub async fn apply(&self, apply: Apply) -> Result<Applied, Error> {
         let reference = self.reference(&apply.object).await?;
         let standing = match (apply.adoption, apply.known) {
@@ -107,8 +109,8 @@ impl Cluster {
         self.apply_step(&step, manner).await
     }
 
-    /// Applies all, level by level. On failure, of which something foreign in the way is one, the level is finished and what
-    /// was applied is told.
+    /// Applies all, level by level. On failure, of which something foreign in the way is one, the level is finished and
+    /// what was applied is told.
     pub async fn apply_all(&self, all: ApplyAll) -> Result<Vec<Applied>, ApplyAllError> {
         let wanted = all.objects.len();
         let failed = |applied, errors| ApplyAllError { applied, wanted, errors };
@@ -138,7 +140,8 @@ impl Cluster {
                 level.push(step);
             }
             let defines = level.iter().any(|step| step.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-            // CRDs are large, and several clusters are at work at once: each is written out when its turn comes, and dropped when it is applied.
+            // CRDs are large, and several clusters are at work at once: each is written out when its turn comes, and
+            // dropped when it is applied.
             let at_once = if defines { DEFINITIONS_AT_ONCE } else { PARALLEL };
             let sent = level.into_iter().map(|step| async move { self.apply_step(&step, manner).await });
             let mut sent = futures::stream::iter(sent).buffered(at_once);
@@ -165,7 +168,8 @@ impl Cluster {
         Ok(applied)
     }
 
-    /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at each attempt. Nothing is stored.
+    /// The conflicts that an apply of these would meet, so that the user hears of all at once and not of one level at
+    /// each attempt. Nothing is stored.
     async fn conflicts(&self, steps: Vec<Step>, manner: Manner<'_>) -> Vec<Error> {
         let asked = steps.into_iter().map(|step| async move {
             if step.standing != Standing::Taken {
@@ -251,8 +255,9 @@ impl Cluster {
         Ok(steps)
     }
 
-    /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other is sent as one that must not be there yet, in a single
-    /// request; only where there is one it is looked at whose it is.
+    /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other
+    /// is sent as one that must not be there yet, in a single request; only where there is one it is looked at whose it
+    /// is.
     async fn apply_step(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
         let Step { reference, object, standing } = step;
         if *standing == Standing::Taken {
@@ -299,7 +304,8 @@ impl Cluster {
         }
     }
 
-    /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep theirs.
+    /// Takes an object over: our values win, and who installed it no longer manages its fields. Controllers keep
+    /// theirs.
     async fn take(&self, reference: &ObjectRef, object: &Object) -> Result<Applied, Error> {
         let mut applied = self.send_apply(reference, object, true).await?;
         for attempt in 0_u32.. {
@@ -422,7 +428,8 @@ struct Manner<'a> {
     force: bool,
 }
 
-/// The body of a CRD is as large as all others together and says nothing new: its metadata tells generation and managers.
+/// The body of a CRD is as large as all others together and says nothing new: its metadata tells generation and
+/// managers.
 fn answer_form(kind: &Kind) -> &'static str {
     match *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
         true => METADATA_ALONE,

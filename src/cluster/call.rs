@@ -198,7 +198,8 @@ impl Cluster {
         Err(refusal(session, &secrets, &parts, &body))
     }
 
-    /// Sends a request whose answer is read as it comes: a watch. Sent once (twice where a renewed credential is to be had).
+    /// Sends a request whose answer is read as it comes: a watch. Sent once (twice where a renewed credential is to be
+    /// had).
     pub(super) async fn stream(&self, call: Call) -> Result<Incoming, Error> {
         let started = Instant::now();
         let (call, connections) = (&call, &self.shared.connections);

@@ -1,9 +1,7 @@
-//! Delete, in the reverse of the order of an apply, saying what a deletion waits for.
+//! Deletes objects, and says what a deletion waits for.
 
-use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use thiserror::Error as ThisError;
 
 use super::apply::defined_kind;
 use super::call::Call;
@@ -17,7 +15,6 @@ pub enum Propagation {
     Background,
     /// The object goes when all it owns has gone.
     Foreground,
-    Orphan,
 }
 
 /// One object to delete.
@@ -29,21 +26,6 @@ pub struct Delete {
     pub uid: Option<String>,
     /// Delete only this version of the object.
     pub resource_version: Option<String>,
-}
-
-/// Many objects to delete, the highest level of their kinds first, several at a time within one level.
-#[derive(Clone, Debug, Default)]
-pub struct DeleteAll {
-    pub objects: Vec<ObjectRef>,
-    /// Wait until each level is gone before the next is touched.
-    pub wait: bool,
-}
-
-#[derive(Debug, ThisError)]
-#[error("{} objects were deleted, then {} failed", .deleted.len(), .errors.len())]
-pub struct DeleteAllError {
-    pub deleted: Vec<ObjectRef>,
-    pub errors: Vec<Error>,
 }
 
 impl Delete {
@@ -58,7 +40,8 @@ impl Cluster {
         Ok(self.send_delete(delete).await? != Outcome::Absent)
     }
 
-    /// Deletes and waits until the object is gone; a timeout names finalizers and conditions: for a namespace, what is left in it.
+    /// Deletes and waits until the object is gone; a timeout names finalizers and conditions: for a namespace, what is
+    /// left in it.
     pub async fn delete_and_wait(&self, delete: &Delete) -> Result<bool, Error> {
         let outcome = self.send_delete(delete).await?;
         if outcome == Outcome::Going {
@@ -67,37 +50,8 @@ impl Cluster {
         Ok(outcome != Outcome::Absent)
     }
 
-    /// Deletes all, from webhooks down to namespaces. What is not there is no error.
-    pub async fn delete_all(&self, all: &DeleteAll) -> Result<Vec<ObjectRef>, DeleteAllError> {
-        let mut objects = all.objects.clone();
-        objects.sort_by_key(|object| std::cmp::Reverse(object.kind.order));
-        let mut deleted = Vec::with_capacity(objects.len());
-        for level in objects.chunk_by(|a, b| a.kind.order == b.kind.order) {
-            let sent = level.iter().map(|object| async move {
-                let delete = Delete::new(object.clone());
-                let outcome = if all.wait { self.delete_and_wait(&delete).await } else { self.delete(&delete).await };
-                // Where the kind is not served, there is nothing of it.
-                match outcome {
-                    Err(error) if error.is_unknown_kind() => Ok((object, false)),
-                    outcome => outcome.map(|was_there| (object, was_there)),
-                }
-            });
-            let mut errors = Vec::new();
-            for outcome in join_all(sent).await {
-                match outcome {
-                    Ok((object, true)) => deleted.push(object.clone()),
-                    Ok((_, false)) => {}
-                    Err(error) => errors.push(error),
-                }
-            }
-            if !errors.is_empty() {
-                return Err(DeleteAllError { deleted, errors });
-            }
-        }
-        Ok(deleted)
-    }
-
-    /// Objects of the kind that this CRD defines, over all namespaces (the first hundred): a CRD goes only when there are none.
+    /// Objects of the kind that this CRD defines, over all namespaces (the first hundred): a CRD goes only when there
+    /// are none.
     ///
     /// Of a CRD in the table its metadata is enough, where the cluster serves the table's version.
     pub async fn instances(&self, definition: &Object) -> Result<Vec<ObjectRef>, Error> {
@@ -132,7 +86,6 @@ impl Cluster {
         let propagation = match delete.propagation {
             Propagation::Background => "Background",
             Propagation::Foreground => "Foreground",
-            Propagation::Orphan => "Orphan",
         };
         let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation });
         if let Some(uid) = &delete.uid {

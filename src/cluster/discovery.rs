@@ -27,8 +27,8 @@ pub struct Inventory {
 }
 
 impl Cluster {
-    /// Whether the cluster truly has no definition of the kind: neither a CustomResourceDefinition nor an aggregated API server stands for it. Discovery that fails is an error, never
-    /// an absence.
+    /// Whether the cluster truly has no definition of the kind: neither a CustomResourceDefinition nor an aggregated
+    /// API server stands for it. Discovery that fails is an error, never an absence.
     pub async fn lacks_definition_of(&self, kind: &Kind) -> Result<bool, Error> {
         if !kind.group.contains('.') {
             return Ok(false);
@@ -40,14 +40,16 @@ impl Cluster {
         }
         let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{}.{}", kind.version, kind.group);
         match self.json(Call::get(path)).await {
-            // The API server registers the groups of definitions itself; a Service behind one is somebody else's API server.
+            // The API server registers the groups of definitions itself; a Service behind one is somebody else's API
+            // server.
             Ok(service) => Ok(service.get("spec").and_then(|spec| spec.get("service")).is_none_or(Value::is_null)),
             Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// Some objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in `passed_over` are not asked for.
+    /// Some objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in
+    /// `passed_over` are not asked for.
     pub async fn inventory(&self, namespace: &str, passed_over: &[&str]) -> Result<Inventory, Error> {
         let mut inventory = Inventory::default();
         let (mut kinds, core) = tokio::try_join!(self.served("/apis", &mut inventory.unseen), async {

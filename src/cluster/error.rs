@@ -75,7 +75,8 @@ pub enum Failure {
     #[error("{message}")]
     Forbidden { message: String },
 
-    /// The API server refused for another reason; `NotFound` among them only where the caller had a right to expect the object.
+    /// The API server refused for another reason; `NotFound` among them only where the caller had a right to expect the
+    /// object.
     #[error("{}", .0.message)]
     Api(Box<Status>),
 
@@ -166,18 +167,21 @@ impl Error {
         matches!(&self.failure, Failure::Api(status) if status.code == 409 && status.reason == "Conflict")
     }
 
-    /// A refresh goes on without the cluster, with a warning: it gave no answer, or is not known before apply; and nobody asked that it answer.
+    /// A refresh goes on without the cluster, with a warning: it gave no answer, or is not known before apply; and
+    /// nobody asked that it answer.
     pub fn may_be_missed(&self) -> bool {
         !self.must_answer && (self.is_unreachable() || self.is_not_known())
     }
 
-    /// The configuration is not known before apply: the one thing about it that a refresh goes on without. What is wrong is an error, and so is a file that
-    /// has gone, since state holds objects of the cluster: a plan that says "No changes" would hide them.
+    /// The configuration is not known before apply: the one thing about it that a refresh goes on without. What is
+    /// wrong is an error, and so is a file that has gone, since state holds objects of the cluster: a plan that says
+    /// "No changes" would hide them.
     pub fn is_not_known(&self) -> bool {
         matches!(self.failure, Failure::NotKnown)
     }
 
-    /// Not known, or its kubeconfig is not there, as before the run that makes the cluster and writes it. For what state holds nothing of.
+    /// Not known, or its kubeconfig is not there, as before the run that makes the cluster and writes it. For what
+    /// state holds nothing of.
     pub fn is_not_configured(&self) -> bool {
         matches!(self.failure, Failure::NotKnown | Failure::ConfigFile { missing: true, .. })
     }
@@ -201,7 +205,8 @@ impl Error {
         matches!(self.failure, Failure::UnknownKind { .. })
     }
 
-    /// 409 without a field that another manager holds: the object is there already, or others wrote it at the same time.
+    /// 409 without a field that another manager holds: the object is there already, or others wrote it at the same
+    /// time.
     pub fn is_contention(&self) -> bool {
         matches!(&self.failure, Failure::Api(status) if status.code == 409)
     }
@@ -227,7 +232,7 @@ impl Error {
             Failure::UnknownCluster { .. } => "Add the cluster to `clusters` of the provider block.".into(),
             Failure::Config { .. } => "Correct the cluster's entry in `clusters` of the provider block, or the kubeconfig that it names.".into(),
             Failure::NotKnown => "Apply what the values come from first, or plan again when they are known.".into(),
-            Failure::ConfigFile { missing: true, .. } => "Check `config_path` of the cluster's entry in the provider block; the file is read when the cluster is first used. A refresh goes on without it only while state holds nothing of the cluster; where that is gone for good, destroy with `-refresh=false`.".into(),
+            Failure::ConfigFile { missing: true, .. } => "Check `config_path` of the cluster's entry in the provider block; the file is read when the cluster is first used. A refresh continues without the file only while state holds nothing of the cluster. If the cluster is gone for good, destroy with `-refresh=false`.".into(),
             Failure::ConfigFile { .. } => "Correct the file, or `config_path` of the cluster's entry in the provider block.".into(),
             Failure::Exec { install_hint: Some(hint), .. } => hint.clone(),
             Failure::Exec { .. } => "Run the command by hand to see why; it runs without a terminal here.".into(),
@@ -241,8 +246,8 @@ impl Error {
             Failure::Unauthorized { .. } => "The credential is wrong, expired or revoked: renew it.".into(),
             Failure::Forbidden { message } => refused_by(message).unwrap_or("Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs.").into(),
             Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page in front of it answers instead.".into(),
-            Failure::Conflict(_) => "Let the other manager give the field up, take the value over in the configuration, or set `force_conflicts` to take the field.".into(),
-            Failure::Foreign(_) => "Import the object, remove it, or set `adopt = true` to take it over.".into(),
+            Failure::Conflict(_) => "Stop the other manager from setting the field, set the same value in the configuration, or set `force_conflicts = true` to overwrite it.".into(),
+            Failure::Foreign(_) => "If it is part of what helm, istioctl or another state installed, import this resource. If nobody needs it, delete it. To take it over, set `adopt = true`.".into(),
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if refused_by(&status.message).is_some() => refused_by(&status.message).unwrap_or_default().into(),
@@ -267,7 +272,7 @@ fn refused_by(message: &str) -> Option<&'static str> {
     } else if says(&["exceeded quota"]) || says(&["failed quota"]) {
         "The namespace's ResourceQuota has no room for it: raise the quota, or remove what is not needed."
     } else if says(&["because it is being terminated"]) {
-        "The namespace is on its way out: apply again when it has gone, and see what holds it if it stays."
+        "The namespace is being deleted: apply again when it is gone. If it stays, its conditions and finalizers say why."
     } else {
         return None;
     })
@@ -355,7 +360,8 @@ impl Conflict {
         let causes = status.causes.iter().filter(|cause| cause.reason == "FieldManagerConflict");
         let fields: Vec<ConflictingField> = causes
             .map(|cause| {
-                // conflict with "kubectl" using apps/v1, or: conflict with "kubectl" with subresource "scale" using apps/v1 at …
+                // conflict with "kubectl" using apps/v1, or: conflict with "kubectl" with subresource "scale" using
+                // apps/v1 at …
                 let mut quoted = cause.message.split('"');
                 let manager = quoted.nth(1).unwrap_or("unknown").to_owned();
                 let subresource = cause.message.contains("with subresource").then(|| quoted.nth(1).unwrap_or_default());
@@ -472,7 +478,7 @@ mod tests {
                 "policy of the cluster",
             ),
             ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "policy of the cluster"),
-            ("unable to create new content in namespace a because it is being terminated", "on its way out"),
+            ("unable to create new content in namespace a because it is being terminated", "is being deleted"),
         ] {
             assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));
         }

@@ -125,7 +125,8 @@ impl Cluster {
         self.in_time(&doing, ran).await
     }
 
-    /// GET through the API server's service proxy; arrives unauthenticated at the service. `service_and_port` is `istiod:15014`.
+    /// GET through the API server's service proxy; arrives unauthenticated at the service. `service_and_port` is
+    /// `istiod:15014`.
     pub async fn service_proxy_get(
         &self,
         namespace: &str,

@@ -1,4 +1,5 @@
-//! The kinds of Kubernetes objects this provider meets: group, version, plural, scope and place in the order of an apply.
+//! The kinds of Kubernetes objects this provider meets: group, version, plural, scope and place in the order of an
+//! apply.
 //!
 //! The table replaces discovery: a request needs nothing but the path, and the paths are known. A kind that a chart
 //! brings and the table lacks is asked for once, by group-version (see `Cluster::kind`).
@@ -17,7 +18,8 @@ pub struct Kind {
     pub kind: Cow<'static, str>,
     pub plural: Cow<'static, str>,
     pub namespaced: bool,
-    /// Level in an apply: lower levels are applied, and where it matters ready, before higher ones. Deletion goes the other way.
+    /// Level in an apply: lower levels are applied, and where it matters ready, before higher ones. Deletion goes the
+    /// other way.
     pub order: u8,
 }
 
@@ -120,7 +122,8 @@ kinds! {
 impl Kind {
     /// The known kind that serves `api_version` (`v1`, `apps/v1`) and `kind`, in that version.
     ///
-    /// The version need not be the table's: a chart may write an older one, and plural and scope do not differ between versions.
+    /// The version need not be the table's: a chart may write an older one, and plural and scope do not differ between
+    /// versions.
     pub fn known(api_version: &str, kind: &str) -> Option<Kind> {
         let (group, version) = split_api_version(api_version);
         let known = Kind::ALL.iter().find(|known| known.group == group && known.kind == kind)?;
@@ -159,7 +162,8 @@ impl Kind {
         if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// The path of the collection: `/apis/apps/v1/namespaces/istio-system/deployments`, or over all namespaces without one.
+    /// The path of the collection: `/apis/apps/v1/namespaces/istio-system/deployments`, or over all namespaces without
+    /// one.
     pub fn path(&self, namespace: Option<&str>) -> String {
         let root = self.group_path();
         match namespace.filter(|_| self.namespaced) {

@@ -1,7 +1,9 @@
-//! Kubeconfigs as client-go reads them: what is empty is unset, base64 may be wrapped, and of several credentials the same one wins. Reads files; runs and connects to nothing.
+//! Kubeconfigs as client-go reads them: what is empty is unset, base64 may be wrapped, and of several credentials the
+//! same one wins. Reads files; runs and connects to nothing.
 //!
-//! The kube crate's own reader tells empty from unset, orders credentials otherwise and drops parts of an impersonation. kubectl is the judge of this one
-//! (`tests/integration/kubeconfigs.rs`); where it is more lenient a comment says why.
+//! The kube crate's own reader tells empty from unset, orders credentials otherwise and drops parts of an
+//! impersonation. kubectl is the judge of this one (`tests/integration/kubeconfigs.rs`); where it is more lenient a
+//! comment says why.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Credentials: what goes into the `Authorization` header or the TLS handshake, how long it holds, and how it is renewed.
+//! Credentials: what goes into the `Authorization` header or the TLS handshake, how long it holds, and how it is
+//! renewed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -206,7 +207,8 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
     credential.status.ok_or_else(|| exec_failure(exec, "gave a credential without status".to_owned()))
 }
 
-/// What a program prints, as far as a credential or a reason could reach. One that prints more is not waited for: it may never end.
+/// What a program prints, as far as a credential or a reason could reach. One that prints more is not waited for: it
+/// may never end.
 async fn output_of(command: &mut tokio::process::Command) -> std::io::Result<std::process::Output> {
     const MOST: u64 = 4 << 20;
 

@@ -1,11 +1,12 @@
-//! All Kubernetes I/O: lazy connections, list, server-side apply, prune, delete, wait, port-forward.
+//! All Kubernetes I/O: lazy connections, list, server-side apply, delete, wait, port-forward.
 //!
 //! It knows nothing of Terraform, of charts or of meshes; nothing here may read the
 //! environment for a cluster to talk to, and nothing here may print.
 //!
-//! [`Clusters`] is made by Configure and does no I/O. A [`Cluster`] connects on its first request and is cheap to clone;
-//! [`Cluster::within`] gives one whose requests end at a deadline or on cancellation. What is listed is held for the
-//! length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure comes again.
+//! [`Clusters`] is made by Configure and does no I/O. A [`Cluster`] connects on its first request and is cheap to
+//! clone; [`Cluster::within`] gives one whose requests end at a deadline or on cancellation. What is listed is held for
+//! the length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure
+//! comes again.
 
 mod answer;
 mod call;
@@ -40,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use apply::{Adoption, Apply, ApplyAll, ApplyAllError};
 pub use config::{ClusterConfig, Endpoint, Exec, Secret};
-pub use delete::{Delete, DeleteAll, DeleteAllError, Propagation};
+pub use delete::{Delete, Propagation};
 pub use discovery::Inventory;
 pub use error::{Cause, Conflict, ConflictingField, Error, Failure, Foreign, Layer, Status, Timeout};
 pub use forward::{ExecOutput, HttpAnswer, PodPort, PodStream};
@@ -151,7 +152,8 @@ impl Cluster {
         self.within(Scope { deadline: self.scope.deadline, cancel })
     }
 
-    /// By how many seconds this machine's clock is ahead of the cluster's, as the last answer told; negative where it is behind.
+    /// By how many seconds this machine's clock is ahead of the cluster's, as the last answer told; negative where it
+    /// is behind.
     pub fn clock_ahead(&self) -> Option<i64> {
         self.shared.connections.ahead()
     }

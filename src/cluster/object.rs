@@ -39,7 +39,8 @@ impl Object {
         Object(value, None)
     }
 
-    /// Starts an object of a known kind with a name; fill the rest with [`Object::with`], [`Object::with_label`] and the like.
+    /// Starts an object of a known kind with a name; fill the rest with [`Object::with`], [`Object::with_label`] and
+    /// the like.
     pub fn of(reference: &ObjectRef) -> Object {
         let mut metadata = Map::new();
         metadata.insert("name".into(), reference.name.clone().into());
@@ -142,9 +143,11 @@ impl Object {
         self.get("metadata.annotations")?.get(key)?.as_str()
     }
 
-    /// The value at a dotted path: `spec.template.spec.containers.0.image`. A number is an index where the value is a list.
+    /// The value at a dotted path: `spec.template.spec.containers.0.image`. A number is an index where the value is a
+    /// list.
     ///
-    /// Keys that hold dots themselves (labels, annotations, data) have accessors of their own or are reached by [`Object::value`].
+    /// Keys that hold dots themselves (labels, annotations, data) have accessors of their own or are reached by
+    /// [`Object::value`].
     pub fn get(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.0, |value, step| match value {
             Value::Array(items) => items.get(step.parse::<usize>().ok()?),
@@ -193,7 +196,8 @@ impl Object {
         })
     }
 
-    /// What finds this object, when its kind is in the table. For kinds that only the cluster knows use `Cluster::reference`.
+    /// What finds this object, when its kind is in the table. For kinds that only the cluster knows use
+    /// `Cluster::reference`.
     pub fn reference(&self) -> Option<ObjectRef> {
         Some(self.reference_as(Kind::known(self.api_version(), self.kind())?))
     }
@@ -204,8 +208,8 @@ impl Object {
         ObjectRef { namespace, name: self.name().to_owned(), kind }
     }
 
-    /// Keeps `spec` as text from here on, for objects that are large and only sent: a CustomResourceDefinition. [`Object::get`] and
-    /// [`Object::value`] do not show it any more.
+    /// Keeps `spec` as text from here on, for objects that are large and only sent: a CustomResourceDefinition.
+    /// [`Object::get`] and [`Object::value`] do not show it any more.
     pub fn freeze_spec(&mut self) {
         if let Some(spec) = self.0.as_object_mut().and_then(|members| members.remove("spec")) {
             self.1 = Some(spec.to_string().into());
@@ -248,10 +252,6 @@ impl Object {
 
     pub fn value_mut(&mut self) -> &mut Value {
         &mut self.0
-    }
-
-    pub fn into_value(self) -> Value {
-        self.0
     }
 
     fn metadata_map(&mut self, member: &str) -> &mut Map<String, Value> {

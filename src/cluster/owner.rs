@@ -1,5 +1,5 @@
-//! Whose an object is. It belongs to an instance of a resource, told by a mark that its creation made, and not to a name: two states, two blocks or a
-//! resource and its replacement may carry the same name.
+//! Whose an object is. It belongs to an instance of a resource, told by a mark that its creation made, and not to a
+//! name: two states, two blocks or a resource and its replacement may carry the same name.
 
 use serde_json::Value;
 
@@ -47,7 +47,8 @@ impl Owner {
             None => {
                 self.unmarked
                     && match live.label(OWNER_LABEL) {
-                        // A label is copied as well: where there is a mark and the object lacks it, we must have written the object.
+                        // A label is copied as well: where there is a mark and the object lacks it, we must have
+                        // written the object.
                         Some(label) => {
                             let applied = known || self.mark.is_empty() || is_managed_by(live, FIELD_MANAGER);
                             label == self.label && applied

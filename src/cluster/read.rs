@@ -20,8 +20,8 @@ pub struct Query {
     pub labels: String,
     /// A field selector: `metadata.name=istiod`.
     pub fields: String,
-    /// Only metadata (labels, annotations, `managedFields`, generation) without spec, status and data: the way to look at
-    /// CRDs, whose bodies are large, and at Secrets whose content is no concern.
+    /// Only metadata (labels, annotations, `managedFields`, generation) without spec, status and data: the way to look
+    /// at CRDs, whose bodies are large, and at Secrets whose content is no concern.
     pub metadata_only: bool,
 }
 
@@ -30,9 +30,9 @@ impl Query {
         Query { kind, namespace: None, labels: String::new(), fields: String::new(), metadata_only: false }
     }
 
-    /// All objects of the kind that carry this provider's label, whichever resource they belong to: the one list of a walk that all resources
-    /// of a namespace share. Of a kind with namespaces only those in `namespace` are asked for: in others anybody may set the label.
-    /// CRDs come as metadata alone.
+    /// All objects of the kind that carry this provider's label, whichever resource they belong to: the one list of a
+    /// walk that all resources of a namespace share. Of a kind with namespaces only those in `namespace` are asked for:
+    /// in others anybody may set the label. CRDs come as metadata alone.
     pub fn owned(kind: Kind, namespace: &str) -> Query {
         let metadata_only = kind == Kind::CUSTOM_RESOURCE_DEFINITION;
         let namespace = kind.namespaced.then(|| namespace.to_owned());
@@ -113,7 +113,8 @@ impl Held {
         lock(&self.lists).retain(|query, _| query.kind.group != kind.group || query.kind.kind != kind.kind);
     }
 
-    /// After a removal of ours, lists of the kind are true but for this object. One that is still asked for may have it.
+    /// After a removal of ours, lists of the kind are true but for this object. One that is still asked for may have
+    /// it.
     pub(super) fn forget_object(&self, gone: &ObjectRef) {
         self.forget_what_is_defined_by(&gone.kind);
         let is_gone = |object: &Object| object.name() == gone.name && object.namespace() == gone.namespace.as_deref();
@@ -172,7 +173,8 @@ impl Cluster {
         }
     }
 
-    /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind. What we delete is taken out of it.
+    /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind.
+    /// What we delete is taken out of it.
     pub async fn list(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
         let cell = lock(&self.shared.held.lists).entry(query.clone()).or_default().clone();
         cell.get_or_try_init(|| self.list_now(query)).await.cloned()
@@ -209,7 +211,8 @@ impl Cluster {
         lock(&self.shared.held.written).insert(applied.reference.clone(), applied.object.clone());
     }
 
-    /// Takes the object that was kept. Others may have written it since: it is good for a write that carries its version.
+    /// Takes the object that was kept. Others may have written it since: it is good for a write that carries its
+    /// version.
     pub fn remembered(&self, reference: &ObjectRef) -> Option<Object> {
         lock(&self.shared.held.written).remove(reference)
     }

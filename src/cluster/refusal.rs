@@ -1,4 +1,5 @@
-//! From answers that are none, or no success, to failures: what the API server refuses, and what is no API server at all.
+//! From answers that are none, or no success, to failures: what the API server refuses, and what is no API server at
+//! all.
 
 use std::time::Duration;
 
@@ -75,7 +76,8 @@ pub(super) fn refusal(session: &Session, secrets: &Secrets, parts: &http::respon
     }
 }
 
-/// What answered, where it was no API server: a redirect, a page for people, a load balancer that knows no such host or path.
+/// What answered, where it was no API server: a redirect, a page for people, a load balancer that knows no such host or
+/// path.
 ///
 /// 5xx are left out: what stands before an API server that is down answers so, and it is that which is down.
 pub(super) fn foreign_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {

@@ -1,4 +1,5 @@
-//! From a cluster's configuration to what a connection needs: reads kubeconfig files, runs nothing, connects to nothing.
+//! From a cluster's configuration to what a connection needs: reads kubeconfig files, runs nothing, connects to
+//! nothing.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{
     AuthInfo, KubeConfigOptions, Kubeconfig as KubeKubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
     NamedContext, NamedExtension,
@@ -56,7 +58,8 @@ pub(super) fn resolve(config: &ClusterConfig) -> Result<Resolved, Failure> {
     cluster.check().map_err(unusable)?;
     user.check().map_err(unusable)?;
     if uri.scheme_str() == Some("http") && !has_credential(config) {
-        // As client-go does with a kubeconfig: whoever is in between would have its credential. The provider block warns of its own.
+        // As client-go does with a kubeconfig: whoever is in between would have its credential. The provider block
+        // warns of its own.
         user = without_credential(user);
     }
 
@@ -241,8 +244,8 @@ fn authorization(user: &UserEntry) -> Result<Authorization, Failure> {
     }
 }
 
-/// The kube crate's user: its client certificate, and what its auth provider needs. The secrets' type is made by the deserialiser, so that no second crate
-/// is needed to name it.
+/// The kube crate's user: its client certificate, and what its auth provider needs. The secrets' type is made by the
+/// deserialiser, so that no second crate is needed to name it.
 fn auth_info(user: &UserEntry, authorization: &Authorization) -> Result<AuthInfo, Failure> {
     let mut value = json!({});
     if user.has_certificate() {
@@ -309,7 +312,8 @@ fn exec_plugin(exec: ExecEntry, cluster: &kube::config::Cluster) -> Result<Exec,
         env.push((name, value.unwrap_or_default()));
     }
     Ok(Exec {
-        // kubectl wants one said, and refuses v1alpha1, which kubeconfigs of old still say: plugins answer it as they answer v1.
+        // kubectl wants one said, and refuses v1alpha1, which kubeconfigs of old still say: plugins answer it as they
+        // answer v1.
         api_version: exec
             .api_version
             .filter(|version| !version.is_empty())
@@ -427,65 +431,32 @@ fn expand_home(path: &str) -> PathBuf {
     }
 }
 
-/// The proxy that HTTPS_PROXY and NO_PROXY ask for. The kube crate holds NO_PROXY against the proxy's name instead of the server's.
+/// The proxy that HTTPS_PROXY and NO_PROXY ask for. The kube crate holds NO_PROXY against the proxy's name instead of
+/// the server's.
 fn environment_proxy(server: &Uri, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let either = |upper: &str, lower: &str| env(upper).or_else(|| env(lower)).filter(|value| !value.is_empty());
     let proxy = either("HTTPS_PROXY", "https_proxy")?;
     let host = server.host()?.trim_start_matches('[').trim_end_matches(']');
-    let address: Option<IpAddr> = host.parse().ok();
-    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+    if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
         return None;
     }
-    let excluded = either("NO_PROXY", "no_proxy").unwrap_or_default();
     let port = server.port_u16().unwrap_or(443);
-    let is_excluded = excluded
-        .split(',')
-        .map(str::trim)
-        .filter(|rule| !rule.is_empty())
-        .any(|rule| no_proxy_rule_matches(rule, host, address, port));
-    (!is_excluded).then_some(proxy)
+    let excluded = either("NO_PROXY", "no_proxy").unwrap_or_default();
+    let rules: Vec<&str> = excluded.split(',').filter_map(|rule| rule_for(rule.trim(), port)).collect();
+    let matcher = Matcher::builder().all("http://proxy").no(rules.join(",")).build();
+    (!rules.contains(&"*") && matcher.intercept(server).is_some()).then_some(proxy)
 }
 
-/// One rule of NO_PROXY: `*`, an address, a CIDR, a domain with or without leading dot, each with or without a port.
-fn no_proxy_rule_matches(rule: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
-    if rule == "*" {
-        return true;
-    }
-    if let Some(address) = address {
-        if let Some((network, bits)) = rule.split_once('/') {
-            let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
-            return in_network(address, network, bits);
-        }
-        if rule.parse::<IpAddr>() == Ok(address) {
-            return true;
-        }
-    }
-    let rule = match rule.rsplit_once(':') {
-        Some((name, rule_port)) if rule_port.parse::<u16>().is_ok() => {
-            if rule_port.parse::<u16>() != Ok(port) {
-                return false;
-            }
-            name
-        }
-        _ => rule,
+/// A rule of NO_PROXY in the form that the shared matcher knows, if it is for this port. The matcher has neither ports
+/// nor `*.example`, and its `*` is for names alone.
+fn rule_for(rule: &str, port: u16) -> Option<&str> {
+    let (rule, its_port) = match rule.rsplit_once(':').map(|(name, port)| (name, port.parse::<u16>())) {
+        Some((name, Ok(port))) if rule.parse::<IpAddr>().is_err() => (name, Some(port)),
+        _ => (rule, None),
     };
-    let domain = rule.trim_start_matches("*").trim_start_matches('.').to_ascii_lowercase();
-    let host = host.to_ascii_lowercase();
-    host == domain || host.strip_suffix(&domain).is_some_and(|rest| rest.ends_with('.'))
-}
-
-fn in_network(address: IpAddr, network: IpAddr, bits: u32) -> bool {
-    match (address, network) {
-        (IpAddr::V4(address), IpAddr::V4(network)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            (address.to_bits() & mask) == (network.to_bits() & mask)
-        }
-        (IpAddr::V6(address), IpAddr::V6(network)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            (address.to_bits() & mask) == (network.to_bits() & mask)
-        }
-        _ => false,
-    }
+    let rule = rule.strip_prefix("*.").unwrap_or(rule);
+    let rule = rule.strip_prefix('[').and_then(|rule| rule.strip_suffix(']')).unwrap_or(rule);
+    its_port.is_none_or(|its_port| its_port == port).then_some(rule)
 }
 
 #[cfg(test)]
@@ -577,7 +548,18 @@ contexts:
         assert!(!proxy("10.0.0.0/8", "https://10.1.2.3:6443"));
         assert!(proxy("10.0.0.0/16", "https://10.1.2.3:6443"));
         assert!(proxy("a.example:443", "https://a.example:6443"));
-        assert!(!proxy("*", "https://a.example"));
+        assert!(!proxy("a.example:443", "https://a.example"));
+        assert!(!proxy("A.example", "https://a.EXAMPLE"));
+        assert!(!proxy("*.example", "https://a.example"));
+        assert!(proxy("*.example", "https://a.example.org"));
+        assert!(!proxy(" x , *", "https://a.example"));
+        assert!(!proxy("*", "https://10.1.2.3:6443"));
+        assert!(!proxy("10.1.2.3:6443", "https://10.1.2.3:6443"));
+        assert!(proxy("10.1.2.3:443", "https://10.1.2.3:6443"));
+        assert!(!proxy("fd00::1", "https://[fd00::1]:6443"));
+        assert!(!proxy("[fd00::1]:6443", "https://[fd00::1]:6443"));
+        assert!(!proxy("fd00::/8", "https://[fd00::1]:6443"));
+        assert!(proxy("fe80::/10", "https://[fd00::1]:6443"));
         assert!(!proxy("", "https://127.0.0.1:6443"));
         assert!(!proxy("", "https://[::1]:6443"));
     }

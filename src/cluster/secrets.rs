@@ -1,4 +1,5 @@
-//! The secrets in use, struck from every text that somebody else wrote: servers echo headers in their complaints, and plugins their environment.
+//! The secrets in use, struck from every text that somebody else wrote: servers echo headers in their complaints, and
+//! plugins their environment.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! A credential and the connections made with it: opened by the first request, renewed when the credential runs out or is refused.
+//! A credential and the connections made with it: opened by the first request, renewed when the credential runs out or
+//! is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -36,7 +37,8 @@ pub(super) struct Connections {
     down: std::sync::Mutex<Option<(Instant, Failure)>>,
     pub(super) permits: Semaphore,
     requests: AtomicU64,
-    /// By how many seconds this machine's clock is ahead of the server's, as its last answer told; [`i64::MIN`] where none did.
+    /// By how many seconds this machine's clock is ahead of the server's, as its last answer told; [`i64::MIN`] where
+    /// none did.
     ahead: AtomicI64,
 }
 
@@ -130,7 +132,8 @@ impl Connections {
         Ok(Some(slot.insert(Session::open(&self.config, true).await?).clone()))
     }
 
-    /// Does something with the session, and once more with another credential where the first was refused and another is to be had.
+    /// Does something with the session, and once more with another credential where the first was refused and another
+    /// is to be had.
     pub(super) async fn renewing<T, A>(&self, attempt: impl Fn(Arc<Session>) -> A) -> Result<T, Failure>
     where
         A: Future<Output = Result<T, Failure>>,

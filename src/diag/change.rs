@@ -1,9 +1,11 @@
-//! A field of a Kubernetes object that changes, as a plan shows it in a line: `spec.replicas: 1 -> 2 (set by kubectl-edit)`.
+//! A field of a Kubernetes object that changes, as a plan shows it in a line:
+//! `spec.replicas: 1 -> 2 (set by kubectl-edit)`.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// In place of an object's name: what changes alike in several objects, such as the labels by which charts tell their version.
+/// In place of an object's name: what changes alike in several objects, such as the labels by which charts tell their
+/// version.
 pub const ALIKE: &str = "several objects";
 
 /// A field before and after.
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_no_such_line_is_none() {
-        for line in ["", "every field is written anew", ": 1 -> 2", "x: \"1", "x: \"1\"", "x: 1", "x: 1 -> "] {
+        for line in ["", "every field is written", ": 1 -> 2", "x: \"1", "x: \"1\"", "x: 1", "x: 1 -> "] {
             assert_eq!(FieldChange::parse(line), None, "{line}");
         }
     }

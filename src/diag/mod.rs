@@ -62,12 +62,6 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
-
-    /// The same message, seen from further out: `base` is put before its path.
-    pub fn under(self, base: &Path) -> Self {
-        let path = self.path.as_ref().map_or_else(|| base.clone(), |path| base.join(path));
-        self.at(path)
-    }
 }
 
 /// Summary, attribute and detail in one text, as logs and tests want it.

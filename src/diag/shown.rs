@@ -1,4 +1,5 @@
-//! What a text from outside may do to whoever reads it: nothing. Characters that hide or command are written out, and a text that would bury the message is cut.
+//! What a text from outside may do to whoever reads it: nothing. Characters that hide or command are written out, and a
+//! text that would bury the message is cut.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,8 @@ pub fn hides(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text of a message: what hides is written as `\u{202e}`, and of a text beyond all measure beginning and end are left.
+/// The text of a message: what hides is written as `\u{202e}`, and of a text beyond all measure beginning and end are
+/// left.
 pub fn shown(text: String) -> String {
     let text = if text.len() > LONGEST { cut(&text) } else { text };
     let is_plain = |c: char| matches!(c, '\n' | '\t') || !hides(c);

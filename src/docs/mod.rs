@@ -1,6 +1,7 @@
 //! Registry pages rendered from schema, prose and example.
 //!
-//! Pure: the caller (a test that owns `docs/`) reads the examples and writes the pages, in the layout that both registries and tfplugindocs accept.
+//! Pure: the caller (a test that owns `docs/`) reads the examples and writes the pages, in the layout that both
+//! registries and tfplugindocs accept.
 
 mod attributes;
 

@@ -1,3 +1,5 @@
+//! What a handler gets beside its arguments, and the guard that it runs under: deadline, cancellation, panic.
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -45,17 +47,9 @@ impl<C, P> Ctx<C, P> {
         &self.cancel
     }
 
-    pub fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
-    }
-
     /// When this call must be over, by the `timeouts` attribute.
     pub fn deadline(&self) -> Instant {
         self.deadline
-    }
-
-    pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Waits for `work`, but no longer than the deadline and not past a stop; `what` completes "… while ".
@@ -74,14 +68,11 @@ impl<C, P> Ctx<C, P> {
         self.run("waiting for other resources", self.calls.others_done(quiet)).await.unwrap_or(false)
     }
 
-    /// The same, but waits for changes too. For what a plan must know: an apply plans each resource once more, and must come to the same.
+    /// The same, but waits for changes too. For what a plan must know: an apply plans each resource once more, and must
+    /// come to the same.
     pub async fn others_are_quiet(&self, quiet: Duration) {
         // The end of the call is told by what the call does next.
         let _ = self.run("waiting for other resources", self.calls.others_quiet(quiet)).await;
-    }
-
-    pub fn capabilities(&self) -> ClientCapabilities {
-        self.capabilities
     }
 
     /// Says something that stops nothing.
@@ -135,8 +126,8 @@ impl Call {
         self
     }
 
-    /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped. It is boxed since it is large, and would lie on the stack once for each
-    /// of these calls.
+    /// Runs a handler: a panic becomes a diagnostic, and one that ignores its deadline is dropped. It is boxed since it
+    /// is large, and would lie on the stack once for each of these calls.
     pub async fn guard<T>(&self, what: &str, handler: Pin<Box<impl Future<Output = T>>>) -> Result<T, Diagnostic> {
         let _under_way = self.calls.begin();
         self.bounded(what, handler).await
@@ -153,17 +144,21 @@ impl Call {
     }
 
     async fn bounded<T>(&self, what: &str, handler: Pin<Box<impl Future<Output = T>>>) -> Result<T, Diagnostic> {
-        match tokio::time::timeout(self.time + GRACE, AssertUnwindSafe(handler).catch_unwind()).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(panic)) => Err(panicked(what, &*panic)),
+        match tokio::time::timeout(self.time + GRACE, caught(what, handler)).await {
+            Ok(done) => done,
             Err(_) => Err(timed_out(what)),
         }
     }
 }
 
+/// The net for panics, under everything that an author writes: what panics becomes a diagnostic.
+pub(super) async fn caught<T>(what: &str, handler: impl Future<Output = T>) -> Result<T, Diagnostic> {
+    AssertUnwindSafe(Box::pin(handler)).catch_unwind().await.map_err(|panic| panicked(what, &*panic))
+}
+
 /// The diagnostic of a caught panic. A formatted message may hold a secret, so only literal ones are passed on; the
 /// panic hook has logged the place.
-pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
+fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
     let message = panic.downcast_ref::<&'static str>().map(|text| format!(" ({text})")).unwrap_or_default();
     Diagnostic::bug(format!("It panicked while {what}{message}. The log at TF_LOG=ERROR names the place."))
 }

@@ -93,7 +93,8 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     async fn plan(&self, call: &Call, values: Values) -> Outcome {
-        // The values go as soon as they are decoded: they are large, and several plans wait for clusters or charts at once.
+        // The values go as soon as they are decoded: they are large, and several plans wait for clusters or charts at
+        // once.
         let opened = {
             let Values { config, prior, planned, private } = values;
             open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {

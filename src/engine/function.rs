@@ -51,7 +51,8 @@ impl Parameter {
 pub struct Arguments(pub(super) Vec<Dyn>);
 
 impl Arguments {
-    /// The argument at an index, as a Rust type: `arguments.get::<String>(0)?`, or `Value<String>` where null is allowed.
+    /// The argument at an index, as a Rust type: `arguments.get::<String>(0)?`, or `Value<String>` where null is
+    /// allowed.
     pub fn get<F: Field>(&self, index: usize) -> Result<F, FunctionError> {
         F::decode(self.0.get(index).unwrap_or(&Dyn::Null))
             .map_err(|error: value::Error| FunctionError::at(index, error.to_string()))

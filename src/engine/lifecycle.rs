@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::context::caught;
 use super::erased::{Asked, Outcome, Values};
 use super::lookups::unknown_type;
 use super::plan::{Inputs, only_timeouts_differ, prepare, replacements, restore_refinements};
 use super::resource::{Import, Moved, Query};
 use super::rpc::*;
-use super::server::{Engine, Offered, spawned};
+use super::server::{Engine, Offered};
 use super::{conform, timeouts, wire};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::schema::{Attribute, Nested, Shape};
@@ -60,7 +61,7 @@ impl Engine {
         if version < current {
             let resource = entry.resource.clone();
             json = super::erased::flatten(
-                spawned("upgrading a state", async move {
+                caught("upgrading a state", async move {
                     let mut state = parsed(&json)?;
                     for from in version..current {
                         state = resource.upgrade(from, state)?;
@@ -109,7 +110,7 @@ impl Engine {
         let attributes = &entry.schema.attributes;
         let call = self.call(request.capabilities).taking(entry.resource.timeouts().overridden(&state).read);
         let (resource, current, private) = (entry.resource.clone(), state.clone(), request.private);
-        let read = spawned("reading", async move { resource.read(&call, current, private).await }).await;
+        let read = caught("reading", async move { resource.read(&call, current, private).await }).await;
         let outcome = read.unwrap_or_else(Outcome::failed);
         response.deferred = outcome.deferred;
         let failed = outcome.diagnostics.has_errors();
@@ -167,7 +168,7 @@ impl Engine {
             let Some(prior) = prior else { return Ok(()) };
             let call = self.call(request.capabilities).taking(resource.timeouts().overridden(&prior).read);
             let (resource, private) = (resource.clone(), request.prior_private);
-            let hook = spawned("planning", async move { resource.plan_destroy(&call, prior, private).await }).await;
+            let hook = caught("planning", async move { resource.plan_destroy(&call, prior, private).await }).await;
             let outcome = hook.unwrap_or_else(Outcome::failed);
             response.planned_private = outcome.private;
             response.deferred = outcome.deferred;
@@ -187,7 +188,7 @@ impl Engine {
         };
         let values = Values { config: config.clone(), prior: prior.clone(), planned: prepared.clone(), private };
         let handler = resource.clone();
-        let step = spawned("planning", async move { handler.plan(&call, values).await }).await;
+        let step = caught("planning", async move { handler.plan(&call, values).await }).await;
         let outcome = step.unwrap_or_else(Outcome::failed);
         let failed = outcome.diagnostics.has_errors();
         response.diagnostics.append(outcome.diagnostics);
@@ -252,7 +253,7 @@ impl Engine {
             let Some(prior) = prior else { return Ok(()) };
             let call = self.call(request.capabilities).taking(resource.timeouts().overridden(&prior).delete);
             let handler = resource.clone();
-            let delete = spawned("destroying", async move { handler.delete(&call, prior, private).await }).await;
+            let delete = caught("destroying", async move { handler.delete(&call, prior, private).await }).await;
             (delete, true)
         } else if prior.as_ref().is_some_and(|prior| only_timeouts_differ(prior, &planned)) {
             (Ok(Outcome { value: Some(planned.clone()), private, ..Outcome::default() }), false)
@@ -262,7 +263,7 @@ impl Engine {
             let call = self.call(request.capabilities).taking(time);
             let values = Values { config, prior, planned: planned.clone(), private };
             let handler = resource.clone();
-            (spawned("applying", async move { handler.apply(&call, values).await }).await, false)
+            (caught("applying", async move { handler.apply(&call, values).await }).await, false)
         };
         // A handler that did not come back leaves the prior state, which the response holds already.
         let outcome = outcome.map_err(Diagnostics::from)?;
@@ -311,7 +312,7 @@ impl Engine {
         };
         let call = self.call(request.capabilities).taking(entry.resource.timeouts().read);
         let resource = entry.resource.clone();
-        let outcome = spawned("importing", async move { resource.import(&call, from).await }).await?;
+        let outcome = caught("importing", async move { resource.import(&call, from).await }).await?;
         response.diagnostics.append(outcome.diagnostics);
         response.deferred = outcome.deferred;
         let Some(mut state) = outcome.value else { return Ok(()) };
@@ -354,7 +355,7 @@ impl Engine {
             state: parsed(&request.source_state)?,
         };
         let resource = entry.resource.clone();
-        let adopted = super::erased::flatten(spawned("moving", async move { resource.adopt(moved) }).await)?;
+        let adopted = super::erased::flatten(caught("moving", async move { resource.adopt(moved) }).await)?;
         let Some(mut state) = adopted else {
             return Err(Diagnostic::error("Move not supported")
                 .detail(format!("{} cannot take over the state of {source}.", request.target_type_name))
@@ -468,8 +469,9 @@ impl Offered {
 }
 
 fn parsed(json: &[u8]) -> Result<serde_json::Value, Diagnostics> {
-    serde_json::from_slice(json)
-        .map_err(|_| Diagnostic::error("Malformed state").detail("The stored state is not JSON.").into())
+    serde_json::from_slice(json).map_err(|_| {
+        Diagnostic::error("Malformed state").detail("The stored state is not JSON. Restore it from a backup.").into()
+    })
 }
 
 /// What of a state a user would write as configuration.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::context::caught;
 use super::erased::Outcome;
 use super::erased_lookups::{ErasedDataSource, ErasedEphemeral};
 use super::function::{Arguments, Function, FunctionError, Parameter};
 use super::plan::defaults;
 use super::rpc::*;
-use super::server::{Engine, spawned};
+use super::server::Engine;
 use super::{Timeouts, conform, wire};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::schema::Schema;
@@ -36,7 +37,7 @@ impl Engine {
         let call = self.call(request.capabilities).taking(Timeouts::DEFAULT.read);
         let mut asked = config.clone();
         defaults(&mut asked, &config, &schema.attributes);
-        let outcome = spawned("reading", async move { source.read(&call, asked).await }).await;
+        let outcome = caught("reading", async move { source.read(&call, asked).await }).await;
         let outcome = outcome.unwrap_or_else(Outcome::failed);
         response.diagnostics = outcome.diagnostics;
         response.deferred = outcome.deferred;
@@ -77,7 +78,7 @@ impl Engine {
         let call = self.call(request.capabilities).taking(Timeouts::DEFAULT.read);
         let mut asked = config.clone();
         defaults(&mut asked, &config, &schema.attributes);
-        let opened = spawned("opening", async move { ephemeral.open(&call, asked).await }).await;
+        let opened = caught("opening", async move { ephemeral.open(&call, asked).await }).await;
         let (outcome, renew_at) = opened.unwrap_or_else(|diagnostic| (Outcome::failed(diagnostic), None));
         response.diagnostics = outcome.diagnostics;
         response.deferred = outcome.deferred;
@@ -100,7 +101,7 @@ impl Engine {
             return RenewEphemeralResourceResponse { diagnostics, ..Default::default() };
         };
         let call = self.call(ClientCapabilities::default()).taking(Timeouts::DEFAULT.read);
-        let renewed = spawned("renewing", async move { ephemeral.renew(&call, &request.private).await }).await;
+        let renewed = caught("renewing", async move { ephemeral.renew(&call, &request.private).await }).await;
         let (outcome, renew_at) = renewed.unwrap_or_else(|diagnostic| (Outcome::failed(diagnostic), None));
         RenewEphemeralResourceResponse { private: outcome.private, renew_at, diagnostics: outcome.diagnostics }
     }
@@ -110,7 +111,7 @@ impl Engine {
             return unknown_type("ephemeral resource", &request.type_name);
         };
         let call = self.call(ClientCapabilities::default()).taking(Timeouts::DEFAULT.read);
-        spawned("closing", async move { ephemeral.close(&call, &request.private).await })
+        caught("closing", async move { ephemeral.close(&call, &request.private).await })
             .await
             .unwrap_or_else(Diagnostics::from)
     }
@@ -121,7 +122,7 @@ impl Engine {
                 result: Err(FunctionError::new(format!("There is no function {:?}.", request.name))),
             };
         };
-        let called = spawned("calling a function", async move { called(&*function, request.arguments) }).await;
+        let called = caught("calling a function", async move { called(&*function, request.arguments) }).await;
         CallFunctionResponse { result: called.unwrap_or_else(|diagnostic| Err(diagnostic.into())) }
     }
 }

@@ -1,8 +1,11 @@
 //! The protocol-neutral resource lifecycle: validate, plan, apply, read, import, upgrade.
 //!
-//! The only caller of resources. Knows no gRPC, no Kubernetes and no Istio. A provider's author implements [`Provider`],
-//! [`Resource`] and its siblings, lists them in a [`Registry`], and hands both to [`Engine::new`]; the plugin layer
-//! calls the [`Engine`] with the structs of [`rpc`].
+//! The only caller of resources. Knows no gRPC, no Kubernetes and no Istio. A provider's author implements
+//! [`Provider`], [`Resource`] and its siblings, lists them in a [`Registry`], and hands both to [`Engine::new`]; the
+//! plugin layer calls the [`Engine`] with the structs of [`rpc`].
+//!
+//! What no resource uses today (ephemeral resources, deferral, null arguments, forced replacement) is here because the
+//! protocol has it. The specimens of `tests/integration/support` use it, and both cores judge it.
 
 mod calls;
 mod conform;

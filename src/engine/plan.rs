@@ -249,7 +249,8 @@ fn up_to_set(path: Path, prior: &Dyn, planned: &Dyn) -> Path {
     whole
 }
 
-/// `after`, with what a model cannot hold put back from `before` wherever the two agree: what is known of unknown values.
+/// `after`, with what a model cannot hold put back from `before` wherever the two agree: what is known of unknown
+/// values.
 pub(super) fn restore_refinements(after: Dyn, before: &Dyn) -> Dyn {
     let each = |after: Vec<Dyn>, before: &[Dyn]| -> Vec<Dyn> {
         let mut before = before.iter();

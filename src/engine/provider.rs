@@ -1,3 +1,5 @@
+//! What the author of a provider implements beside resources: the provider itself, data sources, ephemeral resources.
+
 use std::future::Future;
 use std::time::SystemTime;
 
@@ -50,7 +52,8 @@ pub trait DataSource: Send + Sync + 'static {
         let _ = (config, diagnostics);
     }
 
-    /// Returns the configuration with the computed attributes filled in. Defaults have been applied; nothing is unknown.
+    /// Returns the configuration with the computed attributes filled in. Defaults have been applied; nothing is
+    /// unknown.
     fn read(
         &self,
         cx: &mut Ctx<Self::Client>,

@@ -1,3 +1,5 @@
+//! What a provider offers, by name. The author fills it; the engine and the generator of pages read it.
+
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;

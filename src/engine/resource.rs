@@ -1,3 +1,5 @@
+//! What the author of a resource implements, and the values that it gets and returns.
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,8 +46,9 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// The last step of a plan to create or update. Defaults and attribute rules have been applied to
-    /// [`Plan::planned`]: computed attributes that must be decided by this plan stand there as unknown. Make known what is known, mark unknown what
-    /// will change, ask for replacement. Must be deterministic: Terraform plans again at apply and compares.
+    /// [`Plan::planned`]: computed attributes that must be decided by this plan stand there as unknown. Make known what
+    /// is known, mark unknown what will change, ask for replacement. Must be deterministic: Terraform plans again at
+    /// apply and compares.
     fn plan(
         &self,
         cx: &mut Ctx<Self::Client, Self::Private>,
@@ -65,16 +68,17 @@ pub trait Resource: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Creates (no prior) or updates, and returns the new state: the planned one with every unknown made known. On failure
-    /// say what exists, by [`Failed::keeping`] or [`Change::reached`], so that the next apply goes on from there.
+    /// Creates (no prior) or updates, and returns the new state: the planned one with every unknown made known. On
+    /// failure say what exists, by [`Failed::keeping`] or [`Change::reached`], so that the next apply goes on from
+    /// there.
     fn apply(
         &self,
         cx: &mut Ctx<Self::Client, Self::Private>,
         change: Change<Self::Model>,
     ) -> impl Future<Output = Result<Self::Model, Failed<Self::Model>>> + Send;
 
-    /// The state as it is now; `None` only when the object itself is truly gone. Unreachable, forbidden or unclear is an
-    /// error, never `None`.
+    /// The state as it is now; `None` only when the object itself is truly gone. Unreachable, forbidden or unclear is
+    /// an error, never `None`.
     fn read(
         &self,
         cx: &mut Ctx<Self::Client, Self::Private>,
@@ -157,18 +161,9 @@ impl<M: PartialEq> Plan<'_, M> {
         self.replace.insert(path.into());
     }
 
-    pub fn is_create(&self) -> bool {
-        self.prior.is_none()
-    }
-
     /// True when, as planned so far, something would be updated.
     pub fn is_update(&self) -> bool {
         self.prior.is_some_and(|prior| *prior != self.planned)
-    }
-
-    /// True when what `field` picks differs between prior and planned state; also when there is no prior.
-    pub fn changes<T: PartialEq>(&self, field: impl Fn(&M) -> &T) -> bool {
-        self.prior.is_none_or(|prior| field(prior) != field(&self.planned))
     }
 }
 
@@ -251,7 +246,8 @@ pub struct Query<Q> {
     pub limit: usize,
 }
 
-/// Where [`Listable::list`] puts what it finds. Whole states, where they are asked for, are those that an import of the identity gives.
+/// Where [`Listable::list`] puts what it finds. Whole states, where they are asked for, are those that an import of the
+/// identity gives.
 pub struct Found<R: Resource> {
     pub(super) sender: mpsc::Sender<ListResourceEvent>,
     pub(super) whole: Option<Whole<R>>,

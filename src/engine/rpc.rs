@@ -39,7 +39,8 @@ pub enum DeferredReason {
     AbsentPrerequisite,
 }
 
-/// GetProviderSchema, GetFunctions and GetResourceIdentitySchemas. Names carry the provider's prefix, but for functions.
+/// GetProviderSchema, GetFunctions and GetResourceIdentitySchemas. Names carry the provider's prefix, but for
+/// functions.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderSchema {
     pub provider: Schema,

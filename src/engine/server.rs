@@ -1,13 +1,15 @@
+//! The engine's front: answers what is asked about schemas and configurations. The life of a resource is in
+//! [`lifecycle`](super::lifecycle).
+
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Calls;
-use super::context::{Call, panicked};
+use super::context::{Call, caught};
 use super::erased::{ErasedListable, ErasedResource, flatten};
 use super::erased_lookups::{ErasedDataSource, ErasedEphemeral};
 use super::function::Function;
@@ -121,7 +123,7 @@ impl Engine {
         plan::defaults(&mut configured, &config, &schema.attributes);
         let call = self.call(request.capabilities).taking(Timeouts::DEFAULT.read);
         let (provider, version) = (Arc::clone(&self.provider), request.terraform_version);
-        let made = spawned("configuring", async move { provider.configure(&call, configured, version).await }).await;
+        let made = caught("configuring", async move { provider.configure(&call, configured, version).await }).await;
         match flatten(made) {
             Ok(client) => {
                 *held(&self.client) = Some(client);
@@ -163,21 +165,9 @@ impl Engine {
         let written = config;
         let mut config = written.clone();
         super::plan::defaults(&mut config, &written, &schema.attributes);
-        diagnostics
-            .append(spawned("validating", async move { rules(&config) }).await.unwrap_or_else(Diagnostics::from));
+        diagnostics.append(caught("validating", async move { rules(&config) }).await.unwrap_or_else(Diagnostics::from));
         diagnostics
     }
-}
-
-/// Runs a handler in a task of its own.
-pub(super) async fn spawned<T: Send + 'static>(
-    what: &str,
-    handler: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Diagnostic> {
-    tokio::spawn(handler).await.map_err(|error| match error.try_into_panic() {
-        Ok(panic) => panicked(what, &*panic),
-        Err(_) => Diagnostic::error("Interrupted").detail(format!("The provider was shut down while {what}.")),
-    })
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

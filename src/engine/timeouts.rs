@@ -1,3 +1,5 @@
+//! The attribute `timeouts`, which the engine adds to every resource, and the durations it stands for.
+
 use std::time::Duration;
 
 use crate::model;

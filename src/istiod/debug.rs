@@ -1,4 +1,5 @@
-//! What istiod itself says, replica by replica: its debug pages through port-forward, exec as fallback, metrics as last.
+//! What istiod itself says, replica by replica: its debug pages through port-forward, exec as fallback, metrics as
+//! last.
 
 use futures::future::join_all;
 use serde::Deserialize;

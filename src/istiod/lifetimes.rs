@@ -1,4 +1,5 @@
-//! How long the certificates of workloads may live that istiods have issued: until the last of an old root is gone, that root must be trusted.
+//! How long the certificates of workloads may live that istiods have issued: until the last of an old root is gone,
+//! that root must be trusted.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MAXIMUM: Duration = Duration::from_secs(90 * 86_400);
 
 impl Istiod {
-    /// The longest that a certificate which they issued may live, by their own objects. Nothing where there is no istiod.
+    /// The longest that a certificate which they issued may live, by their own objects. Nothing where there is no
+    /// istiod.
     pub async fn longest_lifetime(&self) -> Result<Option<Duration>, Error> {
         let mut longest = None;
         for deployment in self.cluster.list_now(&deployments(&self.namespace)).await?.iter() {
@@ -40,7 +42,8 @@ fn env(deployment: &Object, name: &str) -> Option<String> {
     entry.get("value")?.as_str().map(str::to_owned)
 }
 
-/// The value of a key in a text of others' that is YAML: it stands on a line of its own. Nothing is made of the rest of it.
+/// The value of a key in a text of others' that is YAML: it stands on a line of its own. Nothing is made of the rest of
+/// it.
 fn said(text: &str, key: &str) -> Option<String> {
     let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix(':'));
     let value = values.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).next();

@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, Error};
 #[derive(Debug, Default)]
 pub struct Looks(Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>);
 
-/// A cluster's name, a namespace in it, and whether the answer is held for the whole walk: an apply that waits must not leave its first answers to a data source
-/// that is read after it.
+/// A cluster's name, a namespace in it, and whether the answer is held for the whole walk: an apply that waits must not
+/// leave its first answers to a data source that is read after it.
 type Place = (String, String, bool);
 
 #[derive(Debug)]
@@ -27,7 +27,8 @@ struct Look {
 const LOOK_LASTS: Duration = Duration::from_millis(200);
 
 impl Look {
-    /// The replicas, unless there were none, or one of them was not ready or did not answer: then they are listed again.
+    /// The replicas, unless there were none, or one of them was not ready or did not answer: then they are listed
+    /// again.
     fn replicas(&self) -> Option<Vec<Replica>> {
         let steady = |view: &ReplicaView| view.replica.ready && view.clusters.is_ok();
         let known = !self.views.is_empty() && self.views.iter().all(steady);

@@ -4,8 +4,9 @@ use super::{Istiod, MONITORING_PORT};
 use crate::cluster::PodPort;
 
 impl Istiod {
-    /// How many events on remote secrets a replica has handled; `None` where its metrics cannot be read. A change of the count after a secret was
-    /// written shows that the replica saw it: `/debug/clusterz` alone goes on saying `synced` of the credential before.
+    /// How many events on remote secrets a replica has handled; `None` where its metrics cannot be read. A change of
+    /// the count after a secret was written shows that the replica saw it: `/debug/clusterz` alone goes on saying
+    /// `synced` of the credential before.
     pub async fn secret_events(&self, pod: &str) -> Option<u64> {
         let port = PodPort { namespace: self.namespace.clone(), pod: pod.to_owned(), port: MONITORING_PORT };
         let answer = self.cluster.pod_http_get(&port, "/metrics").await.ok().filter(|answer| answer.status == 200)?;

@@ -1,7 +1,8 @@
-//! istiod as a cluster runs it: what it is called, which replicas there are, what they say of the clusters they read, how they inject Pods,
-//! which certificate and roots they hand out, what they leave behind, and how they are restarted.
+//! istiod as a cluster runs it: what it is called, which replicas there are, what they say of the clusters they read,
+//! how they inject Pods, which certificate and roots they hand out, what they leave behind, and how they are restarted.
 //!
-//! Everything is asked through [`crate::cluster`]; nothing here knows of Terraform. What a resource makes of an answer is its own affair.
+//! Everything is asked through [`crate::cluster`]; nothing here knows of Terraform. What a resource makes of an answer
+//! is its own affair.
 
 pub mod cacerts;
 mod debug;

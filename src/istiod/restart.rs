@@ -5,7 +5,8 @@ use crate::cluster::{Delete, Error, Kind, ObjectRef, wait};
 use crate::mesh::istiod_name_of;
 
 impl Istiod {
-    /// Replaces these replicas. Each is waited for until its Deployment is available again; one that is gone by then is waited for no longer.
+    /// Replaces these replicas. Each is waited for until its Deployment is available again; one that is gone by then is
+    /// waited for no longer.
     ///
     /// # Errors
     ///

@@ -7,15 +7,16 @@ use crate::pki::{Bundle, Certificate};
 /// The ConfigMap by which istiod hands roots out, in every namespace that it serves.
 pub const HANDED_OUT: &str = "istio-ca-root-cert";
 
-/// The roots in a ConfigMap of that name, as proxies read them: text between them is nothing to them. `None` where they cannot be read.
+/// The roots in a ConfigMap of that name, as proxies read them: text between them is nothing to them. `None` where they
+/// cannot be read.
 pub fn roots_of(map: &Object) -> Option<Bundle> {
     let certificates = Certificate::all_in(map.strings("data").get("root-cert.pem")?).ok()?;
     Some(certificates.into_iter().collect())
 }
 
 impl Istiod {
-    /// The roots that istiod hands out: in its own namespace or, where its `discoverySelectors` leave that out, in whichever it does. There may be other control
-    /// planes, of other roots, in those.
+    /// The roots that istiod hands out: in its own namespace or, where its `discoverySelectors` leave that out, in
+    /// whichever it does. There may be other control planes, of other roots, in those.
     pub async fn handed_out(&self) -> Result<Vec<Bundle>, Error> {
         let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, self.namespace.as_str(), HANDED_OUT);
         if let Some(own) = self.cluster.get(&reference).await? {

@@ -16,7 +16,8 @@ use crate::pki::{Certificate, Observer};
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Istiod {
-    /// The certificate that a replica shows its proxies; `None` where it shows none yet. Whether to trust it is for the caller to judge.
+    /// The certificate that a replica shows its proxies; `None` where it shows none yet. Whether to trust it is for the
+    /// caller to judge.
     pub async fn served_certificate(&self, pod: &str) -> Result<Option<Certificate>, Error> {
         let seen = Observer::new();
         // The handshake may fail for want of a client certificate; what was shown was shown.

@@ -60,7 +60,8 @@ async fn remove_gateway_classes(cluster: &Cluster) -> Result<(), Error> {
     Ok(())
 }
 
-/// Classes that no istiod has made of itself. An istiod that runs makes its own anew whenever they go, so that these alone say whether anybody uses the definition.
+/// Classes that no istiod has made of itself. An istiod that runs makes its own anew whenever they go, so that these
+/// alone say whether anybody uses the definition.
 pub async fn gateway_classes_of_others(cluster: &Cluster) -> Result<Vec<ObjectRef>, Error> {
     let classes = gateway_classes(cluster).await?;
     let others = classes.iter().filter(|class| !is_class_of_istiod(class));

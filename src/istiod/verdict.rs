@@ -2,7 +2,8 @@
 
 use super::{RemoteCluster, ReplicaView, SyncStatus, Way};
 
-/// What all replicas of one watcher say together of one cluster. The order is that of severity: the worst replica speaks.
+/// What all replicas of one watcher say together of one cluster. The order is that of severity: the worst replica
+/// speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     Synced,
@@ -46,7 +47,8 @@ pub fn verdict(views: &[ReplicaView], id: &str, secret: &str) -> Verdict {
 fn of_replica(clusters: &[RemoteCluster], way: Way, id: &str, secret: &str) -> Verdict {
     let mut found = Verdict::Missing;
     for cluster in clusters.iter().filter(|cluster| cluster.id == id) {
-        // Metrics do not tell the secret. Elsewhere an empty one means the replica's own cluster, which then has this id.
+        // Metrics do not tell the secret. Elsewhere an empty one means the replica's own cluster, which then has this
+        // id.
         if cluster.secret != secret && way != Way::Metrics {
             found = Verdict::Foreign;
             continue;
@@ -68,7 +70,8 @@ pub fn other_secret<'a>(views: &'a [ReplicaView], id: &str, secret: &str) -> Opt
     known.filter(|cluster| cluster.id == id && cluster.secret != secret).map(|cluster| cluster.secret.as_str()).next()
 }
 
-/// Whether an istiod of this version loses the endpoints of a cluster, or never takes the change, when its remote secret changes: 1.30.0 to 1.30.3.
+/// Whether an istiod of this version loses the endpoints of a cluster, or never takes the change, when its remote
+/// secret changes: 1.30.0 to 1.30.3.
 pub fn loses_endpoints_on_rotation(version: &str) -> bool {
     let numbers = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
     matches!(numbers.split('.').collect::<Vec<_>>()[..], ["1", "30", "0" | "1" | "2" | "3"])

@@ -3,7 +3,8 @@
 use super::ReplicaView;
 use crate::cluster::Object;
 
-/// The version of a Deployment of istiod. The charts inside istioctl are all of version 1.0.0, so that its own label comes first.
+/// The version of a Deployment of istiod. The charts inside istioctl are all of version 1.0.0, so that its own label
+/// comes first.
 pub fn version_of(deployment: &Object) -> Option<String> {
     let istioctl = deployment.label("operator.istio.io/version");
     let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));

@@ -1,8 +1,8 @@
 //! The attribute `changes`: what an apply changes in the objects that stay, field by field.
 //!
-//! A plan shows it as it shows every attribute: what is new in it. State keeps what was last changed in each object until that object changes again:
-//! emptied at a refresh, it would be taken for something that changed outside of Terraform. An object that is added or removed is in `objects`, and needs
-//! no more words. Pure.
+//! A plan shows it as it shows every attribute: what is new in it. State keeps what was last changed in each object
+//! until that object changes again: emptied at a refresh, it would be taken for something that changed outside of
+//! Terraform. An object that is added or removed is in `objects`, and needs no more words. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,8 @@ fn between(
     }
 }
 
-/// What is true of it when an apply stopped on its way: of the objects that it has not reached, nothing has been changed. `told` is the attribute in state.
+/// What is true of it when an apply stopped on its way: of the objects that it has not reached, nothing has been
+/// changed. `told` is the attribute in state.
 pub fn reached(
     planned: &Value<Map<String>>,
     told: Option<&Value<Map<String>>>,
@@ -111,7 +112,7 @@ fn changed(key: &str, before: &Recorded, memory: &Memory, wanted: &Recorded) -> 
     let nothing = BTreeMap::new();
     let after = wanted.fields.get(key).unwrap_or(&nothing);
     let Some(fields) = before.fields.get(key) else {
-        return vec!["every field is written anew, since what is there now is not known".to_owned()];
+        return vec!["every field is written, since what is there now is not known".to_owned()];
     };
     let paths: BTreeSet<&String> = fields.keys().chain(after.keys()).collect();
     // What is shown as a digest is compared as one, and never shown as it was.
@@ -134,7 +135,8 @@ fn changed(key: &str, before: &Recorded, memory: &Memory, wanted: &Recorded) -> 
     differing.map(|path| change(path).to_string()).collect()
 }
 
-/// Takes out the lines that several objects have in common. What a Pod template changes stays with its object: it starts Pods anew.
+/// Takes out the lines that several objects have in common. What a Pod template changes stays with its object: it
+/// starts Pods anew.
 fn alike(lines: &mut BTreeMap<&str, Vec<String>>) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for line in lines.values().flatten().filter(|line| !line.starts_with("spec.template")) {
@@ -191,7 +193,7 @@ mod tests {
         let (mut before, wanted) = (recorded(&[("Role a/b", OLD)]), recorded(&[("Role a/b", NEW)]));
         before.fields.clear();
         let planned = between(None, &before, &Memory::default(), &wanted);
-        assert!(planned.entry("Role a/b").unwrap().starts_with("every field is written anew"));
+        assert!(planned.entry("Role a/b").unwrap().starts_with("every field is written"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The right to write an instance's objects. The instance's Lease gives it to one run at a time, and says whether a first apply has come to its end.
+//! The right to write an instance's objects. The instance's Lease gives it to one run at a time, and says whether a
+//! first apply has come to its end.
 //!
-//! A create that finds a Lease belongs to one of three stories. Its holder renews it: another run is at work, and this one waits. Nobody
-//! renews it and it is not complete: a first apply was killed, and this create takes up what it left. It is complete: the instance is another
-//! state's, another block's, or the one that this create is to replace; then nothing is written.
+//! A create that finds a Lease belongs to one of three stories. Its holder renews it: another run is at work, and this
+//! one waits. Nobody renews it and it is not complete: a first apply was killed, and this create takes up what it left.
+//! It is complete: the instance is another state's, another block's, or the one that this create is to replace; then
+//! nothing is written.
 
 use std::io;
 use std::time::{Duration, Instant as Clock};
@@ -25,7 +27,8 @@ const NOBODY: &str = "nobody";
 const INTERRUPTED: &str = "interrupted";
 /// How often a holder renews.
 const RENEWED_EVERY: Duration = Duration::from_secs(6);
-/// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two machines differ.
+/// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two
+/// machines differ.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 /// No two clocks differ as much: what was renewed longer ago need not be watched.
 const LONG_AGO: Duration = Duration::from_secs(600);
@@ -102,13 +105,15 @@ impl Claim {
         self.cluster.clone()
     }
 
-    /// At a destroy: what says that the instance is another's by now. `None` where it is this one's, or nobody has marked it.
+    /// At a destroy: what says that the instance is another's by now. `None` where it is this one's, or nobody has
+    /// marked it.
     pub fn taken_over_by(&self) -> Option<String> {
         let mark = self.other.as_ref()?;
         Some(format!("{} in cluster {} carries the mark {mark}", self.lease, self.cluster.name()))
     }
 
-    /// The apply has come to its end: everything is marked, the instance is complete, and others may write. The warning says that its Lease could not be told.
+    /// The apply has come to its end: everything is marked, the instance is complete, and others may write. The warning
+    /// says that its Lease could not be told.
     pub async fn finish(mut self, instance: &mut Instance) -> Option<Diagnostic> {
         instance.finish();
         let hold = self.hold.take()?;
@@ -139,8 +144,8 @@ impl Claim {
 }
 
 impl Claim {
-    /// The objects are gone: the instance leaves its namespace, as [`namespace::depart`] says, and its Lease goes last. Until then a run that is killed leaves
-    /// what the next destroy finds.
+    /// The objects are gone: the instance leaves its namespace, as [`namespace::depart`] says, and its Lease goes last.
+    /// Until then a run that is killed leaves what the next destroy finds.
     pub async fn leave(mut self, written: &[String]) -> Result<Option<String>, Error> {
         if let Some(hold) = &mut self.hold {
             // A Lease that goes with its namespace is not taken from anybody.
@@ -157,7 +162,8 @@ impl Claim {
 }
 
 impl Drop for Claim {
-    /// An apply that fails lets others write, as far as that can still be told. A process that ends first is found out by the next run.
+    /// An apply that fails lets others write, as far as that can still be told. A process that ends first is found out
+    /// by the next run.
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
         let operations = json!([
@@ -176,7 +182,8 @@ impl Drop for Claim {
     }
 }
 
-/// Claims the instance for this run. Waits for another run that is at work on it; nothing is written to anything that is another instance's.
+/// Claims the instance for this run. Waits for another run that is at work on it; nothing is written to anything that
+/// is another instance's.
 pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Diagnostic> {
     let all_marked = instance.is_all_marked();
     let mut claim = Box::pin(claimed(asked, instance)).await?;
@@ -224,7 +231,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             continue;
         };
         let found = LeaseSays::of(&lease);
-        if found.is_at_work(&mut watched) {
+        if found.is_at_work(Timestamp::now(), &mut watched) {
             let time_left = asked
                 .cluster
                 .scope()
@@ -257,7 +264,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             (false, _) => return Err(refused(asked, &lease, &found)),
             (true, _) => {}
         }
-        // Its objects are taken up under the mark they have; what was another's to its end is taken over under a mark of one's own.
+        // Its objects are taken up under the mark they have; what was another's to its end is taken over under a mark
+        // of one's own.
         let mark = match (asked.mark, may_take_up || is_own) {
             (_, true) => found.mark.clone(),
             (Some(own), false) => own.to_owned(),
@@ -297,11 +305,11 @@ impl LeaseSays {
     }
 
     /// Whether its holder may be writing. `watched` remembers since when it has not been renewed.
-    fn is_at_work(&self, watched: &mut Option<Watched>) -> bool {
+    fn is_at_work(&self, now: Timestamp, watched: &mut Option<Watched>) -> bool {
         if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || Holder::is_gone(&self.holder) {
             return false;
         }
-        let age = self.renewed.parse::<Timestamp>().ok().map(|at| Timestamp::now().duration_since(at));
+        let age = self.renewed.parse::<Timestamp>().ok().map(|at| now.duration_since(at));
         if age.is_some_and(|age| age.as_secs() > i64::try_from(LONG_AGO.as_secs()).unwrap_or(i64::MAX)) {
             return false;
         }
@@ -328,7 +336,7 @@ async fn reclaim(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<Option
     let operations = json!([
         { "op": "test", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
         { "op": "test", "path": "/spec/holderIdentity", "value": NOBODY },
-        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name) },
+        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name, Timestamp::now()) },
     ]);
     Ok(match asked.cluster.patch_if(&asked.place.lease(), &operations).await? {
         Patched::Done(lease) => Some(*lease),
@@ -342,7 +350,7 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
 
 async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Error> {
     let complete = if asked.purpose == Purpose::Update { MARKING } else { UNFINISHED };
-    let object = asked.place.object(mark, complete, lease_spec(&holder.name));
+    let object = asked.place.object(mark, complete, lease_spec(&holder.name, Timestamp::now()));
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
         // Where there is no namespace no other instance can be.
@@ -367,7 +375,7 @@ async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Err
 async fn take(asked: Asked<'_>, lease: &Object, mark: &str, holder: &Holder) -> Result<bool, Error> {
     let operations = json!([
         { "op": "test", "path": "/metadata/resourceVersion", "value": lease.resource_version().unwrap_or_default() },
-        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name) },
+        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name, Timestamp::now()) },
         { "op": "add", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
     ]);
     Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &operations).await?, Patched::Done(_)))
@@ -425,7 +433,7 @@ impl Renewal {
             }
             let operations = json!([
                 { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
-                { "op": "replace", "path": "/spec/renewTime", "value": now() },
+                { "op": "replace", "path": "/spec/renewTime", "value": time(Timestamp::now()) },
             ]);
             let patched = tokio::select! {
                 () = over.cancelled() => return,
@@ -443,17 +451,17 @@ impl Renewal {
     }
 }
 
-fn lease_spec(holder: &str) -> serde_json::Value {
-    json!({ "holderIdentity": holder, "leaseDurationSeconds": GONE_AFTER.as_secs(), "renewTime": now() })
+fn lease_spec(holder: &str, now: Timestamp) -> serde_json::Value {
+    json!({ "holderIdentity": holder, "leaseDurationSeconds": GONE_AFTER.as_secs(), "renewTime": time(now) })
 }
 
 /// The form of a Lease's times.
-fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+fn time(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 fn no_randomness(error: &io::Error) -> Diagnostic {
-    Diagnostic::error("No mark for the instance").detail(format!("A mark cannot be drawn: {error}."))
+    Diagnostic::error("No randomness").detail(format!("The operating system gave no random bytes for the mark of this instance: {error}. Nothing was written. Apply again."))
 }
 
 fn at_work(asked: Asked<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic {
@@ -485,8 +493,7 @@ fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
     Diagnostic::error(format!("{} {} exists already", place.resource, place.id))
         .detail(format!(
             "It belongs to another instance of this resource, which another state or another block manages. {whose} Nothing was written.\n\n\
-             If this apply replaces the resource, `create_before_destroy` is in effect: it is set in the `lifecycle` of this resource, or in that of a resource that refers to this one, from where Terraform spreads it. Two \
-             instances of one id cannot stand side by side. Remove it there, or give the new instance another name or place.\n\n\
+             If this apply replaces the resource, `create_before_destroy` is in effect: it is set in the `lifecycle` of this resource, or in that of a resource that refers to this one, from where Terraform spreads it. Two instances cannot have one id at the same time. Remove `create_before_destroy` there, or give the new instance another name or place.\n\n\
              To manage the instance that is there, import it:\n\n{import}\n\n\
              To take it over from whoever manages it now, set `adopt = true`."
         ))
@@ -499,18 +506,19 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
+        let now = Timestamp::from_second(1_750_000_000).unwrap();
         let found = |age: i64| LeaseSays {
             mark: "m".into(),
             complete: false,
             holder: "elsewhere/1/m/x".into(),
-            renewed: (Timestamp::now() - jiff::SignedDuration::from_secs(age)).to_string(),
+            renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
         };
         let mut watched = None;
-        assert!(found(30).is_at_work(&mut watched), "its clock may be another");
+        assert!(found(30).is_at_work(now, &mut watched), "its clock may be another");
         watched = watched.map(|watched| Watched { since: Clock::now() - GONE_AFTER, ..watched });
         let renewed = watched.as_ref().unwrap().renewed.clone();
-        assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(&mut watched));
-        assert!(!found(3600).is_at_work(&mut None));
-        assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(&mut None));
+        assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(now, &mut watched));
+        assert!(!found(3600).is_at_work(now, &mut None));
+        assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
     }
 }

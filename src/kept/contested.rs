@@ -1,4 +1,5 @@
-//! Fields that a plan puts back and that another field manager holds: the API server refuses them at apply, unless they are taken. So the plan says it. Pure.
+//! Fields that a plan puts back and that another field manager holds: the API server refuses them at apply, unless they
+//! are taken. So the plan says it. Pure.
 
 use super::fields;
 use super::memory::Memory;
@@ -10,8 +11,8 @@ use crate::value::{Map, Value};
 /// Lines of the warning.
 const SHOWN: usize = 12;
 
-/// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to what is wanted. `objects` is the attribute of
-/// state.
+/// What a plan that does not take fields has to say of those that it would have to, from what the last refresh saw to
+/// what is wanted. `objects` is the attribute of state.
 pub fn warning(id: &str, objects: &Value<Map<String>>, memory: &Memory, wanted: &Wanted) -> Option<Diagnostic> {
     let seen = Recorded::of(objects, memory);
     told(id, &seen, wanted, |key, path| memory.manager(key, path))
@@ -44,7 +45,7 @@ fn told<'a>(
         // Of several warnings with one summary Terraform shows the first alone.
         Diagnostic::warning(format!("Another field manager holds fields of {id} that this plan puts back"))
             .detail(format!(
-                "{}\n\nThe apply will be refused. Set `force_conflicts = true` to take these fields, or change the configuration to what they are now, and leave them to the other.",
+                "{}\n\nThe apply will be refused. Set `force_conflicts = true` to overwrite these fields, or set their live values in the configuration.",
                 lines.join("\n")
             ))
             .at("force_conflicts")

@@ -1,4 +1,5 @@
-//! Brings a cluster to what a resource wants: applies, removes what is no longer wanted, and tells state what was reached.
+//! Brings a cluster to what a resource wants: applies, removes what is no longer wanted, and tells state what was
+//! reached.
 //!
 //! Shared by every resource that keeps objects; the only place where their objects are written. What is half done
 //! when something fails is told exactly, so that the next apply goes on from there.
@@ -32,7 +33,8 @@ pub struct Converge<'a> {
     pub adopt: bool,
     /// Take fields that other managers hold.
     pub force: bool,
-    /// Every kind of which there may be objects: in these an interrupted apply may have left some that state does not know.
+    /// Every kind of which there may be objects: in these an interrupted apply may have left some that state does not
+    /// know.
     pub kinds: &'a [Kind],
 }
 
@@ -54,7 +56,8 @@ impl Converged {
 }
 
 impl Claim {
-    /// Applies in the order of kinds, then removes what is no longer wanted. How the API server spells them is noted on the way.
+    /// Applies in the order of kinds, then removes what is no longer wanted. How the API server spells them is noted on
+    /// the way.
     pub async fn converge(&self, step: Converge<'_>, memory: &mut Memory) -> Converged {
         self.converge_but(step, self.all_marked, memory).await
     }

@@ -1,8 +1,8 @@
 //! What is recorded of a Kubernetes object: its fields by path, each with a short readable value.
 //!
-//! Pure. A rendered object and a live one are flattened by the same rules, so that they can be compared path by path; what the
-//! API server adds to an object by itself has no recorded path and so is never a difference. No secret leaves here: the
-//! data of a Secret is shown as a digest.
+//! Pure. A rendered object and a live one are flattened by the same rules, so that they can be compared path by path;
+//! what the API server adds to an object by itself has no recorded path and so is never a difference. No secret leaves
+//! here: the data of a Secret is shown as a digest.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ const DIGEST: usize = 16;
 /// Values longer than this are shown as a digest.
 const READABLE: usize = 160;
 
-/// The fields of an object that are recorded: everything but what identifies it, its status and what the API server writes.
+/// The fields of an object that are recorded: everything but what identifies it, its status and what the API server
+/// writes.
 pub fn fields(object: &Object) -> Fields {
     let mut walk = Walk { kind: object.kind(), custom: is_custom(object.api_version()), fields: Fields::new() };
     let Some(members) = object.value().as_object() else { return walk.fields };
@@ -77,7 +78,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A schema of thousands of lines would bury the plan: one digest for each version, and what people ask for beside it.
+    /// A schema of thousands of lines would bury the plan: one digest for each version, and what people ask for beside
+    /// it.
     fn definition(&mut self, spec: &Value) {
         for version in spec.get("versions").and_then(Value::as_array).into_iter().flatten() {
             let name = version.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -105,8 +107,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A ConfigMap of Istio holds documents: they are shown by their fields, so that a plan names what changes in them. The
-    /// values that the chart leaves behind for debugging are not: they repeat everything else.
+    /// A ConfigMap of Istio holds documents: they are shown by their fields, so that a plan names what changes in them.
+    /// The values that the chart leaves behind for debugging are not: they repeat everything else.
     fn documents(&mut self, member: &str, data: &Value) {
         for (key, value) in data.as_object().into_iter().flatten() {
             let path = join(member, key);

@@ -1,8 +1,8 @@
 //! Which texts of a user's values are secrets, and that no field shows them.
 //!
-//! A provider cannot see that a value is sensitive: the cores keep that to themselves. So the user lists paths (`sensitive_values`), and what a path's last
-//! key calls a secret is taken for one. The texts found there are looked for in every field of what the charts make of the values: a field that holds one is shown as a
-//! digest. Pure.
+//! A provider cannot see that a value is sensitive: the cores keep that to themselves. So the user lists paths
+//! (`sensitive_values`), and what a path's last key calls a secret is taken for one. The texts found there are looked
+//! for in every field of what the charts make of the values: a field that holds one is shown as a digest. Pure.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,8 @@ impl std::fmt::Debug for Hidden {
 const SHORTEST: usize = 4;
 
 impl Hidden {
-    /// Adds what a path of the values leads to: keys joined by dots, a dot within a key as `\.`. `false` where it leads to nothing.
+    /// Adds what a path of the values leads to: keys joined by dots, a dot within a key as `\.`. `false` where it leads
+    /// to nothing.
     pub fn add(&mut self, values: &Map<String, Json>, path: &str) -> bool {
         let keys = keys(path);
         let Some((first, rest)) = keys.split_first() else { return false };

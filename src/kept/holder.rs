@@ -1,4 +1,5 @@
-//! Who writes an instance's objects: a process on a machine. Another process of the same machine can tell when it has ended.
+//! Who writes an instance's objects: a process on a machine. Another process of the same machine can tell when it has
+//! ended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -54,7 +55,8 @@ impl Drop for Holder {
     }
 }
 
-/// What two processes share that see each other in `/proc`: the boot, and the namespace of process ids. `None` where there is no `/proc`.
+/// What two processes share that see each other in `/proc`: the boot, and the namespace of process ids. `None` where
+/// there is no `/proc`.
 fn machine() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;

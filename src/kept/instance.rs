@@ -1,7 +1,9 @@
-//! One instance of a resource: the mark that tells its objects from those of any other, and the Lease that says how far its creation came.
+//! One instance of a resource: the mark that tells its objects from those of any other, and the Lease that says how far
+//! its creation came.
 //!
-//! A resource's name does not tell whose an object is: a second state, a second block or a replacement carries the same name. So every create draws a
-//! mark, which stands in state and on each object as an annotation. The instance's Lease carries it too: see [`super::claim`].
+//! A resource's name does not tell whose an object is: a second state, a second block or a replacement carries the same
+//! name. So every create draws a mark, which stands in state and on each object as an annotation. The instance's Lease
+//! carries it too: see [`super::claim`].
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +17,12 @@ pub(super) const COMPLETE_ANNOTATION: &str = "terraform-provider-mesh/complete";
 const COMPLETED: &str = "true";
 /// The first apply has not come to its end: whoever creates the instance next takes it up.
 pub(super) const UNFINISHED: &str = "false";
-/// The instance is older than its Lease, and not all of its objects are marked: nobody takes it up but the state that has no mark of it yet.
+/// The instance is older than its Lease, and not all of its objects are marked: nobody takes it up but the state that
+/// has no mark of it yet.
 pub(super) const MARKING: &str = "marking";
 
-/// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an update; the mark is in state.
+/// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an
+/// update; the mark is in state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// Every object of the instance carries the mark: what carries none is somebody else's.
@@ -43,8 +47,8 @@ impl Instance {
         self.marked && !self.unfinished && !self.imported
     }
 
-    /// The mark as it is planned for an instance that is there: an older state has none, and an apply that did not come to its end has not told its Lease.
-    /// Either is for the next apply to mend, which an update shows.
+    /// The mark as it is planned for an instance that is there: an older state has none, and an apply that did not come
+    /// to its end has not told its Lease. Either is for the next apply to mend, which an update shows.
     pub fn plan_mark(&self, mark: &mut Value<String>, is_update: bool) {
         if is_update && mark.is_null() || self.unfinished {
             *mark = Value::Unknown;
@@ -122,8 +126,8 @@ pub(super) fn is_complete(lease: &Object) -> bool {
     lease.annotation(COMPLETE_ANNOTATION) == Some(COMPLETED)
 }
 
-/// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it when the provider ends in the
-/// middle of an update; the Lease does not.
+/// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it
+/// when the provider ends in the middle of an update; the Lease does not.
 pub(super) fn is_marked(lease: &Object) -> bool {
     lease.annotation(COMPLETE_ANNOTATION).is_some_and(|said| said != MARKING)
 }

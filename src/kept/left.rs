@@ -1,5 +1,5 @@
-//! Definitions that an instance left in a cluster when it was destroyed, since there were objects of them. Whoever comes next and wants them takes them over: nobody is
-//! there to ask.
+//! Definitions that an instance left in a cluster when it was destroyed, since there were objects of them. Whoever
+//! comes next and wants them takes them over: nobody is there to ask.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use crate::cluster::{
     Cluster, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
 };
 
-/// Those of the definitions an apply was refused as somebody else's whose instance is gone: it has no Lease in any namespace, and nothing that runs.
+/// Those of the definitions an apply was refused as somebody else's whose instance is gone: it has no Lease in any
+/// namespace, and nothing that runs.
 pub(super) async fn behind(cluster: &Cluster, refused: &[Error], owner: &Owner) -> Result<BTreeSet<ObjectRef>, Error> {
     let mut left = Vec::new();
     for definition in refused.iter().filter_map(definition) {

@@ -28,8 +28,8 @@ pub fn ours(object: &Object) -> Fields {
     live.filter(|(path, _)| sets.iter().any(|set| holds(set, path))).collect()
 }
 
-/// Whether a field set of managedFields holds a path. The set is walked alongside the path as far as it goes: where it ends (a list held as one
-/// value), it holds all below.
+/// Whether a field set of managedFields holds a path. The set is walked alongside the path as far as it goes: where it
+/// ends (a list held as one value), it holds all below.
 fn holds(set: &serde_json::Value, path: &str) -> bool {
     let mut set = set;
     let mut rest = path;
@@ -68,7 +68,8 @@ fn next_step(path: &str) -> (Step, &str) {
     (Step::Member(path[..end].to_owned()), &path[end..])
 }
 
-/// `k:{"name":"discovery"}` has the key `discovery`; a port element is keyed by numbers we may know by name only, so any will do.
+/// `k:{"name":"discovery"}` has the key `discovery`; a port element is keyed by numbers we may know by name only, so
+/// any will do.
 fn item_has_key(name: &str, key: &str) -> bool {
     let Some(keys) = name.strip_prefix("k:").and_then(|keys| serde_json::from_str::<serde_json::Value>(keys).ok())
     else {

@@ -1,8 +1,9 @@
-//! What is remembered of a resource's objects in one cluster beside its state, in the provider's private data: their fields, and how the API server
-//! spells them.
+//! What is remembered of a resource's objects in one cluster beside its state, in the provider's private data: their
+//! fields, and how the API server spells them.
 //!
-//! A core shows private data to nobody, and forgets it when the provider ends in the middle of an update. So nothing here may be needed to tell whose an
-//! object is, or to remove it; what is missing is read anew from the cluster (see [`super::objects::Recorded::seen`]).
+//! A core shows private data to nobody, and forgets it when the provider ends in the middle of an update. So nothing
+//! here may be needed to tell whose an object is, or to remove it; what is missing is read anew from the cluster (see
+//! [`super::objects::Recorded::seen`]).
 
 use std::collections::BTreeMap;
 
@@ -144,8 +145,8 @@ impl Memory {
         self.recorded.get(key)
     }
 
-    /// Whether the fields were kept in state when this was written: an object of which none are remembered is then as it was applied, by all we know.
-    /// Otherwise the private data was lost, and with it all we knew.
+    /// Whether the fields were kept in state when this was written: an object of which none are remembered is then as
+    /// it was applied, by all we know. Otherwise the private data was lost, and with it all we knew.
     pub fn is_of_an_earlier_version(&self) -> bool {
         self.version == 0
     }

@@ -1,7 +1,8 @@
-//! The objects that a resource keeps in a cluster: what is wanted, what is recorded, what drifted, whose it is; planned, applied, read and removed in one place.
+//! The objects that a resource keeps in a cluster: what is wanted, what is recorded, what drifted, whose it is;
+//! planned, applied, read and removed in one place.
 //!
-//! A resource says what it wants ([`objects::Wanted`]); everything else about its objects happens here. Nothing here knows a particular
-//! resource, the engine, or the wire.
+//! A resource says what it wants ([`objects::Wanted`]); everything else about its objects happens here. Nothing here
+//! knows a particular resource, the engine, or the wire.
 
 pub mod changes;
 pub mod claim;
@@ -27,7 +28,8 @@ pub mod told;
 pub mod validators;
 pub mod vanished;
 
-/// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on objects of the cluster.
+/// The owner label of a resource's objects. A namespace other than the usual one is told too: the label is also on
+/// objects of the cluster.
 pub fn owner(resource: &str, namespace: &str, name: &str) -> String {
     let owner = match namespace {
         "istio-system" => format!("{resource}.{name}"),

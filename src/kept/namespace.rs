@@ -1,5 +1,6 @@
-//! A namespace is shared: the CA, control planes, gateways and remotes each may need it and write labels of their own to it, and all of them are one
-//! field manager to the API server, which takes away what a manager no longer sends. So whoever writes one sends what the others wrote as well.
+//! A namespace is shared: the CA, control planes, gateways and remotes each may need it and write labels of their own
+//! to it, and all of them are one field manager to the API server, which takes away what a manager no longer sends. So
+//! whoever writes one sends what the others wrote as well.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError};
@@ -50,7 +51,8 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
     let _turn = turn(cluster).await;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, share.object.name());
     let mut attempts = 0;
-    // As another resource of this run has just left it, if one did: whoever has written it since is told by its version.
+    // As another resource of this run has just left it, if one did: whoever has written it since is told by its
+    // version.
     let mut known = cluster.remembered(&reference);
     loop {
         let live = match known.take() {
@@ -58,7 +60,8 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
             None => live(cluster, &reference).await?,
         };
         let mut object = merged(live.as_ref(), &share);
-        // Another process may write its share between the look and this: then it is looked at again, lest its labels be taken away.
+        // Another process may write its share between the look and this: then it is looked at again, lest its labels be
+        // taken away.
         if let Some(version) = live.as_ref().and_then(Object::resource_version) {
             object.value_mut()["metadata"]["resourceVersion"] = version.into();
         }
@@ -79,12 +82,14 @@ pub async fn ensure(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Er
     made(cluster, plain(name, owner)).await
 }
 
-/// The same for a namespace that no Pod is meant for: it says so, and `istioctl analyze` does not ask whether injection was forgotten.
+/// The same for a namespace that no Pod is meant for: it says so, and `istioctl analyze` does not ask whether injection
+/// was forgotten.
 pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
     made(cluster, without_pods(name, owner)).await
 }
 
-/// The same for a namespace of node agents: its Pods may have rights on the node, whatever the cluster enforces where no label says.
+/// The same for a namespace of node agents: its Pods may have rights on the node, whatever the cluster enforces where
+/// no label says.
 pub async fn ensure_for_agents(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
     made(cluster, for_agents(name, owner)).await
 }
@@ -162,9 +167,9 @@ fn ours(live: &Object) -> Vec<(String, String)> {
     found
 }
 
-/// Leaves the namespace: the last resource to go takes it along, if one of this provider's made it and nothing of anybody else is in it.
-/// Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that we made stays, where it is not
-/// for another resource of this provider to take along.
+/// Leaves the namespace: the last resource to go takes it along, if one of this provider's made it and nothing of
+/// anybody else is in it. Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that
+/// we made stays, where it is not for another resource of this provider to take along.
 pub async fn leave(cluster: &Cluster, name: &str, written: &[String]) -> Result<Option<String>, Error> {
     let Departed { left, goes } = depart(cluster, name, written, None).await?;
     if goes {
@@ -182,8 +187,8 @@ pub struct Departed {
     pub goes: bool,
 }
 
-/// The same, without a wait for the end of a namespace that goes: see [`gone`]. An instance whose `lease` is in the namespace takes it along or removes it last: whoever is
-/// killed before that finds the instance again, and finishes.
+/// The same, without a wait for the end of a namespace that goes: see [`gone`]. An instance whose `lease` is in the
+/// namespace takes it along or removes it last: whoever is killed before that finds the instance again, and finishes.
 pub async fn depart(
     cluster: &Cluster,
     name: &str,
@@ -207,7 +212,8 @@ pub async fn depart(
         }
         if let Some(lease) = lease {
             cluster.delete(&Delete::new(lease.clone())).await?;
-            // What kept it may have been the Lease of an instance that leaves at this moment, and that was kept by this one's.
+            // What kept it may have been the Lease of an instance that leaves at this moment, and that was kept by this
+            // one's.
             if resident.as_ref().is_some_and(|resident| resident.is_leaving) {
                 resident = self::resident(cluster, name, None).await?;
                 goes = resident.is_none();
@@ -223,13 +229,14 @@ pub async fn depart(
     Ok(Departed { left: foreign.map(|resident| resident.what), goes })
 }
 
-/// Waits for the end of a namespace that is on its way out. Whoever needs it meanwhile sees it going, and waits as well.
+/// Waits for the end of a namespace that is on its way out. Whoever needs it meanwhile sees it going, and waits as
+/// well.
 pub async fn gone(cluster: &Cluster, name: &str) -> Result<(), Error> {
     live(cluster, &ObjectRef::cluster(Kind::NAMESPACE, name)).await.map(drop)
 }
 
-/// What Kubernetes, OpenShift and istiod put into a namespace unasked, by kind and name. The root that an istiod without `cacerts` makes for itself is of
-/// no use to anyone once that istiod is gone.
+/// What Kubernetes, OpenShift and istiod put into a namespace unasked, by kind and name. The root that an istiod
+/// without `cacerts` makes for itself is of no use to anyone once that istiod is gone.
 const UNASKED: &[(&str, &str)] = &[
     ("Secret", "istio-ca-secret"),
     ("ConfigMap", "kube-root-ca.crt"),
@@ -257,7 +264,8 @@ struct Resident {
     is_leaving: bool,
 }
 
-/// Somebody's object in the namespace, if there is one. Unless another instance keeps it, every kind that the cluster serves is looked at: what goes with a namespace is gone for good.
+/// Somebody's object in the namespace, if there is one. Unless another instance keeps it, every kind that the cluster
+/// serves is looked at: what goes with a namespace is gone for good.
 async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -> Result<Option<Resident>, Error> {
     if let Some(kept) = kept_by_another(cluster, namespace, but).await? {
         return Ok(Some(kept));
@@ -281,8 +289,9 @@ async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -
     Ok((!unseen.is_empty()).then_some(Resident { what, ours: false, is_leaving: false }))
 }
 
-/// Another instance of this provider in the namespace, by its Lease, or by a Secret where a CA keeps its own in another cluster. Whoever leaves last looks the namespace through: as
-/// long as there is one, it stays anyway. Who may not look at these kinds learns it from the look at all.
+/// Another instance of this provider in the namespace, by its Lease, or by a Secret where a CA keeps its own in another
+/// cluster. Whoever leaves last looks the namespace through: as long as there is one, it stays anyway. Who may not look
+/// at these kinds learns it from the look at all.
 async fn kept_by_another(
     cluster: &Cluster,
     namespace: &str,

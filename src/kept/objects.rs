@@ -1,9 +1,11 @@
-//! The Kubernetes objects of a resource: what is wanted, what stands in state, what a cluster really holds, and what differs.
+//! The Kubernetes objects of a resource: what is wanted, what stands in state, what a cluster really holds, and what
+//! differs.
 //!
-//! Shared by every resource that keeps objects. State holds two maps: `objects` (each object with a digest of its fields, so that a
-//! plan names what is added, changed and removed) and `changes` (see [`super::changes`]). The fields themselves, by path, are remembered beside the
-//! state (see [`super::memory`]): in state, a plan would show all of them for every object that goes. At refresh the digests are those of the live
-//! values of these fields. Nothing here talks to a cluster.
+//! Shared by every resource that keeps objects. State holds two maps: `objects` (each object with a digest of its
+//! fields, so that a plan names what is added, changed and removed) and `changes` (see [`super::changes`]). The fields
+//! themselves, by path, are remembered beside the state (see [`super::memory`]): in state, a plan would show all of
+//! them for every object that goes. At refresh the digests are those of the live values of these fields. Nothing here
+//! talks to a cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +53,8 @@ pub struct Drift {
 }
 
 impl Wanted {
-    /// Adds an object, with the label by which it is found again. A second object of the same name takes the place of the first.
+    /// Adds an object, with the label by which it is found again. A second object of the same name takes the place of
+    /// the first.
     pub fn insert(&mut self, reference: ObjectRef, object: Object, owner: &str) {
         self.add(Arc::new(Entry::owned(reference, object, owner)));
     }
@@ -66,7 +69,8 @@ impl Wanted {
         self.0.insert(state_key(&entry.reference), entry);
     }
 
-    /// Shows what is secret in the values that these are made of as digests, in all that is recorded. What is sent stays.
+    /// Shows what is secret in the values that these are made of as digests, in all that is recorded. What is sent
+    /// stays.
     pub fn hide(&mut self, hidden: &Hidden) {
         if hidden.is_empty() {
             return;
@@ -143,7 +147,8 @@ impl Recorded {
         self.objects.iter().map(|(key, digest)| (key.clone(), digest.clone())).collect()
     }
 
-    /// Whether an object is recorded just as it is wanted. After a refresh that is what the cluster holds: it need not be written.
+    /// Whether an object is recorded just as it is wanted. After a refresh that is what the cluster holds: it need not
+    /// be written.
     pub fn holds(&self, key: &str, entry: &Entry) -> bool {
         self.objects.get(key) == Some(&entry.digest) && self.fields.get(key) == Some(&entry.fields)
     }
@@ -211,8 +216,8 @@ pub(super) struct Difference {
     pub is: Option<String>,
 }
 
-/// Where a live object differs from recorded fields. `spelled` is `None` where nobody noted how the API server spells them: then what it
-/// adds inside lists is not a difference.
+/// Where a live object differs from recorded fields. `spelled` is `None` where nobody noted how the API server spells
+/// them: then what it adds inside lists is not a difference.
 pub(super) fn differences(recorded: &Fields, object: &Object, spelled: Option<&Fields>) -> Vec<Difference> {
     let live = fields::fields(object);
     let as_spelled = |path: &str, is: Option<&String>| {
@@ -254,7 +259,8 @@ fn whole_list(path: &str) -> Option<&str> {
     None
 }
 
-/// The name of an object in state: `Deployment istio-system/istiod`, with the group where two known kinds share the name.
+/// The name of an object in state: `Deployment istio-system/istiod`, with the group where two known kinds share the
+/// name.
 pub fn state_key(reference: &ObjectRef) -> String {
     let first = Kind::ALL.iter().find(|known| known.kind == reference.kind.kind);
     match first {

@@ -33,9 +33,11 @@ pub struct Seen {
     /// The objects that are this instance's.
     pub live: BTreeMap<String, Object>,
     pub drifts: Vec<Drift>,
-    /// Objects that another instance of this provider holds by now, and whose they are. State keeps them as they were: a plan does not fight over them.
+    /// Objects that another instance of this provider holds by now, and whose they are. State keeps them as they were:
+    /// a plan does not fight over them.
     pub taken_over: Vec<(String, String)>,
-    /// Nothing that state names is there any more, whosever it is, nor the instance's Lease; a namespace does not count.
+    /// Nothing that state names is there any more, whosever it is, nor the instance's Lease; a namespace does not
+    /// count.
     pub is_gone: bool,
 }
 
@@ -47,7 +49,8 @@ pub enum Looked {
 }
 
 impl Look<'_> {
-    /// Reads the objects, tells whose they are, and what differs. A cluster that does not answer is no error here, and never "gone".
+    /// Reads the objects, tells whose they are, and what differs. A cluster that does not answer is no error here, and
+    /// never "gone".
     pub async fn look(self) -> Result<Looked, Diagnostic> {
         match self.seen().await {
             Ok(seen) => Ok(Looked::Seen(Box::new(seen))),
@@ -140,8 +143,9 @@ impl Recorded {
         (seen, drifts)
     }
 
-    /// The fields of an object of which none are remembered: those that the API server has as ours. Where nobody knows any more what they were when they
-    /// were applied (`as_it_is` is none), they are what is seen, and the plan shows what an apply makes of them.
+    /// The fields of an object of which none are remembered: those that the API server has as ours. Where nobody knows
+    /// any more what they were when they were applied (`as_it_is` is none), they are what is seen, and the plan shows
+    /// what an apply makes of them.
     fn recover(&mut self, key: &str, as_it_is: Option<&str>, object: &Object) {
         let fields = managers::ours(object);
         let digest = match (as_it_is, fields.is_empty()) {
@@ -154,8 +158,9 @@ impl Recorded {
     }
 }
 
-/// Whether the instance still has its Lease. Without it a create finds nobody's name. With it, when its objects were deleted by hand, a create would be
-/// refused as another instance's, so that the instance stays in state and the next apply makes its objects anew.
+/// Whether the instance still has its Lease. Without it a create finds nobody's name. With it, when its objects were
+/// deleted by hand, a create would be refused as another instance's, so that the instance stays in state and the next
+/// apply makes its objects anew.
 pub async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Owner) -> Result<bool, Error> {
     let Some(namespace) = namespace.filter(|_| !owner.mark.is_empty()) else { return Ok(false) };
     let lease = cluster.get(&lease_in(namespace, &owner.label)).await?;
@@ -165,8 +170,8 @@ pub async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Own
 /// A kind, and the namespace of its objects.
 type Place = (Kind, Option<String>);
 
-/// The live objects that state names: one request per kind and namespace, and one per object that does not carry our label yet. An object on its
-/// way out is not there any more.
+/// The live objects that state names: one request per kind and namespace, and one per object that does not carry our
+/// label yet. An object on its way out is not there any more.
 pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Result<BTreeMap<String, Object>, Error> {
     let mut places: BTreeMap<Place, Vec<(&str, ObjectRef)>> = BTreeMap::new();
     for (key, reference) in recorded.references() {
@@ -179,8 +184,8 @@ pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Re
     Ok(found.into_iter().flatten().filter(|(_, object)| !object.is_terminating()).collect())
 }
 
-/// Objects of this owner that state does not know, in the kinds and namespaces of those it knows: what an apply made that was killed before it could tell. Nothing is asked for
-/// that [`live`] has not asked for.
+/// Objects of this owner that state does not know, in the kinds and namespaces of those it knows: what an apply made
+/// that was killed before it could tell. Nothing is asked for that [`live`] has not asked for.
 pub async fn strays(cluster: &Cluster, recorded: &Recorded, owner: &Owner) -> Result<Vec<String>, Error> {
     let places: BTreeSet<Place> =
         recorded.references().map(|(_, reference)| (reference.kind, reference.namespace)).collect();
@@ -207,7 +212,8 @@ async fn orphans(
     let places = places.into_iter().filter(|(kind, _)| *kind != Kind::NAMESPACE);
     let looks = places.map(|(kind, namespace)| async move {
         let listed = listed(cluster, &Query::owned(kind.clone(), namespace.as_deref().unwrap_or_default())).await?;
-        // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its owner.
+        // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its
+        // owner.
         let made = |object: &&Object| object.get("metadata.ownerReferences").is_none() && !object.is_terminating();
         let ours = listed.iter().filter(made).filter(|object| owner.has(object, false));
         Ok(ours.map(|object| (object.reference_as(kind.clone()), object.clone())).collect::<Vec<_>>())

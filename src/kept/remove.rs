@@ -1,4 +1,5 @@
-//! Removal: only of what is this instance's, webhooks before what serves them. What somebody else has made anew or taken over stays, and is told.
+//! Removal: only of what is this instance's, webhooks before what serves them. What somebody else has made anew or
+//! taken over stays, and is told.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub struct Removal<'a, S> {
     pub recorded: &'a Recorded,
     pub memory: &'a Memory,
     pub owner: &'a Owner,
-    /// Kinds and the namespace in which an interrupted apply may have left objects that state does not know. None are looked at when empty.
+    /// Kinds and the namespace in which an interrupted apply may have left objects that state does not know. None are
+    /// looked at when empty.
     pub orphan_kinds: &'a [Kind],
     pub namespace: &'a str,
     /// Wait until each level is gone before the next is touched. What runs Pods is waited for in any case.
@@ -157,7 +159,8 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
             if let Some(why) = self.why_it_stays(reference, &looked).await? {
                 return Ok(Removed::Left(why));
             }
-            // Only this object as it was looked at: not one that took its name since, nor one that others have taken over.
+            // Only this object as it was looked at: not one that took its name since, nor one that others have taken
+            // over.
             let after_pods = goes_after_its_pods(&reference.kind);
             let delete = Delete {
                 uid: looked.uid().map(str::to_owned),
@@ -199,8 +202,9 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
     }
 }
 
-/// Whether removing such an object waits for the Pods that it runs. Otherwise an istiod of before still answers proxies, webhooks and whoever waits for the istiods of a cluster, half a
-/// minute and more after its control plane is said to be gone: the garbage collector is slow after definitions were deleted.
+/// Whether removing such an object waits for the Pods that it runs. Otherwise an istiod of before still answers
+/// proxies, webhooks and whoever waits for the istiods of a cluster, half a minute and more after its control plane is
+/// said to be gone: the garbage collector is slow after definitions were deleted.
 fn goes_after_its_pods(kind: &Kind) -> bool {
     *kind == Kind::DEPLOYMENT || *kind == Kind::DAEMON_SET
 }

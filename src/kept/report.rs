@@ -15,7 +15,7 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
         Failure::Cancelled { .. } => "Interrupted",
         _ if error.is_unreachable() => "The cluster cannot be reached",
         Failure::Config { .. } | Failure::ConfigFile { .. } | Failure::NotKnown => {
-            "The cluster's connection is not configured"
+            "No usable connection to the cluster"
         }
         Failure::UnknownCluster { .. } => "No such cluster",
         _ => "The cluster refused",

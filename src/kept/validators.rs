@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, Conflict, ConflictingField, Error, Kind, Object, O
 impl Claim {
     /// Converges with the validators as they must be: what istiod does not serve fails open, lest it refuse everything.
     ///
-    /// An istiod that an interrupted apply has left may make a validator its own between the look and the write; then it is
-    /// looked at again, and only the rest is written.
+    /// An istiod that an interrupted apply has left may make a validator its own between the look and the write; then
+    /// it is looked at again, and only the rest is written.
     pub async fn converge_serving(&self, step: Converge<'_>, memory: &mut Memory) -> Result<Converged, Error> {
         let open = while_not_serving(step.cluster, step.wanted).await?;
         let converged = self.converge(Converge { wanted: &open, ..step }, memory).await;

@@ -1,4 +1,5 @@
-//! Waits that end when what they wait for cannot come: an object that the apply has made was deleted meanwhile, and only another apply brings it back.
+//! Waits that end when what they wait for cannot come: an object that the apply has made was deleted meanwhile, and
+//! only another apply brings it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub async fn while_there<T>(
 /// Keys and objects, by kind and namespace.
 type Places<'a> = BTreeMap<(Kind, Option<String>), Vec<(&'a str, ObjectRef)>>;
 
-/// What is recorded and truly not there, or on its way out: one list for each kind and namespace, and a request for each object that is not in it.
+/// What is recorded and truly not there, or on its way out: one list for each kind and namespace, and a request for
+/// each object that is not in it.
 async fn gone(cluster: &Cluster, recorded: &Recorded) -> Result<Vec<String>, Error> {
     let mut places = Places::new();
     for (key, reference) in recorded.references().filter(|(_, reference)| reference.kind != Kind::NAMESPACE) {
@@ -69,8 +71,7 @@ fn told(cluster: &str, gone: &[String]) -> Diagnostic {
     const SHOWN: usize = 6;
     let more = if gone.len() > SHOWN { format!(" and {} more", gone.len() - SHOWN) } else { String::new() };
     Diagnostic::error("Objects were deleted during the apply").detail(format!(
-        "This apply has made or kept these objects in cluster {cluster}, and somebody has deleted them since: {}{more}. It would wait in vain. Find out who deletes them, then apply \
-         again: that makes them anew.",
+        "This apply has made or kept these objects in cluster {cluster}, and somebody has deleted them since: {}{more}. Waiting for them would not end. Find out who deletes them, then apply again: that recreates them.",
         gone[..gone.len().min(SHOWN)].join(", ")
     ))
 }

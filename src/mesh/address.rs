@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// How an address is given. The remote profile of the istiod chart, ServiceEntry resolution and Gateway API each need to know.
+/// How an address is given. The remote profile of the istiod chart, ServiceEntry resolution and Gateway API each need
+/// to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressKind {
     /// An IPv4 address.
@@ -78,14 +79,6 @@ impl Address {
             Self::Hostname(_) => AddressKind::Hostname,
         }
     }
-
-    /// As it stands in a URL: IPv6 in brackets.
-    pub fn url_host(&self) -> String {
-        match self {
-            Self::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
-            other => other.to_string(),
-        }
-    }
 }
 
 impl AddressKind {
@@ -108,8 +101,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// The remote profile's own test for an IPv4 address, `^([0-9]*\.){3}[0-9]*$`: three dots with only digits, or nothing, around
-/// them. What passes gets an EndpointSlice; what is no IPv6 address either gets an ExternalName Service.
+/// The remote profile's own test for an IPv4 address, `^([0-9]*\.){3}[0-9]*$`: three dots with only digits, or nothing,
+/// around them. What passes gets an EndpointSlice; what is no IPv6 address either gets an ExternalName Service.
 pub fn chart_takes_for_ipv4(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() == 4 && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()))
@@ -130,7 +123,6 @@ mod tests {
         for (text, kind) in cases {
             assert_eq!(Address::parse(text).unwrap().kind(), kind, "{text}");
         }
-        assert_eq!(Address::parse("fd00::1").unwrap().url_host(), "[fd00::1]");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! An external control plane: an istiod that runs in one cluster, and reads its configuration from another, whose Pods it serves.
+//! An external control plane: an istiod that runs in one cluster, and reads its configuration from another, whose Pods
+//! it serves.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use super::name::{Namespace, Revision};
 pub const CONFIG_SECRET: &str = "istio-kubeconfig";
 /// Its key for the kubeconfig; istiod's `KUBECONFIG` names the file that becomes of it.
 pub const CONFIG_KEY: &str = "config";
-/// Its key for the token, which the kubeconfig refers to as a file beside itself: client-go reads that anew, so that a renewed token needs no restart.
+/// Its key for the token, which the kubeconfig refers to as a file beside itself: client-go reads that anew, so that a
+/// renewed token needs no restart.
 pub const CONFIG_TOKEN_KEY: &str = "token";
 
 /// The name of istiod's Deployment, Service and ServiceAccount.
@@ -23,8 +25,8 @@ pub fn istiod_name(revision: Option<&Revision>) -> String {
     istiod_name_of(revision.map(Revision::as_str))
 }
 
-/// A load balancer in front of istiod itself, for clusters whose proxies and API servers dial it from elsewhere. Unlike istiod's own Service it has no port
-/// that speaks in plain text.
+/// A load balancer in front of istiod itself, for clusters whose proxies and API servers dial it from elsewhere. Unlike
+/// istiod's own Service it has no port that speaks in plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IstiodExposure {
     /// The system namespace.
@@ -82,8 +84,9 @@ impl IstiodExposure {
     }
 }
 
-/// Changes the chart's Deployment into that of an external control plane. The chart takes the kubeconfig for optional: an istiod that starts without it would
-/// take the cluster it runs in for its own. And mesh configuration and injection templates are files from this cluster, not ConfigMaps of the other one.
+/// Changes the chart's Deployment into that of an external control plane. The chart takes the kubeconfig for optional:
+/// an istiod that starts without it would take the cluster it runs in for its own. And mesh configuration and injection
+/// templates are files from this cluster, not ConfigMaps of the other one.
 pub fn externalize(deployment: &mut Value, revision: Option<&Revision>) {
     let suffix = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
     let files = [

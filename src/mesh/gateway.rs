@@ -1,10 +1,10 @@
-//! The custom resources that make an east-west gateway listen. They count only in the cluster of the istiod that serves the gateway.
+//! The custom resources that make an east-west gateway listen. They count only in the cluster of the istiod that serves
+//! the gateway.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::address::{Address, AddressKind};
 use super::name::{Namespace, Network, Revision};
 use super::sni::Sni;
 
@@ -53,7 +53,8 @@ impl ServiceExposure {
     }
 }
 
-/// Whether a Gateway's host list lets an SNI through. A namespace part (`ns/host`) says which configuration may bind, not which SNI.
+/// Whether a Gateway's host list lets an SNI through. A namespace part (`ns/host`) says which configuration may bind,
+/// not which SNI.
 pub fn hosts_admit(hosts: &[String], sni: &Sni) -> bool {
     let host = sni.host.as_str();
     hosts.iter().any(|entry| {
@@ -89,8 +90,9 @@ impl ControlPlaneExposure {
         let suffix = self.revision.as_ref().map(|revision| format!("-{revision}")).unwrap_or_default();
         let istiod = format!("istiod{suffix}.{}.svc", self.istiod_namespace);
         let destination = format!("{istiod}.{}", self.cluster_domain);
-        // Several revisions share the ports; the SNI then tells their istiods apart. istiod drops, with a log line only, a TLS server
-        // whose port and host another Gateway of the same Pods has: so only the default revision may take `*`.
+        // Several revisions share the ports; the SNI then tells their istiods apart. istiod drops, with a log line
+        // only, a TLS server whose port and host another Gateway of the same Pods has: so only the default revision may
+        // take `*`.
         let sni_hosts = match self.revision {
             None => vec!["*".to_owned()],
             Some(_) => [istiod, destination.clone()].into_iter().chain(self.custom_hosts.iter().cloned()).collect(),
@@ -174,58 +176,6 @@ impl AmbientGateway {
     }
 }
 
-/// A gateway of a network whose clusters this mesh's istiod does not watch: Gateway API, class `istio-remote`.
-#[derive(Debug, Clone)]
-pub struct RemoteNetworkGateway {
-    /// The object's name.
-    pub name: String,
-    /// Its namespace; any in the configuration cluster.
-    pub namespace: Namespace,
-    /// The network behind it.
-    pub network: Network,
-    /// Where it is.
-    pub addresses: Vec<Address>,
-    /// The port it takes traffic between Services on.
-    pub port: u16,
-}
-
-impl RemoteNetworkGateway {
-    /// The Gateway.
-    pub fn object(&self) -> Value {
-        let addresses: Vec<Value> = self
-            .addresses
-            .iter()
-            .map(|address| {
-                // The CRD takes an address without a type for an IP and refuses hostnames then.
-                let kind = match address.kind() {
-                    AddressKind::Ipv4 | AddressKind::Ipv6 => "IPAddress",
-                    AddressKind::Hostname => "Hostname",
-                };
-                json!({ "type": kind, "value": address.to_string() })
-            })
-            .collect();
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "Gateway",
-            "metadata": {
-                "name": self.name,
-                "namespace": self.namespace,
-                "labels": { super::NETWORK_LABEL: self.network },
-            },
-            "spec": {
-                "gatewayClassName": "istio-remote",
-                "addresses": addresses,
-                "listeners": [{
-                    "name": "cross-network",
-                    "port": self.port,
-                    "protocol": "TLS",
-                    "tls": { "mode": "Passthrough", "options": { "gateway.istio.io/listener-protocol": "auto-passthrough" } },
-                }],
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,21 +249,6 @@ mod tests {
             json!(["istiod-canary.istio-system.svc", "istiod-canary.istio-system.svc.cluster.local", "lb.example"])
         );
         assert_eq!(gateway["spec"]["servers"][0]["hosts"], routes["spec"]["hosts"]);
-    }
-
-    #[test]
-    fn a_hostname_needs_its_type_said() {
-        let gateway = RemoteNetworkGateway {
-            name: "west".into(),
-            namespace: namespace(),
-            network: Network::new("n2").unwrap(),
-            addresses: vec![Address::parse("lb.example").unwrap(), Address::parse("1.2.3.4").unwrap()],
-            port: 15443,
-        };
-        assert_eq!(
-            gateway.object()["spec"]["addresses"],
-            json!([{ "type": "Hostname", "value": "lb.example" }, { "type": "IPAddress", "value": "1.2.3.4" }])
-        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Tokens of an istiod's own ServiceAccount for the clusters it watches: the kubelet keeps them fresh in the istiod's Pod, and the watched API servers trust their issuer. A remote
-//! secret then names a file, and holds no token.
+//! Tokens of an istiod's own ServiceAccount for the clusters it watches: the kubelet keeps them fresh in the istiod's
+//! Pod, and the watched API servers trust their issuer. A remote secret then names a file, and holds no token.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -108,7 +108,8 @@ fn push(value: &mut Value, list: &str, element: Value) {
     }
 }
 
-/// The user name that an API server gives an istiod of another cluster, as the guide has it configured: the cluster before the name of the ServiceAccount.
+/// The user name that an API server gives an istiod of another cluster, as the guide has it configured: the cluster
+/// before the name of the ServiceAccount.
 pub fn usual_user(watcher: &str, namespace: &str, service_account: &str) -> String {
     format!("{watcher}:system:serviceaccount:{namespace}:{service_account}")
 }

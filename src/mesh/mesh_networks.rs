@@ -1,5 +1,6 @@
-//! `global.meshNetworks`: endpoints and gateways of networks that labels do not describe. Labels beat it, against its API documentation:
-//! for a cluster whose system namespace carries the network label, `fromRegistry` and `fromCidr` are dead letters.
+//! `global.meshNetworks`: endpoints and gateways of networks that labels do not describe. Labels beat it, against its
+//! API documentation: for a cluster whose system namespace carries the network label, `fromRegistry` and `fromCidr` are
+//! dead letters.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,8 +1,9 @@
-//! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no clock.
+//! Mesh semantics, pure: names, topology, Helm values, remote secrets, SNI, ServiceEntries. No Kubernetes client, no
+//! clock.
 //!
-//! Builders return `serde_json::Value` in the shape kube-apiserver takes; they cannot fail, because their input consists of
-//! types whose constructors have already refused what Istio would misread. Object metadata that says who owns an object
-//! (labels of the provider) is the caller's to add.
+//! Builders return `serde_json::Value` in the shape kube-apiserver takes; they cannot fail, because their input
+//! consists of types whose constructors have already refused what Istio would misread. Object metadata that says who
+//! owns an object (labels of the provider) is the caller's to add.
 
 mod address;
 mod external;
@@ -29,8 +30,8 @@ pub use external::{
     CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
 pub use gateway::{
-    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, RemoteNetworkGateway, Selector,
-    ServiceExposure, east_west_selector, hosts_admit,
+    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, Selector, ServiceExposure,
+    east_west_selector, hosts_admit,
 };
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};

@@ -60,10 +60,11 @@ macro_rules! name {
 }
 
 name!(
-    /// The id under which istiod knows a cluster: `global.multiCluster.clusterName`, CLUSTER_ID, and the data key of a remote secret.
+    /// The id under which istiod knows a cluster: `global.multiCluster.clusterName`, CLUSTER_ID, and the data key of a
+    /// remote secret.
     ///
-    /// istiod takes more than DNS names here (GKE's generated ids, its own default `Kubernetes`); the bound is what a Secret's
-    /// data key and the Pod label `topology.istio.io/cluster` both accept.
+    /// istiod takes more than DNS names here (GKE's generated ids, its own default `Kubernetes`); the bound is what a
+    /// Secret's data key and the Pod label `topology.istio.io/cluster` both accept.
     ClusterName,
     "cluster name",
     |text| label_value(text)
@@ -81,7 +82,8 @@ name!(
     |text| label_value(text)
 );
 name!(
-    /// A control plane revision. No revision is the absence of this type; Istio then writes `default` where a label is needed.
+    /// A control plane revision. No revision is the absence of this type; Istio then writes `default` where a label is
+    /// needed.
     Revision,
     "revision",
     |text| {
@@ -156,13 +158,9 @@ name!(
 );
 
 impl ClusterName {
-    /// Whether this is the id istiod takes when nobody named the cluster; two such clusters collide.
-    pub fn is_istio_default(&self) -> bool {
-        self.0 == "Kubernetes"
-    }
-
-    /// The name of the Secret that describes this cluster to a watching istiod, as istioctl names it; characters that Secret names do
-    /// not allow are replaced, since the name means nothing to istiod (the data key is the cluster's id).
+    /// The name of the Secret that describes this cluster to a watching istiod, as istioctl names it; characters that
+    /// Secret names do not allow are replaced, since the name means nothing to istiod (the data key is the cluster's
+    /// id).
     pub fn remote_secret_name(&self) -> String {
         format!("istio-remote-secret-{}", self.0.to_lowercase().replace('_', "-"))
     }

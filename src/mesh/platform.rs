@@ -43,7 +43,8 @@ impl Platform {
         Platform::ALL.iter().find(|(_, platform)| *platform == self).map_or("", |(name, _)| name)
     }
 
-    /// The value `global.platform` of Istio's charts: a profile of theirs. EKS and AKS need none, and the charts refuse what they have no profile for.
+    /// The value `global.platform` of Istio's charts: a profile of theirs. EKS and AKS need none, and the charts refuse
+    /// what they have no profile for.
     pub fn profile(self) -> Option<&'static str> {
         match self {
             Platform::Eks | Platform::Aks => None,

@@ -1,4 +1,5 @@
-//! Kubernetes' Pod security standards: what a namespace that enforces one would refuse of a Pod. Pure, so that a plan can tell before a cluster does.
+//! Kubernetes' Pod security standards: what a namespace that enforces one would refuse of a Pod. Pure, so that a plan
+//! can tell before a cluster does.
 
 use serde_json::Value as Json;
 

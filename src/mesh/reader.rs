@@ -1,5 +1,5 @@
-//! The identity with which a watching istiod reads another cluster: a ServiceAccount of our own (the chart's name would give a later
-//! `helm install` an ownership conflict) and no more rights than istiod uses.
+//! The identity with which a watching istiod reads another cluster: a ServiceAccount of our own (the chart's name would
+//! give a later `helm install` an ownership conflict) and no more rights than istiod uses.
 
 use std::collections::BTreeSet;
 
@@ -23,16 +23,18 @@ pub struct Reader {
     pub service_account: ServiceAccountName,
     /// Where the ServiceAccount lives.
     pub namespace: Namespace,
-    /// The names by which the API server knows watching istiods that come with tokens of their own clusters. If there are any, they have the rights, and no ServiceAccount is made.
+    /// The names by which the API server knows watching istiods that come with tokens of their own clusters. If there
+    /// are any, they have the rights, and no ServiceAccount is made.
     pub users: BTreeSet<String>,
     /// What istiod does here.
     pub mode: ReaderMode,
-    /// Whether istiod may read every Secret. Gateways of this cluster that istiod serves from elsewhere need it for `credentialName`;
-    /// without it the watching istiod must run with PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false (Istio 1.31), or it waits for a
-    /// list it may not make.
+    /// Whether istiod may read every Secret. Gateways of this cluster that istiod serves from elsewhere need it for
+    /// `credentialName`; without it the watching istiod must run with PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false
+    /// (Istio 1.31), or it waits for a list it may not make.
     pub read_secrets: bool,
-    /// Where the one token in a watcher is renewed by itself: how the names begin of the Secrets that tokens of the reader are bound to. The reader may then ask for tokens of its own
-    /// that are bound so, and for none of anybody else.
+    /// Where the one token in a watcher is renewed by itself: how the names begin of the Secrets that tokens of the
+    /// reader are bound to. The reader may then ask for tokens of its own that are bound so, and for none of anybody
+    /// else.
     pub renewal: Option<String>,
     /// Whether the watching istiod exports Services through the Multi-Cluster Services API (ENABLE_MCS_AUTO_EXPORT).
     pub export_services: bool,
@@ -44,7 +46,8 @@ impl Reader {
         format!("{}-{}", self.service_account, self.namespace)
     }
 
-    /// ServiceAccount, roles and bindings, in the order to apply. `webhooks` are the injection webhooks of the cluster that istiod gives its certificate authority.
+    /// ServiceAccount, roles and bindings, in the order to apply. `webhooks` are the injection webhooks of the cluster
+    /// that istiod gives its certificate authority.
     pub fn objects(&self, webhooks: &[String]) -> Vec<Value> {
         let account = json!({
             "apiVersion": "v1",
@@ -69,7 +72,8 @@ impl Reader {
         objects
     }
 
-    /// Keeps who holds one of the reader's tokens from asking for one that outlives the Secrets: deleting these revokes all.
+    /// Keeps who holds one of the reader's tokens from asking for one that outlives the Secrets: deleting these revokes
+    /// all.
     fn only_bound_tokens(&self, prefix: &str) -> [Value; 2] {
         let (group, name) = ("admissionregistration.k8s.io/v1", self.cluster_role_name());
         let user = format!("system:serviceaccount:{}:{}", self.namespace, self.service_account);
@@ -159,7 +163,8 @@ impl Reader {
         if self.mode == ReaderMode::Remote {
             rules.push(rule(&[""], &["configmaps"], &["create"]));
             rules.push(named(rule(&[""], &["configmaps"], &["get", "list", "watch", "update"]), GIVEN_TO_NAMESPACES));
-            // How it checks the tokens of proxies that claim to be of this cluster, and the credentials their gateways ask for.
+            // How it checks the tokens of proxies that claim to be of this cluster, and the credentials their gateways
+            // ask for.
             rules.push(rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]));
             rules.push(rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]));
             let admission = |verbs| rule(&["admissionregistration.k8s.io"], &["mutatingwebhookconfigurations"], verbs);

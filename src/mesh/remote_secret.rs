@@ -1,8 +1,8 @@
 //! The Secret by which an istiod learns of another cluster: a kubeconfig under a data key that is the cluster's id.
 //!
-//! Writing gives the same bytes for the same input, because istiod rebuilds its client whenever the hash of the kubeconfig
-//! changes. Reading takes istioctl's YAML, JSON and our own, and refuses what istiod would refuse. No message repeats the
-//! kubeconfig's text: it holds a credential.
+//! Writing gives the same bytes for the same input, because istiod rebuilds its client whenever the hash of the
+//! kubeconfig changes. Reading takes istioctl's YAML, JSON and our own, and refuses what istiod would refuse. No
+//! message repeats the kubeconfig's text: it holds a credential.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,7 +95,7 @@ pub struct RemoteSecret {
 }
 
 impl RemoteSecret {
-    /// The kubeconfig with the token in it. Keys stand in istioctl's order; variable texts are quoted, so that none can turn into a number.
+    /// The kubeconfig with the token in it. Keys are in istioctl's order; texts are quoted, so none becomes a number.
     pub fn kubeconfig(&self) -> Zeroizing<String> {
         match &self.login {
             Login::Token(token) => self.kubeconfig_with("token", token.reveal()),
@@ -241,7 +241,8 @@ pub enum ParseRemoteSecretError {
 }
 
 impl ParsedRemoteSecret {
-    /// Reads all clusters of a Secret as kube-apiserver gives it: one result per data key, so that one broken entry does not hide the others.
+    /// Reads all clusters of a Secret as kube-apiserver gives it: one result per data key, so that one broken entry
+    /// does not hide the others.
     pub fn from_object(
         secret: &Value,
     ) -> Result<BTreeMap<ClusterName, Result<Self, ParseRemoteSecretError>>, ParseRemoteSecretError> {
@@ -259,8 +260,8 @@ impl ParsedRemoteSecret {
         Ok(clusters)
     }
 
-    /// Reads the Secret that istiod mounts, as kube-apiserver gives it: the name of its cluster, and what istiod would find. The token may be a file beside the
-    /// kubeconfig, which is another key of the Secret.
+    /// Reads the Secret that istiod mounts, as kube-apiserver gives it: the name of its cluster, and what istiod would
+    /// find. The token may be a file beside the kubeconfig, which is another key of the Secret.
     pub fn from_config_object(secret: &Value) -> Result<(String, Self), ParseRemoteSecretError> {
         let text = |key: &str| {
             let data = secret["data"][key].as_str()?;

@@ -1,7 +1,7 @@
-//! Replacing the root of a mesh without an outage, as a state machine: widen trust, switch issuers, narrow trust, and no cluster starts a
-//! step before every cluster finished the one before. The phase is worked out from what the clusters hold, so that an interrupted
-//! rotation goes on where it stopped, and one that is given up turns round: only the target root is an input. Roots are opaque ids
-//! here; who makes certificates does not matter.
+//! Replacing the root of a mesh without an outage, as a state machine: widen trust, switch issuers, narrow trust, and
+//! no cluster starts a step before every cluster finished the one before. The phase is worked out from what the
+//! clusters hold, so that an interrupted rotation goes on where it stopped, and one that is given up turns round: only
+//! the target root is an input. Roots are opaque ids here; who makes certificates does not matter.
 //!
 //! On the way from A to B:
 //!
@@ -15,8 +15,8 @@
 //! | narrowing | B | some A+B, some B |
 //! | settled | B | B |
 //!
-//! Meshes that come from roots of their own (two that are to become one, or istiods that signed themselves) go the same way: widening then means
-//! that each trusts all issuers there are.
+//! Meshes that come from roots of their own (two that are to become one, or istiods that signed themselves) go the same
+//! way: widening then means that each trusts all issuers there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -100,7 +100,8 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A cluster that does not trust its own issuer: istiod refuses such a pair, and whatever came next would cut its workloads off.
+/// A cluster that does not trust its own issuer: istiod refuses such a pair, and whatever came next would cut its
+/// workloads off.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cluster {cluster} issues from the root {root} without trusting it")]
 pub struct Untrusting {
@@ -151,15 +152,6 @@ impl<R: Ord + Clone + fmt::Display> Rotation<R> {
         clusters.iter().filter(|(_, holding)| !done(holding)).map(|(cluster, _)| cluster.clone()).collect()
     }
 
-    /// The clusters that keep all others from the step: those that have not finished the one before.
-    pub fn barrier<C: Ord + Clone>(&self, step: Step, clusters: &BTreeMap<C, Holding<R>>) -> Vec<C> {
-        match step {
-            Step::Widen => Vec::new(),
-            Step::Switch => self.outstanding(Step::Widen, clusters),
-            Step::Narrow => self.outstanding(Step::Switch, clusters),
-        }
-    }
-
     /// What a cluster holds after the step.
     pub fn target<C: Ord>(&self, step: Step, holding: &Holding<R>, clusters: &BTreeMap<C, Holding<R>>) -> Holding<R> {
         match step {
@@ -172,16 +164,17 @@ impl<R: Ord + Clone + fmt::Display> Rotation<R> {
         }
     }
 
-    /// What a cluster that joins gets: it issues from the target root, and trusts what the others issue from. It may join once all
-    /// others trust that root; see [`Rotation::barrier`] of [`Step::Switch`].
+    /// What a cluster that joins gets: it issues from the target root, and trusts what the others issue from. It may
+    /// join once all others trust that root.
     pub fn newcomer<C: Ord>(&self, clusters: &BTreeMap<C, Holding<R>>) -> Holding<R> {
         let mut trusted = self.needed(clusters);
-        // As long as others have not narrowed their trust, proxies with certificates of the old roots may still be about.
+        // As long as others have not narrowed their trust, proxies with certificates of the old roots may still be
+        // about.
         trusted.extend(clusters.values().flat_map(|holding| holding.trusted.iter().cloned()));
         Holding { issuer: self.to.clone(), trusted }
     }
 
-    /// The roots that each cluster must trust for all to talk: those issued from, and the one to arrive at.
+    /// The roots that each cluster must trust for all to talk: those issued from, and the target root.
     fn needed<C: Ord>(&self, clusters: &BTreeMap<C, Holding<R>>) -> BTreeSet<R> {
         clusters.values().map(|holding| holding.issuer.clone()).chain([self.to.clone()]).collect()
     }
@@ -239,18 +232,27 @@ mod tests {
         assert_eq!(error.to_string(), "cluster east issues from the root A without trusting it");
     }
 
+    /// The clusters that keep all others from the step: those that have not finished the one before.
+    fn barrier(rotation: &Rotation<char>, step: Step, clusters: &Mesh) -> Vec<&'static str> {
+        match step {
+            Step::Widen => Vec::new(),
+            Step::Switch => rotation.outstanding(Step::Widen, clusters),
+            Step::Narrow => rotation.outstanding(Step::Switch, clusters),
+        }
+    }
+
     #[test]
     fn no_step_begins_before_all_finished_the_one_before() {
         let half = mesh(&["A:AB", "A:A"]);
-        assert_eq!(TO_B.barrier(Step::Switch, &half), ["west"]);
-        assert_eq!(TO_B.barrier(Step::Widen, &half), [""; 0]);
+        assert_eq!(barrier(&TO_B, Step::Switch, &half), ["west"]);
+        assert_eq!(barrier(&TO_B, Step::Widen, &half), [""; 0]);
         let widened = mesh(&["A:AB", "A:AB"]);
-        assert_eq!(TO_B.barrier(Step::Switch, &widened), [""; 0]);
-        assert_eq!(TO_B.barrier(Step::Narrow, &widened), ["east", "west"]);
+        assert_eq!(barrier(&TO_B, Step::Switch, &widened), [""; 0]);
+        assert_eq!(barrier(&TO_B, Step::Narrow, &widened), ["east", "west"]);
     }
 
-    /// Every order in which clusters can be reached, interrupted anywhere: the way never skips a step, and the end is reached. Once all trusted
-    /// each other, they do at each moment.
+    /// Every order in which clusters can be reached, interrupted anywhere: the way never skips a step, and the end is
+    /// reached. Once all trusted each other, they do at each moment.
     fn walk(rotation: &Rotation<char>, start: Mesh) -> usize {
         let talks =
             |clusters: &Mesh| clusters.values().all(|a| clusters.values().all(|b| b.trusted.contains(&a.issuer)));
@@ -265,7 +267,7 @@ mod tests {
                 settled += 1;
                 continue;
             };
-            assert_eq!(rotation.barrier(step, &clusters), [""; 0], "{clusters:?}");
+            assert_eq!(barrier(rotation, step, &clusters), [""; 0], "{clusters:?}");
             let outstanding = rotation.outstanding(step, &clusters);
             assert!(!outstanding.is_empty(), "{clusters:?}");
             for cluster in outstanding {

@@ -1,7 +1,9 @@
-//! A service of another mesh, on both sides of the border: what the importing mesh needs so that its proxies dial the exporter's gateway
-//! with mTLS and the right SNI, and what the exporting mesh needs so that its gateway has a filter chain for that SNI.
+//! A service of another mesh, on both sides of the border: what the importing mesh needs so that its proxies dial the
+//! exporter's gateway with mTLS and the right SNI, and what the exporting mesh needs so that its gateway has a filter
+//! chain for that SNI.
 //!
-//! Each field that decides over success is computed, not taken from the user: location, resolution, tlsMode, ports, SNI.
+//! Each field that decides over success is computed, not taken from the user: location, resolution, tlsMode, ports,
+//! SNI.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -57,7 +59,8 @@ impl Protocol {
         Self::ALL.into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// What istiod takes a Service's port for: by `appProtocol`, else by the name's first word, else TCP (istiod detects HTTP there).
+    /// What istiod takes a Service's port for: by `appProtocol`, else by the name's first word, else TCP (istiod
+    /// detects HTTP there).
     pub fn of_service_port(app_protocol: Option<&str>, name: &str) -> Option<Self> {
         match app_protocol {
             Some("kubernetes.io/h2c") => Some(Self::Http2),
@@ -135,7 +138,8 @@ pub struct Import {
     pub addresses: Vec<IpAddr>,
     /// Namespaces that see it; empty is all.
     pub export_to: Vec<String>,
-    /// Subsets that clients may choose; the exporter's gateway must know the same. Their labels choose among the endpoints, mostly none: all.
+    /// Subsets that clients may choose; the exporter's gateway must know the same. Their labels choose among the
+    /// endpoints, mostly none: all.
     pub subsets: BTreeMap<SubsetName, BTreeMap<String, String>>,
     /// Take endpoints out of rotation that fail; without it neither failover nor locality weighting works.
     pub outlier_detection: bool,
@@ -220,7 +224,8 @@ impl Import {
         self.identities.iter().map(ToString::to_string).collect()
     }
 
-    /// Whether sidecars would compute another SNI than the exporter's gateway knows, from host and port as clients see them.
+    /// Whether sidecars would compute another SNI than the exporter's gateway knows, from host and port as clients see
+    /// them.
     pub fn needs_sni_override(&self) -> bool {
         self.host != self.remote_host || self.ports.iter().any(|port| port.number != port.remote_number)
     }
@@ -316,8 +321,8 @@ impl Import {
         }))
     }
 
-    /// With one port, as anybody would write it. With more, each port has an SNI of its own; settings per port replace those of the whole, they
-    /// do not add to them: so each port carries everything.
+    /// With one port, as anybody would write it. With more, each port has an SNI of its own; settings per port replace
+    /// those of the whole, they do not add to them: so each port carries everything.
     fn traffic_policy(&self, subset: Option<&SubsetName>) -> Map<String, Value> {
         let mut policy = Map::new();
         let outlier = json!({ "consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s" });
@@ -351,9 +356,9 @@ impl Import {
         policy
     }
 
-    /// A Service without Pods, by which the cluster's DNS resolves the host for clients without DNS capture; `None` unless the host is
-    /// `<name>.<namespace>.svc.<domain>`. It is hidden from proxies: since Istio 1.30 a Service wins over a ServiceEntry of the same name.
-    /// For TCP ports its ClusterIP must stand in [`Import::addresses`].
+    /// A Service without Pods, by which the cluster's DNS resolves the host for clients without DNS capture; `None`
+    /// unless the host is `<name>.<namespace>.svc.<domain>`. It is hidden from proxies: since Istio 1.30 a Service wins
+    /// over a ServiceEntry of the same name. For TCP ports its ClusterIP must stand in [`Import::addresses`].
     pub fn stub_service(&self) -> Option<Value> {
         let mut parts = self.host.as_str().splitn(4, '.');
         let (name, namespace) = (parts.next()?, parts.next()?);
@@ -377,7 +382,8 @@ impl Import {
     }
 }
 
-/// The exporting side where the name called is no Service there: a ServiceEntry that gives the gateway a filter chain for the alias.
+/// The exporting side where the name called is no Service there: a ServiceEntry that gives the gateway a filter chain
+/// for the alias.
 #[derive(Debug, Clone)]
 pub struct ExportAlias {
     /// The object's name.

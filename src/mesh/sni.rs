@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::name::{Host, NameError, SubsetName};
 
-/// What a sidecar puts into the TLS handshake with another network's gateway, and what that gateway has a filter chain for.
+/// What a sidecar puts into the TLS handshake with another network's gateway, and what that gateway has a filter chain
+/// for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sni {
     /// The Service's port number in the exporting cluster, not the gateway's 15443.

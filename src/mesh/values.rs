@@ -1,5 +1,5 @@
-//! Helm values for Istio's charts (base, istiod, gateway) from typed input. One value feeds every place that must agree:
-//! cluster name, network and revision each stand in several, and Istio checks none of them against the other.
+//! Helm values for Istio's charts (base, istiod, gateway) from typed input. One value feeds every place that must
+//! agree: cluster name, network and revision each stand in several, and Istio checks none of them against the other.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,8 @@ pub struct ControlPlane {
     pub mesh_networks: MeshNetworks,
     /// Whether this istiod serves the proxies of remote clusters.
     pub external_istiod: bool,
-    /// An external control plane: the cluster it is named after, reads its configuration from and serves is not the one it runs in.
+    /// An external control plane: the cluster it is named after, reads its configuration from and serves is not the one
+    /// it runs in.
     pub is_external: bool,
     /// Ambient mode: node agents in place of sidecars.
     pub ambient: bool,
@@ -44,11 +45,13 @@ pub struct ControlPlane {
     pub agents_namespace: Option<Namespace>,
     /// What becomes of mTLS between workloads.
     pub mtls: Mtls,
-    /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial them.
+    /// Names added to istiod's serving certificate (ISTIOD_CUSTOM_HOST): remotes behind a hostname load balancer dial
+    /// them.
     pub custom_hosts: Vec<String>,
     /// Accept root bundles that grow and shrink, in istiod and in proxies: what a rotation of the root needs.
     pub multi_root: bool,
-    /// Read the Secrets of the clusters it watches, for the credentials of gateways that it serves there; without, it needs no right to (Istio 1.31).
+    /// Read the Secrets of the clusters it watches, for the credentials of gateways that it serves there; without, it
+    /// needs no right to (Istio 1.31).
     pub remote_credentials: bool,
     /// Further environment of istiod.
     pub env: BTreeMap<String, String>,
@@ -121,14 +124,16 @@ impl ControlPlane {
         values
     }
 
-    /// For the chart `cni`, the agent on each node that sets up the network of Pods: to ztunnel in ambient mode, to their sidecar otherwise.
+    /// For the chart `cni`, the agent on each node that sets up the network of Pods: to ztunnel in ambient mode, to
+    /// their sidecar otherwise.
     pub fn cni_values(&self) -> Value {
         let mut values = if self.ambient { json!({ "profile": AMBIENT_PROFILE }) } else { json!({}) };
         self.add_platform(&mut values);
         values
     }
 
-    /// For the chart `ztunnel`, ambient's proxy on each node. It names cluster and network itself, and must agree with istiod.
+    /// For the chart `ztunnel`, ambient's proxy on each node. It names cluster and network itself, and must agree with
+    /// istiod.
     pub fn ztunnel_values(&self) -> Value {
         let mut values = json!({ "multiCluster": { "clusterName": self.cluster }, "istioNamespace": self.namespace });
         if let Some(network) = &self.network {
@@ -257,8 +262,9 @@ impl RemoteDataPlane {
         path
     }
 
-    /// The webhook's URL when the gateway's address is a hostname. The chart would make the Service an ExternalName, and kube-apiserver
-    /// refuses to call webhooks through those; the primary then needs the host among [`ControlPlane::custom_hosts`].
+    /// The webhook's URL when the gateway's address is a hostname. The chart would make the Service an ExternalName,
+    /// and kube-apiserver refuses to call webhooks through those; the primary then needs the host among
+    /// [`ControlPlane::custom_hosts`].
     pub fn injection_url(&self) -> Option<String> {
         self.webhook_url(&self.injection_path())
     }

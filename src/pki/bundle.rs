@@ -35,8 +35,8 @@ impl Bundle {
         self.0.iter().map(Certificate::to_pem).collect()
     }
 
-    /// As [`Self::to_pem`] with one root written twice. Agents ignore a bundle whose bytes did not change; istiod compares sets: so
-    /// this makes every proxy ask for a new certificate while trust stays the same.
+    /// As [`Self::to_pem`] with one root written twice. Agents ignore a bundle whose bytes did not change; istiod
+    /// compares sets: so this makes every proxy ask for a new certificate while trust stays the same.
     pub fn to_pem_with_duplicate(&self, root: &Certificate) -> String {
         self.to_pem() + &root.to_pem()
     }

@@ -204,7 +204,8 @@ impl Certificate {
             .collect()
     }
 
-    /// Reads the certificates in a text that is in use already, as [`pem::found_in`] does. One that cannot be read is an error, and so is a text without any.
+    /// Reads the certificates in a text that is in use already, as [`pem::found_in`] does. One that cannot be read is
+    /// an error, and so is a text without any.
     pub fn all_in(text: &str) -> Result<Vec<Self>, CertificateError> {
         let blocks = pem::found_in(text);
         let certificates = blocks.iter().filter(|block| block.label == CERTIFICATE);
@@ -471,8 +472,9 @@ const ECDSA_WITH_SHA512: &str = "1.2.840.10045.4.3.4";
 const WEAK_SIGNATURES: [&str; 5] =
     ["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
-/// The extensions that Go's verifier knows: subject key id, key usage, alternative names, basic constraints, name constraints, distribution points, policies and
-/// their constraints, authority key id, extended key usage, and what inhibits any policy.
+/// The extensions that Go's verifier knows: subject key id, key usage, alternative names, basic constraints, name
+/// constraints, distribution points, policies and their constraints, authority key id, extended key usage, and what
+/// inhibits any policy.
 const KNOWN_EXTENSIONS: [&str; 12] = [
     "2.5.29.14",
     "2.5.29.15",

@@ -31,7 +31,7 @@ pub enum Problem {
         subject: String,
     },
     /// A CA that may sign no certificates.
-    #[error("the certificate {subject} may not sign certificates: its keyUsage lacks keyCertSign")]
+    #[error("the certificate {subject} is not allowed to sign certificates: its keyUsage lacks keyCertSign")]
     MayNotSign {
         /// Whose.
         subject: String,
@@ -97,7 +97,7 @@ pub enum Problem {
         key: KeyKind,
     },
     /// Names that it may not sign for.
-    #[error("the certificate {subject} has name constraints by which it may not sign for {names}")]
+    #[error("the certificate {subject} has name constraints that forbid it to sign for {names}")]
     NameConstraints {
         /// Whose.
         subject: String,
@@ -148,7 +148,8 @@ pub fn check_root(root: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
 /// An intermediate with everything that must fit it.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckIntermediate<'a> {
-    /// `ca-cert.pem`, and behind it the CAs up to but without the root; a root at the end is looked for among `roots` like any other.
+    /// `ca-cert.pem`, and behind it the CAs up to but without the root; a root at the end is looked for among `roots`
+    /// like any other.
     pub chain: &'a [Certificate],
     /// The trusted roots.
     pub roots: &'a Bundle,

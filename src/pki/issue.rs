@@ -38,7 +38,7 @@ pub struct Validity {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// A name that X.509 cannot hold.
-    #[error("the name {0:?} cannot stand in a certificate; use ASCII in DNS names")]
+    #[error("the name {0:?} cannot be in a certificate; use ASCII in DNS names")]
     Name(String),
     /// The validity is empty.
     #[error("the certificate would end before it begins")]
@@ -55,9 +55,6 @@ pub enum IssueError {
     /// The text of a request is not PEM.
     #[error("cannot read the certificate signing request")]
     RequestPem(#[source] PemError),
-    /// An external signer failed.
-    #[error("the signer refused")]
-    Signer(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A root to be made.
@@ -165,9 +162,9 @@ pub struct SignIntermediate<'a> {
     pub serial: Serial,
 }
 
-/// Whoever holds a CA's key: this process, or some day Vault, a cloud's private CA, or an HSM. Request in, chain out: the
-/// certificate first, then the CAs up to but without the root. An implementation that performs I/O does it before or blocks; the
-/// caller checks whatever comes back with [`super::check_intermediate`].
+/// Whoever holds a CA's key: this process, or some day Vault, a cloud's private CA, or an HSM. Request in, chain out:
+/// the certificate first, then the CAs up to but without the root. An implementation that performs I/O does it before
+/// or blocks; the caller checks whatever comes back with [`super::check_intermediate`].
 pub trait Signer {
     /// Signs an intermediate.
     fn sign(&self, ask: &SignIntermediate<'_>) -> Result<Vec<Certificate>, IssueError>;
@@ -203,8 +200,9 @@ impl Signer for LocalSigner<'_> {
 }
 
 impl LocalSigner<'_> {
-    /// rcgen keeps one value per kind of name attribute, but corporate roots have several (`DC=example, DC=com`): the issuer it writes is
-    /// then not the root's subject, and no verifier finds the root. In that case the issuer's bytes are put in and the result signed again.
+    /// rcgen keeps one value per kind of name attribute, but corporate roots have several (`DC=example, DC=com`): the
+    /// issuer it writes is then not the root's subject, and no verifier finds the root. In that case the issuer's bytes
+    /// are put in and the result signed again.
     pub(super) fn with_exact_issuer(&self, issued: &[u8]) -> Result<Certificate, IssueError> {
         let certificate = Certificate::from_der(issued).ok_or(IssueError::Unreadable)?;
         if certificate.issuer_der() == self.certificate.subject_der() {

@@ -125,8 +125,9 @@ pub fn parse(text: &str) -> Result<Vec<Block>, PemError> {
     }
 }
 
-/// The blocks in a text of others, found as Go finds them, and so istiod: whatever stands between them (comments, `openssl x509 -text`, bag attributes) is passed
-/// over, and so is what only looks like one. For texts that are in use already; what is written anew is read with [`parse`].
+/// The blocks in a text of others, found as Go finds them, and so istiod: whatever stands between them (comments,
+/// `openssl x509 -text`, bag attributes) is passed over, and so is what only looks like one. For texts that are in use
+/// already; what is written anew is read with [`parse`].
 pub fn found_in(text: &str) -> Vec<Block> {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let mut blocks = Vec::new();

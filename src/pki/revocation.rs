@@ -1,5 +1,5 @@
-//! Certificate revocation lists, as `ca-crl.pem` holds them. A verifier that has a list of one CA asks for one of every CA in a chain: a list that is missing refuses more than a
-//! list that is there.
+//! Certificate revocation lists, as `ca-crl.pem` holds them. A verifier that has a list of one CA asks for one of every
+//! CA in a chain: a list that is missing refuses more than a list that is there.
 
 use std::fmt;
 

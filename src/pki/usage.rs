@@ -1,5 +1,6 @@
-//! Whether what a CA signs will be taken: the names that its chain permits, the purposes, the extensions, as Go's verifier judges them (istiod, its agents), and
-//! a certificate signed for trial as webpki does (ztunnel). Beside [`super::check`], which tells what is wrong with the chain itself.
+//! Whether what a CA signs will be taken: the names that its chain permits, the purposes, the extensions, as Go's
+//! verifier judges them (istiod, its agents), and a certificate signed for trial as webpki does (ztunnel). Beside
+//! [`super::check`], which tells what is wrong with the chain itself.
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, SanType};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -21,7 +22,8 @@ pub struct MeshNames {
     pub trust_domain: String,
 }
 
-/// What would keep certificates of this chain, of workloads and of istiod itself, from being taken. The root counts, where the chain leads to one.
+/// What would keep certificates of this chain, of workloads and of istiod itself, from being taken. The root counts,
+/// where the chain leads to one.
 pub fn check_use(chain: &[Certificate], roots: &Bundle, names: &MeshNames) -> Vec<Problem> {
     let root = root_of(chain, roots);
     without_root(chain, roots).iter().chain(root).flat_map(|ca| check_limits(ca, names)).collect()
@@ -66,7 +68,8 @@ fn is_within(name: &str, constraint: &str) -> bool {
     }
 }
 
-/// A certificate signed for trial with the CA's key, as istiod will sign them, and verified as server and as client. Says why it is refused.
+/// A certificate signed for trial with the CA's key, as istiod will sign them, and verified as server and as client.
+/// Says why it is refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe<'a> {
     /// The CA, and behind it those up to the root.
@@ -108,7 +111,8 @@ fn trial(probe: &Probe<'_>, ca: &Certificate) -> Result<Vec<u8>, IssueError> {
     (params.not_before, params.not_after) = (probe.now - Duration::minutes(1), probe.now + Duration::minutes(1));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let id = format!("spiffe://{}/ns/probe/sa/probe", probe.names.trust_domain);
-    // webpki takes no certificate with a URI below a CA that limits URIs at all; Go and Envoy do, and those limits are checked apart.
+    // webpki takes no certificate with a URI below a CA that limits URIs at all; Go and Envoy do, and those limits are
+    // checked apart.
     let limits_uris = probe.chain.iter().chain(probe.roots).any(|ca| ca.limits().uri != Subtrees::default());
     let uri = Some(id).filter(|_| !limits_uris).map(|id| (id, true));
     for (name, is_uri) in uri.into_iter().chain(probe.names.dns.iter().map(|name| (name.clone(), false))) {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How often a plugin looks whether its core is still there. Windows keeps the parent's number when the parent is gone: there the core ends its plugins itself.
+/// How often a plugin looks whether its core is still there. Windows keeps the parent's number when the parent is gone:
+/// there the core ends its plugins itself.
 #[cfg(unix)]
 const PARENT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,7 +32,8 @@ impl Shutdown {
     }
 }
 
-/// A crash leaves no image of the process: it would hold keys, tokens and kubeconfigs, in the folder that Terraform runs in.
+/// A crash leaves no image of the process: it would hold keys, tokens and kubeconfigs, in the folder that Terraform
+/// runs in.
 pub fn without_core_dumps() {
     #[cfg(unix)]
     {

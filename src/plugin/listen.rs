@@ -168,8 +168,8 @@ mod unix {
         }
     }
 
-    /// A folder whose process is gone and whose socket nobody listens on. Another container may share the folder and not the processes, so both are asked;
-    /// and a plugin that has just made its folder has its time.
+    /// A folder whose process is gone and whose socket nobody listens on. Another container may share the folder and
+    /// not the processes, so both are asked; and a plugin that has just made its folder has its time.
     pub(super) fn sweep(parent: &Path) {
         let Ok(entries) = std::fs::read_dir(parent) else { return };
         for folder in entries.flatten().map(|entry| entry.path()) {

@@ -13,26 +13,28 @@ use crate::schema::validate::text;
 use crate::value::{List, Map, Value};
 
 model! {
-    /// The mesh provider builds and keeps Istio meshes that span several Kubernetes clusters. It talks to all of them in one process.
+    /// The mesh provider builds and keeps Istio meshes that span several Kubernetes clusters. It talks to all of them
+    /// in one process.
     pub struct Config {
-        /// The clusters that resources can name, by a name of your choice. A cluster's connection is made when a resource first needs it, so a
-        /// cluster that the same configuration creates may stand here too.
+        /// The clusters that resources can name, by a name of your choice. A cluster's connection is made when a
+        /// resource first needs it, so a cluster that the same configuration creates may stand here too.
         #[attr(optional, validate(each_key(cluster_name())))]
         pub clusters: Value<Map<ClusterModel>>,
         /// Where Istio's charts come from, for all resources that do not say otherwise.
         #[attr(optional)]
         pub charts: Value<ProviderCharts>,
-        /// What a refresh does about a cluster that does not answer: `warn` (the default) goes on with what state remembers, so that one cluster's outage
-        /// stops no work on the others; `error` fails. Use `error` for runs that look for drift: a cluster that cannot be looked at is then not taken
-        /// for one without changes.
+        /// What a refresh does about a cluster that does not answer: `warn` (the default) continues with what state
+        /// holds, so that one cluster's outage stops no work on the others; `error` fails. Use `error` for runs that
+        /// look for drift: a cluster that cannot be looked at is then not taken for one without changes.
         #[attr(optional, validate(one_of(&["warn", "error"])))]
         pub unreachable_clusters: Value<String>,
     }
 }
 
 model! {
-    /// How a cluster is reached: by a kubeconfig (`config_path`, `config_paths` or `config`), by `host` with a credential, or by a kubeconfig of which some
-    /// entries are overridden. Nothing is taken from the environment but HTTPS_PROXY and NO_PROXY.
+    /// How a cluster is reached: by a kubeconfig (`config_path`, `config_paths` or `config`), by `host` with a
+    /// credential, or by a kubeconfig of which some entries are overridden. Nothing is taken from the environment but
+    /// HTTPS_PROXY and NO_PROXY.
     pub struct ClusterModel {
         /// Path of a kubeconfig file. `~` is the home directory.
         #[attr(optional, validate(non_empty()))]
@@ -67,16 +69,19 @@ model! {
         /// Password for basic authentication.
         #[attr(optional, sensitive)]
         pub password: Value<String>,
-        /// Credential plugin to run for a token or client certificate. It runs before the first request to the cluster, which a refresh makes; configuring the provider does not run it.
+        /// Credential plugin to run for a token or client certificate. It runs before the first request to the cluster,
+        /// which a refresh makes; configuring the provider does not run it.
         #[attr(optional)]
         pub exec: Value<Exec>,
         /// Name to ask for, and to check in the API server's certificate, when it is not the host of the address.
         #[attr(optional, validate(dns_subdomain()))]
         pub tls_server_name: Value<String>,
-        /// Proxy on the way to the API server: `http://`, `https://` or `socks5://`. Sensitive, since it may hold a user and password.
+        /// Proxy on the way to the API server: `http://`, `https://` or `socks5://`. Sensitive, since it may hold a
+        /// user and password.
         #[attr(optional, sensitive, validate(proxy()))]
         pub proxy_url: Value<String>,
-        /// Accept any certificate of the API server. For experiments only: whoever sits in between reads the credential.
+        /// Accept any certificate of the API server. For experiments only: whoever sits in between reads the
+        /// credential.
         #[attr(optional)]
         pub insecure: Value<bool>,
     }
@@ -85,7 +90,8 @@ model! {
 model! {
     /// A credential plugin of client-go, as kubeconfigs name them.
     pub struct Exec {
-        /// Version of the plugin interface: `client.authentication.k8s.io/v1` (the default) or `client.authentication.k8s.io/v1beta1`.
+        /// Version of the plugin interface: `client.authentication.k8s.io/v1` (the default) or
+        /// `client.authentication.k8s.io/v1beta1`.
         #[attr(optional, validate(one_of(&["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"])))]
         pub api_version: Value<String>,
         /// Program to run.

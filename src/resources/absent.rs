@@ -1,5 +1,6 @@
-//! What is missing from the whole of a configuration: told once everything has been planned that can be planned, and after a look at the clusters, which may have by other hands what
-//! nobody declares. All are warnings: a look at clusters never fails a plan, and what it sees may be about to change.
+//! What is missing from the whole of a configuration: told once everything has been planned that can be planned, and
+//! after a look at the clusters, which may have by other hands what nobody declares. All are warnings: a look at
+//! clusters never fails a plan, and what it sees may be about to change.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,8 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How often it is looked whether anything is still missing.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Tells what is missing, of this resource and of those that were planned before. One at a time waits for the others, so that they can be planned meanwhile.
+/// Tells what is missing, of this resource and of those that were planned before. One at a time waits for the others,
+/// so that they can be planned meanwhile.
 pub async fn tell<P>(cx: &mut Ctx<Client, P>, own: &str) -> Result<(), Diagnostic> {
     let client = cx.client()?.clone();
     while !client.walk.absences().is_empty() {
@@ -77,7 +79,8 @@ async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> O
     let walk = &cx.client().ok()?.walk;
     let leads = |service: &Object| {
         let network = service.label(NETWORK_LABEL);
-        // One of this provider's that nobody has planned yet may be moved to this network: it is planned after the link.
+        // One of this provider's that nobody has planned yet may be moved to this network: it is planned after the
+        // link.
         let owner = service.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_eastwest_gateway."));
         let id = format!("{member}/{}/{}", service.namespace().unwrap_or_default(), service.name());
         network == Some(&closed.network) || network.is_some() && owner && !walk.knows_gateway(&id)
@@ -146,8 +149,14 @@ fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) 
     let what = match is_seen {
         true => format!("The istiods of {watched} and {others} hand out different roots"),
         false => format!(
-            "Nothing here gives {watched} and {others} one root of trust, and an istiod that finds no `cacerts` signs by a root that it makes for itself"
+            "Nothing here gives {watched} and {others} one root of trust, and an istiod that finds no `cacerts` signs with a root that it makes for itself"
         ),
+    };
+    let own = match is_seen {
+        true => {
+            " An istiod that has made a root for itself takes another one only with `migrate_self_signed = true` on the `mesh_ca`."
+        }
+        false => "",
     };
     let ways = match crosses {
         true => "They are in different networks, between which no call crosses without mTLS.",
@@ -155,10 +164,13 @@ fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) 
             "Where all of them are in one network, `mtls = \"off\"` on every `mesh_primary` does without certificates."
         }
     };
-    let verb = if is_seen { "trust" } else { "may trust" };
-    Diagnostic::warning(format!("{watched} and {others} {verb} different roots")).at("watchers").detail(format!(
+    let summary = match is_seen {
+        true => format!("{watched} and {others} trust different roots"),
+        false => format!("{watched} and {others} may trust different roots"),
+    };
+    Diagnostic::warning(summary).at("watchers").detail(format!(
         "{what}: their workloads would refuse each other's certificates, and calls fail with 503. Give all of them to one `mesh_ca` and set `trust_root` on each `mesh_primary`; where another tool \
-         keeps the Secret `cacerts`, set `trust_root` to the fingerprint of its root. {ways}"
+         keeps the Secret `cacerts`, set `trust_root` to the fingerprint of its root.{own} {ways}"
     ))
 }
 
@@ -189,13 +201,13 @@ fn unopened_remote(unopened: &Unopened, served_by: &str, places: &BTreeSet<Strin
             "no gateway there exposes Services. Add a `mesh_eastwest_gateway` with `name = {name:?}` and `expose = {{ services = true }}` to {places}."
         ),
         false => format!(
-            "and those there are for gateways named {}. Give this gateway the same `name`: Gateways choose the Pods they open by it.",
+            "those are for gateways named {}. Give this gateway the same `name`: Gateways select their Pods by it.",
             listed(others)
         ),
     };
-    Diagnostic::warning(format!("Nothing opens gateway {name} of {cluster}")).at("name").detail(format!(
-        "{cluster} is a remote of {served_by}, whose istiod opens its gateways by the Gateways in {places}: {why}"
-    ))
+    Diagnostic::warning(format!("No Gateway applies to gateway {name} of {cluster}"))
+        .at("name")
+        .detail(format!("{cluster} is a remote of {served_by}, whose istiod reads Gateways in {places} only: {why}"))
 }
 
 #[cfg(test)]

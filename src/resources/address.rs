@@ -1,5 +1,5 @@
-//! Where a gateway, or an istiod, can be dialled: the addresses of its Service, as istiod would take them, and, while there are none, why. Pure: live objects in,
-//! findings out.
+//! Where a gateway, or an istiod, can be dialled: the addresses of its Service, as istiod would take them, and, while
+//! there are none, why. Pure: live objects in, findings out.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ pub const MTLS_PORT: u16 = 15443;
 pub const HBONE_PORT: u16 = 15008;
 /// On the Service: another port number than [`MTLS_PORT`].
 pub const PORT_LABEL: &str = "networking.istio.io/gatewayPort";
-/// On the Service: which nodes' external addresses are the gateway's, where the type is NodePort. A JSON object of labels.
+/// On the Service: which nodes' external addresses are the gateway's, where the type is NodePort. A JSON object of
+/// labels.
 pub const NODE_SELECTOR_ANNOTATION: &str = "traffic.istio.io/nodeSelector";
 /// On whatever a controller makes for a Gateway API gateway: the gateway's name.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
@@ -48,7 +49,8 @@ pub fn of_service(service: &Object, nodes: &[Object]) -> Vec<Reachable> {
     reachable(balanced.chain(external).map(str::to_owned), wanted)
 }
 
-/// The annotations of a live Service that a user would have written: not those of Helm, of kubectl and of this provider.
+/// The annotations of a live Service that a user would have written: not those of Helm, of kubectl and of this
+/// provider.
 pub fn annotations(service: &Object) -> Value<Map<String>> {
     const TOOLS: &[&str] = &["meta.helm.sh/", "kubectl.kubernetes.io/", "terraform-provider-mesh/"];
     let of_tools = |key: &str| TOOLS.iter().any(|tool| key.starts_with(tool));

@@ -1,5 +1,6 @@
-//! Two blocks of a configuration that stand for one thing in a cluster: each apply of one would overwrite the other. The protocol does not say which block a plan is of, so
-//! that they are told apart by what the core never does: it plans a block that is not there once, and one that is there once more where it is to be replaced.
+//! Two blocks of a configuration that stand for one thing in a cluster: each apply of one would overwrite the other.
+//! The protocol does not say which block a plan is of, so that they are told apart by what the core never does: it
+//! plans a block that is not there once, and one that is there once more where it is to be replaced.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;

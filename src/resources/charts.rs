@@ -29,24 +29,26 @@ pub const DEFAULT_VERSION: &str = "1.31.1";
 model! {
     /// Where Istio's charts come from.
     pub struct Charts {
-        /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own. Credentials do not go in here: the
-        /// provider block's `charts` has places for them.
+        /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
+        /// Credentials do not go in here: the provider block's `charts` has places for them.
         #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
         #[attr(optional, validate(non_empty()))]
         pub directory: Value<String>,
-        /// Version of the charts; a folder must hold just this one. Where nobody says it, gateways and remotes take that of their control plane.
-        /// For that they have to refer to it, as in `cluster = mesh_primary.east.cluster`: otherwise it may be planned after them.
+        /// Version of the charts; a folder must hold just this one. Where nobody says it, gateways and remotes take
+        /// that of their control plane. For that they have to refer to it, as in `cluster = mesh_primary.east.cluster`:
+        /// otherwise it may be planned after them.
         #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
-        /// the file of the Gateway API's definitions.
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is
+        /// fetched must have just this one. `gateway-api` stands for the file of the Gateway API's definitions.
         #[attr(optional, validate(each(digest())))]
         pub digests: Value<Map<String>>,
-        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
-        /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
-        /// channel.
+        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
+        /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
+        /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
+        /// standard channel.
         #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub gateway_api: Value<String>,
     }
@@ -64,13 +66,14 @@ model! {
         /// Version of the charts.
         #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is fetched must have just this one. `gateway-api` stands for
-        /// the file of the Gateway API's definitions.
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is
+        /// fetched must have just this one. `gateway-api` stands for the file of the Gateway API's definitions.
         #[attr(optional, validate(each(digest())))]
         pub digests: Value<Map<String>>,
-        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or a file of manifests, an `https://` URL of such a file, or a
-        /// chart with them in its folder `crds` (`oci://…` or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the standard
-        /// channel.
+        /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
+        /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
+        /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
+        /// standard channel.
         #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
         pub gateway_api: Value<String>,
         /// User name for `repository`. It is not sent to the repositories that resources name.
@@ -135,7 +138,8 @@ pub struct Store {
     sources: Sources,
 }
 
-/// Charts that lie in a folder, as a refresh saw them: whoever may write there can change them between a plan and its apply.
+/// Charts that lie in a folder, as a refresh saw them: whoever may write there can change them between a plan and its
+/// apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFolder {
     folder: String,
@@ -157,14 +161,15 @@ impl Store {
         Store { defaults, credentials, ..Store::default() }
     }
 
-    /// Whether the version is not for others to say: somebody names one, or the charts lie in a folder and are what they are.
+    /// Whether the version is not for others to say: somebody names one, or the charts lie in a folder and are what
+    /// they are.
     pub fn names_version(&self, charts: Option<&Charts>) -> bool {
         let says = |charts: &Charts| charts.version.is_known() || charts.directory.is_known();
         charts.is_some_and(says) || says(&self.defaults)
     }
 
-    /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where nobody asks for one: a new default must
-    /// not upgrade what is there.
+    /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where
+    /// nobody asks for one: a new default must not upgrade what is there.
     pub async fn chart(
         &self,
         name: &str,
@@ -213,8 +218,8 @@ impl Store {
         Some(InFolder { folder: folder.display().to_string(), digests })
     }
 
-    /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it, and would call what comes out of other charts a
-    /// defect of the provider.
+    /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it,
+    /// and would call what comes out of other charts a defect of the provider.
     pub async fn refuse_changed(&self, saw: Option<&InFolder>, charts: Option<&Charts>) -> Result<(), Diagnostic> {
         let Some(saw) = saw else { return Ok(()) };
         let names: Vec<&str> = saw.digests.keys().map(String::as_str).collect();

@@ -27,7 +27,8 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
     Ok(cluster.within(scope))
 }
 
-/// Whether the provider has no clusters at all, as when they are not known until apply. Then a refresh has nothing to read, and says so.
+/// Whether the provider has no clusters at all, as when they are not known until apply. Then a refresh has nothing to
+/// read, and says so.
 pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
     let none = cx.client()?.clusters.names().next().is_none();
     if none {

@@ -1,4 +1,5 @@
-//! The steps of every resource that keeps its objects in one cluster: planned, claimed, applied, read and removed, each in one place.
+//! The steps of every resource that keeps its objects in one cluster: planned, claimed, applied, read and removed, each
+//! in one place.
 //!
 //! A resource says what it wants and how it is called; what only it has, such as a wait, it does between these steps.
 
@@ -61,7 +62,8 @@ pub trait Remembers {
     fn memory(&mut self) -> &mut Memory;
 }
 
-/// Says that a model and what is remembered beside it have the attributes of a resource that keeps objects in one cluster.
+/// Says that a model and what is remembered beside it have the attributes of a resource that keeps objects in one
+/// cluster.
 #[macro_export]
 macro_rules! keeps {
     ($model:ty, $private:ty, $resource:literal by $attribute:literal, $label:expr, $kinds:expr) => {

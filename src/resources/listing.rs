@@ -1,5 +1,6 @@
-//! Finding what is there, for `terraform query`: the clusters that a `list` block asks, and what it is told of those that do not answer. What of an object is
-//! shown is for each resource to say; a Secret is looked into, and nothing of it but names and certificates is handed on.
+//! Finding what is there, for `terraform query`: the clusters that a `list` block asks, and what it is told of those
+//! that do not answer. What of an object is shown is for each resource to say; a Secret is looked into, and nothing of
+//! it but names and certificates is handed on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +43,9 @@ pub fn known(cx: &Ctx<Client>, asked: &Value<String>, attribute: &str) -> Result
     Ok(())
 }
 
-/// What each cluster has of what is looked for, in the order of the clusters, each sorted by namespace and name. A cluster that cannot be read is told by a warning and
-/// is not in the answer, which is something else than to have nothing.
+/// What each cluster has of what is looked for, in the order of the clusters, each sorted by namespace and name. A
+/// cluster that cannot be read is told by a warning and is not in the answer, which is something else than to have
+/// nothing.
 pub async fn search(
     cx: &mut Ctx<Client>,
     names: &[String],

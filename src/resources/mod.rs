@@ -1,4 +1,5 @@
-//! The resources: one file or folder each, and the helpers they share. They name neither the wire protocol nor one another.
+//! The resources: one file or folder each, and the helpers they share. They name neither the wire protocol nor one
+//! another.
 
 pub mod absent;
 pub mod address;

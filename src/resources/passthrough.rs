@@ -1,4 +1,5 @@
-//! Gateways that let other networks in, whoever made them: servers in the mode `AUTO_PASSTHROUGH`, which pass calls on by their SNI. Pure.
+//! Gateways that let other networks in, whoever made them: servers in the mode `AUTO_PASSTHROUGH`, which pass calls on
+//! by their SNI. Pure.
 
 use serde_json::Value as Json;
 

@@ -1,4 +1,5 @@
-//! Policies in a cluster that turn mTLS off: between networks no call crosses without it, and istiod leaves such endpoints out in silence. Pure but for the two lists.
+//! Policies in a cluster that turn mTLS off: between networks no call crosses without it, and istiod leaves such
+//! endpoints out in silence. Pure but for the two lists.
 
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 

@@ -1,5 +1,5 @@
-//! A key that waits in a cluster for its signature, with the request for it: `mesh_ca` keeps one while it is signed outside, `mesh_ca_request` is one. No I/O but what a
-//! key's making costs.
+//! A key that waits in a cluster for its signature, with the request for it: `mesh_ca` keeps one while it is signed
+//! outside, `mesh_ca_request` is one. No I/O but what a key's making costs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -1,4 +1,5 @@
-//! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are told another.
+//! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are
+//! told another.
 
 use std::time::Duration;
 
@@ -35,12 +36,14 @@ pub enum Version {
     Unknown,
 }
 
-/// For how long the core must have asked for nothing else before a control plane is taken for one that the configuration does not have.
+/// For how long the core must have asked for nothing else before a control plane is taken for one that the
+/// configuration does not have.
 const QUIET: Duration = Duration::from_millis(300);
 /// How often it is looked whether the control plane has been planned.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The version to follow. What the configuration declares comes first: a plan shows gateways of the version that their control plane is upgraded to.
+/// The version to follow. What the configuration declares comes first: a plan shows gateways of the version that their
+/// control plane is upgraded to.
 pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: Followed<'_>) -> Version {
     let Ok(client) = cx.client() else { return Version::Unknown };
     if client.charts.names_version(charts) {
@@ -84,7 +87,7 @@ async fn running<P>(cx: &Ctx<Client, P>, followed: Followed<'_>) -> Version {
 pub fn ahead<P>(cx: &Ctx<Client, P>, chart: &str, followed: Followed<'_>) -> Option<Diagnostic> {
     let declared = cx.client().ok()?.walk.version_of(followed.cluster, followed.revision)??;
     is_ahead(chart, &declared).then(|| {
-        Diagnostic::warning(format!("Charts of {chart} before a control plane of {declared}")).at(Path::root("charts").attr("version")).detail(format!(
+        Diagnostic::warning(format!("Charts of {chart} are newer than the control plane of {declared}")).at(Path::root("charts").attr("version")).detail(format!(
             "The control plane in {} is of Istio {declared}; proxies and definitions of a newer minor version than their istiod's are not supported. Leave `version` out, which takes the control \
              plane's, or upgrade that first.",
             followed.cluster

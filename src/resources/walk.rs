@@ -1,5 +1,6 @@
-//! What is shared by all resources of the process while Terraform walks the configuration: looks at istiod that several wait for at once, and
-//! what each resource declares of the mesh, so that contradictions between resources are found at plan. Dropped when Configure comes again.
+//! What is shared by all resources of the process while Terraform walks the configuration: looks at istiod that several
+//! wait for at once, and what each resource declares of the mesh, so that contradictions between resources are found at
+//! plan. Dropped when Configure comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +31,15 @@ pub struct Walk {
     pub istiods: Looks,
     topology: Mutex<Topology>,
     blocks: Mutex<Blocks>,
-    /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not known yet.
+    /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not
+    /// known yet.
     versions: Mutex<BTreeMap<String, Option<String>>>,
     /// The clusters after which a control plane is upgraded, by its own cluster and revision.
     after: Mutex<BTreeMap<ControlPlane, BTreeSet<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
-    /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not known.
+    /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not
+    /// known.
     policies: Mutex<BTreeMap<(String, String), Seen<PoliciesOff>>>,
     /// Who waits for all others, to tell what is missing.
     turn: tokio::sync::Mutex<()>,
@@ -97,7 +100,8 @@ impl Walk {
         held(&self.said).insert(what)
     }
 
-    /// What a cluster has of policies that turn mTLS off: the first of a walk who asks looks, and the others take what it saw.
+    /// What a cluster has of policies that turn mTLS off: the first of a walk who asks looks, and the others take what
+    /// it saw.
     pub async fn policies_off(
         &self,
         cluster: &str,
@@ -114,7 +118,8 @@ impl Walk {
         held(&self.versions).insert(id.to_owned(), version);
     }
 
-    /// The version that the control plane which serves a revision in a cluster is to have; the inner `None` where that is not known yet.
+    /// The version that the control plane which serves a revision in a cluster is to have; the inner `None` where that
+    /// is not known yet.
     pub fn version_of(&self, cluster: &str, revision: Option<&str>) -> Option<Option<String>> {
         let release = istiod_name_of(revision);
         let is_there = |id: &str| {
@@ -125,7 +130,8 @@ impl Walk {
         noted.or_else(|| held(&self.topology).version_of(cluster, revision))
     }
 
-    /// Notes the clusters after which a control plane is upgraded; those that wait for each other, beginning and ending with this one, if there is such a circle now.
+    /// Notes the clusters after which a control plane is upgraded; those that wait for each other, beginning and ending
+    /// with this one, if there is such a circle now.
     pub fn upgraded_after(
         &self,
         cluster: &str,

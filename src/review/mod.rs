@@ -1,7 +1,7 @@
 //! The plan review: one page that says what a plan does to the mesh, what can break, and who must look.
 //!
-//! Pure but for the command that reads the plan: no cluster, no credential, no clock. It knows the resources by their schemas alone, and believes
-//! nothing of what it reads: a plan may have been made by whoever opened the pull request.
+//! Pure but for the command that reads the plan: no cluster, no credential, no clock. It knows the resources by their
+//! schemas alone, and believes nothing of what it reads: a plan may have been made by whoever opened the pull request.
 
 mod command;
 mod find;

@@ -1,7 +1,8 @@
 //! The Kubernetes objects of a resource, and what becomes of them: the only place that knows how a plan tells it.
 //!
-//! `objects` maps the name of each object to a digest of its fields, and is always there. What changes within an object stands in `changes`: by object, a
-//! line for each field (see [`crate::diag::FieldChange`]). A text that was there before says nothing of this plan.
+//! `objects` maps the name of each object to a digest of its fields, and is always there. What changes within an object
+//! stands in `changes`: by object, a line for each field (see [`crate::diag::FieldChange`]). A text that was there
+//! before says nothing of this plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -265,7 +266,7 @@ mod tests {
             (json!({}), json!({})),
             (json!({ "changes": null }), json!({ "changes": [] })),
             (json!({ "changes": "nonsense" }), json!({ "changes": [7, null, {}, "Deployment"] })),
-            (json!({}), said("every field is written anew")),
+            (json!({}), said("every field is written")),
             (json!({}), said("spec.replicas: 1 ->\n: \"\nx: \"1")),
         ] {
             let object = changed(before, after);

@@ -1,4 +1,5 @@
-//! Who sees whom, drawn: a Mermaid graph that GitHub and GitLab render, or a matrix where a graph would be a ball of wool.
+//! Who sees whom, drawn: a Mermaid graph that GitHub and GitLab render, or a matrix where a graph would be a ball of
+//! wool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! What a team thinks of risks: a small YAML file that raises, lowers or forbids them, asks for a reason, and keeps the reasons given.
+//! What a team thinks of risks: a small YAML file that raises, lowers or forbids them, asks for a reason, and keeps the
+//! reasons given.
 
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
-//! The plan as `terraform show -json` and `tofu show -json` write it, read without trust: what is missing or of another shape is nothing, and
-//! what could change the answer is a doubt that the page tells.
+//! The plan as `terraform show -json` and `tofu show -json` write it, read without trust: what is missing or of another
+//! shape is nothing, and what could change the answer is a doubt that the page tells.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Keeps secrets out: whatever a plan marks as sensitive is taken out of what is read, at its place and wherever else it stands.
+//! Keeps secrets out: whatever a plan marks as sensitive is taken out of what is read, at its place and wherever else
+//! it stands.
 //!
 //! Done once, on the way in, so that nothing behind it can leak what it never had.
 
@@ -130,7 +131,8 @@ impl Secrets {
         }
     }
 
-    /// Everything below, names of members included; what is JSON within a text as what it is, since there a secret is spelled otherwise.
+    /// Everything below, names of members included; what is JSON within a text as what it is, since there a secret is
+    /// spelled otherwise.
     pub fn scrub(&self, value: Value) -> Value {
         match value {
             Value::String(text) if text.starts_with('{') => match serde_json::from_str::<Value>(&text) {

@@ -1,7 +1,8 @@
 //! Words of ours with names of theirs in them: the one place that decides how a name from a plan is written.
 //!
-//! Names come from whoever opened the pull request. On a page they stand in code, where they can neither end a table, nor open a tag, nor call a
-//! person; in a picture as numbered characters; nowhere with control characters or what turns the direction of writing.
+//! Names come from whoever opened the pull request. On a page they stand in code, where they can neither end a table,
+//! nor open a tag, nor call a person; in a picture as numbered characters; nowhere with control characters or what
+//! turns the direction of writing.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! What both cores demand of a schema, and what this project demands of descriptions. A test applies it to all schemas.
+
 use super::{Attribute, Nested, Nesting, Schema, Shape};
 use crate::value::Type;
 

@@ -163,7 +163,8 @@ impl Attribute {
         Self { sensitive: true, ..self }
     }
 
-    /// Only in the configuration, never in plan or state. Pair it with a `…_version` attribute that says when it changed.
+    /// Only in the configuration, never in plan or state. Pair it with a `…_version` attribute that says when it
+    /// changed.
     pub fn write_only(self) -> Self {
         Self { write_only: true, ..self }
     }

@@ -1,3 +1,5 @@
+//! From a struct to a schema, and from a value to the struct and back: the traits, and the macro that implements them.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Texts as they are configured: what nobody can see in them is refused, whatever the attribute.
 //!
-//! Two names that look alike and are not, a line feed that a file left behind, a mark that turns the order of what follows: each reaches a cluster as
-//! a name of something else, and a plan that shows it shows nothing.
+//! Two names that look alike and are not, a line feed that a file left behind, a mark that turns the order of what
+//! follows: each reaches a cluster as a name of something else, and a plan that shows it shows nothing.
 
 use super::{Attribute, Nesting, Shape};
 use crate::diag::{Diagnostic, Diagnostics, hides};
@@ -58,7 +58,7 @@ impl Rule {
                 "This text holds the character U+{:04X}, which does not show or changes how what follows is shown. Remove it; it often comes along when a text is copied.",
                 u32::from(odd)
             );
-            return Some(Diagnostic::error("A character that does not show").detail(detail));
+            return Some(Diagnostic::error("An invisible character").detail(detail));
         }
         let inner = text.trim();
         // What is blank altogether is for the rules of the attribute to judge.
@@ -67,7 +67,7 @@ impl Rule {
             return Some(Diagnostic::error("White space around a text").detail(detail));
         }
         (!self.many_lines && text.contains(is_line_end) && !inner.is_empty()).then(|| {
-            let detail = "This text holds a line feed or a tab, but it must be of one line. Where it comes from a file, `trimspace()` takes off the line feed at its end.";
+            let detail = "This text holds a line feed or a tab, but it must be one line. If it comes from a file, `trimspace()` takes off the line feed at its end.";
             Diagnostic::error("More than one line").detail(detail)
         })
     }
@@ -102,9 +102,9 @@ mod tests {
             assert_eq!(complaints(&name, fine.into()), Vec::<String>::new(), "{fine:?}");
         }
         for (odd, summary) in [
-            ("a\u{200b}b", "A character that does not show"),
-            ("a\0", "A character that does not show"),
-            ("\u{feff}a", "A character that does not show"),
+            ("a\u{200b}b", "An invisible character"),
+            ("a\0", "An invisible character"),
+            ("\u{feff}a", "An invisible character"),
             ("a\n", "White space around a text"),
             ("\u{a0}a", "White space around a text"),
             ("a\nb", "More than one line"),
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(complaints(&name, odd.into()), [format!("x: {summary}")], "{odd:?}");
         }
         let list = Attribute::new("x", Shape::Type(Type::list(Type::String)));
-        assert_eq!(complaints(&list, vec!["a", "b\u{202e}"].into()), ["x[1]: A character that does not show"]);
+        assert_eq!(complaints(&list, vec!["a", "b\u{202e}"].into()), ["x[1]: An invisible character"]);
         let map = Attribute::new("x", Shape::Type(Type::map(Type::String))).document();
         let odd = Dyn::Map([("".to_owned(), "a\nb\n".into()), ("b ".to_owned(), "c".into())].into());
         assert_eq!(complaints(&map, odd), ["x[\"\"]: An empty key", "x[\"b \"]: White space around a text"]);
@@ -122,7 +122,7 @@ mod tests {
     fn documents_have_lines_and_secrets_their_ends() {
         let document = Attribute::new("x", Shape::Type(Type::String)).document();
         assert_eq!(complaints(&document, "\u{feff}a:\r\n\tb\n".into()), Vec::<String>::new());
-        assert_eq!(complaints(&document, "a: \u{1b}[2J".into()), ["x: A character that does not show"]);
+        assert_eq!(complaints(&document, "a: \u{1b}[2J".into()), ["x: An invisible character"]);
         let secret = Attribute::new("x", Shape::Type(Type::String)).sensitive();
         assert_eq!(complaints(&secret, " p ".into()), Vec::<String>::new());
         assert_eq!(complaints(&secret, "p\n".into()), ["x: More than one line"]);

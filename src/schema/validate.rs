@@ -42,8 +42,8 @@ impl fmt::Debug for Validator {
     }
 }
 
-/// Nulls among the elements of a list, set or map, at any depth. What is null would be dropped where the value is used, and with it what it stood for: a
-/// list of names to check, of which all are null, checks nothing.
+/// Nulls among the elements of a list, set or map, at any depth. What is null would be dropped where the value is used,
+/// and with it what it stood for: a list of names to check, of which all are null, checks nothing.
 pub fn null_elements(value: &Dyn, path: &Path, diagnostics: &mut Diagnostics) {
     let mut element = |element: &Dyn, path: &Path, instead: &str| match element.is_null() {
         true => diagnostics.push(

@@ -32,7 +32,7 @@ impl Cache {
         let path = self.blob_path(digest)?;
         let bytes = std::fs::read(&path).ok()?;
         if Sha256::of(&bytes) != *digest {
-            tracing::warn!(path = %path.display(), "a chart in the cache is damaged and is fetched anew");
+            tracing::warn!(path = %path.display(), "a chart in the cache is damaged and is fetched again");
             let _ = std::fs::remove_file(&path);
             return None;
         }

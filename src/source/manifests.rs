@@ -1,4 +1,5 @@
-//! Plain manifests: files in a folder, one file, a document that a web server gives, or the definitions inside a chart of an OCI registry.
+//! Plain manifests: files in a folder, one file, a document that a web server gives, or the definitions inside a chart
+//! of an OCI registry.
 
 use std::path::{Path, PathBuf};
 

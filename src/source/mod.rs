@@ -58,7 +58,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// What the cache knows the place by: the whole of its URL, and who asks. A chart that was fetched with a credential is not handed out without.
+    /// What the cache knows the place by: the whole of its URL, and who asks. A chart that was fetched with a
+    /// credential is not handed out without.
     fn place(&self) -> String {
         let url = match self.location {
             Location::Directory(path) | Location::Archive(path) => path.display().to_string(),

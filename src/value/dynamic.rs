@@ -1,3 +1,5 @@
+//! Values whose type is known at run time only: what codecs read and write, and what the planner compares.
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 

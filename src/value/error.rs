@@ -1,3 +1,5 @@
+//! Why a value does not fit a type, and at which path.
+
 use super::{NumberError, Path, Step};
 
 /// A value that does not fit, and where.

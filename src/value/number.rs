@@ -1,3 +1,5 @@
+//! Numbers as Terraform has them: decimal, exact, of any size.
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;

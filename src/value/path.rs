@@ -1,3 +1,5 @@
+//! Paths to a value inside a resource, for diagnostics and for rules of replacement.
+
 use std::fmt;
 
 /// Where in a resource a value sits, as Terraform's diagnostics and replacement rules address it.
@@ -50,11 +52,6 @@ impl Path {
     pub fn within(mut self, step: Step) -> Self {
         self.0.insert(0, step);
         self
-    }
-
-    /// `self` followed by `rest`.
-    pub fn join(&self, rest: &Path) -> Self {
-        Self(self.0.iter().chain(&rest.0).cloned().collect())
     }
 
     pub fn steps(&self) -> &[Step] {

@@ -1,3 +1,5 @@
+//! The three states of an attribute (known, null, unknown), in types, so that no code forgets one of them.
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
@@ -62,14 +64,6 @@ impl<T> Value<T> {
 
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown)
-    }
-
-    pub fn as_ref(&self) -> Value<&T> {
-        match self {
-            Self::Known(value) => Value::Known(value),
-            Self::Null => Value::Null,
-            Self::Unknown => Value::Unknown,
-        }
     }
 
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Value<U> {

@@ -1,3 +1,5 @@
+//! Types of Terraform values, and their form in JSON.
+
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;

@@ -1,7 +1,8 @@
-//! `make fuzz`: inputs of chance for everything that reads what others write, on release code. `--seed N`, `--rounds N` (inputs for each unit of share), `--target NAME`.
+//! `make fuzz`: inputs of chance for everything that reads what others write, on release code. `--seed N`, `--rounds N`
+//! (inputs for each unit of share), `--target NAME`.
 //!
-//! Each target runs in a process of its own, which an abort may end: then the input is named, and a new process goes on behind it. The input follows from seed, target and
-//! number alone: `--target NAME --only NUMBER` runs it again.
+//! Each target runs in a process of its own, which an abort may end: then the input is named, and a new process goes on
+//! behind it. The input follows from seed, target and number alone: `--target NAME --only NUMBER` runs it again.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "it is a test, and its report is printed")]
 
 mod answers;

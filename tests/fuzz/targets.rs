@@ -1,5 +1,5 @@
-//! What is fed with inputs of chance: every reader of something that others write. Each takes the number of its input, from which alone the input follows, and must
-//! come back: with an answer or an error, soon, and without a panic.
+//! What is fed with inputs of chance: every reader of something that others write. Each takes the number of its input,
+//! from which alone the input follows, and must come back: with an answer or an error, soon, and without a panic.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

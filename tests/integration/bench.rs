@@ -1,5 +1,6 @@
-//! `make bench`: meshes of several sizes, applied, planned again and destroyed by the real terraform on real clusters with the release build; writes
-//! docs/guides/benchmarks.md. Figures only: nothing is asserted but that every step succeeds.
+//! `make bench`: meshes of several sizes, applied, planned again and destroyed by the real terraform on real clusters
+//! with the release build; writes docs/guides/benchmarks.md. Figures only: nothing is asserted but that every step
+//! succeeds.
 
 use std::fmt::Write as _;
 use std::fs;

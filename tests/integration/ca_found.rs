@@ -1,5 +1,6 @@
-//! `mesh_ca` and what it finds in clusters and in state: certificates signed outside, roots that differ, Secrets of other tools and broken ones, the state of another
-//! version of this provider. On a true API server, with an in-process core.
+//! `mesh_ca` and what it finds in clusters and in state: certificates signed outside, roots that differ, Secrets of
+//! other tools and broken ones, the state of another version of this provider. On a true API server, with an in-process
+//! core.
 
 use std::process::Command;
 
@@ -181,7 +182,8 @@ async fn roots_that_differ_between_clusters_become_one() {
     let held = (place.held("east").await, place.held("west").await);
     assert_eq!((held.0.roots.len(), held.1.roots.len()), (1, 1));
 
-    // Somebody puts another root into one cluster, under our label, and it is to be trusted: the same way back, and it is said.
+    // Somebody puts another root into one cluster, under our label, and it is to be trusted: the same way back, and it
+    // is said.
     let strange = Root::new("Strange");
     edit(&place, "west", strange.cacerts()).await;
     merge(&mut config, json!({ "accept_roots": [strange.certificate.fingerprint().to_string()] }));
@@ -257,8 +259,8 @@ async fn a_secret_that_was_spoilt_is_made_anew() {
     place.destroy(&stored).await;
 }
 
-/// Another version of the provider wrote the state: attributes are missing that came later, others are gone by now, what were defaults then are others today, and
-/// its private data is of another shape.
+/// Another version of the provider wrote the state: attributes are missing that came later, others are gone by now,
+/// what were defaults then are others today, and its private data is of another shape.
 #[tokio::test]
 async fn a_provider_upgrade_re_issues_nothing() {
     let Some(place) = Place::new("ca-upgrade").await else { return };

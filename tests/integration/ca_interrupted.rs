@@ -1,5 +1,6 @@
-//! A rotation of the root under a real CLI that is killed, CLI and provider, at chosen moments of every step; that meets a cluster whose API server is down; and
-//! that is turned back. At no moment does a cluster issue what another would refuse, and each next apply goes on where the killed one was.
+//! A rotation of the root under a real CLI that is killed, CLI and provider, at chosen moments of every step; that
+//! meets a cluster whose API server is down; and that is turned back. At no moment does a cluster issue what another
+//! would refuse, and each next apply goes on where the killed one was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +37,8 @@ fn a_rotation_survives_kills_a_cluster_that_is_down_and_a_change_of_mind() {
     run.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
 }
 
-/// An apply is killed when it has written to a cluster, and the configuration then goes without that cluster: no key of the CA stays in it. A key of another instance does.
+/// An apply is killed when it has written to a cluster, and the configuration then goes without that cluster: no key of
+/// the CA stays in it. A key of another instance does.
 fn a_cluster_is_given_up(run: &Run<'_>) {
     let bystander = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "default",
         "labels": {"terraform-provider-mesh/owner": "mesh_ca.mesh-root-ca.default"}}, "data": {}}"#;
@@ -194,7 +196,8 @@ resource "mesh_ca" "this" {{
         self.workspace.run(&["apply", "-auto-approve", "-input=false"])
     }
 
-    /// An apply that is killed when these clusters have been sent such a request, which none of them answers, and the rest has come about. Its plan names the step.
+    /// An apply that is killed when these clusters have been sent such a request, which none of them answers, and the
+    /// rest has come about. Its plan names the step.
     #[track_caller]
     fn killed(&self, clusters: &[&str], request: &str, step: &str, come_about: impl Fn(&Self) -> bool) {
         // An apply tells its warnings when it is over: a killed one never does.

@@ -1,5 +1,6 @@
-//! `mesh_ca` before Istio's own code: two real istiods issue workload certificates over their real API, and each certificate is verified with the
-//! roots that the other istiod hands out. A root is rotated under them, and at no moment does a verification fail.
+//! `mesh_ca` before Istio's own code: two real istiods issue workload certificates over their real API, and each
+//! certificate is verified with the roots that the other istiod hands out. A root is rotated under them, and at no
+//! moment does a verification fail.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -190,7 +191,8 @@ impl Meshed {
         })
     }
 
-    /// Somebody's `cacerts` in cert-manager's form, of another root: what counts is what istiod hands out, not what the Secret promises.
+    /// Somebody's `cacerts` in cert-manager's form, of another root: what counts is what istiod hands out, not what the
+    /// Secret promises.
     async fn comes_under_cert_manager(&self, primary: &Stored) {
         let (east, root) = (&self.lab["east"], Root::new("cert-manager's"));
         let plain = cacerts_of(&root.certificate, &root.key);

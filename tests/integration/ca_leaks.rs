@@ -1,5 +1,6 @@
-//! No byte of a private key or token where it does not belong: a real CLI plans, applies, rotates, fails and destroys, and everything it leaves behind (plan files,
-//! saved plans as JSON, state with the provider's private data, the log at its finest, all it prints) is searched for every key there is in the clusters.
+//! No byte of a private key or token where it does not belong: a real CLI plans, applies, rotates, fails and destroys,
+//! and everything it leaves behind (plan files, saved plans as JSON, state with the provider's private data, the log at
+//! its finest, all it prints) is searched for every key there is in the clusters.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -41,7 +41,8 @@ impl Place {
         provider(&self.kubeconfig, &[])
     }
 
-    /// A write of somebody else, who has every right; under the name of the manager that is given, which anybody may give.
+    /// A write of somebody else, who has every right; under the name of the manager that is given, which anybody may
+    /// give.
     pub async fn as_somebody(&self, manager: &str, reference: &ObjectRef, content: &str, body: &Json) {
         let force = if content.contains("apply") { "&force=true" } else { "" };
         let request = http::Request::builder()

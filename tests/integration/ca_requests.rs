@@ -1,4 +1,5 @@
-//! `mesh_ca_request` over its life, on a true API server with a core in process: a key that stays in its cluster, what is found there, what was killed, and what a `mesh_ca` takes from it.
+//! `mesh_ca_request` over its life, on a true API server with a core in process: a key that stays in its cluster, what
+//! is found there, what was killed, and what a `mesh_ca` takes from it.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value as Json, json};

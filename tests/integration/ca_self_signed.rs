@@ -1,5 +1,5 @@
-//! Two meshes whose istiods have signed for themselves are brought under one root, by plain plans under a real CLI: what a workload got before is accepted all the
-//! way, and in the end everybody accepts everybody.
+//! Two meshes whose istiods have signed for themselves are brought under one root, by plain plans under a real CLI:
+//! what a workload got before is accepted all the way, and in the end everybody accepts everybody.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! What others put where `mesh_ca` looks: stores that were there before, roots that nobody decided on, keys that are lost or exchanged, and two runs at once. On a
-//! true API server, with an in-process core: two clusters are two namespaces of it.
+//! What others put where `mesh_ca` looks: stores that were there before, roots that nobody decided on, keys that are
+//! lost or exchanged, and two runs at once. On a true API server, with an in-process core: two clusters are two
+//! namespaces of it.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value as Json, json};
@@ -112,7 +113,8 @@ async fn two_cas_never_share_a_store() {
     place.core.one_walk = false;
     assert!(refused.contains("Two CAs with one store (root)"), "{refused}");
 
-    // In two runs at the same moment: one makes the root, the other is refused. As often as it is tried, there is one root.
+    // In two runs at the same moment: one makes the root, the other is refused. As often as it is tried, there is one
+    // root.
     let first = place.plan(&one, None).await;
     let rival = Place::new("ca-twice").await.unwrap();
     let second = rival.plan(&other, None).await;
@@ -185,7 +187,8 @@ async fn a_lost_root_is_not_made_anew_under_its_number() {
     place.destroy(&healed).await;
 }
 
-/// An old backup of the store is brought back after a rotation: the present key is gone, and the old number makes no new root.
+/// An old backup of the store is brought back after a rotation: the present key is gone, and the old number makes no
+/// new root.
 #[tokio::test]
 async fn an_old_backup_is_told_and_a_new_number_leads_out() {
     let Some(place) = Place::new("ca-backup").await else { return };
@@ -278,7 +281,7 @@ async fn a_root_found_in_one_cluster_is_given_to_no_other() {
         let refused = place.core.plan(CA, Some(config(number)), Some(&stored)).await.expect_err("it is refused");
         let refused = refused.to_string();
         for told in [
-            "A root that is somebody else's (clusters[\"west\"])",
+            "A cluster has a root of somebody else (clusters[\"west\"])",
             "O=Evil, CN=Evil root",
             evil.fingerprint().as_str(),
             "kubectl-patch",
@@ -314,7 +317,8 @@ fn revocation_list(certificate: &str, key: &str, days: i64) -> String {
     params.signed_by(&signer).unwrap().pem().unwrap()
 }
 
-/// The `ca-crl.pem` that somebody puts into east: shown, kept, and never left without a list of an intermediate that comes.
+/// The `ca-crl.pem` that somebody puts into east: shown, kept, and never left without a list of an intermediate that
+/// comes.
 #[tokio::test]
 async fn revocation_lists_are_shown_and_kept_and_refuse_what_they_do_not_know() {
     let Some(place) = Place::new("ca-lists").await else { return };
@@ -379,8 +383,8 @@ async fn revocation_lists_are_shown_and_kept_and_refuse_what_they_do_not_know() 
     place.destroy(&settled).await;
 }
 
-/// The drill of the guide (*When a key was stolen*): east's intermediate is stolen, and west's `cacerts` replaced. What the plan says, in how many applies the mesh is
-/// clean, and what never happened in between.
+/// The drill of the guide (*When a key was stolen*): east's intermediate is stolen, and west's `cacerts` replaced. What
+/// the plan says, in how many applies the mesh is clean, and what never happened in between.
 #[tokio::test]
 async fn a_breach_is_cleaned_up_in_four_applies_and_spreads_nowhere() {
     let Some(place) = Place::new("ca-breach").await else { return };
@@ -457,7 +461,7 @@ async fn a_root_that_comes_after_the_plan_is_refused_by_the_apply() {
     let (evil, kept) = (Evil::new(), roots(&place).await);
     replace_cacerts(&place, "west", crate::ca_found::cacerts_of(&evil.certificate, &evil.key)).await;
     let refused = place.core.apply(CA, planned).await.diagnostics.to_string();
-    assert!(refused.contains("A root that is somebody else's (clusters[\"west\"])"), "{refused}");
+    assert!(refused.contains("A cluster has a root of somebody else (clusters[\"west\"])"), "{refused}");
     assert_eq!(roots(&place).await, kept, "no new root was made for it");
     assert_eq!(place.held("east").await.roots.len(), 1);
     place.destroy(&stored).await;
@@ -501,7 +505,7 @@ async fn what_istiod_starts_with_is_taken_over_as_it_is_or_refused() {
     crate::ca_found::put(&place, "east", Object::of(&reference).with("data", data.clone())).await;
     let refused = place.core.apply(CA, place.plan(&config, None).await).await.diagnostics.to_string();
     assert!(
-        refused.contains("A cacerts that cannot be read (clusters[\"east\"])")
+        refused.contains("The Secret cacerts cannot be read (clusters[\"east\"])")
             && refused.contains("ca-key.pem")
             && refused.contains("line 1"),
         "{refused}"

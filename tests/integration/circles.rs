@@ -1,7 +1,7 @@
 //! No two files of a module need each other: whoever reads one should not have to read the other first.
 //!
-//! A file names another where a path in its code leads there, re-exports followed. A folder's `mod.rs` puts its files together and holds what they
-//! share, so that its ties with them do not count.
+//! A file names another where a path in its code leads there, re-exports followed. A folder's `mod.rs` puts its files
+//! together and holds what they share, so that its ties with them do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

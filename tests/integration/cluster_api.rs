@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use terraform_provider_mesh::cluster::{
-    Access, Adoption, Apply, ApplyAll, Delete, DeleteAll, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object,
-    ObjectRef, Owner, Query, TokenRequest, managers, wait,
+    Access, Adoption, Apply, ApplyAll, Delete, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object, ObjectRef,
+    Owner, Query, TokenRequest, managers, wait,
 };
 
 use crate::cluster_lab::{Place, place};
@@ -150,7 +150,8 @@ async fn a_foreign_object_is_refused_and_adopted_when_asked() {
     assert!(place.cluster.get(&reference).await.unwrap().is_some());
 }
 
-/// Of a kind in the table the metadata of its definition is enough; where another version than the table's is served, its body tells which.
+/// Of a kind in the table the metadata of its definition is enough; where another version than the table's is served,
+/// its body tells which.
 #[tokio::test]
 async fn a_definition_is_asked_for_its_objects_in_a_version_that_is_served() {
     let Some(place) = place("served").await else { return };
@@ -224,9 +225,9 @@ async fn many_objects_go_in_order_and_cost_little() {
         assert_eq!(named, [format!("Thing {}/t", place.namespace)]);
     }
 
-    let all = applied.iter().map(|applied| applied.reference.clone()).collect();
-    let deleted = place.cluster.delete_all(&DeleteAll { objects: all, wait: true }).await.unwrap();
-    assert_eq!(deleted.len(), 15, "all of them");
+    for object in applied.iter().rev().map(|applied| applied.reference.clone()) {
+        place.cluster.delete_and_wait(&Delete::new(object)).await.unwrap();
+    }
     assert!(
         place
             .cluster

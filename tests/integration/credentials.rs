@@ -1,4 +1,5 @@
-//! Kubeconfigs as the clouds' tools write them, with scripts in place of their credential plugins that take what those take and answer as they do; and tokens that lie in files.
+//! Kubeconfigs as the clouds' tools write them, with scripts in place of their credential plugins that take what those
+//! take and answer as they do; and tokens that lie in files.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The dependency policy: licences, crypto providers, and crates that must not come in. Reads `cargo tree`, so that it needs no tool beyond cargo.
+//! The dependency policy: licences, crypto providers, and crates that must not come in. Reads `cargo tree`, so that it
+//! needs no tool beyond cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -80,8 +81,8 @@ struct Package {
     licence: String,
 }
 
-/// The packages that the provider's binary is built from on Linux, ours left out. `cargo tree` follows features exactly, which
-/// `cargo metadata` does not.
+/// The packages that the provider's binary is built from on Linux, ours left out. `cargo tree` follows features
+/// exactly, which `cargo metadata` does not.
 fn linked() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--edges=normal", "--package=terraform-provider-mesh"])

@@ -1,5 +1,5 @@
-//! A run that looks for drift, such as one every night: where state holds objects of a cluster and the cluster's entry is wrong, it fails. "No changes" (exit code 0) of a
-//! cluster that nobody has looked at would hide every change in it.
+//! A run that looks for drift, such as one every night: where state holds objects of a cluster and the cluster's entry
+//! is wrong, it fails. "No changes" (exit code 0) of a cluster that nobody has looked at would hide every change in it.
 
 use std::path::Path;
 

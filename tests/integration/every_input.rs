@@ -1,5 +1,6 @@
-//! Every attribute of everything the provider offers, at every depth, with values that nobody means: null, unknown, empty, blank, huge, and characters
-//! that do not show. Each is an error at its place, or the plan is the one without it; nothing is a defect of the provider, and no object comes out weaker.
+//! Every attribute of everything the provider offers, at every depth, with values that nobody means: null, unknown,
+//! empty, blank, huge, and characters that do not show. Each is an error at its place, or the plan is the one without
+//! it; nothing is a defect of the provider, and no object comes out weaker.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -317,7 +318,8 @@ async fn drive(thing: Thing<'_>, configs: Vec<Json>) {
         // What several configurations have in common is tried once.
         let cases: Vec<Case> = cases.into_iter().filter(|case| !covered.contains(&pattern(&case.at))).collect();
         tried += cases.len();
-        // Most of the time goes into waiting for nobody to answer. What a plan declares of the mesh is its core's: each has its own.
+        // Most of the time goes into waiting for nobody to answer. What a plan declares of the mesh is its core's: each
+        // has its own.
         let shares = cores.iter().enumerate().map(|(share, core)| {
             let cases = cases.iter().skip(share).step_by(cores.len());
             judge_all(thing, core, &base, cases)

@@ -1,7 +1,8 @@
-//! The examples of the modes, as a user runs them: the real terraform and tofu, real clusters, Istio's own tools as the judge.
+//! The examples of the modes, as a user runs them: the real terraform and tofu, real clusters, Istio's own tools as the
+//! judge.
 //!
-//! Each goes through the laws: one apply from empty clusters, an empty second plan, no secret in state, a destroy that leaves nothing; and those of
-//! [`crate::examples_laws`].
+//! Each goes through the laws: one apply from empty clusters, an empty second plan, no secret in state, a destroy that
+//! leaves nothing; and those of [`crate::examples_laws`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub struct Example {
     pub judge: fn(&Lab),
 }
 
-/// With certificates of one root, and without: every istiod then makes a root of its own, and nobody speaks mTLS. That calls arrive is for the tests of traffic to show.
+/// With certificates of one root, and without: every istiod then makes a root of its own, and nobody speaks mTLS. That
+/// calls arrive is for the tests of traffic to show.
 #[test]
 fn multi_primary_on_one_network() {
     let example = Example {
@@ -182,7 +184,8 @@ fn ambient_on_two_networks() {
     }
 }
 
-/// What a cluster's ztunnels are told: the way to a Service's Pods in the other network is that network's gateway, by HBONE, and who must answer there is known.
+/// What a cluster's ztunnels are told: the way to a Service's Pods in the other network is that network's gateway, by
+/// HBONE, and who must answer there is known.
 fn told_to_ztunnels(lab: &Lab) {
     let (east, west) = (lab.cluster("east"), lab.cluster("west"));
     let labelled = json!({ "name": "shop", "labels": { "istio.io/dataplane-mode": "ambient" } });
@@ -229,7 +232,8 @@ fn independent_meshes() {
     });
 }
 
-/// Networks by labels, by address ranges, and shared by clusters: what proxies of each are told. The lab's second cluster has 10.11.0.0/17.
+/// Networks by labels, by address ranges, and shared by clusters: what proxies of each are told. The lab's second
+/// cluster has 10.11.0.0/17.
 #[test]
 fn networks_that_intersect() {
     run(&Example {
@@ -276,7 +280,8 @@ fn intersecting(lab: &Lab) {
         ("net-north-a", door(north, "net-north-a")),
         ("net-north-b", door(north, "net-north-b")),
     ];
-    // A proxy is told the Pods of its own network, whatever cluster they are in, and the doors of the Pods of all others.
+    // A proxy is told the Pods of its own network, whatever cluster they are in, and the doors of the Pods of all
+    // others.
     for (cluster, network) in [
         (east, "backbone"),
         (west, "backbone"),
@@ -403,7 +408,8 @@ fn run_with_all(example: &Example, lab: &Lab) {
 fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     println!("{} with {}", example.folder, cli.name);
     let workspace = workspace(cli, example, lab);
-    // Between them the two go through all steps, as each costs an apply; and the one makes the example changed and changes it back.
+    // Between them the two go through all steps, as each costs an apply; and the one makes the example changed and
+    // changes it back.
     let makes = |refused_after: &[usize]| {
         fails_after(refused_after, &workspace, lab);
         workspace.run(&["apply", "-auto-approve"]).ok();
@@ -452,7 +458,8 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     }
 }
 
-/// What the judges made goes, so that the next CLI finds empty clusters: in all at the same time, and Pods first, for whose grace period a namespace waits.
+/// What the judges made goes, so that the next CLI finds empty clusters: in all at the same time, and Pods first, for
+/// whose grace period a namespace waits.
 fn without_workloads(lab: &Lab) {
     for cluster in lab.clusters() {
         cluster.kubectl(&["delete", "pods", "--all", "-n", "shop", "--grace-period=0", "--force"]).unwrap();
@@ -464,7 +471,8 @@ fn without_workloads(lab: &Lab) {
     }
 }
 
-/// One object of a control plane is deleted with kubectl: the plan names it, an apply brings it back, and then there is nothing to do.
+/// One object of a control plane is deleted with kubectl: the plan names it, an apply brings it back, and then there is
+/// nothing to do.
 fn sees_what_is_deleted_by_hand(workspace: &Workspace, lab: &Lab) {
     let roles = lab.clusters().iter().find_map(|cluster| {
         let names = cluster.kubectl(&["get", "clusterroles", "-o", "name"]).unwrap();

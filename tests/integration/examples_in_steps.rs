@@ -1,4 +1,5 @@
-//! The examples that are a walk, each step a plain plan, apply and empty plan with a real CLI: what istiods do in between is theirs to say.
+//! The examples that are a walk, each step a plain plan, apply and empty plan with a real CLI: what istiods do in
+//! between is theirs to say.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -236,7 +237,8 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     }
 }
 
-/// A search finds what helm, openssl and istioctl made, and writes a configuration of it that takes nothing over by itself: a plan imports it, changes nothing, and says what that means.
+/// A search finds what helm, openssl and istioctl made, and writes a configuration of it that takes nothing over by
+/// itself: a plan imports it, changes nothing, and says what that means.
 fn is_found_as_others_made_it(run: &Run<'_>) {
     let workspace = &run.workspace;
     let said = queries::search(workspace, &json!({})).ok().stdout;

@@ -1,5 +1,5 @@
-//! Laws that hold for every example, whatever is in it: an apply that fails at one step after the other loses nothing, an outage changes nothing, and what was
-//! made can be imported as it is.
+//! Laws that hold for every example, whatever is in it: an apply that fails at one step after the other loses nothing,
+//! an outage changes nothing, and what was made can be imported as it is.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,8 +14,8 @@ use crate::examples::no_secret_in;
 use crate::queries::finds_the_whole;
 use crate::support::cli::Workspace;
 
-/// Applies that are refused after so many writes in each cluster, one after the other. What they made is in state, or the apply that follows, the second plan and
-/// the destroy would tell.
+/// Applies that are refused after so many writes in each cluster, one after the other. What they made is in state, or
+/// the apply that follows, the second plan and the destroy would tell.
 pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
     for passing in writes.iter().copied() {
         for cluster in lab.clusters() {
@@ -29,7 +29,8 @@ pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
     }
 }
 
-/// Whoever steals a watcher's token tries every Secret of every cluster with it: no key of the root and none of an intermediate comes back.
+/// Whoever steals a watcher's token tries every Secret of every cluster with it: no key of the root and none of an
+/// intermediate comes back.
 pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
     let tokens: Vec<(String, String)> = lab.clusters().iter().flat_map(tokens_kept_in).collect();
     assert_eq!(!tokens.is_empty(), watch_each_other, "there are other tokens to try than those of watchers");
@@ -59,7 +60,8 @@ pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
     }
 }
 
-/// Whether the token is of the account that this provider makes for watchers, and not of an istiod of another cluster, which serves this one as its own.
+/// Whether the token is of the account that this provider makes for watchers, and not of an istiod of another cluster,
+/// which serves this one as its own.
 fn is_of_a_reader(token: &str) -> bool {
     let claims = token
         .split('.')
@@ -119,7 +121,8 @@ pub struct Made {
     objects: Vec<(String, Value)>,
 }
 
-/// Makes the changed mesh from empty clusters, and changes it back. What an apply from empty clusters must outlive, `makes` sees to.
+/// Makes the changed mesh from empty clusters, and changes it back. What an apply from empty clusters must outlive,
+/// `makes` sees to.
 pub fn is_made_changed(workspace: &Workspace, makes: impl FnOnce()) -> Made {
     let example = fs::read_to_string(workspace.path("main.tf")).unwrap();
     let changed = changed(&example);
@@ -165,8 +168,8 @@ fn changed(main: &str) -> String {
     blocks.collect()
 }
 
-/// The whole mesh at a look: healthy for a handful of requests, and still told of when one of its clusters is out of reach. `other` is a workspace of the example
-/// that has applied nothing.
+/// The whole mesh at a look: healthy for a handful of requests, and still told of when one of its clusters is out of
+/// reach. `other` is a workspace of the example that has applied nothing.
 pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
     fs::remove_file(other.path("main.tf")).unwrap();
     let look = format!(
@@ -205,8 +208,9 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
     }
 }
 
-/// `other` is a workspace with the same configuration and no state, as a copied folder has it. Its apply is refused for every resource before anything is written, its destroy has
-/// nothing to remove, and the first state goes on as if nothing had been.
+/// `other` is a workspace with the same configuration and no state, as a copied folder has it. Its apply is refused for
+/// every resource before anything is written, its destroy has nothing to remove, and the first state goes on as if
+/// nothing had been.
 pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
     let before = written(lab);
     let refused = other.run(&["apply", "-auto-approve"]);
@@ -221,8 +225,8 @@ pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
     made.is_settled();
 }
 
-/// Create before destroy, as a resource that refers to another spreads it: two instances of one id cannot stand side by side, so the create is refused before it writes, and
-/// what is there stays. For one resource of each type.
+/// Create before destroy, as a resource that refers to another spreads it: two instances of one id cannot stand side by
+/// side, so the create is refused before it writes, and what is there stays. For one resource of each type.
 pub fn is_not_replaced_by_itself(made: &Workspace, lab: &Lab) {
     let before = written(lab);
     let state = made.state();
@@ -247,7 +251,8 @@ pub fn is_not_replaced_by_itself(made: &Workspace, lab: &Lab) {
     made.is_settled();
 }
 
-/// Every object with a label of ours, by its uid and generation: Leases left out, which are renewed while a run is at work.
+/// Every object with a label of ours, by its uid and generation: Leases left out, which are renewed while a run is at
+/// work.
 fn written(lab: &Lab) -> Vec<String> {
     const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
                          mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions,namespaces";
@@ -261,7 +266,8 @@ fn written(lab: &Lab) -> Vec<String> {
     lab.clusters().iter().flat_map(of_cluster).collect()
 }
 
-/// Everything that is in the state of `made` is imported into `other`, a workspace with the same configuration and no state.
+/// Everything that is in the state of `made` is imported into `other`, a workspace with the same configuration and no
+/// state.
 pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     let state = made.state();
     let mut blocks = String::new();
@@ -277,7 +283,8 @@ pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     other.is_settled();
 }
 
-/// The same by a search of a Terraform of today, which writes the configuration itself: nothing of it changes anything, and no secret is in it.
+/// The same by a search of a Terraform of today, which writes the configuration itself: nothing of it changes anything,
+/// and no secret is in it.
 pub fn is_found_whole(made: &Workspace, other: &Workspace, lab: &Lab) {
     let said = finds_the_whole(other, instances(&made.state()).len());
     fs::write(other.path("said"), said.stdout).unwrap();

@@ -1,4 +1,5 @@
-//! Fleets: an istiod that is Helm's beside what is ours, and an upgrade that goes from wave to wave, each step a plain plan and apply of a real CLI.
+//! Fleets: an istiod that is Helm's beside what is ours, and an upgrade that goes from wave to wave, each step a plain
+//! plan and apply of a real CLI.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ fn set(run: &Run<'_>, variables: &Value) {
     std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
 }
 
-/// Helm installs, upgrades and rolls out again between plans; of none of it a plan has anything to say. By a Terraform of today, where there is one.
+/// Helm installs, upgrades and rolls out again between plans; of none of it a plan has anything to say. By a Terraform
+/// of today, where there is one.
 #[test]
 fn helm_keeps_istiod_beside_our_certificates_links_and_gateways() {
     let Some(cli) = newest().or_else(|| clis().into_iter().next()) else { return };

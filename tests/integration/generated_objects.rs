@@ -1,4 +1,5 @@
-//! docs/guides/objects.md: what each resource writes in each mode, from the functions that an apply sends it by. This test owns the page; `make docs` rewrites it.
+//! docs/guides/objects.md: what each resource writes in each mode, from the functions that an apply sends it by. This
+//! test owns the page; `make docs` rewrites it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,5 +1,6 @@
-//! Where the requests of an apply, of a plan that changes nothing and of a destroy go: counted in the API servers' audit logs, by what they are for. Bounds of what each cluster and each
-//! link costs are asserted; requests do not depend on how fast a machine is, but for those of waits, which are left out.
+//! Where the requests of an apply, of a plan that changes nothing and of a destroy go: counted in the API servers'
+//! audit logs, by what they are for. Bounds of what each cluster and each link costs are asserted; requests do not
+//! depend on how fast a machine is, but for those of waits, which are left out.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -155,7 +156,8 @@ fn steps(size: usize, binary: &Path) -> Vec<Step> {
     steps.into()
 }
 
-/// Bounds that hold for each cluster, whatever the size: so much for itself, and so much for each cluster that it is linked with.
+/// Bounds that hold for each cluster, whatever the size: so much for itself, and so much for each cluster that it is
+/// linked with.
 #[test]
 fn requests_grow_as_clusters_and_links_do() {
     if clis().is_empty() {
@@ -172,7 +174,8 @@ fn requests_grow_as_clusters_and_links_do() {
         assert!(of(requests, Purpose::Policies).len() <= 4, "two lists for the plan, two for the apply: {}", told());
         let namespace = of(requests, Purpose::Namespace).only(|request| request.name == "istio-system");
         assert_eq!(namespace.len(), 2, "made, and labelled: {}", told());
-        // The first keeps the root as well. In some orders of the plan two lists tell whether a gateway is there already.
+        // The first keeps the root as well. In some orders of the plan two lists tell whether a gateway is there
+        // already.
         let bound = if at == 0 { 72 } else { 66 };
         assert!(settled(requests) <= bound + 3 * others, "{} {}", settled(requests), told());
     }

@@ -1,5 +1,5 @@
-//! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in [`ROWS`] fails. A bystander's objects lie beside
-//! everything that is deleted.
+//! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in
+//! [`ROWS`] fails. A bystander's objects lie beside everything that is deleted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ const OWNER: &str = "terraform-provider-mesh/owner";
 const MARK: &str = "terraform-provider-mesh/instance";
 const MANAGER: &str = "--field-manager=terraform-provider-mesh";
 
-/// A resource, and objects of it that are easily made anew: cluster, kind, namespace and name. The first is easily copied.
+/// A resource, and objects of it that are easily made anew: cluster, kind, namespace and name. The first is easily
+/// copied.
 struct Row {
     resource: &'static str,
     config: fn() -> Json,
@@ -160,7 +161,8 @@ impl Alike {
         self.cluster(cluster).get(&["-n", namespace, kind, name]).expect("kubectl")
     }
 
-    /// What an apply that was killed may have left: an object like the row's, written by this provider under this mark, that no state knows.
+    /// What an apply that was killed may have left: an object like the row's, written by this provider under this mark,
+    /// that no state knows.
     fn leave_a_stray(&self, row: &Row) {
         let copied = row.objects[0];
         let mut object = self.object(copied).unwrap_or_else(|| panic!("{}: {copied:?} is missing", row.resource));
@@ -297,7 +299,8 @@ fn bystanders(alike: &Alike) -> Vec<(&'static str, Json)> {
     made.collect()
 }
 
-/// After a run that gave up it finds what no state knows; what somebody else has made anew stays and is named; nothing else of it is left.
+/// After a run that gave up it finds what no state knows; what somebody else has made anew stays and is named; nothing
+/// else of it is left.
 async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stored) {
     if row.strays {
         alike.leave_a_stray(row);

@@ -1,4 +1,5 @@
-//! A family of kubeconfigs, each read by kubectl and by the provider: both reach the server and say the same of who asks, or both refuse.
+//! A family of kubeconfigs, each read by kubectl and by the provider: both reach the server and say the same of who
+//! asks, or both refuse.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

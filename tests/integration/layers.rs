@@ -1,5 +1,6 @@
 //! The layers of CONTRIBUTING.md, enforced: a module names only what stands below it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,8 @@ fn modules_name_only_what_stands_below_them() {
     assert!(broken.is_empty(), "layers are broken:\n{}", broken.join("\n"));
 }
 
-/// What resources may share: everything directly in `src/resources` that is a file. A folder there is a resource, and resources do not know one another.
+/// What resources may share: everything directly in `src/resources` that is a file. A folder there is a resource, and
+/// resources do not know one another.
 #[test]
 fn resources_do_not_name_one_another() {
     let resources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resources");
@@ -105,6 +107,49 @@ fn every_folder_of_src_has_its_layer() {
         let is_layer = LAYERS.iter().any(|(module, ..)| *module == name);
         assert!(is_layer || ["lib", "main"].contains(&name.as_str()), "`{name}` has no place among the layers");
     }
+}
+
+/// Where the time of day is read, and why there: what begins an operation, and what speaks to somebody who has a clock.
+/// Everything else is given it.
+const CLOCKS: &[(&str, &str)] = &[
+    ("cluster/session.rs", "credentials end, and servers say their time"),
+    ("kept/claim.rs", "a Lease says when it was renewed"),
+    ("plugin/listen.rs", "sockets that others left behind have an age"),
+    ("plugin/log.rs", "a line of the log has its time"),
+    ("resources/ca/apply.rs", "an apply begins"),
+    ("resources/ca/mod.rs", "a refresh begins"),
+    ("resources/reachability/mod.rs", "a read begins"),
+    ("resources/remote_cluster/mod.rs", "a refresh or an apply begins"),
+];
+
+#[test]
+fn the_clock_is_an_argument() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let reads = ["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now", "now_utc", "now_local"];
+    let mut found = BTreeSet::new();
+    for file in rust_files(&src) {
+        let text = fs::read_to_string(&file).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        if !name.ends_with("tests.rs") && reads.iter().any(|read| shipped.contains(read)) {
+            found.insert(name);
+        }
+    }
+    let wanted: BTreeSet<String> = CLOCKS.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(found, wanted, "pass the time in, or say here why it is read");
+}
+
+#[test]
+fn every_file_of_src_says_what_it_is_for() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let generated = src.join("plugin/proto");
+    let silent: Vec<PathBuf> = rust_files(&src)
+        .into_iter()
+        .filter(|file| !file.starts_with(&generated) && !file.ends_with("tests.rs"))
+        .filter(|file| !file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests")))
+        .filter(|file| !fs::read_to_string(file).unwrap().lines().take(3).any(|line| line.starts_with("//!")))
+        .collect();
+    assert!(silent.is_empty(), "a file begins with `//!`, and says what it is for: {silent:#?}");
 }
 
 /// A file that is longer says at its top why it is one: `In one file because ...`. What a generator writes is left out.

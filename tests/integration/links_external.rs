@@ -1,4 +1,5 @@
-//! The kubeconfig of an external control plane: who gets one, and what its istiod does when it is renewed, points elsewhere, or is deleted by hand.
+//! The kubeconfig of an external control plane: who gets one, and what its istiod does when it is renewed, points
+//! elsewhere, or is deleted by hand.
 
 use std::sync::Arc;
 
@@ -71,7 +72,8 @@ fn a_kubeconfig_goes_to_an_istiod_that_waits_for_it_and_is_kept_alive() {
     assert!(hub.get(&["namespace", "istio-system"]).expect("kubectl").is_none());
 }
 
-/// The cluster that runs the control plane of others may have a mesh of its own: each leaves without a trace of itself, and with nothing of the other's.
+/// The cluster that runs the control plane of others may have a mesh of its own: each leaves without a trace of itself,
+/// and with nothing of the other's.
 #[test]
 fn a_hub_has_a_mesh_of_its_own_beside_the_control_plane_of_another() {
     let Some(cli) = clis().into_iter().next() else { return };

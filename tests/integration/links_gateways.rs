@@ -1,5 +1,6 @@
-//! Addresses of `mesh_eastwest_gateway` of every kind: given late, never, as a name, two of them, and at nodes. One cluster without an istiod is enough: its
-//! gateways' Pods are ready at once, and addresses come from the lab's load balancer.
+//! Addresses of `mesh_eastwest_gateway` of every kind: given late, never, as a name, two of them, and at nodes. One
+//! cluster without an istiod is enough: its gateways' Pods are ready at once, and addresses come from the lab's load
+//! balancer.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,5 +1,6 @@
-//! Links without a stored token: istiods log in to other clusters by projected tokens of their own ServiceAccounts, and the API servers there trust the issuer. Judged by
-//! istioctl, by what istiods know of Pods made later, and by logins that are refused.
+//! Links without a stored token: istiods log in to other clusters by projected tokens of their own ServiceAccounts, and
+//! the API servers there trust the issuer. Judged by istioctl, by what istiods know of Pods made later, and by logins
+//! that are refused.
 
 use lab::{Cluster, Fault, Lab, Options};
 use serde_json::{Value, json};
@@ -134,8 +135,9 @@ fn links_without_a_stored_token_outlive_every_token() {
         );
     }
 
-    // Every token that the watcher has issued is void, no connection of before is left, and nobody applies. An API server keeps an issuer's keys for as long as the issuer
-    // allows, which is an hour here; one that starts fetches them.
+    // Every token that the watcher has issued is void, no connection of before is left, and nobody applies. An API
+    // server keeps an issuer's keys for as long as the issuer allows, which is an hour here; one that starts fetches
+    // them.
     let before = issued(west, account, "istio-links");
     west.fault(Fault::tokens_expired()).expect("new keys");
     west.clear_faults().expect("the fault is over");
@@ -152,7 +154,8 @@ fn links_without_a_stored_token_outlive_every_token() {
     assert!(east.get(&["clusterrole", "istio-mesh-reader-istio-system"]).expect("kubectl").is_none());
 }
 
-/// From tokens to none, back again, and into a state that knows nothing: what is left of either is removed, and what is somebody else's stays.
+/// From tokens to none, back again, and into a state that knows nothing: what is left of either is removed, and what is
+/// somebody else's stays.
 #[test]
 fn a_link_changes_its_kind_of_token_and_is_imported() {
     let Some(cli) = clis().into_iter().next() else { return };

@@ -1,5 +1,6 @@
-//! What several resources say together and contradict each other in, found by a plan at the attribute to change. No cluster answers: the configuration is enough.
-//! Only what a plan sees of clusters themselves (ranges of Pod addresses, gateways) needs them.
+//! What several resources say together and contradict each other in, found by a plan at the attribute to change. No
+//! cluster answers: the configuration is enough. Only what a plan sees of clusters themselves (ranges of Pod addresses,
+//! gateways) needs them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Links that are renewed, refused, or cannot be looked at: what the user is told is the layer that failed and the next step. One istiod, in east, watches west; west
-//! itself runs nothing, which makes no difference to being watched.
+//! Links that are renewed, refused, or cannot be looked at: what the user is told is the layer that failed and the next
+//! step. One istiod, in east, watches west; west itself runs nothing, which makes no difference to being watched.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -176,7 +176,8 @@ async fn wrong_endpoints_are_refused_before_an_istiod_is_told(links: &Links) -> 
     stored
 }
 
-/// Who may write in Istio's namespace can add an authority to the copy of the cluster's own that lies there, and keep Kubernetes from taking that back.
+/// Who may write in Istio's namespace can add an authority to the copy of the cluster's own that lies there, and keep
+/// Kubernetes from taking that back.
 async fn an_authority_that_a_tenant_planted_is_not_taken(links: &Links, stored: &Stored) {
     let west = links.lab.cluster("west");
     let both = format!("{}{}", west.certificate_authority(), links.lab.cluster("east").certificate_authority());
@@ -190,8 +191,8 @@ async fn an_authority_that_a_tenant_planted_is_not_taken(links: &Links, stored: 
     west.kubectl(&["-n", "istio-system", "delete", "configmap", "kube-root-ca.crt"]).expect("kubectl");
 }
 
-/// Without port-forward: exec where that is allowed, else the metrics where they may be read, else an honest "unknown", and no plan that would do something
-/// about it.
+/// Without port-forward: exec where that is allowed, else the metrics where they may be read, else an honest "unknown",
+/// and no plan that would do something about it.
 async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
     let east = links.lab.cluster("east");
     let folder = tempfile::tempdir().expect("a folder");
@@ -385,7 +386,8 @@ fn rotation(workspace: &Workspace, east: &Arc<lab::Cluster>, west: &Arc<lab::Clu
     assert!(!due.stdout.contains(&before), "a token in the plan");
 
     let stop = Arc::new(AtomicBool::new(false));
-    // While the new credential is read, the debug page says `syncing` of it; what was read by the old one has to serve until then.
+    // While the new credential is read, the debug page says `syncing` of it; what was read by the old one has to serve
+    // until then.
     let watching = {
         let (stop, east, ip) = (stop.clone(), east.clone(), ip.clone());
         std::thread::spawn(move || {

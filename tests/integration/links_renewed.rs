@@ -1,4 +1,5 @@
-//! Links whose tokens a job in the watcher renews. Their CronJobs are read from the API servers, their Pods run on this machine, and istiods, istioctl and API servers judge.
+//! Links whose tokens a job in the watcher renews. Their CronJobs are read from the API servers, their Pods run on this
+//! machine, and istiods, istioctl and API servers judge.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -258,7 +259,8 @@ fn refusals_are_told(watched: &Arc<Cluster>, watcher: &Arc<Cluster>) {
     assert!(token(watcher, "east") == before, "the token stays");
 }
 
-/// To the job and away from it, changed by somebody, and into a state that knows nothing: what is left of either way is removed, and what is somebody else's stays.
+/// To the job and away from it, changed by somebody, and into a state that knows nothing: what is left of either way is
+/// removed, and what is somebody else's stays.
 #[test]
 fn a_link_changes_to_a_job_and_back_and_is_imported() {
     let Some(cli) = clis().into_iter().next() else { return };
@@ -395,7 +397,8 @@ fn a_job_needs_an_image_with_a_shell() {
     synced(west, &["east"]);
 }
 
-/// Each way that outlives the pipeline, for three lives of a token: east's is renewed by jobs, west's never ends, north's is istiods' own.
+/// Each way that outlives the pipeline, for three lives of a token: east's is renewed by jobs, west's never ends,
+/// north's is istiods' own.
 fn outlive(life: Duration, lifetime: &str) {
     let Some(cli) = clis().into_iter().next() else { return };
     let options = Options { longest_token: Some(HOUR), own_issuers: true, ..Options::default() };

@@ -1,4 +1,5 @@
-//! API servers that grant shorter tokens than asked for, as those of managed clouds do: nobody is linked by a token that ends before anybody renews it. And links that store no token.
+//! API servers that grant shorter tokens than asked for, as those of managed clouds do: nobody is linked by a token
+//! that ends before anybody renews it. And links that store no token.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A cluster joins a mesh and leaves it again, and what istiods know of each other's clusters: judged by istioctl and by the debug pages of real istiods.
+//! A cluster joins a mesh and leaves it again, and what istiods know of each other's clusters: judged by istioctl and
+//! by the debug pages of real istiods.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -141,8 +142,9 @@ pub fn synced(cluster: &Arc<Cluster>, others: &[&str]) {
     assert_eq!(text.matches("istio-remote-secret-").count(), others.len(), "{text}");
 }
 
-/// What istioctl says of the clusters that this one's istiods read. A connection that the API server keeps to its kubelets does not survive a fault
-/// that was lifted a moment ago: the first request over it fails, and the next one opens another.
+/// What istioctl says of the clusters that this one's istiods read. A connection that the API server keeps to its
+/// kubelets does not survive a fault that was lifted a moment ago: the first request over it fails, and the next one
+/// opens another.
 pub fn remote_clusters(cluster: &Cluster) -> String {
     let mut said = cluster.run(Tool::Istioctl, &["remote-clusters"], None);
     for _ in 0..3 {

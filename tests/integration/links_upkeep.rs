@@ -1,4 +1,5 @@
-//! Links after the first apply: a revoked token, a cluster that is gone, and what the user is told when a link cannot be made.
+//! Links after the first apply: a revoked token, a cluster that is gone, and what the user is told when a link cannot
+//! be made.
 
 use lab::{Lab, Options};
 

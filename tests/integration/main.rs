@@ -26,6 +26,7 @@ mod cluster_faults;
 mod cluster_lab;
 mod cluster_pods;
 mod cluster_server;
+mod comments;
 mod credentials;
 mod cty_oracle;
 mod dependencies;

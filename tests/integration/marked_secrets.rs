@@ -1,5 +1,5 @@
-//! Marked secrets in every place that can hold one, and a far end that sends back whatever it is given: none of them stands in anything that a run prints, logs at its
-//! finest, or leaves behind.
+//! Marked secrets in every place that can hold one, and a far end that sends back whatever it is given: none of them
+//! stands in anything that a run prints, logs at its finest, or leaves behind.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -228,8 +228,8 @@ impl Run {
                 "terraform {{\n  required_providers {{\n    mesh = {{ source = \"{SOURCE}\" }}\n  }}\n}}\n\n{body}"
             ));
             let told = self.command(&["plan", "-input=false"]);
-            // The core quotes the line of the configuration that an error is about, with what stands in it: that is not ours.
-            // Of a kubeconfig that cannot be read the status says so, and goes on.
+            // The core quotes the line of the configuration that an error is about, with what stands in it: that is not
+            // ours. Of a kubeconfig that cannot be read the status says so, and goes on.
             let is_told = told.contains("Error:") || body.contains("config = ");
             assert!(is_told, "taken: {body}: {told}");
         }

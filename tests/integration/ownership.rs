@@ -1,4 +1,5 @@
-//! Objects belong to an instance and not to a name: what others make, keep or take over beside us stays, and nothing of ours is lost to another run.
+//! Objects belong to an instance and not to a name: what others make, keep or take over beside us stays, and nothing of
+//! ours is lost to another run.
 
 use lab::Cluster;
 use lab::tools::Istio;
@@ -70,7 +71,8 @@ async fn a_tenant_s_label_steers_nothing(core: &Core, east: &Cluster, config: &J
     }
 }
 
-/// Deleted and made again by hand under its name: it is told, refused without being asked for, and not taken along by a destroy.
+/// Deleted and made again by hand under its name: it is told, refused without being asked for, and not taken along by a
+/// destroy.
 async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
     let account = ["-n", "istio-system", "serviceaccount", "istiod"];
     east.kubectl(&["-n", "istio-system", "delete", "serviceaccount", "istiod"]).expect("kubectl");
@@ -90,7 +92,8 @@ async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json,
     assert!(there(east, &account));
     let kept = refused.stored.expect("it is there all the same");
 
-    // A core keeps no private data of an update in which the provider was killed: the Lease remembers that everything was marked.
+    // A core keeps no private data of an update in which the provider was killed: the Lease remembers that everything
+    // was marked.
     let forgotten = Stored { private: Vec::new(), ..stored.clone() };
     reconfigure(core, east).await;
     let refreshed = core.refresh(PRIMARY, &forgotten).await.expect("a refresh").expect("it is there");
@@ -174,8 +177,8 @@ fn mark(stored: &Stored) -> String {
     json["instance"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Two runs that know nothing of each other, at the same moment: one makes it, the other writes nothing and says why. And two control planes that go at once leave no
-/// webhook that nobody serves, and no definition.
+/// Two runs that know nothing of each other, at the same moment: one makes it, the other writes nothing and says why.
+/// And two control planes that go at once leave no webhook that nobody serves, and no definition.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_at_the_same_time_do_not_meet() {
     let (_lab, east) = start();
@@ -210,8 +213,9 @@ async fn runs_at_the_same_time_do_not_meet() {
     assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
 }
 
-/// A destroy leaves what others use: the definitions of a tenant's objects, and what another control plane shares. The next instance of the same name takes it over
-/// without being asked, while what somebody else keeps under such a name is refused as ever.
+/// A destroy leaves what others use: the definitions of a tenant's objects, and what another control plane shares. The
+/// next instance of the same name takes it over without being asked, while what somebody else keeps under such a name
+/// is refused as ever.
 async fn what_an_instance_left_is_taken_over_by_the_next(
     core: &Core,
     east: &Cluster,
@@ -243,7 +247,8 @@ async fn what_an_instance_left_is_taken_over_by_the_next(
     stored
 }
 
-/// The same where a resource of another type has left the definition, as a cluster without a control plane has when it becomes one with a control plane.
+/// The same where a resource of another type has left the definition, as a cluster without a control plane has when it
+/// becomes one with a control plane.
 async fn what_a_resource_of_another_type_left_is_taken_over(core: &Core, east: &Cluster, config: &Json) -> Stored {
     let definition = ["customresourcedefinition", "gateways.networking.istio.io"];
     let owner = "terraform-provider-mesh/owner=mesh_remote_cluster.gone";

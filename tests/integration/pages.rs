@@ -1,8 +1,10 @@
-//! What the pages give to paste: every block of configuration in README and guides is taken as it stands, installed from a mirror and validated.
+//! What the pages give to paste: every block of configuration in README and guides is taken as it stands, installed
+//! from a mirror and validated.
 //!
-//! Which block is what can be seen on the page. One with `required_providers` is a whole module, and must be valid in a folder of its own. One without
-//! is an addition: it must be valid in the folder of the whole module above it on its page, in the file that a comment in its first line names. One with
-//! `provider_installation` is the CLI's own configuration: with it, the CLI must find the provider. There is no other kind.
+//! Which block is what can be seen on the page. One with `required_providers` is a whole module, and must be valid in a
+//! folder of its own. One without is an addition: it must be valid in the folder of the whole module above it on its
+//! page, in the file that a comment in its first line names. One with `provider_installation` is the CLI's own
+//! configuration: with it, the CLI must find the provider. There is no other kind.
 
 use std::fs;
 use std::io::Write as _;

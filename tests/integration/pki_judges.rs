@@ -1,4 +1,5 @@
-//! Certificates before judges nobody here wrote: openssl (what administrators look with) and webpki (what ztunnel verifies with).
+//! Certificates before judges nobody here wrote: openssl (what administrators look with) and webpki (what ztunnel
+//! verifies with).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

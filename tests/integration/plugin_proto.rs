@@ -1,4 +1,5 @@
-//! The protocol's definition: our `.proto` against the ones the Go modules carry, and the committed Rust against our `.proto`.
+//! The protocol's definition: our `.proto` against the ones the Go modules carry, and the committed Rust against our
+//! `.proto`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -184,7 +184,8 @@ async fn logs_are_json_lines_under_the_asked_level_only() {
     }
 }
 
-/// Prints figures, asserts none: `MESH_TEST_BINARY=target/release/terraform-provider-mesh cargo test … figures -- --ignored --nocapture`.
+/// Prints figures, asserts none:
+/// `MESH_TEST_BINARY=target/release/terraform-provider-mesh cargo test … figures -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures the binary that MESH_TEST_BINARY names"]
 async fn figures_of_the_process() {
@@ -224,7 +225,8 @@ async fn figures_of_the_process() {
     println!("size of the binary       {:.1} MB", std::fs::metadata(&binary).unwrap().len() as f64 / 1e6);
 }
 
-/// Megabytes. What is not its own (`RssAnon`) are pages of the executable and of libraries, which the kernel maps many at a time and shares between processes.
+/// Megabytes. What is not its own (`RssAnon`) are pages of the executable and of libraries, which the kernel maps many
+/// at a time and shares between processes.
 fn memory(process: u32, kind: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What rendering and keeping a control plane costs, beside helm doing the same in the same run. Prints figures, asserts none:
+//! What rendering and keeping a control plane costs, beside helm doing the same in the same run. Prints figures,
+//! asserts none:
 //! `MESH_TEST_BINARY=target/release/terraform-provider-mesh cargo test --release --test integration -- --ignored --nocapture primary_figures`.
 
 use std::path::{Path, PathBuf};
@@ -128,7 +129,8 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs a command; counts the requests of agents of this name (all but the cluster's own where it is empty) and the memory of what runs `program`.
+/// Runs a command; counts the requests of agents of this name (all but the cluster's own where it is empty) and the
+/// memory of what runs `program`.
 fn cost(cluster: &Cluster, command: &mut Command, agent: &str, program: &Path, code: i32) -> Cost {
     cluster.reset_requests();
     let watch = Watch::of(program);

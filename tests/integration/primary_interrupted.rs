@@ -1,5 +1,5 @@
-//! `mesh_primary` killed in the middle of an apply, at twenty points of it: the next apply finishes the work, and the cluster then holds what a clean apply leaves,
-//! object for object, and nothing else.
+//! `mesh_primary` killed in the middle of an apply, at twenty points of it: the next apply finishes the work, and the
+//! cluster then holds what a clean apply leaves, object for object, and nothing else.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ fn an_apply_killed_at_any_moment_is_finished_by_the_next() {
             run.apply().ok();
             run.configure(OTHER);
         }
-        // One of twenty equal parts of an apply each, in an order that mixes early and late; the core's own start is left out.
+        // One of twenty equal parts of an apply each, in an order that mixes early and late; the core's own start is
+        // left out.
         let part = f64::from(round * 7 % ROUNDS) + random.below(1000) as f64 / 1000.0;
         let lasts = if creates { &mut creation } else { &mut change };
         let moment = lasts.mul_f64(0.15 + 0.85 * part / f64::from(ROUNDS));

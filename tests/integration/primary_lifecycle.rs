@@ -128,8 +128,8 @@ async fn a_control_plane_comes_is_kept_and_goes() {
     }
 }
 
-/// Private data is lost when a provider is killed in the middle of an update: an apply writes anew what cannot be told. A state of an earlier version has its
-/// fields in state and digests of twelve digits, and is taken as it is.
+/// Private data is lost when a provider is killed in the middle of an update: an apply writes anew what cannot be told.
+/// A state of an earlier version has its fields in state and digests of twelve digits, and is taken as it is.
 async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
     let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
     let memory = private.as_object_mut().expect("private data").remove("memory").expect("what is remembered");
@@ -149,7 +149,8 @@ async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &J
     for key in keys {
         assert_ne!(upgraded["objects"][&key], state["objects"][&key], "{key}");
     }
-    // The digests of a state of an earlier version are of the fields as they were sent: here those of this one's stand for them.
+    // The digests of a state of an earlier version are of the fields as they were sent: here those of this one's stand
+    // for them.
     let mut old: Json = serde_json::from_str(&stored.json).expect("JSON");
     old.as_object_mut().expect("attributes").remove("changes");
     let old = Stored { json: old.to_string(), private: private.to_string().into_bytes(), version: 0, ..stored.clone() };
@@ -168,7 +169,8 @@ async fn what_is_remembered_is_read_anew(core: &Core, east: &Cluster, config: &J
     stored
 }
 
-/// istiod goes by its old configuration for a moment, which is no reason to fail; and the plan says what running Pods keep.
+/// istiod goes by its old configuration for a moment, which is no reason to fail; and the plan says what running Pods
+/// keep.
 async fn a_network_is_renamed_in_one_apply(core: &Core, config: &Json, stored: &Stored) -> Stored {
     let mut renamed = config.clone();
     renamed["network"] = "vpc-east".into();

@@ -1,4 +1,5 @@
-//! What is there is found by `terraform query`, and the configuration that it writes changes nothing: judged by a Terraform of today.
+//! What is there is found by `terraform query`, and the configuration that it writes changes nothing: judged by a
+//! Terraform of today.
 
 use std::fs;
 
@@ -21,7 +22,8 @@ pub const TYPES: [&str; 6] = [
     "mesh_service_entry",
 ];
 
-/// Lets a workspace search for everything with these filters, by type, and write what it finds. Its own resources are put aside.
+/// Lets a workspace search for everything with these filters, by type, and write what it finds. Its own resources are
+/// put aside.
 pub fn search(workspace: &Workspace, filters: &Value) -> Said {
     let lists = TYPES.map(|name| {
         let filters = filters[name].as_object().into_iter().flatten();
@@ -41,7 +43,8 @@ pub fn imports(workspace: &Workspace) -> (String, Vec<Value>) {
     (plan.stdout, shown["resource_changes"].as_array().unwrap().clone())
 }
 
-/// A search finds every resource of a mesh that was applied, and what it writes is what is there: a plan imports all of it and changes nothing.
+/// A search finds every resource of a mesh that was applied, and what it writes is what is there: a plan imports all of
+/// it and changes nothing.
 pub fn finds_the_whole(workspace: &Workspace, resources: usize) -> Said {
     let said = search(workspace, &Value::Null).ok();
     let (plan, _) = imports(workspace);

@@ -1,4 +1,5 @@
-//! The rights of examples/rbac are enough: a whole mesh made, looked at and destroyed by an identity that has them and no others.
+//! The rights of examples/rbac are enough: a whole mesh made, looked at and destroyed by an identity that has them and
+//! no others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ fn the_documented_rights_are_enough() {
     nothing_is_left(&lab);
 }
 
-/// The rights of examples/rbac/reader.yaml are enough to plan, and to say of a change what it would do; they are not enough to apply it.
+/// The rights of examples/rbac/reader.yaml are enough to plan, and to say of a change what it would do; they are not
+/// enough to apply it.
 fn plans_need_no_right_to_write(run: &Run, lab: &Lab, variables: &Value) {
     let mut reading = variables.clone();
     for cluster in lab.clusters() {
@@ -81,7 +83,8 @@ fn kubeconfig(cluster: &Cluster, token: &str, file: &Path) {
     std::fs::write(file, config.to_string()).expect("the kubeconfig");
 }
 
-/// Waits until the API server, which hears of changed roles a little later, lets the restricted identity do this, or no longer does.
+/// Waits until the API server, which hears of changed roles a little later, lets the restricted identity do this, or no
+/// longer does.
 #[track_caller]
 pub fn may_within_moments(cluster: &Cluster, [verb, resource]: [&str; 2], may: bool) {
     let ask = ["auth", "can-i", verb, resource, "--all-namespaces", "--as", "system:serviceaccount:pipeline:terraform"];

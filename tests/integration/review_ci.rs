@@ -1,4 +1,5 @@
-//! `examples/pull-request`: every shell line of it is run, with the review's binary and stand-ins for what talks to a forge or a cluster.
+//! `examples/pull-request`: every shell line of it is run, with the review's binary and stand-ins for what talks to a
+//! forge or a cluster.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -224,7 +225,8 @@ fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
         said.stdout
     };
     assert!(step("values-change", "plan", "").contains("roots unchanged"));
-    // Atlantis' rule for a policy check that is not conftest's: `doPolicyCheck` in server/events/project_command_runner.go.
+    // Atlantis' rule for a policy check that is not conftest's: `doPolicyCheck` in
+    // server/events/project_command_runner.go.
     let passes = |printed: &str| !printed.to_lowercase().contains("fail");
     for (plan, policy, passed) in [
         ("values-change", policy.as_str(), true),

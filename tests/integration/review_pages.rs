@@ -1,4 +1,5 @@
-//! The plan review, on real plans that are kept (`make review-plans` makes them anew) and on what becomes of them when somebody tampers with them.
+//! The plan review, on real plans that are kept (`make review-plans` makes them anew) and on what becomes of them when
+//! somebody tampers with them.
 
 use std::fmt::Write as _;
 use std::fs;

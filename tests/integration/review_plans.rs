@@ -1,5 +1,5 @@
-//! Makes the plans anew that the review's pages are kept for: real plans of real meshes, by both CLIs. On demand, since a walk takes minutes:
-//! `make review-plans`.
+//! Makes the plans anew that the review's pages are kept for: real plans of real meshes, by both CLIs. On demand, since
+//! a walk takes minutes: `make review-plans`.
 
 use std::fs;
 use std::path::PathBuf;

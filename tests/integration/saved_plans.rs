@@ -1,5 +1,6 @@
-//! Between a plan that is saved and its apply the world goes on: objects are deleted, changed, made anew by hand. The apply does what the plan promised, or says in its own
-//! words what is not as it was; never does the core have to say that the provider broke its word.
+//! Between a plan that is saved and its apply the world goes on: objects are deleted, changed, made anew by hand. The
+//! apply does what the plan promised, or says in its own words what is not as it was; never does the core have to say
+//! that the provider broke its word.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use crate::support::plugin_process::BINARY;
 
 const SOURCE: &str = "terraform-provider-mesh/mesh";
 
-/// Objects of every resource, one of each kind: cluster, kind, name. Without its account or its rights an istiod that is restarted is waited for in vain, for minutes.
+/// Objects of every resource, one of each kind: cluster, kind, name. Without its account or its rights an istiod that
+/// is restarted is waited for in vain, for minutes.
 const OBJECTS: &[(&str, &str, &str)] = &[
     ("east", "secret", "cacerts"),
     ("west", "secret", "cacerts"),
@@ -52,7 +54,8 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
     for (generation, (what, how)) in (2..).zip(changes) {
         run.configure(generation);
         let plan = run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok().stdout;
-        // A provider cannot see that its input is sensitive: what a key calls a secret is shown as a digest all the same.
+        // A provider cannot see that its input is sensitive: what a key calls a secret is shown as a digest all the
+        // same.
         assert!(plan.contains("AUTH_TOKEN") && plan.contains("sha256:") && !plan.contains("hunter2"), "{plan}");
         for (cluster, kind, name) in OBJECTS {
             how(lab.cluster(cluster), kind, name);
@@ -70,7 +73,8 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
         run.repaired(what);
     }
 
-    // The watched cluster has another address by now: what the plan said of it does not hold, and no remote secret is written for it.
+    // The watched cluster has another address by now: what the plan said of it does not hold, and no remote secret is
+    // written for it.
     run.configure(7);
     run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok();
     let kubeconfig = run.workspace.path("west.kubeconfig");

@@ -1,5 +1,6 @@
-//! Every form of `mesh_service_entry` in one apply, as two real istiods take it: what a client's sidecar is told of each, and what the exporter's gateway is. The
-//! rows of what decides over an imported service: that what would break it cannot come about.
+//! Every form of `mesh_service_entry` in one apply, as two real istiods take it: what a client's sidecar is told of
+//! each, and what the exporter's gateway is. The rows of what decides over an imported service: that what would break
+//! it cannot come about.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ fn every_form_is_what_the_istiods_on_both_sides_need() {
     assert!(!applied.stdout.contains("does not fit"), "{}", applied.stdout);
     run.settled();
     the_validator_is_on_guard(east);
-    // Of every endpoint that leaves its address to its network, Istio's own recommendation, the analysis says that it does.
+    // Of every endpoint that leaves its address to its network, Istio's own recommendation, the analysis says that it
+    // does.
     analysis_is_silent(&lab, &["Schema validation warning: address is unset with network"]);
 
     let client = Proxy::sidecar("east", "net-east", "shop");

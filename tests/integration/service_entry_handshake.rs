@@ -1,5 +1,6 @@
-//! What Envoy does at both ends of a connection between meshes, done with rustls: the client dials with the SNI that its istiod told it and accepts the names that
-//! it was told; a gateway lets pass what it has a filter chain for; the server shows its certificate and checks the client's.
+//! What Envoy does at both ends of a connection between meshes, done with rustls: the client dials with the SNI that
+//! its istiod told it and accepts the names that it was told; a gateway lets pass what it has a filter chain for; the
+//! server shows its certificate and checks the client's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

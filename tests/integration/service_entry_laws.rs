@@ -1,4 +1,5 @@
-//! `mesh_service_entry` over its life, on two real API servers without istiods, driven by a core in process: what is made, kept, found again, taken over and removed.
+//! `mesh_service_entry` over its life, on two real API servers without istiods, driven by a core in process: what is
+//! made, kept, found again, taken over and removed.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

@@ -1,5 +1,6 @@
-//! Two meshes, each with its own control plane, mesh id and trust domain, that share a root and one service. What came of one apply is judged by the real istiods:
-//! over xDS as the client's sidecar and as the exporter's gateway, and by a TLS handshake with certificates that both issued.
+//! Two meshes, each with its own control plane, mesh id and trust domain, that share a root and one service. What came
+//! of one apply is judged by the real istiods: over xDS as the client's sidecar and as the exporter's gateway, and by a
+//! TLS handshake with certificates that both issued.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,7 +54,8 @@ fn one_service_between_two_meshes(cli: &Cli) {
     nothing_is_left(&lab);
 }
 
-/// Nothing is there yet, no gateway has an address: what clients will call, and whom they will accept, is to be seen all the same.
+/// Nothing is there yet, no gateway has an address: what clients will call, and whom they will accept, is to be seen
+/// all the same.
 fn the_first_plan_shows_what_is_computed(run: &Run<'_>) {
     let plan = run.workspace.run(&["plan", "-input=false"]).ok();
     for shown in [format!("= \"{SNI}\""), format!("= \"{HOST}:8080\""), format!("\"{IDENTITY}\",")] {
@@ -109,7 +111,8 @@ pub fn gateway_address(west: &Arc<Cluster>) -> String {
     service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().expect("an address").to_owned()
 }
 
-/// The importing istiod: one endpoint, the gateway; mTLS, with this SNI, and nobody but the exporter's ServiceAccount accepted. And the name resolves.
+/// The importing istiod: one endpoint, the gateway; mTLS, with this SNI, and nobody but the exporter's ServiceAccount
+/// accepted. And the name resolves.
 fn a_sidecar_is_led_to_the_gateway(east: &Arc<Cluster>, west: &Arc<Cluster>) -> Upstream {
     let client = Proxy::sidecar("east", "net-east", "shop");
     let (upstream, addresses) = client.ask_until(east, "the name and its cluster", |told| {

@@ -1,5 +1,6 @@
-//! `make mtls-cost`: what mTLS costs a call, within a network and from one network to another, by real proxies; writes docs/guides/mtls-cost.md.
-//! Figures only: nothing is asserted but that every call arrives, and by the way that is measured.
+//! `make mtls-cost`: what mTLS costs a call, within a network and from one network to another, by real proxies; writes
+//! docs/guides/mtls-cost.md. Figures only: nothing is asserted but that every call arrives, and by the way that is
+//! measured.
 
 use std::fmt::Write as _;
 use std::fs;

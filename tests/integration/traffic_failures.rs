@@ -1,5 +1,5 @@
-//! What fails beside the objects of a mesh: packets that are lost before a gateway, a reader without its rights, an istiod that is stopped. Which calls end by it,
-//! which go on, and who says so.
+//! What fails beside the objects of a mesh: packets that are lost before a gateway, a reader without its rights, an
+//! istiod that is stopped. Which calls end by it, which go on, and who says so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Mesh<'_> {
         is_answered(&self.cart, ORDERS, "east/orders");
     }
 
-    /// Packets to west's gateway are dropped. No cluster reports it: who wants to know it must try the address, and is not told that all is well.
+    /// Packets to west's gateway are dropped. No cluster reports it: who wants to know it must try the address, and is
+    /// not told that all is well.
     fn a_firewall_is_unknown_to_whoever_does_not_try_the_address(&self) {
         let address = door(self.west()).trim_end_matches(":15443").to_owned();
         self.west().lose(&address, true).unwrap();
@@ -89,7 +90,7 @@ impl Mesh<'_> {
         self.west().wait_until("the end of istiod", || self.west().istiods().is_empty()).unwrap();
         self.look.is_unhealthy("istiod (default) is scaled to none");
         let plan = self.run.plan();
-        assert!(plan.stdout.contains("The istiod of west/istio-system/istiod is not at work"), "{}", plan.stdout);
+        assert!(plan.stdout.contains("The istiod of west/istio-system/istiod does not run"), "{}", plan.stdout);
         let refused = late.run(self.west()).map(|pod| pod.name);
         let refused = refused.map_err(|error| error.to_string());
         assert!(refused.as_ref().is_err_and(|why| why.contains("failed calling webhook")), "{refused:?}");
@@ -104,7 +105,8 @@ impl Mesh<'_> {
         self.is_whole();
     }
 
-    /// The rights of east's reader in west are revoked. What is known stays known; the istiod that starts next learns nothing of west.
+    /// The rights of east's reader in west are revoked. What is known stays known; the istiod that starts next learns
+    /// nothing of west.
     fn a_reader_without_rights_is_named_and_ends_calls_at_the_next_start(&self) {
         let bindings = self.west().kubectl(&["get", "clusterrolebindings", "-o", "name"]).unwrap();
         let reader = bindings.lines().find(|name| name.contains("istio-mesh-reader")).expect("a reader's rights");

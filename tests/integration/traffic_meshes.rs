@@ -1,4 +1,5 @@
-//! Two meshes with trust domains and control planes of their own: what one exports, the other calls by its name, and nothing else.
+//! Two meshes with trust domains and control planes of their own: what one exports, the other calls by its name, and
+//! nothing else.
 
 use std::cell::Cell;
 

@@ -1,5 +1,5 @@
-//! Networks and clusters that intersect: Pods of one network call each other directly, whatever cluster they are in, and those of another through its gateway, even
-//! in the same cluster.
+//! Networks and clusters that intersect: Pods of one network call each other directly, whatever cluster they are in,
+//! and those of another through its gateway, even in the same cluster.
 
 use lab::traffic::{RealPod, Workload};
 use lab::{Lab, Proxies};

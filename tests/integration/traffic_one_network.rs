@@ -1,5 +1,5 @@
-//! Two control planes in one network: pods of both clusters reach each other directly, and trust each other by the root that
-//! their istiods share.
+//! Two control planes in one network: pods of both clusters reach each other directly, and trust each other by the root
+//! that their istiods share.
 
 use lab::traffic::{RealPod, eventually};
 use lab::{Lab, Proxies};
@@ -28,7 +28,8 @@ fn calls_in_one_network_arrive_at_pods_of_either_cluster_where_the_root_is_one()
     run.destroy().ok();
 }
 
-/// Without a common root proxies could not verify each other: the example turns mTLS off, and calls arrive in plain text.
+/// Without a common root proxies could not verify each other: the example turns mTLS off, and calls arrive in plain
+/// text.
 #[test]
 fn calls_in_one_network_arrive_without_certificates_where_nobody_speaks_mtls() {
     let Some(cli) = clis().into_iter().next() else { return };

@@ -1,5 +1,5 @@
-//! One control plane for several clusters: the proxies of a remote cluster get certificates and configuration from an istiod that is not in
-//! their cluster, and call and are called all the same.
+//! One control plane for several clusters: the proxies of a remote cluster get certificates and configuration from an
+//! istiod that is not in their cluster, and call and are called all the same.
 
 use lab::Proxies;
 

@@ -1,4 +1,5 @@
-//! What `data.mesh_reachability` and `data.mesh_status` say, against calls that arrive or do not: both asked from a workspace of their own, while a layer at a time is broken by hand.
+//! What `data.mesh_reachability` and `data.mesh_status` say, against calls that arrive or do not: both asked from a
+//! workspace of their own, while a layer at a time is broken by hand.
 
 use lab::Cluster;
 use lab::traffic::RealPod;
@@ -30,7 +31,8 @@ output "proof" {
 }
 "#;
 
-/// Both directions and the default of every attribute: nobody here reaches the address of a gateway, which is in a network of its own.
+/// Both directions and the default of every attribute: nobody here reaches the address of a gateway, which is in a
+/// network of its own.
 const DEFAULTS: &str = r#"
 data "mesh_reachability" "this" {}
 
@@ -96,7 +98,8 @@ impl<'a> Looking<'a> {
         assert_eq!(pair["sni"], format!("outbound_.{}_._.{}", self.port, host("cart")));
     }
 
-    /// Calls end, and the proof names the layer. `unhealthy` is what `data.mesh_status` has to say of it; nothing where all is as it was asked for.
+    /// Calls end, and the proof names the layer. `unhealthy` is what `data.mesh_status` has to say of it; nothing where
+    /// all is as it was asked for.
     #[track_caller]
     pub fn names(&self, orders: &RealPod, layer: &str, words: &str, unhealthy: Option<&str>) {
         ends(orders, self.port);
@@ -120,7 +123,8 @@ impl<'a> Looking<'a> {
         }
     }
 
-    /// Calls are lost before the gateway: what clusters report is in order, and no proof is given without a word of the address.
+    /// Calls are lost before the gateway: what clusters report is in order, and no proof is given without a word of the
+    /// address.
     #[track_caller]
     pub fn cannot_tell(&self, address: &str) {
         let Seen { status, proof } = self.look(&LOOK.replace("unanswered_address = \"ignored\"", ""));
@@ -144,7 +148,8 @@ impl<'a> Looking<'a> {
         assert!(status["findings"].to_string().contains(words), "{words:?} in {}", status["findings"]);
     }
 
-    /// Without a Service nothing is proven, and an address that this machine does not reach is unknown, not broken. What it costs, and that nothing is written.
+    /// Without a Service nothing is proven, and an address that this machine does not reach is unknown, not broken.
+    /// What it costs, and that nothing is written.
     #[track_caller]
     pub fn is_honest(&self) {
         let strict = self.look(&LOOK.replace("unanswered_address = \"ignored\"", "")).proof;
@@ -246,7 +251,8 @@ pub fn put_port(cluster: &Cluster, object: &[&str], path: &str, number: u16) {
     cluster.kubectl(&[&["patch"], object, &namespace].concat()).unwrap();
 }
 
-/// The caller's istiod signs with another root from now on: certificates that are made now are not trusted there, nor is the other side's here. Those made before go on until they end.
+/// The caller's istiod signs with another root from now on: certificates that are made now are not trusted there, nor
+/// is the other side's here. Those made before go on until they end.
 pub fn another_root_is_named(run: &Run<'_>, look: &Looking<'_>) {
     let east = look.run.lab.cluster("east");
     east.kubectl(&["delete", "secret", "cacerts", "-n", "istio-system"]).unwrap();

@@ -1,5 +1,5 @@
-//! Istio's version changes under a steady load of new connections, none of which may be lost: beside itself, as a second revision to which workloads move, and in place,
-//! with the gateways and the remote cluster that follow.
+//! Istio's version changes under a steady load of new connections, none of which may be lost: beside itself, as a
+//! second revision to which workloads move, and in place, with the gateways and the remote cluster that follow.
 
 use std::sync::Arc;
 use std::time::Duration;

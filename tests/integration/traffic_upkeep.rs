@@ -1,5 +1,5 @@
-//! Day-two work under a steady load of new connections, none of which may be lost: a root is rotated, intermediates and tokens are renewed, a
-//! third cluster joins and leaves, the Pods of gateways and istiods are replaced.
+//! Day-two work under a steady load of new connections, none of which may be lost: a root is rotated, intermediates and
+//! tokens are renewed, a third cluster joins and leaves, the Pods of gateways and istiods are replaced.
 
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,8 @@ fn write_down(what: &str, figures: &str) {
     std::fs::write(page, lines.join("\n") + "\n").unwrap();
 }
 
-/// Proxies that renew their certificates every few seconds and hear of roots at once, so that a rotation of minutes has what one of days has.
+/// Proxies that renew their certificates every few seconds and hear of roots at once, so that a rotation of minutes has
+/// what one of days has.
 #[test]
 fn no_call_is_lost_while_a_root_is_rotated() {
     let Some(cli) = clis().into_iter().next() else { return };

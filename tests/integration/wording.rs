@@ -1,4 +1,5 @@
-//! Plain words, as far as a machine can tell: no sentence that goes on for ever, nothing said twice, none of the expressions that CONTRIBUTING lists.
+//! Plain words, as far as a machine can tell: no sentence that goes on for ever, nothing said twice, none of the
+//! expressions that CONTRIBUTING lists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +19,12 @@ const MOST_WORDS: usize = 40;
 const DIALECT: &[(&str, &str)] = &[
     ("at a look", "at a glance"),
     ("arrive at", "the new root, the target root"),
-    ("made anew", "recreated, replaced"),
-    ("it anew", "recreates it, replaces it"),
+    (" anew", "again; recreates, reissues, replaces"),
+    ("go on ", "continue, stay"),
+    ("goes on ", "continues, stays"),
+    ("in silence", "and reports nothing"),
+    ("in vain", "without end"),
+    ("without storing it", "as a dry run"),
     ("tell of ", "report, say, name"),
     ("tells of ", "reports, says, names"),
     ("told of ", "informed about, given"),

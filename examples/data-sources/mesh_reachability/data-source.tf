@@ -16,7 +16,8 @@ data "mesh_reachability" "this" {
   services = [{ host = "cart.shop.svc.cluster.local", port = 8080 }]
 }
 
-# A plan that names each pair that is broken and the layer that fails, without stopping. `== true` in place of `!= false` also names what is unknown.
+# A plan that names each pair that is broken and the layer that fails, without stopping. `== true` in place of
+# `!= false` also names what is unknown.
 check "calls" {
   assert {
     condition     = data.mesh_reachability.this.reachable != false

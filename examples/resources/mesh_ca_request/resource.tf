@@ -20,7 +20,8 @@ resource "mesh_ca_request" "each" {
   cluster  = each.key
 }
 
-# Your signer, between the two: here a script, which gets the request as an environment variable and writes the chain to a file.
+# Your signer, between the two: here a script, which gets the request as an environment variable and writes the chain to
+# a file.
 resource "terraform_data" "signed" {
   for_each         = local.clusters
   input            = "${path.module}/${each.key}.pem"

@@ -1,4 +1,5 @@
-//! Patterns for names of files, matched without going back: the time is what pattern and name are long, whoever wrote them.
+//! Patterns for names of files, matched without going back: the time is what pattern and name are long, whoever wrote
+//! them.
 use crate::chart::budget::{self, TooMuch};
 
 /// `*` and `?` stop at `/`, `**` does not; `[a-z]`, `{one,two}` and `\` as usual.

@@ -45,7 +45,8 @@ const MAX_PATTERN: usize = 16 << 10;
 const STEPS_TO_COMPILE: usize = 20_000;
 
 thread_local! {
-    /// Charts ask for the same few expressions over and over. Kept for the life of the thread, which is that of a rendering.
+    /// Charts ask for the same few expressions over and over. Kept for the life of the thread, which is that of a
+    /// rendering.
     static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
 }
 

@@ -13,8 +13,9 @@ use crate::chart::{budget, print};
 
 /// How often one `include` may be inside itself, as in Helm.
 const MAX_INCLUDES: usize = 1000;
-/// Everything that recurs counts as one: a template in a template, a block in a block, a parenthesis in a parenthesis. Each takes some ten kilobytes of
-/// stack in a build without optimisation, of which the thread has 512 MiB. Go allows more on its growing stack; nothing real comes near.
+/// Everything that recurs counts as one: a template in a template, a block in a block, a parenthesis in a parenthesis.
+/// Each takes some ten kilobytes of stack in a build without optimisation, of which the thread has 512 MiB. Go allows
+/// more on its growing stack; nothing real comes near.
 const MAX_DEPTH: usize = 20_000;
 
 /// One rendering of any number of templates, which see each other and share limits.

@@ -13,7 +13,8 @@ pub(in crate::chart) struct Failure {
 const MARK_START: &str = "HELM_ERR_START";
 const MARK_END: &str = "HELM_ERR_END";
 
-/// Each text holds that of its cause: thousands of templates inside each other would otherwise come to the square of that. What is longer is not told further.
+/// Each text holds that of its cause: thousands of templates inside each other would otherwise come to the square of
+/// that. What is longer is not told further.
 const MAX_TEXT: usize = 64 << 10;
 
 impl Failure {

@@ -1,4 +1,5 @@
-//! A document to JSON, as go-yaml and sigs.k8s.io/yaml decode it: aliases, merge keys, scalars, and which keys a map may have.
+//! A document to JSON, as go-yaml and sigs.k8s.io/yaml decode it: aliases, merge keys, scalars, and which keys a map
+//! may have.
 use base64::Engine as _;
 use serde_json::{Map, Number, Value as Json};
 

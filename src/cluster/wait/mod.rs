@@ -37,13 +37,14 @@ const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 impl Cluster {
     /// Waits until the predicate holds, and gives the object then seen (`None` after [`deleted`]).
     ///
-    /// Watches where that is allowed, else polls; a server that does not answer for a while is waited for too. A timeout
-    /// carries the last state in words, with what pods and events say.
+    /// Watches where that is allowed, else polls; a server that does not answer for a while is waited for too. A
+    /// timeout carries the last state in words, with what pods and events say.
     pub async fn wait(&self, reference: &ObjectRef, until: &Until) -> Result<Option<Object>, Error> {
         self.wait_from(reference, None, until).await
     }
 
-    /// As [`Cluster::wait`], going on from the answer to an apply: no request at all where it satisfies already, else one.
+    /// As [`Cluster::wait`], going on from the answer to an apply: no request at all where it satisfies already, else
+    /// one.
     pub async fn wait_applied(&self, applied: &Applied, until: &Until) -> Result<Option<Object>, Error> {
         self.wait_from(&applied.reference, Some(&applied.object), until).await
     }
@@ -72,8 +73,8 @@ impl Cluster {
         Err(self.error(Failure::Timeout(self.explained(error, waiting.last).await)))
     }
 
-    /// Waits until nothing that the query finds is on its way out: one list and one watch, however many they are. What has not gone soon is waited for by itself, so that
-    /// the error says what holds it.
+    /// Waits until nothing that the query finds is on its way out: one list and one watch, however many they are. What
+    /// has not gone soon is waited for by itself, so that the error says what holds it.
     pub async fn wait_departed(&self, query: &Query) -> Result<(), Error> {
         loop {
             let call = Call { accept: METADATA_LIST, ..Call::get(query.path()) };
@@ -235,7 +236,8 @@ impl Waiting<'_> {
         Ok((self.judge(object), version))
     }
 
-    /// Follows changes from a version on, or all from the object as it is; `false` where the watch ended before the predicate held.
+    /// Follows changes from a version on, or all from the object as it is; `false` where the watch ended before the
+    /// predicate held.
     async fn watch(&mut self, version: &str) -> Result<bool, Error> {
         let kind = &self.reference.kind;
         let from = if version.is_empty() { String::new() } else { format!("&resourceVersion={version}") };

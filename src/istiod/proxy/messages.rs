@@ -1,4 +1,6 @@
-//! The parts that are used of the messages between proxies and istiod. Numbers and types are those of `security/v1alpha1/ca.proto` in istio/api, and of Envoy's `service/discovery/v3/discovery.proto`, `config/endpoint/v3/endpoint.proto`, `config/endpoint/v3/endpoint_components.proto`, `config/core/v3/base.proto` and
+//! The parts that are used of the messages between proxies and istiod. Numbers and types are those of
+//! `security/v1alpha1/ca.proto` in istio/api, and of Envoy's `service/discovery/v3/discovery.proto`,
+//! `config/endpoint/v3/endpoint.proto`, `config/endpoint/v3/endpoint_components.proto`, `config/core/v3/base.proto` and
 //! `config/core/v3/address.proto`; what else a message holds is skipped.
 
 use std::collections::HashMap;

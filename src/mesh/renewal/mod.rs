@@ -1,5 +1,5 @@
-//! The renewal of a link's token inside the watcher: a CronJob that asks the watched API server for the next token by the one there is, and writes it into the remote secret. It
-//! has no other rights, and its objects hold no secret.
+//! The renewal of a link's token inside the watcher: a CronJob that asks the watched API server for the next token by
+//! the one there is, and writes it into the remote secret. It has no other rights, and its objects hold no secret.
 
 mod schedule;
 
@@ -73,7 +73,8 @@ fn is_empty(value: &Value) -> bool {
         || value.as_object().is_some_and(|map| map.is_empty())
 }
 
-/// The name of everything that renews the token for a cluster. Names that do not fit into an object's are told apart by their digest.
+/// The name of everything that renews the token for a cluster. Names that do not fit into an object's are told apart by
+/// their digest.
 pub fn renewal_name(cluster: &ClusterName) -> String {
     let plain = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
     let fitting: String = cluster.as_str().to_lowercase().chars().map(plain).collect();

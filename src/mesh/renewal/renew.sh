@@ -1,6 +1,7 @@
 #!/bin/bash
-# Renews the token in one remote secret: asks the watched API server for the next token of the same ServiceAccount, by the token there is, and writes it.
-# No token is printed, written to a disk or put on a command line. Whatever goes wrong, the token there is stays until its end.
+# Renews the token in one remote secret: asks the watched API server for the next token of the same ServiceAccount, by
+# the token there is, and writes it. No token is printed, written to a disk or put on a command line. Whatever goes
+# wrong, the token there is stays until its end.
 set -u -o pipefail
 umask 077
 export TZ=UTC
@@ -77,7 +78,8 @@ old=$(claims "$token")
 ends=$(number "$old" exp) && binding=$(bound "$old") || fail "the token in Secret $NAMESPACE/$SECRET has no end, or is bound to no Secret."
 bound_name=$(text "$binding" name) && bound_uid=$(text "$binding" uid) || fail "the token in Secret $NAMESPACE/$SECRET does not say what it is bound to."
 
-# curl asks for the name in the URL, and checks the certificate by it: another address than the name's is said beside it.
+# curl asks for the name in the URL, and checks the certificate by it: another address than the name's is said beside
+# it.
 options=()
 target=${server#https://}
 target=${target%%/*}

@@ -16,7 +16,8 @@ const HOUR: u64 = 60;
 const DAY: u64 = 24 * HOUR;
 
 impl Schedule {
-    /// For tokens that live so many seconds: three runs or more in that time. The link's name decides on minute, hour and day.
+    /// For tokens that live so many seconds: three runs or more in that time. The link's name decides on minute, hour
+    /// and day.
     pub fn within(granted: u64, link: &str) -> Self {
         let minutes = STEPS.into_iter().rev().find(|step| step * 60 * 3 <= granted).unwrap_or(1);
         let digest = Sha256::digest(link);

@@ -1,5 +1,5 @@
-//! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when nothing more is declared, which the caller makes sure
-//! of. Each absence is told once.
+//! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when
+//! nothing more is declared, which the caller makes sure of. Each absence is told once.
 
 use std::collections::BTreeSet;
 
@@ -101,12 +101,23 @@ impl Absence {
     }
 }
 
+/// Two clusters that have no root in common, in whichever order.
+fn pair(one: &str, other: &str) -> String {
+    format!("unrooted pair {} {}", one.min(other), one.max(other))
+}
+
 impl Topology {
     /// What is missing so far and has not been told.
     pub fn absences(&self) -> Vec<Absence> {
         let closed = self.watched.iter().filter_map(|(id, watched)| self.closed(id, watched)).map(Absence::Closed);
-        let unrooted =
-            self.watched.iter().filter_map(|(id, watched)| self.unrooted(id, watched)).map(Absence::Unrooted);
+        // Clusters that watch each other are one pair, and told once.
+        let mut pairs = self.told.clone();
+        let unrooted = self.watched.iter().filter_map(move |(id, watched)| {
+            let mut unrooted = self.unrooted(id, watched)?;
+            let Unrooted { watched, watchers, .. } = &mut unrooted;
+            watchers.retain(|watcher| pairs.insert(pair(watched, watcher)));
+            (!unrooted.watchers.is_empty()).then_some(Absence::Unrooted(unrooted))
+        });
         let unopened = self.gateways.keys().filter_map(|id| self.unopened(id)).map(Absence::Unopened);
         let unlisted = self.control_planes.iter().flat_map(|(id, plane)| self.unlisted(id, plane));
         let absences = closed.chain(unrooted).chain(unopened).chain(unlisted.map(Absence::Unlisted));
@@ -121,6 +132,9 @@ impl Topology {
     /// Nothing more is to be said of it.
     pub fn tell(&mut self, absence: &Absence) {
         self.told.insert(absence.key());
+        if let Absence::Unrooted(unrooted) = absence {
+            self.told.extend(unrooted.watchers.iter().map(|watcher| pair(&unrooted.watched, watcher)));
+        }
     }
 
     /// Whether a gateway of this id has been declared.

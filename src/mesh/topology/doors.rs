@@ -122,7 +122,7 @@ fn without_mtls(gateway: &DeclaredGateway, answering: &[&ControlPlaneAt], attrib
         attribute: if gateway.is_ambient && attribute == "expose" { "ambient" } else { attribute },
         summary: "Calls between networks need mTLS",
         detail: format!(
-            "The gateway {} in cluster {} lets calls from other networks through, and tells by mTLS alone where each is to go; the control plane has `mtls = \"off\"`. Leave `mtls` out on the \
+            "The gateway {} in cluster {} lets calls from other networks through, and learns only from mTLS where each goes; the control plane has `mtls = \"off\"`. Leave `mtls` out on the \
              `mesh_primary`, or remove the gateway, where all clusters are in one network.",
             gateway.name, gateway.cluster
         ),

@@ -4,7 +4,8 @@ use super::tests::{authority, control_plane, in_network, summaries, watched};
 use super::*;
 use crate::mesh::{Cidr, ClusterName, MeshNetworks, Network, NetworkEndpoints};
 
-/// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is declared last.
+/// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is
+/// declared last.
 fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
     let linked = |cluster: &str, other: &str| WatchedCluster { reads_secrets: true, ..watched(cluster, &[other]) };
     let mut last = Topology::default();
@@ -266,6 +267,32 @@ fn a_network_is_closed_until_a_gateway_of_it_lets_services_through() {
     assert_eq!(missing(&nothing), [("unopened", "g".to_owned())], "told at the gateway");
     nothing.gateway("h", DeclaredGateway { name: "other".into(), ..gateway("west", "n2") });
     assert_eq!(missing(&nothing), [], "the Gateway of another one selects its Pods");
+}
+
+#[test]
+fn clusters_that_watch_each_other_without_a_common_root_are_told_once() {
+    let mut topology = Topology::default();
+    let clusters = ["east", "north", "west"];
+    for cluster in clusters {
+        topology.control_plane(cluster, in_network(cluster, "n1"));
+    }
+    for cluster in clusters {
+        let others: Vec<&str> = clusters.into_iter().filter(|other| *other != cluster).collect();
+        topology.watched(cluster, watched(cluster, &others));
+    }
+    let pairs = |topology: &Topology| {
+        let pairs = topology.absences().into_iter().flat_map(|absence| match absence {
+            Absence::Unrooted(Unrooted { watched, watchers, .. }) => {
+                watchers.into_iter().map(|watcher| format!("{watched} {watcher}")).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        });
+        pairs.collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&topology), ["east north", "east west", "north west"]);
+    let first = topology.absences().remove(0);
+    topology.tell(&first);
+    assert_eq!(pairs(&topology), ["north west"]);
 }
 
 #[test]

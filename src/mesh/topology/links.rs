@@ -1,4 +1,5 @@
-//! What the control planes at both ends of a link disagree on. Both may be declared before the link, or one of them after it: whoever comes last is told.
+//! What the control planes at both ends of a link disagree on. Both may be declared before the link, or one of them
+//! after it: whoever comes last is told.
 
 use super::{ControlPlaneAt, Finding, Mtls, Severity, Topology, WatchedCluster};
 
@@ -134,7 +135,8 @@ fn versions(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagr
     })
 }
 
-/// Proxies accept their own trust domain and its aliases, as servers in whoever calls them and as clients in whom they call.
+/// Proxies accept their own trust domain and its aliases, as servers in whoever calls them and as clients in whom they
+/// call.
 fn trust_domains(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
     if watched.mtls == Mtls::Off && watcher.mtls == Mtls::Off {
         return None;
@@ -205,8 +207,7 @@ fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreeme
             Severity::Error,
             "Calls between networks need mTLS",
             format!(
-                "{one} and {other} are in different networks, and their control planes have `mtls = \"off\"`. An east-west gateway tells by mTLS alone where a call is to go: without it no call \
-                 crosses. Leave `mtls` out, or set it to \"strict\", on both, and give them one root (`mesh_ca`)."
+                "{one} and {other} are in different networks, and their control planes have `mtls = \"off\"`. An east-west gateway learns only from mTLS where a call goes: without it no call crosses. Leave `mtls` out, or set it to \"strict\", on both, and give them one root (`mesh_ca`)."
             ),
         ),
         (true, false) | (false, true) => {

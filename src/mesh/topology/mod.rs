@@ -1,7 +1,9 @@
-//! Who is linked to whom, and what contradicts that: found over what several resources declare, which each of them alone cannot see.
+//! Who is linked to whom, and what contradicts that: found over what several resources declare, which each of them
+//! alone cannot see.
 //!
-//! Only what is certain whatever is declared later is an error: resources are planned in no fixed order. What a later declaration could still set right is
-//! at most a warning, or left to the caller to make sure of ([`Topology::absences`]).
+//! Only what is certain whatever is declared later is an error: resources are planned in no fixed order. What a later
+//! declaration could still set right is at most a warning, or left to the caller to make sure of
+//! ([`Topology::absences`]).
 
 mod absent;
 mod doors;
@@ -25,7 +27,8 @@ use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadab
 pub struct ControlPlaneAt {
     /// The provider's name for the cluster.
     pub cluster: String,
-    /// The provider's name for the cluster whose configuration it reads and whose Pods it serves, where that is another.
+    /// The provider's name for the cluster whose configuration it reads and whose Pods it serves, where that is
+    /// another.
     pub config_cluster: Option<String>,
     /// The id in Istio.
     pub name: String,
@@ -45,7 +48,8 @@ pub struct ControlPlaneAt {
     pub any_trust_domain: bool,
     /// Ambient mode.
     pub is_ambient: bool,
-    /// It tells ztunnels, and its proxies, of endpoints in other clusters as ambient mode does: of those of global Services alone.
+    /// It tells ztunnels, and its proxies, of endpoints in other clusters as ambient mode does: of those of global
+    /// Services alone.
     pub ambient_networks: bool,
     pub mtls: Mtls,
     /// Proxies use mTLS towards whoever can, unasked.

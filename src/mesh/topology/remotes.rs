@@ -17,7 +17,7 @@ impl Topology {
             attribute: "watchers",
             summary: "The control plane reads another configuration",
             detail: format!(
-                "No control plane known of in cluster {} has `config_cluster = {:?}`. An istiod that does not wait for this cluster is not given its kubeconfig: take the `cluster` of the \
+                "No known control plane of cluster {} has `config_cluster = {:?}`. An istiod that does not wait for this cluster is not given its kubeconfig: take the `cluster` of the \
                  `mesh_primary` that has.",
                 there[0].cluster, declared.cluster
             ),
@@ -125,7 +125,7 @@ pub(super) fn no_such_revision(cluster: &str, revision: Option<&str>, there: &[&
         attribute: "revision",
         summary: "No control plane of this revision is known",
         detail: format!(
-            "This asks for {asked}. Known of {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
+            "This asks for {asked}. Known about {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
              `revision` of its `mesh_primary`, so that it is there first.",
             there.iter().map(names).collect::<Vec<_>>().join("; ")
         ),

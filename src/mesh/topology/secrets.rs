@@ -3,7 +3,8 @@
 use super::links::minor;
 use super::{ControlPlaneAt, DeclaredCa, Finding, SecretPlace, Severity, WatchedCluster};
 
-/// The key of the root within reach of whoever has a watcher's token. What is there already is no error: it works, and a plan is how it is changed.
+/// The key of the root within reach of whoever has a watcher's token. What is there already is no error: it works, and
+/// a plan is how it is changed.
 pub(super) fn readable_root(watched: &WatchedCluster, authority: &DeclaredCa, attribute: &'static str) -> Finding {
     let severity = if watched.is_new || authority.is_new { Severity::Error } else { Severity::Warning };
     let cluster = &watched.cluster;
@@ -50,7 +51,7 @@ pub(super) fn unreadable(
     Some(Finding {
         severity: Severity::Error,
         attribute,
-        summary: "An istiod waits for Secrets that it may not read",
+        summary: "An istiod waits for Secrets that it is not allowed to read",
         detail: format!(
             "The istiod of {other} watches {cluster}, and is in sync with it only when it has read its Secrets, for which it is given no right. {ways}"
         ),
@@ -75,7 +76,8 @@ pub(super) fn without_token(watched: &WatchedCluster, watcher: &ControlPlaneAt) 
     })
 }
 
-/// The version that brought the switch: its istiod takes what it does not start for started, and ends (a nil `CredentialsController` is asked whether it has synced).
+/// The version that brought the switch: its istiod takes what it does not start for started, and ends (a nil
+/// `CredentialsController` is asked whether it has synced).
 pub(super) fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
     let broken = declared.version.as_deref().is_some_and(|version| version.trim_start_matches('v') == "1.31.0");
     (broken && !declared.reads_remote_secrets).then(|| Finding {

@@ -261,7 +261,7 @@ fn an_istiod_is_given_the_secrets_it_waits_for() {
         let mut topology = Topology::default();
         topology.control_plane("west", control_plane.clone());
         let found = topology.watched("east", watched("east", &["west"]));
-        assert_eq!(summaries(&found), [("read_secrets", "An istiod waits for Secrets that it may not read")]);
+        assert_eq!(summaries(&found), [("read_secrets", "An istiod waits for Secrets that it is not allowed to read")]);
         assert!(found[0].detail.contains(way) && found[0].severity == Severity::Error, "{}", found[0].detail);
         let reads = WatchedCluster { reads_secrets: true, ..watched("east", &["west"]) };
         assert_eq!(topology.watched("east", reads), []);
@@ -269,7 +269,10 @@ fn an_istiod_is_given_the_secrets_it_waits_for() {
         let mut topology = Topology::default();
         topology.watched("east", watched("east", &["west"]));
         let found = topology.control_plane("west", control_plane);
-        assert_eq!(summaries(&found), [("read_remote_secrets", "An istiod waits for Secrets that it may not read")]);
+        assert_eq!(
+            summaries(&found),
+            [("read_remote_secrets", "An istiod waits for Secrets that it is not allowed to read")]
+        );
     }
     let mut topology = Topology::default();
     topology.control_plane("west", ControlPlaneAt { version: Some("1.31.1".into()), ..control_plane("west") });

@@ -46,8 +46,8 @@ impl Service {
         Self { engine: plugin.engine, address: plugin.address, requests: AtomicU64::new(0) }
     }
 
-    /// Runs a handler in a task of its own: a panic in it becomes a diagnostic, and what it began is finished even
-    /// when the core drops the connection.
+    /// Runs a handler in a task of its own, so that what it began is finished even when the core drops the connection.
+    /// What authors write has its net for panics in the engine; only a fault of the codecs arrives here as one.
     async fn answer<A, F>(&self, rpc: &'static str, about: &str, handler: F) -> Result<Response<A>, Status>
     where
         A: Answer + Send + 'static,

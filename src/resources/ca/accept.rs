@@ -1,5 +1,6 @@
-//! Whether istiod takes what was written. It refuses in silence: with several roots unless told to expect them, and for ever without
-//! `cacerts` at its start. So it is asked before, and believed only when its own certificates and the bundle it hands out show it.
+//! Whether istiod takes what was written. It refuses in silence: with several roots unless told to expect them, and for
+//! ever without `cacerts` at its start. So it is asked before, and believed only when its own certificates and the
+//! bundle it hands out show it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub async fn check_multi_root(decision: &Decision, live: &BTreeMap<String, Live>
             Ok(Some(deployment)) => refused.push(
                 Diagnostic::error("istiod would not take the new roots")
                     .detail(format!(
-                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would refuse any change of the roots, and only its log would say so. Take the change of the root back for now (`root.generation`, `root.certificate`), set `multi_root = true` on its `mesh_primary`, apply, restart the workloads, and then begin again. Nothing was written."
+                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would ignore any change of the roots, and only its log would say so. Undo the change of the root for now (`root.generation`, `root.certificate`), set `multi_root = true` on its `mesh_primary`, apply, restart the workloads, and then begin again. Nothing was written."
                     ))
                     .at(path),
             ),

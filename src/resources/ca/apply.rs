@@ -154,7 +154,7 @@ fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diag
             refused.push(
                 Diagnostic::error("istiod signs with a root of its own")
                     .detail(format!(
-                        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself; it would take no notice of a new Secret. Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed."
+                        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself; it would ignore a new Secret. Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed."
                     ))
                     .at(path.clone()),
             );
@@ -165,11 +165,11 @@ fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diag
         match &live.fault {
             Some(fault @ (Fault::CertManager { .. } | Fault::IstioGenerated)) => refused.push(
                 Diagnostic::error("Somebody else makes this cluster's certificates")
-                    .detail(format!("{place} is kept by another tool: {fault}.{} Take the cluster out of that tool's hands and delete the Secret, or leave this cluster out.", held_there(live.theirs.as_ref())))
+                    .detail(format!("{place} is kept by another tool: {fault}.{} Remove the cluster from that tool and delete the Secret, or leave the cluster out of `clusters`.", held_there(live.theirs.as_ref())))
                     .at(path),
             ),
             Some(fault) => refused.push(
-                Diagnostic::error("A cacerts that cannot be read")
+                Diagnostic::error("The Secret cacerts cannot be read")
                     .detail(format!("{place} is not this resource's, and {fault}. An istiod may be running with it all the same, so it is left alone. Correct what it holds, or delete it if nothing uses it."))
                     .at(path),
             ),

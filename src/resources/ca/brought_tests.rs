@@ -38,7 +38,8 @@ fn unfit_roots_are_refused_at_their_attribute() {
     assert!(refusal(root_defaults(1)).unwrap().starts_with("No root (root)"));
 }
 
-/// What is wrong at any time is refused before anything is asked; what leads to another root may be of the past, and is waited for.
+/// What is wrong at any time is refused before anything is asked; what leads to another root may be of the past, and is
+/// waited for.
 #[test]
 fn unfit_chains_are_refused_at_their_attribute() {
     let short = fixtures::root_until(NOW + Duration::days(100));

@@ -25,7 +25,8 @@ pub fn refuse_misfits(spec: &Spec, prior: &Ca) -> Diagnostics {
     refused
 }
 
-/// Why a chain with the key of the request does not lead to the root; nothing of one that has another key, which is the answer to a request before.
+/// Why a chain with the key of the request does not lead to the root; nothing of one that has another key, which is the
+/// answer to a request before.
 fn misfit(chain: &[Certificate], root: &Certificate, key: &[u8]) -> Option<String> {
     let place = chain.iter().position(|certificate| certificate.public_key_info() == key)?;
     if place > 0 {

@@ -1,5 +1,6 @@
-//! Everything about certificates goes by the clock of this machine: when they begin, when they are due, when a root may go. One that is wrong would have all of them issued
-//! anew, or at once, in every cluster. The clusters have clocks too, and each answer tells theirs.
+//! Everything about certificates goes by the clock of this machine: when they begin, when they are due, when a root may
+//! go. One that is wrong would have all of them issued anew, or at once, in every cluster. The clusters have clocks
+//! too, and each answer tells theirs.
 
 use time::OffsetDateTime;
 

@@ -1,5 +1,5 @@
-//! What one plan does to each cluster. Pure; the plan decides by what state remembers, the apply by what the clusters hold, and both must come
-//! to the same.
+//! What one plan does to each cluster. Pure; the plan decides by what state remembers, the apply by what the clusters
+//! hold, and both must come to the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +93,8 @@ pub struct Decision {
     pub before: Phase,
     pub after: Phase,
     pub waits: Vec<Wait>,
-    /// Clusters whose root has expired, and that get an intermediate of the target root without waiting: there is nothing left to interrupt.
+    /// Clusters whose root has expired, and that get an intermediate of the target root without waiting: there is
+    /// nothing left to interrupt.
     pub revived: Vec<String>,
     /// What clusters hold afterwards.
     pub holdings: BTreeMap<String, Holding<String>>,

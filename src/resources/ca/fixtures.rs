@@ -48,7 +48,8 @@ pub fn cacerts(root: &Ca, days: i64) -> CaCerts {
     CaCerts { chain, key, roots: Bundle::from_iter([root.certificate.clone()]), lists: Vec::new(), twice: None }
 }
 
-/// An intermediate that a careless signer let end after its root. The provider's own signer never does: it knows the root by another end here.
+/// An intermediate that a careless signer let end after its root. The provider's own signer never does: it knows the
+/// root by another end here.
 pub fn outliving(root: &Ca, not_after: OffsetDateTime) -> Certificate {
     let request = RootRequest {
         subject: subject("Root CA"),

@@ -1,4 +1,5 @@
-//! Takes a CA that exists into Terraform: by the store of its root, or by a `cacerts` Secret whose root is then one that was brought.
+//! Takes a CA that exists into Terraform: by the store of its root, or by a `cacerts` Secret whose root is then one
+//! that was brought.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +150,8 @@ async fn clusters(cx: &mut Cx, state: &Ca, place: &StoreRef) -> BTreeMap<String,
     found
 }
 
-/// Where `cacerts` of a generated root may be: in the usual namespace, and wherever this provider has written one for this CA. What only carries the label may be anybody's.
+/// Where `cacerts` of a generated root may be: in the usual namespace, and wherever this provider has written one for
+/// this CA. What only carries the label may be anybody's.
 async fn namespaces(cx: &mut Cx, cluster: &Cluster, store: &StoreRef) -> Vec<String> {
     let mut namespaces = vec![SYSTEM_NAMESPACE.to_owned()];
     match cluster.list(&Query::of(Kind::SECRET).selector(OWNER_LABEL).metadata_only()).await {

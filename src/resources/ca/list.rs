@@ -1,5 +1,6 @@
-//! Finds the CAs of the provider's clusters, for `terraform query`: the Secrets that generated roots are kept in, and for roots from elsewhere the first `cacerts` Secret
-//! of each. Keys are in the Secrets that are looked into: nothing of these is handed on but names and what certificates say.
+//! Finds the CAs of the provider's clusters, for `terraform query`: the Secrets that generated roots are kept in, and
+//! for roots from elsewhere the first `cacerts` Secret of each. Keys are in the Secrets that are looked into: nothing
+//! of these is handed on but names and what certificates say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +16,9 @@ use crate::resources::listing;
 use crate::value::Value;
 
 model! {
-    /// Finds CAs, for `terraform query`: every root that this provider generated, by the Secret it is kept in, and of roots from elsewhere each that `cacerts` Secrets hold, by the
-    /// first of these. All clusters are looked into, as a root's store and what is issued of it may be in different ones.
+    /// Finds CAs, for `terraform query`: every root that this provider generated, by the Secret it is kept in, and of
+    /// roots from elsewhere each that `cacerts` Secrets hold, by the first of these. All clusters are looked into, as a
+    /// root's store and what is issued of it may be in different ones.
     pub struct Roots {
         /// Only those whose Secret is in this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]
@@ -24,7 +26,8 @@ model! {
         /// Only those whose Secret is in this namespace.
         #[attr(optional, validate(dns_label()))]
         pub namespace: Value<String>,
-        /// `true`: only those whose Secret carries this provider's label, whichever state they are in. `false`: all others.
+        /// `true`: only those whose Secret carries this provider's label, whichever state they are in. `false`: all
+        /// others.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

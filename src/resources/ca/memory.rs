@@ -1,4 +1,5 @@
-//! What is remembered beside state of roots: which were made here, which are trusted by decision and not because they were found. Pure.
+//! What is remembered beside state of roots: which were made here, which are trusted by decision and not because they
+//! were found. Pure.
 //!
 //! State tells what clusters hold, whoever put it there. So it cannot say what may be there: that is what this is for.
 
@@ -27,10 +28,12 @@ pub struct Private {
     /// Fingerprints of the roots whose keys are in the store, by generation.
     #[serde(default)]
     pub roots: BTreeMap<i64, String>,
-    /// Fingerprints of all roots that ever were in the store, by generation: none is forgotten, so that none is made twice.
+    /// Fingerprints of all roots that ever were in the store, by generation: none is forgotten, so that none is made
+    /// twice.
     #[serde(default)]
     pub made: BTreeMap<i64, String>,
-    /// Fingerprints of the roots that clusters trust because an apply, or an import, decided so. `None` in states of before.
+    /// Fingerprints of the roots that clusters trust because an apply, or an import, decided so. `None` in states of
+    /// before.
     #[serde(default)]
     pub accepted: Option<BTreeSet<String>>,
     /// Clusters whose `cacerts` an apply has written.
@@ -74,7 +77,8 @@ impl Private {
         OffsetDateTime::from_unix_timestamp(self.observed_at?).ok()
     }
 
-    /// How long to wait between the steps of a rotation: where nothing is said, as long as certificates of an old root may live.
+    /// How long to wait between the steps of a rotation: where nothing is said, as long as certificates of an old root
+    /// may live.
     pub fn pause(&self, spec: &Spec, said: bool) -> time::Duration {
         let longest = self.longest.and_then(|seconds| seconds.try_into().ok()).map(time::Duration::seconds);
         longest.filter(|longest| !said && *longest > spec.pause).unwrap_or(spec.pause)
@@ -99,7 +103,8 @@ impl Private {
         self.written = written.map(|(name, _)| name.to_owned()).collect();
     }
 
-    /// Compares the store, of which this provider wrote these keys, with what was there before. Nothing of one that was tampered with is believed.
+    /// Compares the store, of which this provider wrote these keys, with what was there before. Nothing of one that was
+    /// tampered with is believed.
     pub fn judge(&self, store: &RootStore, own: &BTreeSet<String>) -> Result<(), String> {
         store.check()?;
         for (number, root) in &store.0 {
@@ -153,7 +158,8 @@ impl Private {
         allowed
     }
 
-    /// Whether `adopt` speaks of this cluster: once an apply has written its Secret, whoever replaces that is not taken over unasked.
+    /// Whether `adopt` speaks of this cluster: once an apply has written its Secret, whoever replaces that is not taken
+    /// over unasked.
     pub fn adopts(&self, spec: &Spec, cluster: &str) -> bool {
         spec.adopt && !self.written.contains(cluster)
     }
@@ -192,7 +198,7 @@ impl Private {
             [] => String::new(),
             managers => format!(" Fields of the Secret are managed by {}.", managers.join(", ")),
         };
-        Diagnostic::error("A root that is somebody else's")
+        Diagnostic::error("A cluster has a root of somebody else")
             .detail(format!(
                 "The Secret cacerts in cluster {cluster} brings a root that no apply has put there: {}.{managers} It is given to no other cluster. If it should not be there, find out who wrote it, and delete the Secret: the next apply makes a new one. If the mesh is to trust it, add its fingerprint to `accept_roots`.",
                 roots.join("; ")
@@ -231,7 +237,7 @@ pub fn damaged(why: &str, store: &super::spec::StoreRef) -> Diagnostic {
 pub fn over(generation: i64, next: i64) -> Diagnostic {
     Diagnostic::error("This generation of the root is over")
         .detail(format!(
-            "The store no longer holds the key of generation {generation}, and no new root is made under an old number. Give `generation = {next}` for a new root."
+            "The store no longer holds the key of generation {generation}, and no new root is made under an old number. Set `generation = {next}` for a new root."
         ))
         .at(Path::root("root").attr("generation"))
 }

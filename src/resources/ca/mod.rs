@@ -1,4 +1,5 @@
-//! `mesh_ca`: one root of trust, an intermediate per cluster, no key in state. Gather, parse, decide, apply and prove, state.
+//! `mesh_ca`: one root of trust, an intermediate per cluster, no key in state. Gather, parse, decide, apply and prove,
+//! state.
 
 mod accept;
 mod apply;
@@ -165,7 +166,8 @@ impl Resource for MeshCa {
     }
 }
 
-/// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no Pods.
+/// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no
+/// Pods.
 fn new_namespace(model: &Ca) -> NewNamespace {
     let store = remove::store_of(model);
     let shared = |namespace: &str| {
@@ -178,13 +180,15 @@ fn new_namespace(model: &Ca) -> NewNamespace {
     }
 }
 
-/// The cluster and namespace where a CA's Lease is: with its root, or beside the first of its `cacerts`. `None` where there is neither.
+/// The cluster and namespace where a CA's Lease is: with its root, or beside the first of its `cacerts`. `None` where
+/// there is neither.
 fn home<'a>(model: &'a Ca, store: Option<&'a spec::StoreRef>) -> Option<(&'a str, &'a str)> {
     let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
     store.map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first)
 }
 
-/// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes its objects anew.
+/// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes
+/// its objects anew.
 async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     let store = remove::store_of(state);
     let Some((name, namespace)) = home(state, store.as_ref()) else { return Ok(false) };
@@ -325,7 +329,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         let rotation = Rotation { to: state.root_fingerprint.text().to_owned() };
         let before = state.clone();
         if let Ok(phase) = rotation.phase(&holdings) {
-            // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one removes it.
+            // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one
+            // removes it.
             let over = phase == Phase::Settled && leftover(&cx.private.roots, &state, &roots);
             report::phase(&mut state, if over { Phase::Narrowing } else { phase }, Some(&before), now);
         }
@@ -339,13 +344,14 @@ fn awaits(model: &ClusterCa) -> bool {
     model.request.is_known() && model.fingerprint.is_null()
 }
 
-/// The certificates of a cluster, by name, where they were there before: nothing of its istiod differs until it restarts.
+/// The certificates of a cluster, by name, where they were there before: nothing of its istiod differs until it
+/// restarts.
 fn missing(name: &str, model: &ClusterCa) -> Option<Diagnostic> {
     let fingerprint = model.fingerprint.known()?;
     let namespace = model.namespace.text();
     let short = fingerprint.get(..16).unwrap_or(fingerprint);
     Some(Diagnostic::warning(format!("The certificates of {name} are gone")).at(Path::root("clusters").key(name)).detail(format!(
-        "Secret {namespace}/cacerts in cluster {name}, which held the intermediate {short}…, is missing. Its istiod goes on with what it has read; restarted, it would sign by a root that it makes for \
+        "Secret {namespace}/cacerts in cluster {name}, which held the intermediate {short}…, is missing. Its istiod keeps what it has read. After a restart it would sign with a root that it makes for \
          itself, and the other clusters would refuse its workloads. The plan shows the new intermediate that an apply makes. Find out who deleted the Secret."
     )))
 }
@@ -381,7 +387,8 @@ struct Looks {
     clusters: Vec<(String, Answer<gather::Live>)>,
 }
 
-/// Looks at the store and at all clusters at once: it is the first look of a plan, which has to connect to each of them.
+/// Looks at the store and at all clusters at once: it is the first look of a plan, which has to connect to each of
+/// them.
 async fn look_everywhere(cx: &Cx, state: &Ca, store: Option<&spec::StoreRef>) -> Looks {
     let kept = OptionFuture::from(store.map(|store| look_into(cx, store)));
     let clusters = state.clusters.entries().map(|(name, model)| async move {

@@ -1,4 +1,5 @@
-//! The plan: what [`decide`] comes to by what state remembers, put into attributes and words. Pure: the only clock is that of the last refresh.
+//! The plan: what [`decide`] comes to by what state remembers, put into attributes and words. Pure: the only clock is
+//! that of the last refresh.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +50,8 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     Ok(words)
 }
 
-/// What others made stays as an import found it while the configuration says just that and does not ask to take it over; then this is the plan.
+/// What others made stays as an import found it while the configuration says just that and does not ask to take it
+/// over; then this is the plan.
 pub fn as_found(planned: &Ca, prior: &Ca) -> Option<Ca> {
     let others = prior.clusters.entries().any(|(_, cluster)| cluster.state.text() == state::FOREIGN);
     let asks_for_it = planned.adopt.get() == Some(true);
@@ -63,7 +65,8 @@ pub fn keeps_intermediate(planned: &ClusterCa) -> bool {
     !planned.fingerprint.is_unknown()
 }
 
-/// At apply: what has become due since the plan is left to the next one. An intermediate that was not planned would break this one's promise.
+/// At apply: what has become due since the plan is left to the next one. An intermediate that was not planned would
+/// break this one's promise.
 pub fn hold_to(planned: &Ca, seen: &mut BTreeMap<String, Seen>) {
     for (name, seen) in seen {
         let cluster = planned.clusters.entry(name);

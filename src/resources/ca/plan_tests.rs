@@ -160,8 +160,8 @@ fn what_becomes_due_after_the_plan_is_left_to_the_next() {
     }
 }
 
-/// The clock of the machine that plans is a million seconds ahead, or a thousand times that: nothing is renewed before its window, all is renewed at
-/// once within it, and beyond the root's own end there is nothing left to renew with.
+/// The clock of the machine that plans is a million seconds ahead, or a thousand times that: nothing is renewed before
+/// its window, all is renewed at once within it, and beyond the root's own end there is nothing left to renew with.
 #[test]
 fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
     let root = fixtures::root();
@@ -190,7 +190,8 @@ fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
     assert_eq!(expired.planned, prior, "what cannot be renewed is not planned to be");
 }
 
-/// No rotation could be proved with certificates that nobody takes, and none has to be: there is nothing left to interrupt.
+/// No rotation could be proved with certificates that nobody takes, and none has to be: there is nothing left to
+/// interrupt.
 #[test]
 fn an_expired_root_is_replaced_at_once() {
     let (old, new) = (fixtures::root_until(NOW + Duration::days(100)), fixtures::root());
@@ -376,7 +377,8 @@ fn outside_signatures_are_asked_for_and_taken() {
     assert_eq!(east.certificate_request, Value::Null);
 }
 
-/// One cluster holds a root that nobody decided on, under our label or not: nothing of it gets to another cluster, whatever the plan is about.
+/// One cluster holds a root that nobody decided on, under our label or not: nothing of it gets to another cluster,
+/// whatever the plan is about.
 #[test]
 fn a_root_that_was_found_is_somebody_else_s() {
     let (root, evil) = (fixtures::root(), fixtures::root());

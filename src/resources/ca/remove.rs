@@ -1,4 +1,5 @@
-//! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be removed is told.
+//! Taking things away: clusters that are no longer wanted, and the whole CA. No key stays behind; what could not be
+//! removed is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ use crate::kept::{converge, namespace, objects};
 use crate::resources::client;
 use crate::value::{Path, Value};
 
-/// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries again.
+/// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries
+/// again.
 pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, state: &mut Ca) -> Diagnostics {
     let Some(prior) = prior else { return Diagnostics::new() };
     let mark = state.instance.text().to_owned();
@@ -32,7 +34,8 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
-/// Removes what an apply that was cut off has written for clusters that nobody asks for any more: state has never heard of it.
+/// Removes what an apply that was cut off has written for clusters that nobody asks for any more: state has never heard
+/// of it.
 pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
     let store = store_of(state);
     let found = strays_of(cx, state, store.as_ref()).await;
@@ -41,8 +44,9 @@ pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
-/// Clusters, each with a namespace, that hold a Secret of this instance and are not in state. Two names of the provider's `clusters` may be of one cluster: what state has under one of
-/// them is found by its uid under the other. Where a cluster in state cannot be looked at, nothing is known to be a stray.
+/// Clusters, each with a namespace, that hold a Secret of this instance and are not in state. Two names of the
+/// provider's `clusters` may be of one cluster: what state has under one of them is found by its uid under the other.
+/// Where a cluster in state cannot be looked at, nothing is known to be a stray.
 async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(String, ClusterCa)> {
     let Ok(client) = cx.client().cloned() else { return Vec::new() };
     let (mut known, mut others) = (BTreeSet::new(), BTreeMap::new());
@@ -91,7 +95,8 @@ fn unseen(name: &str, error: &Error) -> Diagnostic {
     ))
 }
 
-/// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side, as each takes Kubernetes some seconds; that of the Lease begins last.
+/// Destroys the CA: first the clusters' keys, then the root's. Namespaces go last and side by side, as each takes
+/// Kubernetes some seconds; that of the Lease begins last.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
     let claim = super::claim(cx, &state, Purpose::Destroy, state.instance.as_deref()).await?;
@@ -229,7 +234,8 @@ async fn remove_keys(
     removal.await.map_err(|error: Error| in_cluster(converge::diagnostic(&error), name))
 }
 
-/// Leaves the namespace that held them, unless it is the one in `place`, which holds something else as well. Returns why it stays, if it should not.
+/// Leaves the namespace that held them, unless it is the one in `place`, which holds something else as well. Returns
+/// why it stays, if it should not.
 async fn depart(
     cx: &Cx,
     name: &str,

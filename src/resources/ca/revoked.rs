@@ -1,5 +1,6 @@
-//! Revocation lists that others put beside a cluster's certificates. istiod refuses a `cacerts` whose lists lack one of its own CAs, and proxies refuse every chain of which they have
-//! some lists and not all: so no intermediate may come that the lists do not know. Pure.
+//! Revocation lists that others put beside a cluster's certificates. istiod refuses a `cacerts` whose lists lack one of
+//! its own CAs, and proxies refuse every chain of which they have some lists and not all: so no intermediate may come
+//! that the lists do not know. Pure.
 
 use std::collections::BTreeMap;
 

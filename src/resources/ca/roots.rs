@@ -1,4 +1,5 @@
-//! The roots at hand: those in the store, as far as it is what it was, and one that is brought. The only place that makes roots, and that writes the store.
+//! The roots at hand: those in the store, as far as it is what it was, and one that is brought. The only place that
+//! makes roots, and that writes the store.
 //!
 //! Looking comes first, writing when everything else is decided: until [`Roots::save`] nothing is written.
 
@@ -69,7 +70,8 @@ impl Roots {
         stored.chain(self.brought.is_some().then(|| self.to.fingerprint().to_string())).collect()
     }
 
-    /// Keeps the key of a new root before anything is signed with it. Refused where somebody has written the store since it was read.
+    /// Keeps the key of a new root before anything is signed with it. Refused where somebody has written the store
+    /// since it was read.
     pub async fn save(&mut self, cx: &mut Cx, spec: &Spec) -> Result<(), Diagnostics> {
         let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
         if !self.unsaved {
@@ -241,7 +243,8 @@ impl Write<'_> {
             let made = self.cluster.apply_new(&object).await?;
             return Ok(made.and_then(|made| made.object.resource_version().map(str::to_owned)));
         };
-        // What was read has proved to be this resource's, or is to be taken over: a backup may have come back without its labels.
+        // What was read has proved to be this resource's, or is to be taken over: a backup may have come back without
+        // its labels.
         let apply = Apply { adoption: Adoption::Take, ..Apply::new(at_version(object, version), owner) };
         let applied = self.cluster.apply(apply).await?;
         Ok(applied.object.resource_version().map(str::to_owned))

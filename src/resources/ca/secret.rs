@@ -17,7 +17,8 @@ use super::spec::StoreRef;
 
 /// The Secret that istiod mounts.
 pub const CACERTS: &str = "cacerts";
-/// Where the key waits while an intermediate is being signed outside. Not in `cacerts`: istiod refuses to start on an incomplete one.
+/// Where the key waits while an intermediate is being signed outside. Not in `cacerts`: istiod refuses to start on an
+/// incomplete one.
 pub const REQUEST: &str = "cacerts-request";
 /// Where an istiod without `cacerts` keeps the root it made for itself.
 pub const SELF_SIGNED: &str = "istio-ca-secret";
@@ -82,7 +83,8 @@ impl CaCerts {
         Self::read_by(secret, Certificate::all_from_pem, PrivateKey::from_pem)
     }
 
-    /// Reads a Secret that somebody else wrote, as istiod reads it: what it starts with counts, whatever stands beside it.
+    /// Reads a Secret that somebody else wrote, as istiod reads it: what it starts with counts, whatever stands beside
+    /// it.
     pub fn read_theirs(secret: &Object) -> Result<Self, Fault> {
         Self::read_by(secret, Certificate::all_in, PrivateKey::first_in)
     }
@@ -105,7 +107,8 @@ impl CaCerts {
         Ok(Self { lists, ..held })
     }
 
-    /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only the plain form is ever written.
+    /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only
+    /// the plain form is ever written.
     pub fn read_tls(secret: &Object) -> Result<Self, Fault> {
         let chain = certificates(secret, "tls.crt", Certificate::all_in)?;
         let roots = certificates(secret, "ca.crt", Certificate::all_in)?;
@@ -118,7 +121,8 @@ impl CaCerts {
         key: PrivateKey,
     ) -> Result<Self, Fault> {
         let roots: Bundle = roots.into_iter().collect();
-        // The first is the intermediate, whatever it looks like. Of the others those count that lead to a root, in whatever order they are listed.
+        // The first is the intermediate, whatever it looks like. Of the others those count that lead to a root, in
+        // whatever order they are listed.
         let mut certificates = certificates.into_iter();
         let mut chain: Vec<Certificate> = certificates.next().into_iter().collect();
         let behind: Vec<Certificate> = certificates.filter(|ca| !ca.is_self_issued()).collect();

@@ -113,7 +113,8 @@ fn debug_shows_no_key() {
     assert!(!format!("{held:?} {:?}", held.object("n", &Owner::by_label("o"))).contains(secret_line));
 }
 
-/// What istiod starts with, it is read by: with text around the blocks, bag attributes before the key, the chain from the root down, no last line break.
+/// What istiod starts with, it is read by: with text around the blocks, bag attributes before the key, the chain from
+/// the root down, no last line break.
 #[test]
 fn what_others_wrote_is_read_as_istiod_reads_it() {
     let (root, object) = object();

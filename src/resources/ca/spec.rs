@@ -94,7 +94,8 @@ impl Spec {
     }
 }
 
-/// Whose a CA's objects in a namespace are. An older state's objects carry no mark: they count where this provider has written them.
+/// Whose a CA's objects in a namespace are. An older state's objects carry no mark: they count where this provider has
+/// written them.
 pub fn owner(store: Option<&StoreRef>, namespace: &str, mark: &str) -> Owner {
     Owner { label: label(store, namespace), mark: mark.to_owned(), unmarked: true }
 }
@@ -186,7 +187,8 @@ fn read(parser: &mut Parser, model: &Ca) -> Option<Spec> {
     })
 }
 
-/// What is wrong with a chain at any time. One that leads elsewhere is left alone: it is the answer to a root before, or to come.
+/// What is wrong with a chain at any time. One that leads elsewhere is left alone: it is the answer to a root before,
+/// or to come.
 fn check_chains(parser: &mut Parser, root: &Certificate, clusters: &BTreeMap<String, ClusterSpec>) {
     let roots: Bundle = [root.clone()].into_iter().collect();
     for (name, cluster) in clusters {

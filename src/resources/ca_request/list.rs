@@ -1,4 +1,5 @@
-//! Finds the requests in the provider's clusters, for `terraform query`. Their Secrets hold keys: nothing of them but names is handed on.
+//! Finds the requests in the provider's clusters, for `terraform query`. Their Secrets hold keys: nothing of them but
+//! names is handed on.
 
 use super::{Identity, MeshCaRequest};
 use crate::cluster::{Kind, OWNER_LABEL, Object, Query as Lookup};
@@ -10,7 +11,8 @@ use crate::resources::listing;
 use crate::value::Value;
 
 model! {
-    /// Finds requests for intermediates, for `terraform query`: the Secrets in the provider's clusters that a `mesh_ca_request` made, whichever state it is in.
+    /// Finds requests for intermediates, for `terraform query`: the Secrets in the provider's clusters that a
+    /// `mesh_ca_request` made, whichever state it is in.
     pub struct Requests {
         /// Only those in this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]

@@ -1,4 +1,5 @@
-//! `mesh_ca_request`: a key that stays in its cluster, and the request for its signature. Gather, build, apply, state: in this order.
+//! `mesh_ca_request`: a key that stays in its cluster, and the request for its signature. Gather, build, apply, state:
+//! in this order.
 
 mod import;
 mod list;
@@ -182,8 +183,8 @@ pub async fn written(planned: &CaRequest) -> Result<Written, Diagnostics> {
     Ok(written)
 }
 
-/// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that was killed; else a new one. What others put there may be known to
-/// them.
+/// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that
+/// was killed; else a new one. What others put there may be known to them.
 async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<OpenRequest, Diagnostic> {
     let live = claim.cluster().get(&reference(model)).await.map_err(|error| converge::diagnostic(&error))?;
     let own =

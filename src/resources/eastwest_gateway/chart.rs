@@ -82,7 +82,8 @@ async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
     }
 }
 
-/// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has none.
+/// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has
+/// none.
 pub async fn chart(
     cx: &Cx,
     model: &Gateway,

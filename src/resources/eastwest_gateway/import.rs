@@ -96,7 +96,8 @@ impl FoundGateway {
     /// The name of the release, which the chart writes into labels.
     fn release(&self) -> Option<&str> {
         let deployment = self.deployment.as_ref()?;
-        // The Pods' first: tools that deploy put a name of their own on the Deployment alone, and other Pods would be a restart.
+        // The Pods' first: tools that deploy put a name of their own on the Deployment alone, and other Pods would be a
+        // restart.
         let of_pods = deployment.get("spec.template.metadata.labels").and_then(|labels| labels.get(INSTANCE)?.as_str());
         let release = of_pods.or_else(|| deployment.label(INSTANCE)).or_else(|| deployment.label("release"));
         release.filter(|release| !release.is_empty())
@@ -110,7 +111,8 @@ fn of_version(version: &str) -> Charts {
 
 async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<FoundGateway>, crate::cluster::Error> {
     let reference = |kind| ObjectRef::namespaced(kind, namespace, name);
-    // What istiod makes for a Gateway API gateway has its name, and is not to be taken for an installation of the chart.
+    // What istiod makes for a Gateway API gateway has its name, and is not to be taken for an installation of the
+    // chart.
     let of_its_own = |service: &Object| service.label(GATEWAY_NAME_LABEL).is_none();
     if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await?.filter(of_its_own) {
         let deployment = cluster.get(&reference(Kind::DEPLOYMENT)).await?;
@@ -239,7 +241,8 @@ fn istiod_namespace(gateways: &[&Object], routes: &[Object]) -> Option<String> {
     route.filter(|namespace| namespace != SYSTEM_NAMESPACE)
 }
 
-/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
+/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what
+/// differs.
 async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(), Diagnostics> {
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;

@@ -1,4 +1,5 @@
-//! Finds the doors between networks in the provider's clusters, for `terraform query`: what istiods take for a gateway by its network label, whoever made it.
+//! Finds the doors between networks in the provider's clusters, for `terraform query`: what istiods take for a gateway
+//! by its network label, whoever made it.
 
 use super::{Identity, MeshEastwestGateway};
 use crate::cluster::{Kind, Object, Query as Lookup};
@@ -15,8 +16,9 @@ use crate::value::Value;
 const AMBIENT_CLASS: &str = "istio-east-west";
 
 model! {
-    /// Finds east-west gateways, for `terraform query`: every Service with the label `topology.istio.io/network`, by which istiods find the way into a network, and every
-    /// Gateway of ambient mode's class `istio-east-west`, whoever made them.
+    /// Finds east-west gateways, for `terraform query`: every Service with the label `topology.istio.io/network`, by
+    /// which istiods find the way into a network, and every Gateway of ambient mode's class `istio-east-west`, whoever
+    /// made them.
     pub struct Gateways {
         /// Only those of this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]
@@ -27,7 +29,8 @@ model! {
         /// Only the doors of this network.
         #[attr(optional, validate(non_empty()))]
         pub network: Value<String>,
-        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such as Helm's.
+        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such
+        /// as Helm's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }
@@ -58,7 +61,8 @@ impl Listable for MeshEastwestGateway {
     }
 }
 
-/// What istiod makes for a Gateway carries its labels, and goes with it; a Gateway of another class stands for a door elsewhere.
+/// What istiod makes for a Gateway carries its labels, and goes with it; a Gateway of another class stands for a door
+/// elsewhere.
 fn is_door(door: &Object) -> bool {
     match door.kind() {
         "Gateway" => door.str("spec.gatewayClassName") == AMBIENT_CLASS,

@@ -1,4 +1,5 @@
-//! `mesh_eastwest_gateway`: the door between networks. Gather, parse, build, apply and wait, state: in this order, here to be read.
+//! `mesh_eastwest_gateway`: the door between networks. Gather, parse, build, apply and wait, state: in this order, here
+//! to be read.
 
 mod build;
 mod chart;

@@ -39,15 +39,15 @@ model! {
 }
 
 model! {
-    /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, found by the istiods of all clusters through its
-    /// network label, and what it lets through.
+    /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, found by the istiods of
+    /// all clusters through its network label, and what it lets through.
     ///
-    /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote clusters by
-    /// `expose.control_plane`. Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose nothing
-    /// here; the primary's own gateway resource also opens this one.
+    /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote
+    /// clusters by `expose.control_plane`. Custom resources count only in the cluster of the istiod that serves the
+    /// gateway: in a remote cluster expose nothing here; the primary's own gateway resource also opens this one.
     ///
-    /// What is no longer exposed is closed to new connections. Those that stand go on, and proxies keep some for later requests: restart the gateway's
-    /// Pods to cut them.
+    /// What is no longer exposed is closed to new connections. Open connections stay, and proxies keep some for later
+    /// requests: restart the gateway's Pods to cut them.
     pub struct Gateway {
         /// Cluster the gateway runs in: a key of the provider's `clusters`.
         #[attr(required, replace, validate(non_empty()))]
@@ -55,7 +55,8 @@ model! {
         /// Namespace the gateway runs in.
         #[attr(default("istio-system"), replace, validate(dns_label()))]
         pub namespace: Value<String>,
-        /// Name of Deployment, Service and ServiceAccount. The label `istio` of the Pods is this name without a leading `istio-`.
+        /// Name of Deployment, Service and ServiceAccount. The label `istio` of the Pods is this name without a leading
+        /// `istio-`.
         #[attr(default("istio-eastwestgateway"), replace, validate(dns_label()))]
         pub name: Value<String>,
         /// Network this gateway is the door of.
@@ -70,15 +71,19 @@ model! {
         /// What the gateway lets through. Nothing, unless it is listed here.
         #[attr(optional)]
         pub expose: Value<Expose>,
-        /// An HBONE gateway for ambient mode instead: a Gateway API resource of the class `istio-east-west`, from which istiod makes Deployment and
-        /// Service. Needs the Gateway API's CRDs (`gateway_api` of `mesh_primary`) and a `mesh_primary` with `ambient = true`.
+        /// An HBONE gateway for ambient mode instead: a Gateway API resource of the class `istio-east-west`, from which
+        /// istiod makes Deployment and Service. Needs the Gateway API's CRDs (`gateway_api` of `mesh_primary`) and a
+        /// `mesh_primary` with `ambient = true`.
         #[attr(default(false), replace)]
         pub ambient: Value<bool>,
-        /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand for.
+        /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand
+        /// for.
         #[attr(optional, document)]
         pub values: Value<List<String>>,
-        /// Paths of values whose content is secret, such as `pilot.env.AUTH_TOKEN`; a dot within a key is written `\.`. What the charts make of them is shown as digests in
-        /// plans and kept as digests in state. What a key's name calls a password, token or secret is hidden unasked. Mark the variable `sensitive` as well: a provider cannot see that it is.
+        /// Paths of values whose content is secret, such as `pilot.env.AUTH_TOKEN`; a dot within a key is written `\.`.
+        /// What the charts make of them is shown as digests in plans and kept as digests in state. What a key's name
+        /// calls a password, token or secret is hidden unasked. Mark the variable `sensitive` as well: a provider
+        /// cannot see that it is.
         #[attr(optional, validate(each(non_empty())))]
         pub sensitive_values: Value<List<String>>,
         /// Where the `gateway` chart comes from; what is not set is taken from the provider's `charts`.
@@ -90,7 +95,8 @@ model! {
         /// Take over objects of the same names that someone else installed.
         #[attr(default(false))]
         pub adopt: Value<bool>,
-        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names the manager.
+        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names
+        /// the manager.
         #[attr(default(false))]
         pub force_conflicts: Value<bool>,
         /// Wait until peers can dial the gateway: Pods ready and an address given.
@@ -99,7 +105,8 @@ model! {
         /// `cluster/namespace/name`.
         #[attr(computed, keep)]
         pub id: Value<String>,
-        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of another state or block with the same name.
+        /// Mark of this instance, which each of its objects carries as an annotation: it tells them from those of
+        /// another state or block with the same name.
         #[attr(computed, keep)]
         pub instance: Value<String>,
         /// Every way for other clusters to dial the gateway, sorted by address.
@@ -111,9 +118,11 @@ model! {
         /// The Kubernetes objects kept, each with a digest of its owned fields.
         #[attr(computed)]
         pub objects: Value<Map<String>>,
-        /// What is changed in those of these objects that stay: by object, a line for each field, with the value before, the value after and the field manager that had set it. A plan
-        /// shows what an apply changes, a refresh what others have changed; after an apply it stays until the object changes again. What several
-        /// objects have in common, such as the labels of a chart's version, is one line under `several objects`. The data of a Secret, schemas and long values are digests.
+        /// What is changed in those of these objects that stay: by object, a line for each field, with the value
+        /// before, the value after and the field manager that had set it. A plan shows what an apply changes, a refresh
+        /// what others have changed; after an apply it stays until the object changes again. What several objects have
+        /// in common, such as the labels of a chart's version, is one line under `several objects`. The data of a
+        /// Secret, schemas and long values are digests.
         #[attr(computed)]
         pub changes: Value<Map<String>>,
     }
@@ -122,8 +131,9 @@ model! {
 model! {
     /// The gateway's Service.
     pub struct Service {
-        /// `LoadBalancer`, `NodePort` or `ClusterIP`. With `NodePort`, peers dial the external addresses of the nodes that the annotation
-        /// `traffic.istio.io/nodeSelector` chooses; with `ClusterIP` only `external_ips` can be dialled.
+        /// `LoadBalancer`, `NodePort` or `ClusterIP`. With `NodePort`, peers dial the external addresses of the nodes
+        /// that the annotation `traffic.istio.io/nodeSelector` chooses; with `ClusterIP` only `external_ips` can be
+        /// dialled.
         #[attr(default("LoadBalancer"), validate(one_of(&["LoadBalancer", "NodePort", "ClusterIP"])))]
         pub r#type: Value<String>,
         /// Annotations, which most cloud load balancers are configured by.
@@ -162,7 +172,8 @@ model! {
         /// Traffic between Services. Peers learn of another number by a label on the Service.
         #[attr(default(15443), validate(between(1, 65535)))]
         pub tls: Value<i64>,
-        /// istiod's xDS and certificates, for remote clusters, which dial Istio's own number: with `expose.control_plane` it cannot be another.
+        /// istiod's xDS and certificates, for remote clusters, which dial Istio's own number: with
+        /// `expose.control_plane` it cannot be another.
         #[attr(default(15012), validate(between(1, 65535)))]
         pub istiod: Value<i64>,
         /// istiod's injection webhook, for remote clusters, of which the same is true.
@@ -177,16 +188,19 @@ model! {
         /// Services, to the other networks.
         #[attr(default(false))]
         pub services: Value<bool>,
-        /// Hosts of the Services exposed: names such as `web.shop.svc.cluster.local`, or with a leading `*`. All Services of `cluster_domain` where nothing is set, which is `["*.local"]` for the usual one.
+        /// Hosts of the Services exposed: names such as `web.shop.svc.cluster.local`, or with a leading `*`. All
+        /// Services of `cluster_domain` where nothing is set, which is `["*.local"]` for the usual one.
         #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
         pub hosts: Value<List<String>>,
         /// The control plane, to the proxies and API servers of remote clusters.
         #[attr(default(false))]
         pub control_plane: Value<bool>,
-        /// With `control_plane`: namespace of the istiod exposed, `istio-system` where nothing is set. The gateway may be in a namespace of its own.
+        /// With `control_plane`: namespace of the istiod exposed, `istio-system` where nothing is set. The gateway may
+        /// be in a namespace of its own.
         #[attr(optional, validate(dns_label()))]
         pub istiod_namespace: Value<String>,
-        /// With `control_plane` and a `revision`: further names by which remote clusters dial the control plane, those in the `custom_hosts` of its `mesh_primary`.
+        /// With `control_plane` and a `revision`: further names by which remote clusters dial the control plane, those
+        /// in the `custom_hosts` of its `mesh_primary`.
         #[attr(optional, validate(each(dns_subdomain())))]
         pub control_plane_hosts: Value<List<String>>,
     }

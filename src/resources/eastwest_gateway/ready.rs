@@ -75,7 +75,8 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
         let nodes = nodes_for(hurried, spec.gateway.service.annotations.contains_key(NODE_SELECTOR_ANNOTATION)).await?;
         let reachable = address::until_reachable(nodes);
         let until = match spec.ambient {
-            // At one and the same time: while it is not programmed, istiod gives the ClusterIP for the address that the load balancer still owes.
+            // At one and the same time: while it is not programmed, istiod gives the ClusterIP for the address that the
+            // load balancer still owes.
             true => wait::condition("Programmed").and(reachable),
             false => reachable,
         };
@@ -116,7 +117,8 @@ async fn nodes_for(cluster: &Cluster, wanted: bool) -> Result<Arc<[Object]>, Err
     }
 }
 
-/// A Pod made before its injector was there keeps the image `auto` for ever: removing it lets the Deployment make another. Never ends by itself.
+/// A Pod made before its injector was there keeps the image `auto` for ever: removing it lets the Deployment make
+/// another. Never ends by itself.
 async fn heal(cluster: &Cluster, spec: &Spec) -> Result<(), Error> {
     let mut removed = BTreeSet::new();
     loop {

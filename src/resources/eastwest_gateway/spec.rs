@@ -279,8 +279,7 @@ fn refuse_moved_ports(parser: &mut Parser, values: &Values, exposure: &Exposure,
             path,
             "Remote clusters dial another port",
             format!(
-                "This gateway exposes the control plane, and remote clusters reach it at port {usual}, as Istio's charts for them say: they would find nothing at {port}. Leave the port at {usual}; \
-                 `tls` alone may move."
+                "This gateway exposes the control plane, and remote clusters reach it at port {usual}, as Istio's charts for them say: they would find nothing at {port}. Leave the port at {usual}; only `tls` can be changed."
             ),
         );
     }
@@ -356,7 +355,7 @@ fn lay(parser: &mut Parser, user: Values, gateway: &EastWestGateway) -> Values {
             && !(free && decided.is_none())
         {
             let detail = format!(
-                "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
+                "The values set `{}` to {said}. The attribute `{attribute}` sets this: remove it from the values.",
                 path.join(".")
             );
             parser.refuse("values", "A value contradicts an attribute", detail);

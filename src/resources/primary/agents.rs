@@ -28,7 +28,8 @@ fn is_cni(object: &Object) -> bool {
     object.label(RELEASE_LABEL) == Some(CNI_RELEASE)
 }
 
-/// Brings the node agent onto every node before anything else changes, where sidecars are to rely on it. Returns what state says then.
+/// Brings the node agent onto every node before anything else changes, where sidecars are to rely on it. Returns what
+/// state says then.
 pub async fn come(
     claim: &Claim,
     step: Converge<'_>,
@@ -62,8 +63,9 @@ pub async fn come(
     Ok(reached)
 }
 
-/// What is recorded and no longer wanted, but goes only once istiod is its new self: node agents, on which it relies until then, and the definitions of the Gateway API, for which an
-/// istiod that starts while they go would wait forever. Apart from the rest.
+/// What is recorded and no longer wanted, but goes only once istiod is its new self: node agents, on which it relies
+/// until then, and the definitions of the Gateway API, for which an istiod that starts while they go would wait
+/// forever. Apart from the rest.
 pub fn departing(recorded: &Recorded, wanted: &Wanted) -> (Recorded, Recorded) {
     let goes = |key: &str| {
         // The charts name all that they bring after their release.
@@ -98,7 +100,8 @@ pub struct Gone {
 }
 
 impl Going<'_> {
-    /// Removes what istiod no longer relies on, and the namespaces that it leaves empty. `recorded` says afterwards what is still there.
+    /// Removes what istiod no longer relies on, and the namespaces that it leaves empty. `recorded` says afterwards
+    /// what is still there.
     pub async fn go(self, recorded: &mut Recorded, memory: &mut Memory) -> Gone {
         let mut gone = Gone::default();
         let mut left = Vec::new();
@@ -144,14 +147,15 @@ impl Going<'_> {
     }
 }
 
-/// Says which Pods were injected to rely on the node agent that is gone: they go on as they are, until they are put onto a node anew.
+/// Says which Pods were injected to rely on the node agent that is gone: they go on as they are, until they are put
+/// onto a node anew.
 async fn relying(cluster: &Cluster) -> Option<Diagnostic> {
     let query = Query::of(Kind::POD).label("security.istio.io/tlsMode", "istio").metadata_only();
-    let advice = "Restart them (`kubectl rollout restart`), so that istiod injects them anew.";
+    let advice = "Restart them (`kubectl rollout restart`), so that istiod injects them again.";
     let warning = Diagnostic::warning("Pods were made for the node agent that is gone");
     let Ok(pods) = cluster.list_now(&query).await else {
         let detail = format!(
-            "The Pods of cluster {} cannot be listed. Those that were injected while the node agent ran cannot start anew without it. {advice}",
+            "The Pods of cluster {} cannot be listed. Those that were injected while the node agent ran cannot start again without it. {advice}",
             cluster.name()
         );
         return Some(warning.detail(detail));
@@ -164,7 +168,7 @@ async fn relying(cluster: &Cluster) -> Option<Diagnostic> {
     let listed: Vec<String> = by_namespace.iter().map(|(namespace, count)| format!("{namespace} ({count})")).collect();
     (!listed.is_empty()).then(|| {
         let detail = format!(
-            "In cluster {} Pods that were injected while the node agent ran cannot start anew without it. Namespaces: {}. {advice}",
+            "In cluster {} Pods that were injected while the node agent ran cannot start again without it. Namespaces: {}. {advice}",
             cluster.name(),
             listed.join(", ")
         );

@@ -1,4 +1,5 @@
-//! The objects that all control planes of a cluster share, those of the chart `base`, of the node agents and of the Gateway API: one control plane owns them, and they outlive it while others are there.
+//! The objects that all control planes of a cluster share, those of the chart `base`, of the node agents and of the
+//! Gateway API: one control plane owns them, and they outlive it while others are there.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,11 +15,13 @@ use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::render;
 use crate::value::Path;
 
-/// How long another control plane is waited for to give up the shared objects, or to be gone: both are one apply with what comes here.
+/// How long another control plane is waited for to give up the shared objects, or to be gone: both are one apply with
+/// what comes here.
 const HAND_OVER: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Refuses to fight over the shared objects: of several control planes one installs them. Returns the owner labels of control planes that are gone and have left some.
+/// Refuses to fight over the shared objects: of several control planes one installs them. Returns the owner labels of
+/// control planes that are gone and have left some.
 pub async fn check_owner(cluster: &Cluster, spec: &Spec, owner: &Owner) -> Result<BTreeSet<String>, Diagnostics> {
     if !spec.install_base || spec.adopt {
         return Ok(BTreeSet::new());
@@ -45,7 +48,8 @@ pub async fn check_owner(cluster: &Cluster, spec: &Spec, owner: &Owner) -> Resul
 
 /// Whose the shared objects are.
 struct Owners {
-    /// Control planes that are gone, by their owner labels. One of the own label is an instance that was destroyed before this one was made.
+    /// Control planes that are gone, by their owner labels. One of the own label is an instance that was destroyed
+    /// before this one was made.
     gone: BTreeSet<String>,
     /// Another one's, with its Deployment.
     living: Option<ObjectRef>,
@@ -78,8 +82,8 @@ fn is_anothers(object: &Object, owner: &Owner) -> bool {
     object.label(OWNER_LABEL).is_some_and(|label| label != owner.label) || owner.is_taken_over(object)
 }
 
-/// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is gone, and tags,
-/// which are made to be moved.
+/// What may be taken over from other control planes of this provider without being asked: shared objects whose owner is
+/// gone, and tags, which are made to be moved.
 pub async fn inherit(
     cluster: &Cluster,
     wanted: &Wanted,
@@ -116,7 +120,8 @@ pub fn control_plane(owner: &str) -> Option<ObjectRef> {
     Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, release))
 }
 
-/// Gives up the shared objects without removing them, for another control plane to take. Returns what state still says is there.
+/// Gives up the shared objects without removing them, for another control plane to take. Returns what state still says
+/// is there.
 pub async fn release(
     cluster: &Cluster,
     spec: &Spec,

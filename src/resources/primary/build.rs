@@ -148,7 +148,8 @@ fn agents<'a>(spec: &'a Spec, charts: &'a Charts, capabilities: &'a Capabilities
     agents
 }
 
-/// The policy of mTLS for the whole mesh, one for all control planes of the cluster: labelled as the release that they share, and handed on with it.
+/// The policy of mTLS for the whole mesh, one for all control planes of the cluster: labelled as the release that they
+/// share, and handed on with it.
 pub fn policy(spec: &Spec, releases: &Releases) -> Option<Object> {
     let system = spec.control_plane.namespace.as_str();
     let root = values::at(&spec.istiod_values, &["meshConfig", "rootNamespace"]).and_then(|root| root.as_str());

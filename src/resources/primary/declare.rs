@@ -1,4 +1,5 @@
-//! What a plan of a control plane says beyond its objects: contradictions to other resources, what is taken in by running Pods only when they restart, and ambient mode over sidecars.
+//! What a plan of a control plane says beyond its objects: contradictions to other resources, what is taken in by
+//! running Pods only when they restart, and ambient mode over sidecars.
 
 use super::spec::Spec;
 use super::values;
@@ -71,7 +72,8 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
     }
 }
 
-/// Whether istiod tells of endpoints in other clusters as ambient mode does: of those of Services with `istio.io/global` alone.
+/// Whether istiod tells of endpoints in other clusters as ambient mode does: of those of Services with
+/// `istio.io/global` alone.
 fn spreads(spec: &Spec) -> bool {
     let said = values::at(&spec.istiod_values, &["pilot", "env", "AMBIENT_ENABLE_MULTI_NETWORK"]);
     said.map(values::as_text).is_some_and(|text| text == "true")
@@ -103,7 +105,8 @@ fn outdated(prior: &Primary, planned: &Primary) -> Option<Diagnostic> {
     )))
 }
 
-/// Refuses to turn a mesh of running sidecars into one that tells them of few endpoints in other clusters, unless it is asked for.
+/// Refuses to turn a mesh of running sidecars into one that tells them of few endpoints in other clusters, unless it is
+/// asked for.
 pub async fn interlock(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Result<(), Diagnostics> {
     let before = plan.prior.and_then(|prior| Spec::parse(prior).ok().flatten());
     let is_accepted = plan.planned.ambient_beside_sidecars.get() == Some(true);

@@ -35,7 +35,8 @@ pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<List<Address
     if same && found { prior.addresses.clone() } else { Value::Unknown }
 }
 
-/// Waits until the load balancer has an address; says why it has none when the time is over. `hurried` ends early enough to find out.
+/// Waits until the load balancer has an address; says why it has none when the time is over. `hurried` ends early
+/// enough to find out.
 pub async fn wait(cluster: &Cluster, hurried: &Cluster, spec: &Spec) -> Result<Value<List<Address>>, Diagnostic> {
     let Some(exposure) = &spec.exposure else { return Ok(Value::Null) };
     let service = service(exposure.namespace.as_str(), exposure.revision.as_ref().map(Revision::as_str));

@@ -1,4 +1,5 @@
-//! What a plan can tell beforehand that would keep Pods from running: Pod security standards of namespaces, and a node agent that nobody installs.
+//! What a plan can tell beforehand that would keep Pods from running: Pod security standards of namespaces, and a node
+//! agent that nobody installs.
 
 use super::spec::Spec;
 use super::values;
@@ -11,7 +12,8 @@ use crate::value::Path;
 /// Namespaces named in one warning.
 const NAMED: usize = 5;
 
-/// Everything that is told before a change; what a cluster does not tell is left out, but for what follows from the configuration alone.
+/// Everything that is told before a change; what a cluster does not tell is left out, but for what follows from the
+/// configuration alone.
 pub async fn look(cluster: &Cluster, spec: &Spec, tags: &[String], wanted: &Wanted) -> Vec<Diagnostic> {
     let (refusing, injected, agent) =
         tokio::join!(refusing(cluster, wanted), injected(cluster, spec, tags), no_agent(cluster, spec));

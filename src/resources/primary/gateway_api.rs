@@ -1,4 +1,5 @@
-//! The definitions of the Gateway API, which waypoints and ambient's east-west gateways are resources of. Shared by the control planes of a cluster, as the chart `base` is.
+//! The definitions of the Gateway API, which waypoints and ambient's east-west gateways are resources of. Shared by the
+//! control planes of a cluster, as the chart `base` is.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ pub const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 /// The groups that it defines.
 const GROUPS: [&str; 2] = ["gateway.networking.k8s.io", "gateway.networking.x-k8s.io"];
 
-/// What was read last, by where it is from and whose it is to be: it is a megabyte, and every cluster of a run wants the same.
+/// What was read last, by where it is from and whose it is to be: it is a megabyte, and every cluster of a run wants
+/// the same.
 static READ: tokio::sync::Mutex<Vec<(Key, Entries)>> = tokio::sync::Mutex::const_new(Vec::new());
 const READ_AT_MOST: usize = 2;
 

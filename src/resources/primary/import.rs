@@ -1,5 +1,6 @@
-//! Takes a control plane that Helm, istioctl or an earlier state installed into Terraform: its attributes are read from the live objects, then its charts
-//! are rendered with them, so that the plan after the import shows what really differs and nothing else.
+//! Takes a control plane that Helm, istioctl or an earlier state installed into Terraform: its attributes are read from
+//! the live objects, then its charts are rendered with them, so that the plan after the import shows what really
+//! differs and nothing else.
 
 use serde_json::{Map as JsonMap, Value as Json};
 
@@ -26,7 +27,8 @@ use crate::value::{List, Map, Value};
 
 const DEFAULT_NAMESPACE: &str = "istio-system";
 
-/// istioctl puts this tag on a control plane without a revision and turns that one's own injector off; the charts leave the injector on.
+/// istioctl puts this tag on a control plane without a revision and turns that one's own injector off; the charts leave
+/// the injector on.
 const DEFAULT_TAG: &str = "default";
 
 /// What the import id or identity names.
@@ -101,7 +103,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
         }
         Err(unavailable) => {
             warning = Some(Diagnostic::warning("Imported without its objects").detail(format!(
-                "The charts of Istio {} cannot be had, so that the plan will show every object as new: {}",
+                "The charts of Istio {} cannot be fetched, so the next plan shows every object as new: {}",
                 state.istio_version.text(),
                 Diagnostics::from(unavailable)
             )));

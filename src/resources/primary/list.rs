@@ -1,4 +1,5 @@
-//! Finds the control planes of the provider's clusters, for `terraform query`: every Deployment of istiod, whoever installed it.
+//! Finds the control planes of the provider's clusters, for `terraform query`: every Deployment of istiod, whoever
+//! installed it.
 
 use super::{Identity, MeshPrimary};
 use crate::cluster::{Kind, Object, Query as Lookup};
@@ -26,7 +27,8 @@ model! {
         /// Only those of this revision; `default` for control planes without one.
         #[attr(optional, validate(non_empty()))]
         pub revision: Value<String>,
-        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such as Helm's and istioctl's.
+        /// `true`: only those that carry this provider's label, whichever state they are in. `false`: all others, such
+        /// as Helm's and istioctl's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }

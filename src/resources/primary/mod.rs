@@ -334,7 +334,8 @@ fn derive_names(model: &mut Primary) {
     }
 }
 
-/// What other attributes decide where nothing is said, once: a control plane of before, or an imported one, stays as it is.
+/// What other attributes decide where nothing is said, once: a control plane of before, or an imported one, stays as it
+/// is.
 fn derive_defaults(plan: &mut Plan<'_, Primary>) {
     let (config, planned) = (plan.config, &mut plan.planned);
     if config.multi_root.is_null() {
@@ -346,7 +347,8 @@ fn derive_defaults(plan: &mut Plan<'_, Primary>) {
     }
 }
 
-/// A root that is still to be made is waited for by the apply and is in no object: what the objects will be can be told without it.
+/// A root that is still to be made is waited for by the apply and is in no object: what the objects will be can be told
+/// without it.
 fn with_any_root(planned: &Primary) -> Cow<'_, Primary> {
     match planned.trust_root.is_unknown() {
         true => Cow::Owned(Primary { trust_root: Value::Null, ..planned.clone() }),

@@ -26,7 +26,8 @@ pub fn read(parser: &mut Parser, model: &Primary, own: Option<&Network>) -> Mesh
         let (MeshNetworkAmbiguity::ClusterTwice { networks, .. } | MeshNetworkAmbiguity::Overlap { networks, .. }) =
             &ambiguity;
         let at = path.key(networks.1.to_string()).attr("endpoints");
-        let detail = format!("{} istiod would choose one of them, in silence.", sentence(&ambiguity.to_string()));
+        let detail =
+            format!("{} istiod would choose one of them and report nothing.", sentence(&ambiguity.to_string()));
         parser.refuse(at, "Networks contradict each other", detail);
     }
     shadowed(parser, model, &networks, own);
@@ -52,7 +53,7 @@ pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
                     .index(index)
                     .attr("from_registry");
                 found.push(Diagnostic::error("The cluster has another name").at(at).detail(format!(
-                    "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would pass over the entry in silence. Write {id:?}: the `cluster_name` of \
+                    "{name} is the provider's name for a cluster that Istio knows as {id}, and istiod would ignore the entry and report nothing. Write {id:?}: the `cluster_name` of \
                      its `mesh_primary`."
                 )));
             }

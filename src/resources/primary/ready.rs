@@ -23,7 +23,8 @@ const BEFORE_THE_END: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(10);
 /// How often it is looked which roots workloads are given.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long istiod may take to read what it injects by after a change of its ConfigMap: a kubelet brings it within a minute or so.
+/// How long istiod may take to read what it injects by after a change of its ConfigMap: a kubelet brings it within a
+/// minute or so.
 const REREADS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Refuses to start istiod under a root other than the one expected: a mesh of two roots is two meshes.
@@ -78,8 +79,9 @@ pub fn roots(secret: &Object) -> Vec<Fingerprint> {
     cacerts::roots(secret).iter().map(Certificate::fingerprint).collect()
 }
 
-/// Waits until the expected root is what workloads are given. An istiod that was there before may go on with another: it reads some forms of `cacerts` only at
-/// its start. Where its namespace is given none, as `discoverySelectors` can have it, nothing is known.
+/// Waits until the expected root is what workloads are given. An istiod that was there before may go on with another:
+/// it reads some forms of `cacerts` only at its start. Where its namespace is given none, as `discoverySelectors` can
+/// have it, nothing is known.
 async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
     let Some(expected) = &spec.trust_root else { return Ok(()) };
     let (reference, since) = (handed_out(spec), Instant::now());
@@ -93,7 +95,7 @@ async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostic
             let signs = !values::leaves_signing_to_others(&spec.istiod_values);
             let remedy = match signs {
                 true => {
-                    "An istiod that was there before has not taken the change: its log says why. Restarted, it reads `cacerts` anew."
+                    "An istiod that was there before has not taken the change: its log says why. Restart it: it then reads `cacerts` again."
                 }
                 false => "Look at the CA that signs.",
             };
@@ -106,14 +108,16 @@ async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostic
     }
 }
 
-/// Waits until istiod is available, its webhook injects with the cluster's name and network, and ambient's agents run on every node.
+/// Waits until istiod is available, its webhook injects with the cluster's name and network, and ambient's agents run
+/// on every node.
 pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Status, Diagnostics> {
     let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
     let namespace = spec.control_plane.namespace.as_str();
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, istiod_name_of(revision));
     let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     if spec.control_plane.is_external {
-        // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the kubeconfig.
+        // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the
+        // kubeconfig.
         return Ok(status(cluster.get(&reference).await.map_err(failed)?.as_ref()));
     }
     let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
@@ -162,13 +166,14 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
 
 fn unanswered(cluster: &Cluster, why: &str) -> Diagnostic {
     Diagnostic::error("The injection webhook does not answer").detail(format!(
-        "istiod is available in cluster {}, but a Pod asked for without storing it was not injected as it should be: {why}. Check that the API server \
+        "istiod is available in cluster {}, but a Pod created as a dry run was not injected as it should be: {why}. Check that the API server \
          reaches port 15017 of istiod's Pods.",
         cluster.name()
     ))
 }
 
-/// Why a Pod sets up its network itself where the node agent is to, or the other way round. An injection template of the user's decides for itself.
+/// Why a Pod sets up its network itself where the node agent is to, or the other way round. An injection template of
+/// the user's decides for itself.
 fn wrong_init(injected: &Injected, spec: &Spec) -> Option<&'static str> {
     let values = spec.istiod_values.as_map();
     let has_own_templates = values
@@ -190,8 +195,7 @@ fn agrees(Injected { cluster_id, network, .. }: &Injected, spec: &Spec) -> Resul
     let expected = wanted.network.as_ref().map_or("", |network| network.as_str());
     let differs = |what: &str, is: &str, should: &str, path: &str| {
         let diagnostic = Diagnostic::error("Injected proxies disagree with the configuration").detail(format!(
-            "A Pod injected by this istiod has the {what} {is:?}, the configuration says {should:?}, and {} seconds of asking have not changed that. Another injector, or an injection template in \
-             `values`, decides otherwise; or istiod cannot read its ConfigMaps: look at its log.",
+            "A Pod injected by this istiod has the {what} {is:?}, the configuration says {should:?}, and {} seconds of waiting have not changed that. Another injector, or an injection template in `values`, sets it; or istiod cannot read its ConfigMaps: look at its log.",
             REREADS_WITHIN.as_secs()
         ));
         Err(diagnostic.at(Path::root(path)))
@@ -211,7 +215,8 @@ pub fn deployment(model: &Primary) -> Option<ObjectRef> {
     Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace.as_str(), istiod_name_of(model.revision.as_deref())))
 }
 
-/// The status after an apply, so far as a plan can tell it. An istiod that a refresh found on its way is not changed for that alone; but an apply that has another reason waits for it.
+/// The status after an apply, so far as a plan can tell it. An istiod that a refresh found on its way is not changed
+/// for that alone; but an apply that has another reason waits for it.
 pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<Status> {
     let Some(prior) = prior else { return Value::Unknown };
     let same = prior.objects == planned.objects;
@@ -220,7 +225,8 @@ pub fn planned(prior: Option<&Primary>, planned: &Primary) -> Value<Status> {
     if is_untouched || same && is_available { prior.status.clone() } else { Value::Unknown }
 }
 
-/// A control plane that a refresh finds without a Pod, or with a rollout that is stuck: no field of it differs, and nothing works.
+/// A control plane that a refresh finds without a Pod, or with a rollout that is stuck: no field of it differs, and
+/// nothing works.
 pub fn at_fault(model: &Primary, istiod: &Object) -> Option<Diagnostic> {
     let count = |path: &str| istiod.get(path).and_then(Json::as_i64);
     let condition = |name: &str, bad: bool| {
@@ -232,7 +238,7 @@ pub fn at_fault(model: &Primary, istiod: &Object) -> Option<Diagnostic> {
         let scale = format!("kubectl --namespace {namespace} scale deployment {name} --replicas=1");
         (
             "it is scaled to no replica".to_owned(),
-            format!("Replicas are an autoscaler's to say, so that no apply changes this: run `{scale}`."),
+            format!("No apply changes the number of replicas, since an autoscaler may set it: run `{scale}`."),
         )
     } else {
         let stuck = condition("ReplicaFailure", true).or_else(|| condition("Progressing", false));
@@ -241,9 +247,8 @@ pub fn at_fault(model: &Primary, istiod: &Object) -> Option<Diagnostic> {
         (stuck.or_else(none)?, "Look at its Pods and their events.".to_owned())
     };
     let reference = istiod.reference_as(Kind::DEPLOYMENT);
-    Some(Diagnostic::warning(format!("The istiod of {} is not at work", model.id.text())).detail(format!(
-        "{reference} in cluster {}: {what}. Proxies that run go on with what they know; new ones get neither configuration nor certificates, and Pods may start without a sidecar or not at all. \
-         {next}",
+    Some(Diagnostic::warning(format!("The istiod of {} does not run", model.id.text())).detail(format!(
+        "{reference} in cluster {}: {what}. Running proxies keep the configuration that they have. New ones get no configuration and no certificate, and Pods may start without a sidecar or not at all. An apply that changes this control plane waits until it runs. {next}",
         model.cluster.text()
     )))
 }

@@ -1,5 +1,5 @@
-//! Destroys a control plane so that the cluster stays usable: webhooks before what serves them, definitions only when nothing is left of them,
-//! the namespace only when we made it and nobody else uses it.
+//! Destroys a control plane so that the cluster stays usable: webhooks before what serves them, definitions only when
+//! nothing is left of them, the namespace only when we made it and nobody else uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,8 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
     let external = !state.config_cluster.is_null();
     let served_by = base::control_plane(&label);
-    // What all control planes of a cluster share stays while there are others, but for webhooks that would call an istiod that is gone.
+    // What all control planes of a cluster share stays while there are others, but for webhooks that would call an
+    // istiod that is gone.
     let shared = |live: &Object| {
         let stays = !sharing.is_empty() && build::is_shared(live, &cx.private.releases);
         let stays = stays && !served_by.as_ref().is_some_and(|gone| calls(live, gone));
@@ -121,7 +122,8 @@ struct Leaving<'a> {
     defined: bool,
 }
 
-/// The Lease goes last: a run that is killed before that leaves what the next destroy finds. Returns what stays, and why.
+/// The Lease goes last: a run that is killed before that leaves what the next destroy finds. Returns what stays, and
+/// why.
 async fn leave_all(claim: Claim, leaving: Leaving<'_>) -> Vec<Result<Option<String>, Error>> {
     let Leaving { cluster, namespace, traces, others, written, beside, defined } = leaving;
     if traces && let Err(error) = istiod::remove_traces(cluster, namespace).await {
@@ -171,8 +173,8 @@ fn calls(webhooks: &Object, istiod: &ObjectRef) -> bool {
     })
 }
 
-/// Of several control planes that go at the same time each leaves what it shares to the others: whoever goes last takes along what those that are
-/// gone have left. Returns their namespaces.
+/// Of several control planes that go at the same time each leaves what it shares to the others: whoever goes last takes
+/// along what those that are gone have left. Returns their namespaces.
 async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Result<BTreeSet<String>, Error> {
     if !other_control_planes(cluster, namespace, owner).await?.sharing.is_empty() {
         return Ok(BTreeSet::new());
@@ -244,7 +246,8 @@ async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> 
     Ok(elsewhere)
 }
 
-/// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next would find them.
+/// Waits until no definition of ours is on its way out: they go some time after they were told to, and who comes next
+/// would find them.
 async fn definitions_go(cluster: &Cluster, owner: &Owner) -> Result<(), Error> {
     let query = Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).label(OWNER_LABEL, &owner.label).metadata_only();
     cluster.wait_departed(&query).await

@@ -1,6 +1,8 @@
-//! Upgrades in waves: a control plane that comes after others keeps its version until these run the new one, are available and in sync.
+//! Upgrades in waves: a control plane that comes after others keeps its version until these run the new one, are
+//! available and in sync.
 //!
-//! What the others are like, a refresh sees and notes beside the state: a plan asks no cluster, and comes out the same when it is made again.
+//! What the others are like, a refresh sees and notes beside the state: a plan asks no cluster, and comes out the same
+//! when it is made again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -87,7 +89,7 @@ pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
         client::known_cluster(cx, name).map_err(|error| error.at(at()))?;
         if name.is_known() && *name == planned.cluster {
             return Err(Diagnostic::error("A control plane cannot come after itself").at(at()).detail(format!(
-                "{} is the cluster of this control plane: it would keep its version for ever. Leave it out of `rollout.after`.",
+                "{} is the cluster of this control plane: it would never be upgraded. Leave it out of `rollout.after`.",
                 name.text()
             )));
         }
@@ -106,7 +108,8 @@ pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
 /// The version that the control plane keeps although another is asked for, and a word on what it waits for.
 pub async fn keeps(cx: &mut Cx, plan: &Plan<'_, Primary>) -> Result<Option<String>, Unavailable> {
     let Some(old) = plan.prior.and_then(|prior| prior.istio_version.known().cloned()) else { return Ok(None) };
-    // An apply that did not come to its end has left it between two versions, where it cannot stay: it goes on, or back.
+    // An apply that did not come to its end has left it between two versions, where it cannot stay: it goes on, or
+    // back.
     if plan.planned.rollout.is_null() || cx.private.instance.unfinished {
         return Ok(None);
     }
@@ -154,15 +157,15 @@ fn waits_for(name: &str, seen: Option<&Ahead>, wanted: &str) -> Option<String> {
 
 fn held(planned: &Primary, old: &str, wanted: &str, waits: &[String]) -> Diagnostic {
     Diagnostic::warning(format!("{} stays at Istio {old} for now", planned.cluster.text())).at(Path::root("rollout")).detail(format!(
-        "Istio {wanted} comes to it when the clusters of `rollout.after` run it, are available and in sync. It waits, as of the last refresh: {}. Apply this plan, then plan again. To go no \
+        "It is upgraded to Istio {wanted} once the clusters of `rollout.after` run it, are available and in sync. It waits, as of the last refresh: {}. Apply this plan, then plan again. To go no \
          further, set `istio_version` back.",
         waits.join("; ")
     ))
 }
 
 fn not_known() -> Diagnostic {
-    Diagnostic::error("Whom to wait for is not known")
-        .detail("A plan that keeps a control plane where it is has to know the clusters of `rollout.after`. Give keys of the provider's `clusters` that are known when planning.")
+    Diagnostic::error("`rollout.after` is not known yet")
+        .detail("The plan must know the clusters that this control plane waits for. Set `rollout.after` to keys of the provider's `clusters` that are known when planning, not to values of an apply.")
         .at(Path::root("rollout").attr("after"))
 }
 

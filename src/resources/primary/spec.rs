@@ -48,7 +48,8 @@ impl Spec {
         parser.finish(spec)
     }
 
-    /// The name of the release: of the istiod chart, as Istio's documentation calls it; of the resource among the control planes of a namespace.
+    /// The name of the release: of the istiod chart, as Istio's documentation calls it; of the resource among the
+    /// control planes of a namespace.
     pub fn release(&self) -> String {
         istiod_name(self.control_plane.revision.as_ref())
     }
@@ -188,7 +189,7 @@ fn platformed(parser: &mut Parser, model: &Primary, ambient: bool, is_external: 
     let is_open = model.cni.is_unknown() || model.ambient.is_unknown() || model.platform.is_unknown();
     if said.is_some() && !cni && !ambient && !is_open {
         let detail = "No node agents are installed here: set `cni = true` or `ambient = true`, or leave it out.";
-        parser.refuse("agents_namespace", "A namespace for nothing", detail);
+        parser.refuse("agents_namespace", "No node agents for this namespace", detail);
     }
     let agents_namespace = said.or_else(|| platform.and_then(Platform::namespace_of_agents));
     Platformed { platform, cni, agents_namespace: agents_namespace.filter(|_| cni || ambient) }
@@ -248,7 +249,7 @@ fn mtls(parser: &mut Parser, model: &Primary) -> Mtls {
         _ => Mtls::Permissive,
     };
     if mtls == Mtls::Off && model.ambient.get() == Some(true) {
-        let detail = "Ambient mode's ztunnels speak to each other by mTLS alone: leave `mtls` out, or `ambient`.";
+        let detail = "In ambient mode ztunnels use mTLS between each other, always: leave `mtls` out, or `ambient`.";
         parser.refuse("mtls", "Ambient mode needs mTLS", detail);
     }
     if mtls != Mtls::Permissive && !model.config_cluster.is_null() {

@@ -189,7 +189,7 @@ fn a_platform_decides_what_is_not_said() {
 fn what_has_no_node_agents_has_no_use_for_what_is_said_of_them() {
     assert_eq!(
         refusals(&Primary { agents_namespace: "agents".into(), ..model() }),
-        ["agents_namespace: A namespace for nothing"]
+        ["agents_namespace: No node agents for this namespace"]
     );
     assert_eq!(
         refusals(&Primary { ambient: true.into(), cni: false.into(), ..model() }),

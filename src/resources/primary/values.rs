@@ -39,7 +39,8 @@ const DECIDED_BY_CONFIG_CLUSTER: &[Decided] =
 /// What `mtls = "off"` decides as well.
 const DECIDED_BY_MTLS: &[Decided] = &[Decided { attribute: "mtls", path: &["meshConfig", "enableAutoMtls"] }];
 
-/// What attributes decide unless they are null, which they are for an installation of somebody else: its own documents then say it.
+/// What attributes decide unless they are null, which they are for an installation of somebody else: its own documents
+/// then say it.
 const DECIDED_UNLESS_NULL: &[Decided] = &[
     Decided { attribute: "multi_root", path: &["pilot", "env", "ISTIO_MULTIROOT_MESH"] },
     Decided {
@@ -146,7 +147,8 @@ pub fn of(control_plane: &ControlPlane, tags: &[String], user: &User) -> Result<
     Ok(Laid { istiod: lay(&user.istiod, istiod)?, base: lay(&user.base, base)?, agents })
 }
 
-/// What the charts leave to the cluster, or lead elsewhere, on some platforms: their node agents would not start there. What the user says stays.
+/// What the charts leave to the cluster, or lead elsewhere, on some platforms: their node agents would not start there.
+/// What the user says stays.
 fn of_platform(mut cni: Json, istiod: &mut Json, user: &User, control_plane: &ControlPlane) -> Json {
     let platform = |values: &Values| {
         let said = text(values, &["platform"]).or_else(|| text(values, &["global", "platform"]));

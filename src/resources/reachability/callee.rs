@@ -1,4 +1,5 @@
-//! Why a Service of a cluster is not reached: its objects there, its gateway, policies. Asked only when something is wrong, or when an address does not answer.
+//! Why a Service of a cluster is not reached: its objects there, its gateway, policies. Asked only when something is
+//! wrong, or when an address does not answer.
 
 use super::caller::{KnownGateway, Look};
 use super::judge::{Asked, GatewayState, ServiceState, There};

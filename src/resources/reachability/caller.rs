@@ -1,4 +1,5 @@
-//! What one cluster's istiod tells its clients: a certificate, gateways, endpoints. Asked once for each cluster, whatever the number of pairs.
+//! What one cluster's istiod tells its clients: a certificate, gateways, endpoints. Asked once for each cluster,
+//! whatever the number of pairs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

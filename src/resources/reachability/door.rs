@@ -81,7 +81,8 @@ where
         Ok(Err(error)) => return outcome_of(&error),
         Ok(Ok(stream)) => stream,
     };
-    // With TLS 1.2 the handshake ends after the server has judged the client; with 1.3 before. A ticket comes only after that.
+    // With TLS 1.2 the handshake ends after the server has judged the client; with 1.3 before. A ticket comes only
+    // after that.
     let judged_later = stream.get_ref().1.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
     let until = Instant::now() + COMPLAINS_WITHIN;
     let mut byte = [0; 1];
@@ -115,7 +116,8 @@ fn outcome_of(error: &io::Error) -> Outcome {
     }
 }
 
-/// Whether these roots vouch for what was shown, as Envoy judges it: the chain, the dates and the use, whatever the name.
+/// Whether these roots vouch for what was shown, as Envoy judges it: the chain, the dates and the use, whatever the
+/// name.
 pub(super) fn vouched(shown: &[Certificate], roots: &[Certificate], now: OffsetDateTime) -> Result<(), String> {
     let (leaf, between) = shown.split_first().ok_or("it showed no certificate")?;
     let limits_uris = between.iter().chain(roots).any(|ca| ca.limits().uri != Subtrees::default());

@@ -48,7 +48,7 @@ impl DataSource for MeshReachability {
 
     async fn read(&self, cx: &mut Ctx<Client>, mut config: Reachability) -> Result<Reachability, Diagnostics> {
         let (from, to) = (names(cx, &config.from)?, names(cx, &config.to)?);
-        let task = Task::new(&config)?;
+        let task = Task::new(&config, OffsetDateTime::now_utc())?;
         let looks = task.looks(cx, from.iter().chain(&to).cloned().collect()).await?;
         let callers = task.callers(&cx.client()?.walk.istiods, &looks, &from, &to).await;
         let mut proofs = Vec::new();
@@ -102,12 +102,14 @@ struct Task {
     account: String,
     services: Vec<Sni>,
     unanswered: Unanswered,
+    /// By this time certificates are judged.
+    now: OffsetDateTime,
 }
 
 type Looks = BTreeMap<String, Asked<Look>>;
 
 impl Task {
-    fn new(config: &Reachability) -> Result<Self, Diagnostic> {
+    fn new(config: &Reachability, now: OffsetDateTime) -> Result<Self, Diagnostic> {
         let namespace = config.namespace.text().to_owned();
         let services = config.services.items().enumerate().map(|(index, one)| {
             let host = Host::new(one.host.text()).map_err(|error| {
@@ -123,6 +125,7 @@ impl Task {
             services: services.collect::<Result<_, Diagnostic>>()?,
             unanswered: Unanswered::parse(config.unanswered_address.text()),
             namespace,
+            now,
         })
     }
 
@@ -346,7 +349,7 @@ impl Proof<'_> {
             None => None,
         };
         let trust = self.other.map(|other| {
-            let now = OffsetDateTime::now_utc();
+            let now = self.task.now;
             let vouch = |by: &Caller, of: &Caller| door::vouched(&of.identity.chain, &by.roots(), now);
             let Call { from, to, .. } = self.call;
             let unlike = |by: &str, of: &str, why: String| {
@@ -410,7 +413,7 @@ impl Proof<'_> {
     }
 
     fn met(&self, Spoken { shown, outcome }: Spoken) -> Met {
-        let vouched = door::vouched(&shown, &self.caller.roots(), OffsetDateTime::now_utc());
+        let vouched = door::vouched(&shown, &self.caller.roots(), self.task.now);
         let identity =
             shown.first().and_then(|leaf| leaf.uris().iter().find(|uri| uri.starts_with("spiffe://")).cloned());
         Met { outcome, showed: !shown.is_empty(), vouched, identity }

@@ -1,4 +1,5 @@
-//! From a spec and charts to the objects wanted in the watched cluster. Pure; what can fail here is a chart, with the values given to it.
+//! From a spec and charts to the objects wanted in the watched cluster. Pure; what can fail here is a chart, with the
+//! values given to it.
 
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ impl Charts {
     }
 }
 
-/// The reader and, in the modes `remote` and `config`, namespace and remote profile. `charts` may be absent in the mode `peer` only.
+/// The reader and, in the modes `remote` and `config`, namespace and remote profile. `charts` may be absent in the mode
+/// `peer` only.
 pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
@@ -58,7 +60,8 @@ fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, r
     let mut objects = base.objects()?;
     objects.extend(istiod.objects()?);
     if !spec.is_config_cluster() {
-        // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating webhooks.
+        // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating
+        // webhooks.
         objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
     }
     Ok(objects)

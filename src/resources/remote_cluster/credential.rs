@@ -1,5 +1,6 @@
-//! The readers' tokens. Each watcher has one of its own, bound to a Secret of its own in the watched cluster: deleting that Secret revokes the token at
-//! once, and that of no other watcher. Tokens pass through; none is kept, logged or told.
+//! The readers' tokens. Each watcher has one of its own, bound to a Secret of its own in the watched cluster: deleting
+//! that Secret revokes the token at once, and that of no other watcher. Tokens pass through; none is kept, logged or
+//! told.
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ pub async fn prove(watched: &Cluster, token: &Token) -> Result<(), Error> {
     watched.with_token(Secret::new(token.reveal())).whoami().await.map(drop)
 }
 
-/// Revokes every token of the watcher but the one bound to `keep` and, of the tokens by which istiod reads its configuration, those it may still be using.
+/// Revokes every token of the watcher but the one bound to `keep` and, of the tokens by which istiod reads its
+/// configuration, those it may still be using.
 pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Error> {
     let bindings = of_watcher(order).await?;
     let doomed = bindings.iter().filter(|binding| match keep {
@@ -78,7 +80,8 @@ pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Er
     Ok(())
 }
 
-/// What the refresh saw of tokens that nobody uses: a run that was cut off, or a state that was lost, leaves them, and each lets in whoever has it.
+/// What the refresh saw of tokens that nobody uses: a run that was cut off, or a state that was lost, leaves them, and
+/// each lets in whoever has it.
 pub struct Leftovers(Vec<(String, Object)>);
 
 impl Leftovers {
@@ -127,11 +130,12 @@ pub async fn give_back(order: Order<'_>, binding: Option<&ObjectRef>) -> Result<
     }
 }
 
-/// How long istiod may go on with a token that has been replaced in its files: the kubelet brings them within two minutes, client-go reads them again after one.
+/// How long istiod may go on with a token that has been replaced in its files: the kubelet brings them within two
+/// minutes, client-go reads them again after one.
 const IN_USE_FOR: i64 = 600;
 
-/// Whether a token may still be in use after the one bound to `newest` has taken its place: the one before, for nothing tells when istiod has read the new one, and
-/// whatever was made shortly before that.
+/// Whether a token may still be in use after the one bound to `newest` has taken its place: the one before, for nothing
+/// tells when istiod has read the new one, and whatever was made shortly before that.
 fn may_be_in_use(bindings: &[Object], newest: &ObjectRef, binding: &Object) -> bool {
     let made =
         |binding: &Object| binding.creation_timestamp()?.parse::<jiff::Timestamp>().ok().map(|at| at.as_second());
@@ -159,7 +163,8 @@ async fn of_watcher(order: Order<'_>) -> Result<Vec<Object>, Error> {
     Ok(secrets)
 }
 
-/// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such annotation.
+/// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such
+/// annotation.
 async fn listed(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec<Object>, Error> {
     let query = Query::of(Kind::SECRET).namespace(namespace).label(OWNER_LABEL, &owner.label).metadata_only();
     let secrets = watched.list_now(&query).await?;
@@ -304,7 +309,8 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
         return if is_late { Condition::Rotate } else { Condition::Renewed };
     }
     let window = seconds(judged.spec.rotate_before);
-    // A server that grants less than was asked for, and less than the window, would otherwise see a rotation at every apply.
+    // A server that grants less than was asked for, and less than the window, would otherwise see a rotation at every
+    // apply.
     let cut = granted > 0 && granted < seconds(judged.spec.lifetime);
     let window = if cut { window.min(granted * 2 / 3) } else { window };
     if judged.now >= end - window { Condition::Rotate } else { Condition::Valid }
@@ -420,7 +426,8 @@ mod tests {
         assert_eq!(standing(&Token::new("opaque"), judged).condition, Condition::Unreadable);
     }
 
-    /// What a run that was cut off leaves: tokens that still let their holder in, of a watcher that has a newer one, and of one that is none any more.
+    /// What a run that was cut off leaves: tokens that still let their holder in, of a watcher that has a newer one,
+    /// and of one that is none any more.
     #[test]
     fn tokens_that_nobody_uses_are_found() {
         let model = super::super::model::RemoteCluster {

@@ -1,5 +1,6 @@
-//! Why a watcher is not in sync: the layer that failed, and the next step. istiod itself tells only that it is not; so the same address, authority and
-//! token are tried from here, and what here and there have in common is told apart from what only the watcher's network can know.
+//! Why a watcher is not in sync: the layer that failed, and the next step. istiod itself tells only that it is not; so
+//! the same address, authority and token are tried from here, and what here and there have in common is told apart from
+//! what only the watcher's network can know.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
         )));
     }
     if case.views.is_empty() && long_enough {
-        return Some(Diagnostic::error("No istiod watches").at("watchers").detail(format!(
+        return Some(Diagnostic::error("The watcher has no istiod").at("watchers").detail(format!(
             "No istiod runs in namespace {} of cluster {watcher}. Refer to its `mesh_primary` in `watchers`, so that the control plane is there first.",
             case.spec.namespace
         )));
@@ -69,9 +70,9 @@ pub fn hopeless(case: &Case<'_>, long_enough: bool) -> Option<Diagnostic> {
     )))
 }
 
-/// A certificate that no watcher would accept, found before one is told of the cluster: an istiod whose first try at a cluster fails
-/// can be left unable to take a corrected secret until it restarts (seen with Istio 1.31). That nothing answers here says
-/// nothing: other networks may reach what this one cannot.
+/// A certificate that no watcher would accept, found before one is told of the cluster: an istiod whose first try at a
+/// cluster fails can be left unable to take a corrected secret until it restarts (seen with Istio 1.31). That nothing
+/// answers here says nothing: other networks may reach what this one cannot.
 pub async fn refused_before(watched: &Cluster, said: &EndpointSpec, endpoint: &Endpoint) -> Option<Diagnostic> {
     let cluster = there(watched, endpoint);
     // Whoever is asked answers, were it with a refusal, once the handshake is done.
@@ -84,7 +85,8 @@ pub async fn refused_before(watched: &Cluster, said: &EndpointSpec, endpoint: &E
     )
 }
 
-/// The same for a token that was made by the watched cluster and is refused by whoever answers at the address the user gave.
+/// The same for a token that was made by the watched cluster and is refused by whoever answers at the address the user
+/// gave.
 pub async fn token_refused(
     watched: &Cluster,
     said: &EndpointSpec,
@@ -227,7 +229,7 @@ fn explained(error: &Error, said: &EndpointSpec) -> (&'static str, &'static str,
         Layer::Authorization => (
             "the API server denies the reader what it asks",
             "service_account",
-            "Something beside RBAC seems to decide over rights in this cluster.",
+            "Another authorizer than RBAC seems to refuse it: look at the configuration of the API server.",
         ),
         _ => (
             "the API server does not answer as one should",

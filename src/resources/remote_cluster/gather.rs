@@ -1,5 +1,5 @@
-//! What has to be known of the watched cluster before a remote secret can be written: its API server's address as watchers dial it, and the authority
-//! they check it by.
+//! What has to be known of the watched cluster before a remote secret can be written: its API server's address as
+//! watchers dial it, and the authority they check it by.
 
 use super::model::RemoteCluster;
 use super::secret;
@@ -11,8 +11,8 @@ use crate::mesh::{ServerUrl, ServerUrlError};
 use crate::resources::parsing::sentence;
 use crate::value::Value;
 
-/// The server's address: the user's, or the one this provider itself uses: as the last refresh saw that, if it did (`seen`), and else as it is now. No request is
-/// made to find out. `None` while the cluster is not configured yet.
+/// The server's address: the user's, or the one this provider itself uses: as the last refresh saw that, if it did
+/// (`seen`), and else as it is now. No request is made to find out. `None` while the cluster is not configured yet.
 pub async fn server(
     watched: &Cluster,
     spec: &EndpointSpec,
@@ -41,8 +41,9 @@ fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
     ))
 }
 
-/// The authority that Kubernetes itself gives every Pod of the cluster to check its API server by; PEM. It keeps a copy in every namespace. Who may write in
-/// a namespace can change the copy there and keep Kubernetes from mending it (`immutable`); in this one only administrators may.
+/// The authority that Kubernetes itself gives every Pod of the cluster to check its API server by; PEM. It keeps a copy
+/// in every namespace. Who may write in a namespace can change the copy there and keep Kubernetes from mending it
+/// (`immutable`); in this one only administrators may.
 const AUTHORITY_NAMESPACE: &str = "kube-system";
 const AUTHORITY: &str = "kube-root-ca.crt";
 
@@ -96,7 +97,8 @@ fn unreadable(watched: &Cluster, error: &Error) -> Diagnostic {
     diagnostic.detail(detail).at("certificate_authority")
 }
 
-/// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written for another. Returns what was found out for that.
+/// What the plan says of the watched cluster's address and authority must hold when it is applied: nothing is written
+/// for another. Returns what was found out for that.
 pub async fn refuse_another_endpoint(
     watched: &Cluster,
     spec: &Spec,

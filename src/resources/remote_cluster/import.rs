@@ -1,4 +1,5 @@
-//! Import: finds the remote secrets that describe a cluster, whoever made them, and rebuilds the configuration from what they say.
+//! Import: finds the remote secrets that describe a cluster, whoever made them, and rebuilds the configuration from
+//! what they say.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     Ok(model)
 }
 
-/// Whether watchers may read the cluster's Secrets by the reader that this provider would use; without one, as Istio's own may. Taking a link over gives and takes no right.
+/// Whether watchers may read the cluster's Secrets by the reader that this provider would use; without one, as Istio's
+/// own may. Taking a link over gives and takes no right.
 async fn reads_secrets(cx: &Cx, model: &RemoteCluster) -> Result<bool, Diagnostics> {
     let Some(spec) = Spec::parse(model)?.filter(|_| model.mode.as_deref() != Some("config")) else { return Ok(true) };
     let watched = client::cluster(cx, model.cluster.text())?;
@@ -91,7 +93,8 @@ async fn reads_secrets(cx: &Cx, model: &RemoteCluster) -> Result<bool, Diagnosti
     }
 }
 
-/// To whom the reader's rights are bound, where istiods log in by tokens of their own: what differs from the usual name, of the watcher that it names.
+/// To whom the reader's rights are bound, where istiods log in by tokens of their own: what differs from the usual
+/// name, of the watcher that it names.
 async fn users(cx: &Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let (Some(own), Value::Known(link_token)) = (&spec.link_token, &mut model.link_token) else { return Ok(()) };
@@ -163,7 +166,8 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
     Ok(())
 }
 
-/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what differs.
+/// Which of the objects that this configuration wants are there, with their live fields: the plan then shows what
+/// differs.
 async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     (model.objects, model.changes) = (Value::Known(Map::new()), Value::Known(Map::new()));
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
@@ -234,7 +238,8 @@ struct FoundSecret {
 struct Search {
     /// The Secrets that describe it, by the cluster that has them.
     found: BTreeMap<String, FoundSecret>,
-    /// Of each cluster that an external control plane reads its configuration from, by its id: the cluster that one runs in.
+    /// Of each cluster that an external control plane reads its configuration from, by its id: the cluster that one
+    /// runs in.
     external: BTreeMap<String, String>,
 }
 
@@ -269,7 +274,7 @@ fn describing(secret: &Object, id: &str) -> Option<FoundSecret> {
 }
 
 fn unseen(cluster: &str, error: &Error) -> Diagnostic {
-    Diagnostic::warning("A cluster could not be looked into").detail(format!(
+    Diagnostic::warning("A cluster could not be read").detail(format!(
         "Whether cluster {cluster} is a watcher is not known: {error}. If it is, add it to `watchers` once it answers."
     ))
 }
@@ -302,7 +307,8 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
     }
 }
 
-/// A cluster that an istiod mounts the kubeconfig of is its configuration cluster; one whose namespace names its control planes is a remote.
+/// A cluster that an istiod mounts the kubeconfig of is its configuration cluster; one whose namespace names its
+/// control planes is a remote.
 async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let watched = client::cluster(cx, model.cluster.text())?;
     let reference = ObjectRef::cluster(Kind::NAMESPACE, model.namespace.text());
@@ -324,7 +330,8 @@ async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics>
     remote_profile(cx, &watched, model).await
 }
 
-/// What the remote profile's Service for istiod tells: revision, version of the charts, and the address, which is an endpoint or a name.
+/// What the remote profile's Service for istiod tells: revision, version of the charts, and the address, which is an
+/// endpoint or a name.
 async fn remote_profile(cx: &mut Cx, watched: &Cluster, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let namespace = model.namespace.text().to_owned();
     let query = Query::of(Kind::SERVICE).namespace(&namespace).label("app.kubernetes.io/name", "istiod");

@@ -23,7 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PROBE_AFTER: Duration = Duration::from_secs(8);
 /// How long an istiod that says `timeout` gets to change its mind.
 const AFTER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same where it said so before anything was written: what it asks for again after a refusal, it asks for after as much as a minute.
+/// The same where it said so before anything was written: what it asks for again after a refusal, it asks for after as
+/// much as a minute.
 const AFTER_REFUSALS: Duration = Duration::from_secs(70);
 /// How long to wait for an istiod to appear at all.
 const WITHOUT_ISTIOD: Duration = Duration::from_secs(45);
@@ -103,7 +104,8 @@ pub async fn establish(link: Link<'_>) -> Established {
     Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials, job).await }
 }
 
-/// Refuses to hand a kubeconfig to an istiod that did not ask for one: at its next start it would take the cluster for its own, and forget the one it serves.
+/// Refuses to hand a kubeconfig to an istiod that did not ask for one: at its next start it would take the cluster for
+/// its own, and forget the one it serves.
 async fn waits_for_kubeconfig(link: Link<'_>) -> Result<(), Diagnostic> {
     let (namespace, name) = (link.spec.namespace.as_str(), link.spec.reader.service_account.as_str());
     let deployment = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, name);
@@ -308,8 +310,7 @@ async fn restart(link: Link<'_>) -> Result<(), Error> {
 
 fn standing(link: Link<'_>, token: &Token) -> Standing {
     let service_account = link.spec.reader.service_account.as_str();
-    let judged =
-        Judged { now: jiff::Timestamp::now().as_second(), spec: &link.spec.token, service_account, live: None };
+    let judged = Judged { now: link.now, spec: &link.spec.token, service_account, live: None };
     credential::standing(token, judged)
 }
 
@@ -412,7 +413,8 @@ async fn noticed(link: Link<'_>, changed: Changed) {
 
 type Views = (std::sync::Arc<[ReplicaView]>, Verdict);
 
-/// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a look.
+/// What the istiods say, since they took the secret up: all clusters that a watcher is told of at the same time share a
+/// look.
 async fn look(link: Link<'_>, since: Instant) -> Result<Views, Error> {
     let views = link.walk.istiods.since(link.watcher, link.spec.namespace.as_str(), since).await?;
     let verdict = istiod::verdict(&views, link.spec.id.as_str(), &link.secret());

@@ -1,6 +1,8 @@
-//! Finds the links between the provider's clusters, for `terraform query`: the remote secrets and kubeconfigs that istiods watch others by, whoever made them.
+//! Finds the links between the provider's clusters, for `terraform query`: the remote secrets and kubeconfigs that
+//! istiods watch others by, whoever made them.
 //!
-//! A remote secret names a cluster by Istio's id and by the address of its API server. Which of the provider's clusters that is, these two tell.
+//! A remote secret names a cluster by Istio's id and by the address of its API server. Which of the provider's clusters
+//! that is, these two tell.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +17,9 @@ use crate::resources::listing;
 use crate::value::Value;
 
 model! {
-    /// Finds watched clusters, for `terraform query`: every cluster of the provider that the istiods of others watch by a remote secret or, for an external control plane, by a
-    /// kubeconfig, whoever made these. All clusters are looked into, as a link is told by those that watch.
+    /// Finds watched clusters, for `terraform query`: every cluster of the provider that the istiods of others watch by
+    /// a remote secret or, for an external control plane, by a kubeconfig, whoever made these. All clusters are looked
+    /// into, as a link is told by those that watch.
     pub struct Links {
         /// Only this watched cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]
@@ -27,7 +30,8 @@ model! {
         /// Only those whose remote secrets are in this namespace.
         #[attr(optional, validate(dns_label()))]
         pub namespace: Value<String>,
-        /// `true`: only those with a remote secret that carries this provider's label, whichever state it is in. `false`: all others, such as istioctl's.
+        /// `true`: only those with a remote secret that carries this provider's label, whichever state it is in.
+        /// `false`: all others, such as istioctl's.
         #[attr(optional)]
         pub managed: Value<bool>,
     }
@@ -105,7 +109,8 @@ impl Names {
         Ok(names)
     }
 
-    /// The key of the cluster that a remote secret describes: by its address, which only one cluster has, then by the id that its own istiod goes by, then by its name.
+    /// The key of the cluster that a remote secret describes: by its address, which only one cluster has, then by the
+    /// id that its own istiod goes by, then by its name.
     fn key(&self, id: &str, server: Option<&str>) -> Option<String> {
         let bare = |server: &str| server.trim_end_matches('/').to_owned();
         let server = server.map(bare).filter(|server| !server.is_empty());

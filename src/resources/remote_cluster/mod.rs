@@ -1,4 +1,5 @@
-//! `mesh_remote_cluster`: lets istiods watch a cluster. Gather, parse, build, apply and wait, state: in this order, here to be read.
+//! `mesh_remote_cluster`: lets istiods watch a cluster. Gather, parse, build, apply and wait, state: in this order,
+//! here to be read.
 
 mod build;
 mod credential;
@@ -31,6 +32,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::build::Charts;
@@ -88,8 +90,8 @@ pub struct Private {
     /// Version of the charts that were applied: a new default must not upgrade what is there.
     #[serde(default)]
     chart_version: Option<String>,
-    /// The API server's address by which the provider reaches the watched cluster, as the last refresh saw it: a kubeconfig that is changed between a saved plan and its
-    /// apply must not change the plan.
+    /// The API server's address by which the provider reaches the watched cluster, as the last refresh saw it: a
+    /// kubeconfig that is changed between a saved plan and its apply must not change the plan.
     #[serde(default)]
     server: Option<String>,
     /// The charts, as the last refresh saw them in a folder.
@@ -199,6 +201,7 @@ impl Resource for MeshRemoteCluster {
                 endpoint: &endpoint,
                 prior: prior.as_ref(),
                 interrupted: claim.interrupted,
+                now: Timestamp::now().as_second(),
             },
             &mut state,
         )
@@ -234,7 +237,7 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
-        refresh::refresh(cx, state).await
+        refresh::refresh(cx, state, Timestamp::now().as_second()).await
     }
 
     async fn delete(&self, cx: &mut Cx, state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
@@ -377,11 +380,14 @@ struct Links<'a> {
     prior: Option<&'a RemoteCluster>,
     /// An apply before this one may have made what state does not know.
     interrupted: bool,
+    /// Seconds since 1970.
+    now: i64,
 }
 
-/// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are returned.
+/// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are
+/// returned.
 async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Result<Diagnostics, Diagnostics> {
-    let Links { watched, owner, spec, endpoint, prior, interrupted } = *links;
+    let Links { watched, owner, spec, endpoint, prior, interrupted, now } = *links;
     let until = cx.deadline().checked_sub(FOR_REASONS).unwrap_or_else(|| cx.deadline());
     let client = cx.client()?.clone();
     let open: Vec<&String> = spec
@@ -413,6 +419,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             watcher,
             secrets,
             until,
+            now,
             spec,
             endpoint,
             secret_name: &secret_name,

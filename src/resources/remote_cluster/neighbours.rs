@@ -1,5 +1,6 @@
-//! What a plan sees of the clusters at both ends of a link, beside what the configuration says of them: Pod ranges that overlap within one network. It is a
-//! warning: a look at clusters never fails a plan, and what it sees may be about to change.
+//! What a plan sees of the clusters at both ends of a link, beside what the configuration says of them: Pod ranges that
+//! overlap within one network. It is a warning: a look at clusters never fails a plan, and what it sees may be about to
+//! change.
 
 use futures::future::join_all;
 
@@ -10,8 +11,8 @@ use crate::diag::Diagnostic;
 use crate::mesh::{Cidr, WatchedCluster};
 use crate::resources::client::briefly;
 
-/// Watchers of the cluster's own network whose Pods may have the addresses of its Pods. Looked for when a link is planned that there was not before: it costs a
-/// list of the nodes at both ends.
+/// Watchers of the cluster's own network whose Pods may have the addresses of its Pods. Looked for when a link is
+/// planned that there was not before: it costs a list of the nodes at both ends.
 pub async fn pod_ranges(cx: &Cx, declared: &WatchedCluster, prior: Option<&RemoteCluster>) -> Vec<Diagnostic> {
     let Ok(client) = cx.client() else { return Vec::new() };
     let mut neighbours = client.walk.neighbours(declared);

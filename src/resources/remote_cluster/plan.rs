@@ -1,4 +1,5 @@
-//! The plan: which watchers are linked anew, which are left alone. Decided from configuration and from what the last refresh wrote down, never from a clock or a cluster.
+//! The plan: which watchers are linked anew, which are left alone. Decided from configuration and from what the last
+//! refresh wrote down, never from a clock or a cluster.
 
 use super::build::{self, Charts};
 use super::credential::Condition;
@@ -54,7 +55,8 @@ pub async fn plan(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>) -> Result<(),
     Ok(())
 }
 
-/// What others made stays as an import found it while the configuration says just that and does not ask to take it over; then this is the plan.
+/// What others made stays as an import found it while the configuration says just that and does not ask to take it
+/// over; then this is the plan.
 fn as_found(planned: &RemoteCluster, prior: &RemoteCluster) -> Option<RemoteCluster> {
     let foreign = |token: &TokenState| token.condition.as_deref() == Some(Condition::Foreign.as_str());
     let others = prior.tokens.keys().next().is_some() && prior.tokens.entries().all(|(_, token)| foreign(token));
@@ -261,7 +263,8 @@ fn one(cx: &mut Cx, spec: &Spec, expected: Option<&str>, before: Before<'_>) -> 
     }
 }
 
-/// A token that is to be made: a plan shows that one will be, such as `condition` from `rotate` to `valid`. Until when is for the API server to say.
+/// A token that is to be made: a plan shows that one will be, such as `condition` from `rotate` to `valid`. Until when
+/// is for the API server to say.
 fn issued(spec: &Spec) -> Value<TokenState> {
     if spec.link_token.is_some() {
         return state::token_state(&state::PROJECTED).into();

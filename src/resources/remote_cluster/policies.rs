@@ -8,7 +8,8 @@ use crate::mesh::WatchedCluster;
 use crate::resources::client::briefly;
 use crate::resources::policies;
 
-/// What is found, each policy once in a plan, and what could not be read. A cluster that has no such kinds yet has none.
+/// What is found, each policy once in a plan, and what could not be read. A cluster that has no such kinds yet has
+/// none.
 pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     let Ok(client) = cx.client() else { return Vec::new() };
     let crossing = client.walk.crossing(declared);
@@ -44,8 +45,7 @@ fn turned_off(found: &[String]) -> Diagnostic {
     // Of several warnings with one summary Terraform shows the first alone.
     let summary = format!("Policies turn mTLS off between networks: {}", found[0]);
     Diagnostic::warning(summary).at("watchers").detail(format!(
-        "{}{more}\n\nAn east-west gateway tells by mTLS alone where a call is to go. What these are for cannot be called from another network: istiod leaves its endpoints there out, in silence. \
-         Remove them, use the mode ISTIO_MUTUAL in the rules, or keep what they are for to callers of its own network.",
+        "{}{more}\n\nAn east-west gateway learns only from mTLS where a call goes. So the workloads of these policies cannot be called from another network: istiod leaves their endpoints out, and reports nothing. Remove the policies, use the mode ISTIO_MUTUAL in the rules, or call these workloads from their own network only.",
         lines.join("\n")
     ))
 }

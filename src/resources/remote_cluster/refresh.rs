@@ -1,4 +1,5 @@
-//! Refresh: what the watched cluster and each watcher hold now. A cluster that does not answer changes nothing but the verdict on it.
+//! Refresh: what the watched cluster and each watcher hold now. A cluster that does not answer changes nothing but the
+//! verdict on it.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ pub async fn note_sources(
     Ok(())
 }
 
-pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
+/// `now` in seconds since 1970.
+pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<Option<RemoteCluster>, Diagnostics> {
     if client::without_clusters(cx)? {
         return Ok(Some(model));
     }
@@ -72,7 +74,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster) -> Result<Option<Rem
         }
         Err(error) => return Err(converge::diagnostic(&error).into()),
     };
-    let watched = Watched { spec: &spec, owned: owned.as_ref() };
+    let watched = Watched { spec: &spec, owned: owned.as_ref(), now };
     let renew_within = spec.renew_within();
     let links_left = note_watchers(cx, &watched, watchers?, &mut model)?;
     // What the server cut short is renewed within less, which the tokens say.
@@ -88,6 +90,7 @@ type Owned = (Arc<[Object]>, Arc<[Object]>);
 struct Watched<'a> {
     spec: &'a Spec,
     owned: Option<&'a Owned>,
+    now: i64,
 }
 
 impl Watched<'_> {
@@ -227,7 +230,8 @@ fn note_watchers(
                 cx.warn(converge::stale(&error));
                 keep(model, &watcher, &mut sync, &mut tokens);
             }
-            // A watcher that left the provider's configuration: nothing can be seen of it, and nothing is wrong with the rest.
+            // A watcher that left the provider's configuration: nothing can be seen of it, and nothing is wrong with
+            // the rest.
             Err(error) => {
                 cx.warn(Diagnostic { severity: crate::diag::Severity::Warning, ..error });
                 keep(model, &watcher, &mut sync, &mut tokens);
@@ -278,7 +282,7 @@ fn entry(
     views: Option<&[ReplicaView]>,
 ) -> LinkState {
     let judged = Judged {
-        now: jiff::Timestamp::now().as_second(),
+        now: watched.now,
         spec: &watched.spec.token,
         service_account: watched.spec.reader.service_account.as_str(),
         live: watched.owned.map(|(accounts, secrets)| (&accounts[..], &secrets[..])),
@@ -308,8 +312,8 @@ fn keep(model: &RemoteCluster, watcher: &str, sync: &mut Map<Sync>, tokens: &mut
 fn unlinked(spec: &Spec, secret: &str, watcher: &str) -> Diagnostic {
     let (namespace, place, id) = (&spec.namespace, spec.secrets_of(watcher), &spec.id);
     Diagnostic::warning(format!("{watcher} has lost its link to {id}")).at("watchers").detail(format!(
-        "Secret {namespace}/{secret} in cluster {place}, by which the istiod of {watcher} watches {id}, is missing: it has dropped all endpoints of {id}, and workloads of {watcher} call none of them. \
-         The plan shows the new token with which an apply makes the Secret again. Find out who deleted it."
+        "Secret {namespace}/{secret} in cluster {place}, by which the istiod of {watcher} watches {id}, is missing. The istiod has dropped all endpoints of {id}, so that workloads of {watcher} cannot call them. \
+         An apply creates the Secret again, with a new token, which the plan shows. Find out who deleted the Secret."
     ))
 }
 

@@ -1,5 +1,6 @@
-//! The modes `remote` and `config`, once the primary watches: its webhook has the primary's authority, and a Pod asked for without storing it comes back with a proxy of this cluster
-//! and network. Whoever creates Pods later can rely on both.
+//! The modes `remote` and `config`, once the primary watches: its webhook has the primary's authority, and a Pod asked
+//! for without storing it comes back with a proxy of this cluster and network. Whoever creates Pods later can rely on
+//! both.
 
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ fn unanswered(watched: &Cluster, remote: &Remote, why: &str) -> Diagnostic {
         ),
     };
     Diagnostic::error("The injection webhook does not answer").at("control_plane_address").detail(format!(
-        "A Pod asked for without storing it in cluster {} was not injected by the control plane behind {address}: {why}. {step}",
+        "A Pod created as a dry run in cluster {} was not injected by the control plane behind {address}: {why}. {step}",
         watched.name()
     ))
 }
@@ -92,7 +93,7 @@ fn agrees(Injected { cluster_id, network, .. }: &Injected, spec: &Spec, remote: 
         Err(Diagnostic::error("Injected proxies disagree with the configuration")
             .at(path)
             .detail(format!(
-                "A Pod injected in this cluster has the {what} {is:?}, the configuration says {should:?}. Another injector, or an injection template of the primary, decides otherwise."
+                "A Pod injected in this cluster has the {what} {is:?}, the configuration says {should:?}. Another injector, or an injection template in the `values` of its `mesh_primary`, sets it: remove that, or change this resource to it."
             ))
             .into())
     };

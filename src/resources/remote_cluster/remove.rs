@@ -1,5 +1,6 @@
-//! The way back: watchers first, so that no istiod is left reading a cluster that refuses it; then the credentials; then what is in the watched cluster, webhooks
-//! before all else. A cluster that is gone is gone on without, where the user asked for that, and what had to be left is told.
+//! The way back: watchers first, so that no istiod is left reading a cluster that refuses it; then the credentials;
+//! then what is in the watched cluster, webhooks before all else. A cluster that is gone is gone on without, where the
+//! user asked for that, and what had to be left is told.
 
 use std::collections::BTreeSet;
 

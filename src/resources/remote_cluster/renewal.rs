@@ -46,7 +46,8 @@ pub async fn prepare(link: Link<'_>, asked: &RenewalSpec) -> Result<RenewalPod, 
     }
 }
 
-/// Asks for a token as the job will, by the reader's token. What is granted is bound to the same Secret, and nobody keeps it.
+/// Asks for a token as the job will, by the reader's token. What is granted is bound to the same Secret, and nobody
+/// keeps it.
 pub async fn prove(link: Link<'_>, token: &Token) -> Result<(), Diagnostic> {
     let bound = token::read(token.reveal()).ok().and_then(|claims| claims.secret);
     let request = TokenRequest {
@@ -114,7 +115,8 @@ fn granted(token: &Token) -> u64 {
     life.and_then(|life| u64::try_from(life).ok()).unwrap_or_default()
 }
 
-/// Removes what this instance has of a renewal in a watcher. The job goes first, and is waited for: nothing then writes a remote secret that is about to change.
+/// Removes what this instance has of a renewal in a watcher. The job goes first, and is waited for: nothing then writes
+/// a remote secret that is about to change.
 pub async fn remove(watcher: &Cluster, owner: &Owner, namespace: &str, before: RenewalBefore) -> Result<(), Error> {
     if before == RenewalBefore::No {
         return Ok(());
@@ -147,7 +149,8 @@ pub struct Look<'a> {
     pub token: &'a Token,
 }
 
-/// What of the renewal is missing or not as an apply would make it, in words. Of the Pod what was taken from istiod when it was made may be older by now.
+/// What of the renewal is missing or not as an apply would make it, in words. Of the Pod what was taken from istiod
+/// when it was made may be older by now.
 pub async fn differences(look: Look<'_>) -> Result<Vec<String>, Error> {
     let Look { watcher, owner, spec, secret_name, token } = look;
     let wanted = |pod: RenewalPod| {
@@ -195,7 +198,7 @@ fn job(spec: &Spec) -> String {
 
 fn without_istiod(link: Link<'_>) -> Diagnostic {
     let (namespace, watcher) = (&link.spec.namespace, link.watcher.name());
-    Diagnostic::error("No istiod watches").at("watchers").detail(format!(
+    Diagnostic::error("The watcher has no istiod").at("watchers").detail(format!(
         "No istiod runs in namespace {namespace} of cluster {watcher}, so that there is no image for the job that renews its token. Refer to its `mesh_primary` in `watchers`, so that the control plane is there first."
     ))
 }
@@ -219,7 +222,7 @@ fn loses_endpoints(link: Link<'_>, version: &str) -> Diagnostic {
 
 fn not_allowed(link: Link<'_>) -> Diagnostic {
     let (spec, watched) = (link.spec, link.watched.name());
-    Diagnostic::error("The reader may not ask for its next token").at(path()).detail(format!(
+    Diagnostic::error("The reader is not allowed to request its next token").at(path()).detail(format!(
         "ServiceAccount {}/{} of cluster {watched} has a Role that lets it ask for tokens of its own, and the API server refuses it all the same. An admission or authorization webhook of {watched} may be the \
          reason. The job in {} could renew nothing, so nothing was written there. Allow it, or choose another of the ways in the guide on credentials.",
         spec.namespace,
@@ -228,7 +231,8 @@ fn not_allowed(link: Link<'_>) -> Diagnostic {
     ))
 }
 
-/// What a link that cannot be taken away leaves in a watcher: its remote secret and, where there is one, the job that renews the token.
+/// What a link that cannot be taken away leaves in a watcher: its remote secret and, where there is one, the job that
+/// renews the token.
 pub fn left(secret: &ObjectRef, spec: &Spec, before: RenewalBefore) -> String {
     match before {
         RenewalBefore::Made => format!("{secret}, with CronJob {} that renews its token,", job(spec)),
@@ -242,8 +246,7 @@ pub fn overdue(spec: &Spec, (watcher, ends): (&str, &str)) -> Diagnostic {
     let (namespace, name) = (&spec.namespace, renewal_name(id));
     // Of several warnings with one summary Terraform shows the first alone.
     Diagnostic::warning(format!("The token of {watcher} for {id} was not renewed in time")).at("token").detail(format!(
-        "It ends at {ends}, and CronJob {job} in cluster {watcher} should have renewed it by now. Its Jobs say why: `kubectl get jobs -n {namespace}`, then `kubectl logs -n {namespace} -l app={name}`. An apply \
-         makes a token and the job anew."
+        "It ends at {ends}, and CronJob {job} in cluster {watcher} should have renewed it by now. Its Jobs say why: `kubectl get jobs -n {namespace}`, then `kubectl logs -n {namespace} -l app={name}`. An apply issues a new token and recreates the job."
     ))
 }
 
@@ -254,7 +257,7 @@ pub fn changed(spec: &Spec, watcher: &str, differences: &[String]) -> Diagnostic
     let more = differences.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!("\n- and {more} more") } else { String::new() };
     Diagnostic::warning(format!("The renewal of the token of {watcher} for {} is not as it was made", spec.id)).at("token").detail(format!(
-        "In cluster {watcher}:\n{}{more}\n\nSomebody has changed it, or another version of the provider made it. The token may end without a renewal. An apply makes the job and what it needs as they shall be, and the token stays.",
+        "In cluster {watcher}:\n{}{more}\n\nSomebody has changed it, or another version of the provider made it. The token may end without a renewal. An apply restores the job and what it needs, and keeps the token.",
         shown.join("\n")
     ))
 }

@@ -73,7 +73,8 @@ pub fn says_of(live: &Object, remote: &RemoteSecret, key: &str) -> bool {
     remote.data().get(key).is_some_and(|text| live.data(key).is_some_and(|data| data == text.as_bytes()))
 }
 
-/// SHA-256 over the certificates of a PEM text, in hexadecimal: text around and order of blocks count, white space does not.
+/// SHA-256 over the certificates of a PEM text, in hexadecimal: text around and order of blocks count, white space does
+/// not.
 pub fn fingerprint(pem: &str) -> String {
     let mut hasher = Sha256::new();
     match spec::certificates(pem) {

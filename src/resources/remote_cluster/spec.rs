@@ -97,7 +97,8 @@ impl Spec {
         if self.is_config_cluster() { SecretForm::Config } else { SecretForm::Remote }
     }
 
-    /// By what istiods know the cluster: `namespace/name` of its remote secret. The one they read their configuration from has none.
+    /// By what istiods know the cluster: `namespace/name` of its remote secret. The one they read their configuration
+    /// from has none.
     pub fn registered_by(&self, secret_name: &str) -> String {
         match self.form() {
             SecretForm::Remote => format!("{}/{secret_name}", self.namespace),
@@ -322,7 +323,7 @@ fn remote(
         (true, 1) => watchers.first().and_then(|only| ClusterName::new(only.as_str()).ok()),
         (true, _) => {
             if known {
-                parser.refuse("control_plane", "Whose proxies are these?", "With several watchers, or none, say which control plane serves this cluster: set `control_plane` to its `cluster_name`.");
+                parser.refuse("control_plane", "No control plane is named", "With several watchers, or none, say which control plane serves this cluster: set `control_plane` to its `cluster_name`.");
             }
             None
         }
@@ -330,7 +331,7 @@ fn remote(
     if model.control_plane_address.is_null() {
         parser.refuse(
             "control_plane_address",
-            "Where is the control plane?",
+            "No address of the control plane",
             "Without a control plane in it, proxies and API server of this cluster reach the control plane through its gateway: set this to an address of the \
              `mesh_eastwest_gateway` that exposes it, such as `mesh_eastwest_gateway.east.addresses[0].value`, or of the `mesh_primary` itself if it has `expose`.",
         );
@@ -395,7 +396,7 @@ fn refuse_decided(parser: &mut Parser, user: &Values, data_plane: &RemoteDataPla
             && Some(said) != decided
         {
             let detail = format!(
-                "The values set `{}` to {said}. That is for the attribute `{attribute}` to say: remove it from the values.",
+                "The values set `{}` to {said}. The attribute `{attribute}` sets this: remove it from the values.",
                 path.join(".")
             );
             parser.refuse("values", "A value contradicts an attribute", detail);
@@ -476,7 +477,7 @@ mod tests {
         let peer = RemoteCluster { control_plane: "west".into(), network: "n1".into(), ..model() };
         assert_eq!(refusals(&peer), ["control_plane: Not in the mode peer", "network: Not in the mode peer"]);
         let remote = RemoteCluster { mode: "remote".into(), ..model() };
-        assert_eq!(refusals(&remote), ["control_plane_address: Where is the control plane?"]);
+        assert_eq!(refusals(&remote), ["control_plane_address: No address of the control plane"]);
         let remote = RemoteCluster { control_plane_address: "10.0.0.9".into(), ..remote };
         let spec = Spec::parse(&remote).unwrap().unwrap().remote.unwrap();
         assert_eq!(spec.system_namespace.control_planes[0].as_str(), "west", "the only watcher serves it");
@@ -487,6 +488,6 @@ mod tests {
         let watchers = Value::Known(["west".to_owned(), "north".to_owned()].into_iter().collect());
         let remote =
             RemoteCluster { mode: "remote".into(), watchers, control_plane_address: "10.0.0.9".into(), ..model() };
-        assert_eq!(refusals(&remote), ["control_plane: Whose proxies are these?"]);
+        assert_eq!(refusals(&remote), ["control_plane: No control plane is named"]);
     }
 }

@@ -1,4 +1,5 @@
-//! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods say. Pure.
+//! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods
+//! say. Pure.
 
 use super::credential::{self, Condition, Judged, Standing};
 use super::model::{RemoteCluster, Sync, TokenState};

@@ -1,5 +1,5 @@
-//! What a service account token says about itself: read from its claims, never verified here (the API server that issued it does
-//! that) and never kept. Nothing in this file may hold on to a token or print one.
+//! What a service account token says about itself: read from its claims, never verified here (the API server that
+//! issued it does that) and never kept. Nothing in this file may hold on to a token or print one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,5 @@
-//! Links without a stored token: before a remote secret is written, the watched API server is asked, with a token such as the watcher's istiod has, who that is.
+//! Links without a stored token: before a remote secret is written, the watched API server is asked, with a token such
+//! as the watcher's istiod has, who that is.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub async fn prove(link: Link<'_>, own: &LinkTokenSpec) -> Result<Token, Diagnos
         proved = Some(tried(link, own, account).await?);
     }
     proved.ok_or_else(|| {
-        Diagnostic::error("No istiod watches").at("watchers").detail(format!(
+        Diagnostic::error("The watcher has no istiod").at("watchers").detail(format!(
             "No istiod runs in namespace {namespace} of cluster {}. Refer to its `mesh_primary` in `watchers`, so that the control plane is there first.",
             link.watcher.name()
         ))

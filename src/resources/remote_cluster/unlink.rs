@@ -1,4 +1,5 @@
-//! The way back: a remote secret taken from a watcher, and its istiods waited for until they have forgotten the cluster.
+//! The way back: a remote secret taken from a watcher, and its istiods waited for until they have forgotten the
+//! cluster.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,8 @@ pub struct Unlink<'a> {
 /// How long istiods get to forget a cluster.
 const FORGET_WITHIN: Duration = Duration::from_secs(60);
 
-/// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some` says what could not be seen.
+/// Deletes the remote secret, if it is ours, and waits until the watcher's istiods have forgotten the cluster. `Some`
+/// says what could not be seen.
 pub async fn unlink(unlink: Unlink<'_>) -> Result<Option<String>, Error> {
     let Unlink { walk, watcher, spec, secret_name, wait, .. } = unlink;
     renewal::remove(watcher, unlink.owner, spec.namespace.as_str(), unlink.renewal_before).await?;
@@ -89,7 +91,8 @@ async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
     const ATTEMPTS: u32 = 6;
     let Unlink { secrets, owner, spec, secret_name, .. } = unlink;
     let reference = secret::reference(spec, secret_name);
-    // From the list that all who take back share: what has changed since is refused by its version, and looked at again.
+    // From the list that all who take back share: what has changed since is refused by its version, and looked at
+    // again.
     let query = Query::owned(Kind::SECRET, spec.namespace.as_str());
     let listed = secrets.list(&query).await.unwrap_or_default();
     let mut held = listed.iter().find(|secret| secret.name() == reference.name).cloned();

@@ -43,6 +43,8 @@ pub struct Link<'a> {
     pub secrets: &'a Cluster,
     /// When to give up waiting: early enough to find out why.
     pub until: Instant,
+    /// The time when the links were begun, in seconds since 1970.
+    pub now: i64,
     pub spec: &'a Spec,
     pub endpoint: &'a Endpoint,
     pub secret_name: &'a str,

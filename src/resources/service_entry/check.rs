@@ -201,7 +201,7 @@ fn check_pods(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter
         findings.push(
             "service",
             format!(
-                "no Pod behind {} in {} has a sidecar: a gateway leads to Pods that speak mTLS alone, so that calls find nobody",
+                "no Pod behind {} in {} has a sidecar: a gateway reaches only Pods that accept mTLS, so calls fail",
                 exporter.fqdn,
                 cluster(exporter)
             ),

@@ -1,5 +1,5 @@
-//! Import: rebuilds the configuration from a ServiceEntry, and the DestinationRule of its host, however they were made. Where the exporter is among the
-//! provider's clusters, its gateway's address tells which it is.
+//! Import: rebuilds the configuration from a ServiceEntry, and the DestinationRule of its host, however they were made.
+//! Where the exporter is among the provider's clusters, its gateway's address tells which it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,8 +52,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
     let exported = exposed(cx, &mut model).await;
     if live.entry.items("spec.hosts").len() > 1 {
         cx.warn(Diagnostic::warning("The ServiceEntry has more than one host").detail(format!(
-            "A connection carries one SNI, so that a mesh_service_entry is for one host: {host} is imported. The next apply takes the others away; give each a \
-             resource of its own before.",
+            "One mesh_service_entry is for one host, because a connection carries one SNI. {host} is imported. The next apply removes the other hosts: create a resource for each of them first.",
         )));
     }
     let label = super::owner(model.namespace.text(), model.name.text());
@@ -208,7 +207,8 @@ async fn doors(cx: &Cx, importer: &str) -> Vec<Door> {
     doors
 }
 
-/// One exporter for each cluster or network, and for each locality and weight in it; what a ServiceEntry does not say is read off its host and identities.
+/// One exporter for each cluster or network, and for each locality and weight in it; what a ServiceEntry does not say
+/// is read off its host and identities.
 fn exporters(cx: &mut Cx, entry: &Object, remote_host: &str, doors: &[Door]) -> Map<Exporter> {
     let identities: Vec<SpiffeId> =
         entry.items("spec.subjectAltNames").iter().filter_map(|san| SpiffeId::parse(san.as_str()?).ok()).collect();
@@ -329,7 +329,8 @@ async fn exposed(cx: &Cx, model: &mut ServiceEntry) -> BTreeMap<String, BTreeMap
     found
 }
 
-/// What is there of what the configuration makes counts as ours from now on: the next plan shows the difference. What else others wrote stays theirs.
+/// What is there of what the configuration makes counts as ours from now on: the next plan shows the difference. What
+/// else others wrote stays theirs.
 fn record(
     model: &mut ServiceEntry,
     private: &mut Private,

@@ -1,4 +1,5 @@
-//! Finds the services of other meshes that the provider's clusters import, for `terraform query`, whoever registered them.
+//! Finds the services of other meshes that the provider's clusters import, for `terraform query`, whoever registered
+//! them.
 
 use super::{Identity, MeshServiceEntry};
 use crate::cluster::{Kind, OWNER_LABEL, Object, Query as Lookup};
@@ -11,8 +12,9 @@ use crate::resources::listing;
 use crate::value::Value;
 
 model! {
-    /// Finds imported services, for `terraform query`: the ServiceEntries in the provider's clusters that stand for a service of another mesh, whoever made them. Such a one is in the
-    /// mesh by its `location`, and its endpoints are a network, or are reached by mutual TLS through a gateway. What stands for a service outside any mesh is left out.
+    /// Finds imported services, for `terraform query`: the ServiceEntries in the provider's clusters that stand for a
+    /// service of another mesh, whoever made them. Such a one is in the mesh by its `location`, and its endpoints are a
+    /// network, or are reached by mutual TLS through a gateway. What stands for a service outside any mesh is left out.
     pub struct ImportedServices {
         /// Only those of this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]
@@ -53,7 +55,8 @@ impl Listable for MeshServiceEntry {
     }
 }
 
-/// Whether the entry stands for a service of another mesh. One that chooses Pods of its own cluster is what `expose` makes at the exporter.
+/// Whether the entry stands for a service of another mesh. One that chooses Pods of its own cluster is what `expose`
+/// makes at the exporter.
 fn is_import(entry: &Object) -> bool {
     if entry.get("spec.workloadSelector").is_some() {
         return false;

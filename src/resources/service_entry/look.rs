@@ -1,4 +1,5 @@
-//! A look at both sides of the border: does the service fit what the exporters really offer, and would this mesh trust it?
+//! A look at both sides of the border: does the service fit what the exporters really offer, and would this mesh trust
+//! it?
 
 use super::Cx;
 use super::check::{self, Finding};
@@ -17,7 +18,8 @@ pub struct Meshes {
     pub here: Option<check::Mesh>,
 }
 
-/// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is no finding, but is said.
+/// Looks at the importing mesh, and at every exporter that is among the provider's clusters. One that cannot be read is
+/// no finding, but is said.
 pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
     let mut meshes = Meshes { findings: Vec::new(), here: None };
     if let Ok(cluster) = client::cluster(cx, model.cluster.text()) {
@@ -72,7 +74,8 @@ fn unchecked(spec: &Spec, key: &str, error: &Error) -> Diagnostic {
         .at(Path::root("exporters").key(key))
 }
 
-/// One warning for all that does not fit, with the host in its summary: of warnings with the same summary, a command line shows the first alone.
+/// One warning for all that does not fit, with the host in its summary: of warnings with the same summary, a command
+/// line shows the first alone.
 pub fn warning(spec: &Spec, findings: &[Finding]) -> Option<Diagnostic> {
     let warning = || Diagnostic::warning(format!("{} does not fit its exporter", spec.import.host));
     match findings {

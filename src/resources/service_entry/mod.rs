@@ -339,7 +339,8 @@ fn describe_names(model: &mut ServiceEntry, spec: &Spec) {
     model.subject_alt_names = import.subject_alt_names().into_iter().collect();
 }
 
-/// The spec but for the gateways' addresses, which in the first plan of two meshes are not known yet: SNI and identities are to be seen all the same.
+/// The spec but for the gateways' addresses, which in the first plan of two meshes are not known yet: SNI and
+/// identities are to be seen all the same.
 fn ahead(model: &ServiceEntry) -> Option<Spec> {
     let mut model = model.clone();
     let documentation = || self::model::Gateway { value: "192.0.2.1".into(), port: 15443.into() };

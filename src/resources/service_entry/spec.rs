@@ -158,7 +158,7 @@ fn endpoints(parser: &mut Parser, model: &ServiceEntry) -> Vec<ImportEndpoint> {
         let (gateways, network) = (!exporter.gateways.is_null(), !exporter.network.is_null());
         if gateways == network {
             let detail = "Give `gateways`, the addresses of the exporter's east-west gateway, or `network`, whose gateways the importing istiod knows: one of the two.";
-            parser.refuse(path.clone(), "How is the exporter reached?", detail);
+            parser.refuse(path.clone(), "No way to reach the exporter", detail);
             continue;
         }
         let locality = parser.plain(&exporter.locality);
@@ -215,7 +215,8 @@ fn subsets(parser: &mut Parser, model: &ServiceEntry) -> BTreeMap<SubsetName, BT
     subsets
 }
 
-/// What only shows when everything is taken together. While something is unknown, only what is there already can be wrong.
+/// What only shows when everything is taken together. While something is unknown, only what is there already can be
+/// wrong.
 fn check(parser: &mut Parser, import: &Import, stub_service: bool) {
     match import.check() {
         Err(error @ (ImportError::PortTwice(_) | ImportError::PortNameTwice(_))) => {
@@ -269,7 +270,7 @@ fn read_exporter(
     let expose = parser.plain(&exporter.expose).unwrap_or(false);
     if expose && exporter.cluster.is_null() {
         let detail = "What lets the gateway accept the SNI is made in the exporting cluster. Name it in `cluster`, or set this up there by hand and leave `expose` out.";
-        parser.refuse(path.attr("expose"), "Expose where?", detail);
+        parser.refuse(path.attr("expose"), "No cluster to expose the Service in", detail);
     }
     let namespace = Namespace::new(parser.plain(&exporter.namespace)?).ok()?;
     let gateway_namespace =
@@ -319,7 +320,7 @@ fn alias(
             path.attr("workload_labels"),
             "Which Pods answer for the alias?",
             format!(
-                "{} is not the name of a Service at the exporter, so its gateway needs to be told which Pods stand behind it: give the labels by which the Service selects them.",
+                "{} is not the name of a Service at the exporter, so its gateway does not know its Pods: give the labels by which the Service selects them.",
                 import.remote_host
             ),
         );

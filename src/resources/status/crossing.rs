@@ -1,4 +1,5 @@
-//! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways whose port leads nowhere or that let nothing through, policies that turn mTLS off.
+//! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways whose
+//! port leads nowhere or that let nothing through, policies that turn mTLS off.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ pub(super) type Asked<T> = Result<T, String>;
 pub(super) struct Crossing {
     /// Gateways without a ready Pod, by the name of their Service.
     pub no_pod: BTreeMap<String, Asked<()>>,
-    /// Gateways that take mTLS, and not ambient's tunnels alone, likewise. Those without a ready Pod are not among them.
+    /// Gateways that take mTLS, and not ambient's tunnels alone, likewise. Those without a ready Pod are not among
+    /// them.
     pub doors: BTreeMap<String, Asked<Door>>,
     /// Whether there is a gateway that takes mTLS.
     pub by_mtls: bool,
@@ -29,7 +31,8 @@ pub(super) struct Crossing {
     pub off: Option<Asked<Vec<String>>>,
 }
 
-/// Looks at one cluster, whose gateways are these Services. `serves` says whether an istiod here may serve gateways of others, which are opened here too.
+/// Looks at one cluster, whose gateways are these Services. `serves` says whether an istiod here may serve gateways of
+/// others, which are opened here too.
 pub(super) async fn look(cluster: &Cluster, namespace: &str, services: &[Object], serves: bool) -> Crossing {
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
@@ -65,7 +68,8 @@ async fn slices(cluster: &Cluster, service: &Object) -> Asked<Arc<[Object]>> {
     cluster.list(&slices.label(SERVICE_LABEL, service.name())).await.map_err(|error| error.to_string())
 }
 
-/// Pods may have labels that their Service does not choose them by. They are asked for only where no Gateway here is known to choose them without.
+/// Pods may have labels that their Service does not choose them by. They are asked for only where no Gateway here is
+/// known to choose them without.
 async fn with_pods(cluster: &Cluster, service: &Object, door: Door, open: Option<&Asked<Vec<Opening>>>) -> Asked<Door> {
     if open.and_then(|open| open.as_ref().ok()).is_some_and(|open| open.iter().any(|one| door.is_chosen_by(one))) {
         return Ok(door);

@@ -1,4 +1,5 @@
-//! Whether who dials a gateway is let through: where its Service's port leads, and which Gateways choose its Pods and listen there. Pure.
+//! Whether who dials a gateway is let through: where its Service's port leads, and which Gateways choose its Pods and
+//! listen there. Pure.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +97,8 @@ impl Door {
         if choosing.is_empty() {
             return Err(Shut::NotChosen(sorted(openings.iter().map(|opening| opening.what.clone()))));
         }
-        // A server's number is a port of the Service, whose target istiod opens; one that the Service does not have is opened as it is.
+        // A server's number is a port of the Service, whose target istiod opens; one that the Service does not have is
+        // opened as it is.
         let leads = |number: u64| number == self.port || (number == target && !self.ports.contains(&number));
         let here: Vec<&&Opening> = choosing.iter().filter(|opening| leads(opening.port)).collect();
         if here.is_empty() {

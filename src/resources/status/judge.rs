@@ -1,5 +1,5 @@
-//! What is wrong with a mesh. Pure: what was seen in, sentences out. Of what should be there it believes what the clusters say of one another; where they leave
-//! it open, it keeps silent.
+//! What is wrong with a mesh. Pure: what was seen in, sentences out. Of what should be there it believes what the
+//! clusters say of one another; where they leave it open, it keeps silent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,7 +193,7 @@ impl<'a> Mesh<'a> {
         }
         if sight.is_host() && !sight.has_kubeconfig {
             found.push(
-                "the kubeconfig of its configuration cluster (Secret istio-kubeconfig) is missing: istiod does not start again without. Apply the mesh_remote_cluster with mode \"config\""
+                "the kubeconfig of its configuration cluster (Secret istio-kubeconfig) is missing: istiod does not start again without it. Apply the mesh_remote_cluster with mode \"config\""
                     .to_owned(),
             );
         }
@@ -253,7 +253,8 @@ impl<'a> Mesh<'a> {
         let apart = |other_name: &str, other: &Sight| {
             let one_mesh = !other.mesh_ids().is_disjoint(&sight.mesh_ids());
             let linked = self.watches_cluster(sight, other_name) || self.watches_cluster(other, name);
-            // Its id may be another than is known here, and an istiod that was not asked may know more than its secrets say.
+            // Its id may be another than is known here, and an istiod that was not asked may know more than its secrets
+            // say.
             let unsure = [sight, other].iter().any(|one| self.watches_strangers(one) || one.ids().is_empty());
             other.is_primary() && one_mesh && !linked && !unsure
         };
@@ -281,10 +282,10 @@ impl<'a> Mesh<'a> {
                     )
                 }
                 "missing" => format!(
-                    "its istiod says missing of cluster {watched}: it has not taken the remote secret {secret}. Its log says why"
+                    "its istiod reports cluster {watched} as missing: it has not read the remote secret {secret}. Its log says why"
                 ),
                 verdict => format!(
-                    "its istiod says {verdict} of cluster {watched}. Can its Pods reach {}, and is the token in {secret} still valid?",
+                    "its istiod reports cluster {watched} as {verdict}. Can its Pods reach {}, and is the token in {secret} still valid?",
                     if watch.server.text().is_empty() { "its API server" } else { watch.server.text() }
                 ),
             }
@@ -298,7 +299,7 @@ impl<'a> Mesh<'a> {
         let mut found = Vec::new();
         for (gateway, unread) in no_pod {
             found.push(match unread {
-                Ok(()) => format!("gateway {gateway} has no Pod that is ready: calls to its address find nobody. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
+                Ok(()) => format!("gateway {gateway} has no Pod that is ready, so calls to its address fail. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
                 Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
             });
         }
@@ -314,7 +315,7 @@ impl<'a> Mesh<'a> {
         }
         match off {
             Some(Ok(policies)) if !policies.is_empty() => found.push(format!(
-                "policies turn mTLS off, and no call crosses between networks without: {}. Remove them, or keep what they are for to callers of its own network",
+                "policies turn mTLS off, and without mTLS no call crosses between networks: {}. Remove them, or call these workloads from their own network only",
                 policies.join("; ")
             )),
             Some(Err(why)) => found.push(format!("whether policies turn mTLS off is unknown: {why}")),
@@ -326,7 +327,8 @@ impl<'a> Mesh<'a> {
         found
     }
 
-    /// What the Gateways let through that count for this cluster's gateways: they are where the istiod is that serves it. `None` where that was not looked at.
+    /// What the Gateways let through that count for this cluster's gateways: they are where the istiod is that serves
+    /// it. `None` where that was not looked at.
     fn openings(&self, name: &str, sight: &Sight) -> Option<Result<Vec<Opening>, String>> {
         if sight.is_primary() {
             return sight.crossing.open.clone();
@@ -419,7 +421,8 @@ impl<'a> Mesh<'a> {
         found
     }
 
-    /// Whether two clusters are of one mesh: by its id, or, where there is none to compare, because the one serves or watches the other.
+    /// Whether two clusters are of one mesh: by its id, or, where there is none to compare, because the one serves or
+    /// watches the other.
     fn is_one_mesh(&self, one: &str, other: &str) -> bool {
         let (Some(a), Some(b)) = (self.seen.get(one), self.seen.get(other)) else { return false };
         let (a_ids, b_ids) = (a.mesh_ids(), b.mesh_ids());
@@ -473,7 +476,8 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    /// The cluster of this id: the one whose own istiod says so, else the one of that name, if its istiod says nothing else.
+    /// The cluster of this id: the one whose own istiod says so, else the one of that name, if its istiod says nothing
+    /// else.
     fn who(&self, id: &str) -> Option<&'a str> {
         let claims: Vec<&str> = self
             .read()

@@ -267,7 +267,7 @@ fn what_nobody_could_ask_is_unknown_with_its_reason() {
     });
     one(&unasked, "west: whether its istiod is in sync with cluster east is unknown: forbidden", "pods/portforward");
     let late = change(one_network(), "west", |west| west.shown.watches = watches("timeout", &["east"]));
-    one(&late, "west: its istiod says timeout of cluster east", "its API server");
+    one(&late, "west: its istiod reports cluster east as timeout", "its API server");
 }
 
 #[test]

@@ -194,7 +194,8 @@ fn sight(seen: &Seen) -> Sight {
     }
 }
 
-/// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the Gateway API.
+/// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the
+/// Gateway API.
 fn led_to(seen: &Seen) -> BTreeSet<String> {
     let named = seen.further.gateways.iter().filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
     let maps = seen.config_maps.values().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
@@ -301,7 +302,8 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
     let said = views.iter().filter_map(|view| view.clusters.as_ref().ok());
     let said = said.flat_map(|(clusters, way)| clusters.iter().map(move |cluster| (cluster, *way)));
     for (cluster, way) in said {
-        // Metrics tell no secret. Of what they name, the cluster that istiod runs in is told apart by having none; an external istiod runs in none of them.
+        // Metrics tell no secret. Of what they name, the cluster that istiod runs in is told apart by having none; an
+        // external istiod runs in none of them.
         let watched = match way {
             Way::Metrics => external || watches.contains_key(&cluster.id),
             _ => !cluster.secret.is_empty() || own.as_ref() == Some(&cluster.id),
@@ -321,7 +323,8 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
     watches.into_iter().collect()
 }
 
-/// The remote secrets of an external control plane are in its configuration cluster, where no istiod runs: what they say belongs to those of the cluster it runs in.
+/// The remote secrets of an external control plane are in its configuration cluster, where no istiod runs: what they
+/// say belongs to those of the cluster it runs in.
 pub(super) fn bring_together(seen: &mut BTreeMap<String, Sight>) {
     let hosts: Vec<String> = seen.iter().filter(|(_, sight)| sight.is_host()).map(|(name, _)| name.clone()).collect();
     for host in hosts {

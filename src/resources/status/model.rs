@@ -4,24 +4,30 @@ use crate::model;
 use crate::value::{List, Map, Set, Value};
 
 model! {
-    /// The mesh at a glance: for each cluster its control planes, roots, gateways, and what its istiods report about the clusters they watch. Costs a
-    /// handful of requests for each cluster, and answers with what it has when some clusters are down.
+    /// The mesh at a glance: for each cluster its control planes, roots, gateways, and what its istiods report about
+    /// the clusters they watch. Costs a handful of requests for each cluster, and answers with what it has when some
+    /// clusters are down.
     ///
     /// Use it in an output, in a `check` block, or in a `postcondition`.
     pub struct Status {
-        /// Clusters to look at: keys of the provider's `clusters`. All of them where nothing is set. One without anything of Istio is a finding: leave out what is
-        /// not meant to be in a mesh, such as a cluster that only keeps the root.
+        /// Clusters to look at: keys of the provider's `clusters`. All of them where nothing is set. One without
+        /// anything of Istio is a finding: leave out what is not meant to be in a mesh, such as a cluster that only
+        /// keeps the root.
         #[attr(optional, validate(each(non_empty())))]
         pub clusters: Value<Set<String>>,
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
-        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All control planes are available; those of one mesh
-        /// trust a common root and watch each other, and every watched cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
-        /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses its Pods lets calls in there.
+        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All
+        /// control planes are available; those of one mesh trust a common root and watch each other, and every watched
+        /// cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
+        /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses
+        /// its Pods lets calls in there.
         ///
-        /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts out (`hosts` of the gateway says which it has), and a Service may have no Pod.
-        /// Nor is what no cluster reports, such as a firewall before a gateway. No calls are made through the mesh; `mesh_reachability` makes them, to the Services that you name.
+        /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts
+        /// out (`hosts` of the gateway says which it has), and a Service may have no Pod. Nor is what no cluster
+        /// reports, such as a firewall before a gateway. No calls are made through the mesh; `mesh_reachability` makes
+        /// them, to the Services that you name.
         #[attr(computed)]
         pub healthy: Value<bool>,
         /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.
@@ -45,15 +51,16 @@ model! {
         /// Network of the cluster's endpoints, by the label of the namespace.
         #[attr(computed)]
         pub network: Value<String>,
-        /// Control planes, by revision; `default` is the one without. As `watches` and `gateways`, empty where there is none or the cluster could not be read.
+        /// Control planes, by revision; `default` is the one without. As `watches` and `gateways`, empty where there is
+        /// none or the cluster could not be read.
         #[attr(computed)]
         pub control_planes: Value<Map<ControlPlane>>,
-        /// What signs here and what is trusted. Without a Secret `cacerts`, where istiod signs with a root of its own, only what is trusted; null where there is
-        /// neither.
+        /// What signs here and what is trusted. Without a Secret `cacerts`, where istiod signs with a root of its own,
+        /// only what is trusted; null where there is neither.
         #[attr(computed)]
         pub trust: Value<Trust>,
-        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas. An external control plane's configuration cluster is
-        /// among them.
+        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas. An
+        /// external control plane's configuration cluster is among them.
         #[attr(computed)]
         pub watches: Value<Map<Watch>>,
         /// East-west gateways, by name of the Service.
@@ -74,7 +81,8 @@ model! {
         /// Id of the mesh.
         #[attr(computed)]
         pub mesh_id: Value<String>,
-        /// Whether it is an external control plane, which reads its configuration from the cluster of this name and serves it, and not the one it runs in.
+        /// Whether it is an external control plane, which reads its configuration from the cluster of this name and
+        /// serves it, and not the one it runs in.
         #[attr(computed)]
         pub external: Value<bool>,
         /// Trust domain.
@@ -95,7 +103,8 @@ model! {
         /// SHA-256 fingerprints of the roots in `cacerts`, in order.
         #[attr(computed)]
         pub roots: Value<List<String>>,
-        /// SHA-256 fingerprints of the roots that istiod hands to workloads (ConfigMap `istio-ca-root-cert`, of Istio's namespace or any other).
+        /// SHA-256 fingerprints of the roots that istiod hands to workloads (ConfigMap `istio-ca-root-cert`, of Istio's
+        /// namespace or any other).
         #[attr(computed)]
         pub distributed_roots: Value<List<String>>,
         /// When the first of the roots ends, in RFC 3339.
@@ -113,8 +122,9 @@ model! {
 model! {
     /// A watched cluster.
     pub struct Watch {
-        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of) or `unknown` (istiod did not answer, or
-        /// the identity may read its metrics only, which do not name every cluster).
+        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of)
+        /// or `unknown` (istiod did not answer, or the identity may read its metrics only, which do not name every
+        /// cluster).
         #[attr(computed)]
         pub verdict: Value<String>,
         /// The remote secret, `namespace/name`; an external control plane's are in its configuration cluster.
@@ -141,8 +151,10 @@ model! {
         /// Port for traffic between Services.
         #[attr(computed)]
         pub port: Value<i64>,
-        /// Hosts that Gateways let through to its Pods at this port, as they are written there: `*.local` is every Service, and none is a finding. A shorter list is
-        /// a fact and no fault: calls to hosts that are not in it end here. Null where the Gateways are in a cluster that was not looked at, could not be read, or for ambient's gateways.
+        /// Hosts that Gateways let through to its Pods at this port, as they are written there: `*.local` is every
+        /// Service, and none is a finding. A shorter list is a fact and no fault: calls to hosts that are not in it end
+        /// here. Null where the Gateways are in a cluster that was not looked at, could not be read, or for ambient's
+        /// gateways.
         #[attr(computed)]
         pub hosts: Value<List<String>>,
     }

@@ -57,13 +57,13 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
             (true, true) if own(remote.after()) && !own(remote.before()) => "no longer stored: istiod has its own",
             (false, true) if by_job(remote.after()) => "issued, and renewed by a job of the watcher",
             (true, true) if by_job(remote.after()) && !by_job(remote.before()) => {
-                "issued anew, and from now on renewed by a job of the watcher"
+                "reissued, and from now on renewed by a job of the watcher"
             }
             (true, true) if condition == "unrenewed" && !issued => "kept; the job that renews it is made as it was",
             (false, true) => "issued",
             (true, false) => "revoked",
             (true, true) if issued && condition == "rotate" => "renewed as planned",
-            (true, true) if issued => "issued anew",
+            (true, true) if issued => "reissued",
             _ => continue,
         };
         cx.renewals += usize::from(what == "renewed as planned");
@@ -83,7 +83,7 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
 fn overdue(cx: &mut Cx<'_>, remote: &Instance, watcher: &str, condition: &str) {
     if matches!(condition, "expired" | "unreadable") {
         let what = format!("The token by which {} reads the cluster is {}.", Name(watcher), Name(condition));
-        cx.risk(&TOKEN_ENDS, remote, what).at(Level::Warning).sides(Prose::name(condition), "issued anew");
+        cx.risk(&TOKEN_ENDS, remote, what).at(Level::Warning).sides(Prose::name(condition), "reissued");
     }
 }
 

@@ -24,7 +24,7 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Trust {
             ("root_before", "root before"),
             ("root_after", "root after"),
             ("phase", "phase"),
-            ("issued_anew", "intermediates issued anew"),
+            ("issued_anew", "intermediates reissued"),
             ("until", "root valid until"),
         ],
     );
@@ -131,7 +131,7 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
         }
         (_, SETTLED | "") => UNCHANGED.into(),
         (_, waiting) => {
-            let risk = cx.risk(&ROTATION_STEP, ca, format!("The rotation stands at {} and waits.", Name(waiting)));
+            let risk = cx.risk(&ROTATION_STEP, ca, format!("The rotation is at {} and waits.", Name(waiting)));
             risk.at(Level::Note).sides(Prose::name(waiting), Prose::name(waiting));
             format!("a rotation of the root waits at {}", Name(waiting)).into()
         }

@@ -1,4 +1,5 @@
-//! Objects of somebody else in every namespace of the mesh and beside it. Some of them carry our label, and the mark of an instance.
+//! Objects of somebody else in every namespace of the mesh and beside it. Some of them carry our label, and the mark of
+//! an instance.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What befalls a command: a kill at some write, an API server that answers wrong or not at all, an object that is deleted under its hands.
+//! What befalls a command: a kill at some write, an API server that answers wrong or not at all, an object that is
+//! deleted under its hands.
 
 use std::fmt;
 use std::process::Child;
@@ -88,7 +89,8 @@ impl Disturbance {
         matches!(self.what, What::Kill(Victim::Both | Victim::Core))
     }
 
-    /// Runs the command and lets it happen. Whether it came about in time. A command without a code was killed, or did not end.
+    /// Runs the command and lets it happen. Whether it came about in time. A command without a code was killed, or did
+    /// not end.
     pub fn during(&self, world: &World, lab: &Lab, arguments: &[&str]) -> (Said, bool) {
         lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
         if let What::Faults(faults) = &self.what {

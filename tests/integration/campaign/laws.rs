@@ -55,7 +55,8 @@ fn named(list: &Json) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// Everything that there is in a cluster, by kind and name, but for what is a bystander's and what controllers put into every namespace.
+/// Everything that there is in a cluster, by kind and name, but for what is a bystander's and what controllers put into
+/// every namespace.
 pub fn everything(cluster: &Cluster) -> BTreeSet<(String, String, String)> {
     let listed = cluster.get(&[KINDS, "-A", "-l", super::bystanders::NOT_THEIRS]).expect("a list").unwrap_or_default();
     let unasked = |object: &(String, String, String)| {

@@ -1,7 +1,9 @@
-//! A campaign against meshes: rounds drawn by a seed, each a create, a change, a rotation, a replacement or a destroy that is disturbed, and after each the laws of [`laws`].
+//! A campaign against meshes: rounds drawn by a seed, each a create, a change, a rotation, a replacement or a destroy
+//! that is disturbed, and after each the laws of [`laws`].
 //!
-//! The suite runs a few rounds; `make campaign SEED=… ROUNDS=…` as many as one likes. A round that breaks a law is printed with its seed and number. Four rounds are
-//! the life of a mesh, from its create to its destroy, and no life depends on another: `make campaign SEED=… FROM=… ROUNDS=4` repeats the life that the round is in.
+//! The suite runs a few rounds; `make campaign SEED=… ROUNDS=…` as many as one likes. A round that breaks a law is
+//! printed with its seed and number. Four rounds are the life of a mesh, from its create to its destroy, and no life
+//! depends on another: `make campaign SEED=… FROM=… ROUNDS=4` repeats the life that the round is in.
 
 mod bystanders;
 mod disturb;

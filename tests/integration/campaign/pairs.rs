@@ -1,5 +1,5 @@
-//! Two runs at once: of two states that know nothing of each other, and of one state whose lock nobody took. One refuses, or both end with what one alone would have
-//! made; and there is never a second root.
+//! Two runs at once: of two states that know nothing of each other, and of one state whose lock nobody took. One
+//! refuses, or both end with what one alone would have made; and there is never a second root.
 
 use std::time::Duration;
 
@@ -107,7 +107,8 @@ impl Pair<'_> {
         if refused == 2 && !changes {
             return Err(format!("both fail:\n{}\n{}", said[0].stderr, said[1].stderr));
         }
-        // Whoever wrote the state last may not have known what the other has made: that is imported, as the refusal says.
+        // Whoever wrote the state last may not have known what the other has made: that is imported, as the refusal
+        // says.
         let mut imported = 0;
         for _ in 0..4 {
             let said = world.run(&APPLY);

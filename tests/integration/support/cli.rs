@@ -45,7 +45,8 @@ pub fn clis() -> Vec<Cli> {
     clis
 }
 
-/// A Terraform of today, which can search (`query`) and import by identity. Says why there is none, and fails for it where `CI` is set and there could be one.
+/// A Terraform of today, which can search (`query`) and import by identity. Says why there is none, and fails for it
+/// where `CI` is set and there could be one.
 pub fn newest() -> Option<Cli> {
     if !tools::all().contains(&Tool::Terraform) {
         println!("skipped for a Terraform of today: it is not packaged for this machine");

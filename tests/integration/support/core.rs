@@ -16,7 +16,8 @@ pub const UNKNOWN: &str = "(known after apply)";
 pub struct Core {
     pub engine: Arc<Engine>,
     pub capabilities: ClientCapabilities,
-    /// Takes all plans up to the next apply for those of one walk, as the core makes them of one configuration. Else each further plan of the same thing begins another.
+    /// Takes all plans up to the next apply for those of one walk, as the core makes them of one configuration. Else
+    /// each further plan of the same thing begins another.
     pub one_walk: bool,
     walk: Mutex<Walk>,
 }

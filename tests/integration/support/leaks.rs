@@ -1,7 +1,8 @@
 //! Whether a secret stands in something that a run leaves behind, however it is written there.
 //!
-//! Of a key only the secret part is looked for (what is public stands everywhere), and any sixteen bytes in a row of it are found. A text is looked through as it
-//! is and, over and over, as what it may be an encoding of: escaped, PEM, base64 in both alphabets, hexadecimal with and without colons, a list of bytes, zip, gzip.
+//! Of a key only the secret part is looked for (what is public stands everywhere), and any sixteen bytes in a row of it
+//! are found. A text is looked through as it is and, over and over, as what it may be an encoding of: escaped, PEM,
+//! base64 in both alphabets, hexadecimal with and without colons, a list of bytes, zip, gzip.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
@@ -74,7 +75,8 @@ impl Secrets {
         }
     }
 
-    /// Takes everything secret out of a Secret's data, or any other text: keys, and tokens wherever a kubeconfig or a Secret has them.
+    /// Takes everything secret out of a Secret's data, or any other text: keys, and tokens wherever a kubeconfig or a
+    /// Secret has them.
     pub fn add_all_of(&mut self, name: &str, text: &str) {
         if text.contains("PRIVATE KEY-----") {
             self.add_keys(name, text);

@@ -25,7 +25,8 @@ pub fn lab(names: &[&str], proxies: Proxies) -> Option<Lab> {
     Some(Lab::start(names, Options { proxies, ..Options::default() }).expect("clusters"))
 }
 
-/// A Service in all clusters, whose one pod is in the named one and calls others as well. Each cluster has its own configuration.
+/// A Service in all clusters, whose one pod is in the named one and calls others as well. Each cluster has its own
+/// configuration.
 pub fn workload(lab: &Lab, name: &'static str, tcp: u16, at: &str) -> RealPod {
     workload_among(&lab.clusters().iter().collect::<Vec<_>>(), name, tcp, at)
 }

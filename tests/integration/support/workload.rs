@@ -1,4 +1,5 @@
-//! A workload as Istio's agent makes it: a key, a service account's token, and the certificate that a real istiod issues for them over its real API.
+//! A workload as Istio's agent makes it: a key, a service account's token, and the certificate that a real istiod
+//! issues for them over its real API.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What a proxy would be told: asks a real istiod over xDS, by `lab`'s judge, for clusters, endpoints, listeners and the name table.
+//! What a proxy would be told: asks a real istiod over xDS, by `lab`'s judge, for clusters, endpoints, listeners and
+//! the name table.
 //!
 //! ```ignore
 //! let told = Proxy::sidecar("east", "net-east", "shop").ask(lab.cluster("east"))?;
@@ -186,7 +187,8 @@ impl Told {
     }
 }
 
-/// The transport socket that Envoy would choose for an endpoint: the first that its metadata matches, else the cluster's own.
+/// The transport socket that Envoy would choose for an endpoint: the first that its metadata matches, else the
+/// cluster's own.
 fn socket(cluster: &Json, endpoint: &Json) -> Socket {
     let labels = &endpoint["metadata"]["filterMetadata"]["envoy.transport_socket_match"];
     let matches = |candidate: &&Json| {

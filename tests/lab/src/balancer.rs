@@ -47,7 +47,8 @@ pub(crate) type Default = Arc<Mutex<Address>>;
 pub(crate) async fn run(client: kube::Client, layout: Layout, network: Arc<Network>, default: Default) {
     let api: Api<Service> = Api::all(client.clone());
     let mut services = reflect(api, None, None);
-    // The number of its address, by the Service. What is free again is given again: who makes a Service anew finds it where it was.
+    // The number of its address, by the Service. What is free again is given again: who makes a Service anew finds it
+    // where it was.
     let mut given: HashMap<String, (usize, String)> = HashMap::new();
     while services.changed().await.is_ok() {
         let now = services.borrow_and_update().clone();

@@ -251,7 +251,8 @@ impl Cluster {
         control_plane::network_range(self.layout.index, network)
     }
 
-    /// Lets everything be lost that pods send to the address of a load balancer, without a word, as a firewall does that drops; or lets it arrive again.
+    /// Lets everything be lost that pods send to the address of a load balancer, without a word, as a firewall does
+    /// that drops; or lets it arrive again.
     pub fn lose(&self, address: &str, lost: bool) -> Result<()> {
         let fabric = self.fabric.as_ref().ok_or_else(|| Error::Usage("this lab has no proxies".into()))?;
         fabric.lose(address, lost).map_err(Error::file("change the address", Path::new(address)))
@@ -500,7 +501,8 @@ async fn spawn(layout: &Layout, processes: &Processes, tool: Tool, name: &str, a
     processes.spawn(what).await
 }
 
-/// API servers are most of what a lab computes, and much of that is collecting garbage: memory is given for it, within bounds.
+/// API servers are most of what a lab computes, and much of that is collecting garbage: memory is given for it, within
+/// bounds.
 const API_SERVER_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "600MiB")];
 
 fn client(layout: &Layout, pki: &Pki) -> Result<kube::Client> {

@@ -120,7 +120,8 @@ impl Layout {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
-    /// What the cluster's tokens say of who issued them; where others shall trust them, it is an address at which they find the keys.
+    /// What the cluster's tokens say of who issued them; where others shall trust them, it is an address at which they
+    /// find the keys.
     pub fn issuer(&self) -> String {
         if self.own_issuers { self.front_url() } else { "https://kubernetes.default.svc".into() }
     }

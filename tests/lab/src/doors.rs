@@ -1,4 +1,5 @@
-//! Addresses in the pods' network that are no pod's: those of load balancers, and those of istiods, which are processes outside of it.
+//! Addresses in the pods' network that are no pod's: those of load balancers, and those of istiods, which are processes
+//! outside of it.
 //!
 //! The bridge has each address, and a connection is joined to whoever is ready behind it. A load balancer leads to the
 //! gateway pods that its Service selects; where there are none, to an istiod.
@@ -147,7 +148,8 @@ async fn dial(proxies: &Proxies, own: &str, pod: &ProxyPod, target: &IntOrString
     TcpStream::from_std(stream).ok()
 }
 
-/// What a pod of the cluster finds in /etc/hosts: the names of istiods. One without a selector stands for an istiod elsewhere.
+/// What a pod of the cluster finds in /etc/hosts: the names of istiods. One without a selector stands for an istiod
+/// elsewhere.
 pub(crate) fn hosts(names: &Names) -> String {
     let mut text = String::from("127.0.0.1 localhost\n");
     let (services, slices) = (names.services.borrow().clone(), names.slices.borrow().clone());

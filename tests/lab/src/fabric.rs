@@ -1,7 +1,7 @@
 //! The network of pods that are processes: a namespace for each, joined by a bridge.
 //!
-//! A program of ours (`tests/tools/istio/namespaces`) holds it, in a user namespace where the system allows that, so that
-//! no root is needed. It ends with the lab, and with it all that runs inside. What it opens, it hands over.
+//! A program of ours (`tests/tools/istio/namespaces`) holds it, in a user namespace where the system allows that, so
+//! that no root is needed. It ends with the lab, and with it all that runs inside. What it opens, it hands over.
 
 use std::future::Future;
 use std::io::{IoSliceMut, Read, Write};
@@ -171,8 +171,8 @@ impl Fabric {
         self.ask(&Order { what: "address", address, gone: !there, ..Order::default() }).map(drop)
     }
 
-    /// From now on what is sent to an address of the bridge is lost without a word, as by a firewall that drops; or arrives again. A pod that has the address, and
-    /// no way back to anybody, takes it.
+    /// From now on what is sent to an address of the bridge is lost without a word, as by a firewall that drops; or
+    /// arrives again. A pod that has the address, and no way back to anybody, takes it.
     pub fn lose(&self, address: &str, lost: bool) -> std::io::Result<()> {
         let hole = format!("instead of {address}");
         if lost {

@@ -1,4 +1,5 @@
-//! Whose tokens an API server takes beside its own: the flag `--authentication-config`, in labs with [`crate::Options::own_issuers`].
+//! Whose tokens an API server takes beside its own: the flag `--authentication-config`, in labs with
+//! [`crate::Options::own_issuers`].
 
 use crate::cluster::Cluster;
 use crate::error::Result;
@@ -9,7 +10,8 @@ impl Cluster {
         self.layout.issuer()
     }
 
-    /// Gives the API server another `AuthenticationConfiguration`, and waits until it goes by it: the keys of every issuer are fetched then.
+    /// Gives the API server another `AuthenticationConfiguration`, and waits until it goes by it: the keys of every
+    /// issuer are fetched then.
     pub fn trust(&self, configuration: &str) -> Result<()> {
         let before = self.taken_up()?;
         self.layout.trust(configuration)?;

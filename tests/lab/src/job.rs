@@ -1,5 +1,6 @@
-//! Pods of Jobs, run once on this machine: the container's own command with its own variables and files, and with a token of its own ServiceAccount. kwok says of every such Pod
-//! that it has succeeded; what it really does is done here, when a test asks for it.
+//! Pods of Jobs, run once on this machine: the container's own command with its own variables and files, and with a
+//! token of its own ServiceAccount. kwok says of every such Pod that it has succeeded; what it really does is done
+//! here, when a test asks for it.
 
 use std::path::Path;
 use std::process::Command;

@@ -39,8 +39,8 @@ pub(crate) struct Kubelet {
     pub addresses: Arc<AtomicUsize>,
 }
 
-/// Istio's proxy is an Envoy with filters of Istio's own, which no package has: an upstream Envoy refuses what names them. What
-/// else names them, [`Root`] leaves out of the mesh's configuration.
+/// Istio's proxy is an Envoy with filters of Istio's own, which no package has: an upstream Envoy refuses what names
+/// them. What else names them, [`Root`] leaves out of the mesh's configuration.
 const PLAIN_ENVOY: [(&str, &str); 2] =
     [("PILOT_ENABLE_METADATA_EXCHANGE", "false"), ("PILOT_ENABLE_ALPN_FILTER", "false")];
 
@@ -258,7 +258,8 @@ impl PodRun {
         Ok(env)
     }
 
-    /// An istiod that would read the mesh's configuration from the API server finds it as a file first, without what a plain Envoy lacks.
+    /// An istiod that would read the mesh's configuration from the API server finds it as a file first, without what a
+    /// plain Envoy lacks.
     async fn mesh_for_plain_envoys(&self, container: &Container) {
         let file = self.root.path("/etc/istio/config/mesh");
         if !self.kubelet.layout.proxies || std::fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink()) {

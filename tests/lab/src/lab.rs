@@ -34,7 +34,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// The longest token that API servers grant, as managed clouds limit them; no limit by default.
     pub longest_token: Option<Duration>,
-    /// Whether each cluster's tokens have an issuer of its own, which others can be told to trust ([`Cluster::trust`]). Otherwise all say the same one, as clusters do that nobody has configured.
+    /// Whether each cluster's tokens have an issuer of its own, which others can be told to trust ([`Cluster::trust`]).
+    /// Otherwise all say the same one, as clusters do that nobody has configured.
     pub own_issuers: bool,
 }
 
@@ -49,8 +50,8 @@ pub enum Proxies {
     NetworkEach,
     /// The same, and pods of all clusters reach each other.
     OneNetwork,
-    /// The same, and pods reach those of their own network in all clusters, and no others: the one that the annotation `lab/network` names, else the label
-    /// `topology.istio.io/network`. Pods that name none reach what is in none.
+    /// The same, and pods reach those of their own network in all clusters, and no others: the one that the annotation
+    /// `lab/network` names, else the label `topology.istio.io/network`. Pods that name none reach what is in none.
     Networks(&'static [&'static str]),
 }
 

@@ -1,4 +1,5 @@
-//! The programs the lab runs, built once from pinned Go modules into the user's cache folder; Envoy and a newer Terraform are taken as they were packaged.
+//! The programs the lab runs, built once from pinned Go modules into the user's cache folder; Envoy and a newer
+//! Terraform are taken as they were packaged.
 //!
 //! A tool's home is named after a hash of its module's files, so that a changed pin is a new folder and
 //! a second clone builds nothing. A program of our own in a folder of such a module has a home of its own: changing it

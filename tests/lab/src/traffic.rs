@@ -1,8 +1,8 @@
 //! Calls between pods that are real, and what is known of each afterwards.
 //!
-//! A [`Workload`] is a Service with one injected pod, whose application says who it is. Pods have no traffic captured, as that
-//! takes root: their proxies listen on the loopback address instead, by `Sidecar` objects. Clusters, endpoints, SNI and
-//! certificates are the same.
+//! A [`Workload`] is a Service with one injected pod, whose application says who it is. Pods have no traffic captured,
+//! as that takes root: their proxies listen on the loopback address instead, by `Sidecar` objects. Clusters, endpoints,
+//! SNI and certificates are the same.
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -44,7 +44,8 @@ pub struct Workload<'a> {
     pub ports: (u16, u16),
     /// What its proxy knows beside the Services of its own namespace, as a `Sidecar` names it.
     pub imports: &'a [&'a str],
-    /// The network that its pods are in, where a lab has several; and whether a label tells Istio so, and not the address alone.
+    /// The network that its pods are in, where a lab has several; and whether a label tells Istio so, and not the
+    /// address alone.
     pub network: Option<(&'a str, bool)>,
 }
 
@@ -83,7 +84,8 @@ impl<'a> Workload<'a> {
         self.run_as(self.name, cluster)
     }
 
-    /// The same under a name of its own, beside others of the Service. When it is deleted it has the time of any other pod to close what it has.
+    /// The same under a name of its own, beside others of the Service. When it is deleted it has the time of any other
+    /// pod to close what it has.
     pub fn run_as(&self, name: &str, cluster: &Arc<Cluster>) -> Result<RealPod> {
         let mut meta = json!({
             "name": name, "namespace": self.namespace, "labels": { "app": self.name, POD: name },

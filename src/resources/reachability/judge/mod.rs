@@ -1,4 +1,5 @@
-//! Verdicts. Pure: what was found in, the layer and the sentence out. Broken is only what a real call would fail by as well; what cannot be known from here is unknown.
+//! Verdicts. Pure: what was found in, the layer and the sentence out. Broken is only what a real call would fail by as
+//! well; what cannot be known from here is unknown.
 
 mod tried;
 
@@ -203,7 +204,7 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
         return broken(
             "mtls",
             format!(
-                "policies in {from} turn mTLS off for {host}, and between networks no call crosses without: {policies}. Remove them, or use the mode ISTIO_MUTUAL in the rules"
+                "policies in {from} turn mTLS off for {host}, and without mTLS no call crosses between networks: {policies}. Remove them, or use the mode ISTIO_MUTUAL in the rules"
             ),
         );
     }
@@ -241,7 +242,7 @@ fn not_linked(call: Call<'_>, watched: &Watched) -> Option<Verdict> {
         Watched::As(status) if status != "synced" => Some(broken(
             "link",
             format!(
-                "the istiod of {from} says {status} of cluster {to}: it does not see what runs there. Can its Pods reach the API server of {to}, and is the token in the remote secret still valid?"
+                "the istiod of {from} reports cluster {to} as {status}: it does not see what runs there. Can its Pods reach the API server of {to}, and is the token in the remote secret still valid?"
             ),
         )),
         Watched::Unknown(why) => {

@@ -185,7 +185,8 @@ fn accepted(call: Call<'_>, at: &str, identity: Option<&str>) -> Verdict {
     }
 }
 
-/// A gateway that knows the SNI passes the connection on; one that does not, closes it. So does one that has nobody to pass it on to.
+/// A gateway that knows the SNI passes the connection on; one that does not, closes it. So does one that has nobody to
+/// pass it on to.
 fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict {
     let Call { to, host, sni, .. } = call;
     let Some(there) = there else {

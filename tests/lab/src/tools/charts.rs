@@ -89,7 +89,8 @@ fn prepare(istio: Istio, home: &Path, dir: &Path) -> Result<(), Error> {
     moved(&unfinished, dir)
 }
 
-/// The folder of the Gateway API's CustomResourceDefinitions, of the version that istiod is built with; copied on first use.
+/// The folder of the Gateway API's CustomResourceDefinitions, of the version that istiod is built with; copied on first
+/// use.
 pub fn gateway_api() -> Result<PathBuf, Error> {
     let home = module_home(Istio::Current.module())?;
     let dir = home.join("gateway-api");

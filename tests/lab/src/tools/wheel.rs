@@ -23,7 +23,8 @@ fn machines(spec: &Spec) -> &'static str {
     if is_for_x86_alone(spec) { "glibc 2.35 or newer, on x86_64" } else { "glibc 2.31 or newer, on x86_64 and aarch64" }
 }
 
-/// Puts the program into its home. `pins` holds a `requirements.txt` with hashes and, where the package has a library alone, the program that runs it.
+/// Puts the program into its home. `pins` holds a `requirements.txt` with hashes and, where the package has a library
+/// alone, the program that runs it.
 pub fn unpack(spec: &Spec, pins: &Path, home: &Path, log: &Path) -> Result<(), Error> {
     if !fits_here(spec) {
         return Err(Error::NotHere(spec.name, machines(spec)));

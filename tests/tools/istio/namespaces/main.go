@@ -98,8 +98,9 @@ func (f *fabric) prepare() error {
 	if err := up("lo"); err != nil {
 		return err
 	}
-	// Without a hardware address of its own a bridge takes the lowest of its ports', so that it changes as pods come and go: what pods then send to addresses of
-	// the bridge (load balancers, istiods) goes to the old one, until they ask again.
+	// Without a hardware address of its own a bridge takes the lowest of its ports', so that it changes as pods come and
+	// go: what pods then send to addresses of the bridge (load balancers, istiods) goes to the old one, until they ask
+	// again.
 	attributes := netlink.LinkAttrs{Name: "br0", HardwareAddr: net.HardwareAddr{0x02, 0, 0, 0, 0, 1}}
 	bridge := &netlink.Bridge{LinkAttrs: attributes}
 	if err := netlink.LinkAdd(bridge); err != nil {

@@ -3,9 +3,10 @@
 //
 //	kubelet --cert f --key f --serve 127.0.0.1:R1 --serve ...   (one a cluster)
 //
-// It listens on a free port of loopback for each, and prints "serving P1 P2 ..." once it does. For each stream it sends R "forward NAMESPACE POD PORT\n" and, after the answer "ok\n", joins the
-// stream to that connection; for logs "logs NAMESPACE POD\n", where the text follows; for exec
-// "program NAMESPACE POD\n", where the path of the pod's one program follows.
+// It listens on a free port of loopback for each, and prints "serving P1 P2 ..." once it does. For each stream it sends
+// R "forward NAMESPACE POD PORT\n" and, after the answer "ok\n", joins the stream to that connection; for logs "logs
+// NAMESPACE POD\n", where the text follows; for exec "program NAMESPACE POD\n", where the path of the pod's one program
+// follows.
 package main
 
 import (
