@@ -1,4 +1,5 @@
-//! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone, what is in a namespace, and what charts ask.
+//! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone,
+//! what is in a namespace, and what charts ask.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ impl Cluster {
         Ok(inventory)
     }
 
-    /// What the cluster serves as charts ask for it: `group/version` and `group/version/Kind`, in order. It is asked for once, until a definition changes.
+    /// What the cluster serves as charts ask for it: `group/version` and `group/version/Kind`, in order. It is asked
+    /// for once, until a definition changes.
     pub async fn api_versions(&self) -> Result<Arc<[String]>, Error> {
         let cell = lock(&self.shared.held.api_versions).clone();
         let asked = cell.get_or_try_init(|| async {

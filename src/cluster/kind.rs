@@ -1,8 +1,8 @@
 //! The kinds of Kubernetes objects this provider meets: group, version, plural, scope and place in the order of an
 //! apply.
 //!
-//! The table replaces discovery: a request needs nothing but the path, and the paths are known. A kind that a chart
-//! brings and the table lacks is asked for once, by group-version (see `Cluster::kind`).
+//! The table replaces discovery: a request needs nothing but the path, and the paths are known. A chart that brings a
+//! kind which the table lacks is refused at plan.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -1,5 +1,6 @@
-//! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have been planned: that nothing is asked any more for a
-//! while is the nearest there is. It tells nothing where the core walks one resource after the other (`-parallelism=1`): then the next is asked for when this one has been answered.
+//! What the core has under way. It walks resources side by side and in no fixed order, and never says that all have
+//! been planned: that nothing is asked any more for a while is the nearest there is. It tells nothing where the core
+//! walks one resource after the other (`-parallelism=1`): then the next is asked for when this one has been answered.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,8 +72,8 @@ impl Calls {
         self.begin()
     }
 
-    /// Waits, within a call, until no other has been under way for so long. `false` where that does not mean that all has been planned: the core changes things by now, or may ask for
-    /// one after the other.
+    /// Waits, within a call, until no other has been under way for so long. `false` where that does not mean that all
+    /// has been planned: the core changes things by now, or may ask for one after the other.
     pub async fn others_done(&self, quiet: Duration) -> bool {
         let done = self.until(|state| {
             let is_vain = state.changes || state.one_by_one && !state.beside;

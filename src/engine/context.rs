@@ -62,8 +62,9 @@ impl<C, P> Ctx<C, P> {
         }
     }
 
-    /// Waits until the core has had nothing else under way for so long, as when it has planned all that it can plan before this. `false` where that cannot be told, as it changes things by
-    /// now or plans one resource after the other, and where the call is to end.
+    /// Waits until the core has had nothing else under way for so long, as when it has planned all that it can plan
+    /// before this. `false` where that cannot be told, as it changes things by now or plans one resource after the
+    /// other, and where the call is to end.
     pub async fn others_are_done(&self, quiet: Duration) -> bool {
         self.run("waiting for other resources", self.calls.others_done(quiet)).await.unwrap_or(false)
     }

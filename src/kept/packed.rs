@@ -1,4 +1,5 @@
-//! What is long and repeats itself, as text in private data: hundreds of fields take a tenth of their size in every state that is written.
+//! What is long and repeats itself, as text in private data: hundreds of fields take a tenth of their size in every
+//! state that is written.
 
 use std::io::{Read as _, Write as _};
 

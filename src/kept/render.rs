@@ -13,7 +13,8 @@ use crate::value::Path;
 /// One at a time: what rendering needs on the way is many times what comes of it.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What the last renderings with definitions came to: they are rendered and kept once for all clusters of which the charts are told the same.
+/// What the last renderings with definitions came to: they are rendered and kept once for all clusters of which the
+/// charts are told the same.
 static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
 /// More would be several versions of Istio at once.
 const SHARED_AT_MOST: usize = 4;

@@ -1,4 +1,5 @@
-//! What charts are told about the cluster they are for: asked for by a refresh, remembered beside the state, and told alike by every plan and the apply that follows.
+//! What charts are told about the cluster they are for: asked for by a refresh, remembered beside the state, and told
+//! alike by every plan and the apply that follows.
 
 use super::memory::Memory;
 use super::told::Told;
@@ -18,8 +19,8 @@ pub struct Planning {
 
 /// What a plan tells the charts; `None` where only the apply can know.
 ///
-/// What nobody remembers, as before the first apply, is asked for now: a version does not change between a plan and its apply. What a cluster serves may, since the
-/// apply itself may bring definitions.
+/// What nobody remembers, as before the first apply, is asked for now: a version does not change between a plan and its
+/// apply. What a cluster serves may, since the apply itself may bring definitions.
 pub async fn planned(memory: &mut Memory, planning: Planning) -> Option<Capabilities> {
     let Planning { cluster, is_new, asks } = planning;
     let remembered = memory.tells().clone();

@@ -1,4 +1,5 @@
-//! What charts are told about the cluster they are rendered for. It is asked for once and remembered beside the state: a plan must come to the same with and without the cluster.
+//! What charts are told about the cluster they are rendered for. It is asked for once and remembered beside the state:
+//! a plan must come to the same with and without the cluster.
 
 use std::collections::BTreeSet;
 

@@ -55,9 +55,11 @@ pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: F
     }
 }
 
-/// Waits, in a plan, for the control plane that is to be followed. The core plans in no fixed order where resources do not refer to each other, so one that nobody has declared is waited for
-/// while others are planned: else the version would be a matter of chance, and the plan that an apply makes once more could differ from the one that was shown. A core that plans one resource after the
-/// other (`-parallelism=1`) plans none meanwhile: what is new and follows nobody it knows is then left to the apply.
+/// Waits, in a plan, for the control plane that is to be followed. The core plans in no fixed order where resources do
+/// not refer to each other, so one that nobody has declared is waited for while others are planned: else the version
+/// would be a matter of chance, and the plan that an apply makes once more could differ from the one that was shown. A
+/// core that plans one resource after the other (`-parallelism=1`) plans none meanwhile: what is new and follows nobody
+/// it knows is then left to the apply.
 pub async fn wait_for<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, is_declared: impl Fn(&Walk) -> bool) {
     let Ok(client) = cx.client() else { return };
     if client.charts.names_version(charts) {

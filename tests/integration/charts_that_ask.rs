@@ -1,4 +1,5 @@
-//! Charts that ask the cluster (`.Capabilities`): told what helm tells them there, asked once in a walk, and remembered, so that a plan depends on no answer of the moment.
+//! Charts that ask the cluster (`.Capabilities`): told what helm tells them there, asked once in a walk, and
+//! remembered, so that a plan depends on no answer of the moment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +87,8 @@ async fn charts_are_told_what_helm_tells_them() {
     destroy(&core, &stored).await;
 }
 
-/// The version does not depend on what an apply does, so that a first plan has it; where the cluster does not answer, the apply does.
+/// The version does not depend on what an apply does, so that a first plan has it; where the cluster does not answer,
+/// the apply does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_plan_knows_the_version_of_a_cluster_that_answers() {
     let (_lab, east) = start();

@@ -1,4 +1,5 @@
-//! A plan does not depend on the order in which the core asks, nor on how much it asks for at once: with `-parallelism=1` no resource sees what comes after it, however long it waits.
+//! A plan does not depend on the order in which the core asks, nor on how much it asks for at once: with
+//! `-parallelism=1` no resource sees what comes after it, however long it waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -58,7 +59,8 @@ fn every_example_is_planned_alike_one_after_the_other_and_side_by_side() {
     }
 }
 
-/// Nothing refers to anything here, and the core plans one after the other: who comes first cannot know what comes after it.
+/// Nothing refers to anything here, and the core plans one after the other: who comes first cannot know what comes
+/// after it.
 #[tokio::test]
 async fn who_is_planned_alone_says_nothing_about_what_may_still_come() {
     let lab = tokio::task::spawn_blocking(|| Lab::start(&["east"], Options::default()).expect("a cluster"));

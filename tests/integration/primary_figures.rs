@@ -1,6 +1,6 @@
 //! What rendering and keeping a control plane costs, beside helm doing the same in the same run. Prints figures,
-//! asserts none:
-//! `MESH_TEST_BINARY=target/release/terraform-provider-mesh cargo test --release --test integration -- --ignored --nocapture primary_figures`.
+//! asserts none: `MESH_TEST_BINARY=target/release/terraform-provider-mesh cargo test --release --test integration --
+//! --ignored --nocapture primary_figures`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

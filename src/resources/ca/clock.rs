@@ -24,8 +24,9 @@ pub fn check(cx: &Cx, names: impl IntoIterator<Item = impl AsRef<str>>) -> Resul
     wrong(&told).map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Notes the time of a refresh, if the configuration that was applied last would be planned otherwise by it. Else the time of before stays: the core counts what is remembered beside
-/// state, and `plan -refresh-only -detailed-exitcode` would find a change in every refresh.
+/// Notes the time of a refresh, if the configuration that was applied last would be planned otherwise by it. Else the
+/// time of before stays: the core counts what is remembered beside state, and `plan -refresh-only -detailed-exitcode`
+/// would find a change in every refresh.
 pub fn note(private: &mut Private, spec: Option<Spec>, state: &Ca, now: OffsetDateTime) {
     let now = now.unix_timestamp();
     let same = |then: i64| spec.is_some_and(|spec| is_planned_alike(private, spec, state, [then, now]));
@@ -34,7 +35,8 @@ pub fn note(private: &mut Private, spec: Option<Spec>, state: &Ca, now: OffsetDa
     }
 }
 
-/// A refresh does not know the configuration: neither whether it gives a pause of its own, nor whether it has the key of a root that is brought.
+/// A refresh does not know the configuration: neither whether it gives a pause of its own, nor whether it has the key
+/// of a root that is brought.
 fn is_planned_alike(private: &Private, mut spec: Spec, state: &Ca, times: [i64; 2]) -> bool {
     let pauses = [true, false].map(|said| private.pause(&spec, said));
     pauses.into_iter().all(|pause| {
@@ -52,7 +54,8 @@ fn is_planned_alike(private: &Private, mut spec: Spec, state: &Ca, times: [i64; 
     })
 }
 
-/// Lets a plan go by the time that it is, where it asks of the clock what the configuration of before did not: a refresh has noted the time by what that asked for.
+/// Lets a plan go by the time that it is, where it asks of the clock what the configuration of before did not: a
+/// refresh has noted the time by what that asked for.
 pub fn ask_anew(private: &mut Private, spec: &Spec, prior: &Ca, now: OffsetDateTime) {
     let asks = |spec: &Spec| {
         let brought = match &spec.root {

@@ -22,7 +22,8 @@ use crate::value::Path;
 pub struct Private {
     #[serde(flatten)]
     pub instance: Instance,
-    /// The time that plans go by, in seconds since 1970: of the last apply, or of the first refresh by whose time something was due since. It is the only clock of a plan, which must come out the same when it is made again.
+    /// The time that plans go by, in seconds since 1970: of the last apply, or of the first refresh by whose time
+    /// something was due since. It is the only clock of a plan, which must come out the same when it is made again.
     #[serde(default)]
     pub observed_at: Option<i64>,
     /// Fingerprints of the roots whose keys are in the store, by generation.

@@ -40,7 +40,8 @@ pub fn names_clusters(networks: &MeshNetworks) -> bool {
     endpoints.any(|endpoints| matches!(endpoints, NetworkEndpoints::FromRegistry(_)))
 }
 
-/// Clusters that `from_registry` names as only the provider does: istiod passes over them in silence. A name that nobody knows is an absence, told when all has been planned.
+/// Clusters that `from_registry` names as only the provider does: istiod passes over them in silence. A name that
+/// nobody knows is an absence, told when all has been planned.
 pub fn registries(client: &Client, networks: &MeshNetworks) -> Diagnostics {
     let mut found = Diagnostics::new();
     for (network, described) in &networks.0 {

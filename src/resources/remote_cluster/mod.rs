@@ -293,7 +293,8 @@ fn served_by(spec: &Spec) -> Option<(&str, Option<&str>)> {
     Some((name.as_str(), remote.data_plane.revision.as_ref().map(Revision::as_str)))
 }
 
-/// The same as [`follow`], once what the configuration declares of that control plane is known. `false` where the version of the charts is not known yet.
+/// The same as [`follow`], once what the configuration declares of that control plane is known. `false` where the
+/// version of the charts is not known yet.
 async fn follow_in_plan(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> bool {
     let model = &plan.planned;
     if let Some((name, revision)) = served_by(spec) {

@@ -22,8 +22,8 @@ use crate::resources::walk::Walk;
 use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
 
-/// Notes what the next plan is made from, beside what is in state: the API server's address and the charts. An apply and a refresh note the same, so that a refresh after an apply finds
-/// nothing new.
+/// Notes what the next plan is made from, beside what is in state: the API server's address and the charts. An apply
+/// and a refresh note the same, so that a refresh after an apply finds nothing new.
 pub async fn note_sources(
     cx: &mut Cx,
     watched: &Cluster,

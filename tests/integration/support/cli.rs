@@ -140,8 +140,9 @@ impl Workspace {
         assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
     }
 
-    /// A refresh finds nothing new: neither in state nor in what is remembered beside it, of which nothing is printed. From 1.15 on, Terraform compares just these for the exit code of
-    /// `plan -refresh-only -detailed-exitcode`; cores of before compare more than that, and find a change in every refresh.
+    /// A refresh finds nothing new: neither in state nor in what is remembered beside it, of which nothing is printed.
+    /// From 1.15 on, Terraform compares just these for the exit code of `plan -refresh-only -detailed-exitcode`; cores
+    /// of before compare more than that, and find a change in every refresh.
     #[track_caller]
     pub fn refresh_finds_nothing(&self) {
         self.run(&["plan", "-refresh-only", "-input=false", "-out=refresh.plan"]).ok();

@@ -103,7 +103,8 @@ impl Core {
         self.engine.configure_provider(request).await.check()
     }
 
-    /// Asks for two things at once, as the cores do unless they are told `-parallelism=1`: what waits for others can then expect them.
+    /// Asks for two things at once, as the cores do unless they are told `-parallelism=1`: what waits for others can
+    /// then expect them.
     pub async fn ask_side_by_side(&self) {
         let schema = &self.engine.schema().data_sources["mesh_status"];
         let config = encode(&value(&serde_json::json!({"namespace": "istio-system"}), &schema.ty()), schema);

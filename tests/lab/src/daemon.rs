@@ -56,8 +56,8 @@ pub fn default_dir() -> PathBuf {
     state.unwrap_or_else(std::env::temp_dir).join("terraform-provider-mesh/lab")
 }
 
-/// Starts the clusters in the background and waits until they are ready, with these tools built beside those that they need; if the same clusters run already,
-/// that is all.
+/// Starts the clusters in the background and waits until they are ready, with these tools built beside those that they
+/// need; if the same clusters run already, that is all.
 pub fn up(dir: &Path, names: &[&str], proxies: bool, with: &[Tool]) -> Result<Status> {
     if Home::is_locked(dir) {
         let status = wait_for_status(dir, None)?;

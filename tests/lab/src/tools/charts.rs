@@ -27,7 +27,8 @@ impl Charts {
         self.dir.join(chart)
     }
 
-    /// One chart's archive, packed on first use: helm takes minutes to build, and who needs no archive does not wait for it.
+    /// One chart's archive, packed on first use: helm takes minutes to build, and who needs no archive does not wait
+    /// for it.
     pub fn archive(&self, chart: &str) -> Result<PathBuf, Error> {
         let name = format!("{chart}-{}.tgz", self.version);
         let packed = self.dir.with_file_name(format!("charts-{}-packed", self.version));
