@@ -12,6 +12,7 @@ mod erased_lookups;
 mod function;
 mod lifecycle;
 mod lookups;
+mod moved;
 mod plan;
 mod provider;
 mod registry;

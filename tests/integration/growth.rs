@@ -62,7 +62,11 @@ const PURPOSES: [(Purpose, &str, &str); 16] = [
         "Leases first; where there is none, a list for each kind, once, before it is deleted",
     ),
     (Purpose::Traces, "what istiod leaves behind", "ConfigMaps and Leases that nobody else deletes"),
-    (Purpose::Policies, "policies that turn mTLS off", "two lists in each walk"),
+    (
+        Purpose::Policies,
+        "policies and rules of Services",
+        "three lists in each walk: what turns mTLS off, and what differs between clusters",
+    ),
     (Purpose::Istiods, "what istiods say", "their Pods, and a port-forward over which all questions go"),
     (Purpose::Waits, "waits and proofs", "watches, an injected Pod that is not stored, the roots that are handed out"),
     (Purpose::Looks, "other looks", "what decides whether something may be written"),
@@ -92,7 +96,7 @@ impl Purpose {
             _ if list && of_istio && has("limit=100") => Purpose::Instances,
             "leases" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Residents,
             "secrets" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Owned,
-            "peerauthentications" | "destinationrules" if list => Purpose::Policies,
+            "peerauthentications" | "destinationrules" | "virtualservices" if list => Purpose::Policies,
             "pods" if list => Purpose::Istiods,
             "pods/portforward" => Purpose::Istiods,
             _ if verb == "watch" || matches!(resource.as_str(), "pods" | "selfsubjectreviews") => Purpose::Waits,
@@ -169,7 +173,11 @@ fn requests_grow_as_clusters_and_links_do() {
         for purpose in [Purpose::Binding, Purpose::Token, Purpose::RemoteSecret] {
             assert_eq!(of(requests, purpose).len(), others, "{purpose:?}, one a link: {}", told());
         }
-        assert!(of(requests, Purpose::Policies).len() <= 4, "two lists for the plan, two for the apply: {}", told());
+        assert!(
+            of(requests, Purpose::Policies).len() <= 6,
+            "three lists for the plan, three for the apply: {}",
+            told()
+        );
         let namespace = of(requests, Purpose::Namespace).only(|request| request.name == "istio-system");
         assert_eq!(namespace.len(), 2, "made, and labelled: {}", told());
         // The first keeps the root as well. In some orders of the plan two lists tell whether a gateway is there already.

@@ -17,7 +17,7 @@ model! {
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
         /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All control planes are available; those of one mesh
-        /// trust a common root and watch each other, and every watched cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
+        /// trust a common root and watch each other, and every watched cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off. The mesh configurations of one mesh agree, and so do the rules for its Services.
         /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses its Pods lets calls in there.
         ///
         /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts out (`hosts` of the gateway says which it has), and a Service may have no Pod.
