@@ -57,6 +57,8 @@ pub(super) trait ErasedResource: Send + Sync {
     async fn read(&self, call: &Call, state: Dyn, private: Vec<u8>) -> Outcome;
     async fn delete(&self, call: &Call, state: Dyn, private: Vec<u8>) -> Outcome;
     async fn import(&self, call: &Call, from: Import<Dyn>) -> Outcome;
+    /// The identity of what was moved here, and warnings.
+    async fn find(&self, call: &Call, moved: Dyn) -> Result<(Dyn, Diagnostics), Diagnostics>;
     fn identity(&self, state: &Dyn) -> Result<Dyn, Error>;
     fn upgrade(&self, from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics>;
     fn adopt(&self, source: Moved) -> Result<Option<Dyn>, Diagnostics>;
@@ -217,6 +219,20 @@ impl<R: Resource> ErasedResource for Typed<R> {
         match flatten(call.guard("importing", Box::pin(self.0.import(&mut cx, from))).await) {
             Ok(model) => Outcome { value: Some(model.encode()), ..close(cx, Ok(())) },
             Err(diagnostics) => close(cx, Err(diagnostics)),
+        }
+    }
+
+    async fn find(&self, call: &Call, moved: Dyn) -> Result<(Dyn, Diagnostics), Diagnostics> {
+        let moved = R::Model::decode(&moved).map_err(Diagnostic::from)?;
+        let mut cx = Ctx::new(call, ());
+        let found = flatten(call.guard("finding", Box::pin(self.0.find(&mut cx, moved))).await);
+        let mut said = close(cx, Ok(())).diagnostics;
+        match found {
+            Ok(identity) => Ok((identity.encode(), said)),
+            Err(errors) => {
+                said.append(errors);
+                Err(said)
+            }
         }
     }
 

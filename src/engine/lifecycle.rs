@@ -8,10 +8,10 @@ use super::context::caught;
 use super::erased::{Asked, Outcome, Values};
 use super::lookups::unknown_type;
 use super::plan::{Inputs, only_timeouts_differ, prepare, replacements, restore_refinements};
-use super::resource::{Import, Moved, Query};
+use super::resource::{Import, Query};
 use super::rpc::*;
 use super::server::{Engine, Offered};
-use super::{conform, timeouts, wire};
+use super::{conform, moved, timeouts, wire};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::schema::{Attribute, Nested, Shape};
 use crate::value::{Dyn, Type, json};
@@ -62,7 +62,7 @@ impl Engine {
             let resource = entry.resource.clone();
             json = super::erased::flatten(
                 caught("upgrading a state", async move {
-                    let mut state = parsed(&json)?;
+                    let mut state = wire::parsed(&json)?;
                     for from in version..current {
                         state = resource.upgrade(from, state)?;
                     }
@@ -110,7 +110,13 @@ impl Engine {
         let attributes = &entry.schema.attributes;
         let call = self.call(request.capabilities).taking(entry.resource.timeouts().overridden(&state).read);
         let (resource, current, private) = (entry.resource.clone(), state.clone(), request.private);
-        let read = caught("reading", async move { resource.read(&call, current, private).await }).await;
+        let read = caught("reading", async move {
+            match moved::is_unread(&private) {
+                true => moved::read(&*resource, &call, current).await,
+                false => resource.read(&call, current, private).await,
+            }
+        });
+        let read = read.await;
         let outcome = read.unwrap_or_else(Outcome::failed);
         response.deferred = outcome.deferred;
         let failed = outcome.diagnostics.has_errors();
@@ -159,6 +165,9 @@ impl Engine {
         response: &mut PlanResourceChangeResponse,
     ) -> Result<(), Diagnostics> {
         let Offered { schema, resource, .. } = &entry;
+        if moved::is_unread(&request.prior_private) {
+            return Err(moved::unread().into());
+        }
         let ty = schema.ty();
         let prior = Some(wire::decode(&request.prior_state, &ty)?).filter(|prior| !prior.is_null());
         let proposed = wire::decode(&request.proposed_new_state, &ty)?;
@@ -332,42 +341,6 @@ impl Engine {
         Ok(())
     }
 
-    pub async fn move_resource_state(&self, request: MoveResourceState) -> MoveResourceStateResponse {
-        let mut response = MoveResourceStateResponse::default();
-        if let Err(diagnostics) = self.moved(request, &mut response).await {
-            response.diagnostics.append(diagnostics);
-        }
-        response
-    }
-
-    async fn moved(
-        &self,
-        request: MoveResourceState,
-        response: &mut MoveResourceStateResponse,
-    ) -> Result<(), Diagnostics> {
-        let entry = self.entry(&request.target_type_name)?;
-        let MoveResourceState { source_provider_address: provider, source_type_name: type_name, .. } = request;
-        let source = format!("{type_name} of {provider}");
-        let moved = Moved {
-            provider,
-            type_name,
-            version: request.source_schema_version,
-            state: parsed(&request.source_state)?,
-        };
-        let resource = entry.resource.clone();
-        let adopted = super::erased::flatten(caught("moving", async move { resource.adopt(moved) }).await)?;
-        let Some(mut state) = adopted else {
-            return Err(Diagnostic::error("Move not supported")
-                .detail(format!("{} cannot take over the state of {source}.", request.target_type_name))
-                .into());
-        };
-        state.set_attr(timeouts::ATTRIBUTE, Dyn::Null);
-        let state = wire::without_unknowns(wire::without_write_only(state, &entry.schema.attributes));
-        response.target_state = wire::encode(&state, &entry.schema.ty(), &mut response.diagnostics);
-        response.target_identity = entry.identity_of(&state, Known::Partly, &mut response.diagnostics);
-        Ok(())
-    }
-
     pub async fn generate_resource_config(&self, request: GenerateResourceConfig) -> GenerateResourceConfigResponse {
         let mut response = GenerateResourceConfigResponse::default();
         let generated = self.entry(&request.type_name).and_then(|entry| {
@@ -421,7 +394,7 @@ impl Engine {
         receiver
     }
 
-    fn entry(&self, type_name: &str) -> Result<Offered, Diagnostics> {
+    pub(super) fn entry(&self, type_name: &str) -> Result<Offered, Diagnostics> {
         self.resources.get(type_name).cloned().ok_or_else(|| unknown_type("resource", type_name))
     }
 }
@@ -466,12 +439,6 @@ impl Offered {
             response.diagnostics.push(Diagnostic::bug("A plan to update changes the identity of the object."));
         }
     }
-}
-
-fn parsed(json: &[u8]) -> Result<serde_json::Value, Diagnostics> {
-    serde_json::from_slice(json).map_err(|_| {
-        Diagnostic::error("Malformed state").detail("The stored state is not JSON. Restore it from a backup.").into()
-    })
 }
 
 /// What of a state a user would write as configuration.

@@ -15,6 +15,7 @@ mod erased_lookups;
 mod function;
 mod lifecycle;
 mod lookups;
+mod moved;
 mod plan;
 mod provider;
 mod registry;

@@ -119,9 +119,24 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Takes over the state of another type of resource (`moved` blocks); `None` when it is not one this type knows.
+    ///
+    /// A core asks a provider that is not configured yet, so that no cluster can be read. What is returned says which
+    /// object is meant, as far as the other state tells; the refresh that follows completes it by [`Resource::find`],
+    /// imports it and reads it.
     fn adopt(&self, source: Moved) -> Result<Option<Self::Model>, Diagnostics> {
         let _ = source;
         Ok(None)
+    }
+
+    /// Which object a state is about that [`Resource::adopt`] made.
+    fn find(
+        &self,
+        cx: &mut Ctx<Self::Client>,
+        moved: Self::Model,
+    ) -> impl Future<Output = Result<Self::Identity, Diagnostics>> + Send {
+        let _ = cx;
+        let identity = self.identity(&moved);
+        async { Ok(identity) }
     }
 
     /// Tidies generated configuration. Computed-only, write-only and deprecated attributes, and values that equal their

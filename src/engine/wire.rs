@@ -27,6 +27,11 @@ pub(super) fn encode(value: &Dyn, ty: &Type, diagnostics: &mut Diagnostics) -> O
     }
 }
 
+pub(super) fn parsed(json: &[u8]) -> Result<serde_json::Value, Diagnostics> {
+    serde_json::from_slice(json)
+        .map_err(|_| Diagnostic::error("Malformed state").detail("The stored state is not JSON.").into())
+}
+
 /// The value with everything unknown in it made null, as stored state must be.
 pub(super) fn without_unknowns(value: Dyn) -> Dyn {
     let all = |elements: std::collections::BTreeMap<String, Dyn>| {

@@ -8,12 +8,14 @@
 mod address;
 mod external;
 mod gateway;
+mod host_rules;
 mod identity;
 mod link_token;
 mod mesh_networks;
 mod name;
 mod platform;
 mod pod_security;
+mod policy;
 mod reader;
 mod remote_secret;
 mod renewal;
@@ -33,6 +35,7 @@ pub use gateway::{
     AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, Selector, ServiceExposure,
     east_west_selector, hosts_admit,
 };
+pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use mesh_networks::{
@@ -44,6 +47,7 @@ pub use name::{
 };
 pub use platform::Platform;
 pub use pod_security::{ENFORCE_LABEL, Level, violations};
+pub use policy::{Difference, MeshPolicy, differences};
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,

@@ -129,7 +129,7 @@ fn unknown_cluster(unlisted: &Unlisted, keys: &[&str]) -> Diagnostic {
     let Unlisted { network, index, name, .. } = unlisted;
     let at = Path::root("mesh_networks").key(network.clone()).attr("endpoints").index(*index).attr("from_registry");
     Diagnostic::warning("No cluster of this name is known").at(at).detail(format!(
-        "{name:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource here. istiod passes over this entry in silence, unless a cluster of this name is linked by \
+        "{name:?} is neither among the provider's `clusters` ({}) nor the `cluster_name` of a resource here. istiod ignores this entry and reports nothing, unless a cluster of this name is linked by \
          other means. Taken from a resource, as in `mesh_primary.west.cluster_name`, the name is known to be right.",
         keys.join(", ")
     ))

@@ -4,9 +4,11 @@
 pub mod absent;
 pub mod address;
 pub mod blocks;
+pub mod equality;
 pub mod keeping;
 pub mod leaving;
 pub mod listing;
+pub mod moved;
 pub mod parsing;
 pub mod passthrough;
 pub mod policies;

@@ -10,8 +10,8 @@ use tokio::sync::OnceCell;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::Looks;
 use crate::mesh::{
-    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, Pending, Registry, Topology,
-    WatchedCluster, istiod_name_of,
+    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, MeshPolicy, Pending, Registry,
+    Topology, WatchedCluster, istiod_name_of,
 };
 use crate::resources::blocks::{Block, Blocks};
 
@@ -156,6 +156,11 @@ impl Walk {
     /// The watchers that are in another network than the cluster they watch.
     pub fn crossing(&self, watched: &WatchedCluster) -> Vec<String> {
         held(&self.topology).crossing(watched)
+    }
+
+    /// The clusters whose rules the istiods of a link read, each with what is known of their mesh configurations.
+    pub fn configured(&self, watched: &WatchedCluster) -> Vec<(String, Vec<MeshPolicy>)> {
+        held(&self.topology).configured(watched)
     }
 
     /// What a registry that mesh networks name is known as so far.

@@ -320,7 +320,7 @@ pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
 }
 
 /// Names of the istiods: a restart gives another.
-fn running(cluster: &Arc<Cluster>) -> Vec<String> {
+pub fn running(cluster: &Arc<Cluster>) -> Vec<String> {
     cluster.istiods().iter().map(|istiod| istiod.pod().to_owned()).collect()
 }
 

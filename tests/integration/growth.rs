@@ -63,7 +63,11 @@ const PURPOSES: [(Purpose, &str, &str); 16] = [
         "Leases first; where there is none, a list for each kind, once, before it is deleted",
     ),
     (Purpose::Traces, "what istiod leaves behind", "ConfigMaps and Leases that nobody else deletes"),
-    (Purpose::Policies, "policies that turn mTLS off", "two lists in each walk"),
+    (
+        Purpose::Policies,
+        "policies and rules of Services",
+        "three lists in each walk: what turns mTLS off, and what differs between clusters",
+    ),
     (Purpose::Istiods, "what istiods say", "their Pods, and a port-forward over which all questions go"),
     (Purpose::Waits, "waits and proofs", "watches, an injected Pod that is not stored, the roots that are handed out"),
     (Purpose::Looks, "other looks", "what decides whether something may be written"),
@@ -93,7 +97,7 @@ impl Purpose {
             _ if list && of_istio && has("limit=100") => Purpose::Instances,
             "leases" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Residents,
             "secrets" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Owned,
-            "peerauthentications" | "destinationrules" if list => Purpose::Policies,
+            "peerauthentications" | "destinationrules" | "virtualservices" if list => Purpose::Policies,
             "pods" if list => Purpose::Istiods,
             "pods/portforward" => Purpose::Istiods,
             _ if verb == "watch" || matches!(resource.as_str(), "pods" | "selfsubjectreviews") => Purpose::Waits,
@@ -171,7 +175,9 @@ fn requests_grow_as_clusters_and_links_do() {
         for purpose in [Purpose::Binding, Purpose::Token, Purpose::RemoteSecret] {
             assert_eq!(of(requests, purpose).len(), others, "{purpose:?}, one a link: {}", told());
         }
-        assert!(of(requests, Purpose::Policies).len() <= 4, "two lists for the plan, two for the apply: {}", told());
+        // A list of a kind that is not served yet is not held, so that a first plan asks twice for DestinationRules.
+        let policies = of(requests, Purpose::Policies).len();
+        assert!(policies <= 8, "{policies}: three or four lists for the plan, as many for the apply: {}", told());
         let namespace = of(requests, Purpose::Namespace).only(|request| request.name == "istio-system");
         assert_eq!(namespace.len(), 2, "made, and labelled: {}", told());
         // The first keeps the root as well. In some orders of the plan two lists tell whether a gateway is there
@@ -180,7 +186,7 @@ fn requests_grow_as_clusters_and_links_do() {
         assert!(settled(requests) <= bound + 3 * others, "{} {}", settled(requests), told());
     }
     for (at, (name, requests)) in plan.clusters.iter().enumerate() {
-        let bound = if at == 0 { 21 } else { 20 };
+        let bound = if at == 0 { 22 } else { 21 };
         assert!(requests.len() <= bound, "plan in {name}:\n{}", requests.listing());
     }
     for (at, (name, requests)) in destroy.clusters.iter().enumerate() {
@@ -201,7 +207,7 @@ fn requests_grow_as_clusters_and_links_do() {
             of_gateway && request.resource != "deployments"
         });
         assert!(waited.is_empty(), "nothing is waited for that the answer says is gone: {}", told());
-        let bound = if at == 0 { 212 } else { 170 };
+        let bound = if at == 0 { 213 } else { 171 };
         assert!(settled(requests) <= bound + 2 * others, "{} {}", settled(requests), told());
     }
 }

@@ -122,6 +122,29 @@ async fn control_planes_that_wait_for_each_other_are_told() {
 }
 
 #[tokio::test]
+async fn mesh_configurations_that_differ_are_told_by_the_values_that_charts_make_of_them() {
+    let values =
+        |mode: &str| json!({"values": [json!({"meshConfig": {"outboundTrafficPolicy": {"mode": mode}}}).to_string()]});
+    let mesh = |east: Json, west: Json| {
+        [
+            primary("east", east),
+            gateway("east", json!({})),
+            primary("west", west),
+            gateway("west", json!({})),
+            remote("east", &["west"], json!({})),
+        ]
+    };
+    let told = |found: Vec<String>| -> Vec<String> {
+        found.into_iter().filter(|one| one.contains("configured differently")).collect()
+    };
+    let unlike = told(findings(&mesh(values("REGISTRY_ONLY"), json!({}))).await);
+    assert_eq!(unlike, ["warning watchers: Control planes of one mesh are configured differently"]);
+    // What is said in one and is the chart's own in the other is the same.
+    assert_eq!(told(findings(&mesh(values("ALLOW_ANY"), json!({}))).await), [""; 0]);
+    assert_eq!(told(findings(&mesh(values("REGISTRY_ONLY"), values("REGISTRY_ONLY"))).await), [""; 0]);
+}
+
+#[tokio::test]
 async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
     let root = |digit: &str| json!({"trust_root": digit.repeat(64)});
     let served = json!({"mode": "remote", "control_plane_address": "192.0.2.9", "network": "net-west"});

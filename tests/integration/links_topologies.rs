@@ -192,7 +192,7 @@ pub fn web(cluster: &Arc<Cluster>) -> String {
 }
 
 /// Waits until an istiod's debug page, asked for by istioctl, says all of this.
-fn page_says(cluster: &Arc<Cluster>, page: &str, wanted: &[&str]) {
+pub fn page_says(cluster: &Arc<Cluster>, page: &str, wanted: &[&str]) {
     let mut text = String::new();
     let says = || {
         text =

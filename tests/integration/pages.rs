@@ -67,8 +67,11 @@ fn judge(cli: &Cli, page: &str, mirror: &Path) -> Vec<String> {
 
 /// What another provider, which no mirror here has, must be asked about.
 fn is_of_another(block: &Block) -> bool {
-    let mut types = block.text.lines().filter_map(|line| line.strip_prefix("resource \""));
-    types.any(|rest| ["tls_", "vault_", "aws_"].iter().any(|prefix| rest.starts_with(prefix)))
+    let mut types = block
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("resource \"").or_else(|| line.trim_start().strip_prefix("from = ")));
+    types.any(|rest| ["tls_", "vault_", "aws_", "helm_"].iter().any(|prefix| rest.starts_with(prefix)))
 }
 
 /// The first of these commands that fails, and what it says.

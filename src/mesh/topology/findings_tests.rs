@@ -2,7 +2,7 @@
 
 use super::tests::{authority, control_plane, in_network, summaries, watched};
 use super::*;
-use crate::mesh::{Cidr, ClusterName, MeshNetworks, Network, NetworkEndpoints};
+use crate::mesh::{Cidr, ClusterName, MeshNetworks, MeshPolicy, Network, NetworkEndpoints};
 
 /// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is
 /// declared last.
@@ -43,6 +43,47 @@ fn trust_domains_of_linked_clusters_are_accepted_or_refused() {
     assert_eq!(at_link(&of("east", "a", &[]), &of("west", "a", &[])), []);
     let any = |cluster: &str, domain: &str| ControlPlaneAt { any_trust_domain: true, ..of(cluster, domain, &[]) };
     assert_eq!(at_link(&any("east", "a"), &any("west", "b")), []);
+}
+
+fn only_registered(cluster: &str, known: bool) -> ControlPlaneAt {
+    let mesh = serde_json::json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}});
+    let policy = known.then(|| MeshPolicy::of(mesh.as_object().expect("an object")));
+    ControlPlaneAt { policy, ..control_plane(cluster) }
+}
+
+fn as_usual(cluster: &str) -> ControlPlaneAt {
+    ControlPlaneAt { policy: Some(MeshPolicy::default()), ..control_plane(cluster) }
+}
+
+#[test]
+fn mesh_configurations_of_linked_clusters_are_compared_where_they_are_known() {
+    let unlike = [("values", "Control planes of one mesh are configured differently", Severity::Warning)];
+    assert_eq!(at_link(&only_registered("east", true), &as_usual("west")), unlike);
+    assert_eq!(at_link(&only_registered("east", true), &only_registered("west", true)), []);
+    assert_eq!(at_link(&only_registered("east", false), &as_usual("west")), [], "not known");
+}
+
+#[test]
+fn what_a_mesh_says_unlike_is_told_once_and_names_the_clusters() {
+    let mut topology = Topology::default();
+    topology.control_plane("e", only_registered("east", true));
+    topology.control_plane("n", as_usual("north"));
+    topology.control_plane("w", as_usual("west"));
+    let found = topology.watched("e", watched("east", &["north", "west"]));
+    assert_eq!(summaries(&found), [("watchers", "Control planes of one mesh are configured differently")]);
+    let line = "- `outboundTrafficPolicy.mode` is ALLOW_ANY in north, west; REGISTRY_ONLY in east";
+    assert!(found[0].detail.contains(line), "{}", found[0].detail);
+    assert_eq!(topology.watched("n", watched("north", &["east", "west"])), []);
+    // Nobody reads the configuration of a remote.
+    let remote = WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        ..watched("south", &["east"])
+    };
+    let read = |declared: &WatchedCluster| -> Vec<String> {
+        topology.configured(declared).into_iter().map(|(cluster, _)| cluster).collect()
+    };
+    assert_eq!(read(&remote), ["east"]);
+    assert_eq!(read(&watched("east", &["west"])), ["east", "west"]);
 }
 
 #[test]

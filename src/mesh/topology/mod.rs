@@ -12,12 +12,14 @@ mod names;
 mod networks;
 mod remotes;
 mod secrets;
+mod unlike;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use absent::{Absence, Closed, Pending, Unlisted, Unopened, Unrooted};
 
 use super::mesh_networks::MeshNetworks;
+use super::policy::MeshPolicy;
 use names::{same_name, two_names, watched_twice};
 use remotes::{of_control_plane, own_control_plane, serving};
 use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
@@ -65,6 +67,8 @@ pub struct ControlPlaneAt {
     pub tags: BTreeSet<String>,
     /// Networks that labels do not describe.
     pub mesh_networks: MeshNetworks,
+    /// What its mesh configuration says that must be alike in the mesh, where that is known.
+    pub policy: Option<MeshPolicy>,
 }
 
 /// What a control plane makes of mTLS between its workloads.
@@ -159,7 +163,7 @@ pub struct Topology {
     gateways: BTreeMap<String, DeclaredGateway>,
     /// Declared, and not known in full yet.
     pending: BTreeSet<Pending>,
-    /// Absences that have been told.
+    /// Absences and differences that have been told.
     told: BTreeSet<String>,
 }
 
@@ -187,6 +191,12 @@ pub enum Registry {
 pub enum Severity {
     Error,
     Warning,
+}
+
+impl Finding {
+    fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
 }
 
 impl ControlPlaneAt {
@@ -231,6 +241,9 @@ impl Topology {
         findings.extend(self.links_of(id, &declared));
         findings.extend(self.shadowed(id, &declared));
         findings.extend(self.doors_of(&declared));
+        if !findings.iter().any(Finding::is_error) {
+            findings.extend(self.unlike_others(id, &declared));
+        }
         self.control_planes.insert(id.to_owned(), declared);
         findings
     }
@@ -274,6 +287,10 @@ impl Topology {
         findings.extend(self.links(&declared));
         findings.extend(self.shadowed_by(&declared));
         findings.extend(self.revision_served(&declared));
+        // What is refused says already what differs.
+        if !findings.iter().any(Finding::is_error) {
+            findings.extend(self.unlike_at(&declared));
+        }
         self.watched.insert(id.to_owned(), declared);
         findings
     }

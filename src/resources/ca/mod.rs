@@ -37,7 +37,7 @@ pub use self::written::{Sample, written};
 use super::client::{self, Client};
 use crate::cluster::{Error, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
-use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
 use crate::kept::instance::Place;
 use crate::kept::{self, converge};
@@ -45,6 +45,7 @@ use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::Certificate;
 use crate::resources::blocks::{Block, Seen};
+use crate::resources::moved::{MovedSecret, refused};
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -154,6 +155,20 @@ impl Resource for MeshCa {
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
         import::import(cx, from).await
+    }
+
+    fn adopt(&self, source: Moved) -> Result<Option<Ca>, Diagnostics> {
+        match MovedSecret::of(&source) {
+            Some(secret) => Err(refused(
+                &format!(
+                    "The Secret {}/{} is of one cluster, and a `mesh_ca` is one root and the intermediates of all clusters.",
+                    secret.namespace, secret.name
+                ),
+                "Import it by one `cacerts`: `import { to = mesh_ca.<name>, id = \"<cluster>/istio-system/cacerts\" }`.",
+            )
+            .into()),
+            None => Ok(None),
+        }
     }
 
     fn identity(&self, model: &Ca) -> Identity {

@@ -7,6 +7,7 @@ mod declare;
 mod import;
 mod list;
 mod model;
+mod moved;
 mod ready;
 mod spec;
 mod written;
@@ -19,7 +20,7 @@ use self::spec::Spec;
 pub use self::written::written;
 use super::client::{self, Client};
 use crate::diag::Diagnostics;
-use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::objects::{self, state_key};
 use crate::kept::{converge, vanished};
@@ -125,6 +126,14 @@ impl Resource for MeshEastwestGateway {
 
     fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
         Ok(objects::upgraded(state))
+    }
+
+    fn adopt(&self, source: Moved) -> Result<Option<Gateway>, Diagnostics> {
+        Ok(moved::adopt(&source)?)
+    }
+
+    async fn find(&self, cx: &mut Ctx<Client>, moved: Gateway) -> Result<Identity, Diagnostics> {
+        moved::find(cx, &moved).await
     }
 
     fn identity(&self, model: &Gateway) -> Identity {

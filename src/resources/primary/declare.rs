@@ -4,10 +4,13 @@
 use super::spec::Spec;
 use super::values;
 use super::{Cx, Primary, networks};
-use crate::cluster::{Kind, Object, Query};
+use crate::chart::Values;
+use crate::cluster::{Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
-use crate::mesh::ControlPlaneAt;
+use crate::istiod::mesh_config_map;
+use crate::kept::objects::{Wanted, state_key};
+use crate::mesh::{ControlPlaneAt, MeshPolicy, Revision};
 use crate::resources::absent;
 use crate::resources::client::briefly;
 use crate::value::Value;
@@ -16,9 +19,16 @@ use crate::value::Value;
 const USUAL_TRUST_DOMAIN: &str = "cluster.local";
 
 /// What other resources contradict.
-pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Result<(), Diagnostics> {
+pub async fn declare(
+    cx: &mut Cx,
+    plan: &Plan<'_, Primary>,
+    spec: &Spec,
+    wanted: Option<&Wanted>,
+) -> Result<(), Diagnostics> {
     let planned = &plan.planned;
-    let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared(planned, spec));
+    let policy = wanted.and_then(|wanted| policy(spec, wanted));
+    let declared = ControlPlaneAt { policy, ..declared(planned, spec) };
+    let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
     found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));
     found.check()?;
     found.extend(plan.prior.and_then(|prior| outdated(prior, planned)));
@@ -69,7 +79,17 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         reads_remote_secrets: values::reads_remote_secrets(&spec.istiod_values),
         tags: planned.tags.items().cloned().collect(),
         mesh_networks: control_plane.mesh_networks.clone(),
+        policy: None,
     }
+}
+
+/// What the mesh configuration that istiod is to read says, the chart's own part included.
+fn policy(spec: &Spec, wanted: &Wanted) -> Option<MeshPolicy> {
+    let name = mesh_config_map(spec.control_plane.revision.as_ref().map(Revision::as_str));
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, spec.control_plane.namespace.as_str(), name);
+    let map = wanted.get(&state_key(&reference))?;
+    let mesh = Values::from_yaml(map.object.strings("data").get("mesh")?).ok()?;
+    Some(MeshPolicy::of(mesh.as_map()))
 }
 
 /// Whether istiod tells of endpoints in other clusters as ambient mode does: of those of Services with

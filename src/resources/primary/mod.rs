@@ -10,6 +10,7 @@ mod gateway_api;
 mod import;
 mod list;
 mod model;
+mod moved;
 mod networks;
 mod ready;
 mod remove;
@@ -32,7 +33,7 @@ use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::changes;
 use crate::kept::claim::{Claim, Purpose};
@@ -129,7 +130,7 @@ impl Resource for MeshPrimary {
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else { return Ok(()) };
-        declare::declare(cx, plan, &spec).await?;
+        declare::declare(cx, plan, &spec, wanted.as_ref()).await?;
         if plan.prior != Some(&plan.planned)
             && let (Some(wanted), Some(cluster)) = (wanted, client::briefly(cx, plan.planned.cluster.text()))
         {
@@ -251,6 +252,14 @@ impl Resource for MeshPrimary {
 
     fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
         Ok(crate::kept::objects::upgraded(state))
+    }
+
+    fn adopt(&self, source: Moved) -> Result<Option<Primary>, Diagnostics> {
+        Ok(moved::adopt(&source)?)
+    }
+
+    async fn find(&self, cx: &mut Ctx<Client>, moved: Primary) -> Result<Identity, Diagnostics> {
+        moved::find(cx, &moved).await
     }
 
     fn identity(&self, model: &Primary) -> Identity {

@@ -4,7 +4,7 @@
 //! A remote secret names a cluster by Istio's id and by the address of its API server. Which of the provider's clusters
 //! that is, these two tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Identity, MeshRemoteCluster};
 use crate::cluster::{Kind, Object, Query as Lookup};
@@ -49,13 +49,7 @@ impl Listable for MeshRemoteCluster {
         let asked = &query.config;
         listing::known(cx, &asked.cluster, "cluster")?;
         let watchers = listing::clusters(cx, &asked.watcher, "watcher")?;
-        let secrets = |query: Lookup| listing::within(query, &asked.namespace);
-        let queries = [
-            secrets(Lookup::of(Kind::SECRET).label(MULTI_CLUSTER_LABEL, "true")),
-            secrets(Lookup::of(Kind::SECRET).field("metadata.name", CONFIG_SECRET)),
-            Lookup::of(Kind::DEPLOYMENT).label("app", "istiod"),
-        ];
-        let seen = listing::search(cx, &watchers, &queries).await?;
+        let seen = listing::search(cx, &watchers, &queries(&asked.namespace)).await?;
         let names = Names::of(cx, &seen).await?;
         let (links, strangers) = links(&seen, &names);
         strangers.into_iter().for_each(|stranger| cx.warn(stranger));
@@ -68,6 +62,26 @@ impl Listable for MeshRemoteCluster {
         }
         Ok(())
     }
+}
+
+/// What tells links, and whose they are.
+fn queries(namespace: &Value<String>) -> [Lookup; 3] {
+    let secrets = |query: Lookup| listing::within(query, namespace);
+    [
+        secrets(Lookup::of(Kind::SECRET).label(MULTI_CLUSTER_LABEL, "true")),
+        secrets(Lookup::of(Kind::SECRET).field("metadata.name", CONFIG_SECRET)),
+        Lookup::of(Kind::DEPLOYMENT).label("app", "istiod"),
+    ]
+}
+
+/// The clusters of the provider that remote secrets in a namespace describe by this id.
+pub async fn described_as(cx: &mut Ctx<Client>, namespace: &str, id: &str) -> Result<BTreeSet<String>, Diagnostics> {
+    let names = listing::clusters(cx, &Value::Null, "cluster")?;
+    let seen = listing::search(cx, &names, &queries(&namespace.into())).await?;
+    let (links, strangers) = links(&seen, &Names::of(cx, &seen).await?);
+    strangers.into_iter().for_each(|stranger| cx.warn(stranger));
+    let about = links.into_keys().filter(|place| place.namespace == namespace && place.id == id);
+    Ok(about.map(|place| place.cluster).collect())
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

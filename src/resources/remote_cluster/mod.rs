@@ -4,12 +4,14 @@
 mod build;
 mod credential;
 mod diagnose;
+mod equality;
 mod gather;
 mod import;
 mod link;
 mod link_token;
 mod list;
 mod model;
+mod moved;
 mod neighbours;
 mod plan;
 mod policies;
@@ -46,7 +48,7 @@ use super::charts::{InFolder, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::converge;
@@ -250,6 +252,14 @@ impl Resource for MeshRemoteCluster {
 
     fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
         Ok(crate::kept::objects::upgraded(state))
+    }
+
+    fn adopt(&self, source: Moved) -> Result<Option<RemoteCluster>, Diagnostics> {
+        Ok(moved::adopt(&source)?)
+    }
+
+    async fn find(&self, cx: &mut Ctx<Client>, moved: RemoteCluster) -> Result<Identity, Diagnostics> {
+        moved::find(cx, &moved).await
     }
 
     fn identity(&self, model: &RemoteCluster) -> Identity {

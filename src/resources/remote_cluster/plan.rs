@@ -3,6 +3,7 @@
 
 use super::build::{self, Charts};
 use super::credential::Condition;
+use super::equality;
 use super::gather;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::neighbours;
@@ -106,6 +107,7 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
     found.check()?;
     found.extend(neighbours::pod_ranges(cx, &declared, plan.prior).await);
     found.extend(policies::against(cx, &declared).await);
+    found.extend(equality::against(cx, &declared).await);
     found.extend(plan.prior.and_then(|prior| outdated(prior, planned)));
     for warning in found {
         cx.warn(warning);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::crossing::{Asked, Crossing};
 use super::door::{Door, Opening, Shut};
 use super::model::{ClusterStatus, ControlPlane};
+use crate::mesh::MeshPolicy;
 use crate::value::Value;
 
 /// One cluster: what is shown of it, and what else the findings need.
@@ -32,6 +33,18 @@ pub(super) struct Sight {
     /// Why an istiod could not be asked in full.
     pub unasked: Option<String>,
     pub crossing: Crossing,
+    /// What each control plane of this cluster itself has that the mesh must have alike, or why that could not be read.
+    pub configured: Vec<Asked<Configured>>,
+}
+
+/// A control plane's part of what the mesh must have alike.
+#[derive(Debug, Clone)]
+pub(super) struct Configured {
+    pub policy: MeshPolicy,
+    pub trust_domain: String,
+    pub aliases: BTreeSet<String>,
+    /// It accepts every trust domain.
+    pub any_trust_domain: bool,
 }
 
 impl Sight {
@@ -109,6 +122,20 @@ pub(super) fn show_hosts(seen: &mut BTreeMap<String, Sight>) {
             gateway.hosts = hosts.into_iter().collect();
         }
     }
+}
+
+/// The clusters with control planes of their own, by mesh; meshes of one are left out.
+pub(super) fn meshes(seen: &BTreeMap<String, Sight>) -> Vec<Vec<&str>> {
+    let mesh = Mesh { seen, namespace: "" };
+    let mut meshes: Vec<Vec<&str>> = Vec::new();
+    for (name, _) in mesh.read().filter(|(_, sight)| sight.is_primary()) {
+        match meshes.iter_mut().find(|members| members.iter().any(|member| mesh.is_one_mesh(member, name))) {
+            Some(members) => members.push(name),
+            None => meshes.push(vec![name]),
+        }
+    }
+    meshes.retain(|members| members.len() > 1);
+    meshes
 }
 
 struct Mesh<'a> {

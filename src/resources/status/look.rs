@@ -7,15 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::crossing::{self, Crossing};
-use super::judge::Sight;
+use super::crossing::{self, Asked, Crossing};
+use super::judge::{Configured, Sight};
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
-    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
+    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
     ParsedRemoteSecret, is_external,
 };
 use crate::pki::Certificate;
@@ -26,6 +26,8 @@ use crate::value::{List, Map, Value};
 
 /// Of the Gateway API: ambient's gateways between networks.
 const AMBIENT_CLASS: &str = "istio-east-west";
+/// With this istiod lets proxies accept every trust domain.
+const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
 
 /// What a cluster holds, as read.
@@ -177,6 +179,7 @@ fn sight(seen: &Seen) -> Sight {
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
         meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
+    let within = seen.deployments.iter().filter(|deployment| !is_external(deployment.value()));
     Sight {
         shown,
         has_cacerts: seen.cacerts.is_some(),
@@ -191,6 +194,7 @@ fn sight(seen: &Seen) -> Sight {
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
+        configured: within.map(|deployment| configured(deployment, &seen.config_maps)).collect(),
     }
 }
 
@@ -212,11 +216,9 @@ fn led_to(seen: &Seen) -> BTreeSet<String> {
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.
 fn signs_elsewhere(deployment: &Object) -> bool {
-    let containers = deployment.items("spec.template.spec.containers").iter();
-    let mut env = containers.filter_map(|container| container["env"].as_array()).flatten();
-    env.any(|entry| match entry["name"].as_str() {
-        Some("ENABLE_CA_SERVER") => entry["value"] == "false",
-        Some("EXTERNAL_CA") => entry["value"].as_str().is_some_and(|value| !value.is_empty()),
+    environment(deployment).any(|(name, value)| match name {
+        "ENABLE_CA_SERVER" => value == "false",
+        "EXTERNAL_CA" => !value.is_empty(),
         _ => false,
     })
 }
@@ -233,6 +235,32 @@ fn unasked(seen: &Seen) -> Option<String> {
 fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> Option<Values> {
     let map = istiod::mesh_config_map(deployment.label("istio.io/rev"));
     config_maps.get(&map).and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok())
+}
+
+/// What a control plane has that its mesh must have alike.
+fn configured(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> Asked<Configured> {
+    let name = istiod::mesh_config_map(deployment.label("istio.io/rev"));
+    let map = config_maps.get(&name).ok_or_else(|| format!("its ConfigMap {name} is missing"))?;
+    let mesh = Values::from_yaml(map.strings("data").get("mesh").copied().unwrap_or_default());
+    let mesh = mesh.map_err(|error| format!("its ConfigMap {name}: {error}"))?;
+    let mesh = mesh.as_map();
+    let aliases = mesh.get("trustDomainAliases").and_then(|list| list.as_array()).into_iter().flatten();
+    let brings_roots =
+        mesh.get("caCertificates").and_then(|roots| roots.as_array()).is_some_and(|roots| !roots.is_empty());
+    Ok(Configured {
+        policy: MeshPolicy::of(mesh),
+        trust_domain: mesh.get("trustDomain").and_then(|domain| domain.as_str()).unwrap_or("cluster.local").to_owned(),
+        aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
+        any_trust_domain: brings_roots
+            || environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
+    })
+}
+
+/// What the containers of a Deployment are given, where it is written out.
+fn environment(deployment: &Object) -> impl Iterator<Item = (&str, &str)> {
+    let containers = deployment.items("spec.template.spec.containers").iter();
+    let env = containers.filter_map(|container| container["env"].as_array()).flatten();
+    env.filter_map(|entry| Some((entry["name"].as_str()?, entry["value"].as_str()?)))
 }
 
 fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> (String, ControlPlane) {

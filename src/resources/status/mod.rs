@@ -2,6 +2,7 @@
 
 mod crossing;
 mod door;
+mod equal;
 mod judge;
 mod look;
 mod model;
@@ -31,16 +32,21 @@ impl DataSource for MeshStatus {
         };
         let namespace = config.namespace.text().to_owned();
         let client = Arc::clone(cx.client()?);
-        let mut looks = Vec::new();
+        let (mut looks, mut clusters) = (Vec::new(), BTreeMap::new());
         for name in names {
             let cluster = client::cluster(cx, &name)?;
             let (namespace, istiods) = (&namespace, &client.walk.istiods);
+            clusters.insert(name.clone(), cluster.clone());
             looks.push(async move { (name, look::look(istiods, &cluster, namespace).await) });
         }
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
         look::bring_together(&mut seen);
         judge::show_hosts(&mut seen);
-        let findings = judge::findings(&seen, &namespace);
+        let mut findings = judge::findings(&seen, &namespace);
+        for members in judge::meshes(&seen) {
+            findings.extend(equal::mesh_configurations(&seen, &members));
+            findings.extend(equal::rules(&seen, &clusters, &members).await);
+        }
         config.healthy = findings.is_empty().into();
         config.findings = findings.into_iter().collect();
         config.status = seen.into_iter().map(|(name, sight)| (name, sight.shown)).collect();

@@ -23,6 +23,7 @@ model! {
         /// cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
         /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses
         /// its Pods lets calls in there.
+        /// The mesh configurations of one mesh agree, and so do the rules for its Services.
         ///
         /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts
         /// out (`hosts` of the gateway says which it has), and a Service may have no Pod. Nor is what no cluster

@@ -98,8 +98,14 @@ impl From<Output> for Said {
 impl Workspace {
     /// With a provider from a folder of executables, and no `init`.
     pub fn overriding(cli: &Cli, provider: &str, executables: &Path) -> Self {
-        let executables = executables.display();
-        Self::new(cli, &format!("  dev_overrides {{\n    \"{provider}\" = \"{executables}\"\n  }}"))
+        Self::overriding_all(cli, &[(provider, executables)])
+    }
+
+    /// The same with several, each from its own folder.
+    pub fn overriding_all(cli: &Cli, providers: &[(&str, &Path)]) -> Self {
+        let lines =
+            providers.iter().map(|(provider, folder)| format!("    \"{provider}\" = \"{}\"\n", folder.display()));
+        Self::new(cli, &format!("  dev_overrides {{\n{}  }}", lines.collect::<String>()))
     }
 
     /// With providers from a mirror on disk and from nowhere else.

@@ -1,0 +1,405 @@
+//! DestinationRules and VirtualServices for Services of the mesh, compared over clusters: each istiod knows those of
+//! its own configuration cluster alone, so that a call is treated by where it comes from. They are tenants' objects:
+//! nothing of them is shown but names and the place of a difference, and the work grows as their size does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::policy::shown;
+
+/// What rules are for: where they count depends on their namespace, too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    kind: &'static str,
+    host: String,
+    namespace: &'a str,
+}
+
+/// The rules of one cluster.
+#[derive(Debug, Default)]
+pub struct HostRules<'a>(BTreeMap<Place<'a>, Vec<Rule<'a>>>);
+
+#[derive(Debug)]
+struct Rule<'a> {
+    name: &'a str,
+    spec: &'a Value,
+    digest: [u8; 32],
+}
+
+/// An object of Istio's, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleAt<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub spec: &'a Value,
+}
+
+/// Rules for one host that are not the same in all clusters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlikeRules {
+    /// Such as `DestinationRule shop/web`.
+    pub object: String,
+    pub host: String,
+    pub how: Unlike,
+}
+
+/// How rules differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlike {
+    /// Clusters that have the same together, and the first place where the first two differ.
+    Field { field: String, groups: Vec<BTreeSet<String>> },
+    /// Some clusters have a rule and others none.
+    Missing { with: BTreeSet<String>, without: BTreeSet<String> },
+}
+
+const DESTINATION_RULE: &str = "DestinationRule";
+const VIRTUAL_SERVICE: &str = "VirtualService";
+
+/// The members that say which host a rule is for.
+const HOSTS: &[&str] = &["host", "hosts"];
+
+impl<'a> HostRules<'a> {
+    /// Adds a DestinationRule.
+    pub fn destination_rule(&mut self, rule: RuleAt<'a>) {
+        let host = rule.spec.get("host").and_then(Value::as_str);
+        self.add(DESTINATION_RULE, host, rule);
+    }
+
+    /// Adds a VirtualService, if it counts within the mesh and not at gateways alone.
+    pub fn virtual_service(&mut self, rule: RuleAt<'a>) {
+        let mut gateways = rule.spec.get("gateways").and_then(Value::as_array).into_iter().flatten().peekable();
+        if gateways.peek().is_some() && !gateways.any(|gateway| gateway == "mesh") {
+            return;
+        }
+        let hosts = rule.spec.get("hosts").and_then(Value::as_array).into_iter().flatten();
+        let hosts: BTreeSet<&str> = hosts.filter_map(Value::as_str).collect();
+        self.add(VIRTUAL_SERVICE, hosts, rule);
+    }
+
+    fn add(&mut self, kind: &'static str, hosts: impl IntoIterator<Item = &'a str>, rule: RuleAt<'a>) {
+        let mut digest = None;
+        let RuleAt { namespace, name, spec } = rule;
+        for host in hosts.into_iter().filter_map(|host| of_mesh(host, namespace)) {
+            let digest = *digest.get_or_insert_with(|| digest_of(spec));
+            self.0.entry(Place { kind, host, namespace }).or_default().push(Rule { name, spec, digest });
+        }
+    }
+}
+
+/// Where clusters have other rules for a Service than the others. Hosts that stay within their cluster are nobody
+/// else's business.
+pub fn unlike(clusters: &BTreeMap<&str, HostRules<'_>>, stays: impl Fn(&str) -> bool) -> Vec<UnlikeRules> {
+    let mut places: BTreeMap<&Place<'_>, BTreeMap<&str, &[Rule<'_>]>> = BTreeMap::new();
+    for (cluster, rules) in clusters {
+        for (place, rules) in &rules.0 {
+            places.entry(place).or_default().insert(cluster, rules);
+        }
+    }
+    let mut found = Vec::new();
+    for (place, with) in places {
+        if with.len() == clusters.len() && with.values().all(|rules| alike(rules, with.values().next()))
+            || stays(&place.host)
+        {
+            continue;
+        }
+        let Some(first) = with.values().next().and_then(|rules| rules.first()) else { continue };
+        let object = format!("{} {}/{}", place.kind, place.namespace, first.name);
+        let mut tell = |how| found.push(UnlikeRules { object: object.clone(), host: place.host.clone(), how });
+        if let Some(how) = differing(&with) {
+            tell(how);
+        }
+        let without: BTreeSet<String> =
+            clusters.keys().filter(|name| !with.contains_key(*name)).map(|name| (*name).to_owned()).collect();
+        if !without.is_empty() {
+            tell(Unlike::Missing { with: with.keys().map(|name| (*name).to_owned()).collect(), without });
+        }
+    }
+    found
+}
+
+fn digests(rules: &[Rule<'_>]) -> Vec<[u8; 32]> {
+    let mut digests: Vec<[u8; 32]> = rules.iter().map(|rule| rule.digest).collect();
+    digests.sort_unstable();
+    digests
+}
+
+fn alike(rules: &[Rule<'_>], other: Option<&&[Rule<'_>]>) -> bool {
+    other.is_some_and(|other| digests(rules) == digests(other))
+}
+
+fn differing(with: &BTreeMap<&str, &[Rule<'_>]>) -> Option<Unlike> {
+    let mut groups: BTreeMap<Vec<[u8; 32]>, BTreeSet<String>> = BTreeMap::new();
+    for (cluster, rules) in with {
+        groups.entry(digests(rules)).or_default().insert((*cluster).to_owned());
+    }
+    let mut groups: Vec<BTreeSet<String>> = groups.into_values().collect();
+    groups.sort();
+    let of = |group: Option<&BTreeSet<String>>| with.get(group?.first()?.as_str()).copied();
+    let (one, other) = (of(groups.first())?, of(groups.get(1))?);
+    let field = match (one, other) {
+        ([one], [other]) => first_difference(one.spec, other.spec),
+        _ if one.len() != other.len() => "how many there are".to_owned(),
+        _ => "spec".to_owned(),
+    };
+    Some(Unlike::Field { field, groups })
+}
+
+impl fmt::Display for UnlikeRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |clusters: &BTreeSet<String>| clusters.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (object, host) = (&self.object, shown(&self.host));
+        match &self.how {
+            Unlike::Field { field, groups } => {
+                let groups: Vec<String> = groups.iter().map(list).collect();
+                write!(f, "{object} (for {host}) differs between {}: {field}", groups.join(" and "))
+            }
+            Unlike::Missing { with, without } => {
+                write!(f, "{object} (for {host}) is in {}, and missing in {}", list(with), list(without))
+            }
+        }
+    }
+}
+
+/// The full name of a host, where it is one of the mesh's Services. Istio takes a name with a dot for a full one.
+fn of_mesh(host: &str, namespace: &str) -> Option<String> {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "*" => Some(host),
+        name if !name.contains('.') => Some(format!("{name}.{namespace}.svc.cluster.local")),
+        name if name.contains(".svc.") || name.ends_with(".local") => Some(host),
+        _ => None,
+    }
+}
+
+/// Whether a Service, by name and namespace, may be called by this host.
+pub fn is_called(host: &str, name: &str, namespace: &str) -> bool {
+    match host.strip_prefix('*') {
+        Some(end) => match end.strip_prefix('.').and_then(|end| end.split_once(".svc.")) {
+            Some((within, _)) => within == namespace,
+            None => true,
+        },
+        None => {
+            let mut labels = host.splitn(3, '.');
+            labels.next() == Some(name) && labels.next() == Some(namespace)
+        }
+    }
+}
+
+/// The same for the same content, in whatever order members were written. What is nested deeper than any object of
+/// Istio's has been cut by whoever read it.
+fn digest_of(spec: &Value) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for (key, value) in members(spec).filter(|(key, _)| !HOSTS.contains(key)) {
+        add_text(&mut digest, key);
+        add(&mut digest, value);
+    }
+    digest.finalize().into()
+}
+
+/// The members of an object in order; those without a value are none.
+fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let members = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let mut members: Vec<(&str, &Value)> = members.map(|(key, value)| (key.as_str(), value)).collect();
+    members.sort_unstable_by_key(|(key, _)| *key);
+    members.into_iter()
+}
+
+fn add(digest: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(_) => {
+            digest.update(b"{");
+            for (key, value) in members(value) {
+                add_text(digest, key);
+                add(digest, value);
+            }
+            digest.update(b"}");
+        }
+        Value::Array(items) => {
+            digest.update(b"[");
+            items.iter().for_each(|item| add(digest, item));
+            digest.update(b"]");
+        }
+        Value::String(text) => add_text(digest, text),
+        other => {
+            digest.update(b"v");
+            add_text(digest, &other.to_string());
+        }
+    }
+}
+
+fn add_text(digest: &mut Sha256, text: &str) {
+    digest.update(b"s");
+    digest.update((text.len() as u64).to_le_bytes());
+    digest.update(text.as_bytes());
+}
+
+/// The path of the first difference, to where users have a say in names.
+fn first_difference<'a>(one: &'a Value, other: &'a Value) -> String {
+    let mut path = "spec".to_owned();
+    let (mut one, mut other) = (one, other);
+    loop {
+        let next = match (one, other) {
+            (Value::Object(_), Value::Object(_)) => {
+                let keys: BTreeSet<&str> = members(one).chain(members(other)).map(|(key, _)| key).collect();
+                let is_host = |key: &&str| path == "spec" && HOSTS.contains(key);
+                let at = |value: &'a Value, key: &str| value.get(key).filter(|value| !value.is_null());
+                let mut keys = keys.into_iter().filter(|key| !is_host(key));
+                keys.find(|key| at(one, key) != at(other, key))
+                    .map(|key| (format!(".{}", shown(key)), at(one, key), at(other, key)))
+            }
+            (Value::Array(ones), Value::Array(others)) if ones.len() == others.len() => {
+                let mut pairs = ones.iter().zip(others).enumerate();
+                pairs
+                    .find(|(_, (one, other))| one != other)
+                    .map(|(at, (one, other))| (format!("[{at}]"), Some(one), Some(other)))
+            }
+            _ => None,
+        };
+        let Some((step, next_one, next_other)) = next else { return path };
+        path.push_str(&step);
+        match (next_one, next_other) {
+            // What lies deeper is no longer told by anybody.
+            (Some(deeper), Some(others)) if path.len() < 120 => (one, other) = (deeper, others),
+            _ => return path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A kind, a namespace, a name and a spec.
+    type Written = (&'static str, &'static str, &'static str, Value);
+
+    fn told(clusters: &[(&str, Vec<Written>)]) -> Vec<String> {
+        let mut seen = BTreeMap::new();
+        for (cluster, rules) in clusters {
+            let mut of_cluster = HostRules::default();
+            for (kind, namespace, name, spec) in rules {
+                let rule = RuleAt { namespace, name, spec };
+                match *kind {
+                    "dr" => of_cluster.destination_rule(rule),
+                    _ => of_cluster.virtual_service(rule),
+                }
+            }
+            seen.insert(*cluster, of_cluster);
+        }
+        let stays = |host: &str| host.contains(".kube-system.");
+        unlike(&seen, stays).iter().map(ToString::to_string).collect()
+    }
+
+    fn pair(east: &Written, west: &Written) -> Vec<String> {
+        told(&[("east", vec![east.clone()]), ("west", vec![west.clone()])])
+    }
+
+    #[test]
+    fn rules_that_differ_are_told_and_those_that_say_the_same_are_not() {
+        let dr = |name: &'static str, host: &str, policy: Value| -> Written {
+            ("dr", "shop", name, json!({"host": host, "trafficPolicy": policy}))
+        };
+        let failover = json!({"outlierDetection": {"consecutive5xxErrors": 5}});
+        let full = "web.shop.svc.cluster.local";
+        let found = pair(
+            &dr("web", "web", failover.clone()),
+            &dr("web", "web", json!({"outlierDetection": {"consecutive5xxErrors": 7}})),
+        );
+        assert_eq!(
+            found,
+            [
+                "DestinationRule shop/web (for web.shop.svc.cluster.local) differs between east and west: spec.trafficPolicy.outlierDetection.consecutive5xxErrors"
+            ]
+        );
+        let found = pair(&dr("web", "web", failover.clone()), &dr("web", "web", json!({})));
+        assert!(found[0].ends_with(": spec.trafficPolicy.outlierDetection"), "{found:?}");
+        // Another name of the object, a full host, an explicit null and another order say nothing else.
+        assert_eq!(
+            pair(
+                &dr("web", "web", failover.clone()),
+                &dr("other", full, json!({"outlierDetection": {"consecutive5xxErrors": 5}, "tls": null}))
+            ),
+            [""; 0]
+        );
+        // What is not in the mesh, or stays in its cluster, is no business of others.
+        assert_eq!(
+            pair(&dr("web", "api.example.com", failover.clone()), &dr("web", "api.example.com", json!({}))),
+            [""; 0]
+        );
+        assert_eq!(
+            pair(
+                &dr("dns", "dns.kube-system.svc.cluster.local", failover),
+                &dr("dns", "dns.kube-system.svc.cluster.local", json!({}))
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn routes_count_where_they_are_for_the_mesh() {
+        let vs = |gateways: Value, weight: i64| -> Written {
+            let http = json!([{"route": [{"destination": {"host": "web"}, "weight": weight}]}]);
+            ("vs", "shop", "web", json!({"hosts": ["web", "www.example.com"], "gateways": gateways, "http": http}))
+        };
+        let found = pair(&vs(json!(["mesh"]), 90), &vs(json!(["mesh"]), 10));
+        assert_eq!(
+            found,
+            [
+                "VirtualService shop/web (for web.shop.svc.cluster.local) differs between east and west: spec.http[0].route[0].weight"
+            ]
+        );
+        assert_eq!(pair(&vs(Value::Null, 90), &vs(Value::Null, 10)).len(), 1, "without gateways it is for the mesh");
+        assert_eq!(pair(&vs(json!(["ingress"]), 90), &vs(json!(["ingress"]), 10)), [""; 0]);
+        assert_eq!(pair(&vs(json!(["mesh"]), 90), &vs(json!(["mesh"]), 90)), [""; 0]);
+    }
+
+    #[test]
+    fn what_some_clusters_lack_is_told_with_those_that_have_it() {
+        let rule =
+            || -> Written { ("dr", "shop", "web", json!({"host": "web", "trafficPolicy": {"outlierDetection": {}}})) };
+        let found = told(&[("east", vec![rule()]), ("north", vec![rule()]), ("west", vec![])]);
+        assert_eq!(
+            found,
+            ["DestinationRule shop/web (for web.shop.svc.cluster.local) is in east, north, and missing in west"]
+        );
+        assert_eq!(told(&[("east", vec![rule()]), ("north", vec![rule()]), ("west", vec![rule()])]), [""; 0]);
+        // Two for one host are one more than one.
+        let found = told(&[("east", vec![rule(), rule()]), ("west", vec![rule()])]);
+        assert!(found[0].ends_with("how many there are"), "{found:?}");
+    }
+
+    #[test]
+    fn a_host_calls_the_services_it_names() {
+        for (host, called) in [
+            ("web.shop.svc.cluster.local", true),
+            ("web.bank.svc.cluster.local", false),
+            ("db.shop.svc.cluster.local", false),
+            ("*.shop.svc.cluster.local", true),
+            ("*.bank.svc.cluster.local", false),
+            ("*.local", true),
+            ("*", true),
+        ] {
+            assert_eq!(is_called(host, "web", "shop"), called, "{host}");
+        }
+    }
+
+    #[test]
+    fn values_that_tenants_write_are_not_shown() {
+        let header = "x\u{1b}[31m-secret-".to_owned() + &"a".repeat(500);
+        let vs = |value: &str| -> Written {
+            (
+                "vs",
+                "shop",
+                "web",
+                json!({"hosts": ["web"], "http": [{"headers": {"request": {"set": {header.clone(): value}}}}]}),
+            )
+        };
+        let found = pair(&vs("password-1"), &vs("password-2"));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].len() < 300 && !found[0].contains("password") && !found[0].contains('\u{1b}'), "{found:?}");
+    }
+}

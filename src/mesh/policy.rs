@@ -1,0 +1,319 @@
+//! What the control planes of one mesh must be configured alike in. Each istiod serves its own proxies by its own
+//! configuration alone, so that a difference is never an error for anybody: calls merely behave otherwise, by where
+//! they come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// A field of the mesh configuration, and what counts where nothing is said.
+struct Field {
+    path: &'static str,
+    usual: &'static str,
+    /// The order of its items means nothing.
+    is_set: bool,
+}
+
+const fn field(path: &'static str, usual: &'static str) -> Field {
+    Field { path, usual, is_set: false }
+}
+
+const fn set(path: &'static str, usual: &'static str) -> Field {
+    Field { path, usual, is_set: true }
+}
+
+/// Trust domains are not among them: they may differ where each accepts the other's. Nor is what belongs to one
+/// cluster, as addresses and resources.
+const FIELDS: &[Field] = &[
+    field("defaultConfig.proxyMetadata.ISTIO_META_DNS_AUTO_ALLOCATE", "false"),
+    field("defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE", "false"),
+    set("defaultDestinationRuleExportTo", "*"),
+    set("defaultServiceExportTo", "*"),
+    set("defaultVirtualServiceExportTo", "*"),
+    // It hides services of other clusters, too.
+    set("discoverySelectors", ""),
+    field("enableAutoMtls", "true"),
+    set("localityLbSetting.distribute", ""),
+    field("localityLbSetting.enabled", "true"),
+    set("localityLbSetting.failover", ""),
+    field("localityLbSetting.failoverPriority", ""),
+    set("meshMTLS.cipherSuites", ""),
+    field("meshMTLS.minProtocolVersion", "TLS_AUTO"),
+    field("outboundTrafficPolicy.mode", "ALLOW_ANY"),
+    // By this a server understands the paths in AuthorizationPolicies.
+    field("pathNormalization.normalization", "DEFAULT"),
+    field("rootNamespace", "istio-system"),
+    set("serviceScopeConfigs", ""),
+];
+
+/// Names of one value.
+const SAME: &[(&str, &str)] = &[("BASE", "DEFAULT")];
+
+/// The fields of hosts that stay within their cluster.
+const CLUSTER_LOCAL: &str = "serviceSettings.settings.clusterLocal of ";
+
+/// Hosts that istiod keeps within their cluster unasked.
+const ALWAYS_LOCAL: &[&str] = &["*.kube-system.svc.", "kubernetes.default.svc."];
+
+/// The part of a mesh configuration that the control planes of one mesh must have alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MeshPolicy {
+    /// What is not as usual, by field.
+    said: BTreeMap<String, String>,
+    /// What is said of hosts staying within their cluster.
+    local: BTreeMap<String, bool>,
+}
+
+/// A field in which clusters differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub field: String,
+    /// Each value, with the clusters that have it.
+    pub said: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl MeshPolicy {
+    /// Of a mesh configuration, as istiod reads it.
+    pub fn of(mesh: &Map<String, Value>) -> MeshPolicy {
+        let mut policy = MeshPolicy::default();
+        for field in FIELDS {
+            let text = text_at(mesh, field);
+            if text != field.usual {
+                policy.said.insert(field.path.to_owned(), text);
+            }
+        }
+        let settings = mesh.get("serviceSettings").and_then(Value::as_array).into_iter().flatten();
+        for entry in settings {
+            let Some(local) = entry.pointer("/settings/clusterLocal").and_then(Value::as_bool) else { continue };
+            let hosts = entry.get("hosts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            policy.local.extend(hosts.map(|host| (host.to_ascii_lowercase(), local)));
+        }
+        let local = policy.local.iter().filter(|(_, local)| **local);
+        policy.said.extend(local.map(|(host, _)| (format!("{CLUSTER_LOCAL}{}", shown(host)), "true".to_owned())));
+        policy
+    }
+
+    /// Whether a host is nobody's business in other clusters: what is most exactly said of it counts.
+    pub fn keeps_within(&self, host: &str) -> bool {
+        let said = self.local.iter().filter(|(pattern, _)| covers(pattern, host));
+        let said = said.max_by_key(|(pattern, _)| (!pattern.starts_with('*'), pattern.len()));
+        let unasked = || {
+            ALWAYS_LOCAL.iter().any(|pattern| match pattern.strip_prefix('*') {
+                Some(within) => host.contains(within),
+                None => host.starts_with(pattern),
+            })
+        };
+        said.map_or_else(unasked, |(_, local)| *local)
+    }
+
+    fn value(&self, name: &str) -> &str {
+        let usual = || FIELDS.iter().find(|field| field.path == name).map_or("false", |field| field.usual);
+        self.said.get(name).map_or_else(usual, String::as_str)
+    }
+}
+
+/// Where control planes differ, by cluster. One that has several, as a canary upgrade does, agrees with the others as
+/// long as one of them does.
+pub fn differences<'a>(planes: impl IntoIterator<Item = (&'a str, &'a MeshPolicy)>) -> Vec<Difference> {
+    let mut clusters: BTreeMap<&str, Vec<&MeshPolicy>> = BTreeMap::new();
+    for (cluster, policy) in planes {
+        clusters.entry(cluster).or_default().push(policy);
+    }
+    let said: BTreeSet<&String> = clusters.values().flatten().flat_map(|policy| policy.said.keys()).collect();
+    let differs = |field: &&String| {
+        let of = |policies: &Vec<&'a MeshPolicy>| -> BTreeSet<&'a str> {
+            policies.iter().map(|policy| policy.value(field)).collect()
+        };
+        let common = clusters.values().map(of).reduce(|common, values| &common & &values);
+        let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (cluster, policies) in &clusters {
+            for value in of(policies) {
+                groups.entry(value.to_owned()).or_default().insert((*cluster).to_owned());
+            }
+        }
+        common.is_some_and(|common| common.is_empty()).then(|| Difference { field: (*field).clone(), said: groups })
+    };
+    said.iter().filter_map(differs).collect()
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is ", self.field)?;
+        for (at, (value, clusters)) in self.said.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            let value = if value.is_empty() { "not set" } else { value };
+            let clusters: Vec<&str> = clusters.iter().map(String::as_str).collect();
+            write!(f, "{separator}{value} in {}", clusters.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a field says, in one form.
+fn text_at(mesh: &Map<String, Value>, field: &Field) -> String {
+    let mut steps = field.path.split('.');
+    let first = steps.next().and_then(|step| mesh.get(step));
+    let value = steps.fold(first, |value, step| value?.get(step));
+    let text = match value {
+        None | Some(Value::Null) => field.usual.to_owned(),
+        Some(Value::Array(items)) if field.is_set => {
+            let mut items: Vec<String> = items.iter().map(plain).collect();
+            items.sort();
+            items.dedup();
+            items.join(", ")
+        }
+        Some(Value::Array(items)) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Some(value) => plain(value),
+    };
+    let text = if text.is_empty() { field.usual.to_owned() } else { text };
+    SAME.iter().find(|(other, _)| *other == text).map_or(text, |(_, one)| (*one).to_owned())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Whether a host is meant by a pattern.
+fn covers(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(end) => host.ends_with(end),
+        None => host == pattern,
+    }
+}
+
+/// What is somebody's own text, and is no longer than it need be.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._*/".contains(c);
+    let end = text.find(|c: char| !is_plain(c)).unwrap_or(text.len()).min(LONGEST);
+    if end == text.len() { text.to_owned() } else { format!("{}…", text.get(..end).unwrap_or_default()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(mesh: Value) -> MeshPolicy {
+        MeshPolicy::of(mesh.as_object().expect("an object"))
+    }
+
+    fn told(planes: &[(&str, Value)]) -> Vec<String> {
+        let planes: Vec<(&str, MeshPolicy)> =
+            planes.iter().map(|(cluster, mesh)| (*cluster, policy(mesh.clone()))).collect();
+        differences(planes.iter().map(|(cluster, policy)| (*cluster, policy))).iter().map(ToString::to_string).collect()
+    }
+
+    /// Each field: what differs, and beside it the other way to say the same.
+    #[test]
+    fn every_field_is_compared_by_what_it_means() {
+        let cases = [
+            (
+                json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}),
+                json!({"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}),
+                "outboundTrafficPolicy.mode",
+            ),
+            (json!({"enableAutoMtls": false}), json!({"enableAutoMtls": true}), "enableAutoMtls"),
+            (
+                json!({"localityLbSetting": {"enabled": false}}),
+                json!({"localityLbSetting": {"enabled": true, "failover": []}}),
+                "localityLbSetting.enabled",
+            ),
+            (
+                json!({"localityLbSetting": {"failover": [{"from": "a", "to": "b"}]}}),
+                json!({"localityLbSetting": null}),
+                "localityLbSetting.failover",
+            ),
+            (
+                json!({"localityLbSetting": {"failoverPriority": ["topology.istio.io/network"]}}),
+                json!({"localityLbSetting": {}}),
+                "localityLbSetting.failoverPriority",
+            ),
+            (
+                json!({"defaultServiceExportTo": ["."]}),
+                json!({"defaultServiceExportTo": ["*"]}),
+                "defaultServiceExportTo",
+            ),
+            (
+                json!({"defaultVirtualServiceExportTo": ["."]}),
+                json!({"defaultVirtualServiceExportTo": []}),
+                "defaultVirtualServiceExportTo",
+            ),
+            (
+                json!({"defaultDestinationRuleExportTo": ["a", "b"]}),
+                json!({"defaultDestinationRuleExportTo": ["*", "*"]}),
+                "defaultDestinationRuleExportTo",
+            ),
+            (
+                json!({"discoverySelectors": [{"matchLabels": {"a": "b"}}]}),
+                json!({"discoverySelectors": []}),
+                "discoverySelectors",
+            ),
+            (json!({"rootNamespace": "istio-config"}), json!({"rootNamespace": "istio-system"}), "rootNamespace"),
+            (
+                json!({"pathNormalization": {"normalization": "NONE"}}),
+                json!({"pathNormalization": {"normalization": "BASE"}}),
+                "pathNormalization.normalization",
+            ),
+            (
+                json!({"meshMTLS": {"minProtocolVersion": "TLSV1_3"}}),
+                json!({"meshMTLS": {"minProtocolVersion": "TLS_AUTO"}}),
+                "meshMTLS.minProtocolVersion",
+            ),
+            (
+                json!({"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}}),
+                json!({"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}}}),
+                "defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE",
+            ),
+            (
+                json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["web.shop.svc.cluster.local"]}]}),
+                json!({"serviceSettings": [{"settings": {"clusterLocal": false}, "hosts": ["web.shop.svc.cluster.local"]}]}),
+                "serviceSettings.settings.clusterLocal of web.shop.svc.cluster.local",
+            ),
+        ];
+        for (unlike, alike, field) in cases {
+            let found = told(&[("east", unlike.clone()), ("west", json!({}))]);
+            assert!(found.len() == 1 && found[0].starts_with(&format!("`{field}` is ")), "{unlike}: {found:?}");
+            assert_eq!(told(&[("east", alike.clone()), ("west", json!({}))]), [""; 0], "{alike}");
+            assert_eq!(told(&[("east", unlike.clone()), ("west", unlike)]), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn differences_name_value_and_clusters_and_order_means_something_where_it_does() {
+        let mode = |mode: &str| json!({"outboundTrafficPolicy": {"mode": mode}});
+        let found = told(&[("east", mode("REGISTRY_ONLY")), ("north", json!({})), ("west", mode("ALLOW_ANY"))]);
+        assert_eq!(found, ["`outboundTrafficPolicy.mode` is ALLOW_ANY in north, west; REGISTRY_ONLY in east"]);
+        let exported = |to: &[&str]| json!({"defaultServiceExportTo": to});
+        assert_eq!(told(&[("east", exported(&["a", "b"])), ("west", exported(&["b", "a"]))]), [""; 0]);
+        let first = |labels: &[&str]| json!({"localityLbSetting": {"failoverPriority": labels}});
+        assert_eq!(told(&[("east", first(&["a", "b"])), ("west", first(&["b", "a"]))]).len(), 1);
+    }
+
+    #[test]
+    fn a_canary_agrees_while_one_of_its_control_planes_does_and_one_cluster_with_itself() {
+        let only = json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}});
+        assert_eq!(told(&[("east", only.clone()), ("east", json!({})), ("west", json!({}))]), [""; 0]);
+        assert_eq!(told(&[("east", only.clone()), ("east", only.clone()), ("west", json!({}))]).len(), 1);
+        assert_eq!(told(&[("east", only), ("east", json!({}))]), [""; 0]);
+    }
+
+    #[test]
+    fn the_most_exact_word_says_whether_a_host_stays() {
+        let settings = json!({"serviceSettings": [
+            {"settings": {"clusterLocal": true}, "hosts": ["*.shop.svc.cluster.local"]},
+            {"settings": {"clusterLocal": false}, "hosts": ["web.shop.svc.cluster.local", "*.kube-system.svc.cluster.local"]},
+        ]});
+        let (usual, own) = (policy(json!({})), policy(settings));
+        for (host, without, with) in [
+            ("web.shop.svc.cluster.local", false, false),
+            ("db.shop.svc.cluster.local", false, true),
+            ("dns.kube-system.svc.cluster.local", true, false),
+            ("kubernetes.default.svc.cluster.local", true, true),
+        ] {
+            assert_eq!((usual.keeps_within(host), own.keeps_within(host)), (without, with), "{host}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Control planes that links connect, and what their mesh configurations say unlike: told once for all of them, by
+//! whoever is declared last.
+
+use std::collections::BTreeSet;
+
+use super::{ControlPlaneAt, Finding, Severity, Topology, WatchedCluster};
+use crate::mesh::policy::{MeshPolicy, differences};
+
+impl Topology {
+    /// Of the control planes at the ends of a link.
+    pub(super) fn unlike_at(&mut self, declared: &WatchedCluster) -> Option<Finding> {
+        let ends = std::iter::once(&declared.cluster).chain(&declared.watchers);
+        let planes: Vec<&ControlPlaneAt> = ends.flat_map(|cluster| self.planes_in(cluster)).collect();
+        let told = told(&planes)?;
+        self.tell_unlike("watchers", told)
+    }
+
+    /// Of a control plane and those that links declared before it connect it with.
+    pub(super) fn unlike_others(&mut self, id: &str, declared: &ControlPlaneAt) -> Option<Finding> {
+        let links = self
+            .watched
+            .values()
+            .filter(|watched| watched.cluster == declared.cluster || watched.watchers.contains(&declared.cluster));
+        let clusters: BTreeSet<&String> =
+            links.flat_map(|watched| std::iter::once(&watched.cluster).chain(&watched.watchers)).collect();
+        let others =
+            self.control_planes.iter().filter(|(other, plane)| *other != id && clusters.contains(&plane.cluster));
+        let planes: Vec<&ControlPlaneAt> = others.map(|(_, plane)| plane).chain([declared]).collect();
+        let told = told(&planes)?;
+        self.tell_unlike("values", told)
+    }
+
+    fn tell_unlike(&mut self, attribute: &'static str, detail: String) -> Option<Finding> {
+        self.told.insert(format!("unlike {detail}")).then_some(Finding {
+            severity: Severity::Warning,
+            attribute,
+            summary: "Control planes of one mesh are configured differently",
+            detail,
+        })
+    }
+
+    /// The clusters whose rules the istiods of a link read, each with what is known of their mesh configurations.
+    pub fn configured(&self, declared: &WatchedCluster) -> Vec<(String, Vec<MeshPolicy>)> {
+        let own = declared.served_by.is_none().then_some(&declared.cluster);
+        let ends: BTreeSet<&String> = own.into_iter().chain(&declared.watchers).collect();
+        let read = ends.into_iter().map(|cluster| {
+            let planes = self.planes_in(cluster);
+            let read = planes.first().map_or(cluster, |plane| plane.serves());
+            (read.clone(), planes.iter().filter_map(|plane| plane.policy.clone()).collect())
+        });
+        read.collect()
+    }
+}
+
+fn told(planes: &[&ControlPlaneAt]) -> Option<String> {
+    // A mesh of another id is an error for itself.
+    let first = planes.first()?;
+    // Ambient mode at one end is told for itself, and brings a mesh configuration of its own.
+    if planes.iter().any(|plane| plane.is_ambient != first.is_ambient) {
+        return None;
+    }
+    let of_mesh = planes.iter().filter(|plane| plane.mesh_id == first.mesh_id);
+    let known = of_mesh.filter_map(|plane| Some((plane.cluster.as_str(), plane.policy.as_ref()?)));
+    let mut differences = differences(known);
+    // Between networks the link says so itself.
+    let crosses = planes.iter().any(|plane| super::links::crosses(planes[0], plane));
+    differences.retain(|difference| !(crosses && difference.field == "enableAutoMtls"));
+    let lines: Vec<String> = differences.iter().map(|difference| format!("- {difference}")).collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "Each istiod configures its own proxies alone, by its own mesh configuration. So these count for calls from some clusters of the mesh, and not from others:\n\n{}\n\n\
+             Keep what is meant for the whole mesh in one local, and give it to every `mesh_primary` in `values`.",
+            lines.join("\n")
+        )
+    })
+}
