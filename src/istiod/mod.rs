@@ -10,20 +10,20 @@ pub mod injection;
 mod lifetimes;
 mod looks;
 mod metrics;
+mod own_objects;
 pub mod proxy;
 mod replicas;
 mod restart;
 mod roots;
 mod served;
-mod traces;
 mod verdict;
 mod version;
 
 pub use debug::{RemoteCluster, ReplicaView, SyncStatus, Way};
 pub use looks::Looks;
+pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objects};
 pub use replicas::Replica;
 pub use roots::{HANDED_OUT, roots_of};
-pub use traces::{gateway_classes_of_others, is_trace, remove_traces};
 pub use verdict::{Verdict, loses_endpoints_on_rotation, other_secret, verdict};
 pub use version::{oldest_version, version_of};
 

@@ -333,7 +333,7 @@ fn is_resident(object: &Object) -> bool {
         && !UNASKED.contains(&(object.kind(), object.name()))
         && !object.is_terminating()
         && object.get("metadata.ownerReferences").is_none()
-        && !istiod::is_trace(object)
+        && !istiod::is_own_object(object)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ enum Purpose {
     Leases,
     Namespace,
     Residents,
-    Traces,
+    OfIstiod,
     Policies,
     Istiods,
     Waits,
@@ -62,7 +62,7 @@ const PURPOSES: [(Purpose, &str, &str); 16] = [
         "who is in the namespace",
         "Leases first; where there is none, a list for each kind, once, before it is deleted",
     ),
-    (Purpose::Traces, "what istiod leaves behind", "ConfigMaps and Leases that nobody else deletes"),
+    (Purpose::OfIstiod, "what istiod leaves behind", "ConfigMaps and Leases that nobody else deletes"),
     (
         Purpose::Policies,
         "policies and rules of Services",
@@ -102,8 +102,8 @@ impl Purpose {
             "pods/portforward" => Purpose::Istiods,
             _ if verb == "watch" || matches!(resource.as_str(), "pods" | "selfsubjectreviews") => Purpose::Waits,
             "configmaps" if verb == "get" && name.as_str() == "istio-ca-root-cert" => Purpose::Waits,
-            "configmaps" | "leases" if verb == "delete" && is_trace(name) => Purpose::Traces,
-            "configmaps" | "leases" if list && !has("labelSelector") => Purpose::Traces,
+            "configmaps" | "leases" if verb == "delete" && is_of_istiod(name) => Purpose::OfIstiod,
+            "configmaps" | "leases" if list && !has("labelSelector") => Purpose::OfIstiod,
             _ if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Owned,
             _ if matches!(verb.as_str(), "patch" | "delete") => Purpose::Objects,
             _ => Purpose::Looks,
@@ -112,7 +112,7 @@ impl Purpose {
 }
 
 /// ConfigMaps and Leases of istiod's own; `istio`, its configuration, is the chart's.
-fn is_trace(name: &str) -> bool {
+fn is_of_istiod(name: &str) -> bool {
     name.starts_with("istio-") && name != "istio-sidecar-injector"
 }
 

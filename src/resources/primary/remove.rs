@@ -74,7 +74,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         let leaving = Leaving {
             cluster: &cluster,
             namespace: &namespace,
-            traces: sharing.is_empty() && !external,
+            own_objects: sharing.is_empty() && !external,
             others: vanished,
             written: recorded.written(&format!("Namespace {namespace}")),
             beside,
@@ -112,7 +112,7 @@ struct Leaving<'a> {
     cluster: &'a Cluster,
     namespace: &'a str,
     /// No other istiod serves the cluster: what they write into it goes.
-    traces: bool,
+    own_objects: bool,
     /// Other namespaces to leave.
     others: BTreeSet<String>,
     written: Vec<String>,
@@ -125,8 +125,8 @@ struct Leaving<'a> {
 /// The Lease goes last: a run that is killed before that leaves what the next destroy finds. Returns what stays, and
 /// why.
 async fn leave_all(claim: Claim, leaving: Leaving<'_>) -> Vec<Result<Option<String>, Error>> {
-    let Leaving { cluster, namespace, traces, others, written, beside, defined } = leaving;
-    if traces && let Err(error) = istiod::remove_traces(cluster, namespace).await {
+    let Leaving { cluster, namespace, own_objects, others, written, beside, defined } = leaving;
+    if own_objects && let Err(error) = istiod::remove_own_objects(cluster, namespace).await {
         return vec![Err(error)];
     }
     let mut outcomes = Vec::new();

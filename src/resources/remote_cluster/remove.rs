@@ -209,7 +209,7 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
     let mut left = remaining.left;
     let mut written = Vec::new();
     if spec.remote.is_some() {
-        istiod::remove_traces(&watched, namespace).await.map_err(failed)?;
+        istiod::remove_own_objects(&watched, namespace).await.map_err(failed)?;
         written = recorded.written(&format!("Namespace {namespace}"));
     }
     let stays = claim.leave(&written).await.map_err(failed)?;

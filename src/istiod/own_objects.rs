@@ -10,7 +10,7 @@ const IN_EVERY_NAMESPACE: &[&str] = &[HANDED_OUT, "istio-ca-crl"];
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// The object is an istiod's leader election, or one of the ConfigMaps it gives every namespace.
-pub fn is_trace(object: &Object) -> bool {
+pub fn is_own_object(object: &Object) -> bool {
     is_election_by_lease(object)
         || object.annotation(LEADER_ANNOTATION).is_some()
         || IN_EVERY_NAMESPACE.contains(&object.name())
@@ -27,7 +27,7 @@ fn is_election_by_lease(object: &Object) -> bool {
 const ISTIOD: &str = "pilot-discovery";
 
 /// Removes them once the last istiod that served the cluster is gone, or may no longer write to it.
-pub async fn remove_traces(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
+pub async fn remove_own_objects(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
     let elections = Query::of(Kind::CONFIG_MAP).namespace(istiod_namespace).metadata_only();
     let mut queries = vec![elections];
     queries.extend(
