@@ -8,8 +8,7 @@ use crate::chart::Values;
 use crate::diag::Diagnostic;
 use crate::engine::Moved;
 
-/// A release of Helm's.
-#[derive(Debug)]
+/// A release of Helm's. It cannot be printed: values may hold secrets.
 pub struct Release {
     pub name: String,
     pub namespace: String,
@@ -18,8 +17,7 @@ pub struct Release {
     values: Json,
 }
 
-/// A Secret.
-#[derive(Debug)]
+/// A Secret. It cannot be printed.
 pub struct MovedSecret {
     pub namespace: String,
     pub name: String,

@@ -5,7 +5,7 @@ use lab::{Fault, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples::{no_secret_in, synced};
-use crate::examples_laws::outlives_an_outage;
+use crate::examples_laws::{is_imported_whole, outlives_an_outage};
 use crate::links_topologies::{Run, injected_as, nothing_is_left, page_says, service, web};
 use crate::support::cli::{Cli, Workspace, clis};
 
@@ -21,9 +21,14 @@ fn regions_and_states_of_their_own() {
 }
 
 fn regions_with_zones(cli: &Cli, lab: &Lab) {
-    let run = Run::of_example(cli, lab, "regional");
     let regions = json!({ "east": { "primary": "east", "zones": ["east-b"] }, "west": { "primary": "west" } });
-    std::fs::write(run.workspace.path("regions.auto.tfvars.json"), json!({ "regions": regions }).to_string()).unwrap();
+    let of_example = || {
+        let run = Run::of_example(cli, lab, "regional");
+        let file = run.workspace.path("regions.auto.tfvars.json");
+        std::fs::write(file, json!({ "regions": regions }).to_string()).unwrap();
+        run
+    };
+    let run = of_example();
     run.apply().ok();
     run.settled();
     let (east, zone, west) = (lab.cluster("east"), lab.cluster("east-b"), lab.cluster("west"));
@@ -38,6 +43,7 @@ fn regions_with_zones(cli: &Cli, lab: &Lab) {
     page_says(west, "endpointShardz", &["web.shop.svc.cluster.local", &pod, "east"]);
     no_secret_in(&run.workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&run.workspace, zone);
+    is_imported_whole(&run.workspace, &of_example().workspace);
     run.destroy().ok();
     nothing_is_left(lab);
 }

@@ -19,11 +19,12 @@ use crate::support::plugin_process::BINARY;
 const ADDRESS: &str = "terraform-provider-mesh/mesh";
 const USUAL: [&str; 2] = ["east", "west"];
 /// Examples that need other clusters.
-const CLUSTERS: [(&str, &[&str]); 5] = [
+const CLUSTERS: [(&str, &[&str]); 6] = [
     ("external-control-plane", &["hub", "east", "west"]),
     ("primary-remote-one-network", &["primary", "remote"]),
     ("primary-remote-two-networks", &["primary", "remote"]),
     ("intersecting-networks", &["east", "north", "west"]),
+    ("regional", &["east", "north", "west"]),
     ("upgrade-in-waves", &["east", "north", "west"]),
 ];
 /// What they import is in clusters alone.
@@ -170,6 +171,10 @@ fn workspace(cli: &Cli, example: &Path, name: &str, given: Given<'_>) -> Workspa
     let mut variables = json!({"kubeconfigs": kubeconfigs, "charts": place, "one_machine": true});
     if main.contains("variable \"istio_version\"") {
         variables["istio_version"] = "1.30.0".into();
+    }
+    if main.contains("variable \"regions\"") {
+        let (near, far) = clusters.split_at(1);
+        variables["regions"] = json!({"near": {"primary": near[0]}, "far": {"primary": far[0], "zones": &far[1..]}});
     }
     fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).expect("the variables");
     workspace

@@ -125,7 +125,7 @@ impl Mesh<'_> {
         self.east().wait_until("an istiod that starts anew", is_new).unwrap();
         self.east().wait_for_istiods(1).unwrap();
         ends(&self.orders, CART);
-        self.look.names(&self.orders, "link", "west", Some("of cluster west"));
+        self.look.names(&self.orders, "link", "west", Some("cluster west as"));
         is_answered(&self.cart, ORDERS, "east/orders");
         self.run.apply().ok();
         self.run.settled();

@@ -155,14 +155,13 @@ impl Workspace {
         let plan = fs::read(self.path("refresh.plan")).unwrap();
         let states = leaks::unzipped(&plan).into_iter().filter_map(|file| serde_json::from_slice::<Value>(&file).ok());
         let states: Vec<Value> = states.filter(|state| state["resources"].is_array()).collect();
-        let [one, other] = states.as_slice() else { panic!("{} states in a plan, not before and after", states.len()) };
+        let [after, before] = states.as_slice() else { panic!("{} states, not after and before", states.len()) };
         let instances = |state: &Value| {
-            let resources =
-                state["resources"].as_array().unwrap().iter().filter(|one| one["mode"] == "managed").cloned();
-            resources.collect::<Vec<_>>()
+            let resources = state["resources"].as_array().unwrap().iter();
+            resources.filter(|one| one["mode"] == "managed").cloned().collect::<Vec<_>>()
         };
-        for (one, other) in instances(one).iter().zip(instances(other)) {
-            assert_eq!(*one, other, "a refresh finds a change in {}.{}", one["type"], one["name"]);
+        for (before, after) in instances(before).iter().zip(instances(after)) {
+            assert_eq!(*before, after, "a refresh finds a change in {}.{}", after["type"], after["name"]);
         }
     }
 
