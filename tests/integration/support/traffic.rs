@@ -99,7 +99,8 @@ pub fn ends(from: &RealPod, port: u16) {
             (_, answer) => answer,
         }
     };
-    if let Err(last) = eventually(SETTLED, ask, |answer| answer.as_ref().is_ok_and(|said| said == "refused")) {
+    // A proxy whose istiod is gone may pause for half a minute before it asks another.
+    if let Err(last) = eventually(SETTLED * 3, ask, |answer| answer.as_ref().is_ok_and(|said| said == "refused")) {
         panic!("{}'s calls to port {port} still arrive: {last:?}", from.name);
     }
 }
