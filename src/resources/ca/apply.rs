@@ -71,7 +71,6 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     }
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
     note(cx, &state, &allowed, &written);
-    cx.private.observed_at = Some(now.unix_timestamp());
     reached.set(state.clone());
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);

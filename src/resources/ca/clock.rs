@@ -2,14 +2,8 @@
 //! go. One that is wrong would have all of them issued anew, or at once, in every cluster. The clusters have clocks
 //! too, and each answer tells theirs.
 
-use time::OffsetDateTime;
-
 use super::Cx;
 use super::issue::BACKDATED;
-use super::memory::Private;
-use super::model::Ca;
-use super::plan::{self, Inputs};
-use super::spec::{RootSpec, Spec};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::resources::client;
 
@@ -22,51 +16,6 @@ pub fn check(cx: &Cx, names: impl IntoIterator<Item = impl AsRef<str>>) -> Resul
     let told: Vec<(String, i64)> =
         clusters.filter_map(|cluster| Some((cluster.name().to_owned(), cluster.clock_ahead()?))).collect();
     wrong(&told).map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Notes the time of a refresh, if the configuration that was applied last would be planned otherwise by it. Else the
-/// time of before stays: the core counts what is remembered beside state, and `plan -refresh-only -detailed-exitcode`
-/// would find a change in every refresh.
-pub fn note(private: &mut Private, spec: Option<Spec>, state: &Ca, now: OffsetDateTime) {
-    let now = now.unix_timestamp();
-    let same = |then: i64| spec.is_some_and(|spec| is_planned_alike(private, spec, state, [then, now]));
-    if !private.observed_at.is_some_and(same) {
-        private.observed_at = Some(now);
-    }
-}
-
-/// A refresh does not know the configuration: neither whether it gives a pause of its own, nor whether it has the key
-/// of a root that is brought.
-fn is_planned_alike(private: &Private, mut spec: Spec, state: &Ca, times: [i64; 2]) -> bool {
-    let pauses = [true, false].map(|said| private.pause(&spec, said));
-    pauses.into_iter().all(|pause| {
-        spec.pause = pause;
-        [true, false].into_iter().all(|has_key| {
-            let [then, now] = times.map(|at| {
-                let memory = Private { observed_at: Some(at), ..private.clone() };
-                let mut planned = state.clone();
-                let words =
-                    plan::settle(&Inputs { spec: &spec, prior: Some(state), memory: &memory, has_key }, &mut planned);
-                (words, planned)
-            });
-            then == now
-        })
-    })
-}
-
-/// Lets a plan go by the time that it is, where it asks of the clock what the configuration of before did not: a
-/// refresh has noted the time by what that asked for.
-pub fn ask_anew(private: &mut Private, spec: &Spec, prior: &Ca, now: OffsetDateTime) {
-    let asks = |spec: &Spec| {
-        let brought = match &spec.root {
-            RootSpec::Brought { certificate, .. } => Some(certificate.fingerprint().to_string()),
-            RootSpec::Generated(_) => None,
-        };
-        (spec.intermediate.renew_before, spec.intermediate.validity, spec.pause, brought)
-    };
-    if Spec::parse(prior).ok().flatten().is_some_and(|before| asks(&before) != asks(spec)) {
-        private.observed_at = private.observed_at.max(Some(now.unix_timestamp()));
-    }
 }
 
 /// One cluster with another opinion has a clock of its own that is wrong; all of them say that it is ours.

@@ -22,8 +22,8 @@ use crate::value::Path;
 pub struct Private {
     #[serde(flatten)]
     pub instance: Instance,
-    /// The time that plans go by, in seconds since 1970: of the last apply, or of the first refresh by whose time
-    /// something was due since. It is the only clock of a plan, which must come out the same when it is made again.
+    /// When the clusters were last looked at, in seconds since 1970: the only clock of a plan, which must come out the
+    /// same when it is made again. Nothing else goes from a refresh to the second plan that an apply makes.
     #[serde(default)]
     pub observed_at: Option<i64>,
     /// Fingerprints of the roots whose keys are in the store, by generation.

@@ -101,9 +101,6 @@ impl Resource for MeshCa {
                 return Ok(());
             }
         }
-        if let Some(prior) = plan.prior {
-            clock::ask_anew(&mut cx.private, &spec, prior, OffsetDateTime::now_utc());
-        }
         spec.pause = cx.private.pause(&spec, !plan.config.rotation_pause.is_null());
         let inputs = plan::Inputs { spec: &spec, prior: plan.prior, memory: &cx.private, has_key };
         let words = plan::settle(&inputs, &mut plan.planned)?;
@@ -264,7 +261,7 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
     Ok(client::refuse_another(cx, Block { resource: "mesh_ca", id: &id, attribute, seen })?)
 }
 
-/// Looks at the store and at every cluster; notes the time where the next plan decides otherwise by it.
+/// Looks at the store and at every cluster; notes the time, by which the next plan decides what is due.
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
     cx.private.recollect(&state);
     cx.private.strange.clear();
@@ -275,8 +272,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     if let (Some(store), Some(kept)) = (&store, kept) {
         there |= note_store(cx, store, kept?, &mut state);
     }
-    let spec = Spec::parse(&state)?;
-    let renew_before = spec.as_ref().map(|spec| spec.intermediate.renew_before).unwrap_or_default();
+    let renew_before = Spec::parse(&state)?.map(|spec| spec.intermediate.renew_before).unwrap_or_default();
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
     let mut complete = true;
@@ -336,6 +332,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     if !there && !holds_lease(cx, &state).await? {
         return Ok(None);
     }
+    cx.private.observed_at = Some(now.unix_timestamp());
     // What has been issued once may still be about when istiod is told to issue for less.
     cx.private.longest = if rotates { longest.map(|longest| longest.as_secs()).max(cx.private.longest) } else { None };
     if complete {
@@ -350,7 +347,6 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
             report::phase(&mut state, if over { Phase::Narrowing } else { phase }, Some(&before), now);
         }
     }
-    clock::note(&mut cx.private, spec, &state, now);
     Ok(Some(state))
 }
 

@@ -469,8 +469,5 @@ fn is_asked_elsewhere(inputs: &Inputs<'_>, name: &str) -> bool {
 #[path = "brought_tests.rs"]
 mod brought_tests;
 #[cfg(test)]
-#[path = "clock_tests.rs"]
-mod clock_tests;
-#[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use crate::pki::Certificate;
 use time::Duration;
 
 /// A CA of two clusters whose root is generated, as it is after its creation.
-pub(super) fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
+fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
     let mut model = configured(generation);
     report::root(&mut model, &root.certificate);
     let held = fixtures::cacerts(root, 730);
@@ -71,7 +71,7 @@ pub(super) fn plan_at(
 }
 
 /// What is remembered beside a state and its store.
-pub(super) fn memory(prior: &Ca, stored: &[(i64, &Certificate)]) -> Private {
+fn memory(prior: &Ca, stored: &[(i64, &Certificate)]) -> Private {
     let roots = stored.iter().map(|(number, root)| (*number, root.fingerprint().to_string())).collect();
     let mut memory = Private { observed_at: Some(NOW.unix_timestamp()), roots, ..Private::default() };
     memory.recollect(prior);
