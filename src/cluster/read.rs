@@ -90,13 +90,14 @@ pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetada
 /// The same of a list.
 pub(super) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 
-/// Answers by question; who comes while a question is under way waits for the same answer.
-type Asked<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<Arc<[A]>>>>>;
+/// Lists by question; who comes while a question is under way waits for the same answer. `None`: the kind is not
+/// served.
+type Lists = Mutex<HashMap<Query, Arc<OnceCell<Option<Arc<[Object]>>>>>>;
 
 /// What is held of a cluster for the length of the walk.
 #[derive(Default)]
 pub(super) struct Held {
-    lists: Asked<Query, Object>,
+    lists: Lists,
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     version: OnceCell<ServerVersion>,
@@ -122,10 +123,10 @@ impl Held {
             if query.kind.group != gone.kind.group || query.kind.kind != gone.kind.kind {
                 return true;
             }
-            let Some(listed) = cell.get() else { return false };
+            let Some(Some(listed)) = cell.get() else { return false };
             if listed.iter().any(is_gone) {
                 let rest: Arc<[Object]> = listed.iter().filter(|object| !is_gone(object)).cloned().collect();
-                *cell = Arc::new(OnceCell::new_with(Some(rest)));
+                *cell = Arc::new(OnceCell::new_with(Some(Some(rest))));
             }
             true
         });
@@ -134,6 +135,7 @@ impl Held {
     fn forget_what_is_defined_by(&self, kind: &Kind) {
         if *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
             *lock(&self.api_versions) = Arc::default();
+            lock(&self.lists).retain(|_, cell| cell.get().is_none_or(Option::is_some));
         }
     }
 
@@ -176,8 +178,26 @@ impl Cluster {
     /// All objects of the query, asked for once and held until [`Cluster::forget`] or a write of ours to that kind.
     /// What we delete is taken out of it.
     pub async fn list(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
-        let cell = lock(&self.shared.held.lists).entry(query.clone()).or_default().clone();
-        cell.get_or_try_init(|| self.list_now(query)).await.cloned()
+        let held = self.held_list(query);
+        match held.get_or_try_init(async || self.list_now(query).await.map(Some)).await? {
+            Some(listed) => Ok(listed.clone()),
+            None => self.list_now(query).await,
+        }
+    }
+
+    /// As [`Cluster::list`], for kinds that a cluster may not serve: it has no objects of these. That is held as well,
+    /// until a definition is written.
+    pub async fn list_if_served(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
+        let held = self.held_list(query);
+        let listed = held.get_or_try_init(async || match self.list_now(query).await {
+            Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok(None),
+            listed => listed.map(Some),
+        });
+        Ok(listed.await?.clone().unwrap_or_default())
+    }
+
+    fn held_list(&self, query: &Query) -> Arc<OnceCell<Option<Arc<[Object]>>>> {
+        lock(&self.shared.held.lists).entry(query.clone()).or_default().clone()
     }
 
     /// As [`Cluster::list`], but always from the server.

@@ -8,7 +8,6 @@ use futures::future::join_all;
 
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::mesh::{HostRules, MeshPolicy, RuleAt, Unlike, UnlikeRules, is_called, unlike};
-use crate::resources::policies::none_of_unserved;
 
 /// A cluster whose istiod reads such rules, and what is known of its mesh configuration.
 pub struct Primary {
@@ -65,8 +64,9 @@ pub async fn compare(primaries: &[Primary]) -> Compared {
 
 async fn rules(cluster: &Cluster) -> Result<Rules, Error> {
     let (rules, routes) = (Query::of(Kind::DESTINATION_RULE), Query::of(Kind::VIRTUAL_SERVICE));
-    let (rules, routes) = tokio::join!(cluster.list(&rules), cluster.list(&routes));
-    Ok(Rules { destination_rules: none_of_unserved(rules)?, virtual_services: none_of_unserved(routes)? })
+    let (destination_rules, virtual_services) =
+        tokio::try_join!(cluster.list_if_served(&rules), cluster.list_if_served(&routes))?;
+    Ok(Rules { destination_rules, virtual_services })
 }
 
 impl Rules {

@@ -26,18 +26,9 @@ enum Whom {
 /// What a cluster has of them. A cluster without these kinds has none; one that does not let them be read is an error.
 pub async fn off(cluster: &Cluster, system: &str) -> Result<Vec<Off>, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
-    let (policies, rules) = tokio::join!(cluster.list(&policies), cluster.list(&rules));
-    let (policies, rules) = (none_of_unserved(policies)?, none_of_unserved(rules)?);
+    let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
     let policies = policies.iter().filter_map(|policy| turned_off(policy, system));
     Ok(policies.chain(rules.iter().filter_map(overrides)).collect())
-}
-
-/// A kind that the cluster does not serve has no objects there; whatever else keeps them from being read is an error.
-pub fn none_of_unserved(listed: Result<std::sync::Arc<[Object]>, Error>) -> Result<std::sync::Arc<[Object]>, Error> {
-    match listed {
-        Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok(std::sync::Arc::default()),
-        listed => listed,
-    }
 }
 
 impl Off {

@@ -175,9 +175,8 @@ fn requests_grow_as_clusters_and_links_do() {
         for purpose in [Purpose::Binding, Purpose::Token, Purpose::RemoteSecret] {
             assert_eq!(of(requests, purpose).len(), others, "{purpose:?}, one a link: {}", told());
         }
-        // A list of a kind that is not served yet is not held, so that a first plan asks twice for DestinationRules.
         let policies = of(requests, Purpose::Policies).len();
-        assert!(policies <= 8, "{policies}: three or four lists for the plan, as many for the apply: {}", told());
+        assert!(policies <= 6, "{policies}: three lists for the plan, three for the apply: {}", told());
         let namespace = of(requests, Purpose::Namespace).only(|request| request.name == "istio-system");
         assert_eq!(namespace.len(), 2, "made, and labelled: {}", told());
         // The first keeps the root as well. In some orders of the plan two lists tell whether a gateway is there

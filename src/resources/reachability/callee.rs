@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
 use crate::resources::address;
 use crate::resources::passthrough;
-use crate::resources::policies::{self, none_of_unserved};
+use crate::resources::policies;
 
 /// On an injected Pod.
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -128,13 +128,13 @@ pub(super) async fn passes_on(cluster: &Cluster, elsewhere: bool) -> Asked<bool>
     if elsewhere {
         return Ok(true);
     }
-    let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await).map_err(text)?;
+    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await.map_err(text)?;
     Ok(gateways.iter().any(passthrough::is_open))
 }
 
 /// Whether a Gateway there lets the host through by its SNI.
 async fn exposed(cluster: &Cluster, service: &Sni) -> Asked<bool> {
-    let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await).map_err(text)?;
+    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await.map_err(text)?;
     let hosts: Vec<String> = gateways.iter().flat_map(passthrough::hosts).map(str::to_owned).collect();
     Ok(hosts_admit(&hosts, service))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::door::{Door, Opening, is_ready, openings};
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::resources::address::GATEWAY_NAME_LABEL;
-use crate::resources::policies::{self, none_of_unserved};
+use crate::resources::policies;
 
 /// By which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -84,7 +84,7 @@ async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<Vec<Opening>>> {
     if !asked {
         return None;
     }
-    let gateways = none_of_unserved(cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await);
+    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await;
     Some(gateways.map(|gateways| openings(&gateways)).map_err(|error| error.to_string()))
 }
 
