@@ -188,81 +188,51 @@ pub fn is_called(host: &str, name: &str, namespace: &str) -> bool {
     }
 }
 
-/// The same for the same content, in whatever order members were written. What is nested deeper than any object of
-/// Istio's has been cut by whoever read it.
+/// The same for the same content: members are written in order, and those without a value are none.
 fn digest_of(spec: &Value) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for (key, value) in members(spec).filter(|(key, _)| !HOSTS.contains(key)) {
-        add_text(&mut digest, key);
-        add(&mut digest, value);
+    let mut spec = without_nulls(spec);
+    if let Some(members) = spec.as_object_mut() {
+        members.retain(|key, _| !HOSTS.contains(&key.as_str()));
     }
-    digest.finalize().into()
+    Sha256::digest(spec.to_string()).into()
 }
 
-/// The members of an object in order; those without a value are none.
-fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    let members = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let mut members: Vec<(&str, &Value)> = members.map(|(key, value)| (key.as_str(), value)).collect();
-    members.sort_unstable_by_key(|(key, _)| *key);
-    members.into_iter()
-}
-
-fn add(digest: &mut Sha256, value: &Value) {
+fn without_nulls(value: &Value) -> Value {
     match value {
-        Value::Object(_) => {
-            digest.update(b"{");
-            for (key, value) in members(value) {
-                add_text(digest, key);
-                add(digest, value);
-            }
-            digest.update(b"}");
+        Value::Object(members) => {
+            let said = members.iter().filter(|(_, value)| !value.is_null());
+            said.map(|(key, value)| (key.clone(), without_nulls(value))).collect()
         }
-        Value::Array(items) => {
-            digest.update(b"[");
-            items.iter().for_each(|item| add(digest, item));
-            digest.update(b"]");
-        }
-        Value::String(text) => add_text(digest, text),
-        other => {
-            digest.update(b"v");
-            add_text(digest, &other.to_string());
-        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
     }
-}
-
-fn add_text(digest: &mut Sha256, text: &str) {
-    digest.update(b"s");
-    digest.update((text.len() as u64).to_le_bytes());
-    digest.update(text.as_bytes());
 }
 
 /// The path of the first difference, to where users have a say in names.
-fn first_difference<'a>(one: &'a Value, other: &'a Value) -> String {
+fn first_difference(one: &Value, other: &Value) -> String {
     let mut path = "spec".to_owned();
-    let (mut one, mut other) = (one, other);
+    let (one, other) = (without_nulls(one), without_nulls(other));
+    let (mut one, mut other) = (&one, &other);
     loop {
-        let next = match (one, other) {
-            (Value::Object(_), Value::Object(_)) => {
-                let keys: BTreeSet<&str> = members(one).chain(members(other)).map(|(key, _)| key).collect();
-                let is_host = |key: &&str| path == "spec" && HOSTS.contains(key);
-                let at = |value: &'a Value, key: &str| value.get(key).filter(|value| !value.is_null());
-                let mut keys = keys.into_iter().filter(|key| !is_host(key));
-                keys.find(|key| at(one, key) != at(other, key))
-                    .map(|key| (format!(".{}", shown(key)), at(one, key), at(other, key)))
+        let (step, deeper) = match (one, other) {
+            (Value::Object(ones), Value::Object(others)) => {
+                let keys: BTreeSet<&String> = ones.keys().chain(others.keys()).collect();
+                let is_host = |key: &str| path == "spec" && HOSTS.contains(&key);
+                let differs = |key: &&String| !is_host(key) && ones.get(*key) != others.get(*key);
+                let Some(key) = keys.into_iter().find(differs) else { return path };
+                (format!(".{}", shown(key)), ones.get(key).zip(others.get(key)))
             }
             (Value::Array(ones), Value::Array(others)) if ones.len() == others.len() => {
                 let mut pairs = ones.iter().zip(others).enumerate();
-                pairs
-                    .find(|(_, (one, other))| one != other)
-                    .map(|(at, (one, other))| (format!("[{at}]"), Some(one), Some(other)))
+                let Some((at, pair)) = pairs.find(|(_, (one, other))| one != other) else { return path };
+                (format!("[{at}]"), Some(pair))
             }
-            _ => None,
+            _ => return path,
         };
-        let Some((step, next_one, next_other)) = next else { return path };
         path.push_str(&step);
-        match (next_one, next_other) {
+        match deeper {
             // What lies deeper is no longer told by anybody.
-            (Some(deeper), Some(others)) if path.len() < 120 => (one, other) = (deeper, others),
+            Some(pair) if path.len() < 120 => (one, other) = pair,
             _ => return path,
         }
     }

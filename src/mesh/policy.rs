@@ -2,6 +2,7 @@
 //! configuration alone, so that a difference is never an error for anybody: calls merely behave otherwise, by where
 //! they come from.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -46,6 +47,9 @@ const FIELDS: &[Field] = &[
     field("rootNamespace", "istio-system"),
     set("serviceScopeConfigs", ""),
 ];
+
+/// Characters of what somebody else has written that a message shows.
+const LONGEST: usize = 80;
 
 /// Names of one value.
 const SAME: &[(&str, &str)] = &[("BASE", "DEFAULT")];
@@ -143,6 +147,10 @@ impl fmt::Display for Difference {
         for (at, (value, clusters)) in self.said.iter().enumerate() {
             let separator = if at == 0 { "" } else { "; " };
             let value = if value.is_empty() { "not set" } else { value };
+            let value = match value.char_indices().nth(LONGEST) {
+                Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),
+                None => Cow::Borrowed(value),
+            };
             let clusters: Vec<&str> = clusters.iter().map(String::as_str).collect();
             write!(f, "{separator}{value} in {}", clusters.join(", "))?;
         }
@@ -184,7 +192,6 @@ fn covers(pattern: &str, host: &str) -> bool {
 
 /// What is somebody's own text, and is no longer than it need be.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 80;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._*/".contains(c);
     let end = text.find(|c: char| !is_plain(c)).unwrap_or(text.len()).min(LONGEST);
     if end == text.len() { text.to_owned() } else { format!("{}…", text.get(..end).unwrap_or_default()) }
@@ -286,6 +293,8 @@ mod tests {
         let mode = |mode: &str| json!({"outboundTrafficPolicy": {"mode": mode}});
         let found = told(&[("east", mode("REGISTRY_ONLY")), ("north", json!({})), ("west", mode("ALLOW_ANY"))]);
         assert_eq!(found, ["`outboundTrafficPolicy.mode` is ALLOW_ANY in north, west; REGISTRY_ONLY in east"]);
+        let found = told(&[("east", mode(&"ü".repeat(100_000))), ("west", json!({}))]);
+        assert!(found[0].len() < 300 && found[0].ends_with("ü… in east"), "{}", found[0].len());
         let exported = |to: &[&str]| json!({"defaultServiceExportTo": to});
         assert_eq!(told(&[("east", exported(&["a", "b"])), ("west", exported(&["b", "a"]))]), [""; 0]);
         let first = |labels: &[&str]| json!({"localityLbSetting": {"failoverPriority": labels}});
