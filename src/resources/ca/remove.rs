@@ -49,20 +49,19 @@ pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
 /// Where a cluster in state cannot be looked at, nothing is known to be a stray.
 async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(String, ClusterCa)> {
     let Ok(client) = cx.client().cloned() else { return Vec::new() };
+    let mut unseen_in_state: BTreeSet<&str> = state.clusters.keys().collect();
     let (mut known, mut others) = (BTreeSet::new(), BTreeMap::new());
     for name in client.clusters.names() {
-        let in_state = state.clusters.entry(name).map(|model| model.namespace.text());
         let Ok(cluster) = client::cluster(cx, name) else { continue };
         let secrets = match cluster.list(&Query::of(Kind::SECRET).selector(OWNER_LABEL).metadata_only()).await {
             Ok(secrets) => secrets,
             Err(error) => {
                 cx.warn(unseen(name, &error));
-                if in_state.is_some() {
-                    return Vec::new();
-                }
                 continue;
             }
         };
+        unseen_in_state.remove(name);
+        let in_state = state.clusters.entry(name).map(|model| model.namespace.text());
         for secret in secrets.iter().filter(|secret| is_of(secret, store, state.instance.text())) {
             let (Some(uid), Some(place)) = (secret.uid(), secret.namespace()) else { continue };
             match in_state == Some(place) {
@@ -70,6 +69,9 @@ async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(St
                 false => drop(others.insert(uid.to_owned(), (name.to_owned(), place.to_owned()))),
             }
         }
+    }
+    if !unseen_in_state.is_empty() {
+        return Vec::new();
     }
     others.retain(|uid, _| !known.contains(uid));
     let found: BTreeSet<(String, String)> = others.into_values().collect();
