@@ -28,8 +28,9 @@ pub(super) fn encode(value: &Dyn, ty: &Type, diagnostics: &mut Diagnostics) -> O
 }
 
 pub(super) fn parsed(json: &[u8]) -> Result<serde_json::Value, Diagnostics> {
-    serde_json::from_slice(json)
-        .map_err(|_| Diagnostic::error("Malformed state").detail("The stored state is not JSON.").into())
+    serde_json::from_slice(json).map_err(|_| {
+        Diagnostic::error("Malformed state").detail("The stored state is not JSON. Restore it from a backup.").into()
+    })
 }
 
 /// The value with everything unknown in it made null, as stored state must be.
