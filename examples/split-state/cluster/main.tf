@@ -50,6 +50,8 @@ resource "mesh_remote_cluster" "this" {
 # gateways, mesh configurations and rules that are not the same everywhere.
 data "mesh_status" "all" {
   clusters = local.mesh.clusters
+  # After an apply of this state, and not before it.
+  depends_on = [mesh_eastwest_gateway.this, mesh_remote_cluster.this]
 }
 
 check "mesh" {
