@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use terraform_provider_mesh::engine::Engine;
+use terraform_provider_mesh::kept::handover;
 use terraform_provider_mesh::plugin::{self, Environment, Mode, Plugin};
 use terraform_provider_mesh::provider::{self, Mesh};
 use terraform_provider_mesh::resources;
@@ -64,7 +65,7 @@ fn run(mode: Option<Mode>) -> ExitCode {
         Err(error) => return complain(&format!("cannot start: {error}\n")),
     };
     let plugin = Plugin { engine: Engine::new(Mesh, resources::registry()), address: provider::ADDRESS };
-    let served = runtime.block_on(plugin::serve(plugin, mode, std::io::stdout()));
+    let served = runtime.block_on(plugin::serve(plugin, mode, std::io::stdout(), handover::end()));
     // Work that outlived its request has had its time.
     runtime.shutdown_background();
     match served {

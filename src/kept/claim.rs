@@ -4,7 +4,7 @@
 //! A create that finds a Lease belongs to one of three stories. Its holder renews it: another run is at work, and this
 //! one waits. Nobody renews it and it is not complete: a first apply was killed, and this create takes up what it left.
 //! It is complete: the instance is another state's, another block's, or the one that this create is to replace; then
-//! nothing is written.
+//! nothing is written. Between being made and being complete lies [`handover`].
 
 use std::io;
 use std::time::{Duration, Instant as Clock};
@@ -14,24 +14,14 @@ use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
-use super::instance::{COMPLETE_ANNOTATION, Instance, MARKING, Place, UNFINISHED, is_complete, is_marked};
+use super::instance::{COMPLETE_ANNOTATION, COMPLETED, Instance, MADE, MARKING, Place, UNFINISHED, is_marked};
+use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, Watched, pointer};
 use super::namespace::{self, Departed};
-use super::report;
+use super::{handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
 use crate::diag::Diagnostic;
 use crate::value::Path;
 
-/// The holder of a Lease that nobody holds. The API server takes no empty name.
-const NOBODY: &str = "nobody";
-/// In place of a holder that gave up before it came to the end.
-const INTERRUPTED: &str = "interrupted";
-/// How often a holder renews.
-const RENEWED_EVERY: Duration = Duration::from_secs(6);
-/// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two
-/// machines differ.
-const GONE_AFTER: Duration = Duration::from_secs(20);
-/// No two clocks differ as much: what was renewed longer ago need not be watched.
-const LONG_AGO: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Kept back of the time allowed, to say whom it was waited for.
 const FOR_WORDS: Duration = Duration::from_secs(5);
@@ -80,6 +70,8 @@ pub struct Claim {
     pub(super) all_marked: bool,
     /// Somebody was interrupted before: there may be objects that no state knows.
     pub interrupted: bool,
+    /// The instance is being made: no state knows it yet.
+    creates: bool,
     /// At a destroy: the mark of another instance that has taken this one over.
     other: Option<String>,
     /// `None` once it is given back, and at a destroy where there is no Lease or another instance's.
@@ -112,18 +104,28 @@ impl Claim {
         Some(format!("{} in cluster {} carries the mark {mark}", self.lease, self.cluster.name()))
     }
 
-    /// The apply has come to its end: everything is marked, the instance is complete, and others may write. The warning
-    /// says that its Lease could not be told.
+    /// The apply has come to its end: everything is marked, the instance is complete, and others may write. One that
+    /// was just made stays with this process until a state knows it: see [`handover`]. The warning says that its Lease
+    /// could not be told.
     pub async fn finish(mut self, instance: &mut Instance) -> Option<Diagnostic> {
         instance.finish();
         let hold = self.hold.take()?;
-        let operations = json!([
-            { "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name },
-            { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
-            { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": "true" },
-        ]);
+        let held = json!({ "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name });
+        let operations = match self.creates {
+            true => json!([held, { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": MADE }]),
+            false => json!([
+                held,
+                { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
+                { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": COMPLETED },
+            ]),
+        };
         let why = match self.cluster.patch_if(&self.lease, &operations).await {
-            Ok(Patched::Done(_)) => return None,
+            Ok(Patched::Done(_)) => {
+                if self.creates {
+                    handover::keep(&self.cluster, &self.lease, &self.owner.mark, hold.holder);
+                }
+                return None;
+            }
             Ok(Patched::Refused) => "another run has taken it meanwhile".to_owned(),
             Ok(Patched::Absent) => "somebody has deleted it meanwhile".to_owned(),
             Err(error) => error.to_string(),
@@ -202,6 +204,9 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     let mut watched: Option<Watched> = None;
     let mut first = true;
     let failed = |error: Error| report::diagnostic(&error);
+    if let Some(mark) = asked.mark {
+        handover::complete(mark).await;
+    }
     loop {
         let lease = match (std::mem::take(&mut first), asked.mark, asked.purpose) {
             (true, Some(mark), Purpose::Update | Purpose::Destroy) => {
@@ -231,7 +236,14 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             continue;
         };
         let found = LeaseSays::of(&lease);
-        if found.is_at_work(Timestamp::now(), &mut watched) {
+        let is_held = found.is_at_work(Timestamp::now(), &mut watched);
+        let said = lease.annotation(COMPLETE_ANNOTATION);
+        // Whoever made it is still there: it is not waited for, since nothing is left to do but to call it complete.
+        let is_anothers = said == Some(MADE)
+            && watched.as_ref().is_some_and(|watched| watched.renews)
+            && asked.mark.is_none()
+            && !asked.adopt;
+        if is_held && !is_anothers {
             let time_left = asked
                 .cluster
                 .scope()
@@ -250,7 +262,10 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
         let may_take_up = asked.mark.is_none()
             && match asked.purpose {
-                Purpose::Create { .. } => lease.annotation(COMPLETE_ANNOTATION) == Some(UNFINISHED),
+                Purpose::Create { .. } if said == Some(MADE) => {
+                    !is_held && handover::may_be_taken_up(&lease, Timestamp::now())
+                }
+                Purpose::Create { .. } => said == Some(UNFINISHED),
                 Purpose::Update => unfinished,
                 Purpose::Destroy => false,
             };
@@ -286,57 +301,12 @@ async fn wait(cluster: &Cluster) -> Result<(), Diagnostic> {
     }
 }
 
-/// What a Lease says.
-struct LeaseSays {
-    mark: String,
-    complete: bool,
-    holder: String,
-    renewed: String,
-}
-
-impl LeaseSays {
-    fn of(lease: &Object) -> LeaseSays {
-        LeaseSays {
-            mark: lease.annotation(INSTANCE_ANNOTATION).unwrap_or_default().to_owned(),
-            complete: is_complete(lease),
-            holder: lease.str("spec.holderIdentity").to_owned(),
-            renewed: lease.str("spec.renewTime").to_owned(),
-        }
-    }
-
-    /// Whether its holder may be writing. `watched` remembers since when it has not been renewed.
-    fn is_at_work(&self, now: Timestamp, watched: &mut Option<Watched>) -> bool {
-        if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || Holder::is_gone(&self.holder) {
-            return false;
-        }
-        let age = self.renewed.parse::<Timestamp>().ok().map(|at| now.duration_since(at));
-        if age.is_some_and(|age| age.as_secs() > i64::try_from(LONG_AGO.as_secs()).unwrap_or(i64::MAX)) {
-            return false;
-        }
-        let same = watched.as_ref().filter(|watched| watched.renewed == self.renewed && watched.holder == self.holder);
-        match same {
-            Some(watched) => watched.since.elapsed() < GONE_AFTER,
-            None => {
-                *watched =
-                    Some(Watched { since: Clock::now(), renewed: self.renewed.clone(), holder: self.holder.clone() });
-                true
-            }
-        }
-    }
-}
-
-struct Watched {
-    since: Clock,
-    renewed: String,
-    holder: String,
-}
-
 /// The usual case in one request: the Lease is there, ours and nobody's at the moment.
 async fn reclaim(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<Option<Object>, Error> {
     let operations = json!([
         { "op": "test", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
         { "op": "test", "path": "/spec/holderIdentity", "value": NOBODY },
-        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name, Timestamp::now()) },
+        { "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) },
     ]);
     Ok(match asked.cluster.patch_if(&asked.place.lease(), &operations).await? {
         Patched::Done(lease) => Some(*lease),
@@ -350,7 +320,7 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
 
 async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Error> {
     let complete = if asked.purpose == Purpose::Update { MARKING } else { UNFINISHED };
-    let object = asked.place.object(mark, complete, lease_spec(&holder.name, Timestamp::now()));
+    let object = asked.place.object(mark, complete, lease::spec(&holder.name, Timestamp::now()));
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
         // Where there is no namespace no other instance can be.
@@ -373,16 +343,18 @@ async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Err
 
 /// Takes a Lease that nobody holds any more, if it is still as it was looked at.
 async fn take(asked: Asked<'_>, lease: &Object, mark: &str, holder: &Holder) -> Result<bool, Error> {
-    let operations = json!([
-        { "op": "test", "path": "/metadata/resourceVersion", "value": lease.resource_version().unwrap_or_default() },
-        { "op": "replace", "path": "/spec", "value": lease_spec(&holder.name, Timestamp::now()) },
-        { "op": "add", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
-    ]);
+    let mut operations = vec![
+        json!({ "op": "test", "path": "/metadata/resourceVersion", "value": lease.resource_version().unwrap_or_default() }),
+        json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) }),
+        json!({ "op": "add", "path": pointer(INSTANCE_ANNOTATION), "value": mark }),
+    ];
+    if lease.annotation(COMPLETE_ANNOTATION) == Some(MADE) {
+        // A state that has the mark knows the instance; a create begins again.
+        let said = if asked.mark == Some(mark) { COMPLETED } else { UNFINISHED };
+        operations.push(json!({ "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": said }));
+    }
+    let operations = json!(operations);
     Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &operations).await?, Patched::Done(_)))
-}
-
-fn pointer(annotation: &str) -> String {
-    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 
 fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Claim {
@@ -394,6 +366,7 @@ fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Clai
     let hold = Some(Hold { holder, renewal: Some(over.drop_guard()) });
     let mut claim = unheld(asked);
     (claim.cluster, claim.interrupted, claim.hold) = (cluster, interrupted, hold);
+    claim.creates = matches!(asked.purpose, Purpose::Create { .. });
     claim.owner.mark = mark.to_owned();
     claim
 }
@@ -411,53 +384,10 @@ fn unheld(asked: Asked<'_>) -> Claim {
         namespace: asked.place.namespace.to_owned(),
         all_marked: false,
         interrupted: true,
+        creates: false,
         other: None,
         hold: None,
     }
-}
-
-/// Says again and again that the holder is at work.
-struct Renewal {
-    cluster: Cluster,
-    lease: ObjectRef,
-    holder: String,
-}
-
-impl Renewal {
-    async fn run(self, over: CancellationToken, lost: CancellationToken) {
-        let mut renewed = Clock::now();
-        loop {
-            tokio::select! {
-                () = over.cancelled() => return,
-                () = tokio::time::sleep(RENEWED_EVERY) => {}
-            }
-            let operations = json!([
-                { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
-                { "op": "replace", "path": "/spec/renewTime", "value": time(Timestamp::now()) },
-            ]);
-            let patched = tokio::select! {
-                () = over.cancelled() => return,
-                patched = tokio::time::timeout(RENEWED_EVERY, self.cluster.patch_if(&self.lease, &operations)) => patched,
-            };
-            match patched {
-                Ok(Ok(Patched::Done(_))) => renewed = Clock::now(),
-                // Others write the Lease only once it is theirs. Gone with its namespace it keeps nobody out any more.
-                Ok(Ok(Patched::Refused | Patched::Absent)) => return lost.cancel(),
-                Ok(Err(_)) | Err(_) if renewed.elapsed() < GONE_AFTER => {}
-                // By now another run may think that this one is gone.
-                Ok(Err(_)) | Err(_) => return lost.cancel(),
-            }
-        }
-    }
-}
-
-fn lease_spec(holder: &str, now: Timestamp) -> serde_json::Value {
-    json!({ "holderIdentity": holder, "leaseDurationSeconds": GONE_AFTER.as_secs(), "renewTime": time(now) })
-}
-
-/// The form of a Lease's times.
-fn time(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 fn no_randomness(error: &io::Error) -> Diagnostic {
@@ -498,27 +428,4 @@ fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
              To take it over from whoever manages it now, set `adopt = true`."
         ))
         .at(Path::root("adopt"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
-        let now = Timestamp::from_second(1_750_000_000).unwrap();
-        let found = |age: i64| LeaseSays {
-            mark: "m".into(),
-            complete: false,
-            holder: "elsewhere/1/m/x".into(),
-            renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
-        };
-        let mut watched = None;
-        assert!(found(30).is_at_work(now, &mut watched), "its clock may be another");
-        watched = watched.map(|watched| Watched { since: Clock::now() - GONE_AFTER, ..watched });
-        let renewed = watched.as_ref().unwrap().renewed.clone();
-        assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(now, &mut watched));
-        assert!(!found(3600).is_at_work(now, &mut None));
-        assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
-    }
 }

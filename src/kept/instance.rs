@@ -14,7 +14,9 @@ use crate::value::Value;
 /// On a Lease: whether the instance's first apply has come to its end.
 pub(super) const COMPLETE_ANNOTATION: &str = "terraform-provider-mesh/complete";
 /// It has.
-const COMPLETED: &str = "true";
+pub(super) const COMPLETED: &str = "true";
+/// It has, but no state may know it yet: see [`super::handover`].
+pub(super) const MADE: &str = "made";
 /// The first apply has not come to its end: whoever creates the instance next takes it up.
 pub(super) const UNFINISHED: &str = "false";
 /// The instance is older than its Lease, and not all of its objects are marked: nobody takes it up but the state that
@@ -123,7 +125,7 @@ fn lease_name(label: &str) -> String {
 }
 
 pub(super) fn is_complete(lease: &Object) -> bool {
-    lease.annotation(COMPLETE_ANNOTATION) == Some(COMPLETED)
+    lease.annotation(COMPLETE_ANNOTATION).is_some_and(|said| [COMPLETED, MADE].contains(&said))
 }
 
 /// Whether every object of the instance with this Lease carries its mark. A core forgets what private data says of it

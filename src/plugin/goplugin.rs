@@ -23,7 +23,7 @@ pub(super) struct GoPlugin {
 #[tonic::async_trait]
 impl GrpcController for GoPlugin {
     async fn shutdown(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
-        self.shutdown.begin();
+        self.shutdown.ask();
         Ok(Response::new(Empty {}))
     }
 }

@@ -4,6 +4,8 @@
 //! a terminal sends it to the core and to every plugin at once, and the core then asks each of them to stop its work
 //! (StopProvider) and still needs their answers; and a plugin whose core is gone has nobody left to ask it anything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(unix)]
 use std::time::Duration;
 
@@ -16,19 +18,32 @@ const PARENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Ends the process when cancelled. Every holder may do so.
 #[derive(Clone, Default)]
-pub(super) struct Shutdown(CancellationToken);
+pub(super) struct Shutdown {
+    begun: CancellationToken,
+    asked_for: Arc<AtomicBool>,
+}
 
 impl Shutdown {
     pub(super) fn begin(&self) {
-        self.0.cancel();
+        self.begun.cancel();
+    }
+
+    /// The core asks for it, as it does when it has had all its answers.
+    pub(super) fn ask(&self) {
+        self.asked_for.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.asked_for.load(Ordering::Acquire)
     }
 
     pub(super) async fn begun(&self) {
-        self.0.cancelled().await;
+        self.begun.cancelled().await;
     }
 
     pub(super) fn into_begun(self) -> impl Future<Output = ()> + Send + 'static {
-        self.0.cancelled_owned()
+        self.begun.cancelled_owned()
     }
 }
 

@@ -48,8 +48,14 @@ pub enum Error {
 }
 
 /// Serves until the other side, or the operating system, wants the process gone. `announce` is standard output: it
-/// takes one line, and nothing may be written to it afterwards.
-pub async fn serve(plugin: Plugin, mode: Mode, mut announce: impl Write) -> Result<(), Error> {
+/// takes one line, and nothing may be written to it afterwards. `asked_to_leave` is what there is to do when the core
+/// has had all its answers and wants the process gone; it is left out where the process ends in another way.
+pub async fn serve(
+    plugin: Plugin,
+    mode: Mode,
+    mut announce: impl Write,
+    asked_to_leave: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let shutdown = Shutdown::default();
     let (started_by, environment) = match mode {
         Mode::Core(environment) => (StartedBy::Core, environment),
@@ -85,8 +91,15 @@ pub async fn serve(plugin: Plugin, mode: Mode, mut announce: impl Write) -> Resu
         shutdown.begun().await;
         tokio::time::sleep(GRACE).await;
     };
+    let left = async {
+        shutdown.begun().await;
+        if shutdown.is_asked_for() {
+            asked_to_leave.await;
+        }
+        Ok(())
+    };
     tokio::select! {
-        ended = server => ended.map_err(Error::Serve),
+        ended = futures::future::try_join(server, left) => ended.map(|_| ()).map_err(Error::Serve),
         () = out_of_patience => Ok(()),
     }
 }

@@ -459,7 +459,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));
     if let Some(made) = &made {
         if let Some(newest) = newest() {
-            is_found_whole(&workspace, &self::workspace(&newest, example, lab), lab);
+            is_found_whole(&[&workspace], &self::workspace(&newest, example, lab), lab);
         }
         becomes_as_if_made(&workspace, made);
     }

@@ -285,8 +285,9 @@ pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
 
 /// The same by a search of a Terraform of today, which writes the configuration itself: nothing of it changes anything,
 /// and no secret is in it.
-pub fn is_found_whole(made: &Workspace, other: &Workspace, lab: &Lab) {
-    let said = finds_the_whole(other, instances(&made.state()).len());
+pub fn is_found_whole(made: &[&Workspace], other: &Workspace, lab: &Lab) {
+    let resources = made.iter().map(|workspace| instances(&workspace.state()).len()).sum();
+    let said = finds_the_whole(other, resources);
     fs::write(other.path("said"), said.stdout).unwrap();
     no_secret_in(&other.path("said"), lab);
     no_secret_in(&other.path("found.tf"), lab);

@@ -5,9 +5,9 @@ use lab::{Fault, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples::{no_secret_in, synced};
-use crate::examples_laws::{is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{is_found_whole, is_imported_whole, outlives_an_outage};
 use crate::links_topologies::{Run, injected_as, nothing_is_left, page_says, service, web};
-use crate::support::cli::{Cli, Workspace, clis};
+use crate::support::cli::{Cli, Workspace, clis, newest};
 
 /// The second is a zone of the first one's region.
 const CLUSTERS: [&str; 3] = ["east", "east-b", "west"];
@@ -22,13 +22,13 @@ fn regions_and_states_of_their_own() {
 
 fn regions_with_zones(cli: &Cli, lab: &Lab) {
     let regions = json!({ "east": { "primary": "east", "zones": ["east-b"] }, "west": { "primary": "west" } });
-    let of_example = || {
+    let of_example = |cli: &Cli| {
         let run = Run::of_example(cli, lab, "regional");
         let file = run.workspace.path("regions.auto.tfvars.json");
         std::fs::write(file, json!({ "regions": regions }).to_string()).unwrap();
         run
     };
-    let run = of_example();
+    let run = of_example(cli);
     run.apply().ok();
     run.settled();
     let (east, zone, west) = (lab.cluster("east"), lab.cluster("east-b"), lab.cluster("west"));
@@ -43,7 +43,10 @@ fn regions_with_zones(cli: &Cli, lab: &Lab) {
     page_says(west, "endpointShardz", &["web.shop.svc.cluster.local", &pod, "east"]);
     no_secret_in(&run.workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&run.workspace, zone);
-    is_imported_whole(&run.workspace, &of_example().workspace);
+    is_imported_whole(&run.workspace, &of_example(cli).workspace);
+    if let Some(newest) = newest() {
+        is_found_whole(&[&run.workspace], &of_example(&newest).workspace, lab);
+    }
     run.destroy().ok();
     nothing_is_left(lab);
 }
@@ -144,6 +147,12 @@ fn a_state_for_each_cluster(cli: &Cli, lab: &Lab) {
     apply(&east);
     linked(lab, &[&trust, &east, &west]);
 
+    is_imported_whole(&east, &of("east"));
+    is_imported_whole(&trust, &state(cli, lab, "trust", json!({})));
+    if let Some(newest) = newest() {
+        // What all of them know is found by one search.
+        is_found_whole(&[&trust, &east, &west], &state(&newest, lab, "trust", json!({})), lab);
+    }
     for state in [&west, &east, &trust] {
         destroy(state);
     }

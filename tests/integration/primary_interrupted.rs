@@ -1,11 +1,12 @@
 //! `mesh_primary` killed in the middle of an apply, at twenty points of it: the next apply finishes the work, and the
-//! cluster then holds what a clean apply leaves, object for object, and nothing else.
+//! cluster then holds what a clean apply leaves, object for object, and nothing else. And killed at its end, when all
+//! is made and no state knows it yet.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lab::{Cluster, Lab, Options};
-use serde_json::Value as Json;
+use lab::{Cluster, Fault, Lab, Options};
+use serde_json::{Value as Json, json};
 
 use crate::support::cli::clis;
 use crate::support::kill::Victim;
@@ -82,6 +83,67 @@ fn an_apply_killed_at_any_moment_is_finished_by_the_next() {
     assert!(killed_apply(&run, change / 2, Victim::Both), "it was killed");
     run.destroy();
     assert_eq!(owned(east).into_keys().collect::<Vec<_>>(), [] as [String; 0]);
+}
+
+/// The cluster has done all that a create asks for, and no state has it: whoever is killed before the answer arrives.
+#[test]
+fn a_create_that_no_state_knows_is_taken_up_by_the_next() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
+    let east = lab.cluster("east");
+    let run = OnePrimary::new(&cli, &OnePrimary::provider(), east);
+    run.configure(PLAIN);
+    run.apply().ok();
+    let plain = owned(east);
+    let second = OnePrimary::new(&cli, &OnePrimary::provider(), east);
+    second.configure(PLAIN);
+    let refused = second.apply();
+    assert!(refused.stderr.contains("exists already"), "what a state knows is not taken up:\n{}", refused.stderr);
+    run.destroy();
+
+    for victim in [Victim::Provider, Victim::Both] {
+        east.fault(Fault::late(Duration::from_secs(5)).for_request(&format!("PATCH {PATH}{LEASE}"))).expect("a fault");
+        let core = run.workspace.start(&["apply", "-auto-approve", "-input=false"]);
+        east.wait_until("all is made", || lease(east).as_deref() == Some("made")).expect("it is made");
+        victim.kill(&core);
+        let said = core.wait_with_output().expect("it ends");
+        assert!(!said.status.success(), "it was killed before the answer arrived");
+        east.clear_faults().expect("no fault");
+        assert_eq!(run.workspace.run(&["state", "list"]).stdout.trim(), "", "the state knows nothing");
+
+        run.apply().ok();
+        assert_eq!(lease(east).as_deref(), Some("true"), "the core has asked the provider to leave");
+        assert_same(&plain, &owned(east), &format!("{victim:?} killed"));
+        run.settled();
+        run.destroy();
+    }
+
+    // As a provider leaves it that is killed when the state has the instance already.
+    run.apply().ok();
+    let left = |hours: i64| {
+        let renewed = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        let spec = json!({"holderIdentity": "elsewhere/1/gone/x", "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()});
+        let patch = json!({"metadata": {"annotations": {COMPLETE: "made"}}, "spec": spec}).to_string();
+        east.kubectl(&["-n", "istio-system", "patch", "lease", LEASE, "--type=merge", "-p", &patch]).expect("kubectl");
+    };
+    left(2);
+    let refused = second.apply();
+    assert!(refused.stderr.contains("exists already"), "that was long ago:\n{}", refused.stderr);
+    run.settled();
+    run.configure(OTHER);
+    run.apply().ok();
+    assert_eq!(lease(east).as_deref(), Some("true"), "whoever knows the mark has it from a state");
+    run.destroy();
+}
+
+const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/istio-system/leases/";
+const LEASE: &str = "mesh-primary.istiod";
+const COMPLETE: &str = "terraform-provider-mesh/complete";
+
+/// What the Lease says of the instance.
+fn lease(cluster: &Cluster) -> Option<String> {
+    let lease = cluster.get(&["-n", "istio-system", "lease", LEASE]).expect("kubectl")?;
+    lease["metadata"]["annotations"][COMPLETE].as_str().map(str::to_owned)
 }
 
 /// Whether it was killed before it ended.

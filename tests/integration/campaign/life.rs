@@ -34,8 +34,6 @@ pub struct Outcome {
     /// Whether the disturbed command failed.
     pub failed: bool,
     pub applies: usize,
-    /// Resources that were made to their end, and that the killed CLI had not written into its state.
-    pub imported: usize,
     pub broken: Vec<String>,
 }
 
@@ -43,16 +41,8 @@ impl Outcome {
     pub fn summary(&self) -> String {
         let came = if self.in_time { "came about" } else { "came too late" };
         let ended = if self.failed { "the command failed" } else { "the command went through" };
-        let imported = if self.imported > 0 { format!(", {} imported", self.imported) } else { String::new() };
-        format!("{came}, {ended}, {} applies after it{imported}", self.applies)
+        format!("{came}, {ended}, {} applies after it", self.applies)
     }
-}
-
-/// What an apply after a disturbance took.
-#[derive(Default)]
-struct Recovery {
-    applies: usize,
-    imported: usize,
 }
 
 impl<'a> Life<'a> {
@@ -78,7 +68,6 @@ impl<'a> Life<'a> {
             in_time,
             failed: said.code != Some(0),
             applies: 0,
-            imported: 0,
             broken: Vec::new(),
         };
         if let Some(line) = said.stderr.lines().find(|line| line.contains("Error: ")) {
@@ -91,11 +80,11 @@ impl<'a> Life<'a> {
             outcome.broken.push(format!("the command does not end: {}", said.stdout));
         }
         let mended = match action {
-            "destroy" => self.destroyed(outcome.failed && random.below(3) == 0, &disturbance, &mut outcome),
+            "destroy" => self.destroyed(outcome.failed && random.below(3) == 0, &mut outcome),
             "create" if outcome.failed && !disturbance.may_lose() && random.below(3) == 0 => {
-                self.given_up(&disturbance, &mut outcome)
+                self.given_up(&mut outcome)
             }
-            _ => self.mended(&disturbance, &mut outcome),
+            _ => self.mended(&mut outcome),
         };
         if let Err(broken) = mended {
             outcome.broken.push(broken);
@@ -138,26 +127,24 @@ impl<'a> Life<'a> {
     }
 
     /// The next applies bring about what is wanted, and the laws hold.
-    fn mended(&self, disturbance: &Disturbance, outcome: &mut Outcome) -> Result<(), String> {
-        let recovery = self.converge(disturbance)?;
-        outcome.applies += recovery.applies;
-        outcome.imported += recovery.imported;
+    fn mended(&self, outcome: &mut Outcome) -> Result<(), String> {
+        outcome.applies += self.converge()?;
         let broken = laws::of_mesh(&self.world, self.lab, &self.wanted, &self.bystanders);
         outcome.broken.extend(broken);
         Ok(())
     }
 
     /// A create that failed is destroyed: what it made is in state, or it would stay. Then the mesh is made after all.
-    fn given_up(&self, disturbance: &Disturbance, outcome: &mut Outcome) -> Result<(), String> {
+    fn given_up(&self, outcome: &mut Outcome) -> Result<(), String> {
         println!("  given up");
         self.gone()?;
-        self.mended(disturbance, outcome)
+        self.mended(outcome)
     }
 
-    fn destroyed(&self, changed_mind: bool, disturbance: &Disturbance, outcome: &mut Outcome) -> Result<(), String> {
+    fn destroyed(&self, changed_mind: bool, outcome: &mut Outcome) -> Result<(), String> {
         if changed_mind {
             println!("  the mesh is to stay after all");
-            self.mended(disturbance, outcome)?;
+            self.mended(outcome)?;
         }
         self.gone()
     }
@@ -173,26 +160,25 @@ impl<'a> Life<'a> {
         if broken.is_empty() { Ok(()) } else { Err(format!("{}\nafter:\n{}", broken.join("\n"), warnings(&said))) }
     }
 
-    fn converge(&self, disturbance: &Disturbance) -> Result<Recovery, String> {
-        let mut recovery = Recovery::default();
+    /// How many applies it took.
+    fn converge(&self) -> Result<usize, String> {
+        let mut applies = 0;
         let mut said;
         loop {
             said = self.world.run_unlocked(&APPLY);
-            recovery.applies += 1;
-            let imported = if disturbance.ends_the_core() { self.world.import_what_exists(&said) } else { 0 };
-            recovery.imported += imported;
-            if said.code != Some(0) && imported == 0 {
+            applies += 1;
+            if said.code != Some(0) {
                 return Err(format!("the next apply fails:\n{}", said.stderr));
             }
             let plan = self.world.run(&PLAN);
             match plan.code {
-                Some(0) if self.world.phase() == "settled" => return Ok(recovery),
+                Some(0) if self.world.phase() == "settled" => return Ok(applies),
                 Some(1) | None => return Err(format!("the plan after it fails:\n{}", plan.stderr)),
-                _ if recovery.applies == MOST_APPLIES => {
+                _ if applies == MOST_APPLIES => {
                     return Err(format!("the plan after {MOST_APPLIES} applies is not empty:\n{}", plan.stdout));
                 }
                 // A step of a rotation is an apply of its own.
-                Some(2) if imported == 0 && !plan.stdout.contains("step ") => {
+                Some(2) if !plan.stdout.contains("step ") => {
                     return Err(format!(
                         "the plan after it is not empty:\n{}\nafter:\n{}",
                         plan.stdout,

@@ -14,7 +14,6 @@ const DISTURBANCES: [&str; 6] =
 #[derive(Default)]
 pub struct Tally {
     cells: BTreeMap<(&'static str, &'static str), Cell>,
-    imported: usize,
     pub broken: Vec<String>,
 }
 
@@ -31,7 +30,6 @@ impl Tally {
         cell.rounds += 1;
         cell.in_time += usize::from(outcome.in_time);
         cell.failed += usize::from(outcome.failed);
-        self.imported += outcome.imported;
         self.broken.extend(broken);
     }
 
@@ -41,12 +39,11 @@ impl Tally {
 
     pub fn told(&self, seed: u64, lasted: Duration) -> String {
         format!(
-            "seed {seed}: {} rounds in {:.0} s, {} disturbed in time, {} commands failed by it, {} resources imported, {} laws broken",
+            "seed {seed}: {} rounds in {:.0} s, {} disturbed in time, {} commands failed by it, {} laws broken",
             self.sum(|cell| cell.rounds),
             lasted.as_secs_f64(),
             self.sum(|cell| cell.in_time),
             self.sum(|cell| cell.failed),
-            self.imported,
             self.broken.len()
         )
     }

@@ -45,7 +45,7 @@ fn provider_process() {
     let plugin = Plugin { engine: Engine::new(Probe, registry), address: ADDRESS };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mode = Mode::Core(Environment::parse(variable).unwrap());
-    runtime.block_on(plugin::serve(plugin, mode, announce)).unwrap();
+    runtime.block_on(plugin::serve(plugin, mode, announce, std::future::ready(()))).unwrap();
     runtime.shutdown_background();
 }
 

@@ -44,6 +44,7 @@ pub(crate) enum Effect {
     Unreachable,
     TokensExpired,
     Slow(Duration),
+    Late(Duration),
     Status { code: u16, retry_after: Option<u32> },
     Cut,
 }
@@ -72,6 +73,11 @@ impl Fault {
     /// Every request waits first.
     pub fn slow(by: Duration) -> Fault {
         Fault::new(Effect::Slow(by))
+    }
+
+    /// Requests are carried out at once, and answered so much later.
+    pub fn late(by: Duration) -> Fault {
+        Fault::new(Effect::Late(by))
     }
 
     /// Requests are answered with this status instead of reaching the API server.
@@ -219,7 +225,9 @@ fn unreachable(rules: &Rules) -> bool {
 
 /// Whether requests must be looked at one by one.
 fn terminating(rules: &Rules) -> bool {
-    rules.iter().any(|rule| matches!(rule.fault.effect, Effect::Slow(_) | Effect::Status { .. } | Effect::Cut))
+    rules.iter().any(|rule| {
+        matches!(rule.fault.effect, Effect::Slow(_) | Effect::Late(_) | Effect::Status { .. } | Effect::Cut)
+    })
 }
 
 async fn accept(listener: TcpListener, port: u16, backend: u16, tls: Arc<Tls>, mut rules: watch::Receiver<Rules>) {
@@ -283,16 +291,19 @@ async fn handle(
     upstream: &tokio::sync::Mutex<SendRequest<Incoming>>,
     rules: &Rules,
 ) -> Response<CutBody> {
-    let mut cut = false;
+    let (mut cut, mut late) = (false, Duration::ZERO);
     for rule in rules.iter().filter(|rule| rule.fault.fits(&request) && rule.meets()) {
         match &rule.fault.effect {
             Effect::Slow(by) => tokio::time::sleep(*by).await,
             Effect::Status { code, retry_after } => return status(*code, *retry_after),
+            Effect::Late(by) => late += *by,
             Effect::Cut => cut = true,
             _ => {}
         }
     }
-    match forward(request, upstream).await {
+    let answer = forward(request, upstream).await;
+    tokio::time::sleep(late).await;
+    match answer {
         Ok(response) if cut => response.map(cut_in_half),
         Ok(response) => response.map(|body| body.map_err(std::io::Error::other).boxed_unsync()),
         Err(_) => status(StatusCode::BAD_GATEWAY.as_u16(), None),

@@ -1,0 +1,111 @@
+//! What becomes of a create's Lease between the end of the create and the end of the process.
+//!
+//! A core that is killed, or whose provider is, may never write down a create that has come to its end: no state knows
+//! the instance then, though all of it was made. So its Lease does not call it complete yet. It says `made`, this
+//! process goes on renewing it, and calls it complete when the core asks the process to leave, which a core does once
+//! the answers of the run have arrived. A create that finds `made` and nobody who renews it takes the instance up, as
+//! it does what a killed create left.
+//!
+//! A process that is killed after its answers have arrived leaves `made` as well. So that no other state takes up by
+//! mistake what this one knows, that word counts for [`TAKEN_UP_WITHIN`] only; from then on it means complete.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::holder::Holder;
+use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE};
+use super::lease::{NOBODY, Renewal, pointer};
+use crate::cluster::{Cluster, Object, ObjectRef, Scope};
+
+/// How long after its last renewal a create may take up what is made and not called complete. Whoever repeats an apply
+/// that was killed does so within it; the clocks of two machines differ by less.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(3600);
+/// A core kills a process that has not ended two seconds after it was asked to.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// By mark, the instances that this process has made.
+static MADE_HERE: Mutex<BTreeMap<String, Made>> = Mutex::new(BTreeMap::new());
+
+struct Made {
+    cluster: Cluster,
+    lease: ObjectRef,
+    holder: Holder,
+    _renewal: DropGuard,
+}
+
+/// Keeps the Lease of an instance that has just been made, until [`end`] or [`complete`].
+pub(super) fn keep(cluster: &Cluster, lease: &ObjectRef, mark: &str, holder: Holder) {
+    // The create is over, and so are its deadline and what could interrupt it.
+    let over = CancellationToken::new();
+    let cluster = cluster.within(Scope { deadline: None, cancel: over.clone() });
+    let renewal = Renewal { cluster: cluster.clone(), lease: lease.clone(), holder: holder.name.clone() };
+    tokio::spawn(renewal.run(over.clone(), over.clone()));
+    let made = Made { cluster, lease: lease.clone(), holder, _renewal: over.drop_guard() };
+    made_here().insert(mark.to_owned(), made);
+}
+
+/// Calls the instance with this mark complete if this process has made it: whoever knows the mark has it from a state.
+pub(super) async fn complete(mark: &str) {
+    let made = made_here().remove(mark);
+    if let Some(made) = made {
+        made.complete().await;
+    }
+}
+
+/// The core has had its answers and asks this process to leave: what it made is complete.
+pub async fn end() {
+    let made: Vec<Made> = std::mem::take(&mut *made_here()).into_values().collect();
+    join_all(made.into_iter().map(Made::complete)).await;
+}
+
+/// Whether a create may take up an instance that is made and that nobody renews.
+pub(super) fn may_be_taken_up(lease: &Object, now: Timestamp) -> bool {
+    let renewed = lease.str("spec.renewTime").parse::<Timestamp>();
+    lease.annotation(COMPLETE_ANNOTATION) == Some(MADE)
+        && renewed.is_ok_and(|at| now.duration_since(at).unsigned_abs() < TAKEN_UP_WITHIN)
+}
+
+impl Made {
+    async fn complete(self) {
+        let operations = json!([
+            { "op": "test", "path": "/spec/holderIdentity", "value": self.holder.name },
+            { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
+            { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": COMPLETED },
+        ]);
+        let cluster = self.cluster.within(Scope::lasting(PATIENCE, CancellationToken::new()));
+        if let Err(error) = cluster.patch_if(&self.lease, &operations).await {
+            tracing::warn!("{} in cluster {} was not called complete: {error}", self.lease, cluster.name());
+        }
+    }
+}
+
+fn made_here() -> std::sync::MutexGuard<'static, BTreeMap<String, Made>> {
+    MADE_HERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Kind;
+
+    #[test]
+    fn what_is_made_is_taken_up_for_an_hour() {
+        let now = Timestamp::from_second(1_750_000_000).unwrap();
+        let lease = |said: &str, age: i64| {
+            let renewed = (now - jiff::SignedDuration::from_secs(age)).to_string();
+            Object::of(&ObjectRef::namespaced(Kind::LEASE, "n", "l"))
+                .with_annotation(COMPLETE_ANNOTATION, said)
+                .with("spec", json!({ "renewTime": renewed }))
+        };
+        assert!(may_be_taken_up(&lease(MADE, 60), now));
+        assert!(may_be_taken_up(&lease(MADE, -60), now), "the clock of its machine is ahead");
+        assert!(!may_be_taken_up(&lease(MADE, 3601), now));
+        assert!(!may_be_taken_up(&lease(COMPLETED, 60), now));
+    }
+}

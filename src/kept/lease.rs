@@ -1,0 +1,145 @@
+//! The Lease of an instance: what it says, and how its holder keeps it.
+
+use std::time::{Duration, Instant as Clock};
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::holder::Holder;
+use super::instance::is_complete;
+use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched};
+
+/// The holder of a Lease that nobody holds. The API server takes no empty name.
+pub(super) const NOBODY: &str = "nobody";
+/// In place of a holder that gave up before it came to the end.
+pub(super) const INTERRUPTED: &str = "interrupted";
+/// How often a holder renews.
+const RENEWED_EVERY: Duration = Duration::from_secs(6);
+/// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two
+/// machines differ.
+const GONE_AFTER: Duration = Duration::from_secs(20);
+/// No two clocks differ as much: what was renewed longer ago need not be watched.
+const LONG_AGO: Duration = Duration::from_secs(600);
+/// What a Lease says.
+pub(super) struct LeaseSays {
+    pub mark: String,
+    pub complete: bool,
+    pub holder: String,
+    renewed: String,
+}
+
+impl LeaseSays {
+    pub fn of(lease: &Object) -> LeaseSays {
+        LeaseSays {
+            mark: lease.annotation(INSTANCE_ANNOTATION).unwrap_or_default().to_owned(),
+            complete: is_complete(lease),
+            holder: lease.str("spec.holderIdentity").to_owned(),
+            renewed: lease.str("spec.renewTime").to_owned(),
+        }
+    }
+
+    /// Whether its holder may be writing. `watched` remembers since when it has not been renewed.
+    pub fn is_at_work(&self, now: Timestamp, watched: &mut Option<Watched>) -> bool {
+        if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || Holder::is_gone(&self.holder) {
+            return false;
+        }
+        let age = self.renewed.parse::<Timestamp>().ok().map(|at| now.duration_since(at));
+        if age.is_some_and(|age| age.as_secs() > i64::try_from(LONG_AGO.as_secs()).unwrap_or(i64::MAX)) {
+            return false;
+        }
+        let same = watched.as_ref().filter(|watched| watched.renewed == self.renewed && watched.holder == self.holder);
+        match same {
+            Some(watched) => watched.since.elapsed() < GONE_AFTER,
+            None => {
+                let renews = watched.as_ref().is_some_and(|watched| watched.holder == self.holder);
+                let (renewed, holder) = (self.renewed.clone(), self.holder.clone());
+                *watched = Some(Watched { since: Clock::now(), renewed, holder, renews });
+                true
+            }
+        }
+    }
+}
+
+/// A holder, and since when it has not renewed.
+pub(super) struct Watched {
+    since: Clock,
+    renewed: String,
+    holder: String,
+    /// It has renewed while it was watched.
+    pub renews: bool,
+}
+
+pub(super) fn pointer(annotation: &str) -> String {
+    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
+}
+
+pub(super) fn spec(holder: &str, now: Timestamp) -> serde_json::Value {
+    json!({ "holderIdentity": holder, "leaseDurationSeconds": GONE_AFTER.as_secs(), "renewTime": time(now) })
+}
+
+/// The form of a Lease's times.
+fn time(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// Says again and again that the holder is at work.
+pub(super) struct Renewal {
+    pub cluster: Cluster,
+    pub lease: ObjectRef,
+    pub holder: String,
+}
+
+impl Renewal {
+    pub async fn run(self, over: CancellationToken, lost: CancellationToken) {
+        let mut renewed = Clock::now();
+        loop {
+            tokio::select! {
+                () = over.cancelled() => return,
+                () = tokio::time::sleep(RENEWED_EVERY) => {}
+            }
+            let operations = json!([
+                { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
+                { "op": "replace", "path": "/spec/renewTime", "value": time(Timestamp::now()) },
+            ]);
+            let patched = tokio::select! {
+                () = over.cancelled() => return,
+                patched = tokio::time::timeout(RENEWED_EVERY, self.cluster.patch_if(&self.lease, &operations)) => patched,
+            };
+            match patched {
+                Ok(Ok(Patched::Done(_))) => renewed = Clock::now(),
+                // Others write the Lease only once it is theirs. Gone with its namespace it keeps nobody out any more.
+                Ok(Ok(Patched::Refused | Patched::Absent)) => return lost.cancel(),
+                Ok(Err(_)) | Err(_) if renewed.elapsed() < GONE_AFTER => {}
+                // By now another run may think that this one is gone.
+                Ok(Err(_)) | Err(_) => return lost.cancel(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
+        let now = Timestamp::from_second(1_750_000_000).unwrap();
+        let found = |age: i64| LeaseSays {
+            mark: "m".into(),
+            complete: false,
+            holder: "elsewhere/1/m/x".into(),
+            renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
+        };
+        let mut watched = None;
+        assert!(found(30).is_at_work(now, &mut watched), "its clock may be another");
+        watched = watched.map(|watched| Watched { since: Clock::now() - GONE_AFTER, ..watched });
+        let renewed = watched.as_ref().unwrap().renewed.clone();
+        assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(now, &mut watched));
+        let mut watched = None;
+        assert!(found(30).is_at_work(now, &mut watched) && !watched.as_ref().unwrap().renews, "it may have ended");
+        assert!(found(24).is_at_work(now, &mut watched) && watched.unwrap().renews);
+        assert!(!found(3600).is_at_work(now, &mut None));
+        assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
+    }
+}
