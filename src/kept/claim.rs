@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
 use super::instance::{COMPLETE_ANNOTATION, COMPLETED, Instance, MADE, MARKING, Place, UNFINISHED, is_marked};
-use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, Watched, pointer};
+use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WAITING, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::{handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
@@ -112,7 +112,11 @@ impl Claim {
         let hold = self.hold.take()?;
         let held = json!({ "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name });
         let operations = match self.creates {
-            true => json!([held, { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": MADE }]),
+            true => json!([
+                held,
+                { "op": "add", "path": "/spec/leaseDurationSeconds", "value": WAITING.gone_after.as_secs() },
+                { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": MADE },
+            ]),
             false => json!([
                 held,
                 { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
@@ -361,7 +365,12 @@ fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Clai
     let lost = asked.cluster.scope().cancel.child_token();
     let over = CancellationToken::new();
     let cluster = asked.cluster.until(lost.clone());
-    let renewal = Renewal { cluster: asked.cluster.clone(), lease: asked.place.lease(), holder: holder.name.clone() };
+    let renewal = Renewal {
+        cluster: asked.cluster.clone(),
+        lease: asked.place.lease(),
+        holder: holder.name.clone(),
+        pace: WRITING,
+    };
     tokio::spawn(renewal.run(over.clone(), lost));
     let hold = Some(Hold { holder, renewal: Some(over.drop_guard()) });
     let mut claim = unheld(asked);

@@ -14,19 +14,29 @@ use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched};
 pub(super) const NOBODY: &str = "nobody";
 /// In place of a holder that gave up before it came to the end.
 pub(super) const INTERRUPTED: &str = "interrupted";
-/// How often a holder renews.
-const RENEWED_EVERY: Duration = Duration::from_secs(6);
-/// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two
-/// machines differ.
-const GONE_AFTER: Duration = Duration::from_secs(20);
+/// Of a holder that writes: others wait for it, so it is soon found out when it is gone.
+pub(super) const WRITING: Pace = Pace { every: Duration::from_secs(6), gone_after: Duration::from_secs(20) };
+/// Of a holder that only waits for the end of its run: there may be hundreds of them, and a run may be long.
+pub(super) const WAITING: Pace = Pace { every: Duration::from_secs(30), gone_after: Duration::from_secs(75) };
 /// No two clocks differ as much: what was renewed longer ago need not be watched.
 const LONG_AGO: Duration = Duration::from_secs(600);
+
+/// How a holder renews.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub every: Duration,
+    /// A holder that has not renewed for so long is gone. Counted from when it is first looked at: the clocks of two
+    /// machines differ. A Lease says it as its duration.
+    pub gone_after: Duration,
+}
+
 /// What a Lease says.
 pub(super) struct LeaseSays {
     pub mark: String,
     pub complete: bool,
     pub holder: String,
     renewed: String,
+    gone_after: Duration,
 }
 
 impl LeaseSays {
@@ -36,6 +46,11 @@ impl LeaseSays {
             complete: is_complete(lease),
             holder: lease.str("spec.holderIdentity").to_owned(),
             renewed: lease.str("spec.renewTime").to_owned(),
+            // Somebody else may have written anything there.
+            gone_after: match lease.get("spec.leaseDurationSeconds").and_then(serde_json::Value::as_u64) {
+                Some(seconds) if seconds > WRITING.gone_after.as_secs() => WAITING.gone_after,
+                _ => WRITING.gone_after,
+            },
         }
     }
 
@@ -50,7 +65,7 @@ impl LeaseSays {
         }
         let same = watched.as_ref().filter(|watched| watched.renewed == self.renewed && watched.holder == self.holder);
         match same {
-            Some(watched) => watched.since.elapsed() < GONE_AFTER,
+            Some(watched) => watched.since.elapsed() < self.gone_after,
             None => {
                 let renews = watched.as_ref().is_some_and(|watched| watched.holder == self.holder);
                 let (renewed, holder) = (self.renewed.clone(), self.holder.clone());
@@ -75,7 +90,7 @@ pub(super) fn pointer(annotation: &str) -> String {
 }
 
 pub(super) fn spec(holder: &str, now: Timestamp) -> serde_json::Value {
-    json!({ "holderIdentity": holder, "leaseDurationSeconds": GONE_AFTER.as_secs(), "renewTime": time(now) })
+    json!({ "holderIdentity": holder, "leaseDurationSeconds": WRITING.gone_after.as_secs(), "renewTime": time(now) })
 }
 
 /// The form of a Lease's times.
@@ -88,6 +103,7 @@ pub(super) struct Renewal {
     pub cluster: Cluster,
     pub lease: ObjectRef,
     pub holder: String,
+    pub pace: Pace,
 }
 
 impl Renewal {
@@ -96,7 +112,7 @@ impl Renewal {
         loop {
             tokio::select! {
                 () = over.cancelled() => return,
-                () = tokio::time::sleep(RENEWED_EVERY) => {}
+                () = tokio::time::sleep(self.pace.every) => {}
             }
             let operations = json!([
                 { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
@@ -104,13 +120,13 @@ impl Renewal {
             ]);
             let patched = tokio::select! {
                 () = over.cancelled() => return,
-                patched = tokio::time::timeout(RENEWED_EVERY, self.cluster.patch_if(&self.lease, &operations)) => patched,
+                patched = tokio::time::timeout(WRITING.every, self.cluster.patch_if(&self.lease, &operations)) => patched,
             };
             match patched {
                 Ok(Ok(Patched::Done(_))) => renewed = Clock::now(),
                 // Others write the Lease only once it is theirs. Gone with its namespace it keeps nobody out any more.
                 Ok(Ok(Patched::Refused | Patched::Absent)) => return lost.cancel(),
-                Ok(Err(_)) | Err(_) if renewed.elapsed() < GONE_AFTER => {}
+                Ok(Err(_)) | Err(_) if renewed.elapsed() < self.pace.gone_after => {}
                 // By now another run may think that this one is gone.
                 Ok(Err(_)) | Err(_) => return lost.cancel(),
             }
@@ -129,11 +145,12 @@ mod tests {
             mark: "m".into(),
             complete: false,
             holder: "elsewhere/1/m/x".into(),
+            gone_after: WRITING.gone_after,
             renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
         };
         let mut watched = None;
         assert!(found(30).is_at_work(now, &mut watched), "its clock may be another");
-        watched = watched.map(|watched| Watched { since: Clock::now() - GONE_AFTER, ..watched });
+        watched = watched.map(|watched| Watched { since: Clock::now() - WRITING.gone_after, ..watched });
         let renewed = watched.as_ref().unwrap().renewed.clone();
         assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(now, &mut watched));
         let mut watched = None;

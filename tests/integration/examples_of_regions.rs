@@ -147,7 +147,13 @@ fn a_state_for_each_cluster(cli: &Cli, lab: &Lab) {
     apply(&east);
     linked(lab, &[&trust, &east, &west]);
 
-    is_imported_whole(&east, &of("east"));
+    // `wait` only directs the provider: no cluster knows it, so an import takes it to be as it is by default.
+    let imported = of("east");
+    let main = std::fs::read_to_string(imported.path("main.tf")).unwrap();
+    let waits = main.replace("  wait                  = false\n", "");
+    assert_ne!(waits, main);
+    std::fs::write(imported.path("main.tf"), waits).unwrap();
+    is_imported_whole(&east, &imported);
     is_imported_whole(&trust, &state(cli, lab, "trust", json!({})));
     if let Some(newest) = newest() {
         // What all of them know is found by one search.
