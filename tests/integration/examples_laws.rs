@@ -212,6 +212,7 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
 /// every resource before anything is written, its destroy has nothing to remove, and the first state goes on as if
 /// nothing had been.
 pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
+    all_is_complete(lab);
     let before = written(lab);
     let refused = other.run(&["apply", "-auto-approve"]);
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
@@ -223,6 +224,17 @@ pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
     other.run(&["destroy", "-auto-approve"]).ok();
     assert_eq!(written(lab), before, "a destroy without anything in state");
     made.is_settled();
+}
+
+/// The core has asked the provider to leave, and no instance that it made waits for its state any more.
+fn all_is_complete(lab: &Lab) {
+    for cluster in lab.clusters() {
+        let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
+        for lease in leases["items"].as_array().unwrap() {
+            let said = &lease["metadata"]["annotations"]["terraform-provider-mesh/complete"];
+            assert_eq!(said, "true", "{}: {}", cluster.name(), lease["metadata"]["name"]);
+        }
+    }
 }
 
 /// Create before destroy, as a resource that refers to another spreads it: two instances of one id cannot stand side by
