@@ -244,7 +244,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         let said = lease.annotation(COMPLETE_ANNOTATION);
         // Whoever made it is still there: it is not waited for, since nothing is left to do but to call it complete.
         let is_anothers = said == Some(MADE)
-            && watched.as_ref().is_some_and(|watched| watched.renews)
+            && watched.as_ref().is_some_and(|watched| watched.is_alive)
             && asked.mark.is_none()
             && !asked.adopt;
         if is_held && !is_anothers {

@@ -28,15 +28,15 @@ impl Holder {
         Ok(Holder { name })
     }
 
-    /// Whether this machine can tell that the holder's process has ended.
-    pub fn is_gone(name: &str) -> bool {
+    /// Whether the holder is at work, where this machine can tell.
+    pub fn is_at_work(name: &str) -> Option<bool> {
         let parts: Vec<&str> = name.split('/').collect();
-        let [_, pid, theirs, _] = parts[..] else { return false };
-        let Some(ours) = machine().filter(|ours| ours == theirs) else { return false };
+        let [_, pid, theirs, _] = parts[..] else { return None };
+        machine().filter(|ours| ours == theirs)?;
         if pid.parse() == Ok(std::process::id()) {
-            return !AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
+            return Some(AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).contains(name));
         }
-        !ours.is_empty() && !std::path::Path::new("/proc").join(pid).exists()
+        Some(is_running(pid))
     }
 
     /// For people: host and process.
@@ -53,6 +53,14 @@ impl Drop for Holder {
     fn drop(&mut self) {
         AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
+}
+
+/// A process that has ended and that nobody has asked about yet is still listed.
+fn is_running(pid: &str) -> bool {
+    let said = std::fs::read_to_string(std::path::Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    // The name of the program stands in brackets before its state, and may hold any character.
+    let state = said.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !['Z', 'X'].contains(&state))
 }
 
 /// What two processes share that see each other in `/proc`: the boot, and the namespace of process ids. `None` where
@@ -77,9 +85,25 @@ mod tests {
     fn a_holder_of_this_process_is_at_work_until_it_is_dropped() {
         let holder = Holder::new().unwrap();
         let name = holder.name.clone();
-        assert!(!Holder::is_gone(&name));
+        assert_eq!(Holder::is_at_work(&name), machine().map(|_| true));
         drop(holder);
-        assert_eq!(Holder::is_gone(&name), machine().is_some());
-        assert!(!Holder::is_gone("elsewhere/1/another-machine/x"), "nobody here can tell");
+        assert_eq!(Holder::is_at_work(&name), machine().map(|_| false));
+        assert_eq!(Holder::is_at_work("elsewhere/1/another-machine/x"), None, "nobody here can tell");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_was_killed_is_gone_though_nobody_has_asked_about_it() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().to_string();
+        assert!(is_running(&pid));
+        child.kill().unwrap();
+        let ended = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            !is_running(&pid)
+        });
+        assert!(ended && std::path::Path::new("/proc").join(&pid).exists());
+        child.wait().unwrap();
+        assert!(!is_running(&pid));
     }
 }

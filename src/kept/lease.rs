@@ -56,7 +56,8 @@ impl LeaseSays {
 
     /// Whether its holder may be writing. `watched` remembers since when it has not been renewed.
     pub fn is_at_work(&self, now: Timestamp, watched: &mut Option<Watched>) -> bool {
-        if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || Holder::is_gone(&self.holder) {
+        let is_here = Holder::is_at_work(&self.holder);
+        if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || is_here == Some(false) {
             return false;
         }
         let age = self.renewed.parse::<Timestamp>().ok().map(|at| now.duration_since(at));
@@ -67,9 +68,10 @@ impl LeaseSays {
         match same {
             Some(watched) => watched.since.elapsed() < self.gone_after,
             None => {
-                let renews = watched.as_ref().is_some_and(|watched| watched.holder == self.holder);
+                let has_renewed = watched.as_ref().is_some_and(|watched| watched.holder == self.holder);
+                let is_alive = has_renewed || is_here == Some(true);
                 let (renewed, holder) = (self.renewed.clone(), self.holder.clone());
-                *watched = Some(Watched { since: Clock::now(), renewed, holder, renews });
+                *watched = Some(Watched { since: Clock::now(), renewed, holder, is_alive });
                 true
             }
         }
@@ -81,8 +83,8 @@ pub(super) struct Watched {
     since: Clock,
     renewed: String,
     holder: String,
-    /// It has renewed while it was watched.
-    pub renews: bool,
+    /// It has renewed while it was watched, or this machine sees it.
+    pub is_alive: bool,
 }
 
 pub(super) fn pointer(annotation: &str) -> String {
@@ -154,8 +156,8 @@ mod tests {
         let renewed = watched.as_ref().unwrap().renewed.clone();
         assert!(!LeaseSays { renewed, ..found(30) }.is_at_work(now, &mut watched));
         let mut watched = None;
-        assert!(found(30).is_at_work(now, &mut watched) && !watched.as_ref().unwrap().renews, "it may have ended");
-        assert!(found(24).is_at_work(now, &mut watched) && watched.unwrap().renews);
+        assert!(found(30).is_at_work(now, &mut watched) && !watched.as_ref().unwrap().is_alive, "it may have ended");
+        assert!(found(24).is_at_work(now, &mut watched) && watched.unwrap().is_alive);
         assert!(!found(3600).is_at_work(now, &mut None));
         assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
     }
