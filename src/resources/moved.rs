@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::chart::Values;
 use crate::diag::Diagnostic;
 use crate::engine::Moved;
+use crate::value::MAX_DEPTH;
 
 /// A release of Helm's. It cannot be printed: values may hold secrets.
 pub struct Release {
@@ -68,6 +69,10 @@ fn values(state: &Json) -> Json {
     let mut values = Json::Object(values.into_map());
     for one in state.get("set").and_then(Json::as_array).into_iter().flatten() {
         let (Some(name), Some(value)) = (one.get("name").and_then(Json::as_str), one.get("value")) else { continue };
+        if name.split('.').nth(MAX_DEPTH).is_some() {
+            // No value of a chart is as deep, and dropping what is would take the whole stack.
+            continue;
+        }
         if let Some(place) = name
             .split('.')
             .try_fold(&mut values, |place, step| (place.is_object() || place.is_null()).then(|| &mut place[step]))
@@ -178,6 +183,14 @@ mod tests {
         assert!(Release::of(&moved("registry.terraform.io/example/helm", "helm_release", json!({}))).is_none());
         let bare = Release::of(&moved(HELM, "helm_release", json!({"set": [{"name": "a.b"}, {"name": "a", "value": 1}, {"name": "a.b.c", "value": 2}], "values": ["a: [", null]}))).unwrap();
         assert_eq!((bare.namespace.as_str(), bare.value(&["a"])), ("default", Some("1".to_owned())));
+    }
+
+    #[test]
+    fn a_value_that_is_set_too_deeply_is_left_out() {
+        let set = |name: &str| json!({"name": name, "value": 1});
+        let state = json!({"set": [set(&"a.".repeat(1_000_000)), set("b.c")]});
+        let release = Release::of(&moved(HELM, "helm_release", state)).unwrap();
+        assert_eq!((release.value(&["a"]), release.value(&["b", "c"])), (None, Some("1".to_owned())));
     }
 
     #[test]

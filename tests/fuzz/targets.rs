@@ -213,7 +213,7 @@ fn requests(random: &mut Random) {
     };
     let config = encoded(random);
     let engine = &ENGINE;
-    match random.below(7) {
+    match random.below(8) {
         0 => drop(wait(engine.validate_provider_config(ValidateProviderConfig { config }))),
         1 => drop(wait(engine.validate_resource_config(ValidateConfig { type_name, config, capabilities }))),
         2 => drop(wait(engine.validate_data_resource_config(ValidateConfig { type_name, config, capabilities }))),
@@ -245,10 +245,38 @@ fn requests(random: &mut Random) {
             };
             no_defect(&wait(engine.read_resource(request)).diagnostics);
         }
-        _ => {
+        6 => {
             let request = ImportResourceState { type_name, id: word(random), identity: None, capabilities };
             no_defect(&wait(engine.import_resource_state(request)).diagnostics);
         }
+        _ => no_defect(&wait(engine.move_resource_state(moved(random, type_name))).diagnostics),
+    }
+}
+
+/// A state of another provider, for a type of this one.
+fn moved(random: &mut Random, target_type_name: String) -> MoveResourceState {
+    let values = json!({"global": {"multiCluster": {"clusterName": word(random)}, "network": "n"}, "revision": "a"});
+    let release = json!({
+        "name": "istiod", "namespace": "istio-system", "chart": "oci://a.example/charts/istiod",
+        "metadata": [{"values": random::json(random, &values).to_string()}],
+        "values": [random::text(random, &[b"global:\n  multiCluster: {clusterName: east}\n".to_vec()])],
+        "set": [{"name": "global.network", "value": "n"}, {"name": ".".repeat(random.below(100_000)), "value": 1}],
+    });
+    let secret = json!({
+        "metadata": [{"name": "istio-remote-secret-east", "namespace": "istio-system",
+            "labels": {"istio/multiCluster": "true"}, "annotations": {"networking.istio.io/cluster": "east"}}],
+        "data": {"east": random::text(random, &[KUBECONFIG.as_bytes().to_vec()])},
+    });
+    let (provider, source_type_name, state) = match random.below(3) {
+        0 => ("kubernetes", "kubernetes_secret_v1", secret),
+        _ => ("helm", "helm_release", release),
+    };
+    MoveResourceState {
+        source_provider_address: format!("registry.terraform.io/hashicorp/{provider}"),
+        source_type_name: source_type_name.to_owned(),
+        source_schema_version: random.below(3) as i64,
+        source_state: random::json(random, &state).to_string().into_bytes(),
+        target_type_name,
     }
 }
 
