@@ -14,7 +14,9 @@ use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
-use super::instance::{COMPLETE_ANNOTATION, COMPLETED, Instance, MADE, MARKING, Place, UNFINISHED, is_marked};
+use super::instance::{
+    COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, is_marked,
+};
 use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WAITING, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::{handover, report};
@@ -74,6 +76,10 @@ pub struct Claim {
     creates: bool,
     /// At a destroy: the mark of another instance that has taken this one over.
     other: Option<String>,
+    /// At a destroy: another create has taken the instance up, with its mark.
+    owns_nothing: bool,
+    /// What is to be said of what was claimed.
+    pub notice: Option<Diagnostic>,
     /// `None` once it is given back, and at a destroy where there is no Lease or another instance's.
     hold: Option<Hold>,
 }
@@ -101,7 +107,8 @@ impl Claim {
     /// marked it.
     pub fn taken_over_by(&self) -> Option<String> {
         let mark = self.other.as_ref()?;
-        Some(format!("{} in cluster {} carries the mark {mark}", self.lease, self.cluster.name()))
+        let says = if self.owns_nothing { "names another create of the mark" } else { "carries the mark" };
+        Some(format!("{} in cluster {} {says} {mark}", self.lease, self.cluster.name()))
     }
 
     /// The apply has come to its end: everything is marked, the instance is complete, and others may write. One that
@@ -206,7 +213,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     let began = Clock::now();
     let holder = Holder::new().map_err(|error| no_randomness(&error))?;
     let mut watched: Option<Watched> = None;
-    let mut first = true;
+    let (mut first, mut tried) = (true, false);
     let failed = |error: Error| report::diagnostic(&error);
     if let Some(mark) = asked.mark {
         handover::complete(mark).await;
@@ -214,8 +221,10 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     loop {
         let lease = match (std::mem::take(&mut first), asked.mark, asked.purpose) {
             (true, Some(mark), Purpose::Update | Purpose::Destroy) => {
-                if let Some(lease) = reclaim(asked, mark, &holder).await.map_err(failed)? {
+                let creation = instance.creation.as_deref();
+                if let Some(lease) = reclaim(asked, mark, creation, &holder).await.map_err(failed)? {
                     instance.marked |= is_marked(&lease);
+                    instance.know_creation(&lease);
                     return Ok(held(asked, holder, mark, instance.unfinished));
                 }
                 look(asked).await.map_err(failed)?
@@ -232,22 +241,31 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 Some(mark) => mark.to_owned(),
                 None => new_mark().map_err(|error| no_randomness(&error))?,
             };
-            if make(asked, &mark, &holder).await.map_err(failed)? {
+            if matches!(asked.purpose, Purpose::Create { .. }) {
+                instance.creation = Some(new_mark().map_err(|error| no_randomness(&error))?);
+            }
+            if make(asked, &mark, instance.creation.as_deref(), &holder).await.map_err(failed)? {
                 instance.marked |= matches!(asked.purpose, Purpose::Create { .. });
                 let older = asked.purpose == Purpose::Update;
                 return Ok(held(asked, holder, &mark, older || instance.unfinished));
             }
+            if !std::mem::replace(&mut tried, true) {
+                continue;
+            }
+            // It is on its way out, and something keeps it.
+            wait(asked.cluster).await?;
             continue;
         };
         let found = LeaseSays::of(&lease);
         let is_held = found.is_at_work(Timestamp::now(), &mut watched);
         let said = lease.annotation(COMPLETE_ANNOTATION);
-        // Whoever made it is still there: it is not waited for, since nothing is left to do but to call it complete.
-        let is_anothers = said == Some(MADE)
-            && watched.as_ref().is_some_and(|watched| watched.is_alive)
-            && asked.mark.is_none()
-            && !asked.adopt;
-        if is_held && !is_anothers {
+        let creation = lease.annotation(CREATION_ANNOTATION);
+        let is_own = asked.mark == Some(found.mark.as_str())
+            && creation.is_none_or(|found| instance.creation.as_deref().is_none_or(|known| known == found));
+        let is_alive = watched.as_ref().is_some_and(|watched| watched.is_alive);
+        // Whoever made it writes nothing more but that it is complete. It is waited for only to see whether it is there.
+        let writes = said != Some(MADE) || !is_own && !asked.adopt && !is_alive;
+        if is_held && writes {
             let time_left = asked
                 .cluster
                 .scope()
@@ -261,7 +279,6 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             asked.cluster.forget();
             continue;
         }
-        let is_own = asked.mark == Some(found.mark.as_str());
         let unfinished = !found.complete;
         // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
         let may_take_up = asked.mark.is_none()
@@ -277,6 +294,10 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         match (may_take, asked.purpose) {
             (false, Purpose::Destroy) => {
                 let mut claim = unheld(asked);
+                if asked.mark == Some(found.mark.as_str()) {
+                    // Another create has taken it up: what has the mark is what that one made.
+                    (claim.owner.mark, claim.owner.unmarked, claim.owns_nothing) = (String::new(), false, true);
+                }
                 claim.other = Some(found.mark);
                 return Ok(claim);
             }
@@ -290,10 +311,18 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             (Some(own), false) => own.to_owned(),
             (None, false) => new_mark().map_err(|error| no_randomness(&error))?,
         };
-        if take(asked, &lease, &mark, &holder).await.map_err(failed)? {
+        if is_own {
+            instance.know_creation(&lease);
+        } else {
+            instance.creation = Some(new_mark().map_err(|error| no_randomness(&error))?);
+        }
+        let creation = instance.creation.as_deref();
+        if take(asked, &lease, Taken { mark: &mark, creation }, &holder).await.map_err(failed)? {
             instance.marked |= matches!(asked.purpose, Purpose::Create { .. }) || is_own && is_marked(&lease);
             let interrupted = unfinished || found.holder != NOBODY || instance.unfinished;
-            return Ok(held(asked, holder, &mark, interrupted));
+            let mut claim = held(asked, holder, &mark, interrupted);
+            claim.notice = (may_take_up && said == Some(MADE)).then(|| taken_up(asked, &found));
+            return Ok(claim);
         }
     }
 }
@@ -306,13 +335,21 @@ async fn wait(cluster: &Cluster) -> Result<(), Diagnostic> {
 }
 
 /// The usual case in one request: the Lease is there, ours and nobody's at the moment.
-async fn reclaim(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<Option<Object>, Error> {
-    let operations = json!([
-        { "op": "test", "path": pointer(INSTANCE_ANNOTATION), "value": mark },
-        { "op": "test", "path": "/spec/holderIdentity", "value": NOBODY },
-        { "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) },
-    ]);
-    Ok(match asked.cluster.patch_if(&asked.place.lease(), &operations).await? {
+async fn reclaim(
+    asked: Asked<'_>,
+    mark: &str,
+    creation: Option<&str>,
+    holder: &Holder,
+) -> Result<Option<Object>, Error> {
+    let mut operations = vec![
+        json!({ "op": "test", "path": pointer(INSTANCE_ANNOTATION), "value": mark }),
+        json!({ "op": "test", "path": "/spec/holderIdentity", "value": NOBODY }),
+    ];
+    if let Some(creation) = creation {
+        operations.push(json!({ "op": "test", "path": pointer(CREATION_ANNOTATION), "value": creation }));
+    }
+    operations.push(json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) }));
+    Ok(match asked.cluster.patch_if(&asked.place.lease(), &json!(operations)).await? {
         Patched::Done(lease) => Some(*lease),
         Patched::Refused | Patched::Absent => None,
     })
@@ -322,9 +359,13 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
     Ok(asked.cluster.get(&asked.place.lease()).await?.filter(|lease| !lease.is_terminating()))
 }
 
-async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Error> {
+async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Holder) -> Result<bool, Error> {
     let complete = if asked.purpose == Purpose::Update { MARKING } else { UNFINISHED };
     let object = asked.place.object(mark, complete, lease::spec(&holder.name, Timestamp::now()));
+    let object = match creation {
+        Some(creation) => object.with_annotation(CREATION_ANNOTATION, creation),
+        None => object,
+    };
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
         // Where there is no namespace no other instance can be.
@@ -345,13 +386,23 @@ async fn make(asked: Asked<'_>, mark: &str, holder: &Holder) -> Result<bool, Err
     }
 }
 
+/// What a Lease that is taken says from then on.
+struct Taken<'a> {
+    mark: &'a str,
+    creation: Option<&'a str>,
+}
+
 /// Takes a Lease that nobody holds any more, if it is still as it was looked at.
-async fn take(asked: Asked<'_>, lease: &Object, mark: &str, holder: &Holder) -> Result<bool, Error> {
+async fn take(asked: Asked<'_>, lease: &Object, taken: Taken<'_>, holder: &Holder) -> Result<bool, Error> {
+    let Taken { mark, creation } = taken;
     let mut operations = vec![
         json!({ "op": "test", "path": "/metadata/resourceVersion", "value": lease.resource_version().unwrap_or_default() }),
         json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) }),
         json!({ "op": "add", "path": pointer(INSTANCE_ANNOTATION), "value": mark }),
     ];
+    if let Some(creation) = creation {
+        operations.push(json!({ "op": "add", "path": pointer(CREATION_ANNOTATION), "value": creation }));
+    }
     if lease.annotation(COMPLETE_ANNOTATION) == Some(MADE) {
         // A state that has the mark knows the instance; a create begins again.
         let said = if asked.mark == Some(mark) { COMPLETED } else { UNFINISHED };
@@ -395,6 +446,8 @@ fn unheld(asked: Asked<'_>) -> Claim {
         interrupted: true,
         creates: false,
         other: None,
+        owns_nothing: false,
+        notice: None,
         hold: None,
     }
 }
@@ -411,6 +464,17 @@ fn at_work(asked: Asked<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic 
         place.lease(),
         cluster.name(),
         waited.as_secs()
+    ))
+}
+
+/// Nothing tells what a killed run made from what another state knows of.
+fn taken_up(asked: Asked<'_>, found: &LeaseSays) -> Diagnostic {
+    let Asked { cluster, place, .. } = asked;
+    Diagnostic::warning(format!("{} {} was taken up", place.resource, place.id)).detail(format!(
+        "An earlier run ({}, as {} in cluster {} says) made all of it, and ended before it could say that a state knows it. From here on this resource manages it. If another state manages it too, remove it from one of the two (`removed` block or `state rm`).",
+        Holder::shown(&found.holder),
+        place.lease(),
+        cluster.name()
     ))
 }
 

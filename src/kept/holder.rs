@@ -36,7 +36,7 @@ impl Holder {
         if pid.parse() == Ok(std::process::id()) {
             return Some(AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).contains(name));
         }
-        Some(is_running(pid))
+        is_running(pid)
     }
 
     /// For people: host and process.
@@ -55,12 +55,19 @@ impl Drop for Holder {
     }
 }
 
-/// A process that has ended and that nobody has asked about yet is still listed.
-fn is_running(pid: &str) -> bool {
-    let said = std::fs::read_to_string(std::path::Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+/// `None` where it cannot be told: what may not be read is not gone, and some machines show nobody another user's
+/// processes. A process that has ended and that nobody has asked about is still listed.
+fn is_running(pid: &str) -> Option<bool> {
+    let said = match std::fs::read_to_string(std::path::Path::new("/proc").join(pid).join("stat")) {
+        Ok(said) => said,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return std::path::Path::new("/proc/1/stat").exists().then_some(false);
+        }
+        Err(_) => return None,
+    };
     // The name of the program stands in brackets before its state, and may hold any character.
-    let state = said.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| !['Z', 'X'].contains(&state))
+    let state = said.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())?;
+    Some(!['Z', 'X'].contains(&state))
 }
 
 /// What two processes share that see each other in `/proc`: the boot, and the namespace of process ids. `None` where
@@ -96,14 +103,14 @@ mod tests {
     fn a_process_that_was_killed_is_gone_though_nobody_has_asked_about_it() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id().to_string();
-        assert!(is_running(&pid));
+        assert_eq!(is_running(&pid), Some(true));
         child.kill().unwrap();
         let ended = (0..500).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            !is_running(&pid)
+            is_running(&pid) == Some(false)
         });
         assert!(ended && std::path::Path::new("/proc").join(&pid).exists());
         child.wait().unwrap();
-        assert!(!is_running(&pid));
+        assert_ne!(is_running(&pid), Some(true));
     }
 }

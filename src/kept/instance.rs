@@ -23,6 +23,10 @@ pub(super) const UNFINISHED: &str = "false";
 /// has no mark of it yet.
 pub(super) const MARKING: &str = "marking";
 
+/// On a Lease: which create made the instance. One that takes up what another left keeps its mark and is a create of its
+/// own, so that a state that knows the one before removes nothing of it.
+pub(super) const CREATION_ANNOTATION: &str = "terraform-provider-mesh/creation";
+
 /// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an
 /// update; the mark is in state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct Instance {
     /// The last apply did not finish: it may have left objects that state does not know.
     #[serde(default)]
     pub unfinished: bool,
+    /// Which create made it, as its Lease says it; none where a state is older than that, or a core forgot it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) creation: Option<String>,
     /// Imported and not applied since: its fields are still those of whoever installed it.
     #[serde(default)]
     pub imported: bool,
@@ -57,6 +64,13 @@ impl Instance {
         }
     }
 
+    /// A core forgets what private data says when the provider ends in the middle of an update; the Lease does not.
+    pub(super) fn know_creation(&mut self, lease: &Object) {
+        if self.creation.is_none() {
+            self.creation = lease.annotation(CREATION_ANNOTATION).map(str::to_owned);
+        }
+    }
+
     /// The apply has come to its end: everything is marked.
     pub fn finish(&mut self) {
         (self.unfinished, self.imported, self.marked) = (false, false, true);
@@ -71,6 +85,7 @@ impl Instance {
         let instance = Instance {
             marked: lease.as_ref().is_some_and(is_marked),
             unfinished: has_mark && !complete,
+            creation: lease.as_ref().and_then(|lease| lease.annotation(CREATION_ANNOTATION)).map(str::to_owned),
             imported: !has_mark,
         };
         Ok((instance, mark.into()))

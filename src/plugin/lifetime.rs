@@ -28,7 +28,7 @@ impl Shutdown {
         self.begun.cancel();
     }
 
-    /// The core asks for it, as it does when it has had all its answers.
+    /// Whoever started the process asks for it, as a core does when it has had all its answers.
     pub(super) fn ask(&self) {
         self.asked_for.store(true, Ordering::Release);
         self.begin();
@@ -81,7 +81,8 @@ pub(super) fn watch(started_by: StartedBy, shutdown: &Shutdown) -> std::io::Resu
                     _ = terminate.recv() => ends.begin(),
                     _ = interrupt.recv() => match started_by {
                         StartedBy::Core => tracing::debug!("SIGINT is left to the core"),
-                        StartedBy::Person => ends.begin(),
+                        // No core asks for it: a person does, when the runs are over.
+                        StartedBy::Person => ends.ask(),
                     },
                 }
             }
@@ -104,7 +105,7 @@ pub(super) fn watch(started_by: StartedBy, shutdown: &Shutdown) -> std::io::Resu
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if started_by == StartedBy::Person {
-                    ends.begin();
+                    ends.ask();
                 }
             }
         });

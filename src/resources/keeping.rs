@@ -221,7 +221,8 @@ pub async fn claim<M: Keeps, P: Remembers>(
     let label = state.label();
     let mark = prior.and_then(|prior| prior.kept().instance.as_deref());
     let asked = Asked { cluster, place: place(state, &label), purpose, mark, adopt };
-    let claim = claim::claim(asked, cx.private.instance()).await?;
+    let mut claim = claim::claim(asked, cx.private.instance()).await?;
+    claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
     state.mark().fill(|| claim.owner.mark.clone());
     Ok(claim)
 }

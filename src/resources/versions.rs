@@ -1,7 +1,7 @@
 //! The version of Istio that goes with a control plane: gateways and remotes take their charts in it, unless they are
 //! told another.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::charts::Charts;
 use super::client::{Client, briefly};
@@ -39,6 +39,8 @@ pub enum Version {
 /// For how long the core must have asked for nothing else before a control plane is taken for one that the
 /// configuration does not have.
 const QUIET: Duration = Duration::from_millis(300);
+/// Kept back of the time that a plan may take, to ask for what runs.
+const TIME_TO_ASK: Duration = Duration::from_secs(15);
 /// How often it is looked whether the control plane has been planned.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -74,6 +76,9 @@ pub async fn wait_for<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, is_declar
         biased;
         () = declared => {}
         () = cx.others_are_quiet(QUIET) => {}
+        // An apply plans once more while others change things, which may take longer than a plan may. What runs is asked
+        // for then, as it was in the plan that was shown.
+        () = tokio::time::sleep(cx.deadline().saturating_duration_since(Instant::now()).saturating_sub(TIME_TO_ASK)) => {}
     }
 }
 

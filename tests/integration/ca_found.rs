@@ -200,6 +200,29 @@ async fn roots_that_differ_between_clusters_become_one() {
     place.destroy(&stored).await;
 }
 
+/// The Lease of a CA whose root is brought stays where the first of its clusters was, whatever joins and leaves.
+#[tokio::test]
+async fn clusters_join_a_brought_root_in_any_order() {
+    let Some(place) = Place::new("ca-joins").await else { return };
+    let ours = Root::new("Ours");
+    let key = ours.key.to_pem().to_string();
+    let root = json!({ "store": null, "certificate": ours.certificate.to_pem(), "private_key_wo": key });
+    let config = |clusters: &[&str]| place.config(clusters, json!({ "root": root }));
+    let leases = async || {
+        let leases = place.api.list_now(&Query::of(Kind::LEASE)).await.unwrap();
+        let places = leases.iter().filter_map(|lease| lease.namespace().map(str::to_owned));
+        places.filter(|name| name.starts_with("ca-joins")).collect::<Vec<_>>()
+    };
+    let mut stored = place.settle(&config(&["west"]), None).await;
+    // It sorts before the other one, and has no namespace yet.
+    for clusters in [&["east", "west"][..], &["east"], &["east", "west"]] {
+        stored = place.settle(&config(clusters), Some(&stored)).await;
+        assert_eq!(leases().await, [place.namespace("west")], "{clusters:?}");
+    }
+    place.destroy(&stored).await;
+    assert_eq!(leases().await, [] as [String; 0]);
+}
+
 #[tokio::test]
 async fn other_tools_secrets_are_told_and_left_alone() {
     let Some(place) = Place::new("ca-tools").await else { return };

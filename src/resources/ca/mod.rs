@@ -192,18 +192,30 @@ fn new_namespace(model: &Ca) -> NewNamespace {
     }
 }
 
-/// The cluster and namespace where a CA's Lease is: with its root, or beside the first of its `cacerts`. `None` where
-/// there is neither.
-fn home<'a>(model: &'a Ca, store: Option<&'a spec::StoreRef>) -> Option<(&'a str, &'a str)> {
+/// The cluster and namespace where a CA's Lease is: with its root, or beside the `cacerts` that were its first. `None`
+/// where there is neither. Clusters that come and go do not move it, but for one that the provider does not have any
+/// more: `has` says which it has.
+fn home<'a>(
+    model: &'a Ca,
+    store: Option<&'a spec::StoreRef>,
+    has: impl Fn(&str) -> bool,
+) -> Option<(&'a str, &'a str)> {
+    if let Some(store) = store {
+        return Some((&store.cluster, &store.namespace));
+    }
+    // The id is of the creation: `east/istio-system/cacerts`.
+    let created = model.id.known().and_then(|id| id.strip_suffix(secret::CACERTS)?.strip_suffix('/')?.rsplit_once('/'));
     let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
-    store.map(|store| (store.cluster.as_str(), store.namespace.as_str())).or_else(first)
+    created.filter(|(name, _)| has(name)).or_else(first)
 }
 
 /// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes
 /// its objects anew.
 async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     let store = remove::store_of(state);
-    let Some((name, namespace)) = home(state, store.as_ref()) else { return Ok(false) };
+    let Some((name, namespace)) = home(state, store.as_ref(), |name| client::cluster(cx, name).is_ok()) else {
+        return Ok(false);
+    };
     let cluster = client::cluster(cx, name)?;
     let owner = spec::owner(store.as_ref(), namespace, state.instance.text());
     let held = kept::read::holds_lease(&cluster, Some(namespace), &owner).await;
@@ -213,14 +225,18 @@ async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
 /// Claims the CA at its home. `None` where it has none.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
     let store = remove::store_of(model);
-    let Some((name, namespace)) = home(model, store.as_ref()) else { return Ok(None) };
+    let Some((name, namespace)) = home(model, store.as_ref(), |name| client::cluster(cx, name).is_ok()) else {
+        return Ok(None);
+    };
     let cluster = client::cluster(cx, name)?;
     let label = spec::label(store.as_ref(), namespace);
     let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
     let adopt = model.adopt.get() == Some(true);
     let asked = Asked { cluster: &cluster, place, purpose, mark, adopt };
-    Ok(Some(claim::claim(asked, &mut cx.private.instance).await?))
+    let mut claim = claim::claim(asked, &mut cx.private.instance).await?;
+    claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
+    Ok(Some(claim))
 }
 
 /// The store and the clusters must be of the provider's, as far as they are known when planning.

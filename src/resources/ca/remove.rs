@@ -125,7 +125,7 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
         }
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
-    let place = home(&state, store.as_ref());
+    let place = home(&state, store.as_ref(), |name| client::cluster(cx, name).is_ok());
     outcome.then(each(&keyless, |name, model| depart(cx, name, model, place)).await);
     // A run that is killed before the Lease goes leaves what the next destroy finds.
     let claim = claim.filter(|_| outcome.failures.is_empty() && diagnostics.is_empty());

@@ -46,7 +46,7 @@ pub async fn written(planned: &Ca, sample: &Sample) -> Result<Written, Diagnosti
         }
     }
     let store = remove::store_of(planned);
-    if let Some((name, namespace)) = home(planned, store.as_ref()) {
+    if let Some((name, namespace)) = home(planned, store.as_ref(), |_| true) {
         let label = spec::label(store.as_ref(), namespace);
         written.claim(name, Place { resource: "mesh_ca", id: planned.id.text(), namespace, label: &label })?;
     }

@@ -52,6 +52,11 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         stays: shared,
     };
     let Remaining { recorded: rest, mut left, mut errors, defined } = removal.run().await;
+    if errors.is_empty() && claim.taken_over_by().is_some() {
+        // The istiod that is there is another instance's: what it writes, and the namespace, stay as they are.
+        report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+        return Ok(());
+    }
     // Others may have gone meanwhile: whoever goes last takes the namespace along.
     let now = match errors.is_empty() && (beside || !sharing.is_empty()) {
         true => other_control_planes(&cluster, &namespace, &claim.owner).await,

@@ -70,7 +70,10 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
         }
         Err(error) => return Err(error.into()),
     };
-    let owner = cx.private.instance.owner(&label, &state.instance);
+    let owner = match &claim {
+        Some(claim) => claim.owner.clone(),
+        None => cx.private.instance.owner(&label, &state.instance),
+    };
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
     let before = RenewalBefore::of(Some(&state), claim.as_ref().is_some_and(|claim| claim.interrupted));
     let all = Unlinking { owner: &owner, spec: &spec, watchers: &linked, state: &state, before };
@@ -207,6 +210,10 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
         return Err(remaining);
     }
     let mut left = remaining.left;
+    if claim.taken_over_by().is_some() {
+        // What another instance keeps serves the cluster from now on.
+        return Ok(left);
+    }
     let mut written = Vec::new();
     if spec.remote.is_some() {
         istiod::remove_own_objects(&watched, namespace).await.map_err(failed)?;

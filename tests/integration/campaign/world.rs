@@ -137,17 +137,21 @@ impl World {
         found
     }
 
-    /// Follows the words of each refusal: what exists already and is complete is imported.
+    /// Follows the words of each refusal: what exists already and may not be taken up is imported.
     pub fn import_what_exists(&self, said: &Said) -> usize {
         let text: String =
             said.stderr.lines().map(|line| format!("{}\n", line.trim_start_matches(['│', ' ']))).collect();
-        let refusals =
-            text.split("Error: ").filter(|told| told.contains("exists already") && told.contains("import {"));
+        let refusals = text.split("Error: ").filter(|told| told.contains("exists already") && told.contains("import"));
         let mut imported = 0;
         for told in refusals {
             let after =
                 |mark: &str, until: char| told.split_once(mark)?.1.split_once(until).map(|(found, _)| found.to_owned());
-            let (Some(address), Some(id)) = (after("with ", ','), after("id = \"", '"')) else { continue };
+            let (Some(address), Some(id)) = (
+                after("with ", ','),
+                after("id = \"", '"').or_else(|| after("the id\n\"", '"')).or_else(|| after("the id \"", '"')),
+            ) else {
+                continue;
+            };
             println!("  imported: {address} as {id}");
             let said = self.run_unlocked(&["import", "-input=false", &address, &id]);
             match said.code {
