@@ -254,6 +254,7 @@ async fn every_resource_keeps_its_objects_alike() {
             "mesh_ca" => stored,
             _ => what_is_taken_up_outlives_the_state_before(&alike, row, &config, stored).await,
         };
+        let stored = what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored).await;
         made.push((row, stored));
     }
     let bystanders = bystanders(&alike);
@@ -315,6 +316,40 @@ async fn what_is_taken_up_outlives_the_state_before(
     assert_eq!(alike.marked(&stored), there, "{}: {}", row.resource, gone.diagnostics);
     alike.again().await;
     assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
+    stored
+}
+
+/// Another state takes the instance over. The destroy of the first one leaves all of it, and what is around it.
+async fn what_is_taken_over_outlives_the_state_before(
+    alike: &Alike,
+    row: &Row,
+    config: &Json,
+    before: Stored,
+) -> Stored {
+    let mut adopting = config.clone();
+    adopting["adopt"] = json!(true);
+    let stored = alike.apply(row, &adopting, None).await;
+    let around = || {
+        let kinds = ["namespaces", "configmaps", "gatewayclasses"];
+        let all = ["east", "west"].iter().flat_map(|name| kinds.map(|kind| (name, kind)));
+        let listed = all.filter_map(|(name, kind)| Some((name, alike.cluster(name).get(&["-A", kind]).ok()??)));
+        let items = listed.flat_map(|(name, list)| {
+            let items = list["items"].as_array().cloned().unwrap_or_default();
+            items.into_iter().map(move |item| (name, item))
+        });
+        let named = items.map(|(name, item)| {
+            let metadata = &item["metadata"];
+            format!("{name} {} {}/{} {}", item["kind"], metadata["namespace"], metadata["name"], metadata["labels"])
+        });
+        named.filter(|line| !line.contains("leader")).collect::<Vec<_>>()
+    };
+    let there = (alike.marked(&stored), around());
+    alike.again().await;
+    let planned = alike.core.plan(row.resource, None, Some(&before)).await;
+    let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
+    let gone = alike.core.apply(row.resource, planned).await;
+    assert!(gone.stored.is_none() && !gone.diagnostics.has_errors(), "{}: {}", row.resource, gone.diagnostics);
+    assert_eq!((alike.marked(&stored), around()), there, "{}: {}", row.resource, gone.diagnostics);
     stored
 }
 

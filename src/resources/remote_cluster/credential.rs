@@ -9,8 +9,8 @@ use serde_json::json;
 use super::spec::{Spec, TokenSpec, bindings};
 use super::token;
 use crate::cluster::{
-    Apply, BoundTo, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query, Secret,
-    TokenRequest, wait,
+    Applied, Apply, BoundTo, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
+    Secret, TokenRequest, wait,
 };
 use crate::mesh::{Schedule, Token};
 
@@ -37,18 +37,33 @@ pub struct Issued {
 
 /// Makes a token beside those the watcher may have.
 pub async fn issue(order: Order<'_>) -> Result<Issued, Error> {
-    let generation = match order.again {
-        true => of_watcher(order).await?.iter().filter_map(|binding| generation(binding.name())).max().unwrap_or(0) + 1,
-        false => 1,
+    let number = if order.again { next_number(order).await? } else { 1 };
+    let (binding, applied) = match bind(order, number).await {
+        // A link that is taken over has had tokens of another instance: they are not this one's to replace.
+        Err(error) if matches!(error.failure, Failure::Foreign(_)) && !order.again => {
+            bind(order, next_number(order).await?).await?
+        }
+        bound => bound?,
     };
-    let binding = binding_reference(order.spec, order.watcher, generation);
-    let object = binding_object(order.spec, order.owner, order.watcher, &binding);
-    let applied = order.watched.apply(Apply { force: true, ..Apply::new(object, order.owner.clone()) }).await?;
     let token = match order.spec.token.long_lived {
         true => long_lived(order.watched, &binding).await?,
         false => bounded(order, &applied.object).await?,
     };
     Ok(Issued { token, binding })
+}
+
+async fn bind(order: Order<'_>, number: u64) -> Result<(ObjectRef, Applied), Error> {
+    let binding = binding_reference(order.spec, order.watcher, number);
+    let object = binding_object(order.spec, order.owner, order.watcher, &binding);
+    let applied = order.watched.apply(Apply { force: true, ..Apply::new(object, order.owner.clone()) }).await?;
+    Ok((binding, applied))
+}
+
+/// The number after all that were given, whoever gave them.
+async fn next_number(order: Order<'_>) -> Result<u64, Error> {
+    let given = labelled(order.watched, order.spec.namespace.as_str(), order.owner).await?;
+    let of_watcher = given.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
+    Ok(of_watcher.filter_map(|secret| generation(secret.name())).max().unwrap_or(0).saturating_add(1))
 }
 
 /// The Secret that the first token of a watcher is bound to.
@@ -166,10 +181,16 @@ async fn of_watcher(order: Order<'_>) -> Result<Vec<Object>, Error> {
 /// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such
 /// annotation.
 async fn listed(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec<Object>, Error> {
+    let mut secrets = labelled(watched, namespace, owner).await?;
+    secrets.retain(|secret| owner.has(secret, false));
+    Ok(secrets)
+}
+
+/// The same, whoever made them.
+async fn labelled(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<Vec<Object>, Error> {
     let query = Query::of(Kind::SECRET).namespace(namespace).label(OWNER_LABEL, &owner.label).metadata_only();
     let secrets = watched.list_now(&query).await?;
-    let is_binding = |secret: &&Object| secret.annotation(WATCHER_ANNOTATION).is_some() && owner.has(secret, false);
-    Ok(secrets.iter().filter(is_binding).cloned().collect())
+    Ok(secrets.iter().filter(|secret| secret.annotation(WATCHER_ANNOTATION).is_some()).cloned().collect())
 }
 
 /// The Secret that a watcher's token is bound to, or that holds one which does not end.
