@@ -72,7 +72,7 @@ pub struct Asked<'a> {
 /// The right to write an instance's objects, until it is finished or dropped.
 pub struct Claim {
     cluster: Cluster,
-    lease: ObjectRef,
+    pub(super) lease: ObjectRef,
     /// Whose the instance's objects are.
     pub owner: Owner,
     pub(super) namespace: String,
@@ -381,7 +381,8 @@ async fn take(asked: Asked<'_>, lease: &Object, mark: &str, holder: &Holder) -> 
     Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &operations).await?, Patched::Done(_)))
 }
 
-fn pointer(annotation: &str) -> String {
+/// The path of an annotation, for a patch.
+pub(super) fn pointer(annotation: &str) -> String {
     format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -18,6 +18,7 @@ mod ca_trust;
 mod campaign;
 mod chart_helm;
 mod chart_templates;
+mod charts_of_any_kind;
 mod charts_that_ask;
 mod circles;
 mod cluster_api;
