@@ -58,6 +58,7 @@ mod links_renewed;
 mod links_tokens;
 mod links_topologies;
 mod links_upkeep;
+mod load_balancers;
 mod marked_secrets;
 mod moved_from_others;
 mod ownership;
