@@ -119,7 +119,7 @@ impl Cluster {
             Kind::known(object.api_version(), object.kind()).is_none_or(|kind| kind.order == Kind::ISTIO_GATEWAY.order)
         };
         let defined: Vec<Kind> = match all.objects.iter().any(custom) {
-            true => all.objects.iter().filter_map(defined_kind).collect(),
+            true => all.objects.iter().filter_map(first_defined).collect(),
             false => Vec::new(),
         };
         let manner = Manner { owner: &all.owner, adoption: all.adoption, force: all.force };
@@ -240,11 +240,11 @@ impl Cluster {
     ) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::with_capacity(objects.len());
         for object in objects {
-            let (group, _) = split_api_version(object.api_version());
+            let (group, version) = split_api_version(object.api_version());
             let known = Kind::known(object.api_version(), object.kind());
-            let kind = match known
-                .or_else(|| defined.iter().find(|kind| kind.group == group && kind.kind == object.kind()).cloned())
-            {
+            let is_its = |kind: &&Kind| kind.group == group && kind.kind == object.kind();
+            let in_its_version = |kind: &Kind| Kind { version: version.to_owned().into(), ..kind.clone() };
+            let kind = match known.or_else(|| defined.iter().find(is_its).map(in_its_version)) {
                 Some(kind) => kind,
                 None => self.kind(object.api_version(), object.kind()).await?,
             };
@@ -437,6 +437,11 @@ fn answer_form(kind: &Kind) -> &'static str {
     }
 }
 
+/// The kind that a CRD defines, in the first version it serves.
+pub(super) fn first_defined(definition: &Object) -> Option<Kind> {
+    definition.defined().into_iter().next()
+}
+
 /// The API server refuses an apply that carries `managedFields`.
 fn applied_body(object: &Object) -> String {
     if object.get("metadata.managedFields").is_none() {
@@ -470,22 +475,4 @@ fn is_installers(entry: &Value) -> bool {
     let manager = text("manager");
     text("subresource").is_empty()
         && (NAMES.contains(&manager) || PREFIXES.iter().any(|prefix| manager.starts_with(prefix)))
-}
-
-/// The kind that a CRD defines, in the first version it serves.
-pub(super) fn defined_kind(definition: &Object) -> Option<Kind> {
-    if definition.kind() != Kind::CUSTOM_RESOURCE_DEFINITION.kind {
-        return None;
-    }
-    let is_served = |version: &&Value| version.get("served").and_then(Value::as_bool) == Some(true);
-    let definition = definition.thawed();
-    let version = definition.items("spec.versions").iter().find(is_served)?.get("name")?.as_str()?;
-    let api_version = format!("{}/{version}", definition.str("spec.group"));
-    let namespaced = definition.str("spec.scope") == "Namespaced";
-    Some(Kind::discovered(
-        &api_version,
-        definition.str("spec.names.kind"),
-        definition.str("spec.names.plural"),
-        namespaced,
-    ))
 }

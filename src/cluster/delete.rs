@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::apply::defined_kind;
+use super::apply::first_defined;
 use super::call::Call;
 use super::read::{METADATA_LIST, items, typed};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
@@ -55,7 +55,7 @@ impl Cluster {
     ///
     /// Of a CRD in the table its metadata is enough, where the cluster serves the table's version.
     pub async fn instances(&self, definition: &Object) -> Result<Vec<ObjectRef>, Error> {
-        if let Some(kind) = defined_kind(definition) {
+        if let Some(kind) = first_defined(definition) {
             return Ok(self.some_of(&kind).await?.unwrap_or_default());
         }
         if let Some(kind) = Kind::defined_by(definition.name())
@@ -64,7 +64,7 @@ impl Cluster {
             return Ok(found);
         }
         let reference = definition.reference_as(Kind::CUSTOM_RESOURCE_DEFINITION);
-        match self.get(&reference).await?.as_ref().and_then(defined_kind) {
+        match self.get(&reference).await?.as_ref().and_then(first_defined) {
             Some(kind) => Ok(self.some_of(&kind).await?.unwrap_or_default()),
             None => Ok(Vec::new()),
         }

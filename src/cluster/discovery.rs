@@ -1,5 +1,5 @@
 //! What a cluster serves, asked where it decides about somebody else's objects: whether a definition is truly gone,
-//! what is in a namespace, and what charts ask.
+//! what is in a namespace, what charts ask, and what a kind is that the table lacks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::call::Call;
-use super::read::{METADATA_LIST, items, lock, typed};
-use super::{Cluster, Error, Failure, Kind, Object, ObjectRef};
+use super::kind::path_segment;
+use super::read::{METADATA_LIST, items, lock, typed, unknown_kind};
+use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, Query};
 
 /// The form of discovery that tells all groups in one answer.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -47,6 +48,52 @@ impl Cluster {
             Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// The kind of this name in a group, in the version that the cluster prefers; `None` where truly nothing defines
+    /// it. A definition that is there and not served yet is an error, as is a server that cannot be asked.
+    pub async fn kind_in(&self, group: &str, kind: &str) -> Result<Option<Kind>, Error> {
+        for api_version in self.versions_of(group).await? {
+            if let Some(found) = self.served_as(&api_version, kind).await? {
+                return Ok(Some(found));
+            }
+        }
+        // The API server names a group even while who serves it is down. Only definitions come to it late.
+        let definitions = self.list(&Query::of(Kind::CUSTOM_RESOURCE_DEFINITION).metadata_only()).await?;
+        let of_the_group: Vec<ObjectRef> = definitions
+            .iter()
+            .filter(|definition| !definition.is_terminating())
+            .map(|definition| definition.reference_as(Kind::CUSTOM_RESOURCE_DEFINITION))
+            .filter(|reference| reference.name.split_once('.').is_some_and(|(_, of)| of == group))
+            .collect();
+        for reference in of_the_group {
+            let definition = self.get(&reference).await?;
+            if definition.is_some_and(|definition| definition.str("spec.names.kind") == kind) {
+                return Err(self.error(unknown_kind(group, kind)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The versions of a group that the server names, the one that it prefers first; none where it has no such group.
+    async fn versions_of(&self, group: &str) -> Result<Vec<String>, Error> {
+        if group.is_empty() {
+            return Ok(vec!["v1".to_owned()]);
+        }
+        let held = lock(&self.shared.held.versions).get(group).cloned();
+        if let Some(held) = held {
+            return Ok(held);
+        }
+        let answer = match self.json(Call::get(format!("/apis/{}", path_segment(group)))).await {
+            Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let preferred = answer.get("preferredVersion").map(|version| text(version, "groupVersion"));
+        let mut versions: Vec<String> =
+            list(&answer, "versions").iter().map(|version| text(version, "groupVersion")).collect();
+        versions.sort_by_key(|version| Some(version) != preferred.as_ref());
+        lock(&self.shared.held.versions).insert(group.to_owned(), versions.clone());
+        Ok(versions)
     }
 
     /// Some objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in

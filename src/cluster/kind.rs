@@ -1,8 +1,8 @@
 //! The kinds of Kubernetes objects this provider meets: group, version, plural, scope and place in the order of an
 //! apply.
 //!
-//! The table replaces discovery: a request needs nothing but the path, and the paths are known. A chart that brings a
-//! kind which the table lacks is refused at plan.
+//! The table replaces discovery: a request needs nothing but the path, and the paths are known. A kind that the table
+//! lacks is asked of the cluster.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -131,6 +131,11 @@ impl Kind {
             return Some(known.clone());
         }
         Some(Kind { version: Cow::Owned(version.to_owned()), ..known.clone() })
+    }
+
+    /// Whether it is known without asking a cluster.
+    pub fn is_in_the_table(&self) -> bool {
+        Kind::ALL.iter().any(|known| known.is_version_of(self))
     }
 
     /// The known kind that a CRD of this name (`<plural>.<group>`) defines, in the table's version.

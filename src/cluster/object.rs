@@ -216,13 +216,18 @@ impl Object {
         }
     }
 
-    /// What a CustomResourceDefinition lets the API server serve: `group/version` and `group/version/Kind`.
-    pub fn defined(&self) -> Vec<String> {
+    /// The kind that a CustomResourceDefinition defines, in each version that it serves. None of any other object.
+    pub fn defined(&self) -> Vec<Kind> {
+        if self.kind() != Kind::CUSTOM_RESOURCE_DEFINITION.kind {
+            return Vec::new();
+        }
         let thawed = self.thawed();
-        let (group, kind) = (thawed.str("spec.group"), thawed.str("spec.names.kind"));
+        let (group, kind, plural) =
+            (thawed.str("spec.group"), thawed.str("spec.names.kind"), thawed.str("spec.names.plural"));
+        let namespaced = thawed.str("spec.scope") == "Namespaced";
         let served = thawed.items("spec.versions").iter().filter(|version| version["served"] == true);
         let names = served.filter_map(|version| version["name"].as_str());
-        names.flat_map(|name| [format!("{group}/{name}"), format!("{group}/{name}/{kind}")]).collect()
+        names.map(|name| Kind::discovered(&format!("{group}/{name}"), kind, plural, namespaced)).collect()
     }
 
     /// With its `spec` as values again.

@@ -100,6 +100,8 @@ pub(super) struct Held {
     lists: Lists,
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
+    /// Versions by group, for the same.
+    pub(super) versions: Mutex<HashMap<String, Vec<String>>>,
     version: OnceCell<ServerVersion>,
     /// What the cluster serves, as charts ask for it.
     pub(super) api_versions: Mutex<Arc<OnceCell<Arc<[String]>>>>,
@@ -135,6 +137,8 @@ impl Held {
     fn forget_what_is_defined_by(&self, kind: &Kind) {
         if *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
             *lock(&self.api_versions) = Arc::default();
+            lock(&self.discovered).clear();
+            lock(&self.versions).clear();
             lock(&self.lists).retain(|_, cell| cell.get().is_none_or(Option::is_some));
         }
     }
@@ -142,6 +146,7 @@ impl Held {
     fn forget(&self) {
         lock(&self.lists).clear();
         lock(&self.discovered).clear();
+        lock(&self.versions).clear();
         lock(&self.written).clear();
         *lock(&self.api_versions) = Arc::default();
     }
@@ -247,6 +252,12 @@ impl Cluster {
         if let Some(known) = Kind::known(api_version, kind) {
             return Ok(known);
         }
+        let found = self.served_as(api_version, kind).await?;
+        found.ok_or_else(|| self.error(unknown_kind(api_version, kind)))
+    }
+
+    /// A kind in one version, asked of the cluster; `None` where that serves none.
+    pub(super) async fn served_as(&self, api_version: &str, kind: &str) -> Result<Option<Kind>, Error> {
         let held = lock(&self.shared.held.discovered).get(api_version).cloned();
         let kinds = match held {
             Some(kinds) => kinds,
@@ -256,8 +267,7 @@ impl Cluster {
                 kinds
             }
         };
-        let found = kinds.iter().find(|candidate| candidate.kind == kind).cloned();
-        found.ok_or_else(|| self.error(unknown_kind(api_version, kind)))
+        Ok(kinds.iter().find(|candidate| candidate.kind == kind).cloned())
     }
 
     /// The kinds of one group-version; none where it is not served.
@@ -316,7 +326,7 @@ impl Cluster {
     }
 }
 
-fn unknown_kind(api_version: &str, kind: &str) -> Failure {
+pub(super) fn unknown_kind(api_version: &str, kind: &str) -> Failure {
     Failure::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() }
 }
 

@@ -64,7 +64,7 @@ pub struct Asked<'a> {
 /// The right to write an instance's objects, until it is finished or dropped.
 pub struct Claim {
     cluster: Cluster,
-    lease: ObjectRef,
+    pub(super) lease: ObjectRef,
     /// Whose the instance's objects are.
     pub owner: Owner,
     pub(super) namespace: String,

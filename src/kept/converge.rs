@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::kinds;
 use super::left;
 use super::memory::Memory;
 use super::namespace;
-use super::objects::{Recorded, Wanted, parse_key, state_key};
+use super::objects::{Recorded, Wanted, state_key};
 use super::read;
 use super::remove::{Doomed, Removed, Removing};
 use super::report;
@@ -33,8 +34,8 @@ pub struct Converge<'a> {
     pub adopt: bool,
     /// Take fields that other managers hold.
     pub force: bool,
-    /// Every kind of which there may be objects: in these an interrupted apply may have left some that state does not
-    /// know.
+    /// Every kind that the resource always brings: in these, and in those noted, an interrupted apply may have left
+    /// objects that state does not know.
     pub kinds: &'a [Kind],
 }
 
@@ -66,6 +67,10 @@ impl Claim {
     pub(super) async fn converge_but(&self, step: Converge<'_>, all_marked: bool, memory: &mut Memory) -> Converged {
         let step = Step { step, owner: &self.owner, all_marked, namespace: &self.namespace };
         let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
+        let orphan_kinds = match tokio::try_join!(self.orphan_kinds(step.kinds), self.note_kinds(step.wanted)) {
+            Ok((orphan_kinds, ())) => orphan_kinds,
+            Err(error) => return Converged { errors: vec![error], ..reached },
+        };
         let (applied, errors) = apply(&step).await;
         for applied in &applied {
             let key = state_key(&applied.reference);
@@ -76,8 +81,7 @@ impl Claim {
         }
         reached.errors = errors;
         if reached.errors.is_empty() {
-            let orphan_kinds = if self.interrupted { step.kinds } else { &[] };
-            remove(&step, orphan_kinds, memory, &mut reached).await;
+            remove(&step, &orphan_kinds, memory, &mut reached).await;
         }
         reached
     }
@@ -101,6 +105,11 @@ impl<'a> std::ops::Deref for Step<'a> {
 
 async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
     let mut applied: Vec<Applied> = Vec::new();
+    let known: BTreeSet<ObjectRef> = match kinds::references(step.cluster, step.prior).await {
+        // To adopt is to take even what state names: an import names what is still someone else's.
+        Ok(references) => references.into_values().filter(|_| !step.adopt).collect(),
+        Err(error) => return (applied, vec![error]),
+    };
     let namespaces = step.wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::NAMESPACE);
     for (key, entry) in namespaces {
         let written = step.prior.written(key);
@@ -110,12 +119,12 @@ async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
             Err(error) => return (applied, vec![error]),
         }
     }
-    let mut done = step.cluster.apply_all(all(step, step.taken.clone())).await;
+    let mut done = step.cluster.apply_all(all(step, &known, step.taken.clone())).await;
     if let Err(failed) = &done
         && let Ok(left) = left::behind(step.cluster, &failed.errors, step.owner).await
         && !left.is_empty()
     {
-        done = step.cluster.apply_all(all(step, step.taken.union(&left).cloned().collect())).await;
+        done = step.cluster.apply_all(all(step, &known, step.taken.union(&left).cloned().collect())).await;
     }
     match done {
         Ok(all) => {
@@ -130,14 +139,12 @@ async fn apply(step: &Step<'_>) -> (Vec<Applied>, Vec<Error>) {
 }
 
 /// Everything that is to be written, but for namespaces.
-fn all(step: &Step<'_>, taken: BTreeSet<ObjectRef>) -> ApplyAll {
+fn all(step: &Step<'_>, known: &BTreeSet<ObjectRef>, taken: BTreeSet<ObjectRef>) -> ApplyAll {
     let wanted = step.wanted.iter().filter(|(_, entry)| entry.reference.kind != Kind::NAMESPACE);
     let changed = wanted.filter(|(key, entry)| !(step.all_marked && step.prior.holds(key, entry)));
     let objects = changed.map(|(_, entry)| marked(&entry.object, step.owner)).collect();
-    // To adopt is to take even what state names: an import names what is still someone else's.
-    let known = step.prior.references().map(|(_, reference)| reference).filter(|_| !step.adopt).collect();
     let adoption = if step.adopt { Adoption::Take } else { Adoption::Refuse };
-    ApplyAll { objects, owner: step.owner.clone(), known, taken, adoption, force: step.force }
+    ApplyAll { objects, owner: step.owner.clone(), known: known.clone(), taken, adoption, force: step.force }
 }
 
 /// The object with the mark of its instance. What several resources share carries none.
@@ -150,12 +157,17 @@ fn marked(object: &Object, owner: &Owner) -> Object {
 }
 
 async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], memory: &mut Memory, reached: &mut Converged) {
-    let known: Vec<String> =
-        reached.recorded.objects.keys().filter(|key| step.wanted.get(key).is_none()).cloned().collect();
+    let mut unwanted = reached.recorded.clone();
+    unwanted.retain(|key| step.wanted.get(key).is_none());
+    let references = match kinds::references(step.cluster, &unwanted).await {
+        Ok(references) => references,
+        Err(error) => return reached.errors.push(error),
+    };
+    // Nothing is left of a kind that the cluster has no definition of.
+    reached.recorded.retain(|key| step.wanted.get(key).is_some() || references.contains_key(key));
     let mut doomed: BTreeMap<ObjectRef, Doomed> = BTreeMap::new();
-    for key in known {
-        let Some(reference) = parse_key(&key) else { continue };
-        doomed.insert(reference.clone(), Doomed { key, reference, live: None, known: true });
+    for (key, reference) in references {
+        doomed.insert(reference.clone(), Doomed { key: key.to_owned(), reference, live: None, known: true });
     }
     match read::owned(step.cluster, orphan_kinds, step.namespace, step.owner).await {
         Ok(orphans) => {

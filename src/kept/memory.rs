@@ -124,6 +124,11 @@ impl Memory {
         self.tells = tells;
     }
 
+    /// Remembers what a kind is that they bring.
+    pub fn learn(&mut self, kind: &Kind) {
+        self.tells.learn(kind);
+    }
+
     /// The objects are applied as the charts make them of what they are told.
     pub fn note_told(&mut self) {
         self.told.clone_from(&self.tells);

@@ -90,10 +90,29 @@ impl Wanted {
         }
     }
 
-    /// What the definitions among them let the API server serve.
-    pub fn defined(&self) -> Vec<String> {
-        let definitions = self.0.values().filter(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-        definitions.flat_map(|entry| entry.object.defined()).collect()
+    /// What the definitions among them let the API server serve: `group/version` and `group/version/Kind`.
+    pub fn served(&self) -> Vec<String> {
+        let defined = self.0.values().flat_map(|entry| entry.object.defined());
+        defined.flat_map(|kind| [kind.api_version(), format!("{}/{kind}", kind.api_version())]).collect()
+    }
+
+    /// The kind, where a definition among them brings it.
+    pub fn defined(&self, api_version: &str, kind: &str) -> Option<Kind> {
+        let (group, _) = api_version.split_once('/')?;
+        // The bodies of definitions are large. Their names say which group each is of.
+        let is_of_group = |entry: &&Arc<Entry>| entry.reference.name.split_once('.').is_some_and(|(_, of)| of == group);
+        let mut defined = self.0.values().filter(is_of_group).flat_map(|entry| entry.object.defined());
+        defined.find(|defined| defined.api_version() == api_version && defined.kind == kind)
+    }
+
+    /// Leaves only what `keep` names.
+    pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        self.0.retain(|_, entry| keep(entry));
+    }
+
+    /// Adds all that another has.
+    pub fn extend(&mut self, other: Wanted) {
+        self.0.extend(other.0);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
@@ -185,7 +204,7 @@ impl Recorded {
         paths.filter_map(|path| fields::metadata_key(path)).collect()
     }
 
-    /// The objects state names, as far as their kinds are known.
+    /// The objects that state names, as far as the table has their kinds. [`super::kinds::references`] finds all.
     pub fn references(&self) -> impl Iterator<Item = (&str, ObjectRef)> {
         self.objects.keys().filter_map(|key| Some((key.as_str(), parse_key(key)?)))
     }
@@ -259,30 +278,55 @@ fn whole_list(path: &str) -> Option<&str> {
     None
 }
 
-/// The name of an object in state: `Deployment istio-system/istiod`, with the group where two known kinds share the
-/// name.
+/// The name of an object in state: `Deployment istio-system/istiod`, with the group where another kind in the table has
+/// the name, or none.
 pub fn state_key(reference: &ObjectRef) -> String {
-    let first = Kind::ALL.iter().find(|known| known.kind == reference.kind.kind);
-    match first {
-        Some(first) if first.group != reference.kind.group => {
-            let shown = reference.to_string();
-            let name = shown.strip_prefix(&*reference.kind.kind).unwrap_or(&shown);
-            format!("{}.{}{name}", reference.kind.kind, reference.kind.group)
+    let kind = &reference.kind;
+    let shown = reference.to_string();
+    match Kind::ALL.iter().find(|known| known.kind == kind.kind) {
+        Some(first) if first.group == kind.group => shown,
+        None if kind.group.is_empty() => shown,
+        _ => format!("{kind}.{}{}", kind.group, shown.strip_prefix(&*kind.kind).unwrap_or(&shown)),
+    }
+}
+
+/// What the name of an object in state says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    pub kind: &'a str,
+    /// `None` where the name has none.
+    pub group: Option<&'a str>,
+    pub namespace: Option<&'a str>,
+    pub name: &'a str,
+}
+
+impl<'a> Named<'a> {
+    pub fn parse(key: &'a str) -> Option<Named<'a>> {
+        let (kind, name) = key.split_once(' ')?;
+        let (kind, group) = kind.split_once('.').map_or((kind, None), |(kind, group)| (kind, Some(group)));
+        let (namespace, name) = name.split_once('/').map_or((None, name), |(namespace, name)| (Some(namespace), name));
+        Some(Named { kind, group, namespace, name })
+    }
+
+    /// Its kind, where the table has it.
+    pub fn known(&self) -> Option<Kind> {
+        let is_its = |known: &&Kind| known.kind == self.kind && self.group.is_none_or(|group| known.group == group);
+        Kind::ALL.iter().find(is_its).cloned()
+    }
+
+    /// What finds it, its kind being known.
+    pub fn reference(&self, kind: Kind) -> ObjectRef {
+        match self.namespace {
+            Some(namespace) => ObjectRef::namespaced(kind, namespace, self.name),
+            None => ObjectRef::cluster(kind, self.name),
         }
-        _ => reference.to_string(),
     }
 }
 
 /// The object that a name in state stands for; `None` where its kind is not in the table.
 pub fn parse_key(key: &str) -> Option<ObjectRef> {
-    let (kind, name) = key.split_once(' ')?;
-    let (kind, group) = kind.split_once('.').map_or((kind, None), |(kind, group)| (kind, Some(group)));
-    let kind =
-        Kind::ALL.iter().find(|known| known.kind == kind && group.is_none_or(|group| known.group == group))?.clone();
-    Some(match name.split_once('/') {
-        Some((namespace, name)) => ObjectRef::namespaced(kind, namespace, name),
-        None => ObjectRef::cluster(kind, name),
-    })
+    let named = Named::parse(key)?;
+    Some(named.reference(named.known()?))
 }
 
 /// A null asks for nothing, and server-side apply would own it.
@@ -404,5 +448,40 @@ mod tests {
         ] {
             assert_eq!(parse_key(&state_key(&reference)), Some(reference));
         }
+    }
+
+    #[test]
+    fn names_of_kinds_that_the_table_lacks_say_their_group() {
+        let monitor = Kind::discovered("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", true);
+        let gateway = Kind::discovered("example.com/v1", "Gateway", "gateways", false);
+        let template = Kind::discovered("v1", "PodTemplate", "podtemplates", true);
+        for (reference, key) in [
+            (ObjectRef::namespaced(monitor, "a", "b"), "ServiceMonitor.monitoring.coreos.com a/b"),
+            (ObjectRef::cluster(gateway, "b"), "Gateway.example.com b"),
+            (ObjectRef::namespaced(template, "a", "b"), "PodTemplate a/b"),
+        ] {
+            assert_eq!(state_key(&reference), key);
+            let named = Named::parse(key).unwrap();
+            assert_eq!(named.known(), None);
+            assert_eq!(named.group.unwrap_or_default(), reference.kind.group);
+            assert_eq!(named.reference(reference.kind.clone()), reference);
+        }
+    }
+
+    #[test]
+    fn a_definition_among_them_tells_what_it_defines() {
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
+            "names": {"kind": "Widget", "plural": "widgets"},
+            "versions": [{"name": "v1", "served": true}, {"name": "v2", "served": true}, {"name": "v0", "served": false}]}});
+        let wanted = wanted(Object::new(definition).unwrap());
+        assert_eq!(
+            wanted.served(),
+            ["example.com/v1", "example.com/v1/Widget", "example.com/v2", "example.com/v2/Widget"]
+        );
+        let widget = wanted.defined("example.com/v2", "Widget").unwrap();
+        assert_eq!(widget.path(Some("a")), "/apis/example.com/v2/widgets");
+        assert_eq!(wanted.defined("example.com/v0", "Widget"), None);
+        assert_eq!(wanted.defined("example.com/v1", "Gadget"), None);
     }
 }

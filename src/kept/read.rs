@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::changes;
 use super::fields;
 use super::instance::lease_in;
+use super::kinds;
 use super::managers;
 use super::memory::Memory;
 use super::objects::{Drift, Recorded, UNKNOWN, differences, state_key};
@@ -174,7 +175,7 @@ type Place = (Kind, Option<String>);
 /// label yet. An object on its way out is not there any more.
 pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Result<BTreeMap<String, Object>, Error> {
     let mut places: BTreeMap<Place, Vec<(&str, ObjectRef)>> = BTreeMap::new();
-    for (key, reference) in recorded.references() {
+    for (key, reference) in kinds::references(cluster, recorded).await? {
         places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
     }
     let looks = places
@@ -187,8 +188,9 @@ pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Re
 /// Objects of this owner that state does not know, in the kinds and namespaces of those it knows: what an apply made
 /// that was killed before it could tell. Nothing is asked for that [`live`] has not asked for.
 pub async fn strays(cluster: &Cluster, recorded: &Recorded, owner: &Owner) -> Result<Vec<String>, Error> {
+    let references = kinds::references(cluster, recorded).await?;
     let places: BTreeSet<Place> =
-        recorded.references().map(|(_, reference)| (reference.kind, reference.namespace)).collect();
+        references.into_values().map(|reference| (reference.kind, reference.namespace)).collect();
     let found = orphans(cluster, places, owner).await?;
     Ok(found.keys().map(state_key).filter(|key| !recorded.objects.contains_key(key)).collect())
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::kinds;
 use super::memory::Memory;
-use super::objects::{Recorded, parse_key, state_key};
+use super::objects::{Recorded, state_key};
 use super::read;
 use super::report::whose;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Propagation};
@@ -68,9 +69,10 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
     }
 
     async fn doomed(&self) -> Result<Vec<Doomed>, Error> {
+        let references = kinds::references(self.cluster, self.recorded).await?;
         let live = read::live(self.cluster, self.recorded, self.memory).await?;
         let found = live.into_iter().filter_map(|(key, live)| {
-            let reference = parse_key(&key)?;
+            let reference = references.get(key.as_str())?.clone();
             Some((reference.clone(), Doomed { key, reference, live: Some(live), known: true }))
         });
         let mut doomed: BTreeMap<ObjectRef, Doomed> = found.collect();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value as Json;
 
 use super::objects::{Entry, Wanted};
+use super::told::Answers;
 use crate::chart::{self, Capabilities, Chart, Release, Values};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
@@ -30,7 +31,7 @@ pub struct Rendering<'a> {
     pub namespace: &'a str,
     pub values: &'a Values,
     /// What it is told about the cluster.
-    pub capabilities: &'a Capabilities,
+    pub told: &'a Answers,
 }
 
 /// Why a chart cannot be rendered with these values.
@@ -38,8 +39,22 @@ pub struct Rendering<'a> {
 pub enum Error {
     #[error("chart {chart} cannot be rendered with these values")]
     Render { chart: String, source: chart::Error },
-    #[error("the chart brings {what}, which is not a Kubernetes object of a kind the provider knows")]
-    Kind { what: String },
+    #[error("the chart brings {what}, which is no Kubernetes object")]
+    NoObject { what: String },
+    /// Who renders is to find out what it is.
+    #[error("{0} is of a kind that is not known yet")]
+    Kind(Unknown),
+    #[error("the chart brings {unknown}, and cluster {cluster} serves no such kind")]
+    NotServed { unknown: Unknown, cluster: String },
+}
+
+/// An object of a kind that neither the table nor a definition beside it knows.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{object} ({api_version})")]
+pub struct Unknown {
+    pub api_version: String,
+    pub kind: String,
+    object: String,
 }
 
 /// A rendering, and what came of it.
@@ -51,7 +66,15 @@ struct Shared {
     /// Where the chart asks.
     capabilities: Option<Capabilities>,
     owner: String,
+    brought: Brought,
+}
+
+/// The objects of a release.
+#[derive(Clone, Default)]
+struct Brought {
     entries: Vec<Arc<Entry>>,
+    /// Those of kinds that the table lacks. Another chart may bring the definition.
+    custom: Vec<Object>,
 }
 
 fn shared() -> MutexGuard<'static, Vec<Shared>> {
@@ -65,15 +88,24 @@ impl Shared {
             && self.namespace == asked.namespace
             && self.values == *asked.values
             && self.owner == owner
-            && self.capabilities.as_ref().is_none_or(|capabilities| capabilities == asked.capabilities)
+            && self.capabilities.as_ref().is_none_or(|capabilities| *capabilities == asked.told.capabilities)
     }
 }
 
 impl Rendering<'_> {
-    /// Adds the objects of the release to those wanted, each with the label of its owner.
+    /// Adds the objects of the release to those wanted, each with the label of its owner. What definitions among those
+    /// wanted bring is known.
     pub fn insert(&self, wanted: &mut Wanted, owner: &str) -> Result<(), Error> {
-        for entry in self.entries(owner)? {
+        let Brought { entries, custom } = self.brought(owner)?;
+        for entry in entries {
             wanted.add(entry);
+        }
+        for mut object in custom {
+            let (api_version, kind) = (object.api_version(), object.kind());
+            let found = wanted.defined(api_version, kind).or_else(|| self.told.kinds.find(api_version, kind));
+            let kind = found.ok_or_else(|| Error::Kind(Unknown::of(&object)))?;
+            self.place(&mut object, &kind);
+            wanted.insert(object.reference_as(kind), object, owner);
         }
         Ok(())
     }
@@ -84,71 +116,61 @@ impl Rendering<'_> {
         if shared().iter().any(|known| known.is_of(self, owner)) {
             return Ok(());
         }
-        let (chart, values, capabilities) = (self.chart.clone(), self.values.clone(), self.capabilities.clone());
+        let (chart, values, told) = (self.chart.clone(), self.values.clone(), self.told.clone());
         let (release, namespace, owner) = (self.release.to_owned(), self.namespace.to_owned(), owner.to_owned());
         let rendered = tokio::task::spawn_blocking(move || {
-            let rendering = Rendering {
-                chart: &chart,
-                release: &release,
-                namespace: &namespace,
-                values: &values,
-                capabilities: &capabilities,
-            };
-            rendering.entries(&owner).map(drop)
+            let rendering =
+                Rendering { chart: &chart, release: &release, namespace: &namespace, values: &values, told: &told };
+            rendering.brought(&owner).map(drop)
         });
         // Should it panic, it does so again where it is needed.
         rendered.await.unwrap_or(Ok(()))
     }
 
-    fn entries(&self, owner: &str) -> Result<Vec<Arc<Entry>>, Error> {
+    fn brought(&self, owner: &str) -> Result<Brought, Error> {
         if let Some(known) = shared().iter().find(|known| known.is_of(self, owner)) {
-            return Ok(known.entries.clone());
+            return Ok(known.brought.clone());
         }
-        let mut entries = Vec::new();
-        self.each(|object| {
-            entries.push(Arc::new(Entry::owned(reference(&object)?, object, owner)));
-            Ok(())
+        let mut brought = Brought::default();
+        self.each(|mut object| match Kind::known(object.api_version(), object.kind()) {
+            Some(kind) => {
+                self.place(&mut object, &kind);
+                brought.entries.push(Arc::new(Entry::owned(object.reference_as(kind), object, owner)));
+            }
+            None => brought.custom.push(object),
         })?;
-        if entries.iter().any(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION) {
+        if brought.entries.iter().any(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION) {
             let mut shared = shared();
             shared.truncate(SHARED_AT_MOST - 1);
-            shared.insert(0, self.remembered(owner, entries.clone()));
+            shared.insert(0, self.remembered(owner, brought.clone()));
         }
-        Ok(entries)
+        Ok(brought)
     }
 
-    fn remembered(&self, owner: &str, entries: Vec<Arc<Entry>>) -> Shared {
+    fn remembered(&self, owner: &str, brought: Brought) -> Shared {
         Shared {
             chart: self.chart.clone(),
             release: self.release.to_owned(),
             namespace: self.namespace.to_owned(),
             values: self.values.clone(),
-            capabilities: (!self.chart.asks(self.values).is_nothing()).then(|| self.capabilities.clone()),
+            capabilities: (!self.chart.asks(self.values).is_nothing()).then(|| self.told.capabilities.clone()),
             owner: owner.to_owned(),
-            entries,
+            brought,
         }
     }
 
-    /// The objects of the release, hooks left out, each with its namespace.
-    pub fn objects(&self) -> Result<Vec<Object>, Error> {
-        let mut objects = Vec::new();
-        self.each(|object| {
-            objects.push(object);
-            Ok(())
-        })?;
-        Ok(objects)
-    }
-
-    fn each(&self, mut take: impl FnMut(Object) -> Result<(), Error>) -> Result<(), Error> {
+    /// The objects of the release, hooks left out.
+    fn each(&self, mut take: impl FnMut(Object)) -> Result<(), Error> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = Ok(());
-        let rendered = chart::render_each(self.chart, &release, self.values, self.capabilities, &mut |manifest| {
-            if manifest.hooks.is_empty() && taken.is_ok() {
-                taken = self.object(manifest.object).and_then(&mut take);
-            }
-        });
+        let rendered =
+            chart::render_each(self.chart, &release, self.values, &self.told.capabilities, &mut |manifest| {
+                if manifest.hooks.is_empty() && taken.is_ok() {
+                    taken = object(manifest.object).map(&mut take);
+                }
+            });
         rendered.map_err(|source| Error::Render {
             chart: format!("{} {}", self.chart.name(), self.chart.version()),
             source,
@@ -156,26 +178,38 @@ impl Rendering<'_> {
         taken
     }
 
-    fn object(&self, object: Json) -> Result<Object, Error> {
-        let named = format!(
-            "{} {}",
-            object.get("kind").unwrap_or(&Json::Null),
-            object.pointer("/metadata/name").unwrap_or(&Json::Null)
-        );
-        let mut object = Object::new(object).ok_or(Error::Kind { what: named })?;
-        if reference(&object)?.kind.namespaced && object.namespace().is_none() {
+    /// Gives an object the namespace of the release where it names none.
+    fn place(&self, object: &mut Object, kind: &Kind) {
+        if kind.namespaced && object.namespace().is_none() {
             object.set_namespace(self.namespace);
         }
-        disown(&mut object);
-        Ok(object)
     }
 }
 
-/// What finds an object whose kind the provider knows.
+impl Unknown {
+    fn of(object: &Object) -> Unknown {
+        Unknown {
+            api_version: object.api_version().to_owned(),
+            kind: object.kind().to_owned(),
+            object: object.to_string(),
+        }
+    }
+}
+
+fn object(json: Json) -> Result<Object, Error> {
+    let what = format!(
+        "{} {}",
+        json.get("kind").unwrap_or(&Json::Null),
+        json.pointer("/metadata/name").unwrap_or(&Json::Null)
+    );
+    let mut object = Object::new(json).ok_or(Error::NoObject { what })?;
+    disown(&mut object);
+    Ok(object)
+}
+
+/// What finds an object of a kind that the table has.
 pub fn reference(object: &Object) -> Result<ObjectRef, Error> {
-    let kind =
-        Kind::known(object.api_version(), object.kind()).ok_or_else(|| Error::Kind { what: object.to_string() })?;
-    Ok(object.reference_as(kind))
+    object.reference().ok_or_else(|| Error::Kind(Unknown::of(object)))
 }
 
 /// Leaves out what istiod writes into webhooks. What a user asks for by values stays: then istiod keeps its hands off.
@@ -208,14 +242,23 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
         Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
             .detail(format!("{error}:\n\n{source}"))
             .at(Path::root("values")),
-        Error::Kind { .. } => Diagnostic::error("The chart brings an unknown kind of object")
-            .detail(error.to_string())
+        Error::NoObject { .. } => Diagnostic::error("The chart brings no Kubernetes object")
+            .detail(format!("{error}. Use Istio's own charts, or correct yours."))
             .at(Path::root("charts")),
+        Error::Kind(_) | Error::NotServed { .. } => {
+            Diagnostic::error("The chart brings a kind that the cluster does not serve")
+                .detail(format!(
+                    "{error}. Install its CustomResourceDefinition first, in an apply of its own, or put it into the templates of the chart, or leave the object out where the \
+                     chart has a value for that."
+                ))
+                .at(Path::root("charts"))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::told::Told;
     use super::*;
 
     const DEFINITION: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\nspec: {group: example.com}\n";
@@ -226,9 +269,8 @@ mod tests {
         let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
         let chart = Arc::new(Chart::from_files(files.into()).unwrap());
         let values = [Values::default(), Values::from_yaml("a: 1").unwrap()];
-        let capabilities = Capabilities::default();
-        let rendering =
-            |values| Rendering { chart: &chart, release: "r", namespace: "n", values, capabilities: &capabilities };
+        let told = Told::default().answers_to_charts();
+        let rendering = |values| Rendering { chart: &chart, release: "r", namespace: "n", values, told: &told };
         let wanted = |values, owner| {
             let mut wanted = Wanted::default();
             rendering(values).insert(&mut wanted, owner).unwrap();

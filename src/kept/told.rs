@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::kinds::Kinds;
 use super::packed;
 use crate::chart::{Asks, Capabilities, KubeVersion};
-use crate::cluster::{Cluster, Error};
+use crate::cluster::{Cluster, Error, Kind};
 
 /// The version of Kubernetes that is assumed for charts that do not ask.
 const ASSUMED: (&str, &str, &str) = ("v1.33.0", "1", "33");
@@ -21,11 +22,23 @@ pub struct Told {
     version: Option<KubeVersion>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "packed")]
     api_versions: Option<Vec<String>>,
+    /// What the charts bring and the table lacks.
+    #[serde(default, skip_serializing_if = "Kinds::is_empty")]
+    kinds: Kinds,
+}
+
+/// What a rendering is told about its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    pub capabilities: Capabilities,
+    /// What kinds are that the table lacks.
+    pub kinds: Kinds,
 }
 
 impl Told {
-    /// Asks the cluster: one request for its version, two for what it serves, once for all resources of a walk.
-    pub async fn ask(cluster: &Cluster, asks: Asks) -> Result<Told, Error> {
+    /// Asks the cluster: one request for its version, two for what it serves, once for all resources of a walk. The
+    /// kinds stay.
+    pub async fn ask(self, cluster: &Cluster, asks: Asks) -> Result<Told, Error> {
         let version = async {
             let version = if asks.version { Some(cluster.version().await?) } else { None };
             Ok(version.map(|version| KubeVersion::told(version.git_version, version.spelled.0, version.spelled.1)))
@@ -35,7 +48,19 @@ impl Told {
             Ok(api_versions.map(|api_versions| api_versions.to_vec()))
         };
         let (version, api_versions) = tokio::try_join!(version, api_versions)?;
-        Ok(Told { version, api_versions })
+        Ok(Told { version, api_versions, kinds: self.kinds })
+    }
+
+    /// Asks anew for all that it answers.
+    pub async fn ask_again(self, cluster: &Cluster) -> Result<Told, Error> {
+        let asks = self.asks();
+        let kinds = self.kinds.ask(cluster).await?;
+        Told { kinds, ..self }.ask(cluster, asks).await
+    }
+
+    /// Adds what a kind is.
+    pub fn learn(&mut self, kind: &Kind) {
+        self.kinds.add(kind);
     }
 
     /// What it answers.
@@ -48,23 +73,25 @@ impl Told {
         self.asks().or(asks) == self.asks()
     }
 
-    /// No more of it than this.
+    /// No more of it than this, and the kinds.
     #[must_use]
     pub fn only(self, asks: Asks) -> Told {
         Told {
             version: self.version.filter(|_| asks.version),
             api_versions: self.api_versions.filter(|_| asks.api_versions),
+            kinds: self.kinds,
         }
     }
 
     /// What charts are told: what nobody asks for is assumed.
-    pub fn capabilities(&self) -> Capabilities {
+    pub fn answers_to_charts(&self) -> Answers {
         let (version, major, minor) = ASSUMED;
         let assumed = || KubeVersion::told(version.to_owned(), major.to_owned(), minor.to_owned());
-        Capabilities {
+        let capabilities = Capabilities {
             kube_version: self.version.clone().unwrap_or_else(assumed),
             api_versions: self.api_versions.clone().unwrap_or_else(|| Capabilities::default().api_versions),
-        }
+        };
+        Answers { capabilities, kinds: self.kinds.clone() }
     }
 
     /// How the cluster differs now, in words; `None` where it does not, or nobody was told anything.
@@ -105,7 +132,7 @@ mod tests {
     fn told(version: &str, served: &[&str]) -> Told {
         let version = KubeVersion::told(version.to_owned(), "1".to_owned(), "33+".to_owned());
         let api_versions = served.iter().map(|version| (*version).to_owned()).collect();
-        Told { version: Some(version), api_versions: Some(api_versions) }
+        Told { version: Some(version), api_versions: Some(api_versions), kinds: Kinds::default() }
     }
 
     #[test]
@@ -116,8 +143,11 @@ mod tests {
         assert!(told.answers(BOTH) && told.answers(Asks::default()));
         let less = told.clone().only(VERSION);
         assert!(less.answers(VERSION) && !less.answers(BOTH));
-        assert_eq!(less.capabilities().kube_version, told.capabilities().kube_version);
-        assert_eq!(less.capabilities().api_versions, Capabilities::default().api_versions);
+        assert_eq!(
+            less.answers_to_charts().capabilities.kube_version,
+            told.answers_to_charts().capabilities.kube_version
+        );
+        assert_eq!(less.answers_to_charts().capabilities.api_versions, Capabilities::default().api_versions);
         let torn: Told = serde_json::from_str(r#"{"api_versions": "H4sIAAAA"}"#).unwrap();
         assert_eq!(torn, Told::default(), "what cannot be read is asked for again");
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::kinds;
 use super::objects::Recorded;
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -41,7 +42,8 @@ type Places<'a> = BTreeMap<(Kind, Option<String>), Vec<(&'a str, ObjectRef)>>;
 /// each object that is not in it.
 async fn gone(cluster: &Cluster, recorded: &Recorded) -> Result<Vec<String>, Error> {
     let mut places = Places::new();
-    for (key, reference) in recorded.references().filter(|(_, reference)| reference.kind != Kind::NAMESPACE) {
+    let references = kinds::references(cluster, recorded).await?;
+    for (key, reference) in references.into_iter().filter(|(_, reference)| reference.kind != Kind::NAMESPACE) {
         places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
     }
     let mut gone = Vec::new();

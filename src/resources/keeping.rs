@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::blocks::{Block, Seen as SeenBlock};
 use super::client::{self, Client};
 use super::leaving;
-use crate::chart::{Asks, Capabilities};
+use crate::chart::Asks;
 use crate::cluster::{Cluster, Kind, Object};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Failed, Plan};
@@ -22,8 +22,10 @@ use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::plan::{self as planning, Planned};
 use crate::kept::read::{Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
+use crate::kept::render;
 use crate::kept::report;
-use crate::kept::telling;
+use crate::kept::telling::{self, Unrendered};
+use crate::kept::told::Answers;
 use crate::schema::Model;
 use crate::value::{Map, Value};
 
@@ -168,11 +170,7 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
 }
 
 /// What a plan tells charts that ask this about the cluster; `None` where only the apply can know.
-pub async fn told<M: Keeps, P: Remembers>(
-    cx: &mut Ctx<Client, P>,
-    plan: &Plan<'_, M>,
-    asks: Asks,
-) -> Option<Capabilities> {
+pub async fn told<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &Plan<'_, M>, asks: Asks) -> Option<Answers> {
     let cluster = plan.planned.kept().cluster.known().and_then(|name| client::briefly(cx, name));
     telling::planned(cx.private.memory(), telling::Planning { cluster, is_new: plan.prior.is_none(), asks }).await
 }
@@ -182,9 +180,40 @@ pub async fn told_to_apply<P: Remembers>(
     cx: &mut Ctx<Client, P>,
     cluster: &Cluster,
     asks: Asks,
-) -> Result<Capabilities, Diagnostic> {
+) -> Result<Answers, Diagnostic> {
     let told = telling::to_apply(cx.private.memory(), cluster, asks).await;
     told.map_err(|error| converge::diagnostic(&error))
+}
+
+/// Renders for a plan, and asks what kinds are that nobody knows yet; `None` where only the apply can know.
+pub async fn rendered<M: Keeps, P: Remembers, T>(
+    cx: &mut Ctx<Client, P>,
+    plan: &Plan<'_, M>,
+    told: Answers,
+    mut render: impl FnMut(&Answers) -> Result<T, render::Error>,
+) -> Result<Option<T>, Diagnostics> {
+    let cluster = plan.planned.kept().cluster.known().and_then(|name| client::briefly(cx, name));
+    let rendered = match &cluster {
+        Some(cluster) => telling::rendered(cx.private.memory(), cluster, told, render).await,
+        None => render(&told).map_err(Unrendered::Refused),
+    };
+    match rendered {
+        Ok(rendered) => Ok(Some(rendered)),
+        Err(Unrendered::Refused(render::Error::Kind(_))) => Ok(None),
+        Err(Unrendered::Unanswered(_)) => Ok(None),
+        Err(Unrendered::Refused(error)) => Err(render::diagnostic(&error).into()),
+    }
+}
+
+/// Renders for an apply.
+pub async fn rendered_to_apply<P: Remembers, T>(
+    cx: &mut Ctx<Client, P>,
+    cluster: &Cluster,
+    told: Answers,
+    render: impl FnMut(&Answers) -> Result<T, render::Error>,
+) -> Result<T, Diagnostic> {
+    let rendered = telling::rendered(cx.private.memory(), cluster, told, render).await;
+    rendered.map_err(|error| error.diagnostic())
 }
 
 /// The mark of an instance that is there: what every plan ends with.
@@ -323,7 +352,7 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
     let (place, mark) = (place(&state, &label), kept.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, cx.private.instance()).await?;
-    let kinds = if claim.interrupted { state.kinds() } else { Cow::Borrowed(&[][..]) };
+    let kinds = claim.orphan_kinds(&state.kinds()).await.map_err(|error| converge::diagnostic(&error))?;
     let removal = Removal {
         cluster: &claim.cluster(),
         recorded: &recorded(&state, cx.private.memory()),

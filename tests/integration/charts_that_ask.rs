@@ -41,7 +41,7 @@ data: {bin: {{ .Capabilities.KubeVersion.GitVersion | contains "-gke" | ternary 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn charts_are_told_what_helm_tells_them() {
     let (_lab, east) = start();
-    let charts = charts_with(ASKS);
+    let charts = charts_that_ask(ASKS);
     let core = core(&east, charts.path()).await;
     let config = config(Istio::Current, json!({}));
 
@@ -92,7 +92,7 @@ async fn charts_are_told_what_helm_tells_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_plan_knows_the_version_of_a_cluster_that_answers() {
     let (_lab, east) = start();
-    let charts = charts_with(ASKS_VERSION);
+    let charts = charts_that_ask(ASKS_VERSION);
     let core = core(&east, charts.path()).await;
     let config = config(Istio::Current, json!({}));
     let first = plan(&core, &config, None).await;
@@ -114,7 +114,7 @@ async fn a_first_plan_knows_the_version_of_a_cluster_that_answers() {
 /// `terraform-provider-mesh template` takes the flags by which `helm template` is told what it cannot ask.
 #[test]
 fn the_command_is_told_by_the_flags_of_helm() {
-    let charts = charts_with(ASKS);
+    let charts = charts_that_ask(ASKS);
     let chart = charts.path().join("istiod");
     let flags = ["--show-only", "templates/asked.yaml"];
     let told = [
@@ -146,12 +146,21 @@ fn printed(command: &mut std::process::Command) -> String {
 }
 
 /// Istio's charts, of which `istiod` brings one template more.
-fn charts_with(template: &str) -> tempfile::TempDir {
+fn charts_that_ask(template: &str) -> tempfile::TempDir {
+    charts_with(&[("istiod/templates/asked.yaml", template)])
+}
+
+/// Istio's charts, and more files in them.
+pub fn charts_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["base", "istiod"] {
         copy(&tools::charts(Istio::Current).expect("the charts").dir().join(name), &folder.path().join(name));
     }
-    std::fs::write(folder.path().join("istiod/templates/asked.yaml"), template).expect("a template");
+    for (name, text) in files {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("a file");
+    }
     folder
 }
 
@@ -167,7 +176,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn core(east: &Cluster, charts: &Path) -> Core {
+pub async fn core(east: &Cluster, charts: &Path) -> Core {
     let mut provider = provider(east, Istio::Current);
     provider["charts"]["directory"] = charts.display().to_string().into();
     Core::new(Mesh, registry(), provider).await.expect("the provider can be configured")

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::spec::Spec;
-use crate::chart::{Capabilities, Chart, Values};
+use crate::chart::{Chart, Values};
 use crate::cluster::{Kind, Object};
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
+use crate::kept::told::Answers;
 use crate::mesh::{AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector, ServiceExposure};
 
 /// The name that Istio's documentation gives a gateway; its custom resource then has the documented name too.
@@ -34,40 +35,37 @@ pub struct Rendered<'a> {
     /// The name of the release where an import found another than the gateway's: the chart writes it into labels.
     pub release: Option<&'a str>,
     /// What the chart is told about the cluster.
-    pub capabilities: &'a Capabilities,
+    pub told: &'a Answers,
 }
 
 /// Renders everything the gateway consists of. The chart may be absent for an ambient gateway only.
 pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
-    for object in objects(spec, rendered)? {
-        let reference = render::reference(&object)?;
-        wanted.insert(reference, object, &owner);
+    if let Some(Rendered { chart, release, told }) = rendered.filter(|_| !spec.ambient) {
+        let (release, values) = named(spec, release);
+        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values, told };
+        rendering.insert(&mut wanted, &owner)?;
+    }
+    for object in made(spec).into_iter().filter_map(Object::new) {
+        wanted.insert(render::reference(&object)?, object, &owner);
     }
     wanted.hide(&spec.hidden);
     Ok(wanted)
 }
 
-fn objects(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Vec<Object>, render::Error> {
-    if spec.ambient {
-        let gateway = AmbientGateway {
-            name: spec.name.clone(),
-            namespace: spec.namespace.clone(),
-            network: spec.gateway.network.clone(),
-            revision: spec.gateway.revision.clone(),
-        };
-        return Ok(Object::new(gateway.object()).into_iter().collect());
+/// What no chart brings.
+fn made(spec: &Spec) -> Vec<serde_json::Value> {
+    if !spec.ambient {
+        return services(spec).into_iter().chain(control_plane(spec)).collect();
     }
-    let mut objects = Vec::new();
-    if let Some(Rendered { chart, release, capabilities }) = rendered {
-        let (release, values) = named(spec, release);
-        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values, capabilities };
-        objects.extend(rendering.objects()?);
-    }
-    let exposing = services(spec).into_iter().chain(control_plane(spec));
-    objects.extend(exposing.filter_map(Object::new));
-    Ok(objects)
+    let gateway = AmbientGateway {
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        network: spec.gateway.network.clone(),
+        revision: spec.gateway.revision.clone(),
+    };
+    vec![gateway.object()]
 }
 
 /// The name of the release. Under another than the gateway's own, the values have to say what the gateway is called.
@@ -120,6 +118,7 @@ fn control_plane(spec: &Spec) -> Vec<serde_json::Value> {
 mod tests {
     use super::super::model::Gateway;
     use super::*;
+    use crate::kept::told::Told;
 
     /// Names and labels as Istio's chart makes them.
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Values.name | default .Release.Name }}\n  labels: {app.kubernetes.io/instance: {{ .Release.Name }}}\n";
@@ -138,8 +137,8 @@ mod tests {
         };
         let spec = Spec::parse(&model).unwrap().unwrap();
         for (found, release) in [(None, "door"), (Some("door"), "door"), (Some("ew"), "ew")] {
-            let capabilities = Capabilities::default();
-            let rendered = Rendered { chart: &chart, release: found, capabilities: &capabilities };
+            let told = Told::default().answers_to_charts();
+            let rendered = Rendered { chart: &chart, release: found, told: &told };
             let wanted = wanted(&spec, Some(rendered)).unwrap();
             let (_, service) = wanted.iter().next().unwrap();
             assert_eq!(service.object.name(), "door");

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use super::build::Rendered;
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
-use crate::chart::{Asks, Capabilities, Chart};
+use crate::chart::{Asks, Chart};
+use crate::cluster::Cluster;
 use crate::diag::Diagnostics;
 use crate::engine::Plan;
 use crate::kept::objects::Wanted;
 use crate::kept::render;
+use crate::kept::told::Answers;
 use crate::mesh::Revision;
 use crate::resources::charts::{self, Unavailable, Version};
 use crate::resources::keeping;
@@ -46,25 +48,36 @@ pub async fn planned_objects(
     let newer = chart.as_ref().and_then(|chart| versions::ahead(cx, chart.version(), followed(planned, spec)));
     newer.into_iter().for_each(|warning| cx.warn(warning));
     planned.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let Some(capabilities) = keeping::told(cx, plan, asks(chart.as_ref(), spec)).await else { return Ok(None) };
-    wanted(cx, spec, chart.as_ref(), &capabilities).map(Some)
+    let Some(told) = keeping::told(cx, plan, asks(chart.as_ref(), spec)).await else { return Ok(None) };
+    let render = of(cx, spec, chart.as_ref());
+    keeping::rendered(cx, plan, told, render).await
 }
 
 /// What the chart asks about the cluster.
-pub fn asks(chart: Option<&Arc<Chart>>, spec: &Spec) -> Asks {
+fn asks(chart: Option<&Arc<Chart>>, spec: &Spec) -> Asks {
     chart.map(|chart| chart.asks(&spec.values)).unwrap_or_default()
 }
 
-/// The objects of a gateway whose chart is told this about the cluster.
-pub fn wanted(
-    cx: &Cx,
+/// The objects of an apply or import.
+pub async fn wanted(
+    cx: &mut Cx,
+    cluster: &Cluster,
     spec: &Spec,
     chart: Option<&Arc<Chart>>,
-    capabilities: &Capabilities,
 ) -> Result<Wanted, Diagnostics> {
-    let release = cx.private.release.as_deref();
-    let rendered = chart.map(|chart| Rendered { chart, release, capabilities });
-    build::wanted(spec, rendered).map_err(|error| render::diagnostic(&error).into())
+    let told = keeping::told_to_apply(cx, cluster, asks(chart, spec)).await?;
+    let render = of(cx, spec, chart);
+    Ok(keeping::rendered_to_apply(cx, cluster, told, render).await?)
+}
+
+/// The objects of a gateway, by what its chart is told about the cluster.
+fn of<'a>(
+    cx: &Cx,
+    spec: &'a Spec,
+    chart: Option<&'a Arc<Chart>>,
+) -> impl Fn(&Answers) -> Result<Wanted, render::Error> + use<'a> {
+    let release = cx.private.release.clone();
+    move |told| build::wanted(spec, chart.map(|chart| Rendered { chart, release: release.as_deref(), told }))
 }
 
 /// The control plane that serves the gateway, as far as this resource says where that is.

@@ -247,8 +247,7 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     let Some(spec) = Spec::parse(model)? else { return Ok(()) };
     let chart = super::chart::chart(cx, model, &spec, None).await.map_err(Diagnostics::from)?;
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
-    let capabilities = keeping::told_to_apply(cx, cluster, super::chart::asks(chart.as_ref(), &spec)).await?;
-    let wanted = super::chart::wanted(cx, &spec, chart.as_ref(), &capabilities)?;
+    let wanted = super::chart::wanted(cx, cluster, &spec, chart.as_ref()).await?;
     let recorded = wanted.recorded();
     let live =
         read::live(cluster, &recorded, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;

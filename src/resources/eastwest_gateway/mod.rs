@@ -75,8 +75,7 @@ impl Resource for MeshEastwestGateway {
         let cluster = client::cluster(cx, state.cluster.text())?;
         let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
         cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
-        let capabilities = keeping::told_to_apply(cx, &cluster, chart::asks(chart.as_ref(), &spec)).await?;
-        let wanted = chart::wanted(cx, &spec, chart.as_ref(), &capabilities)?;
+        let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;
         ready::check_kinds(&cluster, &wanted).await?;
 
         let claiming = Claiming::of(&state, prior.as_ref());

@@ -17,8 +17,8 @@ pub async fn written(planned: &Gateway, store: &Store) -> Result<Written, Diagno
         true => None,
         false => Some(store.chart("gateway", planned.charts.known(), Version::default()).await?),
     };
-    let capabilities = &Told::default().capabilities();
-    let rendered = chart.as_ref().map(|chart| Rendered { chart, release: None, capabilities });
+    let told = &Told::default().answers_to_charts();
+    let rendered = chart.as_ref().map(|chart| Rendered { chart, release: None, told });
     let wanted = build::wanted(&spec, rendered).map_err(|error| render::diagnostic(&error))?;
     let (label, cluster) = (spec.owner(), planned.cluster.text());
     let mut written = Written::default();

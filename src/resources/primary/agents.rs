@@ -12,9 +12,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::claim::Claim;
 use crate::kept::converge::{self, Converge, Converged};
 use crate::kept::memory::Memory;
-use crate::kept::objects::{Recorded, UNKNOWN, Wanted, parse_key, state_key};
+use crate::kept::objects::{Named, Recorded, UNKNOWN, Wanted, state_key};
 use crate::kept::remove::{Doomed, Removed, Removing};
-use crate::kept::{namespace, read, report};
+use crate::kept::{kinds, namespace, read, report};
 
 /// The label of the charts' objects.
 const RELEASE_LABEL: &str = "app.kubernetes.io/instance";
@@ -72,9 +72,8 @@ pub fn departing(recorded: &Recorded, wanted: &Wanted) -> (Recorded, Recorded) {
         let is_of = |name: &str, release: &str| {
             name.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        let named = parse_key(key).map(|reference| reference.name).unwrap_or_default();
-        let goes_late =
-            is_of(&named, CNI_RELEASE) || is_of(&named, ZTUNNEL_RELEASE) || gateway_api::is_named_so(&named);
+        let named = Named::parse(key).map(|named| named.name).unwrap_or_default();
+        let goes_late = is_of(named, CNI_RELEASE) || is_of(named, ZTUNNEL_RELEASE) || gateway_api::is_named_so(named);
         wanted.get(key).is_none() && goes_late
     };
     let (mut going, mut rest) = (recorded.clone(), recorded.clone());
@@ -105,7 +104,13 @@ impl Going<'_> {
     pub async fn go(self, recorded: &mut Recorded, memory: &mut Memory) -> Gone {
         let mut gone = Gone::default();
         let mut left = Vec::new();
-        let doomed = self.going.references().map(|(key, reference)| Doomed {
+        let references = match kinds::references(self.cluster, &self.going).await {
+            Ok(references) => references,
+            Err(error) => return Gone { errors: vec![error], ..gone },
+        };
+        // Nothing is left of a kind that the cluster has no definition of.
+        recorded.retain(|key| !self.going.objects.contains_key(key) || references.contains_key(key));
+        let doomed = references.into_iter().map(|(key, reference)| Doomed {
             key: key.to_owned(),
             reference,
             live: None,
@@ -178,14 +183,16 @@ async fn relying(cluster: &Cluster) -> Option<Diagnostic> {
 
 /// Adds what an interrupted apply has left outside the system namespace, which its owner's label alone leads to.
 pub async fn strays(
-    cluster: &Cluster,
-    owner: &Owner,
+    claim: &Claim,
     namespaces: impl IntoIterator<Item = String>,
     recorded: &mut Recorded,
 ) -> Result<(), Error> {
+    let cluster = claim.cluster();
+    let kinds: Vec<Kind> = KINDS.iter().chain(KINDS_OF_AGENTS).cloned().collect();
+    let mut kinds = claim.orphan_kinds(&kinds).await?;
+    kinds.retain(|kind| kind.namespaced);
     for namespace in namespaces {
-        let kinds: Vec<Kind> = KINDS.iter().chain(KINDS_OF_AGENTS).filter(|kind| kind.namespaced).cloned().collect();
-        for reference in read::owned(cluster, &kinds, &namespace, owner).await?.into_keys() {
+        for reference in read::owned(&cluster, &kinds, &namespace, &claim.owner).await?.into_keys() {
             recorded.objects.entry(state_key(&reference)).or_insert_with(|| UNKNOWN.to_owned());
         }
     }
@@ -194,5 +201,5 @@ pub async fn strays(
 
 /// The namespaces of what is recorded.
 pub fn namespaces(recorded: &Recorded) -> BTreeSet<String> {
-    recorded.references().filter_map(|(_, reference)| reference.namespace).collect()
+    recorded.objects.keys().filter_map(|key| Named::parse(key)?.namespace.map(str::to_owned)).collect()
 }

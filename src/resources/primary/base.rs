@@ -11,8 +11,9 @@ use crate::cluster::{
 };
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
-use crate::kept::objects::{Recorded, Wanted, state_key};
-use crate::kept::render;
+use crate::kept::memory::Memory;
+use crate::kept::objects::{Recorded, Wanted};
+use crate::kept::telling;
 use crate::value::Path;
 
 /// How long another control plane is waited for to give up the shared objects, or to be gone: both are one apply with
@@ -132,32 +133,19 @@ pub async fn release(
     if spec.install_base {
         return Ok(prior);
     }
+    let (mut charts, mut memory) = (charts.clone(), Memory::default());
+    let shared = telling::rendered(&mut memory, cluster, charts.told.clone(), |told| {
+        charts.told.clone_from(told);
+        build::shared(spec, &charts, releases)
+    });
+    let shared = shared.await.map_err(|error| error.diagnostic())?;
     let mut prior = prior;
     let mut given_up = Vec::new();
-    for rendering in build::shared(spec, charts, releases) {
-        for object in rendering.objects().map_err(|error| render::diagnostic(&error))? {
-            let key = state_key(&render::reference(&object).map_err(|error| render::diagnostic(&error))?);
-            if prior.objects.contains_key(&key) {
-                prior.remove(&key);
-                given_up.push(object);
-            }
-        }
-    }
-    for entry in &charts.gateway_api {
-        let key = state_key(&entry.reference);
-        if prior.objects.contains_key(&key) {
-            prior.remove(&key);
-            let mut object = entry.object.clone();
-            object.remove_label(OWNER_LABEL);
-            given_up.push(object);
-        }
-    }
-    if let Some(policy) = build::policy(&Spec { install_base: true, ..spec.clone() }, releases) {
-        let key = state_key(&render::reference(&policy).map_err(|error| render::diagnostic(&error))?);
-        if prior.objects.contains_key(&key) {
-            prior.remove(&key);
-            given_up.push(policy);
-        }
+    for (key, entry) in shared.iter().filter(|(key, _)| prior.objects.contains_key(*key)).collect::<Vec<_>>() {
+        prior.remove(key);
+        let mut object = entry.object.clone();
+        object.remove_label(OWNER_LABEL);
+        given_up.push(object);
     }
     // Without the label: the next control plane that installs them finds nobody's.
     let all = ApplyAll { objects: given_up, adoption: Adoption::Assume, ..ApplyAll::default() };

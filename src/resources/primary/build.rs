@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::gateway_api;
 use super::spec::Spec;
 use super::values;
-use crate::chart::{Asks, Capabilities, Chart};
+use crate::chart::{Asks, Chart};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::{Entry, Wanted};
 use crate::kept::render::{self, Error, Rendering};
+use crate::kept::told::Answers;
 use crate::mesh::{self, NETWORK_LABEL};
 
 /// The releases of ambient's charts, as Istio's documentation calls them.
@@ -31,7 +32,7 @@ pub struct Charts {
     /// The definitions of the Gateway API, where they are this control plane's to install.
     pub gateway_api: Vec<Arc<Entry>>,
     /// What the charts are told about the cluster.
-    pub capabilities: Capabilities,
+    pub told: Answers,
 }
 
 /// The node agents.
@@ -69,7 +70,7 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     let mut wanted = Wanted::default();
     let (reference, object) = system_namespace(spec);
     wanted.insert_shared(reference, object);
-    let mut capabilities = Cow::Borrowed(&charts.capabilities);
+    let mut told = Cow::Borrowed(&charts.told);
     if spec.install_base {
         if let Some(base) = base(spec, charts, releases) {
             base.insert(&mut wanted, &owner)?;
@@ -77,15 +78,15 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
         charts.gateway_api.iter().for_each(|entry| wanted.add(entry.clone()));
         if charts.asks(spec).api_versions {
             // Served once they are applied: the next plan must come to the same.
-            capabilities.to_mut().add(wanted.defined());
+            told.to_mut().capabilities.add(wanted.served());
         }
-        for rendering in agents(spec, charts, &capabilities) {
+        for rendering in agents(spec, charts, &told) {
             rendering.insert(&mut wanted, &owner)?;
         }
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let (chart, values) = (&charts.istiod, &spec.istiod_values);
-    let rendering = Rendering { chart, release: &release, namespace, values, capabilities: &capabilities };
+    let rendering = Rendering { chart, release: &release, namespace, values, told: &told };
     rendering.insert(&mut wanted, &owner)?;
     if let Some(policy) = policy(spec, releases) {
         wanted.insert(render::reference(&policy)?, policy, &owner);
@@ -125,19 +126,27 @@ pub async fn prepare(spec: &Spec, charts: &Charts, releases: &Releases) -> Resul
 fn base<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Option<Rendering<'a>> {
     let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
     let namespace = spec.control_plane.namespace.as_str();
-    let (values, capabilities) = (&spec.base_values, &charts.capabilities);
-    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values, capabilities })
+    let (values, told) = (&spec.base_values, &charts.told);
+    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values, told })
 }
 
-/// What charts bring that all control planes of a cluster share.
-pub fn shared<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Vec<Rendering<'a>> {
-    base(spec, charts, releases).into_iter().chain(agents(spec, charts, &charts.capabilities)).collect()
+/// What all control planes of a cluster share.
+pub fn shared(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wanted, Error> {
+    let owner = spec.owner();
+    let mut shared = Wanted::default();
+    for rendering in base(spec, charts, releases).into_iter().chain(agents(spec, charts, &charts.told)) {
+        rendering.insert(&mut shared, &owner)?;
+    }
+    charts.gateway_api.iter().for_each(|entry| shared.add(entry.clone()));
+    if let Some(policy) = policy(&Spec { install_base: true, ..spec.clone() }, releases) {
+        shared.insert(render::reference(&policy)?, policy, &owner);
+    }
+    Ok(shared)
 }
 
-fn agents<'a>(spec: &'a Spec, charts: &'a Charts, capabilities: &'a Capabilities) -> Vec<Rendering<'a>> {
+fn agents<'a>(spec: &'a Spec, charts: &'a Charts, told: &'a Answers) -> Vec<Rendering<'a>> {
     let namespace = spec.control_plane.namespace_of_agents().as_str();
-    let rendering =
-        |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values, capabilities };
+    let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values, told };
     let mut agents = Vec::new();
     if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
         agents.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));

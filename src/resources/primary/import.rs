@@ -15,7 +15,7 @@ use crate::istiod;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
-use crate::kept::{converge, read, render, telling};
+use crate::kept::{converge, read, telling};
 use crate::mesh::{self, NETWORK_LABEL, Platform, istiod_name_of};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
@@ -87,14 +87,14 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     {
         Ok(mut charts) => {
             let told = telling::to_apply(&mut memory, &cluster, charts.asks(&spec)).await;
-            charts.capabilities = told.map_err(|error| converge::diagnostic(&error))?;
-            let shared = compare(&cluster, &state, &charts, &releases).await?;
+            charts.told = told.map_err(|error| converge::diagnostic(&error))?;
+            let shared = compare(&cluster, &state, &mut charts, &releases, &mut memory).await?;
             // Who gave the chart base no values gave those of istiod to istiod alone.
             let bare = Primary { base_values: std::iter::once("{}".to_owned()).collect(), ..state.clone() };
             match shared.differences {
                 0 => shared.recorded,
                 _ => {
-                    let apart = compare(&cluster, &bare, &charts, &releases).await?;
+                    let apart = compare(&cluster, &bare, &mut charts, &releases, &mut memory).await?;
                     let better = apart.differences < shared.differences;
                     state.base_values = if better { bare.base_values } else { Value::Null };
                     if better { apart.recorded } else { shared.recorded }
@@ -128,11 +128,16 @@ struct Compared {
 async fn compare(
     cluster: &Cluster,
     state: &Primary,
-    charts: &Charts,
+    charts: &mut Charts,
     releases: &Releases,
+    memory: &mut Memory,
 ) -> Result<Compared, Diagnostics> {
     let spec = parsing::complete(Spec::parse(state)?)?;
-    let wanted = build::wanted(&spec, charts, releases).map_err(|error| render::diagnostic(&error))?.recorded();
+    let wanted = telling::rendered(memory, cluster, charts.told.clone(), |told| {
+        charts.told.clone_from(told);
+        build::wanted(&spec, charts, releases)
+    });
+    let wanted = wanted.await.map_err(|error| error.diagnostic())?.recorded();
     let live = read::live(cluster, &wanted, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
     let (recorded, drifts) = wanted.seen(&live, &Memory::default());
     Ok(Compared { recorded, differences: drifts.len() })

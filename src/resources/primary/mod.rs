@@ -391,10 +391,14 @@ async fn rendered(
     let version = Version { asked: state.istio_version.as_deref(), remembered: None };
     let mut charts = charts(cx, state, spec.install_base || holds_base, version).await.map_err(Diagnostics::from)?;
     let cluster = cluster(cx, state)?;
-    charts.capabilities = keeping::told_to_apply(cx, &cluster, charts.asks(spec)).await?;
-    let releases = &cx.private.releases;
-    build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
-    let wanted = build::wanted(spec, &charts, releases).map_err(|error| render::diagnostic(&error))?;
+    charts.told = keeping::told_to_apply(cx, &cluster, charts.asks(spec)).await?;
+    let (told, releases) = (charts.told.clone(), cx.private.releases.clone());
+    build::prepare(spec, &charts, &releases).await.map_err(|error| render::diagnostic(&error))?;
+    let wanted = keeping::rendered_to_apply(cx, &cluster, told, |told| {
+        charts.told.clone_from(told);
+        build::wanted(spec, &charts, &releases)
+    });
+    let wanted = wanted.await?;
     Ok((charts, wanted))
 }
 
@@ -411,7 +415,7 @@ async fn outside_the_namespace(
     }
     if claim.interrupted {
         let elsewhere = remove::places_of_agents(state, &recorded);
-        agents::strays(&cluster, &claim.owner, elsewhere, &mut recorded).await?;
+        agents::strays(claim, elsewhere, &mut recorded).await?;
     }
     Ok(recorded)
 }
@@ -444,11 +448,15 @@ async fn planned_objects(
     if plan.config.istio_version.is_null() || kept.is_some() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
-    let Some(capabilities) = keeping::told(cx, plan, charts.asks(spec)).await else { return Ok(None) };
-    charts.capabilities = capabilities;
-    let releases = &cx.private.releases;
-    build::prepare(spec, &charts, releases).await.map_err(|error| render::diagnostic(&error))?;
-    build::wanted(spec, &charts, releases).map(Some).map_err(|error| render::diagnostic(&error).into())
+    let Some(told) = keeping::told(cx, plan, charts.asks(spec)).await else { return Ok(None) };
+    charts.told.clone_from(&told);
+    let releases = cx.private.releases.clone();
+    build::prepare(spec, &charts, &releases).await.map_err(|error| render::diagnostic(&error))?;
+    keeping::rendered(cx, plan, told, |told| {
+        charts.told.clone_from(told);
+        build::wanted(spec, &charts, &releases)
+    })
+    .await
 }
 
 /// The charts of one version; what control planes share only where it is needed.
@@ -484,7 +492,7 @@ async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<
         }
         None => Vec::new(),
     };
-    Ok(Charts { base, istiod, agents, gateway_api, capabilities: Told::default().capabilities() })
+    Ok(Charts { base, istiod, agents, gateway_api, told: Told::default().answers_to_charts() })
 }
 
 fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {

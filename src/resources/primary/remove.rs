@@ -26,8 +26,9 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
     let failed = |error: Error| converge::diagnostic(&error);
     let elsewhere = places_of_agents(&state, &recorded);
+    let orphan_kinds = claim.orphan_kinds(&kinds(&state)).await.map_err(failed)?;
     if claim.interrupted {
-        let added = agents::strays(&cluster, &claim.owner, elsewhere.clone(), &mut recorded).await;
+        let added = agents::strays(&claim, elsewhere.clone(), &mut recorded).await;
         added.map_err(failed)?;
     }
     let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(failed)?;
@@ -46,7 +47,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         recorded: &recorded,
         memory: &cx.private.memory,
         owner: &claim.owner,
-        orphan_kinds: if claim.interrupted { &kinds(&state) } else { &[] },
+        orphan_kinds: &orphan_kinds,
         namespace: &namespace,
         wait: false,
         stays: shared,

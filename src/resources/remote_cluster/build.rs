@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::spec::{Remote, Spec};
-use crate::chart::{Asks, Capabilities, Chart};
-use crate::cluster::Object;
+use crate::chart::{Asks, Chart};
+use crate::cluster::{Kind, Object};
 use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
+use crate::kept::told::Answers;
 use crate::mesh::istiod_name;
 
 /// The charts whose remote profile is installed in the modes `remote` and `config`.
@@ -17,7 +18,7 @@ pub struct Charts {
     pub base: Arc<Chart>,
     pub istiod: Arc<Chart>,
     /// What they are told about the cluster.
-    pub capabilities: Capabilities,
+    pub told: Answers,
 }
 
 impl Charts {
@@ -38,33 +39,36 @@ pub fn wanted(spec: &Spec, charts: Option<&Charts>) -> Result<Wanted, render::Er
     {
         wanted.insert_shared(render::reference(&namespace)?, namespace);
     }
-    let profile = remote_profile(spec, charts)?;
-    let webhooks = profile.iter().filter(|object| object.kind() == "MutatingWebhookConfiguration");
-    let webhooks: Vec<String> = webhooks.map(|object| object.name().to_owned()).collect();
+    let profile = remote_profile(spec, charts, &owner)?;
+    let webhooks =
+        profile.iter().map(|(_, entry)| &entry.reference).filter(|of| of.kind == Kind::MUTATING_WEBHOOK_CONFIGURATION);
+    let webhooks: Vec<String> = webhooks.map(|reference| reference.name.clone()).collect();
     // In the mode config it is istiod's own account, which the charts bring.
     let reader = if spec.is_config_cluster() { Vec::new() } else { spec.reader.objects(&webhooks) };
-    for object in reader.into_iter().filter_map(Object::new).chain(profile) {
+    for object in reader.into_iter().filter_map(Object::new) {
         wanted.insert(render::reference(&object)?, object, &owner);
     }
+    wanted.extend(profile);
     spec.remote.iter().for_each(|remote| wanted.hide(&remote.hidden));
     Ok(wanted)
 }
 
-fn remote_profile(spec: &Spec, charts: Option<&Charts>) -> Result<Vec<Object>, render::Error> {
-    let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(Vec::new()) };
+fn remote_profile(spec: &Spec, charts: Option<&Charts>, owner: &str) -> Result<Wanted, render::Error> {
+    let mut profile = Wanted::default();
+    let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(profile) };
     let (namespace, revision) = (spec.namespace.as_str(), remote.data_plane.revision.as_ref());
-    let (capabilities, values) = (&charts.capabilities, &remote.base_values);
-    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values, capabilities };
+    let (told, values) = (&charts.told, &remote.base_values);
+    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values, told };
     let (release, values) = (&istiod_name(revision), &remote.istiod_values);
-    let istiod = Rendering { chart: &charts.istiod, release, namespace, values, capabilities };
-    let mut objects = base.objects()?;
-    objects.extend(istiod.objects()?);
+    let istiod = Rendering { chart: &charts.istiod, release, namespace, values, told };
+    base.insert(&mut profile, owner)?;
+    istiod.insert(&mut profile, owner)?;
     if !spec.is_config_cluster() {
         // Never reached in a remote cluster: its custom resources count nowhere, and istiod fills in only the mutating
         // webhooks.
-        objects.retain(|object| object.kind() != "ValidatingWebhookConfiguration");
+        profile.retain(|entry| entry.reference.kind != Kind::VALIDATING_WEBHOOK_CONFIGURATION);
     }
-    Ok(objects)
+    Ok(profile)
 }
 
 /// The injection webhooks of the cluster, as the chart names them.

@@ -14,7 +14,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::{converge, read, render, telling};
+use crate::kept::telling::{self, Unrendered};
+use crate::kept::told::Answers;
+use crate::kept::{converge, read};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
     ParsedRemoteSecret, ServerUrl,
@@ -183,12 +185,22 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     };
     let watched = client::cluster(cx, model.cluster.text())?;
     let asks = charts.as_ref().map(|charts| charts.asks(&spec)).unwrap_or_default();
-    match telling::to_apply(&mut cx.private.memory, &watched, asks).await {
-        Ok(told) => charts.iter_mut().for_each(|charts| charts.capabilities.clone_from(&told)),
-        Err(error) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
-        Err(error) => return Err(converge::diagnostic(&error).into()),
-    }
-    let recorded = build::wanted(&spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?.recorded();
+    let memory = &mut cx.private.memory;
+    let rendered = match telling::to_apply(memory, &watched, asks).await {
+        Ok(told) => {
+            let render = |told: &Answers| {
+                charts.iter_mut().for_each(|charts| charts.told.clone_from(told));
+                build::wanted(&spec, charts.as_ref())
+            };
+            telling::rendered(memory, &watched, told, render).await
+        }
+        Err(error) => Err(Unrendered::Unanswered(error)),
+    };
+    let recorded = match rendered {
+        Ok(wanted) => wanted.recorded(),
+        Err(Unrendered::Unanswered(error)) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
+        Err(error) => return Err(error.diagnostic().into()),
+    };
     match read::live(&watched, &recorded, &Memory::default()).await {
         Ok(live) => {
             let seen = recorded.seen(&live, &Memory::default()).0;

@@ -54,7 +54,6 @@ use crate::kept::claim::Claim;
 use crate::kept::converge;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
-use crate::kept::render;
 use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
@@ -350,7 +349,7 @@ async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -
         store.chart("base", model.charts.known(), version),
         store.chart("istiod", model.charts.known(), version)
     )?;
-    Ok(Charts { base, istiod, capabilities: Told::default().capabilities() })
+    Ok(Charts { base, istiod, told: Told::default().answers_to_charts() })
 }
 
 /// The reader and, in the mode `remote`, the remote profile.
@@ -369,9 +368,13 @@ async fn objects(
         None => None,
     };
     let asks = charts.as_ref().map(|charts| charts.asks(spec)).unwrap_or_default();
-    let told = keeping::told_to_apply(cx, &claim.cluster(), asks).await?;
-    charts.iter_mut().for_each(|charts| charts.capabilities.clone_from(&told));
-    let wanted = build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?;
+    let watched = claim.cluster();
+    let told = keeping::told_to_apply(cx, &watched, asks).await?;
+    let wanted = keeping::rendered_to_apply(cx, &watched, told, |told| {
+        charts.iter_mut().for_each(|charts| charts.told.clone_from(told));
+        build::wanted(spec, charts.as_ref())
+    });
+    let wanted = wanted.await?;
     cx.private.chart_version = charts.map(|charts| charts.istiod.version().to_owned());
     let Err(errors) = keeping::converge(cx, claim, &wanted, prior, state).await else { return Ok(()) };
     // No watcher has been touched yet.

@@ -15,7 +15,7 @@ use super::{Cx, derive_names};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod;
-use crate::kept::render;
+use crate::kept::told::Answers;
 use crate::mesh::{Pending, ServedBy, WatchedCluster};
 use crate::resources::absent;
 use crate::resources::charts;
@@ -163,13 +163,16 @@ async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -
         None => None,
     };
     let asks = charts.as_ref().map(|charts| charts.asks(spec)).unwrap_or_default();
-    match (keeping::told(cx, plan, asks).await, &mut charts) {
-        (Some(told), Some(charts)) => charts.capabilities = told,
-        (told, charts) => *charts = charts.take().filter(|_| told.is_some()),
-    }
-    let wanted = match (&spec.remote, &charts) {
-        (Some(_), None) => None,
-        _ => Some(build::wanted(spec, charts.as_ref()).map_err(|error| render::diagnostic(&error))?),
+    let told = keeping::told(cx, plan, asks).await.filter(|_| spec.remote.is_none() || charts.is_some());
+    let wanted = match told {
+        None => None,
+        Some(told) => {
+            let render = |told: &Answers| {
+                charts.iter_mut().for_each(|charts| charts.told.clone_from(told));
+                build::wanted(spec, charts.as_ref())
+            };
+            keeping::rendered(cx, plan, told, render).await?
+        }
     };
     keeping::plan(cx, plan, wanted.as_ref());
     Ok(())

@@ -195,12 +195,13 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
     let failed = |error: Error| Remaining { recorded: recorded.clone(), errors: vec![error], ..Remaining::default() };
     let (watched, namespace) = (claim.cluster(), spec.namespace.as_str());
     credential::retire_all(&watched, namespace, &claim.owner).await.map_err(failed)?;
+    let orphan_kinds = claim.orphan_kinds(KINDS).await.map_err(failed)?;
     let removal = Removal {
         cluster: &watched,
         recorded: &recorded,
         memory: &cx.private.memory,
         owner: &claim.owner,
-        orphan_kinds: if claim.interrupted { KINDS } else { &[] },
+        orphan_kinds: &orphan_kinds,
         namespace,
         wait: true,
         stays: |_: &Object| None,

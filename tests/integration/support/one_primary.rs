@@ -11,12 +11,21 @@ use super::cli::{Cli, Said, Workspace};
 pub struct OnePrimary<'a> {
     pub workspace: Workspace,
     pub cluster: &'a Cluster,
+    /// Istio's, unless a test has its own.
+    pub charts: PathBuf,
+    /// All rights, unless a test has its own.
+    pub kubeconfig: PathBuf,
 }
 
 impl<'a> OnePrimary<'a> {
     pub fn new(cli: &Cli, provider: &Path, cluster: &'a Cluster) -> OnePrimary<'a> {
         let folder = provider.parent().expect("a folder");
-        OnePrimary { workspace: Workspace::overriding(cli, "terraform-provider-mesh/mesh", folder), cluster }
+        OnePrimary {
+            workspace: Workspace::overriding(cli, "terraform-provider-mesh/mesh", folder),
+            cluster,
+            charts: tools::charts(Istio::Current).expect("the charts").dir().to_owned(),
+            kubeconfig: cluster.kubeconfig_path(),
+        }
     }
 
     /// The provider that this test run has built, or the one that `MESH_TEST_BINARY` names.
@@ -27,9 +36,8 @@ impl<'a> OnePrimary<'a> {
 
     /// With these values beside those that choose the version of the istiod that the lab runs.
     pub fn configure(&self, values: &str) {
-        let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
+        let (charts, kubeconfig) = (self.charts.display(), self.kubeconfig.display());
         let documents = json!([format!("global: {{tag: {}}}", Istio::Current.version()), values]).to_string();
-        let kubeconfig = self.cluster.kubeconfig_path();
         self.workspace.configure(&format!(
             r#"terraform {{
   required_providers {{
@@ -38,7 +46,7 @@ impl<'a> OnePrimary<'a> {
 }}
 
 provider "mesh" {{
-  clusters = {{ east = {{ config_path = "{}" }} }}
+  clusters = {{ east = {{ config_path = "{kubeconfig}" }} }}
   charts   = {{ directory = "{charts}" }}
 }}
 
@@ -48,8 +56,7 @@ resource "mesh_primary" "this" {{
   network = "net-east"
   values  = {documents}
 }}
-"#,
-            kubeconfig.display()
+"#
         ));
     }
 
