@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod actions;
 mod bench;
 mod ca_found;
 mod ca_interrupted;
