@@ -53,6 +53,7 @@ mod links_external;
 mod links_gateways;
 mod links_own_tokens;
 mod links_plan;
+mod links_proxied;
 mod links_refusals;
 mod links_renewed;
 mod links_tokens;
