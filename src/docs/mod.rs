@@ -19,6 +19,7 @@ pub enum PageKind {
     DataSource,
     EphemeralResource,
     ListResource,
+    Action,
 }
 
 /// What goes into a page beside the schema.
@@ -49,6 +50,7 @@ impl PageKind {
             Self::DataSource => Some("data-sources"),
             Self::EphemeralResource => Some("ephemeral-resources"),
             Self::ListResource => Some("list-resources"),
+            Self::Action => Some("actions"),
         }
     }
 
@@ -59,6 +61,7 @@ impl PageKind {
             Self::DataSource => "Data Source",
             Self::EphemeralResource => "Ephemeral Resource",
             Self::ListResource => "List Resource",
+            Self::Action => "Action",
         }
     }
 }

@@ -72,6 +72,11 @@ impl Calls {
         self.begin()
     }
 
+    /// Whether the core changes things by now.
+    pub fn has_changes(&self) -> bool {
+        self.state().changes
+    }
+
     /// Waits, within a call, until no other has been under way for so long. `false` where that does not mean that all
     /// has been planned: the core changes things by now, or may ask for one after the other.
     pub async fn others_done(&self, quiet: Duration) -> bool {

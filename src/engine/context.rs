@@ -76,6 +76,12 @@ impl<C, P> Ctx<C, P> {
         let _ = self.run("waiting for other resources", self.calls.others_quiet(quiet)).await;
     }
 
+    /// Whether the core changes things by now. It plans each resource once more before it applies it, and what was
+    /// known before was said before.
+    pub fn is_changing(&self) -> bool {
+        self.calls.has_changes()
+    }
+
     /// Says something that stops nothing.
     pub fn warn(&mut self, warning: Diagnostic) {
         self.diagnostics.push(warning);

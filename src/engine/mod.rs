@@ -7,6 +7,8 @@
 //! What no resource uses today (ephemeral resources, deferral, null arguments, forced replacement) is here because the
 //! protocol has it. The specimens of `tests/integration/support` use it, and both cores judge it.
 
+mod action;
+mod actions;
 mod calls;
 mod conform;
 mod context;
@@ -25,6 +27,7 @@ mod server;
 mod timeouts;
 mod wire;
 
+pub use action::{Action, Progress};
 pub use context::Ctx;
 pub use function::{Arguments, Function, FunctionError, Parameter, Signature};
 pub use provider::{Configure, DataSource, Ephemeral, Opened, Provider};

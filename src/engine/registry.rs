@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::action::{Action, ErasedAction, TypedAction};
 use super::erased::{ErasedListable, ErasedResource, Typed, TypedListable};
 use super::erased_lookups::{ErasedDataSource, ErasedEphemeral, TypedLookup};
 use super::function::Function;
@@ -17,6 +18,7 @@ pub struct Registry<C> {
     pub(super) listables: BTreeMap<&'static str, Arc<dyn ErasedListable>>,
     pub(super) data_sources: BTreeMap<&'static str, Arc<dyn ErasedDataSource>>,
     pub(super) ephemerals: BTreeMap<&'static str, Arc<dyn ErasedEphemeral>>,
+    pub(super) actions: BTreeMap<&'static str, Arc<dyn ErasedAction>>,
     pub(super) functions: BTreeMap<&'static str, Arc<dyn Function>>,
     client: PhantomData<fn() -> C>,
 }
@@ -28,6 +30,7 @@ impl<C> Default for Registry<C> {
             listables: BTreeMap::new(),
             data_sources: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
+            actions: BTreeMap::new(),
             functions: BTreeMap::new(),
             client: PhantomData,
         }
@@ -57,6 +60,11 @@ impl<C: Send + Sync + 'static> Registry<C> {
 
     pub fn ephemeral<E: Ephemeral<Client = C>>(mut self, ephemeral: E) -> Self {
         self.ephemerals.insert(E::NAME, Arc::new(TypedLookup(ephemeral)));
+        self
+    }
+
+    pub fn action<A: Action<Client = C>>(mut self, action: A) -> Self {
+        self.actions.insert(A::NAME, Arc::new(TypedAction(action)));
         self
     }
 

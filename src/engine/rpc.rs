@@ -48,6 +48,7 @@ pub struct ProviderSchema {
     pub data_sources: BTreeMap<String, Schema>,
     pub ephemeral_resources: BTreeMap<String, Schema>,
     pub list_resources: BTreeMap<String, Schema>,
+    pub actions: BTreeMap<String, Schema>,
     pub functions: BTreeMap<String, Signature>,
     /// By resource type. `required` means required for import, `optional` optional for import.
     pub identities: BTreeMap<String, Schema>,
@@ -67,7 +68,8 @@ pub struct ConfigureProvider {
     pub capabilities: ClientCapabilities,
 }
 
-/// ValidateResourceConfig, ValidateDataResourceConfig, ValidateEphemeralResourceConfig and ValidateListResourceConfig.
+/// ValidateResourceConfig, ValidateDataResourceConfig, ValidateEphemeralResourceConfig, ValidateListResourceConfig and
+/// ValidateActionConfig.
 #[derive(Clone, Debug, Default)]
 pub struct ValidateConfig {
     pub type_name: String,
@@ -287,4 +289,25 @@ pub struct GenerateResourceConfig {
 pub struct GenerateResourceConfigResponse {
     pub config: Encoded,
     pub diagnostics: Diagnostics,
+}
+
+/// PlanAction and InvokeAction.
+#[derive(Clone, Debug, Default)]
+pub struct Action {
+    pub type_name: String,
+    pub config: Encoded,
+    pub capabilities: ClientCapabilities,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PlanActionResponse {
+    pub diagnostics: Diagnostics,
+    pub deferred: Option<DeferredReason>,
+}
+
+/// One event of the stream that InvokeAction answers with. The last one is that it is completed.
+#[derive(Clone, Debug)]
+pub enum InvokeActionEvent {
+    Progress(String),
+    Completed(Diagnostics),
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::action::ErasedAction;
 use super::calls::Calls;
 use super::context::{Call, caught};
 use super::erased::{ErasedListable, ErasedResource, flatten};
@@ -32,6 +33,7 @@ pub struct Engine {
     pub(super) listables: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedListable>)>,
     pub(super) data_sources: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedDataSource>)>,
     pub(super) ephemerals: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedEphemeral>)>,
+    pub(super) actions: BTreeMap<String, (Arc<Schema>, Arc<dyn ErasedAction>)>,
     pub(super) functions: BTreeMap<String, Arc<dyn Function>>,
     client: Mutex<Option<Client>>,
     /// Under way since Configure.
@@ -57,7 +59,7 @@ impl Engine {
             identity: resource.identity_schema().map(Arc::new),
             resource,
         };
-        let Registry { resources, listables, data_sources, ephemerals, functions, .. } = registry;
+        let Registry { resources, listables, data_sources, ephemerals, actions, functions, .. } = registry;
         let resources: BTreeMap<_, _> =
             resources.into_iter().map(|(name, resource)| (named(name), entry(resource))).collect();
         let listables: BTreeMap<_, _> =
@@ -66,6 +68,8 @@ impl Engine {
             data_sources.into_iter().map(|(name, d)| (named(name), (Arc::new(d.schema()), d))).collect();
         let ephemerals: BTreeMap<_, _> =
             ephemerals.into_iter().map(|(name, e)| (named(name), (Arc::new(e.schema()), e))).collect();
+        let actions: BTreeMap<_, _> =
+            actions.into_iter().map(|(name, a)| (named(name), (Arc::new(a.schema()), a))).collect();
         let functions: BTreeMap<_, _> = functions.into_iter().map(|(name, f)| (name.to_owned(), f)).collect();
         let provider: Arc<dyn ErasedProvider> = Arc::new(TypedProvider(provider));
         let schema = ProviderSchema {
@@ -77,6 +81,7 @@ impl Engine {
                 .map(|(name, (schema, _))| (name.clone(), (**schema).clone()))
                 .collect(),
             list_resources: listables.iter().map(|(name, (schema, _))| (name.clone(), (**schema).clone())).collect(),
+            actions: actions.iter().map(|(name, (schema, _))| (name.clone(), (**schema).clone())).collect(),
             functions: functions.iter().map(|(name, function)| (name.clone(), function.signature())).collect(),
             identities: resources
                 .iter()
@@ -90,6 +95,7 @@ impl Engine {
             listables,
             data_sources,
             ephemerals,
+            actions,
             functions,
             client: Mutex::new(None),
             calls: Mutex::default(),

@@ -1,5 +1,8 @@
 //! The roots that istiod hands to proxies, and whether it would take others.
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::{Istiod, deployments};
 use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
 use crate::pki::{Bundle, Certificate};
@@ -12,6 +15,16 @@ pub const HANDED_OUT: &str = "istio-ca-root-cert";
 pub fn roots_of(map: &Object) -> Option<Bundle> {
     let certificates = Certificate::all_in(map.strings("data").get("root-cert.pem")?).ok()?;
     Some(certificates.into_iter().collect())
+}
+
+/// When the roots in a ConfigMap of that name were last written, by the API server's clock. `None` where it does not
+/// say.
+pub fn handed_out_since(map: &Object) -> Option<OffsetDateTime> {
+    let entries = map.items("metadata.managedFields").iter();
+    let of_roots = entries.filter(|entry| {
+        entry.get("fieldsV1").and_then(|fields| fields.get("f:data")?.get("f:root-cert.pem")).is_some()
+    });
+    of_roots.filter_map(|entry| OffsetDateTime::parse(entry.get("time")?.as_str()?, &Rfc3339).ok()).max()
 }
 
 impl Istiod {
@@ -39,4 +52,25 @@ fn expects_several(deployment: &Object) -> bool {
         env.get("name").is_some_and(|name| name == "ISTIO_MULTIROOT_MESH")
             && env.get("value").and_then(|value| value.as_str()).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_writes_a_label_has_not_written_the_roots() {
+        let entry = |time: &str, fields: serde_json::Value| json!({"manager": "m", "time": time, "fieldsV1": fields});
+        let map = |entries: serde_json::Value| {
+            let metadata = json!({"name": HANDED_OUT, "namespace": "shop", "managedFields": entries});
+            Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).unwrap()
+        };
+        let roots = json!({"f:data": {".": {}, "f:root-cert.pem": {}}});
+        let label = json!({"f:metadata": {"f:labels": {}}});
+        let both = map(json!([entry("2026-01-01T00:00:00Z", roots), entry("2026-02-01T00:00:00Z", label)]));
+        assert_eq!(handed_out_since(&both).unwrap().unix_timestamp(), 1_767_225_600);
+        assert_eq!(handed_out_since(&map(json!([]))), None);
+    }
 }

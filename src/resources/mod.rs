@@ -26,6 +26,7 @@ pub mod functions;
 pub mod primary;
 pub mod reachability;
 pub mod remote_cluster;
+pub mod restart_workloads;
 pub mod service_entry;
 pub mod status;
 
@@ -49,6 +50,7 @@ pub fn registry() -> Registry<Client> {
         .listable(service_entry::MeshServiceEntry)
         .data_source(status::MeshStatus)
         .data_source(reachability::MeshReachability)
+        .action(restart_workloads::MeshRestartWorkloads)
         .function(functions::SniFunction)
         .function(functions::SpiffeIdFunction)
         .function(functions::ParseRemoteSecretFunction)

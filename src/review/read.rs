@@ -28,6 +28,8 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// What a refresh found different from what state remembers.
     pub drift: Vec<Instance>,
+    /// Actions of the mesh that the plan invokes.
+    pub invocations: Vec<Invocation>,
     /// Resources of others that change.
     pub others: usize,
     /// Why the page may not tell all.
@@ -50,6 +52,14 @@ pub struct Instance {
     pub guarded: bool,
     pub before: Value,
     pub after: Value,
+    pub unknown: Value,
+}
+
+/// An action that restarts workloads, with what is known of its configuration.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    pub address: String,
+    pub config: Value,
     pub unknown: Value,
 }
 
@@ -110,6 +120,7 @@ struct File {
     timestamp: Option<Value>,
     resource_changes: Option<Value>,
     resource_drift: Option<Value>,
+    action_invocations: Option<Value>,
     deferred_changes: Option<Value>,
     output_changes: Option<Value>,
     planned_values: Option<Value>,
@@ -139,6 +150,9 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
         if let Some((kind, schema)) = reading.concerns(&drift) {
             plan.drift.extend(reading.instance(drift, kind, schema).ok());
         }
+    }
+    for invoked in take_items(file.action_invocations.take()).into_iter().take(MOST) {
+        plan.invocations.extend(reading.invocation(invoked));
     }
     reading.outside(file.prior_state.take(), &mut plan);
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
@@ -272,6 +286,19 @@ impl PlanReading<'_> {
         let name = change["type"].as_str()?;
         let (kind, name) = Type::ALL.into_iter().find(|(_, resource)| *resource == name)?;
         (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
+    }
+
+    fn invocation(&self, mut invoked: Value) -> Option<Invocation> {
+        if !is_of_mesh(&invoked) || invoked["type"] != "mesh_restart_workloads" {
+            return None;
+        }
+        let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
+        let (_, config) = blank((Value::Null, NOTHING), (values, &marks), &[]);
+        Some(Invocation {
+            address: self.secrets.scrubbed(invoked["address"].as_str().unwrap_or("(no address)")),
+            config: self.secrets.scrub(config),
+            unknown: take(&mut invoked, "config_unknown"),
+        })
     }
 
     fn instance(&self, mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
@@ -431,6 +458,12 @@ pub struct Reading<'a> {
 }
 
 const NOTHING: &Value = &Value::Null;
+
+impl Invocation {
+    pub fn config(&self) -> Reading<'_> {
+        Reading { value: &self.config, unknown: &self.unknown }
+    }
+}
 
 impl Instance {
     pub fn before(&self) -> Reading<'_> {

@@ -59,6 +59,7 @@ enum Thing<'a> {
     Resource(&'a str),
     DataSource(&'a str),
     List(&'a str),
+    Action(&'a str),
 }
 
 impl Thing<'_> {
@@ -69,6 +70,7 @@ impl Thing<'_> {
             Thing::Resource(name) => schema.resources[name].clone(),
             Thing::DataSource(name) => schema.data_sources[name].clone(),
             Thing::List(name) => schema.list_resources[name].clone(),
+            Thing::Action(name) => schema.actions[name].clone(),
         }
     }
 
@@ -118,6 +120,15 @@ impl Thing<'_> {
                 (told, config.clone())
             }
             Thing::List(name) => (core.engine.validate_list_resource_config(of(name)).await, config.clone()),
+            Thing::Action(name) => {
+                let mut told = core.engine.validate_action_config(of(name)).await;
+                if !told.has_errors() {
+                    core.configure(provider()).await.expect("the provider can be configured");
+                    let action = Action { type_name: name.to_owned(), config: encoded.clone(), capabilities };
+                    told.append(core.engine.plan_action(action).await.diagnostics);
+                }
+                (told, config.clone())
+            }
         }
     }
 }
@@ -380,7 +391,7 @@ async fn of_the_provider_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_data_sources_and_lists() {
+async fn of_data_sources_lists_and_actions() {
     let core = Core::new(Mesh, registry(), provider()).await.expect("the provider can be configured");
     let schema = core.engine.schema();
     for name in schema.data_sources.keys() {
@@ -388,6 +399,9 @@ async fn of_data_sources_and_lists() {
     }
     for name in schema.list_resources.keys() {
         drive(Thing::List(name), bases::of_list(&schema.list_resources[name])).await;
+    }
+    for name in schema.actions.keys() {
+        drive(Thing::Action(name), bases::of(name, &schema.actions[name])).await;
     }
 }
 

@@ -30,7 +30,7 @@ async fn generated_pages_are_current() {
         .collect();
     assert!(stale.is_empty(), "docs/ is not what the schema says: {stale:?}. Run `make docs` and commit the result.");
     let known: BTreeSet<PathBuf> = pages.iter().map(|page| folder.join(&page.path)).collect();
-    for sub in ["resources", "data-sources", "functions", "ephemeral-resources", "list-resources"] {
+    for sub in ["resources", "data-sources", "functions", "ephemeral-resources", "list-resources", "actions"] {
         for file in files(&folder.join(sub)) {
             assert!(known.contains(&file), "{} documents nothing that exists", file.display());
         }
@@ -77,9 +77,11 @@ async fn everything_has_an_example() {
     let sources = schema.data_sources.keys().map(|name| format!("data-sources/{name}/data-source.tf"));
     let functions = schema.functions.keys().map(|name| format!("functions/{name}/function.tf"));
     let lists = schema.list_resources.keys().map(|name| format!("list-resources/{name}/list-resource.tfquery.hcl"));
+    let actions = schema.actions.keys().map(|name| format!("actions/{name}/action.tf"));
     let missing: Vec<String> = resources
         .chain(imports)
         .chain(lists)
+        .chain(actions)
         .chain(sources)
         .chain(functions)
         .filter(|file| !examples.join(file).is_file())
@@ -105,7 +107,8 @@ fn engine() -> std::sync::Arc<Engine> {
 fn schemas() -> Vec<(String, Schema)> {
     let engine = engine();
     let schema = engine.schema();
-    let named = [&schema.resources, &schema.data_sources, &schema.ephemeral_resources, &schema.list_resources];
+    let named =
+        [&schema.resources, &schema.data_sources, &schema.ephemeral_resources, &schema.list_resources, &schema.actions];
     let mut schemas: Vec<(String, Schema)> =
         named.into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone())).collect();
     schemas.push(("mesh".to_owned(), schema.provider.clone()));
@@ -126,6 +129,7 @@ fn pages() -> Vec<Page> {
         (PageKind::DataSource, "data-sources", "data-source.tf", &schema.data_sources),
         (PageKind::EphemeralResource, "ephemeral-resources", "ephemeral-resource.tf", &schema.ephemeral_resources),
         (PageKind::ListResource, "list-resources", "list-resource.tfquery.hcl", &schema.list_resources),
+        (PageKind::Action, "actions", "action.tf", &schema.actions),
     ] {
         for (name, schema) in schemas {
             let files = |file: &str| example(format!("{folder}/{name}/{file}"));

@@ -121,6 +121,7 @@ const CLOCKS: &[(&str, &str)] = &[
     ("resources/ca/mod.rs", "a refresh begins"),
     ("resources/reachability/mod.rs", "a read begins"),
     ("resources/remote_cluster/mod.rs", "a refresh or an apply begins"),
+    ("resources/restart_workloads/mod.rs", "an action begins"),
 ];
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod actions;
 mod bench;
 mod ca_found;
 mod ca_interrupted;
@@ -53,6 +54,7 @@ mod links_external;
 mod links_gateways;
 mod links_own_tokens;
 mod links_plan;
+mod links_proxied;
 mod links_refusals;
 mod links_renewed;
 mod links_tokens;

@@ -19,6 +19,7 @@ use crate::support::plugin_process::BINARY;
 /// Names with an underscore that are the languages' own, other providers' or other programs'.
 const OTHERS: &[&str] = &[
     // The configuration language and its CLIs.
+    "action_trigger",
     "before_create",
     "config_path",
     "create_before_destroy",
@@ -68,6 +69,7 @@ const TITLES: &[&str] = &[
     "Clusters that do not fit each other",
     "Certificates",
     "Services of other meshes",
+    "Actions",
     "Runs",
 ];
 
@@ -252,7 +254,13 @@ impl Known {
         let engine = Engine::new(Mesh, resources::registry());
         let schema = engine.schema();
         let (mut types, mut paths) = (BTreeSet::new(), BTreeSet::new());
-        let named = [&schema.resources, &schema.data_sources, &schema.ephemeral_resources, &schema.list_resources];
+        let named = [
+            &schema.resources,
+            &schema.data_sources,
+            &schema.ephemeral_resources,
+            &schema.list_resources,
+            &schema.actions,
+        ];
         for (name, schema) in named.into_iter().flatten() {
             types.insert(name.clone());
             walk(name, &mut Vec::new(), &schema.attributes, &mut paths);

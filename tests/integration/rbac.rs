@@ -67,13 +67,27 @@ pub fn restricted(cluster: &Arc<Cluster>, file: &Path) {
 
 /// The token of a new ServiceAccount that has the rights of a file of examples/rbac.
 fn account(cluster: &Cluster, file: &str, role: &str, name: &str) -> String {
+    bound(cluster, file, &["clusterrolebinding", &format!("pipeline-{name}"), &format!("--clusterrole={role}")], name)
+}
+
+/// The same, by a binding of one's own.
+fn bound(cluster: &Cluster, file: &str, binding: &[&str], name: &str) -> String {
     let rights = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rbac").join(file);
     cluster.kubectl(&["apply", "-f", &rights.display().to_string()]).expect("the role");
     cluster.kubectl(&["create", "serviceaccount", name, "-n", "pipeline"]).expect("an account");
-    let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount=pipeline:{name}"));
-    let binding = ["create", "clusterrolebinding", &format!("pipeline-{name}"), &role, &account];
-    cluster.kubectl(&binding).expect("a binding");
+    let account = format!("--serviceaccount=pipeline:{name}");
+    cluster.kubectl(&[&["create"], binding, &[&account]].concat()).expect("a binding");
     cluster.kubectl(&["create", "token", name, "-n", "pipeline"]).expect("a token")
+}
+
+/// A kubeconfig for a ServiceAccount that may restart the workloads of one namespace, and nothing else.
+pub fn may_restart(cluster: &Cluster, namespace: &str, file: &Path) {
+    cluster.kubectl(&["create", "namespace", "pipeline"]).expect("a namespace");
+    let role = "--clusterrole=terraform-provider-mesh-restarts";
+    let token = bound(cluster, "restarts.yaml", &["rolebinding", "restarts", "-n", namespace, role], "restarts");
+    kubeconfig(cluster, &token, file);
+    let ask = ["auth", "can-i", "create", "pods", "-n", namespace, "--as", "system:serviceaccount:pipeline:restarts"];
+    cluster.wait_until("the role to be heard of", || cluster.kubectl(&ask).is_ok()).expect("the rights");
 }
 
 fn kubeconfig(cluster: &Cluster, token: &str, file: &Path) {

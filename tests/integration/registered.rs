@@ -21,7 +21,13 @@ async fn every_schema_keeps_the_rules() {
     let core = core().await;
     let schemas = core.engine.schema();
     let mut found = Vec::new();
-    let all = [&schemas.resources, &schemas.data_sources, &schemas.ephemeral_resources, &schemas.list_resources];
+    let all = [
+        &schemas.resources,
+        &schemas.data_sources,
+        &schemas.ephemeral_resources,
+        &schemas.list_resources,
+        &schemas.actions,
+    ];
     for (name, schema) in all.into_iter().flatten() {
         found.extend(schema::check(schema).into_iter().map(|rule| format!("{name}: {rule}")));
     }

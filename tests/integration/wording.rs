@@ -115,7 +115,8 @@ fn descriptions() -> Vec<(String, String)> {
     let engine = Engine::new(Mesh, resources::registry());
     let schema = engine.schema();
     let mut found = Vec::new();
-    let named = [&schema.resources, &schema.data_sources, &schema.ephemeral_resources, &schema.list_resources];
+    let named =
+        [&schema.resources, &schema.data_sources, &schema.ephemeral_resources, &schema.list_resources, &schema.actions];
     let provider = [(&"mesh".to_owned(), &schema.provider)].map(|(name, schema)| (name.clone(), schema.clone()));
     for (name, schema) in
         named.into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone())).chain(provider)

@@ -20,7 +20,7 @@ use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Sc
 use until::in_words;
 pub use until::{
     Until, Verdict, condition, daemon_set_available, deleted, deployment_available, secret_has_keys,
-    webhook_ca_bundle_set,
+    stateful_set_available, webhook_ca_bundle_set,
 };
 
 /// How long a wait goes on when the scope sets no deadline.

@@ -105,6 +105,26 @@ pub fn daemon_set_available() -> Until {
     })
 }
 
+/// All Pods are of the current specification and available.
+pub fn stateful_set_available() -> Until {
+    Until::new("to be available", |object| {
+        let Some(stateful_set) = object else { return absent() };
+        let count = |path: &str| stateful_set.get(path).and_then(Value::as_i64).unwrap_or(0);
+        if count("status.observedGeneration") < stateful_set.generation().unwrap_or(0) {
+            return Verdict::pending("the controller manager has not seen the current generation");
+        }
+        let wanted = stateful_set.get("spec.replicas").and_then(Value::as_i64).unwrap_or(1);
+        let (updated, available) = (count("status.updatedReplicas"), count("status.availableReplicas"));
+        if updated < wanted {
+            return Verdict::pending(format!("{updated} of {wanted} replicas are of the current revision"));
+        }
+        if available < wanted {
+            return Verdict::pending(format!("{available} of {wanted} replicas are available"));
+        }
+        Verdict::Ready
+    })
+}
+
 /// Every webhook of the configuration has a CA bundle.
 pub fn webhook_ca_bundle_set() -> Until {
     Until::new("to have its CA bundle", |object| {
@@ -243,6 +263,21 @@ mod tests {
         let status = json!({"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3});
         assert_eq!(until.check(Some(&with(status))), Verdict::Ready);
         assert_eq!(until.check(Some(&with(json!({"observedGeneration": 2})))), Verdict::Ready, "no node is to have it");
+    }
+
+    #[test]
+    fn a_stateful_set_is_over_when_all_its_replicas_are_of_the_current_revision() {
+        let until = stateful_set_available();
+        let with = |status: Value| object("StatefulSet", json!({"spec": {"replicas": 2}, "status": status}));
+        assert_eq!(pending(&until, None), "it does not exist");
+        let status = json!({"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2});
+        assert_eq!(pending(&until, Some(&with(status))), "the controller manager has not seen the current generation");
+        let status = json!({"observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": 2});
+        assert_eq!(pending(&until, Some(&with(status))), "1 of 2 replicas are of the current revision");
+        let status = json!({"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 1});
+        assert_eq!(pending(&until, Some(&with(status))), "1 of 2 replicas are available");
+        let status = json!({"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 2});
+        assert_eq!(until.check(Some(&with(status))), Verdict::Ready);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What stands beside managed resources: data sources, functions, ephemeral resources, lists.
+//! What is beside managed resources: data sources, functions, ephemeral resources, lists, actions.
 
 use futures::{Stream, StreamExt as _};
 use tokio_stream::wrappers::ReceiverStream;
@@ -118,6 +118,54 @@ pub(super) fn list_resource(
         display_name: event.display_name,
         resource_object: event.resource_object.and_then(wire::encoded),
         diagnostic: wire::diagnostics(event.diagnostics),
+    })
+}
+
+pub(super) async fn validate_action_config(
+    engine: &Engine,
+    request: pb::validate_action_config::Request,
+) -> pb::validate_action_config::Response {
+    let validate = validate(request.action_type, request.config);
+    let diagnostics = engine.validate_action_config(validate).await;
+    pb::validate_action_config::Response { diagnostics: wire::diagnostics(diagnostics) }
+}
+
+pub(super) async fn plan_action(engine: &Engine, request: pb::plan_action::Request) -> pb::plan_action::Response {
+    let planned = engine.plan_action(rpc::Action {
+        type_name: request.action_type,
+        config: wire::decoded(request.config),
+        capabilities: wire::capabilities(request.client_capabilities),
+    });
+    let planned = planned.await;
+    pb::plan_action::Response {
+        diagnostics: wire::diagnostics(planned.diagnostics),
+        deferred: wire::deferred(planned.deferred),
+    }
+}
+
+pub(super) fn invoke_action(
+    engine: &Engine,
+    request: pb::invoke_action::Request,
+) -> impl Stream<Item = pb::invoke_action::Event> + Send + 'static {
+    use pb::invoke_action::event::{Completed, Progress, Type};
+
+    let events = engine.invoke_action(rpc::Action {
+        type_name: request.action_type,
+        config: wire::decoded(request.config),
+        capabilities: wire::capabilities(request.client_capabilities),
+    });
+    ReceiverStream::new(events).map(|event| {
+        let event = match event {
+            rpc::InvokeActionEvent::Progress(line) => {
+                Type::Progress(Progress { message: mask::secrets(&line).into_owned() })
+            }
+            rpc::InvokeActionEvent::Completed(diagnostics) => {
+                let diagnostics = wire::diagnostics(diagnostics);
+                wire::log_diagnostics(&diagnostics);
+                Type::Completed(Completed { diagnostics })
+            }
+        };
+        pb::invoke_action::Event { r#type: Some(event) }
     })
 }
 

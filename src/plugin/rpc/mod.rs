@@ -94,10 +94,6 @@ impl fmt::Display for RequestId {
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-fn only_event<T: Send + 'static>(event: T) -> Result<Response<Events<T>>, Status> {
-    Ok(Response::new(futures::stream::once(async { Ok(event) }).boxed()))
-}
-
 /// One line per RPC: its method, its name, what the log calls the thing it is about, and the handler. The whole
 /// `impl` comes out of the macro, because the attribute on it must see the methods.
 macro_rules! provider {
@@ -152,8 +148,8 @@ provider! {
         close_ephemeral_resource CloseEphemeralResource (|r| &r.type_name) => beside::close_ephemeral_resource;
         validate_list_resource_config ValidateListResourceConfig (|r| &r.type_name) => beside::validate_list_resource_config;
 
-        validate_action_config ValidateActionConfig (|r| &r.action_type) => not_offered::validate_action_config;
-        plan_action PlanAction (|r| &r.action_type) => not_offered::plan_action;
+        validate_action_config ValidateActionConfig (|r| &r.action_type) => beside::validate_action_config;
+        plan_action PlanAction (|r| &r.action_type) => beside::plan_action;
         validate_state_store_config ValidateStateStoreConfig (|r| &r.type_name) => not_offered::validate_state_store_config;
         configure_state_store ConfigureStateStore (|r| &r.type_name) => not_offered::configure_state_store;
         lock_state LockState (|r| &r.type_name) => not_offered::lock_state;
@@ -179,16 +175,19 @@ provider! {
             &self,
             request: Request<pb::invoke_action::Request>,
         ) -> Result<Response<Self::InvokeActionStream>, Status> {
-            only_event(not_offered::invoke_action(&request.into_inner()))
+            let request = request.into_inner();
+            let _inside = self.span("InvokeAction", &request.action_type).entered();
+            Ok(Response::new(beside::invoke_action(&self.engine, request).map(Ok).boxed()))
         }
 
         type ReadStateBytesStream = Events<pb::read_state_bytes::ResponseChunk>;
 
         async fn read_state_bytes(
             &self,
-            request: Request<pb::read_state_bytes::Request>,
+            _request: Request<pb::read_state_bytes::Request>,
         ) -> Result<Response<Self::ReadStateBytesStream>, Status> {
-            only_event(not_offered::read_state_bytes(&request.into_inner()))
+            let chunk = not_offered::read_state_bytes();
+            Ok(Response::new(futures::stream::once(async { Ok(chunk) }).boxed()))
         }
 
         async fn write_state_bytes(

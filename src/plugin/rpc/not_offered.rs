@@ -1,5 +1,5 @@
-//! What the protocol knows and this provider does not offer: actions and state stores. A core asks only for what the
-//! schema lists, so these answers are for one that asks all the same.
+//! What the protocol knows and this provider does not offer: state stores. A core asks only for what the schema lists,
+//! so these answers are for one that asks all the same.
 
 use super::wire::{self, Answer};
 use crate::diag::Diagnostic;
@@ -7,41 +7,27 @@ use crate::engine::Engine;
 use crate::plugin::proto::tfplugin6 as pb;
 
 macro_rules! not_offered {
-    ($($rpc:ident: $what:literal;)*) => {
+    ($($rpc:ident)*) => {
         $(
             pub(super) async fn $rpc(_: &Engine, _: pb::$rpc::Request) -> pb::$rpc::Response {
-                pb::$rpc::Response::failed(refusal($what))
+                pb::$rpc::Response::failed(refusal())
             }
         )*
     };
 }
 
 not_offered! {
-    validate_action_config: "actions";
-    plan_action: "actions";
-    validate_state_store_config: "state stores";
-    configure_state_store: "state stores";
-    lock_state: "state stores";
-    unlock_state: "state stores";
-    get_states: "state stores";
-    delete_state: "state stores";
+    validate_state_store_config configure_state_store lock_state unlock_state get_states delete_state
 }
 
-pub(super) fn invoke_action(_: &pb::invoke_action::Request) -> pb::invoke_action::Event {
-    use pb::invoke_action::event::{Completed, Type};
-
-    let completed = Completed { diagnostics: vec![refusal("actions")] };
-    pb::invoke_action::Event { r#type: Some(Type::Completed(completed)) }
-}
-
-pub(super) fn read_state_bytes(_: &pb::read_state_bytes::Request) -> pb::read_state_bytes::ResponseChunk {
-    pb::read_state_bytes::ResponseChunk { diagnostics: vec![refusal("state stores")], ..Default::default() }
+pub(super) fn read_state_bytes() -> pb::read_state_bytes::ResponseChunk {
+    pb::read_state_bytes::ResponseChunk { diagnostics: vec![refusal()], ..Default::default() }
 }
 
 pub(super) fn write_state_bytes() -> pb::write_state_bytes::Response {
-    pb::write_state_bytes::Response::failed(refusal("state stores"))
+    pb::write_state_bytes::Response::failed(refusal())
 }
 
-fn refusal(what: &str) -> pb::Diagnostic {
-    wire::diagnostic(Diagnostic::error("Not offered").detail(format!("This provider offers no {what}.")))
+fn refusal() -> pb::Diagnostic {
+    wire::diagnostic(Diagnostic::error("Not offered").detail("This provider offers no state stores."))
 }

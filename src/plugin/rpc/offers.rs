@@ -17,7 +17,8 @@ const CAPABILITIES: pb::ServerCapabilities = pb::ServerCapabilities {
 
 pub(super) async fn get_metadata(engine: &Engine, _: pb::get_metadata::Request) -> pb::get_metadata::Response {
     use pb::get_metadata::{
-        DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata, ResourceMetadata,
+        ActionMetadata, DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata,
+        ResourceMetadata,
     };
 
     let offered = engine.schema();
@@ -38,6 +39,7 @@ pub(super) async fn get_metadata(engine: &Engine, _: pb::get_metadata::Request) 
             .cloned()
             .map(|type_name| ListResourceMetadata { type_name })
             .collect(),
+        actions: offered.actions.keys().cloned().map(|type_name| ActionMetadata { type_name }).collect(),
         ..pb::get_metadata::Response::default()
     }
 }
@@ -56,6 +58,11 @@ pub(super) async fn get_provider_schema(
         data_source_schemas: all(&offered.data_sources),
         ephemeral_resource_schemas: all(&offered.ephemeral_resources),
         list_resource_schemas: all(&offered.list_resources),
+        action_schemas: offered
+            .actions
+            .iter()
+            .map(|(name, schema)| (name.clone(), pb::ActionSchema { schema: Some(schema::schema(schema)) }))
+            .collect(),
         functions: functions(engine),
         server_capabilities: Some(CAPABILITIES),
         ..pb::get_provider_schema::Response::default()

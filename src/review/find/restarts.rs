@@ -42,6 +42,14 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Restarts {
             ]);
         }
     }
+    for invocation in &cx.plan.invocations {
+        let (cluster, namespaces) = (invocation.config().get("cluster"), invocation.config().get("namespaces"));
+        let of =
+            if namespaces.is_partly_unknown() { "namespaces known after apply".into() } else { namespaces.shown() };
+        let what = Prose::from(format!("workloads whose proxies are behind, in {of}"));
+        let why = Prose::name(&invocation.address);
+        restarts.section.row(["4".into(), cluster.shown(), what, "one by one".into(), why]);
+    }
     restarts.section = restarts.section.sorted();
     at_once(cx, &restarts);
     restarts

@@ -31,6 +31,7 @@ pub fn takes_any_text(pattern: &str) -> bool {
         "charts.password",
         "root.certificate",
         "root.private_key_wo",
+        "root_certificates",
         "certificate_authority",
         "parse_remote_secret.0",
     ];
@@ -104,6 +105,9 @@ pub fn of(name: &str, schema: &Schema) -> Vec<Json> {
         "mesh_reachability" => vec![json!({
             "from": ["east"], "to": ["west"], "namespace": "istio-system", "services": [{"host": "cart.shop.svc.cluster.local", "port": 8080}],
             "caller_namespace": "shop", "caller_service_account": "default", "unanswered_address": "broken",
+        })],
+        "mesh_restart_workloads" => vec![json!({
+            "cluster": "east", "namespaces": ["shop", "carts"], "behind_by": ["proxy", "roots"], "rollout_timeout": "10m", "root_certificates": Ca::new().root,
         })],
         _ => of_list(schema),
     }
