@@ -22,6 +22,7 @@ mod renewal;
 mod rotation;
 mod server;
 mod service_entry;
+mod service_host;
 mod sni;
 mod system_namespace;
 mod topology;
@@ -59,6 +60,7 @@ pub use server::{ServerUrl, ServerUrlError};
 pub use service_entry::{
     ExportAlias, ExportPort, GATEWAY_PORT, Import, ImportAt, ImportEndpoint, ImportError, ImportPort, Protocol,
 };
+pub use service_host::service_host;
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{

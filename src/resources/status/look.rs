@@ -133,7 +133,11 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         }
     }
     if !seen.services.is_empty() {
-        further.crossing = crossing::look(cluster, namespace, &seen.services, !seen.deployments.is_empty()).await;
+        let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
+        let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
+        let serves = !seen.deployments.is_empty();
+        let known = crossing::Known { namespace, services: &seen.services, serves, configured };
+        further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
