@@ -87,6 +87,19 @@ fn what_a_mesh_says_unlike_is_told_once_and_names_the_clusters() {
 }
 
 #[test]
+fn each_mesh_of_a_link_is_compared() {
+    let of = |mesh: &str, plane: ControlPlaneAt| ControlPlaneAt { mesh_id: mesh.into(), ..plane };
+    let mut topology = Topology::default();
+    // Another revision in the namespace of the link, of another mesh.
+    topology.control_plane("a", of("a", as_usual("east")));
+    topology.control_plane("e", ControlPlaneAt { revision: Some("x".into()), ..only_registered("east", true) });
+    topology.control_plane("w", as_usual("west"));
+    let declared = watched("east", &["west"]);
+    let told: Vec<Finding> = topology.unlike_at(&declared);
+    assert_eq!(summaries(&told), [("watchers", "Control planes of one mesh are configured differently")]);
+}
+
+#[test]
 fn ambient_mode_is_in_both_ends_of_a_link_and_between_networks() {
     let ambient = |cluster: &str, network: Option<&str>| ControlPlaneAt {
         is_ambient: true,
