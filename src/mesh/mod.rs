@@ -48,7 +48,7 @@ pub use name::{
 };
 pub use platform::Platform;
 pub use pod_security::{ENFORCE_LABEL, Level, violations};
-pub use policy::{Difference, MeshPolicy, differences};
+pub use policy::{Difference, MeshPolicy, accepted_domains, differences};
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,

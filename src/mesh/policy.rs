@@ -130,6 +130,15 @@ impl MeshPolicy {
     }
 }
 
+/// The trust domains that proxies accept beside their own: aliases, and those of roots that are added.
+pub fn accepted_domains(mesh: &Map<String, Value>) -> BTreeSet<String> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let roots = list(mesh.get("caCertificates"));
+    let of_roots = roots.iter().flat_map(|root| list(root.get("trustDomains")));
+    let domains = list(mesh.get("trustDomainAliases")).into_iter().chain(of_roots);
+    domains.filter_map(|domain| domain.as_str().map(str::to_owned)).collect()
+}
+
 /// Where control planes differ, by cluster. One that has several, as a canary upgrade does, agrees with the others as
 /// long as one of them does.
 pub fn differences<'a>(planes: impl IntoIterator<Item = (&'a str, &'a MeshPolicy)>) -> Vec<Difference> {

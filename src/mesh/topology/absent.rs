@@ -204,8 +204,9 @@ impl Topology {
 
     fn are_apart(&self, end: &ControlPlaneAt, other: &ControlPlaneAt) -> bool {
         let both_off = end.mtls == Mtls::Off && other.mtls == Mtls::Off;
-        // A mesh of another id is an error for itself.
-        if both_off || end.mesh_id != other.mesh_id {
+        // Roots that both mesh configurations add may be each other's. A mesh of another id is an error for itself.
+        let add_roots = end.trusts_more_roots && other.trusts_more_roots;
+        if both_off || add_roots || end.mesh_id != other.mesh_id {
             return false;
         }
         let signs_for =

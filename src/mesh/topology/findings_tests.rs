@@ -45,6 +45,20 @@ fn trust_domains_of_linked_clusters_are_accepted_or_refused() {
     assert_eq!(at_link(&any("east", "a"), &any("west", "b")), []);
 }
 
+#[test]
+fn roots_may_differ_where_both_carry_more() {
+    let of = |cluster: &str, root: &str, trusts_more_roots: bool| ControlPlaneAt {
+        trust_root: Some(root.repeat(64)),
+        trusts_more_roots,
+        ..control_plane(cluster)
+    };
+    assert_eq!(at_link(&of("east", "a", true), &of("west", "b", true)), []);
+    for (east, west) in [(true, false), (false, true), (false, false)] {
+        let found = at_link(&of("east", "a", east), &of("west", "b", west));
+        assert_eq!(found, [("trust_root", "Linked clusters trust different roots", Severity::Error)], "{east} {west}");
+    }
+}
+
 fn only_registered(cluster: &str, known: bool) -> ControlPlaneAt {
     let mesh = serde_json::json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}});
     let policy = known.then(|| MeshPolicy::of(mesh.as_object().expect("an object")));

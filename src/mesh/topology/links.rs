@@ -122,6 +122,10 @@ fn disagreements(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Vec<Disa
 }
 
 fn roots(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    // Roots that both mesh configurations add may be each other's.
+    if watched.trusts_more_roots && watcher.trusts_more_roots {
+        return None;
+    }
     let (root, other_root) = (watched.trust_root.as_ref()?, watcher.trust_root.as_ref()?);
     (root != other_root).then(|| Disagreement {
         severity: Severity::Error,

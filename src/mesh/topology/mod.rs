@@ -42,9 +42,11 @@ pub struct ControlPlaneAt {
     pub trust_root: Option<String>,
     /// It must have a root whose fingerprint is not known yet.
     pub root_follows: bool,
+    /// Its mesh configuration adds roots (`caCertificates`) to that one.
+    pub trusts_more_roots: bool,
     /// The trust domain of its workloads.
     pub trust_domain: String,
-    /// Further trust domains that its proxies accept.
+    /// Further trust domains that its proxies accept: aliases, and those of roots that are added.
     pub trust_domain_aliases: BTreeSet<String>,
     /// Its proxies accept every trust domain.
     pub any_trust_domain: bool,

@@ -16,7 +16,7 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
-    ParsedRemoteSecret, is_external,
+    ParsedRemoteSecret, accepted_domains, is_external,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -248,15 +248,11 @@ fn configured(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> As
     let mesh = Values::from_yaml(map.strings("data").get("mesh").copied().unwrap_or_default());
     let mesh = mesh.map_err(|error| format!("its ConfigMap {name}: {error}"))?;
     let mesh = mesh.as_map();
-    let aliases = mesh.get("trustDomainAliases").and_then(|list| list.as_array()).into_iter().flatten();
-    let brings_roots =
-        mesh.get("caCertificates").and_then(|roots| roots.as_array()).is_some_and(|roots| !roots.is_empty());
     Ok(Configured {
         policy: MeshPolicy::of(mesh),
         trust_domain: mesh.get("trustDomain").and_then(|domain| domain.as_str()).unwrap_or("cluster.local").to_owned(),
-        aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
-        any_trust_domain: brings_roots
-            || environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
+        aliases: accepted_domains(mesh),
+        any_trust_domain: environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
     })
 }
 
