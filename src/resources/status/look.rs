@@ -28,6 +28,8 @@ use crate::value::{List, Map, Value};
 const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
+/// With this istiod serves ztunnels.
+const ENABLES_AMBIENT: &str = "PILOT_ENABLE_AMBIENT";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
 
 /// What a cluster holds, as read.
@@ -253,6 +255,7 @@ fn configured(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> As
         trust_domain: mesh.get("trustDomain").and_then(|domain| domain.as_str()).unwrap_or("cluster.local").to_owned(),
         aliases: accepted_domains(mesh),
         any_trust_domain: environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
+        is_ambient: environment(deployment).any(|(name, value)| name == ENABLES_AMBIENT && value == "true"),
     })
 }
 
