@@ -103,8 +103,6 @@ impl MeshPolicy {
             let hosts = entry.get("hosts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             policy.local.extend(hosts.map(|host| (without_domain(&host.to_ascii_lowercase()).to_owned(), local)));
         }
-        let local = policy.local.iter().filter(|(_, local)| **local);
-        policy.said.extend(local.map(|(host, _)| (format!("{CLUSTER_LOCAL}{}", shown(host)), "true".to_owned())));
         policy
     }
 
@@ -125,7 +123,7 @@ impl MeshPolicy {
     }
 
     fn value(&self, name: &str) -> &str {
-        let usual = || FIELDS.iter().find(|field| field.path == name).map_or("false", |field| field.usual);
+        let usual = || FIELDS.iter().find(|field| field.path == name).map_or("", |field| field.usual);
         self.said.get(name).map_or_else(usual, String::as_str)
     }
 }
@@ -146,21 +144,32 @@ pub fn differences<'a>(planes: impl IntoIterator<Item = (&'a str, &'a MeshPolicy
     for (cluster, policy) in planes {
         clusters.entry(cluster).or_default().push(policy);
     }
-    let said: BTreeSet<&String> = clusters.values().flatten().flat_map(|policy| policy.said.keys()).collect();
-    let differs = |field: &&String| {
-        let of = |policies: &Vec<&'a MeshPolicy>| -> BTreeSet<&'a str> {
-            policies.iter().map(|policy| policy.value(field)).collect()
-        };
-        let common = clusters.values().map(of).reduce(|common, values| &common & &values);
-        let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (cluster, policies) in &clusters {
-            for value in of(policies) {
-                groups.entry(value.to_owned()).or_default().insert((*cluster).to_owned());
-            }
+    let all = || clusters.values().flatten();
+    let said: BTreeSet<&String> = all().flat_map(|policy| policy.said.keys()).collect();
+    let fields = said.into_iter().filter_map(|name| difference(&clusters, name.clone(), |policy| policy.value(name)));
+    // Of hosts it counts what comes of all that is said.
+    let hosts: BTreeSet<&String> = all().flat_map(|policy| policy.local.keys()).collect();
+    let stays = |policy: &MeshPolicy, host: &str| if policy.keeps_within(host) { "true" } else { "false" };
+    let hosts = hosts.into_iter().filter_map(|host| {
+        difference(&clusters, format!("{CLUSTER_LOCAL}{}", shown(host)), |policy| stays(policy, host))
+    });
+    fields.chain(hosts).collect()
+}
+
+fn difference<'a>(
+    clusters: &BTreeMap<&str, Vec<&'a MeshPolicy>>,
+    field: String,
+    value: impl Fn(&'a MeshPolicy) -> &'a str,
+) -> Option<Difference> {
+    let of = |policies: &Vec<&'a MeshPolicy>| -> BTreeSet<&'a str> { policies.iter().copied().map(&value).collect() };
+    let common = clusters.values().map(of).reduce(|common, values| &common & &values)?;
+    let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (cluster, policies) in clusters {
+        for value in of(policies) {
+            said.entry(value.to_owned()).or_default().insert((*cluster).to_owned());
         }
-        common.is_some_and(|common| common.is_empty()).then(|| Difference { field: (*field).clone(), said: groups })
-    };
-    said.iter().filter_map(differs).collect()
+    }
+    common.is_empty().then_some(Difference { field, said })
 }
 
 impl fmt::Display for Difference {
@@ -321,6 +330,36 @@ mod tests {
         assert_eq!(told(&[("east", only.clone()), ("east", json!({})), ("west", json!({}))]), [""; 0]);
         assert_eq!(told(&[("east", only.clone()), ("east", only.clone()), ("west", json!({}))]).len(), 1);
         assert_eq!(told(&[("east", only), ("east", json!({}))]), [""; 0]);
+    }
+
+    #[test]
+    fn what_stays_within_a_cluster_is_compared_by_what_comes_of_it() {
+        let said = |local: bool, host: &str| json!({"serviceSettings": [{"settings": {"clusterLocal": local}, "hosts": [host]}]});
+        let differ = |local: bool, host: &str| told(&[("east", said(local, host)), ("west", json!({}))]);
+        // What istiod does unasked.
+        for host in [
+            "*.kube-system.svc.cluster.local",
+            "dns.kube-system.svc.cluster.local",
+            "kubernetes.default.svc.cluster.local",
+        ] {
+            assert_eq!(differ(true, host), [""; 0], "{host}");
+        }
+        assert_eq!(differ(false, "web.shop.svc.cluster.local"), [""; 0]);
+        assert_eq!(
+            differ(false, "*.kube-system.svc.cluster.local"),
+            ["`serviceSettings.settings.clusterLocal of *.kube-system.svc` is false in east; true in west"]
+        );
+        // One Service of the namespace takes the whole default away.
+        assert_eq!(differ(false, "dns.kube-system.svc.cluster.local").len(), 1);
+        let dns = policy(said(false, "dns.kube-system.svc.cluster.local"));
+        assert!(!dns.keeps_within("web.kube-system.svc.cluster.local"));
+        // A wider pattern does not.
+        assert!(policy(said(false, "*.svc.cluster.local")).keeps_within("web.kube-system.svc.cluster.local"));
+        // One by a pattern, the other by name.
+        let named = |hosts: &[&str]| json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": hosts}]});
+        let (all, both) =
+            (named(&["*.shop.svc.cluster.local"]), named(&["*.shop.svc.cluster.local", "web.shop.svc.cluster.local"]));
+        assert_eq!(told(&[("east", all), ("west", both)]), [""; 0]);
     }
 
     #[test]
