@@ -1,6 +1,6 @@
 # Two teams share a cluster and nothing else: each has a mesh with a control plane, a namespace and a root of its own.
-# Neither istiod sees the other's workloads. A namespace joins a mesh by two labels: mesh = "blue" the istiod of that
-# mesh sees the namespace istio.io/rev = "blue" its Pods get a proxy of that mesh
+# Neither istiod sees the other's workloads. A namespace joins a mesh, such as blue, by two labels. By mesh = "blue" the
+# istiod of that mesh sees the namespace. By istio.io/rev = "blue" its Pods get a proxy of that mesh.
 
 variable "cluster" {
   description = "The cluster that the meshes share, the first of `kubeconfigs` by name if not set."

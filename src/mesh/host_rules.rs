@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::policy::shown;
+use super::service_host::{covers, service_host, without_domain};
 
 /// What rules are for: where they count depends on their namespace, too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,7 @@ pub struct HostRules<'a>(BTreeMap<Place<'a>, Vec<Rule<'a>>>);
 
 #[derive(Debug)]
 struct Rule<'a> {
+    namespace: &'a str,
     name: &'a str,
     spec: &'a Value,
     digest: [u8; 32],
@@ -58,8 +60,10 @@ pub enum Unlike {
 const DESTINATION_RULE: &str = "DestinationRule";
 const VIRTUAL_SERVICE: &str = "VirtualService";
 
-/// The members that say which host a rule is for.
-const HOSTS: &[&str] = &["host", "hosts"];
+/// The members that say which host a rule is for, and at which gateways it counts beside the mesh.
+const ELSEWHERE: &[&str] = &["gateways", "host", "hosts"];
+/// The members by which a route names a Service.
+const CALLED: &[&str] = &["destination", "mirror"];
 
 impl<'a> HostRules<'a> {
     /// Adds a DestinationRule.
@@ -82,9 +86,9 @@ impl<'a> HostRules<'a> {
     fn add(&mut self, kind: &'static str, hosts: impl IntoIterator<Item = &'a str>, rule: RuleAt<'a>) {
         let mut digest = None;
         let RuleAt { namespace, name, spec } = rule;
-        for host in hosts.into_iter().filter_map(|host| of_mesh(host, namespace)) {
-            let digest = *digest.get_or_insert_with(|| digest_of(spec));
-            self.0.entry(Place { kind, host, namespace }).or_default().push(Rule { name, spec, digest });
+        for host in hosts.into_iter().filter_map(|host| service_host(host, namespace)) {
+            let digest = *digest.get_or_insert_with(|| digest_of(&in_one_form(spec, namespace)));
+            self.0.entry(Place { kind, host, namespace }).or_default().push(Rule { namespace, name, spec, digest });
         }
     }
 }
@@ -120,6 +124,12 @@ pub fn unlike(clusters: &BTreeMap<&str, HostRules<'_>>, stays: impl Fn(&str) -> 
     found
 }
 
+impl Rule<'_> {
+    fn in_one_form(&self) -> Value {
+        in_one_form(self.spec, self.namespace)
+    }
+}
+
 fn digests(rules: &[Rule<'_>]) -> Vec<[u8; 32]> {
     let mut digests: Vec<[u8; 32]> = rules.iter().map(|rule| rule.digest).collect();
     digests.sort_unstable();
@@ -140,7 +150,7 @@ fn differing(with: &BTreeMap<&str, &[Rule<'_>]>) -> Option<Unlike> {
     let of = |group: Option<&BTreeSet<String>>| with.get(group?.first()?.as_str()).copied();
     let (one, other) = (of(groups.first())?, of(groups.get(1))?);
     let field = match (one, other) {
-        ([one], [other]) => first_difference(one.spec, other.spec),
+        ([one], [other]) => first_difference(&one.in_one_form(), &other.in_one_form()),
         _ if one.len() != other.len() => "how many there are".to_owned(),
         _ => "spec".to_owned(),
     };
@@ -163,38 +173,47 @@ impl fmt::Display for UnlikeRules {
     }
 }
 
-/// The full name of a host, where it is one of the mesh's Services. Istio takes a name with a dot for a full one.
-fn of_mesh(host: &str, namespace: &str) -> Option<String> {
-    let host = host.to_ascii_lowercase();
-    match host.as_str() {
-        "*" => Some(host),
-        name if !name.contains('.') => Some(format!("{name}.{namespace}.svc.cluster.local")),
-        name if name.contains(".svc.") || name.ends_with(".local") => Some(host),
-        _ => None,
-    }
-}
-
 /// Whether a Service, by name and namespace, may be called by this host.
 pub fn is_called(host: &str, name: &str, namespace: &str) -> bool {
-    match host.strip_prefix('*') {
-        Some(end) => match end.strip_prefix('.').and_then(|end| end.split_once(".svc.")) {
-            Some((within, _)) => within == namespace,
-            None => true,
-        },
-        None => {
-            let mut labels = host.splitn(3, '.');
-            labels.next() == Some(name) && labels.next() == Some(namespace)
-        }
-    }
+    let (pattern, service) = (without_domain(host), format!("{name}.{namespace}.svc"));
+    covers(pattern, &service)
 }
 
-/// The same for the same content: members are written in order, and those without a value are none.
+/// The same for the same content: members are written in order.
 fn digest_of(spec: &Value) -> [u8; 32] {
+    Sha256::digest(spec.to_string()).into()
+}
+
+/// What a rule says, written as any other that means the same: short names completed, and without what is told
+/// otherwise, or has no value.
+fn in_one_form(spec: &Value, namespace: &str) -> Value {
     let mut spec = without_nulls(spec);
     if let Some(members) = spec.as_object_mut() {
-        members.retain(|key, _| !HOSTS.contains(&key.as_str()));
+        members.retain(|key, _| !ELSEWHERE.contains(&key.as_str()));
+        if let Some(Value::Array(namespaces)) = members.get_mut("exportTo") {
+            namespaces.sort_by_key(ToString::to_string);
+            namespaces.dedup();
+        }
     }
-    Sha256::digest(spec.to_string()).into()
+    complete(&mut spec, namespace);
+    spec
+}
+
+fn complete(value: &mut Value, namespace: &str) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                if let Some(Value::String(host)) = value.get_mut("host").filter(|_| CALLED.contains(&key.as_str()))
+                    && let Some(full) = service_host(host, namespace)
+                {
+                    *host = full;
+                }
+                complete(value, namespace);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| complete(item, namespace)),
+        _ => {}
+    }
 }
 
 fn without_nulls(value: &Value) -> Value {
@@ -211,14 +230,12 @@ fn without_nulls(value: &Value) -> Value {
 /// The path of the first difference, to where users have a say in names.
 fn first_difference(one: &Value, other: &Value) -> String {
     let mut path = "spec".to_owned();
-    let (one, other) = (without_nulls(one), without_nulls(other));
-    let (mut one, mut other) = (&one, &other);
+    let (mut one, mut other) = (one, other);
     loop {
         let (step, deeper) = match (one, other) {
             (Value::Object(ones), Value::Object(others)) => {
                 let keys: BTreeSet<&String> = ones.keys().chain(others.keys()).collect();
-                let is_host = |key: &str| path == "spec" && HOSTS.contains(&key);
-                let differs = |key: &&String| !is_host(key) && ones.get(*key) != others.get(*key);
+                let differs = |key: &&String| ones.get(*key) != others.get(*key);
                 let Some(key) = keys.into_iter().find(differs) else { return path };
                 (format!(".{}", shown(key)), ones.get(key).zip(others.get(key)))
             }
@@ -282,7 +299,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "DestinationRule shop/web (for web.shop.svc.cluster.local) differs between east and west: spec.trafficPolicy.outlierDetection.consecutive5xxErrors"
+                "DestinationRule shop/web (for web.shop.svc) differs between east and west: spec.trafficPolicy.outlierDetection.consecutive5xxErrors"
             ]
         );
         let found = pair(&dr("web", "web", failover.clone()), &dr("web", "web", json!({})));
@@ -318,9 +335,7 @@ mod tests {
         let found = pair(&vs(json!(["mesh"]), 90), &vs(json!(["mesh"]), 10));
         assert_eq!(
             found,
-            [
-                "VirtualService shop/web (for web.shop.svc.cluster.local) differs between east and west: spec.http[0].route[0].weight"
-            ]
+            ["VirtualService shop/web (for web.shop.svc) differs between east and west: spec.http[0].route[0].weight"]
         );
         assert_eq!(pair(&vs(Value::Null, 90), &vs(Value::Null, 10)).len(), 1, "without gateways it is for the mesh");
         assert_eq!(pair(&vs(json!(["ingress"]), 90), &vs(json!(["ingress"]), 10)), [""; 0]);
@@ -328,14 +343,60 @@ mod tests {
     }
 
     #[test]
+    fn what_means_the_same_is_written_in_several_ways() {
+        let vs = |gateways: Value, to: &str, export: Value| -> Written {
+            let http = json!([{"route": [{"destination": {"host": to}}], "mirror": {"host": to}, "mirrors": [{"destination": {"host": to}}]}]);
+            ("vs", "shop", "web", json!({"hosts": ["web"], "gateways": gateways, "http": http, "exportTo": export}))
+        };
+        let plain = vs(Value::Null, "web", json!(["a", "b"]));
+        for same in [
+            vs(json!(["mesh"]), "web", json!(["b", "a"])),
+            vs(json!(["mesh", "ingress/east-gw"]), "web.shop.svc.cluster.local", json!(["a", "b", "a"])),
+            vs(json!(["ingress/west-gw", "mesh"]), "WEB.shop.svc.mesh.example", json!(["a", "b"])),
+        ] {
+            assert_eq!(pair(&plain, &same), [""; 0], "{}", same.3);
+        }
+        for (unlike, field) in [
+            (vs(Value::Null, "web", json!(["a"])), "spec.exportTo"),
+            (vs(Value::Null, "db", json!(["a", "b"])), "spec.http[0].mirror.host"),
+            (vs(Value::Null, "web.bank.svc.cluster.local", json!(["a", "b"])), "spec.http[0].mirror.host"),
+            (vs(Value::Null, "web.example.com", json!(["a", "b"])), "spec.http[0].mirror.host"),
+        ] {
+            let found = pair(&plain, &unlike);
+            assert!(found.len() == 1 && found[0].ends_with(field), "{found:?}");
+        }
+        // The order of routes decides.
+        let routes = |first: &str, second: &str| -> Written {
+            let route = |to: &str| json!({"route": [{"destination": {"host": to}}]});
+            ("vs", "shop", "web", json!({"hosts": ["web"], "http": [route(first), route(second)]}))
+        };
+        assert_eq!(pair(&routes("a", "b"), &routes("b", "a")).len(), 1);
+    }
+
+    #[test]
+    fn a_cluster_may_have_a_domain_of_its_own() {
+        let dr = |host: &str, errors: i64| -> Written {
+            let policy = json!({"outlierDetection": {"consecutive5xxErrors": errors}});
+            ("dr", "shop", "web", json!({"host": host, "trafficPolicy": policy}))
+        };
+        for host in ["web", "web.shop.svc.cluster.local", "web.shop.svc.mesh.example"] {
+            assert_eq!(pair(&dr("web", 5), &dr(host, 5)), [""; 0], "{host}");
+            assert_eq!(pair(&dr("web", 5), &dr(host, 7)).len(), 1, "{host}");
+        }
+        for host in ["mssql.corp.local", "*.corp.local", "web.shop.svc"] {
+            assert_eq!(pair(&dr(host, 5), &dr(host, 7)), [""; 0], "{host} is none of the mesh");
+        }
+        for host in ["*.cluster.local", "*.local", "*", "*.svc.cluster.local", "*.shop.svc.mesh.example"] {
+            assert_eq!(pair(&dr(host, 5), &dr(host, 7)).len(), 1, "{host}");
+        }
+    }
+
+    #[test]
     fn what_some_clusters_lack_is_told_with_those_that_have_it() {
         let rule =
             || -> Written { ("dr", "shop", "web", json!({"host": "web", "trafficPolicy": {"outlierDetection": {}}})) };
         let found = told(&[("east", vec![rule()]), ("north", vec![rule()]), ("west", vec![])]);
-        assert_eq!(
-            found,
-            ["DestinationRule shop/web (for web.shop.svc.cluster.local) is in east, north, and missing in west"]
-        );
+        assert_eq!(found, ["DestinationRule shop/web (for web.shop.svc) is in east, north, and missing in west"]);
         assert_eq!(told(&[("east", vec![rule()]), ("north", vec![rule()]), ("west", vec![rule()])]), [""; 0]);
         // Two for one host are one more than one.
         let found = told(&[("east", vec![rule(), rule()]), ("west", vec![rule()])]);

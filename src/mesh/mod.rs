@@ -22,6 +22,7 @@ mod renewal;
 mod rotation;
 mod server;
 mod service_entry;
+mod service_host;
 mod sni;
 mod system_namespace;
 mod topology;
@@ -47,7 +48,7 @@ pub use name::{
 };
 pub use platform::Platform;
 pub use pod_security::{ENFORCE_LABEL, Level, violations};
-pub use policy::{Difference, MeshPolicy, differences};
+pub use policy::{Difference, MeshPolicy, accepted_domains, differences};
 pub use reader::{Reader, ReaderMode};
 pub use remote_secret::{
     CLUSTER_ANNOTATION, Credential, Login, MULTI_CLUSTER_LABEL, ParseRemoteSecretError, ParsedRemoteSecret,
@@ -59,6 +60,7 @@ pub use server::{ServerUrl, ServerUrlError};
 pub use service_entry::{
     ExportAlias, ExportPort, GATEWAY_PORT, Import, ImportAt, ImportEndpoint, ImportError, ImportPort, Protocol,
 };
+pub use service_host::service_host;
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{

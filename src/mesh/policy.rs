@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::service_host::{covers, without_domain};
+
 /// A field of the mesh configuration, and what counts where nothing is said.
 struct Field {
     path: &'static str,
@@ -57,8 +59,11 @@ const SAME: &[(&str, &str)] = &[("BASE", "DEFAULT")];
 /// The fields of hosts that stay within their cluster.
 const CLUSTER_LOCAL: &str = "serviceSettings.settings.clusterLocal of ";
 
-/// Hosts that istiod keeps within their cluster unasked.
-const ALWAYS_LOCAL: &[&str] = &["*.kube-system.svc.", "kubernetes.default.svc."];
+/// Hosts that istiod keeps within their cluster unasked, without the domain.
+const ALWAYS_LOCAL: &[&str] = &["*.kube-system.svc", "kubernetes.default.svc"];
+
+/// Where proxies find istiod if nothing is said.
+const USUAL_ADDRESS: &str = "istiod.istio-system.svc:15012";
 
 /// The part of a mesh configuration that the control planes of one mesh must have alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct MeshPolicy {
     said: BTreeMap<String, String>,
     /// What is said of hosts staying within their cluster.
     local: BTreeMap<String, bool>,
+    /// The host of istiod itself, which it keeps within its cluster unasked.
+    own_host: String,
 }
 
 /// A field in which clusters differ.
@@ -87,34 +94,47 @@ impl MeshPolicy {
                 policy.said.insert(field.path.to_owned(), text);
             }
         }
+        let address = mesh.get("defaultConfig").and_then(|config| config.get("discoveryAddress")?.as_str());
+        let own_host = address.unwrap_or(USUAL_ADDRESS).rsplit_once(':').map_or("", |(host, _)| host);
+        policy.own_host = without_domain(own_host).to_owned();
         let settings = mesh.get("serviceSettings").and_then(Value::as_array).into_iter().flatten();
         for entry in settings {
             let Some(local) = entry.pointer("/settings/clusterLocal").and_then(Value::as_bool) else { continue };
             let hosts = entry.get("hosts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-            policy.local.extend(hosts.map(|host| (host.to_ascii_lowercase(), local)));
+            policy.local.extend(hosts.map(|host| (without_domain(&host.to_ascii_lowercase()).to_owned(), local)));
         }
-        let local = policy.local.iter().filter(|(_, local)| **local);
-        policy.said.extend(local.map(|(host, _)| (format!("{CLUSTER_LOCAL}{}", shown(host)), "true".to_owned())));
         policy
     }
 
-    /// Whether a host is nobody's business in other clusters: what is most exactly said of it counts.
+    /// Whether a host is nobody's business in other clusters: what is most exactly said of it counts. `false` for a
+    /// default of istiod's, or for one host of it, ends the whole default.
     pub fn keeps_within(&self, host: &str) -> bool {
-        let said = self.local.iter().filter(|(pattern, _)| covers(pattern, host));
-        let said = said.max_by_key(|(pattern, _)| (!pattern.starts_with('*'), pattern.len()));
-        let unasked = || {
-            ALWAYS_LOCAL.iter().any(|pattern| match pattern.strip_prefix('*') {
-                Some(within) => host.contains(within),
-                None => host.starts_with(pattern),
-            })
-        };
-        said.map_or_else(unasked, |(_, local)| *local)
+        let host = without_domain(host);
+        let own = Some(self.own_host.as_str()).filter(|own| !own.is_empty());
+        let unasked = ALWAYS_LOCAL.iter().copied().chain(own).filter(|default| {
+            let within = |said: &str| default.strip_prefix('*').is_some_and(|end| said.ends_with(end));
+            !self.local.iter().any(|(said, local)| !local && (said == default || within(said)))
+        });
+        let said = self.local.iter().map(|(pattern, local)| (pattern.as_str(), *local));
+        let all = said.chain(unasked.map(|default| (default, true))).filter(|(pattern, _)| covers(pattern, host));
+        // A pattern for one namespace is more exact than one for a domain, which may be longer.
+        let exactness = |pattern: &str| (!pattern.starts_with('*'), pattern.ends_with("svc"), pattern.len());
+        all.max_by_key(|(pattern, _)| exactness(pattern)).is_some_and(|(_, local)| local)
     }
 
     fn value(&self, name: &str) -> &str {
-        let usual = || FIELDS.iter().find(|field| field.path == name).map_or("false", |field| field.usual);
+        let usual = || FIELDS.iter().find(|field| field.path == name).map_or("", |field| field.usual);
         self.said.get(name).map_or_else(usual, String::as_str)
     }
+}
+
+/// The trust domains that proxies accept beside their own: aliases, and those of roots that are added.
+pub fn accepted_domains(mesh: &Map<String, Value>) -> BTreeSet<String> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let roots = list(mesh.get("caCertificates"));
+    let of_roots = roots.iter().flat_map(|root| list(root.get("trustDomains")));
+    let domains = list(mesh.get("trustDomainAliases")).into_iter().chain(of_roots);
+    domains.filter_map(|domain| domain.as_str().map(str::to_owned)).collect()
 }
 
 /// Where control planes differ, by cluster. One that has several, as a canary upgrade does, agrees with the others as
@@ -124,21 +144,32 @@ pub fn differences<'a>(planes: impl IntoIterator<Item = (&'a str, &'a MeshPolicy
     for (cluster, policy) in planes {
         clusters.entry(cluster).or_default().push(policy);
     }
-    let said: BTreeSet<&String> = clusters.values().flatten().flat_map(|policy| policy.said.keys()).collect();
-    let differs = |field: &&String| {
-        let of = |policies: &Vec<&'a MeshPolicy>| -> BTreeSet<&'a str> {
-            policies.iter().map(|policy| policy.value(field)).collect()
-        };
-        let common = clusters.values().map(of).reduce(|common, values| &common & &values);
-        let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (cluster, policies) in &clusters {
-            for value in of(policies) {
-                groups.entry(value.to_owned()).or_default().insert((*cluster).to_owned());
-            }
+    let all = || clusters.values().flatten();
+    let said: BTreeSet<&String> = all().flat_map(|policy| policy.said.keys()).collect();
+    let fields = said.into_iter().filter_map(|name| difference(&clusters, name.clone(), |policy| policy.value(name)));
+    // Of hosts it counts what comes of all that is said.
+    let hosts: BTreeSet<&String> = all().flat_map(|policy| policy.local.keys()).collect();
+    let stays = |policy: &MeshPolicy, host: &str| if policy.keeps_within(host) { "true" } else { "false" };
+    let hosts = hosts.into_iter().filter_map(|host| {
+        difference(&clusters, format!("{CLUSTER_LOCAL}{}", shown(host)), |policy| stays(policy, host))
+    });
+    fields.chain(hosts).collect()
+}
+
+fn difference<'a>(
+    clusters: &BTreeMap<&str, Vec<&'a MeshPolicy>>,
+    field: String,
+    value: impl Fn(&'a MeshPolicy) -> &'a str,
+) -> Option<Difference> {
+    let of = |policies: &Vec<&'a MeshPolicy>| -> BTreeSet<&'a str> { policies.iter().copied().map(&value).collect() };
+    let common = clusters.values().map(of).reduce(|common, values| &common & &values)?;
+    let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (cluster, policies) in clusters {
+        for value in of(policies) {
+            said.entry(value.to_owned()).or_default().insert((*cluster).to_owned());
         }
-        common.is_some_and(|common| common.is_empty()).then(|| Difference { field: (*field).clone(), said: groups })
-    };
-    said.iter().filter_map(differs).collect()
+    }
+    common.is_empty().then_some(Difference { field, said })
 }
 
 impl fmt::Display for Difference {
@@ -180,14 +211,6 @@ fn text_at(mesh: &Map<String, Value>, field: &Field) -> String {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Whether a host is meant by a pattern.
-fn covers(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(end) => host.ends_with(end),
-        None => host == pattern,
-    }
 }
 
 /// What is somebody's own text, and is no longer than it need be.
@@ -277,7 +300,7 @@ mod tests {
             (
                 json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["web.shop.svc.cluster.local"]}]}),
                 json!({"serviceSettings": [{"settings": {"clusterLocal": false}, "hosts": ["web.shop.svc.cluster.local"]}]}),
-                "serviceSettings.settings.clusterLocal of web.shop.svc.cluster.local",
+                "serviceSettings.settings.clusterLocal of web.shop.svc",
             ),
         ];
         for (unlike, alike, field) in cases {
@@ -310,6 +333,36 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_within_a_cluster_is_compared_by_what_comes_of_it() {
+        let said = |local: bool, host: &str| json!({"serviceSettings": [{"settings": {"clusterLocal": local}, "hosts": [host]}]});
+        let differ = |local: bool, host: &str| told(&[("east", said(local, host)), ("west", json!({}))]);
+        // What istiod does unasked.
+        for host in [
+            "*.kube-system.svc.cluster.local",
+            "dns.kube-system.svc.cluster.local",
+            "kubernetes.default.svc.cluster.local",
+        ] {
+            assert_eq!(differ(true, host), [""; 0], "{host}");
+        }
+        assert_eq!(differ(false, "web.shop.svc.cluster.local"), [""; 0]);
+        assert_eq!(
+            differ(false, "*.kube-system.svc.cluster.local"),
+            ["`serviceSettings.settings.clusterLocal of *.kube-system.svc` is false in east; true in west"]
+        );
+        // One Service of the namespace takes the whole default away.
+        assert_eq!(differ(false, "dns.kube-system.svc.cluster.local").len(), 1);
+        let dns = policy(said(false, "dns.kube-system.svc.cluster.local"));
+        assert!(!dns.keeps_within("web.kube-system.svc.cluster.local"));
+        // A wider pattern does not.
+        assert!(policy(said(false, "*.svc.cluster.local")).keeps_within("web.kube-system.svc.cluster.local"));
+        // One by a pattern, the other by name.
+        let named = |hosts: &[&str]| json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": hosts}]});
+        let (all, both) =
+            (named(&["*.shop.svc.cluster.local"]), named(&["*.shop.svc.cluster.local", "web.shop.svc.cluster.local"]));
+        assert_eq!(told(&[("east", all), ("west", both)]), [""; 0]);
+    }
+
+    #[test]
     fn the_most_exact_word_says_whether_a_host_stays() {
         let settings = json!({"serviceSettings": [
             {"settings": {"clusterLocal": true}, "hosts": ["*.shop.svc.cluster.local"]},
@@ -321,6 +374,9 @@ mod tests {
             ("db.shop.svc.cluster.local", false, true),
             ("dns.kube-system.svc.cluster.local", true, false),
             ("kubernetes.default.svc.cluster.local", true, true),
+            ("istiod.istio-system.svc.cluster.local", true, true),
+            ("web.shop.svc.mesh.example", false, false),
+            ("db.shop.svc.mesh.example", false, true),
         ] {
             assert_eq!((usual.keeps_within(host), own.keeps_within(host)), (without, with), "{host}");
         }

@@ -34,12 +34,15 @@ impl Release {
         }
         let state = &source.state;
         let text = |key: &str| state.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let chart = text("chart");
-        let chart = chart.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        // Helm has recorded the chart's own name. Where it comes from may end in anything.
+        let recorded = metadata(state).and_then(|metadata| metadata.get("chart")?.as_str());
+        let path = text("chart");
+        let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".tgz");
+        let chart = recorded.filter(|name| !name.is_empty()).unwrap_or(last).to_owned();
         Some(Release {
             name: text("name"),
             namespace: Some(text("namespace")).filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned()),
-            chart: chart.trim_end_matches(".tgz").to_owned(),
+            chart,
             values: values(state),
         })
     }
@@ -52,11 +55,15 @@ impl Release {
     }
 }
 
+/// What Helm has recorded of a release. A list of one up to version 2 of that provider, an object since.
+fn metadata(state: &Json) -> Option<&Json> {
+    state.get("metadata").map(|metadata| metadata.get(0).unwrap_or(metadata))
+}
+
 /// The values of a release: as Helm has recorded them, else as the configuration gave them.
 fn values(state: &Json) -> Json {
-    // A list of one up to version 2 of that provider, an object since.
-    let metadata = state.get("metadata").map(|metadata| metadata.get(0).unwrap_or(metadata));
-    let recorded = metadata.and_then(|metadata| serde_json::from_str::<Json>(metadata.get("values")?.as_str()?).ok());
+    let recorded =
+        metadata(state).and_then(|metadata| serde_json::from_str::<Json>(metadata.get("values")?.as_str()?).ok());
     if let Some(recorded) = recorded.filter(|values| values.as_object().is_some_and(|values| !values.is_empty())) {
         return recorded;
     }
@@ -183,6 +190,24 @@ mod tests {
         assert!(Release::of(&moved("registry.terraform.io/example/helm", "helm_release", json!({}))).is_none());
         let bare = Release::of(&moved(HELM, "helm_release", json!({"set": [{"name": "a.b"}, {"name": "a", "value": 1}, {"name": "a.b.c", "value": 2}], "values": ["a: [", null]}))).unwrap();
         assert_eq!((bare.namespace.as_str(), bare.value(&["a"])), ("default", Some("1".to_owned())));
+    }
+
+    #[test]
+    fn a_release_says_its_chart_as_helm_has_recorded_it() {
+        let named = |chart: &str, metadata: Json| {
+            let state = json!({"name": "istiod", "chart": chart, "metadata": metadata});
+            Release::of(&moved(HELM, "helm_release", state)).unwrap().chart
+        };
+        for path in ["./charts/istiod-1.30.2.tgz", "../manifests/charts/istio-control/istio-discovery", "istio/istiod"]
+        {
+            assert_eq!(named(path, json!([{"chart": "istiod"}])), "istiod", "{path}");
+            assert_eq!(named(path, json!({"chart": "istiod"})), "istiod", "{path}");
+            assert_eq!(named(path, json!({"chart": "base"})), "base", "{path}");
+        }
+        for metadata in [Json::Null, json!([]), json!({"chart": ""}), json!([{"chart": null}])] {
+            assert_eq!(named("oci://example.com/charts/istiod", metadata.clone()), "istiod", "{metadata}");
+            assert_eq!(named("./charts/gateway.tgz", metadata), "gateway");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! endpoints out in silence. Pure but for the two lists.
 
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
+use crate::mesh::{MeshPolicy, service_host};
 
 /// A policy that turns mTLS off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +24,13 @@ enum Whom {
     },
 }
 
-/// What a cluster has of them. A cluster without these kinds has none; one that does not let them be read is an error.
-pub async fn off(cluster: &Cluster, system: &str) -> Result<Vec<Off>, Error> {
+/// What a cluster has of them, beside rules for hosts that stay within it by all that is known of its mesh
+/// configurations. A cluster without these kinds has none; one that does not let them be read is an error.
+pub async fn off(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Vec<Off>, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
     let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
     let policies = policies.iter().filter_map(|policy| turned_off(policy, system));
-    Ok(policies.chain(rules.iter().filter_map(overrides)).collect())
+    Ok(policies.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect())
 }
 
 impl Off {
@@ -72,18 +74,18 @@ fn turned_off(policy: &Object, system: &str) -> Option<Off> {
 }
 
 /// A rule for Services of the mesh by which callers use something else than the mesh's own mTLS.
-fn overrides(rule: &Object) -> Option<Off> {
-    let host = rule.str("spec.host");
-    let of_mesh = !host.contains('.')
-        || host.ends_with(".svc")
-        || host.contains(".svc.")
-        || host.ends_with(".local")
-        || host == "*";
+fn overrides(rule: &Object, configured: &[MeshPolicy]) -> Option<Off> {
+    let (host, namespace) = (rule.str("spec.host"), rule.namespace().unwrap_or_default());
+    let service = service_host(host, namespace)?;
+    let usual = [MeshPolicy::default()];
+    let configured = if configured.is_empty() { &usual } else { configured };
+    if configured.iter().all(|policy| policy.keeps_within(&service)) {
+        return None;
+    }
     let mode = modes(rule.get("spec.trafficPolicy"))
         .or_else(|| rule.items("spec.subsets").iter().find_map(|subset| modes(subset.get("trafficPolicy"))))?;
-    let namespace = rule.namespace().unwrap_or_default();
     let what = format!("DestinationRule {namespace}/{} (for {host}: {mode})", rule.name());
-    of_mesh.then(|| Off { what, whom: Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() } })
+    Some(Off { what, whom: Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() } })
 }
 
 /// A mode other than the mesh's own, if a traffic policy says one.
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn rules_for_services_of_the_mesh_are_told_unless_they_keep_its_mtls() {
         let told = |host: &str, policy: Value| {
-            overrides(&object("DestinationRule", "shop", json!({"host": host, "trafficPolicy": policy}))).is_some()
+            overrides(&object("DestinationRule", "shop", json!({"host": host, "trafficPolicy": policy})), &[]).is_some()
         };
         let tls = |mode: &str| json!({"tls": {"mode": mode}});
         for (host, policy, expected) in [
@@ -147,11 +149,33 @@ mod tests {
             ("*.local", tls("ISTIO_MUTUAL"), false),
             ("web.shop.svc.cluster.local", json!({"loadBalancer": {}}), false),
             ("api.example.com", tls("SIMPLE"), false),
+            // Of another domain, or of Services that never cross.
+            ("mssql.corp.local", tls("SIMPLE"), false),
+            ("*.corp.local", tls("SIMPLE"), false),
+            ("kubernetes.default.svc.cluster.local", tls("DISABLE"), false),
+            ("dns.kube-system.svc.cluster.local", tls("DISABLE"), false),
+            ("web.shop.svc.mesh.example", tls("DISABLE"), true),
+            ("*.svc.cluster.local", tls("DISABLE"), true),
+            ("*.shop.svc.cluster.local", tls("DISABLE"), true),
+            ("*.cluster.local", tls("DISABLE"), true),
+            ("*", tls("DISABLE"), true),
         ] {
             assert_eq!(told(host, policy.clone()), expected, "{host} {policy}");
         }
         let subset = json!({"host": "web", "subsets": [{"name": "a", "trafficPolicy": tls("DISABLE")}]});
-        assert!(overrides(&object("DestinationRule", "shop", subset)).is_some());
+        assert!(overrides(&object("DestinationRule", "shop", subset), &[]).is_some());
+    }
+
+    #[test]
+    fn rules_for_hosts_that_stay_within_a_cluster_matter_to_nobody_else() {
+        let spec = json!({"host": "db", "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
+        let rule = object("DestinationRule", "shop", spec);
+        let local =
+            json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["*.shop.svc.cluster.local"]}]});
+        let local = MeshPolicy::of(local.as_object().expect("an object"));
+        assert_eq!(overrides(&rule, std::slice::from_ref(&local)), None);
+        assert!(overrides(&rule, &[local, MeshPolicy::default()]).is_some(), "a canary of which it does not");
+        assert!(overrides(&rule, &[]).is_some(), "nothing is known");
     }
 
     #[test]
@@ -165,13 +189,12 @@ mod tests {
         }
         let rule = |namespace: &str, host: &str| {
             let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
-            overrides(&object("DestinationRule", namespace, spec)).expect("one")
+            overrides(&object("DestinationRule", namespace, spec), &[]).expect("one")
         };
         for (namespace, host, expected) in [
             ("shop", "web", true),
             ("other", "web", false),
             ("other", service, true),
-            ("other", "web.shop.svc", true),
             ("other", "*.local", true),
             ("other", "*.shop.svc.cluster.local", true),
             ("other", "*.bank.svc.cluster.local", false),

@@ -94,11 +94,12 @@ fn rules_are_compared(lab: &Lab, state: &Workspace) {
     service(west);
     service(east);
     east.apply(&rule(5)).unwrap();
-    let missing = "DestinationRule shop/web (for web.shop.svc.cluster.local) is in east, and missing in west";
+    let missing = "DestinationRule shop/web (for web.shop.svc) is in east, and missing in west";
     let said = plan();
     assert!(found(&said, missing), "{said}");
     west.apply(&rule(7)).unwrap();
-    let unlike = "(for web.shop.svc.cluster.local) differs between east and west: spec.trafficPolicy.outlierDetection.consecutive5xxErrors";
+    let unlike =
+        "(for web.shop.svc) differs between east and west: spec.trafficPolicy.outlierDetection.consecutive5xxErrors";
     let said = plan();
     assert!(found(&said, unlike), "{said}");
     west.apply(&rule(5)).unwrap();

@@ -149,7 +149,7 @@ async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
     let root = |digit: &str| json!({"trust_root": digit.repeat(64)});
     let served = json!({"mode": "remote", "control_plane_address": "192.0.2.9", "network": "net-west"});
     let none: [&str; 0] = [];
-    let cases: [(&[Resource], &[&str]); 17] = [
+    let cases: [(&[Resource], &[&str]); 18] = [
         (
             &[
                 primary("east", json!({})),
@@ -168,6 +168,13 @@ async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
             &["error cluster_name: Two clusters of one name"],
         ),
         (
+            &[
+                primary("east", json!({"cluster_name": "one", "mesh_id": "a"})),
+                primary("west", json!({"cluster_name": "one", "mesh_id": "b"})),
+            ],
+            &none,
+        ),
+        (
             &[primary("east", json!({"cluster_name": "prod-east"})), remote("east", &["west"], json!({}))],
             &["error cluster_name: Two names for one cluster"],
         ),
@@ -178,7 +185,7 @@ async fn resources_that_contradict_each_other_are_told_at_the_attribute() {
                 remote("east", &["west"], json!({})),
                 remote("east", &["west", "north"], json!({"namespace": "istio-2"})),
             ],
-            &["error watchers: A watcher is listed twice"],
+            &none,
         ),
         (
             &[primary("east", root("a")), primary("west", root("b")), remote("east", &["west"], json!({}))],

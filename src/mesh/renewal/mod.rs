@@ -2,6 +2,8 @@
 //! the one there is, and writes it into the remote secret. It has no other rights, and its objects hold no secret.
 
 mod schedule;
+#[cfg(test)]
+mod script_tests;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Renews the token in one remote secret: asks the watched API server for the next token of the same ServiceAccount, by
-# the token there is, and writes it. No token is printed, written to a disk or put on a command line. Whatever goes
-# wrong, the token there is stays until its end.
+# the token there is, and writes it. No token and no password of a proxy is printed, written to a disk or put on a
+# command line. Whatever goes wrong, the token there is stays until its end.
 set -u -o pipefail
 umask 077
 export TZ=UTC
@@ -11,15 +11,18 @@ fail() {
   exit 1
 }
 
+# The proxy to the watched API server, as a line of curl's configuration.
+through=''
+
 # call TOKEN BODY ARGUMENTS...: a request; its HTTP status is in `status`, the answer in `answer`.
 call() {
   local token=$1 body=$2 said
   shift 2
   local plain=(--silent --show-error --max-time 30 --user-agent mesh-link-renewal --header 'Accept: application/json' --write-out '\n%{http_code}')
   if [[ -n $body ]]; then
-    said=$(curl "${plain[@]}" --config <(printf 'header = "Authorization: Bearer %s"\n' "$token") --data-binary @<(printf '%s' "$body") "$@") || return 1
+    said=$(curl "${plain[@]}" --config <(printf 'header = "Authorization: Bearer %s"\n%s\n' "$token" "$through") --data-binary @<(printf '%s' "$body") "$@") || return 1
   else
-    said=$(curl "${plain[@]}" --config <(printf 'header = "Authorization: Bearer %s"\n' "$token") "$@") || return 1
+    said=$(curl "${plain[@]}" --config <(printf 'header = "Authorization: Bearer %s"\n%s\n' "$token" "$through") "$@") || return 1
   fi
   status=${said##*$'\n'}
   answer=${said%$'\n'*}
@@ -93,7 +96,8 @@ if name=$(line tls-server-name); then
   target=$name:$port
 fi
 if proxy=$(line proxy-url); then
-  options+=(--proxy "${proxy/#socks5:/socks5h:}")
+  proxy=${proxy/#socks5:/socks5h:}
+  through="proxy = \"${proxy//\\/\\\\}\""
 fi
 if authority=$(line certificate-authority-data); then
   printf '%s' "$authority" | base64 -d >"$WORK/ca.crt" || fail "the certificate authority in Secret $NAMESPACE/$SECRET cannot be read."
@@ -119,7 +123,11 @@ until=$(number "$new" exp) && since=$(number "$new" iat) || fail "the answer of 
 ((until > ends)) || fail "its API server now grants tokens that end before the one there is. An apply of Terraform fits the schedule."
 
 # Only over what was read: where somebody has written the Secret meanwhile, the next run reads it anew.
-data=$(printf '%s\n' "${kubeconfig/"$token"/"$next"}" | base64 | tr -d '\n')
+renewed=${kubeconfig/"$token"/"$next"}
+data=$(printf '%s\n' "$renewed" | base64) && [[ $(printf '%s' "$data" | base64 -d 2>/dev/null) == "$renewed" ]] ||
+  fail "the kubeconfig with the next token cannot be encoded."
+data=${data//$'\n'/}
+through=''
 patch="{\"metadata\":{\"resourceVersion\":\"$version\"},\"data\":{\"$CLUSTER\":\"$data\"}}"
 call "$account" "$patch" --request PATCH --header 'Content-Type: application/merge-patch+json' --noproxy '*' --cacert "$ACCOUNT/ca.crt" "$own?fieldManager=mesh-link-renewal" ||
   fail "the API server of this cluster does not answer."

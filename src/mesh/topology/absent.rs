@@ -148,8 +148,9 @@ impl Topology {
         if declared.served_by.is_some() && !declared.stands || self.pending.contains(&Pending::Gateway) {
             return None;
         }
-        let own = self.network(&declared.cluster)?;
-        let crossing = |watcher: &&String| self.network(watcher).is_some_and(|network| network != own);
+        let (own, ends) = (self.network(&declared.cluster, &declared.namespace)?, self.planes_at(declared));
+        let crossing =
+            |watcher: &&String| self.network(watcher, &declared.namespace).is_some_and(|network| network != own);
         let named = |watcher: &&String| {
             let names = |plane: &&ControlPlaneAt| {
                 plane
@@ -158,7 +159,7 @@ impl Topology {
                     .iter()
                     .any(|(name, described)| name.as_str() == own && !described.gateways.is_empty())
             };
-            self.planes_in(watcher).iter().any(names)
+            ends.watchers.get(*watcher).into_iter().flatten().any(names)
         };
         let from: BTreeSet<String> =
             declared.watchers.iter().filter(crossing).filter(|watcher| !named(watcher)).cloned().collect();
@@ -187,30 +188,25 @@ impl Topology {
         if self.pending.contains(&Pending::Authority) {
             return None;
         }
-        let ends = self.planes_in(&declared.cluster);
-        let apart = |watcher: &&String| {
-            let others = self.planes_in(watcher);
-            let pairs = ends.iter().flat_map(|end| others.iter().map(move |other| (*end, *other)));
-            pairs.into_iter().any(|(end, other)| self.are_apart(end, other))
-        };
-        let watchers: BTreeSet<String> = declared.watchers.iter().filter(apart).cloned().collect();
-        let other_network = |watcher: &String| {
-            let others = self.planes_in(watcher);
-            ends.iter().any(|end| others.iter().any(|other| super::links::crosses(end, other)))
-        };
+        let pairs = self.planes_at(declared).pairs();
+        let apart = pairs.iter().filter(|(end, other)| self.are_apart(end, other));
+        let watchers: BTreeSet<String> = apart.map(|(_, other)| other.cluster.clone()).collect();
+        let crosses =
+            pairs.iter().any(|(end, other)| watchers.contains(&other.cluster) && super::links::crosses(end, other));
         (!watchers.is_empty()).then(|| Unrooted {
             id: id.to_owned(),
             watched: declared.cluster.clone(),
             namespace: declared.namespace.clone(),
-            crosses: watchers.iter().any(other_network),
+            crosses,
             watchers,
         })
     }
 
     fn are_apart(&self, end: &ControlPlaneAt, other: &ControlPlaneAt) -> bool {
         let both_off = end.mtls == Mtls::Off && other.mtls == Mtls::Off;
-        // A mesh of another id is an error for itself.
-        if both_off || end.mesh_id != other.mesh_id {
+        // Roots that both mesh configurations add may be each other's. A mesh of another id is an error for itself.
+        let add_roots = end.trusts_more_roots && other.trusts_more_roots;
+        if both_off || add_roots || end.mesh_id != other.mesh_id {
             return false;
         }
         let signs_for =

@@ -45,6 +45,20 @@ fn trust_domains_of_linked_clusters_are_accepted_or_refused() {
     assert_eq!(at_link(&any("east", "a"), &any("west", "b")), []);
 }
 
+#[test]
+fn roots_may_differ_where_both_carry_more() {
+    let of = |cluster: &str, root: &str, trusts_more_roots: bool| ControlPlaneAt {
+        trust_root: Some(root.repeat(64)),
+        trusts_more_roots,
+        ..control_plane(cluster)
+    };
+    assert_eq!(at_link(&of("east", "a", true), &of("west", "b", true)), []);
+    for (east, west) in [(true, false), (false, true), (false, false)] {
+        let found = at_link(&of("east", "a", east), &of("west", "b", west));
+        assert_eq!(found, [("trust_root", "Linked clusters trust different roots", Severity::Error)], "{east} {west}");
+    }
+}
+
 fn only_registered(cluster: &str, known: bool) -> ControlPlaneAt {
     let mesh = serde_json::json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}});
     let policy = known.then(|| MeshPolicy::of(mesh.as_object().expect("an object")));
@@ -84,6 +98,19 @@ fn what_a_mesh_says_unlike_is_told_once_and_names_the_clusters() {
     };
     assert_eq!(read(&remote), ["east"]);
     assert_eq!(read(&watched("east", &["west"])), ["east", "west"]);
+}
+
+#[test]
+fn each_mesh_of_a_link_is_compared() {
+    let of = |mesh: &str, plane: ControlPlaneAt| ControlPlaneAt { mesh_id: mesh.into(), ..plane };
+    let mut topology = Topology::default();
+    // Another revision in the namespace of the link, of another mesh.
+    topology.control_plane("a", of("a", as_usual("east")));
+    topology.control_plane("e", ControlPlaneAt { revision: Some("x".into()), ..only_registered("east", true) });
+    topology.control_plane("w", as_usual("west"));
+    let declared = watched("east", &["west"]);
+    let told: Vec<Finding> = topology.unlike_at(&declared);
+    assert_eq!(summaries(&told), [("watchers", "Control planes of one mesh are configured differently")]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the control planes at both ends of a link disagree on. Both may be declared before the link, or one of them
 //! after it: whoever comes last is told.
 
+use std::collections::BTreeMap;
+
 use super::{ControlPlaneAt, Finding, Mtls, Severity, Topology, WatchedCluster};
 
 /// A disagreement, with the attribute to change: of the link, or of the control plane that is declared after it.
@@ -15,10 +17,9 @@ struct Disagreement {
 impl Topology {
     /// The disagreements at both ends of each link of a watched cluster.
     pub(super) fn links(&self, declared: &WatchedCluster) -> Vec<Finding> {
-        let ends = self.planes_in(&declared.cluster);
         let mut findings = Vec::new();
-        for other in declared.watchers.iter().flat_map(|watcher| self.planes_in(watcher)) {
-            findings.extend(ends.iter().flat_map(|end| disagreements(end, other)).map(Disagreement::at_the_link));
+        for (end, other) in self.planes_at(declared).pairs() {
+            findings.extend(disagreements(end, other).into_iter().map(Disagreement::at_the_link));
         }
         findings.dedup();
         findings
@@ -26,20 +27,13 @@ impl Topology {
 
     /// The same for a control plane, over the links declared before it.
     pub(super) fn links_of(&self, id: &str, declared: &ControlPlaneAt) -> Vec<Finding> {
-        let others = |cluster: &str| -> Vec<&ControlPlaneAt> {
-            let others = self.control_planes.iter().filter(|(other, plane)| *other != id && plane.cluster == cluster);
-            others.map(|(_, plane)| plane).collect()
-        };
+        let others = self.control_planes.iter().filter(|(other, _)| *other != id).map(|(_, plane)| plane);
         let mut findings = Vec::new();
         for watched in self.watched.values() {
-            if watched.cluster == declared.cluster {
-                let watchers = watched.watchers.iter().flat_map(|watcher| others(watcher));
-                findings.extend(watchers.flat_map(|watcher| disagreements(declared, watcher)));
-            }
-            if watched.watchers.contains(&declared.cluster) {
-                let ends = others(&watched.cluster);
-                findings.extend(ends.into_iter().flat_map(|end| disagreements(end, declared)));
-            }
+            let pairs = Ends::of(watched, others.clone().chain([declared])).pairs();
+            let is_own = |end: &ControlPlaneAt| std::ptr::eq(end, declared);
+            let own = pairs.into_iter().filter(|(one, other)| is_own(one) || is_own(other));
+            findings.extend(own.flat_map(|(end, other)| disagreements(end, other)));
         }
         let mut findings: Vec<Finding> = findings.into_iter().map(Disagreement::at_the_control_plane).collect();
         // Two that watch each other disagree once.
@@ -51,6 +45,56 @@ impl Topology {
     pub(super) fn planes_in(&self, cluster: &str) -> Vec<&ControlPlaneAt> {
         self.control_planes.values().filter(|control_plane| control_plane.cluster == cluster).collect()
     }
+
+    /// The control planes at both ends of a link.
+    pub(super) fn planes_at(&self, declared: &WatchedCluster) -> Ends<'_> {
+        Ends::of(declared, self.control_planes.values())
+    }
+}
+
+/// The control planes that a link connects. Meshes that share clusters have links between the same clusters, each in
+/// its own namespace.
+pub(super) struct Ends<'a> {
+    namespace: String,
+    pub watched: Vec<&'a ControlPlaneAt>,
+    /// By the provider's name for their cluster.
+    pub watchers: BTreeMap<String, Vec<&'a ControlPlaneAt>>,
+}
+
+impl<'a> Ends<'a> {
+    fn of(link: &WatchedCluster, planes: impl Iterator<Item = &'a ControlPlaneAt> + Clone) -> Self {
+        let there = |cluster: &String| {
+            let there = planes.clone().filter(|plane| plane.cluster == *cluster);
+            within(there, &link.namespace)
+        };
+        Ends {
+            namespace: link.namespace.clone(),
+            watched: there(&link.cluster),
+            watchers: link.watchers.iter().map(|watcher| (watcher.clone(), there(watcher))).collect(),
+        }
+    }
+
+    pub fn all(&self) -> Vec<&'a ControlPlaneAt> {
+        self.watched.iter().chain(self.watchers.values().flatten()).copied().collect()
+    }
+
+    /// Those that the link is to connect. One in another namespace counts only if it is of the same mesh: the mesh of
+    /// the link may be declared later.
+    pub fn pairs(&self) -> Vec<(&'a ControlPlaneAt, &'a ControlPlaneAt)> {
+        let are_meant = |(one, other): &(&ControlPlaneAt, &ControlPlaneAt)| {
+            let both_within = one.namespace == self.namespace && other.namespace == self.namespace;
+            one.mesh_id == other.mesh_id || both_within
+        };
+        let watchers = self.watchers.values().flatten();
+        let pairs = watchers.flat_map(|other| self.watched.iter().map(move |end| (*end, *other)));
+        pairs.filter(are_meant).collect()
+    }
+}
+
+/// Of control planes those in this namespace; all of them, if none is.
+pub(super) fn within<'a>(planes: impl Iterator<Item = &'a ControlPlaneAt>, namespace: &str) -> Vec<&'a ControlPlaneAt> {
+    let (within, others): (Vec<_>, Vec<_>) = planes.partition(|plane| plane.namespace == namespace);
+    if within.is_empty() { others } else { within }
 }
 
 impl Disagreement {
@@ -78,6 +122,10 @@ fn disagreements(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Vec<Disa
 }
 
 fn roots(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    // Roots that both mesh configurations add may be each other's.
+    if watched.trusts_more_roots && watcher.trusts_more_roots {
+        return None;
+    }
     let (root, other_root) = (watched.trust_root.as_ref()?, watcher.trust_root.as_ref()?);
     (root != other_root).then(|| Disagreement {
         severity: Severity::Error,

@@ -20,7 +20,7 @@ pub use absent::{Absence, Closed, Pending, Unlisted, Unopened, Unrooted};
 
 use super::mesh_networks::MeshNetworks;
 use super::policy::MeshPolicy;
-use names::{same_name, two_names, watched_twice};
+use names::{of_one_mesh, same_name, two_names, watches_itself};
 use remotes::{of_control_plane, own_control_plane, serving};
 use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
 
@@ -42,9 +42,11 @@ pub struct ControlPlaneAt {
     pub trust_root: Option<String>,
     /// It must have a root whose fingerprint is not known yet.
     pub root_follows: bool,
+    /// Its mesh configuration adds roots (`caCertificates`) to that one.
+    pub trusts_more_roots: bool,
     /// The trust domain of its workloads.
     pub trust_domain: String,
-    /// Further trust domains that its proxies accept.
+    /// Further trust domains that its proxies accept: aliases, and those of roots that are added.
     pub trust_domain_aliases: BTreeSet<String>,
     /// Its proxies accept every trust domain.
     pub any_trust_domain: bool,
@@ -218,7 +220,7 @@ impl Topology {
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
         let mut findings = Vec::new();
         for other in self.control_planes.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
-            if other.name == declared.name && other.cluster != declared.cluster {
+            if other.name == declared.name && other.cluster != declared.cluster && of_one_mesh(&declared, other) {
                 findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
             }
             let both_within = other.config_cluster.is_none() && declared.config_cluster.is_none();
@@ -231,6 +233,9 @@ impl Topology {
             let own = watched.cluster == declared.cluster && declared.config_cluster.is_none();
             if own && watched.served_by.is_none() && watched.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
+            }
+            if watches_itself(&declared, watched) {
+                findings.push(same_name(&declared.name, &declared.cluster, &watched.cluster));
             }
             findings.extend(unreadable(watched, &declared, "read_remote_secrets"));
             findings.extend(without_token(watched, &declared));
@@ -252,23 +257,17 @@ impl Topology {
     pub fn watched(&mut self, id: &str, declared: WatchedCluster) -> Vec<Finding> {
         let mut findings = Vec::new();
         for other in self.watched.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
-            if other.name == declared.name && other.cluster != declared.cluster {
+            let by_one = other.namespace == declared.namespace && !other.watchers.is_disjoint(&declared.watchers);
+            if other.name == declared.name && other.cluster != declared.cluster && by_one {
                 findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
-            }
-            if other.cluster == declared.cluster
-                && other.name == declared.name
-                && !other.watchers.is_disjoint(&declared.watchers)
-            {
-                findings.push(watched_twice(&declared, other));
             }
         }
         for control_plane in self.control_planes.values() {
             let own = control_plane.cluster == declared.cluster && control_plane.config_cluster.is_none();
-            let serves = control_plane.config_cluster.as_ref() == Some(&declared.cluster);
             if own && declared.served_by.is_none() && control_plane.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &control_plane.name));
             }
-            if !own && !serves && control_plane.name == declared.name {
+            if watches_itself(control_plane, &declared) {
                 findings.push(same_name(&declared.name, &declared.cluster, &control_plane.cluster));
             }
             if own && let Some(served) = &declared.served_by {
@@ -319,22 +318,25 @@ impl Topology {
 
     /// The watchers of a cluster that are declared to be in its own network.
     pub fn neighbours(&self, declared: &WatchedCluster) -> Vec<String> {
-        let Some(own) = self.network(&declared.cluster) else { return Vec::new() };
-        declared.watchers.iter().filter(|watcher| self.network(watcher) == Some(own)).cloned().collect()
+        let network = |cluster: &String| self.network(cluster, &declared.namespace);
+        let Some(own) = network(&declared.cluster) else { return Vec::new() };
+        declared.watchers.iter().filter(|watcher| network(watcher) == Some(own)).cloned().collect()
     }
 
     /// Those that are declared to be in another one.
     pub fn crossing(&self, declared: &WatchedCluster) -> Vec<String> {
-        let Some(own) = self.network(&declared.cluster) else { return Vec::new() };
-        let crosses = |watcher: &&String| self.network(watcher).is_some_and(|network| network != own);
+        let network = |cluster: &String| self.network(cluster, &declared.namespace);
+        let Some(own) = network(&declared.cluster) else { return Vec::new() };
+        let crosses = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
         declared.watchers.iter().filter(crosses).cloned().collect()
     }
 
-    /// The network that a cluster is declared to be in, by its control plane or as a remote.
-    fn network(&self, cluster: &str) -> Option<&str> {
+    /// The network that a cluster is declared to be in, by its control plane or as a remote. Meshes that share it,
+    /// each in a namespace, may say different ones.
+    fn network(&self, cluster: &str, namespace: &str) -> Option<&str> {
         let planes = self.control_planes.values().filter(|control_plane| control_plane.serves() == cluster);
         let remotes = self.watched.values().filter(|watched| watched.cluster == cluster);
-        let planes = planes.map(|control_plane| control_plane.network.as_deref());
+        let planes = links::within(planes, namespace).into_iter().map(|control_plane| control_plane.network.as_deref());
         planes.chain(remotes.map(|watched| watched.network.as_deref())).flatten().next()
     }
 

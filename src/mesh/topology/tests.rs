@@ -54,6 +54,93 @@ fn names_collide_or_differ_whichever_is_declared_first() {
 }
 
 #[test]
+fn one_name_for_clusters_that_no_istiod_sees_both_of_is_no_error() {
+    let same = [("cluster_name", "Two clusters of one name")];
+    // As two installations by Helm are imported that say neither name nor mesh.
+    let plane = |cluster: &str, mesh: &str| ControlPlaneAt {
+        name: "Kubernetes".into(),
+        mesh_id: mesh.into(),
+        ..control_plane(cluster)
+    };
+    let link =
+        |cluster: &str, watchers: &[&str]| WatchedCluster { name: "Kubernetes".into(), ..watched(cluster, watchers) };
+    for (mesh, other) in [("cluster.local", "cluster.local"), ("blue", "green")] {
+        let mut topology = Topology::default();
+        assert_eq!(topology.control_plane("a", plane("east", mesh)), []);
+        assert_eq!(topology.control_plane("b", plane("west", other)), []);
+        assert_eq!(topology.watched("n", watched("north", &["east"])), []);
+        // Clusters that others watch, each for itself.
+        assert_eq!(topology.watched("a", link("east", &["north"])), []);
+        assert_eq!(topology.watched("b", link("west", &["south"])), []);
+    }
+    // One watcher of both, in whichever order.
+    for (first, second) in [("east", "west"), ("west", "east")] {
+        let mut topology = Topology::default();
+        assert_eq!(topology.watched(first, link(first, &["north"])), []);
+        assert_eq!(summaries(&topology.watched(second, link(second, &["north"]))), same);
+        let elsewhere = WatchedCluster { namespace: "istio-2".into(), ..link("south", &["north"]) };
+        assert_eq!(topology.watched("south", elsewhere), [], "another istiod");
+    }
+    // One of them watches the other, and the control planes come before or after the link.
+    let mut topology = Topology::default();
+    topology.control_plane("a", plane("east", "cluster.local"));
+    topology.control_plane("b", plane("west", "cluster.local"));
+    assert_eq!(summaries(&topology.watched("a", link("east", &["west"]))), same);
+    let mut topology = Topology::default();
+    topology.watched("a", link("east", &["west"]));
+    assert_eq!(summaries(&topology.control_plane("b", plane("west", "cluster.local"))), same);
+}
+
+#[test]
+fn meshes_that_share_clusters_are_linked_each_for_itself() {
+    let plane = |mesh: &str, cluster: &str, root: &str| ControlPlaneAt {
+        namespace: format!("istio-{mesh}"),
+        mesh_id: mesh.into(),
+        revision: Some(mesh.into()),
+        trust_root: Some(root.repeat(64)),
+        trust_domain: mesh.into(),
+        network: Some(format!("{mesh}-{cluster}")),
+        ..control_plane(cluster)
+    };
+    let link = |mesh: &str, cluster: &str, watcher: &str| WatchedCluster {
+        namespace: format!("istio-{mesh}"),
+        ..watched(cluster, &[watcher])
+    };
+    let mut declarations = Vec::new();
+    for (mesh, root) in [("blue", "b"), ("green", "a")] {
+        for (cluster, watcher) in [("c1", "c2"), ("c2", "c1")] {
+            declarations.push((Some(plane(mesh, cluster, root)), None));
+            declarations.push((None, Some(link(mesh, cluster, watcher))));
+        }
+    }
+    // Every rotation of the order, and its reverse.
+    for at in 0..declarations.len() * 2 {
+        let mut order = declarations.clone();
+        order.rotate_left(at % declarations.len());
+        if at >= declarations.len() {
+            order.reverse();
+        }
+        let mut topology = Topology::default();
+        for (plane, link) in &order {
+            if let Some(plane) = plane {
+                let id = format!("{}/{}", plane.cluster, plane.namespace);
+                assert_eq!(topology.control_plane(&id, plane.clone()), [], "{at}: {id}");
+            }
+            if let Some(link) = link {
+                let id = format!("{}/{}", link.cluster, link.namespace);
+                assert_eq!(topology.watched(&id, link.clone()), [], "{at}: {id}");
+            }
+        }
+        // Within one of them all is judged as ever.
+        let apart = ControlPlaneAt { namespace: "istio-blue".into(), ..plane("green", "c2", "a") };
+        let found = topology.control_plane("c2/istio-blue", apart);
+        let found: Vec<&str> = found.iter().map(|finding| finding.summary).collect();
+        assert!(found.contains(&"Linked clusters belong to different meshes"), "{found:?}");
+        assert!(found.contains(&"Linked clusters trust different roots"), "{found:?}");
+    }
+}
+
+#[test]
 fn a_registry_is_named_by_its_id_in_istio() {
     let mut topology = Topology::default();
     topology.control_plane("east", control_plane("east"));
@@ -180,17 +267,6 @@ fn a_gateway_exposes_an_istiod_that_is_there() {
     let found = topology.gateway("g", exposing("istio-system"));
     assert_eq!(summaries(&found), [("expose", "No control plane is known in this namespace")]);
     assert!(found[0].detail.contains("is in mesh-b"), "{}", found[0].detail);
-}
-
-#[test]
-fn one_watcher_in_two_resources_is_refused() {
-    let mut topology = Topology::default();
-    topology.watched("a", watched("east", &["west", "north"]));
-    assert_eq!(topology.watched("b", watched("east", &["south"])), []);
-    assert_eq!(
-        summaries(&topology.watched("c", watched("east", &["north"]))),
-        [("watchers", "A watcher is listed twice")]
-    );
 }
 
 pub(super) fn authority(clusters: &[&str]) -> DeclaredCa {

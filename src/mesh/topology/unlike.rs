@@ -8,11 +8,11 @@ use crate::mesh::policy::{MeshPolicy, differences};
 
 impl Topology {
     /// Of the control planes at the ends of a link.
-    pub(super) fn unlike_at(&mut self, declared: &WatchedCluster) -> Option<Finding> {
-        let ends = std::iter::once(&declared.cluster).chain(&declared.watchers);
-        let planes: Vec<&ControlPlaneAt> = ends.flat_map(|cluster| self.planes_in(cluster)).collect();
-        let told = told(&planes)?;
-        self.tell_unlike("watchers", told)
+    pub(super) fn unlike_at(&mut self, declared: &WatchedCluster) -> Vec<Finding> {
+        let planes = self.planes_at(declared).all();
+        let meshes: BTreeSet<&str> = planes.iter().map(|plane| plane.mesh_id.as_str()).collect();
+        let told: Vec<String> = meshes.into_iter().filter_map(|mesh| told(mesh, &planes)).collect();
+        told.into_iter().filter_map(|detail| self.tell_unlike("watchers", detail)).collect()
     }
 
     /// Of a control plane and those that links declared before it connect it with.
@@ -20,13 +20,15 @@ impl Topology {
         let links = self
             .watched
             .values()
-            .filter(|watched| watched.cluster == declared.cluster || watched.watchers.contains(&declared.cluster));
+            .filter(|watched| watched.cluster == declared.cluster || watched.watchers.contains(&declared.cluster))
+            .filter(|watched| watched.namespace == declared.namespace);
         let clusters: BTreeSet<&String> =
             links.flat_map(|watched| std::iter::once(&watched.cluster).chain(&watched.watchers)).collect();
-        let others =
-            self.control_planes.iter().filter(|(other, plane)| *other != id && clusters.contains(&plane.cluster));
+        let others = self.control_planes.iter().filter(|(other, plane)| {
+            *other != id && clusters.contains(&plane.cluster) && plane.namespace == declared.namespace
+        });
         let planes: Vec<&ControlPlaneAt> = others.map(|(_, plane)| plane).chain([declared]).collect();
-        let told = told(&planes)?;
+        let told = told(&declared.mesh_id, &planes)?;
         self.tell_unlike("values", told)
     }
 
@@ -44,7 +46,7 @@ impl Topology {
         let own = declared.served_by.is_none().then_some(&declared.cluster);
         let ends: BTreeSet<&String> = own.into_iter().chain(&declared.watchers).collect();
         let read = ends.into_iter().map(|cluster| {
-            let planes = self.planes_in(cluster);
+            let planes = super::links::within(self.planes_in(cluster).into_iter(), &declared.namespace);
             let read = planes.first().map_or(cluster, |plane| plane.serves());
             (read.clone(), planes.iter().filter_map(|plane| plane.policy.clone()).collect())
         });
@@ -52,18 +54,18 @@ impl Topology {
     }
 }
 
-fn told(planes: &[&ControlPlaneAt]) -> Option<String> {
-    // A mesh of another id is an error for itself.
+/// What the control planes of one mesh, among these, say unlike.
+fn told(mesh: &str, planes: &[&ControlPlaneAt]) -> Option<String> {
+    let planes: Vec<&ControlPlaneAt> = planes.iter().filter(|plane| plane.mesh_id == mesh).copied().collect();
     let first = planes.first()?;
     // Ambient mode at one end is told for itself, and brings a mesh configuration of its own.
     if planes.iter().any(|plane| plane.is_ambient != first.is_ambient) {
         return None;
     }
-    let of_mesh = planes.iter().filter(|plane| plane.mesh_id == first.mesh_id);
-    let known = of_mesh.filter_map(|plane| Some((plane.cluster.as_str(), plane.policy.as_ref()?)));
+    let known = planes.iter().filter_map(|plane| Some((plane.cluster.as_str(), plane.policy.as_ref()?)));
     let mut differences = differences(known);
     // Between networks the link says so itself.
-    let crosses = planes.iter().any(|plane| super::links::crosses(planes[0], plane));
+    let crosses = planes.iter().any(|plane| super::links::crosses(first, plane));
     differences.retain(|difference| !(crosses && difference.field == "enableAutoMtls"));
     let lines: Vec<String> = differences.iter().map(|difference| format!("- {difference}")).collect();
     (!lines.is_empty()).then(|| {

@@ -10,7 +10,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod::mesh_config_map;
 use crate::kept::objects::{Wanted, state_key};
-use crate::mesh::{ControlPlaneAt, MeshPolicy, Revision};
+use crate::mesh::{ControlPlaneAt, MeshPolicy, Revision, accepted_domains};
 use crate::resources::absent;
 use crate::resources::client::briefly;
 use crate::value::Value;
@@ -45,11 +45,9 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
     let control_plane = &spec.control_plane;
     let said = |path: &[&str]| values::at(&spec.istiod_values, path).map(values::as_text);
     let is_true = |path: &[&str]| said(path).is_some_and(|text| text == "true");
+    let roots = values::at(&spec.istiod_values, &["meshConfig", "caCertificates"]).and_then(|roots| roots.as_array());
     let aliases =
-        values::at(&spec.istiod_values, &["meshConfig", "trustDomainAliases"]).and_then(|list| list.as_array());
-    let aliases = aliases.into_iter().flatten().filter_map(|alias| alias.as_str().map(str::to_owned));
-    // Roots that the mesh configuration brings have trust domains of their own.
-    let brought = values::at(&spec.istiod_values, &["meshConfig", "caCertificates"]).is_some();
+        values::at(&spec.istiod_values, &["meshConfig"]).and_then(|mesh| mesh.as_object()).map(accepted_domains);
     let skips = is_true(&["pilot", "env", "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"]);
     ControlPlaneAt {
         cluster: planned.cluster.text().to_owned(),
@@ -62,8 +60,9 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         root_follows: planned.trust_root.is_unknown(),
         trust_domain: said(&["meshConfig", "trustDomain"]).unwrap_or_else(|| USUAL_TRUST_DOMAIN.to_owned()),
-        trust_domain_aliases: aliases.collect(),
-        any_trust_domain: brought || skips,
+        trust_domain_aliases: aliases.unwrap_or_default(),
+        trusts_more_roots: roots.is_some_and(|roots| !roots.is_empty()),
+        any_trust_domain: skips,
         is_ambient: said(&["profile"]).is_some_and(|profile| profile == "ambient"),
         ambient_networks: spreads(spec),
         mtls: control_plane.mtls,
@@ -209,6 +208,14 @@ mod tests {
         assert_eq!((said.trust_domain.as_str(), said.auto_mtls), ("a.b", false));
         assert!(said.trust_domain_aliases.contains("c.d") && !said.any_trust_domain);
         assert!(of(&with_values("pilot: {env: {PILOT_SKIP_VALIDATE_TRUST_DOMAIN: 'true'}}")).any_trust_domain);
+        let roots =
+            |entry: &str| of(&with_values(&format!("meshConfig: {{trustDomain: a.b, caCertificates: [{entry}]}}")));
+        let named = roots("{pem: x, trustDomains: [e.f, g.h]}");
+        assert!(named.trusts_more_roots && !named.any_trust_domain);
+        assert_eq!(named.trust_domain_aliases, ["e.f".to_owned(), "g.h".to_owned()].into());
+        let unnamed = roots("{pem: x}");
+        assert!(unnamed.trusts_more_roots && !unnamed.any_trust_domain && unnamed.trust_domain_aliases.is_empty());
+        assert!(!roots("").trusts_more_roots, "an empty list");
         let off = of(&Primary { mtls: "off".into(), ..primary() });
         assert_eq!((off.mtls, off.auto_mtls), (Mtls::Off, false));
     }

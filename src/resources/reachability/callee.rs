@@ -34,7 +34,7 @@ fn text(error: Error) -> String {
 
 /// Policies of a cluster that may turn mTLS off for the host.
 pub(super) async fn off(cluster: &Cluster, namespace: &str, host: &str) -> Asked<Vec<String>> {
-    let found = policies::off(cluster, namespace).await.map_err(text)?;
+    let found = policies::off(cluster, namespace, &[]).await.map_err(text)?;
     Ok(found.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect())
 }
 

@@ -207,7 +207,7 @@ model! {
 model! {
     /// How tokens are renewed inside the watchers.
     pub struct Renewal {
-        /// Image of the job: one with bash, curl, sed and base64. The image of the watcher's istiod where nothing is
+        /// Image of the job: one with bash, curl and base64. The image of the watcher's istiod where nothing is
         /// set; one of Istio's `distroless` images has no shell.
         #[attr(optional, validate(non_empty()))]
         pub image: Value<String>,

@@ -1,10 +1,12 @@
 //! Policies in the clusters of a link that turn mTLS off, told at plan.
 
+use std::collections::BTreeMap;
+
 use futures::future::join_all;
 
 use super::Cx;
 use crate::diag::Diagnostic;
-use crate::mesh::WatchedCluster;
+use crate::mesh::{MeshPolicy, WatchedCluster};
 use crate::resources::client::briefly;
 use crate::resources::policies;
 
@@ -18,8 +20,11 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     }
     // Who is called says by its own policies what it accepts; who calls, by the rules of its own cluster.
     let clusters = std::iter::once(&declared.cluster).chain(&crossing);
+    let configured: BTreeMap<String, Vec<MeshPolicy>> = client.walk.configured(declared).into_iter().collect();
+    let configured = &configured;
     let looks = clusters.map(|cluster| async move {
-        let look = off(cx, cluster, &declared.namespace);
+        let configured = configured.get(cluster).map(Vec::as_slice).unwrap_or_default();
+        let look = off(cx, cluster, &declared.namespace, configured);
         (cluster, client.walk.policies_off(cluster, &declared.namespace, look).await)
     });
     let (mut found, mut told) = (Vec::new(), Vec::new());
@@ -57,9 +62,9 @@ fn unread(cluster: &str, why: &str) -> Diagnostic {
     ))
 }
 
-async fn off(cx: &Cx, name: &str, system: &str) -> Result<Vec<String>, String> {
+async fn off(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> Result<Vec<String>, String> {
     let Some(cluster) = briefly(cx, name) else { return Ok(Vec::new()) };
-    match policies::off(&cluster, system).await {
+    match policies::off(&cluster, system, configured).await {
         Ok(policies) => Ok(policies.into_iter().map(|policy| policy.what).collect()),
         // That it is out of reach is told by whatever is kept there.
         Err(error) if !error.is_answer() => Ok(Vec::new()),

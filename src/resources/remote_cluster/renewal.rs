@@ -205,7 +205,7 @@ fn without_istiod(link: Link<'_>) -> Diagnostic {
 
 fn without_shell(link: Link<'_>, image: &str) -> Diagnostic {
     Diagnostic::error("The image of istiod has no shell").at(path().attr("image")).detail(format!(
-        "The istiod of {} runs {image}. The job that renews its token would run in the same image, and needs bash, curl, sed and base64. Nothing was written to {}. Set `image` to one that has them, such as \
+        "The istiod of {} runs {image}. The job that renews its token would run in the same image, and needs bash, curl and base64. Nothing was written to {}. Set `image` to one that has them, such as \
          the same image without `-distroless`.",
         link.watcher.name(),
         link.watcher.name()

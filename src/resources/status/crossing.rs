@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::door::{Door, Opening, is_ready, openings};
 use crate::cluster::{Cluster, Kind, Object, Query};
+use crate::mesh::MeshPolicy;
 use crate::resources::address::GATEWAY_NAME_LABEL;
 use crate::resources::policies;
 
@@ -31,15 +32,27 @@ pub(super) struct Crossing {
     pub off: Option<Asked<Vec<String>>>,
 }
 
-/// Looks at one cluster, whose gateways are these Services. `serves` says whether an istiod here may serve gateways of
-/// others, which are opened here too.
-pub(super) async fn look(cluster: &Cluster, namespace: &str, services: &[Object], serves: bool) -> Crossing {
+/// What is known of a cluster before it is looked at.
+pub(super) struct Known<'a> {
+    /// Istio's.
+    pub namespace: &'a str,
+    /// Its gateways.
+    pub services: &'a [Object],
+    /// Whether an istiod here may serve gateways of others, which are opened here too.
+    pub serves: bool,
+    /// What its mesh configurations say.
+    pub configured: Vec<MeshPolicy>,
+}
+
+/// Looks at one cluster.
+pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
+    let Known { namespace, services, serves, configured } = known;
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
     let (slices, open, off) = tokio::join!(
         futures::future::join_all(led.iter().map(|service| slices(cluster, service))),
         open(cluster, by_mtls || serves),
-        off(cluster, namespace, by_mtls),
+        off(cluster, namespace, configured, by_mtls),
     );
     let mut crossing = Crossing { by_mtls, open, off, ..Crossing::default() };
     for (service, slices) in led.into_iter().zip(slices) {
@@ -88,10 +101,15 @@ async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<Vec<Opening>>> {
     Some(gateways.map(|gateways| openings(&gateways)).map_err(|error| error.to_string()))
 }
 
-async fn off(cluster: &Cluster, namespace: &str, asked: bool) -> Option<Asked<Vec<String>>> {
+async fn off(
+    cluster: &Cluster,
+    namespace: &str,
+    configured: Vec<MeshPolicy>,
+    asked: bool,
+) -> Option<Asked<Vec<String>>> {
     if !asked {
         return None;
     }
-    let found = policies::off(cluster, namespace).await;
+    let found = policies::off(cluster, namespace, &configured).await;
     Some(found.map(|found| found.into_iter().map(|policy| policy.what).collect()).map_err(|error| error.to_string()))
 }

@@ -22,13 +22,20 @@ pub(super) fn mesh_configurations(seen: &BTreeMap<String, Sight>, members: &[&st
             format!("{name}: whether its mesh configuration agrees with the others of the mesh is unknown: {why}")
         }));
     }
-    let all = members.iter().flat_map(|name| read(name).into_iter().map(|plane| (*name, &plane.policy)));
-    found.extend(differences(all).into_iter().map(|difference| {
-        format!(
-            "{}: control planes of one mesh are configured differently: {difference}. Give every mesh_primary the same `values`",
-            members.join(", ")
-        )
-    }));
+    // Ambient mode brings a mesh configuration of its own.
+    for is_ambient in [false, true] {
+        let all = members.iter().flat_map(|name| read(name).into_iter().map(|plane| (*name, plane)));
+        let of_mode: Vec<_> = all.filter(|(_, plane)| plane.is_ambient == is_ambient).collect();
+        let differences = differences(of_mode.iter().map(|(name, plane)| (*name, &plane.policy)));
+        let mut names: Vec<&str> = of_mode.into_iter().map(|(name, _)| name).collect();
+        names.dedup();
+        found.extend(differences.into_iter().map(|difference| {
+            format!(
+                "{}: control planes of one mesh are configured differently: {difference}. Give every mesh_primary the same `values`",
+                names.join(", ")
+            )
+        }));
+    }
     for (at, name) in members.iter().enumerate() {
         let own = read(name);
         let refused = |one: &Configured, other: &Configured| {
@@ -91,6 +98,7 @@ mod tests {
             trust_domain: domain.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             any_trust_domain: false,
+            is_ambient: false,
         }
     }
 
@@ -117,6 +125,22 @@ mod tests {
         assert_eq!(told(&[("east", Ok(only.clone())), ("west", Ok(only.clone()))]), [""; 0]);
         let found = told(&[("east", Ok(any)), ("west", Err("its ConfigMap istio is missing"))]);
         assert!(found.len() == 1 && found[0].contains("is unknown: its ConfigMap istio is missing"), "{found:?}");
+    }
+
+    #[test]
+    fn ambient_mode_brings_a_configuration_of_its_own() {
+        let ambient = Configured { is_ambient: true, ..plane("a", &[], "REGISTRY_ONLY") };
+        let sidecars = plane("a", &[], "ALLOW_ANY");
+        assert_eq!(told(&[("east", Ok(ambient.clone())), ("west", Ok(sidecars.clone()))]), [""; 0]);
+        // Those of one mode are still compared.
+        let found = told(&[
+            ("east", Ok(ambient.clone())),
+            ("north", Ok(plane("a", &[], "REGISTRY_ONLY"))),
+            ("west", Ok(sidecars)),
+        ]);
+        assert!(found.len() == 1 && found[0].starts_with("north, west: "), "{found:?}");
+        let other = Configured { is_ambient: true, ..plane("a", &[], "ALLOW_ANY") };
+        assert_eq!(told(&[("east", Ok(ambient)), ("west", Ok(other))]).len(), 1);
     }
 
     #[test]

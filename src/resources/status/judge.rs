@@ -45,6 +45,8 @@ pub(super) struct Configured {
     pub aliases: BTreeSet<String>,
     /// It accepts every trust domain.
     pub any_trust_domain: bool,
+    /// Ambient mode.
+    pub is_ambient: bool,
 }
 
 impl Sight {

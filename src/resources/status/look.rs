@@ -16,7 +16,7 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
-    ParsedRemoteSecret, is_external,
+    ParsedRemoteSecret, accepted_domains, is_external,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -28,6 +28,8 @@ use crate::value::{List, Map, Value};
 const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
+/// With this istiod serves ztunnels.
+const ENABLES_AMBIENT: &str = "PILOT_ENABLE_AMBIENT";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
 
 /// What a cluster holds, as read.
@@ -133,7 +135,11 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         }
     }
     if !seen.services.is_empty() {
-        further.crossing = crossing::look(cluster, namespace, &seen.services, !seen.deployments.is_empty()).await;
+        let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
+        let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
+        let serves = !seen.deployments.is_empty();
+        let known = crossing::Known { namespace, services: &seen.services, serves, configured };
+        further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -244,15 +250,12 @@ fn configured(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> As
     let mesh = Values::from_yaml(map.strings("data").get("mesh").copied().unwrap_or_default());
     let mesh = mesh.map_err(|error| format!("its ConfigMap {name}: {error}"))?;
     let mesh = mesh.as_map();
-    let aliases = mesh.get("trustDomainAliases").and_then(|list| list.as_array()).into_iter().flatten();
-    let brings_roots =
-        mesh.get("caCertificates").and_then(|roots| roots.as_array()).is_some_and(|roots| !roots.is_empty());
     Ok(Configured {
         policy: MeshPolicy::of(mesh),
         trust_domain: mesh.get("trustDomain").and_then(|domain| domain.as_str()).unwrap_or("cluster.local").to_owned(),
-        aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
-        any_trust_domain: brings_roots
-            || environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
+        aliases: accepted_domains(mesh),
+        any_trust_domain: environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
+        is_ambient: environment(deployment).any(|(name, value)| name == ENABLES_AMBIENT && value == "true"),
     })
 }
 

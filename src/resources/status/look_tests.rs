@@ -169,11 +169,14 @@ fn what_leads_to_a_network_is_read_from_the_mesh_configuration_too() {
     let networks = "networks:\n  net-west:\n    endpoints: []\n    gateways: [{address: 192.0.2.1, port: 15443}]\n  net-north:\n    gateways: []\n";
     let map = object(json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"},
-        "data": {"meshNetworks": networks, "mesh": "enableAutoMtls: false\ncaCertificates: [{pem: x}]\ndefaultConfig: {meshId: m}\n"},
+        "data": {"meshNetworks": networks, "mesh": "enableAutoMtls: false\ncaCertificates: [{pem: x, trustDomains: [x.y]}, {pem: y}]\ndefaultConfig: {meshId: m}\n"},
     }));
     let seen = Seen { config_maps: [("istio".to_owned(), map)].into(), ..seen() };
     let sight = sight(&seen);
     assert_eq!(sight.led_to.iter().collect::<Vec<_>>(), ["net-west"]);
     assert!(sight.no_auto_mtls && sight.trusts_more_roots);
+    let configured = sight.configured[0].as_ref().expect("it is read");
+    assert_eq!(configured.aliases, ["x.y".to_owned()].into());
+    assert!(!configured.any_trust_domain, "a root has the trust domains that it names");
     assert_eq!(sight.shown.control_planes.entry("default").unwrap().mesh_id.text(), "m");
 }
