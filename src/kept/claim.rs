@@ -263,7 +263,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         let is_own = asked.mark == Some(found.mark.as_str())
             && creation.is_none_or(|found| instance.creation.as_deref().is_none_or(|known| known == found));
         let is_alive = watched.as_ref().is_some_and(|watched| watched.is_alive);
-        // Whoever made it writes nothing more but that it is complete. It is waited for only to see whether it is there.
+        // Whoever made it writes nothing more but that it is complete. It is waited for only to see whether it is
+        // there.
         let writes = said != Some(MADE) || !is_own && !asked.adopt && !is_alive;
         if is_held && writes {
             let time_left = asked

@@ -23,8 +23,8 @@ pub(super) const UNFINISHED: &str = "false";
 /// has no mark of it yet.
 pub(super) const MARKING: &str = "marking";
 
-/// On a Lease: which create made the instance. One that takes up what another left keeps its mark and is a create of its
-/// own, so that a state that knows the one before removes nothing of it.
+/// On a Lease: which create made the instance. One that takes up what another left keeps its mark and is a create of
+/// its own, so that a state that knows the one before removes nothing of it.
 pub(super) const CREATION_ANNOTATION: &str = "terraform-provider-mesh/creation";
 
 /// What is remembered of the instance beside its mark. A core forgets it when the provider ends in the middle of an

@@ -76,8 +76,8 @@ pub async fn wait_for<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, is_declar
         biased;
         () = declared => {}
         () = cx.others_are_quiet(QUIET) => {}
-        // An apply plans once more while others change things, which may take longer than a plan may. What runs is asked
-        // for then, as it was in the plan that was shown.
+        // An apply plans once more while others change things, which may take longer than a plan may. What runs is
+        // asked for then, as it was in the plan that was shown.
         () = tokio::time::sleep(cx.deadline().saturating_duration_since(Instant::now()).saturating_sub(TIME_TO_ASK)) => {}
     }
 }
