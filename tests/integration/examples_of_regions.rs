@@ -5,7 +5,7 @@ use lab::{Fault, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples::{no_secret_in, synced};
-use crate::examples_laws::{is_found_whole, is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{all_is_complete, is_found_whole, is_imported_whole, outlives_an_outage};
 use crate::links_topologies::{Run, injected_as, nothing_is_left, page_says, service, web};
 use crate::support::cli::{Cli, Workspace, clis, newest};
 
@@ -30,6 +30,7 @@ fn regions_with_zones(cli: &Cli, lab: &Lab) {
     };
     let run = of_example(cli);
     run.apply().ok();
+    all_is_complete(lab);
     run.settled();
     let (east, zone, west) = (lab.cluster("east"), lab.cluster("east-b"), lab.cluster("west"));
     assert_eq!((synced(east), synced(west)), (CLUSTERS.map(str::to_owned).into(), CLUSTERS.map(str::to_owned).into()));
