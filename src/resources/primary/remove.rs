@@ -37,22 +37,26 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let served_by = base::control_plane(&label);
     // What all control planes of a cluster share stays while there are others, but for webhooks that would call an
     // istiod that is gone.
-    let shared = |live: &Object| {
-        let stays = !sharing.is_empty() && build::is_shared(live, &cx.private.releases);
-        let stays = stays && !served_by.as_ref().is_some_and(|gone| calls(live, gone));
-        stays.then(|| format!("the control plane {} uses it too", sharing.join(", ")))
-    };
-    let removal = Removal {
+    let (private, owner) = (&cx.private, claim.owner.clone());
+    let removal = |sharing: Vec<String>| Removal {
         cluster: &cluster,
         recorded: &recorded,
-        memory: &cx.private.memory,
-        owner: &claim.owner,
+        memory: &private.memory,
+        owner: &owner,
         orphan_kinds: &orphan_kinds,
         namespace: &namespace,
         wait: false,
-        stays: shared,
+        stays: {
+            let served_by = &served_by;
+            move |live: &Object| {
+                let stays = !sharing.is_empty() && build::is_shared(live, &private.releases);
+                let stays = stays && !served_by.as_ref().is_some_and(|gone| calls(live, gone));
+                stays.then(|| format!("the control plane {} uses it too", sharing.join(", ")))
+            }
+        },
     };
-    let Remaining { recorded: rest, mut left, mut errors, defined } = removal.run().await;
+    let was_shared = !sharing.is_empty();
+    let Remaining { recorded: mut rest, mut left, mut errors, mut defined } = removal(sharing.clone()).run().await;
     if errors.is_empty() && claim.taken_over_by().is_some() {
         // The istiod that is there is another instance's: what it writes, and the namespace, stay as they are.
         report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
@@ -67,6 +71,12 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         errors.push(error);
         Others { sharing: Vec::new(), beside: true }
     });
+    if errors.is_empty() && was_shared && sharing.is_empty() {
+        // Nobody is left to take along what was left to others.
+        let again = removal(Vec::new()).run().await;
+        (rest, left, errors) = (again.recorded, again.left, again.errors);
+        defined |= again.defined;
+    }
     let mut vanished = BTreeSet::new();
     if errors.is_empty() && !external {
         match last_one_out(&cluster, &namespace, &claim.owner).await {
@@ -196,7 +206,15 @@ async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Resu
     }
     let mut places = BTreeSet::new();
     for (label, istiod) in vanished {
-        if cluster.get_metadata(&istiod).await?.is_none() {
+        let mut live = cluster.get_metadata(&istiod).await?;
+        if live.as_ref().is_some_and(Object::is_terminating) {
+            // It has left to us what it shares: it saw our istiod, before that went as well.
+            let namespace = istiod.namespace.as_deref().unwrap_or_default();
+            let going = Query::of(Kind::DEPLOYMENT).namespace(namespace).label(OWNER_LABEL, &label).metadata_only();
+            cluster.wait_departed(&going).await?;
+            live = cluster.get_metadata(&istiod).await?;
+        }
+        if live.is_none() {
             let place = istiod.namespace.unwrap_or_default();
             places.extend(remove_left_behind(cluster, &place, &label).await?);
             places.insert(place);
