@@ -15,9 +15,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::{Holder, new_mark};
 use super::instance::{
-    COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, is_marked,
+    COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, created_by,
+    is_marked,
 };
-use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WAITING, WRITING, Watched, pointer};
+use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::{handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
@@ -117,19 +118,8 @@ impl Claim {
     pub async fn finish(mut self, instance: &mut Instance) -> Option<Diagnostic> {
         instance.finish();
         let hold = self.hold.take()?;
-        let held = json!({ "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name });
-        let operations = match self.creates {
-            true => json!([
-                held,
-                { "op": "add", "path": "/spec/leaseDurationSeconds", "value": WAITING.gone_after.as_secs() },
-                { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": MADE },
-            ]),
-            false => json!([
-                held,
-                { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
-                { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": COMPLETED },
-            ]),
-        };
+        let holder = &hold.holder.name;
+        let operations = if self.creates { lease::says_made(holder) } else { lease::completes(holder) };
         let why = match self.cluster.patch_if(&self.lease, &operations).await {
             Ok(Patched::Done(_)) => {
                 if self.creates {
@@ -224,7 +214,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 let creation = instance.creation.as_deref();
                 if let Some(lease) = reclaim(asked, mark, creation, &holder).await.map_err(failed)? {
                     instance.marked |= is_marked(&lease);
-                    instance.know_creation(&lease);
+                    instance.creation = instance.creation.take().or_else(|| created_by(&lease));
                     return Ok(held(asked, holder, mark, instance.unfinished));
                 }
                 look(asked).await.map_err(failed)?
@@ -237,95 +227,126 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             if asked.purpose == Purpose::Destroy {
                 return Ok(unheld(asked));
             }
-            let mark = match asked.mark {
-                Some(mark) => mark.to_owned(),
-                None => new_mark().map_err(|error| no_randomness(&error))?,
+            let mark = asked.mark.map_or_else(drawn, |mark| Ok(mark.to_owned()))?;
+            let creation = match asked.purpose {
+                Purpose::Create { .. } => Some(drawn()?),
+                Purpose::Update | Purpose::Destroy => instance.creation.clone(),
             };
-            if matches!(asked.purpose, Purpose::Create { .. }) {
-                instance.creation = Some(new_mark().map_err(|error| no_randomness(&error))?);
-            }
-            if make(asked, &mark, instance.creation.as_deref(), &holder).await.map_err(failed)? {
+            if make(asked, &mark, creation.as_deref(), &holder).await.map_err(failed)? {
+                instance.creation = creation;
                 instance.marked |= matches!(asked.purpose, Purpose::Create { .. });
                 let older = asked.purpose == Purpose::Update;
                 return Ok(held(asked, holder, &mark, older || instance.unfinished));
             }
-            if !std::mem::replace(&mut tried, true) {
-                continue;
+            // Somebody was quicker, which the next look shows; or it is on its way out, and something keeps it.
+            if std::mem::replace(&mut tried, true) {
+                wait(asked.cluster).await?;
             }
-            // It is on its way out, and something keeps it.
-            wait(asked.cluster).await?;
             continue;
         };
         let found = LeaseSays::of(&lease);
-        let is_held = found.is_at_work(Timestamp::now(), &mut watched);
-        let said = lease.annotation(COMPLETE_ANNOTATION);
-        let creation = lease.annotation(CREATION_ANNOTATION);
-        let is_own = asked.mark == Some(found.mark.as_str())
-            && creation.is_none_or(|found| instance.creation.as_deref().is_none_or(|known| known == found));
-        let is_alive = watched.as_ref().is_some_and(|watched| watched.is_alive);
-        // Whoever made it writes nothing more but that it is complete. It is waited for only to see whether it is
-        // there.
-        let writes = said != Some(MADE) || !is_own && !asked.adopt && !is_alive;
-        if is_held && writes {
-            let time_left = asked
-                .cluster
-                .scope()
-                .deadline
-                .map(|deadline| deadline.into_std().saturating_duration_since(Clock::now()));
-            if time_left.is_some_and(|left| left < FOR_WORDS) {
-                return Err(at_work(asked, &found, began.elapsed()));
-            }
-            wait(asked.cluster).await?;
-            // What was read of the cluster before is of the time when that run was at work.
-            asked.cluster.forget();
-            continue;
-        }
-        let unfinished = !found.complete;
-        // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
-        let may_take_up = asked.mark.is_none()
-            && match asked.purpose {
-                Purpose::Create { .. } if said == Some(MADE) => {
-                    !is_held && handover::may_be_taken_up(&lease, Timestamp::now())
+        let standing = standing(asked, instance, &lease, &found, &mut watched);
+        match (standing, asked.purpose) {
+            (Standing::AtWork, _) => {
+                let deadline = asked.cluster.scope().deadline;
+                let time_left = deadline.map(|deadline| deadline.into_std().saturating_duration_since(Clock::now()));
+                if time_left.is_some_and(|left| left < FOR_WORDS) {
+                    return Err(at_work(asked, &found, began.elapsed()));
                 }
-                Purpose::Create { .. } => said == Some(UNFINISHED),
-                Purpose::Update => unfinished,
-                Purpose::Destroy => false,
-            };
-        let may_take = is_own || asked.adopt || may_take_up;
-        match (may_take, asked.purpose) {
-            (false, Purpose::Destroy) => {
-                let mut claim = unheld(asked);
-                if asked.mark == Some(found.mark.as_str()) {
-                    // Another create has taken it up: what has the mark is what that one made.
-                    (claim.owner.mark, claim.owner.unmarked, claim.owns_nothing) = (String::new(), false, true);
-                }
-                claim.other = Some(found.mark);
-                return Ok(claim);
+                wait(asked.cluster).await?;
+                // What was read of the cluster before is of the time when that run was at work.
+                asked.cluster.forget();
+                continue;
             }
-            (false, _) => return Err(refused(asked, &lease, &found)),
-            (true, _) => {}
+            (Standing::Anothers, Purpose::Destroy) => return Ok(of_another(asked, found.mark)),
+            (Standing::Anothers, _) => return Err(refused(asked, &lease, &found)),
+            (Standing::Own | Standing::LeftBehind | Standing::Adopted, _) => {}
         }
         // Its objects are taken up under the mark they have; what was another's to its end is taken over under a mark
         // of one's own.
-        let mark = match (asked.mark, may_take_up || is_own) {
-            (_, true) => found.mark.clone(),
-            (Some(own), false) => own.to_owned(),
-            (None, false) => new_mark().map_err(|error| no_randomness(&error))?,
+        let mark = match (standing, asked.mark) {
+            (Standing::Adopted, Some(own)) => own.to_owned(),
+            (Standing::Adopted, None) => drawn()?,
+            _ => found.mark.clone(),
         };
-        if is_own {
-            instance.know_creation(&lease);
-        } else {
-            instance.creation = Some(new_mark().map_err(|error| no_randomness(&error))?);
-        }
-        let creation = instance.creation.as_deref();
-        if take(asked, &lease, Taken { mark: &mark, creation }, &holder).await.map_err(failed)? {
-            instance.marked |= matches!(asked.purpose, Purpose::Create { .. }) || is_own && is_marked(&lease);
-            let interrupted = unfinished || found.holder != NOBODY || instance.unfinished;
+        let creation = match standing {
+            Standing::Own => instance.creation.clone().or_else(|| created_by(&lease)),
+            _ => Some(drawn()?),
+        };
+        if take(asked, &lease, Taken { mark: &mark, creation: creation.as_deref() }, &holder).await.map_err(failed)? {
+            let is_marked = standing == Standing::Own && is_marked(&lease);
+            instance.marked |= matches!(asked.purpose, Purpose::Create { .. }) || is_marked;
+            instance.creation = creation;
+            let interrupted = !found.complete || found.holder != NOBODY || instance.unfinished;
             let mut claim = held(asked, holder, &mark, interrupted);
-            claim.notice = (may_take_up && said == Some(MADE)).then(|| taken_up(asked, &found));
+            let was_made = standing == Standing::LeftBehind && found.complete;
+            claim.notice = was_made.then(|| taken_up(asked, &found));
             return Ok(claim);
         }
     }
+}
+
+/// What a Lease that is there means to who asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its holder may be writing: it is waited for.
+    AtWork,
+    /// It is of the instance that state knows.
+    Own,
+    /// Nobody finished it, or nobody can have written down that it is finished.
+    LeftBehind,
+    /// It is another instance's, and `adopt` takes it over.
+    Adopted,
+    Anothers,
+}
+
+fn standing(
+    asked: Asked<'_>,
+    instance: &Instance,
+    lease: &Object,
+    found: &LeaseSays,
+    watched: &mut Option<Watched>,
+) -> Standing {
+    let now = Timestamp::now();
+    let is_held = found.is_at_work(now, watched);
+    let said = lease.annotation(COMPLETE_ANNOTATION);
+    let is_own = asked.mark == Some(found.mark.as_str()) && instance.may_be_of(lease);
+    let is_alive = watched.as_ref().is_some_and(|watched| watched.is_alive);
+    // Whoever made it writes nothing more but that it is complete. It is waited for only to see whether it is there.
+    let writes = said != Some(MADE) || !is_own && !asked.adopt && !is_alive;
+    if is_held && writes {
+        return Standing::AtWork;
+    }
+    // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
+    let left_behind = asked.mark.is_none()
+        && match asked.purpose {
+            Purpose::Create { .. } if said == Some(MADE) => !is_held && handover::may_be_taken_up(lease, now),
+            Purpose::Create { .. } => said == Some(UNFINISHED),
+            Purpose::Update => !found.complete,
+            Purpose::Destroy => false,
+        };
+    match (is_own, left_behind, asked.adopt) {
+        (true, ..) => Standing::Own,
+        (_, true, _) => Standing::LeftBehind,
+        (.., true) => Standing::Adopted,
+        _ => Standing::Anothers,
+    }
+}
+
+/// At a destroy: the instance is another's by now.
+fn of_another(asked: Asked<'_>, mark: String) -> Claim {
+    let mut claim = unheld(asked);
+    if asked.mark == Some(mark.as_str()) {
+        // Another create has taken it up: what has the mark is what that one made.
+        (claim.owner.mark, claim.owner.unmarked, claim.owns_nothing) = (String::new(), false, true);
+    }
+    claim.other = Some(mark);
+    claim
+}
+
+/// A mark, or the name of a create.
+fn drawn() -> Result<String, Diagnostic> {
+    new_mark().map_err(|error| no_randomness(&error))
 }
 
 async fn wait(cluster: &Cluster) -> Result<(), Diagnostic> {

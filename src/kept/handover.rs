@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::Holder;
-use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE};
-use super::lease::{NOBODY, Renewal, WAITING, pointer};
+use super::instance::{COMPLETE_ANNOTATION, MADE};
+use super::lease::{self, Renewal, WAITING};
 use crate::cluster::{Cluster, Object, ObjectRef, Scope};
 
 /// How long after its last renewal a create may take up what is made and not called complete. Whoever repeats an apply
@@ -74,13 +73,8 @@ pub(super) fn may_be_taken_up(lease: &Object, now: Timestamp) -> bool {
 
 impl Made {
     async fn complete(self) {
-        let operations = json!([
-            { "op": "test", "path": "/spec/holderIdentity", "value": self.holder.name },
-            { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
-            { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": COMPLETED },
-        ]);
         let cluster = self.cluster.within(Scope::lasting(PATIENCE, CancellationToken::new()));
-        if let Err(error) = cluster.patch_if(&self.lease, &operations).await {
+        if let Err(error) = cluster.patch_if(&self.lease, &lease::completes(&self.holder.name)).await {
             tracing::warn!("{} in cluster {} was not called complete: {error}", self.lease, cluster.name());
         }
     }
@@ -92,8 +86,11 @@ fn made_here() -> std::sync::MutexGuard<'static, BTreeMap<String, Made>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cluster::Kind;
+    use crate::kept::instance::COMPLETED;
 
     #[test]
     fn what_is_made_is_taken_up_for_an_hour() {

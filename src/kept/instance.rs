@@ -64,11 +64,11 @@ impl Instance {
         }
     }
 
-    /// A core forgets what private data says when the provider ends in the middle of an update; the Lease does not.
-    pub(super) fn know_creation(&mut self, lease: &Object) {
-        if self.creation.is_none() {
-            self.creation = lease.annotation(CREATION_ANNOTATION).map(str::to_owned);
-        }
+    /// Whether the Lease may be of the create that made this instance. A core forgets what private data says when the
+    /// provider ends in the middle of an update, and older Leases do not say it.
+    pub(super) fn may_be_of(&self, lease: &Object) -> bool {
+        let (known, said) = (self.creation.as_deref(), lease.annotation(CREATION_ANNOTATION));
+        known.zip(said).is_none_or(|(known, said)| known == said)
     }
 
     /// The apply has come to its end: everything is marked.
@@ -85,7 +85,7 @@ impl Instance {
         let instance = Instance {
             marked: lease.as_ref().is_some_and(is_marked),
             unfinished: has_mark && !complete,
-            creation: lease.as_ref().and_then(|lease| lease.annotation(CREATION_ANNOTATION)).map(str::to_owned),
+            creation: lease.as_ref().and_then(created_by),
             imported: !has_mark,
         };
         Ok((instance, mark.into()))
@@ -137,6 +137,11 @@ fn lease_name(label: &str) -> String {
         return format!("{resource}.{plain}");
     }
     format!("{resource}.{}.{}", plain.trim_end_matches(['.', '-']), fields::short(label))
+}
+
+/// Which create made the instance, as far as its Lease says it.
+pub(super) fn created_by(lease: &Object) -> Option<String> {
+    lease.annotation(CREATION_ANNOTATION).map(str::to_owned)
 }
 
 pub(super) fn is_complete(lease: &Object) -> bool {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::holder::Holder;
-use super::instance::is_complete;
+use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE, is_complete};
 use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched};
 
 /// The holder of a Lease that nobody holds. The API server takes no empty name.
@@ -87,6 +87,25 @@ pub(super) struct Watched {
     pub is_alive: bool,
 }
 
+/// Gives back the Lease of an instance that is complete.
+pub(super) fn completes(holder: &str) -> serde_json::Value {
+    json!([
+        { "op": "test", "path": "/spec/holderIdentity", "value": holder },
+        { "op": "replace", "path": "/spec/holderIdentity", "value": NOBODY },
+        { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": COMPLETED },
+    ])
+}
+
+/// Says that all of an instance is made, and that its holder waits for a state to know it.
+pub(super) fn says_made(holder: &str) -> serde_json::Value {
+    json!([
+        { "op": "test", "path": "/spec/holderIdentity", "value": holder },
+        { "op": "add", "path": "/spec/leaseDurationSeconds", "value": WAITING.gone_after.as_secs() },
+        { "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": MADE },
+    ])
+}
+
+/// The path of an annotation, for a patch.
 pub(super) fn pointer(annotation: &str) -> String {
     format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }

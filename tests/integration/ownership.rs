@@ -1,8 +1,10 @@
 //! Objects belong to an instance and not to a name: what others make, keep or take over beside us stays, and nothing of
 //! ours is lost to another run.
 
-use lab::Cluster;
+use std::time::Duration;
+
 use lab::tools::Istio;
+use lab::{Cluster, Fault};
 use serde_json::{Value as Json, json};
 
 use crate::primary_lifecycle::{apply, assert_settled, config, core, destroy, plan, reconfigure, start};
@@ -210,6 +212,36 @@ async fn runs_at_the_same_time_do_not_meet() {
     let left: Vec<String> =
         left.expect("kubectl").lines().filter(|name| name.contains("istio")).map(str::to_owned).collect();
     assert_eq!(left, Vec::<String>::new(), "{told} {too}");
+    assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
+}
+
+/// Of two control planes that go at once one sees the other at first, and is alone when it has gone itself; the other
+/// one went while that was still there. What they share goes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_planes_that_go_at_once_leave_nothing_to_each_other() {
+    let (_lab, east) = start();
+    let core = core(&east, Istio::Current).await;
+    let first = apply(&core, &config(Istio::Current, json!({})), None).await;
+    let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
+    let second = apply(&core, &canary, None).await;
+    // Held up between its looks: its istiod stays while the other one goes.
+    let path = "DELETE /apis/apps/v1/namespaces/istio-system/deployments/istiod";
+    east.fault(Fault::slow(Duration::from_secs(30)).for_request(path).times(1)).expect("a fault");
+    let other = async {
+        let watched = east.clone();
+        let gone = move || !there(&watched, &["mutatingwebhookconfiguration", "istio-sidecar-injector"]);
+        let watched = east.clone();
+        let seen = move || watched.wait_until("the webhooks of the first one to go", gone);
+        tokio::task::spawn_blocking(seen).await.expect("no panic").expect("they go first");
+        let told = destroy(&core, &second).await;
+        assert!(there(&east, &["-n", "istio-system", "deployment", "istiod"]), "the first one is still held up");
+        told
+    };
+    let (told, too) = tokio::join!(destroy(&core, &first), other);
+    let left = east.kubectl(&["get", "crd,validatingwebhookconfigurations", "-o", "name"]).expect("kubectl");
+    let left: Vec<&str> = left.lines().filter(|name| name.contains("istio")).collect();
+    assert_eq!(left, [] as [&str; 0], "{told} {too}");
+    assert!(!told.to_string().contains("uses it too"), "{told}");
     assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
 }
 

@@ -72,7 +72,8 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         Others { sharing: Vec::new(), beside: true }
     });
     if errors.is_empty() && was_shared && sharing.is_empty() {
-        // Nobody is left to take along what was left to others.
+        // Whoever was there has gone, and may have looked while this istiod was still there: nobody else takes along what
+        // was left to them.
         let again = removal(Vec::new()).run().await;
         (rest, left, errors) = (again.recorded, again.left, again.errors);
         defined |= again.defined;
@@ -206,15 +207,7 @@ async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Resu
     }
     let mut places = BTreeSet::new();
     for (label, istiod) in vanished {
-        let mut live = cluster.get_metadata(&istiod).await?;
-        if live.as_ref().is_some_and(Object::is_terminating) {
-            // It has left to us what it shares: it saw our istiod, before that went as well.
-            let namespace = istiod.namespace.as_deref().unwrap_or_default();
-            let going = Query::of(Kind::DEPLOYMENT).namespace(namespace).label(OWNER_LABEL, &label).metadata_only();
-            cluster.wait_departed(&going).await?;
-            live = cluster.get_metadata(&istiod).await?;
-        }
-        if live.is_none() {
+        if cluster.get_metadata(&istiod).await?.is_none() {
             let place = istiod.namespace.unwrap_or_default();
             places.extend(remove_left_behind(cluster, &place, &label).await?);
             places.insert(place);
