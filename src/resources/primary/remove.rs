@@ -72,8 +72,8 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         Others { sharing: Vec::new(), beside: true }
     });
     if errors.is_empty() && was_shared && sharing.is_empty() {
-        // Whoever was there has gone, and may have looked while this istiod was still there: nobody else takes along what
-        // was left to them.
+        // Whoever was there has gone, and may have looked while this istiod was still there: nobody else takes along
+        // what was left to them.
         let again = removal(Vec::new()).run().await;
         (rest, left, errors) = (again.recorded, again.left, again.errors);
         defined |= again.defined;
