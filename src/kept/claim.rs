@@ -35,6 +35,8 @@ pub enum Purpose {
     /// There is no state: whatever is there already is somebody else's, unless nobody finished it.
     Create {
         in_new_namespace: NewNamespace,
+        /// Whether it takes up what a killed run has made to its end. Not where whoever made it may know a key.
+        trusts_what_is_made: bool,
     },
     Update,
     Destroy,
@@ -94,7 +96,11 @@ struct Hold {
 impl Purpose {
     /// What an apply is for: where there is no state, to create.
     pub fn of<M>(prior: Option<&M>) -> Purpose {
-        if prior.is_some() { Purpose::Update } else { Purpose::Create { in_new_namespace: NewNamespace::Made } }
+        if prior.is_some() {
+            Purpose::Update
+        } else {
+            Purpose::Create { in_new_namespace: NewNamespace::Made, trusts_what_is_made: true }
+        }
     }
 }
 
@@ -108,8 +114,11 @@ impl Claim {
     /// marked it.
     pub fn taken_over_by(&self) -> Option<String> {
         let mark = self.other.as_ref()?;
-        let says = if self.owns_nothing { "names another create of the mark" } else { "carries the mark" };
-        Some(format!("{} in cluster {} {says} {mark}", self.lease, self.cluster.name()))
+        let says = match self.owns_nothing {
+            true => format!("names a later create of the same mark, {mark}"),
+            false => format!("carries the mark {mark}"),
+        };
+        Some(format!("{} in cluster {} {says}", self.lease, self.cluster.name()))
     }
 
     /// The apply has come to its end: everything is marked, the instance is complete, and others may write. One that
@@ -320,7 +329,9 @@ fn standing(
     // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
     let left_behind = asked.mark.is_none()
         && match asked.purpose {
-            Purpose::Create { .. } if said == Some(MADE) => !is_held && handover::may_be_taken_up(lease, now),
+            Purpose::Create { trusts_what_is_made, .. } if said == Some(MADE) => {
+                trusts_what_is_made && !is_held && handover::may_be_taken_up(lease, now)
+            }
             Purpose::Create { .. } => said == Some(UNFINISHED),
             Purpose::Update => !found.complete,
             Purpose::Destroy => false,
@@ -394,10 +405,10 @@ async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Hol
         Err(error) if error.is_not_found() => {
             let (namespace, label) = (asked.place.namespace, asked.place.label);
             match asked.purpose {
-                Purpose::Create { in_new_namespace: NewNamespace::Made } => {
+                Purpose::Create { in_new_namespace: NewNamespace::Made, .. } => {
                     namespace::ensure(asked.cluster, namespace, label).await?;
                 }
-                Purpose::Create { in_new_namespace: NewNamespace::MadeWithoutPods } => {
+                Purpose::Create { in_new_namespace: NewNamespace::MadeWithoutPods, .. } => {
                     namespace::ensure_without_pods(asked.cluster, namespace, label).await?;
                 }
                 _ => return Err(error),

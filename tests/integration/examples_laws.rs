@@ -226,13 +226,20 @@ pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
     made.is_settled();
 }
 
+/// The Leases of all instances in a cluster, and what each says of its instance.
+fn leases(cluster: &Cluster) -> Vec<(Value, String)> {
+    let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
+    let said = |lease: &Value| {
+        lease["metadata"]["annotations"]["terraform-provider-mesh/complete"].as_str().unwrap_or_default().to_owned()
+    };
+    leases["items"].as_array().unwrap().iter().map(|lease| (lease.clone(), said(lease))).collect()
+}
+
 /// After an apply that was not disturbed: the core has asked the provider to leave, and no instance that it made waits
 /// for its state any more.
 pub fn all_is_complete(lab: &Lab) {
     for cluster in lab.clusters() {
-        let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
-        for lease in leases["items"].as_array().unwrap() {
-            let said = &lease["metadata"]["annotations"]["terraform-provider-mesh/complete"];
+        for (lease, said) in leases(cluster) {
             assert_eq!(said, "true", "{}: {}", cluster.name(), lease["metadata"]["name"]);
         }
     }
@@ -242,13 +249,8 @@ pub fn all_is_complete(lab: &Lab) {
 /// up; from then on it is as complete as anything.
 fn an_hour_passes(lab: &Lab) {
     for cluster in lab.clusters() {
-        let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
-        for lease in leases["items"].as_array().unwrap() {
-            let metadata = &lease["metadata"];
-            if metadata["annotations"]["terraform-provider-mesh/complete"] != "made" {
-                continue;
-            }
-            let [namespace, name] = ["namespace", "name"].map(|key| metadata[key].as_str().unwrap());
+        for (lease, _) in leases(cluster).into_iter().filter(|(_, said)| said == "made") {
+            let [namespace, name] = ["namespace", "name"].map(|key| lease["metadata"][key].as_str().unwrap());
             let patch = r#"{"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}"#;
             cluster.kubectl(&["-n", namespace, "patch", "lease", name, "--type=merge", "-p", patch]).unwrap();
         }

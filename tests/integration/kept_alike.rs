@@ -185,10 +185,11 @@ impl Alike {
 
     /// The instance's Lease, in whatever cluster and namespace it is, as a run that gave up leaves it.
     fn interrupt(&self, stored: &Stored) {
-        self.give_up(stored, "true");
+        self.leave_the_lease(stored, "true", "interrupted");
     }
 
-    fn give_up(&self, stored: &Stored, complete: &str) {
+    /// The Lease says this of the instance and of its holder, and was renewed a quarter of an hour ago. Returns it.
+    fn leave_the_lease(&self, stored: &Stored, complete: &str, holder: &str) -> Json {
         for name in ["east", "west"] {
             let leases = self.cluster(name).get(&["-A", "leases"]).expect("kubectl").expect("a list");
             for lease in leases["items"].as_array().expect("a list") {
@@ -197,14 +198,17 @@ impl Alike {
                 }
                 let text = |key: &str| lease["metadata"][key].as_str().expect("text").to_owned();
                 let annotations = json!({"terraform-provider-mesh/complete": complete});
-                let patch =
-                    json!({"metadata": {"annotations": annotations}, "spec": {"holderIdentity": "interrupted"}})
-                        .to_string();
+                let renewed = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(15);
+                let renewed = renewed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+                let spec = json!({"holderIdentity": holder, "renewTime": renewed});
+                let patch = json!({"metadata": {"annotations": annotations}, "spec": spec}).to_string();
                 let (namespace, name_of) = (text("namespace"), text("name"));
                 let arguments = ["-n", &namespace, "patch", "lease", &name_of, "--type=merge", "-p", &patch];
                 self.cluster(name).kubectl(&arguments).expect("kubectl");
+                return self.object([name, "lease", &namespace, &name_of]).expect("it is there");
             }
         }
+        panic!("no Lease of instance {}", mark(stored));
     }
 
     /// One of its objects, deleted and made anew by hand: a copy without label, mark and manager.
@@ -251,7 +255,7 @@ async fn every_resource_keeps_its_objects_alike() {
         };
         // A root that is found is not trusted, whatever it is marked with: nobody takes it up unasked.
         let stored = match row.resource {
-            "mesh_ca" => stored,
+            "mesh_ca" => what_is_made_stays_as_it_is(&alike, row, &config, stored).await,
             _ => what_is_taken_up_outlives_the_state_before(&alike, row, &config, stored).await,
         };
         let stored = what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored).await;
@@ -304,7 +308,7 @@ async fn what_is_taken_up_outlives_the_state_before(
     config: &Json,
     tainted: Stored,
 ) -> Stored {
-    alike.give_up(&tainted, "false");
+    alike.leave_the_lease(&tainted, "false", "interrupted");
     let stored = alike.apply(row, config, None).await;
     let there = alike.marked(&stored);
     assert!(!there.is_empty(), "{}", row.resource);
@@ -314,6 +318,25 @@ async fn what_is_taken_up_outlives_the_state_before(
     let gone = alike.core.apply(row.resource, planned).await;
     assert!(gone.stored.is_none() && !gone.diagnostics.has_errors(), "{}: {}", row.resource, gone.diagnostics);
     assert_eq!(alike.marked(&stored), there, "{}: {}", row.resource, gone.diagnostics);
+    alike.again().await;
+    assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
+    stored
+}
+
+/// A create that does not take up what a killed run has made says so before it writes, to the Lease as well: another
+/// state may know the instance.
+async fn what_is_made_stays_as_it_is(alike: &Alike, row: &Row, config: &Json, stored: Stored) -> Stored {
+    let lease = alike.leave_the_lease(&stored, "made", "elsewhere/1/gone/x");
+    let text = |key: &str| lease["metadata"][key].as_str().expect("text").to_owned();
+    alike.again().await;
+    let planned = alike.core.plan(row.resource, Some(config.clone()), None).await;
+    let refused = alike.core.apply(row.resource, planned.unwrap_or_else(|errors| panic!("{errors}"))).await;
+    let told = refused.diagnostics.to_string();
+    assert!(refused.stored.is_none() && told.contains("exists already") && told.contains("import {"), "{told}");
+    let (namespace, name) = (text("namespace"), text("name"));
+    assert_eq!(alike.object([row.objects[1][0], "lease", &namespace, &name]), Some(lease), "{told}");
+    // Whoever knows its mark continues with it.
+    let stored = alike.apply(row, config, Some(&stored)).await;
     alike.again().await;
     assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
     stored

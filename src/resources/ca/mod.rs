@@ -120,7 +120,8 @@ impl Resource for MeshCa {
     async fn apply(&self, cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         let purpose = match change.prior {
             Some(_) => Purpose::Update,
-            None => Purpose::Create { in_new_namespace: new_namespace(&change.planned) },
+            // A root that is found is not trusted, and a create that took up its Lease would have written for nothing.
+            None => Purpose::Create { in_new_namespace: new_namespace(&change.planned), trusts_what_is_made: false },
         };
         let mark = change.prior.as_ref().and_then(|prior| prior.instance.known().cloned());
         let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;

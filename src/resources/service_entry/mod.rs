@@ -147,7 +147,7 @@ impl Resource for MeshServiceEntry {
         let purpose = match prior {
             Some(_) => Purpose::Update,
             // A service is imported into the namespace of who calls it: it is there, or misspelled.
-            None => Purpose::Create { in_new_namespace: NewNamespace::Refused },
+            None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
         };
         let claiming = Claiming { purpose, adopt: spec.adopt };
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
