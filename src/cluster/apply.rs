@@ -324,8 +324,8 @@ impl Cluster {
                 body: patch.to_string().into(),
                 ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
             };
-            match self.json(call).await {
-                Ok(value) => applied.object = typed(value, &reference.kind),
+            match self.object_json(call, reference).await {
+                Ok((_, value)) => applied.object = typed(value, &reference.kind),
                 // Someone has written in between: look again.
                 Err(refused) if refused.is_contention() && attempt < CONTENTION_ATTEMPTS => {
                     self.let_others_write(attempt, refused).await?;
@@ -391,7 +391,7 @@ impl Cluster {
             body: applied_body(object).into(),
             ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}{parameters}", reference.path()))
         };
-        let answer = self.json_answer(call).await;
+        let answer = self.object_json(call, reference).await;
         answer.map_err(|error| match &error.failure {
             Failure::Api(status) if error.is_contention() => match Conflict::parse(reference, status) {
                 Some(conflict) => Error { failure: Failure::Conflict(Box::new(conflict)), ..error },

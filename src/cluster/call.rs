@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::answer;
 use super::connect::{Connector, Offer};
 use super::error::{Error, Failure};
+use super::kind::Kind;
+use super::object::ObjectRef;
 use super::refusal::{foreign_answer, refusal, sending_failure, whole};
 use super::secrets::Secrets;
 use super::session::{Session, http_client};
@@ -91,6 +93,8 @@ impl Call {
 pub(super) struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
+    /// What was sent to be let in, to be struck from what is shown of the body.
+    secrets: Secrets,
 }
 
 impl Cluster {
@@ -105,7 +109,7 @@ impl Cluster {
         let decoded = answer::read(&answer.body);
         let failed = |failure| Error { request: Some(request.as_str().into()), ..self.error(failure) };
         let value: Value = decoded.map_err(|error| {
-            if let Some(detail) = foreign_answer(answer.status, &HeaderMap::new(), &answer.body) {
+            if let Some(detail) = foreign_answer(answer.status, &HeaderMap::new(), &answer.body, &answer.secrets) {
                 return failed(Failure::NotKubernetes { address: self.name().to_owned(), detail });
             }
             let detail = format!("{request} gives no JSON (byte {} of {})", error.column(), answer.body.len());
@@ -115,24 +119,57 @@ impl Cluster {
         let is_object =
             ["kind", "metadata", "items", "status", "gitVersion"].iter().any(|member| value.get(member).is_some());
         if !is_object {
-            let detail = format!("it answers {request} with JSON that is no Kubernetes object");
-            return Err(failed(Failure::NotKubernetes { address: self.name().to_owned(), detail }));
+            return Err(self.no_answer_to(&request, "JSON that is no Kubernetes object"));
         }
         Ok((answer.status, value))
     }
 
-    /// As [`Cluster::json`], of a list: what is none is never read as an empty one.
-    pub(super) async fn list_json(&self, call: Call) -> Result<Value, Error> {
+    /// As [`Cluster::json_answer`], of one object: whoever answers with another is not the API server.
+    pub(super) async fn object_json(&self, call: Call, asked: &ObjectRef) -> Result<(StatusCode, Value), Error> {
+        let request = call.describe();
+        let (status, value) = self.json_answer(call).await?;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = text(value.get("kind"));
+        let name = text(value.get("metadata").and_then(|metadata| metadata.get("name")));
+        if (kind == asked.kind.kind || kind == "PartialObjectMetadata") && name == *asked.name {
+            return Ok((status, value));
+        }
+        Err(self.no_answer_to(&request, "another object than was asked for"))
+    }
+
+    /// As [`Cluster::json`], of a list: what is none, or one of something else, is never read as an empty one.
+    pub(super) async fn list_json(&self, call: Call, asked: &Kind) -> Result<Value, Error> {
         let request = call.describe();
         let value = self.json(call).await?;
-        let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        let has_items = value.get("items").is_some_and(Value::is_array);
-        if has_items || is_list && value.get("items").is_none_or(Value::is_null) {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let is_list = match (text("apiVersion"), text("kind")) {
+            (version, "PartialObjectMetadataList") => version.starts_with("meta.k8s.io/"),
+            // Who defines a kind chooses what its list is called.
+            (version, kind) if asked.group.contains('.') => version == asked.api_version() && kind.ends_with("List"),
+            (version, kind) => version == asked.api_version() && kind.strip_suffix("List") == Some(&asked.kind),
+        };
+        // A list of none may be null, and is never left out.
+        if is_list && value.get("items").is_some_and(|items| items.is_array() || items.is_null()) {
             return Ok(value);
         }
-        let detail = format!("it answers {request} with something that is no list");
+        Err(self.no_answer_to(&request, "something that is no list of what was asked for"))
+    }
+
+    /// As [`Cluster::json`], of what is of this kind and has no name.
+    pub(super) async fn kind_json(&self, call: Call, kind: &str) -> Result<Value, Error> {
+        let request = call.describe();
+        let value = self.json(call).await?;
+        match value.get("kind").and_then(Value::as_str) == Some(kind) {
+            true => Ok(value),
+            false => Err(self.no_answer_to(&request, &format!("something that is no {kind}"))),
+        }
+    }
+
+    /// An answer that no API server gives to this request.
+    pub(super) fn no_answer_to(&self, request: &str, what: &str) -> Error {
+        let detail = format!("it answers {request} with {what}");
         let failure = Failure::NotKubernetes { address: self.name().to_owned(), detail };
-        Err(Error { request: Some(request.into()), ..self.error(failure) })
+        Error { request: Some(request.into()), ..self.error(failure) }
     }
 
     /// Sends until there is an answer; any status but success is an error.
@@ -193,7 +230,7 @@ impl Cluster {
             })
         })?;
         if parts.status.is_success() {
-            return Ok(Answer { status: parts.status, body });
+            return Ok(Answer { status: parts.status, body, secrets });
         }
         Err(refusal(session, &secrets, &parts, &body))
     }

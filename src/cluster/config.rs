@@ -44,6 +44,8 @@ pub struct ClusterConfig {
     pub proxy_url: Option<String>,
     /// Accept any server certificate.
     pub insecure: bool,
+    /// Some of these values come from what the run is still to make: there is no connection yet.
+    pub not_known: bool,
     /// A refresh that gets no answer fails, instead of going on with what state remembers.
     pub must_answer: bool,
 }

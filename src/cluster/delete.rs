@@ -73,7 +73,7 @@ impl Cluster {
     /// Objects of a kind; `None` where the cluster does not serve it.
     async fn some_of(&self, kind: &Kind) -> Result<Option<Vec<ObjectRef>>, Error> {
         let call = Call { accept: METADATA_LIST, ..Call::get(format!("{}?limit=100", kind.path(None))) };
-        match self.list_json(call).await.map_err(|error| self.kind_served(error, kind)) {
+        match self.list_json(call, kind).await.map_err(|error| self.kind_served(error, kind)) {
             Err(error) if error.is_unknown_kind() => Ok(None),
             list => {
                 let found = items(list?).into_iter().map(|item| typed(item, kind).reference_as(kind.clone()));
@@ -115,7 +115,10 @@ impl Cluster {
             Ok(value) if value.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some()) => {
                 Ok(Outcome::Going)
             }
-            Ok(_) => Ok(Outcome::Gone),
+            Ok(value) if is_answer_to(delete, &value) => Ok(Outcome::Gone),
+            Ok(_) => {
+                Err(self.no_answer_to(&format!("DELETE {}", delete.object.path()), "neither a Status nor the object"))
+            }
             Err(Error { failure: Failure::Api(status), .. }) if status.is_absence_of(&delete.object.name) => {
                 Ok(Outcome::Absent)
             }
@@ -127,6 +130,15 @@ impl Cluster {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A Status of success, or the object as it was.
+fn is_answer_to(delete: &Delete, answer: &Value) -> bool {
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
+    match text("kind") {
+        "Status" => text("status") == "Success",
+        kind => kind == delete.object.kind.kind || kind == "PartialObjectMetadata",
     }
 }
 

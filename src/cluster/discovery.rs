@@ -41,7 +41,7 @@ impl Cluster {
             return Ok(false);
         }
         let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{}.{}", kind.version, kind.group);
-        match self.json(Call::get(path)).await {
+        match self.kind_json(Call::get(path), "APIService").await {
             // The API server registers the groups of definitions itself; a Service behind one is somebody else's API
             // server.
             Ok(service) => Ok(service.get("spec").and_then(|spec| spec.get("service")).is_none_or(Value::is_null)),
@@ -84,7 +84,7 @@ impl Cluster {
         if let Some(held) = held {
             return Ok(held);
         }
-        let answer = match self.json(Call::get(format!("/apis/{}", path_segment(group)))).await {
+        let answer = match self.kind_json(Call::get(format!("/apis/{}", path_segment(group))), "APIGroup").await {
             Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => return Ok(Vec::new()),
             answer => answer?,
         };
@@ -108,7 +108,7 @@ impl Cluster {
         kinds.retain(|kind| !passed_over.contains(&&*kind.kind));
         let looks = kinds.into_iter().map(|kind| async move {
             let path = format!("{}?limit={LOOKED_AT}", kind.path(Some(namespace)));
-            let listed = self.json(Call { accept: METADATA_LIST, ..Call::get(path) }).await;
+            let listed = self.list_json(Call { accept: METADATA_LIST, ..Call::get(path) }, &kind).await;
             (kind, listed)
         });
         let mut looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
@@ -152,12 +152,8 @@ impl Cluster {
 
     /// What the server says about its API groups.
     async fn groups(&self, path: &str) -> Result<Vec<Value>, Error> {
-        let answer = self.json(Call { accept: AGGREGATED, ..Call::get(path) }).await?;
-        if answer.get("kind").and_then(Value::as_str) != Some("APIGroupDiscoveryList") {
-            let detail = format!("{path} answers with no list of API groups");
-            return Err(self.error(Failure::Unexpected { detail }));
-        }
-        Ok(items(answer))
+        let call = Call { accept: AGGREGATED, ..Call::get(path) };
+        Ok(items(self.kind_json(call, "APIGroupDiscoveryList").await?))
     }
 
     /// The namespaced kinds that are stored and can be listed, each in the version that the server prefers.

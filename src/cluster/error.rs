@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::answer;
 use super::object::ObjectRef;
+use super::secrets::Secrets;
 
 /// A failure, the cluster it happened in and, where there was one, the request.
 #[derive(Clone, Debug, Error)]
@@ -28,7 +29,7 @@ pub struct Error {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Failure {
-    #[error("not among the provider's clusters ({})", .known.join(", "))]
+    #[error("not among the provider's clusters ({})", if .known.is_empty() { "there is none".to_owned() } else { .known.join(", ") })]
     UnknownCluster { known: Vec<String> },
 
     #[error("the connection configuration is not usable: {detail}")]
@@ -244,7 +245,7 @@ impl Error {
             Failure::Broken { .. } => "The request was sent again as often as the time allowed. Check what is between this machine and the API server.".into(),
             Failure::Unauthorized { message, .. } if message.contains("expired") => "The credential has expired: renew it.".into(),
             Failure::Unauthorized { .. } => "The credential is wrong, expired or revoked: renew it.".into(),
-            Failure::Forbidden { message } => refused_by(message).unwrap_or("Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs.").into(),
+            Failure::Forbidden { message } => refused_by(message).unwrap_or(SAYS_WHY).into(),
             Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page in front of it answers instead.".into(),
             Failure::Conflict(_) => "Stop the other manager from setting the field, set the same value in the configuration, or set `force_conflicts = true` to overwrite it.".into(),
             Failure::Foreign(_) => "If it is part of what helm, istioctl or another state installed, import this resource. If nobody needs it, delete it. To take it over, set `adopt = true`.".into(),
@@ -260,7 +261,10 @@ impl Error {
     }
 }
 
-/// What to do about a refusal that is not for want of a right, by what the API server and those it asks say.
+/// What is left to say of a refusal that this provider does not know.
+const SAYS_WHY: &str = "An admission plugin or another rule of the cluster refuses it: change what the message names, or ask who keeps the cluster.";
+
+/// What to do about a refusal, by what the API server and those it asks say.
 fn refused_by(message: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().all(|word| message.contains(word));
     Some(if says(&["failed calling webhook"]) {
@@ -271,8 +275,20 @@ fn refused_by(message: &str) -> Option<&'static str> {
         "A policy of the cluster refuses it: change what the policy objects to, or ask who keeps the policy."
     } else if says(&["exceeded quota"]) || says(&["failed quota"]) {
         "The namespace's ResourceQuota has no room for it: raise the quota, or remove what is not needed."
+    } else if says(&["status unknown for quota"]) {
+        "The namespace's ResourceQuota is new and has not been counted yet: apply again in a few seconds."
+    } else if says(&[" usage per "]) {
+        "The namespace's LimitRange does not allow it: change the requests or limits in `values`, or the LimitRange."
+    } else if says(&["GKE Warden"]) {
+        "The cloud's own policy protects this namespace or kind, whatever rights the identity has: use another namespace."
     } else if says(&["because it is being terminated"]) {
         "The namespace is being deleted: apply again when it is gone. If it stays, its conditions and finalizers say why."
+    } else if says(&["User \"system:anonymous\""]) {
+        "The request came without a credential, or the API server takes none of its kind: give the cluster's entry in `clusters` a token, a certificate or an exec plugin."
+    } else if says(&["attempting to grant RBAC permissions not currently held"])
+        || says(&["is forbidden: User", " cannot "])
+    {
+        "Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs."
     } else {
         return None;
     })
@@ -303,22 +319,30 @@ impl Status {
         self.code == 500 && self.message.starts_with("failed to create typed patch object")
     }
 
+    /// An admission webhook or policy has refused it, with a status code of its own choice.
+    pub(super) fn is_of_admission(&self) -> bool {
+        self.message.starts_with("admission webhook ") && self.message.contains("denied the request")
+    }
+
     /// A 404 that speaks of this very object.
     pub(super) fn is_absence_of(&self, name: &str) -> bool {
         self.code == 404 && self.name.as_deref() == Some(name)
     }
 
-    /// Reads an error answer; what is no `Status` (a proxy's page, say) is quoted, shortened.
-    pub(super) fn parse(code: u16, body: &[u8]) -> Status {
+    /// Reads an error answer; what is no `Status` (a proxy's page, say) is quoted, shortened. The secrets in use are
+    /// struck from what it says, before anything is cut.
+    pub(super) fn parse(code: u16, body: &[u8], secrets: &Secrets) -> Status {
         let value: Value = answer::read(body).unwrap_or_default();
         if value.get("kind").and_then(Value::as_str) != Some("Status") {
-            let text = String::from_utf8_lossy(body);
-            let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+            let text = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
+            let text = secrets.struck_from(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+            let text: String = text.chars().take(200).collect();
             let message =
                 if text.is_empty() { format!("HTTP status {code}") } else { format!("HTTP status {code}: {text}") };
             return Status { code, message, ..Status::default() };
         }
-        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |value: &Value, key: &str| secrets.struck_from(value.get(key).and_then(Value::as_str).unwrap_or_default());
         let details = value.get("details").cloned().unwrap_or_default();
         let causes = details.get("causes").and_then(Value::as_array).into_iter().flatten();
         Status {
@@ -441,7 +465,7 @@ mod tests {
             cause(".spec.replicas", "conflict with \"kube-controller-manager\" with subresource \"scale\" using apps/v1 at 2026-01-01T00:00:00Z"),
             cause(".spec.template.spec.containers[name=\"discovery\"].image", "conflict with \"kubectl-edit\" using apps/v1 at 2026-01-01T00:00:00Z"),
         ]}});
-        let status = Status::parse(409, body.to_string().as_bytes());
+        let status = Status::parse(409, body.to_string().as_bytes(), &Secrets::default());
         let object = ObjectRef::namespaced(Kind::DEPLOYMENT, "istio-system", "istiod");
         let conflict = Conflict::parse(&object, &status).unwrap();
         assert_eq!(conflict.fields[0].operation.as_deref(), Some("subresource scale"));
@@ -455,9 +479,10 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_status_is_quoted_in_short() {
-        let status = Status::parse(502, b"<html>\n  <body>Bad\n gateway</body></html>");
+        let none = Secrets::default();
+        let status = Status::parse(502, b"<html>\n  <body>Bad\n gateway</body></html>", &none);
         assert_eq!(status.message, "HTTP status 502: <html> <body>Bad gateway</body></html>");
-        assert_eq!(Status::parse(503, b"").message, "HTTP status 503");
+        assert_eq!(Status::parse(503, b"", &none).message, "HTTP status 503");
     }
 
     #[test]
@@ -479,6 +504,21 @@ mod tests {
             ),
             ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "policy of the cluster"),
             ("unable to create new content in namespace a because it is being terminated", "is being deleted"),
+            ("secrets \"x\" is forbidden: status unknown for quota: q, resources: secrets", "apply again in a few"),
+            ("pods \"x\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", "LimitRange"),
+            (
+                r#"namespaces "kube-system" is forbidden: User "x" cannot create resource "roles": GKE Warden authz [denied by p]"#,
+                "another namespace",
+            ),
+            (
+                r#"namespaces "a" is forbidden: User "system:anonymous" cannot get resource "namespaces""#,
+                "without a credential",
+            ),
+            (
+                r#"clusterroles "x" is forbidden: user "ci" is attempting to grant RBAC permissions not currently held"#,
+                "Grant the provider's identity",
+            ),
+            (r#"pods "x" is forbidden: no reason that anybody knows"#, "ask who keeps the cluster"),
         ] {
             assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));
         }

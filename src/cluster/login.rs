@@ -61,19 +61,25 @@ pub(super) async fn log_in(resolved: &mut Resolved) -> Result<LoggedIn, Failure>
     let failed = |detail: &str| exec_failure(exec, detail.to_owned());
     let expires = status.expiration_timestamp.as_deref().map(str::parse::<Timestamp>);
     let expires = expires.transpose().map_err(|_| failed("gave an expirationTimestamp that is no time"))?;
-    if let (Some(certificate), Some(key)) = (&status.client_certificate_data, &status.client_key_data) {
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let pair = (given(status.client_certificate_data), given(status.client_key_data));
+    if pair.0.is_some() != pair.1.is_some() {
+        return Err(failed("gave a certificate without its key, or a key without its certificate"));
+    }
+    let with_certificate = pair.0.is_some();
+    if let (Some(certificate), Some(key)) = pair {
         let user = json!({
             "client-certificate-data": BASE64.encode(certificate), "client-key-data": BASE64.encode(key),
         });
         resolved.kube.auth_info =
             serde_json::from_value(user).map_err(|_| failed("gave a certificate that cannot be used"))?;
     }
-    let login = match status.token.filter(|token| !token.is_empty()) {
+    let login = match given(status.token) {
         // Plugins print what they were given, line end and all.
         Some(token) => {
             Login::Fixed(bearer(token.trim()).ok_or_else(|| failed("gave a token that is no header value"))?)
         }
-        None if status.client_certificate_data.is_some() => Login::None,
+        None if with_certificate => Login::None,
         None => return Err(failed("gave neither token nor certificate")),
     };
     Ok(LoggedIn { login, expires })
@@ -155,7 +161,12 @@ fn echoed(source: &AuthLayer) -> BoxFuture<'static, Result<Response<Body>, BoxEr
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ExecCredential {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
     status: Option<ExecStatus>,
 }
 
@@ -204,6 +215,12 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
             format!("printed no ExecCredential in JSON (line {}, column {})", error.line(), error.column()),
         )
     })?;
+    // As client-go judges: another version may mean something else by the same names.
+    if credential.kind != "ExecCredential" || credential.api_version != exec.api_version {
+        let detail =
+            format!("printed something else than an ExecCredential of {}, which it was asked for", exec.api_version);
+        return Err(exec_failure(exec, detail));
+    }
     credential.status.ok_or_else(|| exec_failure(exec, "gave a credential without status".to_owned()))
 }
 
@@ -293,15 +310,47 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_is_told_what_client_go_tells_it() {
+        let script = r#"printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"%s"}}' "$(printf %s "$KUBERNETES_EXEC_INFO" | tr -d '"')""#;
         let status = run_exec(&Exec {
             api_version: "client.authentication.k8s.io/v1".into(),
             cluster_info: Some(json!({"server": "https://x"})),
-            ..shell(r#"printf '{"status":{"token":"%s"}}' "$(printf %s "$KUBERNETES_EXEC_INFO" | tr -d '"')""#)
+            ..shell(script)
         })
         .await
         .unwrap();
         let told = status.token.unwrap();
         assert!(told.contains("kind:ExecCredential") && told.contains("server:https://x"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_client_go_would_not_take_of_a_plugin_is_refused() {
+        let log_in_with = async |printed: &str| {
+            let exec = Exec {
+                api_version: "client.authentication.k8s.io/v1".into(),
+                ..shell(&format!("printf %s '{printed}'"))
+            };
+            let config = crate::cluster::ClusterConfig {
+                host: Some("https://x".into()),
+                exec: Some(exec),
+                ..Default::default()
+            };
+            let mut resolved = super::super::resolve::resolve(&config).unwrap();
+            log_in(&mut resolved).await.map(|_| ()).map_err(|failure| failure.to_string())
+        };
+        let of = |version: &str, kind: &str, status: &str| {
+            format!(r#"{{"apiVersion":"client.authentication.k8s.io/{version}","kind":"{kind}","status":{status}}}"#)
+        };
+        let token = r#"{"token":"abc","clientCertificateData":"","clientKeyData":""}"#;
+        log_in_with(&of("v1", "ExecCredential", token)).await.unwrap();
+        for printed in [
+            of("v1beta1", "ExecCredential", token),
+            of("v1", "Other", token),
+            of("v1", "ExecCredential", r#"{"token":""}"#),
+            of("v1", "ExecCredential", r#"{"clientCertificateData":"a"}"#),
+            of("v1", "ExecCredential", r#"{"token":"abc","clientKeyData":"a"}"#),
+        ] {
+            assert!(log_in_with(&printed).await.is_err(), "{printed}");
+        }
     }
 
     #[tokio::test]

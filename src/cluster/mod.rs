@@ -63,8 +63,9 @@ pub const OWNER_LABEL: &str = "terraform-provider-mesh/owner";
 #[derive(Debug)]
 pub struct Clusters {
     clusters: BTreeMap<String, Cluster>,
-    /// While the names themselves are not known, any name may turn out to be one of them: the provider's version.
-    unknown: Option<String>,
+    /// While the names themselves are not known, any name may turn out to be one of them: how each is reached, and the
+    /// provider's version.
+    unknown: Option<(ClusterConfig, String)>,
 }
 
 /// A handle to one cluster: connects on first use, clones share everything but the scope.
@@ -98,14 +99,25 @@ impl Clusters {
     }
 
     /// Clusters that are not known yet, not even by name: each answers that it is not configured.
-    pub fn unknown(version: &str) -> Clusters {
-        Clusters { clusters: BTreeMap::new(), unknown: Some(version.to_owned()) }
+    pub fn unknown(version: &str, must_answer: bool) -> Clusters {
+        let config = ClusterConfig { not_known: true, must_answer, ..ClusterConfig::default() };
+        Clusters { clusters: BTreeMap::new(), unknown: Some((config, version.to_owned())) }
+    }
+
+    /// Not even the names of the clusters are known, and a refresh may go on without them.
+    pub fn may_be_missed(&self) -> bool {
+        self.unknown.as_ref().is_some_and(|(config, _)| !config.must_answer)
+    }
+
+    /// It is known that there is no cluster.
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_none() && self.clusters.is_empty()
     }
 
     /// The cluster of this name; the error lists the names there are.
     pub fn cluster(&self, name: &str) -> Result<Cluster, Error> {
-        if let Some(version) = &self.unknown {
-            return Ok(Cluster::standalone(name, ClusterConfig::default(), version));
+        if let Some((config, version)) = &self.unknown {
+            return Ok(Cluster::standalone(name, config.clone(), version));
         }
         self.clusters.get(name).cloned().ok_or_else(|| {
             let known = self.clusters.keys().cloned().collect();

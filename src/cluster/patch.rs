@@ -26,7 +26,7 @@ impl Cluster {
             body: operations.to_string().into(),
             ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
         };
-        let answer = self.json(call).await;
+        let answer = self.object_json(call, reference).await.map(|(_, value)| value);
         self.shared.held.forget_kind(&reference.kind);
         match answer.map_err(|error| self.kind_served(error, &reference.kind)) {
             Ok(value) => Ok(Patched::Done(Box::new(typed(value, &reference.kind)))),

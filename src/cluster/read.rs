@@ -171,8 +171,8 @@ impl Cluster {
 
     async fn get_as(&self, reference: &ObjectRef, accept: &'static str) -> Result<Option<Object>, Error> {
         let call = Call { accept, ..Call::get(reference.path()) };
-        match self.json(call).await {
-            Ok(value) => Ok(Some(typed(value, &reference.kind))),
+        match self.object_json(call, reference).await {
+            Ok((_, value)) => Ok(Some(typed(value, &reference.kind))),
             Err(error) => match self.kind_served(error, &reference.kind) {
                 Error { failure: Failure::Api(status), .. } if status.is_absence_of(&reference.name) => Ok(None),
                 error => Err(error),
@@ -214,7 +214,7 @@ impl Cluster {
         let mut found = Vec::new();
         let mut next = String::new();
         for _ in 0..MOST_PAGES {
-            let answer = self.list_json(Call { accept, ..Call::get(query.page(&next)) }).await;
+            let answer = self.list_json(Call { accept, ..Call::get(query.page(&next)) }, &query.kind).await;
             let list = answer.map_err(|error| self.kind_served(error, &query.kind))?;
             let metadata = list.get("metadata");
             let before = std::mem::take(&mut next);
@@ -273,7 +273,7 @@ impl Cluster {
     /// The kinds of one group-version; none where it is not served.
     pub(super) async fn discover(&self, api_version: &str) -> Result<Arc<[Kind]>, Error> {
         let path = Kind::discovered(api_version, "", "", false).group_path();
-        let value = match self.json(Call::get(path)).await {
+        let value = match self.kind_json(Call::get(path), "APIResourceList").await {
             Err(Error { failure: Failure::Api(status), .. }) if status.code == 404 => return Ok(Arc::new([])),
             answer => answer?,
         };

@@ -56,17 +56,16 @@ fn broken(session: &Session, error: &(dyn std::error::Error + 'static)) -> Failu
 /// What an answer without success says, the secrets in use struck from it.
 pub(super) fn refusal(session: &Session, secrets: &Secrets, parts: &http::response::Parts, body: &[u8]) -> Failure {
     let (code, headers) = (parts.status, &parts.headers);
-    if let Some(detail) = foreign_answer(code, headers, body) {
-        let detail = secrets.struck_from(&detail);
-        return Failure::NotKubernetes { address: session.address.clone(), detail };
-    }
-    let mut status = Status::parse(code.as_u16(), body);
-    status.message = secrets.struck_from(&status.message);
-    for cause in &mut status.causes {
-        cause.message = secrets.struck_from(&cause.message);
-    }
+    let mut status = Status::parse(code.as_u16(), body, secrets);
     let header = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     status.retry_after = header.map(Duration::from_secs).or(status.retry_after);
+    // An admission webhook chooses the status code of what it refuses.
+    if status.is_of_admission() && code.is_client_error() {
+        return Failure::Forbidden { message: status.message };
+    }
+    if let Some(detail) = foreign_answer(code, headers, body, secrets) {
+        return Failure::NotKubernetes { address: session.address.clone(), detail };
+    }
     match code {
         StatusCode::UNAUTHORIZED => {
             Failure::Unauthorized { source_of_credential: session.resolved.credential.clone(), message: status.message }
@@ -76,43 +75,65 @@ pub(super) fn refusal(session: &Session, secrets: &Secrets, parts: &http::respon
     }
 }
 
-/// What answered, where it was no API server: a redirect, a page for people, a load balancer that knows no such host or
-/// path.
+/// What answered, where it was no API server: a redirect, a page for people, a proxy or a load balancer that knows no
+/// such host or path. The secrets in use are struck from it.
 ///
-/// 5xx are left out: what stands before an API server that is down answers so, and it is that which is down.
-pub(super) fn foreign_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {
+/// 5xx and 429 are left out: what stands before an API server that is down or has too much to do answers so, and it is
+/// that which is down. So is a 401 in other words than Kubernetes': a proxy in front asks for the same credential, and
+/// it may have to be renewed.
+pub(super) fn foreign_answer(code: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Option<String> {
+    let number = code.as_u16();
     if code.is_redirection() {
         let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
         // What comes after the path may hold a session.
-        let to = to.split(['?', '#']).next().unwrap_or_default();
-        return Some(format!("it redirects to {to:?} (HTTP status {})", code.as_u16()));
+        let to = secrets.struck_from(to.split(['?', '#']).next().unwrap_or_default());
+        return Some(format!("it redirects to {to:?} (HTTP status {number})"));
     }
-    if code.is_server_error() {
+    if code == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Some("a proxy asks for credentials of its own (HTTP status 407)".to_owned());
+    }
+    if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(&body[..body.len().min(MOST_OF_A_PAGE)]);
     let text = text.trim();
     if text.starts_with('<') {
-        return Some(format!("it answers with a web page{} (HTTP status {})", title(text), code.as_u16()));
+        return Some(format!("it answers with a web page{} (HTTP status {number})", title(text, secrets)));
+    }
+    if code == StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    if code.is_success() {
+        return match text {
+            "" => Some(format!("it answers with nothing (HTTP status {number})")),
+            text => Some(format!("it answers {:?} (HTTP status {number}), which is no JSON", in_short(text, secrets))),
+        };
     }
     // Where it knows no such path, an API server says just this.
-    let is_own = text == "404 page not found" || answer::read(body).is_ok_and(|json| json.get("kind").is_some());
-    if code == StatusCode::NOT_FOUND && !is_own {
-        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(100).collect();
-        return Some(format!("it answers {text:?} (HTTP status 404), which no API server says"));
-    }
-    None
+    let is_own = text == "404 page not found" && code == StatusCode::NOT_FOUND
+        || answer::read(body).is_ok_and(|json| json.get("kind").is_some_and(|kind| kind == "Status"));
+    let says = |text: &str| format!("it answers {text:?} (HTTP status {number}), which no API server says");
+    (!is_own).then(|| says(&in_short(text, secrets)))
+}
+
+/// What is read of a page that is for people.
+const MOST_OF_A_PAGE: usize = 64 << 10;
+
+/// The beginning of a text, in one line. Secrets go first: a part of one would not be recognised.
+fn in_short(text: &str, secrets: &Secrets) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    secrets.struck_from(&line).chars().take(100).collect()
 }
 
 /// The title of a web page, as far as it has one.
-fn title(page: &str) -> String {
+fn title(page: &str, secrets: &Secrets) -> String {
     let lower = page.to_ascii_lowercase();
     let found = lower.find("<title>").map(|start| start + 7).and_then(|start| {
         let end = lower[start..].find('<')? + start;
-        Some(page[start..end].split_whitespace().collect::<Vec<_>>().join(" "))
+        Some(in_short(&page[start..end], secrets))
     });
     match found.filter(|title| !title.is_empty()) {
-        Some(title) => format!(" ({:?})", title.chars().take(80).collect::<String>()),
+        Some(title) => format!(" ({title:?})"),
         None => String::new(),
     }
 }
@@ -120,23 +141,60 @@ fn title(page: &str) -> String {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use serde_json::json;
 
     use super::*;
 
     #[test]
     fn what_is_no_api_server_is_told_from_one() {
         let none = HeaderMap::new();
-        let foreign =
-            |code: u16, body: &str| foreign_answer(StatusCode::from_u16(code).unwrap(), &none, body.as_bytes());
+        let foreign = |code: u16, body: &str| {
+            foreign_answer(StatusCode::from_u16(code).unwrap(), &none, body.as_bytes(), &Secrets::default())
+        };
         let page = "<!doctype html>\n<html><head><title>Sign\n in</title>";
         assert_eq!(foreign(200, page).as_deref(), Some("it answers with a web page (\"Sign in\") (HTTP status 200)"));
         assert!(foreign(403, page).is_some() && foreign(404, "default backend - 404").is_some());
         assert_eq!(foreign(404, "404 page not found\n"), None, "an API server without this kind");
         assert_eq!(foreign(404, r#"{"kind":"Status","code":404}"#), None);
         assert_eq!(foreign(503, page), None, "what stands before an API server that is down");
+        assert_eq!(foreign(401, r#"{"type":"error","message":"must authenticate"}"#), None, "a login to be renewed");
+        for (code, body) in [
+            (200, ""),
+            (204, ""),
+            (200, "OK"),
+            (403, "Access denied by corporate proxy"),
+            (403, r#"{"error":"forbidden","code":"WAF_BLOCK"}"#),
+            (404, r#"{"kind":"error","code":404}"#),
+            (400, "Client sent an HTTP request to an HTTPS server."),
+            (407, "Proxy Authentication Required"),
+        ] {
+            assert!(foreign(code, body).is_some(), "{code} {body}");
+        }
         let location =
             HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static("https://sso/login?state=secret"))]);
-        let redirect = foreign_answer(StatusCode::FOUND, &location, b"").unwrap();
+        let redirect = foreign_answer(StatusCode::FOUND, &location, b"", &Secrets::default()).unwrap();
         assert_eq!(redirect, "it redirects to \"https://sso/login\" (HTTP status 302)");
+    }
+
+    #[test]
+    fn a_secret_that_comes_back_is_struck_before_the_text_is_cut() {
+        let token = format!("marked{}", "-0123456789abcdef".repeat(40));
+        let mut secrets = Secrets::default();
+        secrets.add(&token);
+        let none = HeaderMap::new();
+        for (code, body) in [
+            (200, format!("<html><title>Welcome Bearer {token}</title>")),
+            (401, format!("<html><title>Sign in, {token}</title>")),
+            (404, format!("no such host: Bearer {token}")),
+            (403, format!("{{\"error\": \"Bearer {token}\"}}")),
+        ] {
+            let code = StatusCode::from_u16(code).unwrap();
+            let said = foreign_answer(code, &none, body.as_bytes(), &secrets).unwrap();
+            assert!(said.contains("(hidden)") && !said.contains("marked"), "{said}");
+        }
+        for body in [format!("bad header: Bearer {token}"), json!({"kind": "Status", "message": token}).to_string()] {
+            let said = Status::parse(400, body.as_bytes(), &secrets).message;
+            assert!(said.contains("(hidden)") && !said.contains("marked"), "{said}");
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(super) enum Authorization {
 }
 
 pub(super) fn resolve(config: &ClusterConfig) -> Result<Resolved, Failure> {
-    if *config == ClusterConfig::default() {
+    if config.not_known {
         return Err(Failure::NotKnown);
     }
     let chosen = override_entry(config, kubeconfig_entry(config)?)?;
@@ -145,7 +145,8 @@ fn kubeconfig_entry(config: &ClusterConfig) -> Result<Chosen, Failure> {
     }
 }
 
-/// Puts the attributes of the provider block over the kubeconfig's. A credential replaces the whole user.
+/// Puts the attributes of the provider block over the kubeconfig's. A credential replaces that of the user; whom the
+/// user is to act as stays, as with `kubectl --token`.
 fn override_entry(config: &ClusterConfig, chosen: Chosen) -> Result<Chosen, Failure> {
     let Chosen { mut cluster, mut user, mut origin } = chosen;
     if let Some(host) = &config.host {
@@ -167,7 +168,7 @@ fn override_entry(config: &ClusterConfig, chosen: Chosen) -> Result<Chosen, Fail
         cluster.certificate_authority = None;
         cluster.certificate_authority_data = None;
     }
-    if let Some(replaced) = given_user(config)? {
+    if let Some(replaced) = given_user(config, &user)? {
         (user, origin) = (replaced, None);
     }
     Ok(Chosen { cluster, user, origin })
@@ -177,9 +178,9 @@ fn has_credential(config: &ClusterConfig) -> bool {
     config.token.is_some() || config.exec.is_some() || config.client_certificate.is_some() || config.username.is_some()
 }
 
-/// The credential that the attributes give.
-fn given_user(config: &ClusterConfig) -> Result<Option<UserEntry>, Failure> {
-    let user = UserEntry::default();
+/// The credential that the attributes give, for whoever the user acts as.
+fn given_user(config: &ClusterConfig, user: &UserEntry) -> Result<Option<UserEntry>, Failure> {
+    let user = without_credential(user.clone());
     Ok(Some(if let Some(token) = &config.token {
         UserEntry { token: Some(token.clone()), ..user }
     } else if let Some(exec) = &config.exec {
@@ -507,9 +508,17 @@ contexts:
     }
 
     #[test]
+    fn a_credential_of_the_provider_block_keeps_whom_the_user_acts_as() {
+        let kubeconfig = KUBECONFIG.replacen("user: {", "user: {as: auditor, ", 1);
+        assert_ne!(kubeconfig, KUBECONFIG);
+        let resolved = resolve(&ClusterConfig { token: Some("abc".into()), ..inline(&kubeconfig) }).unwrap();
+        assert_eq!(resolved.impersonation, [("impersonate-user".to_owned(), "auditor".to_owned())]);
+    }
+
+    #[test]
     fn nothing_stands_in_for_a_missing_connection() {
         assert_eq!(
-            failure(&ClusterConfig::default()),
+            failure(&ClusterConfig { not_known: true, must_answer: true, ..ClusterConfig::default() }),
             "the connection configuration is not known yet: some of its values come from what this run is still to make"
         );
     }

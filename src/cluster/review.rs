@@ -117,6 +117,7 @@ impl Cluster {
 
     /// Reviews are posted and nothing is stored: sending one twice does no harm.
     async fn review(&self, path: &str, body: &Value) -> Result<Value, Error> {
-        self.json(Call { repeatable: true, ..Call::post(path, body) }).await
+        let kind = body.get("kind").and_then(Value::as_str).unwrap_or_default();
+        self.kind_json(Call { repeatable: true, ..Call::post(path, body) }, kind).await
     }
 }

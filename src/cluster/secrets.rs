@@ -1,7 +1,7 @@
 //! The secrets in use, struck from every text that somebody else wrote: servers echo headers in their complaints, and
 //! plugins their environment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,9 +9,11 @@ use http::HeaderValue;
 
 /// What is shorter would strike ordinary words, and is no secret.
 const SHORTEST: usize = 4;
+/// A part of a secret that is as long is hidden as the whole is.
+const PART: usize = 16;
 const MASK: &str = "(hidden)";
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Secrets(BTreeSet<String>);
 
 impl Secrets {
@@ -37,21 +39,44 @@ impl Secrets {
         secrets
     }
 
-    /// The text without them, as they are, in base64 and as JSON spells them.
+    /// The text without them, as they are, in base64 and as JSON spells them; of a long one also without its parts, for
+    /// who answers may quote the beginning, and what is shown may be cut. Strike before cutting all the same.
     pub fn struck_from(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        // The longest first, lest a part of one stay.
-        let mut secrets: Vec<&String> = self.0.iter().collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        for secret in secrets {
+        let mut hidden = vec![false; text.len()];
+        for secret in &self.0 {
             let json = serde_json::Value::from(secret.as_str()).to_string();
-            for form in [secret.as_str(), json.trim_matches('"'), &BASE64.encode(secret)] {
-                if text.contains(form) {
-                    text = text.replace(form, MASK);
-                }
+            hide(text, secret, &mut hidden);
+            hide(text, json.trim_matches('"'), &mut hidden);
+            // What precedes a secret within what is encoded shifts its spelling.
+            for offset in 0..3.min(secret.len()) {
+                hide(text, BASE64.encode(&secret.as_bytes()[offset..]).trim_end_matches('='), &mut hidden);
             }
         }
-        text
+        let mut struck = String::with_capacity(text.len());
+        let mut before = false;
+        for (start, character) in text.char_indices() {
+            match (hidden[start], before) {
+                (true, false) => struck.push_str(MASK),
+                (true, true) => {}
+                (false, _) => struck.push(character),
+            }
+            before = hidden[start];
+        }
+        struck
+    }
+}
+
+/// Marks where the text has the secret, or a part of it that is long enough to be nothing else.
+fn hide(text: &str, secret: &str, hidden: &mut [bool]) {
+    if secret.len() < SHORTEST {
+        return;
+    }
+    let length = secret.len().min(PART);
+    let parts: HashSet<&[u8]> = secret.as_bytes().windows(length).collect();
+    for (start, window) in text.as_bytes().windows(length).enumerate() {
+        if parts.contains(window) {
+            hidden[start..start + length].fill(true);
+        }
     }
 }
 
@@ -71,5 +96,23 @@ mod tests {
         );
         assert_eq!(basic.struck_from("a plain text"), "a plain text");
         assert_eq!(Secrets::of_header(None).struck_from("x"), "x");
+    }
+
+    #[test]
+    fn a_part_of_a_long_secret_is_struck_too() {
+        let long = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.marked-payload.marked-signature";
+        let mut secrets = Secrets::default();
+        secrets.add(long);
+        for (text, struck) in [
+            (format!("the token begins with {}", &long[..30]), "the token begins with (hidden)"),
+            (format!("…{} is no token", &long[20..]), "…(hidden) is no token"),
+            (format!("ends with {}, é", &long[40..60]), "ends with (hidden), é"),
+            (format!("{}…", &long[..12]), "eyJhbGciOiJS…"),
+        ] {
+            assert_eq!(secrets.struck_from(&text), struck);
+        }
+        let encoded = BASE64.encode(format!("Authorization: Bearer {long}\r\n"));
+        let shown = secrets.struck_from(&encoded);
+        assert!(shown.contains(MASK) && !shown.contains(&BASE64.encode(&long[3..])[..40]), "{shown}");
     }
 }

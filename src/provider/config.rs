@@ -39,7 +39,8 @@ model! {
         /// Path of a kubeconfig file. `~` is the home directory.
         #[attr(optional, validate(non_empty()))]
         pub config_path: Value<String>,
-        /// Paths of kubeconfig files, merged as kubectl merges those of `KUBECONFIG`.
+        /// Paths of kubeconfig files, merged as kubectl merges those of `KUBECONFIG`. A file
+        /// that is not there is an error, which kubectl passes over.
         #[attr(optional, validate(non_empty()), validate(each(non_empty())))]
         pub config_paths: Value<List<String>>,
         /// A kubeconfig as text, YAML or JSON.

@@ -140,17 +140,23 @@ fn expanded(path: &str) -> PathBuf {
     }
 }
 
+/// Whether a refresh fails without an answer from each cluster of which state holds something.
+pub(super) fn must_answer(config: &Config) -> bool {
+    config.unreachable_clusters.as_deref() == Some("error")
+}
+
 /// How each cluster is reached; `None` while not even their names are known. One whose description has unknown parts
 /// stays without a connection.
 pub(super) fn clusters(config: &Config) -> Option<BTreeMap<String, ClusterConfig>> {
     if config.clusters.is_unknown() {
         return None;
     }
-    let must_answer = config.unreachable_clusters.as_deref() == Some("error");
+    let must_answer = must_answer(config);
     let clusters = config.clusters.known().into_iter().flatten();
     let connected = clusters.map(|(name, cluster)| {
         let connection = cluster.known().filter(|cluster| is_complete(cluster)).map(connection);
-        (name.clone(), ClusterConfig { must_answer, ..connection.unwrap_or_default() })
+        let connection = connection.unwrap_or_else(|| ClusterConfig { not_known: true, ..ClusterConfig::default() });
+        (name.clone(), ClusterConfig { must_answer, ..connection })
     });
     Some(connected.collect())
 }
@@ -192,7 +198,7 @@ fn connection(cluster: &ClusterModel) -> ClusterConfig {
         config_paths: paths.collect(),
         config: secret(&cluster.config),
         config_context: text(&cluster.config_context),
-        host: text(&cluster.host),
+        host: text(&cluster.host).map(|host| host.trim().to_owned()),
         token: secret(&cluster.token),
         username: text(&cluster.username),
         password: secret(&cluster.password),
@@ -203,6 +209,7 @@ fn connection(cluster: &ClusterModel) -> ClusterConfig {
         tls_server_name: text(&cluster.tls_server_name),
         proxy_url: text(&cluster.proxy_url),
         insecure: cluster.insecure.get().unwrap_or_default(),
+        not_known: false,
         must_answer: false,
     }
 }

@@ -27,28 +27,38 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
     Ok(cluster.within(scope))
 }
 
-/// Whether the provider has no clusters at all, as when they are not known until apply. Then a refresh has nothing to
-/// read, and says so.
+/// Whether a refresh goes on with what state remembers, since not even the names of the clusters are known before
+/// apply: it says so.
+///
+/// # Errors
+///
+/// Where there is known to be no cluster. A plan that went on would say "No changes" of what it has not looked at.
 pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
-    let none = cx.client()?.clusters.names().next().is_none();
-    if none {
+    let clusters = &cx.client()?.clusters;
+    if clusters.is_empty() {
+        return Err(Diagnostic::error("The provider has no clusters").detail(
+            "`clusters` of the provider block is empty, and state holds this resource. Nothing can be read of it. \
+             Check the variable or the `for` expression that `clusters` comes from. Keep a cluster among `clusters` \
+             until its resources are destroyed. If it is gone for good, remove its resources from state with \
+             `removed` blocks.",
+        ));
+    }
+    let missed = clusters.may_be_missed();
+    if missed {
         cx.warn(
-            Diagnostic::warning("The provider has no clusters yet").detail(
-                "`clusters` of the provider block is empty or not known before apply. The plan uses the state.",
-            ),
+            Diagnostic::warning("The provider has no clusters yet")
+                .detail("`clusters` of the provider block is not known before apply. The plan uses the state."),
         );
     }
-    Ok(none)
+    Ok(missed)
 }
 
 /// A cluster that resources name must be one of the provider's, as far as both are known when planning.
 pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(), Diagnostic> {
     let clusters = &cx.client()?.clusters;
     match name.known() {
-        Some(name) if clusters.names().next().is_some() => {
-            clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error))
-        }
-        _ => Ok(()),
+        Some(name) => clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error)),
+        None => Ok(()),
     }
 }
 

@@ -185,8 +185,8 @@ async fn many_requests_share_one_connection_and_are_bounded() {
 
 #[tokio::test]
 async fn a_list_is_asked_for_once() {
-    let list =
-        || Say::Json(200, json!({"kind": "SecretList", "items": [{"metadata": {"name": "a", "namespace": "n"}}]}));
+    let items = json!([{"metadata": {"name": "a", "namespace": "n"}}]);
+    let list = move || Say::Json(200, json!({"apiVersion": "v1", "kind": "SecretList", "items": items}));
     let server = Server::start(move |seen, _| match seen.method.as_str() {
         "DELETE" if seen.path.ends_with("/a") => Say::Json(200, json!({"kind": "Status", "status": "Success"})),
         "DELETE" => {
@@ -331,7 +331,8 @@ async fn a_proxy_is_used_and_its_refusal_is_its_own() {
 async fn a_token_can_be_tried_beside_ours() {
     let server = Server::start(|seen, _| match seen.authorization.as_str() {
         "Bearer theirs" => {
-            Say::Json(201, json!({"status": {"userInfo": {"username": "system:serviceaccount:n:reader"}}}))
+            let status = json!({"userInfo": {"username": "system:serviceaccount:n:reader"}});
+            Say::Json(201, json!({"kind": "SelfSubjectReview", "status": status}))
         }
         _ => status(401, "Unauthorized", "Unauthorized"),
     })

@@ -98,15 +98,60 @@ fn an_outage_is_a_warning_unless_a_run_asks_for_answers() {
     assert!(said.stdout.contains("Warning: Cluster east cannot be read"), "{}", said.stdout);
 }
 
+/// A variables file that was not read, or a `for` that matches nothing: that there are no clusters is known, and nobody
+/// has looked at what state holds.
+#[test]
+fn a_provider_without_clusters_is_never_without_changes() {
+    let clis = clis();
+    for (index, clusters) in ["clusters = {}", ""].into_iter().enumerate() {
+        for kind in ["mesh_ca", "mesh_eastwest_gateway", "mesh_primary", "mesh_remote_cluster", "mesh_service_entry"] {
+            let said = plan_with(&clis[index % clis.len()], kind, clusters);
+            assert_eq!(said.code, Some(1), "{kind}: {}{}", said.stdout, said.stderr);
+            assert!(said.stderr.contains("The provider has no clusters"), "{kind}: {}", said.stderr);
+        }
+    }
+}
+
+/// In a first run there is nothing to miss: that answers are asked for changes nothing while the clusters are made.
+#[test]
+fn a_first_run_may_ask_for_answers_of_clusters_that_are_still_to_be_made() {
+    for (cli, clusters) in clis().iter().cycle().zip([
+        "{ east = { host = terraform_data.made.output, token = \"t\" }, west = { host = terraform_data.made.output, token = \"t\" } }",
+        "{ for name in [\"east\", \"west\"] : name => { host = terraform_data.made.output, token = \"t\" } }",
+        "{ for name in toset([terraform_data.made.output]) : name => { host = name, token = \"t\" } }",
+    ]) {
+        let workspace = Workspace::overriding(cli, SOURCE, Path::new(BINARY).parent().expect("a folder"));
+        let (body, _) = kept("mesh_remote_cluster");
+        workspace.configure(&configuration(
+            "mesh_remote_cluster",
+            &format!("unreachable_clusters = \"error\"\n  clusters = {clusters}"),
+            &format!("{body}\n}}\n\nresource \"terraform_data\" \"made\" {{\n  input = \"https://192.0.2.1:6443\""),
+        ));
+        let said = workspace.run(&["plan", "-detailed-exitcode", "-input=false"]);
+        assert_eq!(said.code, Some(2), "{clusters}: {}{}", said.stdout, said.stderr);
+    }
+}
+
 fn plan(cli: &Cli, kind: &str, entry: &str, must_answer: bool) -> Said {
-    let workspace = Workspace::overriding(cli, SOURCE, Path::new(BINARY).parent().expect("a folder"));
     let unreachable = if must_answer { "unreachable_clusters = \"error\"" } else { "" };
-    let (body, attributes) = kept(kind);
-    workspace.configure(&format!(
+    let clusters = format!(
+        "{unreachable}\n  clusters = {{\n    east = {{\n      {entry}\n    }}\n    west = {{\n      {entry}\n    }}\n  }}"
+    );
+    plan_with(cli, kind, &clusters)
+}
+
+fn configuration(kind: &str, block: &str, body: &str) -> String {
+    format!(
         "terraform {{\n  required_providers {{\n    mesh = {{ source = \"{SOURCE}\" }}\n  }}\n}}\n\n\
-         provider \"mesh\" {{\n  {unreachable}\n  clusters = {{\n    east = {{\n      {entry}\n    }}\n    west = {{\n      {entry}\n    }}\n  }}\n}}\n\n\
-         resource \"{kind}\" \"this\" {{\n{body}\n}}\n"
-    ));
+         provider \"mesh\" {{\n  {block}\n}}\n\nresource \"{kind}\" \"this\" {{\n{body}\n}}\n"
+    )
+}
+
+/// A plan of what state holds, with this in the provider block.
+fn plan_with(cli: &Cli, kind: &str, block: &str) -> Said {
+    let workspace = Workspace::overriding(cli, SOURCE, Path::new(BINARY).parent().expect("a folder"));
+    let (body, attributes) = kept(kind);
+    workspace.configure(&configuration(kind, block, body));
     let host = if cli.name == "tofu" { "registry.opentofu.org" } else { "registry.terraform.io" };
     let state = json!({
         "version": 4, "terraform_version": "1.11.0", "serial": 1, "lineage": "b1a1a1a1-0000-0000-0000-000000000001", "outputs": {},

@@ -18,8 +18,20 @@ use crate::support::plugin_process::BINARY;
 const SOURCE: &str = "terraform-provider-mesh/mesh";
 
 /// How the far end answers; each sends the request's head back in it.
-const ANSWERS: &[&str] =
-    &["401 page", "403 status", "404 page", "200 page", "422 status", "302 elsewhere", "200 secrets", "407 page"];
+const ANSWERS: &[&str] = &[
+    "401 page",
+    "403 status",
+    "404 page",
+    "200 page",
+    "422 status",
+    "302 elsewhere",
+    "200 secrets",
+    "407 page",
+    "200 title",
+    "401 title",
+    "403 text",
+    "404 text",
+];
 
 /// A text that is nowhere else, too plain to be cut out for its looks.
 fn mark(name: &str) -> String {
@@ -102,7 +114,9 @@ impl Run {
             std::fs::write(folder.join(name), config.to_string()).expect("a kubeconfig");
             format!("config_path = \"{name}\"")
         };
-        let (token, password) = (self.mark("token"), self.mark("password"));
+        // As long as tokens are: what is quoted in short ends within it.
+        let token = self.mark("token") + &"-and-so-on".repeat(150);
+        let password = self.mark("password");
         let basic = BASE64_STANDARD.encode(format!("me:{password}"));
         self.marks.insert("the basic pair".to_owned(), basic);
         let exec_entry = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./talks", "interactiveMode": "Never",
@@ -336,6 +350,11 @@ fn serve(answer: Arc<AtomicUsize>) -> String {
     address
 }
 
+/// What a request brings along to be let in.
+fn credential(request: &str) -> &str {
+    request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default()
+}
+
 fn converse(mut stream: TcpStream, answer: &AtomicUsize) -> Option<()> {
     let mut buffer = [0; 65_536];
     loop {
@@ -350,6 +369,8 @@ fn converse(mut stream: TcpStream, answer: &AtomicUsize) -> Option<()> {
                 {"metadata": {"name": "cacerts", "namespace": "istio-system"}, "data": {"ca-key.pem": secret, "ca-cert.pem": secret, "root-cert.pem": secret, "cert-chain.pem": secret}},
                 {"metadata": {"name": "istio-remote-secret-a", "namespace": "istio-system", "labels": {"istio/multiCluster": "true"}}, "data": {"a": config}},
             ]}).to_string()),
+            "title" => ("text/html", format!("<html><title>Welcome {}</title>", credential(&request))),
+            "text" => ("text/plain", format!("nothing for {}", credential(&request))),
             _ => ("text/html", format!("<html><body>{request}</body></html>")),
         };
         let location = if status == "302" {

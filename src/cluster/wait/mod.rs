@@ -78,7 +78,7 @@ impl Cluster {
     pub async fn wait_departed(&self, query: &Query) -> Result<(), Error> {
         loop {
             let call = Call { accept: METADATA_LIST, ..Call::get(query.path()) };
-            let list = self.list_json(call).await.map_err(|error| self.kind_served(error, &query.kind))?;
+            let list = self.list_json(call, &query.kind).await.map_err(|error| self.kind_served(error, &query.kind))?;
             let version = list.get("metadata").and_then(|metadata| metadata.get("resourceVersion")?.as_str());
             let version = version.unwrap_or_default().to_owned();
             let listed = items(list).into_iter().map(|item| typed(item, &query.kind));
@@ -228,7 +228,7 @@ impl Waiting<'_> {
     async fn look(&mut self) -> Result<(bool, String), Error> {
         let kind = &self.reference.kind;
         let call = Call::get(format!("{}?{}", kind.path(self.reference.namespace.as_deref()), self.selector()));
-        let list = self.cluster.list_json(call).await.map_err(|error| self.cluster.kind_served(error, kind))?;
+        let list = self.cluster.list_json(call, kind).await.map_err(|error| self.cluster.kind_served(error, kind))?;
         self.answered = true;
         let version = list.get("metadata").and_then(|metadata| metadata.get("resourceVersion")).and_then(Value::as_str);
         let version = version.unwrap_or_default().to_owned();

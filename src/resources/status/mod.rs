@@ -19,6 +19,10 @@ use crate::engine::{Ctx, DataSource};
 /// The mesh at a look.
 pub struct MeshStatus;
 
+/// Nobody knows how a mesh is that nobody has looked at.
+const NO_CLUSTERS: &str =
+    "no cluster was looked at: `clusters` is empty or not known before apply, here or in the provider block";
+
 impl DataSource for MeshStatus {
     type Client = Client;
     type Model = Status;
@@ -43,6 +47,9 @@ impl DataSource for MeshStatus {
         look::bring_together(&mut seen);
         judge::show_hosts(&mut seen);
         let mut findings = judge::findings(&seen, &namespace);
+        if seen.is_empty() {
+            findings.push(NO_CLUSTERS.to_owned());
+        }
         for members in judge::meshes(&seen) {
             findings.extend(equal::mesh_configurations(&seen, &members));
             findings.extend(equal::rules(&seen, &clusters, &members).await);
