@@ -58,6 +58,11 @@ pub fn mesh_config_map(revision: Option<&str>) -> String {
     }
 }
 
+/// Whether a ConfigMap of this name is that of some revision.
+pub fn is_mesh_config_map(name: &str) -> bool {
+    name == "istio" || name.starts_with("istio-")
+}
+
 /// The Deployments of istiod in a namespace, whatever their revision and whoever installed them.
 pub fn deployments(namespace: &str) -> Query {
     every_deployment().namespace(namespace)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::examples::{leftovers, no_secret_in, synced};
 use crate::examples_laws::outlives_an_outage;
-use crate::links_topologies::Run;
+use crate::links_topologies::{Run, service};
 use crate::support::cli::{clis, newest};
 
 /// The file with the variables of a step.
@@ -40,9 +40,21 @@ fn helm_keeps_istiod_beside_our_certificates_links_and_gateways() {
     run.apply().ok();
     run.settled();
 
-    for (istio, more) in
-        [(Istio::Current, &[][..]), (Istio::Current, &["--set", "meshConfig.accessLogFile=/dev/stdout"])]
-    {
+    let east = lab.cluster("east");
+    lab.clusters().iter().for_each(service);
+    let policy = json!({ "outlierDetection": { "consecutive5xxErrors": 5 } });
+    let rule = json!({ "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": { "name": "web", "namespace": "shop" },
+        "spec": { "host": "web", "trafficPolicy": policy } });
+    east.apply(&rule.to_string()).unwrap();
+    let differs = |run: &Run<'_>| {
+        let plan = run.plan();
+        assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+        plan.stdout.contains("Services of the mesh are configured differently by cluster")
+    };
+    assert!(differs(&run), "east alone has a rule for a Service of the mesh");
+    let within = json!([{ "settings": { "clusterLocal": true }, "hosts": ["web.shop.svc.cluster.local"] }]);
+    let within = format!("meshConfig.serviceSettings={within}");
+    for (istio, more) in [(Istio::Current, &[][..]), (Istio::Current, &["--set-json", &within])] {
         for cluster in lab.clusters() {
             helm(cluster, "upgrade", istio, more);
         }
@@ -52,6 +64,7 @@ fn helm_keeps_istiod_beside_our_certificates_links_and_gateways() {
         }
         run.settled();
     }
+    assert!(!differs(&run), "Helm keeps the Service within its cluster");
     for cluster in lab.clusters() {
         let written = cluster.kubectl(&[
             "get",

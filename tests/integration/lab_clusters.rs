@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lab::tools::{self, Tool};
 use lab::{Address, Cluster, Fault, Lab, Options, describe};
 
@@ -14,13 +16,15 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 #[test]
 fn clusters_behave_as_clusters_do_and_fail_when_asked() {
     let outcome = (|| -> Outcome {
-        let lab = Lab::start(&["one", "two"], Options::default())?;
+        let longest_token = Some(Duration::from_secs(600));
+        let lab = Lab::start(&["one", "two"], Options { longest_token, ..Options::default() })?;
         let one = lab.cluster("one");
         pods_run_and_namespaces_go(one)?;
         balancers_get_what_was_asked_for(one)?;
         port_forward_reaches_a_process(one)?;
         requests_are_counted(one)?;
         requests_fail_slow_down_and_break(one)?;
+        tokens_are_cut_short(one)?;
         tokens_expire(one)?;
         api_servers_stop_and_start(&lab)?;
         lab.cluster("two").destroy()?;
@@ -122,6 +126,15 @@ fn requests_fail_slow_down_and_break(cluster: &Arc<Cluster>) -> Outcome {
     assert!(refused.contains("refused"), "{refused}");
     cluster.clear_faults()?;
     get().map(drop).map_err(Into::into)
+}
+
+fn tokens_are_cut_short(cluster: &Cluster) -> Outcome {
+    let token = cluster.kubectl(&["create", "token", "default", "--duration=24h"])?;
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload)?)?;
+    let life = claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat);
+    assert_eq!(life, Some(600), "{claims}");
+    Ok(())
 }
 
 fn tokens_expire(cluster: &Arc<Cluster>) -> Outcome {

@@ -407,7 +407,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         core.ask_side_by_side().await;
     };
     let link = remote("west", &["east"], json!({"namespace": NAMESPACE, "wait": false})).1;
-    let planned = async |networks: [&str; 2], stored: Option<&Stored>| {
+    let planned = async |networks: [Json; 2], stored: Option<&Stored>| {
         configure().await;
         for (cluster, network) in ["east", "west"].into_iter().zip(networks) {
             let (_, config) = primary(cluster, json!({"namespace": NAMESPACE, "network": network}));
@@ -415,6 +415,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         }
         core.plan(REMOTE, Some(link.clone()), stored).await.expect("a plan")
     };
+    let networks = |east: &str, west: &str| [json!(east), json!(west)];
     let warnings = |planned: &Planned| -> Vec<String> {
         planned
             .warnings
@@ -427,10 +428,15 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
     lab.kubectl(&["create", "namespace", NAMESPACE]).expect("a namespace");
     lab.apply(&node.to_string()).expect("a Node");
 
-    let first = planned(["net1", "net1"], None).await;
+    let first = planned(networks("net1", "net1"), None).await;
     assert_eq!(warnings(&first), ["watchers: Pods of west and east may have the same addresses"]);
     assert!(first.warnings.to_string().contains("node links-plan in west assigns Pod addresses from 10.244.1.0/24"));
-    let alone = planned(["net-east", "net-west"], None).await;
+    let nowhere = planned([Json::Null, Json::Null], None).await;
+    assert_eq!(warnings(&nowhere), ["watchers: Pods of west and east may have the same addresses"]);
+    let half = planned([json!("net1"), Json::Null], None).await;
+    assert_eq!(warnings(&half), ["watchers: Only one end of a link names a network"]);
+    assert!(half.warnings.to_string().contains("east is in network net1, and west names no network"));
+    let alone = planned(networks("net-east", "net-west"), None).await;
     assert_eq!(warnings(&alone), ["cluster: No gateway leads to west"], "nobody plans one");
     // What comes beside the link, in whatever order the core asks, is waited for.
     let door = gateway("west", json!({"namespace": NAMESPACE})).1;
@@ -449,8 +455,12 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
     let Applied { stored, diagnostics } = core.apply(REMOTE, first).await;
     assert!(!diagnostics.has_errors(), "{diagnostics}");
     let stored = stored.expect("a state");
-    assert_eq!(warnings(&planned(["net1", "net1"], Some(&stored)).await), [""; 0], "told when the link was planned");
-    let closed = planned(["net-east", "net-west"], Some(&stored)).await;
+    assert_eq!(
+        warnings(&planned(networks("net1", "net1"), Some(&stored)).await),
+        [""; 0],
+        "told when the link was planned"
+    );
+    let closed = planned(networks("net-east", "net-west"), Some(&stored)).await;
     assert_eq!(warnings(&closed), ["cluster: No gateway leads to west"]);
     for word in ["Its network net-west (clusters west)", "network = \"net-west\"", "expose = { services = true }"] {
         assert!(closed.warnings.to_string().contains(word), "{word} is missing: {}", closed.warnings);
@@ -460,7 +470,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         "spec": {"ports": [{"name": "tls", "port": 15443}]}});
     lab.apply(&door.to_string()).expect("a Service");
     assert_eq!(
-        warnings(&planned(["net-east", "net-west"], Some(&stored)).await),
+        warnings(&planned(networks("net-east", "net-west"), Some(&stored)).await),
         [""; 0],
         "someone else's gateway will do"
     );

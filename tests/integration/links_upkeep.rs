@@ -42,6 +42,12 @@ fn a_revoked_token_is_seen_and_replaced_and_a_link_that_cannot_be_made_is_explai
     synced(east, &["west"]);
     let secrets = west.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
     assert_eq!(secrets.matches("istio-mesh-reader.west.east.").count(), 1, "{secrets}");
+    let said = run.plan();
+    assert!(!said.stdout.contains("has lost its link"), "{}", said.stdout);
+    west.kubectl(&["delete", "secret", "-n", "istio-system", "istio-remote-secret-east"]).expect("kubectl");
+    let plan = run.plan();
+    assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("west has lost its link to east"), "{}", plan.stdout);
     an_unreachable_server_is_explained(&run);
 }
 

@@ -6,6 +6,7 @@ use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::value::{Dyn, Path};
 
+use crate::cluster_lab::lab_cluster;
 use crate::support::core::{Action, Core, Planned, UNKNOWN};
 
 const PRIMARY: &str = "mesh_primary";
@@ -134,4 +135,42 @@ async fn a_registry_that_nobody_declares_is_pointed_at() {
     core.plan(PRIMARY, Some(config(west)), None).await.expect("a plan");
     let planned = core.plan(PRIMARY, Some(config(networks("prod-west"))), None).await.expect("a plan");
     assert!(!planned.warnings.to_string().contains("from_registry"), "{}", planned.warnings);
+}
+
+/// Over several networks ambient mode hides most endpoints of other clusters from sidecars.
+#[tokio::test]
+async fn ambient_mode_over_running_sidecars_is_refused_unless_it_is_asked_for() {
+    const NAMESPACE: &str = "primary-plan";
+    let Some(lab) = tokio::task::spawn_blocking(lab_cluster).await.unwrap() else { return };
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let provider =
+        json!({"clusters": {"east": {"config_path": lab.kubeconfig_path()}}, "charts": {"directory": charts.dir()}});
+    let core = Core::new(Mesh, registry(), provider.clone()).await.expect("the provider can be configured");
+    let told = async |more: Json| -> Vec<String> {
+        // A walk of its own: what is listed is held for its length.
+        core.configure(provider.clone()).await.expect("the provider can be configured");
+        match core.plan(PRIMARY, Some(config(more)), None).await {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.iter().map(|error| error.summary.clone()).collect(),
+        }
+    };
+    let pod = |name: &str, role: &str| {
+        let container = json!({"name": "istio-proxy", "image": "proxyv2", "args": ["proxy", role]});
+        json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [container]},
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"security.istio.io/tlsMode": "istio"}}})
+        .to_string()
+    };
+    lab.kubectl(&["create", "namespace", NAMESPACE]).expect("a namespace");
+    let account = || lab.get(&["serviceaccount", "default", "-n", NAMESPACE]).is_ok_and(|account| account.is_some());
+    lab.wait_until("a ServiceAccount", account).expect("a ServiceAccount");
+
+    lab.apply(&pod("gateway", "router")).expect("a gateway");
+    assert_eq!(told(json!({"ambient": true})).await, [""; 0], "a gateway is no sidecar");
+    lab.apply(&pod("web", "sidecar")).expect("a sidecar");
+    let refused = ["Ambient mode would cut sidecars off from other clusters"];
+    assert_eq!(told(json!({"ambient": true})).await, refused);
+    assert_eq!(told(json!({"ambient": true, "ambient_beside_sidecars": true})).await, [""; 0], "it is asked for");
+    assert_eq!(told(json!({"ambient": true, "network": null})).await, [""; 0], "nothing is hidden in one network");
+    assert_eq!(told(json!({})).await, [""; 0]);
+    lab.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]).expect("kubectl");
 }

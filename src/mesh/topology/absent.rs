@@ -148,9 +148,9 @@ impl Topology {
         if declared.served_by.is_some() && !declared.stands || self.pending.contains(&Pending::Gateway) {
             return None;
         }
-        let (own, ends) = (self.network(&declared.cluster, &declared.namespace)?, self.planes_at(declared));
-        let crossing =
-            |watcher: &&String| self.network(watcher, &declared.namespace).is_some_and(|network| network != own);
+        let network = |cluster: &str| self.network(cluster, &declared.namespace).flatten();
+        let (own, ends) = (network(&declared.cluster)?, self.planes_at(declared));
+        let crossing = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
         let named = |watcher: &&String| {
             let names = |plane: &&ControlPlaneAt| {
                 plane

@@ -151,6 +151,67 @@ fn ambient_mode_serves_no_remote() {
     assert_eq!(topology.watched("w", remote()), []);
 }
 
+#[test]
+fn both_ends_of_a_link_name_a_network_or_neither_does() {
+    let told = [("network", "Only one end of a link names a network", Severity::Warning)];
+    assert_eq!(at_link(&in_network("east", "n1"), &control_plane("west")), told);
+    assert_eq!(at_link(&control_plane("east"), &in_network("west", "n1")), told);
+    assert_eq!(at_link(&control_plane("east"), &control_plane("west")), []);
+    assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n1")), []);
+    assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n2")), []);
+    // Mesh networks may name it.
+    let described =
+        |plane: ControlPlaneAt| ControlPlaneAt { mesh_networks: networks(&[("n2", range("10.2.0.0/16"))]), ..plane };
+    assert_eq!(at_link(&described(in_network("east", "n1")), &control_plane("west")), []);
+    assert_eq!(at_link(&in_network("east", "n1"), &described(control_plane("west"))), []);
+}
+
+#[test]
+fn a_remote_names_a_network_where_its_control_plane_does() {
+    let plane = |network: Option<&str>| ControlPlaneAt {
+        external_istiod: true,
+        network: network.map(str::to_owned),
+        ..control_plane("east")
+    };
+    let remote = |network: Option<&str>| WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        network: network.map(str::to_owned),
+        ..watched("west", &["east"])
+    };
+    let told = [("network", "Only one end of a link names a network")];
+    for (east, west, wanted) in [
+        (Some("n1"), None, &told[..]),
+        (None, Some("n1"), &told[..]),
+        (None, None, &[]),
+        (Some("n1"), Some("n1"), &[]),
+        (Some("n1"), Some("n2"), &[]),
+    ] {
+        let mut topology = Topology::default();
+        topology.control_plane("e", plane(east));
+        assert_eq!(summaries(&topology.watched("w", remote(west))), wanted, "{east:?} {west:?}");
+        let mut topology = Topology::default();
+        topology.watched("w", remote(west));
+        assert_eq!(summaries(&topology.control_plane("e", plane(east))), wanted, "{east:?} {west:?}");
+    }
+}
+
+#[test]
+fn clusters_without_a_network_are_neighbours_unless_mesh_networks_part_them() {
+    let neighbours = |east: ControlPlaneAt, west: Option<ControlPlaneAt>| {
+        let mut topology = Topology::default();
+        topology.control_plane("e", east);
+        west.map(|west| topology.control_plane("w", west));
+        topology.neighbours(&watched("west", &["east"]))
+    };
+    assert_eq!(neighbours(control_plane("east"), Some(control_plane("west"))), ["east"]);
+    assert_eq!(neighbours(in_network("east", "n1"), Some(control_plane("west"))), [""; 0]);
+    assert_eq!(neighbours(control_plane("east"), Some(in_network("west", "n1"))), [""; 0]);
+    assert_eq!(neighbours(control_plane("east"), None), [""; 0], "nobody has declared it");
+    let described =
+        ControlPlaneAt { mesh_networks: networks(&[("n2", range("10.2.0.0/16"))]), ..control_plane("east") };
+    assert_eq!(neighbours(described, Some(control_plane("west"))), [""; 0]);
+}
+
 fn gateway(cluster: &str, network: &str) -> DeclaredGateway {
     DeclaredGateway {
         cluster: cluster.into(),

@@ -117,6 +117,7 @@ fn disagreements(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Vec<Disa
         trust_domains(watched, watcher),
         ambient(watched, watcher),
         mtls(watched, watcher),
+        networks(watched, watcher),
     ];
     found.into_iter().flatten().collect()
 }
@@ -281,6 +282,41 @@ fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreeme
         }
         _ => None,
     }
+}
+
+/// Mesh networks may put the end without a network into one, and ambient mode in one network is told for itself.
+fn networks(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let ends = [watched, watcher];
+    if ends.iter().any(|end| !end.mesh_networks.is_empty()) || ends.iter().all(|end| end.is_ambient) {
+        return None;
+    }
+    let [one, other] = ends.map(|end| (end.serves().as_str(), end.network.as_deref()));
+    half_named(one, other).map(|detail| Disagreement {
+        severity: Severity::Warning,
+        of_link: "watchers",
+        of_control_plane: "network",
+        summary: HALF_NAMED,
+        detail,
+    })
+}
+
+/// Of two ends of a link one alone names a network.
+pub(super) const HALF_NAMED: &str = "Only one end of a link names a network";
+
+/// What comes of it, where it is so. Each end is a cluster and its network. To istiod a proxy or an endpoint without a
+/// network is in every network.
+pub(super) fn half_named(one: (&str, Option<&str>), other: (&str, Option<&str>)) -> Option<String> {
+    let ((named, network), unnamed) = match (one, other) {
+        ((named, Some(network)), (unnamed, None)) | ((unnamed, None), (named, Some(network))) => {
+            ((named, network), unnamed)
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "{named} is in network {network}, and {unnamed} names no network. istiod takes no network for every network: calls between the two go to the addresses of Pods, and never through an \
+         east-west gateway. Where Pods of one cluster do not reach those of the other, these calls time out. Set `network` for {unnamed}: to {network} if it is the same network, else to another \
+         name, with a `mesh_eastwest_gateway` for each network."
+    ))
 }
 
 /// Whether calls between two clusters go through gateways.

@@ -244,6 +244,7 @@ impl Topology {
             );
         }
         findings.extend(self.links_of(id, &declared));
+        findings.extend(self.remotes_apart(&declared));
         findings.extend(self.shadowed(id, &declared));
         findings.extend(self.doors_of(&declared));
         if !findings.iter().any(Finding::is_error) {
@@ -284,6 +285,7 @@ impl Topology {
         findings.extend(self.control_planes.values().filter_map(|other| without_token(&declared, other)));
         findings.extend(self.config_cluster(&declared));
         findings.extend(self.links(&declared));
+        findings.extend(self.remote_apart(&declared));
         findings.extend(self.shadowed_by(&declared));
         findings.extend(self.revision_served(&declared));
         // What is refused says already what differs.
@@ -314,30 +316,6 @@ impl Topology {
         }
         self.authorities.insert(id.to_owned(), declared);
         findings
-    }
-
-    /// The watchers of a cluster that are declared to be in its own network.
-    pub fn neighbours(&self, declared: &WatchedCluster) -> Vec<String> {
-        let network = |cluster: &String| self.network(cluster, &declared.namespace);
-        let Some(own) = network(&declared.cluster) else { return Vec::new() };
-        declared.watchers.iter().filter(|watcher| network(watcher) == Some(own)).cloned().collect()
-    }
-
-    /// Those that are declared to be in another one.
-    pub fn crossing(&self, declared: &WatchedCluster) -> Vec<String> {
-        let network = |cluster: &String| self.network(cluster, &declared.namespace);
-        let Some(own) = network(&declared.cluster) else { return Vec::new() };
-        let crosses = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
-        declared.watchers.iter().filter(crosses).cloned().collect()
-    }
-
-    /// The network that a cluster is declared to be in, by its control plane or as a remote. Meshes that share it,
-    /// each in a namespace, may say different ones.
-    fn network(&self, cluster: &str, namespace: &str) -> Option<&str> {
-        let planes = self.control_planes.values().filter(|control_plane| control_plane.serves() == cluster);
-        let remotes = self.watched.values().filter(|watched| watched.cluster == cluster);
-        let planes = links::within(planes, namespace).into_iter().map(|control_plane| control_plane.network.as_deref());
-        planes.chain(remotes.map(|watched| watched.network.as_deref())).flatten().next()
     }
 
     /// The version of the control plane that serves a revision, or a tag, in a cluster.

@@ -1,5 +1,7 @@
-//! Mesh networks that other declarations make dead letters, or contradict.
+//! Which clusters are in one network, and which in none; mesh networks that other declarations make dead letters, or
+//! contradict.
 
+use super::links::{HALF_NAMED, half_named, within};
 use super::{ControlPlaneAt, Finding, Severity, Topology, WatchedCluster};
 use crate::mesh::mesh_networks::NetworkEndpoints;
 
@@ -10,6 +12,50 @@ struct Labelled<'a> {
 }
 
 impl Topology {
+    /// The watchers of a cluster that are declared to be in its own network. Clusters that name none are in one, unless
+    /// mesh networks put them into others.
+    pub fn neighbours(&self, declared: &WatchedCluster) -> Vec<String> {
+        let network = |cluster: &String| self.network(cluster, &declared.namespace);
+        let Some(own) = network(&declared.cluster) else { return Vec::new() };
+        if own.is_none() && self.planes_at(declared).all().iter().any(|plane| !plane.mesh_networks.is_empty()) {
+            return Vec::new();
+        }
+        declared.watchers.iter().filter(|watcher| network(watcher) == Some(own)).cloned().collect()
+    }
+
+    /// Those that are declared to be in another one.
+    pub fn crossing(&self, declared: &WatchedCluster) -> Vec<String> {
+        let network = |cluster: &String| self.network(cluster, &declared.namespace).flatten();
+        let Some(own) = network(&declared.cluster) else { return Vec::new() };
+        let crosses = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
+        declared.watchers.iter().filter(crosses).cloned().collect()
+    }
+
+    /// The network that a cluster is declared to be in, by its control plane or as a remote; the inner `None` where
+    /// these name none, the outer where there are none. Meshes that share it, each in a namespace, may say different
+    /// ones.
+    pub(super) fn network(&self, cluster: &str, namespace: &str) -> Option<Option<&str>> {
+        let planes = self.control_planes.values().filter(|control_plane| control_plane.serves() == cluster);
+        let remotes = self.watched.values().filter(|watched| watched.cluster == cluster && watched.served_by.is_some());
+        let planes = within(planes, namespace).into_iter().map(|control_plane| control_plane.network.as_deref());
+        let mut said = planes.chain(remotes.map(|watched| watched.network.as_deref())).peekable();
+        said.peek()?;
+        Some(said.flatten().next())
+    }
+
+    /// A remote and those of its control planes declared before it, of which one alone names a network.
+    pub(super) fn remote_apart(&self, declared: &WatchedCluster) -> Vec<Finding> {
+        let found = self.control_planes.values().filter_map(|plane| remote_apart(declared, plane));
+        let mut found: Vec<Finding> = found.collect();
+        found.dedup();
+        found
+    }
+
+    /// The same of a control plane and the remotes declared before it.
+    pub(super) fn remotes_apart(&self, declared: &ControlPlaneAt) -> Vec<Finding> {
+        self.watched.values().filter_map(|watched| remote_apart(watched, declared)).collect()
+    }
+
     /// What a control plane's mesh networks and those declared before it make of each other.
     pub(super) fn shadowed(&self, id: &str, declared: &ControlPlaneAt) -> Vec<Finding> {
         let others: Vec<&ControlPlaneAt> =
@@ -45,6 +91,19 @@ impl Topology {
         let Some(labelled) = of_remote(declared) else { return Vec::new() };
         self.control_planes.values().filter_map(|other| dead_letter(other, &labelled, "network")).collect()
     }
+}
+
+fn remote_apart(watched: &WatchedCluster, plane: &ControlPlaneAt) -> Option<Finding> {
+    let are_linked = watched.served_by.is_some()
+        && watched.namespace == plane.namespace
+        && watched.watchers.contains(&plane.cluster)
+        && plane.serves() != &watched.cluster;
+    if !are_linked || !plane.mesh_networks.is_empty() {
+        return None;
+    }
+    let detail =
+        half_named((plane.serves(), plane.network.as_deref()), (&watched.cluster, watched.network.as_deref()))?;
+    Some(Finding { severity: Severity::Warning, attribute: "network", summary: HALF_NAMED, detail })
 }
 
 fn of_plane(declared: &ControlPlaneAt) -> Option<Labelled<'_>> {

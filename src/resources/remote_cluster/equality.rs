@@ -1,8 +1,15 @@
 //! Rules for Services of the mesh that are not the same in the clusters of a link, told at plan.
 
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+
 use super::Cx;
+use crate::chart::Values;
+use crate::cluster::{Cluster, Error, Kind, Query};
 use crate::diag::Diagnostic;
-use crate::mesh::WatchedCluster;
+use crate::istiod::is_mesh_config_map;
+use crate::mesh::{MeshPolicy, WatchedCluster};
 use crate::resources::client::briefly;
 use crate::resources::equality::{self, Compared, Primary};
 
@@ -17,17 +24,30 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     if names.len() < 2 || !client.walk.says_first(format!("rules compared: {}", names.join(","))) {
         return Vec::new();
     }
-    let primaries = configured.into_iter().filter_map(|(name, policies)| {
+    let looks = configured.into_iter().map(|(name, policies)| async {
         let cluster = briefly(cx, &name)?;
-        Some(Primary { name, cluster, policies })
+        let policies = match policies.is_empty() {
+            true => live(&cluster, &declared.namespace).await,
+            false => Ok(policies),
+        };
+        Some((name, cluster, policies))
     });
-    let primaries: Vec<Primary> = primaries.collect();
-    let Compared { mut unlike, unknown } = equality::compare(&primaries).await;
+    let (mut primaries, mut unread) = (Vec::new(), BTreeMap::new());
+    for (name, cluster, policies) in join_all(looks).await.into_iter().flatten() {
+        match policies {
+            Ok(policies) => primaries.push(Primary { name, cluster, policies }),
+            Err(error) if error.is_answer() => drop(unread.insert(name, error.to_string())),
+            // That it is out of reach is told by whatever is kept there.
+            Err(_) => {}
+        }
+    }
+    let Compared { mut unlike, mut unknown } = equality::compare(&primaries).await;
+    unknown.append(&mut unread);
     unlike.retain(|what| client.walk.says_first(format!("unlike: {what}")));
     let mut told: Vec<Diagnostic> = unknown
         .iter()
         .filter(|(name, _)| client.walk.says_first(format!("rules unread: {name}")))
-        .map(|(name, why)| unread(name, why))
+        .map(|(name, why)| not_compared(name, why))
         .collect();
     told.extend((!unlike.is_empty()).then(|| differ(&unlike)));
     told
@@ -45,9 +65,17 @@ fn differ(unlike: &[String]) -> Diagnostic {
     ))
 }
 
-fn unread(cluster: &str, why: &str) -> Diagnostic {
+/// What the mesh configurations there say, of control planes that somebody else keeps: nobody has declared it.
+async fn live(cluster: &Cluster, namespace: &str) -> Result<Vec<MeshPolicy>, Error> {
+    let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?;
+    let meshes = maps.iter().filter(|map| is_mesh_config_map(map.name()));
+    let meshes = meshes.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
+    Ok(meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect())
+}
+
+fn not_compared(cluster: &str, why: &str) -> Diagnostic {
     Diagnostic::warning(format!("Whether {cluster} has the rules of the other clusters is unknown")).at("watchers").detail(format!(
-        "DestinationRules, VirtualServices or Services of {cluster} cannot be read: {why}\n\nWhere one differs from those of another cluster, calls behave otherwise by where they come from. Grant \
+        "DestinationRules, VirtualServices, Services or the mesh configuration of {cluster} cannot be read: {why}\n\nWhere one differs from those of another cluster, calls behave otherwise by where they come from. Grant \
          the provider the right to list these kinds, as examples/rbac/reader.yaml does."
     ))
 }

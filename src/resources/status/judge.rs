@@ -28,6 +28,8 @@ pub(super) struct Sight {
     /// Networks with a gateway that is no Service of this cluster.
     pub led_to: BTreeSet<String>,
     pub gateways_unsure: bool,
+    /// A mesh configuration puts clusters or addresses into networks.
+    pub describes_networks: bool,
     /// Why gateways have no address, by name.
     pub no_address: BTreeMap<String, String>,
     /// Why an istiod could not be asked in full.
@@ -159,6 +161,7 @@ impl<'a> Mesh<'a> {
             let why = why.map_or("it has none that its controller has confirmed", String::as_str);
             found.push(format!("gateway {gateway} has no address: {why}"));
         }
+        found.extend(self.without_network(name, sight));
         found.extend(self.without_gateway(name, sight));
         found.extend(self.not_crossing(name, sight));
         found.extend(self.trust(name, sight));
@@ -379,6 +382,27 @@ impl<'a> Mesh<'a> {
         let workloads = members.filter(|member| member.is_primary() || !member.is_host());
         let networks: BTreeSet<&str> = workloads.map(|member| member.shown.network.text()).collect();
         networks.iter().filter(|network| !network.is_empty()).count() > 1
+    }
+
+    /// Of clusters that are linked, one without a network beside those with one: to istiod it is in every network.
+    fn without_network(&self, name: &str, sight: &Sight) -> Option<String> {
+        let has_workloads = |sight: &Sight| sight.is_primary() || !sight.is_host();
+        let linked: Vec<(&str, &Sight)> =
+            self.linked(name).into_iter().filter_map(|member| Some((member, self.seen.get(member)?))).collect();
+        let is_described = linked.iter().any(|(_, member)| member.describes_networks);
+        let is_member = sight.is_primary() || (!sight.has_plane() && self.is_served(name, sight));
+        if sight.shown.network.is_known() || !is_member || is_described {
+            return None;
+        }
+        let others = linked.into_iter().filter(|(_, member)| has_workloads(member));
+        let named = others.filter_map(|(other, one)| Some(format!("{other} in {}", one.shown.network.known()?)));
+        let named: Vec<String> = named.collect();
+        (!named.is_empty()).then(|| {
+            format!(
+                "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls between them go to the addresses of Pods and through no gateway. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",
+                named.join(", ")
+            )
+        })
     }
 
     /// Of several networks that are linked, one that no gateway leads to.

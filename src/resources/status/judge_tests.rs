@@ -123,6 +123,7 @@ fn intersecting() -> Seen {
         ("west", primary("west", "mesh1", "backbone", &["east", "north"])),
     ]);
     all.get_mut("north").unwrap().shown.network = Value::Null;
+    all.values_mut().for_each(|sight| sight.describes_networks = true);
     change(all, "west", |west| west.shown.gateways = gateway("backbone"))
 }
 
@@ -245,6 +246,21 @@ fn a_control_plane_without_cacerts_is_told_beside_others_that_sign_with_one() {
     };
     one(&without(|_| ()), "west: the Secret `cacerts` is missing", "Apply mesh_ca");
     silent(&without(|west| west.signs_elsewhere = true));
+}
+
+#[test]
+fn a_cluster_without_a_network_beside_one_with_one_is_told() {
+    let none = |sight: &mut Sight| sight.shown.network = Value::Null;
+    one(&change(one_network(), "west", none), "west: it is in no network", "(east in net1)");
+    silent(&change(change(one_network(), "west", none), "east", none));
+    silent(&change(change(one_network(), "west", none), "east", |east| east.describes_networks = true));
+    one(&change(external(), "west", none), "west: it is in no network", "(east in net1)");
+    // No link, so that nobody calls it.
+    let apart = change(change(one_network(), "west", none), "west", |west| {
+        west.shown.watches = Value::Known(Map::new());
+        west.shown.control_planes = [("default".to_owned(), plane("west", "mesh2"))].into_iter().collect();
+    });
+    silent(&change(apart, "east", |east| east.shown.watches = Value::Known(Map::new())));
 }
 
 #[test]

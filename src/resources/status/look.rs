@@ -197,6 +197,7 @@ fn sight(seen: &Seen) -> Sight {
         served_from_outside: seen.further.served_from_outside,
         led_to: led_to(seen),
         gateways_unsure: seen.further.gateways_unsure,
+        describes_networks: described(seen).next().is_some(),
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
@@ -208,16 +209,20 @@ fn sight(seen: &Seen) -> Sight {
 /// Gateway API.
 fn led_to(seen: &Seen) -> BTreeSet<String> {
     let named = seen.further.gateways.iter().filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
-    let maps = seen.config_maps.values().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
-    let configured = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("meshNetworks")?).ok());
-    let configured = configured.flat_map(|values| {
-        let networks = values.as_map().get("networks").and_then(|networks| networks.as_object().cloned());
-        networks.into_iter().flatten().filter_map(|(network, body)| {
-            let gateways = body.get("gateways")?.as_array()?;
-            (!gateways.is_empty()).then(|| network.to_string())
-        })
+    let configured = described(seen).filter(|(_, body)| {
+        body.get("gateways").and_then(|gateways| gateways.as_array()).is_some_and(|gateways| !gateways.is_empty())
     });
-    named.chain(configured).collect()
+    named.chain(configured.map(|(network, _)| network)).collect()
+}
+
+/// The networks that mesh configurations describe.
+fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
+    let maps = seen.config_maps.values().filter(|map| istiod::is_mesh_config_map(map.name()));
+    let configured = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("meshNetworks")?).ok());
+    configured.flat_map(|values| {
+        let networks = values.as_map().get("networks").and_then(|networks| networks.as_object().cloned());
+        networks.into_iter().flatten().map(|(network, body)| (network.to_string(), body))
+    })
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.

@@ -174,6 +174,7 @@ fn what_leads_to_a_network_is_read_from_the_mesh_configuration_too() {
     let seen = Seen { config_maps: [("istio".to_owned(), map)].into(), ..seen() };
     let sight = sight(&seen);
     assert_eq!(sight.led_to.iter().collect::<Vec<_>>(), ["net-west"]);
+    assert!(sight.describes_networks);
     assert!(sight.no_auto_mtls && sight.trusts_more_roots);
     let configured = sight.configured[0].as_ref().expect("it is read");
     assert_eq!(configured.aliases, ["x.y".to_owned()].into());

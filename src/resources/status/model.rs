@@ -20,7 +20,8 @@ model! {
         pub namespace: Value<String>,
         /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All
         /// control planes are available; those of one mesh trust a common root and watch each other, and every watched
-        /// cluster is in sync. With several networks each has a gateway with an address, and nothing turns mTLS off.
+        /// cluster is in sync. Linked clusters are each in a network, or all in none. With several networks each has a
+        /// gateway with an address, and nothing turns mTLS off.
         /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses
         /// its Pods lets calls in there.
         /// The mesh configurations of one mesh agree, and so do the rules for its Services.

@@ -24,6 +24,7 @@ use crate::network::{Network, PodProcess, ProxyPod, free_ports};
 use crate::pki::Pki;
 use crate::process::{Process, Processes, Program};
 use crate::proxy::{self, Proxies};
+use crate::signer;
 use crate::tools::{self, Tool};
 use crate::traffic::RealPod;
 use crate::{egress, lab};
@@ -467,6 +468,7 @@ async fn start_api_server(layout: &mut Layout, pki: &Pki, processes: &Processes)
     loop {
         layout.api_port = free_ports(1).map_err(Error::file("find a port for", "the API server"))?[0];
         layout.write_config(pki)?;
+        signer::start(layout, pki, processes).await?;
         let process = spawn_api_server(layout, pki, processes).await?;
         let client = client(layout, pki)?;
         match wait_for_api_server(&client, &process).await {

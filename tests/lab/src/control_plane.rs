@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::pki::Pki;
+use crate::signer;
 
 /// Where one cluster lives on this machine.
 #[derive(Clone, Debug)]
@@ -164,8 +165,6 @@ impl Layout {
             ("token-auth-file", self.path("tokens.csv")),
             ("authorization-mode", "RBAC".into()),
             ("service-account-issuer", self.issuer()),
-            ("service-account-key-file", file("service-account.pub")),
-            ("service-account-signing-key-file", file("service-account.key")),
             ("service-cluster-ip-range", self.service_cidr()),
             // Loopback addresses may not stand in Endpoints, and nothing in the cluster needs them.
             ("endpoint-reconciler-type", "none".into()),
@@ -186,6 +185,14 @@ impl Layout {
                 ("authentication-config", self.path("authentication.yaml")),
             ]));
         }
+        if let Some(socket) = signer::socket(self) {
+            all.extend(flags(&[("service-account-signing-endpoint", socket.display().to_string())]));
+            return all;
+        }
+        all.extend(flags(&[
+            ("service-account-key-file", file("service-account.pub")),
+            ("service-account-signing-key-file", file("service-account.key")),
+        ]));
         let limit = self.longest_token.map(|longest| format!("{}s", longest.as_secs()));
         all.extend(limit.iter().flat_map(|limit| flags(&[("service-account-max-token-expiration", limit.clone())])));
         all

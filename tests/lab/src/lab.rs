@@ -32,7 +32,8 @@ pub struct Options {
     pub istiod: bool,
     /// Whether injected pods are real.
     pub proxies: Proxies,
-    /// The longest token that API servers grant, as managed clouds limit them; no limit by default.
+    /// The longest token that API servers grant, as managed clouds limit them; no limit by default. Ten minutes are the
+    /// least.
     pub longest_token: Option<Duration>,
     /// Whether each cluster's tokens have an issuer of its own, which others can be told to trust ([`Cluster::trust`]).
     /// Otherwise all say the same one, as clusters do that nobody has configured.
@@ -105,6 +106,9 @@ impl Lab {
         if options.proxies != Proxies::None {
             fabric::possible().map_err(Error::Usage)?;
             needed.extend(FOR_PROXIES);
+        }
+        if options.longest_token.is_some() {
+            needed.push(Tool::Signer);
         }
         tools::ensure(&needed)?;
         let slots = if options.limited { slots::acquire(names.len())? } else { Slots::default() };

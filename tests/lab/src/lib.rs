@@ -30,6 +30,7 @@ mod process;
 mod projection;
 mod proxy;
 mod reflect;
+mod signer;
 mod slots;
 pub mod tools;
 pub mod traffic;

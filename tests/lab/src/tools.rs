@@ -30,6 +30,8 @@ pub enum Tool {
     ControllerManager,
     Scheduler,
     Kubelet,
+    /// Signs tokens in an API server's place: see `tests/tools/kubernetes/signer`.
+    Signer,
     Kubectl,
     Etcd,
     Kwok,
@@ -159,6 +161,7 @@ static SPECS: &[Spec] = &[
     Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::ControllerManager, "kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", 60) },
     Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["--version"], "Kubernetes v1.37.")), ..spec(Tool::Scheduler, "kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", 15) },
     spec(Tool::Kubelet, "kubelet", "kubernetes", "./kubelet", 5),
+    spec(Tool::Signer, "signer", "kubernetes", "./signer", 5),
     Spec { ldflags: KUBERNETES_LDFLAGS, probe: Some((&["version", "--client"], "Client Version: v1.")), ..spec(Tool::Kubectl, "kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", 30) },
     Spec { probe: Some((&["--version"], "etcd Version: 3.")), ..spec(Tool::Etcd, "etcd", "etcd", "go.etcd.io/etcd/server/v3", 30) },
     spec(Tool::Kwok, "kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 40),
