@@ -233,9 +233,19 @@ async fn handshake(
     address: &str,
 ) -> Result<Stream, Failure> {
     let stream = connector.connect(name.clone(), stream).await;
-    let stream = stream.map_err(|error| Failure::Tls { address: address.to_owned(), detail: error.to_string() })?;
+    let stream = stream.map_err(|error| refused(&error, address))?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Stream { inner: Box::pin(stream), is_h2 })
+}
+
+/// What TLS itself objects to stays so. A connection that ends in the middle of a handshake says nothing about
+/// certificates: nobody is ready behind a load balancer, or a gateway does not know the server name yet.
+fn refused(error: &std::io::Error, address: &str) -> Failure {
+    let address = address.to_owned();
+    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        true => Failure::Tls { address, detail: error.to_string() },
+        false => Failure::Connect { address, detail: format!("it ended during the TLS handshake: {error}") },
+    }
 }
 
 impl Service<Uri> for Connector {

@@ -6,6 +6,9 @@ use crate::cluster::{Cluster, Delete, Error, Kind, Object, ObjectRef, Query, man
 /// ConfigMaps in every namespace, for the proxies in it.
 const IN_EVERY_NAMESPACE: &[&str] = &[HANDED_OUT, "istio-ca-crl"];
 
+/// On each of them.
+const HANDED_OUT_LABEL: &str = "istio.io/config";
+
 /// Marks the ConfigMaps in which replicas elect a leader; client-go's name for it.
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
@@ -29,16 +32,15 @@ const ISTIOD: &str = "pilot-discovery";
 /// Removes them once the last istiod that served the cluster is gone, or may no longer write to it.
 pub async fn remove_own_objects(cluster: &Cluster, istiod_namespace: &str) -> Result<(), Error> {
     let elections = Query::of(Kind::CONFIG_MAP).namespace(istiod_namespace).metadata_only();
-    let mut queries = vec![elections];
-    queries.extend(
-        IN_EVERY_NAMESPACE.iter().map(|name| Query::of(Kind::CONFIG_MAP).field("metadata.name", name).metadata_only()),
-    );
-    queries.push(Query::of(Kind::LEASE).namespace(istiod_namespace).metadata_only());
+    // By the label that istiod puts on them: one list for all of their names.
+    let handed_out = Query::of(Kind::CONFIG_MAP).label(HANDED_OUT_LABEL, "true").metadata_only();
+    let leases = Query::of(Kind::LEASE).namespace(istiod_namespace).metadata_only();
+    let queries = [elections, handed_out, leases];
     let listed = futures::future::try_join_all(queries.iter().map(|query| cluster.list_now(query))).await?;
     let written_by_istiod = |object: &&Object| {
         is_election_by_lease(object)
             || object.annotation(LEADER_ANNOTATION).is_some() && object.name().starts_with("istio-")
-            || IN_EVERY_NAMESPACE.contains(&object.name()) && object.label("istio.io/config") == Some("true")
+            || IN_EVERY_NAMESPACE.contains(&object.name()) && object.label(HANDED_OUT_LABEL) == Some("true")
     };
     let doomed: std::collections::BTreeSet<ObjectRef> = listed
         .iter()

@@ -14,9 +14,13 @@ use crate::cluster::{
 };
 use crate::istiod;
 
-/// Reading and writing a namespace is one step within this process: one resource at a time in each cluster.
-async fn turn(cluster: &Cluster) -> OwnedMutexGuard<()> {
-    static TURNS: LazyLock<std::sync::Mutex<HashMap<String, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
+/// Names of the Leases of instances that were in each namespace when it was last looked at.
+type Neighbours = HashMap<String, Vec<String>>;
+
+/// Reading and writing a namespace is one step within this process: one resource at a time in each cluster. Each hands
+/// on what it has seen of others.
+async fn turn(cluster: &Cluster) -> OwnedMutexGuard<Neighbours> {
+    static TURNS: LazyLock<std::sync::Mutex<HashMap<String, Arc<Mutex<Neighbours>>>>> = LazyLock::new(Default::default);
     let turn = {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         turns.entry(cluster.name().to_owned()).or_default().clone()
@@ -195,7 +199,19 @@ pub async fn depart(
     written: &[String],
     lease: Option<&ObjectRef>,
 ) -> Result<Departed, Error> {
-    let _turn = turn(cluster).await;
+    let mut turn = turn(cluster).await;
+    let mut lease = lease;
+    if let Some(own) = lease.filter(|_| written.is_empty())
+        && turn.get(name).is_some_and(|seen| seen.iter().any(|other| *other != own.name))
+    {
+        // Others were there a moment ago, and a namespace with others stays. Whether they still are is looked at when
+        // this one is no longer there for them to see: of two that leave at once, one sees that it is the last.
+        cluster.delete(&Delete::new(own.clone())).await?;
+        lease = None;
+        if instances(cluster, name, &mut turn).await?.is_some_and(|leases| !leases.is_empty()) {
+            return Ok(Departed { left: None, goes: false });
+        }
+    }
     let reference = ObjectRef::cluster(Kind::NAMESPACE, name);
     let live = match cluster.get(&reference).await? {
         Some(live) if live.is_terminating() => return Ok(Departed { left: None, goes: true }),
@@ -203,7 +219,7 @@ pub async fn depart(
         None => return Ok(Departed { left: None, goes: false }),
     };
     let made_by_us = live.label(OWNER_LABEL).is_some();
-    let mut resident = if made_by_us { resident(cluster, name, lease).await? } else { None };
+    let mut resident = if made_by_us { resident(cluster, name, lease, &mut turn).await? } else { None };
     let mut goes = made_by_us && resident.is_none();
     if !goes {
         if ours(&live).iter().any(|(_, key)| written.contains(key)) {
@@ -215,7 +231,7 @@ pub async fn depart(
             // What kept it may have been the Lease of an instance that leaves at this moment, and that was kept by this
             // one's.
             if resident.as_ref().is_some_and(|resident| resident.is_leaving) {
-                resident = self::resident(cluster, name, None).await?;
+                resident = self::resident(cluster, name, None, &mut turn).await?;
                 goes = resident.is_none();
             }
         }
@@ -266,8 +282,13 @@ struct Resident {
 
 /// Somebody's object in the namespace, if there is one. Unless another instance keeps it, every kind that the cluster
 /// serves is looked at: what goes with a namespace is gone for good.
-async fn resident(cluster: &Cluster, namespace: &str, but: Option<&ObjectRef>) -> Result<Option<Resident>, Error> {
-    if let Some(kept) = kept_by_another(cluster, namespace, but).await? {
+async fn resident(
+    cluster: &Cluster,
+    namespace: &str,
+    but: Option<&ObjectRef>,
+    seen: &mut Neighbours,
+) -> Result<Option<Resident>, Error> {
+    if let Some(kept) = kept_by_another(cluster, namespace, but, seen).await? {
         return Ok(Some(kept));
     }
     let Inventory { objects, unseen } = cluster.inventory(namespace, FOLLOWERS).await?;
@@ -296,21 +317,36 @@ async fn kept_by_another(
     cluster: &Cluster,
     namespace: &str,
     but: Option<&ObjectRef>,
+    seen: &mut Neighbours,
 ) -> Result<Option<Resident>, Error> {
-    for kind in [Kind::LEASE, Kind::SECRET] {
-        let is_leaving = kind == Kind::LEASE;
-        let query = Query::of(kind.clone()).namespace(namespace).selector(OWNER_LABEL).metadata_only();
-        let listed = match cluster.list_now(&query).await {
-            Err(error) if error.is_forbidden() => return Ok(None),
-            listed => listed?,
-        };
-        if let Some(kept) = listed.iter().find(|object| is_resident(object) && is_ours(object) && !is_own(object, but))
-        {
-            let what = format!("{} is in it", kept.reference_as(kind));
-            return Ok(Some(Resident { what, ours: true, is_leaving }));
-        }
+    let kept = |kind: Kind, name: &str, is_leaving: bool| {
+        let what = format!("{} is in it", ObjectRef::namespaced(kind, namespace, name));
+        Some(Resident { what, ours: true, is_leaving })
+    };
+    let Some(leases) = instances(cluster, namespace, seen).await? else { return Ok(None) };
+    if let Some(other) = leases.iter().find(|name| but.is_none_or(|own| own.name != **name)) {
+        return Ok(kept(Kind::LEASE, other, true));
     }
-    Ok(None)
+    let secrets = marked(cluster, Kind::SECRET, namespace).await?;
+    Ok(secrets.and_then(|names| kept(Kind::SECRET, names.first()?, false)))
+}
+
+/// The Leases of instances in the namespace, for those as well who leave it next. None where they may not be listed.
+async fn instances(cluster: &Cluster, namespace: &str, seen: &mut Neighbours) -> Result<Option<Vec<String>>, Error> {
+    let leases = marked(cluster, Kind::LEASE, namespace).await?;
+    seen.insert(namespace.to_owned(), leases.clone().unwrap_or_default());
+    Ok(leases)
+}
+
+/// Names of the objects of a kind that instances of this provider keep in the namespace.
+async fn marked(cluster: &Cluster, kind: Kind, namespace: &str) -> Result<Option<Vec<String>>, Error> {
+    let query = Query::of(kind).namespace(namespace).selector(OWNER_LABEL).metadata_only();
+    let listed = match cluster.list_now(&query).await {
+        Err(error) if error.is_forbidden() => return Ok(None),
+        listed => listed?,
+    };
+    let ours = listed.iter().filter(|object| is_resident(object) && is_ours(object));
+    Ok(Some(ours.map(|object| object.name().to_owned()).collect()))
 }
 
 /// Anybody can set our label: it counts on what this provider has written.

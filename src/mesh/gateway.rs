@@ -13,6 +13,12 @@ pub const CROSS_NETWORK_GATEWAY: &str = "cross-network-gateway";
 /// The name they give the Gateway that exposes istiod.
 pub const ISTIOD_GATEWAY: &str = "istiod-gateway";
 
+/// Of the Gateway that exposes the API server.
+pub const API_SERVER_GATEWAY: &str = "api-server-gateway";
+/// The server name by which callers ask for it: certificates of API servers have it. It ends with no domain, so that no
+/// pattern for Services has it too.
+pub const API_SERVER_SNI: &str = "kubernetes.default.svc";
+
 /// Which gateway Pods a Gateway resource configures.
 pub type Selector = BTreeMap<String, String>;
 
@@ -135,6 +141,58 @@ impl ControlPlaneExposure {
     }
 }
 
+/// Exposes the API server of the gateway's own cluster: PASSTHROUGH on 15443, for one server name. TLS ends at the API
+/// server, which sees the gateway's Pods as its callers.
+#[derive(Debug, Clone)]
+pub struct ApiServerExposure {
+    /// Name of Gateway and VirtualService.
+    pub name: String,
+    /// Their namespace.
+    pub namespace: Namespace,
+    /// The gateway's Pods.
+    pub selector: Selector,
+    /// The domain of Service names, `cluster.local` by default.
+    pub cluster_domain: String,
+}
+
+impl ApiServerExposure {
+    /// Gateway and VirtualService.
+    pub fn objects(&self) -> [Value; 2] {
+        let metadata = json!({ "name": self.name, "namespace": self.namespace });
+        // istiod takes this Service for a cluster's own unless its mesh configuration says otherwise, so that no other
+        // cluster's API server is behind it.
+        let destination = format!("{API_SERVER_SNI}.{}", self.cluster_domain);
+        [
+            json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "Gateway",
+                "metadata": metadata,
+                "spec": {
+                    "selector": self.selector,
+                    "servers": [{
+                        "port": { "number": 15443, "name": "tls-api-server", "protocol": "TLS" },
+                        "tls": { "mode": "PASSTHROUGH" },
+                        "hosts": [API_SERVER_SNI],
+                    }],
+                },
+            }),
+            json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": metadata,
+                "spec": {
+                    "hosts": [API_SERVER_SNI],
+                    "gateways": [self.name],
+                    "tls": [{
+                        "match": [{ "port": 15443, "sniHosts": [API_SERVER_SNI] }],
+                        "route": [{ "destination": { "host": destination, "port": { "number": 443 } } }],
+                    }],
+                },
+            }),
+        ]
+    }
+}
+
 /// Ambient's HBONE gateway: a Gateway API resource from which istiod makes Deployment and Service.
 #[derive(Debug, Clone)]
 pub struct AmbientGateway {
@@ -249,6 +307,27 @@ mod tests {
             json!(["istiod-canary.istio-system.svc", "istiod-canary.istio-system.svc.cluster.local", "lb.example"])
         );
         assert_eq!(gateway["spec"]["servers"][0]["hosts"], routes["spec"]["hosts"]);
+    }
+
+    #[test]
+    fn the_api_server_is_exposed_by_one_name_to_its_own_cluster_s_service() {
+        let exposure = ApiServerExposure {
+            name: API_SERVER_GATEWAY.into(),
+            namespace: namespace(),
+            selector: east_west_selector(),
+            cluster_domain: "corp.example".into(),
+        };
+        let [gateway, routes] = exposure.objects();
+        let server = &gateway["spec"]["servers"][0];
+        assert_eq!((&server["tls"]["mode"], &server["hosts"]), (&json!("PASSTHROUGH"), &json!([API_SERVER_SNI])));
+        assert_eq!(routes["spec"]["gateways"], json!([gateway["metadata"]["name"]]));
+        let route = &routes["spec"]["tls"][0];
+        assert_eq!(route["match"], json!([{ "port": server["port"]["number"], "sniHosts": server["hosts"] }]));
+        let to = json!({ "host": "kubernetes.default.svc.corp.example", "port": { "number": 443 } });
+        assert_eq!(route["route"], json!([{ "destination": to }]));
+        for all in ["*.local", "*.corp.example"] {
+            assert!(!API_SERVER_SNI.ends_with(&all[1..]), "{all} has a server name of its own");
+        }
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub use external::{
     CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
 pub use gateway::{
-    AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, ISTIOD_GATEWAY, Selector, ServiceExposure,
-    east_west_selector, hosts_admit,
+    API_SERVER_GATEWAY, API_SERVER_SNI, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY, ControlPlaneExposure,
+    ISTIOD_GATEWAY, Selector, ServiceExposure, east_west_selector, hosts_admit,
 };
 pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};

@@ -201,6 +201,10 @@ risks! {
         "More identities are accepted",
         "Whoever holds one of the identities named may answer for a service, or counts as one of the mesh's own.",
         "Who can get a certificate with these names?";
+    API_SERVER_EXPOSED = "R31", "api-server-exposed", Warning,
+        "An API server can be dialled through a gateway",
+        "The gateway passes TLS on to the cluster's API server. Its own logins and rights are then all that guards it: what it lists of allowed networks sees the gateway, and so do audit logs.",
+        "Are the source ranges those of the watchers' istiods and of the other clusters alone? What may somebody do who has not logged in (`kubectl auth can-i --list --as=system:anonymous --as-group=system:unauthenticated`)?";
 }
 
 #[cfg(test)]

@@ -62,6 +62,14 @@ async fn an_error_names_the_layer() {
     assert!(error.is_unreachable());
     assert!(error.to_string().contains(&closed.to_string()), "{error}");
 
+    // Nobody is ready behind a load balancer, or a gateway does not know the server name yet: no certificate is shown.
+    let balancer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = at(format!("https://{}", balancer.local_addr().unwrap()));
+    tokio::spawn(async move { while balancer.accept().await.is_ok() {} });
+    let error = failure(&standalone(config)).await;
+    assert_eq!(error.layer(), Layer::Tcp, "{error}");
+    assert!(error.is_unreachable() && error.to_string().contains("during the TLS handshake"), "{error}");
+
     let server = Server::start_tls(|_, _| config_map("a")).await;
     let stranger = Server::start_tls(|_, _| config_map("a")).await;
     let error =

@@ -98,6 +98,7 @@ mod traffic_meshes;
 mod traffic_networks;
 mod traffic_one_network;
 mod traffic_primary_remote;
+mod traffic_private;
 mod traffic_proof;
 mod traffic_two_networks;
 mod traffic_upgrades;

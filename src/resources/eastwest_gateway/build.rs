@@ -9,7 +9,10 @@ use crate::cluster::{Kind, Object};
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
 use crate::kept::told::Answers;
-use crate::mesh::{AmbientGateway, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector, ServiceExposure};
+use crate::mesh::{
+    API_SERVER_GATEWAY, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector,
+    ServiceExposure,
+};
 
 /// The name that Istio's documentation gives a gateway; its custom resource then has the documented name too.
 const USUAL_NAME: &str = "istio-eastwestgateway";
@@ -57,7 +60,7 @@ pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, ren
 /// What no chart brings.
 fn made(spec: &Spec) -> Vec<serde_json::Value> {
     if !spec.ambient {
-        return services(spec).into_iter().chain(control_plane(spec)).collect();
+        return services(spec).into_iter().chain(control_plane(spec)).chain(api_server(spec)).collect();
     }
     let gateway = AmbientGateway {
         name: spec.name.clone(),
@@ -92,12 +95,17 @@ pub fn pods_label(spec: &Spec) -> &str {
     label.unwrap_or_else(|| spec.name.strip_prefix("istio-").unwrap_or(&spec.name))
 }
 
+/// What a custom resource of this gateway is called: others may be in its namespace.
+fn called(spec: &Spec, usual: &str) -> String {
+    match spec.name.as_str() {
+        USUAL_NAME => usual.to_owned(),
+        other => format!("{usual}-{other}"),
+    }
+}
+
 fn services(spec: &Spec) -> Option<serde_json::Value> {
-    let name = match spec.name.as_str() {
-        USUAL_NAME => CROSS_NETWORK_GATEWAY.to_owned(),
-        other => format!("{CROSS_NETWORK_GATEWAY}-{other}"),
-    };
     let hosts = spec.exposure.hosts.clone()?;
+    let name = called(spec, CROSS_NETWORK_GATEWAY);
     Some(ServiceExposure { name, namespace: spec.namespace.clone(), selector: selector(spec), hosts }.object())
 }
 
@@ -114,11 +122,25 @@ fn control_plane(spec: &Spec) -> Vec<serde_json::Value> {
     exposure.objects().into()
 }
 
+fn api_server(spec: &Spec) -> Vec<serde_json::Value> {
+    if !spec.exposure.api_server {
+        return Vec::new();
+    }
+    let exposure = ApiServerExposure {
+        name: called(spec, API_SERVER_GATEWAY),
+        namespace: spec.namespace.clone(),
+        selector: selector(spec),
+        cluster_domain: spec.cluster_domain.clone(),
+    };
+    exposure.objects().into()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::model::Gateway;
+    use super::super::model::{Expose, Gateway, Service};
     use super::*;
     use crate::kept::told::Told;
+    use crate::value::{List, Value};
 
     /// Names and labels as Istio's chart makes them.
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Values.name | default .Release.Name }}\n  labels: {app.kubernetes.io/instance: {{ .Release.Name }}}\n";
@@ -144,5 +166,50 @@ mod tests {
             assert_eq!(service.object.name(), "door");
             assert_eq!(service.object.label("app.kubernetes.io/instance"), Some(release));
         }
+    }
+
+    #[test]
+    fn an_api_server_is_exposed_to_listed_networks_alone() {
+        let exposing = |service: Value<Service>| {
+            let expose = Expose { services: true.into(), api_server: true.into(), ..Expose::default() };
+            let (namespace, name) = ("istio-system".into(), "istio-eastwestgateway".into());
+            let (network, cluster_domain) = ("n1".into(), "cluster.local".into());
+            Spec::parse(&Gateway {
+                namespace,
+                name,
+                network,
+                cluster_domain,
+                service,
+                expose: expose.into(),
+                ..Gateway::default()
+            })
+        };
+        let of = |r#type: &str, source_ranges: Value<List<String>>, external_ips: Value<List<String>>| {
+            Value::Known(Service { r#type: r#type.into(), source_ranges, external_ips, ..Service::default() })
+        };
+        let listed = |text: &str| Value::Known(vec![Value::Known(text.to_owned())]);
+        let balanced = |ranges| of("LoadBalancer", ranges, Value::Null);
+        let without_ranges = [
+            Value::Null,
+            balanced(Value::Null),
+            balanced(Value::Known(Vec::new())),
+            of("ClusterIP", Value::Null, listed("192.0.2.1")),
+        ];
+        for service in without_ranges {
+            let refused = exposing(service).expect_err("everybody could dial it");
+            let said: Vec<_> = refused.iter().map(|one| (one.summary.as_str(), one.path.clone())).collect();
+            let at = Some(crate::value::Path::root("service").attr("source_ranges"));
+            assert_eq!(said, [("Nothing limits who dials the API server", at)]);
+        }
+        for service in [Value::Unknown, balanced(Value::Unknown)] {
+            assert!(exposing(service).unwrap().is_none(), "what is not known is not refused");
+        }
+        let spec = exposing(balanced(listed("192.0.2.0/24"))).unwrap().unwrap();
+        let made = wanted(&spec, None).unwrap();
+        let made: Vec<String> = made.iter().map(|(reference, _)| reference.to_string()).collect();
+        for object in ["api-server-gateway", "cross-network-gateway"] {
+            assert!(made.iter().any(|name| name.contains(object)), "{object}: {made:?}");
+        }
+        assert_eq!(made.iter().filter(|name| name.contains("api-server-gateway")).count(), 2, "{made:?}");
     }
 }

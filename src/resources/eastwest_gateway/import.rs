@@ -11,7 +11,7 @@ use crate::engine::Import;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::{converge, read};
-use crate::mesh::{GatewayPorts, NETWORK_LABEL};
+use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
@@ -146,7 +146,13 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
         .as_ref()
         .and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str())
         .unwrap_or_default();
-    model.expose = expose(gateways, routes, selector).into();
+    let mut found = expose(gateways, routes, selector);
+    // Without ranges it would be refused. Then it stays somebody else's, as any other Gateway at these Pods.
+    let limited = model.service.known().is_some_and(|service| service.source_ranges.is_known());
+    if let Some(found) = found.as_mut().filter(|_| !limited) {
+        found.api_server = Value::Null;
+    }
+    model.expose = found.into();
 }
 
 /// `None` where it is what the chart makes unasked.
@@ -205,6 +211,9 @@ fn expose(gateways: &[Object], routes: &[Object], selector: &str) -> Option<Expo
     let port = |server: &Json| server.get("port").and_then(|port| port.get("number")?.as_u64()).unwrap_or_default();
     let services = gateways.iter().copied().flat_map(passthrough::servers).next();
     let control_plane = servers.iter().any(|server| mode(server) == "PASSTHROUGH" && port(server) == 15012);
+    let api_server = servers.iter().any(|server| {
+        mode(server) == "PASSTHROUGH" && port(server) == 15443 && passthrough::hosts_of(server).eq([API_SERVER_SNI])
+    });
     let hosts: List<String> = services
         .and_then(|server| server.get("hosts")?.as_array())
         .into_iter()
@@ -212,12 +221,13 @@ fn expose(gateways: &[Object], routes: &[Object], selector: &str) -> Option<Expo
         .filter_map(|host| Some(Value::Known(host.as_str()?.to_owned())))
         .collect();
     let usual = hosts == vec![Value::Known("*.local".to_owned())];
-    (services.is_some() || control_plane).then(|| Expose {
+    (services.is_some() || control_plane || api_server).then(|| Expose {
         services: services.is_some().into(),
         hosts: if hosts.is_empty() || usual { Value::Null } else { Value::Known(hosts) },
         control_plane: control_plane.into(),
         istiod_namespace: istiod_namespace(&gateways, routes).filter(|_| control_plane).into(),
         control_plane_hosts: Value::Null,
+        api_server: api_server.then_some(true).into(),
     })
 }
 
@@ -265,7 +275,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mesh::{ControlPlaneExposure, Namespace, east_west_selector};
+    use crate::mesh::{ApiServerExposure, ControlPlaneExposure, Namespace, east_west_selector};
 
     /// What an apply makes for istiod, and what an import reads back from it.
     fn read_back(gateway: &str, istiod: &str) -> Expose {
@@ -281,6 +291,34 @@ mod tests {
         let others = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "web"},
             "spec": {"gateways": ["web"], "tls": [{"match": [{"port": 15012}], "route": [{"destination": {"host": "a.b"}}]}]}});
         expose(&[gateway], &[Object::new(others).unwrap(), routes], "eastwestgateway").unwrap()
+    }
+
+    #[test]
+    fn an_exposed_api_server_is_read_back_where_its_callers_are_limited() {
+        let exposure = ApiServerExposure {
+            name: "api-server-gateway".into(),
+            namespace: Namespace::new("istio-system").unwrap(),
+            selector: east_west_selector(),
+            cluster_domain: "cluster.local".into(),
+        };
+        let [gateway, route] = exposure.objects().map(|object| Object::new(object).unwrap());
+        for (ranges, read) in [(json!(["192.0.2.0/24"]), true.into()), (json!(null), Value::Null)] {
+            let door = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "istio-eastwestgateway"},
+                "spec": {"type": "LoadBalancer", "loadBalancerSourceRanges": ranges}});
+            let labels = json!({"istio": "eastwestgateway"});
+            let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istio-eastwestgateway"},
+                "spec": {"template": {"metadata": {"labels": labels}}}});
+            let found = FoundGateway {
+                door: Object::new(door).unwrap(),
+                deployment: Object::new(deployment),
+                gateways: vec![gateway.clone()],
+                routes: vec![route.clone()],
+            };
+            let mut model = Gateway::default();
+            describe(&mut model, &found);
+            let expose = model.expose.or_default();
+            assert_eq!((expose.api_server, expose.services), (read, false.into()));
+        }
     }
 
     #[test]

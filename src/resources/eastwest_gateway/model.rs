@@ -43,8 +43,9 @@ model! {
     /// all clusters through its network label, and what it lets through.
     ///
     /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote
-    /// clusters by `expose.control_plane`. Custom resources count only in the cluster of the istiod that serves the
-    /// gateway: in a remote cluster expose nothing here; the primary's own gateway resource also opens this one.
+    /// clusters by `expose.control_plane`, the API server of a private cluster to its watchers by `expose.api_server`.
+    /// Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose
+    /// nothing here; the primary's own gateway resource also opens this one.
     ///
     /// What is no longer exposed is closed to new connections. Open connections stay, and proxies keep some for later
     /// requests: restart the gateway's Pods to cut them.
@@ -203,6 +204,12 @@ model! {
         /// in the `custom_hosts` of its `mesh_primary`.
         #[attr(optional, validate(each(dns_subdomain())))]
         pub control_plane_hosts: Value<List<String>>,
+        /// The API server of the gateway's own cluster, to istiods that reach it in no other way: at the port for
+        /// Services, by the TLS server name `kubernetes.default.svc`. TLS passes through, so that the API server's own
+        /// login is all that guards it, and its own lists of allowed networks see the gateway. Needs
+        /// `service.source_ranges`, and an istiod in the same cluster.
+        #[attr(optional)]
+        pub api_server: Value<bool>,
     }
 }
 

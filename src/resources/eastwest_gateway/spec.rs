@@ -42,6 +42,8 @@ pub struct Exposure {
     /// The namespace of the istiod exposed; `None` where none is.
     pub control_plane: Option<Namespace>,
     pub control_plane_hosts: Vec<String>,
+    /// Whether the cluster's own API server is exposed.
+    pub api_server: bool,
 }
 
 impl Spec {
@@ -232,7 +234,31 @@ fn exposure(parser: &mut Parser, model: &Gateway, cluster_domain: Option<&str>) 
         );
     }
     let control_plane = istiod_namespace.filter(|_| control_plane);
-    Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts }
+    let api_server = parser.plain(&expose.api_server).unwrap_or(false);
+    if api_server {
+        refuse_open_api_server(parser, &model.service);
+    }
+    Exposure { hosts: services.then_some(hosts), control_plane, control_plane_hosts, api_server }
+}
+
+/// An API server for everybody is nobody's default. Who wants that says so by a range.
+fn refuse_open_api_server(parser: &mut Parser, service: &Value<Service>) {
+    let limited = match service {
+        Value::Unknown => return,
+        Value::Null => false,
+        Value::Known(service) => match &service.source_ranges {
+            Value::Unknown => return,
+            ranges => ranges.known().is_some_and(|ranges| !ranges.is_empty()),
+        },
+    };
+    if !limited {
+        parser.refuse(
+            Path::root("service").attr("source_ranges"),
+            "Nothing limits who dials the API server",
+            "With `expose.api_server` whoever dials this gateway reaches the cluster's API server. List the networks from which the istiods of the watchers call, and those of the other \
+             clusters' workloads: the ranges count for everything behind the gateway. They need a Service of the type `LoadBalancer`. `0.0.0.0/0` lets everyone in.",
+        );
+    }
 }
 
 fn istiod_namespace(parser: &mut Parser, asked: &Value<String>, path: Path) -> Option<Namespace> {
@@ -325,11 +351,11 @@ fn refuse_with_ambient(parser: &mut Parser, model: &Gateway, exposure: &Exposure
     if model.values.is_known() {
         parser.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
     }
-    if exposure.hosts.is_some() || exposure.control_plane.is_some() {
+    if exposure.hosts.is_some() || exposure.control_plane.is_some() || exposure.api_server {
         parser.refuse(
             "expose",
             "Not for ambient gateways",
-            without("Services are exposed by their label `istio.io/global`, and a remote control plane is not supported by ambient mode."),
+            without("Services are exposed by their label `istio.io/global`; ambient mode supports no remote control plane, and this gateway no API server."),
         );
     }
 }

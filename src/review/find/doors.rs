@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::Cx;
 use crate::review::read::{Action, Instance, Reading, Type};
-use crate::review::risk::{EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level};
+use crate::review::risk::{
+    API_SERVER_EXPOSED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level,
+};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
 
@@ -44,6 +46,7 @@ struct Door<'a> {
     /// Services that are let through.
     hosts: Vec<&'a str>,
     control_plane: bool,
+    api_server: bool,
     addresses: Prose,
     addresses_unknown: bool,
     network: Option<&'a str>,
@@ -55,8 +58,9 @@ impl<'a> Door<'a> {
         let ports = service.get("ports");
         let port = |name, usual| ports.get(name).number().unwrap_or(usual);
         let (services, control_plane) = (expose.get("services").flag(), expose.get("control_plane").flag());
+        let api_server = expose.get("api_server").flag();
         let mut open = Vec::new();
-        open.extend(services.then(|| port("tls", 15443)));
+        open.extend((services || api_server).then(|| port("tls", 15443)));
         open.extend(control_plane.then(|| [port("istiod", 15012), port("webhook", 15017)]).into_iter().flatten());
         let hosts = expose.get("hosts");
         let hosts = match (services, hosts.is_there()) {
@@ -68,6 +72,7 @@ impl<'a> Door<'a> {
             service: service.get("type").text().unwrap_or("LoadBalancer").to_owned(),
             hosts,
             control_plane,
+            api_server,
             ports: open,
             network: gateway.get("network").text(),
             ..Self::of_service(service, gateway.get("addresses"))
@@ -99,6 +104,7 @@ impl<'a> Door<'a> {
             ports: Vec::new(),
             hosts: Vec::new(),
             control_plane: false,
+            api_server: false,
             addresses_unknown: addresses.is_partly_unknown(),
             addresses: match listed.is_empty() {
                 true if addresses.is_partly_unknown() => "known after apply".into(),
@@ -127,6 +133,7 @@ impl<'a> Door<'a> {
             ("network", text(self.network)),
             ("services", list(&self.hosts)),
             ("control plane", if self.control_plane { "yes".into() } else { "none".into() }),
+            ("API server", if self.api_server { "yes".into() } else { "none".into() }),
             ("ports", if ports.is_empty() { "none".into() } else { ports.into() }),
             ("Service", Prose::name(&self.service)),
             ("class", text(self.class)),
@@ -191,18 +198,36 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
         cx.risk(&HOSTS_WIDENED, instance, what).at(level).sides(list(was), list(&after.hosts));
     }
     widened(cx, instance, before, after);
+    api_server(cx, instance, before, after);
+}
+
+/// Who may dial a door.
+fn callers(door: Option<&Door<'_>>) -> Prose {
+    match door {
+        Some(door) if door.is_balancer() => {
+            door.ranges.as_ref().map_or_else(|| "everyone".into(), |ranges| names(ranges.iter().copied()).into())
+        }
+        Some(door) => Prose::name(&door.service),
+        None => "nobody".into(),
+    }
+}
+
+/// An API server becomes reachable, or reachable for more.
+fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
+    let before = before.filter(|before| before.api_server);
+    let more = before.is_none_or(|before| more_ranges(before, after) || !before.is_open() && after.is_open());
+    if !after.api_server || !more {
+        return;
+    }
+    let (what, level) = match after.is_open() {
+        true => ("Everyone may dial the cluster's API server.", Level::Danger),
+        false => ("The networks listed may dial the cluster's API server.", Level::Warning),
+    };
+    cx.risk(&API_SERVER_EXPOSED, instance, what).at(level).sides(callers(before), callers(Some(after)));
 }
 
 /// Who may dial it.
 fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
-    let everyone = |door: &Door<'_>| {
-        door.ranges.as_ref().map_or_else(|| "everyone".into(), |ranges| names(ranges.iter().copied()).into())
-    };
-    let shown = |door: Option<&Door<'_>>| match door {
-        Some(door) if door.is_balancer() => everyone(door),
-        Some(door) => Prose::name(&door.service),
-        None => "nobody".into(),
-    };
     let (what, level) = match before {
         None if after.is_open() && after.control_plane => {
             ("The control plane gets a load balancer that everyone may dial.", Level::Warning)
@@ -224,7 +249,7 @@ fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, afte
         }
         Some(_) => return,
     };
-    cx.risk(&EXPOSED_TO_ALL, instance, what).at(level).sides(shown(before), shown(Some(after)));
+    cx.risk(&EXPOSED_TO_ALL, instance, what).at(level).sides(callers(before), callers(Some(after)));
 }
 
 fn more_ranges(before: &Door<'_>, after: &Door<'_>) -> bool {

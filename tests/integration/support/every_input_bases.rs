@@ -235,7 +235,7 @@ fn gateway() -> Vec<Json> {
         },
         "expose": {
             "services": true, "hosts": ["*.shop.svc.cluster.local", "*.pay.svc.cluster.local"], "control_plane": true, "istiod_namespace": "istio-system",
-            "control_plane_hosts": ["a.example", "b.example"],
+            "control_plane_hosts": ["a.example", "b.example"], "api_server": true,
         },
         "ambient": false, "values": ["labels: {a: bcde}\n"], "sensitive_values": ["labels.a"], "cluster_domain": "cluster.local", "adopt": false, "force_conflicts": false, "wait": true,
         "timeouts": timeouts(),

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Node, ServiceAccount};
-use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -15,13 +13,14 @@ use tokio::sync::watch;
 use crate::audit::{self, Requests};
 use crate::balancer::{self, Address};
 use crate::control_plane::{self, Layout};
-use crate::error::{Error, Result, describe};
+use crate::error::{Error, Result};
 use crate::fabric::Fabric;
 use crate::front::{Effect, Fault, Front};
 use crate::kubelet::{self, Kubelet};
 use crate::lab::Routes;
 use crate::network::{Network, PodProcess, ProxyPod, free_ports};
 use crate::pki::Pki;
+use crate::populate::populate;
 use crate::process::{Process, Processes, Program};
 use crate::proxy::{self, Proxies};
 use crate::signer;
@@ -30,7 +29,7 @@ use crate::traffic::RealPod;
 use crate::{egress, lab};
 
 /// Time for anything to become ready on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running cluster.
 pub struct Cluster {
@@ -45,6 +44,7 @@ pub struct Cluster {
     parts: Mutex<Parts>,
     tokens: watch::Sender<u64>,
     addresses: balancer::Default,
+    way_out: Option<String>,
     counted_from: AtomicU64,
     /// Jobs made so far.
     pub(crate) jobs: AtomicU64,
@@ -109,7 +109,10 @@ impl Cluster {
         let addresses = Arc::new(Mutex::new(start.address));
         tokio::spawn(balancer::run(client.clone(), layout.clone(), start.network.clone(), addresses.clone()));
         let given = Arc::new(AtomicUsize::new(0));
+        let mut way_out = None;
         if let Some(fabric) = start.fabric.clone() {
+            let (ip, routes) = (layout.process_pod_ip(given.fetch_add(1, Ordering::Relaxed)), start.routes.clone());
+            way_out = Some(egress::open_to_istiods(&layout, fabric.clone(), &ip, &routes).await?);
             tokio::spawn(proxy::run(Proxies {
                 client: client.clone(),
                 layout: layout.clone(),
@@ -128,6 +131,7 @@ impl Cluster {
                 processes: start.processes.clone(),
                 tokens: token_epoch,
                 addresses: given,
+                way_out: way_out.clone(),
             }));
         }
         Ok(Cluster {
@@ -144,6 +148,7 @@ impl Cluster {
             parts: Mutex::new(Parts { api_server, controllers }),
             tokens,
             addresses,
+            way_out,
         })
     }
 
@@ -159,6 +164,17 @@ impl Cluster {
     /// The API server's URL, as the kubeconfig has it.
     pub fn server(&self) -> String {
         self.layout.front_url()
+    }
+
+    /// Where pods of this cluster reach the API server, and pods of no other.
+    pub fn inner_server(&self) -> String {
+        let (ip, port) = self.layout.api_endpoint();
+        format!("{ip}:{port}")
+    }
+
+    /// The HTTP proxy by which programs of this machine call as this cluster's pods do, where pods are real.
+    pub fn way_out(&self) -> Option<&str> {
+        self.way_out.as_deref()
     }
 
     /// The administrator's bearer token.
@@ -534,58 +550,6 @@ async fn wait_for_api_server(client: &kube::Client, process: &Process) -> Result
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Makes the nodes and waits until pods can be made.
-async fn populate(client: &kube::Client, layout: &Layout, controllers: &[Process]) -> Result<()> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    for n in 0..2 {
-        let region = format!("region-{}", layout.name);
-        let node: Node = serde_json::from_value(json!({
-            "metadata": {
-                "name": format!("{}-{n}", layout.name),
-                "annotations": { "lab/ip": layout.node_ip(n) },
-                "labels": {
-                    "kubernetes.io/hostname": format!("{}-{n}", layout.name),
-                    "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
-                    "topology.kubernetes.io/region": region,
-                    "topology.kubernetes.io/zone": format!("{region}-{}", ["a", "b"][n % 2]),
-                },
-            },
-        }))
-        .map_err(|error| Error::Usage(error.to_string()))?;
-        let made = nodes.create(&PostParams::default(), &node).await;
-        made.map_err(|source| kubernetes(layout, "make nodes", source))?;
-    }
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-    let began = Instant::now();
-    loop {
-        let listed =
-            nodes.list(&Default::default()).await.map_err(|source| kubernetes(layout, "list nodes", source))?;
-        let ready = listed.items.iter().filter(|node| is_ready(node)).count() == 2;
-        if ready && accounts.get_opt("default").await.is_ok_and(|account| account.is_some()) {
-            return Ok(());
-        }
-        if let Some(ended) = controllers.iter().find(|process| !process.running()) {
-            return Err(ended.ended_error());
-        }
-        if began.elapsed() > PATIENCE {
-            let name = format!("the nodes of cluster {}", layout.name);
-            let log = std::fs::read_to_string(layout.log("kwok")).unwrap_or_default();
-            return Err(Error::NotReady { name, seconds: PATIENCE.as_secs(), log });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn is_ready(node: &Node) -> bool {
-    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn kubernetes(layout: &Layout, action: &str, source: kube::Error) -> Error {
-    let action = format!("{action} ({})", describe(&source));
-    Error::Kubernetes { cluster: layout.name.clone(), action, source: Box::new(source) }
 }
 
 fn resident_kib(pid: u32) -> u64 {

@@ -87,6 +87,11 @@ impl Layout {
         format!("10.{}.0.1", 110 + self.index)
     }
 
+    /// The API server in the pods' network, as its endpoint has it: on a node, which pods of its own cluster reach.
+    pub fn api_endpoint(&self) -> (String, u16) {
+        (self.node_ip(0), 6443)
+    }
+
     /// Addresses of pods that the lab itself runs, away from those kwok gives.
     pub fn process_pod_ip(&self, n: usize) -> String {
         format!("10.{}.{}.{}", 10 + self.index, 200 + n / 250, 1 + n % 250)

@@ -1,5 +1,5 @@
-//! Addresses in the pods' network that are no pod's: those of load balancers, and those of istiods, which are processes
-//! outside of it.
+//! Addresses in the pods' network that are no pod's: those of load balancers, and those of istiods and API servers,
+//! which are processes outside of it.
 //!
 //! The bridge has each address, and a connection is joined to whoever is ready behind it. A load balancer leads to the
 //! gateway pods that its Service selects; where there are none, to an istiod.
@@ -23,6 +23,7 @@ const ISTIOD: i32 = 15012;
 /// Who stands behind an address and port.
 #[derive(Clone, Debug, PartialEq)]
 enum Behind {
+    ApiServer,
     Istiod { ip: String },
     Istiods { namespace: String, selector: BTreeMap<String, String> },
     Balancer { namespace: String, selector: BTreeMap<String, String>, target: IntOrString },
@@ -65,7 +66,7 @@ pub(crate) async fn run(proxies: Proxies, mut names: Names) {
 }
 
 fn wanted(proxies: &Proxies, names: &Names) -> BTreeMap<At, Behind> {
-    let mut all = BTreeMap::new();
+    let mut all = BTreeMap::from([(proxies.layout.api_endpoint(), Behind::ApiServer)]);
     for pod in proxies.network.pods(proxies.layout.index).into_iter().filter(|pod| pod.log.is_some()) {
         all.insert((pod.ip.clone(), ISTIOD as u16), Behind::Istiod { ip: pod.ip });
     }
@@ -116,6 +117,7 @@ async fn serve(listener: StdListener, proxies: Proxies, at: At, behind: Behind) 
 async fn reach(proxies: &Proxies, at: &At, behind: &Behind) -> Option<TcpStream> {
     let (index, network) = (proxies.layout.index, &proxies.network);
     let port = match behind {
+        Behind::ApiServer => proxies.layout.api_port,
         Behind::Istiod { ip } => network.resolve(index, ip, at.1)?,
         Behind::Istiods { namespace, selector } => {
             let pods = network.pods(index);

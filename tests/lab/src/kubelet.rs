@@ -37,6 +37,8 @@ pub(crate) struct Kubelet {
     pub tokens: watch::Receiver<u64>,
     /// Counts the addresses given to pods that the lab runs.
     pub addresses: Arc<AtomicUsize>,
+    /// The HTTP proxy by which istiods reach the pods' network, where there is one.
+    pub way_out: Option<String>,
 }
 
 /// Istio's proxy is an Envoy with filters of Istio's own, which no package has: an upstream Envoy refuses what names
@@ -248,6 +250,7 @@ impl PodRun {
         if self.kubelet.layout.proxies {
             env.extend(PLAIN_ENVOY.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
+        env.extend(self.kubelet.way_out.iter().map(|url| ("HTTPS_PROXY".to_owned(), url.clone())));
         let kubeconfig = env.iter_mut().find(|(name, _)| name == "KUBECONFIG");
         let own = self.own_kubeconfig()?;
         match kubeconfig {

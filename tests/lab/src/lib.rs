@@ -26,6 +26,7 @@ mod kubelet;
 mod lab;
 mod network;
 mod pki;
+mod populate;
 mod process;
 mod projection;
 mod proxy;
