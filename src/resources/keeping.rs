@@ -18,6 +18,7 @@ use crate::engine::{Ctx, Failed, Plan};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
@@ -373,6 +374,8 @@ pub async fn refresh<M: Keeps, P: Remembers>(
     if seen.is_gone {
         return Ok(Refreshed::Gone);
     }
+    let lease = LeaseOf { cluster, namespace: &namespace, owner: &owner };
+    handover::refresh(lease, cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning));
     seen.warnings(&id).into_iter().for_each(|warning| cx.warn(warning));
     let (objects, changes) = seen.note(cx.private.memory(), state.kept().changes);
     state.note(objects, changes);
