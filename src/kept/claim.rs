@@ -75,7 +75,7 @@ pub struct Claim {
     pub(super) all_marked: bool,
     /// Somebody was interrupted before: there may be objects that no state knows.
     pub interrupted: bool,
-    /// The instance is being made: no state knows it yet.
+    /// The instance is being made: no state knows it yet, and the next create may take it up.
     creates: bool,
     /// At a destroy: the mark of another instance that has taken this one over.
     other: Option<String>,
@@ -132,6 +132,7 @@ impl Claim {
         let why = match self.cluster.patch_if(&self.lease, &operations).await {
             Ok(Patched::Done(_)) => {
                 if self.creates {
+                    instance.made = Some(Timestamp::now().as_second());
                     handover::keep(&self.cluster, &self.lease, &self.owner.mark, hold.holder);
                 }
                 return None;
@@ -459,7 +460,8 @@ fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Clai
     let hold = Some(Hold { holder, renewal: Some(over.drop_guard()) });
     let mut claim = unheld(asked);
     (claim.cluster, claim.interrupted, claim.hold) = (cluster, interrupted, hold);
-    claim.creates = matches!(asked.purpose, Purpose::Create { .. });
+    // What nobody takes up once it is made need not wait for a state to know it.
+    claim.creates = matches!(asked.purpose, Purpose::Create { trusts_what_is_made: true, .. });
     claim.owner.mark = mark.to_owned();
     claim
 }

@@ -6,8 +6,10 @@
 //! the answers of the run have arrived. A create that finds `made` and nobody who renews it takes the instance up, as
 //! it does what a killed create left.
 //!
-//! A process that is killed after its answers have arrived leaves `made` as well. So that no other state takes up by
-//! mistake what this one knows, that word counts for [`TAKEN_UP_WITHIN`] only; from then on it means complete.
+//! A process that is killed after its answers have arrived, or whose last requests are refused, leaves `made` as well.
+//! So that no other state takes up by mistake what this one knows, that word counts for [`TAKEN_UP_WITHIN`] only; from
+//! then on it means complete. Until then a refresh of the state that knows the instance looks whether it is left so
+//! ([`refresh`]): it writes nothing itself, but the plan then shows an update, which calls it complete.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,9 +20,10 @@ use jiff::Timestamp;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::holder::Holder;
-use super::instance::{COMPLETE_ANNOTATION, MADE};
-use super::lease::{self, Renewal, WAITING};
-use crate::cluster::{Cluster, Object, ObjectRef, Scope};
+use super::instance::{COMPLETE_ANNOTATION, COMPLETED, Instance, MADE, lease_in};
+use super::lease::{self, LeaseSays, Renewal, WAITING};
+use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query, Scope};
+use crate::diag::Diagnostic;
 
 /// How long after its last renewal a create may take up what is made and not called complete. Whoever repeats an apply
 /// that was killed does so within it; the clocks of two machines differ by less.
@@ -62,6 +65,44 @@ pub(super) async fn complete(mark: &str) {
 pub async fn end() {
     let made: Vec<Made> = std::mem::take(&mut *made_here()).into_values().collect();
     join_all(made.into_iter().map(Made::complete)).await;
+}
+
+/// Where a Lease is, and whose it is.
+#[derive(Clone, Copy)]
+pub struct LeaseOf<'a> {
+    pub cluster: &'a Cluster,
+    pub namespace: &'a str,
+    pub owner: &'a Owner,
+}
+
+/// At a refresh: a state knows the instance by now. Where the run that made it ended before it could call it complete,
+/// the next apply is to do it. Asks nothing once that is known, and one list for all instances of a namespace until
+/// then. A cluster that does not answer is asked again by the next refresh.
+pub async fn refresh(at: LeaseOf<'_>, instance: &mut Instance) -> Option<Diagnostic> {
+    let (made, now) = (instance.made?, Timestamp::now());
+    let LeaseOf { cluster, namespace, owner } = at;
+    if now.as_second().saturating_sub(made).unsigned_abs() >= TAKEN_UP_WITHIN.as_secs() {
+        instance.made = None;
+        return None;
+    }
+    let reference = lease_in(namespace, &owner.label);
+    let leases = cluster.list(&Query::owned(Kind::LEASE, namespace)).await.ok()?;
+    let is_its = |lease: &&Object| {
+        lease.name() == reference.name && lease.annotation(INSTANCE_ANNOTATION) == Some(owner.mark.as_str())
+    };
+    let lease = leases.iter().find(is_its)?;
+    if lease.annotation(COMPLETE_ANNOTATION) == Some(COMPLETED) {
+        instance.made = None;
+        return None;
+    }
+    let is_left = may_be_taken_up(lease, now) && !LeaseSays::of(lease).is_at_work(now, &mut None);
+    is_left.then(|| {
+        instance.unfinished = true;
+        Diagnostic::warning(format!("{reference} could not be given back")).detail(format!(
+            "The run that made this resource ended before it could say in {reference} of cluster {} that a state knows it. For an hour another state could take it up by mistake. The plan shows an update; apply it to give the Lease back.",
+            cluster.name()
+        ))
+    })
 }
 
 /// Whether a create may take up an instance that is made and that nobody renews.

@@ -40,6 +40,10 @@ pub struct Instance {
     /// Which create made it, as its Lease says it; none where a state is older than that, or a core forgot it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) creation: Option<String>,
+    /// When its create came to its end, in seconds since 1970, as long as state does not know that it is called
+    /// complete: see [`super::handover`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made: Option<i64>,
     /// Imported and not applied since: its fields are still those of whoever installed it.
     #[serde(default)]
     pub imported: bool,
@@ -73,7 +77,7 @@ impl Instance {
 
     /// The apply has come to its end: everything is marked.
     pub fn finish(&mut self) {
-        (self.unfinished, self.imported, self.marked) = (false, false, true);
+        (self.unfinished, self.imported, self.marked, self.made) = (false, false, true, None);
     }
 
     /// An instance that an import found, and its mark. What this provider has marked goes on under its mark.
@@ -86,6 +90,7 @@ impl Instance {
             marked: lease.as_ref().is_some_and(is_marked),
             unfinished: has_mark && !complete,
             creation: lease.as_ref().and_then(created_by),
+            made: None,
             imported: !has_mark,
         };
         Ok((instance, mark.into()))

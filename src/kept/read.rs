@@ -11,7 +11,10 @@ use super::managers;
 use super::memory::Memory;
 use super::objects::{Drift, Recorded, UNKNOWN, differences, state_key};
 use super::report::{self, whose};
-use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
+use crate::cluster::{
+    Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
+    is_managed_by,
+};
 use crate::diag::Diagnostic;
 use crate::value::{Map, Value};
 
@@ -166,6 +169,20 @@ pub async fn holds_lease(cluster: &Cluster, namespace: Option<&str>, owner: &Own
     let Some(namespace) = namespace.filter(|_| !owner.mark.is_empty()) else { return Ok(false) };
     let lease = cluster.get(&lease_in(namespace, &owner.label)).await?;
     Ok(lease.is_some_and(|lease| lease.annotation(INSTANCE_ANNOTATION) == Some(owner.mark.as_str())))
+}
+
+/// Where the Lease of the instance with this mark is, of a resource whose Lease may be in several places: its
+/// namespace, and its owner label.
+pub async fn lease_of(resource: &str, cluster: &Cluster, mark: &str) -> Result<Option<(String, String)>, Error> {
+    let leases = cluster.list_now(&Query::of(Kind::LEASE).selector(OWNER_LABEL).metadata_only()).await?;
+    let of_resource = |label: &str| label.split_once('.').is_some_and(|(prefix, _)| prefix == resource);
+    Ok(leases.iter().find_map(|lease| {
+        let (namespace, label) = (lease.namespace()?, lease.label(OWNER_LABEL).filter(|label| of_resource(label))?);
+        let is_its = *lease.name() == lease_in(namespace, label).name
+            && lease.annotation(INSTANCE_ANNOTATION) == Some(mark)
+            && is_managed_by(lease, FIELD_MANAGER);
+        is_its.then(|| (namespace.to_owned(), label.to_owned()))
+    }))
 }
 
 /// A kind, and the namespace of its objects.

@@ -6,16 +6,19 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{Block, Seen as SeenBlock};
 use super::client::{self, Client};
 use super::leaving;
 use crate::chart::Asks;
-use crate::cluster::{Cluster, Kind, Object};
+use crate::cluster::{Cluster, Error, Kind, Object};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Failed, Plan};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
@@ -64,11 +67,33 @@ pub trait Remembers {
     fn memory(&mut self) -> &mut Memory;
 }
 
-/// Says that a model and what is remembered beside it have the attributes of a resource that keeps objects in one
-/// cluster.
+/// What a resource remembers that has nothing more to remember.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    #[serde(flatten)]
+    pub instance: Instance,
+    #[serde(default)]
+    pub memory: Memory,
+}
+
+/// Says that a model has the attributes of a resource that keeps objects in one cluster, and what is remembered beside
+/// it, where that is more than [`Remembered`](crate::resources::keeping::Remembered).
 #[macro_export]
 macro_rules! keeps {
     ($model:ty, $private:ty, $resource:literal by $attribute:literal, $label:expr, $kinds:expr) => {
+        $crate::keeps!($model, $resource by $attribute, $label, $kinds);
+
+        impl $crate::resources::keeping::Remembers for $private {
+            fn instance(&mut self) -> &mut $crate::kept::instance::Instance {
+                &mut self.instance
+            }
+
+            fn memory(&mut self) -> &mut $crate::kept::memory::Memory {
+                &mut self.memory
+            }
+        }
+    };
+    ($model:ty, $resource:literal by $attribute:literal, $label:expr, $kinds:expr) => {
         impl $crate::resources::keeping::Keeps for $model {
             const RESOURCE: &'static str = $resource;
             const ATTRIBUTE: &'static str = $attribute;
@@ -106,17 +131,17 @@ macro_rules! keeps {
                 &mut self.instance
             }
         }
-
-        impl $crate::resources::keeping::Remembers for $private {
-            fn instance(&mut self) -> &mut $crate::kept::instance::Instance {
-                &mut self.instance
-            }
-
-            fn memory(&mut self) -> &mut $crate::kept::memory::Memory {
-                &mut self.memory
-            }
-        }
     };
+}
+
+impl Remembers for Remembered {
+    fn instance(&mut self) -> &mut Instance {
+        &mut self.instance
+    }
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
 }
 
 /// The id of a resource that is one of its name in a namespace, once all of it is known.
@@ -137,6 +162,17 @@ pub fn before<M: Keeps>(prior: &M) -> Before<'_> {
 
 pub fn recorded<M: Keeps>(model: &M, memory: &Memory) -> Recorded {
     Recorded::of(model.kept().objects, memory)
+}
+
+/// What an import found is of an instance where its Lease says so: its mark is in state from here on.
+pub async fn imported<M: Keeps, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    cluster: &Cluster,
+    model: &mut M,
+) -> Result<(), Error> {
+    let label = model.label();
+    (*cx.private.instance(), *model.mark()) = Instance::imported(cluster, &place(model, &label)).await?;
+    Ok(())
 }
 
 /// What every plan begins with: a cluster that the provider has, and a block that no other one stands for.
@@ -338,6 +374,8 @@ pub async fn refresh<M: Keeps, P: Remembers>(
     if seen.is_gone {
         return Ok(Refreshed::Gone);
     }
+    let lease = LeaseOf { cluster, namespace: &namespace, owner: &owner };
+    handover::refresh(lease, cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning));
     seen.warnings(&id).into_iter().for_each(|warning| cx.warn(warning));
     let (objects, changes) = seen.note(cx.private.memory(), state.kept().changes);
     state.note(objects, changes);

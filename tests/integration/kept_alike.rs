@@ -1,7 +1,7 @@
 //! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in
 //! [`ROWS`] fails. A bystander's objects lie beside everything that is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lab::tools::{self, Istio, Tool};
@@ -11,9 +11,11 @@ use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
 
 use crate::support::core::{Action, Core, Stored};
+use crate::support::note::MeshNote;
 
 const OWNER: &str = "terraform-provider-mesh/owner";
 const MARK: &str = "terraform-provider-mesh/instance";
+const COMPLETE: &str = "terraform-provider-mesh/complete";
 const MANAGER: &str = "--field-manager=terraform-provider-mesh";
 
 /// A resource, and objects of it that are easily made anew: cluster, kind, namespace and name. The first is easily
@@ -28,6 +30,19 @@ struct Row {
 
 /// In the order in which they are made.
 const ROWS: &[Row] = &[
+    // What a newcomer would write: see `support/note.rs`. One in each cluster.
+    Row {
+        resource: "mesh_note",
+        config: || json!({"cluster": "east", "name": "first", "text": "of the east"}),
+        objects: &[["east", "configmap", "notes", "first"]],
+        strays: true,
+    },
+    Row {
+        resource: "mesh_note",
+        config: || json!({"cluster": "west", "name": "first", "text": "of the west"}),
+        objects: &[["west", "configmap", "notes", "first"]],
+        strays: true,
+    },
     Row {
         resource: "mesh_ca_request",
         config: || json!({"cluster": "east", "namespace": "mesh-requests"}),
@@ -85,7 +100,8 @@ impl Alike {
         let lab = tokio::task::spawn_blocking(start).await.expect("a lab");
         // A control plane of its own would have made it.
         lab.cluster("west").kubectl(&["create", "namespace", "istio-system"]).expect("a namespace");
-        let core = Core::new(Mesh, registry(), json!({})).await.expect("the provider can be configured");
+        let registry = registry().resource(MeshNote);
+        let core = Core::new(Mesh, registry, json!({})).await.expect("the provider can be configured");
         Alike { lab, core }
     }
 
@@ -197,7 +213,7 @@ impl Alike {
                     continue;
                 }
                 let text = |key: &str| lease["metadata"][key].as_str().expect("text").to_owned();
-                let annotations = json!({"terraform-provider-mesh/complete": complete});
+                let annotations = json!({COMPLETE: complete});
                 let renewed = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(15);
                 let renewed = renewed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
                 let spec = json!({"holderIdentity": holder, "renewTime": renewed});
@@ -237,9 +253,9 @@ fn mark(stored: &Stored) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_resource_keeps_its_objects_alike() {
     let alike = Alike::start().await;
-    let rows: BTreeMap<&str, &Row> = ROWS.iter().map(|row| (row.resource, row)).collect();
-    let resources: Vec<&str> = alike.core.engine.schema().resources.keys().map(String::as_str).collect();
-    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), resources, "a row for each resource");
+    let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.resource).collect();
+    let resources: BTreeSet<&str> = alike.core.engine.schema().resources.keys().map(String::as_str).collect();
+    assert_eq!(rows, resources, "a row for each resource");
 
     let mut made = Vec::new();
     for row in ROWS {
@@ -257,6 +273,10 @@ async fn every_resource_keeps_its_objects_alike() {
         let stored = match row.resource {
             "mesh_ca" => what_is_made_stays_as_it_is(&alike, row, &config, stored).await,
             _ => what_is_taken_up_outlives_the_state_before(&alike, row, &config, stored).await,
+        };
+        let stored = match row.resource {
+            "mesh_ca" => stored,
+            _ => what_no_run_called_complete_is_completed(&alike, row, &config, stored).await,
         };
         let stored = what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored).await;
         made.push((row, stored));
@@ -337,6 +357,25 @@ async fn what_is_made_stays_as_it_is(alike: &Alike, row: &Row, config: &Json, st
     assert_eq!(alike.object([row.objects[1][0], "lease", &namespace, &name]), Some(lease), "{told}");
     // Whoever knows its mark continues with it.
     let stored = alike.apply(row, config, Some(&stored)).await;
+    alike.again().await;
+    assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
+    stored
+}
+
+/// A run whose last requests are refused leaves its instance called made, and not complete. A refresh writes nothing;
+/// it says so, and the next apply of this state completes it.
+async fn what_no_run_called_complete_is_completed(alike: &Alike, row: &Row, config: &Json, stored: Stored) -> Stored {
+    let lease = alike.leave_the_lease(&stored, "made", "elsewhere/1/gone/x");
+    let (seen, told) = alike.refresh(row, &stored).await;
+    assert!(told.contains("could not be given back"), "{}: {told}", row.resource);
+    let metadata = &lease["metadata"];
+    let [namespace, name] = ["namespace", "name"].map(|key| metadata[key].as_str().expect("text"));
+    let reference = [row.objects[0][0], "lease", namespace, name];
+    assert_eq!(alike.object(reference).as_ref(), Some(&lease), "{}: a refresh writes nothing", row.resource);
+    assert_eq!(alike.next(row, Some(config), &seen).await, Action::Update, "{}: {told}", row.resource);
+    let stored = alike.apply(row, config, Some(&seen)).await;
+    let said = alike.object(reference).expect("a Lease")["metadata"]["annotations"][COMPLETE].clone();
+    assert_eq!(said, "true", "{}", row.resource);
     alike.again().await;
     assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
     stored
@@ -429,7 +468,7 @@ async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stor
 
 /// Our label on what somebody else made does not make it ours: that the namespace stays because of it is said.
 async fn a_label_keeps_no_namespace_in_silence(alike: &Alike) {
-    let row = &ROWS[0];
+    let row = ROWS.iter().find(|row| row.resource == "mesh_ca_request").expect("a row");
     let config = json!({"cluster": "east", "namespace": "labelled"});
     for kind in ["Secret", "ConfigMap"] {
         let stored = alike.apply(row, &config, None).await;
@@ -444,4 +483,12 @@ async fn a_label_keeps_no_namespace_in_silence(alike: &Alike) {
         assert!(told.contains(&format!("{kind} labelled/theirs")), "{kind}: {told}");
         alike.cluster("east").kubectl(&["delete", "namespace", "labelled"]).expect("kubectl");
     }
+}
+
+/// What the room leaves for a resource to write: one without waits of its own, and the order of one with them.
+#[test]
+fn a_resource_needs_few_lines() {
+    let lines = |text: &str| text.lines().count();
+    assert!(lines(include_str!("support/note.rs")) <= 300);
+    assert!(lines(include_str!("../../src/resources/eastwest_gateway/mod.rs")) <= 150);
 }

@@ -9,6 +9,7 @@
 mod actions;
 mod bench;
 mod ca_found;
+mod ca_homes;
 mod ca_interrupted;
 mod ca_istiod;
 mod ca_leaks;

@@ -14,7 +14,7 @@ use super::model::Ca;
 use super::roots::Roots;
 use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in, with_mark};
 use super::spec::{RootSpec, Spec, mesh_names};
-use super::{Cx, clock, plan, remove, report, revoked, state};
+use super::{Cx, clock, former, plan, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
@@ -77,6 +77,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     }
     let left = remove::no_longer_wanted(cx, &spec, prior.as_ref(), &mut state).await;
     let kept = roots.retire(cx, &spec, &state).await;
+    former::retire(cx, &state).await;
     let mut errors: Diagnostics = failed.into_iter().map(|(name, error)| at_cluster(&name, error)).collect();
     errors.append(left);
     errors.extend(kept.err());

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::model::{Ca, ClusterCa, Root, Store};
 use super::secret::{CACERTS, CaCerts};
 use super::spec::StoreRef;
-use super::{Cx, Identity, gather, memory, report, roots};
-use crate::cluster::{Cluster, FIELD_MANAGER, Kind, OWNER_LABEL, Object, Query, is_managed_by};
+use super::{Cx, Home, Identity, gather, home, memory, report, roots};
+use crate::cluster::{Cluster, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, Query, is_managed_by};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
@@ -22,18 +22,30 @@ const SYSTEM_NAMESPACE: &str = "istio-system";
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
     let place = place(from)?;
     let cluster = client::cluster(cx, &place.cluster)?;
-    let mut state = if place.name == CACERTS {
+    let (mut state, mark) = if place.name == CACERTS {
         brought(cx, &cluster, &place).await?
     } else {
         generated(cx, &cluster, &place).await?
     };
     state.id = place.to_string().into();
-    let store = super::remove::store_of(&state);
-    let label = super::spec::label(store.as_ref(), &place.namespace);
     state.clusters = Value::Known(clusters(cx, &state, &place).await);
-    let at = Place { resource: "mesh_ca", id: state.id.text(), namespace: &place.namespace, label: &label };
-    (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
+    if let Some(home) = lease(cx, &state, mark.as_deref()).await? {
+        let cluster = client::cluster(cx, &home.cluster)?;
+        let Home { namespace, label, .. } = &home;
+        let at = Place { resource: "mesh_ca", id: state.id.text(), namespace, label };
+        (cx.private.instance, state.instance) = Instance::imported(&cluster, &at).await.map_err(Diagnostic::from)?;
+        cx.private.home = state.instance.is_known().then_some(home);
+    }
     Ok(state)
+}
+
+/// The home of the instance with the mark that the Secret carries, whichever of its Secrets was named; else where one
+/// of this id would have it.
+async fn lease(cx: &Cx, state: &Ca, mark: Option<&str>) -> Result<Option<Home>, Diagnostics> {
+    let usual = home::usual(state, |name| client::cluster(cx, name).is_ok());
+    let Some(mark) = mark else { return Ok(usual) };
+    let clusters = cx.client()?.clusters.names().map(str::to_owned).collect();
+    Ok(home::find(cx, usual.as_ref(), clusters, mark).await?.or(usual))
 }
 
 fn place(from: Import<Identity>) -> Result<StoreRef, Diagnostic> {
@@ -54,8 +66,8 @@ fn place(from: Import<Identity>) -> Result<StoreRef, Diagnostic> {
     }
 }
 
-/// A root that this provider generated.
-async fn generated(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+/// A root that this provider generated, and the mark of its Secret.
+async fn generated(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<(Ca, Option<String>), Diagnostics> {
     let Some(kept) = gather::store(cluster, place).await? else {
         return Err(nothing(place).into());
     };
@@ -83,7 +95,7 @@ async fn generated(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<C
     cx.private.note_store(store);
     cx.private.accepted = Some(cx.private.roots.values().cloned().collect());
     cx.warn(roots::taken_over(place, &kept));
-    Ok(state)
+    Ok((state, kept.mark))
 }
 
 /// Whether the tokens of watchers reach the store already: what is so is not made an error by an import.
@@ -103,8 +115,8 @@ async fn readable(cluster: &Cluster) -> Result<bool, Diagnostics> {
     Ok(roles.iter().any(|role| of_reader(&role)))
 }
 
-/// A `cacerts` Secret that somebody else wrote.
-async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca, Diagnostics> {
+/// A `cacerts` Secret, whoever wrote it, and its mark.
+async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<(Ca, Option<String>), Diagnostics> {
     let secret =
         cluster.get(&CaCerts::reference(&place.namespace)).await.map_err(|error| converge::diagnostic(&error))?;
     let Some(secret) = secret else { return Err(nothing(place).into()) };
@@ -118,7 +130,7 @@ async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<Ca,
     report::root(&mut state, root);
     // What this one Secret trusts was pointed at; whatever else other clusters trust was not.
     cx.private.accepted = Some(held.roots.fingerprints().iter().map(ToString::to_string).collect());
-    Ok(state)
+    Ok((state, secret.annotation(INSTANCE_ANNOTATION).map(str::to_owned)))
 }
 
 fn nothing(place: &StoreRef) -> Diagnostic {

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::home::Home;
 use super::model::Ca;
 use super::report;
-use super::secret::RootStore;
-use super::spec::{RootSpec, Spec};
+use super::secret::{CACERTS, RootStore};
+use super::spec::{RootSpec, Spec, StoreRef, store_of};
 use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::instance::Instance;
@@ -49,6 +50,13 @@ pub struct Private {
     /// What is wrong with the store.
     #[serde(default)]
     pub damage: Option<String>,
+    /// The Secrets in which this CA keeps roots, or kept them before its root was another: none is forgotten until it
+    /// is gone. `None` in states of before.
+    #[serde(default)]
+    pub stores: Option<BTreeSet<StoreRef>>,
+    /// Where its Lease is; `None` in states of before.
+    #[serde(default)]
+    pub home: Option<Home>,
 }
 
 /// Roots in one cluster that are somebody else's.
@@ -93,6 +101,11 @@ impl Private {
         if let (Some(number), Some(root)) = (generation_of(state), state.root_fingerprint.known()) {
             self.made.entry(number).or_insert_with(|| root.clone());
         }
+        if self.stores.is_none() {
+            // The id is of the creation.
+            let made_in = state.id.known().and_then(|id| store_in(id));
+            self.stores = Some(made_in.into_iter().chain(store_of(state)).collect());
+        }
         if self.accepted.is_some() {
             return;
         }
@@ -132,6 +145,21 @@ impl Private {
         self.roots =
             store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
         self.made.extend(self.roots.iter().map(|(number, root)| (*number, root.clone())));
+    }
+
+    /// Notes where a root is kept from here on.
+    pub fn keeps_in(&mut self, store: &StoreRef) {
+        self.stores.get_or_insert_default().insert(store.clone());
+    }
+
+    /// The Secrets of roots that the CA had before it was told to have this one.
+    pub fn former_stores(&self, current: Option<&StoreRef>) -> BTreeSet<StoreRef> {
+        self.stores.iter().flatten().filter(|store| Some(*store) != current).cloned().collect()
+    }
+
+    /// A Secret of a root is gone, or is not this CA's any more.
+    pub fn forget_store(&mut self, store: &StoreRef) {
+        self.stores.get_or_insert_default().remove(store);
     }
 
     /// What becomes of a generation, by what the store holds now and by what is remembered.
@@ -220,13 +248,24 @@ impl Private {
     }
 }
 
+/// The store of a root that the id of a CA names; `None` where it names a `cacerts`.
+fn store_in(id: &str) -> Option<StoreRef> {
+    match id.split('/').collect::<Vec<_>>()[..] {
+        [_, _, CACERTS] => None,
+        [cluster, namespace, name] => {
+            Some(StoreRef { cluster: cluster.into(), namespace: namespace.into(), name: name.into() })
+        }
+        _ => None,
+    }
+}
+
 fn generation_of(state: &Ca) -> Option<i64> {
     let root = state.root.known()?;
     root.generation.get().filter(|_| root.store.is_known())
 }
 
 /// What to do about a store that is not as it was.
-pub fn damaged(why: &str, store: &super::spec::StoreRef) -> Diagnostic {
+pub fn damaged(why: &str, store: &StoreRef) -> Diagnostic {
     Diagnostic::error("The root's store was changed")
         .detail(format!(
             "Of the Secret {store}, {why}. Nothing is signed with what it holds. Find out who wrote it, and restore it from a backup. Without one, delete the Secret and raise `root.generation`: the clusters then go over to a new root."
@@ -244,7 +283,7 @@ pub fn over(generation: i64, next: i64) -> Diagnostic {
 }
 
 /// The key of the root that the clusters issue from is not in its store any more.
-pub fn lost(store: &super::spec::StoreRef, generation: i64) -> Diagnostic {
+pub fn lost(store: &StoreRef, generation: i64) -> Diagnostic {
     Diagnostic::warning("The root's key is lost").detail(format!(
         "The Secret {store} does not hold generation {generation} of the root any more. The clusters keep the intermediates they have, and none can be renewed. Restore the Secret from a backup, or raise `root.generation` to rotate to a new root."
     ))

@@ -8,7 +8,9 @@ mod clock;
 mod decide;
 #[cfg(test)]
 mod fixtures;
+mod former;
 mod gather;
+mod home;
 mod import;
 mod issue;
 mod list;
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 use futures::future::{OptionFuture, join, join_all};
 use time::OffsetDateTime;
 
+use self::home::Home;
 pub use self::memory::Private;
 pub use self::model::Ca;
 use self::model::ClusterCa;
@@ -113,7 +116,8 @@ impl Resource for MeshCa {
     }
 
     async fn plan_destroy(&self, cx: &mut Cx, prior: &Ca) -> Result<(), Diagnostics> {
-        cx.warn(remove::consequences(prior));
+        cx.private.recollect(prior);
+        cx.warn(remove::consequences(prior, &cx.private));
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl Resource for MeshCa {
 /// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no
 /// Pods.
 fn new_namespace(model: &Ca) -> NewNamespace {
-    let store = remove::store_of(model);
+    let store = spec::store_of(model);
     let shared = |namespace: &str| {
         namespace == "istio-system"
             || model.clusters.entries().any(|(_, cluster)| cluster.namespace.text() == namespace)
@@ -193,50 +197,30 @@ fn new_namespace(model: &Ca) -> NewNamespace {
     }
 }
 
-/// The cluster and namespace where a CA's Lease is: with its root, or beside the `cacerts` that were its first. `None`
-/// where there is neither. Clusters that come and go do not move it, but for one that the provider does not have any
-/// more: `has` says which it has.
-fn home<'a>(
-    model: &'a Ca,
-    store: Option<&'a spec::StoreRef>,
-    has: impl Fn(&str) -> bool,
-) -> Option<(&'a str, &'a str)> {
-    if let Some(store) = store {
-        return Some((&store.cluster, &store.namespace));
-    }
-    // The id is of the creation: `east/istio-system/cacerts`.
-    let created = model.id.known().and_then(|id| id.strip_suffix(secret::CACERTS)?.strip_suffix('/')?.rsplit_once('/'));
-    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
-    created.filter(|(name, _)| has(name)).or_else(first)
-}
-
 /// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes
 /// its objects anew.
 async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
-    let store = remove::store_of(state);
-    let Some((name, namespace)) = home(state, store.as_ref(), |name| client::cluster(cx, name).is_ok()) else {
-        return Ok(false);
-    };
-    let cluster = client::cluster(cx, name)?;
-    let owner = spec::owner(store.as_ref(), namespace, state.instance.text());
-    let held = kept::read::holds_lease(&cluster, Some(namespace), &owner).await;
+    let mark = state.instance.text();
+    let Some(home) = home::of(cx, state, state.instance.as_deref()).await? else { return Ok(false) };
+    let cluster = client::cluster(cx, &home.cluster)?;
+    let held = kept::read::holds_lease(&cluster, Some(&home.namespace), &spec::owner_of(&home.label, mark)).await;
     Ok(held.map_err(|error| converge::diagnostic(&error))?)
 }
 
 /// Claims the CA at its home. `None` where it has none.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
-    let store = remove::store_of(model);
-    let Some((name, namespace)) = home(model, store.as_ref(), |name| client::cluster(cx, name).is_ok()) else {
-        return Ok(None);
-    };
+    let Some(home) = home::of(cx, model, mark).await? else { return Ok(None) };
+    let Home { cluster: name, namespace, label } = &home;
     let cluster = client::cluster(cx, name)?;
-    let label = spec::label(store.as_ref(), namespace);
-    let id = store.as_ref().map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), ToString::to_string);
-    let place = Place { resource: "mesh_ca", id: &id, namespace, label: &label };
+    let made_as =
+        || spec::store_of(model).map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), |it| it.to_string());
+    let id = model.id.known().cloned().unwrap_or_else(made_as);
+    let place = Place { resource: "mesh_ca", id: &id, namespace, label };
     let adopt = model.adopt.get() == Some(true);
     let asked = Asked { cluster: &cluster, place, purpose, mark, adopt };
     let mut claim = claim::claim(asked, &mut cx.private.instance).await?;
     claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
+    cx.private.home = Some(home);
     Ok(Some(claim))
 }
 
@@ -282,7 +266,7 @@ fn only_block(cx: &Cx, plan: &Plan<'_, Ca>, spec: &Spec) -> Result<(), Diagnosti
 async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<Ca>, Diagnostics> {
     cx.private.recollect(&state);
     cx.private.strange.clear();
-    let store = remove::store_of(&state);
+    let store = spec::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     clock::check(cx, state.clusters.keys())?;
     let mut there = false;
@@ -360,7 +344,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         if let Ok(phase) = rotation.phase(&holdings) {
             // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one
             // removes it.
-            let over = phase == Phase::Settled && leftover(&cx.private.roots, &state, &roots);
+            let over = phase == Phase::Settled
+                && (leftover(&cx.private.roots, &state, &roots) || former::is_over(cx, &state).await);
             report::phase(&mut state, if over { Phase::Narrowing } else { phase }, Some(&before), now);
         }
     }

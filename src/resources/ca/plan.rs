@@ -11,7 +11,7 @@ use super::memory::{self, Generation, Private};
 use super::model::{Ca, ClusterCa};
 use super::report;
 use super::revoked;
-use super::spec::{RootSpec, Spec, StoreRef};
+use super::spec::{RootSpec, Spec, store_of};
 use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::mesh::{Phase, Step};
@@ -303,8 +303,7 @@ fn refuse_moves(spec: &Spec, prior: &Ca) -> Result<(), Diagnostic> {
                 .at(Path::root("clusters").key(name).attr("namespace")));
         }
     }
-    let was = prior.root.known().and_then(|root| StoreRef::of(root.store.known()?));
-    match (was, spec.root.store()) {
+    match (store_of(prior), spec.root.store()) {
         (Some(was), Some(now)) if was != *now => Err(Diagnostic::error("The root's store cannot move")
             .detail(format!("The root is kept in {was}. Its key would have to leave that cluster for {now}. Keep the store as it is."))
             .at(Path::root("root").attr("store"))),
@@ -364,13 +363,23 @@ pub fn describe(ask: &Ask, decision: &Decision, inputs: &Inputs<'_>) -> Diagnost
                 .detail(explain(step, &clusters.join(", "), &ask.to)),
         );
     }
+    let former = inputs.memory.former_stores(inputs.spec.root.store());
+    let former: Vec<String> = former.iter().map(ToString::to_string).collect();
     let narrowing = inputs.prior.is_some_and(|prior| prior.phase.as_deref() == Some(Phase::Narrowing.as_str()));
-    if narrowing && decision.before == Phase::Settled {
-        words.push(
-            Diagnostic::warning("The key of an old root is still kept")
-                .detail("No cluster trusts that root any more: its key is removed from the store."),
-        );
-    }
+    let leaves_store =
+        inputs.prior.is_some_and(|prior| store_of(prior).is_some_and(|was| former.contains(&was.to_string())));
+    let kept = match narrowing && decision.before == Phase::Settled {
+        true if former.is_empty() => {
+            Some("No cluster trusts that root any more: its key is removed from the store.".to_owned())
+        }
+        true => Some(format!("No cluster trusts that root any more: the Secret {} is deleted.", former.join(", "))),
+        false if leaves_store || decision.step.is_some() && !former.is_empty() => Some(format!(
+            "The Secret {} keeps it while any cluster trusts that root. The apply after which none does deletes the Secret, if it is still this resource's.",
+            former.join(", ")
+        )),
+        false => None,
+    };
+    words.extend(kept.map(|detail| Diagnostic::warning("The key of an old root is still kept").detail(detail)));
     for name in &decision.revived {
         words.push(
             Diagnostic::warning("The root of a cluster has expired")

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Cx;
+use super::memory::Private;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, RootStore, request_in};
-use super::spec::{Spec, StoreRef, owner};
-use super::{Cx, home};
+use super::spec::{Spec, StoreRef, owner, store_of};
 use crate::cluster::{
     Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
     is_managed_by,
@@ -38,7 +39,7 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
 /// of it.
 pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
     let store = store_of(state);
-    let found = strays_of(cx, state, store.as_ref()).await;
+    let found = strays_of(cx, state).await;
     let found = found.iter().map(|(name, model)| (name.as_str(), model)).collect();
     let failures = remove_clusters(cx, found, store.as_ref(), state.instance.text()).await;
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
@@ -47,7 +48,7 @@ pub async fn strays(cx: &mut Cx, state: &Ca) -> Diagnostics {
 /// Clusters, each with a namespace, that hold a Secret of this instance and are not in state. Two names of the
 /// provider's `clusters` may be of one cluster: what state has under one of them is found by its uid under the other.
 /// Where a cluster in state cannot be looked at, nothing is known to be a stray.
-async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(String, ClusterCa)> {
+async fn strays_of(cx: &mut Cx, state: &Ca) -> Vec<(String, ClusterCa)> {
     let Ok(client) = cx.client().cloned() else { return Vec::new() };
     let mut unseen_in_state: BTreeSet<&str> = state.clusters.keys().collect();
     let (mut known, mut others) = (BTreeSet::new(), BTreeMap::new());
@@ -62,7 +63,7 @@ async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(St
         };
         unseen_in_state.remove(name);
         let in_state = state.clusters.entry(name).map(|model| model.namespace.text());
-        for secret in secrets.iter().filter(|secret| is_of(secret, store, state.instance.text())) {
+        for secret in secrets.iter().filter(|secret| is_of(secret, state.instance.text())) {
             let (Some(uid), Some(place)) = (secret.uid(), secret.namespace()) else { continue };
             match in_state == Some(place) {
                 true => drop(known.insert(uid.to_owned())),
@@ -79,13 +80,13 @@ async fn strays_of(cx: &mut Cx, state: &Ca, store: Option<&StoreRef>) -> Vec<(St
     found.into_iter().map(|(name, namespace)| (name, model(namespace))).collect()
 }
 
-/// Whether a Secret is a cluster's intermediate or request of this instance, by its mark and by who wrote it.
-fn is_of(secret: &Object, store: Option<&StoreRef>, mark: &str) -> bool {
+/// Whether a Secret is a cluster's intermediate or request of this instance, by its mark and by who wrote it. Its label
+/// may be of a root that the CA had before.
+fn is_of(secret: &Object, mark: &str) -> bool {
     let place = secret.namespace().unwrap_or_default();
-    let owner = owner(store, place, mark);
     let is_clusters = [CaCerts::reference(place), request_in(place)].iter().any(|one| one.name == secret.name());
     is_clusters
-        && secret.label(OWNER_LABEL) == Some(&owner.label)
+        && secret.label(OWNER_LABEL).is_some_and(|label| label.starts_with("mesh_ca."))
         && secret.annotation(INSTANCE_ANNOTATION) == Some(mark)
         && is_managed_by(secret, FIELD_MANAGER)
 }
@@ -118,14 +119,17 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let mut outcome =
         each(&all, |name, model| remove_keys(cx, name, model, store.as_ref(), state.instance.text())).await;
     let mut diagnostics = Diagnostics::new();
-    if let (Some(store), true) = (&store, outcome.failures.is_empty()) {
-        match remove_root(cx, store, state.instance.text()).await {
-            Ok(stays) => outcome.left.extend(stays.map(|why| format!("- cluster {}: {why}", store.cluster))),
+    let stores: BTreeSet<StoreRef> =
+        store.clone().into_iter().chain(cx.private.former_stores(store.as_ref())).collect();
+    for store in stores.iter().filter(|_| outcome.failures.is_empty()) {
+        match root(cx, store, state.instance.text()).await {
+            Ok(stays) => outcome.left.extend(stays.iter().map(|why| format!("- cluster {}: {why}", store.cluster))),
             Err(error) => diagnostics.push(error),
         }
     }
     let keyless: Vec<_> = all.into_iter().filter(|(name, _)| outcome.removed.iter().any(|gone| gone == name)).collect();
-    let place = home(&state, store.as_ref(), |name| client::cluster(cx, name).is_ok());
+    let home = cx.private.home.clone();
+    let place = home.as_ref().map(|home| (home.cluster.as_str(), home.namespace.as_str()));
     outcome.then(each(&keyless, |name, model| depart(cx, name, model, place)).await);
     // A run that is killed before the Lease goes leaves what the next destroy finds.
     let claim = claim.filter(|_| outcome.failures.is_empty() && diagnostics.is_empty());
@@ -143,10 +147,6 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     }
     diagnostics.extend(outcome.told(cx).into_iter().map(|(_, diagnostic)| diagnostic));
     if diagnostics.is_empty() { Ok(()) } else { Err(Failed::from(diagnostics).keeping(state)) }
-}
-
-pub fn store_of(model: &Ca) -> Option<StoreRef> {
-    StoreRef::of(model.root.known()?.store.known()?)
 }
 
 /// Removes keys and namespaces of all these clusters; tells why those that failed are still there.
@@ -269,13 +269,25 @@ fn in_cluster(diagnostic: Diagnostic, name: &str) -> Diagnostic {
     diagnostic.at(Path::root("clusters").key(name))
 }
 
-/// Why the root's Secret stays, if it does.
-async fn remove_root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<Option<String>, Diagnostic> {
+/// A Secret of roots, and the namespace that held it, unless the CA's Lease is there. Returns what of it stays, and
+/// why.
+pub async fn root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<Vec<String>, Diagnostic> {
     let cluster = client::cluster(cx, &store.cluster)?;
-    let owner = owner(Some(store), &store.namespace, mark);
-    let reference = RootStore::reference(store);
-    let removed = remove_one(&cluster, &reference, &owner).await.map_err(|error| in_store(&error))?;
-    Ok(removed.stays().map(|why| format!("{reference}: {why}")))
+    let (reference, namespace) = (RootStore::reference(store), &store.namespace);
+    let removal = async {
+        let owner = owner(Some(store), namespace, mark);
+        let removed = remove_one(&cluster, &reference, &owner).await?;
+        let mut left: Vec<String> = removed.stays().map(|why| format!("{reference}: {why}")).into_iter().collect();
+        if !cx.private.home.as_ref().is_some_and(|home| home.is_in(&store.cluster, namespace)) {
+            let departed = namespace::depart(&cluster, namespace, &[], None).await?;
+            left.extend(departed.left.map(|why| format!("Namespace {namespace}: {why}")));
+            if departed.goes {
+                namespace::gone(&cluster, namespace).await?;
+            }
+        }
+        Ok(left)
+    };
+    removal.await.map_err(|error: Error| in_store(&error))
 }
 
 async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &Owner) -> Result<Removed, Error> {
@@ -289,14 +301,15 @@ fn in_store(error: &Error) -> Diagnostic {
 }
 
 /// What stops working, told before it does.
-pub fn consequences(state: &Ca) -> Diagnostic {
+pub fn consequences(state: &Ca, memory: &Private) -> Diagnostic {
     let clusters: Vec<&str> = state.clusters.keys().collect();
-    let root = match store_of(state) {
-        Some(store) => {
+    let store = store_of(state);
+    let stores = store.clone().into_iter().chain(memory.former_stores(store.as_ref()));
+    let root: String = stores
+        .map(|store| {
             format!(" The root's key in {store} is deleted too: no certificate of this root can be made any more.")
-        }
-        None => String::new(),
-    };
+        })
+        .collect();
     Diagnostic::warning("The mesh loses its certificate authority").detail(format!(
         "The Secret cacerts is deleted in {}. A running istiod keeps what it has loaded until it restarts; then it makes a root of its own, and the clusters no longer trust each other.{root}",
         clusters.join(", ")

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
+use super::Cx;
 use super::gather::{self, Kept};
 use super::issue::{BACKDATED, serial, too_long};
 use super::memory::{self, Generation};
 use super::model::Ca;
 use super::secret::{RootStore, StoredRoot, at_version};
-use super::spec::{Generated, RootSpec, Spec, StoreRef};
-use super::{Cx, remove};
+use super::spec::{Generated, RootSpec, Spec, StoreRef, store_of};
 use crate::cluster::{Adoption, Apply, Cluster, Error};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::{converge, namespace};
@@ -178,7 +178,10 @@ async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
     let (path, place) = (Path::root("root").attr("store"), &generated.store);
     let cluster = cluster(cx, place)?;
     let found = gather::store(&cluster, place).await.map_err(|error| error.at(path.clone()))?;
-    let ours = prior.and_then(remove::store_of).as_ref() == Some(place);
+    // One that is turned back to is still where it was, with the mark.
+    let is_marked = found.as_ref().is_some_and(|kept| kept.mark.as_deref() == Some(mark));
+    let was_left = cx.private.former_stores(None).contains(place) && is_marked;
+    let ours = prior.and_then(store_of).as_ref() == Some(place) || was_left;
     match &found {
         Some(kept) if !ours && !spec.adopt => return Err(there_already(place, kept).into()),
         Some(kept) if !ours => {
@@ -189,9 +192,10 @@ async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
         None => {}
     }
     // One of before marks is marked.
-    let is_marked = found.as_ref().is_some_and(|kept| kept.mark.as_deref() == Some(mark)) || mark.is_empty();
+    let is_marked = is_marked || mark.is_empty();
     let (mut store, version) = found.map_or_else(Default::default, |kept| (kept.roots, Some(kept.version)));
     cx.private.note_store(&store);
+    cx.private.keeps_in(place);
     let number = generated.generation;
     let (to, unsaved) = match (cx.private.generation(number, prior), store.0.get(&number)) {
         (_, Some(root)) => (root.certificate.clone(), !is_marked),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use time::Duration;
 
 use super::model::{Ca, ClusterCa, Intermediate, Root, Store};
@@ -56,7 +57,7 @@ pub struct Generated {
     pub is_readable: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoreRef {
     pub cluster: String,
     pub namespace: String,
@@ -97,7 +98,17 @@ impl Spec {
 /// Whose a CA's objects in a namespace are. An older state's objects carry no mark: they count where this provider has
 /// written them.
 pub fn owner(store: Option<&StoreRef>, namespace: &str, mark: &str) -> Owner {
-    Owner { label: label(store, namespace), mark: mark.to_owned(), unmarked: true }
+    owner_of(&label(store, namespace), mark)
+}
+
+/// The owner with this label and mark.
+pub fn owner_of(label: &str, mark: &str) -> Owner {
+    Owner { label: label.to_owned(), mark: mark.to_owned(), unmarked: true }
+}
+
+/// Where a model says that a generated root is kept.
+pub fn store_of(model: &Ca) -> Option<StoreRef> {
+    StoreRef::of(model.root.known()?.store.known()?)
 }
 
 /// The owner label of a CA's objects in a namespace.

@@ -1,9 +1,10 @@
 //! What a CA writes, for the page that lists it.
 
+use super::home::Home;
 use super::model::Ca;
 use super::secret::{self, CaCerts, RootStore, StoredRoot};
-use super::spec::{self, RootSpec, Spec};
-use super::{home, new_namespace, remove};
+use super::spec::{RootSpec, Spec};
+use super::{home, new_namespace};
 use crate::diag::Diagnostics;
 use crate::kept::claim::NewNamespace;
 use crate::kept::{instance::Place, namespace};
@@ -45,10 +46,9 @@ pub async fn written(planned: &Ca, sample: &Sample) -> Result<Written, Diagnosti
             written.add(name, owner.put_on(open.object(&secret::request_in(system))))?;
         }
     }
-    let store = remove::store_of(planned);
-    if let Some((name, namespace)) = home(planned, store.as_ref(), |_| true) {
-        let label = spec::label(store.as_ref(), namespace);
-        written.claim(name, Place { resource: "mesh_ca", id: planned.id.text(), namespace, label: &label })?;
+    if let Some(Home { cluster, namespace, label }) = home::usual(planned, |_| true) {
+        let place = Place { resource: "mesh_ca", id: planned.id.text(), namespace: &namespace, label: &label };
+        written.claim(&cluster, place)?;
     }
     Ok(written)
 }

@@ -1,11 +1,10 @@
 //! Import: the Secret of a request, as `mesh_ca_request` or `mesh_ca` made it.
 
 use super::model::CaRequest;
-use super::{Cx, Identity, derive_id, generation_of, owner, reference, wanted};
+use super::{Cx, Identity, derive_id, generation_of, reference, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
-use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::state_key;
 use crate::resources::client;
@@ -38,9 +37,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
     model.algorithm = open.key.algorithm().as_str().to_owned().into();
     model.certificate_request = open.request.to_pem().into();
     model.generation = generation_of(&live).into();
-    let label = owner(&model);
-    (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
+    keeping::imported(cx, &cluster, &mut model).await.map_err(Diagnostic::from)?;
     if let Some(wanted) = wanted(&model) {
         let (recorded, _) = wanted.recorded().seen(&[(state_key(&place_of), live)].into(), &Memory::default());
         model.objects = cx.private.memory.record(&recorded);

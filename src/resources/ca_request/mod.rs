@@ -7,19 +7,15 @@ mod model;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::model::CaRequest;
 use super::client::{self, Client};
-use super::keeping::{self, Claiming, Refreshed};
+use super::keeping::{self, Claiming, Refreshed, Remembered};
 use super::signing::{self, OpenRequest, Requester};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
-use crate::kept::instance::Instance;
-use crate::kept::memory::Memory;
 use crate::kept::objects::Wanted;
 use crate::kept::{self, converge, namespace};
 use crate::model;
@@ -45,29 +41,20 @@ model! {
     }
 }
 
-/// Kept beside the state.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Private {
-    #[serde(flatten)]
-    instance: Instance,
-    #[serde(default)]
-    memory: Memory,
-}
-
-type Cx = Ctx<Client, Private>;
+type Cx = Ctx<Client, Remembered>;
 
 /// Every kind of object.
 const KINDS: &[Kind] = &[Kind::SECRET];
 /// On the Secret: which of the keys that were asked for it is.
 const GENERATION_ANNOTATION: &str = "terraform-provider-mesh/generation";
 
-keeps!(CaRequest, Private, "mesh_ca_request" by "name", owner, |_| Cow::Borrowed(KINDS));
+keeps!(CaRequest, "mesh_ca_request" by "name", owner, |_| Cow::Borrowed(KINDS));
 
 impl Resource for MeshCaRequest {
     type Client = Client;
     type Model = CaRequest;
     type Identity = Identity;
-    type Private = Private;
+    type Private = Remembered;
 
     const NAME: &'static str = "ca_request";
 

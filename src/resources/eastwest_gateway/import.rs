@@ -8,7 +8,6 @@ use super::{Cx, Identity, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::{converge, read};
 use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL};
@@ -53,9 +52,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         let is_usual = usual.is_some_and(|chart| chart.version() == version);
         model.charts = (!is_usual).then(|| of_version(version)).into();
     }
-    let label = super::spec::label(&model);
-    (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
+    keeping::imported(cx, &cluster, &mut model).await.map_err(Diagnostic::from)?;
     record(cx, &cluster, &mut model).await?;
     Ok(model)
 }

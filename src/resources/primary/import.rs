@@ -12,7 +12,6 @@ use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Import};
 use crate::istiod;
-use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
 use crate::kept::{converge, read, telling};
@@ -45,9 +44,8 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     };
     let mut taken = look(cx, identity).await?;
     (cx.private.releases, cx.private.memory) = (taken.releases, taken.memory);
-    let (cluster, label) = (super::cluster(cx, &taken.state)?, super::owner(&taken.state));
-    let found = Instance::imported(&cluster, &keeping::place(&taken.state, &label)).await;
-    (cx.private.instance, taken.state.instance) = found.map_err(Diagnostic::from)?;
+    let cluster = super::cluster(cx, &taken.state)?;
+    keeping::imported(cx, &cluster, &mut taken.state).await.map_err(Diagnostic::from)?;
     if let Some(warning) = taken.warning {
         cx.warn(warning);
     }

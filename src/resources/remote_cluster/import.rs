@@ -12,7 +12,6 @@ use super::{Cx, Identity, derive_names, gather};
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::telling::{self, Unrendered};
 use crate::kept::told::Answers;
@@ -64,9 +63,9 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     token(cx, &mut model).await?;
     unsay_defaults(cx, &mut model).await?;
     (model.sync, model.tokens) = (Value::Known(Map::new()), Value::Known(Map::new()));
-    let (watched, label) = (client::cluster(cx, model.cluster.text())?, super::spec::owner(&namespace, &id));
-    match Instance::imported(&watched, &keeping::place(&model, &label)).await {
-        Ok(found) => (cx.private.instance, model.instance) = found,
+    let watched = client::cluster(cx, model.cluster.text())?;
+    match keeping::imported(cx, &watched, &mut model).await {
+        Ok(()) => {}
         Err(error) if error.is_unreachable() || error.is_not_configured() => {}
         Err(error) => return Err(converge::diagnostic(&error).into()),
     }

@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, Owner, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
+use crate::kept::handover::{self, LeaseOf};
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
 use crate::kept::telling;
@@ -63,7 +64,9 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
             objects_left = !seen.is_gone;
             telling::refresh(&mut cx.private.memory, &watched).await;
             leaving::namespace(&watched, namespace, &seen).await.into_iter().for_each(|warning| cx.warn(warning));
-            seen.warnings(model.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+            let lease = LeaseOf { cluster: &watched, namespace, owner: &owner };
+            let unsaid = handover::refresh(lease, &mut cx.private.instance).await;
+            seen.warnings(model.id.text()).into_iter().chain(unsaid).for_each(|warning| cx.warn(warning));
             (model.objects, model.changes) = seen.note(&mut cx.private.memory, &model.changes);
             cx.private.authority = authority.or(cx.private.authority.take());
             Some((accounts, secrets))

@@ -11,7 +11,6 @@ use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::converge;
-use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
@@ -55,9 +54,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry,
             "One mesh_service_entry is for one host, because a connection carries one SNI. {host} is imported. The next apply removes the other hosts: create a resource for each of them first.",
         )));
     }
-    let label = super::owner(model.namespace.text(), model.name.text());
-    (cx.private.instance, model.instance) =
-        Instance::imported(&cluster, &keeping::place(&model, &label)).await.map_err(Diagnostic::from)?;
+    keeping::imported(cx, &cluster, &mut model).await.map_err(Diagnostic::from)?;
     record(&mut model, &mut cx.private, &live, &exported);
     Ok(model)
 }

@@ -32,6 +32,7 @@ use crate::keeps;
 use crate::kept::changes;
 use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
 use crate::kept::converge;
+use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::Recorded;
@@ -221,7 +222,9 @@ impl Resource for MeshServiceEntry {
         if seen.is_gone && state.exported.entries().next().is_none() {
             return Ok(None);
         }
-        seen.warnings(state.id.text()).into_iter().for_each(|warning| cx.warn(warning));
+        let lease = LeaseOf { cluster: &cluster, namespace: state.namespace.text(), owner: &owner };
+        let unsaid = handover::refresh(lease, &mut cx.private.instance).await;
+        seen.warnings(state.id.text()).into_iter().chain(unsaid).for_each(|warning| cx.warn(warning));
         if let Ok(Some(spec)) = Spec::parse(&state) {
             let found = look(cx, &state, &spec).await.findings;
             if let Some(warning) = warning(&spec, &found) {

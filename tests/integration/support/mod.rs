@@ -7,6 +7,7 @@ pub mod kill;
 pub mod leaks;
 pub mod library;
 pub mod literals;
+pub mod note;
 pub mod odd_values;
 pub mod one_primary;
 pub mod pages;
