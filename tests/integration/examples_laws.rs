@@ -212,7 +212,7 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
 /// every resource before anything is written, its destroy has nothing to remove, and the first state goes on as if
 /// nothing had been.
 pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
-    an_hour_passes(lab);
+    all_is_complete(lab);
     let before = written(lab);
     let refused = other.run(&["apply", "-auto-approve"]);
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
@@ -226,33 +226,15 @@ pub fn is_nobody_elses(made: &Workspace, other: &Workspace, lab: &Lab) {
     made.is_settled();
 }
 
-/// The Leases of all instances in a cluster, and what each says of its instance.
-fn leases(cluster: &Cluster) -> Vec<(Value, String)> {
-    let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
-    let said = |lease: &Value| {
-        lease["metadata"]["annotations"]["terraform-provider-mesh/complete"].as_str().unwrap_or_default().to_owned()
-    };
-    leases["items"].as_array().unwrap().iter().map(|lease| (lease.clone(), said(lease))).collect()
-}
-
-/// After an apply that was not disturbed: the core has asked the provider to leave, and no instance that it made waits
-/// for its state any more.
+/// After an apply that was not disturbed: the core has asked the provider to leave, and no instance that it or a
+/// disturbed one before it made waits for its state any more.
 pub fn all_is_complete(lab: &Lab) {
     for cluster in lab.clusters() {
-        for (lease, said) in leases(cluster) {
-            assert_eq!(said, "true", "{}: {}", cluster.name(), lease["metadata"]["name"]);
-        }
-    }
-}
-
-/// A run whose last requests were refused could not call complete what it had made. For an hour a create may take that
-/// up; from then on it is as complete as anything.
-fn an_hour_passes(lab: &Lab) {
-    for cluster in lab.clusters() {
-        for (lease, _) in leases(cluster).into_iter().filter(|(_, said)| said == "made") {
-            let [namespace, name] = ["namespace", "name"].map(|key| lease["metadata"][key].as_str().unwrap());
-            let patch = r#"{"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}"#;
-            cluster.kubectl(&["-n", namespace, "patch", "lease", name, "--type=merge", "-p", patch]).unwrap();
+        let leases = cluster.get(&["leases", "-A", "-l", "terraform-provider-mesh/owner"]).unwrap().unwrap();
+        for lease in leases["items"].as_array().unwrap() {
+            let metadata = &lease["metadata"];
+            let said = &metadata["annotations"]["terraform-provider-mesh/complete"];
+            assert_eq!(said, "true", "{}: {}", cluster.name(), metadata["name"]);
         }
     }
 }
@@ -260,7 +242,7 @@ fn an_hour_passes(lab: &Lab) {
 /// Create before destroy, as a resource that refers to another spreads it: two instances of one id cannot stand side by
 /// side, so the create is refused before it writes, and what is there stays. For one resource of each type.
 pub fn is_not_replaced_by_itself(made: &Workspace, lab: &Lab) {
-    an_hour_passes(lab);
+    all_is_complete(lab);
     let before = written(lab);
     let state = made.state();
     let mut seen = std::collections::BTreeSet::new();

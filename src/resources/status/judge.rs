@@ -30,6 +30,8 @@ pub(super) struct Sight {
     pub gateways_unsure: bool,
     /// A mesh configuration puts clusters or addresses into networks.
     pub describes_networks: bool,
+    /// Injection here puts Pods into a network, whatever the label of the namespace says.
+    pub injects_network: bool,
     /// Why gateways have no address, by name.
     pub no_address: BTreeMap<String, String>,
     /// Why an istiod could not be asked in full.
@@ -391,7 +393,7 @@ impl<'a> Mesh<'a> {
             self.linked(name).into_iter().filter_map(|member| Some((member, self.seen.get(member)?))).collect();
         let is_described = linked.iter().any(|(_, member)| member.describes_networks);
         let is_member = sight.is_primary() || (!sight.has_plane() && self.is_served(name, sight));
-        if sight.shown.network.is_known() || !is_member || is_described {
+        if sight.shown.network.is_known() || sight.injects_network || !is_member || is_described {
             return None;
         }
         let others = linked.into_iter().filter(|(_, member)| has_workloads(member));

@@ -254,6 +254,7 @@ fn a_cluster_without_a_network_beside_one_with_one_is_told() {
     one(&change(one_network(), "west", none), "west: it is in no network", "(east in net1)");
     silent(&change(change(one_network(), "west", none), "east", none));
     silent(&change(change(one_network(), "west", none), "east", |east| east.describes_networks = true));
+    silent(&change(change(one_network(), "west", none), "west", |west| west.injects_network = true));
     one(&change(external(), "west", none), "west: it is in no network", "(east in net1)");
     // No link, so that nobody calls it.
     let apart = change(change(one_network(), "west", none), "west", |west| {

@@ -28,6 +28,8 @@ use crate::value::{List, Map, Value};
 const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
+/// The values that Pods are injected by, for each revision.
+const INJECTOR: &str = "istio-sidecar-injector";
 /// With this istiod serves ztunnels.
 const ENABLES_AMBIENT: &str = "PILOT_ENABLE_AMBIENT";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
@@ -198,6 +200,7 @@ fn sight(seen: &Seen) -> Sight {
         led_to: led_to(seen),
         gateways_unsure: seen.further.gateways_unsure,
         describes_networks: described(seen).next().is_some(),
+        injects_network: injects_network(seen),
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
@@ -223,6 +226,16 @@ fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
         let networks = values.as_map().get("networks").and_then(|networks| networks.as_object().cloned());
         networks.into_iter().flatten().map(|(network, body)| (network.to_string(), body))
     })
+}
+
+/// Whether the values that Pods are injected by name a network.
+fn injects_network(seen: &Seen) -> bool {
+    let maps = seen.config_maps.values().filter(|map| map.name().starts_with(INJECTOR));
+    let values = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("values")?).ok());
+    let names = |values: Values| {
+        values.as_map().get("global").and_then(|all| all.get("network")?.as_str().map(|name| !name.is_empty()))
+    };
+    values.into_iter().any(|values| names(values) == Some(true))
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.

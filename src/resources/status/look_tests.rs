@@ -174,10 +174,23 @@ fn what_leads_to_a_network_is_read_from_the_mesh_configuration_too() {
     let seen = Seen { config_maps: [("istio".to_owned(), map)].into(), ..seen() };
     let sight = sight(&seen);
     assert_eq!(sight.led_to.iter().collect::<Vec<_>>(), ["net-west"]);
-    assert!(sight.describes_networks);
+    assert!(sight.describes_networks && !sight.injects_network);
     assert!(sight.no_auto_mtls && sight.trusts_more_roots);
     let configured = sight.configured[0].as_ref().expect("it is read");
     assert_eq!(configured.aliases, ["x.y".to_owned()].into());
     assert!(!configured.any_trust_domain, "a root has the trust domains that it names");
     assert_eq!(sight.shown.control_planes.entry("default").unwrap().mesh_id.text(), "m");
+}
+
+#[test]
+fn injection_may_name_the_network_that_the_namespace_does_not() {
+    let with = |network: &str| {
+        let values = json!({"global": {"network": network}}).to_string();
+        let map = object(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"values": values},
+            "metadata": {"name": "istio-sidecar-injector-canary", "namespace": "istio-system"},
+        }));
+        sight(&Seen { config_maps: [(map.name().to_owned(), map)].into(), ..seen() }).injects_network
+    };
+    assert_eq!([with("net-east"), with("")], [true, false]);
 }

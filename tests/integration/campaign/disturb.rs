@@ -144,7 +144,7 @@ fn writes(cluster: &Cluster) -> usize {
 
 fn fault(random: &mut Random) -> (usize, String, Fault) {
     let cluster = random.below(2);
-    let (told, fault) = match random.below(9) {
+    let (told, fault) = match random.below(10) {
         0 => ("429", Fault::status_retry_after(429, 1)),
         1 => ("500", Fault::status(500)),
         2 => ("503", Fault::status(503)),
@@ -152,7 +152,8 @@ fn fault(random: &mut Random) -> (usize, String, Fault) {
         4 => ("401", Fault::status(401)),
         5 => ("403", Fault::status(403)),
         6 => ("409", Fault::status(409)),
-        7 => ("cut", Fault::cut()),
+        7 => ("410", Fault::status(410)),
+        8 => ("cut", Fault::cut()),
         _ => ("slow", Fault::slow(Duration::from_millis(200 + random.below(2500) as u64))),
     };
     let request = ["", "GET ", "PATCH ", "POST ", "DELETE ", "leases", "secrets", "namespaces/"][random.below(8)];

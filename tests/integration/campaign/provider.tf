@@ -32,6 +32,15 @@ resource "mesh_ca" "this" {
   adopt          = var.adopt
 }
 
+# A key in each cluster that nobody signs. Of two runs at once the one that makes the authority makes these as well.
+resource "mesh_ca_request" "this" {
+  for_each   = var.members
+  cluster    = each.key
+  generation = var.hosts ? 2 : 1
+  adopt      = var.adopt
+  depends_on = [mesh_ca.this]
+}
+
 output "phase" {
   value = mesh_ca.this.phase
 }
