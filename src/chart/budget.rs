@@ -2,8 +2,10 @@
 //!
 //! Documents, values and charts come from people who need not be trusted with the machine: a few bytes can ask for
 //! gigabytes (aliases, `repeat`) or for a stack without end (nesting). So there is one purse, and everything that
-//! reads, walks or makes pays from it before it works.
+//! reads, walks or makes pays from it before it works. A rendering has a time as well: whoever stops Terraform waits
+//! for it.
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 /// Deeper structures are refused, aliases counted in: walks and drops are recursive, and run on the small stacks of
 /// tokio's threads too.
@@ -75,10 +77,16 @@ const MAX_STEPS: u64 = 5_000_000;
 /// Bytes that one rendering makes in all, also of what it lets go again.
 const MAX_MADE: usize = 128 << 20;
 
+/// The steps allow a few seconds; this is for a machine that is a hundred times slower.
+const MAX_TIME: Duration = Duration::from_secs(120);
+/// How many steps are made before the clock is asked again.
+const STEPS_BETWEEN: u64 = 1 << 14;
+
 #[derive(Clone, Copy)]
 struct Left {
     steps: u64,
     bytes: usize,
+    ends: Instant,
     spent: Option<TooMuch>,
 }
 
@@ -89,6 +97,8 @@ pub(super) enum TooMuch {
     Steps,
     #[error("the templates make too much: rendering was given up")]
     Made,
+    #[error("the templates take too long: rendering was given up")]
+    Time,
 }
 
 impl From<TooMuch> for String {
@@ -99,7 +109,12 @@ impl From<TooMuch> for String {
 
 /// Runs a rendering with a full purse.
 pub(super) fn render_within<T>(render: impl FnOnce() -> T) -> T {
-    let outer = RENDERING.replace(Some(Left { steps: MAX_STEPS, bytes: MAX_MADE, spent: None }));
+    render_until(Instant::now() + MAX_TIME, render)
+}
+
+fn render_until<T>(ends: Instant, render: impl FnOnce() -> T) -> T {
+    let full = Left { steps: MAX_STEPS, bytes: MAX_MADE, ends, spent: None };
+    let outer = RENDERING.replace(Some(full));
     let result = render();
     RENDERING.set(outer);
     result
@@ -113,14 +128,21 @@ pub(super) fn pay(steps: usize, bytes: usize) -> Result<(), TooMuch> {
         (Some(spent), ..) => Err(spent),
         (None, None, _) => Err(TooMuch::Steps),
         (None, _, None) => Err(TooMuch::Made),
+        (None, Some(steps), Some(_)) if left.asks_the_clock(steps) && Instant::now() >= left.ends => Err(TooMuch::Time),
         (None, Some(steps), Some(bytes)) => {
-            left = Left { steps, bytes, spent: None };
+            left = Left { steps, bytes, ..left };
             Ok(())
         }
     };
     left.spent = result.err();
     RENDERING.set(Some(left));
     result
+}
+
+impl Left {
+    fn asks_the_clock(&self, steps: u64) -> bool {
+        steps / STEPS_BETWEEN != self.steps / STEPS_BETWEEN
+    }
 }
 
 /// For what cannot fail: whether to go on. Whoever calls it finds out at the next [`pay`].
@@ -130,4 +152,22 @@ pub(super) fn goes_on(steps: usize, bytes: usize) -> bool {
 
 fn left_of_rendering() -> usize {
     RENDERING.get().map_or(usize::MAX, |left| left.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendering_ends_when_its_time_is_over() {
+        let steps = |ends| render_until(ends, || (0..MAX_STEPS).find_map(|i| pay(1, 0).err().map(|error| (i, error))));
+        let (made, error) = steps(Instant::now()).unwrap();
+        assert!(made <= STEPS_BETWEEN && error == TooMuch::Time, "{made} {error}");
+        assert_eq!(steps(Instant::now() + MAX_TIME), None);
+        let after = render_until(Instant::now(), || {
+            let _ = pay(STEPS_BETWEEN as usize, 0);
+            pay(0, 0)
+        });
+        assert_eq!(after, Err(TooMuch::Time), "it stays so");
+    }
 }

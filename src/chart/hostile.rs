@@ -191,6 +191,17 @@ fn frames_of_any_kind_are_counted_together() {
 }
 
 #[test]
+fn a_template_that_renders_itself_ends_with_its_place() {
+    for behind in [0, 20_000, 2_000_000] {
+        let text = format!("{{{{ tpl .Values.t . }}}}{}", "x".repeat(behind));
+        let values = serde_json::json!({ "t": text }).to_string();
+        let error = on_a_small_stack(|| render_one("{{ tpl .Values.t . }}", &values)).unwrap_err().to_string();
+        assert!(error.contains("rendering was given up") || error.contains("template depth"), "{:.400}", error);
+        assert!(error.len() < 8 << 20, "{behind}: {} bytes", error.len());
+    }
+}
+
+#[test]
 fn nothing_makes_more_than_there_is_room_for() {
     let doubled = "{{$l := list 1}}{{range until 60}}{{$l = list $l $l}}{{end}}";
     let doubled_map = "{{$l := dict}}{{range until 60}}{{$l = dict \"a\" $l \"b\" $l}}{{end}}";

@@ -38,15 +38,31 @@ impl Room {
 impl Chart {
     /// Loads an unpacked chart. Files named in `.helmignore` are left out, and a symbolic link must not lead outside.
     pub fn from_dir(path: &Path) -> Result<Self, Error> {
+        Self::from_dir_among(path, path)
+    }
+
+    /// The same for a chart among others, in whose folder a linked file may be: Istio's own charts in development share
+    /// some. Any other file is no part of a chart, and may be what this process alone can read.
+    pub fn from_dir_among(path: &Path, charts: &Path) -> Result<Self, Error> {
         let root = path.canonicalize().map_err(|e| unreadable(path, &e))?;
+        let bounds = charts.canonicalize().map_err(|e| unreadable(charts, &e))?;
         if !root.is_dir() {
             return Err(Error::Load(format!("{} is not a directory", path.display())));
         }
-        let ignored = match std::fs::read_to_string(root.join(".helmignore")) {
-            Ok(text) => Ignore::parse(&text),
-            Err(_) => Ignore::parse(""),
+        if !root.starts_with(&bounds) {
+            return Err(leads_outside(path, charts));
+        }
+        let mut reader = DirectoryReader {
+            root: &root,
+            bounds: &bounds,
+            ignored: Ignore::parse(""),
+            files: BTreeMap::new(),
+            room: Room::WHOLE,
         };
-        let mut reader = DirectoryReader { root: &root, ignored, files: BTreeMap::new(), room: Room::WHOLE };
+        if let Ok(path) = root.join(".helmignore").canonicalize() {
+            let text = reader.content(".helmignore", &path)?;
+            reader.ignored = Ignore::parse(&String::from_utf8_lossy(&text));
+        }
         reader.read(&root, "", 0)?;
         let DirectoryReader { files, mut room, .. } = reader;
         Self::nested(files, &mut room, 0)
@@ -339,6 +355,8 @@ fn inner_name(path: &str) -> Result<String, Error> {
 
 struct DirectoryReader<'a> {
     root: &'a Path,
+    /// Where linked files may be.
+    bounds: &'a Path,
     ignored: Ignore,
     files: BTreeMap<String, Vec<u8>>,
     room: Room,
@@ -373,12 +391,8 @@ impl DirectoryReader<'_> {
         Ok(())
     }
 
-    /// A linked file may be anywhere: Istio's own charts in development link to shared ones.
     fn file(&mut self, name: String, path: &Path) -> Result<(), Error> {
-        // Read up to the limit, whatever size the file claims: those of /proc claim none, and a file may grow.
-        let mut content = Vec::new();
-        let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
-        file.take(self.room.bytes + 1).read_to_end(&mut content).map_err(|e| unreadable(path, &e))?;
+        let mut content = self.content(&name, path)?;
         self.room.take_file()?;
         self.room.take(content.len() as u64)?;
         if content.starts_with(&[0xef, 0xbb, 0xbf]) {
@@ -387,6 +401,26 @@ impl DirectoryReader<'_> {
         self.files.insert(name, content);
         Ok(())
     }
+
+    /// What a file holds, by the path that all links lead to.
+    fn content(&self, name: &str, path: &Path) -> Result<Vec<u8>, Error> {
+        if !path.starts_with(self.bounds) || !path.is_file() {
+            return Err(leads_outside(Path::new(name), self.bounds));
+        }
+        // Read up to the limit, whatever size the file claims: it may grow.
+        let mut content = Vec::new();
+        let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+        file.take(self.room.bytes + 1).read_to_end(&mut content).map_err(|e| unreadable(path, &e))?;
+        Ok(content)
+    }
+}
+
+fn leads_outside(what: &Path, folder: &Path) -> Error {
+    Error::Load(format!(
+        "{} is a link that leads outside {}: put the file itself there",
+        what.display(),
+        folder.display()
+    ))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

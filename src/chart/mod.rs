@@ -87,6 +87,9 @@ pub enum Error {
     /// A values document is not YAML, or not a mapping.
     #[error("{0}")]
     Values(String),
+    /// The same, worded as Helm words it, which shows what the document says.
+    #[error("cannot unmarshal yaml document: {words}")]
+    Document { words: String, unquoted: String },
     /// The values break the chart's `values.schema.json`.
     #[error("values don't meet the specifications of the schema(s) in the following chart(s):\n{0}")]
     Schema(String),
@@ -99,6 +102,16 @@ pub enum Error {
     /// The cluster's version is outside the chart's `kubeVersion`.
     #[error("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {actual}")]
     KubeVersion { wanted: String, actual: String },
+}
+
+impl Error {
+    /// The same with nothing out of a values document, which may hold secrets.
+    pub fn unquoted(&self) -> String {
+        match self {
+            Self::Document { unquoted, .. } => format!("the document is not YAML: {unquoted}"),
+            error => error.to_string(),
+        }
+    }
 }
 
 /// Reads and merges values documents, later over earlier, as Helm merges `--values` files.
@@ -201,3 +214,5 @@ fn glob_matches(pattern: &str, name: &str) -> bool {
 mod hostile;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::archive as archive_of;

@@ -17,7 +17,7 @@ fn release() -> Release {
     Release { name: "x".to_owned(), namespace: "n".to_owned(), is_upgrade: false }
 }
 
-pub(super) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (name, content) in entries {
         let mut header = tar::Header::new_ustar();

@@ -29,7 +29,9 @@ impl Values {
                          unmarshal {kind} into Go value of type map[string]interface {{}}"
                     )));
                 }
-                Err(error) => return Err(Error::Values(format!("cannot unmarshal yaml document: {error}"))),
+                Err(error) => {
+                    return Err(Error::Document { words: error.to_string(), unquoted: error.unquoted() });
+                }
             }
         }
         Ok(values)

@@ -12,7 +12,9 @@ const LONGEST: usize = 12_000;
 pub fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            // Fillers of Hangul, Khmer and Mongolian, the empty cell of Braille, the joiner of graphemes.
+            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{34f}'
+            | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
@@ -57,6 +59,7 @@ mod tests {
         );
         assert_eq!(shown("a\u{1b}[31mb\u{202e}c\u{200b}d\0"), r"a\u{1b}[31mb\u{202e}c\u{200b}d\u{0}");
         assert_eq!(shown("a\r\nb\rc"), "a\nb\\u{d}c");
+        assert_eq!(shown("a\u{3164}\u{2800}\u{34f}"), r"a\u{3164}\u{2800}\u{34f}");
         let long = shown(&"ü".repeat(200_000));
         assert!(long.len() < LONGEST && long.starts_with('ü') && long.ends_with('ü'), "{}", long.len());
         assert!(long.contains("bytes left out"), "{long}");

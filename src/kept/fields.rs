@@ -5,6 +5,7 @@
 //! here: the data of a Secret is shown as a digest.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -24,7 +25,14 @@ const READABLE: usize = 160;
 /// The fields of an object that are recorded: everything but what identifies it, its status and what the API server
 /// writes.
 pub fn fields(object: &Object) -> Fields {
-    let mut walk = Walk { kind: object.kind(), custom: is_custom(object.api_version()), fields: Fields::new() };
+    fields_where(object, &|_| true)
+}
+
+/// The same of a live object. Of the data of a ConfigMap only what `is_ours` is read: whoever may write there could put
+/// a document beside ours whose reading costs more than all of them.
+pub fn fields_where(object: &Object, is_ours: &dyn Fn(&str) -> bool) -> Fields {
+    let (kind, custom) = (object.kind(), is_custom(object.api_version()));
+    let mut walk = Walk { kind, custom, is_ours, fields: Fields::new() };
     let Some(members) = object.value().as_object() else { return walk.fields };
     for (member, value) in members {
         match member.as_str() {
@@ -64,6 +72,7 @@ pub fn same(path: &str, wanted: &str, live: Option<&str>) -> bool {
 struct Walk<'a> {
     kind: &'a str,
     custom: bool,
+    is_ours: &'a dyn Fn(&str) -> bool,
     fields: Fields,
 }
 
@@ -112,6 +121,9 @@ impl Walk<'_> {
     fn documents(&mut self, member: &str, data: &Value) {
         for (key, value) in data.as_object().into_iter().flatten() {
             let path = join(member, key);
+            if !(self.is_ours)(&path) {
+                continue;
+            }
             let shown = value.as_str().filter(|_| !matches!(key.as_str(), "original-values" | "merged-values"));
             match shown.and_then(document) {
                 Some(document) => self.value(&path, "", &document),
@@ -215,6 +227,13 @@ fn join(path: &str, key: &str) -> String {
     if simple { format!("{path}.{key}") } else { format!("{path}[{key:?}]") }
 }
 
+/// Whether a path or something below it is among the fields.
+pub fn is_above(fields: &Fields, path: &str) -> bool {
+    let from = (Bound::Included(path), Bound::Unbounded);
+    let beginning = fields.range::<str, _>(from).map(|(found, _)| found).take_while(|found| found.starts_with(path));
+    beginning.map(|found| &found[path.len()..]).any(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// The key of a label or annotation, of a path of one.
 pub fn metadata_key(path: &str) -> Option<String> {
     let rest = path.strip_prefix("metadata.labels").or_else(|| path.strip_prefix("metadata.annotations"))?;
@@ -312,6 +331,17 @@ mod tests {
                 "spec.template.spec.tolerations[0].operator = Exists",
             ]
         );
+    }
+
+    #[test]
+    fn documents_of_others_in_a_live_config_map_are_not_read() {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"},
+            "data": {"mesh": "a: 1\nb: 2\n", "mesh-2": "c: 3\nd: 4\n", "other": "e: 5\nf: 6\n"}});
+        let map = Object::new(map).unwrap();
+        let recorded =
+            Fields::from([("data.mesh.a".to_owned(), "1".to_owned()), ("data.mesh-3".to_owned(), String::new())]);
+        let live: Vec<String> = fields_where(&map, &|path| is_above(&recorded, path)).into_keys().collect();
+        assert_eq!(live, ["data.mesh.a", "data.mesh.b"]);
     }
 
     #[test]

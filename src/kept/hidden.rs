@@ -22,6 +22,10 @@ impl std::fmt::Debug for Hidden {
 
 /// Shorter texts are in everything.
 const SHORTEST: usize = 4;
+/// These are as well, and a setting whose name sounds like a secret's may have them.
+const SETTINGS: &[&str] = &["true", "false", "none", "null", "default", "enabled", "disabled", "auto"];
+/// In place of a secret in a message.
+const STRUCK: &str = "(hidden)";
 
 impl Hidden {
     /// Adds what a path of the values leads to: keys joined by dots, a dot within a key as `\.`. `false` where it leads
@@ -44,6 +48,17 @@ impl Hidden {
         self.0.iter().any(|secret| text.contains(secret.as_str()))
     }
 
+    /// A message without any of them, quoted or not.
+    pub fn struck_from(&self, text: &str) -> String {
+        let mut secrets: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        // One may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.into_iter().fold(text.to_owned(), |text, secret| {
+            let quoted = Json::from(secret).to_string();
+            text.replace(quoted.trim_matches('"'), STRUCK).replace(secret, STRUCK)
+        })
+    }
+
     /// The fields with digests in place of what holds a secret; `None` where none does.
     pub fn fields(&self, fields: &fields::Fields) -> Option<fields::Fields> {
         let is_shown = |text: &String| !fields::is_digest(text) && self.is_in(text);
@@ -61,13 +76,16 @@ impl Hidden {
         for (key, value) in values {
             match value {
                 value if is_secret(key) => self.all_of(value),
+                Json::String(text) if has_password(text) => self.text(text),
                 Json::Object(members) => self.add_named(members),
-                Json::Array(items) => items.iter().filter_map(Json::as_object).for_each(|item| {
+                Json::Array(items) => items.iter().for_each(|item| match item {
                     // `{name: API_TOKEN, value: …}`, as environments are written.
-                    match (item.get("name").and_then(Json::as_str), item.get("value")) {
+                    Json::Object(item) => match (item.get("name").and_then(Json::as_str), item.get("value")) {
                         (Some(name), Some(value)) if is_secret(name) => self.all_of(value),
                         _ => self.add_named(item),
-                    }
+                    },
+                    Json::String(text) if has_password(text) => self.text(text),
+                    _ => {}
                 }),
                 _ => {}
             }
@@ -87,7 +105,8 @@ impl Hidden {
     /// A text of several lines is shown line by line in some places.
     fn text(&mut self, text: &str) {
         let lines = text.lines().map(str::trim);
-        self.0.extend([text].into_iter().chain(lines).filter(|text| text.len() >= SHORTEST).map(str::to_owned));
+        let is_secret = |text: &&str| text.len() >= SHORTEST && !SETTINGS.contains(&text.to_ascii_lowercase().as_str());
+        self.0.extend([text].into_iter().chain(lines).filter(is_secret).map(str::to_owned));
     }
 }
 
@@ -105,9 +124,15 @@ fn keys(path: &str) -> Vec<String> {
     keys
 }
 
+/// Whether a text is a URL with a password in it, as the addresses of databases are.
+fn has_password(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, word)| !word.is_empty()))
+}
+
 /// Whether a key calls its value a secret. What only names a Secret, or says where one is, is none.
 fn is_secret(key: &str) -> bool {
-    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     const ENDS: &[&str] = &[
         "password",
         "passwd",
@@ -119,11 +144,62 @@ fn is_secret(key: &str) -> bool {
         "privatekey",
         "accesskey",
         "credential",
-        "credentials",
         "connectionstring",
         "pwd",
     ];
-    ENDS.iter().any(|end| plain.ends_with(end))
+    /// Too short to be looked for within a word.
+    const WORDS: &[&str] = &["auth", "pass", "dsn", "cookie", "authorization"];
+    /// A key that is shown to everybody, or finds something.
+    const OPEN: &[&str] = &[
+        "public",
+        "pub",
+        "topology",
+        "label",
+        "annotation",
+        "config",
+        "map",
+        "header",
+        "hash",
+        "sort",
+        "partition",
+        "group",
+        "routing",
+        "index",
+        "cache",
+        "lookup",
+        "primary",
+        "foreign",
+        "selector",
+    ];
+    const NAMES: &[&str] = &["pullsecrets", "secretref", "secretname", "secretnames"];
+    let words = words(key);
+    let plain = words.concat();
+    if NAMES.iter().any(|name| plain.ends_with(name)) {
+        return false;
+    }
+    let one = plain.strip_suffix('s').unwrap_or(&plain);
+    let Some((last, before)) = words.split_last() else { return false };
+    let of_words = |word: &str| WORDS.contains(&word) || WORDS.contains(&word.trim_end_matches('s'));
+    let is_key =
+        matches!(last.as_str(), "key" | "keys") && before.last().is_some_and(|of| !OPEN.contains(&of.as_str()));
+    ENDS.iter().any(|end| plain.ends_with(end) || one.ends_with(end)) || of_words(last) || is_key
+}
+
+/// `DB_PASSWORD`, `dbPassword` and `db-password` are the words `db` and `password`.
+fn words(key: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = '_';
+    for c in key.chars() {
+        let begins = !before.is_ascii_alphanumeric() || c.is_ascii_uppercase() && !before.is_ascii_uppercase();
+        if c.is_ascii_alphanumeric() {
+            match words.last_mut().filter(|_| !begins) {
+                Some(word) => word.push(c.to_ascii_lowercase()),
+                None => words.push(c.to_ascii_lowercase().to_string()),
+            }
+        }
+        before = c;
+    }
+    words
 }
 
 #[cfg(test)]
@@ -185,5 +261,55 @@ mod tests {
         assert_ne!(fields::like(&shown["env[A].value"], "hunter3"), shown["env[A].value"]);
         assert!(fields::is_digest(&fields::like(&shown["env[A].value"], "hunter3")));
         assert_eq!(fields::like("plain", "hunter3"), "hunter3");
+    }
+
+    #[test]
+    fn keys_and_addresses_are_told_from_what_only_sounds_like_them() {
+        for key in [
+            "SIGNING_KEY",
+            "encryptionKey",
+            "hmac-keys",
+            "apiKeys",
+            "DB_PASSWORDS",
+            "tokens",
+            "clientSecrets",
+            "basicAuth",
+            "AUTH",
+            "SENTRY_DSN",
+            "DB_PASS",
+            "authorization",
+            "sessionCookie",
+            "credentials",
+        ] {
+            assert!(is_secret(key), "{key}");
+        }
+        for key in [
+            "key",
+            "publicKey",
+            "sshPublicKey",
+            "topologyKey",
+            "configMapKey",
+            "imagePullSecrets",
+            "secretName",
+            "bypass",
+            "tokenAudience",
+            "authority",
+            "monkey",
+            "keyId",
+            "PILOT_CERT_PROVIDER",
+            "secretRef",
+            "oauth2Url",
+        ] {
+            assert!(!is_secret(key), "{key}");
+        }
+        let values = json!({
+            "a": "postgres://me:opensesame@db/x", "b": "https://plain.example:443/@x", "c": "redis://me@cache",
+            "ENABLE_AUTH": "true", "d": ["mysql://me:inalist@db"],
+        });
+        let hidden = by_name(values.as_object().unwrap());
+        assert!(hidden.is_in("postgres://me:opensesame@db/x") && hidden.is_in("mysql://me:inalist@db"));
+        for plain in ["https://plain.example:443/@x", "redis://me@cache", "true"] {
+            assert!(!hidden.is_in(plain), "{plain}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Who holds which field of a live object, by its managedFields.
 
+use std::collections::BTreeMap;
+
 use super::fields::{self, Fields};
 use crate::cluster::{FIELD_MANAGER, Object};
 
@@ -24,8 +26,8 @@ pub fn ours(object: &Object) -> Fields {
         .filter(|entry| text(entry, "operation").as_deref() == Some("Apply"))
         .filter_map(|entry| entry.get("fieldsV1"))
         .collect();
-    let live = fields::fields(object).into_iter();
-    live.filter(|(path, _)| sets.iter().any(|set| holds(set, path))).collect()
+    let is_ours = |path: &str| sets.iter().any(|set| holds(set, path));
+    fields::fields_where(object, &is_ours).into_iter().filter(|(path, _)| is_ours(path)).collect()
 }
 
 /// Whether a field set of managedFields holds a path. The set is walked alongside the path as far as it goes: where it
@@ -47,6 +49,40 @@ fn holds(set: &serde_json::Value, path: &str) -> bool {
         }
     }
     true
+}
+
+/// A field that another manager holds and that is not recorded as ours: who, and a digest of the value.
+pub type Held = (String, String);
+
+/// More of one object would be somebody's who fills our records.
+const HELD_AT_MOST: usize = 200;
+
+/// What others hold of an object beside what is recorded. An apply that comes to want one of these fields otherwise is
+/// refused.
+pub fn others(object: &Object, recorded: &Fields) -> BTreeMap<String, Held> {
+    let is_other = |entry: &serde_json::Value| {
+        entry.get("manager").and_then(|manager| manager.as_str()).is_some_and(|manager| manager != FIELD_MANAGER)
+            && entry.get("subresource").is_none()
+    };
+    if !object.items("metadata.managedFields").iter().any(is_other) {
+        return BTreeMap::new();
+    }
+    // The documents of others are not read.
+    let live = fields::fields_where(object, &|path| fields::is_above(recorded, path));
+    let unrecorded = live.into_iter().filter(|(path, _)| !recorded.contains_key(path));
+    let held = unrecorded.filter_map(|(path, value)| {
+        let manager = last_of(object, &path).filter(|manager| manager != FIELD_MANAGER)?;
+        Some((path, (manager, digest_of(&value))))
+    });
+    held.take(HELD_AT_MOST).collect()
+}
+
+/// What others write may be secret, and private data is not.
+pub fn digest_of(value: &str) -> String {
+    match fields::is_digest(value) {
+        true => value.to_owned(),
+        false => fields::shown_digest(value.as_bytes()),
+    }
 }
 
 enum Step {
@@ -96,6 +132,23 @@ mod tests {
         assert!(!holds(&set, "spec.template.spec.containers[discovery].env[B].value"));
         assert!(!holds(&set, "spec.template.spec.containers[other].image"));
         assert!(holds(&set, "metadata.labels[\"istio.io/rev\"]"));
+    }
+
+    #[test]
+    fn what_others_hold_is_known_by_manager_and_digest() {
+        let live = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "annotations": {"a": "theirs"}, "managedFields": [
+            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:metadata": {"f:annotations": {"f:a": {}}}, "f:spec": {"f:paused": {}}}},
+            {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+        ]}, "spec": {"replicas": 1, "paused": true, "minReadySeconds": 3}});
+        let recorded = Fields::from([("spec.replicas".to_owned(), "1".to_owned())]);
+        let held = others(&Object::new(live.clone()).unwrap(), &recorded);
+        let told: Vec<_> = held.iter().map(|(path, (by, _))| (path.as_str(), by.as_str())).collect();
+        assert_eq!(told, [("metadata.annotations.a", "kubectl-edit"), ("spec.paused", "kubectl-edit")]);
+        assert!(held.values().all(|(_, value)| fields::is_digest(value)), "{held:?}");
+        let mut alone = live;
+        alone["metadata"]["managedFields"].as_array_mut().unwrap().remove(1);
+        assert_eq!(others(&Object::new(alone).unwrap(), &recorded), BTreeMap::new());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Fields;
+use super::managers::{self, Held};
 use super::objects::{Drift, Entry, Recorded, differences};
 use super::packed;
 use super::told::Told;
@@ -44,6 +45,9 @@ pub struct Memory {
     /// Who has set a field to another value than ours, as the last refresh saw it.
     #[serde(default)]
     managers: BTreeMap<String, BTreeMap<String, String>>,
+    /// What others hold beside what is ours, as the last refresh saw it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    held: BTreeMap<String, BTreeMap<String, Held>>,
     /// What the charts were told about the cluster when the objects were applied.
     #[serde(default, skip_serializing_if = "is_nothing")]
     told: Told,
@@ -64,6 +68,7 @@ impl Default for Memory {
             spelled: BTreeMap::new(),
             generations: BTreeMap::new(),
             managers: BTreeMap::new(),
+            held: BTreeMap::new(),
             told: Told::default(),
             tells: Told::default(),
         }
@@ -91,6 +96,20 @@ impl Memory {
                 self.managers.entry(drift.object.clone()).or_default().insert(path.clone(), manager.clone());
             }
         }
+    }
+
+    /// Remembers what others hold of these objects, for the plan to say.
+    pub fn note_held(&mut self, live: &BTreeMap<String, Object>, recorded: &Recorded) {
+        let nothing = Fields::new();
+        let held = live
+            .iter()
+            .map(|(key, object)| (key.clone(), managers::others(object, recorded.fields.get(key).unwrap_or(&nothing))));
+        self.held = held.filter(|(_, held)| !held.is_empty()).collect();
+    }
+
+    /// Who holds a field that is not ours, and the digest of its value.
+    pub fn held(&self, key: &str, path: &str) -> Option<&Held> {
+        self.held.get(key)?.get(path)
     }
 
     /// Notes how the API server answered the apply of `entry`.

@@ -238,7 +238,7 @@ pub(super) struct Difference {
 /// Where a live object differs from recorded fields. `spelled` is `None` where nobody noted how the API server spells
 /// them: then what it adds inside lists is not a difference.
 pub(super) fn differences(recorded: &Fields, object: &Object, spelled: Option<&Fields>) -> Vec<Difference> {
-    let live = fields::fields(object);
+    let live = fields::fields_where(object, &|path| fields::is_above(recorded, path));
     let as_spelled = |path: &str, is: Option<&String>| {
         spelled
             .and_then(|spelled| spelled.get(path))

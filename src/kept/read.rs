@@ -98,6 +98,7 @@ impl Seen {
     /// What state says from now on: the attributes `objects` and `changes`. The rest is remembered.
     pub fn note(&self, memory: &mut Memory, told: &Value<Map<String>>) -> (Value<Map<String>>, Value<Map<String>>) {
         memory.note_drifts(&self.drifts);
+        memory.note_held(&self.live, &self.recorded);
         (memory.record(&self.recorded), changes::seen(told, &self.drifts, &self.recorded))
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value as Json;
 
+use super::hidden::Hidden;
 use super::objects::{Entry, Wanted};
 use super::told::Answers;
 use crate::chart::{self, Capabilities, Chart, Release, Values};
@@ -32,13 +33,15 @@ pub struct Rendering<'a> {
     pub values: &'a Values,
     /// What it is told about the cluster.
     pub told: &'a Answers,
+    /// What no message shows, though the chart's own error may hold it.
+    pub hidden: &'a Hidden,
 }
 
 /// Why a chart cannot be rendered with these values.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("chart {chart} cannot be rendered with these values")]
-    Render { chart: String, source: chart::Error },
+    Render { chart: String, why: String },
     #[error("the chart brings {what}, which is no Kubernetes object")]
     NoObject { what: String },
     /// Who renders is to find out what it is.
@@ -117,10 +120,11 @@ impl Rendering<'_> {
             return Ok(());
         }
         let (chart, values, told) = (self.chart.clone(), self.values.clone(), self.told.clone());
+        let hidden = self.hidden.clone();
         let (release, namespace, owner) = (self.release.to_owned(), self.namespace.to_owned(), owner.to_owned());
         let rendered = tokio::task::spawn_blocking(move || {
-            let rendering =
-                Rendering { chart: &chart, release: &release, namespace: &namespace, values: &values, told: &told };
+            let (release, namespace, hidden) = (&release, &namespace, &hidden);
+            let rendering = Rendering { chart: &chart, release, namespace, values: &values, told: &told, hidden };
             rendering.brought(&owner).map(drop)
         });
         // Should it panic, it does so again where it is needed.
@@ -171,9 +175,9 @@ impl Rendering<'_> {
                     taken = object(manifest.object).map(&mut take);
                 }
             });
-        rendered.map_err(|source| Error::Render {
+        rendered.map_err(|error| Error::Render {
             chart: format!("{} {}", self.chart.name(), self.chart.version()),
-            source,
+            why: self.hidden.struck_from(&error.to_string()),
         })?;
         taken
     }
@@ -239,8 +243,8 @@ fn disown(object: &mut Object) {
 /// What it means to the user.
 pub fn diagnostic(error: &Error) -> Diagnostic {
     match error {
-        Error::Render { source, .. } => Diagnostic::error("The chart refuses these values")
-            .detail(format!("{error}:\n\n{source}"))
+        Error::Render { why, .. } => Diagnostic::error("The chart refuses these values")
+            .detail(format!("{error}:\n\n{why}"))
             .at(Path::root("values")),
         Error::NoObject { .. } => Diagnostic::error("The chart brings no Kubernetes object")
             .detail(format!("{error}. Use Istio's own charts, or correct yours."))
@@ -270,7 +274,9 @@ mod tests {
         let chart = Arc::new(Chart::from_files(files.into()).unwrap());
         let values = [Values::default(), Values::from_yaml("a: 1").unwrap()];
         let told = Told::default().answers_to_charts();
-        let rendering = |values| Rendering { chart: &chart, release: "r", namespace: "n", values, told: &told };
+        let hidden = Hidden::default();
+        let rendering =
+            |values| Rendering { chart: &chart, release: "r", namespace: "n", values, told: &told, hidden: &hidden };
         let wanted = |values, owner| {
             let mut wanted = Wanted::default();
             rendering(values).insert(&mut wanted, owner).unwrap();
@@ -283,5 +289,23 @@ mod tests {
         assert!(shared(&first, &wanted(&values[0], "one")));
         assert!(!shared(&first, &wanted(&values[0], "another")));
         assert!(!shared(&first, &wanted(&values[1], "one")));
+    }
+
+    #[test]
+    fn what_the_chart_says_of_a_secret_is_struck() {
+        let text = "{{ fail (printf \"%s and %q\" .Values.env.AUTH_TOKEN .Values.env.AUTH_TOKEN) }}";
+        let files = [("Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"), ("templates/d.yaml", text)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        let chart = Arc::new(Chart::from_files(files.into()).unwrap());
+        let values = Values::from_yaml("env: {AUTH_TOKEN: 'hunter2\"quoted'}").unwrap();
+        let mut hidden = Hidden::default();
+        hidden.add_named(values.as_map());
+        let told = Told::default().answers_to_charts();
+        let rendering =
+            Rendering { chart: &chart, release: "r", namespace: "n", values: &values, told: &told, hidden: &hidden };
+        let error = rendering.insert(&mut Wanted::default(), "one").unwrap_err();
+        let detail = diagnostic(&error).detail;
+        assert!(!detail.contains("hunter2"), "{detail}");
+        assert!(detail.contains("execution error at (c/templates/d.yaml"), "{detail}");
     }
 }

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::mesh::ClusterName;
 use crate::model;
-use crate::resources::charts::ProviderCharts;
+use crate::resources::charts::{ProviderCharts, not_plain_http};
 use crate::schema::Validator;
 use crate::schema::validate::text;
 use crate::value::{List, Map, Value};
@@ -21,7 +21,7 @@ model! {
         #[attr(optional, validate(each_key(cluster_name())))]
         pub clusters: Value<Map<ClusterModel>>,
         /// Where Istio's charts come from, for all resources that do not say otherwise.
-        #[attr(optional)]
+        #[attr(optional, validate(not_plain_http(&["base", "istiod", "gateway"])))]
         pub charts: Value<ProviderCharts>,
         /// What a refresh does about a cluster that does not answer: `warn` (the default) continues with what state
         /// holds, so that one cluster's outage stops no work on the others; `error` fails. Use `error` for runs that

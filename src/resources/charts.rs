@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -15,13 +16,16 @@ use crate::model;
 use crate::schema::Validator;
 use crate::schema::validate::text;
 use crate::source::{self, Credentials, Location, Manifests, Request, Sources};
-use crate::value::{Map, Path, Value};
+use crate::value::{Dyn, Map, Path, Value};
 
 /// The Gateway API in `digests`, and a chart of it.
 pub const GATEWAY_API: &str = "gateway-api";
 /// Where the project publishes it.
 const GATEWAY_API_PLACE: &str =
     "https://github.com/kubernetes-sigs/gateway-api/releases/download/v{version}/standard-install.yaml";
+
+/// What `digests` can pin.
+const PINNED: &[&str] = &["base", "istiod", "gateway", "cni", "ztunnel", GATEWAY_API];
 
 /// The version of Istio that is taken when nobody names one.
 pub const DEFAULT_VERSION: &str = "1.31.1";
@@ -31,7 +35,7 @@ model! {
     pub struct Charts {
         /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
         /// Credentials do not go in here: the provider block's `charts` has places for them.
-        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_query()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
         #[attr(optional, validate(non_empty()))]
@@ -41,15 +45,16 @@ model! {
         /// otherwise it may be planned after them.
         #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is
-        /// fetched must have just this one. `gateway-api` stands for the file of the Gateway API's definitions.
-        #[attr(optional, validate(each(digest())))]
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`, `cni`,
+        /// `ztunnel`. What is fetched must have just this one; in a `directory` the chart must be packed
+        /// (`istiod-<version>.tgz`). `gateway-api` stands for the file of the Gateway API's definitions.
+        #[attr(optional, validate(each(digest())), validate(each_key(one_of(PINNED))))]
         pub digests: Value<Map<String>>,
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
         /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
         /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
         /// standard channel.
-        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_signature()))]
         pub gateway_api: Value<String>,
     }
 }
@@ -58,7 +63,7 @@ model! {
     /// Where Istio's charts come from, and how to log in there.
     pub struct ProviderCharts {
         /// Helm repository (`https://…`) or OCI registry (`oci://…`) that holds the charts. The default is Istio's own.
-        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_query()))]
         pub repository: Value<String>,
         /// Folder that holds the unpacked charts, each in a folder of its own name, for use without a network.
         #[attr(optional, validate(non_empty()))]
@@ -66,15 +71,16 @@ model! {
         /// Version of the charts.
         #[attr(optional, validate(non_empty()))]
         pub version: Value<String>,
-        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`. What is
-        /// fetched must have just this one. `gateway-api` stands for the file of the Gateway API's definitions.
-        #[attr(optional, validate(each(digest())))]
+        /// Digests of the charts' archives (`sha256:…`), by name of the chart: `base`, `istiod`, `gateway`, `cni`,
+        /// `ztunnel`. What is fetched must have just this one; in a `directory` the chart must be packed
+        /// (`istiod-<version>.tgz`). `gateway-api` stands for the file of the Gateway API's definitions.
+        #[attr(optional, validate(each(digest())), validate(each_key(one_of(PINNED))))]
         pub digests: Value<Map<String>>,
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
         /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
         /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
         /// standard channel.
-        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(not_plain_http()))]
+        #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_signature()))]
         pub gateway_api: Value<String>,
         /// User name for `repository`. It is not sent to the repositories that resources name.
         #[attr(optional, validate(non_empty()))]
@@ -103,21 +109,38 @@ fn digest() -> Validator {
     })
 }
 
-/// What comes over plain http may have been changed on its way, and charts decide what runs with all rights.
-fn not_plain_http() -> Validator {
-    Validator::new("an https or oci address", |value, path, diagnostics| {
-        let url = value.as_str().and_then(|url| url.parse::<http::Uri>().ok());
-        let Some(url) = url.filter(|url| url.scheme_str() == Some("http")) else { return };
-        let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !is_local {
-            diagnostics.push(
-                Diagnostic::warning("Charts come over plain http")
-                    .detail("Anybody between this machine and the repository decides what is installed. Use https or oci, or pin the charts by `digests`.")
-                    .at(path.clone()),
-            );
+/// For `charts` of a resource or of the provider that fetches these charts. What comes over plain http may have been
+/// changed on its way, and charts decide what runs with all rights; a digest that is pinned tells.
+pub fn not_plain_http(charts: &'static [&'static str]) -> Validator {
+    Validator::new("from https or oci, or pinned", move |value, path, diagnostics| {
+        let Dyn::Object(attributes) = value else { return };
+        let digests = attributes.get("digests");
+        let is_pinned = |name: &str| match digests {
+            Some(Dyn::Map(digests)) => digests.contains_key(name),
+            digests => digests.is_some_and(Dyn::is_unknown),
+        };
+        for (attribute, needs) in [("repository", charts), ("gateway_api", &[GATEWAY_API])] {
+            let place = attributes.get(attribute).and_then(Dyn::as_str).unwrap_or_default();
+            if is_plain_http(place) && !needs.iter().all(|name| is_pinned(name)) {
+                diagnostics.push(
+                    Diagnostic::warning("Charts come over plain http")
+                        .detail(format!(
+                            "Anybody between this machine and the repository decides what is installed. Use https or oci, or pin in `digests`: {}.",
+                            needs.join(", ")
+                        ))
+                        .at(path.attr(attribute)),
+                );
+            }
         }
     })
+}
+
+fn is_plain_http(place: &str) -> bool {
+    let Some(url) = place.parse::<http::Uri>().ok().filter(|url| url.scheme_str() == Some("http")) else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Which version of a chart.
@@ -138,14 +161,18 @@ pub struct Store {
     sources: Sources,
 }
 
-/// Charts that lie in a folder, as a refresh saw them: whoever may write there can change them between a plan and its
-/// apply.
+/// Charts as a refresh found them where they come from: whoever may write there can change them between a plan and its
+/// apply, and another machine may have an older copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InFolder {
-    folder: String,
-    /// By name of the chart.
+pub struct Noted {
+    #[serde(rename = "folder")]
+    place: String,
+    /// By name of the chart, with its version where a place has several.
     digests: BTreeMap<String, String>,
 }
+
+/// How long a refresh waits for a repository. Whoever destroys needs no chart.
+const FOR_NOTES: Duration = Duration::from_secs(5);
 
 /// Why there is no chart.
 pub enum Unavailable {
@@ -185,19 +212,9 @@ impl Store {
         };
         let version = asked.clone().map(|(asked, _)| asked).or_else(|| version.remembered.map(str::to_owned));
         let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());
-        let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(name));
-        let is_own =
-            charts.is_none_or(|charts| charts.repository.is_null() || charts.repository == self.defaults.repository);
-        let credentials = self.credentials.as_ref().filter(|_| is_own && self.defaults.repository.is_known());
-        let request = Request {
-            location: &location,
-            name,
-            version: Some(&version),
-            digest: digest.map(String::as_str),
-            credentials,
-        };
-        let chart = self.sources.chart(&request).await.map_err(|error| match error {
+        let chart = self.exactly(&location, charts, (name, &version)).await.map_err(|error| match error {
             source::Error::NoVersion { .. } => unavailable(name, &error, "version"),
+            source::Error::UnpackedDigest { .. } => unavailable(name, &error, "digests"),
             _ => unavailable(name, &error, attribute),
         })?;
         match asked.filter(|(asked, _)| asked.trim_start_matches('v') != chart.version().trim_start_matches('v')) {
@@ -206,38 +223,82 @@ impl Store {
         }
     }
 
-    /// These charts, where they come from a folder. One that is not there is left out: whoever needs it says so.
-    pub async fn in_folder(&self, charts: Option<&Charts>, names: &[&str]) -> Option<InFolder> {
-        let (Location::Directory(folder), _) = self.location(charts).ok()? else { return None };
+    /// The chart of a name and a version, from a place.
+    async fn exactly(
+        &self,
+        location: &Location,
+        charts: Option<&Charts>,
+        (name, version): (&str, &str),
+    ) -> Result<Arc<Chart>, source::Error> {
+        let is_own =
+            charts.is_none_or(|charts| charts.repository.is_null() || charts.repository == self.defaults.repository);
+        let credentials = self.credentials.as_ref().filter(|_| is_own && self.defaults.repository.is_known());
+        let digest = self.pinned(charts, name);
+        self.sources.chart(&Request { location, name, version: Some(version), digest, credentials }).await
+    }
+
+    fn pinned<'a>(&'a self, charts: Option<&'a Charts>, name: &str) -> Option<&'a str> {
+        let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(name));
+        digest.map(String::as_str)
+    }
+
+    /// What these charts are now, where no digest pins them. One that is not to be had is left out: whoever needs it
+    /// says so. Of a repository the version is asked for that `version` names, unless `charts` does.
+    pub async fn noted(&self, charts: Option<&Charts>, names: &[&str], version: Option<&str>) -> Option<Noted> {
+        let (location, _) = self.location(charts).ok()?;
         let mut digests = BTreeMap::new();
         for name in names {
-            if let Ok(chart) = self.chart(name, charts, Version::default()).await {
-                digests.insert((*name).to_owned(), chart.digest().to_owned());
+            if self.pinned(charts, name).is_some() {
+                continue;
+            }
+            match &location {
+                Location::Directory(folder) => digests.extend(source::folder_digests(folder, name)),
+                _ => {
+                    let version = Version { asked: None, remembered: version };
+                    let chart = tokio::time::timeout(FOR_NOTES, self.chart(name, charts, version)).await;
+                    if let Ok(Ok(chart)) = chart {
+                        digests.insert(format!("{name} {}", chart.version()), chart.digest().to_owned());
+                    }
+                }
             }
         }
-        Some(InFolder { folder: folder.display().to_string(), digests })
+        Some(Noted { place: location.to_string(), digests })
     }
 
     /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it,
-    /// and would call what comes out of other charts a defect of the provider.
-    pub async fn refuse_changed(&self, saw: Option<&InFolder>, charts: Option<&Charts>) -> Result<(), Diagnostic> {
-        let Some(saw) = saw else { return Ok(()) };
-        let names: Vec<&str> = saw.digests.keys().map(String::as_str).collect();
-        match self.in_folder(charts, &names).await {
-            Some(found) if found.folder == saw.folder => {
-                let changed = saw.digests.iter().find(|(name, digest)| found.digests.get(*name) != Some(digest));
-                changed.map_or(Ok(()), |(name, _)| Err(changed_since(name, &saw.folder)))
-            }
-            _ => Ok(()),
+    /// and would call what comes out of other charts a defect of the provider. Of a create there is nothing that the
+    /// second plan could know of the first.
+    pub async fn refuse_changed(&self, saw: Option<&Noted>, charts: Option<&Charts>) -> Result<(), Diagnostic> {
+        let (Some(saw), Ok((location, attribute))) = (saw, self.location(charts)) else { return Ok(()) };
+        if location.to_string() != saw.place {
+            return Ok(());
         }
+        for (chart, digest) in &saw.digests {
+            let (name, version) = chart.split_once(' ').unwrap_or((chart, ""));
+            if self.pinned(charts, name).is_some() {
+                continue;
+            }
+            let is_as_seen = match &location {
+                Location::Directory(folder) => source::folder_digest(folder, chart).as_ref() == Some(digest),
+                // What cannot be fetched is no other chart.
+                _ => match self.exactly(&location, charts, (name, version)).await {
+                    Ok(found) => found.digest() == digest,
+                    Err(_) => true,
+                },
+            };
+            if !is_as_seen {
+                return Err(changed_since(chart, &saw.place, attribute));
+            }
+        }
+        Ok(())
     }
 
     /// The definitions of a release of the Gateway API, as they stand where they come from.
     pub async fn gateway_api(&self, charts: Option<&Charts>, version: &str) -> Result<Vec<Json>, Unavailable> {
         let mut said = charts.into_iter().chain([&self.defaults]);
         let place = said.find_map(|charts| charts.gateway_api.known()).map_or(GATEWAY_API_PLACE, String::as_str);
-        let digest = charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.digests.entry(GATEWAY_API));
-        let asked = Manifests { place, name: GATEWAY_API, version, digest: digest.map(String::as_str) };
+        let digest = self.pinned(charts, GATEWAY_API);
+        let asked = Manifests { place, name: GATEWAY_API, version, digest };
         self.sources.manifests(&asked).await.map_err(|error| unavailable(GATEWAY_API, &error, "gateway_api"))
     }
 
@@ -287,10 +348,10 @@ fn unavailable(name: &str, error: &source::Error, attribute: &str) -> Unavailabl
     }
 }
 
-fn changed_since(name: &str, folder: &str) -> Diagnostic {
-    Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr("directory")).detail(format!(
-        "The chart {name} in {folder} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
-         with a refresh."
+fn changed_since(chart: &str, place: &str, attribute: &str) -> Diagnostic {
+    Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr(attribute)).detail(format!(
+        "The chart {chart} in {place} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
+         with a refresh. A digest in `charts.digests` keeps a packed chart as it is."
     ))
 }
 
@@ -310,5 +371,123 @@ impl From<Unavailable> for Diagnostics {
         match unavailable {
             Unavailable::Unreachable(diagnostic) | Unavailable::Wrong(diagnostic) => diagnostic.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::chart::archive_of;
+    use crate::diag::Diagnostics;
+
+    fn text(text: &str) -> Dyn {
+        Dyn::String(text.to_owned())
+    }
+
+    fn warned(attribute: &str, place: &str, digests: Dyn) -> Vec<String> {
+        let charts =
+            Dyn::Object([(attribute.to_owned(), text(place)), ("digests".to_owned(), digests)].into_iter().collect());
+        let mut found = Diagnostics::new();
+        not_plain_http(&["base", "istiod"]).check(&charts, &Path::root("charts"), &mut found);
+        found.into_iter().map(|warning| format!("{} {}", warning.path.unwrap(), warning.detail)).collect()
+    }
+
+    #[test]
+    fn plain_http_is_warned_of_until_digests_pin_what_comes_over_it() {
+        let pins = |names: &[&str]| Dyn::Map(names.iter().map(|name| ((*name).to_owned(), text("x"))).collect());
+        let plain = "http://charts.example";
+        for (attribute, place, digests) in [
+            ("repository", "https://charts.example", Dyn::Null),
+            ("repository", "http://127.0.0.1:1/x", Dyn::Null),
+            ("repository", plain, pins(&["base", "istiod"])),
+            ("repository", plain, Dyn::Unknown(None)),
+            ("gateway_api", plain, pins(&["gateway-api"])),
+        ] {
+            assert_eq!(warned(attribute, place, digests.clone()), Vec::<String>::new(), "{place} {digests:?}");
+        }
+        for (attribute, digests) in [
+            ("repository", Dyn::Null),
+            ("repository", pins(&["istiod"])),
+            ("gateway_api", Dyn::Null),
+            ("gateway_api", pins(&["base", "istiod"])),
+        ] {
+            let said = warned(attribute, plain, digests);
+            assert!(said[0].starts_with(&format!("charts.{attribute} Anybody between")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_chart_has_pins_nothing_and_is_an_error() {
+        use crate::schema::Model as _;
+        let digests = Charts::attributes().into_iter().find(|attribute| attribute.name == "digests").unwrap();
+        let value =
+            Dyn::Map([("istoid".to_owned(), text(&format!("sha256:{}", "0".repeat(64))))].into_iter().collect());
+        let mut found = Diagnostics::new();
+        digests.validators.iter().for_each(|rule| rule.check(&value, &Path::root("digests"), &mut found));
+        let said: Vec<String> = found.into_iter().map(|error| error.path.unwrap().to_string()).collect();
+        assert_eq!(said, ["digests[\"istoid\"]"]);
+    }
+
+    fn packed(note: &str) -> Vec<u8> {
+        let metadata = format!("apiVersion: v2\nname: istiod\nversion: 1.0.0\ndescription: {note}\n");
+        archive_of(&[("istiod/Chart.yaml", metadata.as_bytes())])
+    }
+
+    fn store(place: &str) -> Store {
+        let charts = match place.contains("://") {
+            true => ProviderCharts { repository: place.to_owned().into(), ..ProviderCharts::default() },
+            false => ProviderCharts { directory: place.to_owned().into(), ..ProviderCharts::default() },
+        };
+        Store { sources: Sources::with_cache(None), ..Store::new(charts) }
+    }
+
+    /// What a plan noted holds until somebody changes the chart; each process has a store of its own.
+    async fn is_noticed(place: &str, change: impl FnOnce()) {
+        let noted = store(place).noted(None, &["istiod", "none"], Some("1.0.0")).await.unwrap();
+        assert_eq!(noted.digests.len(), 1, "{noted:?}");
+        assert!(store(place).refuse_changed(Some(&noted), None).await.is_ok());
+        assert!(store("/elsewhere").refuse_changed(Some(&noted), None).await.is_ok());
+        change();
+        let error = store(place).refuse_changed(Some(&noted), None).await.unwrap_err();
+        assert!(error.detail.contains("is not the one that the last refresh saw"), "{error:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_chart_that_changes_after_the_plan_is_noticed_wherever_it_comes_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("istiod-1.0.0.tgz");
+        std::fs::write(&file, packed("a")).unwrap();
+        is_noticed(folder.path().to_str().unwrap(), || std::fs::write(&file, packed("b")).unwrap()).await;
+        let served = Arc::new(Mutex::new(packed("a")));
+        let url = repository(served.clone());
+        is_noticed(&url, || *served.lock().unwrap() = packed("b")).await;
+        // What is pinned cannot change.
+        let pinned = format!("sha256:{}", "0".repeat(64));
+        let digests = [("istiod", pinned)].into_iter().collect();
+        let charts = Charts { digests, ..Charts::default() };
+        let noted = store(&url).noted(Some(&charts), &["istiod"], Some("1.0.0")).await.unwrap();
+        assert_eq!(noted.digests, BTreeMap::new());
+    }
+
+    /// A repository of one chart, for as long as the test runs.
+    fn repository(served: Arc<Mutex<Vec<u8>>>) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut asked = [0; 4096];
+                let length = stream.read(&mut asked).unwrap_or_default();
+                let body = match String::from_utf8_lossy(&asked[..length]).contains("index.yaml") {
+                    true => b"entries: {istiod: [{name: istiod, version: 1.0.0, urls: [i.tgz]}]}".to_vec(),
+                    false => served.lock().unwrap().clone(),
+                };
+                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+            }
+        });
+        url
     }
 }

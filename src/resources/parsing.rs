@@ -7,6 +7,7 @@ use std::fmt::Display;
 use crate::chart;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::hidden::Hidden;
+use crate::schema::validate::{is_dns_label, is_dns_subdomain};
 use crate::value::{List, Map, Path, Value};
 
 /// Collects what is wrong, and notes whether anything was not known yet.
@@ -85,7 +86,7 @@ impl Parser {
                 Err(error) => {
                     let detail = format!(
                         "{}. Give a YAML mapping, as in a file for `helm --values`.",
-                        sentence(&error.to_string()).trim_end_matches('.')
+                        sentence(&error.unquoted()).trim_end_matches('.')
                     );
                     self.refuse(attribute.index(index), "Not a values document", detail);
                 }
@@ -124,6 +125,18 @@ impl Parser {
     }
 }
 
+/// Refuses an import of what cannot be there: the names go into the addresses that the API server is asked by, where a
+/// part such as `..` leads elsewhere.
+pub fn import_of(namespace: &str, names: &[&str]) -> Result<(), Diagnostic> {
+    let odd = (!is_dns_label(namespace)).then_some(namespace);
+    match odd.or_else(|| names.iter().copied().find(|name| !is_dns_subdomain(name))) {
+        Some(odd) => Err(Diagnostic::error("Not a name that Kubernetes has").detail(format!(
+            "{odd:?} is no name of a namespace or object: those have lower-case letters, digits, `-` and, but for namespaces, `.`. Correct the import's id or identity."
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// An error's text as a sentence.
 pub fn sentence(text: &str) -> String {
     let mut chars = text.chars();
@@ -150,4 +163,63 @@ pub fn each<T: Clone, U>(
         elements.extend(read(parser, &element, &path.index(index)));
     }
     elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_of_no_name_is_refused() {
+        for (namespace, name) in [("istio-system", "a.b-c"), ("x1", "istiod")] {
+            assert!(import_of(namespace, &[name]).is_ok(), "{namespace} {name}");
+        }
+        for (namespace, name) in [
+            ("..", "istiod"),
+            ("istio-system", ".."),
+            ("istio-system", ""),
+            ("", "istiod"),
+            ("a.b", "istiod"),
+            ("istio-system", "a/b"),
+            ("istio-system", "a?watch=1"),
+            ("istio-system", "%2e%2e"),
+            ("istio-system", "A"),
+        ] {
+            let error = import_of(namespace, &[name]).unwrap_err();
+            assert!(error.detail.contains("is no name of"), "{namespace} {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_values_is_said_without_quoting_them() {
+        for text in [
+            "AUTH_TOKEN: *Zq7hunter2",
+            "a:\n  AUTH_TOKEN: !!int Zq7hunter2",
+            "a: 1\n{Zq7hunter2: b}: c",
+            "Zq7hunter2",
+            "[Zq7hunter2]",
+            "a: &Zq7hunter2 [*Zq7hunter2]",
+            "a: 'Zq7hunter2",
+            "a: Zq7hunter2: b",
+            "a: %Zq7hunter2",
+            "a: @Zq7hunter2",
+            "a: !<Zq7hunter2",
+            "a: &Zq7hunter2 &b",
+            "%YAML Zq7hunter2\n---\n",
+            "%TAG !e! Zq7hunter2\n---\na: !f!x y",
+            "a: \"\\Zq7hunter2\"",
+            "? null\n: Zq7hunter2",
+            "a: !!binary Zq7hunter2*",
+            "a: !!float Zq7hunter2",
+            "- Zq7hunter2\nb: c",
+            "a: Zq7hunter2\n\tb: c",
+            "18446744073709551615: Zq7hunter2",
+        ] {
+            let mut parser = Parser::default();
+            parser.values(&[text.to_owned()].into_iter().collect());
+            let said = parser.finish(Some(())).map_err(|diagnostics| format!("{diagnostics:?}"));
+            let Err(said) = said else { panic!("{text} was read") };
+            assert!(!said.contains("Zq7"), "{text}: {said}");
+        }
+    }
 }

@@ -145,6 +145,22 @@ pub fn non_empty() -> Validator {
     })
 }
 
+/// A name that people read: two that differ look different. Spaces of other widths, what joins characters and what
+/// picks a variant of one are letters nowhere in a name; the non-joiner of Persian (U+200C) is.
+pub fn readable() -> Validator {
+    text("without characters that look like others or like nothing", |found| {
+        let odd = |c: &char| match c {
+            ' ' | '\u{200c}' => false,
+            '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => true,
+            c => c.is_whitespace(),
+        };
+        match found.chars().find(odd) {
+            Some(c) => Err(format!("It has U+{:04X}. Remove it, or put a plain space.", u32::from(c))),
+            None => Ok(()),
+        }
+    })
+}
+
 /// A URL (or a path) without a user or password: those would lie in state, and in every text that names the place.
 pub fn without_user_info() -> Validator {
     text("without a user or password in it", |_| Ok(())).refine(|value| {
@@ -154,6 +170,32 @@ pub fn without_user_info() -> Validator {
             true => Err("It has one, which would lie in state and be shown by plans.".to_owned()),
             false => Ok(()),
         }
+    })
+}
+
+/// A URL (or a path) without a query that logs in: it would lie in state as well. Of the names that such a query has,
+/// these are enough for the signed URLs of the large clouds, GitHub and GitLab.
+pub fn without_signature() -> Validator {
+    const SIGNED: &[&str] =
+        &["sig", "signature", "token", "secret", "password", "passwd", "credential", "auth", "key", "jwt"];
+    text("without a signature or token in it", |_| Ok(())).refine(|value| {
+        let Some((_, rest)) = value.as_str().and_then(|url| url.split_once("://")) else { return Ok(()) };
+        let query = rest.split('#').next().unwrap_or_default().split_once('?').map_or("", |(_, query)| query);
+        let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default().to_ascii_lowercase());
+        match names.find(|name| SIGNED.iter().any(|word| name.ends_with(word))) {
+            Some(name) => Err(format!("It has `{name}`, which would lie in state and be shown by plans.")),
+            None => Ok(()),
+        }
+    })
+}
+
+/// A URL (or a path) without a query: it would not be sent.
+pub fn without_query() -> Validator {
+    text("without a query", |_| Ok(())).refine(|value| match value.as_str().and_then(|url| url.split_once("://")) {
+        Some((_, rest)) if rest.contains(['?', '#']) => {
+            Err("It has one, which would lie in state and not be sent.".to_owned())
+        }
+        _ => Ok(()),
     })
 }
 
@@ -290,7 +332,12 @@ mod tests {
             (ip_address(), "::1"),
             (duration(), "1h30m"),
             (without_user_info(), "https://a.example/x@y?z=@"),
+            (readable(), "Müller & Söhne \u{200c}x"),
             (without_user_info(), "./charts@1"),
+            (without_signature(), "https://a.example/gw.yaml?channel=experimental&monkeys=1"),
+            (without_signature(), "./a?token=b"),
+            (without_query(), "oci://a.example/x"),
+            (without_query(), "./what?"),
         ] {
             assert_eq!(verdict(&rule, value), Vec::<String>::new(), "{value}");
         }
@@ -343,6 +390,15 @@ mod tests {
             (non_empty(), " "),
             (without_user_info(), "https://me@a.example"),
             (without_user_info(), "oci://me:pw@a.example/x"),
+            (readable(), "A\u{a0}B"),
+            (readable(), "A\u{200d}B"),
+            (readable(), "A\u{fe0f}B"),
+            (readable(), "A\u{3000}B"),
+            (without_signature(), "https://a.example/gw.yaml?sv=1&sig=abc"),
+            (without_signature(), "https://a.example/gw.yaml?X-Amz-Signature=abc"),
+            (without_signature(), "https://a.example/gw.yaml?private_token=abc"),
+            (without_query(), "https://a.example/x?sig=abc"),
+            (without_query(), "oci://a.example/x#y"),
         ] {
             assert_eq!(verdict(&rule, value).len(), 1, "{value}");
         }

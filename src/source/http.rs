@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 use tokio::sync::OnceCell;
 
@@ -60,10 +61,13 @@ impl Http {
     }
 
     async fn once(&self, get: &Get<'_>) -> Result<Answer, Error> {
-        let unreachable = |source: reqwest::Error| Error::Unreachable {
-            url: shown(get.url),
-            // The error's own URL may hold what ours leaves out.
-            source: Box::new(source.without_url()),
+        let unreachable = |source: reqwest::Error| {
+            let url = shown(get.url);
+            match refused_redirect(&source) {
+                Some(PlainHttp { to }) => Error::Downgrade { url, to: to.clone() },
+                // The error's own URL may hold what ours leaves out.
+                None => Error::Unreachable { url, source: Box::new(source.without_url()) },
+            }
         };
         let client = self.client.get_or_try_init(|| async { client() }).await.map_err(unreachable)?;
         let mut request = client.get(get.url.clone());
@@ -89,6 +93,31 @@ impl Http {
     }
 }
 
+/// A redirect that was not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("it leads to {to}, over plain http")]
+struct PlainHttp {
+    to: String,
+}
+
+fn refused_redirect(error: &reqwest::Error) -> Option<&PlainHttp> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+/// Redirects are followed, but none from https to plain http: a digest that is pinned is compared later than what an
+/// index says is believed.
+fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let was_safe = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+        if was_safe && attempt.url().scheme() == "http" {
+            let to = shown(attempt.url());
+            return attempt.error(PlainHttp { to });
+        }
+        Policy::default().redirect(attempt)
+    })
+}
+
 fn client() -> reqwest::Result<reqwest::Client> {
     // The whole process has one crypto provider; where none is set yet, the HTTP client would refuse to start.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -98,6 +127,7 @@ fn client() -> reqwest::Result<reqwest::Client> {
         .user_agent(concat!("terraform-provider-mesh/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
+        .redirect(redirects())
         .build()
 }
 

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde_json::Value as Json;
 
 use super::http::Get;
-use super::{Error, Location, Request, Sha256, Sources, verify};
+use super::{Error, Location, Request, Sha256, Sources, verify, within};
 use crate::chart;
 
 /// No document of definitions is near as large; the Gateway API's has a megabyte.
@@ -68,12 +68,7 @@ impl Sources {
         let get = Get { url, accept: None, authorization: None, limit: MAX_DOCUMENT };
         let bytes = self.http.body(get).await?;
         let text = checked(bytes, request)?;
-        self.cache.store(
-            &request.location.to_string(),
-            request.name,
-            request.version.unwrap_or_default(),
-            text.as_bytes(),
-        );
+        self.cache.store(&request.place(), request.name, request.version.unwrap_or_default(), text.as_bytes());
         Ok(text)
     }
 }
@@ -107,10 +102,7 @@ fn folder(path: &Path, request: &Request<'_>) -> Result<Vec<String>, Error> {
         }
     }
     files.sort();
-    files
-        .into_iter()
-        .map(|file| std::fs::read_to_string(&file).map_err(|source| Error::File { path: file, source }))
-        .collect()
+    files.iter().map(|file| checked(within(path, file)?, request)).collect()
 }
 
 #[cfg(test)]

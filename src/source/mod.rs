@@ -9,7 +9,7 @@ mod oci;
 mod repository;
 pub mod template;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,6 +116,16 @@ pub enum Error {
     NoManifests { place: String },
     #[error("a folder has no digest, such as is asked of {}: name a file in it", path.display())]
     FolderDigest { path: PathBuf },
+    /// What is pinned must not come from where nothing can be compared.
+    #[error("the chart {name} in {} is a folder, which has no digest: put the packed chart {name}-<version>.tgz there instead, or leave the digest out", path.display())]
+    UnpackedDigest { path: PathBuf, name: String },
+    #[error("{} is a link that leads outside {}: put the file itself there", link.display(), folder.display())]
+    LeadsOutside { link: PathBuf, folder: PathBuf },
+    /// Whoever is on the way could hand out what they like.
+    #[error(
+        "{url} is reached over https and leads to {to}, which is plain http; without a digest nothing would protect what comes from there"
+    )]
+    Downgrade { url: String, to: String },
 }
 
 impl Error {
@@ -213,7 +223,7 @@ impl Sources {
     pub async fn chart(&self, request: &Request<'_>) -> Result<Arc<Chart>, Error> {
         let key = format!(
             "{}\n{}\n{}\n{}",
-            request.location,
+            request.place(),
             request.name,
             request.version.filter(|_| !is_unpacked(request)).unwrap_or_default(),
             request.digest.unwrap_or_default()
@@ -225,7 +235,7 @@ impl Sources {
     async fn load(&self, request: &Request<'_>) -> Result<Arc<Chart>, Error> {
         let digest = request.digest.map(Sha256::parse).transpose()?;
         let chart = match request.location {
-            Location::Directory(path) => directory(path, request)?,
+            Location::Directory(path) => directory(path, request, digest.as_ref())?,
             Location::Archive(path) => {
                 let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
                 open(request, &bytes, digest.as_ref())?
@@ -261,26 +271,59 @@ impl Sources {
 /// An unpacked chart is what it is, whichever version is asked for.
 fn is_unpacked(request: &Request<'_>) -> bool {
     let Location::Directory(path) = request.location else { return false };
-    path.join(request.name).join("Chart.yaml").is_file() || path.join("Chart.yaml").is_file()
+    unpacked(path, request.name).any(|chart| chart.join("Chart.yaml").is_file())
 }
 
-fn directory(path: &Path, request: &Request<'_>) -> Result<Chart, Error> {
-    let inner = path.join(request.name);
-    let packed = request.version.map(|version| path.join(format!("{}-{version}.tgz", request.name)));
+fn directory(path: &Path, request: &Request<'_>, digest: Option<&Sha256>) -> Result<Chart, Error> {
     let here = |source| Error::Chart { place: request.location.to_string(), name: request.name.to_owned(), source };
-    if inner.join("Chart.yaml").is_file() {
-        return Chart::from_dir(&inner).map_err(here);
-    }
-    if path.join("Chart.yaml").is_file() {
-        return Chart::from_dir(path).map_err(here);
-    }
-    match packed {
-        Some(file) if file.is_file() => {
-            let bytes = std::fs::read(&file).map_err(|source| Error::File { path: file, source })?;
-            Chart::from_archive(&bytes).map_err(here)
+    if let Some(chart) = unpacked(path, request.name).find(|chart| chart.join("Chart.yaml").is_file()) {
+        if digest.is_some() {
+            return Err(Error::UnpackedDigest { path: path.to_owned(), name: request.name.to_owned() });
         }
+        return Chart::from_dir_among(&chart, path).map_err(here);
+    }
+    let packed = request.version.map(|version| path.join(format!("{}-{version}.tgz", request.name)));
+    match packed {
+        Some(file) if file.is_file() => open(request, &within(path, &file)?, digest),
         _ => Err(Error::NoChart { place: request.location.to_string(), name: request.name.to_owned() }),
     }
+}
+
+/// The digests of a chart in a folder, by a name that [`folder_digest`] knows: of the unpacked chart, or of each packed
+/// version of it.
+pub fn folder_digests(folder: &Path, name: &str) -> BTreeMap<String, String> {
+    let mut names = vec![name.to_owned()];
+    if !unpacked(folder, name).any(|chart| chart.join("Chart.yaml").is_file()) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names = files.filter(|file| file.starts_with(&format!("{name}-")) && file.ends_with(".tgz")).collect();
+    }
+    names.into_iter().filter_map(|name| Some((name.clone(), folder_digest(folder, &name)?))).collect()
+}
+
+/// The digest of what [`folder_digests`] calls by this name, if it is there.
+pub fn folder_digest(folder: &Path, name: &str) -> Option<String> {
+    if name.ends_with(".tgz") {
+        return Some(Sha256::of(&within(folder, &folder.join(name)).ok()?).to_string());
+    }
+    let chart = unpacked(folder, name).find(|chart| chart.join("Chart.yaml").is_file())?;
+    Some(Chart::from_dir_among(&chart, folder).ok()?.digest().to_owned())
+}
+
+/// Where a folder may have the unpacked chart of this name: it may be the chart itself.
+fn unpacked(folder: &Path, name: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    [folder.join(name), folder.to_owned()].into_iter()
+}
+
+/// What a file in a folder holds. A link in it must not lead to what else this process can read.
+fn within(folder: &Path, file: &Path) -> Result<Vec<u8>, Error> {
+    let unreadable = |source| Error::File { path: file.to_owned(), source };
+    let bounds = folder.canonicalize().map_err(unreadable)?;
+    let real = file.canonicalize().map_err(unreadable)?;
+    if !real.starts_with(bounds) {
+        return Err(Error::LeadsOutside { link: file.to_owned(), folder: folder.to_owned() });
+    }
+    std::fs::read(real).map_err(unreadable)
 }
 
 /// Loads an archive after checking that it is the one asked for.
@@ -349,4 +392,92 @@ fn newest<'a>(versions: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         .filter_map(|text| Some((semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?, text)))
         .max_by(|(a, _), (b, _)| a.pre.is_empty().cmp(&b.pre.is_empty()).then_with(|| a.cmp_precedence(b)))
         .map(|(_, text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHART: &str = "apiVersion: v2\nname: demo\nversion: 1.0.0\n";
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let file = folder.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, content).unwrap();
+        }
+        folder
+    }
+
+    fn packed() -> Vec<u8> {
+        chart::archive_of(&[("demo/Chart.yaml", CHART.as_bytes())])
+    }
+
+    async fn ask(folder: &Path, digest: Option<&str>) -> Result<Arc<Chart>, Error> {
+        let location = Location::Directory(folder.to_owned());
+        let request = Request { location: &location, name: "demo", version: Some("1.0.0"), digest, credentials: None };
+        Sources::with_cache(None).chart(&request).await
+    }
+
+    #[tokio::test]
+    async fn a_pinned_chart_in_a_folder_must_be_the_one_that_is_pinned() {
+        let (right, wrong) = (Sha256::of(&packed()).to_string(), format!("sha256:{}", "0".repeat(64)));
+        let archives = folder(&[("demo-1.0.0.tgz", &packed())]);
+        assert!(ask(archives.path(), Some(&right)).await.is_ok());
+        assert!(matches!(ask(archives.path(), Some(&wrong)).await, Err(Error::Tampered { .. })));
+        for name in ["demo/Chart.yaml", "Chart.yaml"] {
+            let unpacked = folder(&[(name, CHART.as_bytes())]);
+            assert!(ask(unpacked.path(), None).await.is_ok());
+            assert!(matches!(ask(unpacked.path(), Some(&right)).await, Err(Error::UnpackedDigest { .. })));
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn links_lead_to_files_of_the_same_folder_only() {
+        let link = |to: &Path, folder: &Path, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
+        let environment = Path::new("/proc/self/environ");
+        let secret = folder(&[("secret", b"kind: Secret"), ("demo-1.0.0.tgz", &packed())]);
+        let charts = folder(&[("demo/Chart.yaml", CHART.as_bytes()), ("shared.yaml", b"kind: Shared")]);
+        link(Path::new("../shared.yaml"), charts.path(), "demo/shared.yaml");
+        let chart = ask(charts.path(), None).await.unwrap();
+        for (name, to) in [("env", environment), ("file", &secret.path().join("secret"))] {
+            link(to, charts.path(), &format!("demo/{name}"));
+            let error = ask(charts.path(), None).await.unwrap_err();
+            let why = std::error::Error::source(&error).unwrap().to_string();
+            assert!(why.contains(name) && why.contains("a link that leads outside"), "{why}");
+            std::fs::remove_file(charts.path().join("demo").join(name)).unwrap();
+        }
+        assert_eq!(ask(charts.path(), None).await.unwrap().digest(), chart.digest());
+        // A chart, an archive and manifests elsewhere.
+        let linked = folder(&[]);
+        link(&charts.path().join("demo"), linked.path(), "demo");
+        assert!(ask(linked.path(), None).await.is_err());
+        let linked = folder(&[]);
+        link(&secret.path().join("demo-1.0.0.tgz"), linked.path(), "demo-1.0.0.tgz");
+        assert!(matches!(ask(linked.path(), None).await, Err(Error::LeadsOutside { .. })));
+        let linked = folder(&[("a.yaml", b"kind: A")]);
+        let place = linked.path().display().to_string();
+        let asked = Manifests { place: &place, name: "gateway-api", version: "1.0.0", digest: None };
+        assert_eq!(Sources::with_cache(None).manifests(&asked).await.unwrap().len(), 1);
+        link(&secret.path().join("secret"), linked.path(), "b.yaml");
+        let error = Sources::with_cache(None).manifests(&asked).await.unwrap_err();
+        assert!(matches!(error, Error::LeadsOutside { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_says_which_of_its_charts_has_changed() {
+        let unpacked = folder(&[("demo/Chart.yaml", CHART.as_bytes())]);
+        let digests = folder_digests(unpacked.path(), "demo");
+        assert_eq!(digests["demo"], ask(unpacked.path(), None).await.unwrap().digest());
+        std::fs::write(unpacked.path().join("demo/values.yaml"), "a: 1").unwrap();
+        assert_ne!(folder_digest(unpacked.path(), "demo").unwrap(), digests["demo"]);
+        let archives = folder(&[("demo-1.0.0.tgz", &packed()), ("demo-2.0.0.tgz", b"x"), ("other-1.0.0.tgz", b"y")]);
+        let digests = folder_digests(archives.path(), "demo");
+        assert_eq!(digests.keys().map(String::as_str).collect::<Vec<_>>(), ["demo-1.0.0.tgz", "demo-2.0.0.tgz"]);
+        std::fs::write(archives.path().join("demo-2.0.0.tgz"), "z").unwrap();
+        assert_eq!(folder_digest(archives.path(), "demo-1.0.0.tgz").as_ref(), digests.get("demo-1.0.0.tgz"));
+        assert_ne!(folder_digest(archives.path(), "demo-2.0.0.tgz").as_ref(), digests.get("demo-2.0.0.tgz"));
+    }
 }

@@ -141,8 +141,9 @@ impl<'a> Registry<'a> {
     async fn token(&self, realm: &str, service: Option<&str>, scope: Option<&str>) -> Result<String, Error> {
         let understood = |what: &str| Error::Answer { url: shown(&self.base), what: what.to_owned() };
         let mut url = Url::parse(realm).map_err(|_| understood("the address of its token service"))?;
-        // Credentials must not be sent in the clear to a place that the answer of a TLS server names.
-        if url.scheme() != "https" && url.scheme() != self.base.scheme() {
+        // Credentials must not be sent in the clear to a place that an answer names, unless they stay on this machine.
+        let stays_here = self.base.scheme() == "http" && url.scheme() == "http" && url.host_str().is_some_and(is_local);
+        if url.scheme() != "https" && !stays_here {
             return Err(understood("the address of its token service is not safe"));
         }
         let own_scope = format!("repository:{}:pull", self.repository);

@@ -33,6 +33,10 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
     if !matches!(archive_url.scheme(), "http" | "https") {
         return Err(understood(&format!("the chart's URL {:?}", release.url)));
     }
+    let is_pinned = request.digest.is_some() || release.digest.is_some();
+    if base.scheme() == "https" && archive_url.scheme() == "http" && !is_pinned {
+        return Err(Error::Downgrade { url: place, to: shown(&archive_url) });
+    }
     let same_host = archive_url.host_str() == base.host_str()
         && archive_url.port_or_known_default() == base.port_or_known_default()
         && archive_url.scheme() == base.scheme();

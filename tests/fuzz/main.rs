@@ -23,6 +23,8 @@ use targets::{TARGETS, Target};
 
 /// Longer than this is a hang.
 const SLOW: Duration = Duration::from_secs(1);
+/// What a process may need at its peak, in kB.
+const MOST_MEMORY: u64 = 300 << 10;
 /// What an input may hold the process up before it is ended.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -76,7 +78,8 @@ struct Report {
 
 impl Report {
     fn findings(&self) -> usize {
-        self.panics.len() + self.aborts.len() + self.stuck.len() + self.slow.len()
+        let too_much = usize::from(self.memory > MOST_MEMORY);
+        self.panics.len() + self.aborts.len() + self.stuck.len() + self.slow.len() + too_much
     }
 }
 

@@ -66,7 +66,7 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
             // What the API server would refuse at apply stands in the plan already, with who holds it.
             let plan = run.workspace.run(&["plan", "-input=false"]).ok().stdout;
             let flat = plan.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-            for told in ["that this plan puts back", ", by kubectl-label", "`force_conflicts = true`"] {
+            for told in ["that this plan sets", ", by kubectl-label", "`force_conflicts = true`"] {
                 assert!(flat.contains(told), "{told:?} is not in {plan}");
             }
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use sha2::Digest as _;
-use terraform_provider_mesh::source::{Credentials, Error, Location, Request, Sources};
+use terraform_provider_mesh::source::{Credentials, Error, Location, Manifests, Request, Sources};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exact_version_is_fetched_once_and_then_needs_no_network() {
@@ -213,6 +213,77 @@ fn a_proxy_is_used_unless_excepted() {
 
 #[test]
 fn a_private_authority_is_trusted_when_the_system_is_told_so() {
+    let (server, roots) = tls_server(repository_handler(&archive("1.0.0"), None));
+    let folder = tempfile::tempdir().unwrap();
+    let url = tls_url(&server, "/charts");
+    let refused = template(folder.path(), &url).output().unwrap();
+    assert!(!refused.status.success());
+    let told = template(folder.path(), &url).env("SSL_CERT_FILE", roots.path()).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+}
+
+#[test]
+fn nothing_leads_from_https_to_plain_http_without_a_digest() {
+    let bytes = archive("1.0.0");
+    let plain = repository(&bytes, None);
+    let digest = sha256(&bytes);
+    // The path says how the server leads astray: its index names the other one, or every answer sends there.
+    let elsewhere = plain.url("/demo-1.0.0.tgz");
+    let target = plain.url("");
+    let (server, roots) = tls_server(move |request| match request.path.trim_start_matches('/').split_once('/') {
+        Some(("bare", "index.yaml")) => Reply::ok(index(&elsewhere, None).into_bytes()),
+        Some(("pinned", "index.yaml")) => Reply::ok(index(&elsewhere, Some(&digest)).into_bytes()),
+        Some(("archive", "index.yaml")) => Reply::ok(index("demo-1.0.0.tgz", Some(&digest)).into_bytes()),
+        Some((_, file)) => Reply { headers: vec![("Location", format!("{target}/{file}"))], ..Reply::status(302) },
+        None => Reply::status(404),
+    });
+    for (how, taken) in [("bare", false), ("pinned", true), ("archive", false), ("redirected", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = template(folder.path(), &tls_url(&server, &format!("/{how}")));
+        let output = command.env("SSL_CERT_FILE", roots.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), taken, "{how}: {said}");
+        assert!(taken || said.contains("which is plain http"), "{how}: {said}");
+    }
+    assert_eq!(plain.paths(), ["/demo-1.0.0.tgz"], "only what the index pins is asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_on_this_machine_gets_no_credentials_sent_elsewhere() {
+    for realm in ["http://registry.example/token", "http://10.0.0.1/token", "http://localhost.example/token"] {
+        let server = Server::start(move |_| Reply {
+            headers: vec![("WWW-Authenticate", format!("Bearer realm=\"{realm}\",service=\"r\""))],
+            ..Reply::status(401)
+        });
+        let location = Location::parse(&server.url("/charts").replace("http://", "oci://")).unwrap();
+        let credentials = Credentials { username: "user".into(), password: "secret".into() };
+        let asked = Request { credentials: Some(&credentials), ..request(&location, Some("1.0.0")) };
+        let error = Sources::with_cache(None).chart(&asked).await.unwrap_err();
+        assert!(error.to_string().contains("is not safe"), "{realm}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_kept_by_the_whole_of_its_address() {
+    let server = Server::start(|request| {
+        let channel = request.path.split_once("channel=").map_or("standard", |(_, channel)| channel);
+        Reply::ok(format!("kind: Demo\nmetadata: {{name: {channel}}}\n").into_bytes())
+    });
+    let cache = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let sources = Sources::with_cache(Some(cache.path().into()));
+        for (query, name) in [("?channel=experimental", "experimental"), ("", "standard")] {
+            let place = server.url(&format!("/gw.yaml{query}"));
+            let asked = Manifests { place: &place, name: "gateway-api", version: "1.0.0", digest: None };
+            let objects = sources.manifests(&asked).await.unwrap();
+            assert_eq!(objects[0]["metadata"]["name"], name);
+        }
+    }
+    assert_eq!(server.paths().len(), 2);
+}
+
+/// The server with a certificate of its own, and the file of roots that trusts it.
+fn tls_server(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Server, tempfile::NamedTempFile) {
     let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, private) = (key.cert.der().clone(), key.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -222,15 +293,13 @@ fn a_private_authority_is_trusted_when_the_system_is_told_so() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate], rustls::pki_types::PrivateKeyDer::Pkcs8(private.into()))
         .unwrap();
-    let server = Server::start_with(repository_handler(&archive("1.0.0"), None), Some(Arc::new(config)));
-    let url = server.url("/charts").replace("http://127.0.0.1", "https://localhost");
-    let folder = tempfile::tempdir().unwrap();
-    let roots = folder.path().join("roots.pem");
-    std::fs::write(&roots, key.cert.pem()).unwrap();
-    let refused = template(folder.path(), &url).output().unwrap();
-    assert!(!refused.status.success());
-    let told = template(folder.path(), &url).env("SSL_CERT_FILE", &roots).output().unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(roots.path(), key.cert.pem()).unwrap();
+    (Server::start_with(handler, Some(Arc::new(config))), roots)
+}
+
+fn tls_url(server: &Server, path: &str) -> String {
+    server.url(path).replace("http://127.0.0.1", "https://localhost")
 }
 
 /// The subcommand, printing the demo chart of a repository.

@@ -519,14 +519,18 @@ impl<'t> Frame<'t> {
     }
 
     fn failure(&self, message: &str) -> Box<Failure> {
-        self.caused(message, None)
+        Box::new(Failure::located(self.located(message)))
     }
 
-    fn caused(&self, message: &str, cause: Option<Failure>) -> Box<Failure> {
+    /// The failure of a function that was called here.
+    fn called(&self, name: &str, cause: Failure) -> Box<Failure> {
+        let text = |inner: &str| self.located(&format!("error calling {name}: {inner}"));
+        Box::new(Failure::located_around(cause, text))
+    }
+
+    fn located(&self, message: &str) -> String {
         let (pos, context) = match self.at {
-            At::Start => {
-                return Box::new(Failure::located(format!("template: {}: {message}", self.name), cause));
-            }
+            At::Start => return format!("template: {}: {message}", self.name),
             At::Node(node) => node_context(node),
             At::Pipe(pipe) => (pipe.pos, pipe.to_string()),
             At::Command(command) => (command.pos, command.to_string()),
@@ -537,8 +541,7 @@ impl<'t> Frame<'t> {
         let line = before.matches('\n').count() + 1;
         let column = pos - before.rfind('\n').map_or(0, |i| i + 1);
         let name = print::quote(self.name);
-        let text = format!("template: {}:{line}:{column}: executing {name} at <{context}>: {message}", source.name);
-        Box::new(Failure::located(text, cause))
+        format!("template: {}:{line}:{column}: executing {name} at <{context}>: {message}", source.name)
     }
 }
 

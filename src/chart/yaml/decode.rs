@@ -34,7 +34,7 @@ impl Decoder<'_, '_> {
         match &self.document.nodes[id] {
             Node::Scalar { text, plain, tag } => {
                 self.pay(budget::NODE + text.len())?;
-                scalar(text, *plain, tag)
+                scalar(text, *plain, tag, self.line + 1)
             }
             Node::Sequence(items) => {
                 self.pay(budget::NODE * (items.len() + 1))?;
@@ -76,7 +76,7 @@ impl Decoder<'_, '_> {
         read: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         if self.aliases.contains(&id) {
-            return Err(Error::syntax(0, format!("anchor '{name}' value contains itself")));
+            return Err(contains_itself(name, self.line));
         }
         self.aliases.push(id);
         let value = self.deeper(read);
@@ -119,9 +119,7 @@ impl Decoder<'_, '_> {
                     out.insert(key, value);
                 }
                 Key::Unsupported { kind, shown } => {
-                    let value = go_syntax(&value, true);
-                    let message = format!("unsupported map key of type: {kind}, key: {shown}, value: {value}");
-                    return Err(Error::NotJson(message));
+                    return Err(unsupported_key(kind, &shown, &value, self.line));
                 }
             }
         }
@@ -176,7 +174,7 @@ impl Decoder<'_, '_> {
             }),
             Json::Null => Key::null(),
             collection => {
-                return Err(Error::syntax(0, format!("invalid map key: {}", go_syntax(&collection, true))));
+                return Err(invalid_key(&collection, self.line));
             }
         })
     }
@@ -230,11 +228,27 @@ fn go_syntax(value: &Json, outermost: bool) -> String {
     }
 }
 
+fn contains_itself(name: &str, line: usize) -> Error {
+    let words = format!("yaml: anchor '{name}' value contains itself");
+    Error::quoting(line + 1, words, "the value of an anchor contains itself")
+}
+
+fn unsupported_key(kind: &str, shown: &str, value: &Json, line: usize) -> Error {
+    let value = go_syntax(value, true);
+    let words = format!("unsupported map key of type: {kind}, key: {shown}, value: {value}");
+    Error::quoting(line + 1, words, "a key is null, or a number too large for a key")
+}
+
+fn invalid_key(collection: &Json, line: usize) -> Error {
+    const PROBLEM: &str = "a key is a list or a mapping: quote a text that begins with a bracket or brace";
+    Error::quoting(line + 1, format!("yaml: invalid map key: {}", go_syntax(collection, true)), PROBLEM)
+}
+
 fn want_map() -> Error {
     Error::syntax(0, "map merge requires map or sequence of maps as the value")
 }
 
-fn scalar(text: &str, plain: bool, tag: &str) -> Result<Json, Error> {
+fn scalar(text: &str, plain: bool, tag: &str, line: usize) -> Result<Json, Error> {
     let short = tag.strip_prefix("tag:yaml.org,2002:");
     if tag.is_empty() && !plain {
         return Ok(Json::String(text.to_owned()));
@@ -257,7 +271,8 @@ fn scalar(text: &str, plain: bool, tag: &str) -> Result<Json, Error> {
                 resolve::Scalar::Str => "str",
             };
             if name != wanted {
-                return Err(Error::syntax(0, format!("cannot decode !!{name} `{text}` as a !!{wanted}")));
+                let words = format!("yaml: cannot decode !!{name} `{text}` as a !!{wanted}");
+                return Err(Error::quoting(line, words, "a value is not of the type that its tag names"));
             }
             json_of(text, found)
         }

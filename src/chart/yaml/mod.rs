@@ -23,11 +23,36 @@ pub(super) enum Error {
     Syntax { line: usize, problem: String },
     #[error("error converting YAML to JSON: {0}")]
     NotJson(String),
+    /// Go's words show what the document says.
+    #[error("error converting YAML to JSON: {}", .0.words)]
+    Quoting(Box<Quoting>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Quoting {
+    line: usize,
+    words: String,
+    problem: &'static str,
 }
 
 impl Error {
     fn syntax(line: usize, problem: impl Into<String>) -> Self {
         Self::Syntax { line, problem: problem.into() }
+    }
+
+    /// Made apart, since what reads a document recurs, and its frames must stay small.
+    #[inline(never)]
+    fn quoting(line: usize, words: String, problem: &'static str) -> Self {
+        Self::Quoting(Box::new(Quoting { line, words, problem }))
+    }
+
+    /// The same with nothing out of the document, which may hold secrets, and with the line instead.
+    pub(super) fn unquoted(&self) -> String {
+        match self {
+            Self::Quoting(quoting) => format!("{}{}", line_prefix(quoting.line), quoting.problem),
+            Self::Syntax { line, problem } => format!("{}{problem}", line_prefix(*line)),
+            Self::NotJson(problem) => problem.clone(),
+        }
     }
 }
 

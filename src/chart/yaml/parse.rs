@@ -129,9 +129,9 @@ impl<'a> Parser<'a, '_> {
 
     fn node(&mut self, context: Context) -> Result<usize, Error> {
         if let (Token::Alias(_), _) = self.scanner.peek()? {
-            let (Token::Alias(name), _) = self.scanner.take()? else { return self.empty() };
+            let (Token::Alias(name), mark) = self.scanner.take()? else { return self.empty() };
             let Some(&target) = self.anchors.get(&name) else {
-                return Err(Error::syntax(0, format!("unknown anchor '{name}' referenced")));
+                return Err(unknown_anchor(&name, mark.line));
             };
             return self.add(Node::Alias { name, target });
         }
@@ -384,6 +384,11 @@ fn error(mark: Mark, problem: &str) -> Error {
 /// The problem's place, or that of the construct it is in when the former is on the first line.
 fn error_at(mark: Mark, context: Mark, problem: &str) -> Error {
     Error::syntax(if mark.line == 0 { context.line } else { mark.line }, problem)
+}
+
+fn unknown_anchor(name: &str, line: usize) -> Error {
+    const PROBLEM: &str = "what begins with * is an alias, and no anchor has its name: quote a text that begins so";
+    Error::quoting(line + 1, format!("yaml: unknown anchor '{name}' referenced"), PROBLEM)
 }
 
 /// Aliases of aliases, tags with long prefixes, or simply much.

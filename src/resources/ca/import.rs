@@ -14,6 +14,7 @@ use crate::kept::converge;
 use crate::kept::instance::{Instance, Place};
 use crate::pki::Certificate;
 use crate::resources::client;
+use crate::resources::parsing;
 use crate::schema::Model;
 use crate::value::{Dyn, Value};
 
@@ -21,6 +22,7 @@ const SYSTEM_NAMESPACE: &str = "istio-system";
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Ca, Diagnostics> {
     let place = place(from)?;
+    parsing::import_of(&place.namespace, &[&place.name])?;
     let cluster = client::cluster(cx, &place.cluster)?;
     let (mut state, mark) = if place.name == CACERTS {
         brought(cx, &cluster, &place).await?

@@ -108,10 +108,10 @@ model! {
         #[attr(default("3650d"), validate(duration()))]
         pub validity: Value<String>,
         /// Organization in the subject of roots and intermediates.
-        #[attr(default("Istio"), validate(non_empty()))]
+        #[attr(default("Istio"), validate(non_empty()), validate(readable()))]
         pub organization: Value<String>,
         /// Common name in the subject of a root to be generated.
-        #[attr(default("Root CA"), validate(non_empty()))]
+        #[attr(default("Root CA"), validate(non_empty()), validate(readable()))]
         pub common_name: Value<String>,
         /// A root of your own, PEM, instead of `store`. Another certificate starts the rotation to it.
         #[attr(optional, document)]

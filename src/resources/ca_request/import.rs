@@ -9,11 +9,13 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::state_key;
 use crate::resources::client;
 use crate::resources::keeping;
+use crate::resources::parsing;
 use crate::resources::signing::OpenRequest;
 use crate::value::{Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
+    parsing::import_of(&namespace, &[&name])?;
     let cluster = client::cluster(cx, &cluster_name)?;
     let mut model = CaRequest {
         cluster: cluster_name.into(),

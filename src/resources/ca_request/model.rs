@@ -29,7 +29,7 @@ model! {
         #[attr(default("ECDSA-P256"), validate(one_of(ALGORITHMS)))]
         pub algorithm: Value<String>,
         /// Organization in the subject of the request; a change takes effect with the next generation.
-        #[attr(default("Istio"), validate(non_empty()))]
+        #[attr(default("Istio"), validate(non_empty()), validate(readable()))]
         pub organization: Value<String>,
         /// Take over a Secret of the same name that is someone else's. Its key is not used, as others may know it: a
         /// new one takes its place.

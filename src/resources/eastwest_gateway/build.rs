@@ -47,7 +47,8 @@ pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, ren
     let mut wanted = Wanted::default();
     if let Some(Rendered { chart, release, told }) = rendered.filter(|_| !spec.ambient) {
         let (release, values) = named(spec, release);
-        let rendering = Rendering { chart, release, namespace: spec.namespace.as_str(), values: &values, told };
+        let (namespace, values, hidden) = (spec.namespace.as_str(), &values, &spec.hidden);
+        let rendering = Rendering { chart, release, namespace, values, told, hidden };
         rendering.insert(&mut wanted, &owner)?;
     }
     for object in made(spec).into_iter().filter_map(Object::new) {

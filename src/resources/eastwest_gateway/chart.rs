@@ -7,7 +7,7 @@ use super::spec::Spec;
 use super::{Cx, Gateway, build};
 use crate::chart::{Asks, Chart};
 use crate::cluster::Cluster;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::kept::objects::Wanted;
 use crate::kept::render;
@@ -109,6 +109,14 @@ pub async fn chart(
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = Version { asked: None, remembered: remembered.filter(|version| !version.is_empty()) };
     store.chart("gateway", model.charts.known(), version).await.map(Some)
+}
+
+/// Remembers what the chart is now, for the plans that follow.
+pub async fn note(cx: &mut Cx, model: &Gateway) -> Result<(), Diagnostic> {
+    let names: &[&str] = if model.ambient.known() == Some(&true) { &[] } else { &["gateway"] };
+    let version = model.chart_version.as_deref().filter(|version| !version.is_empty());
+    cx.private.charts = cx.client()?.charts.noted(model.charts.known(), names, version).await;
+    Ok(())
 }
 
 /// The chart of an apply, in the version that was planned.

@@ -15,6 +15,7 @@ use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
 use crate::resources::keeping;
+use crate::resources::parsing;
 use crate::resources::passthrough;
 use crate::value::{List, Value};
 
@@ -23,6 +24,7 @@ const INSTANCE: &str = "app.kubernetes.io/instance";
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
+    parsing::import_of(&namespace, &[&name])?;
     let cluster = client::cluster(cx, &cluster_name)?;
     let mut model = Gateway {
         cluster: cluster_name.into(),

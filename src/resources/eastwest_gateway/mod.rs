@@ -74,7 +74,7 @@ impl Resource for MeshEastwestGateway {
         let spec = parsing::complete(Spec::parse(&state)?)?;
         let cluster = client::cluster(cx, state.cluster.text())?;
         let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
-        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
+        chart::note(cx, &state).await?;
         let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;
         ready::check_kinds(&cluster, &wanted).await?;
 
@@ -100,7 +100,7 @@ impl Resource for MeshEastwestGateway {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
-        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), &["gateway"]).await;
+        chart::note(cx, &state).await?;
         let cluster = client::cluster(cx, state.cluster.text())?;
         match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => {}

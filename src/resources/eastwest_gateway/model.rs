@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::model;
-use crate::resources::charts::{Charts, InFolder};
+use crate::resources::charts::{Charts, Noted, not_plain_http};
 use crate::value::{List, Map, Value};
 
 /// Kept beside the state.
@@ -18,9 +18,9 @@ pub struct Private {
     /// Name of the release, where an import found another than the gateway's.
     #[serde(default)]
     pub release: Option<String>,
-    /// The charts, as the last refresh saw them in a folder.
+    /// The chart, as the last refresh saw it where it comes from.
     #[serde(default)]
-    pub charts: Option<InFolder>,
+    pub charts: Option<Noted>,
 }
 
 model! {
@@ -88,7 +88,7 @@ model! {
         #[attr(optional, validate(each(non_empty())))]
         pub sensitive_values: Value<List<String>>,
         /// Where the `gateway` chart comes from; what is not set is taken from the provider's `charts`.
-        #[attr(optional)]
+        #[attr(optional, validate(not_plain_http(&["gateway"])))]
         pub charts: Value<Charts>,
         /// Domain of the cluster's Service names.
         #[attr(default("cluster.local"), validate(dns_subdomain()))]

@@ -86,7 +86,7 @@ pub fn wanted(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
     }
     let release = releases.istiod.clone().unwrap_or_else(|| spec.release());
     let (chart, values) = (&charts.istiod, &spec.istiod_values);
-    let rendering = Rendering { chart, release: &release, namespace, values, told: &told };
+    let rendering = Rendering { chart, release: &release, namespace, values, told: &told, hidden: &spec.hidden };
     rendering.insert(&mut wanted, &owner)?;
     if let Some(policy) = policy(spec, releases) {
         wanted.insert(render::reference(&policy)?, policy, &owner);
@@ -126,8 +126,8 @@ pub async fn prepare(spec: &Spec, charts: &Charts, releases: &Releases) -> Resul
 fn base<'a>(spec: &'a Spec, charts: &'a Charts, releases: &'a Releases) -> Option<Rendering<'a>> {
     let release = releases.base.as_deref().unwrap_or(BASE_RELEASE);
     let namespace = spec.control_plane.namespace.as_str();
-    let (values, told) = (&spec.base_values, &charts.told);
-    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values, told })
+    let (values, told, hidden) = (&spec.base_values, &charts.told, &spec.hidden);
+    charts.base.as_ref().map(|chart| Rendering { chart, release, namespace, values, told, hidden })
 }
 
 /// What all control planes of a cluster share.
@@ -146,7 +146,9 @@ pub fn shared(spec: &Spec, charts: &Charts, releases: &Releases) -> Result<Wante
 
 fn agents<'a>(spec: &'a Spec, charts: &'a Charts, told: &'a Answers) -> Vec<Rendering<'a>> {
     let namespace = spec.control_plane.namespace_of_agents().as_str();
-    let rendering = |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values, told };
+    let hidden = &spec.hidden;
+    let rendering =
+        |chart: &'a Arc<Chart>, release, values| Rendering { chart, release, namespace, values, told, hidden };
     let mut agents = Vec::new();
     if let (Some(charts), Some(values)) = (&charts.agents, &spec.agents) {
         agents.push(rendering(&charts.cni, CNI_RELEASE, &values.cni));

@@ -42,6 +42,8 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
         Import::Identity(identity) => identity,
         Import::Id(id) => identity(&id)?,
     };
+    let namespace = identity.namespace.known().map_or(DEFAULT_NAMESPACE, String::as_str);
+    parsing::import_of(namespace, &identity.revision.as_deref().into_iter().collect::<Vec<_>>())?;
     let mut taken = look(cx, identity).await?;
     (cx.private.releases, cx.private.memory) = (taken.releases, taken.memory);
     let cluster = super::cluster(cx, &taken.state)?;

@@ -29,7 +29,7 @@ pub use self::model::Primary;
 use self::rollout::Ahead;
 use self::spec::Spec;
 pub use self::written::written;
-use super::charts::{InFolder, Store, Unavailable, Version};
+use super::charts::{Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -81,15 +81,12 @@ pub struct Private {
     /// Control planes that come first, by cluster, as the last refresh saw them.
     #[serde(default)]
     ahead: BTreeMap<String, Ahead>,
-    /// The charts, as the last apply or refresh saw them in a folder.
+    /// The charts, as the last apply or refresh saw them where they come from.
     #[serde(default)]
-    charts: Option<InFolder>,
+    charts: Option<Noted>,
 }
 
 type Cx = Ctx<Client, Private>;
-
-/// Every chart that a control plane may consist of.
-const CHARTS: &[&str] = &["base", "istiod", "cni", "ztunnel"];
 
 keeps!(Primary, Private, "mesh_primary" by "revision", owner, |model| Cow::Owned(kinds(model)));
 
@@ -147,7 +144,7 @@ impl Resource for MeshPrimary {
         let cluster = cluster(cx, &state)?;
         let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
         let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
-        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
+        note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
         state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
         ready::check_trust_root(&cluster, &spec).await?;
 
@@ -226,7 +223,8 @@ impl Resource for MeshPrimary {
             return Ok(Some(state));
         }
         cx.private.ahead = rollout::look(cx, &state).await;
-        cx.private.charts = cx.client()?.charts.in_folder(state.charts.known(), CHARTS).await;
+        let has_base = base::holds(&keeping::recorded(&state, &cx.private.memory));
+        note_charts(cx, &state, has_base).await?;
         let cluster = cluster(cx, &state)?;
         let seen = match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => return Ok(Some(state)),
@@ -457,6 +455,21 @@ async fn planned_objects(
         build::wanted(spec, &charts, &releases)
     })
     .await
+}
+
+/// Remembers what the charts are now, for the plans that follow.
+async fn note_charts(cx: &mut Cx, model: &Primary, has_base: bool) -> Result<(), Diagnostic> {
+    let agents = match model.ambient.known() {
+        _ if !has_base => &[][..],
+        Some(true) => &["cni", "ztunnel"],
+        _ if has_agents(model) => &["cni"],
+        _ => &[],
+    };
+    let names: Vec<&str> =
+        ["istiod"].into_iter().chain(has_base.then_some("base")).chain(agents.iter().copied()).collect();
+    let version = model.istio_version.as_deref();
+    cx.private.charts = cx.client()?.charts.noted(model.charts.known(), &names, version).await;
+    Ok(())
 }
 
 /// The charts of one version; what control planes share only where it is needed.

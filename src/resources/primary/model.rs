@@ -3,7 +3,7 @@
 use super::values;
 use crate::mesh::Platform;
 use crate::model;
-use crate::resources::charts::Charts;
+use crate::resources::charts::{Charts, not_plain_http};
 use crate::value::{List, Map, Set, Value};
 
 model! {
@@ -174,7 +174,7 @@ model! {
         #[attr(optional, validate(each(non_empty())))]
         pub sensitive_values: Value<List<String>>,
         /// Where the charts come from, attribute by attribute over the provider's `charts`.
-        #[attr(optional)]
+        #[attr(optional, validate(not_plain_http(&["base", "istiod"])))]
         pub charts: Value<Charts>,
         /// Whether this control plane also owns what all control planes of a cluster share: the chart `base` with the
         /// CustomResourceDefinitions, the reader's ServiceAccount and the default validator. Of several control planes

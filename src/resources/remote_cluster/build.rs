@@ -57,10 +57,10 @@ fn remote_profile(spec: &Spec, charts: Option<&Charts>, owner: &str) -> Result<W
     let mut profile = Wanted::default();
     let (Some(remote), Some(charts)) = (&spec.remote, charts) else { return Ok(profile) };
     let (namespace, revision) = (spec.namespace.as_str(), remote.data_plane.revision.as_ref());
-    let (told, values) = (&charts.told, &remote.base_values);
-    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values, told };
+    let (told, values, hidden) = (&charts.told, &remote.base_values, &remote.hidden);
+    let base = Rendering { chart: &charts.base, release: BASE_RELEASE, namespace, values, told, hidden };
     let (release, values) = (&istiod_name(revision), &remote.istiod_values);
-    let istiod = Rendering { chart: &charts.istiod, release, namespace, values, told };
+    let istiod = Rendering { chart: &charts.istiod, release, namespace, values, told, hidden };
     base.insert(&mut profile, owner)?;
     istiod.insert(&mut profile, owner)?;
     if !spec.is_config_cluster() {

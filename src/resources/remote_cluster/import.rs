@@ -23,10 +23,12 @@ use crate::mesh::{
 use crate::resources::charts;
 use crate::resources::client;
 use crate::resources::keeping;
+use crate::resources::parsing;
 use crate::value::{Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster, Diagnostics> {
     let Target { cluster, namespace, id } = target(from)?;
+    parsing::import_of(&namespace, &[])?;
     let mut model = RemoteCluster {
         cluster: cluster.clone().into(),
         namespace: namespace.clone().into(),

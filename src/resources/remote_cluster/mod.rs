@@ -44,7 +44,7 @@ use self::model::Sync;
 use self::spec::{Endpoint, Spec};
 use self::watcher::{Link, RenewalBefore};
 pub use self::written::written;
-use super::charts::{InFolder, Store, Unavailable, Version};
+use super::charts::{Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -95,9 +95,9 @@ pub struct Private {
     /// kubeconfig that is changed between a saved plan and its apply must not change the plan.
     #[serde(default)]
     server: Option<String>,
-    /// The charts, as the last refresh saw them in a folder.
+    /// The charts, as the last refresh saw them where they come from.
     #[serde(default)]
-    charts: Option<InFolder>,
+    charts: Option<Noted>,
     /// Fingerprint of the watched cluster's own certificate authority, as the last refresh saw it.
     #[serde(default)]
     authority: Option<String>,

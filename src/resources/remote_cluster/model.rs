@@ -1,7 +1,7 @@
 //! The attributes of `mesh_remote_cluster`.
 
 use crate::model;
-use crate::resources::charts::Charts;
+use crate::resources::charts::{Charts, not_plain_http};
 use crate::value::{List, Map, Set, Value};
 
 model! {
@@ -112,7 +112,7 @@ model! {
         pub sensitive_values: Value<List<String>>,
         /// In the modes `remote` and `config`: where the charts come from; what is not set is taken from the provider's
         /// `charts`.
-        #[attr(optional)]
+        #[attr(optional, validate(not_plain_http(&["base", "istiod"])))]
         pub charts: Value<Charts>,
         /// Take over objects that exist and are not this resource's, for instance remote secrets by istioctl. By
         /// default that is an error.

@@ -33,7 +33,8 @@ pub async fn note_sources(
 ) -> Result<(), Diagnostics> {
     cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
     if spec.remote.is_some() {
-        cx.private.charts = cx.client()?.charts.in_folder(model.charts.known(), &["base", "istiod"]).await;
+        let (store, version) = (&cx.client()?.charts, cx.private.chart_version.clone());
+        cx.private.charts = store.noted(model.charts.known(), &["base", "istiod"], version.as_deref()).await;
     }
     Ok(())
 }

@@ -16,10 +16,12 @@ use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
 use crate::resources::client;
 use crate::resources::keeping;
+use crate::resources::parsing;
 use crate::value::{List, Map, Value};
 
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
+    parsing::import_of(&namespace, &[&name])?;
     let cluster = client::cluster(cx, &cluster_name)?;
     let live = Live::read(&cluster, &namespace, &name).await?;
     let host = live.host();

@@ -109,7 +109,7 @@ impl Executor {
         let result = result.and_then(|value| budget::pay(0, 0).map(|()| value).map_err(Failure::plain));
         result.map(|value| Bound { value, boxed: function.boxed }).map_err(|cause| {
             frame.at = node;
-            frame.caused(&format!("error calling {name}: {}", cause.text()), Some(cause))
+            frame.called(name, cause)
         })
     }
 
@@ -163,14 +163,19 @@ impl Executor {
     /// Parses and executes text that a template computed; what it defines is gone afterwards.
     fn tpl(&mut self, args: &[Value]) -> Result<Value, Failure> {
         let [Value::Str(text), data] = args else { return Ok(Value::Invalid) };
-        budget::pay(self.templates.len(), text.len()).map_err(Failure::plain)?;
+        // Its source, its tree and the templates of before are kept while it runs.
+        let kept = text.len() * 3 + self.templates.len() * budget::NODE;
+        budget::pay(self.templates.len(), kept).map_err(Failure::plain)?;
         let outer = self.templates.clone();
-        let quoted = print::quote(text);
         let result = parse::parse("gotpl", text, &|name| funcs::find(name).is_some(), &mut self.templates)
-            .map_err(|message| Failure::wrap(format!("cannot parse template {quoted}"), Failure::plain(message)))
+            .map_err(|message| {
+                Failure::wrap(|| format!("cannot parse template {}", print::quote(text)), Failure::plain(message))
+            })
             .and_then(|()| {
-                self.execute("gotpl", to_data(data))
-                    .map_err(|cause| Failure::wrap(format!("error during tpl function execution for {quoted}"), cause))
+                self.execute("gotpl", to_data(data)).map_err(|cause| {
+                    let place = || format!("error during tpl function execution for {}", print::quote(text));
+                    Failure::wrap(place, cause)
+                })
             });
         self.templates = outer;
         result.map(|out| Value::str(out.replace("<no value>", "")))
