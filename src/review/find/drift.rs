@@ -208,11 +208,11 @@ fn judge(cx: &mut Cx<'_>, drifted: &Instance, found: &[Difference]) {
     let (back, stays) =
         (found.iter().filter(|one| one.reverted).count(), found.iter().filter(|one| !one.reverted).count());
     let fate = match (back, stays) {
-        (_, 0) => "this plan reverts it".to_owned(),
-        (0, _) => "it stays as it is".to_owned(),
-        _ => format!("this plan reverts {back} of them, and {stays} stay"),
+        (_, 0) => "reverted by this plan".to_owned(),
+        (0, _) => "left in place by this plan".to_owned(),
+        _ => format!("of which this plan reverts {back}"),
     };
-    let what = format!("{} made outside; {fate}. By whom: {who}.", count(found.len(), "change"));
+    let what = format!("{} made outside, {fate}. By whom: {who}.", count(found.len(), "change"));
     // What is gone and is not made again is missed by somebody; other changes that stay were seen before.
     let level = if back > 0 || found.iter().any(|one| one.lost) { Level::Warning } else { Level::Note };
     let clusters: BTreeSet<&str> = found.iter().map(|one| one.cluster.as_str()).collect();

@@ -72,7 +72,8 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
     if object.fate != Fate::Changed {
         let (what, sides) = words(object.fate);
         row(what.into(), sides.0.clone(), sides.1.clone());
-        if object.fate == Fate::Added && object.kind().ends_with("Binding") {
+        // What an import adds is what the resource would have made.
+        if object.fate == Fate::Added && object.kind().ends_with("Binding") && !at.instance.importing {
             let what = format!("{} is new: somebody gets the rights of a role.", Name(&object.name));
             cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).sides(sides.0, sides.1);
         }
