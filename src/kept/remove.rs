@@ -52,7 +52,7 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
             }
         };
         let mut remaining = Remaining { recorded: self.recorded.clone(), ..Remaining::default() };
-        // What of the namespace is this resource's is still to be taken back.
+        // What of the namespace is this resource's is still to be removed.
         remaining.recorded.retain(|key| key.starts_with("Namespace ") || doomed.iter().any(|doomed| doomed.key == key));
         remaining.defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
         let removing = Removing { cluster: self.cluster, owner: self.owner, wait: self.wait, stays: &self.stays };

@@ -10,8 +10,8 @@ pub struct Part {
 /// Room that is kept for telling what is left out.
 const NOTICE: usize = 400;
 
-/// The page, never longer than `most` bytes; `notice` words what was shortened or left out.
-pub fn fit(parts: Vec<Part>, most: usize, notice: impl Fn(&[&'static str]) -> String) -> String {
+/// The page, never longer than `most` bytes; `say` words what was shortened or left out.
+pub fn fit(parts: Vec<Part>, most: usize, say: impl Fn(&[&'static str]) -> String) -> String {
     let mut chosen = vec![0; parts.len()];
     let length = |chosen: &[usize]| parts.iter().zip(chosen).map(|(part, at)| part.forms[*at].len()).sum::<usize>();
     let mut shortened: Vec<&'static str> = Vec::new();
@@ -28,9 +28,15 @@ pub fn fit(parts: Vec<Part>, most: usize, notice: impl Fn(&[&'static str]) -> St
         }
     }
     let mut page: String = parts.iter().zip(&chosen).map(|(part, at)| part.forms[*at].as_str()).collect();
-    if !shortened.is_empty() {
-        page.push_str(&notice(&shortened));
+    let mut notice = if shortened.is_empty() { String::new() } else { say(&shortened) };
+    if page.len() + notice.len() > most {
+        // What says that something is missing stays, whatever else goes.
+        if notice.is_empty() {
+            notice = say(&parts.iter().map(|part| part.name).collect::<Vec<_>>());
+        }
+        page = cut(page, most.saturating_sub(notice.len()));
     }
+    page.push_str(&notice);
     cut(page, most)
 }
 

@@ -11,6 +11,7 @@ mod page;
 mod picture;
 mod policy;
 mod read;
+mod reading;
 pub mod risk;
 mod secrets;
 mod section;
@@ -49,6 +50,10 @@ pub enum Error {
     NotJson { line: usize, column: usize },
     #[error("the plan is of the format {0}, which this version does not know")]
     Format(String),
+    #[error(
+        "the plan marks more than {0} MiB of text as sensitive: so much cannot be looked for, and what is not looked for could stand on the page"
+    )]
+    TooManySecrets(usize),
     #[error("the policy cannot be read: {0}")]
     Policy(String),
 }
@@ -81,7 +86,7 @@ impl Review {
         let mut risks = facts.risks;
         policy.apply(&mut risks, plan.timestamp.as_deref());
         risks.sort_by(|a, b| {
-            (b.counts(), b.level, a.kind.number, &a.cluster).cmp(&(a.counts(), a.level, b.kind.number, &b.cluster))
+            (b.counts(), b.level, a.kind.number, &a.clusters).cmp(&(a.counts(), a.level, b.kind.number, &b.clusters))
         });
         let verdict = verdict::verdict(&verdict::Input {
             plan: &plan,
@@ -94,7 +99,7 @@ impl Review {
         });
         Ok(Self {
             verdict,
-            concerns_mesh: !plan.instances.is_empty() || !plan.drift.is_empty(),
+            concerns_mesh: plan.concerns_mesh(),
             risks,
             topology,
             sections: facts.sections,

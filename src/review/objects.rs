@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Action, Instance, Reading, Type};
-use super::secrets::{HIDDEN, HIDDEN_ANEW};
+use super::secrets::{HIDDEN, HIDDEN_ANEW, names_a_secret};
 use crate::diag::ALIKE;
 pub use crate::diag::FieldChange as Field;
 
@@ -163,35 +163,9 @@ impl Told {
 
 /// Whether a value is nobody's business, by where it stands.
 fn is_secret(object: &str, field: &Field) -> bool {
-    const WORDS: &[&str] = &[
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "apikey",
-        "api_key",
-        "api-key",
-        "credential",
-        "privatekey",
-        "private_key",
-        "private-key",
-    ];
-    /// Names of such things, not the things.
-    const NAMES: &[&str] = &[
-        "secretname",
-        "secretref",
-        "secretkeyref",
-        "imagepullsecrets",
-        "tokenaudience",
-        "jwt_policy",
-        "serviceaccounttoken",
-        "automountserviceaccounttoken",
-    ];
-    let path = field.path.to_lowercase();
-    let named = WORDS.iter().any(|word| path.contains(word)) && !NAMES.iter().any(|name| path.contains(name));
     // Which rights on Secrets somebody has is what a reviewer must see.
     let rights = ["ClusterRole ", "Role "].iter().any(|kind| object.starts_with(kind));
-    object.starts_with("Secret ") || named && !rights
+    object.starts_with("Secret ") || names_a_secret(&field.path) && !rights
 }
 
 /// The attribute `changes`, by object.
@@ -215,6 +189,7 @@ mod tests {
             deposed: false,
             previous_address: None,
             reason: None,
+            leaves_old: false,
             guarded: false,
             before,
             after,

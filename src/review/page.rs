@@ -106,7 +106,21 @@ const RISK_HEAD: &str =
 
 /// Those that matter in the open, the others behind a click; in ever fewer lines.
 fn risk_forms(review: &Review) -> Vec<String> {
-    [usize::MAX, 60, 20, 5].into_iter().map(|most| risk_tables(&review.risks, most)).collect()
+    let tables = [usize::MAX, 60, 20, 5].into_iter().map(|most| risk_tables(&review.risks, most));
+    tables.chain([risk_numbers(&review.risks)]).collect()
+}
+
+/// Where there is no room for a table.
+fn risk_numbers(risks: &[Risk]) -> String {
+    let mut levels: BTreeMap<std::cmp::Reverse<Level>, BTreeSet<&str>> = BTreeMap::new();
+    for risk in risks.iter().filter(|risk| risk.counts()) {
+        levels.entry(std::cmp::Reverse(risk.level)).or_default().insert(risk.kind.number);
+    }
+    let words = |(level, numbers): (&std::cmp::Reverse<Level>, &BTreeSet<&str>)| {
+        format!("{} {}", level.0.word(), numbers.iter().copied().collect::<Vec<_>>().join(", "))
+    };
+    let words: Vec<String> = levels.iter().map(words).collect();
+    if words.is_empty() { String::new() } else { format!("Risks: {}.\n", words.join("; ")) }
 }
 
 fn risk_tables(risks: &[Risk], most: usize) -> String {
@@ -176,9 +190,8 @@ fn grouped<'a>(risks: &[&'a Risk]) -> Vec<Group<'a>> {
             groups.len() - 1
         });
         let group = &mut groups[at];
-        for (list, name) in [(&mut group.clusters, &risk.cluster), (&mut group.addresses, &risk.address)] {
-            list.extend(Some(Prose::name(name)).filter(|_| !name.is_empty()));
-        }
+        group.clusters.extend(risk.clusters.iter().map(|name| Prose::name(name)));
+        group.addresses.extend(Some(Prose::name(&risk.address)).filter(|_| !risk.address.is_empty()));
     }
     groups
 }
@@ -370,7 +383,8 @@ fn risk(risk: &Risk) -> Value {
         "name": risk.kind.name,
         "title": risk.kind.title,
         "level": risk.level,
-        "cluster": text::clean(&risk.cluster),
+        "cluster": risk.clusters.first().filter(|_| risk.clusters.len() == 1).map(|name| text::clean(name)).unwrap_or_default(),
+        "clusters": risk.clusters.iter().map(|name| text::clean(name)).collect::<Vec<_>>(),
         "address": text::clean(&risk.address),
         "what": risk.what.plain(),
         "before": risk.before.plain(),

@@ -47,9 +47,14 @@ fn clusters(topology: &Topology) -> BTreeSet<&str> {
 
 /// The whole graph, whatever its size up to a bound.
 pub fn graph(topology: &Topology) -> String {
-    let clusters: Vec<&str> = clusters(topology).into_iter().take(MATRIX).collect();
+    let all = clusters(topology);
+    let left = all.len().saturating_sub(MATRIX);
+    let clusters: Vec<&str> = all.into_iter().take(MATRIX).collect();
     let ids: BTreeMap<&str, usize> = clusters.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     let mut graph = "flowchart LR\n".to_owned();
+    if left > 0 {
+        let _ = writeln!(graph, "  more[\"{} are not drawn\"]", count(left, "cluster"));
+    }
     for (at, (network, members)) in by_network(topology, &clusters).into_iter().enumerate() {
         let nodes = members
             .iter()
@@ -103,10 +108,10 @@ fn node(topology: &Topology, name: &str) -> String {
 }
 
 fn class(topology: &Topology, name: &str) -> &'static str {
-    match (topology.before.clusters.contains_key(name), topology.after.clusters.contains_key(name)) {
-        (false, true) => ":::new",
-        (true, false) => ":::gone",
-        _ => "",
+    match () {
+        () if topology.joins(name) => ":::new",
+        () if topology.leaves(name) => ":::gone",
+        () => "",
     }
 }
 

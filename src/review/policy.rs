@@ -25,17 +25,16 @@ struct Rule {
 struct Acceptance {
     of: Scope,
     reason: String,
-    /// The first day on which it does not hold any more.
+    /// The last day on which it holds.
     until: Option<String>,
 }
 
-/// What a rule is about.
+/// What a rule is about; `None` for all.
 #[derive(Debug)]
 struct Scope {
-    /// `None` for all.
     risk: Option<&'static RiskKind>,
-    clusters: Vec<String>,
-    addresses: Vec<String>,
+    clusters: Option<Vec<String>>,
+    addresses: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -52,10 +51,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct RuleEntry {
     risk: String,
-    #[serde(default)]
-    clusters: Vec<String>,
-    #[serde(default)]
-    addresses: Vec<String>,
+    clusters: Option<Vec<String>>,
+    addresses: Option<Vec<String>>,
     level: Option<String>,
     needs_reason: Option<bool>,
 }
@@ -64,10 +61,8 @@ struct RuleEntry {
 #[serde(deny_unknown_fields)]
 struct AcceptedEntry {
     risk: String,
-    #[serde(default)]
-    clusters: Vec<String>,
-    #[serde(default)]
-    addresses: Vec<String>,
+    clusters: Option<Vec<String>>,
+    addresses: Option<Vec<String>>,
     reason: String,
     until: Option<String>,
 }
@@ -89,14 +84,14 @@ impl Policy {
     /// `made_at` is when the plan was made: by it is judged what has run out.
     pub fn apply(&self, risks: &mut [Risk], made_at: Option<&str>) {
         for risk in risks {
-            let rules = || self.rules.iter().rev().filter(|rule| rule.of.is_about(risk));
+            let rules = || self.rules.iter().rev().filter(|rule| rule.of.touches(risk));
             let level = rules().find_map(|rule| rule.level);
             let needs_reason = rules().find_map(|rule| rule.needs_reason) == Some(true);
             if let Some(level) = level.filter(|level| *level != risk.level) {
                 let words = format!("the policy makes it {} instead of {}", level.word(), risk.level.word());
                 (risk.level, risk.policy) = (level, Some(words.into()));
             }
-            let valid = self.accepted.iter().filter(|accepted| accepted.of.is_about(risk));
+            let valid = self.accepted.iter().filter(|accepted| accepted.of.covers(risk));
             let (valid, past): (Vec<_>, Vec<_>) = valid.partition(|accepted| accepted.holds(made_at));
             // What is forbidden nobody accepts.
             if risk.level == Level::Forbidden {
@@ -144,15 +139,9 @@ fn accepted(entry: AcceptedEntry) -> Result<Acceptance, Error> {
     Ok(Acceptance { of, reason: entry.reason, until: entry.until })
 }
 
+/// A day that there is, written as `2027-01-31`: days are compared as texts.
 fn is_date(text: &str) -> bool {
-    let digits =
-        |range: std::ops::Range<usize>| text.get(range).is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()));
-    text.len() == 10
-        && digits(0..4)
-        && digits(5..7)
-        && digits(8..10)
-        && text.get(4..5) == Some("-")
-        && text.get(7..8) == Some("-")
+    text.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == text)
 }
 
 impl Acceptance {
@@ -160,14 +149,20 @@ impl Acceptance {
     fn holds(&self, made_at: Option<&str>) -> bool {
         match (&self.until, made_at.and_then(|made_at| made_at.get(..10))) {
             (None, _) => true,
-            (Some(until), Some(day)) => is_date(day) && day < until.as_str(),
+            (Some(until), Some(day)) => is_date(day) && day <= until.as_str(),
             (Some(_), None) => false,
         }
     }
 }
 
 impl Scope {
-    fn new(risk: &str, clusters: Vec<String>, addresses: Vec<String>) -> Result<Self, Error> {
+    fn new(risk: &str, clusters: Option<Vec<String>>, addresses: Option<Vec<String>>) -> Result<Self, Error> {
+        for (name, patterns) in [("clusters", &clusters), ("addresses", &addresses)] {
+            if patterns.as_ref().is_some_and(Vec::is_empty) {
+                let why = "an empty list matches nothing, and a list left out matches all";
+                return Err(Error::Policy(format!("the entry on {risk:?} has {name}: []; {why}")));
+            }
+        }
         let risk = match risk {
             "*" => None,
             word => Some(
@@ -178,13 +173,29 @@ impl Scope {
         Ok(Self { risk, clusters, addresses })
     }
 
-    fn is_about(&self, risk: &Risk) -> bool {
-        let matches =
-            |patterns: &[String], text: &str| patterns.is_empty() || patterns.iter().any(|pattern| glob(pattern, text));
-        self.risk.is_none_or(|kind| kind == risk.kind)
-            && matches(&self.clusters, &risk.cluster)
-            && matches(&self.addresses, &risk.address)
+    /// The risk concerns at least one of the clusters: what is forbidden for one of them is forbidden.
+    fn touches(&self, risk: &Risk) -> bool {
+        self.is_of(risk) && Self::names(risk).any(|name| any(self.clusters.as_deref(), name))
     }
+
+    /// The risk concerns these clusters alone: what is accepted for a test is not accepted for production with it.
+    fn covers(&self, risk: &Risk) -> bool {
+        self.is_of(risk) && Self::names(risk).all(|name| any(self.clusters.as_deref(), name))
+    }
+
+    fn is_of(&self, risk: &Risk) -> bool {
+        self.risk.is_none_or(|kind| kind == risk.kind) && any(self.addresses.as_deref(), &risk.address)
+    }
+
+    /// A risk of no cluster is matched by `*` alone.
+    fn names(risk: &Risk) -> impl Iterator<Item = &str> {
+        let none = risk.clusters.is_empty().then_some("");
+        risk.clusters.iter().map(String::as_str).chain(none)
+    }
+}
+
+fn any(patterns: Option<&[String]>, text: &str) -> bool {
+    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| glob(pattern, text)))
 }
 
 /// `*` stands for any text.
@@ -211,11 +222,11 @@ mod tests {
     use super::*;
     use crate::review::risk::{DRIFT, HOSTS_WIDENED};
 
-    fn risk(kind: &'static RiskKind, cluster: &str) -> Risk {
+    fn risk(kind: &'static RiskKind, clusters: &[&str]) -> Risk {
         Risk {
             kind,
             level: kind.level,
-            cluster: cluster.into(),
+            clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
             address: "mesh_eastwest_gateway.this[\"a\"]".into(),
             what: Prose::default(),
             before: Prose::default(),
@@ -233,26 +244,40 @@ mod tests {
     #[test]
     fn the_last_rule_that_matches_decides() {
         let policy = "version: 1\nrules:\n- {risk: hosts-widened, level: note}\n- {risk: R11, clusters: [\"prod-*\"], level: forbidden}\n";
-        assert_eq!(after(policy, risk(&HOSTS_WIDENED, "dev-1")).level, Level::Note);
-        assert_eq!(after(policy, risk(&HOSTS_WIDENED, "prod-1")).level, Level::Forbidden);
-        assert_eq!(after(policy, risk(&DRIFT, "prod-1")).level, Level::Warning);
+        assert_eq!(after(policy, risk(&HOSTS_WIDENED, &["dev-1"])).level, Level::Note);
+        assert_eq!(after(policy, risk(&HOSTS_WIDENED, &["prod-1"])).level, Level::Forbidden);
+        assert_eq!(after(policy, risk(&DRIFT, &["prod-1"])).level, Level::Warning);
     }
 
     #[test]
     fn a_reason_is_needed_given_and_runs_out() {
         let rule = "version: 1\nrules: [{risk: '*', needs_reason: true}]\n";
-        assert_eq!(after(rule, risk(&DRIFT, "a")).level, Level::Forbidden);
-        let given = |until: &str| {
-            format!("{rule}accepted: [{{risk: drift-taken-back, clusters: [a], reason: CHG-1{until}}}]\n")
-        };
-        let accepted = after(&given(""), risk(&DRIFT, "a"));
+        assert_eq!(after(rule, risk(&DRIFT, &["a"])).level, Level::Forbidden);
+        let given =
+            |until: &str| format!("{rule}accepted: [{{risk: changed-outside, clusters: [a], reason: CHG-1{until}}}]\n");
+        let accepted = after(&given(""), risk(&DRIFT, &["a"]));
         assert_eq!((accepted.level, accepted.accepted), (Level::Warning, Some(Prose::name("CHG-1"))));
-        assert_eq!(after(&given(""), risk(&DRIFT, "b")).level, Level::Forbidden);
-        assert!(after(&given(", until: 2026-11-29"), risk(&DRIFT, "a")).accepted.is_some());
-        let past = after(&given(", until: 2026-11-28"), risk(&DRIFT, "a"));
+        assert_eq!(after(&given(""), risk(&DRIFT, &["b"])).level, Level::Forbidden);
+        assert!(after(&given(", until: 2026-11-29"), risk(&DRIFT, &["a"])).accepted.is_some());
+        assert!(after(&given(", until: 2026-11-28"), risk(&DRIFT, &["a"])).accepted.is_some(), "through that day");
+        let past = after(&given(", until: 2026-11-27"), risk(&DRIFT, &["a"]));
         assert_eq!((past.level, past.accepted), (Level::Forbidden, None));
         let forbidden = "version: 1\nrules: [{risk: R26, level: forbidden}]\naccepted: [{risk: R26, reason: x}]\n";
-        assert_eq!(after(forbidden, risk(&DRIFT, "a")).accepted, None);
+        assert_eq!(after(forbidden, risk(&DRIFT, &["a"])).accepted, None);
+    }
+
+    /// As a `mesh_ca` concerns all its clusters.
+    #[test]
+    fn what_concerns_several_clusters_is_forbidden_for_one_and_accepted_for_all() {
+        let both = || risk(&HOSTS_WIDENED, &["prod-1", "test-1"]);
+        let forbids = "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}]\n";
+        assert_eq!(after(forbids, both()).level, Level::Forbidden);
+        let accepts =
+            |clusters: &str| format!("version: 1\naccepted: [{{risk: R11, clusters: {clusters}, reason: x}}]\n");
+        assert_eq!(after(&accepts("[\"test-*\"]"), both()).accepted, None);
+        assert!(after(&accepts("[\"test-*\", \"prod-*\"]"), both()).accepted.is_some());
+        assert_eq!(after(&accepts("[\"test-*\"]"), risk(&HOSTS_WIDENED, &[])).accepted, None);
+        assert!(after(&accepts("[\"*\"]"), risk(&HOSTS_WIDENED, &[])).accepted.is_some());
     }
 
     #[test]
@@ -266,6 +291,10 @@ mod tests {
             ("version: 1\nrules: [{risk: R01, level: note, cluster: a}]", "cluster"),
             ("version: 1\naccepted: [{risk: R01, reason: ''}]", "reason"),
             ("version: 1\naccepted: [{risk: R01, reason: x, until: soon}]", "soon"),
+            ("version: 1\naccepted: [{risk: R01, reason: x, until: 2027-02-30}]", "2027-02-30"),
+            ("version: 1\naccepted: [{risk: R01, reason: x, until: 2027-99-99}]", "2027-99-99"),
+            ("version: 1\nrules: [{risk: R01, level: note, clusters: []}]", "clusters: []"),
+            ("version: 1\naccepted: [{risk: R01, reason: x, addresses: []}]", "addresses: []"),
             ("a: [", ""),
         ] {
             let error = Policy::parse(policy).map(drop).unwrap_err().to_string();

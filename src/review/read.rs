@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Error;
+use super::reading::items;
 use super::secrets::{Secrets, blank};
 use super::text::{Name, Prose, clean, count, names};
 use crate::schema::{Attribute, Schema};
+
+pub use super::reading::{Reading, UNKNOWN};
 
 /// Schemas of the provider's resources, by type.
 pub type Schemas = BTreeMap<String, Schema>;
@@ -36,6 +39,13 @@ pub struct Plan {
     pub doubts: Vec<Prose>,
 }
 
+impl Plan {
+    /// Something of the mesh is in it, or might be.
+    pub fn concerns_mesh(&self) -> bool {
+        !self.instances.is_empty() || !self.drift.is_empty() || !self.invocations.is_empty()
+    }
+}
+
 /// A resource of the mesh in a plan.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -48,6 +58,8 @@ pub struct Instance {
     pub previous_address: Option<String>,
     /// Why it is replaced, in Terraform's words.
     pub reason: Option<String>,
+    /// Where it is replaced, the old one stays and nobody keeps it.
+    pub leaves_old: bool,
     /// The configuration holds values that are to stay hidden: what was made of them stays hidden too.
     pub guarded: bool,
     pub before: Value,
@@ -121,6 +133,7 @@ struct File {
     resource_changes: Option<Value>,
     resource_drift: Option<Value>,
     action_invocations: Option<Value>,
+    deferred_action_invocations: Option<Value>,
     deferred_changes: Option<Value>,
     output_changes: Option<Value>,
     planned_values: Option<Value>,
@@ -135,14 +148,19 @@ struct File {
 /// Reads a plan; secrets are gone from everything that is returned.
 pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
     let mut file = parse(bytes)?;
-    let secrets = secrets(&file);
+    let secrets = secrets(&file)?;
     let mut plan = Plan {
-        version: file.terraform_version.as_ref().and_then(Value::as_str).map(clean).unwrap_or_default(),
-        timestamp: file.timestamp.as_ref().and_then(Value::as_str).map(str::to_owned),
+        version: file
+            .terraform_version
+            .as_ref()
+            .and_then(Value::as_str)
+            .map(|text| clean(&secrets.scrubbed(text)))
+            .unwrap_or_default(),
+        timestamp: file.timestamp.as_ref().and_then(Value::as_str).map(|text| secrets.scrubbed(text)),
         ..Plan::default()
     };
-    plan.doubts = doubts(&file);
     let reading = PlanReading { schemas, secrets: &secrets };
+    plan.doubts = reading.doubts(&file);
     for change in take_items(file.resource_changes.take()) {
         reading.change(change, &mut plan);
     }
@@ -151,8 +169,12 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
             plan.drift.extend(reading.instance(drift, kind, schema).ok());
         }
     }
-    for invoked in take_items(file.action_invocations.take()).into_iter().take(MOST) {
-        plan.invocations.extend(reading.invocation(invoked));
+    for invoked in take_items(file.action_invocations.take()) {
+        reading.invocation(invoked, &mut plan);
+    }
+    if plan.invocations.len() > MOST {
+        plan.invocations.truncate(MOST);
+        plan.doubts.push(format!("of the actions no more than the first {MOST} are looked at").into());
     }
     reading.outside(file.prior_state.take(), &mut plan);
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
@@ -160,10 +182,6 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
             list.truncate(MOST);
             plan.doubts.insert(0, format!("of the mesh's {what} no more than the first {MOST} are looked at").into());
         }
-    }
-    if secrets.is_too_many() {
-        plan.doubts
-            .push("more values are marked sensitive than can be looked for: no value of a field is shown".into());
     }
     plan.instances.sort_by(|a, b| (a.kind, &a.address).cmp(&(b.kind, &b.address)));
     Ok(plan)
@@ -206,12 +224,15 @@ fn decode(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     }
 }
 
-fn secrets(file: &File) -> Secrets {
+fn secrets(file: &File) -> Result<Secrets, Error> {
     let mut secrets = Secrets::default();
     for part in [&file.resource_changes, &file.resource_drift] {
         for change in part.iter().flat_map(items) {
             secrets.marked_in_change(&change["change"]);
         }
+    }
+    for invoked in invocations(file) {
+        secrets.marked(&invoked["config_values"], &invoked["config_sensitive"]);
     }
     for change in file.output_changes.iter().filter_map(Value::as_object).flat_map(|outputs| outputs.values()) {
         secrets.marked_in_change(change);
@@ -225,25 +246,15 @@ fn secrets(file: &File) -> Secrets {
     for part in [&file.prior_state, &file.planned_values].into_iter().flatten() {
         secrets.marked_in_state(part);
     }
-    secrets.prepare();
-    secrets
+    secrets.prepare()?;
+    Ok(secrets)
 }
 
-fn doubts(file: &File) -> Vec<Prose> {
-    let mut doubts: Vec<Prose> = Vec::new();
-    if file.errored.as_ref() == Some(&Value::Bool(true)) {
-        doubts.push("planning ended with an error: what is behind it is not in the plan".into());
-    }
-    let deferred = file.deferred_changes.as_ref().map_or(0, |deferred| items(deferred).len());
-    if deferred > 0 {
-        doubts.push(format!("{} put off to a later plan", count(deferred, "change")).into());
-    } else if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
-        doubts.push("the plan is not complete: another one follows it".into());
-    }
-    if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
-        doubts.push("the changes in the plan cannot be read".into());
-    }
-    doubts
+/// Actions that the plan invokes, and those that it puts off.
+fn invocations(file: &File) -> impl Iterator<Item = &Value> {
+    let now = file.action_invocations.iter().flat_map(items);
+    let later = file.deferred_action_invocations.iter().flat_map(items).map(|deferred| &deferred["action_invocation"]);
+    now.chain(later)
 }
 
 struct PlanReading<'a> {
@@ -252,11 +263,50 @@ struct PlanReading<'a> {
 }
 
 impl PlanReading<'_> {
+    fn doubts(&self, file: &File) -> Vec<Prose> {
+        let mut doubts: Vec<Prose> = Vec::new();
+        if file.errored.as_ref() == Some(&Value::Bool(true)) {
+            doubts.push("planning ended with an error: what is behind it is not in the plan".into());
+        }
+        let changes = self.put_off(&file.deferred_changes, "resource_change");
+        let actions = self.put_off(&file.deferred_action_invocations, "action_invocation");
+        doubts.extend(
+            changes
+                .into_iter()
+                .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "change")).into()),
+        );
+        doubts.extend(
+            actions
+                .into_iter()
+                .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "action")).into()),
+        );
+        if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
+            doubts.push("the plan is not complete: another one follows it".into());
+        }
+        if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
+            doubts.push("the changes in the plan cannot be read".into());
+        }
+        doubts
+    }
+
+    /// How many, and what of the mesh is among them.
+    fn put_off(&self, list: &Option<Value>, member: &str) -> Option<(usize, String)> {
+        let all = list.as_ref().map(items).filter(|all| !all.is_empty())?;
+        let ours = all.iter().map(|deferred| &deferred[member]).filter(|one| is_of_mesh(one));
+        let told: Vec<String> = ours
+            .map(|one| {
+                let words = action(&one["change"]["actions"]).map(|action| format!(" ({})", action.word()));
+                self.secrets.scrubbed(one["address"].as_str().unwrap_or("?")) + &words.unwrap_or_default()
+            })
+            .collect();
+        let of = if told.is_empty() { String::new() } else { format!(": {}", names(told.iter().map(String::as_str))) };
+        Some((all.len(), of))
+    }
+
     fn change(&self, change: Value, plan: &mut Plan) {
         let Some((kind, schema)) = self.concerns(&change) else {
             if is_of_mesh(&change) && change["mode"] == "managed" {
-                let address = change["address"].as_str().unwrap_or("?");
-                plan.doubts.push(format!("{} is of a kind that this version does not know", Name(address)).into());
+                plan.doubts.push(self.stranger(&change));
             }
             let idle = items(&change["change"]["actions"]).iter().all(|word| *word == "no-op" || *word == "read");
             plan.others += usize::from(!idle);
@@ -288,17 +338,25 @@ impl PlanReading<'_> {
         (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
     }
 
-    fn invocation(&self, mut invoked: Value) -> Option<Invocation> {
-        if !is_of_mesh(&invoked) || invoked["type"] != "mesh_restart_workloads" {
-            return None;
+    fn stranger(&self, of: &Value) -> Prose {
+        let address = self.secrets.scrubbed(of["address"].as_str().unwrap_or("?"));
+        format!("{} is of a kind that this version does not know", Name(&address)).into()
+    }
+
+    fn invocation(&self, mut invoked: Value, plan: &mut Plan) {
+        if !is_of_mesh(&invoked) {
+            return;
+        }
+        if invoked["type"] != "mesh_restart_workloads" {
+            return plan.doubts.push(self.stranger(&invoked));
         }
         let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
-        let (_, config) = blank((Value::Null, NOTHING), (values, &marks), &[]);
-        Some(Invocation {
+        let (_, config) = blank((Value::Null, &Value::Null), (values, &marks), &[]);
+        plan.invocations.push(Invocation {
             address: self.secrets.scrubbed(invoked["address"].as_str().unwrap_or("(no address)")),
             config: self.secrets.scrub(config),
             unknown: take(&mut invoked, "config_unknown"),
-        })
+        });
     }
 
     fn instance(&self, mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
@@ -312,6 +370,7 @@ impl PlanReading<'_> {
         };
         let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
         let importing = body["importing"].is_object();
+        let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
         match action {
             Action::Create if !importing => before = Value::Null,
             Action::Delete => after = Value::Null,
@@ -331,7 +390,8 @@ impl PlanReading<'_> {
             deposed,
             previous_address,
             reason,
-            guarded: guarded || self.secrets.is_too_many(),
+            leaves_old,
+            guarded,
             before: self.secrets.scrub(before),
             after: self.secrets.scrub(after),
             unknown: take(&mut body, "after_unknown"),
@@ -434,10 +494,6 @@ fn strangers<'a>(schema: &Schema, after: &'a Value) -> Vec<&'a str> {
     strange.map(|(name, _)| name.as_str()).collect()
 }
 
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
 /// A member, whatever it is a member of.
 fn take(of: &mut Value, name: &str) -> Value {
     of.get_mut(name).map(Value::take).unwrap_or_default()
@@ -450,28 +506,19 @@ fn take_items(value: Option<Value>) -> Vec<Value> {
     }
 }
 
-/// A place in a value, and whether it is known before the apply.
-#[derive(Clone, Copy)]
-pub struct Reading<'a> {
-    value: &'a Value,
-    unknown: &'a Value,
-}
-
-const NOTHING: &Value = &Value::Null;
-
 impl Invocation {
     pub fn config(&self) -> Reading<'_> {
-        Reading { value: &self.config, unknown: &self.unknown }
+        Reading::new(&self.config, &self.unknown)
     }
 }
 
 impl Instance {
     pub fn before(&self) -> Reading<'_> {
-        Reading { value: &self.before, unknown: NOTHING }
+        Reading::new(&self.before, &Value::Null)
     }
 
     pub fn after(&self) -> Reading<'_> {
-        Reading { value: &self.after, unknown: &self.unknown }
+        Reading::new(&self.after, &self.unknown)
     }
 
     /// Both sides of an attribute, where there is a resource on both.
@@ -488,94 +535,5 @@ impl Instance {
     /// The cluster it is of.
     pub fn cluster(&self) -> Option<&str> {
         self.latest("cluster").text()
-    }
-}
-
-impl<'a> Reading<'a> {
-    pub fn nothing() -> Self {
-        Self { value: NOTHING, unknown: NOTHING }
-    }
-
-    pub fn get(self, name: &str) -> Self {
-        let unknown = if self.is_unknown() { self.unknown } else { self.unknown.get(name).unwrap_or(NOTHING) };
-        Self { value: self.value.get(name).unwrap_or(NOTHING), unknown }
-    }
-
-    /// There is a resource, or a value within it.
-    pub fn is_there(self) -> bool {
-        !self.value.is_null() || self.is_unknown()
-    }
-
-    pub fn is_unknown(self) -> bool {
-        *self.unknown == Value::Bool(true)
-    }
-
-    /// Whether anything here or below is not known yet.
-    pub fn is_partly_unknown(self) -> bool {
-        fn any(unknown: &Value) -> bool {
-            match unknown {
-                Value::Bool(unknown) => *unknown,
-                Value::Array(items) => items.iter().any(any),
-                Value::Object(members) => members.values().any(any),
-                _ => false,
-            }
-        }
-        any(self.unknown)
-    }
-
-    pub fn text(self) -> Option<&'a str> {
-        if self.is_unknown() { None } else { self.value.as_str() }
-    }
-
-    pub fn flag(self) -> bool {
-        !self.is_unknown() && self.value.as_bool() == Some(true)
-    }
-
-    pub fn number(self) -> Option<i64> {
-        if self.is_unknown() { None } else { self.value.as_i64() }
-    }
-
-    pub fn items(self) -> Vec<Self> {
-        let unknown = items(self.unknown);
-        let known = items(self.value).iter().enumerate();
-        known.map(|(at, value)| Self { value, unknown: unknown.get(at).unwrap_or(NOTHING) }).collect()
-    }
-
-    pub fn texts(self) -> Vec<&'a str> {
-        self.items().into_iter().filter_map(Self::text).collect()
-    }
-
-    /// The elements of a map, those included that are not known yet.
-    pub fn entries(self) -> BTreeMap<&'a str, Self> {
-        let keys = |value: &'a Value| value.as_object().into_iter().flat_map(|members| members.keys());
-        let names = keys(self.value).chain(keys(self.unknown));
-        names.map(|name| (name.as_str(), self.get(name))).collect()
-    }
-
-    pub fn value(self) -> &'a Value {
-        self.value
-    }
-
-    /// The same, as far as can be told.
-    pub fn is_same(self, other: Self) -> bool {
-        self.value == other.value && !self.is_partly_unknown() && !other.is_partly_unknown()
-    }
-
-    /// For people.
-    pub fn shown(self) -> Prose {
-        if self.is_unknown() {
-            return "known after apply".into();
-        }
-        match self.value {
-            Value::Null => "not set".into(),
-            Value::Bool(flag) => flag.to_string().into(),
-            Value::Number(number) => number.to_string().into(),
-            Value::String(text) => Prose::name(text),
-            Value::Array(items) if items.is_empty() => "none".into(),
-            Value::Array(items) if items.iter().all(Value::is_string) => {
-                names(items.iter().filter_map(Value::as_str)).into()
-            }
-            other => Prose::name(&other.to_string()),
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The risks a review knows: one table, from which the guide's page is made. A number is never given to another risk.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::text::Prose;
@@ -35,8 +37,8 @@ pub struct RiskKind {
 pub struct Risk {
     pub kind: &'static RiskKind,
     pub level: Level,
-    /// Empty where it is of no single cluster.
-    pub cluster: String,
+    /// All that it concerns, as far as the plan names them.
+    pub clusters: BTreeSet<String>,
     pub address: String,
     pub what: Prose,
     pub before: Prose,
@@ -119,15 +121,15 @@ risks! {
         "Is another gateway with this network's name kept elsewhere? Is no cluster of the network left?";
     GATEWAY_ADDRESS = "R10", "gateway-address-changes", Warning,
         "The address of a gateway may change",
-        "Other clusters keep calling the old address until their istiods have learnt the new one. What holds the address by hand (firewalls, DNS, `mesh_networks`, `mesh_service_entry.gateways`) does not learn it.",
+        "Other clusters keep calling the old address until their istiods have learnt the new one. What holds the address by hand (firewalls, DNS, `mesh_networks`, `exporters` of a `mesh_service_entry`) does not learn it.",
         "Can the load balancer keep its address? Who holds it by hand?";
     HOSTS_WIDENED = "R11", "hosts-widened", Warning,
         "More services can be called from other networks",
         "A gateway lets in whoever presents a certificate of the mesh's roots, and passes it on to each of the hosts listed: of every namespace, where a host begins with `*`.",
         "Do AuthorizationPolicies protect what becomes callable? Would names of single services do?";
     EXPOSED_TO_ALL = "R12", "exposed-to-all", Warning,
-        "A gateway can be dialled from more networks",
-        "A load balancer without source ranges can be dialled by everyone who reaches its address. mTLS guards what is behind it, not the address itself.",
+        "A gateway can be reached from more networks",
+        "Everyone who reaches the address of a load balancer without source ranges can connect to it. mTLS guards what is behind it, not the address itself.",
         "Is the load balancer an internal one (annotations, class)? Could `source_ranges` list the other clusters' egress addresses?";
     WEBHOOK = "R13", "webhook-widened", Warning,
         "A webhook fails closed, or selects more",
@@ -135,23 +137,23 @@ risks! {
         "Do two replicas of istiod run? Are namespaces excluded that the cluster itself needs, such as `kube-system`?";
     DEFINITION = "R14", "definition-removed", Danger,
         "A CustomResourceDefinition goes, or a version of it",
-        "With a definition all its objects go, in all namespaces. A version that is no longer served or stored makes objects unreadable that were written in it.",
+        "A definition that still has objects stays, and the apply says so. Where it has none it goes, and nobody can create such objects any more. A version that is no longer served or stored makes objects unreadable that were written in it.",
         "`kubectl get` the objects of the kind in all namespaces; `status.storedVersions` of the definition.";
-    NAMESPACE = "R15", "namespace-removed", Danger,
-        "A namespace is removed",
-        "Everything in it goes, by whomever it was made.",
+    NAMESPACE = "R15", "namespace-removed", Warning,
+        "A namespace is removed where it is empty",
+        "A namespace in which others have put something stays, and the apply says so. One that goes takes its labels, quotas and default ServiceAccount with it.",
         "What else is in it? `kubectl api-resources --verbs=list --namespaced -o name` lists the kinds to ask for.";
     SECRETS = "R16", "secrets-readable", Warning,
         "More can read Secrets",
         "A watcher with `read_secrets` holds a token that reads every Secret of the watched cluster: who takes over the watching istiod has them.",
-        "Does a gateway of the watching cluster need credentials from there? Otherwise set `read_secrets = false`, and `PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER=false` in the watchers.";
+        "Does a gateway of the watching cluster need credentials from there? Otherwise set `read_secrets = false`, and `read_remote_secrets = false` in the `mesh_primary` of the watchers.";
     LONG_TOKEN = "R17", "long-token", Warning,
         "A token lives long, or for ever",
         "A token that leaks stays good until its end; one without an end until somebody revokes it.",
         "Is there a reason that bounded tokens do not work here?";
     TOKEN_ENDS = "R18", "token-ends", Note,
         "A token must be renewed more often",
-        "Tokens are renewed by an apply, and by nothing else. When none is made in time, the watching istiod loses the cluster.",
+        "Tokens are renewed by an apply, unless `token.renewal` makes a job that does it. When no apply comes in time, the watching istiod loses the cluster.",
         "Does a pipeline plan and apply at least this often?";
     VERSION_SKIPPED = "R19", "version-skipped", Danger,
         "An upgrade skips a minor version",
@@ -181,10 +183,10 @@ risks! {
         "A certificate authority is removed",
         "Without `cacerts` an istiod makes a root of its own when it next starts, which no other cluster trusts. The key of a root that was generated is gone for good.",
         "Does the mesh end as well? If not: is its trust brought elsewhere first?";
-    DRIFT = "R26", "drift-taken-back", Warning,
-        "What others changed is taken back",
-        "Somebody changed it for a reason, perhaps to end an outage.",
-        "Ask who is named. Put the change into the configuration, or let it go.";
+    DRIFT = "R26", "changed-outside", Warning,
+        "Others changed what this configuration keeps",
+        "Somebody changed it for a reason, perhaps to end an outage. The page says what this plan reverts and what stays as it is.",
+        "Ask who is named. Put the change into the configuration, or let the plan revert it.";
     CANNOT_TELL = "R27", "cannot-tell", Warning,
         "Something cannot be told from this plan",
         "What is unknown until the apply, or was not read, was not reviewed.",
@@ -199,9 +201,33 @@ risks! {
         "Does something else look, such as `data.mesh_status`?";
     IDENTITIES = "R30", "identities-widened", Warning,
         "More identities are accepted",
-        "Whoever holds one of the identities named may answer for a service, or counts as one of the mesh's own.",
-        "Who can get a certificate with these names?";
-    API_SERVER_EXPOSED = "R31", "api-server-exposed", Warning,
+        "Whoever holds one of the identities named may answer for a service, or counts as one of the mesh's own. Whoever has the key of a root that is accepted can make any identity.",
+        "Who can get a certificate with these names? Who has the key of the root?";
+    DESTINATION_CHANGED = "R31", "destination-changed", Danger,
+        "Tokens, requests for certificates or calls go elsewhere",
+        "Whoever answers at the new address gets the tokens of watchers, the keys or the Pods that are sent there. mTLS guards calls between workloads, and not these.",
+        "Whose address is it? Who asked for the change?";
+    SOURCE_CHANGED = "R32", "source-changed", Danger,
+        "Charts or images come from elsewhere",
+        "What they hold runs in the control plane and beside every workload, with its rights and its keys.",
+        "Who may push there? Are the digests pinned (`charts.digests`, an image by its digest)?";
+    SERVICE_REMOVED = "R33", "service-removed", Warning,
+        "A service of another mesh is no longer known",
+        "Clients that call it get no endpoint as soon as the entry is gone.",
+        "Who still calls it? Does another entry or a DNS name stand in?";
+    RIGHTS_WIDENED = "R34", "rights-widened", Warning,
+        "Somebody may do more in a cluster",
+        "A star stands for everything that there is and will be; a new binding gives somebody the rights of a role.",
+        "Does the chart of the new version ask for it? Who holds the tokens of the account?";
+    ROLE_CHANGED = "R35", "role-changed", Warning,
+        "A cluster changes its part in the mesh",
+        "Its proxies get their configuration and certificates from another control plane, and those that run keep the old one until their Pods are restarted.",
+        "Is the control plane that serves it there and reachable? Who restarts the workloads?";
+    ROTATION_PREVENTED = "R36", "rotation-prevented", Warning,
+        "The root can no longer be rotated without interruption",
+        "Istiods and proxies that take no second root refuse each other's certificates in the middle of a rotation.",
+        "Is a rotation under way or planned? Which roots do the clusters trust?";
+    API_SERVER_EXPOSED = "R37", "api-server-exposed", Warning,
         "An API server can be dialled through a gateway",
         "The gateway passes TLS on to the cluster's API server. Its own logins and rights are then all that guards it: what it lists of allowed networks sees the gateway, and so do audit logs.",
         "Are the source ranges those of the watchers' istiods and of the other clusters alone? What may somebody do who has not logged in (`kubectl auth can-i --list --as=system:anonymous --as-group=system:unauthenticated`)?";

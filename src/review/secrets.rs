@@ -3,14 +3,15 @@
 //!
 //! Done once, on the way in, so that nothing behind it can leak what it never had.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::Regex;
 use serde_json::Value;
 
+use super::Error;
 use crate::schema::{Attribute, Nested, Nesting, Shape};
 
 /// Stands for a value that is not shown.
@@ -20,22 +21,70 @@ pub const HIDDEN_ANEW: &str = "(sensitive, changed)";
 
 /// Shorter values are looked for nowhere but at their place: they stand in too many words.
 const SHORTEST: usize = 5;
-const MOST: usize = 2_000;
+/// Characters of base64 that are taken for a secret's own.
+const SHORTEST_ENCODED: usize = 8;
+const LONGEST_ENCODED: usize = 64;
+/// MiB of marked text that are looked for.
+const MOST: usize = 4;
 
-/// What looks like a secret, marked or not: private keys, tokens, a password in an address.
+/// What looks like a secret, marked or not: private keys, in base64 too; tokens of Kubernetes, GitHub, GitLab, AWS and
+/// Slack; what a URL says of its user.
 const SHAPES: &str = concat!(
     r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
+    r"|LS0tLS1CRUdJTiB(?:QUklWQVRF|SU0Eg|FQy|EU0Eg|FTkNS|PUEVO)[A-Za-z0-9+/]*={0,2}",
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    r"|\b(?:gh[oprsu]_|github_pat_|glpat-)[A-Za-z0-9_-]{16,}",
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    r"|\bxox[a-z]-[A-Za-z0-9-]{10,}",
     r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/-]{12,}=*",
-    r"|://[^\s/@:]*:[^\s/@]+@",
+    r"|://[^\s/@?#]+@",
 );
+
+/// Whether a value is nobody's business, by the name of where it stands.
+pub fn names_a_secret(path: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "apikey",
+        "api_key",
+        "api-key",
+        "credential",
+        "privatekey",
+        "private_key",
+        "private-key",
+    ];
+    /// Names of such things, not the things.
+    const NAMES: &[&str] = &[
+        "secretname",
+        "secretref",
+        "secretkeyref",
+        "imagepullsecrets",
+        "tokenaudience",
+        "jwt_policy",
+        "serviceaccounttoken",
+        "automountserviceaccounttoken",
+    ];
+    let path = path.to_lowercase();
+    WORDS.iter().any(|word| path.contains(word)) && !NAMES.iter().any(|name| path.contains(name))
+}
 
 /// Collects what is marked, then takes it out of texts.
 #[derive(Debug, Default)]
 pub struct Secrets {
     texts: BTreeSet<String>,
-    pattern: Option<Regex>,
-    too_many: bool,
+    /// Of all texts.
+    bytes: usize,
+    finder: Option<Finder>,
+}
+
+#[derive(Debug)]
+struct Finder {
+    marked: AhoCorasick,
+    /// Of each pattern, whether it is base64.
+    encoded: Vec<bool>,
+    shapes: Regex,
 }
 
 impl Secrets {
@@ -63,7 +112,7 @@ impl Secrets {
         }
     }
 
-    fn marked(&mut self, value: &Value, marks: &Value) {
+    pub fn marked(&mut self, value: &Value, marks: &Value) {
         match marks {
             Value::Bool(true) => self.all_in(value),
             Value::Array(marks) => {
@@ -79,56 +128,65 @@ impl Secrets {
             Value::String(text) => {
                 let lines = text.lines().filter(|_| text.contains('\n'));
                 for text in [text.as_str()].into_iter().chain(lines).map(str::trim) {
-                    if text.len() >= SHORTEST && self.texts.len() <= MOST {
-                        self.texts.insert(text.to_owned());
-                    }
+                    self.add(text);
                 }
             }
-            Value::Number(number) => {
-                let text = number.to_string();
-                if text.len() >= SHORTEST {
-                    self.texts.insert(text);
-                }
-            }
+            Value::Number(number) => self.add(&number.to_string()),
             Value::Array(items) => items.iter().for_each(|item| self.all_in(item)),
             Value::Object(members) => members.values().for_each(|member| self.all_in(member)),
             Value::Bool(_) | Value::Null => {}
         }
     }
 
-    /// After the last of them.
-    pub fn prepare(&mut self) {
-        self.too_many = self.texts.len() > MOST;
-        let mut texts: Vec<Cow<'_, str>> = Vec::new();
-        for text in self.texts.iter().take(MOST) {
-            texts.push(text.into());
-            texts.push(STANDARD.encode(text).into());
-            let quoted = Value::from(text.as_str()).to_string();
-            if quoted.len() > text.len() + 2 {
-                texts.push(quoted[1..quoted.len() - 1].to_owned().into());
-            }
-        }
-        // The longest first: one may be the beginning of another.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        let found = texts.iter().map(|text| regex::escape(text));
-        let pattern = found.chain([SHAPES.to_owned()]).collect::<Vec<_>>().join("|");
-        self.pattern = regex::RegexBuilder::new(&pattern).size_limit(64 << 20).build().ok();
-        if self.pattern.is_none() {
-            self.too_many = true;
-            self.pattern = Regex::new(SHAPES).ok();
+    fn add(&mut self, text: &str) {
+        if text.len() >= SHORTEST && self.bytes <= MOST << 20 && self.texts.insert(text.to_owned()) {
+            self.bytes += text.len();
         }
     }
 
-    /// There are more than can be looked for: whoever shows a value shows none.
-    pub fn is_too_many(&self) -> bool {
-        self.too_many
+    /// After the last of them. An error where not all of them can be looked for.
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        let too_many = Error::TooManySecrets(MOST);
+        if self.bytes > MOST << 20 {
+            return Err(too_many);
+        }
+        let (mut patterns, mut encoded) = (Vec::new(), Vec::new());
+        for text in &self.texts {
+            let quoted = Value::from(text.as_str()).to_string();
+            let quoted = (quoted.len() > text.len() + 2).then(|| quoted[1..quoted.len() - 1].to_owned());
+            let base64 = in_base64(text);
+            encoded.extend(std::iter::repeat_n(false, 1 + usize::from(quoted.is_some())));
+            encoded.extend(std::iter::repeat_n(true, base64.len()));
+            patterns.extend([text.clone()].into_iter().chain(quoted).chain(base64));
+        }
+        // The longest: one may be the beginning of another.
+        let marked = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
+        self.finder = match (marked, Regex::new(SHAPES)) {
+            (Ok(marked), Ok(shapes)) => Some(Finder { marked, encoded, shapes }),
+            _ => return Err(too_many),
+        };
+        Ok(())
     }
 
     pub fn scrubbed(&self, text: &str) -> String {
-        match &self.pattern {
-            Some(pattern) => pattern.replace_all(text, HIDDEN).into_owned(),
-            None => HIDDEN.to_owned(),
+        let Some(Finder { marked, encoded, shapes }) = &self.finder else { return HIDDEN.to_owned() };
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+        let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
+        for found in marked.find_iter(text) {
+            let (mut start, mut end) = (found.start().max(from), found.end());
+            // What is around a secret in base64 belongs to the same text.
+            if encoded[found.pattern().as_usize()] {
+                start -= text.as_bytes()[from..start].iter().rev().take_while(|byte| is_base64(byte)).count();
+                end += text.as_bytes()[end..].iter().take_while(|byte| is_base64(byte)).count();
+            }
+            if end > from {
+                shown.push_str(&text[from..start]);
+                shown.push_str(HIDDEN);
+                from = end;
+            }
         }
+        shown.push_str(&text[from..]);
+        shapes.replace_all(&shown, HIDDEN).into_owned()
     }
 
     /// Everything below, names of members included; what is JSON within a text as what it is, since there a secret is
@@ -148,6 +206,26 @@ impl Secrets {
             other => other,
         }
     }
+}
+
+/// What of a text is the same in any base64 that it stands in: alone, with a newline behind it, or in the middle of
+/// something, as in `user:password`.
+fn in_base64(text: &str) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    // Three bytes are four characters, so a text may begin in three places. The first characters are of both.
+    for (before, shared) in [(0, 0), (1, 2), (2, 3)] {
+        let bytes = [vec![0; before], text.as_bytes().to_vec()].concat();
+        let own = STANDARD_NO_PAD.encode(&bytes[..bytes.len() / 3 * 3]);
+        // The beginning of a long one is enough: what follows belongs to it.
+        let own = own.get(shared..own.len().min(LONGEST_ENCODED)).filter(|own| own.len() >= SHORTEST_ENCODED);
+        found.extend(own.map(str::to_owned));
+    }
+    if found.is_empty() {
+        found.extend(["", "\n"].map(|end| STANDARD_NO_PAD.encode(format!("{text}{end}"))));
+    }
+    let of_urls: Vec<String> = found.iter().map(|text| text.replace('+', "-").replace('/', "_")).collect();
+    found.extend(of_urls);
+    found.into_iter().collect()
 }
 
 /// Takes out what is marked on either side, and what its schema calls sensitive. That it changes stays visible.
@@ -232,7 +310,7 @@ mod tests {
     fn prepared(values: &[&str]) -> Secrets {
         let mut secrets = Secrets::default();
         secrets.all_in(&json!(values));
-        secrets.prepare();
+        secrets.prepare().unwrap();
         secrets
     }
 
@@ -249,6 +327,37 @@ mod tests {
     }
 
     #[test]
+    fn in_base64_it_is_found_wherever_it_begins() {
+        let secret = "correct-horse-battery";
+        let secrets = prepared(&[secret, "short"]);
+        for text in [
+            secret.to_owned(),
+            format!("{secret}\n"),
+            format!("u:{secret}"),
+            format!("us:{secret}"),
+            format!("user:{secret}\n"),
+            "short".to_owned(),
+            "short\n".to_owned(),
+        ] {
+            for engine in [&STANDARD_NO_PAD, &base64::engine::general_purpose::URL_SAFE_NO_PAD] {
+                let encoded = engine.encode(&text);
+                assert_eq!(secrets.scrubbed(&format!("a: {encoded}== b")), "a: (sensitive) b", "{text}");
+            }
+        }
+    }
+
+    /// As a plan with the values of many others has them.
+    #[test]
+    fn thousands_of_marks_are_all_looked_for() {
+        let texts: Vec<String> = (0..20_000).map(|number| format!("a-secret-{number:05}")).collect();
+        let secrets = prepared(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(secrets.scrubbed("FOO=a-secret-19999 a-secre"), "FOO=(sensitive) a-secre");
+        let mut secrets = Secrets::default();
+        secrets.all_in(&json!(["x".repeat((MOST << 20) + 1)]));
+        assert_eq!(secrets.prepare(), Err(Error::TooManySecrets(MOST)));
+    }
+
+    #[test]
     fn what_looks_like_a_secret_goes_unasked() {
         let secrets = prepared(&[]);
         for (text, shown) in [
@@ -257,6 +366,15 @@ mod tests {
             ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0xyz.c2ln end", "token (sensitive) end"),
             ("Authorization: Bearer abcdefghijklmnop", "Authorization: (sensitive)"),
             ("https://user:pass@proxy:3128", "https(sensitive)proxy:3128"),
+            ("https://ghp_token@git/a", "https(sensitive)git/a"),
+            ("a ghp_0123456789abcdefABCD b", "a (sensitive) b"),
+            ("github_pat_11AAAAAAA0123456789_abc", "(sensitive)"),
+            ("id AKIAIOSFODNN7EXAMPLE", "id (sensitive)"),
+            ("xoxb-1234567890-abcdef", "(sensitive)"),
+            ("key: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQo= end", "key: (sensitive) end"),
+            ("key: LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCg==", "key: (sensitive)"),
+            ("ca: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==", "ca: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="),
+            ("docker.io/istio/pilot:1.30.0@sha256:aa", "docker.io/istio/pilot:1.30.0@sha256:aa"),
             ("https://proxy:3128/a@b", "https://proxy:3128/a@b"),
         ] {
             assert_eq!(secrets.scrubbed(text), shown);

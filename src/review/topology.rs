@@ -11,6 +11,8 @@ pub struct Mesh {
     pub links: BTreeSet<Link>,
     /// Clusters that hold a gateway, by network.
     pub gateways: BTreeMap<String, BTreeSet<String>>,
+    /// Ids of the meshes that a cluster is in, as far as its control planes say.
+    pub ids: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -49,17 +51,28 @@ impl Topology {
         let side = |side| {
             let mut mesh = Mesh::default();
             plan.instances.iter().for_each(|instance| mesh.add(instance, side));
+            mesh.share_ids();
             mesh
         };
         Self { before: side(Side::Before), after: side(Side::After) }
     }
 
     pub fn joining(&self) -> Vec<&str> {
-        missing(&self.after, &self.before)
+        self.after.clusters.keys().map(String::as_str).filter(|name| self.joins(name)).collect()
     }
 
     pub fn leaving(&self) -> Vec<&str> {
-        missing(&self.before, &self.after)
+        self.before.clusters.keys().map(String::as_str).filter(|name| self.leaves(name)).collect()
+    }
+
+    pub fn joins(&self, cluster: &str) -> bool {
+        self.after.keeps(cluster) && !self.before.keeps(cluster)
+    }
+
+    /// This plan kept the cluster in the mesh, and does so no more. Of a cluster that another state keeps it says
+    /// nothing, and the cluster stays.
+    pub fn leaves(&self, cluster: &str) -> bool {
+        self.before.keeps(cluster) && !self.after.keeps(cluster)
     }
 
     pub fn new_links(&self) -> Vec<&Link> {
@@ -71,11 +84,27 @@ impl Topology {
     }
 }
 
-fn missing<'a>(of: &'a Mesh, there: &Mesh) -> Vec<&'a str> {
-    of.clusters.keys().filter(|name| !there.clusters.contains_key(*name)).map(String::as_str).collect()
-}
-
 impl Mesh {
+    /// What makes the cluster one of the mesh is in this plan: a control plane, or what stands in for one.
+    fn keeps(&self, cluster: &str) -> bool {
+        self.clusters.get(cluster).is_some_and(|cluster| cluster.remote || !cluster.control_planes.is_empty())
+    }
+
+    /// All that it names is kept by this plan: no other state has a part of it.
+    pub fn is_whole(&self) -> bool {
+        let linked = self.links.iter().flat_map(|link| [&link.watcher, &link.watched]);
+        let doors = self.gateways.values().flatten();
+        self.clusters.keys().chain(linked).chain(doors).all(|name| self.keeps(name) || name == UNKNOWN)
+    }
+
+    /// Whether two clusters can be of one mesh: what does not say which it is of can be of any.
+    pub fn are_related(&self, one: &str, other: &str) -> bool {
+        match (self.ids.get(one), self.ids.get(other)) {
+            (Some(one), Some(other)) => one.intersection(other).next().is_some(),
+            _ => true,
+        }
+    }
+
     fn add(&mut self, instance: &Instance, side: Side) {
         let reading = match side {
             Side::Before => instance.before(),
@@ -103,7 +132,10 @@ impl Mesh {
         let node = self.clusters.entry(runs_in.clone()).or_default();
         let revision = reading.get("revision");
         node.control_planes.insert(if revision.is_there() { name(revision) } else { "default".to_owned() });
-        let serves = if serves.is_there() { name(serves) } else { runs_in };
+        let serves = if serves.is_there() { name(serves) } else { runs_in.clone() };
+        for cluster in [&runs_in, &serves] {
+            self.ids.entry(cluster.clone()).or_default().insert(name(reading.get("mesh_id")));
+        }
         let network = reading.get("network");
         if network.is_there() {
             self.clusters.entry(serves).or_default().networks.insert(name(network));
@@ -125,9 +157,20 @@ impl Mesh {
         }
     }
 
-    /// Clusters in a network.
-    pub fn members(&self, network: &str) -> usize {
-        self.clusters.values().filter(|cluster| cluster.networks.contains(network)).count()
+    /// A cluster without a control plane is of the meshes of those that serve it.
+    fn share_ids(&mut self) {
+        for Link { watcher, watched } in &self.links {
+            let served = self.clusters.get(watched).is_some_and(|cluster| cluster.control_planes.is_empty());
+            if let Some(ids) = self.ids.get(watcher).filter(|_| served).cloned() {
+                self.ids.entry(watched.clone()).or_default().extend(ids);
+            }
+        }
+    }
+
+    /// Clusters in a network that can be of the mesh of another.
+    pub fn members<'a>(&'a self, network: &'a str, of: &'a str) -> impl Iterator<Item = &'a str> {
+        let all = self.clusters.iter().filter(|(_, cluster)| cluster.networks.contains(network));
+        all.map(|(name, _)| name.as_str()).filter(move |name| self.are_related(name, of))
     }
 
     pub fn watchers_of<'a>(&'a self, watched: &'a str) -> impl Iterator<Item = &'a str> {

@@ -18,12 +18,9 @@ pub struct Input<'a> {
 
 pub fn verdict(input: &Input<'_>) -> Prose {
     let Input { plan, .. } = input;
-    if plan.instances.is_empty() && plan.drift.is_empty() {
-        let others = if plan.others > 0 {
-            format!(": {} of other providers", count(plan.others, "change"))
-        } else {
-            String::new()
-        };
+    if !plan.concerns_mesh() {
+        let others = others(plan);
+        let others = if others.is_empty() { others } else { format!(": {others}") };
         let doubts = if plan.doubts.is_empty() { "" } else { "; something cannot be told" };
         return format!("Nothing in this plan is of the mesh{others}{doubts}.").into();
     }
@@ -34,7 +31,9 @@ pub fn verdict(input: &Input<'_>) -> Prose {
         restarts(input.restarts),
         touched(input),
         input.trust.words.to_string(),
+        invoked(plan),
         drift(input),
+        others(plan),
         risks(input.risks),
     ];
     let clauses: Vec<String> = clauses.into_iter().filter(|clause| !clause.is_empty()).collect();
@@ -51,8 +50,8 @@ fn mesh(input: &Input<'_>) -> String {
     }
     match (before, after) {
         (0, 0) => String::new(),
-        (0, _) => format!("a new mesh of {}", count(after, "cluster")),
-        (_, 0) => format!("the mesh of {} is removed", count(before, "cluster")),
+        (0, _) if !joining.is_empty() => format!("a new mesh of {}", count(after, "cluster")),
+        (_, 0) if !leaving.is_empty() => format!("the mesh of {} is removed", count(before, "cluster")),
         _ => {
             let mut parts = Vec::new();
             if !joining.is_empty() {
@@ -141,8 +140,12 @@ fn touched(input: &Input<'_>) -> String {
         input.plan.instances.iter().filter(|instance| instance.action != Action::None && !instance.importing).collect();
     let drawn = !input.topology.joining().is_empty() || !input.topology.leaving().is_empty();
     if changed.is_empty() {
-        let imports = input.plan.instances.iter().any(|instance| instance.importing);
-        return if imports { String::new() } else { "nothing changes".to_owned() };
+        let told = input.plan.instances.iter().any(|instance| instance.importing) || !input.plan.invocations.is_empty();
+        return match () {
+            () if told => String::new(),
+            () if input.plan.others > 0 => "nothing changes in the mesh".to_owned(),
+            () => "nothing changes".to_owned(),
+        };
     }
     if drawn {
         return String::new();
@@ -153,6 +156,18 @@ fn touched(input: &Input<'_>) -> String {
     };
     let actions = [Action::Create, Action::Update, Action::Replace, Action::Delete, Action::Forget];
     actions.into_iter().filter_map(of).collect::<Vec<_>>().join(", ")
+}
+
+fn invoked(plan: &Plan) -> String {
+    match plan.invocations.len() {
+        0 => String::new(),
+        1 => "1 action is invoked".to_owned(),
+        more => format!("{more} actions are invoked"),
+    }
+}
+
+fn others(plan: &Plan) -> String {
+    if plan.others > 0 { format!("{} of other providers", count(plan.others, "change")) } else { String::new() }
 }
 
 fn drift(input: &Input<'_>) -> String {

@@ -85,6 +85,8 @@ mod queries;
 mod rbac;
 mod registered;
 mod review_ci;
+mod review_dangers;
+mod review_edited;
 mod review_pages;
 mod review_plans;
 mod saved_plans;

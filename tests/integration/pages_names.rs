@@ -217,6 +217,7 @@ fn names_that_do_not_exist_are_found() {
         "trust_rot",
         "root.generations",
         "mesh_primary.root",
+        "mesh_service_entry.gateways",
         "multi_roots = true",
         "make everything",
         "examples/none",
@@ -310,11 +311,8 @@ impl Known {
             if !self.types.contains(first) {
                 return Some(Err("no such resource".to_owned()));
             }
-            // A label may stand between, as in `mesh_primary.east.cluster`.
-            let has = |rest: &[String]| {
-                let lies = |path: &Vec<String>| rest.is_empty() || path.windows(rest.len()).any(|part| part == rest);
-                self.paths.iter().any(|(of, path)| of == first && lies(path))
-            };
+            // A label may stand between, as in `mesh_primary.east.cluster`. What lies deeper is named by its whole path.
+            let has = |rest: &[String]| self.paths.iter().any(|(of, path)| of == first && path.starts_with(rest));
             return Some(ok(has(rest) || rest.len() > 1 && has(&rest[1..]), "the resource has no such attribute"));
         }
         if !rest.is_empty() {

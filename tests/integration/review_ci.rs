@@ -9,8 +9,9 @@ use std::process::Command;
 
 use lab::tools::{self, Tool};
 use serde_json::Value;
-use terraform_provider_mesh::review::Policy;
+use terraform_provider_mesh::review::{Policy, Review};
 
+use crate::review_pages::SCHEMAS;
 use crate::review_plans::fixtures;
 use crate::support::cli::Said;
 use crate::support::plugin_process::BINARY;
@@ -23,6 +24,9 @@ fn yaml(name: &str) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(example(name)).unwrap()).unwrap()
 }
 
+/// Where the core puts the provider, below its folder of data.
+const INSTALLED: &str = "providers/registry.terraform.io/terraform-provider-mesh/mesh/0.1.0/linux_amd64";
+
 /// A checkout of a module with the provider installed, and programs that note what they are asked.
 struct Checkout {
     folder: tempfile::TempDir,
@@ -34,17 +38,25 @@ impl Checkout {
         let folder = tempfile::tempdir().unwrap();
         let plan = fixtures().join(format!("{plan}.terraform.json"));
         let checkout = Self { folder, plan };
-        let installed = checkout
-            .path("mesh/.terraform/providers/registry.terraform.io/terraform-provider-mesh/mesh/0.1.0/linux_amd64");
-        fs::create_dir_all(&installed).unwrap();
-        // A copy would be large, and a link is no file to find.
-        fs::hard_link(BINARY, installed.join("terraform-provider-mesh_v0.1.0"))
-            .or_else(|_| fs::copy(BINARY, installed.join("terraform-provider-mesh_v0.1.0")).map(drop))
-            .unwrap();
-        fs::copy(example("find-review"), checkout.path("mesh/find-review")).unwrap();
+        fs::create_dir_all(checkout.path("mesh")).unwrap();
         fs::copy(example("policy/mesh-review.yaml"), checkout.path("mesh/mesh-review.yaml")).unwrap();
         fs::create_dir(checkout.path("bin")).unwrap();
-        checkout.program("terraform", "case \"$1\" in show) cat \"$PLAN\";; plan) : > plan.bin;; esac");
+        let installs = format!(
+            "folder=$TF_DATA_DIR/{INSTALLED}; mkdir -p \"$folder\"; ln -f {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\" || cp {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\""
+        );
+        checkout.program(
+            "terraform",
+            &format!("case \"$1\" in init) {installs};; show) cat \"$PLAN\";; plan) : > plan.bin;; esac"),
+        );
+        // What a pull request could bring along to be its own judge.
+        for place in [format!("mesh/.terraform/{INSTALLED}"), "mesh".to_owned()] {
+            fs::create_dir_all(checkout.path(&place)).unwrap();
+            for name in ["terraform-provider-mesh_v9.9.9", "terraform-provider-mesh", "find-review"] {
+                let file = checkout.path(&place).join(name);
+                fs::write(&file, "#!/bin/sh\necho forged\n").unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
         checkout.program("git", "case \"$1\" in show) cat mesh-review.yaml;; esac");
         checkout.program("gh", "case \"$*\" in *--jq*) cat \"$NOTES/comment\" 2>/dev/null || :;; *) : > \"$NOTES/comment\"; echo 77 > \"$NOTES/comment\"; cp review.md \"$NOTES/body\";; esac");
         checkout.program("apk", ":");
@@ -66,7 +78,10 @@ impl Checkout {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(shell);
         command.args(["-e", "-c", lines]).current_dir(self.path(folder)).env("PATH", path);
-        command.env("PLAN", &self.plan).env("NOTES", self.folder.path()).envs(variables).output().unwrap().into()
+        command.env("PLAN", &self.plan).env("NOTES", self.folder.path()).env("TF_DATA_DIR", self.path("data"));
+        let said: Said = command.envs(variables).output().unwrap().into();
+        assert!(!said.stdout.contains("forged") && !said.stderr.contains("forged"), "{said:?}");
+        said
     }
 
     /// What programs were asked since the last time.
@@ -82,6 +97,11 @@ impl Checkout {
         let summary = self.path("summary").display().to_string();
         let output = self.path("output").display().to_string();
         let _ = fs::remove_file(&output);
+        let data = workflow["jobs"][job]["env"]["TF_DATA_DIR"].as_str().unwrap();
+        assert!(
+            data.starts_with('/'),
+            "what is installed must not lie where a pull request could put something: {data}"
+        );
         let mut last = None;
         for step in workflow["jobs"][job]["steps"].as_array().unwrap() {
             let Some(lines) = step["run"].as_str() else { continue };
@@ -185,6 +205,7 @@ fn gitlab_gets_one_note_that_is_updated() {
 /// A job of GitLab: its lines are one script.
 fn gitlab(checkout: &Checkout, job: &str) -> Said {
     let pipeline = yaml("gitlab/gitlab-ci.yml");
+    assert!(pipeline["variables"]["TF_DATA_DIR"].as_str().unwrap().starts_with('/'));
     let lines = |value: &Value| {
         value.as_array().into_iter().flatten().map(|line| line.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -215,6 +236,10 @@ fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
     let policy = example("policy/mesh-review.yaml").display().to_string();
     let step = |plan: &str, stage: &str, policy: &str| {
         let checkout = Checkout::new(plan);
+        // The server's own.
+        fs::hard_link(BINARY, checkout.path("bin/terraform-provider-mesh"))
+            .or_else(|_| fs::copy(BINARY, checkout.path("bin/terraform-provider-mesh")).map(drop))
+            .unwrap();
         let showfile = checkout.plan.display().to_string();
         let variables = [("SHOWFILE", showfile.as_str()), ("MESH_REVIEW_POLICY", policy)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -324,5 +349,13 @@ fn the_sample_policies_are_read() {
     // Those of the guide too.
     let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/plan-review.md")).unwrap();
     let (_, rest) = guide.split_once("```yaml\n").unwrap();
-    Policy::parse(rest.split("```").next().unwrap()).unwrap();
+    let policy = Policy::parse(rest.split("```").next().unwrap()).unwrap();
+    // It accepts what it says it accepts: a root that is replaced in clusters for tests, and in no others.
+    let plan = fs::read_to_string(fixtures().join("authority-replaced.terraform.json")).unwrap();
+    let of_tests = plan.replace("east", "test-east").replace("west", "test-west");
+    for (plan, accepted) in [(of_tests, true), (plan.replace("west", "test-west"), false)] {
+        let review = Review::of(plan.as_bytes(), &policy, &SCHEMAS).unwrap();
+        let risk = review.risks.iter().find(|risk| risk.kind.number == "R01").unwrap();
+        assert_eq!((risk.accepted.is_some(), risk.clusters.len()), (accepted, 2), "{risk:?}");
+    }
 }

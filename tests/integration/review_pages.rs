@@ -15,12 +15,13 @@ use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources;
 use terraform_provider_mesh::review::{self, Format, Policy, Review, Schemas, risk};
 
+use crate::review_edited::is_plain;
 use crate::review_plans::fixtures;
 use crate::support::cli::{Workspace, clis};
 use crate::support::plugin_process::BINARY;
 use crate::support::random::Random;
 
-static SCHEMAS: LazyLock<Schemas> =
+pub(crate) static SCHEMAS: LazyLock<Schemas> =
     LazyLock::new(|| Engine::new(Mesh, resources::registry()).schema().resources.clone());
 
 fn review(plan: &[u8]) -> Result<Review, review::Error> {
@@ -91,7 +92,8 @@ fn risk_page() -> String {
     page
 }
 
-/// What hides something dangerous says so in its first line, and what does not is not cried over.
+/// What hides something dangerous says so in its first line and on the first screen, and what does not is not cried
+/// over. Dangers that nobody has recorded a plan of are in `review_edited` and `review_dangers`.
 #[tokio::test]
 async fn the_first_line_tells_which_plans_are_dangerous() {
     for (plan, danger) in [
@@ -112,7 +114,10 @@ async fn the_first_line_tells_which_plans_are_dangerous() {
         let review = review(&fs::read(fixtures().join(format!("{plan}.terraform.json"))).unwrap()).unwrap();
         let verdict = review.written(Format::Text, 60_000).lines().next().unwrap().to_owned();
         match danger {
-            Some(danger) => assert!(verdict.contains(danger) && verdict.contains("decision"), "{plan}: {verdict}"),
+            Some(danger) => {
+                assert!(verdict.contains(danger) && verdict.contains("decision"), "{plan}: {verdict}");
+                assert!(is_plain(&review), "{plan}: {}", review.written(Format::Markdown, 60_000));
+            }
             None => assert!(!verdict.contains("decision"), "{plan}: {verdict}"),
         }
     }

@@ -34,6 +34,9 @@ const DIALECT: &[(&str, &str)] = &[
     ("nothing to this resource", "ignored"),
     (" such of ", "some of"),
     ("in case that", "if"),
+    ("taken back", "reverted, removed"),
+    ("takes back", "reverts, removes"),
+    ("may dial", "can connect to"),
 ];
 
 #[test]

@@ -146,7 +146,7 @@ model! {
         /// Address to ask of the load balancer, where it can be asked.
         #[attr(optional, validate(ip_address()))]
         pub load_balancer_ip: Value<String>,
-        /// Networks that may dial the load balancer. Everyone, unless listed.
+        /// Networks that can connect to the load balancer. Everyone, unless listed.
         #[attr(optional, validate(each(cidr())))]
         pub source_ranges: Value<List<String>>,
         /// Addresses that are routed to the Service by other means.

@@ -269,7 +269,7 @@ model! {
         /// Class of the load balancer.
         #[attr(optional, validate(non_empty()))]
         pub load_balancer_class: Value<String>,
-        /// Networks that may dial the load balancer. Everyone, unless listed.
+        /// Networks that can connect to the load balancer. Everyone, unless listed.
         #[attr(optional, validate(each(cidr())))]
         pub source_ranges: Value<List<String>>,
         /// Addresses that are routed to the Service by other means.

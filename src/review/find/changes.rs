@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cx, values};
 use crate::review::objects::{Fate, Field, Object, repeats};
-use crate::review::read::{Action, Reading};
+use crate::review::read::{Action, Reading, UNKNOWN};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count};
 use crate::schema::{Attribute, Nesting};
@@ -21,17 +21,19 @@ pub fn settings(cx: &Cx<'_>) -> Section {
         let Some(schema) = cx.schemas.get(instance.kind.resource()).filter(|_| both) else { continue };
         let mut differences = Vec::new();
         between(&mut differences, "", &schema.attributes, (instance.before(), instance.after()));
-        let leaves = values::differences(instance);
-        if !leaves.is_empty() {
-            differences.retain(|(path, ..)| !path.ends_with("values"));
-        }
+        // Documents are shown leaf by leaf, and not as a text that nobody could look through for secrets.
+        differences.retain(|(path, _, after)| !values::is_document(path) || after.plain() == UNKNOWN);
         for (path, before, after) in differences {
             section.row([Prose::name(&instance.address), Prose::name(&path), before, after]);
         }
-        for leaf in leaves {
-            let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
-            let (address, path) = (Prose::name(&instance.address), format!("values {}", Name(&leaf.path)));
-            section.row([address, path.into(), shown(&leaf.before), shown(&leaf.after)]);
+        for documents in values::unreadable(instance) {
+            let untold = Prose::from("not told");
+            section.row([Prose::name(&instance.address), Prose::name(&documents), untold.clone(), untold]);
+        }
+        for leaf in values::differences(instance) {
+            let path = format!("{} {}", leaf.documents, Name(&leaf.path));
+            let (before, after) = leaf.shown();
+            section.row([Prose::name(&instance.address), path.into(), before, after]);
         }
     }
     section.sorted()

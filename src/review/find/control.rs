@@ -6,8 +6,9 @@ use super::{Cx, Restarts, values};
 use crate::review::objects::Fate;
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{
-    ADOPTED, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, FORCED, IDENTITIES, IDENTITY_CHANGED,
-    LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, VERSION_LOWERED, VERSION_SKEW, VERSION_SKIPPED, WEBHOOK,
+    ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL, FORCED,
+    IDENTITIES, IDENTITY_CHANGED, LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, VERSION_LOWERED, VERSION_SKEW,
+    VERSION_SKIPPED, WEBHOOK,
 };
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count, names};
@@ -20,8 +21,8 @@ pub fn of_plan(cx: &mut Cx<'_>, _: &Restarts) -> Section {
     }
     for instance in cx.plan.instances.iter() {
         taken(cx, instance);
-        settings(cx, instance);
         identities(cx, instance);
+        weakened(cx, instance);
     }
     objects(cx);
     versions(cx)
@@ -87,23 +88,61 @@ fn taken(cx: &mut Cx<'_>, instance: &Instance) {
         cx.risk(&LEFT_BEHIND, instance, "The configuration forgets it, and it stays as it is.")
             .sides("kept", "nobody's");
     }
+    if instance.leaves_old {
+        cx.risk(&LEFT_BEHIND, instance, "The old one is forgotten and stays as it is, beside the new one.")
+            .sides("kept", "nobody's");
+    }
     if instance.action == Action::Delete && instance.before().get("skip_unreachable_on_destroy").flag() {
         let what = "Clusters that do not answer are left as they are.";
         cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "left where a cluster does not answer");
     }
 }
 
-fn settings(cx: &mut Cx<'_>, instance: &Instance) {
-    for change in values::differences(instance) {
-        if values::weakens(&change.path, change.before.as_deref(), change.after.as_deref()) {
-            let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
-            let what = format!("{} in the values of {}.", Name(&change.path), Name(&instance.address));
-            cx.risk(&MTLS, instance, what).sides(shown(&change.before), shown(&change.after));
-        }
+/// How much the attribute `mtls` asks for; nothing where it is not known.
+fn strictness(side: Reading<'_>) -> Option<u8> {
+    match side.get("mtls") {
+        mtls if mtls.is_unknown() => None,
+        mtls => Some(match mtls.text() {
+            Some("strict") => 2,
+            Some("off") => 0,
+            _ => 1,
+        }),
     }
 }
 
-/// Names that are accepted from now on.
+/// Encryption and identity checks, as attributes and values have them.
+fn weakened(cx: &mut Cx<'_>, instance: &Instance) {
+    let (before, after) = (instance.before(), instance.after());
+    if instance.kind == Type::Primary && after.is_there() && instance.changes() {
+        // Of what is new the usual is taken for what was before.
+        let was = if before.is_there() { strictness(before) } else { Some(1) };
+        if let (Some(was), Some(will)) = (was, strictness(after))
+            && will < was
+        {
+            let what = match will {
+                0 => "No workload of the cluster uses mTLS.",
+                _ => "Plain text is accepted again.",
+            };
+            cx.risk(&MTLS, instance, what).sides(before.get("mtls").shown(), after.get("mtls").shown());
+        }
+    }
+    for change in values::effective(instance) {
+        if values::weakens(&change.path, change.before.as_deref(), change.after.as_deref()) {
+            let what = format!("{} in the values of {}.", Name(&change.path), Name(&instance.address));
+            let (before, after) = change.shown();
+            cx.risk(&MTLS, instance, what).sides(before, after);
+        }
+    }
+    for documents in values::unreadable(instance) {
+        let what = format!(
+            "What changes in {} cannot be compared: a document is hidden, or no map in YAML.",
+            Name(&documents)
+        );
+        cx.risk(&CANNOT_TELL, instance, what);
+    }
+}
+
+/// Names, and roots, that are accepted from now on.
 fn identities(cx: &mut Cx<'_>, instance: &Instance) {
     let more = |before: Reading<'_>, after: Reading<'_>| {
         let was = before.texts();
@@ -111,21 +150,37 @@ fn identities(cx: &mut Cx<'_>, instance: &Instance) {
     };
     let Some((before, after)) = instance.sides("trust_domain_aliases") else { return };
     let mut widened = vec![("trust domains", more(before, after), before, after)];
+    if let Some((before, after)) = instance.sides("accept_roots") {
+        widened.push((ROOTS, more(before, after), before, after));
+    }
     let exporters = instance.sides("exporters").map(|(before, after)| (before.entries(), after.entries()));
     for (name, exporter) in exporters.iter().flat_map(|(_, after)| after) {
         let before = exporters.as_ref().and_then(|(before, _)| before.get(name)).copied().unwrap_or(Reading::nothing());
-        if before.is_there() {
-            let (before, after) = (before.get("service_accounts"), exporter.get("service_accounts"));
-            widened.push(("service accounts", more(before, after), before, after));
+        if !before.is_there() {
+            widened.push(("exporters", vec![(*name).to_owned()], before, *exporter));
+            continue;
         }
+        let (was, will) = (before.get("service_accounts"), exporter.get("service_accounts"));
+        widened.push(("service accounts", more(was, will), was, will));
+        let (was, will) = (before.get("trust_domain"), exporter.get("trust_domain"));
+        let other = will.text().filter(|_| !was.is_same(will));
+        widened.push(("trust domains", other.into_iter().map(str::to_owned).collect(), was, will));
     }
     for (kind, more, before, after) in widened {
         if !more.is_empty() {
             let what = format!("Further {kind} are accepted: {}.", names(more.iter().map(String::as_str)));
-            cx.risk(&IDENTITIES, instance, what).sides(before.shown(), after.shown());
+            let level = if kind == ROOTS { Level::Danger } else { IDENTITIES.level };
+            let shown = |side: Reading<'_>| if side.value().is_object() { "there".into() } else { side.shown() };
+            cx.risk(&IDENTITIES, instance, what).at(level).sides(shown(before), shown(after));
         }
     }
+    if instance.raises("migrate_self_signed") {
+        let what = "Roots that istiods have made for themselves are accepted in the whole mesh.";
+        cx.risk(&IDENTITIES, instance, what).sides("false", "true");
+    }
 }
+
+const ROOTS: &str = "roots";
 
 /// What single objects bring.
 fn objects(cx: &mut Cx<'_>) {
@@ -153,14 +208,25 @@ fn objects(cx: &mut Cx<'_>) {
 }
 
 fn removed(cx: &mut Cx<'_>, instance: &Instance, cluster: &str, object: &str) {
-    // A destroy leaves definitions where they are, and a namespace only goes when it is empty.
     let update = instance.action == Action::Update;
+    // What mTLS policy there was said `strict`, unless the attribute had turned it off; a change of the attribute is
+    // told as such.
+    let was_strict = || {
+        let (was, will) = (strictness(instance.before()), strictness(instance.after()));
+        was != Some(0) && was == will
+    };
     let kind = match object.split_once(' ') {
         Some(("CustomResourceDefinition", _)) if update => &DEFINITION,
         Some(("Namespace", _)) => &NAMESPACE,
+        Some(("PeerAuthentication", _)) if update && was_strict() => &MTLS,
         _ => return,
     };
-    let level = if update { kind.level } else { Level::Note };
+    // Both stay while somebody uses them: a definition that has objects, and a namespace that is not empty.
+    let level = match (update, *kind == MTLS) {
+        (_, true) => kind.level,
+        (true, false) => Level::Warning,
+        (false, false) => Level::Note,
+    };
     let what = format!("{} goes.", Name(object));
     cx.risk(kind, instance, what).at(level).of(cluster).sides("there", "removed");
 }
@@ -182,16 +248,23 @@ fn changed(cx: &mut Cx<'_>, at: At<'_>, field: &crate::review::objects::Field) {
             && after != Some("true");
         lost.then_some(&DEFINITION)
     } else if is("ValidatingWebhookConfiguration") || is("MutatingWebhookConfiguration") {
+        if path.ends_with("failurePolicy") && after == Some("Ignore") && before == Some("Fail") && is("Mutating") {
+            let what = "Pods that start while istiod does not answer run without a proxy, and in plain text.";
+            cx.risk(&MTLS, at.instance, what).of(at.cluster).at(Level::Warning).sides("Fail", "Ignore");
+        }
         let closed = path.ends_with("failurePolicy") && after == Some("Fail") && before != Some("Fail");
         let selects = ["Selector", "rules", "matchPolicy", "matchConditions"].iter().any(|part| path.contains(part));
         (closed || selects).then_some(&WEBHOOK)
+    } else if is("Service ") && path.starts_with("spec.loadBalancerSourceRanges") {
+        (after.is_none() || after.is_some_and(|after| after.contains("/0"))).then_some(&EXPOSED_TO_ALL)
     } else {
         values::weakens(path, before, after).then_some(&MTLS)
     };
     if let Some(kind) = kind {
         let shown = |side: Option<&str>| side.map_or_else(|| "not set".into(), Prose::name);
         let what = format!("{} of {}.", Name(path), Name(at.object));
-        cx.risk(kind, at.instance, what).of(at.cluster).sides(shown(before), shown(after));
+        let level = if *kind == EXPOSED_TO_ALL { Level::Danger } else { kind.level };
+        cx.risk(kind, at.instance, what).of(at.cluster).at(level).sides(shown(before), shown(after));
     }
 }
 

@@ -1,14 +1,19 @@
 //! What can be reached from outside: gateways, and control planes with a load balancer of their own.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Cx;
-use crate::review::read::{Action, Instance, Reading, Type};
+use crate::review::read::{Action, Instance, Reading, Type, UNKNOWN};
 use crate::review::risk::{
     API_SERVER_EXPOSED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level,
 };
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
+use crate::review::topology::Topology;
+
+/// The usual domain of Services' names.
+const DOMAIN: &str = "cluster.local";
 
 const COLUMNS: &[(&str, &str)] =
     &[("cluster", "cluster"), ("address", "resource"), ("what", "what"), ("before", "before"), ("after", "after")];
@@ -45,6 +50,11 @@ struct Door<'a> {
     ports: Vec<i64>,
     /// Services that are let through.
     hosts: Vec<&'a str>,
+    /// Domain of their names.
+    domain: &'a str,
+    /// There are hosts, or ranges, that are known after the apply only.
+    hosts_unknown: bool,
+    ranges_unknown: bool,
     control_plane: bool,
     api_server: bool,
     addresses: Prose,
@@ -71,6 +81,8 @@ impl<'a> Door<'a> {
         let door = Self {
             service: service.get("type").text().unwrap_or("LoadBalancer").to_owned(),
             hosts,
+            hosts_unknown: services && expose.get("hosts").is_partly_unknown(),
+            domain: gateway.get("cluster_domain").text().unwrap_or(DOMAIN),
             control_plane,
             api_server,
             ports: open,
@@ -101,13 +113,16 @@ impl<'a> Door<'a> {
             ranges: (ranges.is_there() && !ranges.items().is_empty() || ranges.is_unknown()).then(|| ranges.texts()),
             external_ips: service.get("external_ips").texts(),
             asked_ip: service.get("load_balancer_ip").text(),
+            ranges_unknown: ranges.is_partly_unknown(),
             ports: Vec::new(),
             hosts: Vec::new(),
+            domain: DOMAIN,
+            hosts_unknown: false,
             control_plane: false,
             api_server: false,
             addresses_unknown: addresses.is_partly_unknown(),
             addresses: match listed.is_empty() {
-                true if addresses.is_partly_unknown() => "known after apply".into(),
+                true if addresses.is_partly_unknown() => UNKNOWN.into(),
                 true => "none".into(),
                 false => names(listed).into(),
             },
@@ -120,18 +135,23 @@ impl<'a> Door<'a> {
     }
 
     fn is_open(&self) -> bool {
-        self.is_balancer() && self.ranges.as_ref().is_none_or(|ranges| ranges.iter().any(|range| is_everyone(range)))
+        self.is_balancer() && self.ranges.as_ref().is_none_or(|ranges| are_everyone(ranges))
     }
 
     fn cells(&self) -> Vec<(&'static str, Prose)> {
         let list =
             |list: &[&str]| if list.is_empty() { Prose::from("none") } else { names(list.iter().copied()).into() };
+        let partly = |shown: &[&str], unknown: bool| match (shown.is_empty(), unknown) {
+            (_, false) => list(shown),
+            (true, true) => UNKNOWN.into(),
+            (false, true) => format!("{} and more, {UNKNOWN}", list(shown)).into(),
+        };
         let text = |text: Option<&str>| text.map_or_else(|| "none".into(), Prose::name);
         let ports = self.ports.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let annotations = self.annotations.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
         vec![
             ("network", text(self.network)),
-            ("services", list(&self.hosts)),
+            ("services", partly(&self.hosts, self.hosts_unknown)),
             ("control plane", if self.control_plane { "yes".into() } else { "none".into() }),
             ("API server", if self.api_server { "yes".into() } else { "none".into() }),
             ("ports", if ports.is_empty() { "none".into() } else { ports.into() }),
@@ -139,10 +159,10 @@ impl<'a> Door<'a> {
             ("class", text(self.class)),
             ("annotations", list(&annotations.iter().map(String::as_str).collect::<Vec<_>>())),
             (
-                "may dial it",
+                "can connect",
                 self.ranges.as_ref().map_or_else(
                     || if self.is_balancer() { "everyone".into() } else { "none".into() },
-                    |ranges| list(ranges),
+                    |ranges| partly(ranges, self.ranges_unknown),
                 ),
             ),
             ("external IPs", list(&self.external_ips)),
@@ -181,7 +201,7 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
     let list =
         |hosts: &[&str]| if hosts.is_empty() { Prose::from("none") } else { names(hosts.iter().copied()).into() };
     if !more.is_empty() {
-        let all = more.iter().any(|host| is_catch_all(host));
+        let all = more.iter().any(|host| is_catch_all(host, after.domain));
         let level = match (before, all) {
             // A door that is new: the usual way to begin.
             (None, _) => Level::Note,
@@ -201,7 +221,7 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
     api_server(cx, instance, before, after);
 }
 
-/// Who may dial a door.
+/// Who can connect to a door.
 fn callers(door: Option<&Door<'_>>) -> Prose {
     match door {
         Some(door) if door.is_balancer() => {
@@ -220,29 +240,38 @@ fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, a
         return;
     }
     let (what, level) = match after.is_open() {
-        true => ("Everyone may dial the cluster's API server.", Level::Danger),
-        false => ("The networks listed may dial the cluster's API server.", Level::Warning),
+        true => ("Everyone can connect to the cluster's API server.", Level::Danger),
+        false => ("The networks listed can connect to the cluster's API server.", Level::Warning),
     };
     cx.risk(&API_SERVER_EXPOSED, instance, what).at(level).sides(callers(before), callers(Some(after)));
 }
 
-/// Who may dial it.
+/// Who can connect to it.
 fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
     let (what, level) = match before {
         None if after.is_open() && after.control_plane => {
-            ("The control plane gets a load balancer that everyone may dial.", Level::Warning)
+            ("The control plane gets a load balancer that everyone can connect to.", Level::Warning)
         }
-        None if after.is_open() => ("It gets a load balancer that everyone may dial.", Level::Note),
+        None if after.is_open() => ("It gets a load balancer that everyone can connect to.", Level::Note),
         None => return,
         Some(before) if !before.is_balancer() && after.is_open() => {
-            ("It gets a load balancer that everyone may dial.", Level::Danger)
+            ("It gets a load balancer that everyone can connect to.", Level::Danger)
         }
-        Some(before) if !before.is_open() && after.is_open() => ("Everyone may dial it from now on.", Level::Danger),
+        Some(before) if !before.is_open() && after.is_open() => {
+            ("Everyone can connect to it from now on.", Level::Danger)
+        }
         Some(before) if after.control_plane && !before.control_plane && after.is_open() => {
-            ("The control plane becomes reachable by everyone who may dial the gateway.", Level::Warning)
+            ("The control plane becomes reachable by everyone who can connect to the gateway.", Level::Warning)
         }
         Some(before) if before.is_balancer() && more_ranges(before, after) => {
-            ("Further networks may dial it.", Level::Warning)
+            ("Further networks can connect to it.", Level::Warning)
+        }
+        Some(before) if before.service == "ClusterIP" && after.service == "NodePort" => {
+            ("It gets a port on every node of the cluster, which source ranges do not guard.", Level::Warning)
+        }
+        Some(before) if faces_internet(after) && !faces_internet(before) => {
+            let level = if after.is_open() { Level::Danger } else { Level::Warning };
+            ("Its load balancer is asked to face the internet.", level)
         }
         Some(before) if lost_marks(before, after) => {
             ("What may keep the load balancer inside (annotations or class) changes.", Level::Warning)
@@ -257,6 +286,14 @@ fn more_ranges(before: &Door<'_>, after: &Door<'_>) -> bool {
     will.iter().any(|range| !was.iter().any(|wider| contains(wider, range)))
 }
 
+/// Whether a cloud is told to give the load balancer a public address.
+fn faces_internet(door: &Door<'_>) -> bool {
+    let public =
+        |value: &str| ["internet-facing", "external", "public"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    let placed = |name: &str| ["scheme", "load-balancer-type", "address-type"].iter().any(|word| name.contains(word));
+    door.is_balancer() && door.annotations.iter().any(|(name, value)| placed(name) && public(value))
+}
+
 /// Whether something goes by which clouds are told to keep a load balancer inside.
 fn lost_marks(before: &Door<'_>, after: &Door<'_>) -> bool {
     let inside = |name: &str| {
@@ -266,25 +303,40 @@ fn lost_marks(before: &Door<'_>, after: &Door<'_>) -> bool {
     after.is_balancer() && (lost || before.class.is_some() && before.class != after.class)
 }
 
-fn is_everyone(range: &str) -> bool {
-    range.ends_with("/0")
+/// The first and the last address of a range, and its family.
+fn bounds(range: &str) -> Option<(u128, u128, u32)> {
+    let (address, length) = range.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    let (base, length, family) = match address.parse().ok()? {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, length.min(32), 4),
+        IpAddr::V6(address) => (address.to_bits(), length.min(128), 6),
+    };
+    let rest = u128::MAX.checked_shr(length).unwrap_or(0);
+    Some((base & !rest, base | rest, family))
+}
+
+/// Whether ranges together hold all addresses of a family: two halves are a whole.
+fn are_everyone(ranges: &[&str]) -> bool {
+    [4, 6].into_iter().any(|family| {
+        let bounds = ranges.iter().filter_map(|range| bounds(range)).filter(|bounds| bounds.2 == family);
+        let mut bounds: Vec<(u128, u128)> = bounds.map(|(first, last, _)| (first, last)).collect();
+        bounds.sort_unstable();
+        // The first address that none has held so far; `None` behind the last.
+        let mut next = Some(0);
+        for (first, last) in bounds {
+            match next {
+                Some(at) if first <= at => next = last.max(at.saturating_sub(1)).checked_add(1),
+                _ => break,
+            }
+        }
+        next.is_none()
+    })
 }
 
 /// Whether a range holds another.
 fn contains(wider: &str, range: &str) -> bool {
-    let parse = |text: &str| -> Option<(u128, u32, u32)> {
-        let (address, length) = text.split_once('/')?;
-        let length: u32 = length.parse().ok()?;
-        Some(match address.parse().ok()? {
-            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, length.min(32), 4),
-            IpAddr::V6(address) => (address.to_bits(), length.min(128), 6),
-        })
-    };
-    match (parse(wider), parse(range)) {
-        (Some((base, wide, family)), Some((other, narrow, same))) => {
-            let mask = if wide == 0 { 0 } else { u128::MAX << (128 - wide) };
-            family == same && wide <= narrow && base & mask == other & mask
-        }
+    match (bounds(wider), bounds(range)) {
+        (Some((first, last, family)), Some((from, to, same))) => family == same && first <= from && to <= last,
         _ => wider == range,
     }
 }
@@ -299,9 +351,10 @@ fn covers(pattern: &str, host: &str) -> bool {
     }
 }
 
-fn is_catch_all(host: &str) -> bool {
+fn is_catch_all(host: &str, domain: &str) -> bool {
     let host = host.rsplit('/').next().unwrap_or_default();
-    host.strip_prefix('*').is_some_and(|end| "svc.cluster.local".ends_with(end.trim_start_matches('.')))
+    let all = [format!("svc.{domain}"), format!("svc.{DOMAIN}")];
+    host.strip_prefix('*').is_some_and(|end| all.iter().any(|all| all.ends_with(end.trim_start_matches('.'))))
 }
 
 fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
@@ -322,7 +375,7 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
         () if gateway.action != Action::Update => return,
         () if asked(before) != asked(after) => ("What its load balancer is asked for changes.", Level::Warning),
         () if before.ports != after.ports && !before.ports.is_empty() && !after.ports.is_empty() => {
-            ("The ports that other clusters dial change.", Level::Warning)
+            ("The ports that other clusters connect to change.", Level::Warning)
         }
         () if after.addresses_unknown && !before.addresses_unknown => {
             ("The plan does not promise that it stays; nothing in it asks for another.", Level::Note)
@@ -334,25 +387,34 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
 }
 
 fn last_gateways(cx: &mut Cx<'_>) {
-    let (before, after) = (&cx.topology.before, &cx.topology.after);
-    let several =
-        after.clusters.values().flat_map(|cluster| &cluster.networks).collect::<std::collections::BTreeSet<_>>().len()
-            > 1;
+    let Topology { before, after } = cx.topology;
+    let networks: BTreeSet<&String> = after.clusters.values().flat_map(|cluster| &cluster.networks).collect();
+    // Another network may be in another state.
+    let several = networks.len() != 1 || !after.is_whole();
     let unknown = after.gateways.contains_key(crate::review::topology::UNKNOWN);
-    for (network, was) in &before.gateways {
-        if after.gateways.contains_key(network) || after.members(network) == 0 || unknown {
+    for (network, was) in before.gateways.iter().filter(|_| !unknown) {
+        let is = after.gateways.get(network).into_iter().flatten().collect::<Vec<_>>();
+        let lost = |cluster: &&String| {
+            let others = is.iter().any(|other| after.are_related(other, cluster) && before.are_related(other, cluster));
+            let emptied =
+                before.members(network, cluster).next().is_some() && after.members(network, cluster).next().is_none();
+            !others && !emptied
+        };
+        let lost: BTreeSet<&str> = was.iter().filter(lost).map(String::as_str).collect();
+        if lost.is_empty() {
             continue;
         }
-        let gone =
-            cx.of(Type::Gateway).find(|gateway| gateway.before().get("network").text() == Some(network.as_str()));
+        let gone = cx.of(Type::Gateway).find(|gateway| {
+            gateway.before().get("network").text() == Some(network.as_str())
+                && gateway.before().get("cluster").text().is_some_and(|cluster| lost.contains(cluster))
+        });
         let address = gone.map(|gateway| gateway.address.clone()).unwrap_or_default();
-        let cluster = was.first().cloned().unwrap_or_default();
         let what = format!("No gateway of this configuration leads to {} any more.", Name(network));
         let level = if several { Level::Danger } else { Level::Warning };
         cx.risk_at(&LAST_GATEWAY_REMOVED, &address, what)
-            .of(&cluster)
+            .of_all(lost.iter().copied())
             .at(level)
-            .sides(names(was.iter().map(String::as_str)), "none");
+            .sides(names(lost.iter().copied()), "none");
     }
     for primary in cx.of(Type::Primary).filter(|primary| primary.action == Action::Update) {
         let Some((was, network)) = primary.sides("network") else { continue };
@@ -379,9 +441,23 @@ mod tests {
         assert!(!covers("*.shop.svc.cluster.local", "*.local"));
         assert!(!covers("cart.shop.svc.cluster.local", "cart.other.svc.cluster.local"));
         for all in ["*", "*.local", "*.svc.cluster.local", "*/*.cluster.local"] {
-            assert!(is_catch_all(all), "{all}");
+            assert!(is_catch_all(all, DOMAIN), "{all}");
         }
-        assert!(!is_catch_all("*.shop.svc.cluster.local"));
+        assert!(!is_catch_all("*.shop.svc.cluster.local", DOMAIN));
+        assert!(is_catch_all("*.svc.corp.internal", "corp.internal"));
+        assert!(!is_catch_all("*.svc.corp.internal", DOMAIN));
+        for (ranges, everyone) in [
+            (&["0.0.0.0/0"][..], true),
+            (&["128.0.0.0/1", "0.0.0.0/1"], true),
+            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"], true),
+            (&["0.0.0.0/1", "192.0.0.0/2"], false),
+            (&["::/1", "8000::/1"], true),
+            (&["::/1", "128.0.0.0/1"], false),
+            (&["10.0.0.0/8", "nonsense"], false),
+            (&[], false),
+        ] {
+            assert_eq!(are_everyone(ranges), everyone, "{ranges:?}");
+        }
         assert!(contains("10.0.0.0/8", "10.1.0.0/16") && !contains("10.1.0.0/16", "10.0.0.0/8"));
         assert!(contains("::/0", "2001:db8::/32") && !contains("0.0.0.0/0", "2001:db8::/32"));
         assert!(!contains("10.0.0.0/8", "192.168.0.0/16") && contains("nonsense", "nonsense"));

@@ -1,11 +1,11 @@
-//! What a refresh found changed by others, and whether this plan takes it back. What was to be renewed is told apart.
+//! What a refresh found changed by others, and whether this plan reverts it. What was to be renewed is told apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Cx;
+use super::{Cx, values};
 use crate::review::objects::{self, Fate, Field, Objects};
 use crate::review::read::{Action, Instance, Type};
-use crate::review::risk::{CANNOT_TELL, DRIFT, Level};
+use crate::review::risk::{CANNOT_TELL, DRIFT, Level, MTLS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count, names};
 
@@ -31,7 +31,11 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         let mut found = gone(drifted).into_iter().collect::<Vec<_>>();
         found.extend(objects_of(drifted, planned.as_ref().map(|(_, objects)| objects.as_slice())));
         found.extend(states(cx, drifted));
-        judge(cx, drifted, planned.as_ref().map(|(instance, _)| *instance), &found);
+        // What the plan does not touch stays as others left it.
+        if planned.is_none_or(|(instance, _)| instance.action == Action::None) {
+            found.iter_mut().for_each(|one| one.reverted = false);
+        }
+        judge(cx, drifted, &found);
         for difference in found {
             section.row(difference.row(drifted));
         }
@@ -47,12 +51,16 @@ struct Difference {
     was: Prose,
     is: Prose,
     by: Option<String>,
-    taken_back: bool,
+    /// Something that was there is not.
+    lost: bool,
+    /// Encryption, or a check of identity, is less than it was.
+    weakens: bool,
+    reverted: bool,
 }
 
 impl Difference {
     fn row(self, drifted: &Instance) -> [Prose; 8] {
-        let fate = if self.taken_back { "taken back" } else { "stays" };
+        let fate = if self.reverted { "reverted" } else { "stays" };
         let by = self.by.as_deref().map_or_else(|| "not told".into(), Prose::name);
         [
             Prose::name(&self.cluster),
@@ -75,7 +83,9 @@ fn gone(drifted: &Instance) -> Option<Difference> {
         was: "there".into(),
         is: "gone".into(),
         by: None,
-        taken_back: true,
+        lost: true,
+        weakens: false,
+        reverted: true,
     })
 }
 
@@ -100,7 +110,9 @@ fn objects_of(drifted: &Instance, planned: Option<&[Objects]>) -> Vec<Difference
                 was,
                 is,
                 by,
-                taken_back: planned.is_some() || unknown,
+                lost: matches!(object.fate, Fate::Removed | Fate::Remade),
+                weakens: object.fate == Fate::Removed && object.kind() == "PeerAuthentication",
+                reverted: planned.is_some() || unknown,
             };
             match object.fate {
                 Fate::Added => found.push(difference(Prose::default(), "not there".into(), "there".into(), None)),
@@ -111,12 +123,10 @@ fn objects_of(drifted: &Instance, planned: Option<&[Objects]>) -> Vec<Difference
                     for field in fields(object, planned) {
                         let shown =
                             |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
-                        found.push(difference(
-                            Prose::name(&field.path),
-                            shown(&field.before),
-                            shown(&field.after),
-                            field.manager.clone(),
-                        ));
+                        let (was, is) = (shown(&field.before), shown(&field.after));
+                        let one = difference(Prose::name(&field.path), was, is, field.manager.clone());
+                        let weakens = values::weakens(&field.path, field.before.as_deref(), field.after.as_deref());
+                        found.push(Difference { weakens, ..one });
                     }
                     if fields(object, planned).is_empty() {
                         found.push(difference("not told".into(), "not told".into(), "not told".into(), None));
@@ -128,7 +138,7 @@ fn objects_of(drifted: &Instance, planned: Option<&[Objects]>) -> Vec<Difference
     found
 }
 
-/// The fields that drifted; where state keeps none, those that the plan takes back, turned round.
+/// The fields that drifted; where state keeps none, those that the plan reverts, turned round.
 fn fields(object: &objects::Object, planned: Option<&objects::Object>) -> Vec<Field> {
     let planned = planned.map(|planned| planned.fields.as_slice()).unwrap_or_default();
     if object.fields.is_empty() {
@@ -173,7 +183,9 @@ fn states(cx: &mut Cx<'_>, drifted: &Instance) -> Vec<Difference> {
                     was: was.shown(),
                     is: Prose::name(word),
                     by: None,
-                    taken_back: true,
+                    lost: true,
+                    weakens: false,
+                    reverted: true,
                 });
             }
         }
@@ -188,20 +200,26 @@ fn states(cx: &mut Cx<'_>, drifted: &Instance) -> Vec<Difference> {
     found
 }
 
-fn judge(cx: &mut Cx<'_>, drifted: &Instance, planned: Option<&Instance>, found: &[Difference]) {
-    if found.is_empty() {
-        return;
-    }
+fn judge(cx: &mut Cx<'_>, drifted: &Instance, found: &[Difference]) {
+    let Some(first) = found.first() else { return };
     cx.drift += found.len();
-    let back = planned.is_some_and(|planned| planned.action != Action::None) && found.iter().any(|one| one.taken_back);
-    let who: std::collections::BTreeSet<&str> = found.iter().filter_map(|one| one.by.as_deref()).collect();
+    let who: BTreeSet<&str> = found.iter().filter_map(|one| one.by.as_deref()).collect();
     let who = if who.is_empty() { "not told".to_owned() } else { names(who) };
-    let what = match back {
-        true => format!("{} made outside is taken back; by whom: {who}.", count(found.len(), "change")),
-        false => format!("{} made outside is seen and stays; by whom: {who}.", count(found.len(), "change")),
+    let (back, stays) =
+        (found.iter().filter(|one| one.reverted).count(), found.iter().filter(|one| !one.reverted).count());
+    let fate = match (back, stays) {
+        (_, 0) => "reverted by this plan".to_owned(),
+        (0, _) => "left in place by this plan".to_owned(),
+        _ => format!("of which this plan reverts {back}"),
     };
-    let level = if back { Level::Warning } else { Level::Note };
-    let cluster = found.first().map(|one| one.cluster.clone()).unwrap_or_default();
-    let one = &found[0];
-    cx.risk(&DRIFT, drifted, what).of(&cluster).at(level).sides(one.is.clone(), one.was.clone());
+    let what = format!("{} made outside, {fate}. By whom: {who}.", count(found.len(), "change"));
+    // What is gone and is not made again is missed by somebody; other changes that stay were seen before.
+    let level = if back > 0 || found.iter().any(|one| one.lost) { Level::Warning } else { Level::Note };
+    let clusters: BTreeSet<&str> = found.iter().map(|one| one.cluster.as_str()).collect();
+    cx.risk(&DRIFT, drifted, what).of_all(clusters).at(level).sides(first.is.clone(), first.was.clone());
+    for one in found.iter().filter(|one| one.weakens && !one.reverted) {
+        let by = one.by.as_deref().map_or_else(|| "not told".into(), Prose::name);
+        let what = format!("{} of {} was changed outside, and stays so. By whom: {by}.", one.field, one.object);
+        cx.risk(&MTLS, drifted, what).of(&one.cluster).sides(one.was.clone(), one.is.clone());
+    }
 }

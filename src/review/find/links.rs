@@ -1,7 +1,9 @@
 //! Who no longer sees whom.
 
+use std::collections::BTreeSet;
+
 use super::Cx;
-use crate::review::read::{Action, Type};
+use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{Level, WATCHER_REMOVED};
 use crate::review::text::{Name, Prose, names};
 use crate::review::topology::watchers;
@@ -16,10 +18,13 @@ pub fn of_plan(cx: &mut Cx<'_>) {
             continue;
         }
         let watched = remote.before().get("cluster").text().unwrap_or_default();
-        let stays = |name: &str| cx.topology.after.clusters.contains_key(name);
-        // Who leaves the mesh takes its links along.
-        let lost: Vec<String> = before.difference(&after).filter(|watcher| stays(watcher)).cloned().collect();
-        if lost.is_empty() || !stays(watched) {
+        if remote.action == Action::Replace {
+            again(cx, remote, watched, &before);
+        }
+        // Who leaves the mesh takes its links along. Whom this plan does not keep stays.
+        let leaves = |name: &str| cx.topology.leaves(name);
+        let lost: Vec<String> = before.difference(&after).filter(|watcher| !leaves(watcher)).cloned().collect();
+        if lost.is_empty() || leaves(watched) {
             continue;
         }
         let last = cx.topology.after.watchers_of(watched).next().is_none();
@@ -31,10 +36,20 @@ pub fn of_plan(cx: &mut Cx<'_>) {
             Name(watched),
             Name(secret)
         );
-        let shown = |names_of: &std::collections::BTreeSet<String>| {
+        let shown = |names_of: &BTreeSet<String>| {
             if names_of.is_empty() { Prose::from("nobody") } else { names(names_of.iter().map(String::as_str)).into() }
         };
         let level = if last { Level::Danger } else { Level::Warning };
         cx.risk(&WATCHER_REMOVED, remote, what).of(watched).at(level).sides(shown(&before), shown(&after));
     }
+}
+
+/// Who stays a watcher of a link that is deleted and recreated.
+fn again(cx: &mut Cx<'_>, remote: &Instance, watched: &str, watchers: &BTreeSet<String>) {
+    if watchers.is_empty() {
+        return;
+    }
+    let who = names(watchers.iter().map(String::as_str));
+    let what = format!("The link is deleted and recreated: in between {who} does not see {}.", Name(watched));
+    cx.risk(&WATCHER_REMOVED, remote, what).of(watched).sides("there", "deleted and recreated");
 }

@@ -5,12 +5,15 @@ mod control;
 mod doors;
 mod drift;
 mod links;
+mod places;
 mod restarts;
 mod rights;
 mod tokens;
 mod trust;
 mod unknown;
 mod values;
+
+use std::collections::BTreeSet;
 
 use super::objects::{self, Objects};
 use super::read::{Action, Instance, Plan, Schemas, Type};
@@ -52,6 +55,7 @@ pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
     let restarts = restarts::of_plan(&mut cx);
     let versions = control::of_plan(&mut cx, &restarts);
     links::of_plan(&mut cx);
+    places::of_plan(&mut cx);
     let sections = vec![
         trust.section.clone(),
         restarts.section.clone(),
@@ -79,15 +83,14 @@ impl<'a> Cx<'a> {
     }
 
     fn risk(&mut self, kind: &'static risk::RiskKind, instance: &Instance, what: impl Into<Prose>) -> &mut Risk {
-        let cluster = instance.cluster().unwrap_or_default().to_owned();
-        self.risk_at(kind, &instance.address, what).of(&cluster)
+        self.risk_at(kind, &instance.address, what).of_all(clusters(instance))
     }
 
     fn risk_at(&mut self, kind: &'static risk::RiskKind, address: &str, what: impl Into<Prose>) -> &mut Risk {
         self.risks.push(Risk {
             kind,
             level: kind.level,
-            cluster: String::new(),
+            clusters: BTreeSet::new(),
             address: address.to_owned(),
             what: what.into(),
             before: Prose::default(),
@@ -99,15 +102,20 @@ impl<'a> Cx<'a> {
         &mut self.risks[last]
     }
 
-    /// Nothing of the mesh is left.
+    /// Nothing of the mesh is left, and no other state keeps clusters of it.
     fn all_goes(&self) -> bool {
-        !self.topology.before.clusters.is_empty() && self.topology.after.clusters.is_empty()
+        let Topology { before, after } = self.topology;
+        !before.clusters.is_empty() && after.clusters.is_empty() && before.is_whole()
     }
 }
 
 impl Risk {
     fn of(&mut self, cluster: &str) -> &mut Self {
-        cluster.clone_into(&mut self.cluster);
+        self.of_all([cluster])
+    }
+
+    fn of_all<'a>(&mut self, clusters: impl IntoIterator<Item = &'a str>) -> &mut Self {
+        self.clusters = clusters.into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
         self
     }
 
@@ -120,6 +128,19 @@ impl Risk {
         (self.before, self.after) = (before.into(), after.into());
         self
     }
+}
+
+/// The cluster that a resource is of; all those that an authority signs for.
+fn clusters(instance: &Instance) -> BTreeSet<&str> {
+    let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().collect();
+    if instance.kind == Type::Ca {
+        clusters.extend(
+            [instance.before(), instance.after()]
+                .into_iter()
+                .flat_map(|side| side.get("clusters").entries().into_keys()),
+        );
+    }
+    clusters
 }
 
 impl Instance {

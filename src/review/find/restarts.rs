@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Cx, values};
-use crate::review::objects::{Fate, Object, repeats};
+use crate::review::objects::{Fate, Object, Objects, repeats};
 use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::ALL_AT_ONCE;
 use crate::review::section::Section;
@@ -30,6 +30,7 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Restarts {
             for object in &objects.changes {
                 restarts.add(instance, &objects.cluster, object);
             }
+            restarts.untold(instance, objects);
         }
         if let Some(why) = workloads(instance) {
             let cluster = instance.cluster().unwrap_or_default();
@@ -56,6 +57,17 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Restarts {
 }
 
 impl Restarts {
+    /// A control plane of which the plan does not say what changes.
+    fn untold(&mut self, instance: &Instance, objects: &Objects) {
+        let runs = instance.before().is_there() && instance.after().is_there();
+        if !objects.unknown || !runs || instance.kind != Type::Primary {
+            return;
+        }
+        self.perhaps.insert(objects.cluster.clone());
+        let cells = ["1".into(), Prose::name(&objects.cluster), "control plane".into(), "perhaps".into()];
+        self.section.row(cells.into_iter().chain(["its objects are known after the apply only".into()]));
+    }
+
     fn add(&mut self, instance: &Instance, cluster: &str, object: &Object) {
         let certainty = match object.restarts() {
             Some(false) => return,
@@ -134,5 +146,5 @@ fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
     let address = addresses.first().copied().unwrap_or_default().split('[').next().unwrap_or_default().to_owned();
     let what =
         format!("{} {verb} side by side: {}.", count(clusters.len(), "control plane"), names(clusters.iter().copied()));
-    cx.risk_at(&ALL_AT_ONCE, &address, what);
+    cx.risk_at(&ALL_AT_ONCE, &address, what).of_all(clusters);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Cx;
 use crate::review::objects::{Fate, Object};
 use crate::review::read::{Action, Instance, Type};
-use crate::review::risk::{Level, SECRETS};
+use crate::review::risk::{Level, RIGHTS_WIDENED, SECRETS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
 use crate::review::topology::watchers;
@@ -71,7 +71,13 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
     };
     if object.fate != Fate::Changed {
         let (what, sides) = words(object.fate);
-        return row(what.into(), sides.0, sides.1);
+        row(what.into(), sides.0.clone(), sides.1.clone());
+        // What an import adds is what the resource would have made.
+        if object.fate == Fate::Added && object.kind().ends_with("Binding") && !at.instance.importing {
+            let what = format!("{} is new: somebody gets the rights of a role.", Name(&object.name));
+            cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).sides(sides.0, sides.1);
+        }
+        return;
     }
     if !object.is_told() {
         return row("changed".into(), "not told".into(), "not told".into());
@@ -79,6 +85,19 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
     for field in object.fields.iter().filter(|field| !field.path.starts_with("metadata.")) {
         let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "none".into(), Prose::name);
         row(Prose::name(&field.path), shown(&field.before), shown(&field.after));
+        let all = |side: &Option<String>| side.as_deref().is_some_and(|text| text.contains("\"*\"") || text == "*");
+        let list = ["verbs", "resources", "apiGroups"].iter().any(|name| field.path.contains(name));
+        let subject = field.path.starts_with("subjects") || field.path.starts_with("roleRef");
+        let grown = match () {
+            () if list && all(&field.after) && !all(&field.before) => Some(Level::Danger),
+            () if subject && field.after.is_some() => Some(RIGHTS_WIDENED.level),
+            () => None,
+        };
+        if let Some(level) = grown {
+            let what = format!("{} of {}.", Name(&field.path), Name(&object.name));
+            let sides = (shown(&field.before), shown(&field.after));
+            cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).at(level).sides(sides.0, sides.1);
+        }
         let secrets = |side: &Option<String>| {
             side.as_deref().is_some_and(|text| text.contains("secrets") || text.contains("\"*\""))
         };

@@ -2,7 +2,7 @@
 
 use super::Cx;
 use crate::review::read::{Action, Instance, Reading, Type};
-use crate::review::risk::{AUTHORITY_REMOVED, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
+use crate::review::risk::{AUTHORITY_REMOVED, CANNOT_TELL, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
 
@@ -101,8 +101,9 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
                 let root = fingerprint(ca.before().get("root_fingerprint"));
                 let what = "The root's key and every cacerts of it are removed.";
                 cx.risk(&AUTHORITY_REMOVED, ca, what).sides(root, "none");
+                return "the certificate authority is removed".into();
             }
-            return "the certificate authority is removed".into();
+            return "the certificate authority is forgotten and stays".into();
         }
         Action::Replace => {
             let (before, after) = roots(ca);
@@ -115,6 +116,12 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
             return "the root of trust is replaced without overlap".into();
         }
         Action::Update | Action::None => {}
+    }
+    if ca.after().get("phase").is_unknown() {
+        let what = "The phase of the root is known after the apply only: whether the root changes, and with which overlap, cannot be told.";
+        let (before, after) = (ca.before().get("phase").shown(), ca.after().get("phase").shown());
+        cx.risk(&CANNOT_TELL, ca, what).sides(before, after);
+        return "what happens to the root is known after the apply only".into();
     }
     let phase = |reading: Reading<'_>| reading.get("phase").text().unwrap_or_default().to_owned();
     let (before, after) = (phase(ca.before()), phase(ca.after()));
@@ -173,9 +180,14 @@ fn clusters_left(cx: &mut Cx<'_>, ca: &Instance) {
     }
     let after = after.entries();
     for name in before.entries().into_keys().filter(|name| !after.contains_key(name)) {
-        let stays = cx.topology.after.clusters.get(name).is_some_and(|cluster| !cluster.control_planes.is_empty());
-        if stays {
-            let what = format!("{} keeps its control plane and loses its cacerts.", Name(name));
+        if !cx.topology.leaves(name) {
+            let keeps = cx.topology.after.clusters.get(name).is_some_and(|cluster| !cluster.control_planes.is_empty());
+            let what = match keeps {
+                true => format!("{} keeps its control plane and loses its cacerts.", Name(name)),
+                false => {
+                    format!("{} loses its cacerts; this plan does not say whether it has a control plane.", Name(name))
+                }
+            };
             cx.risk(&AUTHORITY_REMOVED, ca, what).of(name).sides("in the authority", "not in it");
         }
     }

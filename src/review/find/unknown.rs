@@ -6,6 +6,10 @@ use crate::review::risk::{CANNOT_TELL, Level};
 use crate::review::section::Section;
 use crate::review::text::{Prose, names};
 
+/// What changes, who comes in, and whether it is encrypted.
+const DECIDE: &[&str] =
+    &["objects", "service", "expose", "mtls", "values", "base_values", "chart_values", "accept_roots"];
+
 pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section =
         Section::new("unknown", "Unknown until the apply", &[("address", "resource"), ("attributes", "what")]);
@@ -31,16 +35,15 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
             open.iter().filter(|name| !["trust_root", "istio_version"].contains(*name)).copied().collect();
         if !matters.is_empty() {
             let what = format!("{} is known after the apply only.", names(matters.iter().copied()));
-            cx.risk(&CANNOT_TELL, instance, what).at(if matters.contains(&"objects") {
-                Level::Warning
-            } else {
-                Level::Note
-            });
+            let decides = matters.iter().any(|name| DECIDE.contains(name));
+            cx.risk(&CANNOT_TELL, instance, what).at(if decides { Level::Warning } else { Level::Note });
         }
     }
     untold(cx);
     for doubt in &cx.plan.doubts {
-        cx.risk_at(&CANNOT_TELL, "", format!("Of the plan as a whole: {doubt}."));
+        let topology = cx.topology;
+        let all = topology.before.clusters.keys().chain(topology.after.clusters.keys()).map(String::as_str);
+        cx.risk_at(&CANNOT_TELL, "", format!("Of the plan as a whole: {doubt}.")).of_all(all);
     }
     section.sorted()
 }

@@ -5,37 +5,115 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::review::read::{Instance, Reading};
+use crate::review::secrets::{HIDDEN, HIDDEN_ANEW, names_a_secret};
+use crate::review::text::Prose;
 
 /// A leaf that differs.
 pub struct Change {
+    /// The attribute whose documents say it: `values`, `chart_values.istiod`.
+    pub documents: String,
     pub path: String,
     pub before: Option<String>,
     pub after: Option<String>,
+    /// What it is set to is nobody's business.
+    secret: bool,
 }
 
-/// Of `values` and `base_values`; nothing where a document cannot be read or is not known yet.
-pub fn differences(instance: &Instance) -> Vec<Change> {
-    ["values", "base_values"]
-        .iter()
-        .flat_map(|name| between(instance.before().get(name), instance.after().get(name)))
-        .collect()
-}
-
-fn between(before: Reading<'_>, after: Reading<'_>) -> Vec<Change> {
-    if after.is_partly_unknown() || before.value() == after.value() {
-        return Vec::new();
+impl Change {
+    /// For people.
+    pub fn shown(&self) -> (Prose, Prose) {
+        let hidden = |side: &Option<String>| side.as_ref().map_or_else(|| "not set".into(), |_| Prose::from(HIDDEN));
+        let plain = |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
+        match self.secret {
+            true => {
+                (hidden(&self.before), self.after.as_ref().map_or_else(|| "not set".into(), |_| HIDDEN_ANEW.into()))
+            }
+            false => (plain(&self.before), plain(&self.after)),
+        }
     }
-    let (Some(before), Some(after)) = (leaves(before), leaves(after)) else { return Vec::new() };
-    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
-    changed
-        .map(|path| Change { path: path.clone(), before: before.get(path).cloned(), after: after.get(path).cloned() })
+}
+
+/// Charts that have documents of their own.
+const CHARTS: [&str; 4] = ["base", "istiod", "cni", "ztunnel"];
+
+/// Of all documents, attribute by attribute; nothing where one cannot be read or is not known yet.
+pub fn differences(instance: &Instance) -> Vec<Change> {
+    let whole = ["values", "base_values"].map(|name| (name.to_owned(), vec![name.to_owned()]));
+    let single = CHARTS.map(|chart| (format!("chart_values.{chart}"), vec![format!("chart_values.{chart}")]));
+    whole
+        .into_iter()
+        .chain(single)
+        .flat_map(|(name, from)| between(instance, &name, &from).unwrap_or_default())
         .collect()
 }
 
-fn leaves(documents: Reading<'_>) -> Option<BTreeMap<String, String>> {
+/// Of what each chart gets in the end: what moves from one document to another changes nothing.
+pub fn effective(instance: &Instance) -> Vec<Change> {
+    let of = |chart: &str| {
+        let common = if chart == "base" && has(instance, "base_values") { "base_values" } else { "values" };
+        let from = [common.to_owned(), format!("chart_values.{chart}")];
+        between(instance, "values", &from).unwrap_or_default()
+    };
+    let mut seen = BTreeSet::new();
+    let all = CHARTS.into_iter().flat_map(of);
+    all.filter(|change| seen.insert((change.path.clone(), change.after.clone()))).collect()
+}
+
+/// Documents that differ and cannot be compared leaf by leaf, by attribute.
+pub fn unreadable(instance: &Instance) -> Vec<String> {
+    let names = ["values", "base_values"].map(str::to_owned).into_iter();
+    let names = names.chain(CHARTS.map(|chart| format!("chart_values.{chart}")));
+    names.filter(|name| between(instance, name, std::slice::from_ref(name)).is_none()).collect()
+}
+
+/// An attribute that holds such documents.
+pub fn is_document(path: &str) -> bool {
+    matches!(path, "values" | "base_values") || path == "chart_values" || path.starts_with("chart_values.")
+}
+
+fn has(instance: &Instance, name: &str) -> bool {
+    [instance.before(), instance.after()].iter().any(|side| side.get(name).is_there())
+}
+
+/// Attributes by their paths.
+fn at<'a>(side: Reading<'a>, paths: &[String]) -> Vec<Reading<'a>> {
+    paths.iter().map(|path| path.split('.').fold(side, Reading::get)).collect()
+}
+
+/// `None` where something cannot be read.
+fn between(instance: &Instance, documents: &str, from: &[String]) -> Option<Vec<Change>> {
+    let (before, after) = (at(instance.before(), from), at(instance.after(), from));
+    let same = before.iter().zip(&after).all(|(before, after)| before.value() == after.value());
+    // What is not known yet is told as such, and a resource that goes has nothing to compare.
+    if same || after.iter().any(|after| after.is_partly_unknown()) || !instance.after().is_there() {
+        return Some(Vec::new());
+    }
+    let (before, after) = (leaves(&before)?, leaves(&after)?);
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let marked = marked(instance);
+    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let change = |path: &String| Change {
+        documents: documents.to_owned(),
+        path: path.clone(),
+        before: before.get(path).cloned(),
+        after: after.get(path).cloned(),
+        secret: names_a_secret(path)
+            || marked.iter().any(|marked| {
+                path.strip_prefix(marked).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            }),
+    };
+    Some(changed.map(change).collect())
+}
+
+/// Paths that the configuration calls secret, on either side. A dot within a key is written with a backslash.
+fn marked(instance: &Instance) -> BTreeSet<String> {
+    let sides = [instance.before(), instance.after()];
+    sides.iter().flat_map(|side| side.get("sensitive_values").texts()).map(|path| path.replace('\\', "")).collect()
+}
+
+fn leaves(documents: &[Reading<'_>]) -> Option<BTreeMap<String, String>> {
     let mut merged = Map::new();
-    for text in documents.texts() {
+    for text in documents.iter().flat_map(|documents| documents.texts()) {
         match serde_saphyr::from_str::<Value>(text) {
             Ok(Value::Object(document)) => merge(&mut merged, document),
             Ok(Value::Null) => {}
@@ -67,6 +145,13 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
             }
         }
         Value::Object(_) if path.is_empty() => {}
+        // As `env` of a container: `env[NAME].value`.
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (at, item) in items.iter().enumerate() {
+                let name = item["name"].as_str().map_or_else(|| at.to_string(), str::to_owned);
+                flatten(&format!("{path}[{name}]"), item, leaves);
+            }
+        }
         Value::String(text) => drop(leaves.insert(path.to_owned(), text.clone())),
         other => drop(leaves.insert(path.to_owned(), other.to_string())),
     }
@@ -89,15 +174,30 @@ pub fn weakens(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
         ("minprotocolversion", "TLSV1_2"),
         ("enable_auto_sni", "false"),
     ];
+    // As Go reads a flag: `0`, `f` and `F` are no less false.
+    let means = |text: &str, weak: &str| match weak {
+        "false" => matches!(text, "0" | "f" | "F") || text.eq_ignore_ascii_case(weak),
+        "true" => matches!(text, "1" | "t" | "T") || text.eq_ignore_ascii_case(weak),
+        weak => text.eq_ignore_ascii_case(weak),
+    };
+    let is = |end: &str| ends(path, end);
+    let strict = |side: Option<&str>| side.is_some_and(|text| text.eq_ignore_ascii_case("STRICT"));
+    // Where nothing says how strict it is, plain text is accepted too.
+    let no_longer_strict = is("mtls.mode") && strict(before) && !strict(after);
+    no_longer_strict
+        || SETTINGS.iter().any(|(end, weak)| {
+            is(end)
+                && after.is_some_and(|after| means(after, weak))
+                && !before.is_some_and(|before| means(before, weak))
+        })
+}
+
+/// Whether a path in values or in an object ends so, whatever its case: `env[NAME].value` of a Deployment is the
+/// setting NAME.
+pub fn ends(path: &str, end: &str) -> bool {
     let path = path.to_lowercase();
-    // `env[NAME].value` of a Deployment is the setting NAME.
     let path = path.trim_end_matches(".value").trim_end_matches(']').replace('[', ".");
-    let ends = |end: &str| path == end || path.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'));
-    SETTINGS.iter().any(|(end, weak)| {
-        ends(end)
-            && after.is_some_and(|after| after.eq_ignore_ascii_case(weak))
-            && !before.is_some_and(|before| before.eq_ignore_ascii_case(weak))
-    })
+    path == end || path.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -116,5 +216,10 @@ mod tests {
         assert!(!weakens("meshConfig.enableAutoMtls", Some("false"), Some("true")));
         assert!(!weakens("meshConfig.enableAutoMtls", Some("false"), Some("false")));
         assert!(!weakens("meshConfig.accessLogFile", None, Some("false")));
+        for text in ["0", "f", "F", "false", "FALSE"] {
+            assert!(weakens("pilot.env.XDS_AUTH", None, Some(text)), "{text}");
+        }
+        assert!(weakens("spec.mtls.mode", Some("STRICT"), None));
+        assert!(!weakens("spec.mtls.mode", None, None));
     }
 }
