@@ -8,6 +8,7 @@
 
 mod actions;
 mod bench;
+mod ca_forged;
 mod ca_found;
 mod ca_interrupted;
 mod ca_istiod;
