@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::model::Ca;
-use super::report;
+use super::model::{Ca, ClusterCa};
 use super::secret::RootStore;
 use super::spec::{RootSpec, Spec};
 use super::state;
@@ -119,7 +118,7 @@ impl Private {
     }
 
     fn take_for_granted(&mut self, state: &Ca) {
-        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+        let held = state.clusters.entries().flat_map(|(_, cluster)| roots_held(cluster));
         self.accepted = Some(held.chain(state.root_fingerprint.known().cloned()).collect());
         let ours = |state: &str| state != state::FOREIGN && state != state::MISSING;
         let clusters = state.clusters.entries();
@@ -220,7 +219,7 @@ impl Private {
             let Some(cluster) = prior.clusters.entry(name) else { continue };
             let taken = cluster.state.as_deref() == Some(state::FOREIGN) && self.adopts(spec, name);
             let strange: BTreeSet<String> =
-                report::roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
+                roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
             if strange.is_empty() {
                 continue;
             }
@@ -254,7 +253,7 @@ impl Private {
     /// Notes what an apply has decided: of what clusters hold now, what was allowed. And the intermediates it has
     /// written, by cluster.
     pub fn settle(&mut self, state: &Ca, allowed: &BTreeSet<String>, written: impl Iterator<Item = (String, String)>) {
-        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+        let held = state.clusters.entries().flat_map(|(_, cluster)| roots_held(cluster));
         let mut accepted: BTreeSet<String> = held.filter(|root| allowed.contains(root)).collect();
         accepted.extend(state.root_fingerprint.known().cloned());
         self.accepted = Some(accepted);
@@ -299,6 +298,11 @@ pub fn over(generation: i64, past: Past) -> Diagnostic {
 
 /// What to do about a `cacerts` that was written once and is somebody else's by now.
 pub const KEEP_OR_DELETE: &str = "Delete it, and the next apply issues a new intermediate. To keep it instead, compare the certificate, remove the cluster from `clusters`, apply, and add it again with `adopt = true`.";
+
+/// Fingerprints of the roots that a cluster holds, by what state remembers.
+pub fn roots_held(model: &ClusterCa) -> impl Iterator<Item = String> {
+    model.trusted.items().chain(model.issuer.known()).cloned().collect::<BTreeSet<_>>().into_iter()
+}
 
 /// Who writes a Secret, as a sentence of its own.
 pub fn managed_by(managers: &[String]) -> String {

@@ -139,11 +139,6 @@ pub fn holding(model: &ClusterCa) -> Option<Holding<String>> {
     Some(Holding { issuer: issuer.clone(), trusted })
 }
 
-/// Fingerprints of the roots that a cluster holds, by what state remembers.
-pub fn roots_held(model: &ClusterCa) -> impl Iterator<Item = String> {
-    model.trusted.items().chain(model.issuer.known()).cloned().collect::<BTreeSet<_>>().into_iter()
-}
-
 /// By what a cluster that state remembers is judged.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {

@@ -122,7 +122,7 @@ impl Roots {
             return Ok(());
         }
         let used: BTreeSet<String> =
-            state.clusters.entries().flat_map(|(_, cluster)| super::report::roots_held(cluster)).collect();
+            state.clusters.entries().flat_map(|(_, cluster)| memory::roots_held(cluster)).collect();
         let over = |number: i64, root: &StoredRoot| {
             number != generated.generation && !used.contains(&root.certificate.fingerprint().to_string())
         };
