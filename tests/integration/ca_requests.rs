@@ -136,8 +136,25 @@ async fn a_lost_key_is_told_and_made_anew_and_a_killed_apply_is_taken_up() {
     });
     let lease = lease.reference_as(Kind::LEASE);
     place.as_somebody("terraform-provider-mesh", &lease, "application/merge-patch+json", &unfinished).await;
-    let taken_up = settle(&place, &config, None).await;
+    let applied = place.core.apply(REQUEST, plan(&place, &config, None).await).await;
+    let words = applied.diagnostics.to_string();
+    assert!(!applied.diagnostics.has_errors() && words.contains("was there before"), "{words}");
+    let taken_up = settle(&place, &config, applied.stored.as_ref()).await;
     assert_eq!(told(&place, &taken_up), told(&place, &mended), "one key, and one signature");
+
+    // A key with its request, by hand: nothing is wrong with the pair but who made it.
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let request = Root::new("planted").request(&key);
+    let encoded = |text: &str| BASE64_STANDARD.encode(text);
+    let pair = json!({ "request.pem": encoded(&request.to_pem()), "ca-key.pem": encoded(&key.to_pem()) });
+    place.as_somebody("kubectl-edit", &reference, "application/merge-patch+json", &json!({ "data": pair })).await;
+    place.core.configure(place.provider()).await.unwrap();
+    let found = place.core.refresh_told(REQUEST, &taken_up).await.unwrap().1.to_string();
+    assert!(found.contains("was exchanged") && found.contains("kubectl-edit"), "{found}");
+    let mut next = config.clone();
+    merge(&mut next, json!({ "generation": 2 }));
+    let taken_up = settle(&place, &next, Some(&taken_up)).await;
+    assert_ne!(text(&secret(&place).await, "ca-key.pem"), *key.to_pem());
     destroy(&place, &taken_up).await;
 }
 

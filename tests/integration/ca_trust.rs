@@ -276,6 +276,10 @@ async fn a_root_found_in_one_cluster_is_given_to_no_other() {
     let theirs = crate::ca_found::cacerts_of(&evil.certificate, &evil.key);
     let before = place.held("east").await;
     replace_cacerts(&place, "west", theirs).await;
+    place.core.configure(place.provider()).await.unwrap();
+    let read = place.core.refresh(CA, &stored).await.unwrap().unwrap();
+    let trusted = place.text(&read, Path::root("root_certificates"));
+    assert_eq!(trusted, before.issuer.to_pem(), "who reads the roots of the mesh gets those that it trusts");
     for number in [1, 2] {
         place.core.configure(place.provider()).await.unwrap();
         let refused = place.core.plan(CA, Some(config(number)), Some(&stored)).await.expect_err("it is refused");
@@ -303,7 +307,7 @@ async fn a_root_found_in_one_cluster_is_given_to_no_other() {
 }
 
 /// A list of the CA, which revokes nothing, until so many days from now.
-fn revocation_list(certificate: &str, key: &str, days: i64) -> String {
+pub fn revocation_list(certificate: &str, key: &str, days: i64) -> String {
     let signer = rcgen::Issuer::from_ca_cert_pem(certificate, rcgen::KeyPair::from_pem(key).unwrap()).unwrap();
     let end = OffsetDateTime::now_utc() + Duration::days(days);
     let params = rcgen::CertificateRevocationListParams {

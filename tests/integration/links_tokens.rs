@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use lab::{Lab, Options};
+use lab::{Fault, Lab, Options};
+use serde_json::json;
 
 use crate::links_topologies::{Run, synced};
 use crate::support::cli::clis;
@@ -56,4 +57,59 @@ fn a_token_cut_short_makes_no_link_unless_that_is_asked_for() {
     assert!(!said.stdout.contains("shorter tokens"), "{}", said.stdout);
     synced(east, &["west"]);
     run.settled();
+}
+
+/// The Secrets that tokens are bound to in a cluster.
+fn bindings(cluster: &std::sync::Arc<lab::Cluster>) -> Vec<String> {
+    let names = cluster.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
+    names.lines().filter(|name| name.contains("istio-mesh-reader")).map(str::to_owned).collect()
+}
+
+/// Tokens that a run could not revoke, or whose state was lost, are found and revoked; and then the plan is empty.
+#[test]
+fn tokens_that_were_left_are_revoked_and_what_others_labelled_is_no_token() {
+    let Some(cli) = clis().into_iter().next() else { return };
+    let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
+    let run = Run::of_example(&cli, &lab, EXAMPLE);
+    let east = lab.cluster("east");
+    run.apply().ok();
+
+    // Before it comes to the old token, a renewal is cut off.
+    let refused = Fault::status(403)
+        .for_agent("terraform-provider-mesh")
+        .for_request("DELETE /api/v1/namespaces/istio-system/secrets/istio-mesh-reader");
+    lab.clusters().iter().for_each(|cluster| cluster.fault(refused.clone()).expect("a fault"));
+    with(&run, "token = { lifetime = \"60d\" }");
+    assert_eq!(run.apply().code, Some(1));
+    lab.clusters().iter().for_each(|cluster| cluster.clear_faults().expect("no fault"));
+    assert_eq!(bindings(east).len(), 2, "the old token still lets in whoever has it");
+    run.apply().ok();
+    run.settled();
+    let kept = bindings(east);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+
+    // The state of the links is lost, and another takes them over.
+    let addresses = run.workspace.run(&["state", "list"]).ok().stdout;
+    for address in addresses.lines().filter(|address| address.starts_with("mesh_remote_cluster.")) {
+        run.workspace.run(&["state", "rm", address]).ok();
+    }
+    with(&run, "token = { lifetime = \"60d\" }\n  adopt = true");
+    run.apply().ok();
+    run.settled();
+    let now = bindings(east);
+    assert!(now.len() == 1 && now != kept, "{kept:?} {now:?}");
+    synced(east, &["west"]);
+
+    // Anybody's Secret with our label and a watcher's name is no token.
+    let labels = east.get(&[now[0].as_str(), "-n", "istio-system"]).expect("kubectl").expect("the Secret");
+    let planted = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {
+            "name": "planted", "namespace": "istio-system",
+            "labels": labels["metadata"]["labels"], "annotations": labels["metadata"]["annotations"],
+        },
+    });
+    east.apply(&planted.to_string()).expect("kubectl");
+    run.settled();
+    east.kubectl(&["delete", "secret", "planted", "-n", "istio-system"]).expect("kubectl");
 }

@@ -8,6 +8,7 @@
 
 mod actions;
 mod bench;
+mod ca_forged;
 mod ca_found;
 mod ca_homes;
 mod ca_interrupted;

@@ -9,12 +9,11 @@ use super::accept::{self, Written};
 use super::decide::{Action, Ask, Decision, Seen, decide};
 use super::gather::{self, Live};
 use super::issue::{BACKDATED, serial, too_long};
-use super::memory::Strange;
 use super::model::Ca;
-use super::roots::Roots;
-use super::secret::{CACERTS, CaCerts, Fault, at_version, request_in, with_mark};
+use super::roots::{Held, Open, Roots};
+use super::secret::{CACERTS, CaCerts, at_version, request_in, with_mark};
 use super::spec::{RootSpec, Spec, mesh_names};
-use super::{Cx, clock, former, plan, remove, report, revoked, state};
+use super::{Cx, clock, former, plan, refuse, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
@@ -37,22 +36,24 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     if let Some(prior) = &prior {
         cx.private.recollect(prior);
     }
-    let mut roots = Roots::open(cx, &spec, prior.as_ref(), &mark, now).await?;
+    let (live, mut failed) = gather::look_at_all(cx, &spec, &mark).await;
+    let held = Held { roots: gather::roots_held(live.values()), complete: failed.is_empty() };
+    let mut roots = Roots::open(cx, Open { spec: &spec, prior: prior.as_ref(), mark: &mark, held: &held, now }).await?;
     if prior.is_none() {
         derive_id(&mut state, &spec);
     }
     report::root(&mut state, roots.to());
-    let (live, mut failed) = gather::look_at_all(cx, &spec, &mark).await;
     clock::check(cx, spec.clusters.keys())?;
-    refuse_foreign(&spec, &live)?;
-    let allowed = refuse_strangers(cx, &spec, prior.as_ref(), &live)?;
+    refuse::foreign(&cx.private, &spec, &live)?;
+    let admitted = refuse::strangers(&cx.private, &spec, prior.as_ref(), &live)?;
+    admitted.told.into_iter().for_each(|warning| cx.warn(warning));
 
     let ask = ask(cx, &spec, &roots, prior.as_ref());
-    let mut seen = seen(&spec, prior.as_ref(), &live, &failed, now);
+    let mut seen = seen(cx, &spec, prior.as_ref(), (&live, &failed), now);
     plan::hold_to(&state, &mut seen);
     let decision = decide(&ask, &seen).map_err(|error| plan::tangled(&error))?;
     if failed.is_empty() {
-        refuse_surprise(&state, &decision, &live)?;
+        refuse::surprise(&state, &decision, &live)?;
     }
     revoked::refuse(&spec, &decision, &live)?;
     accept::check_multi_root(&decision, &live).await?;
@@ -70,7 +71,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         }
     }
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
-    note(cx, &state, &allowed, &written);
+    note(cx, &state, &admitted.roots, &written);
     reached.set(state.clone());
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);
@@ -86,8 +87,11 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
 
 /// Notes what was decided, and which clusters were written.
 fn note(cx: &mut Cx, state: &Ca, allowed: &BTreeSet<String>, written: &BTreeMap<String, Written>) {
-    let cacerts = written.iter().filter(|(_, written)| matches!(written, Written::CaCerts { .. }));
-    cx.private.settle(state, allowed, cacerts.map(|(name, _)| name.clone()));
+    let cacerts = written.iter().filter_map(|(name, written)| match written {
+        Written::CaCerts { held, .. } => Some((name.clone(), held.chain.first()?.fingerprint().to_string())),
+        Written::Request(_) => None,
+    });
+    cx.private.settle(state, allowed, cacerts);
 }
 
 /// A cluster's diagnostic, at the cluster.
@@ -124,145 +128,24 @@ fn ask(cx: &Cx, spec: &Spec, roots: &Roots, prior: Option<&Ca>) -> Ask {
 }
 
 fn seen(
+    cx: &Cx,
     spec: &Spec,
     prior: Option<&Ca>,
-    live: &BTreeMap<String, Live>,
-    failed: &BTreeMap<String, Diagnostic>,
+    (live, failed): (&BTreeMap<String, Live>, &BTreeMap<String, Diagnostic>),
     now: OffsetDateTime,
 ) -> BTreeMap<String, Seen> {
-    let renew_before = spec.intermediate.renew_before;
     let mut seen: BTreeMap<String, Seen> =
-        live.iter().map(|(name, live)| (name.clone(), live.seen(prior, name, renew_before, now, spec.adopt))).collect();
+        live.iter().map(|(name, live)| (name.clone(), live.seen(name, &cx.private, spec, prior, now))).collect();
     for name in failed.keys() {
         let remembered = prior.and_then(|prior| {
-            let judge = report::Judge { root: prior, renew_before, now: None, adopt: spec.adopt };
+            let renew_before = spec.intermediate.renew_before;
+            let judge = report::Judge { root: prior, renew_before, now: None, adopt: cx.private.adopts(spec, name) };
             Some(report::seen(prior.clusters.entry(name)?, judge))
         });
         let remembered = remembered.unwrap_or_default();
         seen.insert(name.clone(), Seen { unreachable: true, ..remembered });
     }
     seen
-}
-
-/// A Secret that somebody else put there is no matter for a fight.
-fn refuse_foreign(spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diagnostics> {
-    let mut refused = Diagnostics::new();
-    for (name, live) in live {
-        let path = Path::root("clusters").key(name);
-        let place = format!("The Secret {}/{CACERTS} in cluster {name}", live.namespace);
-        if live.self_signed.is_some() && !spec.migrate_self_signed {
-            refused.push(
-                Diagnostic::error("istiod signs with a root of its own")
-                    .detail(format!(
-                        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself; it would ignore a new Secret. Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed."
-                    ))
-                    .at(path.clone()),
-            );
-        }
-        if live.ours || live.secret.is_none() {
-            continue;
-        }
-        match &live.fault {
-            Some(fault @ (Fault::CertManager { .. } | Fault::IstioGenerated)) => refused.push(
-                Diagnostic::error("Somebody else makes this cluster's certificates")
-                    .detail(format!("{place} is kept by another tool: {fault}.{} Remove the cluster from that tool and delete the Secret, or leave the cluster out of `clusters`.", held_there(live.theirs.as_ref())))
-                    .at(path),
-            ),
-            Some(fault) => refused.push(
-                Diagnostic::error("The Secret cacerts cannot be read")
-                    .detail(format!("{place} is not this resource's, and {fault}. An istiod may be running with it all the same, so it is left alone. Correct what it holds, or delete it if nothing uses it."))
-                    .at(path),
-            ),
-            None if !spec.adopt => refused.push(
-                Diagnostic::error("The Secret cacerts exists already")
-                    .detail(format!("{place} is not this resource's. Set `adopt = true` to take it over; its intermediate then stays in use."))
-                    .at(path),
-            ),
-            None => {}
-        }
-    }
-    refused.check()
-}
-
-/// No root of somebody else's gets to where it was not. Returns the roots that clusters may trust.
-fn refuse_strangers(
-    cx: &Cx,
-    spec: &Spec,
-    prior: Option<&Ca>,
-    live: &BTreeMap<String, Live>,
-) -> Result<BTreeSet<String>, Diagnostics> {
-    let mut allowed = cx.private.allowed(spec);
-    for (name, live) in live {
-        let taken = live.held.iter().filter(|_| !live.ours && cx.private.adopts(spec, name));
-        let migrated = live.self_signed.iter().filter(|_| spec.migrate_self_signed);
-        let named = taken.flat_map(|held| held.roots.iter()).chain(migrated);
-        allowed.extend(named.map(|root| root.fingerprint().to_string()));
-    }
-    let mut refused = Diagnostics::new();
-    for (name, live) in live {
-        let roots = live.held.iter().flat_map(|held| held.roots.iter());
-        let roots = roots.map(|root| (root.fingerprint().to_string(), root.subject().to_owned()));
-        let strange =
-            Strange { roots: roots.filter(|(root, _)| !allowed.contains(root)).collect(), managers: live.managers() };
-        if !strange.roots.is_empty() {
-            refused.push(cx.private.stranger(name, &strange));
-        }
-    }
-    // What cannot be asked goes by what it was when it last answered.
-    let silent = prior.filter(|_| refused.is_empty()).into_iter().flat_map(|prior| cx.private.strangers(spec, prior));
-    let silent = silent.filter(|stranger| {
-        spec.clusters
-            .keys()
-            .any(|name| !live.contains_key(name) && stranger.path == Some(Path::root("clusters").key(name)))
-    });
-    refused.extend(silent.collect::<Vec<_>>());
-    refused.check()?;
-    Ok(allowed)
-}
-
-/// By which the administrator of the other tool knows it.
-fn held_there(theirs: Option<&CaCerts>) -> String {
-    let known = theirs.and_then(|theirs| Some((theirs.chain.first()?, theirs.issuer()?)));
-    known.map_or_else(String::new, |(intermediate, root)| {
-        format!(
-            " It holds the intermediate {} of the root {}, valid until {}.",
-            intermediate.subject(),
-            root.subject(),
-            intermediate.not_after().date()
-        )
-    })
-}
-
-/// The plan promised something that the clusters, as they are now, do not lead to.
-fn refuse_surprise(planned: &Ca, decision: &Decision, live: &BTreeMap<String, Live>) -> Result<(), Diagnostic> {
-    let changed = |what: String| {
-        Diagnostic::error("The clusters have changed since the plan")
-            .detail(format!("{what} Nothing was written. Plan again."))
-    };
-    if let Some(phase) = planned.phase.as_deref().filter(|phase| *phase != decision.after.as_str()) {
-        return Err(changed(format!(
-            "The plan leads to the phase {phase}, but from what they hold now it would be {}.",
-            decision.after
-        )));
-    }
-    for (name, cluster) in planned.clusters.entries() {
-        let issues = matches!(decision.actions.get(name), Some(Action::Write { issue: Some(_), .. }));
-        let held = live.get(name).and_then(|live| live.held.as_ref());
-        let held = held.and_then(|held| Some(held.chain.first()?.fingerprint().to_string()));
-        if plan::keeps_intermediate(cluster) && (issues || cluster.fingerprint.known() != held.as_ref()) {
-            return Err(changed(format!(
-                "Cluster {name} holds another intermediate than at the last refresh, or needs one that was not planned."
-            ))
-            .at(Path::root("clusters").key(name)));
-        }
-        let Some(holding) = decision.holdings.get(name).filter(|_| cluster.trusted.is_known()) else { continue };
-        let trusted: BTreeSet<String> = cluster.trusted.items().cloned().collect();
-        if trusted != holding.trusted {
-            return Err(changed(format!("Cluster {name} holds other roots than at the last refresh."))
-                .at(Path::root("clusters").key(name)));
-        }
-    }
-    Ok(())
 }
 
 async fn write_all(
@@ -375,14 +258,14 @@ impl Job<'_> {
 
     /// Writes over what it was decided on and nothing else.
     async fn write(&self, object: Object, owner: &Owner) -> Result<(), Diagnostic> {
-        let foreign = self.live.secret.is_some() && !self.live.ours;
-        let adoption = if foreign { Adoption::Take } else { Adoption::Assume };
+        // What is ours already is ours whole: whoever changed its keys is overruled, as the plan has shown.
+        let adoption = if self.live.ours { Adoption::Assume } else { Adoption::Take };
         let written = match self.live.secret.as_ref().and_then(Object::resource_version) {
             Some(version) => {
                 let object = at_version(object, version);
                 self.live
                     .cluster
-                    .apply(Apply { adoption, force: foreign, ..Apply::new(object, owner.clone()) })
+                    .apply(Apply { adoption, force: true, ..Apply::new(object, owner.clone()) })
                     .await
                     .map(Some)
             }

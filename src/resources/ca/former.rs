@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 
 use super::Cx;
+use super::memory::roots_held;
 use super::model::Ca;
+use super::remove;
 use super::secret::{RootStore, StoredRoot};
 use super::spec::{StoreRef, owner, store_of};
-use super::{remove, report};
 use crate::diag::Diagnostic;
 use crate::kept::converge;
 use crate::resources::client;
@@ -67,8 +68,7 @@ async fn found(cx: &Cx, store: &StoreRef, state: &Ca) -> Result<Standing, Diagno
         Ok(roots) => roots,
         Err(key) => return Ok(Standing::Unreadable(key)),
     };
-    let used: BTreeSet<String> =
-        state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster)).collect();
+    let used: BTreeSet<String> = state.clusters.entries().flat_map(|(_, cluster)| roots_held(cluster)).collect();
     let trusts = |root: &StoredRoot| used.contains(&root.certificate.fingerprint().to_string());
     // Of a cluster that issues from nothing, or from another root, it is not known what it may need.
     let root = state.root_fingerprint.known();

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::Cx;
 use super::decide::Seen;
+use super::memory::Private;
 use super::model::Ca;
 use super::secret::{CaCerts, Fault, RootStore, SELF_SIGNED, request_in};
 use super::spec::{Spec, StoreRef};
@@ -89,7 +90,17 @@ pub async fn self_signed(live: &Live) -> Result<Option<Certificate>, Error> {
     let pem = String::from_utf8(pem).map_err(|_| unreadable("is not text"))?;
     let mut certificates =
         Certificate::all_in(&pem).map_err(|error| unreadable(&format!("is no certificate ({error})")))?;
-    Ok(Some(certificates.remove(0)))
+    let root = certificates.remove(0);
+    // One that an istiod of before has left signs nothing: it is not among what is handed out.
+    let handed_out = live.istiod().handed_out().await?;
+    let is_left = !handed_out.is_empty() && !handed_out.iter().any(|roots| roots.contains(&root));
+    Ok((!is_left).then_some(root))
+}
+
+/// Fingerprints of the roots that clusters hold in Secrets of this instance.
+pub fn roots_held<'a>(live: impl IntoIterator<Item = &'a Live>) -> BTreeSet<String> {
+    let held = live.into_iter().filter(|live| live.ours).filter_map(|live| live.held.as_ref());
+    held.flat_map(|held| held.roots.iter()).map(|root| root.fingerprint().to_string()).collect()
 }
 
 /// Looks at all clusters at once. Those that give no answer are apart.
@@ -174,28 +185,33 @@ impl Live {
         self.secret.as_ref().map(crate::cluster::managers).unwrap_or_default()
     }
 
+    /// Whether somebody has put another intermediate there.
+    pub fn is_exchanged(&self, name: &str, memory: &Private) -> bool {
+        let Some((secret, held)) = self.secret.as_ref().zip(self.held.as_ref()).filter(|_| self.ours) else {
+            return false;
+        };
+        let own = own_keys(secret);
+        let wrote = ["ca-cert.pem", "ca-key.pem"].iter().all(|key| own.contains(*key));
+        held.chain.first().is_some_and(|found| memory.is_exchanged(name, &found.fingerprint().to_string(), wrote))
+    }
+
     /// What counts for the decision.
-    pub fn seen(
-        &self,
-        prior: Option<&Ca>,
-        name: &str,
-        renew_before: Duration,
-        now: OffsetDateTime,
-        adopt: bool,
-    ) -> Seen {
+    pub fn seen(&self, name: &str, memory: &Private, spec: &Spec, prior: Option<&Ca>, now: OffsetDateTime) -> Seen {
         let generation = prior.and_then(|prior| prior.clusters.entry(name)?.generation.get());
+        let renew_before = spec.intermediate.renew_before;
         let due = self.held.as_ref().is_some_and(|held| state::of(held, renew_before, now) != state::READY);
         let self_signed: BTreeSet<String> =
             self.self_signed.iter().map(|root| root.fingerprint().to_string()).collect();
+        let (theirs, adopt) = (self.secret.is_some() && !self.ours, memory.adopts(spec, name));
         Seen {
             holding: self.held.as_ref().and_then(CaCerts::holding),
             fingerprint: self.held.as_ref().and_then(|held| Some(held.chain.first()?.fingerprint().to_string())),
             generation,
-            due,
+            due: due || self.is_exchanged(name, memory),
             expired: self.held.as_ref().and_then(CaCerts::issuer).is_some_and(|root| now > root.not_after()),
             unreachable: false,
-            foreign: self.secret.is_some() && !self.ours && !adopt,
-            take: self.secret.is_some() && !self.ours && adopt,
+            foreign: theirs && !adopt,
+            take: theirs && adopt,
             self_signed,
         }
     }

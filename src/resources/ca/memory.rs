@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::home::Home;
-use super::model::Ca;
-use super::report;
+use super::model::{Ca, ClusterCa};
 use super::secret::{CACERTS, RootStore};
 use super::spec::{RootSpec, Spec, StoreRef, store_of};
 use super::state;
@@ -41,6 +40,10 @@ pub struct Private {
     /// Clusters whose `cacerts` an apply has written.
     #[serde(default)]
     pub written: BTreeSet<String>,
+    /// Fingerprints of the intermediates that were written there, the present one last: none is forgotten, so that
+    /// none comes back. States of before take what is there.
+    #[serde(default)]
+    pub issued: BTreeMap<String, Vec<String>>,
     /// Roots that the last refresh found in clusters, and that nobody accepted.
     #[serde(default)]
     pub strange: BTreeMap<String, Strange>,
@@ -77,8 +80,17 @@ pub enum Generation {
     ToMake,
     /// It was there, and is the one that the clusters were brought to last.
     Lost,
-    /// It was there, or a later one was; the next that is free.
-    Over { next: i64 },
+    /// It was there, or a later one was.
+    Over(Past),
+}
+
+/// What to do about a generation that there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The next that is free.
+    pub next: i64,
+    /// A later one that the store holds.
+    pub kept: Option<i64>,
 }
 
 impl Private {
@@ -106,10 +118,20 @@ impl Private {
             let made_in = state.id.known().and_then(|id| store_in(id));
             self.stores = Some(made_in.into_iter().chain(store_of(state)).collect());
         }
-        if self.accepted.is_some() {
-            return;
+        if self.accepted.is_none() {
+            self.take_for_granted(state);
         }
-        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+        for (name, cluster) in state.clusters.entries().filter(|(name, _)| self.written.contains(*name)) {
+            let is_well = matches!(cluster.state.as_deref(), Some(state::READY | state::RENEWAL_DUE));
+            let found = cluster.fingerprint.known().filter(|_| is_well);
+            if let (Some(found), None) = (found, self.issued.get(name)) {
+                self.issued.insert(name.to_owned(), vec![found.clone()]);
+            }
+        }
+    }
+
+    fn take_for_granted(&mut self, state: &Ca) {
+        let held = state.clusters.entries().flat_map(|(_, cluster)| roots_held(cluster));
         self.accepted = Some(held.chain(state.root_fingerprint.known().cloned()).collect());
         let ours = |state: &str| state != state::FOREIGN && state != state::MISSING;
         let clusters = state.clusters.entries();
@@ -140,10 +162,19 @@ impl Private {
         Ok(())
     }
 
+    /// What of a store counts: the roots that are remembered, or that a cluster has been given. Who may write the store
+    /// may give any name as the writer, so nothing else proves that a root was made here. What an apply that was cut
+    /// off had made, and given to nobody, is made again.
+    pub fn believed(&self, mut store: RootStore, held: &BTreeSet<String>) -> RootStore {
+        store.0.retain(|number, root| {
+            self.made.contains_key(number) || held.contains(&root.certificate.fingerprint().to_string())
+        });
+        store
+    }
+
     /// Notes what the store holds, once that is believed.
     pub fn note_store(&mut self, store: &RootStore) {
-        self.roots =
-            store.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect();
+        self.roots = store.fingerprints();
         self.made.extend(self.roots.iter().map(|(number, root)| (*number, root.clone())));
     }
 
@@ -169,9 +200,11 @@ impl Private {
         }
         let current = prior.and_then(generation_of);
         let last = self.roots.keys().chain(self.made.keys()).chain(&current).max().copied();
+        // Where the store has gone on, the wanted one was given up, whatever a state of before says.
+        let kept = self.roots.keys().filter(|number| **number > wanted).max().copied();
         match last {
-            _ if current == Some(wanted) && self.made.contains_key(&wanted) => Generation::Lost,
-            Some(last) if wanted <= last => Generation::Over { next: last.saturating_add(1) },
+            _ if kept.is_none() && current == Some(wanted) && self.made.contains_key(&wanted) => Generation::Lost,
+            Some(last) if wanted <= last => Generation::Over(Past { next: last.saturating_add(1), kept }),
             _ => Generation::ToMake,
         }
     }
@@ -185,6 +218,19 @@ impl Private {
             allowed.insert(certificate.fingerprint().to_string());
         }
         allowed
+    }
+
+    /// Whether clusters trust a root by decision.
+    pub fn is_accepted(&self, root: &str) -> bool {
+        self.accepted.iter().flatten().any(|other| other == root) || self.roots.values().any(|other| other == root)
+    }
+
+    /// Whether a cluster has another intermediate than the one that was written: one of before or of another cluster,
+    /// or one that others wrote. A new one of this provider's is of an apply that was cut off.
+    pub fn is_exchanged(&self, cluster: &str, found: &str, wrote: bool) -> bool {
+        let Some(written) = self.issued.get(cluster).and_then(|issued| issued.last()) else { return false };
+        let is_known = self.issued.values().flatten().any(|other| other == found);
+        written != found && (is_known || !wrote)
     }
 
     /// Whether `adopt` speaks of this cluster: once an apply has written its Secret, whoever replaces that is not taken
@@ -201,7 +247,7 @@ impl Private {
             let Some(cluster) = prior.clusters.entry(name) else { continue };
             let taken = cluster.state.as_deref() == Some(state::FOREIGN) && self.adopts(spec, name);
             let strange: BTreeSet<String> =
-                report::roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
+                roots_held(cluster).filter(|root| !taken && !allowed.contains(root)).collect();
             if strange.is_empty() {
                 continue;
             }
@@ -223,10 +269,7 @@ impl Private {
             format!("{name}SHA-256 {root}{}", past.unwrap_or_default())
         });
         let roots: Vec<String> = roots.collect();
-        let managers = match strange.managers.as_slice() {
-            [] => String::new(),
-            managers => format!(" Fields of the Secret are managed by {}.", managers.join(", ")),
-        };
+        let managers = managed_by(&strange.managers);
         Diagnostic::error("A cluster has a root of somebody else")
             .detail(format!(
                 "The Secret cacerts in cluster {cluster} brings a root that no apply has put there: {}.{managers} It is given to no other cluster. If it should not be there, find out who wrote it, and delete the Secret: the next apply makes a new one. If the mesh is to trust it, add its fingerprint to `accept_roots`.",
@@ -235,14 +278,21 @@ impl Private {
             .at(Path::root("clusters").key(cluster))
     }
 
-    /// Notes what an apply has decided: of what clusters hold now, what was allowed.
-    pub fn settle(&mut self, state: &Ca, allowed: &BTreeSet<String>, written: impl Iterator<Item = String>) {
-        let held = state.clusters.entries().flat_map(|(_, cluster)| report::roots_held(cluster));
+    /// Notes what an apply has decided: of what clusters hold now, what was allowed. And the intermediates it has
+    /// written, by cluster.
+    pub fn settle(&mut self, state: &Ca, allowed: &BTreeSet<String>, written: impl Iterator<Item = (String, String)>) {
+        let held = state.clusters.entries().flat_map(|(_, cluster)| roots_held(cluster));
         let mut accepted: BTreeSet<String> = held.filter(|root| allowed.contains(root)).collect();
         accepted.extend(state.root_fingerprint.known().cloned());
         self.accepted = Some(accepted);
-        self.written.extend(written);
+        for (name, intermediate) in written {
+            let issued = self.issued.entry(name.clone()).or_default();
+            issued.retain(|other| *other != intermediate);
+            issued.push(intermediate);
+            self.written.insert(name);
+        }
         self.written.retain(|name| state.clusters.entry(name).is_some());
+        self.issued.retain(|name, _| state.clusters.entry(name).is_some());
         self.strange.clear();
         self.damage = None;
     }
@@ -274,12 +324,31 @@ pub fn damaged(why: &str, store: &StoreRef) -> Diagnostic {
 }
 
 /// A generation that there was.
-pub fn over(generation: i64, next: i64) -> Diagnostic {
+pub fn over(generation: i64, past: Past) -> Diagnostic {
+    let Past { next, kept } = past;
+    let kept = kept.map(|kept| format!(" Set `generation = {kept}` for the root that it holds, which came later."));
     Diagnostic::error("This generation of the root is over")
         .detail(format!(
-            "The store no longer holds the key of generation {generation}, and no new root is made under an old number. Set `generation = {next}` for a new root."
+            "The store no longer holds the key of generation {generation}, and no new root is made under an old number.{} Set `generation = {next}` for a new root.",
+            kept.unwrap_or_default()
         ))
         .at(Path::root("root").attr("generation"))
+}
+
+/// What to do about a `cacerts` that was written once and is somebody else's by now.
+pub const KEEP_OR_DELETE: &str = "Delete it, and the next apply issues a new intermediate. To keep it instead, compare the certificate, remove the cluster from `clusters`, apply, and add it again with `adopt = true`.";
+
+/// Fingerprints of the roots that a cluster holds, by what state remembers.
+pub fn roots_held(model: &ClusterCa) -> impl Iterator<Item = String> {
+    model.trusted.items().chain(model.issuer.known()).cloned().collect::<BTreeSet<_>>().into_iter()
+}
+
+/// Who writes a Secret, as a sentence of its own.
+pub fn managed_by(managers: &[String]) -> String {
+    match managers {
+        [] => String::new(),
+        managers => format!(" Fields of the Secret are managed by {}.", managers.join(", ")),
+    }
 }
 
 /// The key of the root that the clusters issue from is not in its store any more.

@@ -17,6 +17,7 @@ mod list;
 mod memory;
 mod model;
 mod plan;
+mod refuse;
 mod remove;
 mod report;
 mod revoked;
@@ -26,7 +27,7 @@ mod spec;
 mod state;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{OptionFuture, join, join_all};
 use time::OffsetDateTime;
@@ -46,7 +47,7 @@ use crate::kept::instance::Place;
 use crate::kept::{self, converge};
 use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
-use crate::pki::Certificate;
+use crate::pki::{Bundle, Certificate};
 use crate::resources::blocks::{Block, Seen};
 use crate::resources::moved::{MovedSecret, refused};
 use crate::value::{Path, Value};
@@ -269,9 +270,13 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let store = spec::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     clock::check(cx, state.clusters.keys())?;
-    let mut there = false;
+    let (mut there, mut stored) = (false, cx.private.roots.clone());
     if let (Some(store), Some(kept)) = (&store, kept) {
-        there |= note_store(cx, store, kept?, &mut state);
+        let answered = clusters.iter().filter_map(|(_, looked)| looked.as_ref().ok()?.as_ref().ok());
+        match note_store(cx, store, kept?, &gather::roots_held(answered), &mut state) {
+            Some(found) => (there, stored) = (true, found),
+            None => stored.clear(),
+        }
     }
     let renew_before = Spec::parse(&state)?.map(|spec| spec.intermediate.renew_before).unwrap_or_default();
     let mut bundles = Vec::new();
@@ -299,17 +304,27 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                 match (&live.held, &live.secret) {
                     (Some(held), _) => {
                         report::certificates(&mut model, held);
-                        let foreign = !live.ours;
-                        let is = state::of(held, renew_before, now);
-                        model.state = if foreign { state::FOREIGN } else { is }.into();
-                        bundles.push(held.roots.clone());
+                        let exchanged = live.is_exchanged(&name, &cx.private);
+                        let is = if exchanged { state::INVALID } else { state::of(held, renew_before, now) };
+                        model.state = if live.ours { is } else { state::FOREIGN }.into();
+                        if live.ours && is == state::INVALID {
+                            cx.warn(report::invalid(&name, &live, &report::unfit(held, exchanged, now)));
+                        }
+                        let accepted =
+                            held.roots.iter().filter(|root| cx.private.is_accepted(&root.fingerprint().to_string()));
+                        bundles.push(accepted.cloned().collect::<Bundle>());
                         holdings.extend(held.holding().map(|holding| (name.clone(), holding)));
                     }
                     (None, Some(_)) if !live.ours => {
                         report::nothing(&mut model, state::FOREIGN);
                         live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
                     }
-                    (None, Some(_)) => report::nothing(&mut model, state::INVALID),
+                    (None, Some(_)) => {
+                        report::nothing(&mut model, state::INVALID);
+                        live.theirs.iter().for_each(|theirs| report::foreign(&mut model, theirs));
+                        let fault = live.fault.as_ref().map(ToString::to_string).unwrap_or_default();
+                        cx.warn(report::invalid(&name, &live, &fault));
+                    }
                     (None, None) if live.open.is_some() || awaits(&model) => {
                         report::nothing(&mut model, state::AWAITING_SIGNATURE);
                     }
@@ -344,8 +359,8 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         if let Ok(phase) = rotation.phase(&holdings) {
             // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one
             // removes it.
-            let over = phase == Phase::Settled
-                && (leftover(&cx.private.roots, &state, &roots) || former::is_over(cx, &state).await);
+            let over =
+                phase == Phase::Settled && (leftover(&stored, &state, &roots) || former::is_over(cx, &state).await);
             report::phase(&mut state, if over { Phase::Narrowing } else { phase }, Some(&before), now);
         }
     }
@@ -363,21 +378,25 @@ fn missing(name: &str, model: &ClusterCa) -> Option<Diagnostic> {
     let fingerprint = model.fingerprint.known()?;
     let namespace = model.namespace.text();
     let short = fingerprint.get(..16).unwrap_or(fingerprint);
+    let lists: Vec<&str> = model.revocation_lists.items().map(String::as_str).collect();
+    let lists = match lists.is_empty() {
+        true => String::new(),
+        false => format!(
+            " With it went `ca-crl.pem`, the revocation lists that others had put there: {}. Put them there again after the apply, with a list of the new intermediate.",
+            lists.join("; ")
+        ),
+    };
     Some(Diagnostic::warning(format!("The certificates of {name} are gone")).at(Path::root("clusters").key(name)).detail(format!(
         "Secret {namespace}/cacerts in cluster {name}, which held the intermediate {short}…, is missing. Its istiod keeps what it has read. After a restart it would sign with a root that it makes for \
-         itself, and the other clusters would refuse its workloads. The plan shows the new intermediate that an apply makes. Find out who deleted the Secret."
+         itself, and the other clusters would refuse its workloads. The plan shows the new intermediate that an apply makes. Find out who deleted the Secret.{lists}"
     )))
 }
 
 /// Notes roots that no apply has put there, for the plan to tell whose they are.
 fn note_strange(private: &mut Private, name: &str, live: &gather::Live) {
-    let accepted = |root: &String| {
-        private.accepted.iter().flatten().any(|other| other == root)
-            || private.roots.values().any(|other| other == root)
-    };
-    let roots = live.held.iter().flat_map(|held| held.roots.iter());
+    let roots = live.held.iter().chain(&live.theirs).flat_map(|held| held.roots.iter());
     let roots = roots.map(|root| (root.fingerprint().to_string(), root.subject().to_owned()));
-    let roots: BTreeMap<String, String> = roots.filter(|(root, _)| !accepted(root)).collect();
+    let roots: BTreeMap<String, String> = roots.filter(|(root, _)| !private.is_accepted(root)).collect();
     if !roots.is_empty() {
         private.strange.insert(name.to_owned(), memory::Strange { roots, managers: live.managers() });
     }
@@ -432,13 +451,21 @@ fn answered<T>(answer: Result<T, Error>) -> Answer<T> {
     }
 }
 
-/// Whether the store is there. A root that is gone from it is told; the clusters go on without it.
-fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, Diagnostic>, state: &mut Ca) -> bool {
+/// What is in the store; `None` where it is not there. A root that is gone from it is told; the clusters, which hold
+/// these roots, go on without it.
+fn note_store(
+    cx: &mut Cx,
+    store: &spec::StoreRef,
+    kept: Result<Option<Object>, Diagnostic>,
+    held: &BTreeSet<String>,
+    state: &mut Ca,
+) -> Option<BTreeMap<i64, String>> {
+    let as_before = |cx: &Cx| Some(cx.private.roots.clone());
     let found = match kept {
         Ok(found) => found,
         Err(silent) => {
             cx.warn(silent);
-            return true;
+            return as_before(cx);
         }
     };
     let generation = state.root.known().and_then(|root| root.generation.get()).unwrap_or_default();
@@ -446,15 +473,17 @@ fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, 
         Some(Ok(roots)) => roots,
         Some(Err(key)) => {
             cx.private.damage = Some(format!("the key {key} is missing or damaged"));
-            return true;
+            return as_before(cx);
         }
         None => secret::RootStore::default(),
     };
     let own = found.as_ref().map(gather::own_keys).unwrap_or_default();
     cx.private.damage = cx.private.judge(&roots, &own).err();
     if cx.private.damage.is_some() {
-        return true;
+        return as_before(cx);
     }
+    let all = roots.fingerprints();
+    let roots = cx.private.believed(roots, held);
     cx.private.note_store(&roots);
     if let Some(found) = found.as_ref().filter(|_| !cx.private.instance.imported) {
         let owner = spec::owner(Some(store), &store.namespace, state.instance.text());
@@ -464,5 +493,5 @@ fn note_store(cx: &mut Cx, store: &spec::StoreRef, kept: Result<Option<Object>, 
         Some(root) => report::root(state, &root.certificate),
         None => cx.warn(memory::lost(store, generation)),
     }
-    found.is_some()
+    found.map(|_| all)
 }

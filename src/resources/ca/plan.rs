@@ -37,7 +37,7 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     refuse_moves(inputs.spec, prior)?;
     refuse_found(inputs, prior)?;
     let ask = ask(inputs, prior);
-    let seen = remembered(inputs.spec, prior, inputs.memory.observed_at());
+    let seen = remembered(inputs, prior, inputs.memory.observed_at());
     let decision = decide(&ask, &seen).map_err(|error| tangled(&error))?;
     keep_computed(planned, prior);
     let mut words = Diagnostics::new();
@@ -46,6 +46,7 @@ pub fn settle(inputs: &Inputs<'_>, planned: &mut Ca) -> Result<Diagnostics, Diag
     revoked::refuse_planned(&decision, &ask, prior)?;
     apply_actions(&decision, prior, planned);
     note_phase(&decision, prior, planned);
+    words.extend(open_to_newcomers(inputs, prior, &decision, planned));
     words.append(describe(&ask, &decision, inputs));
     Ok(words)
 }
@@ -182,9 +183,13 @@ pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
     spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(cluster))).collect()
 }
 
-fn remembered(spec: &Spec, prior: &Ca, now: Option<OffsetDateTime>) -> BTreeMap<String, Seen> {
-    let judge = report::Judge { root: prior, renew_before: spec.intermediate.renew_before, now, adopt: spec.adopt };
-    prior.clusters.entries().map(|(name, cluster)| (name.to_owned(), report::seen(cluster, judge))).collect()
+fn remembered(inputs: &Inputs<'_>, prior: &Ca, now: Option<OffsetDateTime>) -> BTreeMap<String, Seen> {
+    let renew_before = inputs.spec.intermediate.renew_before;
+    let seen = |name: &str, cluster: &ClusterCa| {
+        let adopt = inputs.memory.adopts(inputs.spec, name);
+        report::seen(cluster, report::Judge { root: prior, renew_before, now, adopt })
+    };
+    prior.clusters.entries().map(|(name, cluster)| (name.to_owned(), seen(name, cluster))).collect()
 }
 
 fn note_root(inputs: &Inputs<'_>, prior: &Ca, ask: &Ask, planned: &mut Ca, words: &mut Diagnostics) {
@@ -294,6 +299,38 @@ fn note_phase(decision: &Decision, prior: &Ca, planned: &mut Ca) {
     }
 }
 
+/// What a cluster brings along that joins with certificates of its own is seen at the apply alone: it may be of the
+/// mesh's root already, or take all clusters through a rotation.
+fn open_to_newcomers(inputs: &Inputs<'_>, prior: &Ca, decision: &Decision, planned: &mut Ca) -> Option<Diagnostic> {
+    let Spec { adopt, migrate_self_signed, .. } = inputs.spec;
+    let brings = |name: &str| match prior.clusters.entry(name) {
+        None => *adopt || *migrate_self_signed,
+        // The refresh has seen that it has no `cacerts`, and does not look for what istiod made for itself.
+        Some(was) => {
+            let is_written = matches!(decision.actions.get(name), Some(Action::Write { issue: Some(_), .. }));
+            *migrate_self_signed && is_written && report::holding(was).is_none()
+        }
+    };
+    let clusters = planned.clusters.known_mut()?;
+    let joining: Vec<String> = clusters.keys().filter(|name| brings(name)).cloned().collect();
+    if joining.is_empty() {
+        return None;
+    }
+    for (name, cluster) in clusters.iter_mut() {
+        let Some(cluster) = cluster.known_mut() else { continue };
+        cluster.trusted = Value::Unknown;
+        if joining.contains(name) {
+            open_cluster(cluster);
+            (cluster.certificate_request, cluster.revocation_lists) = (Value::Unknown, Value::Unknown);
+        }
+    }
+    (planned.phase, planned.phase_since, planned.root_certificates) = (Value::Unknown, Value::Unknown, Value::Unknown);
+    Some(Diagnostic::warning("A cluster joins with what it has").at("clusters").detail(format!(
+        "What {} may bring along (`adopt`, `migrate_self_signed`) is seen when this is applied. If it is another root, the apply takes the first step of a rotation that brings it under this one: all clusters then trust both for a while, and later plans end that.",
+        joining.join(", ")
+    )))
+}
+
 fn refuse_moves(spec: &Spec, prior: &Ca) -> Result<(), Diagnostic> {
     for (name, cluster) in &spec.clusters {
         let was = prior.clusters.entry(name).and_then(|was| was.namespace.known());
@@ -317,8 +354,8 @@ fn refuse_found(inputs: &Inputs<'_>, prior: &Ca) -> Result<(), Diagnostics> {
     refused.append(chain::refuse_misfits(inputs.spec, prior));
     if let RootSpec::Generated(generated) = &inputs.spec.root {
         refused.extend(inputs.memory.damage.as_ref().map(|why| memory::damaged(why, &generated.store)));
-        if let Generation::Over { next } = inputs.memory.generation(generated.generation, Some(prior)) {
-            refused.push(memory::over(generated.generation, next));
+        if let Generation::Over(past) = inputs.memory.generation(generated.generation, Some(prior)) {
+            refused.push(memory::over(generated.generation, past));
         }
     }
     refused.check()
@@ -449,7 +486,10 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
             Diagnostic::warning("A cluster is down").detail(format!("No answer from {}. {what}", clusters.join(", "))).at(cluster(&clusters[0]))
         }
         Wait::Foreign { cluster: name } => Diagnostic::warning("Somebody else's cacerts")
-            .detail("The Secret cacerts of this cluster is no longer this provider's, and is left alone. Delete it, or set `adopt`.")
+            .detail(match inputs.memory.written.contains(name) {
+                true => format!("The Secret cacerts of this cluster is no longer this provider's, and is left alone. {}", memory::KEEP_OR_DELETE),
+                false => "The Secret cacerts of this cluster is not this provider's, and is left alone. Delete it, or set `adopt`.".to_owned(),
+            })
             .at(cluster(name)),
         Wait::NoSigner { cluster: name, root } => Diagnostic::warning("No key available to sign with")
             .detail(format!(
@@ -477,6 +517,9 @@ fn is_asked_elsewhere(inputs: &Inputs<'_>, name: &str) -> bool {
 #[cfg(test)]
 #[path = "brought_tests.rs"]
 mod brought_tests;
+#[cfg(test)]
+#[path = "found_tests.rs"]
+mod found_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use crate::pki::Certificate;
 use time::Duration;
 
 /// A CA of two clusters whose root is generated, as it is after its creation.
-fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
+pub(super) fn settled(root: &fixtures::Ca, generation: i64) -> Ca {
     let mut model = configured(generation);
     report::root(&mut model, &root.certificate);
     let held = fixtures::cacerts(root, 730);
@@ -56,7 +56,7 @@ pub(super) fn root_defaults(generation: i64) -> Root {
 }
 
 pub(super) struct Outcome {
-    planned: Ca,
+    pub(super) planned: Ca,
     pub(super) words: Vec<String>,
 }
 
@@ -71,14 +71,14 @@ pub(super) fn plan_at(
 }
 
 /// What is remembered beside a state and its store.
-fn memory(prior: &Ca, stored: &[(i64, &Certificate)]) -> Private {
+pub(super) fn memory(prior: &Ca, stored: &[(i64, &Certificate)]) -> Private {
     let roots = stored.iter().map(|(number, root)| (*number, root.fingerprint().to_string())).collect();
     let mut memory = Private { observed_at: Some(NOW.unix_timestamp()), roots, ..Private::default() };
     memory.recollect(prior);
     memory
 }
 
-fn plan_with(memory: &Private, prior: &Ca, config: Ca) -> Result<Outcome, Diagnostics> {
+pub(super) fn plan_with(memory: &Private, prior: &Ca, config: Ca) -> Result<Outcome, Diagnostics> {
     let spec = Spec::parse(&config).unwrap().unwrap();
     let inputs = Inputs { spec: &spec, prior: Some(prior), memory, has_key: false };
     let mut planned = config;
@@ -86,7 +86,7 @@ fn plan_with(memory: &Private, prior: &Ca, config: Ca) -> Result<Outcome, Diagno
     Ok(Outcome { planned, words: words.iter().map(ToString::to_string).collect() })
 }
 
-fn cluster<'a>(model: &'a Ca, name: &str) -> &'a ClusterCa {
+pub(super) fn cluster<'a>(model: &'a Ca, name: &str) -> &'a ClusterCa {
     model.clusters.entry(name).unwrap()
 }
 
@@ -144,7 +144,7 @@ fn what_becomes_due_after_the_plan_is_left_to_the_next() {
     let spec = Spec::parse(&prior).unwrap().unwrap();
     let inputs = Inputs { spec: &spec, prior: Some(&prior), memory: &memory, has_key: false };
     let at_apply = |planned: &Ca| {
-        let mut seen = remembered(&spec, &prior, Some(after));
+        let mut seen = remembered(&inputs, &prior, Some(after));
         hold_to(planned, &mut seen);
         decide(&ask(&inputs, &prior), &seen).unwrap().actions
     };

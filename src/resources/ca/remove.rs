@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::{join, join_all};
+
 use super::Cx;
 use super::memory::Private;
 use super::model::{Ca, ClusterCa};
@@ -26,13 +28,42 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     let Some(prior) = prior else { return Diagnostics::new() };
     let mark = state.instance.text().to_owned();
     let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
-    let failures = remove_clusters(cx, dropped, spec.root.store(), &mark).await;
-    for (name, _) in &failures {
+    if dropped.is_empty() {
+        return Diagnostics::new();
+    }
+    let shared: &Cx = cx;
+    let wanted = spec.clusters.iter().map(|(name, cluster)| uid_of(shared, name, cluster.namespace.as_str()));
+    let found = dropped.iter().map(|(name, model)| uid_of(shared, name, model.namespace.text()));
+    let (wanted, found) = join(join_all(wanted), join_all(found)).await;
+    // One that gives no answer, and is new, may be one of the dropped under another name.
+    let mut newcomers =
+        wanted.iter().zip(spec.clusters.keys()).filter(|(_, name)| prior.clusters.entry(name).is_none());
+    let unseen = newcomers.any(|(uid, _)| uid.is_err());
+    let wanted: BTreeSet<String> = wanted.into_iter().flatten().flatten().collect();
+    let (mut doomed, mut stays) = (Vec::new(), Vec::new());
+    for ((name, model), found) in dropped.into_iter().zip(found) {
+        match found {
+            _ if unseen => stays.push(name.to_owned()),
+            // The same Secret, by another name of its cluster.
+            Ok(Some(uid)) if wanted.contains(&uid) => {}
+            _ => doomed.push((name, model)),
+        }
+    }
+    let failures = remove_clusters(cx, doomed, spec.root.store(), &mark).await;
+    stays.extend(failures.iter().map(|(name, _)| name.clone()));
+    for name in &stays {
         if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
             clusters.insert(name.clone(), Value::Known(cluster.clone()));
         }
     }
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+}
+
+/// The uid of a cluster's `cacerts`, if it has one.
+async fn uid_of(cx: &Cx, name: &str, namespace: &str) -> Result<Option<String>, Diagnostic> {
+    let cluster = client::cluster(cx, name)?;
+    let found = cluster.get(&CaCerts::reference(namespace)).await.map_err(|error| converge::diagnostic(&error))?;
+    Ok(found.and_then(|secret| secret.uid().map(str::to_owned)))
 }
 
 /// Removes what an apply that was cut off has written for clusters that nobody asks for any more: state has never heard
@@ -139,7 +170,7 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
             None => Ok(()),
         }
     };
-    let (gone, last) = futures::future::join(each(&keyless, |name, model| gone(cx, name, model, place)), last).await;
+    let (gone, last) = join(each(&keyless, |name, model| gone(cx, name, model, place)), last).await;
     outcome.failures.extend(gone.failures);
     diagnostics.extend(last.err());
     if let Some(clusters) = state.clusters.known_mut() {
@@ -202,7 +233,7 @@ where
 {
     let mut outcome = Outcome::default();
     let steps = clusters.iter().map(|(name, model)| step(name, model));
-    for ((name, _), done) in clusters.iter().zip(futures::future::join_all(steps).await) {
+    for ((name, _), done) in clusters.iter().zip(join_all(steps).await) {
         match done {
             Ok(stays) => {
                 outcome.left.extend(stays.into_iter().map(|stays| format!("- cluster {name}: {stays}")));

@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decide::Seen;
 use super::gather::Live;
+use super::memory::{KEEP_OR_DELETE, managed_by};
 use super::model::{Ca, ClusterCa};
 use super::secret::{CACERTS, CaCerts};
 use super::spec::StoreRef;
@@ -25,9 +26,29 @@ pub fn recreated(name: &str, live: &Live) -> Option<Diagnostic> {
     let (namespace, whose) = (&live.namespace, whose(&live.owner, secret));
     let diagnostic = Diagnostic::warning(format!("The certificates of {name} are somebody else's"));
     Some(diagnostic.at(Path::root("clusters").key(name)).detail(format!(
-        "Secret {namespace}/{CACERTS} in cluster {name}: {whose}. Its istiod signs with the key in it, which whoever wrote it may know. An apply does not write it, and a destroy leaves it. Delete the \
-         Secret, and the next apply issues a new intermediate; or compare the certificate and set `adopt = true` to keep it."
+        "Secret {namespace}/{CACERTS} in cluster {name}: {whose}. Its istiod signs with the key in it, which whoever wrote it may know. An apply does not write it, and a destroy leaves it. {KEEP_OR_DELETE}"
     )))
+}
+
+/// A `cacerts` of this resource's that is not as an apply has left it, and why.
+pub fn invalid(name: &str, live: &Live, why: &str) -> Diagnostic {
+    let (namespace, managers) = (&live.namespace, managed_by(&live.managers()));
+    let diagnostic = Diagnostic::warning(format!("The certificates of {name} are invalid"));
+    diagnostic.at(Path::root("clusters").key(name)).detail(format!(
+        "Of the Secret {namespace}/{CACERTS} in cluster {name}: {why}.{managers} The plan shows the new intermediate that an apply makes. Find out who changed the Secret."
+    ))
+}
+
+/// What is wrong with an intermediate.
+pub fn unfit(held: &CaCerts, exchanged: bool, now: OffsetDateTime) -> String {
+    let found = held.chain.first().map(|found| found.fingerprint().to_string()).unwrap_or_default();
+    let exchanged = exchanged.then(|| {
+        format!(
+            "its intermediate (SHA-256 {found}) is not the one that was written last; who put it there may know its key"
+        )
+    });
+    let problems = state::problems(held, now).into_iter().map(|problem| problem.to_string());
+    exchanged.into_iter().chain(problems).collect::<Vec<_>>().join("; ")
 }
 
 /// The root's store, likewise. Its content was compared before: it holds what this resource made.
@@ -116,11 +137,6 @@ pub fn holding(model: &ClusterCa) -> Option<Holding<String>> {
     let trusted: BTreeSet<String> = model.trusted.items().cloned().collect();
     let issuer = model.issuer.known().filter(|_| !trusted.is_empty())?;
     Some(Holding { issuer: issuer.clone(), trusted })
-}
-
-/// Fingerprints of the roots that a cluster holds, by what state remembers.
-pub fn roots_held(model: &ClusterCa) -> impl Iterator<Item = String> {
-    model.trusted.items().chain(model.issuer.known()).cloned().collect::<BTreeSet<_>>().into_iter()
 }
 
 /// By what a cluster that state remembers is judged.

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::Cx;
 use super::gather::{self, Kept};
 use super::issue::{BACKDATED, serial, too_long};
-use super::memory::{self, Generation};
+use super::memory::{self, Generation, Past};
 use super::model::Ca;
 use super::secret::{RootStore, StoredRoot, at_version};
 use super::spec::{Generated, RootSpec, Spec, StoreRef, store_of};
@@ -21,6 +21,23 @@ use crate::pki::{Certificate, PrivateKey, RootRequest, Validity, check_root};
 use crate::resources::client;
 use crate::resources::signing::{generate, unmade};
 use crate::value::Path;
+
+/// What [`Roots::open`] goes by.
+#[derive(Clone, Copy)]
+pub struct Open<'a> {
+    pub spec: &'a Spec,
+    pub prior: Option<&'a Ca>,
+    pub mark: &'a str,
+    pub held: &'a Held,
+    pub now: OffsetDateTime,
+}
+
+/// The roots that clusters hold in Secrets of this instance.
+pub struct Held {
+    pub roots: BTreeSet<String>,
+    /// Every cluster has answered.
+    pub complete: bool,
+}
 
 pub struct Roots {
     store: RootStore,
@@ -36,19 +53,13 @@ pub struct Roots {
 
 impl Roots {
     /// Looks at the store, and makes the root that is missing in it: in memory alone.
-    pub async fn open(
-        cx: &mut Cx,
-        spec: &Spec,
-        prior: Option<&Ca>,
-        mark: &str,
-        now: OffsetDateTime,
-    ) -> Result<Roots, Diagnostics> {
-        match &spec.root {
+    pub async fn open(cx: &mut Cx, ask: Open<'_>) -> Result<Roots, Diagnostics> {
+        match &ask.spec.root {
             RootSpec::Brought { certificate, key, .. } => {
                 cx.private.roots.clear();
-                brought(certificate, key.as_ref(), now)
+                brought(certificate, key.as_ref(), ask.now)
             }
-            RootSpec::Generated(generated) => stored(cx, Stored { spec, generated, prior, mark, now }).await,
+            RootSpec::Generated(generated) => stored(cx, generated, ask).await,
         }
     }
 
@@ -111,7 +122,7 @@ impl Roots {
             return Ok(());
         }
         let used: BTreeSet<String> =
-            state.clusters.entries().flat_map(|(_, cluster)| super::report::roots_held(cluster)).collect();
+            state.clusters.entries().flat_map(|(_, cluster)| memory::roots_held(cluster)).collect();
         let over = |number: i64, root: &StoredRoot| {
             number != generated.generation && !used.contains(&root.certificate.fingerprint().to_string())
         };
@@ -164,17 +175,8 @@ fn brought(certificate: &Certificate, key: Option<&PrivateKey>, now: OffsetDateT
     })
 }
 
-/// What [`stored`] goes by.
-struct Stored<'a> {
-    spec: &'a Spec,
-    generated: &'a Generated,
-    prior: Option<&'a Ca>,
-    mark: &'a str,
-    now: OffsetDateTime,
-}
-
-async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
-    let Stored { spec, generated, prior, mark, now } = ask;
+async fn stored(cx: &mut Cx, generated: &Generated, ask: Open<'_>) -> Result<Roots, Diagnostics> {
+    let Open { spec, prior, mark, held, now } = ask;
     let (path, place) = (Path::root("root").attr("store"), &generated.store);
     let cluster = cluster(cx, place)?;
     let found = gather::store(&cluster, place).await.map_err(|error| error.at(path.clone()))?;
@@ -194,17 +196,26 @@ async fn stored(cx: &mut Cx, ask: Stored<'_>) -> Result<Roots, Diagnostics> {
     // One of before marks is marked.
     let is_marked = is_marked || mark.is_empty();
     let (mut store, version) = found.map_or_else(Default::default, |kept| (kept.roots, Some(kept.version)));
+    let found = store.0.len();
+    if ours {
+        store = cx.private.believed(store, &held.roots);
+    }
+    let has_unknown = store.0.len() < found;
+    if has_unknown && !held.complete {
+        return Err(unknown(place).into());
+    }
     cx.private.note_store(&store);
     cx.private.keeps_in(place);
     let number = generated.generation;
     let (to, unsaved) = match (cx.private.generation(number, prior), store.0.get(&number)) {
-        (_, Some(root)) => (root.certificate.clone(), !is_marked),
+        (_, Some(root)) => (root.certificate.clone(), !is_marked || has_unknown),
         (Generation::Lost, _) => {
             cx.warn(memory::lost(place, number));
             let remembered = prior.and_then(|prior| Certificate::from_pem(prior.root_certificate.text()).ok());
-            (remembered.ok_or_else(|| memory::over(number, number.saturating_add(1)))?, false)
+            let past = Past { next: number.saturating_add(1), kept: None };
+            (remembered.ok_or_else(|| memory::over(number, past))?, false)
         }
-        (Generation::Over { next }, _) => return Err(memory::over(number, next).into()),
+        (Generation::Over(past), _) => return Err(memory::over(number, past).into()),
         (Generation::ToMake | Generation::Kept, None) => {
             let root = make(generated, now).await?;
             let certificate = root.certificate.clone();
@@ -301,10 +312,7 @@ fn describe(kept: &Kept) -> String {
             format!("generation {number}, {} (SHA-256 {})", root.certificate.subject(), root.certificate.fingerprint())
         })
         .collect();
-    let managers = match kept.managers.as_slice() {
-        [] => String::new(),
-        managers => format!(" Its fields are managed by {}.", managers.join(", ")),
-    };
+    let managers = memory::managed_by(&kept.managers);
     match roots.is_empty() {
         true => format!("It holds no root.{managers}"),
         false => format!("It holds the root of {}.{managers}", roots.join("; ")),
@@ -315,6 +323,15 @@ fn changed(store: &StoreRef) -> Diagnostic {
     Diagnostic::error("The root's store has changed meanwhile")
         .detail(format!(
             "Somebody else, perhaps another run, has written the Secret {store} since it was read. Nothing was written. Plan again."
+        ))
+        .at(Path::root("root").attr("store"))
+}
+
+/// A root that nothing proves, and that a cluster may have been given.
+fn unknown(store: &StoreRef) -> Diagnostic {
+    Diagnostic::error("A root in the store is not known")
+        .detail(format!(
+            "The Secret {store} holds a root that no apply has noted. One that was cut off may have made it, and a cluster that may trust it does not answer. Nothing was written. Apply again when all clusters answer."
         ))
         .at(Path::root("root").attr("store"))
 }

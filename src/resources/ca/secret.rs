@@ -211,6 +211,11 @@ impl RootStore {
         Ok(())
     }
 
+    /// The fingerprints, by generation.
+    pub fn fingerprints(&self) -> BTreeMap<i64, String> {
+        self.0.iter().map(|(number, root)| (*number, root.certificate.fingerprint().to_string())).collect()
+    }
+
     pub fn by_fingerprint(&self, fingerprint: &str) -> Option<&StoredRoot> {
         self.0.values().find(|root| root.certificate.fingerprint().to_string() == fingerprint)
     }

@@ -19,7 +19,7 @@ use crate::kept::claim::Claim;
 use crate::kept::objects::Wanted;
 use crate::kept::{self, converge, namespace};
 use crate::model;
-use crate::pki::KeyAlgorithm;
+use crate::pki::{KeyAlgorithm, SigningRequest};
 use crate::resources::written::Written;
 use crate::value::Value;
 
@@ -84,7 +84,11 @@ impl Resource for MeshCaRequest {
                 None => told,
             }
         };
-        let open = open(&claim, &state, prior.is_some()).await.map_err(|error| failed(error.into(), &state))?;
+        let (open, is_found) =
+            open(&claim, &state, prior.is_some()).await.map_err(|error| failed(error.into(), &state))?;
+        if is_found && prior.is_none() {
+            cx.warn(taken_up(&state));
+        }
         let promised = std::mem::replace(&mut state.certificate_request, open.request.to_pem().into());
         if promised.is_known() && promised != state.certificate_request {
             return Err(failed(changed(&state).into(), &state));
@@ -109,6 +113,11 @@ impl Resource for MeshCaRequest {
                 let open = seen.live.values().find_map(OpenRequest::read);
                 if open.is_none() && state.certificate_request.is_known() {
                     cx.warn(lost(&state));
+                }
+                let same = seen.live.values().any(|live| Some(generation_of(live)) == state.generation.get());
+                if open.as_ref().is_some_and(|open| same && is_of_another_key(open, &state)) {
+                    let managers = seen.live.values().flat_map(crate::cluster::managers).collect::<Vec<_>>();
+                    cx.warn(exchanged(&state, &managers));
                 }
                 state.certificate_request = open.map(|open| open.request.to_pem()).into();
             }
@@ -172,12 +181,14 @@ pub async fn written(planned: &CaRequest) -> Result<Written, Diagnostics> {
 
 /// The key that is there, where it is this instance's and of the generation that is asked for, as after an apply that
 /// was killed; else a new one. What others put there may be known to them.
-async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<OpenRequest, Diagnostic> {
+///
+/// Returns whether it was there.
+async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<(OpenRequest, bool), Diagnostic> {
     let live = claim.cluster().get(&reference(model)).await.map_err(|error| converge::diagnostic(&error))?;
     let own =
         live.filter(|live| claim.owner.has(live, is_known) && Some(generation_of(live)) == model.generation.get());
     if let Some(open) = own.as_ref().and_then(OpenRequest::read) {
-        return Ok(open);
+        return Ok((open, true));
     }
     let requester = Requester {
         organization: model.organization.as_deref(),
@@ -185,7 +196,13 @@ async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<OpenRe
         namespace: model.namespace.text(),
     };
     let algorithm = KeyAlgorithm::from_name(model.algorithm.text()).unwrap_or_default();
-    OpenRequest::make(&signing::profile(requester), algorithm).await
+    Ok((OpenRequest::make(&signing::profile(requester), algorithm).await?, false))
+}
+
+/// Whether the request that was found is for another key than the one in state.
+fn is_of_another_key(found: &OpenRequest, model: &CaRequest) -> bool {
+    let known = model.certificate_request.known().and_then(|pem| SigningRequest::from_pem(pem).ok());
+    known.is_some_and(|known| known.public_key_info() != found.request.public_key_info())
 }
 
 fn generation_of(secret: &Object) -> i64 {
@@ -203,6 +220,26 @@ fn changed(model: &CaRequest) -> Diagnostic {
 fn lost(model: &CaRequest) -> Diagnostic {
     Diagnostic::warning(format!("The key of {} is lost", model.id.text())).detail(format!(
         "{} in cluster {} holds no key for its request any more. The cluster's intermediate, if there is one, stays in use. The next apply makes a new key and a new request, and a signer in this configuration signs that.",
+        reference(model),
+        model.cluster.text()
+    ))
+}
+
+/// The key is used as it is found: whoever put it there knows it.
+fn exchanged(model: &CaRequest, managers: &[String]) -> Diagnostic {
+    Diagnostic::warning(format!("The key of {} was exchanged", model.id.text())).detail(format!(
+        "{} in cluster {} holds another key than the one of the request in state, with a request for it. Whoever put it there knows the key, and could issue certificates with what is signed for it. Fields of the Secret are managed by {}. If \
+         it was not you, raise `generation` before anything is signed: the next apply makes a new key and a new request.",
+        reference(model),
+        model.cluster.text(),
+        managers.join(", ")
+    ))
+}
+
+/// Nothing but its Lease proves that an apply has made it.
+fn taken_up(model: &CaRequest) -> Diagnostic {
+    Diagnostic::warning(format!("The key of {} was there before", model.id.text())).detail(format!(
+        "An apply that was cut off has left {} in cluster {} with a key and a request, and this one continues with them. If no apply was cut off, somebody else put the key there and knows it: raise `generation` before anything is signed.",
         reference(model),
         model.cluster.text()
     ))

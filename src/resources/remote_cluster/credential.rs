@@ -2,10 +2,12 @@
 //! that Secret revokes the token at once, and that of no other watcher. Tokens pass through; none is kept, logged or
 //! told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::secret;
 use super::spec::{Spec, TokenSpec, bindings};
 use super::token;
 use crate::cluster::{
@@ -26,6 +28,8 @@ pub struct Order<'a> {
     pub watcher: &'a str,
     /// Whether the watcher may have had a token before.
     pub again: bool,
+    /// Where the watcher's remote secrets are, once its istiods are known to be in sync with this one.
+    pub secrets: Option<&'a Cluster>,
 }
 
 /// A token just made.
@@ -81,9 +85,18 @@ pub async fn prove(watched: &Cluster, token: &Token) -> Result<(), Error> {
 }
 
 /// Revokes every token of the watcher but the one bound to `keep` and, of the tokens by which istiod reads its
-/// configuration, those it may still be using.
+/// configuration, those it may still be using. Once the watcher is in sync, those of other instances go as well that no
+/// remote secret there uses: a state that was lost leaves them.
 pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Error> {
-    let bindings = of_watcher(order).await?;
+    let mut bindings = labelled(order.watched, order.spec.namespace.as_str(), order.owner).await?;
+    bindings.retain(|binding| binding.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
+    let abandoned = |binding: &Object| order.secrets.is_some() && order.owner.is_taken_over(binding);
+    bindings.retain(|binding| order.owner.has(binding, false) || abandoned(binding));
+    if let Some(secrets) = order.secrets.filter(|_| bindings.iter().any(abandoned)) {
+        let namespace = order.spec.namespace.as_str();
+        let used = in_use(&secrets.list_now(&Query::owned(Kind::SECRET, namespace)).await?, namespace);
+        bindings.retain(|binding| order.owner.has(binding, false) || !used.contains(binding.name()));
+    }
     let doomed = bindings.iter().filter(|binding| match keep {
         Some(kept) if order.spec.is_config_cluster() => !may_be_in_use(&bindings, kept, binding),
         Some(kept) => binding.name() != kept.name,
@@ -95,39 +108,64 @@ pub async fn retire(order: Order<'_>, keep: Option<&ObjectRef>) -> Result<(), Er
     Ok(())
 }
 
+/// Names of the Secrets that the tokens in a watcher's remote secrets are bound to, whichever instance wrote these.
+pub fn in_use(secrets: &[Object], namespace: &str) -> BTreeSet<String> {
+    let here = secrets.iter().filter(|secret| secret.namespace() == Some(namespace));
+    here.flat_map(secret::tokens_of).filter_map(|token| Some(token::read(token.reveal()).ok()?.secret?.name)).collect()
+}
+
 /// What the refresh saw of tokens that nobody uses: a run that was cut off, or a state that was lost, leaves them, and
 /// each lets in whoever has it.
-pub struct Leftovers(Vec<(String, Object)>);
+pub struct Leftovers(Vec<Leftover>);
+
+struct Leftover {
+    watcher: String,
+    binding: Object,
+    /// This instance's; else another's of this provider.
+    own: bool,
+}
 
 impl Leftovers {
-    /// Among the Secrets of the watched cluster, those that tokens of this resource's are bound to.
-    pub fn among(secrets: &[Object], spec: &Spec) -> Self {
-        let owner = spec.owner();
-        let ours = secrets.iter().filter(|secret| {
-            secret.label(OWNER_LABEL) == Some(owner.as_str())
+    /// Among the Secrets of the watched cluster, those that this provider has made for tokens to be bound to. What
+    /// others made with the same label is no token of ours, and no apply would remove it.
+    pub fn among(secrets: &[Object], spec: &Spec, owner: &Owner) -> Self {
+        let labelled = secrets.iter().filter(|secret| {
+            secret.label(OWNER_LABEL) == Some(owner.label.as_str())
                 && secret.namespace() == Some(spec.namespace.as_str())
                 && !secret.is_terminating()
         });
-        Self(
-            ours.filter_map(|secret| Some((secret.annotation(WATCHER_ANNOTATION)?.to_owned(), secret.clone())))
-                .collect(),
-        )
+        let leftover = |secret: &Object| {
+            let own = owner.has(secret, false);
+            let watcher = secret.annotation(WATCHER_ANNOTATION).filter(|_| own || owner.is_taken_over(secret))?;
+            Some(Leftover { watcher: watcher.to_owned(), binding: secret.clone(), own })
+        };
+        Self(labelled.filter_map(leftover).collect())
     }
 
-    /// Whether the watcher has others beside the one that its token is bound to.
-    pub fn beside(&self, spec: &Spec, watcher: &str, token: &Token) -> bool {
+    /// Whether the watcher, whose remote secrets use these, has others beside the one that its token is bound to.
+    pub fn beside(&self, spec: &Spec, watcher: &str, token: &Token, used: &BTreeSet<String>) -> bool {
         let Some(kept) = binding_of(spec, token) else { return false };
-        let bindings: Vec<Object> =
-            self.0.iter().filter(|(other, _)| other == watcher).map(|(_, binding)| binding.clone()).collect();
+        let bindings: Vec<Object> = self.of(watcher, used).cloned().collect();
         bindings.iter().any(|binding| match spec.is_config_cluster() {
             true => !may_be_in_use(&bindings, &kept, binding),
             false => binding.name() != kept.name,
         })
     }
 
-    /// The watchers that have any.
-    pub fn watchers(&self) -> std::collections::BTreeSet<&str> {
-        self.0.iter().map(|(watcher, _)| watcher.as_str()).collect()
+    /// Whether the watcher, whose remote secrets use these, has any.
+    pub fn has(&self, watcher: &str, used: &BTreeSet<String>) -> bool {
+        self.of(watcher, used).next().is_some()
+    }
+
+    fn of<'a>(&'a self, watcher: &'a str, used: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Object> {
+        let of_watcher = self.0.iter().filter(move |leftover| leftover.watcher == watcher);
+        let unused = of_watcher.filter(|leftover| leftover.own || !used.contains(leftover.binding.name()));
+        unused.map(|leftover| &leftover.binding)
+    }
+
+    /// The watchers that have any of this instance's. What remote secrets of others use is not known.
+    pub fn watchers(&self) -> BTreeSet<&str> {
+        self.0.iter().filter(|leftover| leftover.own).map(|leftover| leftover.watcher.as_str()).collect()
     }
 }
 
@@ -170,12 +208,6 @@ pub async fn retire_all(watched: &Cluster, namespace: &str, owner: &Owner) -> Re
 /// This Secret and none that takes its name later.
 fn delete(binding: &Object) -> Delete {
     Delete { uid: binding.uid().map(str::to_owned), ..Delete::new(binding.reference_as(Kind::SECRET)) }
-}
-
-async fn of_watcher(order: Order<'_>) -> Result<Vec<Object>, Error> {
-    let mut secrets = listed(order.watched, order.spec.namespace.as_str(), order.owner).await?;
-    secrets.retain(|secret| secret.annotation(WATCHER_ANNOTATION) == Some(order.watcher));
-    Ok(secrets)
 }
 
 /// The Secrets that tokens are bound to; the remote secrets that this cluster itself keeps of others carry no such
@@ -461,20 +493,31 @@ mod tests {
             ..Default::default()
         };
         let spec = Spec::parse(&model).unwrap().unwrap();
-        let binding = |name: &str, watcher: &str, owner: &str| {
+        let owner = Owner { label: spec.owner(), mark: "m1".into(), unmarked: false };
+        let binding = |name: &str, watcher: &str, mark: &str, manager: &str| {
+            let mark_of = crate::cluster::INSTANCE_ANNOTATION;
+            let fields = json!({"f:metadata": {"f:annotations": {format!("f:{mark_of}"): {}}}});
             let object: Value = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {
-                "name": name, "namespace": "istio-system",
-                "labels": {OWNER_LABEL: owner}, "annotations": {WATCHER_ANNOTATION: watcher}}});
+                "name": name, "namespace": "istio-system", "labels": {OWNER_LABEL: &owner.label},
+                "annotations": {WATCHER_ANNOTATION: watcher, mark_of: mark},
+                "managedFields": [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]}});
             Object::new(object).unwrap()
         };
-        let owner = spec.owner();
-        let (used, old) = (binding("r.w.1", "east", &owner), binding("r.w.0", "east", &owner));
-        let (gone, theirs) = (binding("r.n.1", "north", &owner), binding("r.x.1", "east", "mesh_remote_cluster.other"));
+        let ours = crate::cluster::FIELD_MANAGER;
+        let (used, old) = (binding("r.w.1", "east", "m1", ours), binding("r.w.0", "east", "m1", ours));
+        let (gone, planted) = (binding("r.n.1", "north", "m1", ours), binding("r.x.1", "east", "m1", "kubectl"));
+        let (lost, theirs) = (binding("r.w.2", "east", "m0", ours), binding("r.n.2", "south", "m0", ours));
         let token = bound(0, 90 * DAY);
-        let among = |secrets: &[Object]| Leftovers::among(secrets, &spec);
-        assert!(!among(&[used.clone(), theirs.clone()]).beside(&spec, "east", &token));
-        let left = among(&[used, old, gone, theirs]);
-        assert!(left.beside(&spec, "east", &token));
+        let nothing = BTreeSet::new();
+        let among = |secrets: &[&Object]| {
+            Leftovers::among(&secrets.iter().map(|secret| (*secret).clone()).collect::<Vec<_>>(), &spec, &owner)
+        };
+        assert!(!among(&[&used, &planted]).beside(&spec, "east", &token, &nothing), "anybody's Secret is no token");
+        assert!(among(&[&used, &lost]).beside(&spec, "east", &token, &nothing), "of a state that was lost");
+        let in_use = BTreeSet::from(["r.w.2".to_owned()]);
+        assert!(!among(&[&used, &lost]).beside(&spec, "east", &token, &in_use), "of a state that goes on");
+        let left = among(&[&used, &old, &gone, &theirs]);
+        assert!(left.beside(&spec, "east", &token, &nothing));
         assert_eq!(left.watchers().into_iter().collect::<Vec<_>>(), ["east", "north"]);
     }
 }

@@ -222,8 +222,14 @@ impl Resource for MeshRemoteCluster {
             let strangers =
                 prior.tokens.keys().filter(|name| !spec.watchers.contains(*name) && !dropped.contains(*name));
             for watcher in strangers {
-                let order =
-                    credential::Order { watched: &watched, owner: &claim.owner, spec: &spec, watcher, again: true };
+                let order = credential::Order {
+                    watched: &watched,
+                    owner: &claim.owner,
+                    spec: &spec,
+                    watcher,
+                    again: true,
+                    secrets: None,
+                };
                 let retired = credential::retire(order, None).await;
                 retired.map_err(|error| failed(converge::diagnostic(&error), &state))?;
             }

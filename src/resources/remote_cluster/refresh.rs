@@ -1,10 +1,11 @@
 //! Refresh: what the watched cluster and each watcher hold now. A cluster that does not answer changes nothing but the
 //! verdict on it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Cx;
-use super::credential::{Condition, Judged, Leftovers};
+use super::credential::{self, Condition, Judged, Leftovers};
 use super::gather;
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::renewal::{self, Look as RenewalLook};
@@ -78,7 +79,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
         }
         Err(error) => return Err(converge::diagnostic(&error).into()),
     };
-    let watched = Watched { spec: &spec, owned: owned.as_ref(), now };
+    let watched = Watched { spec: &spec, owner: &owner, owned: owned.as_ref(), now };
     let renew_within = spec.renew_within();
     let links_left = note_watchers(cx, &watched, watchers?, &mut model)?;
     // What the server cut short is renewed within less, which the tokens say.
@@ -93,13 +94,14 @@ type Owned = (Arc<[Object]>, Arc<[Object]>);
 
 struct Watched<'a> {
     spec: &'a Spec,
+    owner: &'a Owner,
     owned: Option<&'a Owned>,
     now: i64,
 }
 
 impl Watched<'_> {
     fn leftovers(&self) -> Option<Leftovers> {
-        self.owned.map(|(_, secrets)| Leftovers::among(secrets, self.spec))
+        self.owned.map(|(_, secrets)| Leftovers::among(secrets, self.spec, self.owner))
     }
 }
 
@@ -127,6 +129,8 @@ enum Holds {
     Nothing,
     Secret {
         secret: Box<Object>,
+        /// What the tokens of all remote secrets there are bound to.
+        used: BTreeSet<String>,
         views: Result<Arc<[ReplicaView]>, Error>,
         /// What differs in the job that renews the token, where there shall be one.
         renewal: Result<Vec<String>, Error>,
@@ -173,11 +177,11 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, D
     let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
     let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
-        Ok(Some(secret)) => {
+        Ok((Some(secret), used)) => {
             let renewal = renewal(at, spec, &secret).await;
-            Ok(Holds::Secret { secret: Box::new(secret), views, renewal })
+            Ok(Holds::Secret { secret: Box::new(secret), used, views, renewal })
         }
-        Ok(None) => Ok(Holds::Nothing),
+        Ok((None, _)) => Ok(Holds::Nothing),
         Err(error) if error.may_be_missed() => Ok(Holds::Silent(error)),
         Err(error) => Err(converge::diagnostic(&error)),
     }
@@ -191,13 +195,15 @@ async fn renewal(at: Places<'_>, spec: &Spec, secret: &Object) -> Result<Vec<Str
     renewal::differences(look).await
 }
 
-/// From the list that all resources share; one that lost our label is asked for by name.
-async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<Option<Object>, Error> {
+/// From the list that all resources share; one that lost our label is asked for by name. And what the tokens of all
+/// remote secrets in it are bound to.
+async fn secret(watcher: &Cluster, spec: &Spec, name: &str) -> Result<(Option<Object>, BTreeSet<String>), Error> {
     let listed = watcher.list(&Query::owned(Kind::SECRET, spec.namespace.as_str())).await?;
+    let used = credential::in_use(&listed, spec.namespace.as_str());
     let ours = |object: &&Object| object.name() == name && object.namespace() == Some(spec.namespace.as_str());
     match listed.iter().find(ours) {
-        Some(secret) => Ok(Some(secret.clone())),
-        None => watcher.get(&secret::reference(spec, name)).await,
+        Some(secret) => Ok((Some(secret.clone()), used)),
+        None => Ok((watcher.get(&secret::reference(spec, name)).await?, used)),
     }
 }
 
@@ -216,8 +222,8 @@ fn note_watchers(
                 cx.warn(unlinked(watched.spec, model.secret_name.text(), &watcher));
             }
             Ok(Holds::Nothing) => {}
-            Ok(Holds::Secret { secret, views, renewal }) => {
-                let mut entry = entry(watched, model, (&watcher, &secret), views.as_deref().ok());
+            Ok(Holds::Secret { secret, used, views, renewal }) => {
+                let mut entry = entry(watched, model, (&watcher, &secret, &used), views.as_deref().ok());
                 note_renewal(cx, watched.spec, &watcher, &renewal, &mut entry);
                 let unheard = match &views {
                     Ok(views) => views.iter().find_map(|view| view.clusters.as_ref().err()),
@@ -282,7 +288,7 @@ fn note_renewal(cx: &mut Cx, spec: &Spec, watcher: &str, found: &Result<Vec<Stri
 fn entry(
     watched: &Watched<'_>,
     model: &RemoteCluster,
-    (watcher, secret): (&str, &Object),
+    (watcher, secret, used): (&str, &Object, &BTreeSet<String>),
     views: Option<&[ReplicaView]>,
 ) -> LinkState {
     let judged = Judged {
@@ -295,8 +301,8 @@ fn entry(
     let mut entry = state::entry(&seen);
     let token = secret::token_of(secret, watched.spec.id.as_str());
     let leftover = watched.leftovers().is_some_and(|leftovers| match &token {
-        Some(token) => leftovers.beside(watched.spec, watcher, token),
-        None => leftovers.watchers().contains(watcher),
+        Some(token) => leftovers.beside(watched.spec, watcher, token, used),
+        None => leftovers.has(watcher, used),
     });
     let holds = [Condition::Valid, Condition::Projected, Condition::Renewed].map(Condition::as_str);
     if leftover && entry.token.condition.as_deref().is_some_and(|condition| holds.contains(&condition)) {

@@ -42,7 +42,7 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
     let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
     let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
-        let order = Order { watched, owner: &claim.owner, spec, watcher, again: true };
+        let order = Order { watched, owner: &claim.owner, spec, watcher, again: true, secrets: None };
         credential::retire(order, None).await
     });
     for result in futures::future::join_all(retired).await {

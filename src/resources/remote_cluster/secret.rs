@@ -53,6 +53,20 @@ pub fn token_of(live: &Object, id: &str) -> Option<Token> {
     }
 }
 
+/// All tokens in a live remote secret.
+pub fn tokens_of(live: &Object) -> Vec<Token> {
+    let token = |parsed: ParsedRemoteSecret| match parsed.credential {
+        Credential::Token(token) => Some(token),
+        _ => None,
+    };
+    if live.name() == CONFIG_SECRET {
+        let parsed = ParsedRemoteSecret::from_config_object(live.value()).ok();
+        return parsed.and_then(|(_, parsed)| token(parsed)).into_iter().collect();
+    }
+    let clusters = ParsedRemoteSecret::from_object(live.value()).unwrap_or_default();
+    clusters.into_values().filter_map(|parsed| token(parsed.ok()?)).collect()
+}
+
 /// What a live remote secret says of the cluster `id`.
 pub fn described(secret: &Object, id: &str) -> Option<ParsedRemoteSecret> {
     if secret.name() == CONFIG_SECRET {

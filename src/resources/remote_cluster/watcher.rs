@@ -77,6 +77,7 @@ impl Link<'_> {
             spec: self.spec,
             watcher: self.watcher.name(),
             again: self.known,
+            secrets: None,
         }
     }
 }
