@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::Regex;
@@ -159,8 +159,10 @@ impl Secrets {
             encoded.extend(std::iter::repeat_n(true, base64.len()));
             patterns.extend([text.clone()].into_iter().chain(quoted).chain(base64));
         }
-        // The longest: one may be the beginning of another.
-        let marked = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
+        // The longest: one may be the beginning of another. A table of all transitions, which is chosen for a few
+        // patterns, takes seconds where these are long.
+        let kind = Some(AhoCorasickKind::ContiguousNFA);
+        let marked = AhoCorasick::builder().kind(kind).match_kind(MatchKind::LeftmostLongest).build(&patterns);
         self.finder = match (marked, Regex::new(SHAPES)) {
             (Ok(marked), Ok(shapes)) => Some(Finder { marked, encoded, shapes }),
             _ => return Err(too_many),

@@ -311,7 +311,8 @@ impl Known {
             if !self.types.contains(first) {
                 return Some(Err("no such resource".to_owned()));
             }
-            // A label may stand between, as in `mesh_primary.east.cluster`. What lies deeper is named by its whole path.
+            // A label may stand between, as in `mesh_primary.east.cluster`. What lies deeper is named by its whole
+            // path.
             let has = |rest: &[String]| self.paths.iter().any(|(of, path)| of == first && path.starts_with(rest));
             return Some(ok(has(rest) || rest.len() > 1 && has(&rest[1..]), "the resource has no such attribute"));
         }
