@@ -76,13 +76,12 @@ pub struct LeaseOf<'a> {
 }
 
 /// At a refresh: a state knows the instance by now. Where the run that made it ended before it could call it complete,
-/// the next apply is to do it. Asks nothing once that is known, and one list for all instances of a namespace until
-/// then. A cluster that does not answer is asked again by the next refresh.
+/// the next apply is to do it. One list for all instances of a namespace, in the hour after the create alone; what it
+/// says is not remembered, for a refresh of what is as it was changes nothing in state.
 pub async fn refresh(at: LeaseOf<'_>, instance: &mut Instance) -> Option<Diagnostic> {
     let (made, now) = (instance.made?, Timestamp::now());
     let LeaseOf { cluster, namespace, owner } = at;
     if now.as_second().saturating_sub(made).unsigned_abs() >= TAKEN_UP_WITHIN.as_secs() {
-        instance.made = None;
         return None;
     }
     let reference = lease_in(namespace, &owner.label);
@@ -92,7 +91,6 @@ pub async fn refresh(at: LeaseOf<'_>, instance: &mut Instance) -> Option<Diagnos
     };
     let lease = leases.iter().find(is_its)?;
     if lease.annotation(COMPLETE_ANNOTATION) == Some(COMPLETED) {
-        instance.made = None;
         return None;
     }
     let is_left = may_be_taken_up(lease, now) && !LeaseSays::of(lease).is_at_work(now, &mut None);

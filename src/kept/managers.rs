@@ -54,6 +54,9 @@ fn holds(set: &serde_json::Value, path: &str) -> bool {
 /// A field that another manager holds and that is not recorded as ours: who, and a digest of the value.
 pub type Held = (String, String);
 
+/// Such fields of several objects, by the object's key in state and by path.
+pub type HeldByOthers = BTreeMap<String, BTreeMap<String, Held>>;
+
 /// More of one object would be somebody's who fills our records.
 const HELD_AT_MOST: usize = 200;
 
@@ -77,7 +80,7 @@ pub fn others(object: &Object, recorded: &Fields) -> BTreeMap<String, Held> {
     held.take(HELD_AT_MOST).collect()
 }
 
-/// What others write may be secret, and private data is not.
+/// What others write may be secret.
 pub fn digest_of(value: &str) -> String {
     match fields::is_digest(value) {
         true => value.to_owned(),

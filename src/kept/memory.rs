@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fields::Fields;
-use super::managers::{self, Held};
+use super::managers::{self, Held, HeldByOthers};
 use super::objects::{Drift, Entry, Recorded, differences};
 use super::packed;
 use super::told::Told;
@@ -45,9 +45,10 @@ pub struct Memory {
     /// Who has set a field to another value than ours, as the last refresh saw it.
     #[serde(default)]
     managers: BTreeMap<String, BTreeMap<String, String>>,
-    /// What others hold beside what is ours, as the last refresh saw it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    held: BTreeMap<String, BTreeMap<String, Held>>,
+    /// What others hold beside what is ours, as the refresh of this walk saw it. It is not kept: they write what they
+    /// like, and each change of it would be a change of state.
+    #[serde(skip)]
+    held: HeldByOthers,
     /// What the charts were told about the cluster when the objects were applied.
     #[serde(default, skip_serializing_if = "is_nothing")]
     told: Told,
@@ -105,6 +106,16 @@ impl Memory {
             .iter()
             .map(|(key, object)| (key.clone(), managers::others(object, recorded.fields.get(key).unwrap_or(&nothing))));
         self.held = held.filter(|(_, held)| !held.is_empty()).collect();
+    }
+
+    /// Hands over what [`Memory::note_held`] has noted, for the plan of this walk.
+    pub fn take_held(&mut self) -> HeldByOthers {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Takes it back.
+    pub fn give_held(&mut self, held: HeldByOthers) {
+        self.held = held;
     }
 
     /// Who holds a field that is not ours, and the digest of its value.

@@ -189,6 +189,8 @@ pub fn begin<M: Keeps, P>(cx: &Ctx<Client, P>, plan: &Plan<'_, M>) -> Result<(),
 /// Plans the objects; what cannot be told yet is unknown.
 pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_, M>, wanted: Option<&Wanted>) {
     let kept = plan.planned.kept();
+    let held = cx.client().map(|client| client.walk.handed_on(kept.id.text())).unwrap_or_default();
+    cx.private.memory().give_held(held);
     let planned = wanted.map(|wanted| {
         let memory = &*cx.private.memory();
         let before = plan.prior.map(before);
@@ -379,6 +381,8 @@ pub async fn refresh<M: Keeps, P: Remembers>(
     seen.warnings(&id).into_iter().for_each(|warning| cx.warn(warning));
     let (objects, changes) = seen.note(cx.private.memory(), state.kept().changes);
     state.note(objects, changes);
+    let held = cx.private.memory().take_held();
+    cx.client()?.walk.hand_on(&id, held);
     Ok(Refreshed::Seen(seen))
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::Looks;
+use crate::kept::managers::HeldByOthers;
 use crate::mesh::{
     Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, MeshPolicy, Pending, Registry,
     Topology, WatchedCluster, istiod_name_of,
@@ -41,11 +42,23 @@ pub struct Walk {
     /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not
     /// known.
     policies: Mutex<BTreeMap<(String, String), Seen<PoliciesOff>>>,
+    /// What other managers hold of the objects of a resource, by its id, for its plan.
+    held_by_others: Mutex<BTreeMap<String, HeldByOthers>>,
     /// Who waits for all others, to tell what is missing.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Walk {
+    /// Hands what a refresh has seen of other managers on to the plan of the resource.
+    pub fn hand_on(&self, id: &str, by_others: HeldByOthers) {
+        held(&self.held_by_others).insert(id.to_owned(), by_others);
+    }
+
+    /// What the refresh of this walk has handed on; nothing where there was none.
+    pub fn handed_on(&self, id: &str) -> HeldByOthers {
+        held(&self.held_by_others).get(id).cloned().unwrap_or_default()
+    }
+
     /// Declares a control plane, by the id of its resource; what it and earlier declarations contradict each other in.
     pub fn control_plane(&self, id: &str, declared: ControlPlaneAt) -> Diagnostics {
         diagnostics(held(&self.topology).control_plane(id, declared))

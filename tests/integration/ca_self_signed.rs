@@ -88,6 +88,7 @@ fn an_istiod_that_signed_for_itself_joins_later() {
     run.apply().ok();
     assert_eq!(run.roots("west"), run.roots("east"));
     run.with_ca("");
+    run.apply().ok();
     run.workspace.is_settled();
 
     let west = lab.cluster("west");
