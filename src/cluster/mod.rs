@@ -63,9 +63,10 @@ pub const OWNER_LABEL: &str = "terraform-provider-mesh/owner";
 #[derive(Debug)]
 pub struct Clusters {
     clusters: BTreeMap<String, Cluster>,
-    /// While the names themselves are not known, any name may turn out to be one of them: how each is reached, and the
-    /// provider's version.
-    unknown: Option<(ClusterConfig, String)>,
+    /// While the names themselves are not known, any name may turn out to be one of them: the provider's version.
+    unknown: Option<String>,
+    /// Whether a refresh must not go on without them.
+    must_answer: bool,
 }
 
 /// A handle to one cluster: connects on first use, clones share everything but the scope.
@@ -95,18 +96,22 @@ impl Clusters {
     pub fn new(configs: BTreeMap<String, ClusterConfig>, version: &str) -> Clusters {
         let cluster =
             |(name, config): (String, ClusterConfig)| (name.clone(), Cluster::standalone(&name, config, version));
-        Clusters { clusters: configs.into_iter().map(cluster).collect(), unknown: None }
+        Clusters { clusters: configs.into_iter().map(cluster).collect(), unknown: None, must_answer: false }
     }
 
     /// Clusters that are not known yet, not even by name: each answers that it is not configured.
-    pub fn unknown(version: &str, must_answer: bool) -> Clusters {
-        let config = ClusterConfig { not_known: true, must_answer, ..ClusterConfig::default() };
-        Clusters { clusters: BTreeMap::new(), unknown: Some((config, version.to_owned())) }
+    pub fn unknown(version: &str) -> Clusters {
+        Clusters { clusters: BTreeMap::new(), unknown: Some(version.to_owned()), must_answer: false }
     }
 
-    /// Not even the names of the clusters are known, and a refresh may go on without them.
+    /// The same clusters; whether a refresh must not go on without any.
+    pub fn answering(self, must_answer: bool) -> Clusters {
+        Clusters { must_answer, ..self }
+    }
+
+    /// There is no cluster, or none that is known, and a refresh may go on without.
     pub fn may_be_missed(&self) -> bool {
-        self.unknown.as_ref().is_some_and(|(config, _)| !config.must_answer)
+        self.clusters.is_empty() && !self.must_answer
     }
 
     /// It is known that there is no cluster.
@@ -116,8 +121,10 @@ impl Clusters {
 
     /// The cluster of this name; the error lists the names there are.
     pub fn cluster(&self, name: &str) -> Result<Cluster, Error> {
-        if let Some((config, version)) = &self.unknown {
-            return Ok(Cluster::standalone(name, config.clone(), version));
+        if let Some(version) = &self.unknown {
+            let must_answer = self.must_answer;
+            let config = ClusterConfig { not_known: true, must_answer, ..ClusterConfig::default() };
+            return Ok(Cluster::standalone(name, config, version));
         }
         self.clusters.get(name).cloned().ok_or_else(|| {
             let known = self.clusters.keys().cloned().collect();

@@ -34,8 +34,9 @@ impl Provider for Mesh {
         const VERSION: &str = env!("CARGO_PKG_VERSION");
         let clusters = match connection::clusters(&config) {
             Some(clusters) => Clusters::new(clusters, VERSION),
-            None => Clusters::unknown(VERSION, connection::must_answer(&config)),
+            None => Clusters::unknown(VERSION),
         };
+        let clusters = clusters.answering(connection::must_answer(&config));
         Ok(Client { clusters, charts: Store::new(config.charts.or_default()), walk: Walk::default() })
     }
 }

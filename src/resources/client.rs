@@ -27,28 +27,28 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
     Ok(cluster.within(scope))
 }
 
-/// Whether a refresh goes on with what state remembers, since not even the names of the clusters are known before
-/// apply: it says so.
+/// Whether a refresh goes on with what state remembers, since the provider has no clusters, as when not even their
+/// names are known before apply: it says so.
 ///
 /// # Errors
 ///
-/// Where there is known to be no cluster. A plan that went on would say "No changes" of what it has not looked at.
+/// Where there is known to be no cluster, and the provider block asks for answers. A plan that went on would say "No
+/// changes" of what it has not looked at.
 pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> {
     let clusters = &cx.client()?.clusters;
-    if clusters.is_empty() {
+    let missed = clusters.may_be_missed();
+    if missed {
+        cx.warn(Diagnostic::warning("The provider has no clusters yet").detail(
+            "`clusters` of the provider block is empty or not known before apply. The plan uses the state. A run \
+                 that looks for drift fails instead with `unreachable_clusters = \"error\"`.",
+        ));
+    } else if clusters.is_empty() {
         return Err(Diagnostic::error("The provider has no clusters").detail(
             "`clusters` of the provider block is empty, and state holds this resource. Nothing can be read of it. \
              Check the variable or the `for` expression that `clusters` comes from. Keep a cluster among `clusters` \
              until its resources are destroyed. If it is gone for good, remove its resources from state with \
              `removed` blocks.",
         ));
-    }
-    let missed = clusters.may_be_missed();
-    if missed {
-        cx.warn(
-            Diagnostic::warning("The provider has no clusters yet")
-                .detail("`clusters` of the provider block is not known before apply. The plan uses the state."),
-        );
     }
     Ok(missed)
 }
@@ -57,8 +57,10 @@ pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> 
 pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(), Diagnostic> {
     let clusters = &cx.client()?.clusters;
     match name.known() {
-        Some(name) => clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error)),
-        None => Ok(()),
+        Some(name) if !clusters.may_be_missed() => {
+            clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error))
+        }
+        _ => Ok(()),
     }
 }
 

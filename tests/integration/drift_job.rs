@@ -103,9 +103,10 @@ fn an_outage_is_a_warning_unless_a_run_asks_for_answers() {
 #[test]
 fn a_provider_without_clusters_is_never_without_changes() {
     let clis = clis();
-    for (index, clusters) in ["clusters = {}", ""].into_iter().enumerate() {
+    for (index, clusters) in ["\n  clusters = {}", ""].into_iter().enumerate() {
+        let block = format!("unreachable_clusters = \"error\"{clusters}");
         for kind in ["mesh_ca", "mesh_eastwest_gateway", "mesh_primary", "mesh_remote_cluster", "mesh_service_entry"] {
-            let said = plan_with(&clis[index % clis.len()], kind, clusters);
+            let said = plan_with(&clis[index % clis.len()], kind, &block);
             assert_eq!(said.code, Some(1), "{kind}: {}{}", said.stdout, said.stderr);
             assert!(said.stderr.contains("The provider has no clusters"), "{kind}: {}", said.stderr);
         }
