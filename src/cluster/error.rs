@@ -286,7 +286,7 @@ fn refused_by(message: &str) -> Option<&'static str> {
     } else if says(&["User \"system:anonymous\""]) {
         "The request came without a credential, or the API server takes none of its kind: give the cluster's entry in `clusters` a token, a certificate or an exec plugin."
     } else if says(&["attempting to grant RBAC permissions not currently held"])
-        || says(&["is forbidden: User", " cannot "])
+        || says(&["forbidden: User", " cannot "])
     {
         "Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs."
     } else {
@@ -334,9 +334,7 @@ impl Status {
     pub(super) fn parse(code: u16, body: &[u8], secrets: &Secrets) -> Status {
         let value: Value = answer::read(body).unwrap_or_default();
         if value.get("kind").and_then(Value::as_str) != Some("Status") {
-            let text = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
-            let text = secrets.struck_from(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-            let text: String = text.chars().take(200).collect();
+            let text = secrets.in_short(body, 200);
             let message =
                 if text.is_empty() { format!("HTTP status {code}") } else { format!("HTTP status {code}: {text}") };
             return Status { code, message, ..Status::default() };
@@ -518,6 +516,7 @@ mod tests {
                 r#"clusterroles "x" is forbidden: user "ci" is attempting to grant RBAC permissions not currently held"#,
                 "Grant the provider's identity",
             ),
+            (r#"forbidden: User "ci" cannot get path "/version""#, "Grant the provider's identity"),
             (r#"pods "x" is forbidden: no reason that anybody knows"#, "ask who keeps the cluster"),
         ] {
             assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));

@@ -51,6 +51,7 @@ pub use owner::{INSTANCE_ANNOTATION, Owner, is_managed_by, managers};
 pub use patch::Patched;
 pub use read::{Query, ServerVersion};
 pub use review::{Access, AccessAnswer, BoundTo, Token, TokenRequest, User};
+pub use secrets::Secrets;
 pub use wait::{Until, Verdict};
 
 /// The field manager of everything this provider writes.

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::answer;
 use super::error::{Failure, Status};
-use super::secrets::Secrets;
+use super::secrets::{READ_OF_A_PAGE, Secrets};
 use super::session::Session;
 
 /// The most that is read of an answer. All Secrets of a large cluster are a tenth of it.
@@ -95,42 +95,38 @@ pub(super) fn foreign_answer(code: StatusCode, headers: &HeaderMap, body: &[u8],
     if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
-    let text = String::from_utf8_lossy(&body[..body.len().min(MOST_OF_A_PAGE)]);
-    let text = text.trim();
-    if text.starts_with('<') {
-        return Some(format!("it answers with a web page{} (HTTP status {number})", title(text, secrets)));
+    let body_text = body.trim_ascii();
+    if body_text.starts_with(b"<") {
+        return Some(format!("it answers with a web page{} (HTTP status {number})", title(body_text, secrets)));
     }
     if code == StatusCode::UNAUTHORIZED {
         return None;
     }
     if code.is_success() {
-        return match text {
-            "" => Some(format!("it answers with nothing (HTTP status {number})")),
-            text => Some(format!("it answers {:?} (HTTP status {number}), which is no JSON", in_short(text, secrets))),
-        };
+        return Some(match body_text {
+            b"" => format!("it answers with nothing (HTTP status {number})"),
+            _ => format!("it answers {:?} (HTTP status {number}), which is no JSON", secrets.in_short(body, QUOTED)),
+        });
     }
     // Where it knows no such path, an API server says just this.
-    let is_own = text == "404 page not found" && code == StatusCode::NOT_FOUND
+    let is_own = body_text == b"404 page not found" && code == StatusCode::NOT_FOUND
         || answer::read(body).is_ok_and(|json| json.get("kind").is_some_and(|kind| kind == "Status"));
-    let says = |text: &str| format!("it answers {text:?} (HTTP status {number}), which no API server says");
-    (!is_own).then(|| says(&in_short(text, secrets)))
+    (!is_own).then(|| {
+        let text = secrets.in_short(body, QUOTED);
+        format!("it answers {text:?} (HTTP status {number}), which no API server says")
+    })
 }
 
-/// What is read of a page that is for people.
-const MOST_OF_A_PAGE: usize = 64 << 10;
-
-/// The beginning of a text, in one line. Secrets go first: a part of one would not be recognised.
-fn in_short(text: &str, secrets: &Secrets) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    secrets.struck_from(&line).chars().take(100).collect()
-}
+/// Characters that are quoted of it.
+const QUOTED: usize = 100;
 
 /// The title of a web page, as far as it has one.
-fn title(page: &str, secrets: &Secrets) -> String {
+fn title(page: &[u8], secrets: &Secrets) -> String {
+    let page = String::from_utf8_lossy(&page[..page.len().min(READ_OF_A_PAGE)]);
     let lower = page.to_ascii_lowercase();
     let found = lower.find("<title>").map(|start| start + 7).and_then(|start| {
         let end = lower[start..].find('<')? + start;
-        Some(in_short(&page[start..end], secrets))
+        Some(secrets.in_short(page[start..end].as_bytes(), QUOTED))
     });
     match found.filter(|title| !title.is_empty()) {
         Some(title) => format!(" ({title:?})"),

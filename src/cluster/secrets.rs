@@ -1,22 +1,27 @@
 //! The secrets in use, struck from every text that somebody else wrote: servers echo headers in their complaints, and
 //! plugins their environment.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
+use memchr::memmem;
 
 /// What is shorter would strike ordinary words, and is no secret.
 const SHORTEST: usize = 4;
 /// A part of a secret that is as long is hidden as the whole is.
 const PART: usize = 16;
+/// Bytes that are looked at of a page for people.
+pub(super) const READ_OF_A_PAGE: usize = 64 << 10;
 const MASK: &str = "(hidden)";
 
+/// Texts that no message may show.
 #[derive(Clone, Default)]
-pub(super) struct Secrets(BTreeSet<String>);
+pub struct Secrets(BTreeSet<String>);
 
 impl Secrets {
+    /// One more; what is too short to be one is left out.
     pub fn add(&mut self, secret: &str) {
         let secret = secret.trim();
         if secret.len() >= SHORTEST {
@@ -25,7 +30,7 @@ impl Secrets {
     }
 
     /// The credential of an `Authorization` header; of a password also what it was before it was encoded.
-    pub fn of_header(value: Option<&HeaderValue>) -> Secrets {
+    pub(super) fn of_header(value: Option<&HeaderValue>) -> Secrets {
         let mut secrets = Secrets::default();
         let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Some((scheme, credential)) = text.split_once(' ') else { return secrets };
@@ -64,18 +69,32 @@ impl Secrets {
         }
         struck
     }
+
+    /// The beginning of what somebody answered, in one line of at most so many characters, for a message. The secrets go
+    /// first: of one that is cut too little would be left to be recognised.
+    pub(super) fn in_short(&self, body: &[u8], most: usize) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(READ_OF_A_PAGE)]);
+        self.struck_from(&text.split_whitespace().collect::<Vec<_>>().join(" ")).chars().take(most).collect()
+    }
 }
 
 /// Marks where the text has the secret, or a part of it that is long enough to be nothing else.
 fn hide(text: &str, secret: &str, hidden: &mut [bool]) {
+    let (text, secret) = (text.as_bytes(), secret.as_bytes());
     if secret.len() < SHORTEST {
         return;
     }
-    let length = secret.len().min(PART);
-    let parts: HashSet<&[u8]> = secret.as_bytes().windows(length).collect();
-    for (start, window) in text.as_bytes().windows(length).enumerate() {
-        if parts.contains(window) {
-            hidden[start..start + length].fill(true);
+    let longest = secret.len().min(PART);
+    // A part that is long enough has one of these pieces whole.
+    let piece = if longest < PART { longest } else { PART / 2 };
+    for (number, searched) in secret.chunks_exact(piece).enumerate() {
+        let at = number * piece;
+        for found in memmem::find_iter(text, searched) {
+            let before = text[..found].iter().rev().zip(secret[..at].iter().rev()).take_while(|(a, b)| a == b).count();
+            let rest = text[found..].iter().zip(&secret[at..]).take_while(|(a, b)| a == b).count();
+            if before + rest >= longest {
+                hidden[found - before..found + rest].fill(true);
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 
 use super::fields;
+use crate::cluster::Secrets;
+use crate::schema::names_a_secret;
 
 /// Secrets among values.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -24,8 +26,6 @@ impl std::fmt::Debug for Hidden {
 const SHORTEST: usize = 4;
 /// These are as well, and a setting whose name sounds like a secret's may have them.
 const SETTINGS: &[&str] = &["true", "false", "none", "null", "default", "enabled", "disabled", "auto"];
-/// In place of a secret in a message.
-const STRUCK: &str = "(hidden)";
 
 impl Hidden {
     /// Adds what a path of the values leads to: keys joined by dots, a dot within a key as `\.`. `false` where it leads
@@ -48,15 +48,11 @@ impl Hidden {
         self.0.iter().any(|secret| text.contains(secret.as_str()))
     }
 
-    /// A message without any of them, quoted or not.
+    /// A message without any of them, nor a long part of one.
     pub fn struck_from(&self, text: &str) -> String {
-        let mut secrets: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        // One may be part of another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.into_iter().fold(text.to_owned(), |text, secret| {
-            let quoted = Json::from(secret).to_string();
-            text.replace(quoted.trim_matches('"'), STRUCK).replace(secret, STRUCK)
-        })
+        let mut secrets = Secrets::default();
+        self.0.iter().for_each(|secret| secrets.add(secret));
+        secrets.struck_from(text)
     }
 
     /// The fields with digests in place of what holds a secret; `None` where none does.
@@ -75,13 +71,13 @@ impl Hidden {
     pub fn add_named(&mut self, values: &Map<String, Json>) {
         for (key, value) in values {
             match value {
-                value if is_secret(key) => self.all_of(value),
+                value if names_a_secret(key) => self.all_of(value),
                 Json::String(text) if has_password(text) => self.text(text),
                 Json::Object(members) => self.add_named(members),
                 Json::Array(items) => items.iter().for_each(|item| match item {
                     // `{name: API_TOKEN, value: …}`, as environments are written.
                     Json::Object(item) => match (item.get("name").and_then(Json::as_str), item.get("value")) {
-                        (Some(name), Some(value)) if is_secret(name) => self.all_of(value),
+                        (Some(name), Some(value)) if names_a_secret(name) => self.all_of(value),
                         _ => self.add_named(item),
                     },
                     Json::String(text) if has_password(text) => self.text(text),
@@ -129,77 +125,6 @@ fn has_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, word)| !word.is_empty()))
-}
-
-/// Whether a key calls its value a secret. What only names a Secret, or says where one is, is none.
-fn is_secret(key: &str) -> bool {
-    const ENDS: &[&str] = &[
-        "password",
-        "passwd",
-        "passphrase",
-        "token",
-        "secret",
-        "apikey",
-        "secretkey",
-        "privatekey",
-        "accesskey",
-        "credential",
-        "connectionstring",
-        "pwd",
-    ];
-    /// Too short to be looked for within a word.
-    const WORDS: &[&str] = &["auth", "pass", "dsn", "cookie", "authorization"];
-    /// A key that is shown to everybody, or finds something.
-    const OPEN: &[&str] = &[
-        "public",
-        "pub",
-        "topology",
-        "label",
-        "annotation",
-        "config",
-        "map",
-        "header",
-        "hash",
-        "sort",
-        "partition",
-        "group",
-        "routing",
-        "index",
-        "cache",
-        "lookup",
-        "primary",
-        "foreign",
-        "selector",
-    ];
-    const NAMES: &[&str] = &["pullsecrets", "secretref", "secretname", "secretnames"];
-    let words = words(key);
-    let plain = words.concat();
-    if NAMES.iter().any(|name| plain.ends_with(name)) {
-        return false;
-    }
-    let one = plain.strip_suffix('s').unwrap_or(&plain);
-    let Some((last, before)) = words.split_last() else { return false };
-    let of_words = |word: &str| WORDS.contains(&word) || WORDS.contains(&word.trim_end_matches('s'));
-    let is_key =
-        matches!(last.as_str(), "key" | "keys") && before.last().is_some_and(|of| !OPEN.contains(&of.as_str()));
-    ENDS.iter().any(|end| plain.ends_with(end) || one.ends_with(end)) || of_words(last) || is_key
-}
-
-/// `DB_PASSWORD`, `dbPassword` and `db-password` are the words `db` and `password`.
-fn words(key: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut before = '_';
-    for c in key.chars() {
-        let begins = !before.is_ascii_alphanumeric() || c.is_ascii_uppercase() && !before.is_ascii_uppercase();
-        if c.is_ascii_alphanumeric() {
-            match words.last_mut().filter(|_| !begins) {
-                Some(word) => word.push(c.to_ascii_lowercase()),
-                None => words.push(c.to_ascii_lowercase().to_string()),
-            }
-        }
-        before = c;
-    }
-    words
 }
 
 #[cfg(test)]
@@ -264,44 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_addresses_are_told_from_what_only_sounds_like_them() {
-        for key in [
-            "SIGNING_KEY",
-            "encryptionKey",
-            "hmac-keys",
-            "apiKeys",
-            "DB_PASSWORDS",
-            "tokens",
-            "clientSecrets",
-            "basicAuth",
-            "AUTH",
-            "SENTRY_DSN",
-            "DB_PASS",
-            "authorization",
-            "sessionCookie",
-            "credentials",
-        ] {
-            assert!(is_secret(key), "{key}");
-        }
-        for key in [
-            "key",
-            "publicKey",
-            "sshPublicKey",
-            "topologyKey",
-            "configMapKey",
-            "imagePullSecrets",
-            "secretName",
-            "bypass",
-            "tokenAudience",
-            "authority",
-            "monkey",
-            "keyId",
-            "PILOT_CERT_PROVIDER",
-            "secretRef",
-            "oauth2Url",
-        ] {
-            assert!(!is_secret(key), "{key}");
-        }
+    fn addresses_with_a_password_are_secrets() {
         let values = json!({
             "a": "postgres://me:opensesame@db/x", "b": "https://plain.example:443/@x", "c": "redis://me@cache",
             "ENABLE_AUTH": "true", "d": ["mysql://me:inalist@db"],

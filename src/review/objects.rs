@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Action, Instance, Reading, Type};
-use super::secrets::{HIDDEN, HIDDEN_ANEW, names_a_secret};
+use super::secrets::{HIDDEN, HIDDEN_ANEW, leads_to_a_secret};
 use crate::diag::ALIKE;
 pub use crate::diag::FieldChange as Field;
 
@@ -165,7 +165,7 @@ impl Told {
 fn is_secret(object: &str, field: &Field) -> bool {
     // Which rights on Secrets somebody has is what a reviewer must see.
     let rights = ["ClusterRole ", "Role "].iter().any(|kind| object.starts_with(kind));
-    object.starts_with("Secret ") || names_a_secret(&field.path) && !rights
+    object.starts_with("Secret ") || leads_to_a_secret(&field.path) && !rights
 }
 
 /// The attribute `changes`, by object.

@@ -12,7 +12,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::Error;
-use crate::schema::{Attribute, Nested, Nesting, Shape};
+use crate::schema::{Attribute, Nested, Nesting, Shape, names_a_secret};
 
 /// Stands for a value that is not shown.
 pub const HIDDEN: &str = "(sensitive)";
@@ -40,8 +40,9 @@ const SHAPES: &str = concat!(
     r"|://[^\s/@?#]+@",
 );
 
-/// Whether a value is nobody's business, by the name of where it stands.
-pub fn names_a_secret(path: &str) -> bool {
+/// Whether a value is nobody's business, by its path: a key of it names a secret, or it has the word of one anywhere. A
+/// reviewer misses less than a reader of a leaked page finds.
+pub fn leads_to_a_secret(path: &str) -> bool {
     const WORDS: &[&str] = &[
         "password",
         "passwd",
@@ -66,8 +67,10 @@ pub fn names_a_secret(path: &str) -> bool {
         "serviceaccounttoken",
         "automountserviceaccounttoken",
     ];
-    let path = path.to_lowercase();
-    WORDS.iter().any(|word| path.contains(word)) && !NAMES.iter().any(|name| path.contains(name))
+    let lower = path.to_lowercase();
+    let has_word = WORDS.iter().any(|word| lower.contains(word));
+    let has_key = path.split(['.', '[', ']']).any(names_a_secret);
+    (has_word || has_key) && !NAMES.iter().any(|name| lower.contains(name))
 }
 
 /// Collects what is marked, then takes it out of texts.

@@ -4,6 +4,7 @@
 
 mod check;
 mod model;
+mod secret_names;
 pub mod text;
 pub mod validate;
 
@@ -14,6 +15,7 @@ use crate::value::{Dyn, Type};
 
 pub use check::{check, check_identity};
 pub use model::{Field, Model, debug, decode_attr, markdown};
+pub use secret_names::names_a_secret;
 pub use validate::Validator;
 
 /// The schema of the provider, a resource, a data source, an ephemeral resource or a list.

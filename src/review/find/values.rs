@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::review::read::{Instance, Reading};
-use crate::review::secrets::{HIDDEN, HIDDEN_ANEW, names_a_secret};
+use crate::review::secrets::{HIDDEN, HIDDEN_ANEW, leads_to_a_secret};
 use crate::review::text::Prose;
 
 /// A leaf that differs.
@@ -97,7 +97,7 @@ fn between(instance: &Instance, documents: &str, from: &[String]) -> Option<Vec<
         path: path.clone(),
         before: before.get(path).cloned(),
         after: after.get(path).cloned(),
-        secret: names_a_secret(path)
+        secret: leads_to_a_secret(path)
             || marked.iter().any(|marked| {
                 path.strip_prefix(marked).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             }),
