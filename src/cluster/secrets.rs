@@ -70,8 +70,8 @@ impl Secrets {
         struck
     }
 
-    /// The beginning of what somebody answered, in one line of at most so many characters, for a message. The secrets go
-    /// first: of one that is cut too little would be left to be recognised.
+    /// The beginning of what somebody answered, in one line of at most so many characters, for a message. The secrets
+    /// go first: of one that is cut too little would be left to be recognised.
     pub(super) fn in_short(&self, body: &[u8], most: usize) -> String {
         let text = String::from_utf8_lossy(&body[..body.len().min(READ_OF_A_PAGE)]);
         self.struck_from(&text.split_whitespace().collect::<Vec<_>>().join(" ")).chars().take(most).collect()

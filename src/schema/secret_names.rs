@@ -1,7 +1,7 @@
 //! What a key calls a secret, where nothing else says that its value is one.
 
-/// Whether a key calls its value a secret: `DB_PASSWORD`, `signingKey`, `tokens`. What only names a Secret, or says where
-/// one is, is none.
+/// Whether a key calls its value a secret: `DB_PASSWORD`, `signingKey`, `tokens`. What only names a Secret, or says
+/// where one is, is none.
 pub fn names_a_secret(key: &str) -> bool {
     const ENDS: &[&str] = &[
         "password",

@@ -1,0 +1,98 @@
+//! What no API server says is never believed: neither as an empty list, nor as an object, nor as a removal.
+
+use serde_json::{Value, json};
+use terraform_provider_mesh::cluster::{Delete, Error, Failure, Kind, ObjectRef, Query};
+
+use crate::cluster_server::{Say, Server, status};
+
+/// It answers whatever it is asked with this, until it is dropped.
+async fn answering(answer: &Value) -> Server {
+    let answer = answer.clone();
+    Server::start(move |_, _| Say::Json(200, answer.clone())).await
+}
+
+fn is_foreign(error: &Error) -> bool {
+    matches!(error.failure, Failure::NotKubernetes { .. }) && !error.is_answer() && !error.is_unreachable()
+}
+
+#[tokio::test]
+async fn only_a_list_of_what_was_asked_for_is_one() {
+    let secrets = Query::of(Kind::SECRET);
+    for answer in [
+        json!({"items": [], "total": 0}),
+        json!({"kind": "SecretList", "apiVersion": "v1"}),
+        json!({"kind": "SecretList", "items": []}),
+        json!({"kind": "PodList", "apiVersion": "v1", "items": []}),
+        json!({"kind": "FooList", "apiVersion": "foo/v1", "items": null}),
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "items": []}),
+        json!({"kind": "SecretList", "apiVersion": "v1", "items": "none"}),
+    ] {
+        let server = answering(&answer).await;
+        let error = server.cluster().list(&secrets).await.expect_err("it is no list");
+        assert!(is_foreign(&error), "{answer}: {error}");
+    }
+    for (kind, answer) in [
+        (Kind::SECRET, json!({"kind": "SecretList", "apiVersion": "v1", "items": null})),
+        (
+            Kind::SECRET,
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": []}),
+        ),
+        // Who defines a kind may call its list otherwise.
+        (Kind::ISTIO_GATEWAY, json!({"kind": "GateList", "apiVersion": "networking.istio.io/v1", "items": []})),
+    ] {
+        let server = answering(&answer).await;
+        assert!(server.cluster().list(&Query::of(kind)).await.unwrap().is_empty(), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_object_that_was_asked_for_is_it() {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, "n", "a");
+    for answer in [
+        json!({"kind": "Login", "metadata": {}}),
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "b", "namespace": "n"}}),
+        json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "n"}}),
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
+    ] {
+        let server = answering(&answer).await;
+        let error = server.cluster().get(&reference).await.expect_err("it is not there");
+        assert!(is_foreign(&error), "{answer}: {error}");
+    }
+    for answer in [json!({"kind": "Login", "metadata": {}}), json!({"status": "ok"})] {
+        let server = answering(&answer).await;
+        let removed = server.cluster().delete(&Delete::new(reference.clone())).await;
+        let error = removed.expect_err("nobody has deleted it");
+        assert!(is_foreign(&error), "{answer}: {error}");
+    }
+}
+
+/// A webhook chooses the status code of what it refuses; by the code alone the object would be gone, its kind not
+/// served, or the credential wrong.
+#[tokio::test]
+async fn what_a_webhook_refuses_is_refused_whatever_its_code() {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, "n", "a");
+    for code in [400, 401, 403, 404] {
+        let message = "admission webhook \"x.y\" denied the request: no";
+        let server = Server::start(move |_, _| status(code, "Denied", message)).await;
+        let error = server.cluster().delete(&Delete::new(reference.clone())).await.expect_err("it is refused");
+        assert!(error.is_forbidden() && error.is_answer(), "{code}: {error}");
+        assert!(error.remedy().contains("admission webhook"), "{code}: {}", error.remedy());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_kubernetes_own_is_no_answer() {
+    let reference = ObjectRef::namespaced(Kind::CONFIG_MAP, "n", "a");
+    for (code, body) in [
+        (403, "Access denied by corporate proxy"),
+        (407, "Proxy Authentication Required"),
+        (404, "page not found"),
+        (200, ""),
+        (200, "OK"),
+    ] {
+        let server = Server::start(move |_, _| Say::Text(code, body)).await;
+        let error = server.cluster().get(&reference).await.expect_err("nobody answers");
+        assert!(is_foreign(&error), "{code} {body}: {error}");
+        assert!(error.remedy().contains("a proxy, a load balancer or a login page"), "{}", error.remedy());
+    }
+}
