@@ -17,7 +17,25 @@ use crate::support::cli::{Cli, clis, newest};
 const WALK: &str = "tests/fixtures/review/walk";
 
 /// What all CLIs keep; the rest is kept of one.
-const OF_ALL: &[&str] = &["first-mesh", "upgrade-in-place", "drift-by-managers", "destroy", "clusters-unknown"];
+const OF_ALL: &[&str] = &[
+    "clusters-unknown",
+    "first-mesh",
+    "upgrade-in-place",
+    "network-renamed",
+    "gateway-exposed-to-all",
+    "third-cluster-joins",
+    "drift-by-managers",
+    "rotation-1-widen",
+    "rotation-2-switch",
+    "rotation-3-narrow",
+    "cluster-leaves",
+    "destroy",
+    "twenty-four-clusters",
+    "canary-1-second-revision",
+    "canary-2-tag-moves",
+    "canary-3-first-leaves",
+    "helm-mesh-imported",
+];
 
 pub fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/review")
@@ -26,15 +44,14 @@ pub fn fixtures() -> PathBuf {
 #[test]
 #[ignore = "writes tests/fixtures/review: make review-plans"]
 fn plans_are_made_anew() {
+    let clis: Vec<Cli> = clis().into_iter().chain(newest()).collect();
     let lab = Lab::start(&["east", "west", "north"], Options::default()).unwrap();
-    for cli in clis().into_iter().chain(newest()) {
-        walk(&cli, &lab);
-    }
-    for cli in clis().iter().take(1) {
+    for cli in &clis {
+        walk(cli, &lab);
         canary(cli, &lab);
     }
     drop(lab);
-    adopted();
+    adopted(&clis);
 }
 
 struct Walk<'a> {
@@ -58,17 +75,21 @@ impl<'a> Walk<'a> {
 
     /// Plans with these variables besides, and keeps the plan.
     fn keep(&self, name: &str, variables: &Value, arguments: &[&str]) {
-        let mut all = self.variables.clone();
-        merge(&mut all, variables);
-        fs::write(self.run.workspace.path("step.auto.tfvars.json"), all.to_string()).unwrap();
-        let plan = [&["plan", "-input=false", "-out=plan.bin"], arguments].concat();
-        self.run.workspace.run(&plan).ok();
+        self.plan(variables, arguments);
         let shown = self.run.workspace.run(&["show", "-json", "plan.bin"]).ok();
         println!("{name} ({}): {} bytes", self.cli.name, shown.stdout.len());
         if self.cli.name == "terraform" || OF_ALL.contains(&name) {
             let file = fixtures().join(format!("{name}.{}.json", self.cli.name.replace(' ', "-")));
             fs::write(file, without_ports(&lines(&reduced(shown.json())))).unwrap();
         }
+    }
+
+    fn plan(&self, variables: &Value, arguments: &[&str]) {
+        let mut all = self.variables.clone();
+        merge(&mut all, variables);
+        fs::write(self.run.workspace.path("step.auto.tfvars.json"), all.to_string()).unwrap();
+        let plan = [&["plan", "-input=false", "-out=plan.bin"], arguments].concat();
+        self.run.workspace.run(&plan).ok();
     }
 
     /// Applies what was planned last.
@@ -183,9 +204,8 @@ fn canary(cli: &Cli, lab: &Lab) {
     let east = lab.cluster("east").kubeconfig_path();
     let west = lab.cluster("west").kubeconfig_path();
     walk.set(&json!({ "kubeconfigs": { "east": east, "west": west } }));
-    walk.keep("canary-0-before", &json!({}), &[]);
+    walk.plan(&json!({}), &[]);
     walk.apply();
-    fs::remove_file(fixtures().join(format!("canary-0-before.{}.json", cli.name))).unwrap();
     for (name, variables) in [
         ("canary-1-second-revision", json!({ "revisions": { "1-30": "1.30.0", "1-31": "1.31.0" } })),
         ("canary-2-tag-moves", json!({ "live": "1-31" })),
@@ -199,15 +219,17 @@ fn canary(cli: &Cli, lab: &Lab) {
 }
 
 /// What helm and istioctl made is imported.
-fn adopted() {
+fn adopted(clis: &[Cli]) {
     let lab = Lab::start(&["east", "west"], Options::default()).unwrap();
     let pems = lab.dir().join("pems");
     made_by_hand(&lab, &pems).unwrap();
-    let cli = clis().into_iter().next().unwrap();
-    let mut walk = Walk::new(&cli, &lab, "examples/adoption");
     let pem = |name: &str| fs::read_to_string(pems.join(name)).unwrap();
-    walk.set(&json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
-    walk.keep("helm-mesh-imported", &json!({}), &[]);
+    let brought = json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") });
+    for cli in clis {
+        let mut walk = Walk::new(cli, &lab, "examples/adoption");
+        walk.set(&brought);
+        walk.keep("helm-mesh-imported", &json!({}), &[]);
+    }
 }
 
 /// What the review reads.
