@@ -212,6 +212,11 @@ impl Error {
         matches!(&self.failure, Failure::Api(status) if status.code == 409)
     }
 
+    /// Nothing can be created there: somebody deletes the namespace.
+    pub fn is_of_a_namespace_that_goes(&self) -> bool {
+        self.is_forbidden() && self.to_string().contains("because it is being terminated")
+    }
+
     pub fn is_forbidden(&self) -> bool {
         matches!(self.failure, Failure::Forbidden { .. })
     }

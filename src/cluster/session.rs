@@ -51,8 +51,10 @@ pub(super) struct Session {
     expires: Option<Timestamp>,
     pub base: String,
     pub address: String,
-    /// A credential that just was refused is renewed once, not in a circle.
+    /// Made because the credential before it was refused.
     renewed_after_refusal: bool,
+    /// Whether anything was answered with it.
+    served: AtomicBool,
 }
 
 impl Connections {
@@ -125,7 +127,7 @@ impl Connections {
             Some(current) if !Arc::ptr_eq(current, refused) => return Ok(Some(current.clone())),
             _ => {}
         }
-        if refused.renewed_after_refusal {
+        if refused.is_no_better() {
             return Ok(None);
         }
         // Exec plugins run again; files are read again, and may hold what another program has renewed.
@@ -133,23 +135,19 @@ impl Connections {
     }
 
     /// Does something with the session, and once more with another credential where the first was refused and another
-    /// is to be had.
+    /// is to be had. A long run may need that more than once: of many credentials nobody says when they end.
     pub(super) async fn renewing<T, A>(&self, attempt: impl Fn(Arc<Session>) -> A) -> Result<T, Failure>
     where
         A: Future<Output = Result<T, Failure>>,
     {
-        let mut session = self.session().await?;
-        loop {
-            let done = attempt(session.clone()).await;
-            match done {
-                Err(Failure::Unauthorized { .. }) if !session.renewed_after_refusal => {
-                    match self.renew(&session).await? {
-                        Some(renewed) => session = renewed,
-                        None => return done,
-                    }
-                }
-                other => return other,
-            }
+        let session = self.session().await?;
+        let done = session.observed(attempt(session.clone()).await);
+        if !matches!(done, Err(Failure::Unauthorized { .. })) {
+            return done;
+        }
+        match self.renew(&session).await? {
+            Some(renewed) => renewed.observed(attempt(renewed.clone()).await),
+            None => done,
         }
     }
 
@@ -187,7 +185,20 @@ impl Session {
             base,
             address,
             renewed_after_refusal,
+            served: AtomicBool::new(false),
         }))
+    }
+
+    /// A credential that was renewed and refused again is not renewed in a circle.
+    fn is_no_better(&self) -> bool {
+        self.renewed_after_refusal && !self.served.load(Ordering::Relaxed)
+    }
+
+    fn observed<T>(&self, done: Result<T, Failure>) -> Result<T, Failure> {
+        if done.is_ok() {
+            self.served.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     fn is_expiring(&self) -> bool {

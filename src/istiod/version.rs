@@ -7,9 +7,11 @@ use crate::cluster::Object;
 /// comes first.
 pub fn version_of(deployment: &Object) -> Option<String> {
     let istioctl = deployment.label("operator.istio.io/version");
+    // A label takes no `+`, so that charts write `_` for it, which no version has.
     let chart = deployment.label("helm.sh/chart").and_then(|label| label.strip_prefix("istiod-"));
+    let chart = chart.map(|version| version.replace('_', "+"));
     let image = deployment.str("spec.template.spec.containers.0.image").rsplit_once(':').map(|(_, tag)| tag);
-    let candidates = [istioctl, chart, deployment.label("app.kubernetes.io/version"), image];
+    let candidates = [istioctl, chart.as_deref(), deployment.label("app.kubernetes.io/version"), image];
     let is_version = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit()) && *text != "1.0.0";
     candidates.into_iter().flatten().find(is_version).map(str::to_owned)
 }
@@ -40,6 +42,8 @@ mod tests {
         let istioctl = serde_json::json!({"helm.sh/chart": "istiod-1.0.0", "operator.istio.io/version": "1.31.0"});
         assert_eq!(installed(istioctl).as_deref(), Some("1.31.0"));
         assert_eq!(installed(serde_json::json!({"helm.sh/chart": "istiod-1.30.2"})).as_deref(), Some("1.30.2"));
+        let with_build = serde_json::json!({"helm.sh/chart": "istiod-1.31.0_vendor.2"});
+        assert_eq!(installed(with_build).as_deref(), Some("1.31.0+vendor.2"));
         assert_eq!(installed(serde_json::json!({"operator.istio.io/version": "unknown"})).as_deref(), Some("1.29.1"));
     }
 }

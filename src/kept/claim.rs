@@ -38,11 +38,13 @@ pub enum Purpose {
         /// Whether it takes up what a killed run has made to its end. Not where whoever made it may know a key.
         trusts_what_is_made: bool,
     },
-    Update,
+    Update {
+        in_new_namespace: NewNamespace,
+    },
     Destroy,
 }
 
-/// What a create does where its namespace does not exist.
+/// What is done where the namespace does not exist; of an update, where somebody has deleted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewNamespace {
     /// It is there, or misspelled.
@@ -97,7 +99,7 @@ impl Purpose {
     /// What an apply is for: where there is no state, to create.
     pub fn of<M>(prior: Option<&M>) -> Purpose {
         if prior.is_some() {
-            Purpose::Update
+            Purpose::Update { in_new_namespace: NewNamespace::Made }
         } else {
             Purpose::Create { in_new_namespace: NewNamespace::Made, trusts_what_is_made: true }
         }
@@ -220,7 +222,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     }
     loop {
         let lease = match (std::mem::take(&mut first), asked.mark, asked.purpose) {
-            (true, Some(mark), Purpose::Update | Purpose::Destroy) => {
+            (true, Some(mark), Purpose::Update { .. } | Purpose::Destroy) => {
                 let creation = instance.creation.as_deref();
                 if let Some(lease) = reclaim(asked, mark, creation, &holder).await.map_err(failed)? {
                     instance.marked |= is_marked(&lease);
@@ -230,7 +232,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 look(asked).await.map_err(failed)?
             }
             // Most likely there is none: it is tried before it is looked.
-            (true, _, Purpose::Create { .. } | Purpose::Update) => None,
+            (true, _, Purpose::Create { .. } | Purpose::Update { .. }) => None,
             _ => look(asked).await.map_err(failed)?,
         };
         let Some(lease) = lease else {
@@ -240,12 +242,12 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             let mark = asked.mark.map_or_else(drawn, |mark| Ok(mark.to_owned()))?;
             let creation = match asked.purpose {
                 Purpose::Create { .. } => Some(drawn()?),
-                Purpose::Update | Purpose::Destroy => instance.creation.clone(),
+                Purpose::Update { .. } | Purpose::Destroy => instance.creation.clone(),
             };
             if make(asked, &mark, creation.as_deref(), &holder).await.map_err(failed)? {
                 instance.creation = creation;
                 instance.marked |= matches!(asked.purpose, Purpose::Create { .. });
-                let older = asked.purpose == Purpose::Update;
+                let older = matches!(asked.purpose, Purpose::Update { .. });
                 return Ok(held(asked, holder, &mark, older || instance.unfinished));
             }
             // Somebody was quicker, which the next look shows; or it is on its way out, and something keeps it.
@@ -334,7 +336,7 @@ fn standing(
                 trusts_what_is_made && !is_held && handover::may_be_taken_up(lease, now)
             }
             Purpose::Create { .. } => said == Some(UNFINISHED),
-            Purpose::Update => !found.complete,
+            Purpose::Update { .. } => !found.complete,
             Purpose::Destroy => false,
         };
     match (is_own, left_behind, asked.adopt) {
@@ -394,7 +396,7 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
 }
 
 async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Holder) -> Result<bool, Error> {
-    let complete = if asked.purpose == Purpose::Update { MARKING } else { UNFINISHED };
+    let complete = if matches!(asked.purpose, Purpose::Update { .. }) { MARKING } else { UNFINISHED };
     let object = asked.place.object(mark, complete, lease::spec(&holder.name, Timestamp::now()));
     let object = match creation {
         Some(creation) => object.with_annotation(CREATION_ANNOTATION, creation),
@@ -402,17 +404,19 @@ async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Hol
     };
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.is_some()),
-        // Where there is no namespace no other instance can be.
-        Err(error) if error.is_not_found() => {
+        // Where there is no namespace no other instance can be. One that goes is waited for, and made anew.
+        Err(error) if error.is_not_found() || error.is_of_a_namespace_that_goes() => {
             let (namespace, label) = (asked.place.namespace, asked.place.label);
-            match asked.purpose {
-                Purpose::Create { in_new_namespace: NewNamespace::Made, .. } => {
-                    namespace::ensure(asked.cluster, namespace, label).await?;
-                }
-                Purpose::Create { in_new_namespace: NewNamespace::MadeWithoutPods, .. } => {
+            let asked_for = match asked.purpose {
+                Purpose::Create { in_new_namespace, .. } | Purpose::Update { in_new_namespace } => in_new_namespace,
+                Purpose::Destroy => NewNamespace::Refused,
+            };
+            match asked_for {
+                NewNamespace::Made => namespace::ensure(asked.cluster, namespace, label).await?,
+                NewNamespace::MadeWithoutPods => {
                     namespace::ensure_without_pods(asked.cluster, namespace, label).await?;
                 }
-                _ => return Err(error),
+                NewNamespace::Refused => return Err(error),
             }
             Ok(asked.cluster.apply_new(&object).await?.is_some())
         }
@@ -520,7 +524,7 @@ fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
         format!("{} in cluster {} says so: instance {}, made {since}.", place.lease(), cluster.name(), found.mark);
     let import =
         format!("import {{\n  to = {}.NAME # the address of this resource\n  id = {:?}\n}}", place.resource, place.id);
-    if purpose == Purpose::Update {
+    if matches!(purpose, Purpose::Update { .. }) {
         return Diagnostic::error(format!("{} {} was taken over", place.resource, place.id))
             .detail(format!(
                 "It belongs to another instance by now, which another state or another block manages. {whose} Nothing was written.\n\nRemove this resource from state \

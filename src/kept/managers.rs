@@ -65,7 +65,8 @@ const HELD_AT_MOST: usize = 200;
 pub fn others(object: &Object, recorded: &Fields) -> BTreeMap<String, Held> {
     let is_other = |entry: &serde_json::Value| {
         entry.get("manager").and_then(|manager| manager.as_str()).is_some_and(|manager| manager != FIELD_MANAGER)
-            && entry.get("subresource").is_none()
+            // Nobody's status is a field of ours; `scale` is where autoscalers set `replicas`.
+            && entry.get("subresource").and_then(|name| name.as_str()) != Some("status")
     };
     if !object.items("metadata.managedFields").iter().any(is_other) {
         return BTreeMap::new();
@@ -149,6 +150,12 @@ mod tests {
         let told: Vec<_> = held.iter().map(|(path, (by, _))| (path.as_str(), by.as_str())).collect();
         assert_eq!(told, [("metadata.annotations.a", "kubectl-edit"), ("spec.paused", "kubectl-edit")]);
         assert!(held.values().all(|(_, value)| fields::is_digest(value)), "{held:?}");
+        let mut scaled = live.clone();
+        scaled["metadata"]["managedFields"] = json!([
+            {"manager": "kube-controller-manager", "operation": "Update", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        ]);
+        let held = others(&Object::new(scaled).unwrap(), &Fields::new());
+        assert_eq!(held.into_keys().collect::<Vec<_>>(), ["spec.replicas"], "an autoscaler holds what it has set");
         let mut alone = live;
         alone["metadata"]["managedFields"].as_array_mut().unwrap().remove(1);
         assert_eq!(others(&Object::new(alone).unwrap(), &recorded), BTreeMap::new());

@@ -65,7 +65,7 @@ pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
     Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, SecretPlace,
-    ServedBy, Severity as FindingSeverity, Topology, Unlisted, Unopened, Unrooted, WatchedCluster,
+    ServedBy, Severity as FindingSeverity, Topology, Unlisted, Unopened, Unrooted, WatchedCluster, only_or_in,
 };
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
 

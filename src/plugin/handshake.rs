@@ -102,17 +102,17 @@ pub(super) struct Address {
 impl Address {
     /// What `--debug` prints: the value of `TF_REATTACH_PROVIDERS` for the core that shall use this process.
     pub(super) fn reattach(&self, provider: &str, process: u32) -> String {
-        serde_json::json!({
-            provider: {
-                "Protocol": "grpc",
-                "ProtocolVersion": PLUGIN_PROTOCOL,
-                "Pid": process,
-                // The core then leaves the process running.
-                "Test": true,
-                "Addr": { "Network": self.network, "String": self.address },
-            }
-        })
-        .to_string()
+        let entry = serde_json::json!({
+            "Protocol": "grpc",
+            "ProtocolVersion": PLUGIN_PROTOCOL,
+            "Pid": process,
+            // The core then leaves the process running.
+            "Test": true,
+            "Addr": { "Network": self.network, "String": self.address },
+        });
+        // The same source is of another registry in OpenTofu, and each core looks for its own alone.
+        let of_tofu = provider.replacen("registry.terraform.io/", "registry.opentofu.org/", 1);
+        serde_json::json!({ provider: entry, of_tofu: entry }).to_string()
     }
 }
 
@@ -167,5 +167,8 @@ mod tests {
         assert_eq!(value["a/b/c"]["Addr"]["String"], "/tmp/x/socket");
         assert_eq!(value["a/b/c"]["ProtocolVersion"], 6);
         assert_eq!(value["a/b/c"]["Pid"], 7);
+        let value: serde_json::Value = serde_json::from_str(&unix().reattach("registry.terraform.io/b/c", 7)).unwrap();
+        assert_eq!(value["registry.opentofu.org/b/c"], value["registry.terraform.io/b/c"]);
+        assert_eq!(value["registry.opentofu.org/b/c"]["Pid"], 7);
     }
 }

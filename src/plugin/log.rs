@@ -44,7 +44,8 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) {
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or("without a text");
+        // What was put together at run time may hold a secret.
+        let text = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(its text is not told)");
         tracing::error!(%place, "the provider panicked: {text}");
     }));
 }

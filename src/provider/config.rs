@@ -140,9 +140,14 @@ fn server_url() -> Validator {
 
 fn proxy() -> Validator {
     // All the advice stands in the rule's own words: of a sensitive attribute nothing else is shown.
-    text("the address of a proxy: http://host:port, https://host:port or socks5://host:port", |url| {
+    text("the address of a proxy: http://host:port, https://host:port or socks5://host:port (or socks5h://)", |url| {
         match url.parse::<http::Uri>() {
-            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https" | "socks5")) && uri.host().is_some() => Ok(()),
+            Ok(uri)
+                if matches!(uri.scheme_str(), Some("http" | "https" | "socks5" | "socks5h"))
+                    && uri.host().is_some() =>
+            {
+                Ok(())
+            }
             _ => Err("It is not.".to_owned()),
         }
     })

@@ -29,8 +29,8 @@ fn plain_http(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) 
     let Some(uri) = cluster.host.known().and_then(|host| host.trim().parse::<http::Uri>().ok()) else { return };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let is_local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let has_credential = [&cluster.token, &cluster.username, &cluster.client_certificate].iter().any(|v| !v.is_null())
-        || !cluster.exec.is_null();
+    let has_credential = [&cluster.token, &cluster.username, &cluster.client_certificate].iter().any(|v| v.is_known())
+        || cluster.exec.is_known();
     if uri.scheme_str() == Some("http") && !is_local && has_credential {
         diagnostics.push(
             Diagnostic::warning("A credential goes over plain http")
@@ -42,16 +42,16 @@ fn plain_http(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) 
 
 fn one_kubeconfig(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) {
     let sources = [
-        ("config_path", !cluster.config_path.is_null()),
-        ("config_paths", !cluster.config_paths.is_null()),
-        ("config", !cluster.config.is_null()),
+        ("config_path", cluster.config_path.is_known()),
+        ("config_paths", cluster.config_paths.is_known()),
+        ("config", cluster.config.is_known()),
     ];
     let mut given = sources.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         let detail = format!("Both `{first}` and `{second}` are set. Keep one of them.");
         diagnostics.error_at(at.attr(second), "Two kubeconfigs for one cluster", detail);
     }
-    let none = sources.iter().all(|(_, given)| !given);
+    let none = cluster.config_path.is_null() && cluster.config_paths.is_null() && cluster.config.is_null();
     if none && !cluster.config_context.is_null() {
         let detail = "`config_context` chooses a context of a kubeconfig, and no kubeconfig is set. \
                       Set `config_path`, `config_paths` or `config` as well.";
@@ -71,7 +71,7 @@ fn some_address(name: &str, cluster: &ClusterModel, at: &Path, diagnostics: &mut
         );
         diagnostics.error_at(at.clone(), "Cluster without an address", detail);
     }
-    if cluster.insecure.get() == Some(true) && !cluster.cluster_ca_certificate.is_null() {
+    if cluster.insecure.get() == Some(true) && cluster.cluster_ca_certificate.is_known() {
         let detail = "`insecure` accepts any certificate, so `cluster_ca_certificate` would not be used. \
                       Keep one of them, preferably the certificate.";
         diagnostics.error_at(at.attr("insecure"), "Certificate authority and `insecure`", detail);
@@ -80,10 +80,10 @@ fn some_address(name: &str, cluster: &ClusterModel, at: &Path, diagnostics: &mut
 
 fn one_credential(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnostics) {
     let credentials = [
-        ("token", !cluster.token.is_null()),
-        ("client_certificate", !cluster.client_certificate.is_null()),
-        ("username", !cluster.username.is_null()),
-        ("exec", !cluster.exec.is_null()),
+        ("token", cluster.token.is_known()),
+        ("client_certificate", cluster.client_certificate.is_known()),
+        ("username", cluster.username.is_known()),
+        ("exec", cluster.exec.is_known()),
     ];
     let mut given = credentials.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
@@ -99,10 +99,12 @@ fn complete_pairs(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnosti
         ("username", &cluster.username, "password", &cluster.password),
     ];
     for (one, first, other, second) in pairs {
-        let alone = match (first.is_null(), second.is_null()) {
-            (false, true) => (one, other),
-            (true, false) => (other, one),
-            _ => continue,
+        let alone = if first.is_known() && second.is_null() {
+            (one, other)
+        } else if first.is_null() && second.is_known() {
+            (other, one)
+        } else {
+            continue;
         };
         let detail = format!("`{}` is set without `{}`. Set both or neither.", alone.0, alone.1);
         diagnostics.error_at(at.attr(alone.0), "Incomplete credential", detail);

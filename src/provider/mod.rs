@@ -37,6 +37,6 @@ impl Provider for Mesh {
             None => Clusters::unknown(VERSION),
         };
         let clusters = clusters.answering(connection::must_answer(&config));
-        Ok(Client { clusters, charts: Store::new(config.charts.or_default()), walk: Walk::default() })
+        Ok(Client { clusters, charts: Store::new(config.charts), walk: Walk::default() })
     }
 }

@@ -158,6 +158,10 @@ pub struct Store {
     pub defaults: Charts,
     /// For the provider's own repository.
     credentials: Option<Credentials>,
+    /// All of the provider's `charts` is unknown.
+    is_unknown: bool,
+    /// How to log in to the provider's own repository is unknown.
+    has_unknown_login: bool,
     sources: Sources,
 }
 
@@ -183,9 +187,37 @@ pub enum Unavailable {
 }
 
 impl Store {
-    pub fn new(defaults: ProviderCharts) -> Store {
+    pub fn new(defaults: Value<ProviderCharts>) -> Store {
+        let is_unknown = defaults.is_unknown();
+        let defaults = defaults.or_default();
+        let has_unknown_login = defaults.username.is_unknown() || defaults.password.is_unknown();
         let (defaults, credentials) = defaults.split();
-        Store { defaults, credentials, ..Store::default() }
+        Store { defaults, credentials, is_unknown, has_unknown_login, ..Store::default() }
+    }
+
+    /// Whether it is still to be known which charts are meant, or how to get them: whoever plans takes none then, since
+    /// the apply may take others.
+    pub fn is_open(&self, charts: &Value<Charts>) -> bool {
+        let (mut place, mut is_own, mut version) = (None, false, None);
+        for (charts, is_default) in
+            charts.known().map(|charts| (charts, false)).into_iter().chain([(&self.defaults, true)])
+        {
+            if place.is_none() && !(charts.directory.is_null() && charts.repository.is_null()) {
+                let is_unknown =
+                    !charts.directory.is_known() && (charts.directory.is_unknown() || charts.repository.is_unknown());
+                place = Some(is_unknown);
+                is_own = charts.directory.is_null() && (is_default || charts.repository == self.defaults.repository);
+            }
+            if version.is_none() && !charts.version.is_null() {
+                version = Some(charts.version.is_unknown());
+            }
+        }
+        let of_defaults = self.is_unknown && (place.is_none() || version.is_none());
+        charts.is_unknown()
+            || of_defaults
+            || place == Some(true)
+            || version == Some(true)
+            || is_own && self.has_unknown_login
     }
 
     /// Whether the version is not for others to say: somebody names one, or the charts lie in a folder and are what
@@ -245,6 +277,9 @@ impl Store {
     /// What these charts are now, where no digest pins them. One that is not to be had is left out: whoever needs it
     /// says so. Of a repository the version is asked for that `version` names, unless `charts` does.
     pub async fn noted(&self, charts: Option<&Charts>, names: &[&str], version: Option<&str>) -> Option<Noted> {
+        if self.is_open(&charts.cloned().into()) {
+            return None;
+        }
         let (location, _) = self.location(charts).ok()?;
         let mut digests = BTreeMap::new();
         for name in names {
@@ -431,6 +466,37 @@ mod tests {
         assert_eq!(said, ["digests[\"istoid\"]"]);
     }
 
+    #[test]
+    fn charts_are_open_as_long_as_anything_that_decides_is_unknown() {
+        let known = |text: &str| Value::Known(text.to_owned());
+        let provider = |repository, version, password| {
+            Store::new(Value::Known(ProviderCharts { repository, version, password, ..ProviderCharts::default() }))
+        };
+        let resource = |repository, version| Value::Known(Charts { repository, version, ..Charts::default() });
+        let none = || resource(Value::Null, Value::Null);
+        let folder = || Value::Known(Charts { directory: known("/charts"), ..Charts::default() });
+        let plain = || provider(known("oci://a"), Value::Null, Value::Null);
+        for (store, charts, is_open) in [
+            (plain(), none(), false),
+            (plain(), Value::Null, false),
+            (plain(), Value::Unknown, true),
+            (plain(), resource(Value::Unknown, Value::Null), true),
+            (plain(), resource(Value::Null, Value::Unknown), true),
+            (Store::new(Value::Unknown), none(), true),
+            (Store::new(Value::Unknown), folder(), true),
+            (Store::new(Value::Unknown), resource(known("oci://b"), known("1.31.0")), false),
+            (provider(Value::Unknown, Value::Null, Value::Null), none(), true),
+            (provider(Value::Unknown, Value::Null, Value::Null), folder(), false),
+            (provider(known("oci://a"), Value::Unknown, Value::Null), none(), true),
+            (provider(known("oci://a"), Value::Unknown, Value::Null), resource(Value::Null, known("1.31.0")), false),
+            (provider(known("oci://a"), Value::Null, Value::Unknown), none(), true),
+            (provider(known("oci://a"), Value::Null, Value::Unknown), resource(known("oci://b"), Value::Null), false),
+            (provider(known("oci://a"), Value::Null, Value::Unknown), folder(), false),
+        ] {
+            assert_eq!(store.is_open(&charts), is_open, "{store:?} {charts:?}");
+        }
+    }
+
     fn packed(note: &str) -> Vec<u8> {
         let metadata = format!("apiVersion: v2\nname: istiod\nversion: 1.0.0\ndescription: {note}\n");
         archive_of(&[("istiod/Chart.yaml", metadata.as_bytes())])
@@ -441,7 +507,7 @@ mod tests {
             true => ProviderCharts { repository: place.to_owned().into(), ..ProviderCharts::default() },
             false => ProviderCharts { directory: place.to_owned().into(), ..ProviderCharts::default() },
         };
-        Store { sources: Sources::with_cache(None), ..Store::new(charts) }
+        Store { sources: Sources::with_cache(None), ..Store::new(Value::Known(charts)) }
     }
 
     /// What a plan noted holds until somebody changes the chart; each process has a store of its own.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::charts::Charts;
 use super::client::{Client, briefly};
+pub use super::walk::Followed;
 use super::walk::Walk;
 use crate::cluster::{Kind, ObjectRef};
 use crate::diag::Diagnostic;
@@ -12,16 +13,6 @@ use crate::engine::Ctx;
 use crate::istiod;
 use crate::mesh::istiod_name_of;
 use crate::value::Path;
-
-/// The control plane that is followed.
-#[derive(Clone, Copy, Debug)]
-pub struct Followed<'a> {
-    /// The provider's name for the cluster it runs in.
-    pub cluster: &'a str,
-    pub namespace: &'a str,
-    /// Its revision, or a tag of it.
-    pub revision: Option<&'a str>,
-}
 
 /// What version it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +42,7 @@ pub async fn follow<P>(cx: &Ctx<Client, P>, charts: Option<&Charts>, followed: F
     if client.charts.names_version(charts) {
         return Version::Named;
     }
-    match client.walk.version_of(followed.cluster, followed.revision) {
+    match client.walk.version_of(followed) {
         Some(declared) => declared.map_or(Version::Open, Version::Known),
         None => running(cx, followed).await,
     }
@@ -92,7 +83,7 @@ async fn running<P>(cx: &Ctx<Client, P>, followed: Followed<'_>) -> Version {
 
 /// A chart that is newer than its control plane, where somebody says so.
 pub fn ahead<P>(cx: &Ctx<Client, P>, chart: &str, followed: Followed<'_>) -> Option<Diagnostic> {
-    let declared = cx.client().ok()?.walk.version_of(followed.cluster, followed.revision)??;
+    let declared = cx.client().ok()?.walk.version_of(followed)??;
     is_ahead(chart, &declared).then(|| {
         Diagnostic::warning(format!("Charts of {chart} are newer than the control plane of {declared}")).at(Path::root("charts").attr("version")).detail(format!(
             "The control plane in {} is of Istio {declared}; proxies and definitions of a newer minor version than their istiod's are not supported. Leave `version` out, which takes the control \

@@ -12,15 +12,25 @@ use crate::istiod::Looks;
 use crate::kept::managers::HeldByOthers;
 use crate::mesh::{
     Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, MeshPolicy, Pending, Registry,
-    Topology, WatchedCluster, istiod_name_of,
+    Topology, WatchedCluster, istiod_name_of, only_or_in,
 };
 use crate::resources::blocks::{Block, Blocks};
 
 /// Policies that turn mTLS off, in words; or why they cannot be read.
 type PoliciesOff = Result<Vec<String>, String>;
 
-/// A control plane by its cluster and revision.
-type ControlPlane = (String, Option<String>);
+/// A control plane by its cluster, namespace and revision.
+type ControlPlane = (String, String, Option<String>);
+
+/// A control plane whose version others follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The provider's name for the cluster it runs in.
+    pub cluster: &'a str,
+    pub namespace: &'a str,
+    /// Its revision, or a tag of it.
+    pub revision: Option<&'a str>,
+}
 
 /// What the first who asks finds out for all others.
 type Seen<T> = Arc<OnceCell<T>>;
@@ -35,7 +45,7 @@ pub struct Walk {
     /// Versions of Istio that control planes are to have, by cluster, namespace and release; `None` where that is not
     /// known yet.
     versions: Mutex<BTreeMap<String, Option<String>>>,
-    /// The clusters after which a control plane is upgraded, by its own cluster and revision.
+    /// The clusters after which a control plane is upgraded, by the control plane.
     after: Mutex<BTreeMap<ControlPlane, BTreeSet<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
@@ -131,29 +141,34 @@ impl Walk {
         held(&self.versions).insert(id.to_owned(), version);
     }
 
-    /// The version that the control plane which serves a revision in a cluster is to have; the inner `None` where that
-    /// is not known yet.
-    pub fn version_of(&self, cluster: &str, revision: Option<&str>) -> Option<Option<String>> {
-        let release = istiod_name_of(revision);
-        let is_there = |id: &str| {
+    /// The version that a control plane is to have; the inner `None` where that is not known yet. One of another
+    /// namespace is taken where it is the only one: who follows may be in a namespace of its own.
+    pub fn version_of(&self, followed: Followed<'_>) -> Option<Option<String>> {
+        let release = istiod_name_of(followed.revision);
+        let versions = held(&self.versions);
+        let there = versions.iter().filter_map(|(id, version)| {
             let mut parts = id.split('/');
-            parts.next() == Some(cluster) && parts.next_back() == Some(release.as_str())
-        };
-        let noted = held(&self.versions).iter().find(|(id, _)| is_there(id)).map(|(_, version)| version.clone());
-        noted.or_else(|| held(&self.topology).version_of(cluster, revision))
+            let (cluster, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
+            (cluster == followed.cluster && name == release).then(|| (namespace, version.clone()))
+        });
+        only_or_in(there, followed.namespace)
+            .or_else(|| held(&self.topology).version_of(followed.cluster, followed.namespace, followed.revision))
+    }
+
+    /// Whether a control plane has been planned that is just this one.
+    pub fn has_planned(&self, followed: Followed<'_>) -> bool {
+        let id = format!("{}/{}/{}", followed.cluster, followed.namespace, istiod_name_of(followed.revision));
+        held(&self.versions).contains_key(&id)
     }
 
     /// Notes the clusters after which a control plane is upgraded; those that wait for each other, beginning and ending
     /// with this one, if there is such a circle now.
-    pub fn upgraded_after(
-        &self,
-        cluster: &str,
-        revision: Option<&str>,
-        others: BTreeSet<String>,
-    ) -> Option<Vec<String>> {
+    pub fn upgraded_after(&self, followed: Followed<'_>, others: BTreeSet<String>) -> Option<Vec<String>> {
+        let key =
+            |cluster: &str| (cluster.to_owned(), followed.namespace.to_owned(), followed.revision.map(str::to_owned));
         let mut after = held(&self.after);
-        after.insert((cluster.to_owned(), revision.map(str::to_owned)), others);
-        circle(cluster, |name| after.get(&(name.to_owned(), revision.map(str::to_owned))))
+        after.insert(key(followed.cluster), others);
+        circle(followed.cluster, |name| after.get(&key(name)))
     }
 
     /// The provider's name for the cluster in which the control plane of this id in Istio runs.

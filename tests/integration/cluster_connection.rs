@@ -298,6 +298,38 @@ async fn a_watch_and_a_port_forward_are_asked_for_again_with_a_renewed_credentia
     assert_eq!(error.layer(), Layer::Authorization, "{error}: of the second answer, not of the first");
 }
 
+/// Of many credentials nobody says when they end, and a long apply outlives several of them.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_credential_without_an_end_is_renewed_whenever_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        r#"n=$(($(cat {0} 2>/dev/null || echo 0)+1)); echo $n >{0}
+        printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t%s"}}}}' $n"#,
+        folder.path().join("count").display()
+    );
+    let exec = Exec { command: "sh".into(), args: vec!["-c".into(), script], ..Exec::default() };
+    let used = std::sync::Mutex::new(std::collections::BTreeMap::<String, usize>::new());
+    let server = Server::start(move |seen, _| {
+        let mut used = used.lock().unwrap();
+        let times = used.entry(seen.authorization.clone()).or_default();
+        *times += 1;
+        // The fifth is refused at once, and what comes after it as well.
+        let is_late = ["Bearer t5", "Bearer t6"].contains(&seen.authorization.as_str());
+        if *times <= 2 && !is_late { config_map("a") } else { status(401, "Unauthorized", "token has expired") }
+    })
+    .await;
+    let cluster = standalone(ClusterConfig { exec: Some(exec), ..server.config() });
+    for request in 1..=8 {
+        cluster.get(&reference()).await.unwrap_or_else(|error| panic!("request {request}: {error}"));
+    }
+    assert_eq!(server.seen().len(), 8 + 3, "three renewals");
+    assert_eq!(failure(&cluster).await.layer(), Layer::Authentication);
+    let asked = server.seen().len();
+    assert_eq!(failure(&cluster).await.layer(), Layer::Authentication);
+    assert!(server.seen().len() <= asked + 2, "and none in a circle");
+}
+
 #[tokio::test]
 async fn a_proxy_is_used_and_its_refusal_is_its_own() {
     let server = Server::start_tls(|_, _| config_map("a")).await;

@@ -51,7 +51,7 @@ async fn page() -> String {
     let core = Core::new(Mesh, resources::registry(), provider).await.expect("the provider can be configured");
     let defaults =
         ProviderCharts { directory: folder.into(), gateway_api: gateway_api.into(), ..ProviderCharts::default() };
-    let store = Store::new(defaults);
+    let store = Store::new(terraform_provider_mesh::value::Value::Known(defaults));
     let sample = sample();
     let template = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("templates/guides/objects.md");
     let mut text = fs::read_to_string(template).expect("the template");

@@ -15,6 +15,7 @@ use terraform_provider_mesh::resources::eastwest_gateway;
 use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::resources::written::Written;
 use terraform_provider_mesh::schema::Model as _;
+use terraform_provider_mesh::value::Value::Known;
 
 use crate::pages::mirror;
 use crate::support::cli::{Workspace, clis};
@@ -50,7 +51,7 @@ async fn each_load_balancer_of_the_page_is_what_helm_makes_of_it() {
     assert_eq!(planned.len(), additions.len(), "each block is planned");
 
     let core = Core::new(Mesh, registry(), provider).await.expect("the provider can be configured");
-    let store = Store::new(ProviderCharts { directory: charts.clone().into(), ..ProviderCharts::default() });
+    let store = Store::new(Known(ProviderCharts { directory: charts.clone().into(), ..ProviderCharts::default() }));
     let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
     let east = lab.cluster("east");
     east.kubectl(&["create", "namespace", "istio-system"]).expect("a namespace");

@@ -29,6 +29,7 @@ async fn what_is_not_this_instance_s_stays() {
     let config = config(Istio::Current, json!({}));
     let stored = apply(&core, &config, None).await;
 
+    let stored = a_deleted_namespace_is_made_anew(&core, &east, &config, stored).await;
     a_tenant_s_label_steers_nothing(&core, &east, &config, &stored).await;
     let stored = an_object_made_anew_by_hand(&core, &east, &config, &stored).await;
     let stored = a_state_older_than_marks(&core, &east, &config, stored).await;
@@ -50,6 +51,20 @@ async fn what_is_not_this_instance_s_stays() {
     }
     assert!(!there(&east, &["-n", "istio-system", "deployment", "istiod"]));
     assert!(!there(&east, &["-n", "istio-system", "lease", "mesh-primary.istiod"]));
+}
+
+/// Deleted with all that was in it, while what has no namespace stays: the next apply makes it anew, and waits for one
+/// that still goes.
+async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &Json, mut stored: Stored) -> Stored {
+    for waits in ["--wait=true", "--wait=false"] {
+        east.kubectl(&["delete", "namespace", "istio-system", waits]).expect("kubectl");
+        reconfigure(core, east).await;
+        let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
+        stored = apply(core, config, Some(&refreshed)).await;
+        assert!(there(east, &["-n", "istio-system", "deployment", "istiod"]), "{waits}");
+        assert_settled(core, config, &stored).await;
+    }
+    stored
 }
 
 /// Label and mark copied, by someone who may write in a namespace of their own and in the system namespace.

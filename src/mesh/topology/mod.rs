@@ -215,6 +215,18 @@ impl DeclaredCa {
     }
 }
 
+/// The one that is in this namespace, or else the only one.
+pub fn only_or_in<'a, T>(there: impl Iterator<Item = (&'a str, T)>, namespace: &str) -> Option<T> {
+    let mut others = Vec::new();
+    for (place, found) in there {
+        if place == namespace {
+            return Some(found);
+        }
+        others.push(found);
+    }
+    (others.len() == 1).then(|| others.pop()).flatten()
+}
+
 impl Topology {
     /// Declares a control plane; what it contradicts.
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
@@ -318,10 +330,11 @@ impl Topology {
         findings
     }
 
-    /// The version of the control plane that serves a revision, or a tag, in a cluster.
-    pub fn version_of(&self, cluster: &str, revision: Option<&str>) -> Option<Option<String>> {
-        let mut there = self.control_planes.values().filter(|plane| plane.cluster == cluster);
-        there.find(|plane| remotes::answers_to(plane, revision)).map(|plane| plane.version.clone())
+    /// The version of a control plane that serves a revision, or a tag, in a cluster.
+    pub fn version_of(&self, cluster: &str, namespace: &str, revision: Option<&str>) -> Option<Option<String>> {
+        let planes = self.control_planes.values().filter(|plane| plane.cluster == cluster);
+        let there = planes.filter(|plane| remotes::answers_to(plane, revision));
+        only_or_in(there.map(|plane| (plane.namespace.as_str(), plane.version.clone())), namespace)
     }
 
     /// The provider's name for the cluster in which the control plane of this id in Istio runs.

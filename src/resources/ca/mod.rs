@@ -124,7 +124,7 @@ impl Resource for MeshCa {
 
     async fn apply(&self, cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
         let purpose = match change.prior {
-            Some(_) => Purpose::Update,
+            Some(_) => Purpose::Update { in_new_namespace: new_namespace(&change.planned) },
             // A root that is found is not trusted, and a create that took up its Lease would have written for nothing.
             None => Purpose::Create { in_new_namespace: new_namespace(&change.planned), trusts_what_is_made: false },
         };

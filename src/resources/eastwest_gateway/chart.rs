@@ -28,7 +28,7 @@ pub async fn planned_objects(
     let planned = &mut plan.planned;
     if !spec.ambient {
         let followed = followed(planned, spec);
-        let is_declared = |walk: &Walk| walk.version_of(followed.cluster, followed.revision).is_some();
+        let is_declared = |walk: &Walk| walk.version_of(followed).is_some();
         versions::wait_for(cx, planned.charts.known(), is_declared).await;
     }
     let version = match follow(cx, planned, spec).await {

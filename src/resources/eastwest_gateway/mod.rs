@@ -58,7 +58,9 @@ impl Resource for MeshEastwestGateway {
             None => cx.client()?.walk.pending(Pending::Gateway),
         }
         let wanted = match &spec {
-            Some(spec) if !plan.planned.charts.is_unknown() => chart::planned_objects(cx, plan, spec).await?,
+            Some(spec) if !cx.client()?.charts.is_open(&plan.planned.charts) => {
+                chart::planned_objects(cx, plan, spec).await?
+            }
             _ => None,
         };
         keeping::plan(cx, plan, wanted.as_ref());

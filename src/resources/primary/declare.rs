@@ -142,8 +142,8 @@ pub async fn interlock(cx: &mut Cx, plan: &Plan<'_, Primary>, spec: &Spec) -> Re
                 None => Ok(()),
             }
         }
-        // A cluster that is still to come runs none.
-        Err(_) if plan.prior.is_none() => Ok(()),
+        // A cluster that is still to come runs none. One that refuses is there.
+        Err(error) if plan.prior.is_none() && !error.is_answer() => Ok(()),
         Err(error) => {
             cx.warn(Diagnostic::warning(format!("Whether sidecars run in {name} is not known")).at("ambient").detail(format!(
                 "With ambient mode over several networks istiod tells sidecars only of those endpoints in other clusters whose Service has the label `istio.io/global=true`. The Pods cannot be \

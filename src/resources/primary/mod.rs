@@ -424,10 +424,7 @@ async fn planned_objects(
     plan: &mut Plan<'_, Primary>,
     spec: &Spec,
 ) -> Result<Option<Wanted>, Diagnostics> {
-    if plan.planned.charts.is_unknown() {
-        return Ok(None);
-    }
-    if plan.config.istio_version.is_unknown() {
+    if plan.config.istio_version.is_unknown() || cx.client()?.charts.is_open(&plan.planned.charts) {
         return Ok(None);
     }
     if plan.prior.is_some() {
@@ -443,7 +440,10 @@ async fn planned_objects(
         Ok(charts) => charts,
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
-    if plan.config.istio_version.is_null() || kept.is_some() {
+    // As it stands in state, `v` included: the core takes nothing else beside what is configured.
+    if let Some(kept) = &kept {
+        plan.planned.istio_version = kept.clone().into();
+    } else if plan.config.istio_version.is_null() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
     let Some(told) = keeping::told(cx, plan, charts.asks(spec)).await else { return Ok(None) };

@@ -19,6 +19,7 @@ use crate::istiod::{self, Istiod, ReplicaView, SyncStatus};
 use crate::mesh::istiod_name_of;
 use crate::resources::charts::{Unavailable, Version};
 use crate::resources::client;
+use crate::resources::walk::Followed;
 use crate::value::{Path, Set, Value};
 
 /// A cluster that is silent holds a refresh up no longer than this.
@@ -95,8 +96,9 @@ pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
         }
     }
     let Some(cluster) = planned.cluster.known() else { return Ok(()) };
+    let followed = Followed { cluster, namespace: planned.namespace.text(), revision: planned.revision.as_deref() };
     let others = planned.rollout.known().into_iter().flat_map(names).filter_map(|name| name.known().cloned()).collect();
-    match cx.client()?.walk.upgraded_after(cluster, planned.revision.as_deref(), others) {
+    match cx.client()?.walk.upgraded_after(followed, others) {
         Some(circle) => Err(Diagnostic::error("Control planes wait for each other").at(at()).detail(format!(
             "{}: none of them would ever be upgraded. Leave one of these clusters out of `rollout.after`.",
             circle.join(" comes after ")

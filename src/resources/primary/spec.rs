@@ -252,7 +252,7 @@ fn mtls(parser: &mut Parser, model: &Primary) -> Mtls {
         let detail = "In ambient mode ztunnels use mTLS between each other, always: leave `mtls` out, or `ambient`.";
         parser.refuse("mtls", "Ambient mode needs mTLS", detail);
     }
-    if mtls != Mtls::Permissive && !model.config_cluster.is_null() {
+    if mtls != Mtls::Permissive && model.config_cluster.is_known() {
         let detail = "The policy belongs into the cluster that istiod reads its configuration from, where this resource makes nothing. Make a PeerAuthentication there, and set \
                       `meshConfig.enableAutoMtls` in `values` for no mTLS.";
         parser.refuse("mtls", "Not with an external control plane", detail);

@@ -314,8 +314,10 @@ async fn follow_in_plan(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec
     let model = &plan.planned;
     if let Some((name, revision)) = served_by(spec) {
         let is_declared = |walk: &Walk| {
+            let namespace = spec.namespace.as_str();
             let cluster = walk.runs_in(name, revision);
-            cluster.is_some_and(|cluster| walk.version_of(&cluster, revision).is_some())
+            cluster
+                .is_some_and(|cluster| walk.has_planned(versions::Followed { cluster: &cluster, namespace, revision }))
         };
         versions::wait_for(cx, model.charts.known(), is_declared).await;
     }

@@ -153,7 +153,7 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
 }
 
 async fn objects(cx: &mut Cx, plan: &mut Plan<'_, RemoteCluster>, spec: &Spec) -> Result<(), Diagnostics> {
-    let unknown = plan.planned.charts.is_unknown();
+    let unknown = cx.client()?.charts.is_open(&plan.planned.charts);
     if plan.prior.is_some() && spec.remote.is_some() {
         cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
     }

@@ -146,7 +146,7 @@ impl Resource for MeshServiceEntry {
         describe(&mut state, Some(&spec));
         let cluster = client::cluster(cx, state.cluster.text())?;
         let purpose = match prior {
-            Some(_) => Purpose::Update,
+            Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
             // A service is imported into the namespace of who calls it: it is there, or misspelled.
             None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
         };

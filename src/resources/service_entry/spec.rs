@@ -155,7 +155,12 @@ fn endpoints(parser: &mut Parser, model: &ServiceEntry) -> Vec<ImportEndpoint> {
     let mut endpoints = Vec::new();
     for (key, exporter) in known_entries(parser, &model.exporters) {
         let path = Path::root("exporters").key(key);
-        let (gateways, network) = (!exporter.gateways.is_null(), !exporter.network.is_null());
+        if exporter.gateways.is_unknown() || exporter.network.is_unknown() {
+            // One of them may turn out to be null.
+            parser.note(false);
+            continue;
+        }
+        let (gateways, network) = (exporter.gateways.is_known(), exporter.network.is_known());
         if gateways == network {
             let detail = "Give `gateways`, the addresses of the exporter's east-west gateway, or `network`, whose gateways the importing istiod knows: one of the two.";
             parser.refuse(path.clone(), "No way to reach the exporter", detail);

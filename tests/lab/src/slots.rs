@@ -37,15 +37,15 @@ pub(crate) fn acquire(count: usize) -> Result<Slots> {
     Ok(Slots(held))
 }
 
-/// As many as fit into memory at 0.8 GiB each with a quarter left, and no more than six: two cores
-/// start six at once in reasonable time. `LAB_MAX_CLUSTERS` overrides it.
+/// As many as fit into memory at 0.8 GiB each with a quarter left, and no more than eight: with six, two cores were
+/// idle for a quarter of the suite's time, since most tests wait. `LAB_MAX_CLUSTERS` overrides it.
 fn limit() -> usize {
     let asked = std::env::var("LAB_MAX_CLUSTERS").ok().and_then(|text| text.parse::<usize>().ok());
     let by_memory = || {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kib: usize = line.trim().trim_end_matches(" kB").parse().ok()?;
-        Some((kib / 1024 * 3 / 4 / 820).clamp(1, 6))
+        Some((kib / 1024 * 3 / 4 / 820).clamp(1, 8))
     };
     asked.filter(|n| *n > 0).or_else(by_memory).unwrap_or(4)
 }
