@@ -243,8 +243,8 @@ model! {
         /// `ztunnel`. A chart whose `values` give a whole image name keeps that.
         #[attr(optional)]
         pub hub: Value<String>,
-        /// Names of Secrets of the type `kubernetes.io/dockerconfigjson` by which the kubelets log in there. A Pod reads
-        /// them in its own namespace: they must be in `namespace`, in `agents_namespace`, and wherever Pods with
+        /// Names of Secrets of the type `kubernetes.io/dockerconfigjson` by which the kubelets log in there. A Pod
+        /// reads them in its own namespace: they must be in `namespace`, in `agents_namespace`, and wherever Pods with
         /// proxies run. The provider makes none.
         #[attr(optional, validate(non_empty()), validate(each(dns_subdomain())))]
         pub pull_secrets: Value<Set<String>>,
