@@ -10,6 +10,7 @@ mod external;
 mod gateway;
 mod host_rules;
 mod identity;
+mod images;
 mod link_token;
 mod mesh_networks;
 mod name;
@@ -38,13 +39,14 @@ pub use gateway::{
 };
 pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
+pub use images::Images;
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
 };
 pub use name::{
-    ClusterName, Host, MeshId, NameError, Namespace, Network, Revision, ServiceAccountName, ServiceName, SubsetName,
-    TrustDomain,
+    ClusterName, Host, ImageHub, MeshId, NameError, Namespace, Network, Revision, ServiceAccountName, ServiceName,
+    SubsetName, TrustDomain,
 };
 pub use platform::Platform;
 pub use pod_security::{ENFORCE_LABEL, Level, violations};

@@ -129,6 +129,12 @@ name!(
     |text| dotted(text)
 );
 name!(
+    /// What the names of images begin with: a registry, and a path there. `global.hub` of the charts.
+    ImageHub,
+    "place of images",
+    |text| image_hub(text)
+);
+name!(
     /// A subset of a DestinationRule.
     SubsetName,
     "subset name",
@@ -182,6 +188,41 @@ fn label_value(text: &str) -> Result<(), String> {
         "letters, digits, `-`, `_` and `.`",
     )?;
     ends(text, |c| c.is_ascii_alphanumeric(), "a letter or digit")
+}
+
+/// The beginning of an image's name, without the image.
+fn image_hub(text: &str) -> Result<(), String> {
+    bounded(text, 253)?;
+    if text.contains("://") {
+        return Err(
+            "it has a scheme: give the registry's host and the path alone, as in `registry.example/istio`".to_owned()
+        );
+    }
+    let (first, rest) = text.split_once('/').map_or((text, None), |(first, rest)| (first, Some(rest)));
+    let host = match first.rsplit_once(':').filter(|_| !first.ends_with(']')) {
+        Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => host,
+        Some(_) => {
+            return Err("what follows its `:` is no port; the version of the images is `istio_version`".to_owned());
+        }
+        None => first,
+    };
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => {}
+        Some(_) => return Err("what is in its brackets is no IPv6 address".to_owned()),
+        None => dotted(host)?,
+    }
+    for part in rest.into_iter().flat_map(|rest| rest.split('/')) {
+        if part.is_empty() {
+            return Err("it has an empty part between slashes, or ends with a slash".to_owned());
+        }
+        characters(
+            part,
+            |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.'),
+            "lower-case letters, digits, `-`, `_` and `.`",
+        )?;
+        ends(part, |c| matches!(c, 'a'..='z' | '0'..='9'), "a lower-case letter or digit")?;
+    }
+    Ok(())
 }
 
 /// A DNS label after RFC 1123.
@@ -250,6 +291,23 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "a/b", "a b", "ä", &"a".repeat(64)] {
             assert!(ClusterName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn places_of_images_are_a_registry_and_a_path() {
+        for good in [
+            "istio",
+            "docker.io/istio",
+            "registry.example:5000",
+            "10.0.0.1:5000/a_b/c-d.e",
+            "[fd00::1]:5000/a",
+            "[::1]/a",
+        ] {
+            assert!(ImageHub::new(good).is_ok(), "{good}: {:?}", ImageHub::new(good));
+        }
+        for bad in ["", "/a", "a/", "a:0/b", "a:70000/b", "[::g]/a", "[::1/a", "a/-b", "a/b.", "a/B", "a b/c", "ä/b"] {
+            assert!(ImageHub::new(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::address::Address;
+use super::images::Images;
 use super::mesh_networks::MeshNetworks;
 use super::name::{ClusterName, MeshId, Namespace, Network, Revision, TrustDomain};
 use super::platform::Platform;
@@ -41,6 +42,8 @@ pub struct ControlPlane {
     pub platform: Option<Platform>,
     /// Sidecars too leave the network of their Pod to the node agent.
     pub cni: bool,
+    /// Where images come from.
+    pub images: Images,
     /// Where the node agents run, if not beside istiod.
     pub agents_namespace: Option<Namespace>,
     /// What becomes of mTLS between workloads.
@@ -121,6 +124,7 @@ impl ControlPlane {
             values["pilot"]["cni"] = json!({ "enabled": true });
         }
         self.add_platform(&mut values);
+        self.images.add_to(&mut values);
         values
     }
 
@@ -129,6 +133,7 @@ impl ControlPlane {
     pub fn cni_values(&self) -> Value {
         let mut values = if self.ambient { json!({ "profile": AMBIENT_PROFILE }) } else { json!({}) };
         self.add_platform(&mut values);
+        self.images.add_to(&mut values);
         values
     }
 
@@ -143,6 +148,7 @@ impl ControlPlane {
             values["revision"] = json!(revision);
         }
         self.add_platform(&mut values);
+        self.images.add_to(&mut values);
         values
     }
 
@@ -425,6 +431,7 @@ mod tests {
             ambient: false,
             platform: None,
             cni: false,
+            images: Images::default(),
             agents_namespace: None,
             mtls: Mtls::default(),
             custom_hosts: vec![],

@@ -96,6 +96,7 @@ fn control_plane(platform: Platform, ambient: bool) -> ControlPlane {
         ambient,
         platform: Some(platform),
         cni: true,
+        images: Default::default(),
         agents_namespace: platform.namespace_of_agents(),
         mtls: Default::default(),
         custom_hosts: Vec::new(),

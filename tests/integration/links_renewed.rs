@@ -111,8 +111,11 @@ fn a_token_cut_short_is_renewed_in_the_watcher_by_a_job_that_may_do_nothing_else
     assert_eq!(refused.code, Some(1), "{}", refused.stdout);
     assert!(refused.stderr.contains("renewal = {}"), "{}", refused.stderr);
 
-    with(&run, "", "token = { renewal = {} }");
+    with(&run, "images = { pull_secrets = [\"pull\"] }", "token = { renewal = {} }");
     let said = run.apply().ok();
+    let made = west.get(&["cronjob", &job("east"), "-n", NAMESPACE]).expect("kubectl").expect("the job");
+    let pulls = &made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["imagePullSecrets"];
+    assert_eq!(*pulls, serde_json::json!([{ "name": "pull" }]), "as istiod's ServiceAccount does");
     assert!(!said.stdout.contains("shorter tokens"), "{}", said.stdout);
     run.settled();
     let first = token(west, "east");

@@ -24,6 +24,7 @@ mod chart_templates;
 mod charts_of_any_kind;
 mod charts_that_ask;
 mod circles;
+mod closed_network;
 mod cluster_answers;
 mod cluster_api;
 mod cluster_connection;

@@ -172,6 +172,12 @@ fn workspace(cli: &Cli, example: &Path, name: &str, given: Given<'_>) -> Workspa
     if main.contains("variable \"istio_version\"") {
         variables["istio_version"] = "1.30.0".into();
     }
+    if name == "closed-network" {
+        variables["mirror"] =
+            json!({"repository": given.charts.url(), "version": Istio::Current.version(), "digests": {}});
+        variables["mirror_login"] = json!({"username": "mesh", "password": "p"});
+        variables["images"] = json!({"hub": "registry.example/istio"});
+    }
     if main.contains("variable \"regions\"") {
         let (near, far) = clusters.split_at(1);
         variables["regions"] = json!({"near": {"primary": near[0]}, "far": {"primary": far[0], "zones": &far[1..]}});

@@ -10,6 +10,7 @@ use crate::primary_lifecycle::{apply, assert_settled, config, destroy, plan, pro
 use crate::support::core::{Applied, Core, Stored};
 
 const PRIMARY: &str = "mesh_primary";
+const HUB: &str = "registry.example:5000/istio";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes() {
@@ -25,6 +26,7 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
         Istio::Current,
         json!({
             "cni": true, "agents_namespace": "istio-agents", "gateway_api": "1.6.0", "values": [tag],
+            "images": {"hub": HUB, "pull_secrets": ["pull"]},
             "chart_values": {"istiod": ["resources: {requests: {memory: 3Gi}}"], "cni": ["resources: {requests: {memory: 77Mi}}"]},
         }),
     );
@@ -37,6 +39,7 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
     };
     assert_eq!(memory("daemonset", "istio-cni-node", "istio-agents"), "77Mi");
     assert_eq!(memory("deployment", "istiod", "istio-system"), "3Gi");
+    images_come_from_the_hub(&east);
     let label =
         east.kubectl(&["get", "ns", "istio-agents", "-o", "jsonpath={.metadata.labels}"]).expect("the namespace");
     assert!(label.contains("\"pod-security.kubernetes.io/enforce\":\"privileged\""), "{label}");
@@ -69,23 +72,58 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
     east.kubectl(&["get", "ns", "kube-system", "istio-system"]).expect("what nobody here has made stays");
 }
 
+/// The images of istiod and the node agent, and those that istiod gives workloads and gateways, with their logins.
+fn images_come_from_the_hub(east: &Cluster) {
+    let of = |kind: &str, name: &str, namespace: &str| {
+        east.get(&[kind, name, "-n", namespace]).expect("an answer").expect("the object")
+    };
+    let tag = Istio::Current.version();
+    let image = |object: &Json| object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    assert_eq!(image(&of("deployment", "istiod", "istio-system")), format!("{HUB}/pilot:{tag}"));
+    assert_eq!(image(&of("daemonset", "istio-cni-node", "istio-agents")), format!("{HUB}/install-cni:{tag}"));
+    for (account, namespace) in [("istiod", "istio-system"), ("istio-cni", "istio-agents")] {
+        assert_eq!(of("serviceaccount", account, namespace)["imagePullSecrets"], json!([{"name": "pull"}]));
+    }
+    let gateway = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"generateName": "g-", "namespace": "shop", "annotations": {"inject.istio.io/templates": "gateway"}},
+        "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]}});
+    let workload = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-", "namespace": "shop"},
+        "spec": {"containers": [{"name": "app", "image": "app"}]}});
+    for pod in [gateway, workload] {
+        let spec = admitted(east, &pod).expect("a Pod")["spec"].clone();
+        assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]), "{spec}");
+        let containers = ["containers", "initContainers"].map(|key| spec[key].as_array().cloned().unwrap_or_default());
+        let ours = containers.iter().flatten().filter(|container| container["name"] != "app");
+        let images: Vec<&str> = ours.filter_map(|container| container["image"].as_str()).collect();
+        assert!(
+            !images.is_empty() && images.iter().all(|image| *image == format!("{HUB}/proxyv2:{tag}")),
+            "{images:?}"
+        );
+    }
+}
+
 /// The init containers that istiod gives a Pod of this namespace, in the order they run, but for the proxy itself.
 fn injected(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, String> {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-", "namespace": namespace},
         "spec": {"containers": [{"name": "app", "image": "app"}]}});
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), pod.to_string()).expect("a file");
-    let path = file.path().display().to_string();
-    let said = cluster
-        .kubectl(&["create", "--dry-run=server", "-o", "json", "-f", &path])
-        .map_err(|error| error.to_string())?;
-    let pod: Json = serde_json::from_str(&said).expect("JSON");
+    let pod = admitted(cluster, &pod)?;
     let names = pod["spec"]["initContainers"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|container| container["name"].as_str());
     Ok(names.filter(|name| *name != "istio-proxy").map(str::to_owned).collect())
+}
+
+/// The Pod that becomes of this one, by the API server and the webhooks.
+fn admitted(cluster: &Cluster, pod: &Json) -> Result<Json, String> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), pod.to_string()).expect("a file");
+    let path = file.path().display().to_string();
+    let said = cluster
+        .kubectl(&["create", "--dry-run=server", "-o", "json", "-f", &path])
+        .map_err(|error| error.to_string())?;
+    Ok(serde_json::from_str(&said).expect("JSON"))
 }
 
 /// What a plan tells is what the API server does.
@@ -124,7 +162,7 @@ async fn comes_back_by_import(core: &Core, config: &Json, stored: &Stored) {
     let imported = core.import(PRIMARY, "east/istio-system/istiod").await.expect("an import").expect("a state");
     let (found, kept): (Json, Json) =
         (serde_json::from_str(&imported.json).expect("JSON"), serde_json::from_str(&stored.json).expect("JSON"));
-    for attribute in ["cni", "agents_namespace", "gateway_api", "platform", "ambient"] {
+    for attribute in ["cni", "agents_namespace", "gateway_api", "images", "platform", "ambient"] {
         assert_eq!(found[attribute], kept[attribute], "{attribute}");
     }
     let names = |state: &Json| state["objects"].as_object().expect("objects").keys().cloned().collect::<Vec<_>>();

@@ -283,8 +283,8 @@ async fn a_document_is_kept_by_the_whole_of_its_address() {
 }
 
 /// The server with a certificate of its own, and the file of roots that trusts it.
-fn tls_server(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Server, tempfile::NamedTempFile) {
-    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+pub fn tls_server(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Server, tempfile::NamedTempFile) {
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "mirror.example".to_owned()]).unwrap();
     let (certificate, private) = (key.cert.der().clone(), key.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -346,11 +346,11 @@ fn archive(version: &str) -> Vec<u8> {
     archive.into_inner().unwrap().finish().unwrap()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn base64(text: &str) -> String {
+pub fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
@@ -407,19 +407,19 @@ fn registry(archive: Vec<u8>, tag: &'static str) -> Server {
 }
 
 /// A small HTTP/1.1 server that answers one request per connection and remembers what it was asked.
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
     running: Arc<Mutex<bool>>,
 }
 
 #[derive(Clone, Default)]
-struct Asked {
-    path: String,
+pub struct Asked {
+    pub path: String,
     headers: Vec<(String, String)>,
 }
 
-struct Reply {
+pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -428,17 +428,17 @@ struct Reply {
 }
 
 impl Reply {
-    fn ok(body: Vec<u8>) -> Self {
+    pub fn ok(body: Vec<u8>) -> Self {
         Self { status: 200, headers: Vec::new(), body, declared: None }
     }
 
-    fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self { status, ..Self::ok(Vec::new()) }
     }
 }
 
 impl Asked {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
@@ -482,7 +482,7 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    fn paths(&self) -> Vec<String> {
+    pub fn paths(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.path).collect()
     }
 

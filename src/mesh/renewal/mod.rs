@@ -49,7 +49,8 @@ pub struct RenewalPod {
     pub placed: serde_json::Map<String, Value>,
 }
 
-const PLACED: [&str; 3] = ["imagePullSecrets", "nodeSelector", "tolerations"];
+const PULL_SECRETS: &str = "imagePullSecrets";
+const PLACED: [&str; 3] = [PULL_SECRETS, "nodeSelector", "tolerations"];
 
 impl RenewalPod {
     /// As a Pod's template says it, of istiod's Deployment or of the job itself.
@@ -60,6 +61,19 @@ impl RenewalPod {
         let image = container.get("image")?.as_str()?.to_owned();
         let there = |name: &str| Some((name.to_owned(), spec.get(name).filter(|value| !is_empty(value))?.clone()));
         Some(Self { image, placed: PLACED.into_iter().filter_map(there).collect() })
+    }
+
+    /// Whether the Pod itself says by which Secrets its image is pulled.
+    pub fn has_pull_secrets(&self) -> bool {
+        self.placed.contains_key(PULL_SECRETS)
+    }
+
+    /// Pulls the image by these Secrets: those of istiod's ServiceAccount, which a Pod that says none is given. The job
+    /// has another account.
+    pub fn pull_by(&mut self, secrets: Option<&Value>) {
+        if let Some(secrets) = secrets.filter(|secrets| !is_empty(secrets)) {
+            self.placed.insert(PULL_SECRETS.to_owned(), secrets.clone());
+        }
     }
 
     /// Whether the image is one of Istio's that have no shell.
@@ -214,7 +228,19 @@ mod tests {
         let objects = objects(pod.clone());
         let spec = &objects[4]["spec"]["jobTemplate"]["spec"]["template"]["spec"];
         assert_eq!((&spec["imagePullSecrets"], spec.get("tolerations")), (&json!([{ "name": "pull" }]), None));
-        assert_eq!(RenewalPod::of(spec), Some(pod));
+        assert_eq!(RenewalPod::of(spec), Some(pod.clone()));
+        assert!(pod.has_pull_secrets());
+    }
+
+    #[test]
+    fn the_image_is_pulled_as_that_of_istiod_is_by_its_account() {
+        let istiod = json!({ "containers": [{ "name": "discovery", "image": "registry.example/pilot:1.31.0" }] });
+        let mut pod = RenewalPod::of(&istiod).unwrap();
+        assert!(!pod.has_pull_secrets());
+        pod.pull_by(Some(&json!([])));
+        assert!(!pod.has_pull_secrets());
+        pod.pull_by(Some(&json!([{ "name": "pull" }])));
+        assert_eq!(pod.placed["imagePullSecrets"], json!([{ "name": "pull" }]));
     }
 
     #[test]

@@ -47,6 +47,9 @@ model! {
     /// Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose
     /// nothing here; the primary's own gateway resource also opens this one.
     ///
+    /// Its Pods run the image that the istiod of its `revision` injects, with the pull secrets of that istiod (`images`
+    /// of `mesh_primary`).
+    ///
     /// What is no longer exposed is closed to new connections. Open connections stay, and proxies keep some for later
     /// requests: restart the gateway's Pods to cut them.
     pub struct Gateway {

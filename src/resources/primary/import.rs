@@ -5,7 +5,7 @@
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::build::{self, Charts, Releases};
-use super::model::{Endpoints, Gateway, LinkTokens, MeshNetwork, Primary};
+use super::model::{Endpoints, Gateway, Images, LinkTokens, MeshNetwork, Primary};
 use super::spec::{self, Spec};
 use super::{Cx, Identity, charts, derive_names, exposure, gateway_api, ready, values};
 use crate::cluster::{Cluster, Error, Kind, OWNER_LABEL, Object, ObjectRef, Query};
@@ -318,10 +318,13 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
     let is_ours = installed.deployment.label(OWNER_LABEL).is_some();
     let Agents { ambient, cni, platform, namespace: agents_namespace } =
         agents(installed, at(&["global", "platform"]).into_option().filter(|_| is_ours), &named.namespace);
+    let images = mesh::Images::of(installed.values.get("global").filter(|_| is_ours).unwrap_or(&Json::Null));
     let mut kind = values::Decides { is_ambient: ambient, is_external, ..values::Decides::default() };
     if is_ours {
         kind = kind.of_ours(&installed.values);
         kind.has_platform = platform.is_some();
+        kind.has_hub = images.hub.is_some();
+        kind.has_pull_secrets = !images.pull_secrets.is_empty();
         kind.cni = cni == Some(true) || platform.is_some_and(Platform::needs_cni) && cni.is_none();
     }
     kind.without_mtls = installed.mtls == Some("off");
@@ -359,6 +362,7 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         ambient: ambient.into(),
         cni: cni.into(),
         platform: platform.map(|platform| platform.as_str().to_owned()).into(),
+        images: (images != mesh::Images::default()).then(|| image_attribute(&images)).into(),
         agents_namespace: agents_namespace.into(),
         gateway_api: installed.gateway_api.clone().into(),
         mtls: installed.mtls.map(str::to_owned).into(),
@@ -372,6 +376,17 @@ fn attributes(named: &Named, installed: &Installed) -> Primary {
         adopt: false.into(),
         force_conflicts: false.into(),
         ..Primary::default()
+    }
+}
+
+fn image_attribute(images: &mesh::Images) -> Images {
+    let secrets = &images.pull_secrets;
+    Images {
+        hub: images.hub.as_ref().map(ToString::to_string).into(),
+        pull_secrets: match secrets.is_empty() {
+            true => Value::Null,
+            false => Value::Known(secrets.iter().cloned().collect()),
+        },
     }
 }
 

@@ -132,6 +132,10 @@ model! {
         /// istiod is told to trust the ztunnels there.
         #[attr(optional, validate(non_empty()))]
         pub agents_namespace: Value<String>,
+        /// Where the images of istiod, of the node agents and of every proxy that istiod injects come from, gateways
+        /// included. `docker.io/istio`, without a login, where nothing is set.
+        #[attr(optional)]
+        pub images: Value<Images>,
         /// Release of the Gateway API, such as `1.6.0`, whose CustomResourceDefinitions are installed too: waypoints
         /// and the east-west gateways of ambient mode are resources of that API. `gateway_api` of `charts` says where
         /// they come from. They are among what `install_base` shares. Leave it out where the platform brings them, as
@@ -228,6 +232,22 @@ model! {
         /// For the chart `ztunnel`.
         #[attr(optional, document, same(values::same))]
         pub ztunnel: Value<List<String>>,
+    }
+}
+
+model! {
+    /// Where images come from.
+    pub struct Images {
+        /// Registry and path in place of `docker.io/istio`, such as `registry.example:5000/istio`. It must have the
+        /// images `pilot` and `proxyv2` of `istio_version`, for node agents also `install-cni`, and for ambient mode
+        /// `ztunnel`. A chart whose `values` give a whole image name keeps that.
+        #[attr(optional)]
+        pub hub: Value<String>,
+        /// Names of Secrets of the type `kubernetes.io/dockerconfigjson` by which the kubelets log in there. A Pod
+        /// reads them in its own namespace: they must be in `namespace`, in `agents_namespace`, and wherever Pods with
+        /// proxies run. The provider makes none.
+        #[attr(optional, validate(non_empty()), validate(each(dns_subdomain())))]
+        pub pull_secrets: Value<Set<String>>,
     }
 }
 

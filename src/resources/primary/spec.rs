@@ -10,8 +10,8 @@ use crate::chart::Values;
 use crate::diag::Diagnostics;
 use crate::kept::{self, hidden::Hidden};
 use crate::mesh::{
-    Audience, ClusterName, ControlPlane, DEFAULT_AUDIENCE, IstiodExposure, LinkTokens, MeshId, Mtls, Namespace,
-    Network, Platform, Revision, TrustDomain, istiod_name,
+    Audience, ClusterName, ControlPlane, DEFAULT_AUDIENCE, ImageHub, Images, IstiodExposure, LinkTokens, MeshId, Mtls,
+    Namespace, Network, Platform, Revision, TrustDomain, istiod_name,
 };
 use crate::pki::Fingerprint;
 use crate::resources::parsing::{Parser, each};
@@ -90,6 +90,7 @@ fn read(parser: &mut Parser, model: &Primary) -> Option<Spec> {
     let custom_hosts = parser.list(&model.custom_hosts);
     let is_external = is_external(parser, model);
     let Platformed { platform, cni, agents_namespace } = platformed(parser, model, ambient, is_external);
+    let images = images(parser, model);
     check_gateway_api(parser, model, is_external);
     let install_base = parser.plain(&model.install_base).unwrap_or(true) && !is_external;
     let adopt = parser.plain(&model.adopt).unwrap_or(false);
@@ -117,6 +118,7 @@ fn read(parser: &mut Parser, model: &Primary) -> Option<Spec> {
         ambient,
         platform,
         cni,
+        images,
         agents_namespace,
         mtls,
         custom_hosts,
@@ -193,6 +195,16 @@ fn platformed(parser: &mut Parser, model: &Primary, ambient: bool, is_external: 
     }
     let agents_namespace = said.or_else(|| platform.and_then(Platform::namespace_of_agents));
     Platformed { platform, cni, agents_namespace: agents_namespace.filter(|_| cni || ambient) }
+}
+
+/// Where images come from.
+fn images(parser: &mut Parser, model: &Primary) -> Images {
+    let Some(said) = parser.plain(&model.images) else { return Images::default() };
+    parser.note(said.pull_secrets.is_wholly_known());
+    Images {
+        hub: parser.parse(&said.hub, Path::root("images").attr("hub"), ImageHub::new),
+        pull_secrets: said.pull_secrets.items().cloned().collect(),
+    }
 }
 
 fn check_gateway_api(parser: &mut Parser, model: &Primary, is_external: bool) {

@@ -325,3 +325,37 @@ fn tokens_for_links_have_audiences_and_last_as_long_as_a_kubelet_can_ask_for() {
     let external = Primary { config_cluster: "west".into(), ..with(Said::default()) };
     assert_eq!(refusals(&external), ["link_token: Not with an external control plane"]);
 }
+
+#[test]
+fn images_come_from_where_it_is_said_once() {
+    use crate::resources::primary::model::Images;
+    let from = |hub: &str, secrets: &[&str]| Images {
+        hub: hub.into(),
+        pull_secrets: Value::Known(secrets.iter().map(|name| (*name).to_owned()).collect()),
+    };
+    let of = |images: Images, document: &str| Primary {
+        ambient: true.into(),
+        images: Value::Known(images),
+        values: Value::Known(vec![document.into()]),
+        ..model()
+    };
+    let spec = Spec::parse(&of(from("registry.example:5000/istio", &["b", "a"]), "a: b")).unwrap().unwrap();
+    let agents = spec.agents.unwrap();
+    for values in [&spec.istiod_values, &agents.cni, &agents.ztunnel.unwrap()] {
+        let global = &values.as_map()["global"];
+        assert_eq!(global["hub"], "registry.example:5000/istio");
+        assert_eq!(global["imagePullSecrets"], serde_json::json!(["a", "b"]));
+    }
+    for same in
+        ["global: {hub: a.b/c}", "hub: a.b/c", "hub: ''", "image: d.e/pilot:1", "global: {imagePullSecrets: [a]}"]
+    {
+        assert_eq!(refusals(&of(from("a.b/c", &["a"]), same)), [] as [String; 0], "{same}");
+    }
+    for other in ["global: {hub: d.e/f}", "hub: d.e/f", "global: {imagePullSecrets: [b]}", "imagePullSecrets: [b]"] {
+        let refused = refusals(&of(from("a.b/c", &["a"]), other));
+        assert_eq!(refused, ["values: A value contradicts an attribute"], "{other}");
+    }
+    for odd in ["", " ", "https://a.b/c", "a.b/c/", "a.b/c:1.31.1", "a.b//c", "A.b/c", "a.b:x/c", "a.b/c@sha256:00"] {
+        assert_eq!(refusals(&of(from(odd, &["a"]), "a: b")), ["images.hub: Unsuitable value"], "{odd}");
+    }
+}

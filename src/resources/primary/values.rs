@@ -50,6 +50,8 @@ const DECIDED_UNLESS_NULL: &[Decided] = &[
     Decided { attribute: "read_remote_secrets", path: &["pilot", "env", REMOTE_CREDENTIALS] },
     Decided { attribute: "cni", path: &["pilot", "cni", "enabled"] },
     Decided { attribute: "platform", path: &["global", "platform"] },
+    Decided { attribute: "images.hub", path: &["global", "hub"] },
+    Decided { attribute: "images.pull_secrets", path: &["global", "imagePullSecrets"] },
 ];
 
 /// What attributes decide in ztunnel's values, which have places of their own.
@@ -80,7 +82,7 @@ pub fn lay(user: &Values, attributes: Json) -> Result<Values, Vec<Contradiction>
     ];
     let decided = decided.into_iter().flatten();
     let found = decided.filter_map(|decided| contradiction(decided, user, &attributes));
-    let contradictions: Vec<Contradiction> = found.chain(another_platform(user, &attributes)).collect();
+    let contradictions: Vec<Contradiction> = found.chain(elsewhere(user, &attributes)).collect();
     if !contradictions.is_empty() {
         return Err(contradictions);
     }
@@ -210,15 +212,21 @@ pub fn said_to_all(values: &Values) -> Vec<&'static str> {
     EVERYWHERE.iter().filter(|member| values.as_map().contains_key(**member)).copied().collect()
 }
 
-/// The charts look for a platform in two places; the attribute is written to the second.
-fn another_platform(user: &Values, attributes: &Json) -> Option<Contradiction> {
-    let decided = attributes.pointer("/global/platform")?;
-    let document = user.as_map().get("platform").filter(|document| *document != decided)?;
-    Some(Contradiction {
-        attribute: "platform",
-        path: "platform".to_owned(),
-        document: document.to_string(),
-        decided: decided.to_string(),
+/// What the charts look for at their top level first. The attributes are written below `global`.
+const AT_THE_TOP: &[(&str, &str)] =
+    &[("platform", "platform"), ("images.hub", "hub"), ("images.pull_secrets", "imagePullSecrets")];
+
+/// Documents that say at the top level of a chart what an attribute decides.
+fn elsewhere<'a>(user: &'a Values, attributes: &'a Json) -> impl Iterator<Item = Contradiction> + use<'a> {
+    AT_THE_TOP.iter().filter_map(|(attribute, member)| {
+        let decided = attributes.get("global")?.get(member)?;
+        let document = user.as_map().get(*member).filter(|document| *document != decided && *document != "")?;
+        Some(Contradiction {
+            attribute,
+            path: (*member).to_owned(),
+            document: document.to_string(),
+            decided: decided.to_string(),
+        })
     })
 }
 
@@ -246,6 +254,10 @@ pub struct Decides {
     pub cni: bool,
     /// Its platform is one that the attribute can say.
     pub has_platform: bool,
+    /// Its images come from where the attribute can say.
+    pub has_hub: bool,
+    /// Its images are pulled by Secrets that the attribute can list.
+    pub has_pull_secrets: bool,
     /// Nobody uses mTLS, as the attribute makes it.
     pub without_mtls: bool,
 }
@@ -275,6 +287,8 @@ pub fn undecided(values: &Map<String, Json>, of: Decides) -> Map<String, Json> {
         "multi_root" => of.multi_root,
         "cni" => of.cni,
         "platform" => of.has_platform,
+        "images.hub" => of.has_hub,
+        "images.pull_secrets" => of.has_pull_secrets,
         _ => of.no_remote_secrets,
     });
     let by_mtls = if of.without_mtls { DECIDED_BY_MTLS } else { &[] };

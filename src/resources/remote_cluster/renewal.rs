@@ -38,7 +38,13 @@ pub async fn prepare(link: Link<'_>, asked: &RenewalSpec) -> Result<RenewalPod, 
         return Err(loses_endpoints(link, &version));
     }
     let of_istiod = deployments.iter().find_map(|live| RenewalPod::of(live.get("spec.template.spec")?));
-    let Some(pod) = of_istiod else { return Err(without_istiod(link)) };
+    let Some(mut pod) = of_istiod else { return Err(without_istiod(link)) };
+    if !pod.has_pull_secrets() {
+        let account = deployments.iter().find_map(|live| live.get("spec.template.spec.serviceAccountName")?.as_str());
+        let account = ObjectRef::namespaced(Kind::SERVICE_ACCOUNT, namespace, account.unwrap_or("default"));
+        let account = link.watcher.get(&account).await.map_err(|error| failed(link, &error))?;
+        pod.pull_by(account.as_ref().and_then(|account| account.get("imagePullSecrets")));
+    }
     match &asked.image {
         Some(image) => Ok(RenewalPod { image: image.clone(), ..pod }),
         None if pod.has_no_shell() => Err(without_shell(link, &pod.image)),

@@ -36,12 +36,21 @@ pub fn of_plan(cx: &mut Cx<'_>) {
             cx.risk(&SOURCE_CHANGED, instance, "The charts come from another repository.")
                 .sides(sides.0.shown(), sides.1.shown());
         }
+        let sides = (hub(instance.before()), hub(instance.after()));
+        if both(instance) && !sides.0.is_same(sides.1) {
+            cx.risk(&SOURCE_CHANGED, instance, "The images come from another registry.")
+                .sides(sides.0.shown(), sides.1.shown());
+        }
     }
     fields(cx);
 }
 
 fn repository(side: Reading<'_>) -> Reading<'_> {
     side.get("charts").get("repository")
+}
+
+fn hub(side: Reading<'_>) -> Reading<'_> {
+    side.get("images").get("hub")
 }
 
 /// It is there before and after, and changes.
