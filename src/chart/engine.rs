@@ -42,6 +42,8 @@ pub(super) fn on_a_deep_stack<T: Send>(
         Err(TooMuch::Stopped) => Err(Error::Stopped),
         Err(_) => Err(Error::Late),
     };
+    #[cfg(test)]
+    let rendered = super::hostile::metered(rendered);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("chart".to_owned()).stack_size(STACK);
         match thread.spawn_scoped(scope, rendered) {
