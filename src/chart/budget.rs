@@ -2,9 +2,11 @@
 //!
 //! Documents, values and charts come from people who need not be trusted with the machine: a few bytes can ask for
 //! gigabytes (aliases, `repeat`) or for a stack without end (nesting). So there is one purse, and everything that
-//! reads, walks or makes pays from it before it works. A rendering has a time as well: whoever stops Terraform waits
-//! for it.
-use std::cell::Cell;
+//! reads, walks or makes pays from it before it works. A rendering has a time as well, and ends with the operation that
+//! it is for: whoever stops Terraform waits for it.
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Deeper structures are refused, aliases counted in: walks and drops are recursive, and run on the small stacks of
@@ -70,6 +72,8 @@ thread_local! {
     /// A thread of its own renders, and some hundred and fifty functions are plain functions of values: a purse in each
     /// signature would hide what they do.
     static RENDERING: Cell<Option<Left>> = const { Cell::new(None) };
+    /// What ends it from outside: asked when the clock is.
+    static ENDS: RefCell<Ends> = const { RefCell::new(Ends { at: None, stopped: None }) };
 }
 
 /// Nodes visited and pieces of work done by one rendering. Istio's largest chart needs less than a fiftieth.
@@ -90,6 +94,34 @@ struct Left {
     spent: Option<TooMuch>,
 }
 
+/// The end of the operation that a rendering is for: its deadline, and whether somebody has stopped it. None by default.
+#[derive(Clone, Default)]
+pub struct Ends {
+    at: Option<Instant>,
+    stopped: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl Ends {
+    /// `stopped` is asked again and again, and has to be cheap.
+    pub fn new(at: Instant, stopped: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { at: Some(at), stopped: Some(Arc::new(stopped)) }
+    }
+
+    fn over(&self, now: Instant) -> Option<TooMuch> {
+        match (&self.stopped, self.at) {
+            (Some(stopped), _) if stopped() => Some(TooMuch::Stopped),
+            (_, Some(at)) if now >= at => Some(TooMuch::Late),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ends").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
 /// Why a rendering was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TooMuch {
@@ -99,6 +131,10 @@ pub(super) enum TooMuch {
     Made,
     #[error("the templates take too long: rendering was given up")]
     Time,
+    #[error("the run was stopped: rendering was given up")]
+    Stopped,
+    #[error("the time allowed was over: rendering was given up")]
+    Late,
 }
 
 impl From<TooMuch> for String {
@@ -107,9 +143,23 @@ impl From<TooMuch> for String {
     }
 }
 
-/// Runs a rendering with a full purse.
-pub(super) fn render_within<T>(render: impl FnOnce() -> T) -> T {
-    render_until(Instant::now() + MAX_TIME, render)
+/// Runs a rendering with a full purse, unless its operation is over already. An error is why it was given up from
+/// outside: what was rendered then is worth nothing.
+pub(super) fn render_within<T>(ends: &Ends, render: impl FnOnce() -> T) -> Result<T, TooMuch> {
+    let now = Instant::now();
+    if let Some(over) = ends.over(now) {
+        return Err(over);
+    }
+    let outer = ENDS.replace(ends.clone());
+    let (result, spent) = render_until(now + MAX_TIME, || {
+        let result = render();
+        (result, RENDERING.get().and_then(|left| left.spent))
+    });
+    ENDS.set(outer);
+    match spent {
+        Some(over @ (TooMuch::Stopped | TooMuch::Late)) => Err(over),
+        _ => Ok(result),
+    }
 }
 
 fn render_until<T>(ends: Instant, render: impl FnOnce() -> T) -> T {
@@ -128,11 +178,13 @@ pub(super) fn pay(steps: usize, bytes: usize) -> Result<(), TooMuch> {
         (Some(spent), ..) => Err(spent),
         (None, None, _) => Err(TooMuch::Steps),
         (None, _, None) => Err(TooMuch::Made),
-        (None, Some(steps), Some(_)) if left.asks_the_clock(steps) && Instant::now() >= left.ends => Err(TooMuch::Time),
-        (None, Some(steps), Some(bytes)) => {
-            left = Left { steps, bytes, ..left };
-            Ok(())
-        }
+        (None, Some(steps), Some(bytes)) => match left.asks_the_clock(steps).then(|| left.over()).flatten() {
+            Some(over) => Err(over),
+            None => {
+                left = Left { steps, bytes, ..left };
+                Ok(())
+            }
+        },
     };
     left.spent = result.err();
     RENDERING.set(Some(left));
@@ -142,6 +194,12 @@ pub(super) fn pay(steps: usize, bytes: usize) -> Result<(), TooMuch> {
 impl Left {
     fn asks_the_clock(&self, steps: u64) -> bool {
         steps / STEPS_BETWEEN != self.steps / STEPS_BETWEEN
+    }
+
+    fn over(&self) -> Option<TooMuch> {
+        let now = Instant::now();
+        let late = (now >= self.ends).then_some(TooMuch::Time);
+        ENDS.with_borrow(|ends| ends.over(now)).or(late)
     }
 }
 
@@ -169,5 +227,27 @@ mod tests {
             pay(0, 0)
         });
         assert_eq!(after, Err(TooMuch::Time), "it stays so");
+    }
+
+    #[test]
+    fn a_rendering_ends_with_its_operation() {
+        let far = Instant::now() + MAX_TIME;
+        let steps = |ends: &Ends| render_within(ends, || (0..MAX_STEPS).find(|_| pay(1, 0).is_err()));
+        assert_eq!(steps(&Ends::default()), Ok(None));
+        assert_eq!(steps(&Ends::new(far, || false)), Ok(None));
+        // Before it begins, and meanwhile.
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let asked = Arc::new(asked);
+        for (late_by, expected) in [(0, 1), (3, 4)] {
+            asked.store(0, std::sync::atomic::Ordering::Relaxed);
+            let asks = Arc::clone(&asked);
+            let ends = Ends::new(far, move || asks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= late_by);
+            assert_eq!(steps(&ends), Err(TooMuch::Stopped));
+            assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), expected);
+        }
+        assert_eq!(steps(&Ends::new(Instant::now(), || false)), Err(TooMuch::Late));
+        assert_eq!(steps(&Ends::new(Instant::now() + Duration::from_millis(1), || false)), Err(TooMuch::Late));
+        // What is rendered next on this thread has an end of its own.
+        assert_eq!(steps(&Ends::default()), Ok(None));
     }
 }

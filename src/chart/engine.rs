@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use serde_json::Value as Json;
 
+use super::budget::{self, Ends, TooMuch};
 use super::funcs::{self, version_compatible};
 use super::template::{Executor, Templates, parse};
 use super::value::{Map, MapKind, Native, Value};
-use super::{Capabilities, Chart, Error, Release, Values, budget};
+use super::{Capabilities, Chart, Error, Release, Values};
 
 /// Rendering runs on a stack of its own: templates may include themselves a thousand times over.
 const STACK: usize = 512 << 20;
@@ -32,10 +33,20 @@ pub(super) fn render_all(
 }
 
 /// Runs a rendering, the checks before it included, on a thread of its own and within one budget.
-pub(super) fn on_a_deep_stack<T: Send>(render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+pub(super) fn on_a_deep_stack<T: Send>(
+    ends: &Ends,
+    render: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let rendered = || match budget::render_within(ends, render) {
+        Ok(rendered) => rendered,
+        Err(TooMuch::Stopped) => Err(Error::Stopped),
+        Err(_) => Err(Error::Late),
+    };
+    #[cfg(test)]
+    let rendered = super::hostile::metered(rendered);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("chart".to_owned()).stack_size(STACK);
-        match thread.spawn_scoped(scope, || budget::render_within(render)) {
+        match thread.spawn_scoped(scope, rendered) {
             Ok(handle) => handle.join().unwrap_or_else(|_| Err(Error::Render("rendering template failed".into()))),
             Err(error) => Err(Error::Render(format!("cannot start rendering: {error}"))),
         }

@@ -2,20 +2,111 @@
 //! error, in little time and memory.
 //!
 //! Run on the small stack of a tokio thread, as refreshes are.
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::tests::{METADATA, archive, render_files, render_one};
 use super::*;
 
-/// Has it done on a stack of 2 MiB, within a time that a debug build on a busy machine keeps too.
+/// What a piece of work may take of a processor, in a debug build too. The time on the wall would count what else the
+/// machine does.
+const MOST_OF_A_PROCESSOR: Duration = Duration::from_secs(60);
+/// And this is for what waits for ever, or where nobody says how long a thread was at work.
+const MOST_ON_THE_WALL: Duration = Duration::from_secs(30 * 60);
+
+thread_local! {
+    /// That of the work which this thread does.
+    static METER: RefCell<Arc<Mutex<Meter>>> = RefCell::default();
+}
+
+/// How long threads were at work.
+#[derive(Default)]
+struct Meter {
+    /// Those that have ended.
+    ended: Duration,
+    /// Where the system says it of the others.
+    at_work: Vec<PathBuf>,
+}
+
+impl Meter {
+    fn spent(&self) -> Duration {
+        self.at_work.iter().map(|thread| at_work(thread)).fold(self.ended, Duration::saturating_add)
+    }
+}
+
+/// What the system says of a thread: nanoseconds at work come first. Nothing where it is not Linux.
+fn at_work(thread: &Path) -> Duration {
+    let told = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+    let nanoseconds = told.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
+}
+
+/// The same work, on another thread, with its time counted as that of this thread.
+pub(super) fn metered<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let meter = METER.with_borrow(Arc::clone);
+    move || {
+        let thread = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap_or_default());
+        meter.lock().unwrap().at_work.push(thread.clone());
+        let value = work();
+        let mut meter = meter.lock().unwrap();
+        meter.at_work.retain(|other| *other != thread);
+        meter.ended += at_work(&thread);
+        value
+    }
+}
+
+/// Has it done on a stack of 2 MiB, within a time that a debug build keeps too, however busy the machine is.
 fn on_a_small_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let started = Instant::now();
-    let value = std::thread::scope(|scope| {
+    let meter = Arc::new(Mutex::new(Meter::default()));
+    let (done, value) = mpsc::channel();
+    let counted = meter.clone();
+    let work = move || {
+        METER.set(counted);
+        let value = metered(work)();
+        let _ = done.send(value);
+    };
+    std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(2 << 20).spawn_scoped(scope, work).unwrap();
-        thread.join().unwrap()
-    });
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
-    value
+        loop {
+            match value.recv_timeout(Duration::from_secs(1)) {
+                Ok(value) => {
+                    let spent = meter.lock().unwrap().spent();
+                    assert!(spent < MOST_OF_A_PROCESSOR, "{spent:?}");
+                    return value;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let spent = meter.lock().unwrap().spent();
+                    if spent > MOST_OF_A_PROCESSOR || started.elapsed() > MOST_ON_THE_WALL {
+                        // Nobody can end the thread alone.
+                        eprintln!("{:?} does not end: {spent:?}", std::thread::current().name());
+                        std::process::abort();
+                    }
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn the_meter_counts_work_and_not_waiting() {
+    if at_work(Path::new("/proc/thread-self")).is_zero() {
+        return;
+    }
+    let spent = |work: fn()| {
+        let meter = Arc::new(Mutex::new(Meter::default()));
+        METER.set(meter.clone());
+        let work = metered(work);
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+        meter.lock().unwrap().spent()
+    };
+    let waiting = spent(|| std::thread::sleep(Duration::from_millis(300)));
+    assert!(waiting < Duration::from_millis(100), "{waiting:?}");
+    let working = spent(|| while at_work(Path::new("/proc/thread-self")) < Duration::from_millis(100) {});
+    assert!(working >= Duration::from_millis(100), "{working:?}");
 }
 
 fn refused(text: &str) -> String {

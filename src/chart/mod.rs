@@ -24,6 +24,7 @@ mod value;
 mod values;
 mod yaml;
 
+pub use budget::Ends;
 pub use capabilities::{Asks, Capabilities, KubeVersion};
 
 /// The Helm whose behaviour is followed.
@@ -102,6 +103,12 @@ pub enum Error {
     /// The cluster's version is outside the chart's `kubeVersion`.
     #[error("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {actual}")]
     KubeVersion { wanted: String, actual: String },
+    /// Whoever asked for the rendering wants it no more.
+    #[error("the run was stopped")]
+    Stopped,
+    /// The operation that it is for has had its time.
+    #[error("the time allowed was over")]
+    Late,
 }
 
 impl Error {
@@ -138,15 +145,16 @@ pub fn render(
 }
 
 /// As [`render`], one manifest after the other in the order of the templates: no more than one is held at a time, and a
-/// definition is large.
+/// definition is large. It ends with the operation that it is for.
 pub fn render_each(
     chart: &Chart,
     release: &Release,
     values: &Values,
     capabilities: &Capabilities,
+    ends: &Ends,
     take: &mut dyn FnMut(Manifest),
 ) -> Result<(), Error> {
-    manifest::each(texts(chart, release, values, capabilities)?, &mut |manifest| {
+    manifest::each(texts(chart, release, values, capabilities, ends)?, &mut |manifest| {
         if !manifest.object.is_null() {
             take(manifest);
         }
@@ -183,7 +191,7 @@ fn render_documents(
     values: &Values,
     capabilities: &Capabilities,
 ) -> Result<Vec<Manifest>, Error> {
-    manifest::manifests(texts(chart, release, values, capabilities)?)
+    manifest::manifests(texts(chart, release, values, capabilities, &Ends::default())?)
 }
 
 /// The rendered texts by template.
@@ -192,11 +200,12 @@ fn texts(
     release: &Release,
     values: &Values,
     capabilities: &Capabilities,
+    ends: &Ends,
 ) -> Result<BTreeMap<String, String>, Error> {
     if chart.text("type") == "library" {
         return Err(Error::Render("library charts are not installable".to_owned()));
     }
-    engine::on_a_deep_stack(|| {
+    engine::on_a_deep_stack(ends, || {
         let values = values::coalesce(chart, values)?;
         let violations = schema::violations(chart, values.as_map());
         if !violations.is_empty() {

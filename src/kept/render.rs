@@ -42,6 +42,9 @@ pub struct Rendering<'a> {
 pub enum Error {
     #[error("chart {chart} cannot be rendered with these values")]
     Render { chart: String, why: String },
+    /// Nobody waits for it any more; by the deadline, or because the run was stopped.
+    #[error("rendering chart {chart} was given up")]
+    Ended { chart: String, stopped: bool },
     #[error("the chart brings {what}, which is no Kubernetes object")]
     NoObject { what: String },
     /// Who renders is to find out what it is.
@@ -167,17 +170,22 @@ impl Rendering<'_> {
     fn each(&self, mut take: impl FnMut(Object)) -> Result<(), Error> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let Answers { capabilities, ends, .. } = self.told;
         let mut taken = Ok(());
-        let rendered =
-            chart::render_each(self.chart, &release, self.values, &self.told.capabilities, &mut |manifest| {
-                if manifest.hooks.is_empty() && taken.is_ok() {
-                    taken = object(manifest.object).map(&mut take);
-                }
-            });
-        rendered.map_err(|error| Error::Render {
-            chart: format!("{} {}", self.chart.name(), self.chart.version()),
-            why: self.hidden.struck_from(&error.to_string()),
+        let mut take = |manifest: chart::Manifest| {
+            if manifest.hooks.is_empty() && taken.is_ok() {
+                taken = object(manifest.object).map(&mut take);
+            }
+        };
+        let rendered = beside_the_server(|| {
+            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            chart::render_each(self.chart, &release, self.values, capabilities, ends, &mut take)
+        });
+        let chart = || format!("{} {}", self.chart.name(), self.chart.version());
+        rendered.map_err(|error| match error {
+            chart::Error::Stopped => Error::Ended { chart: chart(), stopped: true },
+            chart::Error::Late => Error::Ended { chart: chart(), stopped: false },
+            error => Error::Render { chart: chart(), why: self.hidden.struck_from(&error.to_string()) },
         })?;
         taken
     }
@@ -187,6 +195,16 @@ impl Rendering<'_> {
         if kind.namespaced && object.namespace().is_none() {
             object.set_namespace(self.namespace);
         }
+    }
+}
+
+/// Has it done where it keeps no thread from serving: with all of them at work on charts nobody would hear that the run
+/// is to stop.
+fn beside_the_server<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -246,6 +264,11 @@ pub fn diagnostic(error: &Error) -> Diagnostic {
         Error::Render { why, .. } => Diagnostic::error("The chart refuses these values")
             .detail(format!("{error}:\n\n{why}"))
             .at(Path::root("values")),
+        Error::Ended { chart, stopped: true } => Diagnostic::error("Interrupted")
+            .detail(format!("The run was stopped while chart {chart} was rendered. Run it again to continue.")),
+        Error::Ended { chart, stopped: false } => Diagnostic::error("Timed out").detail(format!(
+            "The time allowed was over while chart {chart} was rendered. Run it again, or allow more time in the attribute `timeouts`."
+        )),
         Error::NoObject { .. } => Diagnostic::error("The chart brings no Kubernetes object")
             .detail(format!("{error}. Use Istio's own charts, or correct yours."))
             .at(Path::root("charts")),
@@ -289,6 +312,45 @@ mod tests {
         assert!(shared(&first, &wanted(&values[0], "one")));
         assert!(!shared(&first, &wanted(&values[0], "another")));
         assert!(!shared(&first, &wanted(&values[1], "one")));
+    }
+
+    /// Longer than any test waits, were it not for the end of its operation.
+    const LONG: &str = "{{range until 1000}}{{range until 1000}}{{$_ := sha512sum (repeat 1000 \"x\")}}{{end}}{{end}}";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_rendering_ends_with_the_operation_that_it_is_for() {
+        use std::time::{Duration, Instant};
+        let files = [("Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"), ("templates/d.yaml", LONG)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        let chart = Arc::new(Chart::from_files(files.into()).unwrap());
+        let stop = tokio_util::sync::CancellationToken::new();
+        let ended = |at: Instant, stop: tokio_util::sync::CancellationToken| {
+            let mut told = Told::default().answers_to_charts();
+            told.ends = chart::Ends::new(at, move || stop.is_cancelled());
+            let chart = chart.clone();
+            async move {
+                let (values, hidden) = (Values::default(), Hidden::default());
+                let (chart, values, told, hidden) = (&chart, &values, &told, &hidden);
+                let rendering = Rendering { chart, release: "r", namespace: "n", values, told, hidden };
+                let told = diagnostic(&rendering.insert(&mut Wanted::default(), "one").unwrap_err());
+                format!("{}: {}", told.summary, told.detail)
+            }
+        };
+        // As many as there are threads, and the stop has to be heard all the same.
+        let far = Instant::now() + Duration::from_secs(3600);
+        let renderings = [(); 2].map(|()| tokio::spawn(ended(far, stop.clone())));
+        let stopper = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stopper.cancel();
+        });
+        for rendering in renderings {
+            let said = rendering.await.unwrap();
+            assert!(said.starts_with("Interrupted: The run was stopped while chart c 1.0.0"), "{said}");
+        }
+        let soon = Instant::now() + Duration::from_millis(200);
+        let said = ended(soon, tokio_util::sync::CancellationToken::new()).await;
+        assert!(said.starts_with("Timed out: The time allowed was over while chart c 1.0.0"), "{said}");
     }
 
     #[test]

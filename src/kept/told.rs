@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds::Kinds;
 use super::packed;
-use crate::chart::{Asks, Capabilities, KubeVersion};
+use crate::chart::{Asks, Capabilities, Ends, KubeVersion};
 use crate::cluster::{Cluster, Error, Kind};
 
 /// The version of Kubernetes that is assumed for charts that do not ask.
@@ -28,11 +28,13 @@ pub struct Told {
 }
 
 /// What a rendering is told about its cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Answers {
     pub capabilities: Capabilities,
     /// What kinds are that the table lacks.
     pub kinds: Kinds,
+    /// And when nobody waits for it any more.
+    pub ends: Ends,
 }
 
 impl Told {
@@ -91,7 +93,7 @@ impl Told {
             kube_version: self.version.clone().unwrap_or_else(assumed),
             api_versions: self.api_versions.clone().unwrap_or_else(|| Capabilities::default().api_versions),
         };
-        Answers { capabilities, kinds: self.kinds.clone() }
+        Answers { capabilities, kinds: self.kinds.clone(), ends: Ends::default() }
     }
 
     /// How the cluster differs now, in words; `None` where it does not, or nobody was told anything.

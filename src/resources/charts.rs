@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::chart::Chart;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
@@ -173,6 +174,17 @@ pub struct Noted {
     place: String,
     /// By name of the chart, with its version where a place has several.
     digests: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_api: Option<NotedDefinitions>,
+}
+
+/// The definitions of the Gateway API likewise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedDefinitions {
+    place: String,
+    version: String,
+    /// Of what they say, whatever stands around it.
+    digest: String,
 }
 
 /// How long a refresh waits for a repository. Whoever destroys needs no chart.
@@ -297,7 +309,7 @@ impl Store {
                 }
             }
         }
-        Some(Noted { place: location.to_string(), digests })
+        Some(Noted { place: location.to_string(), digests, gateway_api: None })
     }
 
     /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it,
@@ -326,6 +338,36 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// What the definitions of a release of the Gateway API are now, where no digest pins them.
+    pub async fn noted_definitions(&self, charts: Option<&Charts>, version: &str) -> Option<NotedDefinitions> {
+        if self.pinned(charts, GATEWAY_API).is_some() {
+            return None;
+        }
+        let found = tokio::time::timeout(FOR_NOTES, self.gateway_api(charts, version)).await.ok()?.ok()?;
+        let (place, version) = (self.gateway_api_place(charts), version.to_owned());
+        Some(NotedDefinitions { place, version, digest: digest_of(&found) })
+    }
+
+    /// Refuses definitions that are not those the last refresh `saw`, as [`Self::refuse_changed`] does charts.
+    pub async fn refuse_changed_definitions(
+        &self,
+        saw: Option<&Noted>,
+        charts: Option<&Charts>,
+        version: &str,
+    ) -> Result<(), Diagnostic> {
+        let saw = saw.and_then(|saw| saw.gateway_api.as_ref());
+        let place = self.gateway_api_place(charts);
+        let Some(saw) = saw.filter(|saw| saw.place == place && saw.version == version) else { return Ok(()) };
+        if self.pinned(charts, GATEWAY_API).is_some() {
+            return Ok(());
+        }
+        match self.gateway_api(charts, version).await {
+            Ok(found) if digest_of(&found) != saw.digest => Err(definitions_changed_since(&place, version)),
+            // What cannot be read is nothing else.
+            _ => Ok(()),
+        }
     }
 
     /// The definitions of a release of the Gateway API, as they stand where they come from.
@@ -388,6 +430,19 @@ fn changed_since(chart: &str, place: &str, attribute: &str) -> Diagnostic {
         "The chart {chart} in {place} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
          with a refresh. A digest in `charts.digests` keeps a packed chart as it is."
     ))
+}
+
+fn definitions_changed_since(place: &str, version: &str) -> Diagnostic {
+    Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr("gateway_api")).detail(format!(
+        "The definitions of the Gateway API in {} are not those that the last refresh saw: somebody has changed them since, so that this apply would do something else than its plan says. Nothing was \
+         written. Plan again, with a refresh. `gateway-api` in `charts.digests` keeps a file as it is.",
+        place.replace("{version}", version)
+    ))
+}
+
+fn digest_of(objects: &[Json]) -> String {
+    let digest = Sha256::digest(Json::from(objects).to_string());
+    format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A chart that could not be had at plan: no error where only its place does not answer.
@@ -495,6 +550,42 @@ mod tests {
         ] {
             assert_eq!(store.is_open(&charts), is_open, "{store:?} {charts:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn definitions_that_change_after_the_plan_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| format!("apiVersion: v1\nkind: A\nmetadata: {{name: {name}}}\n");
+        let file = folder.path().join("1.6.0.yaml");
+        std::fs::write(&file, text("a")).unwrap();
+        let charts = |digests: &[(&str, String)]| Charts {
+            gateway_api: folder.path().join("{version}.yaml").display().to_string().into(),
+            digests: digests.iter().cloned().collect(),
+            ..Charts::default()
+        };
+        let open = charts(&[]);
+        let store = || store("/elsewhere");
+        let saw = store().noted(Some(&open), &[], None).await.unwrap();
+        let definitions = store().noted_definitions(Some(&open), "1.6.0").await;
+        assert!(definitions.is_some());
+        let saw = Noted { gateway_api: definitions, ..saw };
+        let kept: Noted = serde_json::from_str(&serde_json::to_string(&saw).unwrap()).unwrap();
+        assert_eq!(kept, saw);
+        let refused = async |charts: &Charts, version: &str| {
+            let refused = store().refuse_changed_definitions(Some(&saw), Some(charts), version).await;
+            refused.err().map(|error| error.detail)
+        };
+        assert_eq!(refused(&open, "1.6.0").await, None);
+        // What a comment says is nothing that is applied.
+        std::fs::write(&file, format!("# A comment.\n{}", text("a"))).unwrap();
+        assert_eq!(refused(&open, "1.6.0").await, None);
+        std::fs::write(&file, text("b")).unwrap();
+        let detail = refused(&open, "1.6.0").await.unwrap();
+        assert!(detail.contains("1.6.0.yaml are not those that the last refresh saw"), "{detail}");
+        assert_eq!(refused(&open, "1.6.1").await, None, "another release is another matter");
+        let pinned = charts(&[(GATEWAY_API, format!("sha256:{}", "0".repeat(64)))]);
+        assert_eq!(refused(&pinned, "1.6.0").await, None);
+        assert_eq!(store().noted_definitions(Some(&pinned), "1.6.0").await, None);
     }
 
     fn packed(note: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks::{Block, Seen as SeenBlock};
 use super::client::{self, Client};
 use super::leaving;
-use crate::chart::Asks;
+use crate::chart::{Asks, Ends};
 use crate::cluster::{Cluster, Error, Kind, Object};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Failed, Plan};
@@ -210,7 +210,16 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
 /// What a plan tells charts that ask this about the cluster; `None` where only the apply can know.
 pub async fn told<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &Plan<'_, M>, asks: Asks) -> Option<Answers> {
     let cluster = plan.planned.kept().cluster.known().and_then(|name| client::briefly(cx, name));
-    telling::planned(cx.private.memory(), telling::Planning { cluster, is_new: plan.prior.is_none(), asks }).await
+    let ends = ends(cx);
+    let planning = telling::Planning { cluster, is_new: plan.prior.is_none(), asks };
+    let told = telling::planned(cx.private.memory(), planning).await;
+    told.map(|told| Answers { ends, ..told })
+}
+
+/// What ends a rendering for this call.
+pub fn ends<P>(cx: &Ctx<Client, P>) -> Ends {
+    let stopped = cx.cancellation().clone();
+    Ends::new(cx.deadline(), move || stopped.is_cancelled())
 }
 
 /// What an apply tells them.
@@ -219,8 +228,9 @@ pub async fn told_to_apply<P: Remembers>(
     cluster: &Cluster,
     asks: Asks,
 ) -> Result<Answers, Diagnostic> {
+    let ends = ends(cx);
     let told = telling::to_apply(cx.private.memory(), cluster, asks).await;
-    told.map_err(|error| converge::diagnostic(&error))
+    told.map(|told| Answers { ends, ..told }).map_err(|error| converge::diagnostic(&error))
 }
 
 /// Renders for a plan, and asks what kinds are that nobody knows yet; `None` where only the apply can know.

@@ -53,17 +53,14 @@ async fn what_is_not_this_instance_s_stays() {
     assert!(!there(&east, &["-n", "istio-system", "lease", "mesh-primary.istiod"]));
 }
 
-/// Deleted with all that was in it, while what has no namespace stays: the next apply makes it anew, and waits for one
-/// that still goes.
-async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &Json, mut stored: Stored) -> Stored {
-    for waits in ["--wait=true", "--wait=false"] {
-        east.kubectl(&["delete", "namespace", "istio-system", waits]).expect("kubectl");
-        reconfigure(core, east).await;
-        let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
-        stored = apply(core, config, Some(&refreshed)).await;
-        assert!(there(east, &["-n", "istio-system", "deployment", "istiod"]), "{waits}");
-        assert_settled(core, config, &stored).await;
-    }
+/// Deleted with all that was in it, while what has no namespace stays.
+async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
+    east.kubectl(&["delete", "namespace", "istio-system"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
+    let stored = apply(core, config, Some(&refreshed)).await;
+    assert!(there(east, &["-n", "istio-system", "deployment", "istiod"]));
+    assert_settled(core, config, &stored).await;
     stored
 }
 

@@ -428,7 +428,11 @@ async fn planned_objects(
         return Ok(None);
     }
     if plan.prior.is_some() {
-        cx.client()?.charts.refuse_changed(cx.private.charts.as_ref(), plan.planned.charts.known()).await?;
+        let (store, saw, charts) = (&cx.client()?.charts, cx.private.charts.as_ref(), plan.planned.charts.known());
+        store.refuse_changed(saw, charts).await?;
+        if let Some(version) = plan.planned.gateway_api.known() {
+            store.refuse_changed_definitions(saw, charts, version.trim_start_matches('v')).await?;
+        }
     }
     let kept = match rollout::keeps(cx, plan).await {
         Ok(kept) => kept,
@@ -467,8 +471,12 @@ async fn note_charts(cx: &mut Cx, model: &Primary, has_base: bool) -> Result<(),
     };
     let names: Vec<&str> =
         ["istiod"].into_iter().chain(has_base.then_some("base")).chain(agents.iter().copied()).collect();
-    let version = model.istio_version.as_deref();
-    cx.private.charts = cx.client()?.charts.noted(model.charts.known(), &names, version).await;
+    let (version, store) = (model.istio_version.as_deref(), &cx.client()?.charts);
+    let mut noted = store.noted(model.charts.known(), &names, version).await;
+    if let (Some(noted), Some(version)) = (&mut noted, model.gateway_api.known().filter(|_| has_base)) {
+        noted.gateway_api = store.noted_definitions(model.charts.known(), version.trim_start_matches('v')).await;
+    }
+    cx.private.charts = noted;
     Ok(())
 }
 

@@ -186,6 +186,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     };
     let watched = client::cluster(cx, model.cluster.text())?;
     let asks = charts.as_ref().map(|charts| charts.asks(&spec)).unwrap_or_default();
+    let ends = keeping::ends(cx);
     let memory = &mut cx.private.memory;
     let rendered = match telling::to_apply(memory, &watched, asks).await {
         Ok(told) => {
@@ -193,7 +194,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
                 charts.iter_mut().for_each(|charts| charts.told.clone_from(told));
                 build::wanted(&spec, charts.as_ref())
             };
-            telling::rendered(memory, &watched, told, render).await
+            telling::rendered(memory, &watched, Answers { ends, ..told }, render).await
         }
         Err(error) => Err(Unrendered::Unanswered(error)),
     };
