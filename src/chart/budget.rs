@@ -94,7 +94,8 @@ struct Left {
     spent: Option<TooMuch>,
 }
 
-/// The end of the operation that a rendering is for: its deadline, and whether somebody has stopped it. None by default.
+/// The end of the operation that a rendering is for: its deadline, and whether somebody has stopped it. None by
+/// default.
 #[derive(Clone, Default)]
 pub struct Ends {
     at: Option<Instant>,
