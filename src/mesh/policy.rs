@@ -54,7 +54,7 @@ const FIELDS: &[Field] = &[
 const LONGEST: usize = 80;
 
 /// Names of one value.
-const SAME: &[(&str, &str)] = &[("BASE", "DEFAULT")];
+const SAME: &[(&str, &str)] = &[("BASE", "DEFAULT"), ("TLSV1_2", "TLS_AUTO")];
 
 /// The fields of hosts that stay within their cluster.
 const CLUSTER_LOCAL: &str = "serviceSettings.settings.clusterLocal of ";
@@ -290,6 +290,11 @@ mod tests {
             (
                 json!({"meshMTLS": {"minProtocolVersion": "TLSV1_3"}}),
                 json!({"meshMTLS": {"minProtocolVersion": "TLS_AUTO"}}),
+                "meshMTLS.minProtocolVersion",
+            ),
+            (
+                json!({"meshMTLS": {"minProtocolVersion": "TLSV1_3"}}),
+                json!({"meshMTLS": {"minProtocolVersion": "TLSV1_2"}}),
                 "meshMTLS.minProtocolVersion",
             ),
             (

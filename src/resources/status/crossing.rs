@@ -1,10 +1,10 @@
 //! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways whose
 //! port leads nowhere or that let nothing through, policies that turn mTLS off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::door::{Door, Opening, is_ready, openings};
+use super::door::{Door, Opening, Shut, is_ready, openings};
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::mesh::MeshPolicy;
 use crate::resources::address::GATEWAY_NAME_LABEL;
@@ -19,7 +19,7 @@ pub(super) type Asked<T> = Result<T, String>;
 /// One cluster of a network.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Crossing {
-    /// Gateways without a ready Pod, by the name of their Service.
+    /// Gateways without a ready Pod, by their name in `gateways`.
     pub no_pod: BTreeMap<String, Asked<()>>,
     /// Gateways that take mTLS, and not ambient's tunnels alone, likewise. Those without a ready Pod are not among
     /// them.
@@ -38,25 +38,29 @@ pub(super) struct Known<'a> {
     pub namespace: &'a str,
     /// Its gateways.
     pub services: &'a [Object],
+    /// Names of gateways that stand in several namespaces.
+    pub repeated: BTreeSet<String>,
     /// Whether an istiod here may serve gateways of others, which are opened here too.
     pub serves: bool,
+    /// Whether clients here may call other networks.
+    pub leaves: bool,
     /// What its mesh configurations say.
     pub configured: Vec<MeshPolicy>,
 }
 
 /// Looks at one cluster.
 pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
-    let Known { namespace, services, serves, configured } = known;
+    let Known { namespace, services, repeated, serves, leaves, configured } = known;
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
     let (slices, open, off) = tokio::join!(
         futures::future::join_all(led.iter().map(|service| slices(cluster, service))),
         open(cluster, by_mtls || serves),
-        off(cluster, namespace, configured, by_mtls),
+        off(cluster, namespace, configured, by_mtls || leaves),
     );
     let mut crossing = Crossing { by_mtls, open, off, ..Crossing::default() };
     for (service, slices) in led.into_iter().zip(slices) {
-        let name = service.name().to_owned();
+        let name = named(service, &repeated);
         match slices {
             Err(why) => drop(crossing.no_pod.insert(name, Err(why))),
             Ok(slices) if !slices.iter().flat_map(|slice| slice.items("endpoints")).any(is_ready) => {
@@ -70,6 +74,12 @@ pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
         }
     }
     crossing
+}
+
+/// The name of a gateway, with its namespace where others have the same.
+pub(super) fn named(door: &Object, repeated: &BTreeSet<String>) -> String {
+    let name = door.name();
+    if repeated.contains(name) { format!("{}/{name}", door.namespace().unwrap_or_default()) } else { name.to_owned() }
 }
 
 fn takes_mtls(service: &Object) -> bool {
@@ -112,4 +122,34 @@ async fn off(
     }
     let found = policies::off(cluster, namespace, &configured).await;
     Some(found.map(|found| found.into_iter().map(|policy| policy.what).collect()).map_err(|error| error.to_string()))
+}
+
+/// What keeps a gateway shut.
+pub(super) fn shut(gateway: &str, door: &Asked<Door>, openings: &[Opening]) -> Option<String> {
+    let door = match door {
+        Ok(door) => door,
+        Err(why) => return Some(format!("whether gateway {gateway} lets anything through is unknown: {why}")),
+    };
+    let port = door.port;
+    let numbers = |ports: &[u64]| ports.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    Some(match door.judged(openings).err()? {
+        Shut::Unopened => format!(
+            "gateway {gateway} lets nothing through: no Gateway passes calls on by their SNI (AUTO_PASSTHROUGH). Set `expose` of its mesh_eastwest_gateway"
+        ),
+        Shut::NoPort(ports) => format!(
+            "gateway {gateway} lets nothing through: other networks dial its port {port}, and its Service has only {}. Apply its mesh_eastwest_gateway again, and see what changes the ports",
+            numbers(&ports)
+        ),
+        Shut::NoTarget => format!(
+            "gateway {gateway} lets nothing through: port {port} of its Service leads to no port of a ready Pod. See the `targetPort` of the Service"
+        ),
+        Shut::NotChosen(gateways) => format!(
+            "gateway {gateway} lets nothing through: {} passes calls on, and chooses other Pods by its `selector`. Set `expose` of its mesh_eastwest_gateway",
+            gateways.join(", ")
+        ),
+        Shut::OtherPorts(ports) => format!(
+            "gateway {gateway} lets nothing through: other networks dial its port {port}, and Gateways let calls in at {} alone. Apply its mesh_eastwest_gateway again, or let the Gateway listen at {port}",
+            numbers(&ports)
+        ),
+    })
 }

@@ -1,10 +1,14 @@
 //! What is wrong with a mesh. Pure: what was seen in, sentences out. Of what should be there it believes what the
 //! clusters say of one another; where they leave it open, it keeps silent.
 
+mod trust;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::crossing::{Asked, Crossing};
-use super::door::{Door, Opening, Shut};
+use time::OffsetDateTime;
+
+use super::crossing::{Asked, Crossing, shut};
+use super::door::Opening;
 use super::model::{ClusterStatus, ControlPlane};
 use crate::mesh::MeshPolicy;
 use crate::value::Value;
@@ -37,6 +41,12 @@ pub(super) struct Sight {
     /// Why an istiod could not be asked in full.
     pub unasked: Option<String>,
     pub crossing: Crossing,
+    /// When the tokens end that are here for istiod: the Secret, the cluster that it names, the end.
+    pub tokens: Vec<(String, String, OffsetDateTime)>,
+    /// What `cacerts` signs by, in words, and from when to when it is valid.
+    pub signs_by: Vec<(&'static str, OffsetDateTime, OffsetDateTime)>,
+    /// Istio's namespace is being deleted.
+    pub is_leaving: bool,
     /// What each control plane of this cluster itself has that the mesh must have alike, or why that could not be read.
     pub configured: Vec<Asked<Configured>>,
 }
@@ -88,7 +98,8 @@ impl Sight {
     fn roots(&self) -> BTreeSet<&String> {
         let Some(trust) = self.shown.trust.known() else { return BTreeSet::new() };
         let given: BTreeSet<&String> = trust.distributed_roots.items().collect();
-        if given.is_empty() { trust.roots.items().collect() } else { given }
+        let signs = self.has_plane() && !self.signs_elsewhere;
+        if given.is_empty() && signs { trust.roots.items().collect() } else { given }
     }
 
     fn read(&self) -> bool {
@@ -97,13 +108,13 @@ impl Sight {
 }
 
 /// What is wrong, cluster by cluster, then between them. Each sentence names the cluster and the next step.
-pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str) -> Vec<String> {
+pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str, now: OffsetDateTime) -> Vec<String> {
     let mesh = Mesh { seen, namespace };
     let mut findings = Vec::new();
     for (name, sight) in seen {
         let found = match sight.shown.error.known() {
             Some(error) => vec![error.clone()],
-            None => mesh.of_cluster(name, sight),
+            None => mesh.of_cluster(name, sight).into_iter().chain(mesh.out_of_date(name, sight, now)).collect(),
         };
         findings.extend(found.into_iter().map(|finding| format!("{name}: {finding}")));
     }
@@ -152,11 +163,18 @@ struct Mesh<'a> {
 impl<'a> Mesh<'a> {
     fn of_cluster(&self, name: &str, sight: &Sight) -> Vec<String> {
         let mut found = Vec::new();
+        if sight.is_leaving {
+            found.push(format!(
+                "its namespace {} is being deleted: nothing new is made in it, and what is left of Istio there goes. Once it is gone, apply its mesh_primary or mesh_remote_cluster again; where it stays, see the finalizers of what is in it",
+                self.namespace
+            ));
+        }
         found.extend(self.without_control_plane(name, sight));
         found.extend(self.not_available(sight));
         found.extend(self.unwatched_remote(name, sight));
         found.extend(self.not_linked_back(name, sight));
         found.extend(self.not_linked(name, sight));
+        found.extend(self.under_other_ids(name, sight));
         found.extend(self.out_of_sync(sight));
         for (gateway, _) in sight.shown.gateways.entries().filter(|(_, one)| one.addresses.items().next().is_none()) {
             let why = sight.no_address.get(gateway).filter(|why| !why.is_empty());
@@ -301,6 +319,29 @@ impl<'a> Mesh<'a> {
         told.collect()
     }
 
+    /// Control planes that watch each other under different mesh ids, each pair told once.
+    fn under_other_ids(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let ids = |sight: &Sight| sight.mesh_ids().into_iter().collect::<Vec<_>>().join(", ");
+        let others = self.read().filter(|(other, one)| {
+            let one_id = !one.mesh_ids().is_disjoint(&sight.mesh_ids());
+            *other < name && !one_id && !ids(one).is_empty() && !ids(sight).is_empty() && self.is_mutual(other, name)
+        });
+        let told = others.map(|(other, one)| {
+            format!(
+                "it and {other} watch each other, and their mesh ids differ ({} here, and {} in {other}): control planes that are linked are of one mesh. Give both the same `mesh_id`, or take the one out of the other's `watchers`",
+                ids(sight),
+                ids(one)
+            )
+        });
+        told.collect()
+    }
+
+    /// Whether the control planes of two clusters watch each other.
+    fn is_mutual(&self, one: &str, other: &str) -> bool {
+        let (Some(a), Some(b)) = (self.seen.get(one), self.seen.get(other)) else { return false };
+        a.is_primary() && b.is_primary() && self.watches_cluster(a, other) && self.watches_cluster(b, one)
+    }
+
     fn out_of_sync(&self, sight: &Sight) -> Vec<String> {
         // Of an istiod that does not run, that alone is told.
         let runs = sight.planes().any(|(_, plane)| plane.available_replicas.get().unwrap_or_default() > 0);
@@ -337,15 +378,19 @@ impl<'a> Mesh<'a> {
                 Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
             });
         }
-        if !by_mtls || !self.has_several_networks(name) {
+        // Calls leave through the gateways of others.
+        let linked = || self.linked(name).into_iter().filter_map(|member| self.seen.get(member));
+        if !self.has_several_networks(name) || !linked().any(|member| member.crossing.by_mtls) {
             return found;
         }
         match self.openings(name, sight) {
             Some(Ok(openings)) => {
                 found.extend(doors.iter().filter_map(|(gateway, door)| shut(gateway, door, &openings)))
             }
-            Some(Err(why)) => found.push(format!("whether its gateway lets anything through is unknown: {why}")),
-            None => {}
+            Some(Err(why)) if *by_mtls => {
+                found.push(format!("whether its gateway lets anything through is unknown: {why}"))
+            }
+            _ => {}
         }
         match off {
             Some(Ok(policies)) if !policies.is_empty() => found.push(format!(
@@ -386,7 +431,8 @@ impl<'a> Mesh<'a> {
         networks.iter().filter(|network| !network.is_empty()).count() > 1
     }
 
-    /// Of clusters that are linked, one without a network beside those with one: to istiod it is in every network.
+    /// Of clusters that are linked, one without a network beside those with one: to istiod it is in every network. It
+    /// may well be in the one there is, unless something says that networks are apart: a second name, or a gateway.
     fn without_network(&self, name: &str, sight: &Sight) -> Option<String> {
         let has_workloads = |sight: &Sight| sight.is_primary() || !sight.is_host();
         let linked: Vec<(&str, &Sight)> =
@@ -396,7 +442,18 @@ impl<'a> Mesh<'a> {
         if sight.shown.network.is_known() || sight.injects_network || !is_member || is_described {
             return None;
         }
-        let others = linked.into_iter().filter(|(_, member)| has_workloads(member));
+        let others: Vec<(&str, &Sight)> = linked.iter().copied().filter(|(_, member)| has_workloads(member)).collect();
+        let networks: BTreeSet<&str> =
+            others.iter().map(|(_, one)| one.shown.network.text()).filter(|network| !network.is_empty()).collect();
+        let leads = |member: &Sight, network: &str| {
+            let gateways = member.shown.gateways.entries();
+            member.led_to.contains(network) || gateways.into_iter().any(|(_, one)| one.network.text() == network)
+        };
+        let is_apart = |network: &&str| linked.iter().any(|(_, member)| leads(member, network));
+        if networks.len() < 2 && !networks.iter().any(is_apart) {
+            return None;
+        }
+        let others = others.into_iter();
         let named = others.filter_map(|(other, one)| Some(format!("{other} in {}", one.shown.network.known()?)));
         let named: Vec<String> = named.collect();
         (!named.is_empty()).then(|| {
@@ -430,59 +487,13 @@ impl<'a> Mesh<'a> {
         })
     }
 
-    fn trust(&self, name: &str, sight: &Sight) -> Vec<String> {
-        let mut found = Vec::new();
-        if let Some(trust) = sight.shown.trust.known().filter(|_| sight.has_cacerts) {
-            let (kept, given): (BTreeSet<&String>, BTreeSet<&String>) =
-                (trust.roots.items().collect(), trust.distributed_roots.items().collect());
-            if kept != given && !given.is_empty() {
-                found.push(format!(
-                    "istiod hands out other roots than those in `cacerts`. Its log says why it has not taken them; restart it if nothing changes (namespace {})",
-                    self.namespace
-                ));
-            }
-        }
-        let signs = |sight: &Sight| sight.has_plane() && !sight.signs_elsewhere;
-        let beside: Vec<&str> = self
-            .read()
-            .filter(|(other, one)| *other != name && one.has_cacerts && signs(one) && self.is_one_mesh(name, other))
-            .map(|(other, _)| other)
-            .collect();
-        if signs(sight) && !sight.has_cacerts && !beside.is_empty() {
-            found.push(format!(
-                "the Secret `cacerts` is missing, and {} of the same mesh has one: at its next start istiod makes a root of its own, which nobody else trusts. Apply mesh_ca with this cluster among its `clusters`",
-                beside.join(", ")
-            ));
-        }
-        found
-    }
-
-    /// Clusters of one mesh that share no root, each with the first that it differs from.
-    fn differing_roots(&self) -> Vec<String> {
-        let known: Vec<(&str, &Sight)> =
-            self.read().filter(|(_, sight)| !sight.roots().is_empty() && !sight.trusts_more_roots).collect();
-        let mut found = Vec::new();
-        for (index, (name, sight)) in known.iter().enumerate() {
-            let differs = |(other_name, other): &&(&str, &Sight)| {
-                let matters = !(sight.no_auto_mtls && other.no_auto_mtls);
-                matters && self.is_one_mesh(name, other_name) && sight.roots().is_disjoint(&other.roots())
-            };
-            if let Some((other, _)) = known[..index].iter().find(differs) {
-                found.push(format!(
-                    "{other} and {name} have no root in common: their workloads do not trust each other, and mTLS between them fails. Give both one root with mesh_ca"
-                ));
-            }
-        }
-        found
-    }
-
-    /// Whether two clusters are of one mesh: by its id, or, where there is none to compare, because the one serves or
-    /// watches the other.
+    /// Whether two clusters are of one mesh: by its id, or because their control planes watch each other, or, where
+    /// there is no id to compare, because the one serves or watches the other.
     fn is_one_mesh(&self, one: &str, other: &str) -> bool {
         let (Some(a), Some(b)) = (self.seen.get(one), self.seen.get(other)) else { return false };
         let (a_ids, b_ids) = (a.mesh_ids(), b.mesh_ids());
         if !a_ids.is_empty() && !b_ids.is_empty() {
-            return !a_ids.is_disjoint(&b_ids);
+            return !a_ids.is_disjoint(&b_ids) || self.is_mutual(one, other);
         }
         match (a.has_plane(), b.has_plane()) {
             (true, true) => self.watches_cluster(a, other) && self.watches_cluster(b, one),
@@ -559,36 +570,6 @@ impl<'a> Mesh<'a> {
     fn all_read(&self) -> bool {
         self.seen.values().all(Sight::read)
     }
-}
-
-/// What keeps a gateway shut.
-fn shut(gateway: &str, door: &Asked<Door>, openings: &[Opening]) -> Option<String> {
-    let door = match door {
-        Ok(door) => door,
-        Err(why) => return Some(format!("whether gateway {gateway} lets anything through is unknown: {why}")),
-    };
-    let port = door.port;
-    let numbers = |ports: &[u64]| ports.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    Some(match door.judged(openings).err()? {
-        Shut::Unopened => format!(
-            "gateway {gateway} lets nothing through: no Gateway passes calls on by their SNI (AUTO_PASSTHROUGH). Set `expose` of its mesh_eastwest_gateway"
-        ),
-        Shut::NoPort(ports) => format!(
-            "gateway {gateway} lets nothing through: other networks dial its port {port}, and its Service has only {}. Apply its mesh_eastwest_gateway again, and see what changes the ports",
-            numbers(&ports)
-        ),
-        Shut::NoTarget => format!(
-            "gateway {gateway} lets nothing through: port {port} of its Service leads to no port of a ready Pod. See the `targetPort` of the Service"
-        ),
-        Shut::NotChosen(gateways) => format!(
-            "gateway {gateway} lets nothing through: {} passes calls on, and chooses other Pods by its `selector`. Set `expose` of its mesh_eastwest_gateway",
-            gateways.join(", ")
-        ),
-        Shut::OtherPorts(ports) => format!(
-            "gateway {gateway} lets nothing through: other networks dial its port {port}, and Gateways let calls in at {} alone. Apply its mesh_eastwest_gateway again, or let the Gateway listen at {port}",
-            numbers(&ports)
-        ),
-    })
 }
 
 #[cfg(test)]

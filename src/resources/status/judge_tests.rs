@@ -7,6 +7,8 @@ use crate::value::{Map, Value};
 /// The clusters of an example as they are seen once it is applied.
 type Seen = BTreeMap<String, Sight>;
 
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
 fn plane(id: &str, mesh: &str) -> ControlPlane {
     ControlPlane {
         cluster_name: id.into(),
@@ -71,7 +73,7 @@ fn change(mut seen: Seen, name: &str, change: impl FnOnce(&mut Sight)) -> Seen {
 }
 
 fn told(seen: &Seen) -> Vec<String> {
-    findings(seen, "istio-system")
+    findings(seen, "istio-system", NOW)
 }
 
 /// One finding and no other, which begins and goes on like this.
@@ -233,6 +235,19 @@ fn roots_are_those_that_workloads_have_within_one_mesh() {
     one(&remote, "primary and remote have no root in common", "");
     let not_taken = change(one_network(), "west", |west| west.shown.trust = trust(&["root", "new"], &["root"]));
     one(&not_taken, "west: istiod hands out other roots than those in `cacerts`", "log");
+    // What is left of a Secret that no istiod here signs by.
+    let csr = change(one_network(), "west", |west| west.shown.trust = trust(&["old"], &["root"]));
+    silent(&change(csr, "west", |west| west.signs_elsewhere = true));
+    let left = |sight: &mut Sight| {
+        sight.has_cacerts = true;
+        sight.shown.trust = trust(&["old"], &["root"]);
+    };
+    silent(&change(primary_remote(), "remote", left));
+    silent(&change(external(), "west", left));
+    silent(&change(primary_remote(), "remote", |remote| {
+        remote.has_cacerts = true;
+        remote.shown.trust = trust(&["old"], &[]);
+    }));
 }
 
 #[test]
@@ -251,13 +266,32 @@ fn a_control_plane_without_cacerts_is_told_beside_others_that_sign_with_one() {
 #[test]
 fn a_cluster_without_a_network_beside_one_with_one_is_told() {
     let none = |sight: &mut Sight| sight.shown.network = Value::Null;
-    one(&change(one_network(), "west", none), "west: it is in no network", "(east in net1)");
-    silent(&change(change(one_network(), "west", none), "east", none));
-    silent(&change(change(one_network(), "west", none), "east", |east| east.describes_networks = true));
-    silent(&change(change(one_network(), "west", none), "west", |west| west.injects_network = true));
-    one(&change(external(), "west", none), "west: it is in no network", "(east in net1)");
+    // The Pods of both reach each other: nothing says that they are apart.
+    silent(&change(one_network(), "west", none));
+    silent(&change(external(), "west", none));
+    let without = || {
+        change(two_networks(), "west", |west| {
+            west.shown.network = Value::Null;
+            west.shown.gateways = Value::Known(Map::new());
+        })
+    };
+    one(&without(), "west: it is in no network", "(east in net-east)");
+    let led_to = |seen: Seen| change(seen, "east", |east| east.led_to = ["net1".to_owned()].into());
+    one(&led_to(change(one_network(), "west", none)), "west: it is in no network", "(east in net1)");
+    silent(&change(without(), "east", none));
+    silent(&change(without(), "east", |east| east.describes_networks = true));
+    silent(&change(without(), "west", |west| west.injects_network = true));
+    one(&led_to(change(external(), "west", none)), "west: it is in no network", "(east in net1)");
+    // A second name among the linked.
+    let third = seen([
+        ("a", primary("a", "mesh1", "net-a", &["b", "c"])),
+        ("b", primary("b", "mesh1", "net-b", &["a", "c"])),
+        ("c", primary("c", "mesh1", "", &["a", "b"])),
+    ]);
+    let third = told(&change(third, "c", none));
+    assert!(third.iter().any(|told| told.starts_with("c: it is in no network")), "{third:#?}");
     // No link, so that nobody calls it.
-    let apart = change(change(one_network(), "west", none), "west", |west| {
+    let apart = change(without(), "west", |west| {
         west.shown.watches = Value::Known(Map::new());
         west.shown.control_planes = [("default".to_owned(), plane("west", "mesh2"))].into_iter().collect();
     });
@@ -359,6 +393,11 @@ fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
     let off = || Crossing { off: Some(Ok(vec!["PeerAuthentication shop/a".into()])), ..fine() };
     one(&of(two_networks(), off()), "west: policies turn mTLS off", "PeerAuthentication shop/a");
     silent(&of(one_network(), off()));
+    // The gateway may be another cluster's.
+    let elsewhere = change(of(two_networks(), fine()), "east", |east| {
+        east.crossing.off = Some(Ok(vec!["PeerAuthentication shop/b".into()]));
+    });
+    one(&elsewhere, "east: policies turn mTLS off", "PeerAuthentication shop/b");
     one(
         &of(two_networks(), Crossing { off: Some(Err("forbidden".into())), ..fine() }),
         "west: whether policies",
@@ -381,4 +420,50 @@ fn control_planes_of_one_mesh_that_are_not_linked_at_all_are_told_once() {
     one(&apart("mesh1"), "west: it and east have control planes of one mesh", "neither has a remote secret");
     silent(&apart("mesh2"));
     silent(&change(apart("mesh1"), "east", |east| east.shown.watches = watches("synced", &["of-another-id"])));
+}
+
+#[test]
+fn control_planes_that_watch_each_other_under_several_mesh_ids_are_told_once_and_judged_as_one_mesh() {
+    let other = |watched: &[&str]| {
+        let west = primary("west", "mesh2", "net1", watched);
+        seen([("east", primary("east", "mesh1", "net1", &["west"])), ("west", west)])
+    };
+    one(&other(&["east"]), "west: it and east watch each other", "mesh2 here, and mesh1 in east");
+    let roots = change(other(&["east"]), "west", |west| west.shown.trust = trust(&["own"], &["own"]));
+    let roots = told(&roots);
+    assert!(roots.len() == 2 && roots[1].starts_with("east and west have no root in common"), "{roots:#?}");
+    silent(&change(other(&[]), "west", |west| west.shown.trust = trust(&["own"], &["own"])));
+}
+
+#[test]
+fn what_has_ended_or_not_begun_is_told_where_it_is_in_use() {
+    let day = time::Duration::days(1);
+    let token = |end: OffsetDateTime| {
+        move |sight: &mut Sight| sight.tokens = vec![("istio-system/remote".into(), "west".into(), end)]
+    };
+    silent(&change(one_network(), "east", token(NOW + day)));
+    one(
+        &change(one_network(), "east", token(NOW)),
+        "east: the token in the Secret istio-system/remote ended at",
+        "west",
+    );
+    // The remote secrets of an external control plane are in its configuration cluster. Elsewhere nobody reads them.
+    one(&change(external(), "east", token(NOW - day)), "east: the token in the Secret", "1969-12-31T00:00:00Z");
+    silent(&change(external(), "west", token(NOW - day)));
+    let signs = |what: &'static str, begin: OffsetDateTime, end: OffsetDateTime| {
+        change(one_network(), "west", move |west| west.signs_by = vec![(what, begin, end)])
+    };
+    silent(&signs("root", NOW, NOW + day));
+    one(&signs("root", NOW - day, NOW), "west: the root in `cacerts` ended at", "mesh_ca");
+    one(&signs("intermediate", NOW + day, NOW + day), "west: the intermediate in `cacerts` is valid only from", "");
+    silent(&change(signs("root", NOW - day, NOW), "west", |west| west.signs_elsewhere = true));
+}
+
+#[test]
+fn a_namespace_that_is_being_deleted_is_told() {
+    one(
+        &change(one_network(), "west", |west| west.is_leaving = true),
+        "west: its namespace istio-system is being deleted",
+        "apply",
+    );
 }

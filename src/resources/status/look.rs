@@ -136,11 +136,13 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
             Err(error) => further.gateways_unsure = !error.is_unknown_kind() && !error.is_not_found(),
         }
     }
-    if !seen.services.is_empty() {
+    let leaves = may_leave(seen);
+    if !seen.services.is_empty() || leaves {
         let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
         let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
-        let serves = !seen.deployments.is_empty();
-        let known = crossing::Known { namespace, services: &seen.services, serves, configured };
+        let serves = !seen.deployments.is_empty() && !seen.services.is_empty();
+        let repeated = repeated(&seen.services, &further.gateways);
+        let known = crossing::Known { namespace, services: &seen.services, repeated, serves, leaves, configured };
         further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
@@ -171,7 +173,9 @@ fn serving(seen: &Seen) -> Vec<String> {
 fn sight(seen: &Seen) -> Sight {
     let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
     let control_planes = seen.deployments.iter().map(|deployment| control_plane(deployment, &seen.config_maps));
-    let distributed = seen.config_maps.get(HANDED_OUT).or(seen.further.roots_elsewhere.as_ref());
+    // Where an external istiod runs, another hands out roots, if any does.
+    let hands_out = seen.deployments.is_empty() || within(seen).next().is_some();
+    let distributed = seen.config_maps.get(HANDED_OUT).or(seen.further.roots_elsewhere.as_ref()).filter(|_| hands_out);
     let any_trust = seen.cacerts.is_some() || distributed.is_some();
     let (gateways, no_address) = gateways(seen);
     let shown = ClusterStatus {
@@ -187,7 +191,6 @@ fn sight(seen: &Seen) -> Sight {
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
         meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
-    let within = seen.deployments.iter().filter(|deployment| !is_external(deployment.value()));
     Sight {
         shown,
         has_cacerts: seen.cacerts.is_some(),
@@ -204,8 +207,22 @@ fn sight(seen: &Seen) -> Sight {
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
-        configured: within.map(|deployment| configured(deployment, &seen.config_maps)).collect(),
+        configured: within(seen).map(|deployment| configured(deployment, &seen.config_maps)).collect(),
+        tokens: tokens(seen),
+        signs_by: signs_by(seen),
+        is_leaving: seen.namespace.as_ref().is_some_and(Object::is_terminating),
     }
+}
+
+/// The control planes of this cluster itself.
+fn within(seen: &Seen) -> impl Iterator<Item = &Object> {
+    seen.deployments.iter().filter(|deployment| !is_external(deployment.value()))
+}
+
+/// Whether clients here may call other networks, whatever leads into theirs.
+fn may_leave(seen: &Seen) -> bool {
+    let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
+    within(seen).next().is_some() && (network.is_some() || described(seen).next().is_some())
 }
 
 /// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the
@@ -334,7 +351,7 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
         verdict: (if unanswered { "unknown" } else { "missing" }).into(),
         secret: format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name()).into(),
         server: parsed.map(|parsed| parsed.server.clone()).into(),
-        token_expires_at: parsed.and_then(|parsed| expiry(&parsed.credential)).into(),
+        token_expires_at: parsed.and_then(|parsed| expiry(&parsed.credential)).map(rfc3339).into(),
     };
     for secret in remote_secrets {
         let Ok(clusters) = ParsedRemoteSecret::from_object(secret.value()) else { continue };
@@ -348,9 +365,12 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
     let own = read.as_ref().map(|(cluster, _)| cluster.clone());
     watches.extend(read);
     let external = seen.deployments.iter().any(|deployment| is_external(deployment.value()));
-    let said = views.iter().filter_map(|view| view.clusters.as_ref().ok());
-    let said = said.flat_map(|(clusters, way)| clusters.iter().map(move |cluster| (cluster, *way)));
-    for (cluster, way) in said {
+    let kept: BTreeSet<String> = watches.keys().cloned().collect();
+    let mut worst: BTreeMap<&str, &str> = BTreeMap::new();
+    let said = views.iter().filter_map(|view| Some((view.clusters.as_ref().ok()?, view.replica.revision.as_str())));
+    let said =
+        said.flat_map(|((clusters, way), revision)| clusters.iter().map(move |cluster| (cluster, *way, revision)));
+    for (cluster, way, revision) in said {
         // Metrics tell no secret. Of what they name, the cluster that istiod runs in is told apart by having none; an
         // external istiod runs in none of them.
         let watched = match way {
@@ -361,15 +381,34 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
             continue;
         }
         let watch = watches.entry(cluster.id.clone()).or_default();
-        let said = cluster.status.as_str().to_owned();
-        if rank(&said) >= rank(watch.verdict.text()) {
-            watch.verdict = said.into();
-        }
         if !cluster.secret.is_empty() {
             watch.secret = cluster.secret.clone().into();
         }
+        // Where the secret is gone, the replicas forget the cluster one after the other.
+        let beside = external || kept.contains(&cluster.id);
+        let absent = beside.then(|| absent(views, revision, &cluster.id)).into_iter().flatten();
+        for said in absent.chain([cluster.status.as_str()]) {
+            let worst = worst.entry(cluster.id.as_str()).or_insert(said);
+            if rank(said) > rank(worst) {
+                *worst = said;
+            }
+        }
+    }
+    for (id, said) in worst {
+        watches.entry(id.to_owned()).or_default().verdict = said.into();
     }
     watches.into_iter().collect()
+}
+
+/// What follows from the replicas of one revision that do not name a cluster. Of one that is not ready, that alone is
+/// told.
+fn absent<'a>(views: &'a [ReplicaView], revision: &'a str, id: &'a str) -> impl Iterator<Item = &'a str> {
+    let ready = views.iter().filter(move |view| view.replica.ready && view.replica.revision == revision);
+    ready.filter_map(move |view| match &view.clusters {
+        Ok((clusters, _)) if clusters.iter().any(|cluster| cluster.id == id) => None,
+        Ok((_, Way::Metrics)) | Err(_) => Some("unknown"),
+        Ok(_) => Some("missing"),
+    })
 }
 
 /// The remote secrets of an external control plane are in its configuration cluster, where no istiod runs: what they
@@ -401,11 +440,41 @@ pub(super) fn bring_together(seen: &mut BTreeMap<String, Sight>) {
     }
 }
 
-fn expiry(credential: &Credential) -> Option<String> {
+fn expiry(credential: &Credential) -> Option<OffsetDateTime> {
     match credential {
-        Credential::Token(token) => expires_at(token.reveal()).map(rfc3339),
+        Credential::Token(token) => expires_at(token.reveal()),
         _ => None,
     }
+}
+
+/// When the tokens in remote secrets and in an external control plane's kubeconfig end.
+fn tokens(seen: &Seen) -> Vec<(String, String, OffsetDateTime)> {
+    let of = |secret: &Object, cluster: &str, parsed: &ParsedRemoteSecret| {
+        let secret = format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name());
+        expiry(&parsed.credential).map(|end| (secret, cluster.to_owned(), end))
+    };
+    let mut tokens = Vec::new();
+    for secret in &seen.remote_secrets {
+        let Ok(clusters) = ParsedRemoteSecret::from_object(secret.value()) else { continue };
+        let read = clusters.iter().filter_map(|(cluster, parsed)| Some((cluster, parsed.as_ref().ok()?)));
+        tokens.extend(read.filter_map(|(cluster, parsed)| of(secret, &cluster.to_string(), parsed)));
+    }
+    if let Some(secret) = &seen.further.kubeconfig
+        && let Ok((cluster, parsed)) = ParsedRemoteSecret::from_config_object(secret.value())
+    {
+        tokens.extend(of(secret, &cluster, &parsed));
+    }
+    tokens
+}
+
+/// The intermediate in `cacerts` and the root that signed it, each with its time.
+fn signs_by(seen: &Seen) -> Vec<(&'static str, OffsetDateTime, OffsetDateTime)> {
+    let Some(secret) = &seen.cacerts else { return Vec::new() };
+    let Some(intermediate) = cacerts::intermediate(secret) else { return Vec::new() };
+    let root = cacerts::roots(secret).into_iter().find(|root| intermediate.is_signed_by(root));
+    let root = root.filter(|root| root.fingerprint() != intermediate.fingerprint());
+    let each = [("intermediate", Some(intermediate)), ("root", root)];
+    each.into_iter().filter_map(|(what, one)| one.map(|one| (what, one.not_before(), one.not_after()))).collect()
 }
 
 /// The `exp` claim of a JSON web token.
@@ -419,24 +488,40 @@ fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
-/// The worst verdict of several replicas counts; `missing` and `unknown` give way to any istiod that answers.
+/// The worst verdict of several replicas counts.
 fn rank(verdict: &str) -> u8 {
     match verdict {
-        "" | "missing" | "unknown" => 0,
-        "synced" => 1,
-        "syncing" => 2,
-        _ => 3,
+        "synced" => 0,
+        "syncing" => 1,
+        "missing" => 3,
+        "unknown" => 4,
+        _ => 2,
     }
+}
+
+/// Names of gateways that stand in several namespaces.
+fn repeated(services: &[Object], gateways: &[Object]) -> BTreeSet<String> {
+    let gateways = gateways.iter().filter(|gateway| is_ambient(gateway));
+    let all = services.iter().chain(gateways).map(|door| (door.name(), door.namespace()));
+    let mut names = BTreeSet::new();
+    let mut each: Vec<&str> = all.collect::<BTreeSet<_>>().into_iter().map(|(name, _)| name).collect();
+    each.retain(|name| !names.insert(*name));
+    each.into_iter().map(str::to_owned).collect()
+}
+
+fn is_ambient(gateway: &Object) -> bool {
+    gateway.str("spec.gatewayClassName") == AMBIENT_CLASS
 }
 
 /// The gateways, and of those without an address why.
 fn gateways(seen: &Seen) -> (BTreeMap<String, Gateway>, BTreeMap<String, String>) {
     let (mut gateways, mut no_address) = (BTreeMap::new(), BTreeMap::new());
     let nodes = &seen.further.nodes;
+    let repeated = repeated(&seen.services, &seen.further.gateways);
     let mut insert = |door: &Object, service: Option<&Object>, found: &[Reachable], usual: u16| {
         if found.is_empty() {
             let evidence = Evidence { service, nodes, instead: INSTEAD_OF_A_LOAD_BALANCER, ..Evidence::default() };
-            no_address.insert(door.name().to_owned(), address::reasons(&evidence).join("; "));
+            no_address.insert(crossing::named(door, &repeated), address::reasons(&evidence).join("; "));
         }
         let gateway = Gateway {
             network: door.label(NETWORK_LABEL).map(str::to_owned).into(),
@@ -444,10 +529,9 @@ fn gateways(seen: &Seen) -> (BTreeMap<String, Gateway>, BTreeMap<String, String>
             port: i64::from(found.first().map_or(usual, |one| one.port)).into(),
             hosts: Value::Null,
         };
-        gateways.insert(door.name().to_owned(), gateway);
+        gateways.insert(crossing::named(door, &repeated), gateway);
     };
-    let ambient =
-        || seen.further.gateways.iter().filter(|gateway| gateway.str("spec.gatewayClassName") == AMBIENT_CLASS);
+    let ambient = || seen.further.gateways.iter().filter(|gateway| is_ambient(gateway));
     let belongs = |service: &Object, gateway: &Object| {
         service.label(GATEWAY_NAME_LABEL) == Some(gateway.name()) && service.namespace() == gateway.namespace()
     };

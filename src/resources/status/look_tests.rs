@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::cluster::Failure;
 use crate::istiod::{RemoteCluster, Replica, SyncStatus};
 use crate::resources::status::judge::findings;
 
@@ -75,7 +76,7 @@ fn metrics_say_what_is_in_sync_and_never_what_is_missing() {
 #[test]
 fn what_metrics_leave_open_is_told_with_the_right_that_is_needed() {
     let unasked = Seen { views: vec![view(&[], Way::Metrics)], ..seen() };
-    let told = findings(&[("east".to_owned(), sight(&unasked))].into(), "istio-system");
+    let told = findings(&[("east".to_owned(), sight(&unasked))].into(), "istio-system", OffsetDateTime::UNIX_EPOCH);
     assert!(told.len() == 1 && told[0].contains("only its metrics could be read"), "{told:?}");
 }
 
@@ -193,4 +194,90 @@ fn injection_may_name_the_network_that_the_namespace_does_not() {
         sight(&Seen { config_maps: [(map.name().to_owned(), map)].into(), ..seen() }).injects_network
     };
     assert_eq!([with("net-east"), with("")], [true, false]);
+}
+
+#[test]
+fn the_worst_replica_of_a_revision_speaks() {
+    let west = || view(&[("east", ""), ("west", "istio-system/remote-west")], Way::PortForward);
+    let beside = |other: ReplicaView| verdicts(&Seen { views: vec![west(), other], ..seen() });
+    let said = |verdict: &str| vec![("west".to_owned(), verdict.to_owned())];
+    assert_eq!(beside(west()), said("synced"));
+    assert_eq!(beside(view(&[("east", "")], Way::PortForward)), said("missing"));
+    assert_eq!(beside(view(&[("east", "")], Way::Metrics)), said("unknown"));
+    let failure = Failure::Unexpected { detail: "no answer".to_owned() };
+    let error = Error { cluster: "east".into(), request: None, failure, must_answer: false };
+    assert_eq!(beside(ReplicaView { clusters: Err(error), ..west() }), said("unknown"));
+    // Of a Pod that is not ready yet, that alone is told.
+    let mut starting = view(&[], Way::PortForward);
+    starting.replica.ready = false;
+    assert_eq!(beside(starting), said("synced"));
+    // Another control plane in the namespace may be of another mesh.
+    let mut canary = view(&[("east", "")], Way::PortForward);
+    canary.replica.revision = "canary".to_owned();
+    assert_eq!(beside(canary), said("synced"));
+    // Nobody is to know a cluster that has no remote secret any more.
+    let gone = [("east", ""), ("north", "istio-system/remote-north"), ("west", "istio-system/remote-west")];
+    let views = vec![view(&gone, Way::PortForward), west()];
+    assert_eq!(verdicts(&Seen { views, ..seen() })[0], ("north".to_owned(), "synced".to_owned()));
+}
+
+#[test]
+fn an_external_istiod_hands_out_no_roots_where_it_runs() {
+    let map = object(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": HANDED_OUT, "namespace": "istio-system"}, "data": {"root-cert.pem": root()},
+    }));
+    let mut external = istiod().value().clone();
+    let volume = json!({"name": CONFIG_SECRET, "secret": {"secretName": CONFIG_SECRET}});
+    external["spec"]["template"]["spec"]["volumes"] = json!([volume]);
+    let external = object(external);
+    let with = |deployments: Vec<Object>| {
+        let config_maps = [(HANDED_OUT.to_owned(), map.clone())].into();
+        let trust = sight(&Seen { deployments, config_maps, ..seen() }).shown.trust.into_option();
+        trust.map_or(0, |trust| trust.distributed_roots.items().count())
+    };
+    assert_eq!([with(vec![external.clone()]), with(vec![external, istiod()]), with(Vec::new())], [0, 1, 1]);
+}
+
+#[test]
+fn gateways_of_one_name_are_told_apart_by_their_namespace() {
+    let spec = json!({"type": "ClusterIP", "externalIPs": ["192.0.2.7"], "ports": [{"port": 15443}]});
+    let near = door(json!({"type": "NodePort"}), json!({}));
+    let mut far = door(spec.clone(), json!({})).value().clone();
+    far["metadata"]["namespace"] = "istio-gateways".into();
+    let mut other = door(spec, json!({})).value().clone();
+    other["metadata"]["name"] = "other".into();
+    let seen = Seen { services: vec![near, object(far), object(other)], ..seen() };
+    let sight = sight(&seen);
+    let shown: Vec<&str> = sight.shown.gateways.keys().collect();
+    assert_eq!(shown, ["istio-gateways/door", "istio-system/door", "other"]);
+    assert_eq!(sight.no_address.keys().collect::<Vec<_>>(), ["istio-system/door"]);
+}
+
+#[test]
+fn the_end_of_a_token_and_of_what_signs_is_read() {
+    use base64::engine::general_purpose::STANDARD;
+    let secret = |token: &str| {
+        let mut secret = remote_secret("west").value().clone();
+        let kubeconfig = STANDARD.decode(secret["data"]["west"].as_str().unwrap()).unwrap();
+        let kubeconfig = String::from_utf8(kubeconfig).unwrap().replace("token: abc", &format!("token: {token}"));
+        secret["data"]["west"] = STANDARD.encode(kubeconfig).into();
+        object(secret)
+    };
+    let token = format!("e30.{}.s", URL_SAFE_NO_PAD.encode("{\"exp\": 86400}"));
+    let end = OffsetDateTime::UNIX_EPOCH + time::Duration::days(1);
+    let with = |token: &str| sight(&Seen { remote_secrets: vec![secret(token)], ..seen() }).tokens;
+    assert_eq!(with(&token), [("istio-system/remote-west".to_owned(), "west".to_owned(), end)]);
+    assert_eq!(with("abc"), []);
+    let root = STANDARD.encode(root());
+    let cacerts = object(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"},
+        "data": {"root-cert.pem": root, "ca-cert.pem": root},
+    }));
+    let signs_by = sight(&Seen { cacerts: Some(cacerts), ..seen() }).signs_by;
+    let begin = OffsetDateTime::UNIX_EPOCH;
+    assert_eq!(signs_by, [("intermediate", begin, begin + time::Duration::days(9))]);
+    let leaving = object(json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+    }));
+    assert!(sight(&Seen { namespace: Some(leaving), ..seen() }).is_leaving && !sight(&seen()).is_leaving);
 }

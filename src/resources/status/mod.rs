@@ -10,6 +10,8 @@ mod model;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use self::judge::Sight;
 pub use self::model::Status;
 use super::client::{self, Client};
@@ -46,7 +48,7 @@ impl DataSource for MeshStatus {
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
         look::bring_together(&mut seen);
         judge::show_hosts(&mut seen);
-        let mut findings = judge::findings(&seen, &namespace);
+        let mut findings = judge::findings(&seen, &namespace, OffsetDateTime::now_utc());
         if seen.is_empty() {
             findings.push(NO_CLUSTERS.to_owned());
         }

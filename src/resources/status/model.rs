@@ -20,8 +20,10 @@ model! {
         pub namespace: Value<String>,
         /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All
         /// control planes are available; those of one mesh trust a common root and watch each other, and every watched
-        /// cluster is in sync. Linked clusters are each in a network, or all in none. With several networks each has a
-        /// gateway with an address, and nothing turns mTLS off.
+        /// cluster is in sync with each replica. No token in use has ended, nor has a certificate that signs, and no
+        /// namespace of Istio is being deleted. Of linked clusters none is without a network where the others are in
+        /// several, or in one with a gateway. With several networks each has a gateway with an address, and nothing
+        /// turns mTLS off.
         /// Every gateway has a ready Pod, its Service has the port that other networks dial, and a Gateway that chooses
         /// its Pods lets calls in there.
         /// The mesh configurations of one mesh agree, and so do the rules for its Services.
@@ -65,7 +67,7 @@ model! {
         /// external control plane's configuration cluster is among them.
         #[attr(computed)]
         pub watches: Value<Map<Watch>>,
-        /// East-west gateways, by name of the Service.
+        /// East-west gateways, by name of the Service; by `namespace/name` where several have the same.
         #[attr(computed)]
         pub gateways: Value<Map<Gateway>>,
     }
