@@ -22,7 +22,11 @@ pub(super) struct Sight {
     pub has_kubeconfig: bool,
     /// istiod is told not to sign with what is in `cacerts`.
     pub signs_elsewhere: bool,
-    /// The mesh configuration adds roots, which no Secret shows.
+    /// The root by which what is in `cacerts` was signed.
+    pub signed_by: Option<String>,
+    /// Roots that the mesh configuration adds.
+    pub more_roots: BTreeSet<String>,
+    /// It adds some that could not be read.
     pub trusts_more_roots: bool,
     pub no_auto_mtls: bool,
     /// The ids of the control planes that the namespace says serve this cluster.
@@ -94,12 +98,21 @@ impl Sight {
         self.shown.watches.keys().any(|watched| watched == id)
     }
 
-    /// The roots that workloads are given, else those that istiod would give them.
+    /// The roots that workloads are given, else those that istiod would give them; with those that the mesh
+    /// configuration adds.
     fn roots(&self) -> BTreeSet<&String> {
         let Some(trust) = self.shown.trust.known() else { return BTreeSet::new() };
         let given: BTreeSet<&String> = trust.distributed_roots.items().collect();
-        let signs = self.has_plane() && !self.signs_elsewhere;
-        if given.is_empty() && signs { trust.roots.items().collect() } else { given }
+        let mut roots = if given.is_empty() && self.signs() { trust.roots.items().collect() } else { given };
+        if !roots.is_empty() {
+            roots.extend(&self.more_roots);
+        }
+        roots
+    }
+
+    /// Whether an istiod here signs by what is in `cacerts`, if there is one.
+    fn signs(&self) -> bool {
+        self.has_plane() && !self.signs_elsewhere
     }
 
     fn read(&self) -> bool {

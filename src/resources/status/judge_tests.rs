@@ -467,3 +467,22 @@ fn a_namespace_that_is_being_deleted_is_told() {
         "apply",
     );
 }
+
+#[test]
+fn a_root_in_common_is_not_enough_where_the_other_is_signed_by() {
+    let west = |signed_by: &str| {
+        change(one_network(), "west", |west| {
+            west.shown.trust = trust(&["root", "new"], &["root", "new"]);
+            west.signed_by = Some(signed_by.to_owned());
+        })
+    };
+    silent(&west("root"));
+    one(&west("new"), "west: its `cacerts` signs by a root that east does not trust", "mesh_ca");
+    let more = |root: &'static str| move |sight: &mut Sight| sight.more_roots = [root.to_owned()].into();
+    silent(&change(west("new"), "east", more("new")));
+    silent(&change(west("new"), "west", |west| west.signs_elsewhere = true));
+    // An added root is one more that is trusted, and ends no comparison.
+    let apart = change(one_network(), "west", |west| west.shown.trust = trust(&["own"], &["own"]));
+    one(&change(apart.clone(), "west", more("third")), "east and west have no root in common", "");
+    silent(&change(apart, "west", more("root")));
+}

@@ -188,6 +188,7 @@ fn sight(seen: &Seen) -> Sight {
         gateways: gateways.into_iter().collect(),
     };
     let meshes: Vec<Values> = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps)).collect();
+    let added: Vec<Option<Vec<Certificate>>> = meshes.iter().flat_map(added_roots).collect();
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
         meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
@@ -196,7 +197,9 @@ fn sight(seen: &Seen) -> Sight {
         has_cacerts: seen.cacerts.is_some(),
         has_kubeconfig: seen.further.kubeconfig.is_some(),
         signs_elsewhere: seen.deployments.iter().any(signs_elsewhere),
-        trusts_more_roots: any_mesh(|roots| roots.as_array().is_some_and(|roots| !roots.is_empty()), "caCertificates"),
+        signed_by: seen.cacerts.as_ref().and_then(signed_by).map(|root| root.fingerprint().to_string()),
+        more_roots: added.iter().flatten().flatten().map(|root| root.fingerprint().to_string()).collect(),
+        trusts_more_roots: added.contains(&None),
         no_auto_mtls: any_mesh(|value| value.as_bool() == Some(false), "enableAutoMtls"),
         serving: serving(seen),
         served_from_outside: seen.further.served_from_outside,
@@ -212,6 +215,22 @@ fn sight(seen: &Seen) -> Sight {
         signs_by: signs_by(seen),
         is_leaving: seen.namespace.as_ref().is_some_and(Object::is_terminating),
     }
+}
+
+/// The roots that a mesh configuration adds, by entry; `None` for one that holds no certificates.
+fn added_roots(mesh: &Values) -> Vec<Option<Vec<Certificate>>> {
+    let entries = mesh.as_map().get("caCertificates").and_then(|entries| entries.as_array());
+    let read = |entry: &serde_json::Value| {
+        let roots = Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()?;
+        (!roots.is_empty()).then_some(roots)
+    };
+    entries.into_iter().flatten().map(read).collect()
+}
+
+/// The root by which what signs was signed.
+fn signed_by(secret: &Object) -> Option<Certificate> {
+    let intermediate = cacerts::intermediate(secret)?;
+    cacerts::roots(secret).into_iter().find(|root| intermediate.is_signed_by(root))
 }
 
 /// The control planes of this cluster itself.
@@ -471,8 +490,7 @@ fn tokens(seen: &Seen) -> Vec<(String, String, OffsetDateTime)> {
 fn signs_by(seen: &Seen) -> Vec<(&'static str, OffsetDateTime, OffsetDateTime)> {
     let Some(secret) = &seen.cacerts else { return Vec::new() };
     let Some(intermediate) = cacerts::intermediate(secret) else { return Vec::new() };
-    let root = cacerts::roots(secret).into_iter().find(|root| intermediate.is_signed_by(root));
-    let root = root.filter(|root| root.fingerprint() != intermediate.fingerprint());
+    let root = signed_by(secret).filter(|root| root.fingerprint() != intermediate.fingerprint());
     let each = [("intermediate", Some(intermediate)), ("root", root)];
     each.into_iter().filter_map(|(what, one)| one.map(|one| (what, one.not_before(), one.not_after()))).collect()
 }

@@ -273,11 +273,30 @@ fn the_end_of_a_token_and_of_what_signs_is_read() {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"},
         "data": {"root-cert.pem": root, "ca-cert.pem": root},
     }));
-    let signs_by = sight(&Seen { cacerts: Some(cacerts), ..seen() }).signs_by;
+    let held = sight(&Seen { cacerts: Some(cacerts), ..seen() });
+    let roots: Vec<&String> = held.shown.trust.known().unwrap().roots.items().collect();
+    assert_eq!(held.signed_by.iter().collect::<Vec<_>>(), roots);
+    let signs_by = held.signs_by;
     let begin = OffsetDateTime::UNIX_EPOCH;
     assert_eq!(signs_by, [("intermediate", begin, begin + time::Duration::days(9))]);
     let leaving = object(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system", "deletionTimestamp": "2026-01-01T00:00:00Z"},
     }));
     assert!(sight(&Seen { namespace: Some(leaving), ..seen() }).is_leaving && !sight(&seen()).is_leaving);
+}
+
+#[test]
+fn roots_that_the_mesh_configuration_adds_are_read() {
+    let with = |entries: serde_json::Value| {
+        let mesh = json!({"caCertificates": entries}).to_string();
+        let map = object(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"},
+            "data": {"mesh": mesh},
+        }));
+        let sight = sight(&Seen { config_maps: [("istio".to_owned(), map)].into(), ..seen() });
+        (sight.more_roots.len(), sight.trusts_more_roots)
+    };
+    assert_eq!(with(json!([{"pem": root()}])), (1, false));
+    assert_eq!(with(json!([{"pem": root()}, {"spiffeBundleUrl": "https://example.com"}])), (1, true));
+    assert_eq!(with(json!([])), (0, false));
 }

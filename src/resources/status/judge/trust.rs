@@ -22,13 +22,12 @@ impl Mesh<'_> {
                 ));
             }
         }
-        let signs = |sight: &Sight| sight.has_plane() && !sight.signs_elsewhere;
         let beside: Vec<&str> = self
             .read()
-            .filter(|(other, one)| *other != name && one.has_cacerts && signs(one) && self.is_one_mesh(name, other))
+            .filter(|(other, one)| *other != name && one.has_cacerts && one.signs() && self.is_one_mesh(name, other))
             .map(|(other, _)| other)
             .collect();
-        if signs(sight) && !sight.has_cacerts && !beside.is_empty() {
+        if sight.signs() && !sight.has_cacerts && !beside.is_empty() {
             found.push(format!(
                 "the Secret `cacerts` is missing, and {} of the same mesh has one: at its next start istiod makes a root of its own, which nobody else trusts. Apply mesh_ca with this cluster among its `clusters`",
                 beside.join(", ")
@@ -49,8 +48,7 @@ impl Mesh<'_> {
                 told(*end)
             )
         });
-        let signs = sight.has_plane() && !sight.signs_elsewhere;
-        let certificates = sight.signs_by.iter().filter(|_| signs).filter_map(|(what, begin, end)| {
+        let certificates = sight.signs_by.iter().filter(|_| sight.signs()).filter_map(|(what, begin, end)| {
             let when = match () {
                 () if *end <= now => format!("ended at {}", told(*end)),
                 () if *begin > now => format!("is valid only from {}", told(*begin)),
@@ -63,7 +61,8 @@ impl Mesh<'_> {
         tokens.chain(certificates).collect()
     }
 
-    /// Clusters of one mesh that share no root, each with the first that it differs from.
+    /// Clusters of one mesh that share no root, each with the first that it differs from; and those that sign by a root
+    /// which another does not trust.
     pub(super) fn differing_roots(&self) -> Vec<String> {
         let known: Vec<(&str, &Sight)> =
             self.read().filter(|(_, sight)| !sight.roots().is_empty() && !sight.trusts_more_roots).collect();
@@ -76,6 +75,20 @@ impl Mesh<'_> {
             if let Some((other, _)) = known[..index].iter().find(differs) {
                 found.push(format!(
                     "{other} and {name} have no root in common: their workloads do not trust each other, and mTLS between them fails. Give both one root with mesh_ca"
+                ));
+            }
+        }
+        for (name, sight) in known.iter().filter(|(_, sight)| sight.signs()) {
+            let Some(root) = &sight.signed_by else { continue };
+            let refuses = |(other_name, other): &&(&str, &Sight)| {
+                let matters = !(sight.no_auto_mtls && other.no_auto_mtls);
+                let roots = other.roots();
+                let lacks = !roots.contains(root) && !roots.is_disjoint(&sight.roots());
+                matters && lacks && other_name != name && self.is_one_mesh(name, other_name)
+            };
+            if let Some((other, _)) = known.iter().find(refuses) {
+                found.push(format!(
+                    "{name}: its `cacerts` signs by a root that {other} does not trust yet: calls between them fail. Give both the same roots with mesh_ca, before either signs by a new one"
                 ));
             }
         }
