@@ -1,10 +1,10 @@
 //! What one cluster's istiod tells its clients: a certificate, gateways, endpoints. Asked once for each cluster,
 //! whatever the number of pairs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use tokio::time::sleep;
 
 use super::judge::{Trouble, Watched};
@@ -12,7 +12,7 @@ use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
 use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
-use crate::mesh::{NETWORK_LABEL, Sni};
+use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId, accepted_domains};
 use crate::pki::Certificate;
 
 /// For whom the token is.
@@ -85,6 +85,8 @@ pub(super) struct Caller {
     pub auto_mtls: bool,
     /// Roots that the mesh configuration adds.
     pub more_roots: Vec<Certificate>,
+    /// Trust domains that clients accept; empty where nobody knows.
+    pub domains: BTreeSet<String>,
 }
 
 /// Who acts, and what for.
@@ -128,11 +130,17 @@ impl Caller {
         })?;
         let identity = connection.certificate().await.map_err(|why| no_certificate(&istiod.pod, &why))?;
         let (gateways, watched) = known(&at, istiod).await?;
-        let (auto_mtls, more_roots) = mesh_config(&served_by.cluster, namespace, &istiod.revision).await?;
+        let Configured { auto_mtls, more_roots, trust_domain, mut domains } =
+            mesh_config(&served_by.cluster, namespace, &istiod.revision).await?;
+        let own = identity.chain.iter().take(1).flat_map(Certificate::uris).find_map(|uri| domain_of(uri));
+        match trust_domain.or(own) {
+            Some(domain) => domains.extend([domain]),
+            None => domains.clear(),
+        }
         let node =
             Node { namespace: account_namespace, service_account: account, network: &from.network, ips: &istiod.ips };
         let endpoints = endpoints(&connection, &node, services).await?;
-        Ok(Caller { identity, gateways, watched, endpoints, auto_mtls, more_roots })
+        Ok(Caller { identity, gateways, watched, endpoints, auto_mtls, more_roots, domains })
     }
 
     /// What the caller's istiod says of the cluster.
@@ -146,10 +154,23 @@ impl Caller {
         }
     }
 
+    /// The trust domain of an identity, where clients do not accept it.
+    pub fn other_domain(&self, identity: &str) -> Option<String> {
+        other_domain(&self.domains, identity)
+    }
+
     /// Certificates that are trusted.
     pub fn roots(&self) -> Vec<Certificate> {
         self.identity.roots.iter().chain(&self.more_roots).cloned().collect()
     }
+}
+
+fn domain_of(identity: &str) -> Option<String> {
+    SpiffeId::parse(identity).ok().map(|id| id.trust_domain.to_string())
+}
+
+fn other_domain(accepted: &BTreeSet<String>, identity: &str) -> Option<String> {
+    domain_of(identity).filter(|domain| !accepted.is_empty() && !accepted.contains(domain))
 }
 
 async fn endpoints(
@@ -217,25 +238,58 @@ fn gateways(page: &Json) -> Vec<KnownGateway> {
     each.collect()
 }
 
-/// Whether clients speak mTLS unless told otherwise, and which roots are trusted beside istiod's own.
-async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Result<(bool, Vec<Certificate>), Trouble> {
+/// What a mesh configuration says of clients.
+#[derive(Debug)]
+struct Configured {
+    /// Whether clients speak mTLS unless told otherwise.
+    auto_mtls: bool,
+    /// Which roots are trusted beside istiod's own.
+    more_roots: Vec<Certificate>,
+    trust_domain: Option<String>,
+    /// Trust domains that are accepted beside that one.
+    domains: BTreeSet<String>,
+}
+
+async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Result<Configured, Trouble> {
     let name = mesh_config_map(Some(revision));
     let map = cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
     let map = map.map_err(|error| {
         Trouble::unknown(format!("the mesh configuration (ConfigMap {namespace}/{name}) cannot be read: {error}"))
     })?;
     let mesh = map.as_ref().and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
-    let mesh = mesh.as_ref().map(Values::as_map);
+    Ok(configured(mesh.as_ref().map(Values::as_map)))
+}
+
+fn configured(mesh: Option<&Map<String, Json>>) -> Configured {
     let auto_mtls = mesh.and_then(|mesh| mesh.get("enableAutoMtls")?.as_bool()).unwrap_or(true);
     let roots = mesh.and_then(|mesh| mesh.get("caCertificates")?.as_array()).into_iter().flatten();
     let roots = roots.filter_map(|entry| Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()).flatten();
-    Ok((auto_mtls, roots.collect()))
+    let trust_domain = mesh.and_then(|mesh| mesh.get("trustDomain")?.as_str()).filter(|domain| !domain.is_empty());
+    Configured {
+        auto_mtls,
+        more_roots: roots.collect(),
+        trust_domain: trust_domain.map(str::to_owned),
+        domains: mesh.map(accepted_domains).unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_trust_domain_is_accepted_where_the_mesh_configuration_names_it() {
+        let mesh = json!({"trustDomain": "a", "trustDomainAliases": ["c"]});
+        let Configured { trust_domain, mut domains, auto_mtls, .. } = configured(mesh.as_object());
+        assert!(auto_mtls && trust_domain.as_deref() == Some("a"));
+        domains.extend(trust_domain);
+        let of = |domain: &str| other_domain(&domains, &format!("spiffe://{domain}/ns/shop/sa/cart"));
+        assert_eq!([of("a"), of("b"), of("c")], [None, Some("b".to_owned()), None]);
+        assert_eq!(other_domain(&BTreeSet::new(), "spiffe://b/ns/shop/sa/cart"), None, "nobody knows");
+        assert_eq!(other_domain(&domains, "spiffe://b"), None);
+        assert_eq!(configured(None).trust_domain, None);
+    }
 
     #[test]
     fn gateways_are_read_as_istiod_writes_them() {

@@ -416,7 +416,8 @@ impl Proof<'_> {
         let vouched = door::vouched(&shown, &self.caller.roots(), self.task.now);
         let identity =
             shown.first().and_then(|leaf| leaf.uris().iter().find(|uri| uri.starts_with("spiffe://")).cloned());
-        Met { outcome, showed: !shown.is_empty(), vouched, identity }
+        let other_domain = identity.as_deref().and_then(|identity| self.caller.other_domain(identity));
+        Met { outcome, showed: !shown.is_empty(), vouched, identity, other_domain }
     }
 
     /// The cluster that a gateway is in, where it is among those looked at.

@@ -159,6 +159,8 @@ pub(super) struct Met {
     /// Whether the caller's roots vouch for it.
     pub vouched: Asked<()>,
     pub identity: Option<String>,
+    /// Its trust domain, where the caller's mesh configuration does not accept it.
+    pub other_domain: Option<String>,
 }
 
 /// What an address means that does not answer here.

@@ -36,8 +36,16 @@ fn synced() -> Watched {
 fn met(outcome: Outcome) -> Met {
     let identity = Some("spiffe://cluster.local/ns/shop/sa/cart".to_owned());
     match outcome {
-        Outcome::Accepted | Outcome::Refused(_) => Met { outcome, showed: true, vouched: Ok(()), identity },
-        outcome => Met { outcome, showed: false, vouched: Err("it showed no certificate".into()), identity: None },
+        Outcome::Accepted | Outcome::Refused(_) => {
+            Met { outcome, showed: true, vouched: Ok(()), identity, other_domain: None }
+        }
+        outcome => Met {
+            outcome,
+            showed: false,
+            vouched: Err("it showed no certificate".into()),
+            identity: None,
+            other_domain: None,
+        },
     }
 }
 
@@ -77,6 +85,8 @@ fn who_answers_is_told() {
     says(&tried(answers(nobody), &fine()), BROKEN, "identity", &["no SPIFFE id"]);
     let other = Met { identity: Some("spiffe://cluster.local/ns/bank/sa/cart".into()), ..met(Outcome::Accepted) };
     says(&tried(answers(other), &fine()), BROKEN, "identity", &["another namespace"]);
+    let apart = Met { other_domain: Some("b".into()), ..met(Outcome::Accepted) };
+    says(&tried(answers(apart), &fine()), BROKEN, "trust", &["trust domain b", "`trust_domain_aliases`"]);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn of_met(call: Call<'_>, way: Way, at: &str, met: &Met, there: Option<&There>) 
         );
     }
     match &met.outcome {
-        Outcome::Accepted => accepted(call, at, met.identity.as_deref()),
+        Outcome::Accepted => accepted(call, at, met),
         Outcome::Closed if !met.showed => closed(call, way, at, there),
         Outcome::NotTls => plain(call, at, there),
         Outcome::Silent => silent(call, at, there),
@@ -163,10 +163,19 @@ fn is_of_certificates(alert: &str) -> bool {
     )
 }
 
-fn accepted(call: Call<'_>, at: &str, identity: Option<&str>) -> Verdict {
-    let Call { host, .. } = call;
+fn accepted(call: Call<'_>, at: &str, met: &Met) -> Verdict {
+    let Call { from, host, .. } = call;
     let expected = host.split('.').nth(1).filter(|_| host.split('.').nth(2) == Some("svc"));
-    match identity.map(|text| (text, SpiffeId::parse(text))) {
+    // Whom clients take for other hosts is said by whoever describes them.
+    if let Some(domain) = met.other_domain.as_ref().filter(|_| expected.is_some()) {
+        return broken(
+            "trust",
+            format!(
+                "who answers at {at} is of the trust domain {domain}, which the mesh configuration of {from} does not accept: clients in {from} do not take it for {host}. Name {domain} in `trust_domain_aliases` of the mesh_primary that serves {from}, or give both one `trust_domain`"
+            ),
+        );
+    }
+    match met.identity.as_deref().map(|text| (text, SpiffeId::parse(text))) {
         Some((text, Ok(id))) => match expected {
             Some(namespace) if namespace != id.namespace.as_str() => broken(
                 "identity",
