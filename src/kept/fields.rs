@@ -71,14 +71,8 @@ pub fn same(path: &str, wanted: &str, live: Option<&str>) -> bool {
 
 /// Whether `false` and `0` say something there: in texts, and where nothing means something else.
 fn says_something(path: &str) -> bool {
-    const NO_ZERO: [&str; 6] = [
-        "allowPrivilegeEscalation",
-        "automountServiceAccountToken",
-        "hostUsers",
-        "runAsUser",
-        "runAsGroup",
-        "fsGroup",
-    ];
+    const NO_ZERO: [&str; 6] =
+        ["allowPrivilegeEscalation", "automountServiceAccountToken", "hostUsers", "runAsUser", "runAsGroup", "fsGroup"];
     let is_text = ["metadata.labels", "metadata.annotations", "data", "stringData"]
         .iter()
         .any(|texts| path.strip_prefix(texts).is_some_and(|rest| rest.starts_with(['.', '['])));
