@@ -65,8 +65,19 @@ pub fn same(path: &str, wanted: &str, live: Option<&str>) -> bool {
         Some(live) if live == wanted => true,
         Some(live) => path.contains("resources.") && quantity(wanted).is_some() && quantity(wanted) == quantity(live),
         // The API server drops what says nothing.
-        None => matches!(wanted, "" | "false" | "0" | "{}" | "[]" | "null"),
+        None => matches!(wanted, "" | "{}" | "[]" | "null") || matches!(wanted, "false" | "0") && !says_something(path),
     }
+}
+
+/// Whether `false` and `0` say something there: in texts, and where nothing means something else.
+fn says_something(path: &str) -> bool {
+    const NO_ZERO: [&str; 6] =
+        ["allowPrivilegeEscalation", "automountServiceAccountToken", "hostUsers", "runAsUser", "runAsGroup", "fsGroup"];
+    let is_text = ["metadata.labels", "metadata.annotations", "data", "stringData"]
+        .iter()
+        .any(|texts| path.strip_prefix(texts).is_some_and(|rest| rest.starts_with(['.', '['])));
+    let last = path.rsplit('.').next().unwrap_or(path);
+    is_text || NO_ZERO.contains(&last) || last == "value" && path.contains(".env[")
 }
 
 struct Walk<'a> {
@@ -368,6 +379,16 @@ mod tests {
         assert!(!same("spec.x.resources.limits.memory", "1024Mi", Some("1G")));
         assert!(same("spec.hostNetwork", "false", None));
         assert!(!same("spec.hostNetwork", "false", Some("true")));
+        // The API server drops none of these, and what reads them takes nothing for something else.
+        for (path, wanted) in [
+            ("metadata.labels[\"istio-injection\"]", "false"),
+            ("data.mesh.enableAutoMtls", "false"),
+            ("spec.template.spec.containers[discovery].env[PILOT_X].value", "false"),
+            ("spec.template.spec.containers[discovery].securityContext.allowPrivilegeEscalation", "false"),
+            ("spec.template.spec.securityContext.runAsUser", "0"),
+        ] {
+            assert!(!same(path, wanted, None), "{path}");
+        }
         assert!(!same("spec.image", "a", None));
     }
 }

@@ -34,6 +34,7 @@ fn a_rotation_survives_kills_a_cluster_that_is_down_and_a_change_of_mind() {
     killed_at_every_step(&run);
     a_cluster_is_down(&run);
     turned_back(&run);
+    a_cluster_is_gone_for_good(&run);
     run.workspace.run(&["destroy", "-auto-approve", "-input=false"]).ok();
 }
 
@@ -147,6 +148,25 @@ fn turned_back(run: &Run<'_>) {
     let last = run.apply().ok();
     assert!(last.stdout.contains("The key of an old root is still kept"), "{}", last.stdout);
     run.ends_on(&old, "root-2");
+}
+
+/// Taken out of `clusters` when it no longer answers: an error that says how, and then it is left and told.
+fn a_cluster_is_gone_for_good(run: &Run<'_>) {
+    let west = run.lab.cluster("west");
+    west.fault(Fault::stopped()).unwrap();
+    run.asks("east = {}", 2, "0s");
+    let refused = run.apply();
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("skip_unreachable_on_destroy"), "{}", refused.stderr);
+    let main = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    let skips = "skip_unreachable_on_destroy = true\n  rotation_pause";
+    run.workspace.configure(&main.replacen("rotation_pause", skips, 1));
+    let left = run.apply().ok();
+    assert!(left.stdout.contains("Clusters that cannot be reached were left as they are"), "{}", left.stdout);
+    let plan = run.workspace.run(&["plan", "-detailed-exitcode", "-input=false"]);
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+    west.clear_faults().unwrap();
+    assert!(run.has_cacerts("west"), "nobody could remove it");
 }
 
 struct Run<'a> {

@@ -59,6 +59,10 @@ model! {
         /// drop the old root. Without it such a cluster is an error.
         #[attr(default(false))]
         pub migrate_self_signed: Value<bool>,
+        /// Leave clusters that cannot be reached as they are when they are taken out of `clusters`, and on destroy. A
+        /// cluster that is gone for good could not be taken out otherwise. What stays in it is reported.
+        #[attr(optional)]
+        pub skip_unreachable_on_destroy: Value<bool>,
         /// Trust domain of the mesh's workload identities, as `trust_domain` of its `mesh_primary`: CAs whose name
         /// constraints do not permit it are refused. `cluster.local`, Istio's own, where nothing is set.
         #[attr(optional)]

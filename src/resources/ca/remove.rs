@@ -28,6 +28,7 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
     let Some(prior) = prior else { return Diagnostics::new() };
     let mark = state.instance.text().to_owned();
     let dropped: Vec<_> = prior.clusters.entries().filter(|(name, _)| !spec.clusters.contains_key(*name)).collect();
+    let dropped = without_unreachable(cx, state, dropped).await;
     if dropped.is_empty() {
         return Diagnostics::new();
     }
@@ -57,6 +58,42 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
         }
     }
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+}
+
+/// The clusters that something can be removed from. Those that cannot be reached are left out where the configuration
+/// says so, and told.
+async fn without_unreachable<'a>(
+    cx: &mut Cx,
+    state: &Ca,
+    clusters: Vec<(&'a str, &'a ClusterCa)>,
+) -> Vec<(&'a str, &'a ClusterCa)> {
+    if state.skip_unreachable_on_destroy.get() != Some(true) {
+        return clusters;
+    }
+    let shared: &Cx = cx;
+    let looks = clusters.iter().map(|(name, model)| async move {
+        let cluster = client::cluster(shared, name).ok()?;
+        cluster.get_metadata(&CaCerts::reference(model.namespace.text())).await.err().filter(is_gone)
+    });
+    let looks = join_all(looks).await;
+    let (mut reached, mut left) = (Vec::new(), Vec::new());
+    for ((name, model), gone) in clusters.into_iter().zip(looks) {
+        match gone {
+            Some(error) => left.push(format!("- {name}, {}: {error}", CaCerts::reference(model.namespace.text()))),
+            None => reached.push((name, model)),
+        }
+    }
+    if !left.is_empty() {
+        cx.warn(Diagnostic::warning("Clusters that cannot be reached were left as they are").detail(format!(
+            "{}\n\nThey are no longer in state. Each may still have its intermediate, which can sign for the mesh until it ends. If its key may come into other hands, rotate the root: raise `generation`.",
+            left.join("\n")
+        )));
+    }
+    reached
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.is_unreachable() || error.is_not_configured()
 }
 
 /// The uid of a cluster's `cacerts`, if it has one.
@@ -146,7 +183,7 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
             return Err(Failed::from(errors).keeping(state));
         }
     }
-    let all: Vec<_> = state.clusters.entries().collect();
+    let all = without_unreachable(cx, &state, state.clusters.entries().collect()).await;
     let mut outcome =
         each(&all, |name, model| remove_keys(cx, name, model, store.as_ref(), state.instance.text())).await;
     let mut diagnostics = Diagnostics::new();
@@ -264,7 +301,15 @@ async fn remove_keys(
         }
         Ok(left)
     };
-    removal.await.map_err(|error: Error| in_cluster(converge::diagnostic(&error), name))
+    removal.await.map_err(|error: Error| {
+        let diagnostic = converge::diagnostic(&error);
+        let advice = match is_gone(&error) {
+            true => format!(" If cluster {name} is gone for good, set `skip_unreachable_on_destroy = true` and apply."),
+            false => String::new(),
+        };
+        let detail = format!("{}{advice}", diagnostic.detail);
+        in_cluster(diagnostic.detail(detail), name)
+    })
 }
 
 /// Leaves the namespace that held them, unless it is the one in `place`, which holds something else as well. Returns

@@ -168,6 +168,7 @@ fn ca() -> Vec<Json> {
             },
             "intermediate": {"algorithm": "ECDSA-P256", "validity": "730d", "renew_before": "180d"},
             "rotation_pause": "24h", "adopt": false, "accept_roots": [FINGERPRINT], "migrate_self_signed": true, "trust_domain": "cluster.local",
+            "skip_unreachable_on_destroy": true,
             "timeouts": timeouts(),
         }),
         json!({
