@@ -476,7 +476,7 @@ fn tokens(seen: &Seen) -> Vec<(String, String, OffsetDateTime)> {
     for secret in &seen.remote_secrets {
         let Ok(clusters) = ParsedRemoteSecret::from_object(secret.value()) else { continue };
         let read = clusters.iter().filter_map(|(cluster, parsed)| Some((cluster, parsed.as_ref().ok()?)));
-        tokens.extend(read.filter_map(|(cluster, parsed)| of(secret, &cluster.to_string(), parsed)));
+        tokens.extend(read.filter_map(|(cluster, parsed)| of(secret, cluster.as_ref(), parsed)));
     }
     if let Some(secret) = &seen.further.kubeconfig
         && let Ok((cluster, parsed)) = ParsedRemoteSecret::from_config_object(secret.value())
