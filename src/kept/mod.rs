@@ -15,7 +15,7 @@ mod holder;
 pub mod instance;
 pub mod kinds;
 mod lease;
-mod left;
+pub mod left;
 pub mod managers;
 pub mod memory;
 pub mod namespace;

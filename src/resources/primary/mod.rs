@@ -154,7 +154,7 @@ impl Resource for MeshPrimary {
         let cluster = claim.cluster();
         let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
         let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
-        let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
+        let recorded = base::release(&cluster, &spec, &claim.owner, &charts, &cx.private.releases, recorded).await?;
         let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
         let step = Converge {
