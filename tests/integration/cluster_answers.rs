@@ -1,7 +1,7 @@
 //! What no API server says is never believed: neither as an empty list, nor as an object, nor as a removal.
 
 use serde_json::{Value, json};
-use terraform_provider_mesh::cluster::{Delete, Error, Failure, Kind, ObjectRef, Query};
+use terraform_provider_mesh::cluster::{Apply, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Query};
 
 use crate::cluster_server::{Say, Server, status};
 
@@ -78,6 +78,23 @@ async fn what_a_webhook_refuses_is_refused_whatever_its_code() {
         assert!(error.is_forbidden() && error.is_answer(), "{code}: {error}");
         assert!(error.remedy().contains("admission webhook"), "{code}: {}", error.remedy());
     }
+}
+
+/// A quota that others write at the same time is refused with the status of an object that is there already.
+#[tokio::test]
+async fn a_conflict_over_something_else_ends_with_what_was_said() {
+    let said = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified";
+    let server = Server::start(move |seen, _| match seen.method.as_str() {
+        "PATCH" => status(409, "Conflict", said),
+        _ => status(404, "NotFound", "configmaps \"a\" not found"),
+    })
+    .await;
+    let object = Object::of(&ObjectRef::namespaced(Kind::CONFIG_MAP, "n", "a"));
+    let apply = server.cluster();
+    let apply = apply.apply(Apply::new(object, Owner::by_label("x")));
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), apply).await.expect("it ends");
+    let error = ended.expect_err("it is refused");
+    assert!(error.to_string().contains("resourcequotas"), "{error}");
 }
 
 #[tokio::test]
