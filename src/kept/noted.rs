@@ -1,5 +1,5 @@
-//! Kinds that the table lacks, noted in an instance's Lease before objects of them are written: an apply that is killed
-//! leaves objects that no state names, and nothing else tells where to look for them.
+//! Kinds that a resource does not always bring, noted in an instance's Lease before objects of them are written: an
+//! apply that is killed leaves objects that no state names, and nothing else tells where to look for them.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +24,10 @@ impl Claim {
         let cluster = self.cluster();
         for noted in noted(cluster.get(&self.lease).await?.as_ref()) {
             let (kind, group) = noted.split_once('.').unwrap_or((&noted, ""));
+            if let Some(known) = Kind::ALL.iter().find(|known| known.kind == kind && known.group == group) {
+                kinds.extend((!kinds.contains(known)).then(|| known.clone()));
+                continue;
+            }
             // There is nothing of a kind that the cluster has no definition of.
             kinds.extend(cluster.kind_in(group, kind).await?);
         }
@@ -31,9 +35,8 @@ impl Claim {
     }
 
     /// Notes what is about to be written. Nothing is forgotten: an object that has gone is found to be gone.
-    pub(super) async fn note_kinds(&self, wanted: &Wanted) -> Result<(), Error> {
-        let beyond = wanted.iter().map(|(_, entry)| &entry.reference.kind).filter(|kind| !kind.is_in_the_table());
-        let beyond: BTreeSet<String> = beyond.map(|kind| format!("{kind}.{}", kind.group)).collect();
+    pub(super) async fn note_kinds(&self, wanted: &Wanted, kinds: &[Kind]) -> Result<(), Error> {
+        let beyond = beyond(wanted, kinds);
         if beyond.is_empty() {
             return Ok(());
         }
@@ -53,7 +56,35 @@ impl Claim {
     }
 }
 
+/// Kinds of what is wanted that are not among these, which are looked through anyway. A namespace is nobody's stray.
+fn beyond(wanted: &Wanted, kinds: &[Kind]) -> BTreeSet<String> {
+    let wanted = wanted.iter().map(|(_, entry)| &entry.reference.kind);
+    let beyond =
+        wanted.filter(|kind| **kind != Kind::NAMESPACE && !kinds.iter().any(|known| known.is_version_of(kind)));
+    beyond.map(|kind| format!("{kind}.{}", kind.group)).collect()
+}
+
 fn noted(lease: Option<&Object>) -> BTreeSet<String> {
     let noted = lease.and_then(|lease| lease.annotation(KINDS_ANNOTATION)).unwrap_or_default();
     noted.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ObjectRef;
+
+    #[test]
+    fn kinds_are_noted_that_the_resource_does_not_always_bring() {
+        let monitor = Kind::discovered("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", true);
+        let mut wanted = Wanted::default();
+        for kind in [Kind::SERVICE, Kind::DAEMON_SET, monitor] {
+            let reference = ObjectRef::namespaced(kind, "istio-system", "gateway");
+            wanted.insert(reference.clone(), Object::of(&reference), "mesh_eastwest_gateway.gateway");
+        }
+        let namespace = ObjectRef::cluster(Kind::NAMESPACE, "istio-system");
+        wanted.insert_shared(namespace.clone(), Object::of(&namespace));
+        let found = beyond(&wanted, &[Kind::SERVICE, Kind::DEPLOYMENT]);
+        assert_eq!(found, ["DaemonSet.apps", "ServiceMonitor.monitoring.coreos.com"].map(str::to_owned).into());
+    }
 }
