@@ -9,6 +9,7 @@ pub mod claim;
 mod contested;
 pub mod converge;
 pub mod fields;
+pub mod fixed;
 pub mod handover;
 pub mod hidden;
 mod holder;
