@@ -1,5 +1,5 @@
-//! Fields that Kubernetes lets nobody change in an object that is there. An apply that changes one would be refused half
-//! way, when other objects are written already, such as a Service that leads to Pods with the new labels.
+//! Fields that Kubernetes lets nobody change in an object that is there. An apply that changes one would be refused
+//! half way, when other objects are written already, such as a Service that leads to Pods with the new labels.
 
 use super::objects::{Recorded, Wanted};
 use crate::cluster::Kind;

@@ -37,8 +37,8 @@ pub struct Leaving<'a> {
     pub state: &'a RemoteCluster,
 }
 
-/// Watchers that no configuration names any more and of which the refresh saw tokens: an apply that was killed has added
-/// them, and may have come as far as their remote secrets and renewals.
+/// Watchers that no configuration names any more and of which the refresh saw tokens: an apply that was killed has
+/// added them, and may have come as far as their remote secrets and renewals.
 pub fn strangers(prior: &RemoteCluster, is_named: impl Fn(&str) -> bool) -> BTreeSet<String> {
     prior.tokens.keys().filter(|name| !is_named(name)).map(str::to_owned).collect()
 }
