@@ -20,7 +20,7 @@ pub mod left;
 pub mod managers;
 pub mod memory;
 pub mod namespace;
-mod noted;
+pub mod noted;
 pub mod objects;
 mod packed;
 pub mod plan;
