@@ -264,12 +264,26 @@ impl Cluster {
             return self.send_apply(reference, object, manner.force).await;
         }
         let mut looks_first = *standing == Standing::Known;
+        let mut attempt = 0;
         loop {
-            if !looks_first && let Some(created) = self.create(reference, object).await? {
-                return Ok(created);
+            let mut refused = None;
+            if !looks_first {
+                match self.create(reference, object).await? {
+                    Created::Made(created) => return Ok(*created),
+                    Created::Refused(error) => refused = Some(error),
+                }
             }
             looks_first = false;
-            let Some(live) = self.get_metadata(reference).await? else { continue };
+            let Some(live) = self.get_metadata(reference).await? else {
+                // It went in between; or the refusal is about something else, such as a quota that others count on.
+                match refused {
+                    Some(refused) if attempt >= CONTENTION_ATTEMPTS => return Err(refused),
+                    Some(refused) => self.let_others_write(attempt, refused).await?,
+                    None => continue,
+                }
+                attempt += 1;
+                continue;
+            };
             // On its way out it is nobody's: what comes next is made anew.
             if live.is_terminating() {
                 self.wait(reference, &wait::deleted()).await?;
@@ -287,19 +301,22 @@ impl Cluster {
 
     /// Applies the object only if it does not exist: `None` if it does.
     pub async fn apply_new(&self, object: &Object) -> Result<Option<Applied>, Error> {
-        self.create(&self.reference(object).await?, object).await
+        Ok(match self.create(&self.reference(object).await?, object).await? {
+            Created::Made(created) => Some(*created),
+            Created::Refused(_) => None,
+        })
     }
 
-    async fn create(&self, reference: &ObjectRef, object: &Object) -> Result<Option<Applied>, Error> {
+    async fn create(&self, reference: &ObjectRef, object: &Object) -> Result<Created, Error> {
         let mut precondition = object.clone();
         if let Some(metadata) = precondition.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("resourceVersion".to_owned(), NEVER_A_VERSION.into());
         }
         match self.send_apply(reference, &precondition, false).await {
-            Ok(applied) => Ok(Some(applied)),
-            Err(error) if error.is_contention() => Ok(None),
+            Ok(applied) => Ok(Created::Made(Box::new(applied))),
+            Err(error) if error.is_contention() => Ok(Created::Refused(error)),
             // The merge is tried before the version is compared.
-            Err(Error { failure: Failure::Conflict(_), .. }) => Ok(None),
+            Err(error @ Error { failure: Failure::Conflict(_), .. }) => Ok(Created::Refused(error)),
             Err(error) => Err(error),
         }
     }
@@ -407,6 +424,13 @@ struct Step {
     reference: ObjectRef,
     object: Object,
     standing: Standing,
+}
+
+/// What came of making an object that must not be there yet.
+enum Created {
+    Made(Box<Applied>),
+    /// There is one, as the API server says; or others are at work on something else that this needs.
+    Refused(Error),
 }
 
 /// What is known of an object before it is written.

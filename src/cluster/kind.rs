@@ -133,11 +133,6 @@ impl Kind {
         Some(Kind { version: Cow::Owned(version.to_owned()), ..known.clone() })
     }
 
-    /// Whether it is known without asking a cluster.
-    pub fn is_in_the_table(&self) -> bool {
-        Kind::ALL.iter().any(|known| known.is_version_of(self))
-    }
-
     /// The known kind that a CRD of this name (`<plural>.<group>`) defines, in the table's version.
     pub fn defined_by(name: &str) -> Option<Kind> {
         let (plural, group) = name.split_once('.')?;

@@ -67,10 +67,11 @@ impl Claim {
     pub(super) async fn converge_but(&self, step: Converge<'_>, all_marked: bool, memory: &mut Memory) -> Converged {
         let step = Step { step, owner: &self.owner, all_marked, namespace: &self.namespace };
         let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
-        let orphan_kinds = match tokio::try_join!(self.orphan_kinds(step.kinds), self.note_kinds(step.wanted)) {
-            Ok((orphan_kinds, ())) => orphan_kinds,
-            Err(error) => return Converged { errors: vec![error], ..reached },
-        };
+        let orphan_kinds =
+            match tokio::try_join!(self.orphan_kinds(step.kinds), self.note_kinds(step.wanted, step.kinds)) {
+                Ok((orphan_kinds, ())) => orphan_kinds,
+                Err(error) => return Converged { errors: vec![error], ..reached },
+            };
         let (applied, errors) = apply(&step).await;
         for applied in &applied {
             let key = state_key(&applied.reference);

@@ -171,6 +171,12 @@ fn ours(live: &Object) -> Vec<(String, String)> {
     found
 }
 
+/// Whether a resource of this provider made the namespace. Anybody can set our label: it counts where we wrote it.
+fn is_made_by_us(live: &Object) -> bool {
+    let label = ("labels".to_owned(), OWNER_LABEL.to_owned());
+    live.label(OWNER_LABEL).is_some() && ours(live).contains(&label)
+}
+
 /// Leaves the namespace: the last resource to go takes it along, if one of this provider's made it and nothing of
 /// anybody else is in it. Otherwise only the labels and annotations in `written` go. `Some` says why a namespace that
 /// we made stays, where it is not for another resource of this provider to take along.
@@ -218,7 +224,7 @@ pub async fn depart(
         Some(live) => live,
         None => return Ok(Departed { left: None, goes: false }),
     };
-    let made_by_us = live.label(OWNER_LABEL).is_some();
+    let made_by_us = is_made_by_us(&live);
     let mut resident = if made_by_us { resident(cluster, name, lease, &mut turn).await? } else { None };
     let mut goes = made_by_us && resident.is_none();
     if !goes {
@@ -410,6 +416,17 @@ mod tests {
         let sent = merged(Some(&live()), &Share { object: &mine, written: &["network".into()], owner: "x" });
         assert_eq!(sent.label("network"), None);
         assert_eq!(sent.label(OWNER_LABEL), Some("mesh_ca.x"));
+    }
+
+    #[test]
+    fn a_label_alone_makes_no_namespace_ours() {
+        assert!(is_made_by_us(&live()));
+        let mut labelled = live();
+        labelled.value_mut()["metadata"]["managedFields"] = json!([
+            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {"f:network": {}}}}},
+            {"manager": "kubectl-label", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {format!("f:{OWNER_LABEL}"): {}}}}},
+        ]);
+        assert!(!is_made_by_us(&labelled), "somebody else has labelled it");
     }
 
     #[test]

@@ -192,6 +192,14 @@ type Place = (Kind, Option<String>);
 /// The live objects that state names: one request per kind and namespace, and one per object that does not carry our
 /// label yet. An object on its way out is not there any more.
 pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Result<BTreeMap<String, Object>, Error> {
+    let mut found = there(cluster, recorded, memory).await?;
+    found.retain(|_, object| !object.is_terminating());
+    Ok(found)
+}
+
+/// The same, and what is on its way out: a finalizer keeps it until something else is done, such as the removal of a
+/// load balancer.
+pub async fn there(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Result<BTreeMap<String, Object>, Error> {
     let mut places: BTreeMap<Place, Vec<(&str, ObjectRef)>> = BTreeMap::new();
     for (key, reference) in kinds::references(cluster, recorded).await? {
         places.entry((reference.kind.clone(), reference.namespace.clone())).or_default().push((key, reference));
@@ -200,7 +208,7 @@ pub async fn live(cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Re
         .into_iter()
         .map(|((kind, namespace), references)| live_of_kind(cluster, kind, namespace, references, memory));
     let found = futures::future::try_join_all(looks).await?;
-    Ok(found.into_iter().flatten().filter(|(_, object)| !object.is_terminating()).collect())
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Objects of this owner that state does not know, in the kinds and namespaces of those it knows: what an apply made

@@ -70,7 +70,10 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
 
     async fn doomed(&self) -> Result<Vec<Doomed>, Error> {
         let references = kinds::references(self.cluster, self.recorded).await?;
-        let live = read::live(self.cluster, self.recorded, self.memory).await?;
+        let mut live = read::there(self.cluster, self.recorded, self.memory).await?;
+        // Who waits for the end of a removal waits for that of an earlier one as well. A definition goes on its own.
+        let waits = |object: &Object| self.wait && object.kind() != Kind::CUSTOM_RESOURCE_DEFINITION.kind;
+        live.retain(|_, object| !object.is_terminating() || waits(object));
         let found = live.into_iter().filter_map(|(key, live)| {
             let reference = references.get(key.as_str())?.clone();
             Some((reference.clone(), Doomed { key, reference, live: Some(live), known: true }))

@@ -18,6 +18,7 @@ use crate::engine::{Ctx, Failed, Plan};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::fixed;
 use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::{Instance, Place};
 use crate::kept::memory::Memory;
@@ -191,6 +192,10 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
     let kept = plan.planned.kept();
     let held = cx.client().map(|client| client.walk.handed_on(kept.id.text())).unwrap_or_default();
     cx.private.memory().give_held(held);
+    let unchangeable = plan.prior.zip(wanted).and_then(|(prior, wanted)| {
+        let before = recorded(prior, cx.private.memory());
+        fixed::warning(prior.kept().id.text(), &before, wanted)
+    });
     let planned = wanted.map(|wanted| {
         let memory = &*cx.private.memory();
         let before = plan.prior.map(before);
@@ -204,7 +209,7 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
         telling::explained(cx.private.memory(), cluster)
     });
     plan.planned.note(objects, changes);
-    warning.into_iter().chain(explained).for_each(|warning| cx.warn(warning));
+    warning.into_iter().chain(explained).chain(unchangeable).for_each(|warning| cx.warn(warning));
 }
 
 /// What a plan tells charts that ask this about the cluster; `None` where only the apply can know.
@@ -314,6 +319,12 @@ pub async fn converge<M: Keeps, P: Remembers>(
 ) -> Result<Recorded, Diagnostics> {
     let recorded = prior.map(|prior| recorded(prior, cx.private.memory())).unwrap_or_default();
     let planned = planned_changes(cx, wanted, prior, state);
+    let told = prior.map(|prior| prior.kept().changes);
+    if let Some(refused) = fixed::refusal(state.kept().id.text(), &recorded, wanted) {
+        let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
+        state.note(cx.private.memory().record(&recorded), changes);
+        return Err(refused.into());
+    }
     let Kept { adopt, force_conflicts, .. } = state.kept();
     let step = Converge {
         cluster: &claim.cluster(),
@@ -329,7 +340,6 @@ pub async fn converge<M: Keeps, P: Remembers>(
     let converged = converged.map_err(|error| converge::diagnostic(&error))?;
     converged.warning().into_iter().for_each(|warning| cx.warn(warning));
     let Converged { recorded, errors, .. } = converged;
-    let told = prior.map(|prior| prior.kept().changes);
     let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
     state.note(cx.private.memory().record(&recorded), changes);
     if errors.is_empty() { Ok(recorded) } else { Err(converge::diagnostics(&errors)) }

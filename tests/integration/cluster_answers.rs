@@ -1,7 +1,12 @@
 //! What no API server says is never believed: neither as an empty list, nor as an object, nor as a removal.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use terraform_provider_mesh::cluster::{Delete, Error, Failure, Kind, ObjectRef, Query};
+use terraform_provider_mesh::cluster::{Apply, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Query, Scope};
+use terraform_provider_mesh::kept::memory::Memory;
+use terraform_provider_mesh::kept::objects::Recorded;
+use terraform_provider_mesh::kept::remove::Removal;
 
 use crate::cluster_server::{Say, Server, status};
 
@@ -78,6 +83,59 @@ async fn what_a_webhook_refuses_is_refused_whatever_its_code() {
         assert!(error.is_forbidden() && error.is_answer(), "{code}: {error}");
         assert!(error.remedy().contains("admission webhook"), "{code}: {}", error.remedy());
     }
+}
+
+/// A quota that others write at the same time is refused with the status of an object that is there already.
+#[tokio::test]
+async fn a_conflict_over_something_else_ends_with_what_was_said() {
+    let said = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified";
+    let server = Server::start(move |seen, _| match seen.method.as_str() {
+        "PATCH" => status(409, "Conflict", said),
+        _ => {
+            let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
+                "message": "configmaps \"a\" not found", "details": {"name": "a", "kind": "configmaps"}});
+            Say::Json(404, missing)
+        }
+    })
+    .await;
+    let object = Object::of(&ObjectRef::namespaced(Kind::CONFIG_MAP, "n", "a"));
+    let apply = server.cluster();
+    let apply = apply.apply(Apply::new(object, Owner::by_label("x")));
+    let ended = tokio::time::timeout(Duration::from_secs(30), apply).await.expect("it ends");
+    let error = ended.expect_err("it is refused");
+    assert!(error.to_string().contains("resourcequotas"), "{error}");
+}
+
+/// A finalizer keeps it, as that of a cloud keeps the Service of a load balancer: the removal that is asked for again
+/// waits again, and does not end before the object has.
+#[tokio::test]
+async fn what_is_on_its_way_out_is_not_gone() {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "namespace": "a", "uid": "u", "resourceVersion": "5",
+        "labels": {"terraform-provider-mesh/owner": "x"}, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/held"]}});
+    let server = Server::start(move |seen, _| match seen.path.as_str() {
+        path if path.contains("watch=1") => Say::Hang,
+        path if path.contains("/services/b") => Say::Json(200, service.clone()),
+        _ => {
+            let list = json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": "6"}, "items": [service]});
+            Say::Json(200, list)
+        }
+    })
+    .await;
+    let recorded =
+        Recorded { objects: [("Service a/b".to_owned(), "digest".to_owned())].into(), ..Recorded::default() };
+    let removal = Removal {
+        cluster: &server.cluster().within(Scope::lasting(Duration::from_secs(2), Default::default())),
+        recorded: &recorded,
+        memory: &Memory::default(),
+        owner: &Owner::by_label("x"),
+        orphan_kinds: &[],
+        namespace: "a",
+        wait: true,
+        stays: |_: &Object| None,
+    };
+    let remaining = removal.run().await;
+    assert!(remaining.errors.iter().any(|error| error.to_string().contains("Service a/b")), "{remaining:?}");
+    assert_eq!(remaining.recorded, recorded, "the next attempt goes on from there");
 }
 
 #[tokio::test]

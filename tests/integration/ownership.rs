@@ -257,6 +257,38 @@ async fn control_planes_that_go_at_once_leave_nothing_to_each_other() {
     assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
 }
 
+/// Of what two control planes share, whoever gives it up leaves alone what the other one has taken over; and whoever
+/// goes leaves all of one that lives on without its Deployment, which somebody has deleted by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_control_plane_has_stays_with_it() {
+    let (_lab, east) = start();
+    let core = core(&east, Istio::Current).await;
+    let first = apply(&core, &config(Istio::Current, json!({})), None).await;
+    let canary = config(Istio::Current, json!({"revision": "canary", "adopt": true}));
+    let second = apply(&core, &canary, None).await;
+    reconfigure(&core, &east).await;
+    let giving_up = config(Istio::Current, json!({"install_base": false}));
+    let first = apply(&core, &giving_up, Some(&first)).await;
+    let definition = ["customresourcedefinition", "gateways.networking.istio.io"];
+    let mark_of = "jsonpath={.metadata.annotations.terraform-provider-mesh/instance}";
+    let found = east.kubectl(&["get", definition[0], definition[1], "-o", mark_of]).expect("kubectl");
+    assert_eq!(found, mark(&second), "it was taken over before it was given up");
+    reconfigure(&core, &east).await;
+    assert_settled(&core, &canary, &second).await;
+
+    east.kubectl(&["-n", "istio-system", "delete", "deployment", "istiod"]).expect("kubectl");
+    reconfigure(&core, &east).await;
+    let told = destroy(&core, &second).await;
+    for kept in [["serviceaccount", "istiod"], ["configmap", "istio"], ["lease", "mesh-primary.istiod"]] {
+        assert!(there(&east, &["-n", "istio-system", kept[0], kept[1]]), "{kept:?}: {told}");
+    }
+    reconfigure(&core, &east).await;
+    let first = apply(&core, &config(Istio::Current, json!({})), Some(&first)).await;
+    assert!(there(&east, &["-n", "istio-system", "deployment", "istiod"]));
+    destroy(&core, &first).await;
+    assert!(!there(&east, &["namespace", "istio-system"]));
+}
+
 /// A destroy leaves what others use: the definitions of a tenant's objects, and what another control plane shares. The
 /// next instance of the same name takes it over without being asked, while what somebody else keeps under such a name
 /// is refused as ever.

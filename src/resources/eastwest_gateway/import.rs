@@ -262,9 +262,9 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
         read::live(cluster, &recorded, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
     let (seen, _) = recorded.seen(&live, &cx.private.memory);
     model.objects = cx.private.memory.record(&seen);
-    let found =
-        ready::wait(ready::Waiting { cluster, hurried: cluster, spec: &Spec { wait: false, ..spec }, is_new: false })
-            .await?;
+    let spec = &Spec { wait: false, ..spec };
+    let waiting = ready::Waiting { cluster, hurried: cluster, spec, wanted: &wanted, is_new: false };
+    let found = ready::wait(waiting).await?;
     model.addresses = ready::addresses(&found).into();
     Ok(())
 }

@@ -88,8 +88,8 @@ impl Resource for MeshEastwestGateway {
         let recorded = converged.map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
 
         let cluster = claim.cluster();
-        let hurried = client::hurried(cx, &cluster, ready::FOR_REASONS);
-        let waiting = Waiting { cluster: &cluster, hurried: &hurried, spec: &spec, is_new: prior.is_none() };
+        let hurried = &client::hurried(cx, &cluster, ready::FOR_REASONS);
+        let waiting = Waiting { cluster: &cluster, hurried, spec: &spec, wanted: &wanted, is_new: prior.is_none() };
         match vanished::while_there(&cluster, &recorded, ready::wait(waiting)).await {
             Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),

@@ -46,13 +46,14 @@ pub struct Waiting<'a> {
     /// The same cluster, its waits ending early enough to find out why.
     pub hurried: &'a Cluster,
     pub spec: &'a Spec,
+    pub wanted: &'a Wanted,
     /// The gateway is being made: what fails now leaves it tainted.
     pub is_new: bool,
 }
 
 /// Waits until peers can dial the gateway; says why they cannot when the time is over.
 pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
-    let Waiting { cluster, hurried, spec, .. } = waiting;
+    let Waiting { cluster, hurried, spec, wanted, .. } = waiting;
     let door = door(spec);
     if !spec.wait {
         let live = cluster.get(&door).await.map_err(|error| converge::diagnostic(&error))?;
@@ -61,13 +62,17 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
             None => Ok(Vec::new()),
         };
     }
-    let (deployment, available) = (deployment(spec), wait::deployment_available());
+    let workload = workload(spec, wanted);
+    let available = match workload.kind == Kind::DAEMON_SET {
+        true => wait::daemon_set_available(),
+        false => wait::deployment_available(),
+    };
     let rollout = async {
         if spec.ambient {
             return Ok(());
         }
         tokio::select! {
-            done = hurried.wait(&deployment, &available) => done.map(drop),
+            done = hurried.wait(&workload, &available) => done.map(drop),
             never = heal(hurried, spec) => never,
         }
     };
@@ -203,8 +208,11 @@ fn door(spec: &Spec) -> ObjectRef {
     ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.name.as_str())
 }
 
-fn deployment(spec: &Spec) -> ObjectRef {
-    ObjectRef::namespaced(Kind::DEPLOYMENT, spec.namespace.as_str(), spec.name.as_str())
+/// What runs the gateway's Pods: a Deployment, unless the chart's `kind` says DaemonSet.
+fn workload(spec: &Spec, wanted: &Wanted) -> ObjectRef {
+    let of = |kind| ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.name.as_str());
+    let daemon_set = of(Kind::DAEMON_SET);
+    if wanted.get(&state_key(&daemon_set)).is_some() { daemon_set } else { of(Kind::DEPLOYMENT) }
 }
 
 fn events_of(spec: &Spec) -> Query {
@@ -219,5 +227,29 @@ fn pods_of(spec: &Spec) -> Query {
     match spec.ambient {
         true => pods.label(GATEWAY_NAME_LABEL, &spec.name),
         false => pods.label("app", &spec.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_chart_brings_is_what_is_waited_for() {
+        let model = Gateway {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            name: "door".into(),
+            network: "n1".into(),
+            cluster_domain: "cluster.local".into(),
+            ..Gateway::default()
+        };
+        let spec = Spec::parse(&model).unwrap().unwrap();
+        for kind in [Kind::DEPLOYMENT, Kind::DAEMON_SET] {
+            let brought = ObjectRef::namespaced(kind, "istio-system", "door");
+            let mut wanted = Wanted::default();
+            wanted.insert(brought.clone(), Object::of(&brought), "mesh_eastwest_gateway.door");
+            assert_eq!(workload(&spec, &wanted), brought);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The objects that all control planes of a cluster share, those of the chart `base`, of the node agents and of the
 //! Gateway API: one control plane owns them, and they outlive it while others are there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::build::{self, Charts, Releases};
@@ -11,6 +11,7 @@ use crate::cluster::{
 };
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::converge;
+use crate::kept::left;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::telling;
@@ -52,7 +53,7 @@ struct Owners {
     /// Control planes that are gone, by their owner labels. One of the own label is an instance that was destroyed
     /// before this one was made.
     gone: BTreeSet<String>,
-    /// Another one's, with its Deployment.
+    /// Another one's, by its Deployment, which need not be there at the moment.
     living: Option<ObjectRef>,
 }
 
@@ -60,22 +61,39 @@ async fn owners(cluster: &Cluster, owner: &Owner) -> Result<Owners, Error> {
     let definitions =
         Query { labels: OWNER_LABEL.to_owned(), ..Query::of(Kind::CUSTOM_RESOURCE_DEFINITION) }.metadata_only();
     let definitions = cluster.list_now(&definitions).await?;
-    let others: BTreeSet<&str> = definitions
-        .iter()
-        .filter(|definition| is_anothers(definition, owner))
-        .filter_map(|definition| definition.label(OWNER_LABEL))
-        .collect();
+    let others = marks(definitions.iter().filter(|definition| is_anothers(definition, owner)));
     let mut gone = BTreeSet::new();
-    for label in others {
+    for (label, marks) in &others {
         let Some(deployment) = control_plane(label) else { continue };
         match cluster.get_metadata(&deployment).await? {
-            Some(_) if label != owner.label => return Ok(Owners { gone, living: Some(deployment) }),
+            Some(_) if *label != owner.label => return Ok(Owners { gone, living: Some(deployment) }),
+            None if *label != owner.label && is_kept(cluster, label, marks).await? => {
+                return Ok(Owners { gone, living: Some(deployment) });
+            }
             // Of one's own name: what another instance runs is refused object by object.
             Some(live) if !live.is_terminating() && live.annotation(INSTANCE_ANNOTATION) != Some(&owner.mark) => {}
-            _ => _ = gone.insert(label.to_owned()),
+            _ => _ = gone.insert(label.clone()),
         }
     }
     Ok(Owners { gone, living: None })
+}
+
+/// The owner labels of objects, each with the marks of its instances.
+pub fn marks<'a>(objects: impl Iterator<Item = &'a Object>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut marks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for object in objects {
+        let Some(label) = object.label(OWNER_LABEL) else { continue };
+        let of_label = marks.entry(label.to_owned()).or_default();
+        of_label.extend(object.annotation(INSTANCE_ANNOTATION).map(str::to_owned));
+    }
+    marks
+}
+
+/// Whether a control plane whose Deployment is not there is a living instance all the same: somebody may have deleted
+/// the Deployment by hand, or its first apply has not come that far.
+pub async fn is_kept(cluster: &Cluster, label: &str, marks: &BTreeSet<String>) -> Result<bool, Error> {
+    let place = control_plane(label).and_then(|deployment| deployment.namespace);
+    left::is_kept(cluster, &place.unwrap_or_default(), label, marks).await
 }
 
 /// Whether a shared object is of another control plane, or of another instance of this one.
@@ -121,11 +139,12 @@ pub fn control_plane(owner: &str) -> Option<ObjectRef> {
     Some(ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, release))
 }
 
-/// Gives up the shared objects without removing them, for another control plane to take. Returns what state still says
-/// is there.
+/// Gives up the shared objects without removing them, for another control plane to take; what another one has taken
+/// over already stays as it is. Returns what state still says is there.
 pub async fn release(
     cluster: &Cluster,
     spec: &Spec,
+    owner: &Owner,
     charts: &Charts,
     releases: &Releases,
     prior: Recorded,
@@ -140,9 +159,20 @@ pub async fn release(
     });
     let shared = shared.await.map_err(|error| error.diagnostic())?;
     let mut prior = prior;
+    let held: Vec<_> = shared.iter().filter(|(key, _)| prior.objects.contains_key(*key)).collect();
+    let looks = held.iter().map(|(_, entry)| async {
+        match cluster.get_metadata(&entry.reference).await {
+            Err(error) if error.is_unknown_kind() => Ok(None),
+            live => live,
+        }
+    });
+    let lives = futures::future::try_join_all(looks).await.map_err(|error: Error| converge::diagnostic(&error))?;
     let mut given_up = Vec::new();
-    for (key, entry) in shared.iter().filter(|(key, _)| prior.objects.contains_key(*key)).collect::<Vec<_>>() {
+    for ((key, entry), live) in held.into_iter().zip(lives) {
         prior.remove(key);
+        if !live.is_some_and(|live| is_to_give_up(&live, owner)) {
+            continue;
+        }
         let mut object = entry.object.clone();
         object.remove_label(OWNER_LABEL);
         given_up.push(object);
@@ -151,6 +181,11 @@ pub async fn release(
     let all = ApplyAll { objects: given_up, adoption: Adoption::Assume, ..ApplyAll::default() };
     cluster.apply_all(all).await.map_err(|failed| converge::diagnostics(&failed.errors))?;
     Ok(prior)
+}
+
+/// Whether an object that state names is still this control plane's, so that there is something to give up.
+fn is_to_give_up(live: &Object, owner: &Owner) -> bool {
+    !live.is_terminating() && owner.has(live, true)
 }
 
 /// Whether state holds shared objects.
@@ -168,5 +203,44 @@ mod tests {
         assert_eq!(shown("mesh_primary.istiod-canary").as_deref(), Some("Deployment istio-system/istiod-canary"));
         assert_eq!(shown("mesh_primary.istiod.other").as_deref(), Some("Deployment other/istiod"));
         assert_eq!(shown("mesh_ca.x"), None);
+    }
+
+    fn definition(label: Option<&str>, mark: Option<&str>) -> Object {
+        let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "gateways.networking.istio.io");
+        let mut definition = Object::of(&reference);
+        if let Some(label) = label {
+            definition.set_label(OWNER_LABEL, label);
+        }
+        match mark {
+            Some(mark) => definition.with_annotation(INSTANCE_ANNOTATION, mark),
+            None => definition,
+        }
+    }
+
+    #[test]
+    fn what_another_control_plane_took_over_is_not_given_up_for_it() {
+        let (own, other) = ("mesh_primary.istiod", "mesh_primary.istiod-canary");
+        let owner = |unmarked| Owner { label: own.to_owned(), mark: "m1".to_owned(), unmarked };
+        assert!(is_to_give_up(&definition(Some(own), Some("m1")), &owner(false)));
+        for unmarked in [false, true] {
+            assert!(!is_to_give_up(&definition(Some(other), Some("m2")), &owner(unmarked)), "adopted");
+            assert!(!is_to_give_up(&definition(Some(own), Some("m2")), &owner(unmarked)), "of another state");
+        }
+        assert!(!is_to_give_up(&definition(None, None), &owner(false)), "given up already");
+        assert!(is_to_give_up(&definition(None, None), &owner(true)), "imported, and not marked yet");
+    }
+
+    #[test]
+    fn marks_of_objects_are_told_by_label() {
+        let (default, canary) = ("mesh_primary.istiod", "mesh_primary.istiod-canary");
+        let objects = [
+            definition(Some(default), Some("m1")),
+            definition(Some(default), Some("m2")),
+            definition(Some(canary), None),
+            definition(None, Some("m3")),
+        ];
+        let expected =
+            [(default.to_owned(), ["m1", "m2"].map(str::to_owned).into()), (canary.to_owned(), BTreeSet::new())];
+        assert_eq!(marks(objects.iter()), expected.into());
     }
 }

@@ -42,7 +42,7 @@ use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::told::Told;
-use crate::kept::{namespace, render, vanished};
+use crate::kept::{fixed, namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
 use crate::resources::charts;
@@ -147,6 +147,9 @@ impl Resource for MeshPrimary {
         note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
         state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
         ready::check_trust_root(&cluster, &spec).await?;
+        if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
+            return Err(refused.into());
+        }
 
         let adopt = spec.adopt || cx.private.instance.imported;
         let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
@@ -154,7 +157,7 @@ impl Resource for MeshPrimary {
         let cluster = claim.cluster();
         let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
         let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
-        let recorded = base::release(&cluster, &spec, &charts, &cx.private.releases, recorded).await?;
+        let recorded = base::release(&cluster, &spec, &claim.owner, &charts, &cx.private.releases, recorded).await?;
         let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
         let kinds = kinds(&state);
         let step = Converge {

@@ -196,18 +196,15 @@ async fn last_one_out(cluster: &Cluster, namespace: &str, owner: &Owner) -> Resu
     if !other_control_planes(cluster, namespace, owner).await?.sharing.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut vanished: BTreeMap<String, ObjectRef> = BTreeMap::new();
+    let mut shared = Vec::new();
     for kind in [Kind::CUSTOM_RESOURCE_DEFINITION, Kind::VALIDATING_WEBHOOK_CONFIGURATION] {
-        for object in cluster.list_now(&Query::owned(kind, "")).await?.iter() {
-            let label = object.label(OWNER_LABEL).unwrap_or_default();
-            if let Some(istiod) = base::control_plane(label).filter(|_| label != owner.label) {
-                vanished.insert(label.to_owned(), istiod);
-            }
-        }
+        shared.extend(cluster.list_now(&Query::owned(kind, "")).await?.iter().cloned());
     }
     let mut places = BTreeSet::new();
-    for (label, istiod) in vanished {
-        if cluster.get_metadata(&istiod).await?.is_none() {
+    for (label, marks) in base::marks(shared.iter()) {
+        let Some(istiod) = base::control_plane(&label).filter(|_| label != owner.label) else { continue };
+        // One that lives on without its Deployment needs its objects: the next apply makes the Deployment anew.
+        if cluster.get_metadata(&istiod).await?.is_none() && !base::is_kept(cluster, &label, &marks).await? {
             let place = istiod.namespace.unwrap_or_default();
             places.extend(remove_left_behind(cluster, &place, &label).await?);
             places.insert(place);

@@ -51,7 +51,6 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
-use crate::kept::converge;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::told::Told;
@@ -214,24 +213,11 @@ impl Resource for MeshRemoteCluster {
         if let Some(prior) = &prior {
             let dropped: BTreeSet<String> =
                 prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
-            let leaving = remove::Leaving { dropped: &dropped, prior, state: &state };
+            let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
+            let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
             let errors = remove::watchers(cx, &claim, &spec, leaving).await;
             if errors.has_errors() {
                 return Err(Failed::from(errors).keeping(state));
-            }
-            let strangers =
-                prior.tokens.keys().filter(|name| !spec.watchers.contains(*name) && !dropped.contains(*name));
-            for watcher in strangers {
-                let order = credential::Order {
-                    watched: &watched,
-                    owner: &claim.owner,
-                    spec: &spec,
-                    watcher,
-                    again: true,
-                    secrets: None,
-                };
-                let retired = credential::retire(order, None).await;
-                retired.map_err(|error| failed(converge::diagnostic(&error), &state))?;
             }
         }
         if spec.wait

@@ -30,15 +30,24 @@ use crate::value::Value;
 #[derive(Clone, Copy)]
 pub struct Leaving<'a> {
     pub dropped: &'a BTreeSet<String>,
+    /// As [`strangers`] says.
+    pub strangers: &'a BTreeSet<String>,
     /// What their links were made on.
     pub prior: &'a RemoteCluster,
     pub state: &'a RemoteCluster,
 }
 
+/// Watchers that no configuration names any more and of which the refresh saw tokens: an apply that was killed has
+/// added them, and may have come as far as their remote secrets and renewals.
+pub fn strangers(prior: &RemoteCluster, is_named: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    prior.tokens.keys().filter(|name| !is_named(name)).map(str::to_owned).collect()
+}
+
 /// Takes watchers away from a cluster that stays watched by others.
 pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<'_>) -> Diagnostics {
     let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
-    let all = Unlinking { owner: &claim.owner, spec, watchers: leaving.dropped, state: leaving.state, before };
+    let Leaving { dropped, strangers, state, .. } = leaving;
+    let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before };
     let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
     let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
@@ -75,8 +84,9 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
         None => cx.private.instance.owner(&label, &state.instance),
     };
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
+    let strangers = strangers(&state, |name| linked.contains(name));
     let before = RenewalBefore::of(Some(&state), claim.as_ref().is_some_and(|claim| claim.interrupted));
-    let all = Unlinking { owner: &owner, spec: &spec, watchers: &linked, state: &state, before };
+    let all = Unlinking { owner: &owner, spec: &spec, watchers: &linked, strangers: &strangers, state: &state, before };
     let Unlinked { gone, mut left, errors } = unlink_all(cx, all).await;
     forget(&mut state, &gone);
     if errors.has_errors() {
@@ -128,19 +138,22 @@ struct Unlinking<'a> {
     owner: &'a Owner,
     spec: &'a Spec,
     watchers: &'a BTreeSet<String>,
+    strangers: &'a BTreeSet<String>,
     state: &'a RemoteCluster,
     before: RenewalBefore,
 }
 
 async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
-    let Unlinking { owner, spec, watchers, state, before } = all;
+    let Unlinking { owner, spec, watchers, strangers, state, before } = all;
     let mut unlinked = Unlinked::default();
     let walk = match cx.client() {
         Ok(client) => &client.walk,
         Err(error) => return Unlinked { errors: error.into(), ..unlinked },
     };
     let secret_name = state.secret_name.text();
-    let works = watchers.iter().map(|name| async move {
+    let of_state = watchers.iter().map(|name| (name, true, before));
+    let of_nobody = strangers.iter().map(|name| (name, false, RenewalBefore::Perhaps));
+    let works = of_state.chain(of_nobody).map(|(name, known, before)| async move {
         let place = spec.secrets_of(name);
         let of_provider = |name: &str| client::cluster(cx, name).map_err(|_| name.to_owned());
         let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
@@ -155,7 +168,7 @@ async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
         };
         let (watcher, secrets) = (&watcher, &secrets);
         let unlink =
-            Unlink { walk, owner, watcher, secrets, spec, secret_name, renewal_before: before, wait: spec.wait };
+            Unlink { walk, owner, watcher, secrets, spec, secret_name, known, renewal_before: before, wait: spec.wait };
         (name, unlink::unlink(unlink).await)
     });
     for (name, result) in futures::future::join_all(works).await {
@@ -251,4 +264,18 @@ fn advised(errors: &[Error]) -> Diagnostics {
 
 fn tell(cx: &mut Cx, left: Vec<String>) {
     report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::remote_cluster::model::TokenState;
+
+    #[test]
+    fn a_watcher_that_only_a_killed_apply_has_named_is_found_by_its_token() {
+        let tokens = ["east", "north", "south"].map(|name| (name.to_owned(), Value::Known(TokenState::default())));
+        let prior = RemoteCluster { tokens: Value::Known(tokens.into()), ..RemoteCluster::default() };
+        let found = strangers(&prior, |name| name == "east" || name == "north");
+        assert_eq!(found, ["south".to_owned()].into());
+    }
 }

@@ -25,6 +25,8 @@ pub struct Unlink<'a> {
     pub secrets: &'a Cluster,
     pub spec: &'a Spec,
     pub secret_name: &'a str,
+    /// State names the link.
+    pub known: bool,
     pub renewal_before: RenewalBefore,
     /// Wait until no replica knows the cluster any more.
     pub wait: bool,
@@ -89,7 +91,7 @@ enum TakenBack {
 /// Deletes the remote secret, or this cluster's key in one that holds others' as well.
 async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
     const ATTEMPTS: u32 = 6;
-    let Unlink { secrets, owner, spec, secret_name, .. } = unlink;
+    let Unlink { secrets, owner, spec, secret_name, known, .. } = unlink;
     let reference = secret::reference(spec, secret_name);
     // From the list that all who take back share: what has changed since is refused by its version, and looked at
     // again.
@@ -102,7 +104,7 @@ async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
             None => secrets.get(&reference).await?,
         };
         let Some(live) = live else { return Ok(TakenBack::Absent) };
-        if !owner.has(&live, true) {
+        if !owner.has(&live, known) {
             let whose = report::whose(owner, &live);
             return Ok(TakenBack::NotOurs(format!("{reference} in cluster {} stays: {whose}", secrets.name())));
         }

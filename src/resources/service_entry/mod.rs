@@ -13,7 +13,7 @@ mod tests;
 mod written;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::look::{Meshes, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
-use self::sides::{Reached, Step, before_in, export, read_exported, removal, stub_address};
+use self::sides::{Reached, Step, add_strays, before_in, export, noted_cluster, read_exported, removal, stub_address};
 use self::spec::{Spec, default_name, owner};
 pub use self::written::written;
 use super::client::{self, Client};
@@ -247,14 +247,26 @@ impl Resource for MeshServiceEntry {
         let mut errors = converge::diagnostics(&here.errors);
         let mut rest = BTreeMap::new();
         if here.errors.is_empty() {
-            for (name, exported) in state.exported.entries() {
-                let cluster = client::cluster(cx, name)?;
+            let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
+            let known = state.exported.keys().map(str::to_owned);
+            for name in &known.chain(noted.iter().map(|(name, _)| name.clone())).collect::<BTreeSet<_>>() {
+                let exported = state.exported.entry(name);
+                let cluster = match exported {
+                    Some(_) => client::cluster(cx, name)?,
+                    None => match noted_cluster(cx, name) {
+                        Some(cluster) => cluster,
+                        None => continue,
+                    },
+                };
+                let exported = exported.cloned().unwrap_or_default();
                 let memory = cx.private.exported.get(name).cloned().unwrap_or_default();
-                let recorded = Recorded::of(&exported.objects, &memory);
+                let mut recorded = Recorded::of(&exported.objects, &memory);
+                let strays = add_strays(&claim, &cluster, &noted, &mut recorded).await;
+                errors.extend(strays.err().map(|error| converge::diagnostic(&error)));
                 let there = removal(&claim, &cluster, &recorded, &memory, EXPORTED_KINDS).await;
                 errors.append(converge::diagnostics(&there.errors));
                 here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
-                rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported.clone() });
+                rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported });
             }
         }
         report::left(&here.left).into_iter().for_each(|warning| cx.warn(warning));

@@ -12,8 +12,9 @@ use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
 use crate::kept::converge::{self, Converge};
 use crate::kept::memory::Memory;
-use crate::kept::objects::{Recorded, Wanted};
-use crate::kept::read::{Look, Looked, Seen};
+use crate::kept::noted::Place;
+use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
+use crate::kept::read::{self, Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::resources::client;
 use crate::value::Map;
@@ -80,6 +81,45 @@ impl Step<'_> {
     }
 }
 
+/// Where the objects of exporting clusters go.
+fn places(wanted: &BTreeMap<String, Wanted>) -> BTreeSet<Place> {
+    let of_cluster = |(cluster, wanted): (&String, &Wanted)| -> Vec<Place> {
+        let namespaces = wanted.iter().filter_map(|(_, entry)| entry.reference.namespace.clone());
+        namespaces.map(|namespace| (cluster.clone(), namespace)).collect()
+    };
+    wanted.iter().flat_map(of_cluster).collect()
+}
+
+/// A cluster that no state names and that an interrupted apply may have written to. Where the provider no longer has
+/// it, that is said.
+pub fn noted_cluster(cx: &mut Cx, name: &str) -> Option<Cluster> {
+    match client::cluster(cx, name) {
+        Ok(cluster) => Some(cluster),
+        Err(error) => {
+            cx.warn(Diagnostic::warning(format!("What an interrupted apply left in {name} is not known")).detail(format!(
+                "An apply of this service entry was cut off. It may have written a Gateway or a ServiceEntry in cluster {name}, which exports no longer: {}",
+                error.detail
+            )));
+            None
+        }
+    }
+}
+
+/// Adds what an interrupted apply has left in the noted namespaces of an exporting cluster.
+pub async fn add_strays(
+    claim: &Claim,
+    cluster: &Cluster,
+    noted: &BTreeSet<Place>,
+    recorded: &mut Recorded,
+) -> Result<(), Error> {
+    for (_, namespace) in noted.iter().filter(|(name, _)| name == cluster.name()) {
+        for reference in read::owned(cluster, EXPORTED_KINDS, namespace, &claim.owner).await?.into_keys() {
+            recorded.objects.entry(state_key(&reference)).or_insert_with(|| UNKNOWN.to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// Brings every exporting cluster about, also those that export no longer.
 pub async fn export(
     cx: &mut Cx,
@@ -92,15 +132,28 @@ pub async fn export(
     let nothing = Wanted::default();
     let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
     let mut errors = Diagnostics::new();
-    let known = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
-    for name in known.chain(wanted.keys().cloned()).collect::<BTreeSet<_>>() {
-        let cluster = client::cluster(cx, &name)?;
+    let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
+    claim.note_places(&places(&wanted)).await.map_err(|error| converge::diagnostic(&error))?;
+    let before = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
+    let known: BTreeSet<String> = before.chain(wanted.keys().cloned()).collect();
+    let left = noted.iter().map(|(cluster, _)| cluster.clone());
+    for name in left.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+        let cluster = match known.contains(&name) {
+            true => client::cluster(cx, &name)?,
+            false => match noted_cluster(cx, &name) {
+                Some(cluster) => cluster,
+                None => continue,
+            },
+        };
         let wanted = wanted.get(&name).unwrap_or(&nothing);
         let before = prior.and_then(|prior| before_in(prior, &name));
         let memory = cx.private.exported.entry(name.clone()).or_default();
         let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
         let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
-        let recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
+        let mut recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
+        if let Err(error) = add_strays(claim, &cluster, &noted, &mut recorded).await {
+            errors.push(converge::diagnostic(&error));
+        }
         let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
         let Reached { recorded, warning, errors: failed } = step.run(memory).await;
         let objects = memory.record(&recorded);
@@ -157,4 +210,24 @@ pub async fn read_exported(
     }
     state.exported = exported.into();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ObjectRef;
+
+    #[test]
+    fn every_namespace_that_is_written_to_is_noted() {
+        let gateway = |namespace: &str| {
+            let reference = ObjectRef::namespaced(Kind::ISTIO_GATEWAY, namespace, "cart");
+            let mut wanted = Wanted::default();
+            wanted.insert(reference.clone(), Object::of(&reference), "mesh_service_entry.cart");
+            wanted
+        };
+        let wanted = [("north", "istio-system"), ("west", "doors")].map(|(name, at)| (name.to_owned(), gateway(at)));
+        let expected =
+            [("north", "istio-system"), ("west", "doors")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        assert_eq!(places(&wanted.into()), expected.into());
+    }
 }
