@@ -123,6 +123,7 @@ const CLOCKS: &[(&str, &str)] = &[
     ("resources/reachability/mod.rs", "a read begins"),
     ("resources/remote_cluster/mod.rs", "a refresh or an apply begins"),
     ("resources/restart_workloads/mod.rs", "an action begins"),
+    ("resources/status/mod.rs", "a read begins"),
 ];
 
 #[test]
