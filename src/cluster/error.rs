@@ -187,6 +187,12 @@ impl Error {
         matches!(self.failure, Failure::NotKnown | Failure::ConfigFile { missing: true, .. })
     }
 
+    /// For all that can be told from here, the cluster may be gone for good. Whoever knows that it is may leave it as it
+    /// is.
+    pub fn may_be_gone(&self) -> bool {
+        self.is_unreachable() || self.is_not_configured()
+    }
+
     /// The cluster answered, be it to refuse; before that nothing is known of it.
     pub fn is_answer(&self) -> bool {
         match &self.failure {
@@ -214,7 +220,7 @@ impl Error {
 
     /// Nothing can be created there: somebody deletes the namespace.
     pub fn is_of_a_namespace_that_goes(&self) -> bool {
-        self.is_forbidden() && self.to_string().contains("because it is being terminated")
+        self.is_forbidden() && self.to_string().contains(BEING_TERMINATED)
     }
 
     pub fn is_forbidden(&self) -> bool {
@@ -260,11 +266,15 @@ impl Error {
             Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
             Failure::Api(status) if status.code == 409 && status.reason == "Conflict" => "Others kept writing this object at the same time: apply again, and if it stays so, look for controllers that undo each other's changes.".into(),
-            Failure::Api(_) | Failure::Cancelled { .. } => String::new(),
+            Failure::Api(_) => String::new(),
+            Failure::Cancelled { .. } => "The run was stopped, or another run has taken its Lease, or somebody has deleted that: plan and apply again.".into(),
             Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }
 }
+
+/// How the API server refuses objects in a namespace that somebody deletes.
+const BEING_TERMINATED: &str = "because it is being terminated";
 
 /// What is left to say of a refusal that this provider does not know.
 const SAYS_WHY: &str = "An admission plugin or another rule of the cluster refuses it: change what the message names, or ask who keeps the cluster.";
@@ -286,7 +296,7 @@ fn refused_by(message: &str) -> Option<&'static str> {
         "The namespace's LimitRange does not allow it: change the requests or limits in `values`, or the LimitRange."
     } else if says(&["GKE Warden"]) {
         "The cloud's own policy protects this namespace or kind, whatever rights the identity has: use another namespace."
-    } else if says(&["because it is being terminated"]) {
+    } else if says(&[BEING_TERMINATED]) {
         "The namespace is being deleted: apply again when it is gone. If it stays, its conditions and finalizers say why."
     } else if says(&["User \"system:anonymous\""]) {
         "The request came without a credential, or the API server takes none of its kind: give the cluster's entry in `clusters` a token, a certificate or an exec plugin."

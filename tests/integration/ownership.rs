@@ -30,6 +30,7 @@ async fn what_is_not_this_instance_s_stays() {
     let stored = apply(&core, &config, None).await;
 
     let stored = a_deleted_namespace_is_made_anew(&core, &east, &config, stored).await;
+    let stored = an_apply_ends_whose_namespace_goes(&core, &east, &config, stored).await;
     a_tenant_s_label_steers_nothing(&core, &east, &config, &stored).await;
     let stored = an_object_made_anew_by_hand(&core, &east, &config, &stored).await;
     let stored = a_state_older_than_marks(&core, &east, &config, stored).await;
@@ -60,6 +61,24 @@ async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &
     let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
     let stored = apply(core, config, Some(&refreshed)).await;
     assert!(there(east, &["-n", "istio-system", "deployment", "istiod"]));
+    assert_settled(core, config, &stored).await;
+    stored
+}
+
+/// The objects that the refresh has seen go with their namespace, and the Lease of the apply with them: it ends and says
+/// so. The next one makes them anew.
+async fn an_apply_ends_whose_namespace_goes(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
+    east.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
+    let planned = plan(core, config, Some(&refreshed)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(120), Box::pin(core.apply(PRIMARY, planned))).await;
+    let Applied { stored, diagnostics } = ended.expect("it does not wait for what nobody makes");
+    let told = diagnostics.to_string();
+    assert!(told.contains("Interrupted") && told.contains("plan and apply again"), "{told}");
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &stored.expect("it is in state")).await.expect("a refresh");
+    let stored = apply(core, config, refreshed.as_ref()).await;
     assert_settled(core, config, &stored).await;
     stored
 }

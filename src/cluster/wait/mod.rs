@@ -8,11 +8,11 @@ use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::call::Call;
+use super::call::{Call, Ended};
 use super::kind::path_segment;
 use super::read::{METADATA_ALONE, METADATA_LIST, items, typed};
 use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Scope, Timeout};
@@ -57,13 +57,19 @@ impl Cluster {
     ) -> Result<Option<Object>, Error> {
         let started = Instant::now();
         let deadline = self.scope.deadline.unwrap_or(started + WAIT_TIME);
-        let cluster = self.within(Scope { deadline: Some(deadline), cancel: self.scope.cancel.clone() });
+        let scope = Scope { deadline: Some(deadline), cancel: self.scope.cancel.clone() };
+        let cluster = self.within(scope.clone());
         let mut waiting = Waiting { cluster, reference, until, last: None, reasons: Vec::new(), answered: false };
-        // The scope ends the requests as well; whichever notices first, the words are those of the wait.
-        let error = match timeout_at(deadline, waiting.run(seen)).await {
+        // The scope ends the requests as well, and not a watch that tells nothing; whichever notices first, the words are
+        // those of the wait.
+        let error = match scope.bound(Box::pin(waiting.run(seen))).await {
             Ok(Ok(object)) => return Ok(object),
             Ok(Err(error)) if !matches!(error.failure, Failure::Timeout(_)) => return Err(error),
-            Ok(Err(_)) | Err(_) => Timeout {
+            Err(ended @ Ended::Cancelled) => {
+                let doing = format!("waiting for {reference} {}", until.name());
+                return Err(self.error(ended.failure(&doing, started)));
+            }
+            Ok(Err(_)) | Err(Ended::Late) => Timeout {
                 waiting_for: format!("{reference} {}", until.name()),
                 waited: started.elapsed(),
                 last_state: std::mem::take(&mut waiting.reasons),

@@ -73,7 +73,7 @@ async fn without_unreachable<'a>(
     let shared: &Cx = cx;
     let looks = clusters.iter().map(|(name, model)| async move {
         let cluster = client::cluster(shared, name).ok()?;
-        cluster.get_metadata(&CaCerts::reference(model.namespace.text())).await.err().filter(is_gone)
+        cluster.get_metadata(&CaCerts::reference(model.namespace.text())).await.err().filter(Error::may_be_gone)
     });
     let looks = join_all(looks).await;
     let (mut reached, mut left) = (Vec::new(), Vec::new());
@@ -90,10 +90,6 @@ async fn without_unreachable<'a>(
         )));
     }
     reached
-}
-
-fn is_gone(error: &Error) -> bool {
-    error.is_unreachable() || error.is_not_configured()
 }
 
 /// The uid of a cluster's `cacerts`, if it has one.
@@ -303,7 +299,7 @@ async fn remove_keys(
     };
     removal.await.map_err(|error: Error| {
         let diagnostic = converge::diagnostic(&error);
-        let advice = match is_gone(&error) {
+        let advice = match error.may_be_gone() {
             true => format!(" If cluster {name} is gone for good, set `skip_unreachable_on_destroy = true` and apply."),
             false => String::new(),
         };

@@ -107,7 +107,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     };
     match in_watched(cx, claim, &spec, &state).await {
         Ok(stays) => left.extend(stays),
-        Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(is_gone) => left.push(stays()),
+        Err(Remaining { errors, .. }) if skips(&state) && errors.iter().all(Error::may_be_gone) => left.push(stays()),
         Err(Remaining { recorded, left: stay, errors, .. }) => {
             left.extend(stay);
             state.objects = cx.private.memory.record(&recorded);
@@ -121,7 +121,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
 
 /// Whether the cluster gives any answer, be it a refusal.
 async fn answers(cluster: &Cluster) -> bool {
-    !matches!(cluster.version().await, Err(error) if is_gone(&error))
+    !matches!(cluster.version().await, Err(error) if error.may_be_gone())
 }
 
 /// What came of unlinking watchers.
@@ -177,7 +177,7 @@ async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
                 unlinked.left.extend(left);
                 unlinked.gone.insert(name.clone());
             }
-            Err(error) if skips(state) && is_gone(&error) => {
+            Err(error) if skips(state) && error.may_be_gone() => {
                 let reference = renewal::left(&secret::reference(spec, secret_name), spec, before);
                 unlinked.left.push(format!(
                     "cluster {} does not answer, so {reference} stays in cluster {} if it still exists",
@@ -242,15 +242,11 @@ fn skips(state: &RemoteCluster) -> bool {
     state.skip_unreachable_on_destroy.get() == Some(true)
 }
 
-fn is_gone(error: &Error) -> bool {
-    error.is_unreachable() || error.is_not_configured()
-}
-
 /// The errors, with the way out where a cluster does not answer.
 fn advised(errors: &[Error]) -> Diagnostics {
     let advise = |error: &Error| {
         let diagnostic = converge::diagnostic(error);
-        if !is_gone(error) {
+        if !error.may_be_gone() {
             return diagnostic;
         }
         let detail = format!(
