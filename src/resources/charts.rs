@@ -210,26 +210,20 @@ impl Store {
     /// Whether it is still to be known which charts are meant, or how to get them: whoever plans takes none then, since
     /// the apply may take others.
     pub fn is_open(&self, charts: &Value<Charts>) -> bool {
-        let (mut place, mut is_own, mut version) = (None, false, None);
-        for (charts, is_default) in
-            charts.known().map(|charts| (charts, false)).into_iter().chain([(&self.defaults, true)])
-        {
-            if place.is_none() && !(charts.directory.is_null() && charts.repository.is_null()) {
-                let is_unknown =
-                    !charts.directory.is_known() && (charts.directory.is_unknown() || charts.repository.is_unknown());
-                place = Some(is_unknown);
-                is_own = charts.directory.is_null() && (is_default || charts.repository == self.defaults.repository);
-            }
-            if version.is_none() && !charts.version.is_null() {
-                version = Some(charts.version.is_unknown());
-            }
-        }
-        let of_defaults = self.is_unknown && (place.is_none() || version.is_none());
-        charts.is_unknown()
-            || of_defaults
-            || place == Some(true)
-            || version == Some(true)
-            || is_own && self.has_unknown_login
+        charts.is_unknown() || self.leaves_open(charts.known())
+    }
+
+    fn leaves_open(&self, charts: Option<&Charts>) -> bool {
+        let said = || charts.into_iter().chain([&self.defaults]);
+        let place = said().find(|charts| !(charts.directory.is_null() && charts.repository.is_null()));
+        let version = said().find(|charts| !charts.version.is_null());
+        let is_unknown = |charts: &Charts| {
+            charts.directory.is_unknown() || charts.directory.is_null() && charts.repository.is_unknown()
+        };
+        let logs_in = |charts: &Charts| charts.directory.is_null() && charts.repository == self.defaults.repository;
+        self.is_unknown && (place.is_none() || version.is_none())
+            || place.is_some_and(|charts| is_unknown(charts) || self.has_unknown_login && logs_in(charts))
+            || version.is_some_and(|charts| charts.version.is_unknown())
     }
 
     /// Whether the version is not for others to say: somebody names one, or the charts lie in a folder and are what
@@ -289,7 +283,7 @@ impl Store {
     /// What these charts are now, where no digest pins them. One that is not to be had is left out: whoever needs it
     /// says so. Of a repository the version is asked for that `version` names, unless `charts` does.
     pub async fn noted(&self, charts: Option<&Charts>, names: &[&str], version: Option<&str>) -> Option<Noted> {
-        if self.is_open(&charts.cloned().into()) {
+        if self.leaves_open(charts) {
             return None;
         }
         let (location, _) = self.location(charts).ok()?;
