@@ -10,10 +10,9 @@ const SUMMARY: &str = "Fields that cannot be changed";
 /// What a plan says of changes that the apply is going to refuse.
 pub fn warning(id: &str, before: &Recorded, wanted: &Wanted) -> Option<Diagnostic> {
     let detail = detail(id, &changes(before, wanted))?;
-    Some(
-        Diagnostic::warning(SUMMARY)
-            .detail(format!("{detail} Unless this plan replaces it, its apply writes nothing.")),
-    )
+    Some(Diagnostic::warning(SUMMARY).detail(format!(
+        "{detail} An apply of this plan writes nothing and ends with an error, unless the plan replaces the resource."
+    )))
 }
 
 /// What an apply says that refuses them before it writes anything.

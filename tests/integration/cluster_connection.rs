@@ -261,18 +261,24 @@ async fn an_exec_credential_is_renewed_when_refused_and_when_it_expires() {
     assert_eq!(error.to_string(), "cluster east: the exec plugin sh failed (exit status: 1): please log in");
 }
 
+/// A plugin whose tokens are t1, t2 and so on, and have no end.
+#[cfg(unix)]
+fn numbered_tokens(count: &std::path::Path) -> Exec {
+    let script = format!(
+        r#"n=$(($(cat {0} 2>/dev/null || echo 0)+1)); echo $n >{0}
+        printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t%s"}}}}' $n"#,
+        count.display()
+    );
+    Exec { command: "sh".into(), args: vec!["-c".into(), script], ..Exec::default() }
+}
+
 /// Watches and port-forwards have ways of their own to the server, and must not be the first to give up.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_watch_and_a_port_forward_are_asked_for_again_with_a_renewed_credential() {
     let folder = tempfile::tempdir().unwrap();
     let count = folder.path().join("count");
-    let script = format!(
-        r#"n=$(($(cat {0} 2>/dev/null || echo 0)+1)); echo $n >{0}
-        printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t%s"}}}}' $n"#,
-        count.display()
-    );
-    let exec = || Exec { command: "sh".into(), args: vec!["-c".into(), script.clone()], ..Exec::default() };
+    let exec = || numbered_tokens(&count);
     let server = Server::start(|seen, _| {
         let (watches, forwards) = (seen.path.contains("watch=1"), seen.path.contains("/portforward"));
         match seen.authorization.as_str() {
@@ -303,12 +309,7 @@ async fn a_watch_and_a_port_forward_are_asked_for_again_with_a_renewed_credentia
 #[tokio::test]
 async fn a_credential_without_an_end_is_renewed_whenever_it_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let script = format!(
-        r#"n=$(($(cat {0} 2>/dev/null || echo 0)+1)); echo $n >{0}
-        printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t%s"}}}}' $n"#,
-        folder.path().join("count").display()
-    );
-    let exec = Exec { command: "sh".into(), args: vec!["-c".into(), script], ..Exec::default() };
+    let exec = numbered_tokens(&folder.path().join("count"));
     let used = std::sync::Mutex::new(std::collections::BTreeMap::<String, usize>::new());
     let server = Server::start(move |seen, _| {
         let mut used = used.lock().unwrap();
