@@ -187,8 +187,8 @@ impl Error {
         matches!(self.failure, Failure::NotKnown | Failure::ConfigFile { missing: true, .. })
     }
 
-    /// For all that can be told from here, the cluster may be gone for good. Whoever knows that it is may leave it as it
-    /// is.
+    /// For all that can be told from here, the cluster may be gone for good. Whoever knows that it is may leave it as
+    /// it is.
     pub fn may_be_gone(&self) -> bool {
         self.is_unreachable() || self.is_not_configured()
     }

@@ -65,8 +65,8 @@ async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &
     stored
 }
 
-/// The objects that the refresh has seen go with their namespace, and the Lease of the apply with them: it ends and says
-/// so. The next one makes them anew.
+/// The objects that the refresh has seen go with their namespace, and the Lease of the apply with them: it ends and
+/// says so. The next one makes them anew.
 async fn an_apply_ends_whose_namespace_goes(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
     east.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
     reconfigure(core, east).await;

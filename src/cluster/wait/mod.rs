@@ -60,8 +60,8 @@ impl Cluster {
         let scope = Scope { deadline: Some(deadline), cancel: self.scope.cancel.clone() };
         let cluster = self.within(scope.clone());
         let mut waiting = Waiting { cluster, reference, until, last: None, reasons: Vec::new(), answered: false };
-        // The scope ends the requests as well, and not a watch that tells nothing; whichever notices first, the words are
-        // those of the wait.
+        // The scope ends the requests as well, and not a watch that tells nothing; whichever notices first, the words
+        // are those of the wait.
         let error = match scope.bound(Box::pin(waiting.run(seen))).await {
             Ok(Ok(object)) => return Ok(object),
             Ok(Err(error)) if !matches!(error.failure, Failure::Timeout(_)) => return Err(error),
