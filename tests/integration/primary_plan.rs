@@ -172,5 +172,14 @@ async fn ambient_mode_over_running_sidecars_is_refused_unless_it_is_asked_for() 
     assert_eq!(told(json!({"ambient": true, "ambient_beside_sidecars": true})).await, [""; 0], "it is asked for");
     assert_eq!(told(json!({"ambient": true, "network": null})).await, [""; 0], "nothing is hidden in one network");
     assert_eq!(told(json!({})).await, [""; 0]);
+
+    // Who may not list Pods does not know.
+    let token = lab.kubectl(&["create", "token", "default", "-n", NAMESPACE]).expect("a token");
+    let mut nobody = provider.clone();
+    nobody["clusters"]["east"]["token"] = token.trim().into();
+    core.configure(nobody).await.expect("the provider can be configured");
+    let planned = core.plan(PRIMARY, Some(config(json!({"ambient": true}))), None).await.expect("a plan");
+    let told = planned.warnings.to_string();
+    assert!(told.contains("Whether sidecars run in east is not known"), "{told}");
     lab.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]).expect("kubectl");
 }
