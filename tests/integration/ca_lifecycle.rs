@@ -51,7 +51,7 @@ impl Place {
             .header("content-type", content)
             .body(body.to_string().into_bytes())
             .unwrap();
-        self.lab.client().request::<Json>(request).await.unwrap();
+        self.lab.request(request).await.unwrap();
     }
 
     pub fn namespace(&self, name: &str) -> String {

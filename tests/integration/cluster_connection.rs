@@ -138,7 +138,7 @@ async fn what_is_safe_is_sent_again_and_nothing_else() {
     assert_eq!((server.seen().len(), cluster.requests()), (5, 5));
     assert!(server.seen().iter().all(|seen| seen.user_agent == "terraform-provider-mesh/0.0.0-test"));
 
-    let scoped = cluster.within(Scope::lasting(Duration::from_secs(1), CancellationToken::new()));
+    let scoped = cluster.within(Scope::lasting(Duration::from_secs(5), CancellationToken::new()));
     let request = TokenRequest {
         namespace: "n".into(),
         service_account: "a".into(),

@@ -71,6 +71,6 @@ impl Place {
             .header("content-type", content)
             .body(body.to_string().into_bytes())
             .unwrap();
-        self.lab.client().request::<Value>(request).await.unwrap()
+        self.lab.request(request).await.unwrap()
     }
 }

@@ -249,17 +249,13 @@ fn spliced(elements: &[Dyn], index: usize, new: Option<Dyn>) -> Vec<Dyn> {
 }
 
 /// What a case must come to, and what is wrong with what it came to.
-async fn judge(thing: Thing<'_>, core: &Core, base: &Outcome, case: &Case) -> Option<String> {
-    let outcome = thing.try_with(core, &case.config).await;
+async fn judge(thing: Thing<'_>, core: &Core, base: &Outcome, (case, outcome): (&Case, Outcome)) -> Option<String> {
     let errors = outcome.errors();
     let all = errors.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
     if let Some(bug) =
         outcome.told.iter().find(|told| told.summary == "Provider bug" || told.detail.contains("panicked"))
     {
         return Some(format!("a defect: {bug}"));
-    }
-    if outcome.took > LIMIT {
-        return Some(format!("it took {:?}", outcome.took));
     }
     if let Some(long) = outcome.told.iter().find(|told| told.summary.len() + told.detail.len() > 20_000) {
         return Some(format!("a message of {} bytes", long.detail.len()));
@@ -364,7 +360,13 @@ async fn drive(thing: Thing<'_>, configs: Vec<Json>) {
             let cases = cases.iter().skip(share).step_by(cores.len());
             judge_all(thing, core, &base, cases)
         });
-        failures.extend(join_all(shares).await.into_iter().flatten());
+        let (wrong, slow): (Vec<_>, Vec<_>) = join_all(shares).await.into_iter().unzip();
+        failures.extend(wrong.into_iter().flatten());
+        // What took long beside all the others is asked again by itself.
+        let slow = slow.into_iter().flatten().collect::<Vec<_>>();
+        let (wrong, slow) = judge_all(thing, &core, &base, slow.into_iter()).await;
+        failures.extend(wrong);
+        failures.extend(slow.into_iter().map(|case| format!("{} {}: it takes over {LIMIT:?}", case.at, case.odd.what)));
         covered.extend(cases.iter().map(|case| pattern(&case.at)));
     }
     let missing: Vec<String> = paths(&schema).into_iter().filter(|path| !covered.contains(path)).collect();
@@ -378,14 +380,17 @@ async fn judge_all<'a>(
     core: &Core,
     base: &Outcome,
     cases: impl Iterator<Item = &'a Case>,
-) -> Vec<String> {
-    let mut failures = Vec::new();
+) -> (Vec<String>, Vec<&'a Case>) {
+    let (mut failures, mut slow) = (Vec::new(), Vec::new());
     for case in cases {
-        if let Some(wrong) = judge(thing, core, base, case).await {
+        let outcome = thing.try_with(core, &case.config).await;
+        if outcome.took > LIMIT {
+            slow.push(case);
+        } else if let Some(wrong) = judge(thing, core, base, (case, outcome)).await {
             failures.push(format!("{} {}: {wrong}", case.at, case.odd.what));
         }
     }
-    failures
+    (failures, slow)
 }
 
 /// The paths of all that can be configured.

@@ -202,9 +202,18 @@ impl Cluster {
         &self.runtime
     }
 
-    /// A client for use on the lab's own runtime or any other; its requests are not counted.
-    pub fn client(&self) -> kube::Client {
+    /// A client for use on the lab's own runtime; its requests are not counted.
+    pub(crate) fn client(&self) -> kube::Client {
         self.client.clone()
+    }
+
+    /// A request of an administrator, sent on the lab's own runtime: a connection ends with the runtime that it was
+    /// made on, and each test has one of its own.
+    pub async fn request(&self, request: http::Request<Vec<u8>>) -> Result<serde_json::Value> {
+        let client = self.client();
+        let sent = self.runtime.spawn(async move { client.request(request).await });
+        let failed = |error: &dyn std::fmt::Display| Error::Usage(format!("a request to {}: {error}", self.name()));
+        sent.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
 
     /// Runs kubectl as administrator; its output, or its error as an error.
