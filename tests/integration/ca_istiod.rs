@@ -302,7 +302,7 @@ impl Meshed {
     async fn certificate(&self, name: &str, token: &str) -> Result<Vec<Certificate>, String> {
         let istiods = self.lab[name].istiods();
         let port = istiods.first().and_then(|istiod| istiod.port(15012)).ok_or("there is no istiod")?;
-        issue(port, token).await.map(|workload| workload.chain)
+        issue(port, token, None).await.map(|workload| workload.chain)
     }
 }
 

@@ -145,8 +145,7 @@ fn an_identity_with_rights_on_the_kind_keeps_them() {
         };
         run.configure("global: {monitored: true}");
         run.apply().ok();
-        run.settled();
-        run.workspace.refresh_finds_nothing();
+        run.workspace.is_settled_and_known();
         assert!(run.workspace.state().to_string().contains(MONITOR));
         east.kubectl(&["-n", "istio-system", "label", "servicemonitors", "istiod", "release=another", "app=none"])
             .expect("kubectl");

@@ -3,17 +3,21 @@
 
 use std::cell::Cell;
 
-use lab::traffic::{Answer, RealPod, Workload};
+use lab::traffic::{Answer, RealPod, Workload, eventually};
 use lab::{Lab, Proxies};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Shows, arrives, chain, door, knock, lab, of_another_root};
+use crate::support::traffic::{SETTLED, Shows, arrives, chain, door, knock, lab, of_another_root};
 use crate::support::workload::workload as issued;
 
 /// The port of both Services.
 const PORT: u16 = 8080;
 const CART: &str = "cart.shop.svc.cluster.local";
+/// What else west's cart is called in east, at a port of its own; and where it must be somebody whom it is not.
+const OTHER_NAME: &str = "cart.west.mesh";
+const WRONG_ACCOUNT: &str = "stranger.west.mesh";
+const OTHER_PORT: u16 = 8081;
 
 #[test]
 fn an_exported_service_is_called_by_its_name_and_no_other_is() {
@@ -23,15 +27,15 @@ fn an_exported_service_is_called_by_its_name_and_no_other_is() {
     of_three(&run);
     run.apply().ok();
     // In a mesh there is only what it has itself: the other's Service is known by the entry alone.
-    let start = |name: &'static str, at: &str, import: &str| -> RealPod {
-        let imports = [import];
-        let workload = Workload { namespace: "shop", ports: (PORT, 9000), imports: &imports, ..Workload::new(name) };
+    let start = |name: &'static str, at: &str, imports: &[&str]| -> RealPod {
+        let workload = Workload { namespace: "shop", ports: (PORT, 9000), imports, ..Workload::new(name) };
         let cluster = lab.cluster(at);
         workload.declare(cluster, cluster).expect("a Service");
         workload.run(cluster).expect("a pod")
     };
-    let orders = start("orders", "east", "*/cart.shop.svc.cluster.local");
-    let cart = start("cart", "west", "*/orders.shop.svc.cluster.local");
+    let of_cart = [CART, OTHER_NAME, WRONG_ACCOUNT].map(|host| format!("*/{host}"));
+    let orders = start("orders", "east", &of_cart.each_ref().map(String::as_str));
+    let cart = start("cart", "west", &["*/orders.shop.svc.cluster.local"]);
     for (from, to) in [(&orders, &cart), (&cart, &orders)] {
         let host = format!("{}.shop.svc.cluster.local", to.name);
         let answer = arrives(from, &host, PORT, &format!("{}/{}", to.cluster, to.name));
@@ -40,7 +44,8 @@ fn an_exported_service_is_called_by_its_name_and_no_other_is() {
         assert_eq!(answer.endpoint, Some(door(lab.cluster(&to.cluster))), "{answer:?}");
         refuses(&lab, from, to);
     }
-    let cart_too = start("cart", "north", "*/orders.shop.svc.cluster.local");
+    by_another_name_and_port(&orders, &cart);
+    let cart_too = start("cart", "north", &["*/orders.shop.svc.cluster.local"]);
     let found = [&cart, &cart_too].map(|pod| format!("{}/{}", pod.cluster, pod.name));
     both_answer(&orders, &found);
     for gone in ["west", "north"] {
@@ -76,7 +81,37 @@ fn of_three(run: &Run<'_>) {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
     }
+    for (name, host, account) in [("other_name", OTHER_NAME, "cart"), ("wrong_account", WRONG_ACCOUNT, "stranger")] {
+        text.push_str(&format!(
+            r#"
+resource "mesh_service_entry" "{name}" {{
+  cluster = mesh_primary.this["east"].cluster
+  host    = "{host}"
+  ports   = {{ http = {{ number = {OTHER_PORT}, exporter_port = {PORT} }} }}
+  exporters = {{
+    west = {{
+      cluster          = "west"
+      namespace        = "shop"
+      service          = "cart"
+      service_accounts = ["{account}"]
+      trust_domain     = local.trust_domains["west"]
+      gateways         = mesh_eastwest_gateway.this["west"].addresses
+    }}
+  }}
+}}
+"#
+        ));
+    }
     std::fs::write(run.workspace.path("main.tf"), text).unwrap();
+}
+
+/// The same Service by another name, at another port; and not where who answers is not who must.
+fn by_another_name_and_port(orders: &RealPod, cart: &RealPod) {
+    let answer = arrives(orders, OTHER_NAME, OTHER_PORT, &format!("{}/{}", cart.cluster, cart.name));
+    assert_eq!(answer.server.as_deref(), Some("spiffe://west.example/ns/shop/sa/cart"), "{answer:?}");
+    let refused = |answer: &std::io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.status == 503);
+    let last = eventually(SETTLED, || orders.get(WRONG_ACCOUNT, OTHER_PORT), refused);
+    assert!(last.is_ok(), "the account of who answers is not the one that is accepted: {last:?}");
 }
 
 /// What does not pass from one mesh to the other, beside what does.

@@ -1,14 +1,13 @@
 //! Networks and clusters that intersect: Pods of one network call each other directly, whatever cluster they are in,
 //! and those of another through its gateway, even in the same cluster.
 
-use lab::traffic::{RealPod, Workload};
+use lab::traffic::Workload;
 use lab::{Lab, Proxies};
 use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Shows, chain, door_of, host, knock, lab, of_another_root, passes};
-use crate::support::workload::workload as issued;
+use crate::support::traffic::{Refusals, door_of, lab, passes};
 
 /// In the order of the lab's address ranges.
 const NETWORKS: [&str; 5] = ["backbone", "net-east", "net-west", "net-north-a", "net-north-b"];
@@ -56,7 +55,13 @@ fn calls_arrive_directly_in_a_network_of_two_clusters_and_by_gateways_in_a_clust
             }
         }
     }
-    refuses(&lab, &pods[0], "stock", "net-west");
+    // At every gateway, from a pod of another network.
+    for (n, (to, (_, words, _, network, _))) in pods.iter().zip(WORKLOADS).enumerate() {
+        let from = &pods[(n + 2) % pods.len()];
+        for address in &doors(&lab, network) {
+            Refusals { lab: &lab, from, to, words, address, istiod: &from.cluster }.hold();
+        }
+    }
     run.settled();
     run.destroy().ok();
 }
@@ -69,21 +74,4 @@ fn doors(lab: &Lab, network: &str) -> Vec<String> {
         _ => &["north"],
     };
     at.iter().map(|name| door_of(lab.cluster(name), &format!("eastwest-{network}"))).collect()
-}
-
-/// What a gateway takes from nobody; what a client of the mesh is told comes first.
-fn refuses(lab: &Lab, from: &RealPod, name: &str, network: &str) {
-    let door = &doors(lab, network)[0];
-    let sni = format!("outbound_.9003_._.{}", host(name));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let own = runtime.block_on(issued(lab.cluster(&from.cluster), "traffic", &from.name)).unwrap();
-    let said = knock(from, door, &sni, Shows::Chain(chain(&own), &own.key));
-    assert_eq!(said.as_deref(), Ok("west/stock"));
-    let (foreign, key) = of_another_root(&format!("spiffe://cluster.local/ns/traffic/sa/{}", from.name));
-    let said = knock(from, door, &sni, Shows::Chain(foreign, &key));
-    assert!(said.as_ref().is_err_and(|why| why.contains("UnknownCA")), "the same name by another root: {said:?}");
-    let said = knock(from, door, &sni, Shows::Nothing);
-    assert!(said.as_ref().is_err_and(|why| why.contains("CertificateRequired")), "no certificate: {said:?}");
-    let said = knock(from, door, &format!("outbound_.9003_._.{}", host("nobody")), Shows::Chain(chain(&own), &own.key));
-    assert!(said.is_err(), "a name of nobody: {said:?}");
 }

@@ -1,13 +1,14 @@
 //! Two control planes in one network: pods of both clusters reach each other directly, and trust each other by the root
 //! that their istiods share.
 
-use lab::traffic::{RealPod, eventually};
+use lab::traffic::RealPod;
 use lab::{Lab, Proxies};
-use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{SETTLED, arrives, host, is_answered, lab, passes, workload};
+use crate::support::traffic::{
+    Refusals, arrives, host, is_answered, lab, passes, plain_text_ends, strict, workload,
+};
 
 const EXAMPLE: &str = "multi-primary-one-network";
 
@@ -53,16 +54,12 @@ fn calls_in_one_network_arrive_without_certificates_where_nobody_speaks_mtls() {
 fn who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(lab: &Lab, orders: &RealPod, cart: &RealPod) {
     let plain = format!("{}:9000", cart.ip);
     assert_eq!(orders.exchange(&plain).map_err(|error| error.to_string()), Ok("west/cart".to_owned()));
-    let strict = json!({
-        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": { "name": "default", "namespace": "traffic" },
-        "spec": { "mtls": { "mode": "STRICT" } },
-    });
-    for cluster in lab.clusters() {
-        cluster.apply(&strict.to_string()).unwrap();
+    lab.clusters().iter().for_each(|cluster| strict(cluster));
+    for (from, to, words) in [(orders, cart, 9000), (cart, orders, 9001)] {
+        plain_text_ends(from, to);
+        let address = &format!("{}:9000", to.ip);
+        Refusals { lab, from, to, words, address, istiod: &from.cluster }.hold();
     }
-    let refused = || orders.exchange(&plain);
-    let refused = eventually(SETTLED, refused, |answer| answer.is_err());
-    assert!(matches!(refused, Err(Err(_))), "plain text is still answered: {refused:?}");
     is_answered(orders, 9000, "west/cart");
     is_answered(cart, 9001, "east/orders");
 }

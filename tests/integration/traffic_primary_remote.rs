@@ -5,26 +5,26 @@ use lab::Proxies;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{configured_workload, lab, passes};
+use crate::support::traffic::{Refusals, configured_workload, door, lab, passes, plain_text_ends, strict};
 
 #[test]
 fn a_remote_cluster_of_another_network_calls_and_is_called_through_gateways() {
-    calls("primary-remote-two-networks", &["primary", "remote"], Proxies::NetworkEach);
+    calls("primary-remote-two-networks", &["primary", "remote"], "primary", Proxies::NetworkEach);
 }
 
 #[test]
 fn a_remote_cluster_of_the_same_network_calls_and_is_called() {
-    calls("primary-remote-one-network", &["primary", "remote"], Proxies::OneNetwork);
+    calls("primary-remote-one-network", &["primary", "remote"], "primary", Proxies::OneNetwork);
 }
 
 /// The hub's own pods are in no mesh: the calls are between the clusters that it serves.
 #[test]
 fn clusters_that_an_external_control_plane_serves_call_each_other() {
-    calls("external-control-plane", &["east", "hub", "west"], Proxies::OneNetwork);
+    calls("external-control-plane", &["east", "hub", "west"], "hub", Proxies::OneNetwork);
 }
 
-/// The first cluster has the mesh's configuration; the last is a remote.
-fn calls(example: &str, clusters: &[&str], proxies: Proxies) {
+/// The first cluster has the mesh's configuration; the last is a remote. The named cluster has the istiod.
+fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
     let Some(cli) = clis().into_iter().next() else { return };
     let Some(lab) = lab(clusters, proxies) else { return };
     let run = Run::of_example(&cli, &lab, example);
@@ -41,6 +41,18 @@ fn calls(example: &str, clusters: &[&str], proxies: Proxies) {
         assert_eq!(door != direct, through_gateways, "{answer:?}");
         assert!(!through_gateways || door.ends_with(":15443"), "{answer:?}");
         assert_eq!(from.exchange(&format!("{}:9000", to.ip)).is_err(), through_gateways, "a Pod by its address");
+    }
+    // In one network the pods themselves refuse, as the configuration of the first cluster tells them.
+    strict(among[0]);
+    for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
+        let address = match through_gateways {
+            true => door(lab.cluster(&to.cluster)),
+            false => {
+                plain_text_ends(from, to);
+                format!("{}:9000", to.ip)
+            }
+        };
+        Refusals { lab: &lab, from, to, words, address: &address, istiod }.hold();
     }
     run.settled();
     run.destroy().ok();

@@ -7,10 +7,7 @@ use lab::{Lab, Proxies};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{
-    Shows, chain, door, ends, host, is_answered, knock, lab, of_another_root, passes, workload,
-};
-use crate::support::workload::workload as issued;
+use crate::support::traffic::{Refusals, door, ends, is_answered, lab, passes, with_short_certificates, workload};
 use crate::traffic_proof::{Looking, another_root_is_named, each_break_is_named, plans, put_port};
 
 const EXAMPLE: &str = "multi-primary-two-networks";
@@ -23,20 +20,25 @@ fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does
     let Some(cli) = clis().into_iter().next() else { return };
     let Some(lab) = lab(&["east", "west"], Proxies::NetworkEach) else { return };
     let run = Run::of_example(&cli, &lab, EXAMPLE);
+    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    std::fs::write(run.workspace.path("main.tf"), with_short_certificates(&example)).unwrap();
     run.apply().ok();
     let orders = workload(&lab, "orders", ORDERS, "east");
     let cart = workload(&lab, "cart", CART, "west");
 
-    through_the_door(&lab, &orders, &cart, CART);
-    through_the_door(&lab, &cart, &orders, ORDERS);
-    refuses(&lab, &orders, &cart);
+    for (from, to, words) in [(&orders, &cart, CART), (&cart, &orders, ORDERS)] {
+        through_the_door(&lab, from, to, words);
+        let address = &door(lab.cluster(&to.cluster));
+        Refusals { lab: &lab, from, to, words, address, istiod: &from.cluster }.hold();
+    }
     run.settled();
     let look = Looking::new(Run::of_example(&cli, &lab, EXAMPLE), CART);
     look.agrees(&orders);
     look.is_honest();
     each_break_is_named(&run, &look, &orders);
     what_is_taken_back_ends(&run, &look, &orders, &cart);
-    another_root_is_named(&run, &look);
+    another_root_is_named(&run, &look, &orders);
+    ends(&cart, ORDERS);
     run.destroy().ok();
 }
 
@@ -46,28 +48,6 @@ fn through_the_door(lab: &Lab, from: &RealPod, to: &RealPod, words: u16) {
     assert_eq!(answer.endpoint, Some(door(lab.cluster(&to.cluster))), "{answer:?}");
     let issuer = answer.issuer.clone().unwrap_or_default();
     assert!(issuer.contains(&to.cluster), "who issued what the server shows: {answer:?}");
-}
-
-/// Each is tried from east against west, with what a real client has beside it.
-fn refuses(lab: &Lab, orders: &RealPod, cart: &RealPod) {
-    let direct = orders.exchange(&format!("{}:9000", cart.ip));
-    assert!(direct.is_err(), "a Pod of another network is reached by its address: {direct:?}");
-
-    let door = door(lab.cluster("west"));
-    let sni = format!("outbound_.9000_._.{}", host("cart"));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let own = runtime.block_on(issued(lab.cluster("east"), "traffic", "orders")).unwrap();
-    let said = knock(orders, &door, &sni, Shows::Chain(chain(&own), &own.key));
-    assert_eq!(said.as_deref(), Ok("west/cart"), "what a client of the mesh is told");
-
-    let (foreign, key) = of_another_root("spiffe://cluster.local/ns/traffic/sa/orders");
-    let said = knock(orders, &door, &sni, Shows::Chain(foreign, &key));
-    assert!(said.as_ref().is_err_and(|why| why.contains("UnknownCA")), "the same name by another root: {said:?}");
-    let said = knock(orders, &door, &sni, Shows::Nothing);
-    assert!(said.as_ref().is_err_and(|why| why.contains("CertificateRequired")), "no certificate: {said:?}");
-    let nobody = format!("outbound_.9000_._.{}", host("nobody"));
-    let said = knock(orders, &door, &nobody, Shows::Chain(chain(&own), &own.key));
-    assert!(said.is_err(), "a name of nobody: {said:?}");
 }
 
 /// The exposure of a host, the Gateway and the link: each is taken away and comes back.

@@ -11,7 +11,10 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{is_answered, lab, passes, workload, workload_among};
+use crate::support::traffic::{
+    Shows, chain, ends, is_answered, knock, lab, passes, with_short_certificates, workload, workload_among,
+};
+use crate::support::workload::workload as issued;
 
 /// Between two calls of the load.
 pub const PAUSE: Duration = Duration::from_millis(50);
@@ -62,12 +65,7 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     let Some(lab) = lab(&["east", "west"], Proxies::OneNetwork) else { return };
     let run = Run::of_example(&cli, &lab, "root-rotation");
     let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
-    let known = "  trust_root = mesh_ca.this.root_fingerprint\n";
-    assert!(example.contains(known));
-    let quick =
-        "  values = [yamlencode({ meshConfig = { defaultConfig = { proxyMetadata = { SECRET_TTL = \"20s\" } } } })]\n";
-    let quick = example.replace(known, &format!("{known}{quick}"));
-    std::fs::write(run.workspace.path("main.tf"), quick).unwrap();
+    std::fs::write(run.workspace.path("main.tf"), with_short_certificates(&example)).unwrap();
     let generation = |n: u8| {
         let variables = json!({ "rotation_pause": "15s", "root_generation": n }).to_string();
         std::fs::write(run.workspace.path("step.auto.tfvars.json"), variables).unwrap();
@@ -78,6 +76,12 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     let cart = workload(&lab, "cart", 9000, "west");
     passes(&orders, &cart, 9000);
     passes(&cart, &orders, 9001);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let before = runtime.block_on(issued(lab.cluster("east"), "traffic", "orders")).unwrap();
+    let address = format!("{}:9000", cart.ip);
+    let by_the_old_root = || knock(&orders, &address, "cart", Shows::Chain(chain(&before), &before.key));
+    assert_eq!(by_the_old_root().as_deref(), Ok("west/cart"));
 
     generation(2);
     let (there, back) = (orders.keep_calling(9000, PAUSE), cart.keep_calling(9001, PAUSE));
@@ -97,6 +101,8 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     // The certificates of before run out.
     std::thread::sleep(Duration::from_secs(20));
     lost_none("the root is rotated, in three steps", &[there.stop(), back.stop()]);
+    let said = by_the_old_root();
+    assert!(said.as_ref().is_err_and(|why| why.contains("UnknownCA")), "the root of before is out: {said:?}");
     run.settled();
     run.destroy().ok();
 }
@@ -135,8 +141,11 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         run.apply().ok();
     });
     let parcels = declare("north", "parcels", 9002, &["east", "north", "west"]);
-    passes(&orders, &parcels, 9002);
-    passes(&parcels, &cart, 9000);
+    for (from, to, words) in
+        [(&orders, &parcels, 9002), (&cart, &parcels, 9002), (&parcels, &cart, 9000), (&parcels, &orders, 9001)]
+    {
+        passes(from, to, words);
+    }
     let credentials = || {
         let east = lab.cluster("east");
         let secret = |name: &str| east.get(&["secret", name, "-n", "istio-system"]).unwrap().unwrap()["data"].clone();
@@ -159,6 +168,7 @@ fn no_call_is_lost_while_clusters_come_and_go_and_credentials_are_renewed() {
         run.apply().ok();
     });
     is_answered(&orders, 9000, "west/cart");
+    ends(&orders, 9002); // who has left is called no more
     let changed = |to: &str, values: &str| {
         let text = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
         assert!(text.contains(to), "{to}");

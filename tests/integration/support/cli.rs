@@ -148,12 +148,13 @@ impl Workspace {
         assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
     }
 
-    /// A refresh finds nothing new: neither in state nor in what is remembered beside it, of which nothing is printed,
-    /// but for the time that `mesh_ca` notes.
+    /// There is nothing to do, and a refresh finds nothing new: neither in state nor in what is remembered beside it, of
+    /// which nothing is printed, but for the time that `mesh_ca` notes.
     #[track_caller]
-    pub fn refresh_finds_nothing(&self) {
-        self.run(&["plan", "-refresh-only", "-input=false", "-out=refresh.plan"]).ok();
-        let plan = fs::read(self.path("refresh.plan")).unwrap();
+    pub fn is_settled_and_known(&self) {
+        let plan = self.run(&["plan", "-detailed-exitcode", "-input=false", "-out=settled.plan"]);
+        assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
+        let plan = fs::read(self.path("settled.plan")).unwrap();
         let states = leaks::unzipped(&plan).into_iter().filter_map(|file| serde_json::from_slice::<Value>(&file).ok());
         let states: Vec<Value> = states.filter(|state| state["resources"].is_array()).collect();
         let [after, before] = states.as_slice() else { panic!("{} states, not after and before", states.len()) };

@@ -9,8 +9,9 @@ use lab::{Cluster, Lab, Options, Proxies};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use serde_json::json;
 
-use super::workload::{Anyone, Workload as Issued};
+use super::workload::{Anyone, Workload as Issued, workload as issued, workload_of_remote};
 
 /// A change has reached every proxy after this long; a call that must not arrive is tried for as long.
 pub const SETTLED: Duration = Duration::from_secs(20);
@@ -154,6 +155,81 @@ pub fn of_another_root(name: &str) -> (Vec<CertificateDer<'static>>, KeyPair) {
     leaf.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
     (vec![leaf.der().clone(), root.der().clone()], key)
+}
+
+/// What nobody may do, tried by one pod against another.
+pub struct Refusals<'a> {
+    pub lab: &'a Lab,
+    pub from: &'a RealPod,
+    /// Whom a client of the mesh reaches here.
+    pub to: &'a RealPod,
+    /// The port of its Service at which it takes words.
+    pub words: u16,
+    /// Where calls come in: a gateway, or the pod itself where nothing but mTLS is taken.
+    pub address: &'a str,
+    /// The cluster whose istiod issues to the one that calls.
+    pub istiod: &'a str,
+}
+
+impl Refusals<'_> {
+    /// What a client of the mesh is told comes first; then who has the certificate of another root, or none; and at a
+    /// gateway the name of nobody.
+    #[track_caller]
+    pub fn hold(&self) {
+        let Refusals { from, to, address, .. } = *self;
+        let sni = |name: &str| format!("outbound_.{}_._.{}", self.words, host(name));
+        let own = self.own();
+        let said = knock(from, address, &sni(&to.name), Shows::Chain(chain(&own), &own.key));
+        let by = format!("{}/{}", to.cluster, to.name);
+        assert_eq!(said, Ok(by), "what {} as a client of the mesh is told at {address}", from.name);
+        let (foreign, key) = of_another_root(&format!("spiffe://cluster.local/ns/traffic/sa/{}", from.name));
+        let said = knock(from, address, &sni(&to.name), Shows::Chain(foreign, &key));
+        assert!(said.as_ref().is_err_and(|why| why.contains("UnknownCA")), "the same name by another root: {said:?}");
+        let said = knock(from, address, &sni(&to.name), Shows::Nothing);
+        assert!(said.as_ref().is_err_and(|why| why.contains("CertificateRequired")), "no certificate: {said:?}");
+        if !address.starts_with(&format!("{}:", to.ip)) {
+            let said = knock(from, address, &sni("nobody"), Shows::Chain(chain(&own), &own.key));
+            assert!(said.is_err(), "a name of nobody: {said:?}");
+            let direct = from.exchange(&format!("{}:9000", to.ip));
+            assert!(direct.is_err(), "{}, of another network, is reached by its address: {direct:?}", to.name);
+        }
+    }
+
+    /// What the istiod issues to the account of the pod that calls.
+    fn own(&self) -> Issued {
+        let (istiod, own) = (self.lab.cluster(self.istiod), self.lab.cluster(&self.from.cluster));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let made = match self.istiod == self.from.cluster {
+            true => runtime.block_on(issued(own, "traffic", &self.from.name)),
+            false => runtime.block_on(workload_of_remote(istiod, own, ["traffic", &self.from.name])),
+        };
+        made.unwrap_or_else(|why| panic!("{} of {}: {why}", self.from.name, self.from.cluster))
+    }
+}
+
+/// The example with proxies that renew their certificates every few seconds.
+pub fn with_short_certificates(example: &str) -> String {
+    let known = "trust_root = mesh_ca.this.root_fingerprint\n";
+    assert!(example.contains(known), "{example}");
+    let metadata = "{ SECRET_TTL = \"20s\" }";
+    let quick = format!("  values = [yamlencode({{ meshConfig = {{ defaultConfig = {{ proxyMetadata = {metadata} }} }} }})]\n");
+    example.replace(known, &format!("{known}{quick}"))
+}
+
+/// From now on pods take nothing but mTLS, as the configuration of this cluster says.
+pub fn strict(cluster: &Cluster) {
+    let strict = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": { "name": "default", "namespace": "traffic" },
+        "spec": { "mtls": { "mode": "STRICT" } },
+    });
+    cluster.apply(&strict.to_string()).unwrap();
+}
+
+/// Plain text, past the proxy of the one that calls, is answered no longer.
+#[track_caller]
+pub fn plain_text_ends(from: &RealPod, to: &RealPod) {
+    let refused = eventually(SETTLED, || from.exchange(&format!("{}:9000", to.ip)), |answer| answer.is_err());
+    assert!(matches!(refused, Err(Err(_))), "plain text of {} is still answered: {refused:?}", from.name);
 }
 
 /// Speaks TLS with this server name from a pod's network, past its proxy; what the far end said in the end.

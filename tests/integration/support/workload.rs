@@ -20,15 +20,30 @@ pub struct Workload {
 
 /// The certificate that a cluster's istiod issues to a service account.
 pub async fn workload(cluster: &Cluster, namespace: &str, account: &str) -> Result<Workload, String> {
-    let token = cluster.kubectl(&["create", "token", account, "-n", namespace, "--audience=istio-ca"]);
-    let token = token.map_err(|error| error.to_string())?;
-    let istiods = cluster.istiods();
-    let port = istiods.first().and_then(|istiod| istiod.port(15012)).ok_or("there is no istiod")?;
-    issue(port, token.trim()).await
+    let token = token_of(cluster, namespace, account)?;
+    issue(port_of(cluster)?, &token, None).await
 }
 
-/// `istio.v1.auth.IstioCertificateService/CreateCertificate`, spoken by hand: one message each way.
-pub async fn issue(port: u16, token: &str) -> Result<Workload, String> {
+/// The same where the istiod is in another cluster, which knows the account's cluster by its name.
+pub async fn workload_of_remote(istiod: &Cluster, remote: &Cluster, account: [&str; 2]) -> Result<Workload, String> {
+    let [namespace, account] = account;
+    let token = token_of(remote, namespace, account)?;
+    issue(port_of(istiod)?, &token, Some(remote.name())).await
+}
+
+fn token_of(cluster: &Cluster, namespace: &str, account: &str) -> Result<String, String> {
+    let token = cluster.kubectl(&["create", "token", account, "-n", namespace, "--audience=istio-ca"]);
+    token.map(|token| token.trim().to_owned()).map_err(|error| error.to_string())
+}
+
+fn port_of(cluster: &Cluster) -> Result<u16, String> {
+    let port = cluster.istiods().first().and_then(|istiod| istiod.port(15012));
+    port.ok_or_else(|| "there is no istiod".to_owned())
+}
+
+/// `istio.v1.auth.IstioCertificateService/CreateCertificate`, spoken by hand: one message each way. Istio's agent names
+/// the cluster of its token, so that an istiod knows whom to ask about it; without, it asks its own.
+pub async fn issue(port: u16, token: &str, cluster: Option<&str>) -> Result<Workload, String> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -56,6 +71,7 @@ pub async fn issue(port: u16, token: &str) -> Result<Workload, String> {
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("authorization", format!("Bearer {token}"))
+            .header("clusterid", cluster.unwrap_or_default())
             .body(Full::new(Bytes::from(body)))
             .unwrap();
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;

@@ -26,7 +26,7 @@ use crate::proxy::{self, Proxies};
 use crate::signer;
 use crate::tools::{self, Tool};
 use crate::traffic::RealPod;
-use crate::{egress, lab};
+use crate::{direct, egress, lab};
 
 /// Time for anything to become ready on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -226,11 +226,33 @@ impl Cluster {
         self.run(Tool::Kubectl, &["apply", "-f", "-"], Some(manifests))
     }
 
-    /// An object as JSON, `None` if there is none.
+    /// An object as JSON, `None` if there is none. Faults of the API server are no matter.
     pub fn get(&self, args: &[&str]) -> Result<Option<serde_json::Value>> {
+        if let Some(path) = direct::path(args) {
+            return self.get_directly(&path);
+        }
         let all: Vec<&str> = ["get", "-o", "json", "--ignore-not-found"].iter().chain(args).copied().collect();
         let text = self.run(Tool::Kubectl, &all, None)?;
         Ok(serde_json::from_str(&text).ok())
+    }
+
+    /// As kubectl prints it.
+    fn get_directly(&self, path: &str) -> Result<Option<serde_json::Value>> {
+        let request = http::Request::get(path).body(Vec::new()).unwrap_or_default();
+        let (client, (tell, answer)) = (self.client(), std::sync::mpsc::sync_channel(1));
+        // This thread may be one of a runtime, which must not wait for another: it waits for the answer alone.
+        self.runtime.spawn(async move { tell.send(client.request::<serde_json::Value>(request).await) });
+        let failed = |error: &dyn std::fmt::Display| Error::Usage(format!("{path} of {}: {error}", self.name()));
+        match answer.recv().map_err(|error| failed(&error))? {
+            Ok(mut object) => {
+                if let Some(metadata) = object["metadata"].as_object_mut() {
+                    metadata.remove("managedFields");
+                }
+                Ok(Some(object))
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Runs a tool with this cluster's kubeconfig in KUBECONFIG.
@@ -241,15 +263,18 @@ impl Cluster {
         output(command, input)
     }
 
-    /// Asks the question until the answer is yes, as long as the lab's patience lasts.
+    /// Asks the question until the answer is yes, as long as the lab's patience lasts: ever less often, since a question
+    /// is most often a run of kubectl, which costs a tenth of a second of a core.
     pub fn wait_until(&self, what: &str, mut question: impl FnMut() -> bool) -> Result<()> {
         let began = Instant::now();
+        let mut pause = Duration::from_millis(50);
         while !question() {
             if began.elapsed() > PATIENCE {
                 let name = format!("{what} in cluster {}", self.name());
                 return Err(Error::NotReady { name, seconds: PATIENCE.as_secs(), log: String::new() });
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(Duration::from_millis(500));
         }
         Ok(())
     }
@@ -520,17 +545,9 @@ async fn start_controllers(layout: &Layout, pki: &Pki, processes: &Processes) ->
 
 async fn spawn(layout: &Layout, processes: &Processes, tool: Tool, name: &str, args: Vec<String>) -> Result<Process> {
     let program = tools::path(tool)?;
-    let env = match tool {
-        Tool::ApiServer => API_SERVER_ENV.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        _ => Vec::new(),
-    };
-    let what = Program { name, program: &program, args, env, dir: &layout.dir, log: layout.log(name) };
+    let what = Program { name, program: &program, args, env: Vec::new(), dir: &layout.dir, log: layout.log(name) };
     processes.spawn(what).await
 }
-
-/// API servers are most of what a lab computes, and much of that is collecting garbage: memory is given for it, within
-/// bounds.
-const API_SERVER_ENV: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "600MiB")];
 
 fn client(layout: &Layout, pki: &Pki) -> Result<kube::Client> {
     let bad = |error: &dyn std::fmt::Display| Error::Usage(format!("the lab's own kubeconfig: {error}"));

@@ -12,6 +12,7 @@ mod charts;
 mod closed;
 mod cluster;
 mod control_plane;
+mod direct;
 pub mod daemon;
 mod doors;
 mod egress;

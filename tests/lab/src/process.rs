@@ -40,7 +40,7 @@ pub(crate) struct Program<'a> {
     pub name: &'a str,
     pub program: &'a Path,
     pub args: Vec<String>,
-    /// The whole environment apart from `PATH` and `HOME`.
+    /// The whole environment apart from `PATH`, `HOME` and what says how Go collects garbage.
     pub env: Vec<(String, String)>,
     pub dir: &'a Path,
     pub log: PathBuf,
@@ -69,7 +69,7 @@ impl Processes {
             }
             None => Command::new(what.program),
         };
-        command.args(&what.args).current_dir(what.dir).env_clear().envs(kept_env()).envs(what.env);
+        command.args(&what.args).current_dir(what.dir).env_clear().envs(kept_env()).envs(GARBAGE).envs(what.env);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         let spawned = command.spawn();
         let mut child = spawned.map_err(|source| Error::Spawn { name: what.name.to_owned(), source })?;
@@ -196,6 +196,10 @@ fn open_log(path: &Path) -> std::io::Result<File> {
     }
     OpenOptions::new().create(true).append(true).open(path)
 }
+
+/// Nearly all that a lab runs is Go, and much of what it computes is collecting garbage: memory is given for it, within
+/// bounds.
+const GARBAGE: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "600MiB")];
 
 fn kept_env() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
     ["PATH", "HOME"].into_iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
