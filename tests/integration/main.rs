@@ -97,6 +97,7 @@ mod service_entry_forms;
 mod service_entry_handshake;
 mod service_entry_laws;
 mod service_entry_meshes;
+mod simulation;
 mod source_fetch;
 mod traffic_cost;
 mod traffic_failures;
@@ -109,6 +110,7 @@ mod traffic_proof;
 mod traffic_two_networks;
 mod traffic_upgrades;
 mod traffic_upkeep;
+mod two_runs;
 mod wording;
 mod words;
 

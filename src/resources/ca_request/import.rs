@@ -29,7 +29,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
     };
     derive_id(&mut model);
     let place_of = reference(&model);
-    let live = cluster.get(&place_of).await.map_err(|error| Diagnostics::from(converge::diagnostic(&error)))?;
+    let live = cluster.get(&place_of).await?;
     let refused = |why: &str| {
         Diagnostic::error("No such request").detail(format!("{place_of} in cluster {} {why}.", cluster.name()))
     };

@@ -43,7 +43,7 @@ pub async fn wait(cluster: &Cluster, hurried: &Cluster, spec: &Spec) -> Result<V
     match hurried.wait(&service, &address::until_reachable(Arc::default())).await {
         Ok(live) => Ok(live.as_ref().map(addresses).into()),
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(cluster, &service).await),
-        Err(error) => Err(converge::diagnostic(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

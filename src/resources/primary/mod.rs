@@ -45,6 +45,7 @@ use crate::kept::told::Told;
 use crate::kept::{fixed, namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
+use crate::resources::anew;
 use crate::resources::charts;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
@@ -138,25 +139,7 @@ impl Resource for MeshPrimary {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        let cluster = cluster(cx, &state)?;
-        let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
-        let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
-        note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
-        state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
-        ready::check_trust_root(&cluster, &spec).await?;
-        if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
-            return Err(refused.into());
-        }
-
-        let adopt = spec.adopt || cx.private.instance.imported;
-        let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
-        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let job = Job { spec: &spec, charts: &charts, wanted: &wanted, prior: prior.as_ref(), adopt, reached };
-        let outcome = job.run(cx, &claim, recorded, state).await;
-        keeping::end_apply(cx, claim, outcome).await
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
@@ -217,6 +200,28 @@ impl Resource for MeshPrimary {
     }
 }
 
+async fn attempt(cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    let cluster = cluster(cx, &state)?;
+    let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
+    let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
+    note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
+    state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
+    ready::check_trust_root(&cluster, &spec).await?;
+    if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
+        return Err(refused.into());
+    }
+
+    let adopt = spec.adopt || cx.private.instance.imported;
+    let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
+    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    let job = Job { spec: &spec, charts: &charts, wanted: &wanted, prior: prior.as_ref(), adopt, reached };
+    let outcome = job.run(cx, &claim, recorded, state).await;
+    keeping::end_apply(cx, claim, outcome).await
+}
+
 /// What is written, and waited for, once the control plane is claimed.
 struct Job<'a> {
     spec: &'a Spec,
@@ -267,7 +272,7 @@ impl Job<'_> {
         let (going, recorded) = agents::departing(&recorded, wanted);
         let step = Converge { prior: &recorded, ..step };
         let converged = claim.converge_serving(step, &mut cx.private.memory).await;
-        let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+        let converged = converged.map_err(|error| Diagnostic::from(&error))?;
         let warning = converged.warning();
         let Converged { mut recorded, errors, .. } = converged;
         going.objects.keys().for_each(|key| recorded.keep(key, &going));

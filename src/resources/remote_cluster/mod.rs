@@ -56,6 +56,7 @@ use crate::kept::memory::Memory;
 use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
+use crate::resources::anew;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::resources::versions::{self, Version as Followed};
@@ -150,22 +151,7 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        if state.renew_within.is_unknown() {
-            state.renew_within = spec.renew_within().into();
-        }
-        if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
-            return Ok(state);
-        }
-        let watched = client::cluster(cx, state.cluster.text())?;
-        let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
-        let claiming = Claiming::of(&state, prior.as_ref());
-        let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
-        let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
-        let outcome = job.run(cx, &claim, state).await;
-        keeping::end_apply(cx, claim, outcome).await
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
@@ -205,6 +191,25 @@ impl Resource for MeshRemoteCluster {
             config.cluster_name = Value::Null;
         }
     }
+}
+
+async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    if state.renew_within.is_unknown() {
+        state.renew_within = spec.renew_within().into();
+    }
+    if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
+        return Ok(state);
+    }
+    let watched = client::cluster(cx, state.cluster.text())?;
+    let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
+    let claiming = Claiming::of(&state, prior.as_ref());
+    let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
+    let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
+    let outcome = job.run(cx, &claim, state).await;
+    keeping::end_apply(cx, claim, outcome).await
 }
 
 /// What is written, and waited for, once the cluster is claimed.

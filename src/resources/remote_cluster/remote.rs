@@ -27,7 +27,7 @@ pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => {
             return Err(without_authority(watched, spec, remote, &error).into());
         }
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     }
     let until = (Instant::now() + ANSWER_WITHIN).min(deadline.checked_sub(BEFORE_THE_END).unwrap_or(deadline));
     injects(watched, spec, remote, until).await
@@ -65,7 +65,7 @@ async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant
         Ok(Outcome::Done(outcome)) => outcome,
         Ok(Outcome::Undecided) => Ok(()),
         Ok(Outcome::Late(why)) => Err(unanswered(watched, remote, &why).into()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

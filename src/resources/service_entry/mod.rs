@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod look;
 mod model;
+mod remove;
 mod sides;
 mod spec;
 #[cfg(test)]
@@ -34,7 +35,6 @@ use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::changes;
 use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
-use crate::kept::converge;
 use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
@@ -43,6 +43,7 @@ use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked};
 use crate::kept::report;
 use crate::model;
+use crate::resources::anew;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::value::{Path, Value};
@@ -143,70 +144,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        describe(&mut state, Some(&spec));
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let purpose = match prior {
-            Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
-            // A service is imported into the namespace of who calls it: it is there, or misspelled.
-            None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
-        };
-        let claiming = Claiming { purpose, adopt: spec.adopt };
-        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        // Whatever fails from here on, state knows of it.
-        claim.begin();
-        let cluster = claim.cluster();
-
-        let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
-        // The exporters first: once clients know the name, the gateways already accept its SNI.
-        export(cx, &claim, &spec, prior.as_ref(), &mut state, &noted)
-            .await
-            .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
-        reached.set(state.clone());
-        let address = stub_address(&claim, &spec)
-            .await
-            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
-        state.stub_address = address.map(|address| address.to_string()).into();
-        let wanted = build::imported(&spec, address);
-        let told = prior.as_ref().map(keeping::before);
-        if state.changes.is_unknown() {
-            state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
-        }
-        let mut recorded =
-            prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
-        let search = Search {
-            cluster: &cluster,
-            kinds: IMPORTED_KINDS,
-            noted: &noted,
-            namespaces: namespaces_of(&state),
-            others: exported_here(&state),
-        };
-        search
-            .run(&claim, &mut recorded)
-            .await
-            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
-        let step = Step {
-            cluster: &cluster,
-            wanted: &wanted,
-            prior: recorded,
-            kinds: IMPORTED_KINDS,
-            claim: &claim,
-            spec: &spec,
-        };
-        let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
-        warning.into_iter().for_each(|warning| cx.warn(warning));
-        state.objects = cx.private.memory.record(&recorded);
-        state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
-        reached.set(state.clone());
-        if errors.has_errors() {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        let found = look(cx, &state, &spec).await.findings;
-        state.findings = found.into_iter().map(|finding| finding.text).collect();
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
@@ -256,56 +194,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
-        let label = owner(state.namespace.text(), state.name.text());
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
-        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
-        // Clients forget the name before the gateways do.
-        let mut recorded = Recorded::of(&state.objects, &cx.private.memory);
-        let search = Search {
-            cluster: &claim.cluster(),
-            kinds: IMPORTED_KINDS,
-            noted: &noted,
-            namespaces: namespaces_of(&state),
-            others: exported_here(&state),
-        };
-        search.run(&claim, &mut recorded).await.map_err(|error| converge::diagnostic(&error))?;
-        let mut here = removal(&claim, &cluster, &recorded, &cx.private.memory).await;
-        let mut errors = converge::diagnostics(&here.errors);
-        let mut rest = BTreeMap::new();
-        if here.errors.is_empty() {
-            let known = state.exported.keys().map(str::to_owned);
-            for name in &known.chain(noted.iter().map(|(name, _)| name.clone())).collect::<BTreeSet<_>>() {
-                let exported = state.exported.entry(name);
-                let cluster = match exported {
-                    Some(_) => client::cluster(cx, name)?,
-                    None => match noted_cluster(cx, name) {
-                        Some(cluster) => cluster,
-                        None => continue,
-                    },
-                };
-                let exported = exported.cloned().unwrap_or_default();
-                let memory = cx.private.exported.get(name).cloned().unwrap_or_default();
-                let mut recorded = Recorded::of(&exported.objects, &memory);
-                let (namespaces, others) = (BTreeSet::new(), BTreeSet::new());
-                let search = Search { cluster: &cluster, kinds: EXPORTED_KINDS, noted: &noted, namespaces, others };
-                let strays = search.run(&claim, &mut recorded).await;
-                errors.extend(strays.err().map(|error| converge::diagnostic(&error)));
-                let there = removal(&claim, &cluster, &recorded, &memory).await;
-                errors.append(converge::diagnostics(&there.errors));
-                here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
-                rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported });
-            }
-        }
-        report::left(&here.left).into_iter().for_each(|warning| cx.warn(warning));
-        if !errors.has_errors() {
-            return claim.end().await.map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state));
-        }
-        let objects = here.recorded.objects_value();
-        let exported = if here.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
-        Err(Failed::from(errors).keeping(ServiceEntry { objects, exported, ..state }))
+        remove::remove(cx, state).await
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
@@ -328,6 +217,73 @@ impl Resource for MeshServiceEntry {
             config.name = Value::Null;
         }
     }
+}
+
+async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    describe(&mut state, Some(&spec));
+    let cluster = client::cluster(cx, state.cluster.text())?;
+    let purpose = match prior {
+        Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
+        // A service is imported into the namespace of who calls it: it is there, or misspelled.
+        None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
+    };
+    let claiming = Claiming { purpose, adopt: spec.adopt };
+    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    // Whatever fails from here on, state knows of it.
+    claim.begin();
+    let cluster = claim.cluster();
+
+    let noted = claim.noted_places().await.map_err(|error| Diagnostic::from(&error))?;
+    // The exporters first: once clients know the name, the gateways already accept its SNI.
+    export(cx, &claim, &spec, prior.as_ref(), &mut state, &noted)
+        .await
+        .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
+    reached.set(state.clone());
+    let address = stub_address(&claim, &spec)
+        .await
+        .map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
+    state.stub_address = address.map(|address| address.to_string()).into();
+    let wanted = build::imported(&spec, address);
+    let told = prior.as_ref().map(keeping::before);
+    if state.changes.is_unknown() {
+        state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
+    }
+    let mut recorded =
+        prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
+    let search = Search {
+        cluster: &cluster,
+        kinds: IMPORTED_KINDS,
+        noted: &noted,
+        namespaces: namespaces_of(&state),
+        others: exported_here(&state),
+    };
+    search
+        .run(&claim, &mut recorded)
+        .await
+        .map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
+    let step = Step {
+        cluster: &cluster,
+        wanted: &wanted,
+        prior: recorded,
+        kinds: IMPORTED_KINDS,
+        claim: &claim,
+        spec: &spec,
+    };
+    let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
+    warning.into_iter().for_each(|warning| cx.warn(warning));
+    state.objects = cx.private.memory.record(&recorded);
+    state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
+    reached.set(state.clone());
+    if errors.has_errors() {
+        return Err(Failed::from(errors).keeping(state));
+    }
+    let found = look(cx, &state, &spec).await.findings;
+    state.findings = found.into_iter().map(|finding| finding.text).collect();
+    keeping::finish(cx, claim).await;
+    Ok(state)
 }
 
 /// A name that something else has yet to give is not the one that would follow from others.

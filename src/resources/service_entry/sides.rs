@@ -10,12 +10,13 @@ use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
-use crate::kept::converge::{self, Converge, Strays};
+use crate::kept::converge::{Converge, Strays};
 use crate::kept::memory::Memory;
 use crate::kept::noted::Place;
 use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
 use crate::kept::read::{self, Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
+use crate::kept::report;
 use crate::resources::client;
 use crate::value::Map;
 
@@ -25,17 +26,47 @@ pub fn before_in<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'
     Some(Before { objects: &exported.objects, changes: &exported.changes })
 }
 
+/// Whether clusters that do not answer are left as they are.
+pub fn skips(state: &ServiceEntry) -> bool {
+    state.skip_unreachable_on_destroy.get() == Some(true)
+}
+
+/// What stays in a cluster that is left as it is: `None` where the user has not asked for that, or it answers.
+pub fn left_in<'a>(
+    state: &ServiceEntry,
+    cluster: &str,
+    objects: impl Iterator<Item = &'a str>,
+    errors: &[Error],
+) -> Option<String> {
+    let is_left = skips(state) && !errors.is_empty() && errors.iter().all(Error::may_be_gone);
+    is_left.then(|| stays(cluster, &objects.collect::<Vec<_>>()))
+}
+
+pub fn stays(cluster: &str, objects: &[&str]) -> String {
+    let objects =
+        if objects.is_empty() { "what an interrupted apply has made there".to_owned() } else { objects.join(", ") };
+    format!("cluster {cluster} does not answer, so these objects stay in it if it still exists: {objects}")
+}
+
+/// In whose name something is removed.
+#[derive(Clone, Copy)]
+pub struct Whose<'a> {
+    pub owner: &'a Owner,
+    /// Somebody was interrupted: there may be objects that no state knows.
+    pub interrupted: bool,
+}
+
 /// Removes what is recorded in one cluster.
-pub async fn removal(claim: &Claim, cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Remaining {
+pub async fn removal(whose: Whose<'_>, cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Remaining {
     let removal = Removal {
         cluster,
         recorded,
         memory,
-        owner: &claim.owner,
+        owner: whose.owner,
         // They are recorded: see `Search`.
         orphan_kinds: &[],
         namespace: "",
-        wait: true,
+        wait_for_definitions: true,
         stays: |_: &Object| None,
     };
     removal.run().await
@@ -55,7 +86,7 @@ pub struct Step<'a> {
 pub struct Reached {
     pub recorded: Recorded,
     pub warning: Option<Diagnostic>,
-    pub errors: Diagnostics,
+    pub errors: Vec<Error>,
 }
 
 impl Step<'_> {
@@ -71,8 +102,7 @@ impl Step<'_> {
             strays: Strays::Added,
         };
         let reached = self.claim.converge(step, memory).await;
-        let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
-        Reached { recorded: reached.recorded, warning, errors }
+        Reached { warning: reached.warning(), recorded: reached.recorded, errors: reached.errors }
     }
 }
 
@@ -114,15 +144,15 @@ pub struct Search<'a> {
 
 impl Search<'_> {
     /// Adds what is found to what is recorded.
-    pub async fn run(self, claim: &Claim, recorded: &mut Recorded) -> Result<(), Error> {
-        if !claim.interrupted {
+    pub async fn run(self, whose: Whose<'_>, recorded: &mut Recorded) -> Result<(), Error> {
+        if !whose.interrupted {
             return Ok(());
         }
         let Search { cluster, kinds, noted, mut namespaces, others } = self;
         namespaces.extend(noted.iter().filter(|(name, _)| name == cluster.name()).map(|(_, place)| place.clone()));
         namespaces.extend(recorded.references().filter_map(|(_, reference)| reference.namespace));
         for namespace in namespaces {
-            for reference in read::owned(cluster, kinds, &namespace, &claim.owner).await?.into_keys() {
+            for reference in read::owned(cluster, kinds, &namespace, whose.owner).await?.into_keys() {
                 let key = state_key(&reference);
                 if !others.contains(&key) {
                     recorded.objects.entry(key).or_insert_with(|| UNKNOWN.to_owned());
@@ -166,49 +196,91 @@ pub async fn export(
 ) -> Result<(), Diagnostics> {
     let wanted = build::exported(spec);
     let imported = build::imported(spec, None);
-    let nothing = Wanted::default();
     let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
-    let mut errors = Diagnostics::new();
+    let (mut errors, mut left) = (Diagnostics::new(), Vec::new());
     // The namespace of the claim is looked through anyway.
     let mut noting = places([(state.cluster.text(), &imported)].into_iter());
     noting.retain(|(_, namespace)| namespace != state.namespace.text());
     noting.extend(places(wanted.iter().map(|(name, wanted)| (name.as_str(), wanted))));
-    claim.note_places(&noting).await.map_err(|error| converge::diagnostic(&error))?;
+    claim.note_places(&noting).await?;
     let before = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
     let known: BTreeSet<String> = before.chain(wanted.keys().cloned()).collect();
-    let left = noted.iter().map(|(cluster, _)| cluster.clone());
-    for name in left.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+    let noted_names = noted.iter().map(|(cluster, _)| cluster.clone());
+    for name in noted_names.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+        let before = prior.and_then(|prior| before_in(prior, &name));
+        let leaves = !wanted.contains_key(&name) && skips(state);
+        let objects: Vec<&str> = before.map(|before| before.objects.keys().collect()).unwrap_or_default();
         let cluster = match known.contains(&name) {
-            true => client::cluster(cx, &name)?,
+            true => match client::cluster(cx, &name) {
+                Err(_) if leaves => {
+                    left.push(stays(&name, &objects));
+                    continue;
+                }
+                cluster => cluster?,
+            },
             false => match noted_cluster(cx, &name) {
                 Some(cluster) => cluster,
                 None => continue,
             },
         };
-        let wanted = wanted.get(&name).unwrap_or(&nothing);
-        let before = prior.and_then(|prior| before_in(prior, &name));
-        let memory = cx.private.exported.entry(name.clone()).or_default();
-        let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
+        let others = imported_in(&name, state, prior, &imported);
+        let side = Exporting { cluster: &cluster, wanted: wanted.get(&name), before, noted, others };
+        let (there, failed) = side.run(cx, claim, spec, state).await;
+        match left_in(state, &name, objects.iter().copied(), &failed).filter(|_| leaves) {
+            Some(stays) => left.push(stays),
+            None => {
+                errors.append(report::at_destroy(&failed, LEAVING));
+                exported.extend(there.map(|there| (name, there)));
+            }
+        }
+    }
+    report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+    state.exported = exported.into_iter().collect();
+    if errors.has_errors() { Err(errors) } else { Ok(()) }
+}
+
+/// What to do where a cluster that exports no longer is gone for good.
+const LEAVING: &str = "take it out of `exporters` and set `skip_unreachable_on_destroy = true`";
+
+/// An exporting cluster to bring about.
+struct Exporting<'a> {
+    cluster: &'a Cluster,
+    /// `None` where it exports no longer.
+    wanted: Option<&'a Wanted>,
+    before: Option<Before<'a>>,
+    noted: &'a BTreeSet<Place>,
+    /// What the importing side has in this cluster.
+    others: BTreeSet<String>,
+}
+
+impl Exporting<'_> {
+    async fn run(
+        self,
+        cx: &mut Cx,
+        claim: &Claim,
+        spec: &Spec,
+        state: &ServiceEntry,
+    ) -> (Option<Exported>, Vec<Error>) {
+        let Exporting { cluster, wanted, before, noted, others } = self;
+        let nothing = Wanted::default();
+        let wanted = wanted.unwrap_or(&nothing);
+        let name = cluster.name();
+        let memory = cx.private.exported.entry(name.to_owned()).or_default();
+        let planned = state.exported.entry(name).map(|exported| exported.changes.clone());
         let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
         let mut recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
-        let others = imported_in(&name, state, prior, &imported);
-        let search = Search { cluster: &cluster, kinds: EXPORTED_KINDS, noted, namespaces: BTreeSet::new(), others };
-        if let Err(error) = search.run(claim, &mut recorded).await {
-            errors.push(converge::diagnostic(&error));
-        }
-        let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
-        let Reached { recorded, warning, errors: failed } = step.run(memory).await;
+        let whose = Whose { owner: &claim.owner, interrupted: claim.interrupted };
+        let search = Search { cluster, kinds: EXPORTED_KINDS, noted, namespaces: BTreeSet::new(), others };
+        let strays = search.run(whose, &mut recorded).await.err();
+        let step = Step { cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
+        let Reached { recorded, warning, mut errors } = step.run(memory).await;
+        errors.extend(strays);
         let objects = memory.record(&recorded);
         let told = before.map(|before| before.changes);
         let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
         warning.into_iter().for_each(|warning| cx.warn(warning));
-        errors.append(failed);
-        if !recorded.objects.is_empty() {
-            exported.insert(name, Exported { objects, changes });
-        }
+        ((!recorded.objects.is_empty()).then_some(Exported { objects, changes }), errors)
     }
-    state.exported = exported.into_iter().collect();
-    if errors.has_errors() { Err(errors) } else { Ok(()) }
 }
 
 /// Applies the stub Service, whose ClusterIP the ServiceEntry needs.
