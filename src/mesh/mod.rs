@@ -6,11 +6,13 @@
 //! owns an object (labels of the provider) is the caller's to add.
 
 mod address;
+mod discovery;
 mod external;
 mod gateway;
 mod host_rules;
 mod identity;
 mod images;
+mod injection_path;
 mod link_token;
 mod mesh_networks;
 mod name;
@@ -30,6 +32,7 @@ mod topology;
 mod values;
 
 pub use address::{Address, AddressError, AddressKind, chart_takes_for_ipv4};
+pub use discovery::{DiscoverySelectors, NAMESPACE_NAME_LABEL};
 pub use external::{
     CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
@@ -40,6 +43,7 @@ pub use gateway::{
 pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use images::Images;
+pub use injection_path::InjectedAs;
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
@@ -66,8 +70,9 @@ pub use service_host::service_host;
 pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
-    Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, SecretPlace,
-    ServedBy, Severity as FindingSeverity, Topology, Unlisted, Unopened, Unrooted, WatchedCluster, only_or_in,
+    Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, Ruling,
+    SecretPlace, ServedBy, Severity as FindingSeverity, Topology, Unlisted, Unopened, Unrooted, WatchedCluster,
+    only_or_in,
 };
 pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
 

@@ -122,6 +122,11 @@ impl MeshPolicy {
         all.max_by_key(|(pattern, _)| exactness(pattern)).is_some_and(|(_, local)| local)
     }
 
+    /// Whether proxies speak plain text unless a rule says otherwise.
+    pub fn is_plain(&self) -> bool {
+        self.value("enableAutoMtls") == "false"
+    }
+
     fn value(&self, name: &str) -> &str {
         let usual = || FIELDS.iter().find(|field| field.path == name).map_or("", |field| field.usual);
         self.said.get(name).map_or_else(usual, String::as_str)

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::images::Images;
+use super::injection_path::injection_path;
 use super::mesh_networks::MeshNetworks;
 use super::name::{ClusterName, MeshId, Namespace, Network, Revision, TrustDomain};
 use super::platform::Platform;
@@ -261,11 +262,7 @@ impl RemoteDataPlane {
 
     /// The path that tells the primary's injector which cluster and network a Pod belongs to.
     pub fn injection_path(&self) -> String {
-        let mut path = format!("/inject/cluster/{}", self.cluster);
-        if let Some(network) = &self.network {
-            path.push_str(&format!("/net/{network}"));
-        }
-        path
+        injection_path(&self.cluster, self.network.as_ref())
     }
 
     /// The webhook's URL when the gateway's address is a hostname. The chart would make the Service an ExternalName,

@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::client::{Client, briefly};
-use super::passthrough;
+use super::passthrough::{self, Chooses, Opening};
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
-use crate::istiod::{HANDED_OUT, roots_of};
+use crate::istiod::{self, HANDED_OUT, roots_of};
 use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unlisted, Unopened, Unrooted};
 use crate::value::Path;
 
@@ -55,7 +55,13 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
             let looks = join_all(closed.members.iter().map(|member| has_gateway(cx, member, closed))).await;
             // A member that does not answer may have one.
             let none = looks.into_iter().all(|found| found == Some(false));
-            (none || !closed.shut.is_empty()).then(|| without_gateway(closed))
+            if !none && closed.shut.is_empty() {
+                return None;
+            }
+            let knows = join_all(closed.from.iter().map(|watcher| knows_gateway(cx, watcher, closed))).await;
+            let lost = closed.from.iter().zip(knows).filter(|(_, knows)| !knows);
+            let from: BTreeSet<String> = lost.map(|(watcher, _)| watcher.clone()).collect();
+            (!from.is_empty()).then(|| without_gateway(&Closed { from, ..closed.clone() }))
         }
         Absence::Unrooted(unrooted) => unrooted_word(cx, unrooted).await,
         Absence::Unlisted(unlisted) => {
@@ -67,8 +73,11 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
         Absence::Unopened(unopened) => match &unopened.served {
             // Whose it is, is not known here.
             Some((_, places)) if places.is_empty() => None,
-            Some((served_by, places)) => Some(unopened_remote(unopened, served_by, places)),
-            None => (!is_opened(cx, unopened).await).then(|| lets_nothing_through(unopened)),
+            Some((served_by, places)) => {
+                let looks = join_all(places.iter().map(|place| is_opened(cx, place, unopened))).await;
+                (!looks.contains(&true)).then(|| unopened_remote(unopened, served_by, places))
+            }
+            None => (!is_opened(cx, &unopened.cluster, unopened).await).then(|| lets_nothing_through(unopened)),
         },
     }
 }
@@ -91,6 +100,27 @@ async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> O
     }
     let labelled = cluster.list(&Query::of(Kind::SERVICE).label(NETWORK_LABEL, &closed.network)).await.ok()?;
     Some(labelled.iter().any(leads))
+}
+
+/// Whether a watcher has a gateway of the network by other means than a Service in it: one that its mesh configuration
+/// lists, or that a Gateway of the Gateway API stands for. One that cannot be asked is taken to have none: hardly
+/// anybody has.
+async fn knows_gateway<P>(cx: &Ctx<Client, P>, watcher: &str, closed: &Closed) -> bool {
+    let Some(cluster) = briefly(cx, watcher) else { return false };
+    let maps = Query::of(Kind::CONFIG_MAP).namespace(&closed.namespace);
+    let gateways = Query::of(Kind::GATEWAY_API_GATEWAY).label(NETWORK_LABEL, &closed.network);
+    let (maps, gateways) = tokio::join!(cluster.list(&maps), cluster.list_if_served(&gateways));
+    let (maps, gateways) = (maps.unwrap_or_default(), gateways.unwrap_or_default());
+    let maps = maps.iter().filter(|map| istiod::is_mesh_config_map(map.name()));
+    lists_gateway(maps, &closed.network) || gateways.iter().any(passthrough::leads)
+}
+
+fn lists_gateway<'a>(mut maps: impl Iterator<Item = &'a Object>, network: &str) -> bool {
+    maps.any(|map| {
+        let networks = istiod::described_networks(map);
+        let gateways = networks.get(network).and_then(|body| body.get("gateways")?.as_array().cloned());
+        gateways.is_some_and(|gateways| !gateways.is_empty())
+    })
 }
 
 fn without_gateway(closed: &Closed) -> Diagnostic {
@@ -174,15 +204,26 @@ fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) 
     ))
 }
 
-/// Whether somebody else's Gateway opens it. What cannot be seen is left to those who made it.
-async fn is_opened<P>(cx: &Ctx<Client, P>, unopened: &Unopened) -> bool {
-    let Some(cluster) = briefly(cx, &unopened.cluster) else { return unopened.stands };
-    let Ok(gateways) = cluster.list(&Query::of(Kind::ISTIO_GATEWAY)).await else { return unopened.stands };
-    gateways.iter().any(|gateway| opens(gateway, &unopened.selector))
+/// Whether somebody else's Gateway opens it, among those of this cluster. What cannot be seen is left to those who made
+/// it.
+async fn is_opened<P>(cx: &Ctx<Client, P>, place: &str, unopened: &Unopened) -> bool {
+    let Some(cluster) = briefly(cx, place) else { return unopened.stands };
+    let Ok(open) = passthrough::of_cluster(&cluster).await else { return unopened.stands };
+    open.iter().any(|opening| opens(opening, unopened))
 }
 
-fn opens(gateway: &Object, selector: &str) -> bool {
-    gateway.str("spec.selector.istio") == selector && passthrough::is_open(gateway)
+/// By the labels that the chart gives the Pods, and by the namespace's name where a Gateway names the Service.
+fn opens(opening: &Opening, unopened: &Unopened) -> bool {
+    match &opening.chooses {
+        Chooses::Pods(selector) => selector.iter().all(|(key, value)| match key.as_str() {
+            "istio" => *value == unopened.selector,
+            "app" => *value == unopened.name,
+            // A label of the Service, or of whoever made the Pods: not to be known here.
+            _ => unopened.stands,
+        }),
+        Chooses::MadeFor { .. } => false,
+        Chooses::Services(services) => services.iter().any(|(_, name)| *name == unopened.name),
+    }
 }
 
 fn lets_nothing_through(unopened: &Unopened) -> Diagnostic {
@@ -218,16 +259,49 @@ mod tests {
 
     #[test]
     fn a_gateway_by_hand_opens_the_pods_it_selects() {
-        let of = |mode: &str| {
-            Object::new(
-                json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": {
-                "selector": {"istio": "eastwestgateway"}, "servers": [{"tls": {"mode": mode}}]}}),
-            )
-            .expect("an object")
+        let of = |mode: &str, selector: serde_json::Value| {
+            let servers = json!([{"port": {"number": 15443}, "tls": {"mode": mode}, "hosts": ["*.local"]}]);
+            let spec = json!({"selector": selector, "servers": servers});
+            let gateway = json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "g"}, "spec": spec});
+            passthrough::openings(&[Object::new(gateway).expect("an object")])
         };
-        assert!(opens(&of("AUTO_PASSTHROUGH"), "eastwestgateway"));
-        assert!(!opens(&of("AUTO_PASSTHROUGH"), "other"));
-        assert!(!opens(&of("PASSTHROUGH"), "eastwestgateway"), "istiod alone");
+        let unopened = |stands: bool| Unopened {
+            id: "west/istio-system/istio-eastwestgateway".into(),
+            cluster: "west".into(),
+            name: "istio-eastwestgateway".into(),
+            selector: "eastwestgateway".into(),
+            stands,
+            served: None,
+            others: BTreeSet::new(),
+        };
+        let ours = json!({"istio": "eastwestgateway"});
+        for (mode, selector, stands, expected) in [
+            ("AUTO_PASSTHROUGH", ours.clone(), false, true),
+            ("AUTO_PASSTHROUGH", json!({"app": "istio-eastwestgateway"}), false, true),
+            ("AUTO_PASSTHROUGH", json!({}), false, true),
+            ("AUTO_PASSTHROUGH", json!({"istio": "other"}), false, false),
+            ("AUTO_PASSTHROUGH", json!({"app": "other", "istio": "eastwestgateway"}), false, false),
+            ("AUTO_PASSTHROUGH", json!({"team": "a"}), false, false),
+            ("AUTO_PASSTHROUGH", json!({"team": "a"}), true, true),
+            // istiod alone.
+            ("PASSTHROUGH", ours, false, false),
+        ] {
+            let found = of(mode, selector.clone()).iter().any(|opening| opens(opening, &unopened(stands)));
+            assert_eq!(found, expected, "{mode} {selector} {stands}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_the_mesh_configuration_lists_is_one() {
+        let map = |networks: &str| {
+            let data = json!({"meshNetworks": networks});
+            Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio"}, "data": data}))
+                .expect("an object")
+        };
+        let lists = |networks: &str| lists_gateway([map(networks)].iter(), "n2");
+        assert!(lists("networks: {n2: {gateways: [{address: 192.0.2.1, port: 15443}]}}"));
+        assert!(!lists("networks: {n2: {gateways: []}, n3: {gateways: [{address: 192.0.2.1, port: 15443}]}}"));
+        assert!(!lists("") && !lists("networks: ["));
     }
 
     #[test]

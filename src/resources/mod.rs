@@ -22,6 +22,7 @@ pub mod ca;
 pub mod ca_request;
 pub mod charts;
 pub mod client;
+mod discovery;
 pub mod eastwest_gateway;
 pub mod functions;
 pub mod primary;

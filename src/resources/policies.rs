@@ -1,19 +1,29 @@
-//! Policies in a cluster that turn mTLS off: between networks no call crosses without it, and istiod leaves such
-//! endpoints out in silence. Pure but for the two lists.
+//! Policies in a cluster that decide over mTLS. Between networks no call crosses without it, and istiod leaves endpoints
+//! that turn it off out in silence; within one network, who speaks plain text is refused by who takes none. Pure but for
+//! the two lists.
+
+use std::collections::BTreeSet;
 
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::mesh::{MeshPolicy, service_host};
+
+/// What a cluster has of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policies {
+    pub off: Vec<Off>,
+    pub strict: Vec<Strict>,
+}
 
 /// A policy that turns mTLS off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Off {
     /// Its kind and name, and what it is for.
     pub what: String,
-    whom: Whom,
+    pub whom: Whom,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Whom {
+pub enum Whom {
     Everybody,
     /// Workloads of a namespace, all or some.
     Namespace(String),
@@ -24,13 +34,79 @@ enum Whom {
     },
 }
 
-/// What a cluster has of them, beside rules for hosts that stay within it by all that is known of its mesh
+/// A policy by which workloads take mTLS alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strict {
+    pub what: String,
+    pub scope: Scope,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole mesh, but for namespaces that say otherwise.
+    AllBut(BTreeSet<String>),
+    Namespace(String),
+}
+
+/// What a cluster has of them, but for rules for hosts that stay within it by all that is known of its mesh
 /// configurations. A cluster without these kinds has none; one that does not let them be read is an error.
-pub async fn off(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Vec<Off>, Error> {
+pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Policies, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
     let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
-    let policies = policies.iter().filter_map(|policy| turned_off(policy, system));
-    Ok(policies.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect())
+    let off = policies.iter().filter_map(|policy| turned_off(policy, system));
+    let off = off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect();
+    Ok(Policies { off, strict: strict(&policies, system) })
+}
+
+/// Policies of callers, and those of who is called, that do not go together, in words: the first speak plain text, or
+/// TLS of their own, with workloads that take the mesh's mTLS alone.
+pub fn clashes(callers: &[Off], called: &Policies) -> Vec<String> {
+    let told = callers.iter().filter_map(|off| {
+        // The same policy is there as well, and is the more exact one.
+        let is_alike = called.off.iter().any(|other| other.what == off.what);
+        let strict = called.strict.iter().find(|strict| strict.concerns(&off.whom)).filter(|_| !is_alike)?;
+        Some(format!("{} against {}", off.what, strict.what))
+    });
+    told.collect()
+}
+
+/// The policies that count where nothing more exact is said.
+fn strict(policies: &[Object], system: &str) -> Vec<Strict> {
+    let for_all = || policies.iter().filter(|policy| policy.get("spec.selector").is_none());
+    let mode = |policy: &Object| policy.str("spec.mtls.mode").to_owned();
+    let says = |policy: &&Object| !matches!(mode(policy).as_str(), "" | "UNSET");
+    let other = for_all().filter(says).filter(|policy| mode(policy) != "STRICT");
+    let other: BTreeSet<String> = other.filter_map(|policy| policy.namespace().map(str::to_owned)).collect();
+    let strict = for_all().filter(|policy| mode(policy) == "STRICT").map(|policy| {
+        let namespace = policy.namespace().unwrap_or_default().to_owned();
+        let (of, scope) = match namespace == system {
+            true => ("the whole mesh", Scope::AllBut(other.clone())),
+            false => ("the whole namespace", Scope::Namespace(namespace.clone())),
+        };
+        Strict { what: format!("PeerAuthentication {namespace}/{} (STRICT for {of})", policy.name()), scope }
+    });
+    strict.collect()
+}
+
+impl Strict {
+    fn concerns(&self, whom: &Whom) -> bool {
+        let of_host = |host: &str, namespace: &str| {
+            let service = service_host(host, namespace)?;
+            let mut labels = service.split('.').skip(1);
+            let within = labels.next()?.to_owned();
+            (labels.next() == Some("svc")).then_some(within)
+        };
+        let namespace = match whom {
+            Whom::Everybody => None,
+            Whom::Namespace(namespace) => Some(namespace.clone()),
+            Whom::Host { host, namespace } => of_host(host, namespace),
+        };
+        match (&self.scope, namespace) {
+            (_, None) => true,
+            (Scope::AllBut(others), Some(namespace)) => !others.contains(&namespace),
+            (Scope::Namespace(own), Some(namespace)) => *own == namespace,
+        }
+    }
 }
 
 impl Off {
@@ -176,6 +252,55 @@ mod tests {
         assert_eq!(overrides(&rule, std::slice::from_ref(&local)), None);
         assert!(overrides(&rule, &[local, MeshPolicy::default()]).is_some(), "a canary of which it does not");
         assert!(overrides(&rule, &[]).is_some(), "nothing is known");
+    }
+
+    #[test]
+    fn plain_text_clashes_with_who_takes_mtls_alone() {
+        let peer = |namespace: &str, spec: Value| object("PeerAuthentication", namespace, spec);
+        let mode = |mode: &str| json!({"mtls": {"mode": mode}});
+        let called = |policies: &[Object]| Policies {
+            off: policies.iter().filter_map(|policy| turned_off(policy, "istio-system")).collect(),
+            strict: strict(policies, "istio-system"),
+        };
+        let rule = |host: &str| {
+            let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
+            overrides(&object("DestinationRule", "shop", spec), &[]).expect("one")
+        };
+        let off = |namespace: &str| turned_off(&peer(namespace, mode("DISABLE")), "istio-system").expect("one");
+        let (all, shop) = (called(&[peer("istio-system", mode("STRICT"))]), called(&[peer("shop", mode("STRICT"))]));
+        let but_shop = called(&[peer("istio-system", mode("STRICT")), peer("shop", mode("PERMISSIVE"))]);
+        let none = called(&[peer("istio-system", mode("PERMISSIVE")), peer("shop", json!({}))]);
+        let some =
+            called(&[peer("shop", json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "STRICT"}}))]);
+        for (caller, called, clash) in [
+            (rule("web.shop.svc.cluster.local"), &all, true),
+            (rule("web.shop.svc.cluster.local"), &shop, true),
+            (rule("web.bank.svc.cluster.local"), &shop, false),
+            (rule("web"), &shop, true),
+            (rule("*.shop.svc.cluster.local"), &shop, true),
+            (rule("*.local"), &shop, true),
+            (rule("web"), &but_shop, false),
+            (rule("web.bank.svc.cluster.local"), &but_shop, true),
+            (rule("web"), &none, false),
+            (rule("web"), &some, false),
+            (off("shop"), &all, true),
+            (off("shop"), &but_shop, false),
+            (off("bank"), &shop, false),
+            (off("istio-system"), &shop, true),
+        ] {
+            let found = clashes(std::slice::from_ref(&caller), called);
+            assert_eq!(found.len(), usize::from(clash), "{caller:?} {called:?}: {found:?}");
+        }
+        assert_eq!(
+            clashes(&[rule("web")], &all),
+            [
+                "DestinationRule shop/n (for web: DISABLE) against PeerAuthentication istio-system/n (STRICT for the whole mesh)"
+            ]
+        );
+        // The mesh has the exception everywhere.
+        let picked = json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "DISABLE"}});
+        let alike = called(&[peer("istio-system", mode("STRICT")), peer("shop", picked)]);
+        assert_eq!(clashes(&alike.off, &alike), [""; 0]);
     }
 
     #[test]

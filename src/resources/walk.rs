@@ -11,13 +11,14 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::Looks;
 use crate::kept::managers::HeldByOthers;
 use crate::mesh::{
-    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, FindingSeverity, MeshPolicy, Pending, Registry,
-    Topology, WatchedCluster, istiod_name_of, only_or_in,
+    Absence, ControlPlaneAt, DeclaredCa, DeclaredGateway, DiscoverySelectors, Finding, FindingSeverity, MeshPolicy,
+    Pending, Registry, Ruling, Topology, WatchedCluster, istiod_name_of, only_or_in,
 };
 use crate::resources::blocks::{Block, Blocks};
+use crate::resources::policies::Policies;
 
-/// Policies that turn mTLS off, in words; or why they cannot be read.
-type PoliciesOff = Result<Vec<String>, String>;
+/// Policies that decide over mTLS; or why they cannot be read.
+type PoliciesSeen = Result<Policies, String>;
 
 /// A control plane by its cluster, namespace and revision.
 type ControlPlane = (String, String, Option<String>);
@@ -49,9 +50,9 @@ pub struct Walk {
     after: Mutex<BTreeMap<ControlPlane, BTreeSet<String>>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
-    /// What a cluster has of policies that turn mTLS off, by its name and the namespace of Istio; or why that is not
+    /// What a cluster has of policies that decide over mTLS, by its name and the namespace of Istio; or why that is not
     /// known.
-    policies: Mutex<BTreeMap<(String, String), Seen<PoliciesOff>>>,
+    policies: Mutex<BTreeMap<(String, String), Seen<PoliciesSeen>>>,
     /// What other managers hold of the objects of a resource, by its id, for its plan.
     held_by_others: Mutex<BTreeMap<String, HeldByOthers>>,
     /// Who waits for all others, to tell what is missing.
@@ -108,6 +109,16 @@ impl Walk {
         held(&self.topology).pending(what);
     }
 
+    /// The networks that something declared leads to.
+    pub fn networks_led_to(&self) -> BTreeSet<String> {
+        held(&self.topology).led_to()
+    }
+
+    /// What the control planes look into for which a gateway in this cluster and namespace must be there.
+    pub fn looking_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        held(&self.topology).looking_into(cluster, namespace)
+    }
+
     /// Whether a gateway of this id has been declared.
     pub fn knows_gateway(&self, id: &str) -> bool {
         held(&self.topology).knows_gateway(id)
@@ -123,14 +134,14 @@ impl Walk {
         held(&self.said).insert(what)
     }
 
-    /// What a cluster has of policies that turn mTLS off: the first of a walk who asks looks, and the others take what
+    /// What a cluster has of policies that decide over mTLS: the first of a walk who asks looks, and the others take what
     /// it saw.
-    pub async fn policies_off(
+    pub async fn policies(
         &self,
         cluster: &str,
         namespace: &str,
-        look: impl Future<Output = PoliciesOff>,
-    ) -> PoliciesOff {
+        look: impl Future<Output = PoliciesSeen>,
+    ) -> PoliciesSeen {
         let place = (cluster.to_owned(), namespace.to_owned());
         let seen = held(&self.policies).entry(place).or_default().clone();
         seen.get_or_init(|| look).await.clone()
@@ -181,9 +192,9 @@ impl Walk {
         held(&self.topology).neighbours(watched)
     }
 
-    /// The watchers that are in another network than the cluster they watch.
-    pub fn crossing(&self, watched: &WatchedCluster) -> Vec<String> {
-        held(&self.topology).crossing(watched)
+    /// The clusters whose policies count at both ends of a link.
+    pub fn ruling(&self, watched: &WatchedCluster) -> Ruling {
+        held(&self.topology).ruling(watched)
     }
 
     /// The clusters whose rules the istiods of a link read, each with what is known of their mesh configurations.

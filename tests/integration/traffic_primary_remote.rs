@@ -2,10 +2,13 @@
 //! istiod that is not in their cluster, and call and are called all the same.
 
 use lab::Proxies;
+use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Refusals, configured_workload, door, lab, passes, plain_text_ends, strict};
+use crate::support::traffic::{
+    Refusals, configured_workload, door, host, lab, passes, plain_text_ends, strict,
+};
 
 #[test]
 fn a_remote_cluster_of_another_network_calls_and_is_called_through_gateways() {
@@ -28,6 +31,11 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
     let Some(cli) = clis().into_iter().next() else { return };
     let Some(lab) = lab(clusters, proxies) else { return };
     let run = Run::of_example(&cli, &lab, example);
+    // To Istio a remote may have another name than to the provider.
+    let file = run.workspace.path("main.tf");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mode = "mode                  = \"remote\"";
+    std::fs::write(&file, text.replace(mode, &format!("{mode}\n  cluster_name = \"${{each.key}}-1\""))).unwrap();
     run.apply().ok();
     let (near, far) = (clusters[0], clusters[clusters.len() - 1]);
     let among = [lab.cluster(near), lab.cluster(far)];
@@ -42,6 +50,7 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
         assert!(!through_gateways || door.ends_with(":15443"), "{answer:?}");
         assert_eq!(from.exchange(&format!("{}:9000", to.ip)).is_err(), through_gateways, "a Pod by its address");
     }
+    is_told(&run, near, far, through_gateways);
     // In one network the pods themselves refuse, as the configuration of the first cluster tells them.
     strict(among[0]);
     for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
@@ -56,4 +65,45 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
     }
     run.settled();
     run.destroy().ok();
+}
+
+/// What the data sources say of these calls: whose istiod a cluster has, and by which id it knows the other.
+fn is_told(run: &Run<'_>, near: &str, far: &str, through_gateways: bool) {
+    let proof = |from: &str, to: &str, service: &str| {
+        format!(
+            r#"
+data "mesh_reachability" "{from}" {{
+  from               = ["{from}"]
+  to                 = ["{to}"]
+  services           = [{{ host = "{}", port = 80 }}]
+  unanswered_address = "ignored"
+}}
+"#,
+            host(service)
+        )
+    };
+    let look = format!(
+        "data \"mesh_status\" \"this\" {{}}\n{}{}output \"look\" {{\n  value = {{ status = data.mesh_status.this, \
+         there = data.mesh_reachability.{near}, back = data.mesh_reachability.{far} }}\n}}\n",
+        proof(near, far, "cart"),
+        proof(far, near, "orders"),
+    );
+    let file = run.workspace.path("look.tf");
+    std::fs::write(&file, look).unwrap();
+    run.apply().ok();
+    let look = run.workspace.state()["outputs"]["look"]["value"].clone();
+    assert_eq!(look["status"]["findings"], json!([]), "{:#}", look["status"]);
+    for (way, service) in [("there", "cart"), ("back", "orders")] {
+        let pair = &look[way]["pairs"][0];
+        let expected = match through_gateways {
+            true => (json!("reachable"), json!(null)),
+            // Nobody here is in the network of the Pods.
+            false => (json!("unknown"), json!("address")),
+        };
+        assert_eq!((&pair["verdict"], &pair["layer"]), (&expected.0, &expected.1), "{pair:#}");
+        let identity = json!(format!("spiffe://cluster.local/ns/traffic/sa/{service}"));
+        assert!(!through_gateways || pair["identity"] == identity, "{pair:#}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    run.apply().ok();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::discovery::DiscoverySelectors;
 use super::remotes::{answers_to, no_such_revision};
 use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Severity, Topology};
 
@@ -73,6 +74,17 @@ impl Topology {
             }
             None => [cluster.to_owned()].into(),
         }
+    }
+
+    /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of one
+    /// that is in this very namespace it is told at the control plane.
+    pub fn looking_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        let serving = self.served_by(cluster);
+        let planes = self.control_planes.values().filter(|plane| match serving {
+            Some(name) => plane.name == name,
+            None => plane.serves() == cluster,
+        });
+        planes.filter(|plane| plane.namespace != namespace).map(|plane| plane.discovery.clone()).collect()
     }
 
     /// Gateways that expose Services where those of this one count.

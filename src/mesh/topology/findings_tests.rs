@@ -259,6 +259,9 @@ fn mtls_is_off_in_one_network_and_in_all_of_it_or_nowhere() {
     let may = [("mtls", "Calls between networks may go without mTLS", Severity::Warning)];
     assert_eq!(at_link(&by_hand("east", "n1"), &in_network("west", "n2")), may);
     assert_eq!(at_link(&by_hand("east", "n1"), &in_network("west", "n1")), []);
+    let refused = [("mtls", "Clients speak plain text where servers take none", Severity::Warning)];
+    assert_eq!(at_link(&by_hand("east", "n1"), &of("west", "n1", Mtls::Strict)), refused);
+    assert_eq!(at_link(&of("east", "n1", Mtls::Strict), &of("west", "n1", Mtls::Strict)), []);
 
     let mut topology = Topology::default();
     topology.control_plane("e", of("east", "n1", Mtls::Off));

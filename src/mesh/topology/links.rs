@@ -280,6 +280,14 @@ fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreeme
                 ),
             )
         }
+        // Who watches calls.
+        (false, false) if !crosses && !watcher.auto_mtls && watched.mtls == Mtls::Strict => found(
+            Severity::Warning,
+            "Clients speak plain text where servers take none",
+            format!(
+                "The values of {other} set `meshConfig.enableAutoMtls` to false, so that its proxies speak plain text, and the control plane of {one} has `mtls = \"strict\"`: workloads of {one} refuse calls from {other}, but where a DestinationRule says `ISTIO_MUTUAL`. Remove the value, or set `mtls` to \"permissive\"."
+            ),
+        ),
         _ => None,
     }
 }

@@ -17,7 +17,9 @@ mod unlike;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use absent::{Absence, Closed, Pending, Unlisted, Unopened, Unrooted};
+pub use unlike::Ruling;
 
+use super::discovery::DiscoverySelectors;
 use super::mesh_networks::MeshNetworks;
 use super::policy::MeshPolicy;
 use names::{of_one_mesh, same_name, two_names, watches_itself};
@@ -71,6 +73,8 @@ pub struct ControlPlaneAt {
     pub mesh_networks: MeshNetworks,
     /// What its mesh configuration says that must be alike in the mesh, where that is known.
     pub policy: Option<MeshPolicy>,
+    /// The namespaces that it looks into.
+    pub discovery: DiscoverySelectors,
 }
 
 /// What a control plane makes of mTLS between its workloads.

@@ -1,6 +1,8 @@
 //! Which clusters are in one network, and which in none; mesh networks that other declarations make dead letters, or
 //! contradict.
 
+use std::collections::BTreeSet;
+
 use super::links::{HALF_NAMED, half_named, within};
 use super::{ControlPlaneAt, Finding, Severity, Topology, WatchedCluster};
 use crate::mesh::mesh_networks::NetworkEndpoints;
@@ -25,10 +27,23 @@ impl Topology {
 
     /// Those that are declared to be in another one.
     pub fn crossing(&self, declared: &WatchedCluster) -> Vec<String> {
-        let network = |cluster: &String| self.network(cluster, &declared.namespace).flatten();
-        let Some(own) = network(&declared.cluster) else { return Vec::new() };
-        let crosses = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
+        let Some(own) = self.network(&declared.cluster, &declared.namespace).flatten() else { return Vec::new() };
+        let crosses = |watcher: &&String| {
+            // An external control plane is in the network of those it serves, wherever it runs.
+            let planes = within(self.planes_in(watcher).into_iter(), &declared.namespace);
+            let served = planes.into_iter().filter_map(|plane| plane.network.as_deref());
+            let own_network = self.network(watcher, &declared.namespace).flatten();
+            served.chain(own_network).any(|network| network != own)
+        };
         declared.watchers.iter().filter(crosses).cloned().collect()
+    }
+
+    /// The networks that something declared leads to: a gateway, or one that mesh networks list.
+    pub fn led_to(&self) -> BTreeSet<String> {
+        let gateways = self.gateways.values().map(|gateway| gateway.network.clone());
+        let described = self.control_planes.values().flat_map(|plane| &plane.mesh_networks.0);
+        let listed = described.filter(|(_, network)| !network.gateways.is_empty()).map(|(name, _)| name.to_string());
+        gateways.chain(listed).collect()
     }
 
     /// The network that a cluster is declared to be in, by its control plane or as a remote; the inner `None` where

@@ -362,3 +362,51 @@ fn an_istiod_is_given_the_secrets_it_waits_for() {
     let asking = ControlPlaneAt { reads_remote_secrets: true, ..broken };
     assert_eq!(Topology::default().control_plane("west", asking), []);
 }
+
+#[test]
+fn policies_count_where_the_istiods_read_them_and_never_in_a_remote() {
+    let plane =
+        |cluster: &str, network: &str| ControlPlaneAt { network: Some(network.into()), ..control_plane(cluster) };
+    let names = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let mut topology = Topology::default();
+    topology.control_plane("east", plane("east", "n1"));
+    topology.control_plane("west", plane("west", "n2"));
+    let ruling = |own: &[&str], near: &[&str], crossing: &[&str]| Ruling {
+        own: names(own),
+        near: names(near),
+        crossing: names(crossing),
+    };
+    assert_eq!(topology.ruling(&watched("west", &["east"])), ruling(&["west"], &[], &["east"]));
+    let mut one = topology.clone();
+    one.control_plane("west", plane("west", "n1"));
+    assert_eq!(one.ruling(&watched("west", &["east"])), ruling(&["west"], &["east"], &[]));
+    let remote = WatchedCluster {
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        network: Some("n3".into()),
+        ..watched("far", &["east"])
+    };
+    topology.watched("far", remote.clone());
+    assert_eq!(topology.ruling(&remote), ruling(&["east"], &[], &["east"]));
+    // In the network of its control plane both go by the same.
+    let near = WatchedCluster { network: Some("n1".into()), ..remote.clone() };
+    topology.watched("far", near.clone());
+    assert_eq!(topology.ruling(&near), ruling(&["east"], &[], &[]));
+    topology.watched("far", remote.clone());
+    // Of an external control plane, in the cluster that it reads, though it runs in another.
+    let external = ControlPlaneAt {
+        cluster: "hub".into(),
+        config_cluster: Some("south".into()),
+        external_istiod: true,
+        ..plane("south", "n4")
+    };
+    topology.control_plane("hub", external);
+    let served = ServedBy { control_plane: "south".into(), revision: None };
+    let remote = WatchedCluster { served_by: Some(served), watchers: names(&["hub"]), ..remote };
+    topology.watched("far", remote.clone());
+    assert_eq!(topology.crossing(&remote), ["hub"]);
+    assert_eq!(topology.ruling(&remote), ruling(&["south"], &[], &["south"]));
+    let config = WatchedCluster { name: "south".into(), cluster: "south".into(), network: Some("n4".into()), ..remote };
+    topology.watched("south", config.clone());
+    assert_eq!(topology.crossing(&config), [""; 0]);
+    assert_eq!(topology.ruling(&config), ruling(&["south"], &[], &[]));
+}

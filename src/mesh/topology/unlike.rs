@@ -6,6 +6,17 @@ use std::collections::BTreeSet;
 use super::{ControlPlaneAt, Finding, Severity, Topology, WatchedCluster};
 use crate::mesh::policy::{MeshPolicy, differences};
 
+/// The clusters whose policies count at both ends of a link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ruling {
+    /// For the watched cluster.
+    pub own: BTreeSet<String>,
+    /// For watchers in its network that go by others.
+    pub near: BTreeSet<String>,
+    /// For watchers in other networks.
+    pub crossing: BTreeSet<String>,
+}
+
 impl Topology {
     /// Of the control planes at the ends of a link.
     pub(super) fn unlike_at(&mut self, declared: &WatchedCluster) -> Vec<Finding> {
@@ -39,6 +50,27 @@ impl Topology {
             summary: "Control planes of one mesh are configured differently",
             detail,
         })
+    }
+
+    /// The clusters whose policies count at both ends of a link: those in which the istiods read their configuration that
+    /// serve them. Nobody reads what lies in a remote.
+    pub fn ruling(&self, declared: &WatchedCluster) -> Ruling {
+        let read_by = |cluster: &String| -> BTreeSet<String> {
+            let planes = super::links::within(self.planes_in(cluster).into_iter(), &declared.namespace);
+            let read: BTreeSet<String> = planes.iter().map(|plane| plane.serves().clone()).collect();
+            if read.is_empty() { [cluster.clone()].into() } else { read }
+        };
+        let own: BTreeSet<String> = match declared.served_by.as_ref().map(|served| &served.control_plane) {
+            None => read_by(&declared.cluster),
+            Some(name) if *name == declared.name => [declared.cluster.clone()].into(),
+            Some(name) => {
+                let planes = self.control_planes.values().filter(|plane| plane.name == *name);
+                planes.map(|plane| plane.serves().clone()).collect()
+            }
+        };
+        let near: BTreeSet<String> = self.neighbours(declared).iter().flat_map(read_by).collect();
+        let crossing = self.crossing(declared).iter().flat_map(read_by).collect();
+        Ruling { near: near.difference(&own).cloned().collect(), own, crossing }
     }
 
     /// The clusters whose rules the istiods of a link read, each with what is known of their mesh configurations.

@@ -2,10 +2,10 @@
 
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::mesh::DeclaredGateway;
-use crate::resources::absent;
+use crate::resources::{absent, discovery};
 
 /// What other resources contradict, and what is missing.
 pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Result<(), Diagnostics> {
@@ -23,7 +23,21 @@ pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Resu
     };
     let mut found = cx.client()?.walk.gateway(id, declared);
     found.check()?;
+    found.extend(left_out(cx, plan, spec).await);
     found.into_iter().chain(spec.unmatched_hosts()).for_each(|warning| cx.warn(warning));
     absent::tell(cx, id).await?;
     Ok(())
+}
+
+/// A namespace that istiods do not look into. The plan before an apply has told it.
+async fn left_out(cx: &Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Option<Diagnostic> {
+    let cluster = plan.planned.cluster.text();
+    let namespace = discovery::Namespace { cluster, name: spec.namespace.as_str(), given: &[] };
+    let looking = cx.client().ok()?.walk.looking_into(cluster, namespace.name);
+    for selectors in looking.iter().filter(|_| !cx.is_changing()) {
+        if discovery::is_left_out(cx, selectors, namespace).await {
+            return Some(discovery::of_gateway(namespace, &spec.name));
+        }
+    }
+    None
 }

@@ -10,9 +10,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod::mesh_config_map;
 use crate::kept::objects::{Wanted, state_key};
-use crate::mesh::{ControlPlaneAt, MeshPolicy, Revision, accepted_domains};
-use crate::resources::absent;
+use crate::mesh::{ControlPlaneAt, DiscoverySelectors, MeshPolicy, NETWORK_LABEL, Revision, accepted_domains};
 use crate::resources::client::briefly;
+use crate::resources::{absent, discovery};
 use crate::value::Value;
 
 /// Istio's own, where nobody says another.
@@ -28,9 +28,11 @@ pub async fn declare(
     let planned = &plan.planned;
     let policy = wanted.and_then(|wanted| policy(spec, wanted));
     let declared = ControlPlaneAt { policy, ..declared(planned, spec) };
+    let left_out = left_out(cx, &declared).await;
     let mut found = cx.client()?.walk.control_plane(planned.id.text(), declared);
     found.extend(networks::registries(cx.client()?, &spec.control_plane.mesh_networks));
     found.check()?;
+    found.extend(left_out);
     found.extend(plan.prior.and_then(|prior| outdated(prior, planned)));
     for warning in found {
         cx.warn(warning);
@@ -79,7 +81,24 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         tags: planned.tags.items().cloned().collect(),
         mesh_networks: control_plane.mesh_networks.clone(),
         policy: None,
+        discovery: values::at(&spec.istiod_values, &["meshConfig"])
+            .and_then(|mesh| mesh.as_object())
+            .map(DiscoverySelectors::of)
+            .unwrap_or_default(),
     }
+}
+
+/// Its own namespace, where istiod would not look into it. The plan before an apply has told it.
+async fn left_out(cx: &Cx, declared: &ControlPlaneAt) -> Option<Diagnostic> {
+    if cx.is_changing() {
+        return None;
+    }
+    let network = declared.network.as_deref().map(|network| (NETWORK_LABEL, network));
+    let given: Vec<(&str, &str)> = network.into_iter().collect();
+    let cluster = declared.config_cluster.as_ref().unwrap_or(&declared.cluster);
+    let namespace = discovery::Namespace { cluster, name: &declared.namespace, given: &given };
+    let is_left_out = discovery::is_left_out(cx, &declared.discovery, namespace).await;
+    is_left_out.then(|| discovery::own_namespace(cluster, &declared.namespace))
 }
 
 /// What the mesh configuration that istiod is to read says, the chart's own part included.

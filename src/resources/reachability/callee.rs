@@ -1,31 +1,58 @@
 //! Why a Service of a cluster is not reached: its objects there, its gateway, policies. Asked only when something is
 //! wrong, or when an address does not answer.
 
-use super::caller::{KnownGateway, Look};
-use super::judge::{Asked, GatewayState, ServiceState, There};
+use super::judge::{Asked, GatewayState, Names, ServiceState, There};
+use super::look::Look;
+use super::route::KnownGateway;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
 use crate::resources::address;
-use crate::resources::passthrough;
+use crate::resources::passthrough::{self, Opening};
 use crate::resources::policies;
 
 /// On an injected Pod.
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 
+/// Which clusters say what. Gateways, and policies, count where the istiod reads its configuration that serves those
+/// they are for; `None` where that is not among the clusters looked at.
+pub(super) struct Asking<'a> {
+    /// The one that is called.
+    pub to: &'a Look,
+    /// The one that the gateway is in.
+    pub behind: &'a Look,
+    pub opened_in: Option<&'a Look>,
+    pub ruled_in: Option<&'a Look>,
+}
+
+/// What a message calls them.
+pub(super) fn names(behind: &Look, opened_in: Option<&Look>) -> Names {
+    let opened_in = opened_in.unwrap_or(behind);
+    Names { gateway: behind.name().to_owned(), opened_in: opened_in.name().to_owned() }
+}
+
 /// Looks at everything that may be the reason.
-pub(super) async fn there(to: &Look, namespace: &str, service: &Sni, gateway: Option<&KnownGateway>) -> There {
+pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, gateway: Option<&KnownGateway>) -> There {
+    let Asking { to, behind, opened_in, ruled_in } = asking;
     let (state, gateway, exposed, off) = tokio::join!(
         service_state(&to.cluster, service),
         async {
             match gateway {
-                Some(known) => gateway_state(&to.cluster, known).await,
+                Some(known) => gateway_state(&behind.cluster, known).await,
                 None => Ok(GatewayState::Elsewhere),
             }
         },
-        exposed(&to.cluster, service),
-        off(&to.cluster, namespace, service.host.as_str()),
+        exposed(opened_in, service),
+        off(ruled_in, namespace, service.host.as_str()),
     );
-    There { service: state, gateway, exposed, off }
+    let ruled_in = ruled_in.unwrap_or(to).name().to_owned();
+    There { service: state, gateway, exposed, off, places: names(behind, opened_in), ruled_in }
+}
+
+/// The istiod that serves it may be of a cluster that is not among the provider's.
+fn not_among(what: &str) -> String {
+    format!(
+        "{what} are read in the cluster of the control plane that serves it, which is none of the provider's `clusters`"
+    )
 }
 
 fn text(error: Error) -> String {
@@ -33,9 +60,10 @@ fn text(error: Error) -> String {
 }
 
 /// Policies of a cluster that may turn mTLS off for the host.
-pub(super) async fn off(cluster: &Cluster, namespace: &str, host: &str) -> Asked<Vec<String>> {
-    let found = policies::off(cluster, namespace, &[]).await.map_err(text)?;
-    Ok(found.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect())
+pub(super) async fn off(ruled_in: Option<&Look>, namespace: &str, host: &str) -> Asked<Vec<String>> {
+    let ruled_in = ruled_in.ok_or_else(|| not_among("policies"))?;
+    let found = policies::of_cluster(&ruled_in.cluster, namespace, &[]).await.map_err(text)?;
+    Ok(found.off.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect())
 }
 
 /// A Service by the name that callers know, if it is a Service's.
@@ -89,24 +117,34 @@ async fn pods_of(cluster: &Cluster, service: &Object) -> Asked<Vec<Object>> {
 pub(super) async fn gateway_state(cluster: &Cluster, known: &KnownGateway) -> Asked<GatewayState> {
     let services = cluster.list(&Query::of(Kind::SERVICE).selector(NETWORK_LABEL)).await.map_err(text)?;
     let of_network = || services.iter().filter(|service| service.label(NETWORK_LABEL) == Some(&known.network));
-    let has_address = |service: &&Object| {
-        let found = address::of_service(service, &[]);
-        found.iter().any(|one| one.address.to_string() == known.address && one.port == known.port)
-    };
     // An address that was looked up by name, or that of a node, is on none: then any of the network's.
-    let Some(service) = of_network().find(has_address).or_else(|| of_network().next()) else {
+    let labelled = of_network().find(|service| is_at(service, known)).or_else(|| of_network().next()).cloned();
+    let service = match labelled {
+        // What the mesh configuration lists may be any Service.
+        None if known.cluster.is_empty() => {
+            let all = cluster.list(&Query::of(Kind::SERVICE)).await.map_err(text)?;
+            all.iter().find(|service| is_at(service, known)).cloned()
+        }
+        labelled => labelled,
+    };
+    let Some(service) = service.filter(|service| !service.strings("spec.selector").is_empty()) else {
         return Ok(GatewayState::Elsewhere);
     };
-    if service.strings("spec.selector").is_empty() {
-        return Ok(GatewayState::Elsewhere);
-    }
-    let pods = pods_of(cluster, service).await?;
+    let pods = pods_of(cluster, &service).await?;
     let Some(pod) = pods.iter().find(|pod| is_ready(pod)) else {
         return Ok(GatewayState::NotReady { service: service.to_string(), pods: pods.len() });
     };
     let namespace = service.namespace().unwrap_or_default().to_owned();
-    let port = target_port(service, pod, known.port);
+    let port = target_port(&service, pod, known.port);
     Ok(GatewayState::Ready(PodPort { namespace, pod: pod.name().to_owned(), port }))
+}
+
+/// Whether a Service has the address, and the port.
+fn is_at(service: &Object, known: &KnownGateway) -> bool {
+    let number = |port: &serde_json::Value| port.get("port").and_then(serde_json::Value::as_u64);
+    let has_port = service.items("spec.ports").iter().any(|port| number(port) == Some(known.port.into()));
+    let found = address::of_service(service, &[]);
+    has_port && found.iter().any(|one| one.address.to_string() == known.address)
 }
 
 /// Where a port of the Service leads in the Pod.
@@ -123,20 +161,20 @@ fn target_port(service: &Object, pod: &Object, port: u16) -> u16 {
     target.as_u64().and_then(|port| port.try_into().ok()).or_else(by_name).unwrap_or(port)
 }
 
-/// Whether any Gateway passes calls on by their SNI; those of a cluster without istiod are elsewhere.
-pub(super) async fn passes_on(cluster: &Cluster, elsewhere: bool) -> Asked<bool> {
-    if elsewhere {
-        return Ok(true);
-    }
-    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await.map_err(text)?;
-    Ok(gateways.iter().any(passthrough::is_open))
+/// Whether any Gateway passes calls on by their SNI.
+pub(super) async fn passes_on(opened_in: Option<&Look>) -> Asked<bool> {
+    Ok(!openings(opened_in).await?.is_empty())
 }
 
 /// Whether a Gateway there lets the host through by its SNI.
-async fn exposed(cluster: &Cluster, service: &Sni) -> Asked<bool> {
-    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await.map_err(text)?;
-    let hosts: Vec<String> = gateways.iter().flat_map(passthrough::hosts).map(str::to_owned).collect();
+async fn exposed(opened_in: Option<&Look>, service: &Sni) -> Asked<bool> {
+    let hosts: Vec<String> = openings(opened_in).await?.into_iter().flat_map(|opening| opening.hosts).collect();
     Ok(hosts_admit(&hosts, service))
+}
+
+async fn openings(opened_in: Option<&Look>) -> Asked<Vec<Opening>> {
+    let opened_in = opened_in.ok_or_else(|| not_among("Gateways"))?;
+    passthrough::of_cluster(&opened_in.cluster).await.map_err(text)
 }
 
 #[cfg(test)]
@@ -162,6 +200,24 @@ mod tests {
         ] {
             assert_eq!(target_port(&service(target.clone()), &pod, dialled), expected, "{target} {dialled}");
         }
+    }
+
+    #[test]
+    fn a_service_is_at_the_address_and_port_that_clients_are_told() {
+        let service = |port: u16| {
+            let spec = json!({"type": "LoadBalancer", "ports": [{"port": port}]});
+            let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+            let all = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "g"}, "spec": spec, "status": status});
+            Object::new(all).unwrap()
+        };
+        let known = |address: &str| KnownGateway {
+            network: "n2".into(),
+            cluster: String::new(),
+            address: address.into(),
+            port: 8443,
+        };
+        assert!(is_at(&service(8443), &known("192.0.2.7")));
+        assert!(!is_at(&service(15443), &known("192.0.2.7")) && !is_at(&service(8443), &known("192.0.2.8")));
     }
 
     #[test]

@@ -8,11 +8,13 @@ use serde_json::{Map, Value as Json};
 use tokio::time::sleep;
 
 use super::judge::{Trouble, Watched};
+use super::look::Look;
+use super::route::{Described, KnownGateway};
 use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, ObjectRef, TokenRequest};
+use crate::cluster::{Cluster, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
-use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
-use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId, accepted_domains};
+use crate::istiod::{Istiod, RemoteCluster, Replica, described_networks, mesh_config_map};
+use crate::mesh::{Sni, SpiffeId, accepted_domains};
 use crate::pki::Certificate;
 
 /// For whom the token is.
@@ -30,55 +32,12 @@ pub(super) fn named(service: &Sni) -> Service {
     (service.host.to_string(), service.port)
 }
 
-/// A cluster at first sight.
-pub(super) struct Look {
-    pub cluster: Cluster,
-    /// Empty where there is none.
-    pub network: String,
-    pub istiods: Vec<Replica>,
-}
-
-impl Look {
-    pub async fn at(cluster: &Cluster, namespace: &str) -> Result<Look, Error> {
-        let system = ObjectRef::cluster(Kind::NAMESPACE, namespace);
-        let istiod = Istiod::of(cluster, namespace);
-        let (system, istiods) = futures::try_join!(cluster.get(&system), istiod.replicas(None))?;
-        let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).unwrap_or_default().to_owned();
-        Ok(Look { cluster: cluster.clone(), network, istiods })
-    }
-
-    pub fn name(&self) -> &str {
-        self.cluster.name()
-    }
-
-    /// The id by which istiods know the cluster.
-    pub fn id(&self) -> &str {
-        let ids = self.istiods.iter().map(|istiod| istiod.cluster_id.as_str());
-        ids.into_iter().find(|id| !id.is_empty()).unwrap_or_else(|| self.name())
-    }
-
-    /// The istiod to ask: one that is ready, without a revision if there is one.
-    pub fn istiod(&self) -> Option<&Replica> {
-        let ready = self.istiods.iter().filter(|istiod| istiod.ready);
-        ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.pod.clone()))
-    }
-}
-
-/// A gateway, as istiod knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownGateway {
-    pub network: String,
-    /// The id of the cluster it is in, where istiod says so.
-    pub cluster: String,
-    pub address: String,
-    /// 0 for one that takes HBONE alone.
-    pub port: u16,
-}
-
 /// A client in a cluster.
 pub(super) struct Caller {
     pub identity: Certified,
     pub gateways: Vec<KnownGateway>,
+    /// Networks that its mesh configuration describes.
+    pub described: Described,
     pub watched: Result<Vec<RemoteCluster>, String>,
     pub endpoints: BTreeMap<Service, Vec<Endpoint>>,
     /// Whether clients speak mTLS on their own.
@@ -130,27 +89,37 @@ impl Caller {
         })?;
         let identity = connection.certificate().await.map_err(|why| no_certificate(&istiod.pod, &why))?;
         let (gateways, watched) = known(&at, istiod).await?;
-        let Configured { auto_mtls, more_roots, trust_domain, mut domains } =
+        let Configured { auto_mtls, more_roots, trust_domain, mut domains, described } =
             mesh_config(&served_by.cluster, namespace, &istiod.revision).await?;
         let own = identity.chain.iter().take(1).flat_map(Certificate::uris).find_map(|uri| domain_of(uri));
         match trust_domain.or(own) {
             Some(domain) => domains.extend([domain]),
             None => domains.clear(),
         }
-        let node =
-            Node { namespace: account_namespace, service_account: account, network: &from.network, ips: &istiod.ips };
+        let node = Node {
+            namespace: account_namespace,
+            service_account: account,
+            network: from.proxies_network(),
+            ips: &istiod.ips,
+        };
         let endpoints = endpoints(&connection, &node, services).await?;
-        Ok(Caller { identity, gateways, watched, endpoints, auto_mtls, more_roots, domains })
+        Ok(Caller { identity, gateways, described, watched, endpoints, auto_mtls, more_roots, domains })
     }
 
     /// What the caller's istiod says of the cluster.
     pub fn watched(&self, to: &Look) -> Watched {
         match &self.watched {
             Err(why) => Watched::Unknown(why.clone()),
-            Ok(clusters) => match clusters.iter().find(|cluster| cluster.id == to.id() || cluster.id == to.name()) {
-                Some(cluster) => Watched::As(cluster.status.as_str().to_owned()),
-                None => Watched::Not,
-            },
+            Ok(clusters) => watched(clusters, to),
+        }
+    }
+
+    /// The networks that endpoints of a cluster may be in, as the caller's istiod judges: Pods say it themselves, then the
+    /// namespace's label counts, then the mesh configuration.
+    pub fn networks_of(&self, to: &Look) -> BTreeSet<String> {
+        match to.proxies_network() {
+            "" => self.described.networks_of(to.id()),
+            network => [network.to_owned()].into(),
         }
     }
 
@@ -162,6 +131,14 @@ impl Caller {
     /// Certificates that are trusted.
     pub fn roots(&self) -> Vec<Certificate> {
         self.identity.roots.iter().chain(&self.more_roots).cloned().collect()
+    }
+}
+
+/// What one who reads these clusters says of a cluster.
+pub(super) fn watched(clusters: &[RemoteCluster], to: &Look) -> Watched {
+    match clusters.iter().find(|cluster| to.has_id(&cluster.id)) {
+        Some(cluster) => Watched::As(cluster.status.as_str().to_owned()),
+        None => Watched::Not,
     }
 }
 
@@ -248,6 +225,7 @@ struct Configured {
     trust_domain: Option<String>,
     /// Trust domains that are accepted beside that one.
     domains: BTreeSet<String>,
+    described: Described,
 }
 
 async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Result<Configured, Trouble> {
@@ -257,7 +235,8 @@ async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Resu
         Trouble::unknown(format!("the mesh configuration (ConfigMap {namespace}/{name}) cannot be read: {error}"))
     })?;
     let mesh = map.as_ref().and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
-    Ok(configured(mesh.as_ref().map(Values::as_map)))
+    let described = map.as_ref().map(|map| Described::read(&described_networks(map))).unwrap_or_default();
+    Ok(Configured { described, ..configured(mesh.as_ref().map(Values::as_map)) })
 }
 
 fn configured(mesh: Option<&Map<String, Json>>) -> Configured {
@@ -270,6 +249,7 @@ fn configured(mesh: Option<&Map<String, Json>>) -> Configured {
         more_roots: roots.collect(),
         trust_domain: trust_domain.map(str::to_owned),
         domains: mesh.map(accepted_domains).unwrap_or_default(),
+        described: Described::default(),
     }
 }
 

@@ -4,7 +4,10 @@ mod callee;
 mod caller;
 mod door;
 mod judge;
+mod look;
 mod model;
+mod places;
+mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,14 +17,18 @@ use futures::{FutureExt as _, StreamExt as _};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use self::caller::{Act, Caller, KnownGateway, Look};
+use self::caller::{Act, Caller};
 use self::door::{Outcome, Spoken};
-use self::judge::{Asked, Call, GatewayState, Here, Met, There, Tried, Trouble, Unanswered, Unnamed, Verdict, Way};
+use self::judge::{
+    Call, GatewayState, Here, Met, Neighbour, There, Tried, Trouble, Unanswered, Unnamed, Verdict, Watched, Way,
+};
+use self::look::Look;
 pub use self::model::Reachability;
+use self::places::{Places, Seen};
+use self::route::{Ends, KnownGateway, Route};
 use super::client::{self, Client};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, DataSource};
-use crate::istiod;
 use crate::istiod::proxy::Endpoint;
 use crate::mesh::{Host, Sni};
 use crate::resources::parsing::sentence;
@@ -31,8 +38,6 @@ use crate::value::{Path, Set, Value};
 const WITHIN: Duration = Duration::from_secs(20);
 /// Connections under way at once.
 const AT_ONCE: usize = 16;
-/// Of the addresses that clients are given, so many are tried.
-const MOST_ADDRESSES: usize = 4;
 /// A gateway that does not know an SNI yet hears of it within seconds of an apply.
 const ASKED: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -49,8 +54,12 @@ impl DataSource for MeshReachability {
     async fn read(&self, cx: &mut Ctx<Client>, mut config: Reachability) -> Result<Reachability, Diagnostics> {
         let (from, to) = (names(cx, &config.from)?, names(cx, &config.to)?);
         let task = Task::new(&config, OffsetDateTime::now_utc())?;
+        let client = cx.client()?.clone();
         let looks = task.looks(cx, from.iter().chain(&to).cloned().collect()).await?;
-        let callers = task.callers(&cx.client()?.walk.istiods, &looks, &from, &to).await;
+        let seen = Places::of(&client.walk.istiods, &task.namespace, looks).await;
+        let (from, to) = (seen.with_workloads(&config.from, from), seen.with_workloads(&config.to, to));
+        let callers = task.callers(&seen, &from, &to).await;
+        let seen = task.gateways_elsewhere(cx, seen, &callers).await?;
         let mut proofs = Vec::new();
         for (from, to) in
             from.iter().flat_map(|from| to.iter().map(move |to| (from, to))).filter(|(from, to)| from != to)
@@ -58,7 +67,7 @@ impl DataSource for MeshReachability {
             let named = task.services.iter().map(Some);
             let unnamed = task.services.is_empty().then_some(None);
             for service in named.chain(unnamed) {
-                proofs.push(task.prove(&looks, &callers, from, to, service).boxed());
+                proofs.push(task.prove(&seen, &callers, from, to, service).boxed());
             }
         }
         let found: Vec<model::Pair> = futures::stream::iter(proofs).buffered(AT_ONCE).collect().await;
@@ -106,8 +115,6 @@ struct Task {
     now: OffsetDateTime,
 }
 
-type Looks = BTreeMap<String, Asked<Look>>;
-
 impl Task {
     fn new(config: &Reachability, now: OffsetDateTime) -> Result<Self, Diagnostic> {
         let namespace = config.namespace.text().to_owned();
@@ -130,7 +137,15 @@ impl Task {
     }
 
     /// All clusters at first sight. Those that are not called, nor call, may still serve one that does.
-    async fn looks(&self, cx: &Ctx<Client>, wanted: BTreeSet<String>) -> Result<Looks, Diagnostics> {
+    async fn looks(&self, cx: &Ctx<Client>, wanted: BTreeSet<String>) -> Result<Seen, Diagnostics> {
+        let mut looks = self.looks_at(cx, wanted).await?;
+        if looks.values().flatten().any(|look| look.istiods.is_empty()) {
+            looks.extend(self.looks_at(cx, self.others(cx, &looks)?).await?);
+        }
+        Ok(looks)
+    }
+
+    async fn looks_at(&self, cx: &Ctx<Client>, wanted: BTreeSet<String>) -> Result<Seen, Diagnostics> {
         let mut clusters = Vec::new();
         for name in wanted {
             clusters.push(client::shortened(cx, &client::cluster(cx, &name)?, WITHIN));
@@ -139,40 +154,60 @@ impl Task {
             let look = Look::at(cluster, &self.namespace).await;
             (cluster.name().to_owned(), look.map_err(|error| format!("{error}. {}", error.remedy())))
         });
-        let mut looks: Looks = join_all(looks).await.into_iter().collect();
-        let without = looks.values().flatten().any(|look| look.istiods.is_empty());
-        if without {
-            let others: Vec<String> = cx.client()?.clusters.names().map(str::to_owned).collect();
-            for name in others.into_iter().filter(|name| !looks.contains_key(name)).collect::<Vec<_>>() {
-                let cluster = client::shortened(cx, &client::cluster(cx, &name)?, WITHIN);
-                let look = Look::at(&cluster, &self.namespace).await.map_err(|error| error.to_string());
-                looks.insert(name, look);
-            }
+        Ok(join_all(looks).await.into_iter().collect())
+    }
+
+    /// The provider's clusters that were not looked at.
+    fn others(&self, cx: &Ctx<Client>, looks: &Seen) -> Result<BTreeSet<String>, Diagnostic> {
+        let names = cx.client()?.clusters.names().map(str::to_owned);
+        Ok(names.filter(|name| !looks.contains_key(name)).collect())
+    }
+
+    /// A gateway on the way may be in a cluster that nobody named.
+    async fn gateways_elsewhere<'a>(
+        &'a self,
+        cx: &Ctx<Client>,
+        mut seen: Places<'a>,
+        callers: &BTreeMap<String, Result<Caller, Trouble>>,
+    ) -> Result<Places<'a>, Diagnostics> {
+        let mut gateways = callers.values().flatten().flat_map(|caller| &caller.gateways);
+        let is_missing = |known: &KnownGateway| !known.cluster.is_empty() && seen.by_id(&known.cluster).is_none();
+        let others = self.others(cx, &seen.looks)?;
+        if !others.is_empty() && gateways.any(is_missing) {
+            seen.looks.extend(self.looks_at(cx, others).await?);
         }
-        Ok(looks)
+        Ok(seen)
     }
 
     async fn callers(
         &self,
-        istiods: &istiod::Looks,
-        looks: &Looks,
+        seen: &Places<'_>,
         from: &[String],
         to: &[String],
     ) -> BTreeMap<String, Result<Caller, Trouble>> {
         let each = from
             .iter()
             .filter(|from| to.iter().any(|to| to != *from))
-            .map(|name| async move { (name.clone(), self.caller(istiods, looks, name).await) });
+            .map(|name| async move { (name.clone(), self.caller(seen, name).await) });
         join_all(each).await.into_iter().collect()
     }
 
-    async fn caller(&self, istiods: &istiod::Looks, looks: &Looks, name: &str) -> Result<Caller, Trouble> {
-        let from = match looks.get(name) {
+    async fn caller(&self, seen: &Places<'_>, name: &str) -> Result<Caller, Trouble> {
+        let from = match seen.looks.get(name) {
             Some(Ok(look)) => look,
             Some(Err(why)) => return Err(Trouble::unknown(why.clone())),
             None => return Err(Trouble::unknown("it was not asked".to_owned())),
         };
-        let served_by = if from.istiods.is_empty() { self.serves(istiods, looks, from).await? } else { from };
+        if let Some(served) = seen.hosts_for(from) {
+            return Err(Trouble::unknown(judge::without_workloads(name, served.name())));
+        }
+        let nobody = || {
+            format!(
+                "no istiod runs in its namespace {}, and none of the other clusters' says that it serves it",
+                self.namespace
+            )
+        };
+        let served_by = seen.served_by(from).ok_or_else(|| Trouble::unknown(nobody()))?;
         let act = Act {
             from,
             served_by,
@@ -185,26 +220,9 @@ impl Task {
         tokio::time::timeout(WITHIN, Caller::new(&act)).await.map_err(|_| late())?
     }
 
-    /// The cluster whose istiod watches one that has none.
-    async fn serves<'a>(&self, istiods: &istiod::Looks, looks: &'a Looks, remote: &Look) -> Result<&'a Look, Trouble> {
-        for host in looks.values().flatten().filter(|host| host.istiod().is_some()) {
-            let views = istiods.held(&host.cluster, &self.namespace).await;
-            let views = views.map(|views| views.to_vec()).unwrap_or_default();
-            let mut known =
-                views.iter().filter_map(|view| view.clusters.as_ref().ok()).flat_map(|(clusters, _)| clusters);
-            if known.any(|cluster| cluster.id == remote.id()) {
-                return Ok(host);
-            }
-        }
-        Err(Trouble::unknown(format!(
-            "no istiod runs in its namespace {}, and none of the other clusters' says that it serves it",
-            self.namespace
-        )))
-    }
-
     async fn prove(
         &self,
-        looks: &Looks,
+        seen: &Places<'_>,
         callers: &BTreeMap<String, Result<Caller, Trouble>>,
         from: &str,
         to: &str,
@@ -212,8 +230,12 @@ impl Task {
     ) -> model::Pair {
         let (host, port) = service.map_or(("", 0), |service| (service.host.as_str(), service.port));
         let sni = service.map(Sni::to_string).unwrap_or_default();
-        let network = looks.get(to).and_then(|look| look.as_ref().ok()).map_or("", |look| look.network.as_str());
-        let call = Call { from, to, network, host, port, sni: &sni };
+        let networks = match (callers.get(from), seen.looks.get(to)) {
+            (Some(Ok(caller)), Some(Ok(to))) => caller.networks_of(to),
+            _ => BTreeSet::new(),
+        };
+        let network = networks.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+        let call = Call { from, to, network: &network, host, port, sni: &sni };
         let mut pair = model::Pair {
             from: from.into(),
             to: to.into(),
@@ -221,10 +243,14 @@ impl Task {
             port: service.map(|service| i64::from(service.port)).into(),
             ..model::Pair::default()
         };
-        let verdict = match (callers.get(from), looks.get(to), looks.get(from)) {
+        let served = seen.looks.get(to).and_then(|there| seen.hosts_for(there.as_ref().ok()?));
+        let verdict = match (callers.get(from), seen.looks.get(to), seen.looks.get(from)) {
+            _ if served.is_some() => judge::no_workloads(to, served.map_or("", Look::name)),
             (Some(Ok(caller)), Some(Ok(to)), Some(Ok(from))) => {
                 let other = callers.get(to.name()).and_then(|other| other.as_ref().ok());
-                Proof { task: self, call, service, caller, other, from, to, looks }.run(&mut pair).await
+                Proof { task: self, call, service, caller, other, callers, networks, from, to, seen }
+                    .run(&mut pair)
+                    .await
             }
             (Some(Err(trouble)), ..) => judge::without_caller(call, trouble),
             (_, Some(Err(why)), _) => {
@@ -257,24 +283,40 @@ struct Proof<'a> {
     caller: &'a Caller,
     /// The other cluster as a caller, where it is one.
     other: Option<&'a Caller>,
+    callers: &'a BTreeMap<String, Result<Caller, Trouble>>,
+    /// The networks that endpoints of the other cluster may be in.
+    networks: BTreeSet<String>,
     from: &'a Look,
     to: &'a Look,
-    looks: &'a Looks,
+    seen: &'a Places<'a>,
 }
 
 impl Proof<'_> {
     async fn run(&self, pair: &mut model::Pair) -> Verdict {
-        let (way, gateways) = self.way();
+        let told = self
+            .service
+            .map(|service| self.caller.endpoints.get(&caller::named(service)).map(Vec::as_slice).unwrap_or_default());
+        let ends = Ends {
+            own: self.from.proxies_network(),
+            networks: self.networks.clone(),
+            to: self.to.id(),
+            known: &self.caller.gateways,
+            told,
+        };
+        let Route { way, gateways, endpoints } = ends.route();
         if way == Way::Hbone {
             return judge::hbone(self.call);
         }
         let Some(service) = self.service else { return self.without_service(way, &gateways, pair).await };
-        let endpoints = self.endpoints(service, way, &gateways);
         if endpoints.is_empty() {
             return self.sends_nothing(service, way, gateways.first().copied()).await;
         }
         if way == Way::Gateway && !self.caller.auto_mtls {
             return judge::no_auto_mtls(self.call);
+        }
+        let neighbours = self.neighbours(&gateways, &endpoints).await;
+        if let Some(verdict) = judge::past_neighbours(self.call, &self.caller.watched(self.to), &neighbours) {
+            return verdict;
         }
         let first = &endpoints[0];
         pair.address = format!("{}:{}", first.address, first.port).into();
@@ -300,44 +342,45 @@ impl Proof<'_> {
         judge::of_all(self.call, way, self.task.unanswered, &tried, there.as_ref())
     }
 
-    /// How clients of the one cluster get to the other, as the istiod of the first has it.
-    fn way(&self) -> (Way, Vec<&KnownGateway>) {
-        let network = self.to.network.as_str();
-        if network.is_empty() || network == self.from.network {
-            return (Way::Direct, Vec::new());
-        }
-        let known: Vec<&KnownGateway> = self.caller.gateways.iter().filter(|one| one.network == network).collect();
-        let passing: Vec<&KnownGateway> = known.iter().copied().filter(|one| one.port != 0).collect();
-        match (known.is_empty(), passing.is_empty()) {
-            (true, _) => (Way::NoGateway, Vec::new()),
-            (false, true) => (Way::Hbone, known),
-            (false, false) => (Way::Gateway, passing),
-        }
+    /// The other clusters whose gateways these addresses are, each with what its istiod says of the one that is called:
+    /// a gateway passes on only to those that its istiod reads.
+    async fn neighbours(&self, gateways: &[&KnownGateway], endpoints: &[Endpoint]) -> Vec<Neighbour> {
+        let is_on_the_way = |known: &&&KnownGateway| {
+            endpoints.is_empty() || endpoints.iter().any(|one| one.address == known.address && one.port == known.port)
+        };
+        let clusters: BTreeSet<&str> =
+            gateways.iter().filter(is_on_the_way).map(|known| known.cluster.as_str()).collect();
+        let others = clusters.into_iter().filter(|id| !id.is_empty() && !self.to.has_id(id));
+        let neighbours = others.map(|id| async move {
+            match self.seen.by_id(id) {
+                Some(look) => Neighbour { cluster: look.name().to_owned(), reads: self.reads(look).await },
+                None => Neighbour {
+                    cluster: id.to_owned(),
+                    reads: Watched::Unknown("it is none of the provider's `clusters`".to_owned()),
+                },
+            }
+        });
+        join_all(neighbours).await
     }
 
-    /// Where clients are sent for the Service in that cluster.
-    fn endpoints(&self, service: &Sni, way: Way, gateways: &[&KnownGateway]) -> Vec<Endpoint> {
-        let told = self.caller.endpoints.get(&caller::named(service)).map(Vec::as_slice).unwrap_or_default();
-        let is_it =
-            |one: &&Endpoint| gateways.iter().any(|known| known.address == one.address && known.port == one.port);
-        let mut found: Vec<Endpoint> = match way {
-            Way::Gateway => told.iter().filter(is_it).cloned().collect(),
-            _ => told.iter().filter(|one| one.cluster == self.to.id()).cloned().collect(),
-        };
-        found.sort();
-        found.dedup_by(|a, b| (&a.address, a.port) == (&b.address, b.port));
-        found.truncate(MOST_ADDRESSES);
-        found
+    /// What the istiod that serves a neighbour says of the cluster that is called. Who was asked as a caller need not be
+    /// asked again.
+    async fn reads(&self, neighbour: &Look) -> Watched {
+        let is_its_own = self.seen.served_by(neighbour).is_some_and(|host| host.id() == self.to.id());
+        match self.callers.get(neighbour.name()) {
+            Some(Ok(caller)) if !is_its_own => caller.watched(self.to),
+            _ => self.seen.reads(neighbour, self.to).await,
+        }
     }
 
     async fn without_service(&self, way: Way, gateways: &[&KnownGateway], pair: &mut model::Pair) -> Verdict {
         let gateway = gateways.first().copied();
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
+        let configured_in = self.seen.configured_in(behind);
         let (state, exposed) = match gateway {
-            Some(known) => tokio::join!(
-                callee::gateway_state(&behind.cluster, known),
-                callee::passes_on(&behind.cluster, behind.istiods.is_empty())
-            ),
+            Some(known) => {
+                tokio::join!(callee::gateway_state(&behind.cluster, known), callee::passes_on(configured_in))
+            }
             None => (Ok(GatewayState::Elsewhere), Ok(true)),
         };
         let dialled = match gateway {
@@ -359,18 +402,22 @@ impl Proof<'_> {
             there.and(vouch(other, self.caller).map_err(|why| unlike(to, from, why)))
         });
         let watched = self.caller.watched(self.to);
-        let found = Unnamed { watched, gateway: state, exposed, trust, dialled };
+        let neighbours = self.neighbours(gateways, &[]).await;
+        let places = callee::names(behind, configured_in);
+        let found = Unnamed { watched, neighbours, places, gateway: state, exposed, trust, dialled };
         judge::without_service(self.call, way, self.task.unanswered, &found)
     }
 
     async fn sends_nothing(&self, service: &Sni, way: Way, gateway: Option<&KnownGateway>) -> Verdict {
         let watched = self.caller.watched(self.to);
+        let ruled_in = self.seen.configured_in(self.from);
         let (service, off, there) = tokio::join!(
             callee::service_state(&self.from.cluster, service),
-            callee::off(&self.from.cluster, &self.task.namespace, service.host.as_str()),
-            callee::there(self.to, &self.task.namespace, service, gateway),
+            callee::off(ruled_in, &self.task.namespace, service.host.as_str()),
+            callee::there(self.asked(gateway), &self.task.namespace, service, gateway),
         );
-        judge::sends_nothing(self.call, way, &watched, &Here { service, off }, &there)
+        let ruled_in = ruled_in.map_or(self.call.from, Look::name).to_owned();
+        judge::sends_nothing(self.call, way, &watched, &Here { service, off, ruled_in }, &there)
     }
 
     /// Each address; and, where one does not answer or answers wrongly, the cluster behind it.
@@ -386,7 +433,7 @@ impl Proof<'_> {
             return (tried, None);
         }
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
-        let there = callee::there(behind, &self.task.namespace, service, gateway).await;
+        let there = callee::there(self.asked(gateway), &self.task.namespace, service, gateway).await;
         if let (Way::Gateway, Ok(GatewayState::Ready(pod))) = (way, &there.gateway) {
             let forwarded = match behind.cluster.pod_stream(pod).await {
                 Ok(stream) => Ok(self.met(door::speak(stream, self.call.sni, &self.caller.identity).await)),
@@ -422,8 +469,18 @@ impl Proof<'_> {
 
     /// The cluster that a gateway is in, where it is among those looked at.
     fn cluster_of(&self, known: &KnownGateway) -> &Look {
-        let mut looks = self.looks.values().flatten();
-        looks.find(|look| look.id() == known.cluster || look.name() == known.cluster).unwrap_or(self.to)
+        self.seen.by_id(&known.cluster).unwrap_or(self.to)
+    }
+
+    /// Which clusters say what is wrong.
+    fn asked(&self, gateway: Option<&KnownGateway>) -> callee::Asking<'_> {
+        let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
+        callee::Asking {
+            to: self.to,
+            behind,
+            opened_in: self.seen.configured_in(behind),
+            ruled_in: self.seen.configured_in(self.to),
+        }
     }
 }
 

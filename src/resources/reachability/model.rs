@@ -16,11 +16,12 @@ model! {
     /// Use it in a `check` block or in a `postcondition`. A look at two clusters costs nine requests to the API server
     /// of each (measured); each pair of clusters and each Service cost a connection to a gateway.
     pub struct Reachability {
-        /// Clusters that call: keys of the provider's `clusters`. All of them where nothing is set.
+        /// Clusters that call: keys of the provider's `clusters`. Where nothing is set, all of them but those that only
+        /// host an external control plane.
         #[attr(optional, validate(each(non_empty())))]
         pub from: Value<Set<String>>,
-        /// Clusters that are called: keys of the provider's `clusters`. All of them where nothing is set. A cluster is
-        /// not tried against itself.
+        /// Clusters that are called: keys of the provider's `clusters`. Where nothing is set, all of them but those that
+        /// only host an external control plane. A cluster is not tried against itself.
         #[attr(optional, validate(each(non_empty())))]
         pub to: Value<Set<String>>,
         /// Services to try, each of which must be in every cluster of `to`. Where nothing is set, links, gateways,

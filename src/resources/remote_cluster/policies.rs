@@ -1,73 +1,135 @@
-//! Policies in the clusters of a link that turn mTLS off, told at plan.
+//! Policies in the clusters of a link that keep its ends from speaking mTLS, told at plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
 use super::Cx;
 use crate::diag::Diagnostic;
-use crate::mesh::{MeshPolicy, WatchedCluster};
+use crate::mesh::{MeshPolicy, Ruling, WatchedCluster};
 use crate::resources::client::briefly;
-use crate::resources::policies;
+use crate::resources::policies::{self, Policies};
 
 /// What is found, each policy once in a plan, and what could not be read. A cluster that has no such kinds yet has
 /// none.
 pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     let Ok(client) = cx.client() else { return Vec::new() };
-    let crossing = client.walk.crossing(declared);
-    if crossing.is_empty() {
+    let Ruling { own, near, crossing } = client.walk.ruling(declared);
+    if crossing.is_empty() && near.is_empty() {
         return Vec::new();
     }
-    // Who is called says by its own policies what it accepts; who calls, by the rules of its own cluster.
-    let clusters = std::iter::once(&declared.cluster).chain(&crossing);
     let configured: BTreeMap<String, Vec<MeshPolicy>> = client.walk.configured(declared).into_iter().collect();
     let configured = &configured;
-    let looks = clusters.map(|cluster| async move {
+    let clusters: BTreeSet<&String> = own.iter().chain(&near).chain(&crossing).collect();
+    let looks = clusters.into_iter().map(|cluster| async move {
         let configured = configured.get(cluster).map(Vec::as_slice).unwrap_or_default();
-        let look = off(cx, cluster, &declared.namespace, configured);
-        (cluster, client.walk.policies_off(cluster, &declared.namespace, look).await)
+        let look = look(cx, cluster, &declared.namespace, configured);
+        (cluster, client.walk.policies(cluster, &declared.namespace, look).await)
     });
-    let (mut found, mut told) = (Vec::new(), Vec::new());
+    let (mut seen, mut told) = (BTreeMap::new(), Vec::new());
     for (cluster, look) in join_all(looks).await {
         match look {
-            Ok(policies) => found.extend(policies.into_iter().map(|what| format!("{what} in {cluster}"))),
+            Ok(policies) => drop(seen.insert(cluster, policies)),
             Err(why) if client.walk.says_first(format!("policies unread: {cluster}")) => {
                 told.push(unread(cluster, &why))
             }
             Err(_) => {}
         }
     }
-    found.retain(|what| client.walk.says_first(format!("without mTLS: {what}")));
+    // Who is called says by its own policies what it accepts; who calls, by the rules of its own cluster.
+    let apart = if crossing.is_empty() { BTreeSet::new() } else { own.union(&crossing).collect::<BTreeSet<_>>() };
+    let off = apart.into_iter().filter_map(|cluster| Some((cluster, seen.get(cluster)?)));
+    let off =
+        off.flat_map(|(cluster, policies)| policies.off.iter().map(move |off| format!("{} in {cluster}", off.what)));
+    let found: Vec<String> = off.filter(|what| client.walk.says_first(format!("without mTLS: {what}"))).collect();
     told.extend((!found.is_empty()).then(|| turned_off(&found)));
+    for caller in &near {
+        let is_plain = configured.get(caller).is_some_and(|said| said.iter().any(MeshPolicy::is_plain));
+        let clashes = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
+        let found = clashes.flat_map(|(called, from, to)| {
+            clashes_between(is_plain, from, to).into_iter().map(move |what| format!("{what} in {called}"))
+        });
+        let found: Vec<String> =
+            found.filter(|what| client.walk.says_first(format!("plain text: {caller} {what}"))).collect();
+        told.extend((!found.is_empty()).then(|| plain_text(caller, &declared.cluster, &found)));
+    }
     told
 }
 
-fn turned_off(found: &[String]) -> Diagnostic {
+fn clashes_between(is_plain: bool, from: &Policies, to: &Policies) -> Vec<String> {
+    let plain = to.strict.first().filter(|_| is_plain);
+    let plain = plain.map(|strict| format!("`enableAutoMtls: false` against {}", strict.what));
+    plain.into_iter().chain(policies::clashes(&from.off, to)).collect()
+}
+
+fn plain_text(caller: &str, called: &str, found: &[String]) -> Diagnostic {
+    let summary = format!("Clients of {caller} do not speak the mesh's mTLS with {called}: {}", found[0]);
+    Diagnostic::warning(summary).at("watchers").detail(format!(
+        "{}\n\nThe first of each line, in {caller}, has its clients speak plain text, or TLS of their own; the second has workloads take the mesh's mTLS alone. So these calls are refused. Remove what \
+         turns mTLS off, use the mode ISTIO_MUTUAL in the rules, or the mode PERMISSIVE where calls arrive.",
+        lines(found)
+    ))
+}
+
+/// The first of them, and how many more.
+fn lines(found: &[String]) -> String {
     const SHOWN: usize = 6;
     let lines: Vec<String> = found.iter().take(SHOWN).map(|what| format!("- {what}")).collect();
     let more = found.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!("\n- and {more} more") } else { String::new() };
+    format!("{}{more}", lines.join("\n"))
+}
+
+fn turned_off(found: &[String]) -> Diagnostic {
     // Of several warnings with one summary Terraform shows the first alone.
     let summary = format!("Policies turn mTLS off between networks: {}", found[0]);
     Diagnostic::warning(summary).at("watchers").detail(format!(
-        "{}{more}\n\nAn east-west gateway learns only from mTLS where a call goes. So the workloads of these policies cannot be called from another network: istiod leaves their endpoints out, and reports nothing. Remove the policies, use the mode ISTIO_MUTUAL in the rules, or call these workloads from their own network only.",
-        lines.join("\n")
+        "{}\n\nAn east-west gateway learns only from mTLS where a call goes. So the workloads of these policies cannot be called from another network: istiod leaves their endpoints out, and reports nothing. Remove the policies, use the mode ISTIO_MUTUAL in the rules, or call these workloads from their own network only.",
+        lines(found)
     ))
 }
 
 fn unread(cluster: &str, why: &str) -> Diagnostic {
     Diagnostic::warning(format!("Whether policies in {cluster} turn mTLS off is unknown")).at("watchers").detail(format!(
-        "PeerAuthentications and DestinationRules of {cluster} cannot be read: {why}\n\nWhere one turns mTLS off, calls from other networks do not arrive. Grant the provider the right to list both kinds, \
+        "PeerAuthentications and DestinationRules of {cluster} cannot be read: {why}\n\nWhere one turns mTLS off, or takes nothing else, calls from other clusters may not arrive. Grant the provider the right to list both kinds, \
          as examples/rbac/reader.yaml does."
     ))
 }
 
-async fn off(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> Result<Vec<String>, String> {
-    let Some(cluster) = briefly(cx, name) else { return Ok(Vec::new()) };
-    match policies::off(&cluster, system, configured).await {
-        Ok(policies) => Ok(policies.into_iter().map(|policy| policy.what).collect()),
+async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> Result<Policies, String> {
+    let Some(cluster) = briefly(cx, name) else { return Ok(Policies::default()) };
+    match policies::of_cluster(&cluster, system, configured).await {
+        Ok(policies) => Ok(policies),
         // That it is out of reach is told by whatever is kept there.
-        Err(error) if !error.is_answer() => Ok(Vec::new()),
+        Err(error) if !error.is_answer() => Ok(Policies::default()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::policies::{Off, Scope, Strict, Whom};
+
+    #[test]
+    fn plain_text_is_told_where_the_other_end_takes_none() {
+        let off = Off { what: "DestinationRule shop/web".into(), whom: Whom::Namespace("shop".into()) };
+        let strict = Strict { what: "PeerAuthentication a/b".into(), scope: Scope::AllBut(BTreeSet::new()) };
+        let plain = Policies { off: vec![off], strict: Vec::new() };
+        let takes_none = Policies { off: Vec::new(), strict: vec![strict] };
+        let none = Policies::default();
+        assert_eq!(
+            clashes_between(false, &plain, &takes_none),
+            ["DestinationRule shop/web against PeerAuthentication a/b"]
+        );
+        assert_eq!(
+            clashes_between(true, &none, &takes_none),
+            ["`enableAutoMtls: false` against PeerAuthentication a/b"]
+        );
+        for (is_plain, from, to) in [(false, &plain, &none), (true, &plain, &none), (false, &none, &takes_none)] {
+            assert_eq!(clashes_between(is_plain, from, to), [""; 0]);
+        }
+        let told = plain_text("east", "west", &["a in west".to_owned()]);
+        assert!(told.summary.contains("Clients of east") && told.detail.contains("- a in west"), "{told:?}");
     }
 }

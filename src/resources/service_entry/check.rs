@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use super::model::ServiceEntry;
 use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
-use crate::istiod::HANDED_OUT;
+use crate::istiod::{HANDED_OUT, serving};
 use crate::mesh::{Protocol, hosts_admit};
 use crate::pki::Certificate;
-use crate::resources::passthrough;
+use crate::resources::passthrough::{self, Opening};
 use crate::value::Path;
 
 /// Something that does not fit, and the attribute that says otherwise.
@@ -28,7 +29,8 @@ pub struct Exporter {
     pub(super) accounts: BTreeSet<String>,
     /// Whether any of these Pods speaks mTLS; `None` where there is no Pod.
     pub(super) mutual: Option<bool>,
-    pub(super) gateways: Vec<Object>,
+    /// What Gateways let through; `None` where the cluster is a remote, whose Gateways are with its control plane.
+    pub(super) open: Option<Vec<Opening>>,
     pub(super) mesh: Mesh,
 }
 
@@ -52,12 +54,14 @@ pub fn is_stub(service: &Object) -> bool {
 /// Reads what an exporter has.
 pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter, Error> {
     let reference = ObjectRef::namespaced(Kind::SERVICE, spec.namespace.as_str(), &spec.service);
-    let gateways = Query::of(Kind::ISTIO_GATEWAY);
-    let (service, gateways, mesh) = futures::try_join!(
+    let system = ObjectRef::cluster(Kind::NAMESPACE, spec.istiod_namespace.as_str());
+    let (service, open, mesh, system) = futures::try_join!(
         cluster.get(&reference),
-        cluster.list(&gateways),
+        passthrough::of_cluster(cluster),
         mesh(cluster, spec.istiod_namespace.as_str()),
+        cluster.get(&system),
     )?;
+    let is_remote = system.as_ref().is_some_and(|system| !serving(system).is_empty());
     let selector = service.as_ref().map(|service| service.strings("spec.selector")).unwrap_or_default();
     let (mut accounts, mut mutual) = (BTreeSet::new(), None);
     if !selector.is_empty() {
@@ -70,7 +74,7 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
             accounts.insert(if account.is_empty() { "default" } else { account }.to_owned());
         }
     }
-    Ok(Exporter { service, accounts, mutual, gateways: gateways.to_vec(), mesh })
+    Ok(Exporter { service, accounts, mutual, open: (!is_remote).then_some(open), mesh })
 }
 
 /// Reads how a cluster's control plane is set up.
@@ -113,6 +117,26 @@ pub async fn shadow(cluster: &Cluster, spec: &Spec) -> Option<Finding> {
             spec.exporters.first().map_or("another.mesh", |exporter| exporter.trust_domain.as_str()),
         ),
     })
+}
+
+/// The networks whose gateways are to lead to exporters, by the key of these.
+pub fn networks(model: &ServiceEntry) -> Vec<(String, String)> {
+    let exporters = model.exporters.entries();
+    exporters.filter_map(|(key, exporter)| Some((key.to_owned(), exporter.network.known()?.clone()))).collect()
+}
+
+/// Those of which the importing istiod knows no gateway: it leaves their endpoints out, and reports nothing.
+pub fn unknown_networks(cluster: &Cluster, asked: &[(String, String)], known: &BTreeSet<String>) -> Vec<Finding> {
+    let unknown = asked.iter().filter(|(_, network)| !known.contains(network));
+    let finding = |(key, network): &(String, String)| Finding {
+        path: Path::root("exporters").key(key.as_str()).attr("network"),
+        text: format!(
+            "the istiod of cluster {} knows no gateway of network {network}, so that no request leaves. List its gateways in `mesh_networks` of the mesh_primary of {}, or give `gateways` here",
+            cluster.name(),
+            cluster.name()
+        ),
+    };
+    unknown.map(finding).collect()
 }
 
 /// What does not fit between an import and one of its exporters.
@@ -220,10 +244,23 @@ fn check_pods(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter
 }
 
 fn check_gateways(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, there: &Exporter) {
+    let Some(open) = &there.open else {
+        if exporter.exposure.is_some() {
+            findings.push(
+                "expose",
+                format!(
+                    "{} is a remote, and no istiod reads a Gateway in it. Leave `expose` out here, and add {} to `expose.hosts` of the mesh_eastwest_gateway of its control plane",
+                    cluster(exporter),
+                    spec.import.remote_host
+                ),
+            );
+        }
+        return;
+    };
     if exporter.exposure.is_some() {
         return;
     }
-    let hosts: Vec<String> = there.gateways.iter().flat_map(passthrough::hosts).map(str::to_owned).collect();
+    let hosts: Vec<String> = open.iter().flat_map(|opening| opening.hosts.clone()).collect();
     let refused = spec.import.ports.iter().any(|port| !hosts_admit(&hosts, &spec.import.sni(port, None)));
     if refused {
         let admitted = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };

@@ -1,12 +1,15 @@
 //! A look at both sides of the border: does the service fit what the exporters really offer, and would this mesh trust
 //! it?
 
+use std::collections::BTreeSet;
+
 use super::Cx;
 use super::check::{self, Finding};
 use super::model::ServiceEntry;
 use super::spec::Spec;
-use crate::cluster::Error;
+use crate::cluster::{Cluster, Error};
 use crate::diag::Diagnostic;
+use crate::istiod::Istiod;
 use crate::resources::client;
 use crate::resources::parsing::sentence;
 use crate::value::Path;
@@ -38,6 +41,12 @@ pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
         if meshes.here.is_some() {
             meshes.findings.extend(check::shadow(&cluster, spec).await);
         }
+        let networks = check::networks(model);
+        if !networks.is_empty()
+            && let Some(known) = known_networks(cx, &cluster, spec.import.namespace.as_str()).await
+        {
+            meshes.findings.extend(check::unknown_networks(&cluster, &networks, &known));
+        }
     }
     for exporter in &spec.exporters {
         let Some(name) = &exporter.cluster else { continue };
@@ -48,6 +57,22 @@ pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
         }
     }
     meshes
+}
+
+/// The networks that the importing istiod knows a gateway of, or will know one of by what is declared; `None` where there
+/// is nobody to say so.
+async fn known_networks(cx: &Cx, cluster: &Cluster, namespace: &str) -> Option<BTreeSet<String>> {
+    let mut known = cx.client().ok()?.walk.networks_led_to();
+    for namespace in BTreeSet::from([namespace, "istio-system"]) {
+        let istiod = Istiod::of(cluster, namespace);
+        let replicas = istiod.replicas(None).await.ok()?;
+        let Some(replica) = replicas.into_iter().find(|replica| replica.ready) else { continue };
+        let page = istiod.debug(&replica, "networkz").await.ok()?;
+        let gateways = page.as_array().into_iter().flatten();
+        known.extend(gateways.filter_map(|gateway| gateway["Network"].as_str().map(str::to_owned)));
+        return Some(known);
+    }
+    None
 }
 
 /// Without it, the first thing an application team would hear is that the name does not exist.

@@ -5,6 +5,7 @@ use super::model::{Exporter, Gateway, Port, ServiceEntry};
 use super::spec::Spec;
 use super::{build, derive_names, describe};
 use crate::cluster::Object;
+use crate::resources::passthrough;
 use crate::value::{Map, Value};
 
 fn exporter() -> Exporter {
@@ -234,10 +235,10 @@ fn there() -> check::Exporter {
         }))),
         accounts: ["cart".to_owned()].into(),
         mutual: Some(true),
-        gateways: vec![object(json!({
+        open: Some(passthrough::openings(&[object(json!({
             "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "g", "namespace": "istio-system" },
             "spec": { "servers": [{ "port": { "number": 15443 }, "tls": { "mode": "AUTO_PASSTHROUGH" }, "hosts": ["*.local"] }] },
-        }))],
+        }))])),
         mesh: mesh("west.example", "east.example", "a"),
     }
 }
@@ -291,7 +292,7 @@ fn what_changed_at_the_exporter_is_said_in_words() {
     let (path, _) = only(found(service(|service| service["spec"]["clusterIP"] = json!("None"))));
     assert_eq!(path, "exporters[\"west\"].service");
     let (path, text) = only(found(|there| {
-        there.gateways[0].value_mut()["spec"]["servers"][0]["hosts"] = json!(["web.shop.svc.cluster.local"]);
+        there.open.as_mut().unwrap()[0].hosts = vec!["web.shop.svc.cluster.local".to_owned()];
     }));
     assert_eq!(path, "exporters[\"west\"].expose");
     assert!(text.contains("hosts admitted: web.shop.svc.cluster.local"), "{text}");
@@ -306,4 +307,35 @@ fn what_changed_at_the_exporter_is_said_in_words() {
     assert!(text.contains("does not list east.example"), "{text}");
     let (path, _) = only(found(|there| there.mesh = mesh("west.example", "east.example", "b")));
     assert_eq!(path, "exporters[\"west\"].cluster");
+}
+
+#[test]
+fn gateways_of_a_remote_are_with_its_control_plane() {
+    // Whatever lies in the remote itself, nobody reads it; what its control plane's cluster has is not looked at.
+    assert_eq!(found(|there| there.open = None), []);
+    let mut model = entry();
+    edit(&mut model, |exporter| exporter.expose = true.into());
+    let spec = spec(&model);
+    let exporter = &spec.exporters[0];
+    let told = |there: &check::Exporter| findings(&spec, exporter, there, None);
+    assert_eq!(told(&there()), []);
+    let remote = told(&check::Exporter { open: None, ..there() });
+    assert_eq!(remote.len(), 1, "{remote:?}");
+    assert_eq!(remote[0].path.to_string(), "exporters[\"west\"].expose");
+    assert!(remote[0].text.contains("no istiod reads a Gateway in it"), "{remote:?}");
+}
+
+#[test]
+fn a_network_that_no_gateway_leads_to_is_told() {
+    use crate::cluster::{Cluster, ClusterConfig};
+    let cluster = Cluster::standalone("east", ClusterConfig::default(), "test");
+    let mut model = entry();
+    assert_eq!(check::networks(&model), []);
+    edit(&mut model, |exporter| (exporter.network, exporter.gateways) = ("net-west".into(), Value::Null));
+    let asked = check::networks(&model);
+    let told = |known: &str| check::unknown_networks(&cluster, &asked, &[known.to_owned()].into());
+    assert_eq!(told("net-west"), []);
+    let unknown = told("net-wset");
+    assert_eq!(unknown[0].path.to_string(), "exporters[\"west\"].network");
+    assert!(unknown.len() == 1 && unknown[0].text.contains("`mesh_networks`"), "{unknown:?}");
 }

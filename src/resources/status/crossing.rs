@@ -1,14 +1,15 @@
-//! What keeps calls from crossing between networks though everything is there: gateways without a Pod, gateways whose
-//! port leads nowhere or that let nothing through, policies that turn mTLS off.
+//! What keeps calls from crossing though everything is there: gateways without a Pod, gateways whose port leads nowhere
+//! or that let nothing through, policies that decide over mTLS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::door::{Door, Opening, Shut, is_ready, openings};
+use super::door::{Door, Shut, is_ready};
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::mesh::MeshPolicy;
-use crate::resources::address::GATEWAY_NAME_LABEL;
-use crate::resources::policies;
+use crate::resources::address::{GATEWAY_NAME_LABEL, MTLS_PORT, PORT_LABEL};
+use crate::resources::passthrough::{self, Opening};
+use crate::resources::policies::{self, Policies};
 
 /// By which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -28,8 +29,8 @@ pub(super) struct Crossing {
     pub by_mtls: bool,
     /// What Gateways here let through.
     pub open: Option<Asked<Vec<Opening>>>,
-    /// Policies that turn mTLS off.
-    pub off: Option<Asked<Vec<String>>>,
+    /// Policies that decide over mTLS.
+    pub policies: Option<Asked<Policies>>,
 }
 
 /// What is known of a cluster before it is looked at.
@@ -42,23 +43,23 @@ pub(super) struct Known<'a> {
     pub repeated: BTreeSet<String>,
     /// Whether an istiod here may serve gateways of others, which are opened here too.
     pub serves: bool,
-    /// Whether clients here may call other networks.
-    pub leaves: bool,
+    /// Whether a control plane of this cluster itself is here, whose clients may call other clusters.
+    pub calls: bool,
     /// What its mesh configurations say.
     pub configured: Vec<MeshPolicy>,
 }
 
 /// Looks at one cluster.
 pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
-    let Known { namespace, services, repeated, serves, leaves, configured } = known;
+    let Known { namespace, services, repeated, serves, calls, configured } = known;
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
-    let (slices, open, off) = tokio::join!(
+    let (slices, open, policies) = tokio::join!(
         futures::future::join_all(led.iter().map(|service| slices(cluster, service))),
         open(cluster, by_mtls || serves),
-        off(cluster, namespace, configured, by_mtls || leaves),
+        policies_of(cluster, namespace, configured, by_mtls || calls),
     );
-    let mut crossing = Crossing { by_mtls, open, off, ..Crossing::default() };
+    let mut crossing = Crossing { by_mtls, open, policies, ..Crossing::default() };
     for (service, slices) in led.into_iter().zip(slices) {
         let name = named(service, &repeated);
         match slices {
@@ -82,8 +83,11 @@ pub(super) fn named(door: &Object, repeated: &BTreeSet<String>) -> String {
     if repeated.contains(name) { format!("{}/{name}", door.namespace().unwrap_or_default()) } else { name.to_owned() }
 }
 
+/// Of what was made for a Gateway of the Gateway API: whether it has the port. Ambient's has that for tunnels alone.
 fn takes_mtls(service: &Object) -> bool {
-    service.label(GATEWAY_NAME_LABEL).is_none()
+    let port = service.label(PORT_LABEL).and_then(|port| port.parse().ok()).unwrap_or(MTLS_PORT);
+    let has_it = |entry: &serde_json::Value| entry.get("port").and_then(serde_json::Value::as_u64) == Some(port.into());
+    service.label(GATEWAY_NAME_LABEL).is_none() || service.items("spec.ports").iter().any(has_it)
 }
 
 async fn slices(cluster: &Cluster, service: &Object) -> Asked<Arc<[Object]>> {
@@ -107,21 +111,19 @@ async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<Vec<Opening>>> {
     if !asked {
         return None;
     }
-    let gateways = cluster.list_if_served(&Query::of(Kind::ISTIO_GATEWAY)).await;
-    Some(gateways.map(|gateways| openings(&gateways)).map_err(|error| error.to_string()))
+    Some(passthrough::of_cluster(cluster).await.map_err(|error| error.to_string()))
 }
 
-async fn off(
+async fn policies_of(
     cluster: &Cluster,
     namespace: &str,
     configured: Vec<MeshPolicy>,
     asked: bool,
-) -> Option<Asked<Vec<String>>> {
+) -> Option<Asked<Policies>> {
     if !asked {
         return None;
     }
-    let found = policies::off(cluster, namespace, &configured).await;
-    Some(found.map(|found| found.into_iter().map(|policy| policy.what).collect()).map_err(|error| error.to_string()))
+    Some(policies::of_cluster(cluster, namespace, &configured).await.map_err(|error| error.to_string()))
 }
 
 /// What keeps a gateway shut.

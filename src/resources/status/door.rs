@@ -1,13 +1,9 @@
 //! Whether who dials a gateway is let through: where its Service's port leads, and which Gateways choose its Pods and
 //! listen there. Pure.
 
-use std::collections::BTreeMap;
-
 use crate::cluster::Object;
 use crate::resources::address::{MTLS_PORT, PORT_LABEL};
-use crate::resources::passthrough;
-
-type Labels = BTreeMap<String, String>;
+use crate::resources::passthrough::{self, Chosen, Opening};
 
 /// A gateway's Service, and what is behind its port.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -18,19 +14,7 @@ pub(super) struct Door {
     pub ports: Vec<u64>,
     /// The port of the Pods that it leads to.
     pub target: Option<u64>,
-    /// What the Service chooses its Pods by, and where that was not enough, the labels of each Pod.
-    pub selector: Labels,
-    pub pods: Vec<Labels>,
-}
-
-/// A server of a Gateway that passes calls on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Opening {
-    /// The Gateway.
-    pub what: String,
-    pub selector: Labels,
-    pub port: u64,
-    pub hosts: Vec<String>,
+    pub service: Chosen,
 }
 
 /// Why nobody is let through.
@@ -48,10 +32,6 @@ pub(super) enum Shut {
     OtherPorts(Vec<u64>),
 }
 
-fn labels(object: &Object, path: &str) -> Labels {
-    object.strings(path).into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
 impl Door {
     /// The Service's side, by its EndpointSlices.
     pub fn of(service: &Object, slices: &[Object]) -> Door {
@@ -64,24 +44,17 @@ impl Door {
         let ready = slices.iter().filter(|slice| slice.items("endpoints").iter().any(is_ready));
         let mut told = ready.flat_map(|slice| slice.items("ports"));
         let target = own.and_then(|own| told.find(|entry| name(entry) == name(own)).and_then(number));
-        Door {
-            port,
-            ports: ports.iter().filter_map(number).collect(),
-            target,
-            selector: labels(service, "spec.selector"),
-            pods: Vec::new(),
-        }
+        Door { port, ports: ports.iter().filter_map(number).collect(), target, service: Chosen::of(service) }
     }
 
     pub fn with_pods(mut self, pods: &[Object]) -> Door {
-        self.pods = pods.iter().map(|pod| labels(pod, "metadata.labels")).collect();
+        self.service.pods = pods.iter().map(|pod| passthrough::labels(pod, "metadata.labels")).collect();
         self
     }
 
     /// Whether the Gateway is known to choose the Pods behind the Service.
     pub fn is_chosen_by(&self, opening: &Opening) -> bool {
-        let chooses = |labels: &Labels| opening.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-        chooses(&self.selector) || self.pods.iter().any(chooses)
+        opening.chooses.is_known_to(&self.service)
     }
 
     /// The hosts that are let through.
@@ -106,21 +79,6 @@ impl Door {
         }
         Ok(sorted(here.into_iter().flat_map(|opening| opening.hosts.clone())))
     }
-}
-
-/// The servers of Gateways that pass calls on.
-pub(super) fn openings(gateways: &[Object]) -> Vec<Opening> {
-    let of = |gateway: &Object| {
-        let (what, selector) = (gateway.to_string(), labels(gateway, "spec.selector"));
-        let opening = |server: &serde_json::Value| Opening {
-            what: what.clone(),
-            selector: selector.clone(),
-            port: server.pointer("/port/number").and_then(serde_json::Value::as_u64).unwrap_or_default(),
-            hosts: passthrough::hosts_of(server).map(str::to_owned).collect(),
-        };
-        passthrough::servers(gateway).map(opening).collect::<Vec<_>>()
-    };
-    gateways.iter().flat_map(of).collect()
 }
 
 /// A condition that is not told counts as true.
@@ -150,10 +108,39 @@ mod tests {
         Door::of(&object("Service", "v1", &spec), &[object("EndpointSlice", "discovery.k8s.io/v1", &slice)])
     }
 
+    #[test]
+    fn what_is_made_for_a_gateway_of_the_api_is_opened_by_it_alone() {
+        let labels = |gateway: &str| json!({"gateway.networking.k8s.io/gateway-name": gateway});
+        let service = |gateway: &str| {
+            object(
+                "Service",
+                "v1",
+                &json!({
+                    "metadata": {"name": "gw-istio", "namespace": "istio-system", "labels": labels(gateway)},
+                    "spec": {"selector": labels(gateway), "ports": [{"name": "cross", "port": 15443}]},
+                }),
+            )
+        };
+        let slice = json!({"endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "cross", "port": 15443}]});
+        let slice = [object("EndpointSlice", "discovery.k8s.io/v1", &slice)];
+        let listener = json!({"port": 15443, "protocol": "TLS", "tls": {"mode": "Passthrough"}});
+        let gateway = object(
+            "Gateway",
+            "gateway.networking.k8s.io/v1",
+            &json!({
+                "metadata": {"name": "gw", "namespace": "istio-system", "labels": {"topology.istio.io/network": "n1"}},
+                "spec": {"gatewayClassName": "istio", "listeners": [listener]},
+            }),
+        );
+        let open = passthrough::openings_of_api(&[gateway]);
+        assert_eq!(Door::of(&service("gw"), &slice).judged(&open), Ok(vec!["*".to_owned()]));
+        let Err(Shut::NotChosen(_)) = Door::of(&service("other"), &slice).judged(&open) else { panic!("chosen") };
+    }
+
     fn opened(selector: &Value, port: u64) -> Vec<Opening> {
         let server = json!({"port": {"number": port}, "tls": {"mode": "AUTO_PASSTHROUGH"}, "hosts": ["*.local"]});
         let spec = json!({"spec": {"selector": selector, "servers": [server, {"port": {"number": 15012}, "tls": {"mode": "PASSTHROUGH"}, "hosts": ["*"]}]}});
-        openings(&[object("Gateway", "networking.istio.io/v1", &spec)])
+        passthrough::openings(&[object("Gateway", "networking.istio.io/v1", &spec)])
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! What is wrong with a mesh. Pure: what was seen in, sentences out. Of what should be there it believes what the
 //! clusters say of one another; where they leave it open, it keeps silent.
 
+mod crossing;
+mod discovery;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
-use super::crossing::{Asked, Crossing, shut};
-use super::door::Opening;
+use super::crossing::{Asked, Crossing};
 use super::model::{ClusterStatus, ControlPlane};
-use crate::mesh::MeshPolicy;
+use crate::mesh::{DiscoverySelectors, MeshPolicy};
+use crate::resources::passthrough::Labels;
 use crate::value::Value;
 
 /// One cluster: what is shown of it, and what else the findings need.
@@ -31,6 +33,8 @@ pub(super) struct Sight {
     pub no_auto_mtls: bool,
     /// The ids of the control planes that the namespace says serve this cluster.
     pub serving: Vec<String>,
+    /// The id that a cluster without an istiod of its own has in Istio, as far as it says.
+    pub called: Option<String>,
     /// A Service here leads to an istiod elsewhere, or nobody could say.
     pub served_from_outside: bool,
     /// Networks with a gateway that is no Service of this cluster.
@@ -38,6 +42,12 @@ pub(super) struct Sight {
     pub gateways_unsure: bool,
     /// A mesh configuration puts clusters or addresses into networks.
     pub describes_networks: bool,
+    /// Of each control plane here, the namespaces that it looks into.
+    pub looks_into: Vec<DiscoverySelectors>,
+    /// The namespaces of gateways, by their name in `gateways`.
+    pub gateway_namespaces: BTreeMap<String, String>,
+    /// The labels of namespaces, as far as they were asked for.
+    pub namespaces: BTreeMap<String, Labels>,
     /// Injection here puts Pods into a network, whatever the label of the namespace says.
     pub injects_network: bool,
     /// Why gateways have no address, by name.
@@ -96,6 +106,12 @@ impl Sight {
 
     fn watches(&self, id: &str) -> bool {
         self.shown.watches.keys().any(|watched| watched == id)
+    }
+
+    /// Whether the cluster itself says that this is its id.
+    fn is_called(&self, id: &str) -> bool {
+        let own = self.planes().filter(|(_, plane)| plane.external.get() != Some(true));
+        own.into_iter().any(|(_, plane)| plane.cluster_name.text() == id) || self.called.as_deref() == Some(id)
     }
 
     /// The roots that workloads are given, else those that istiod would give them; with those that the mesh
@@ -197,6 +213,8 @@ impl<'a> Mesh<'a> {
         found.extend(self.without_network(name, sight));
         found.extend(self.without_gateway(name, sight));
         found.extend(self.not_crossing(name, sight));
+        found.extend(self.unseen(name, sight));
+        found.extend(self.plain_against_strict(name, sight));
         found.extend(self.trust(name, sight));
         found
     }
@@ -206,7 +224,8 @@ impl<'a> Mesh<'a> {
             return None;
         }
         let namespace = self.namespace;
-        let watchers: Vec<&str> = self.read().filter(|(_, other)| other.watches(name)).map(|(name, _)| name).collect();
+        let watchers: Vec<&str> =
+            self.read().filter(|(_, other)| self.watches_cluster(other, name)).map(|(name, _)| name).collect();
         let mut left = Vec::new();
         if sight.has_cacerts {
             left.push("the Secret `cacerts`");
@@ -236,7 +255,8 @@ impl<'a> Mesh<'a> {
 
     /// Whether the istiod of another cluster is known to serve this one, or may do so.
     fn is_served(&self, name: &str, sight: &Sight) -> bool {
-        let by_host = |other: &Sight| other.is_host() && (other.watches(name) || other.ids().contains(name));
+        let has_id = |other: &Sight| other.ids().into_iter().any(|id| id == name || self.who(id) == Some(name));
+        let by_host = |other: &Sight| other.is_host() && (self.watches_cluster(other, name) || has_id(other));
         !sight.serving.is_empty() || sight.served_from_outside || self.read().any(|(_, other)| by_host(other))
     }
 
@@ -280,7 +300,7 @@ impl<'a> Mesh<'a> {
             hosts.extend(found);
         }
         // Its id may be another than its name here: then some secret names a cluster that is none of those looked at.
-        if hosts.iter().any(|(_, host)| host.watches(name) || self.watches_strangers(host)) {
+        if hosts.iter().any(|(_, host)| self.watches_cluster(host, name) || self.watches_strangers(host)) {
             return None;
         }
         let names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
@@ -379,60 +399,6 @@ impl<'a> Mesh<'a> {
             }
         });
         told.collect()
-    }
-
-    /// What keeps calls from other networks out, or from leaving, though there is a gateway.
-    fn not_crossing(&self, name: &str, sight: &Sight) -> Vec<String> {
-        let Crossing { no_pod, doors, by_mtls, off, .. } = &sight.crossing;
-        let mut found = Vec::new();
-        for (gateway, unread) in no_pod {
-            found.push(match unread {
-                Ok(()) => format!("gateway {gateway} has no Pod that is ready, so calls to its address fail. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
-                Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
-            });
-        }
-        // Calls leave through the gateways of others.
-        let linked = || self.linked(name).into_iter().filter_map(|member| self.seen.get(member));
-        if !self.has_several_networks(name) || !linked().any(|member| member.crossing.by_mtls) {
-            return found;
-        }
-        match self.openings(name, sight) {
-            Some(Ok(openings)) => {
-                found.extend(doors.iter().filter_map(|(gateway, door)| shut(gateway, door, &openings)))
-            }
-            Some(Err(why)) if *by_mtls => {
-                found.push(format!("whether its gateway lets anything through is unknown: {why}"))
-            }
-            _ => {}
-        }
-        match off {
-            Some(Ok(policies)) if !policies.is_empty() => found.push(format!(
-                "policies turn mTLS off, and without mTLS no call crosses between networks: {}. Remove them, or call these workloads from their own network only",
-                policies.join("; ")
-            )),
-            Some(Err(why)) => found.push(format!("whether policies turn mTLS off is unknown: {why}")),
-            _ => {}
-        }
-        if sight.no_auto_mtls {
-            found.push("`enableAutoMtls` is false in its mesh configuration: its clients speak plain text, and gateways pass on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\"".to_owned());
-        }
-        found
-    }
-
-    /// What the Gateways let through that count for this cluster's gateways: they are where the istiod is that serves
-    /// it. `None` where that was not looked at.
-    fn openings(&self, name: &str, sight: &Sight) -> Option<Result<Vec<Opening>, String>> {
-        if sight.is_primary() {
-            return sight.crossing.open.clone();
-        }
-        let serving: Vec<&Sight> =
-            self.read().map(|(_, host)| host).filter(|host| self.serves(host, name, sight)).collect();
-        // The Gateways of an external control plane are in its configuration cluster.
-        if serving.is_empty() || serving.iter().any(|host| !host.is_primary()) {
-            return None;
-        }
-        let all: Option<Result<Vec<_>, String>> = serving.into_iter().map(|host| host.crossing.open.clone()).collect();
-        all.map(|all| all.map(|all| all.into_iter().flatten().collect()))
     }
 
     /// Whether clusters of several networks are linked with this one.
@@ -555,21 +521,14 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    /// The cluster of this id: the one whose own istiod says so, else the one of that name, if its istiod says nothing
-    /// else.
+    /// The cluster of this id: the one that says so, by its own istiod or by what it tells the injector; else the one of
+    /// that name, if it says nothing else.
     fn who(&self, id: &str) -> Option<&'a str> {
-        let claims: Vec<&str> = self
-            .read()
-            .filter(|(_, sight)| {
-                let own = sight.planes().filter(|(_, plane)| plane.external.get() != Some(true));
-                own.into_iter().any(|(_, plane)| plane.cluster_name.text() == id)
-            })
-            .map(|(name, _)| name)
-            .collect();
+        let claims: Vec<&str> = self.read().filter(|(_, sight)| sight.is_called(id)).map(|(name, _)| name).collect();
         match claims[..] {
             [one] => Some(one),
             [] => {
-                let silent = |sight: &Sight| !sight.is_primary() || sight.ids().is_empty();
+                let silent = |sight: &Sight| sight.called.is_none() && (!sight.is_primary() || sight.ids().is_empty());
                 self.seen.get_key_value(id).filter(|(_, sight)| silent(sight)).map(|(name, _)| name.as_str())
             }
             _ => None,

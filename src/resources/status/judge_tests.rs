@@ -1,7 +1,9 @@
 use super::super::crossing::Asked;
-use super::super::door::{Door, Opening};
+use super::super::door::Door;
 use super::super::model::{Gateway, Trust, Watch};
 use super::*;
+use crate::resources::passthrough::{Chooses, Opening};
+use crate::resources::policies::{Off, Policies, Scope, Strict, Whom};
 use crate::value::{Map, Value};
 
 /// The clusters of an example as they are seen once it is applied.
@@ -340,13 +342,19 @@ fn a_gateway_without_an_address_is_told_with_the_reason() {
     one(&without, "west: gateway istio-eastwestgateway has no address: no controller", "");
 }
 
+fn off_by(what: &str) -> Option<Asked<Policies>> {
+    let off = Off { what: what.to_owned(), whom: Whom::Namespace("shop".to_owned()) };
+    Some(Ok(Policies { off: vec![off], strict: Vec::new() }))
+}
+
 #[test]
 fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
     let of = |whole: Seen, crossing: Crossing| change(whole, "west", |west| west.crossing = crossing);
     let door = |port: u64| Door { port, ports: vec![15443], target: Some(15443), ..Door::default() };
     let opening = |selector: &[(&str, &str)], port: u64| Opening {
         what: "Gateway istio-system/cross".into(),
-        selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        namespace: "istio-system".into(),
+        chooses: Chooses::Pods(selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
         port,
         hosts: vec!["*.local".into()],
     };
@@ -354,7 +362,7 @@ fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
         by_mtls: true,
         doors: [("gw".to_owned(), door)].into(),
         open: Some(open),
-        off: Some(Ok(Vec::new())),
+        policies: Some(Ok(Policies::default())),
         ..Crossing::default()
     };
     let fine = || with(Ok(door(15443)), Ok(vec![opening(&[], 15443)]));
@@ -390,16 +398,24 @@ fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
     silent(&remote(None));
     silent(&remote(Some(Ok(vec![opening(&[], 15443)]))));
     one(&remote(Some(Ok(Vec::new()))), "remote: gateway gw lets nothing through", "no Gateway passes calls on");
-    let off = || Crossing { off: Some(Ok(vec!["PeerAuthentication shop/a".into()])), ..fine() };
+    let off = || Crossing { policies: off_by("PeerAuthentication shop/a"), ..fine() };
     one(&of(two_networks(), off()), "west: policies turn mTLS off", "PeerAuthentication shop/a");
     silent(&of(one_network(), off()));
+    // Nobody reads what lies in a remote; what counts for it is with its control plane.
+    let at = |name: &str| {
+        let whole = change(primary_remote(), "remote", |remote| remote.crossing = Crossing { open: None, ..fine() });
+        let whole = change(whole, "primary", |primary| primary.crossing.open = fine().open);
+        change(whole, name, |one| one.crossing.policies = off().policies)
+    };
+    silent(&at("remote"));
+    one(&at("primary"), "primary: policies turn mTLS off", "PeerAuthentication shop/a");
     // The gateway may be another cluster's.
     let elsewhere = change(of(two_networks(), fine()), "east", |east| {
-        east.crossing.off = Some(Ok(vec!["PeerAuthentication shop/b".into()]));
+        east.crossing.policies = off_by("PeerAuthentication shop/b");
     });
     one(&elsewhere, "east: policies turn mTLS off", "PeerAuthentication shop/b");
     one(
-        &of(two_networks(), Crossing { off: Some(Err("forbidden".into())), ..fine() }),
+        &of(two_networks(), Crossing { policies: Some(Err("forbidden".into())), ..fine() }),
         "west: whether policies",
         "forbidden",
     );
@@ -486,3 +502,6 @@ fn a_root_in_common_is_not_enough_where_the_other_is_signed_by() {
     one(&change(apart.clone(), "west", more("third")), "east and west have no root in common", "");
     silent(&change(apart, "west", more("root")));
 }
+
+#[path = "judge_places_tests.rs"]
+mod places;

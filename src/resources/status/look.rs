@@ -15,21 +15,20 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
-    CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
+    CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
     ParsedRemoteSecret, accepted_domains, is_external,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
+use crate::resources::{discovery, passthrough};
 use crate::value::{List, Map, Value};
 
 /// Of the Gateway API: ambient's gateways between networks.
 const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
-/// The values that Pods are injected by, for each revision.
-const INJECTOR: &str = "istio-sidecar-injector";
 /// With this istiod serves ztunnels.
 const ENABLES_AMBIENT: &str = "PILOT_ENABLE_AMBIENT";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
@@ -59,6 +58,10 @@ struct Further {
     gateways_unsure: bool,
     /// Whether Services here lead to an istiod elsewhere, or that could not be asked.
     served_from_outside: bool,
+    /// What a cluster without an istiod of its own tells the injector.
+    injected: InjectedAs,
+    /// Where it matters which labels they have.
+    namespaces: Vec<Object>,
     crossing: Crossing,
 }
 
@@ -128,22 +131,33 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         further.nodes = cluster.list(&Query::of(Kind::NODE)).await?.to_vec();
     }
     let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
-    let is_led_to = seen.services.iter().any(|service| service.label(NETWORK_LABEL) == network);
-    if seen.services.iter().any(is_of_gateway_api) || (network.is_some() && !is_led_to && !external) {
-        let gateways = Query::of(Kind::GATEWAY_API_GATEWAY).selector(NETWORK_LABEL);
-        match cluster.list(&gateways).await {
-            Ok(gateways) => further.gateways = gateways.to_vec(),
-            Err(error) => further.gateways_unsure = !error.is_unknown_kind() && !error.is_not_found(),
+    // One may stand for another network as well. Where this is asked, so is what opens gateways, by the same list.
+    if !seen.services.is_empty() || network.is_some() {
+        match cluster.list_if_served(&Query::of(Kind::GATEWAY_API_GATEWAY)).await {
+            Ok(gateways) => {
+                let of_networks = gateways.iter().filter(|gateway| gateway.label(NETWORK_LABEL).is_some());
+                further.gateways = of_networks.cloned().collect();
+            }
+            Err(_) => further.gateways_unsure = true,
         }
     }
-    let leaves = may_leave(seen);
-    if !seen.services.is_empty() || leaves {
+    let is_apart = seen.services.iter().any(|service| service.namespace() != Some(namespace));
+    if is_apart || looks_into(seen).iter().any(|selectors| !selectors.is_empty()) {
+        further.namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?.to_vec();
+    }
+    let calls = within(seen).next().is_some();
+    if !seen.services.is_empty() || calls {
         let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
         let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
         let serves = !seen.deployments.is_empty() && !seen.services.is_empty();
         let repeated = repeated(&seen.services, &further.gateways);
-        let known = crossing::Known { namespace, services: &seen.services, repeated, serves, leaves, configured };
+        let known = crossing::Known { namespace, services: &seen.services, repeated, serves, calls, configured };
         further.crossing = crossing::look(cluster, known).await;
+    }
+    if seen.deployments.is_empty() {
+        // Whoever may not read webhooks knows the cluster by its name here.
+        let webhooks = cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
+        further.injected = webhooks.map(|webhooks| istiod::injected_as(&webhooks, namespace)).unwrap_or_default();
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -159,15 +173,9 @@ fn is_dialled_at_nodes(service: &Object) -> bool {
     service.str("spec.type") == "NodePort" && service.annotation(NODE_SELECTOR_ANNOTATION).is_some()
 }
 
-fn is_of_gateway_api(service: &Object) -> bool {
-    service.label(GATEWAY_NAME_LABEL).is_some()
-}
-
 /// The control planes that the namespace names as those that serve this cluster.
 fn serving(seen: &Seen) -> Vec<String> {
-    let named = seen.namespace.as_ref().and_then(|system| system.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION));
-    let ids = named.unwrap_or_default().split(',').map(str::trim).filter(|id| !id.is_empty());
-    ids.map(str::to_owned).collect()
+    seen.namespace.as_ref().map(istiod::serving).unwrap_or_default()
 }
 
 fn sight(seen: &Seen) -> Sight {
@@ -178,6 +186,12 @@ fn sight(seen: &Seen) -> Sight {
     let distributed = seen.config_maps.get(HANDED_OUT).or(seen.further.roots_elsewhere.as_ref()).filter(|_| hands_out);
     let any_trust = seen.cacerts.is_some() || distributed.is_some();
     let (gateways, no_address) = gateways(seen);
+    let repeated = repeated(&seen.services, &seen.further.gateways);
+    let doors = seen
+        .services
+        .iter()
+        .map(|service| (crossing::named(service, &repeated), service.namespace().unwrap_or_default().to_owned()));
+    let namespaces = seen.further.namespaces.iter().chain(&seen.namespace);
     let shown = ClusterStatus {
         reachable: true.into(),
         error: Value::Null,
@@ -202,11 +216,15 @@ fn sight(seen: &Seen) -> Sight {
         trusts_more_roots: added.contains(&None),
         no_auto_mtls: any_mesh(|value| value.as_bool() == Some(false), "enableAutoMtls"),
         serving: serving(seen),
+        called: seen.further.injected.cluster.clone(),
         served_from_outside: seen.further.served_from_outside,
         led_to: led_to(seen),
         gateways_unsure: seen.further.gateways_unsure,
         describes_networks: described(seen).next().is_some(),
         injects_network: injects_network(seen),
+        looks_into: looks_into(seen),
+        gateway_namespaces: doors.collect(),
+        namespaces: namespaces.map(|one| (one.name().to_owned(), discovery::labels(one))).collect(),
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
@@ -238,16 +256,16 @@ fn within(seen: &Seen) -> impl Iterator<Item = &Object> {
     seen.deployments.iter().filter(|deployment| !is_external(deployment.value()))
 }
 
-/// Whether clients here may call other networks, whatever leads into theirs.
-fn may_leave(seen: &Seen) -> bool {
-    let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
-    within(seen).next().is_some() && (network.is_some() || described(seen).next().is_some())
-}
-
 /// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the
 /// Gateway API.
 fn led_to(seen: &Seen) -> BTreeSet<String> {
-    let named = seen.further.gateways.iter().filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
+    // Whoever reads no configuration here reads no Gateway either that stands for one elsewhere.
+    let reads = |gateway: &&Object| {
+        let is_remote_s = seen.deployments.is_empty() && !serving(seen).is_empty();
+        gateway.str("spec.gatewayClassName") != passthrough::REMOTE_CLASS || !is_remote_s
+    };
+    let gateways = seen.further.gateways.iter().filter(|gateway| passthrough::leads(gateway) || is_ambient(gateway));
+    let named = gateways.filter(reads).filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
     let configured = described(seen).filter(|(_, body)| {
         body.get("gateways").and_then(|gateways| gateways.as_array()).is_some_and(|gateways| !gateways.is_empty())
     });
@@ -257,21 +275,13 @@ fn led_to(seen: &Seen) -> BTreeSet<String> {
 /// The networks that mesh configurations describe.
 fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
     let maps = seen.config_maps.values().filter(|map| istiod::is_mesh_config_map(map.name()));
-    let configured = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("meshNetworks")?).ok());
-    configured.flat_map(|values| {
-        let networks = values.as_map().get("networks").and_then(|networks| networks.as_object().cloned());
-        networks.into_iter().flatten().map(|(network, body)| (network.to_string(), body))
-    })
+    maps.flat_map(istiod::described_networks)
 }
 
 /// Whether the values that Pods are injected by name a network.
 fn injects_network(seen: &Seen) -> bool {
-    let maps = seen.config_maps.values().filter(|map| map.name().starts_with(INJECTOR));
-    let values = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("values")?).ok());
-    let names = |values: Values| {
-        values.as_map().get("global").and_then(|all| all.get("network")?.as_str().map(|name| !name.is_empty()))
-    };
-    values.into_iter().any(|values| names(values) == Some(true))
+    let mut maps = seen.config_maps.values().filter(|map| istiod::is_injector(map.name()));
+    maps.any(|map| istiod::injected_network(map).is_some()) || seen.further.injected.network.is_some()
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.
@@ -295,6 +305,12 @@ fn unasked(seen: &Seen) -> Option<String> {
 fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> Option<Values> {
     let map = istiod::mesh_config_map(deployment.label("istio.io/rev"));
     config_maps.get(&map).and_then(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok())
+}
+
+/// The namespaces that each control plane looks into.
+fn looks_into(seen: &Seen) -> Vec<DiscoverySelectors> {
+    let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
+    meshes.map(|mesh| DiscoverySelectors::of(mesh.as_map())).collect()
 }
 
 /// What a control plane has that its mesh must have alike.

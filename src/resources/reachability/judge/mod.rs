@@ -109,9 +109,26 @@ pub(super) enum GatewayState {
     Elsewhere,
 }
 
+/// What is said of whom: the names of the clusters that a gateway is in, and whose Gateways open it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub gateway: String,
+    pub opened_in: String,
+}
+
+/// Another cluster, through whose gateway calls go, and what its istiod says of the one that is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    pub cluster: String,
+    pub reads: Watched,
+}
+
 /// The other cluster, looked at because something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct There {
+    pub places: Names,
+    /// The name of the cluster whose policies count for it.
+    pub ruled_in: String,
     pub service: Asked<ServiceState>,
     pub gateway: Asked<GatewayState>,
     pub exposed: Asked<bool>,
@@ -123,6 +140,8 @@ pub(super) struct There {
 pub(super) struct Here {
     pub service: Asked<ServiceState>,
     pub off: Asked<Vec<String>>,
+    /// The name of the cluster whose policies count for it.
+    pub ruled_in: String,
 }
 
 /// An address that was tried.
@@ -187,6 +206,17 @@ pub(super) fn without_caller(call: Call<'_>, trouble: &Trouble) -> Verdict {
     if trouble.is_broken { broken("caller", detail) } else { unknown("caller", detail) }
 }
 
+/// A cluster that only hosts a control plane of others is in no mesh.
+pub(super) fn no_workloads(to: &str, served: &str) -> Verdict {
+    unknown("link", without_workloads(to, served))
+}
+
+pub(super) fn without_workloads(name: &str, served: &str) -> String {
+    format!(
+        "the istiod in {name} is an external control plane, which serves {served} and its remotes: the Pods of {name} itself are in no mesh. Leave {name} out of `from` and `to`"
+    )
+}
+
 /// The caller's istiod sends nothing to the other cluster: why not.
 pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &Here, there: &There) -> Verdict {
     let Call { from, to, host, port, .. } = call;
@@ -206,14 +236,18 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
         return broken(
             "mtls",
             format!(
-                "policies in {from} turn mTLS off for {host}, and without mTLS no call crosses between networks: {policies}. Remove them, or use the mode ISTIO_MUTUAL in the rules"
+                "policies in {} turn mTLS off for {host}, and without mTLS no call crosses between networks: {policies}. Remove them, or use the mode ISTIO_MUTUAL in the rules",
+                here.ruled_in
             ),
         );
     }
     if through && there.service == Ok(ServiceState::NoSidecar) {
         return broken("mtls", without_sidecar(call));
     }
-    let unread = [("policies", from, here.off.as_ref().err()), ("the Service", to, there.service.as_ref().err())];
+    let unread = [
+        ("policies", here.ruled_in.as_str(), here.off.as_ref().err()),
+        ("the Service", to, there.service.as_ref().err()),
+    ];
     if let Some((what, at, Some(why))) = unread.into_iter().find(|(.., why)| why.is_some()) {
         return unknown(
             "link",
@@ -291,6 +325,47 @@ fn join(texts: &[&String]) -> String {
     texts.join("; ")
 }
 
+/// Calls go through gateways of other clusters, some of which lead to no Pod of the one that is called. That such a
+/// gateway answers proves nothing: it may do so for its own cluster's Pods.
+pub(super) fn past_neighbours(call: Call<'_>, watched: &Watched, neighbours: &[Neighbour]) -> Option<Verdict> {
+    let Call { from, to, network, .. } = call;
+    let way = |neighbour: &Neighbour| {
+        let at = &neighbour.cluster;
+        match watched {
+            Watched::Not => format!(
+                "the istiod of {from} does not read {to}, so that calls get there only through the gateway of {at}, which is in its network {network}"
+            ),
+            _ => format!("no gateway of network {network} is in {to}, so that calls go through that of {at}"),
+        }
+    };
+    let leads_nowhere = neighbours.iter().find_map(|neighbour| {
+        let (at, way) = (&neighbour.cluster, way(neighbour));
+        match &neighbour.reads {
+            Watched::Not => Some(format!(
+                "{way}; and the istiod that serves {at} has no remote secret of {to}, so that its gateway passes nothing on to there. Add the cluster of that istiod to the `watchers` of the mesh_remote_cluster of {to}, or apply a mesh_eastwest_gateway in {to}"
+            )),
+            Watched::As(status) if status != "synced" => Some(format!(
+                "{way}; and the istiod that serves {at} reports {to} as {status}, so that its gateway may know nobody there. Can its Pods reach the API server of {to}, and is the token in the remote secret still valid?"
+            )),
+            _ => None,
+        }
+    });
+    if let Some(detail) = leads_nowhere {
+        return Some(broken("link", detail));
+    }
+    neighbours.iter().find_map(|neighbour| match &neighbour.reads {
+        Watched::Unknown(why) => Some(unknown(
+            "link",
+            format!(
+                "{}; whether the istiod that serves {} reads {to} is unknown: {why}",
+                way(neighbour),
+                neighbour.cluster
+            ),
+        )),
+        _ => None,
+    })
+}
+
 /// No gateway of the other network is known, and no Pod is called either.
 pub(super) fn no_gateway(call: Call<'_>, watched: &Watched) -> Verdict {
     let Call { from, to, network, .. } = call;
@@ -306,6 +381,8 @@ pub(super) fn no_gateway(call: Call<'_>, watched: &Watched) -> Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unnamed {
     pub watched: Watched,
+    pub neighbours: Vec<Neighbour>,
+    pub places: Names,
     pub gateway: Asked<GatewayState>,
     /// Whether any Gateway passes calls on.
     pub exposed: Asked<bool>,
@@ -318,14 +395,19 @@ pub(super) struct Unnamed {
 /// Broken where something is; else unknown, as nobody was called.
 pub(super) fn without_service(call: Call<'_>, way: Way, unanswered: Unanswered, found: &Unnamed) -> Verdict {
     let Call { from, to, .. } = call;
-    let Unnamed { watched, gateway: state, exposed, trust, dialled } = found;
-    if let Some(verdict) = not_linked(call, watched) {
+    let Unnamed { watched, neighbours, places, gateway: state, exposed, trust, dialled } = found;
+    // Whoever knows a gateway of the network may call what a ServiceEntry or another cluster brings.
+    let may_call = (way, watched) == (Way::Gateway, &Watched::Not);
+    if let Some(verdict) = not_linked(call, watched).filter(|_| !may_call) {
+        return verdict;
+    }
+    if let Some(verdict) = past_neighbours(call, watched, neighbours) {
         return verdict;
     }
     if way == Way::NoGateway {
         return no_gateway(call, watched);
     }
-    if let Some(verdict) = gateway(call, state) {
+    if let Some(verdict) = gateway(places, state) {
         return verdict;
     }
     if let Some(Err(why)) = trust {
@@ -334,17 +416,27 @@ pub(super) fn without_service(call: Call<'_>, way: Way, unanswered: Unanswered, 
     if (way, exposed) == (Way::Gateway, &Ok(false)) {
         return broken(
             "exposure",
-            format!("no Gateway in {to} passes calls on by their SNI. Set `expose` of its mesh_eastwest_gateway"),
+            format!(
+                "no Gateway in {} passes calls on by their SNI. Set `expose` of its mesh_eastwest_gateway",
+                places.opened_in
+            ),
         );
     }
     if let Some((at, Err(why))) = dialled {
         return silent_address(call, way, unanswered, at, why, None);
     }
     let trusts = if trust.is_some() { ", and both sides trust each other's certificates" } else { "" };
+    let reads = match may_call {
+        true => format!(
+            "does not read {to}, and knows a gateway of its network {}, for Services that a ServiceEntry or another cluster of that network brings",
+            call.network
+        ),
+        false => format!("reads {to} and knows the way"),
+    };
     unknown(
         "service",
         format!(
-            "the istiod of {from} reads {to} and knows the way{trusts}. Whether calls arrive is unknown, as no Service was called: name one in `services`"
+            "the istiod of {from} {reads}{trusts}. Whether calls arrive is unknown, as no Service was called: name one in `services`"
         ),
     )
 }
@@ -371,9 +463,9 @@ pub(super) fn no_auto_mtls(call: Call<'_>) -> Verdict {
     )
 }
 
-fn gateway(call: Call<'_>, state: &Asked<GatewayState>) -> Option<Verdict> {
+fn gateway(places: &Names, state: &Asked<GatewayState>) -> Option<Verdict> {
     let Ok(GatewayState::NotReady { service, pods }) = state else { return None };
-    let to = call.to;
+    let to = &places.gateway;
     Some(broken(
         "gateway",
         format!(

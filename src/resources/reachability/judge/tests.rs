@@ -22,11 +22,17 @@ fn fine() -> There {
         gateway: Ok(GatewayState::Ready(pod)),
         exposed: Ok(true),
         off: Ok(Vec::new()),
+        places: places(),
+        ruled_in: "west".into(),
     }
 }
 
 fn here() -> Here {
-    Here { service: Ok(ServiceState::Ready), off: Ok(Vec::new()) }
+    Here { service: Ok(ServiceState::Ready), off: Ok(Vec::new()), ruled_in: "east".into() }
+}
+
+fn places() -> Names {
+    Names { gateway: "west".into(), opened_in: "west".into() }
 }
 
 fn synced() -> Watched {
@@ -241,6 +247,8 @@ fn without_a_service_what_is_broken_is_told_and_the_rest_is_unknown() {
     let call = Call { host: "", port: 0, sni: "", ..call() };
     let all = || Unnamed {
         watched: synced(),
+        neighbours: Vec::new(),
+        places: places(),
         gateway: fine().gateway,
         exposed: Ok(true),
         trust: Some(Ok(())),
@@ -250,7 +258,10 @@ fn without_a_service_what_is_broken_is_told_and_the_rest_is_unknown() {
     says(&of(Way::Gateway, all()), UNKNOWN, "service", &["trust each other", "name one in `services`"]);
     let untested = of(Way::Gateway, Unnamed { trust: None, ..all() });
     assert!(!untested.detail.contains("trust"), "{untested:?}");
-    says(&of(Way::Gateway, Unnamed { watched: Watched::Not, ..all() }), BROKEN, "link", &["no remote secret"]);
+    says(&of(Way::Direct, Unnamed { watched: Watched::Not, ..all() }), BROKEN, "link", &["no remote secret"]);
+    // A ServiceEntry may bring what the mesh configuration's gateway leads to.
+    let unread = of(Way::Gateway, Unnamed { watched: Watched::Not, ..all() });
+    says(&unread, UNKNOWN, "service", &["does not read west", "ServiceEntry", "name one in `services`"]);
     says(&of(Way::NoGateway, all()), BROKEN, "link", &["no gateway of network"]);
     let gone = Ok(GatewayState::NotReady { service: "Service a/b".into(), pods: 0 });
     says(&of(Way::Gateway, Unnamed { gateway: gone, ..all() }), BROKEN, "gateway", &["Service a/b"]);
@@ -259,4 +270,44 @@ fn without_a_service_what_is_broken_is_told_and_the_rest_is_unknown() {
     says(&of(Way::Direct, Unnamed { exposed: Ok(false), dialled: None, ..all() }), UNKNOWN, "service", &[]);
     let silent = Some(("203.0.113.7:15443".to_owned(), Err("refused".to_owned())));
     says(&of(Way::Gateway, Unnamed { dialled: silent, ..all() }), UNKNOWN, "address", &["refused", "`services`"]);
+}
+
+#[test]
+fn a_neighbour_s_gateway_leads_to_whom_its_istiod_reads() {
+    let neighbour = |reads: Watched| [Neighbour { cluster: "north".into(), reads }];
+    let of = |watched: Watched, reads: Watched| past_neighbours(call(), &watched, &neighbour(reads));
+    assert_eq!(of(synced(), synced()), None);
+    assert_eq!(of(Watched::Not, synced()), None);
+    assert_eq!(past_neighbours(call(), &Watched::Not, &[]), None, "a gateway of its own, or one that is only listed");
+    let unread = of(synced(), Watched::Not).unwrap();
+    says(
+        &unread,
+        BROKEN,
+        "link",
+        &["no gateway of network net-west is in west", "the istiod that serves north has no remote secret of west"],
+    );
+    let unseen = of(Watched::Not, Watched::Not).unwrap();
+    says(&unseen, BROKEN, "link", &["the istiod of east does not read west", "only through the gateway of north"]);
+    says(&of(synced(), Watched::As("timeout".into())).unwrap(), BROKEN, "link", &["reports west as timeout"]);
+    says(&of(synced(), Watched::Unknown("forbidden".into())).unwrap(), UNKNOWN, "link", &["forbidden"]);
+    // One that leads nowhere counts before one that nobody could ask.
+    let both = [neighbour(Watched::Unknown("forbidden".into())), neighbour(Watched::Not)].concat();
+    says(&past_neighbours(call(), &synced(), &both).unwrap(), BROKEN, "link", &["no remote secret"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_cluster_that_it_is_in() {
+    let served = || There {
+        places: Names { gateway: "west".into(), opened_in: "hub".into() },
+        ruled_in: "hub".into(),
+        ..fine()
+    };
+    let closed = |there: &There| tried(answers(met(Outcome::Closed)), there);
+    says(&closed(&There { exposed: Ok(false), ..served() }), BROKEN, "exposure", &["no Gateway in hub exposes"]);
+    let off = There { off: Ok(vec!["PeerAuthentication shop/a".into()]), ..served() };
+    says(&closed(&off), BROKEN, "mtls", &["policies in hub turn mTLS off"]);
+    let gone = Ok(GatewayState::NotReady { service: "Service a/b".into(), pods: 0 });
+    let neighbour =
+        There { gateway: gone, places: Names { gateway: "north".into(), opened_in: "north".into() }, ..fine() };
+    says(&closed(&neighbour), BROKEN, "gateway", &["the gateway in north"]);
 }

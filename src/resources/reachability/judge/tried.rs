@@ -29,7 +29,7 @@ fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there
     if tried.is_fine() {
         return spoken.as_ref().map_or_else(|| plain_text(&at), |met| of_met(call, way, &at, met, there));
     }
-    if let Some(verdict) = there.and_then(|there| gateway(call, &there.gateway)) {
+    if let Some(verdict) = there.and_then(|there| gateway(&there.places, &there.gateway)) {
         return verdict;
     }
     // What answers there and is not of the mesh is another machine's: some answer for every address.
@@ -197,11 +197,11 @@ fn accepted(call: Call<'_>, at: &str, met: &Met) -> Verdict {
 /// A gateway that knows the SNI passes the connection on; one that does not, closes it. So does one that has nobody to
 /// pass it on to.
 fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict {
-    let Call { to, host, sni, .. } = call;
+    let Call { host, sni, .. } = call;
     let Some(there) = there else {
         return unknown("exposure", format!("{at} closes connections for {sni} without a word"));
     };
-    if let Some(verdict) = gateway(call, &there.gateway) {
+    if let Some(verdict) = gateway(&there.places, &there.gateway) {
         return verdict;
     }
     if let Some(verdict) = service(call, &there.service) {
@@ -212,6 +212,7 @@ fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict 
             unknown("mtls", format!("{at} closes the connection without a word: does the Pod have a sidecar?"))
         });
     }
+    let to = &there.places.opened_in;
     match &there.exposed {
         Ok(false) => broken("exposure", format!("no Gateway in {to} exposes {host}: the gateway at {at} does not know the SNI {sni}. Add the host to `expose` of its mesh_eastwest_gateway")),
         Err(why) => unknown("exposure", format!("the gateway at {at} does not know the SNI {sni}, and whether a Gateway in {to} exposes the host cannot be read: {why}")),
@@ -222,7 +223,7 @@ fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict 
 }
 
 fn mtls_off(call: Call<'_>, there: &There) -> Option<Verdict> {
-    let Call { to, host, .. } = call;
+    let (host, to) = (call.host, &there.ruled_in);
     let policies: Vec<&String> = there.off.iter().flatten().collect();
     if !policies.is_empty() {
         let policies = join(&policies);

@@ -1,0 +1,75 @@
+//! A cluster at first sight: by which id and in which network istiods take it to be, and which istiods run in it.
+
+use crate::cluster::{Cluster, Error, Kind, ObjectRef, Query};
+use crate::istiod::{self, Istiod, Replica};
+use crate::mesh::{InjectedAs, NETWORK_LABEL};
+
+/// What was read of it.
+pub(super) struct Look {
+    pub cluster: Cluster,
+    /// By the label of Istio's namespace.
+    pub network: Option<String>,
+    pub istiods: Vec<Replica>,
+    /// Where no istiod runs in it: what its webhook tells the injector of another. Where one does and the label is
+    /// missing: the network that injection puts Pods into.
+    pub injected: InjectedAs,
+    /// The ids of the control planes that the namespace says serve it.
+    pub serving: Vec<String>,
+}
+
+impl Look {
+    pub async fn at(cluster: &Cluster, namespace: &str) -> Result<Look, Error> {
+        let system = ObjectRef::cluster(Kind::NAMESPACE, namespace);
+        let at = Istiod::of(cluster, namespace);
+        let (system, istiods) = futures::try_join!(cluster.get(&system), at.replicas(None))?;
+        let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).map(str::to_owned);
+        let serving = system.as_ref().map(istiod::serving).unwrap_or_default();
+        let mut look = Look { cluster: cluster.clone(), network, istiods, injected: InjectedAs::default(), serving };
+        look.injected = look.injected(namespace).await;
+        Ok(look)
+    }
+
+    /// Whoever may not read this takes the cluster to be as its name and label say.
+    async fn injected(&self, namespace: &str) -> InjectedAs {
+        match (self.istiod(), &self.network) {
+            (None, _) if self.istiods.is_empty() => {
+                let webhooks = self.cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
+                webhooks.map(|webhooks| istiod::injected_as(&webhooks, namespace)).unwrap_or_default()
+            }
+            (Some(istiod), None) => {
+                let name = istiod::injector(Some(&istiod.revision));
+                let map = self.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
+                let network = map.ok().flatten().and_then(|map| istiod::injected_network(&map));
+                InjectedAs { cluster: None, network }
+            }
+            _ => InjectedAs::default(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.cluster.name()
+    }
+
+    /// The id by which istiods know the cluster.
+    pub fn id(&self) -> &str {
+        let own = self.istiods.iter().map(|istiod| istiod.cluster_id.as_str());
+        let said = own.chain(self.injected.cluster.as_deref());
+        said.into_iter().find(|id| !id.is_empty()).unwrap_or_else(|| self.name())
+    }
+
+    /// Whether an istiod that names this id means the cluster.
+    pub fn has_id(&self, id: &str) -> bool {
+        id == self.id()
+    }
+
+    /// The network that proxies here say they are in: empty where there is none.
+    pub fn proxies_network(&self) -> &str {
+        self.injected.network.as_ref().or(self.network.as_ref()).map_or("", String::as_str)
+    }
+
+    /// The istiod to ask: one that is ready, without a revision if there is one.
+    pub fn istiod(&self) -> Option<&Replica> {
+        let ready = self.istiods.iter().filter(|istiod| istiod.ready);
+        ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.pod.clone()))
+    }
+}

@@ -1,0 +1,136 @@
+//! What keeps calls from crossing between networks, and where the objects of Istio's own kinds are read that count.
+
+use super::super::crossing::{Crossing, shut};
+use super::{Mesh, Sight};
+use crate::resources::passthrough::Opening;
+use crate::resources::policies;
+
+impl<'a> Mesh<'a> {
+    /// What keeps calls from other networks out, or from leaving, though there is a gateway.
+    pub(super) fn not_crossing(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let Crossing { no_pod, doors, by_mtls, policies, .. } = &sight.crossing;
+        let mut found = Vec::new();
+        for (gateway, unread) in no_pod {
+            found.push(match unread {
+                Ok(()) => format!("gateway {gateway} has no Pod that is ready, so calls to its address fail. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
+                Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
+            });
+        }
+        // Calls leave through the gateways of others.
+        let linked = || self.linked(name).into_iter().filter_map(|member| self.seen.get(member));
+        if !self.has_several_networks(name) || !linked().any(|member| member.crossing.by_mtls) {
+            return found;
+        }
+        match self.openings(name, sight) {
+            Some(Ok(openings)) => {
+                found.extend(doors.iter().filter_map(|(gateway, door)| shut(gateway, door, &openings)))
+            }
+            Some(Err(why)) if *by_mtls => {
+                found.push(format!("whether its gateway lets anything through is unknown: {why}"))
+            }
+            _ => {}
+        }
+        match policies.as_ref().filter(|_| self.is_read(name, sight)) {
+            Some(Ok(policies)) if !policies.off.is_empty() => {
+                let off: Vec<&str> = policies.off.iter().map(|off| off.what.as_str()).collect();
+                found.push(format!(
+                    "policies turn mTLS off, and without mTLS no call crosses between networks: {}. Remove them, or call these workloads from their own network only",
+                    off.join("; ")
+                ));
+            }
+            Some(Err(why)) => found.push(format!("whether policies turn mTLS off is unknown: {why}")),
+            _ => {}
+        }
+        if sight.no_auto_mtls {
+            found.push("`enableAutoMtls` is false in its mesh configuration: its clients speak plain text, and gateways pass on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\"".to_owned());
+        }
+        found
+    }
+
+    /// Clients here that speak plain text within their network with clusters that take mTLS alone.
+    pub(super) fn plain_against_strict(&self, name: &str, sight: &Sight) -> Vec<String> {
+        if !sight.is_primary() {
+            return Vec::new();
+        }
+        let network = sight.shown.network.text();
+        let is_near = |other: &Sight| {
+            let theirs = other.shown.network.text();
+            network.is_empty() || theirs.is_empty() || network == theirs
+        };
+        let others =
+            self.read().filter(|(other, one)| *other != name && self.watches_cluster(sight, other) && is_near(one));
+        let mut found = Vec::new();
+        for (other, one) in others {
+            // Policies of a remote are those of its control plane, this one's own perhaps.
+            let ruling = self.configured_in(other, one).into_iter().filter(|place| !std::ptr::eq(*place, sight));
+            for place in ruling {
+                found.extend(self.clash(sight, other, place));
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn clash(&self, sight: &Sight, other: &str, place: &Sight) -> Option<String> {
+        let (Some(own), Some(theirs)) = (&sight.crossing.policies, &place.crossing.policies) else { return None };
+        let (own, theirs) = match (own, theirs) {
+            (Ok(own), Ok(theirs)) => (own, theirs),
+            (Ok(own), Err(_)) if own.off.is_empty() && !sight.no_auto_mtls => return None,
+            (Err(_), Ok(theirs)) if theirs.strict.is_empty() => return None,
+            (Err(why), _) | (_, Err(why)) => {
+                return Some(format!(
+                    "whether its clients speak plain text with {other}, and whether that takes it, is unknown: {why}"
+                ));
+            }
+        };
+        let plain = sight.no_auto_mtls.then(|| theirs.strict.first()).flatten();
+        let plain =
+            plain.map(|strict| format!("`enableAutoMtls` is false in its mesh configuration, against {}", strict.what));
+        let clashes: Vec<String> = plain.into_iter().chain(policies::clashes(&own.off, theirs)).collect();
+        (!clashes.is_empty()).then(|| {
+            format!(
+                "its clients do not speak the mesh's mTLS with workloads of {other}, which take nothing else: {}. Calls between them are refused. Remove what turns mTLS off here, or use the mode PERMISSIVE there",
+                clashes.join("; ")
+            )
+        })
+    }
+
+    /// What the Gateways let through that count for this cluster's gateways. `None` where that was not looked at.
+    pub(super) fn openings(&self, name: &str, sight: &Sight) -> Option<Result<Vec<Opening>, String>> {
+        let places = self.configured_in(name, sight);
+        if places.is_empty() {
+            return None;
+        }
+        let all: Option<Result<Vec<_>, String>> = places.into_iter().map(|place| place.crossing.open.clone()).collect();
+        all.map(|all| all.map(|all| all.into_iter().flatten().collect()))
+    }
+
+    /// Where Istio's configuration is read that counts for this cluster: here, or where the istiod is that serves it;
+    /// of an external one, in its configuration cluster. None where that was not looked at.
+    fn configured_in(&self, name: &str, sight: &Sight) -> Vec<&'a Sight> {
+        if sight.is_primary() {
+            return self.seen.get(name).into_iter().collect();
+        }
+        let hosts = self.hosts(name, sight);
+        let read_by = |host: &&'a Sight| -> Option<&'a Sight> {
+            if host.is_primary() {
+                return Some(host);
+            }
+            let (_, plane) = host.planes().find(|(_, plane)| plane.external.get() == Some(true))?;
+            self.seen.get(self.who(plane.cluster_name.text())?)
+        };
+        let places: Option<Vec<&Sight>> = hosts.iter().map(read_by).collect();
+        places.unwrap_or_default()
+    }
+
+    /// Clusters whose istiod serves this one, which has none of its own.
+    pub(super) fn hosts(&self, name: &str, sight: &Sight) -> Vec<&'a Sight> {
+        self.read().map(|(_, host)| host).filter(|host| self.serves(host, name, sight)).collect()
+    }
+
+    /// Whether the objects of Istio's own kinds count that are in this cluster. Nobody reads those of a remote.
+    fn is_read(&self, name: &str, sight: &Sight) -> bool {
+        sight.is_primary() || self.configured_in(name, sight).into_iter().any(|place| std::ptr::eq(place, sight))
+    }
+}

@@ -1,0 +1,165 @@
+//! Which cluster is which, where what counts for it is read, and what istiods do not see.
+
+use super::*;
+use crate::mesh::DiscoverySelectors;
+
+#[test]
+fn what_counts_for_an_external_control_plane_is_in_its_configuration_cluster() {
+    let opening = Opening {
+        what: "Gateway istio-system/cross".into(),
+        namespace: "istio-system".into(),
+        chooses: Chooses::Pods([("istio".to_owned(), "eastwestgateway".to_owned())].into()),
+        port: 15443,
+        hosts: vec!["*.local".into()],
+    };
+    let door = || {
+        let mut door = Door { port: 15443, ports: vec![15443], target: Some(15443), ..Door::default() };
+        door.service.selector = [("istio".to_owned(), "eastwestgateway".to_owned())].into();
+        door
+    };
+    let fine = || Crossing {
+        by_mtls: true,
+        doors: [("gw".to_owned(), Ok(door()))].into(),
+        open: Some(Ok(vec![opening.clone()])),
+        policies: Some(Ok(Policies::default())),
+        ..Crossing::default()
+    };
+    let two = |east: Crossing, west: Crossing| {
+        let mut all = external();
+        for (name, network, crossing) in [("east", "net1", east), ("west", "net2", west)] {
+            let one = all.get_mut(name).unwrap();
+            (one.shown.network, one.shown.gateways) = (network.into(), gateway(network));
+            one.crossing = crossing;
+        }
+        all
+    };
+    silent(&two(fine(), Crossing { open: Some(Ok(Vec::new())), ..fine() }));
+    let shut = two(Crossing { open: Some(Ok(Vec::new())), ..fine() }, fine());
+    assert!(told(&shut).iter().all(|told| told.contains("gateway gw lets nothing through")) && told(&shut).len() == 2);
+    let off = || Crossing { policies: off_by("PeerAuthentication shop/a"), ..fine() };
+    one(&two(off(), fine()), "east: policies turn mTLS off", "PeerAuthentication shop/a");
+    silent(&two(fine(), off()));
+}
+
+#[test]
+fn a_remote_is_known_by_the_id_that_it_tells_the_injector() {
+    let called = |id: &str, watched: &str| {
+        let mut first = primary("primary", "mesh1", "net1", &[watched]);
+        first.shown.gateways = gateway("net1");
+        let mut second = remote("net1", &["primary"]);
+        second.called = Some(id.to_owned());
+        seen([("primary", first), ("west", second)])
+    };
+    silent(&called("west-eu", "west-eu"));
+    silent(&called("west", "west"));
+    // Under its name here somebody else is watched.
+    let other = change(called("west-eu", "west"), "primary", |_| {});
+    silent(&other);
+    one(
+        &change(called("west-eu", "west-eu"), "primary", |primary| primary.shown.watches = Value::Known(Map::new())),
+        "west: no remote secret of it is in primary",
+        "mesh_remote_cluster",
+    );
+    // Its gateway counts for whoever watches it, by that id.
+    let apart = |id: &str| {
+        let whole = change(called("west-eu", id), "west", |west| west.shown.network = "net2".into());
+        change(whole, "primary", |primary| primary.shown.gateways = gateway("net1"))
+    };
+    one(&apart("west-eu"), "west: no gateway leads to its network net2", "mesh_eastwest_gateway");
+}
+
+#[test]
+fn what_is_in_a_namespace_that_istiod_does_not_look_into_is_not_there_for_it() {
+    let selectors = |label: &str| {
+        let mesh = serde_json::json!({"discoverySelectors": [{"matchLabels": {label: "one"}}]});
+        vec![DiscoverySelectors::of(mesh.as_object().unwrap())]
+    };
+    let labels = |label: &str| -> BTreeMap<String, String> { [(label.to_owned(), "one".to_owned())].into() };
+    let with = |whole: Seen, at: &str, label: &str| {
+        let whole = change(whole, at, |one| one.looks_into = selectors("mesh"));
+        change(whole, "west", |west| {
+            west.gateway_namespaces = [("istio-eastwestgateway".to_owned(), "gateways".to_owned())].into();
+            west.namespaces = [("gateways".to_owned(), labels(label)), ("shop".to_owned(), labels("other"))].into();
+        })
+    };
+    silent(&with(two_networks(), "west", "mesh"));
+    let told = "west: `discoverySelectors` leave out its namespace gateways";
+    one(&with(two_networks(), "west", "other"), told, "gateway istio-eastwestgateway");
+    silent(&with(one_network(), "west", "other"));
+    // Whose istiod is in another cluster.
+    let remote = |label: &str| {
+        let whole = change(primary_remote(), "primary", |primary| primary.looks_into = selectors("mesh"));
+        change(whole, "remote", |remote| {
+            remote.gateway_namespaces = [("istio-eastwestgateway".to_owned(), "gateways".to_owned())].into();
+            remote.namespaces = [("gateways".to_owned(), labels(label))].into();
+        })
+    };
+    silent(&remote("mesh"));
+    one(
+        &remote("other"),
+        "remote: `discoverySelectors` leave out its namespace gateways",
+        "kubernetes.io/metadata.name",
+    );
+    // What opens the gateway, and what it exposes.
+    let opening = |namespace: &str, host: &str| Opening {
+        what: format!("Gateway {namespace}/cross"),
+        namespace: namespace.into(),
+        chooses: Chooses::Pods(BTreeMap::new()),
+        port: 15443,
+        hosts: vec![host.into()],
+    };
+    let opened = |namespace: &str, host: &str| {
+        change(with(two_networks(), "west", "mesh"), "west", |west| {
+            west.crossing.open = Some(Ok(vec![opening(namespace, host)]));
+        })
+    };
+    silent(&opened("gateways", "*.local"));
+    one(&opened("shop", "*.local"), "west: `discoverySelectors` leave out its namespace shop", "Gateway shop/cross");
+    one(
+        &opened("gateways", "*.shop.svc.cluster.local"),
+        "west: `discoverySelectors` leave out its namespace shop",
+        "*.shop.svc",
+    );
+    one(&opened("gateways", "web.shop.svc.cluster.local"), "west: `discoverySelectors`", "web.shop.svc.cluster.local");
+    silent(&opened("gateways", "web.bank.svc.cluster.local"));
+}
+
+#[test]
+fn plain_text_is_told_where_the_other_side_takes_none() {
+    let strict = || Strict {
+        what: "PeerAuthentication istio-system/default (STRICT)".into(),
+        scope: Scope::AllBut(BTreeSet::new()),
+    };
+    let with = |whole: Seen, name: &str, crossing: Crossing| change(whole, name, |one| one.crossing = crossing);
+    let takes_none =
+        || Crossing { policies: Some(Ok(Policies { off: Vec::new(), strict: vec![strict()] })), ..Crossing::default() };
+    let takes_all = || Crossing { policies: Some(Ok(Policies::default())), ..Crossing::default() };
+    let plain = || Crossing { policies: off_by("DestinationRule shop/web (for web: DISABLE)"), ..Crossing::default() };
+    let both = |whole: Seen, east: Crossing, west: Crossing| with(with(whole, "east", east), "west", west);
+    one(
+        &both(one_network(), plain(), takes_none()),
+        "east: its clients do not speak the mesh's mTLS with workloads of west",
+        "DestinationRule shop/web (for web: DISABLE) against PeerAuthentication istio-system/default",
+    );
+    silent(&both(one_network(), plain(), takes_all()));
+    silent(&both(one_network(), takes_none(), takes_none()));
+    // By the mesh configuration.
+    let automatic =
+        |west: Crossing| change(both(one_network(), takes_all(), west), "east", |east| east.no_auto_mtls = true);
+    one(&automatic(takes_none()), "east: its clients do not speak the mesh's mTLS", "`enableAutoMtls` is false");
+    silent(&automatic(takes_all()));
+    // Nobody calls there.
+    let unlinked = change(both(one_network(), plain(), takes_none()), "east", |east| {
+        east.shown.control_planes = [("default".to_owned(), plane("east", "mesh9"))].into_iter().collect();
+        east.shown.watches = Value::Known(Map::new());
+    });
+    assert!(told(&unlinked).iter().all(|told| !told.contains("mTLS")), "{:?}", told(&unlinked));
+    // Between networks a gateway is in between, which is told for itself.
+    silent(&both(two_networks(), plain(), takes_none()));
+    let unread = Crossing { policies: Some(Err("forbidden".into())), ..Crossing::default() };
+    one(
+        &both(one_network(), unread, takes_none()),
+        "east: whether its clients speak plain text with west",
+        "forbidden",
+    );
+}
