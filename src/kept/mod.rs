@@ -28,6 +28,7 @@ pub mod read;
 pub mod remove;
 pub mod render;
 pub mod report;
+pub mod same;
 pub mod telling;
 pub mod told;
 pub mod validators;

@@ -144,7 +144,8 @@ impl Resource for MeshServiceEntry {
         derive_names(&mut state);
         let spec = parsing::complete(Spec::parse(&state)?)?;
         describe(&mut state, Some(&spec));
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        client::all_own(cx, places(prior.iter().chain([&state]))).await?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let purpose = match prior {
             Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
             // A service is imported into the namespace of who calls it: it is there, or misspelled.
@@ -186,6 +187,8 @@ impl Resource for MeshServiceEntry {
         }
         let found = look(cx, &state, &spec).await.findings;
         state.findings = found.into_iter().map(|finding| finding.text).collect();
+        let places = places([&state]);
+        cx.private.instance.is_only_in(places.iter().map(String::as_str));
         keeping::finish(cx, claim).await;
         Ok(state)
     }
@@ -194,7 +197,8 @@ impl Resource for MeshServiceEntry {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        client::all_own(cx, places([&state])).await?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let recorded = Recorded::of(&state.objects, &cx.private.memory);
         let owner = owner(state.namespace.text(), state.name.text());
         let owner = cx.private.instance.owner(&owner, &state.instance);
@@ -237,7 +241,8 @@ impl Resource for MeshServiceEntry {
 
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
         let label = owner(state.namespace.text(), state.name.text());
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        client::all_own(cx, places([&state])).await?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
         let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
@@ -310,6 +315,17 @@ fn derive_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
     if rule_name || name && plan.config.destination_rule_name.is_null() {
         plan.planned.destination_rule_name = Value::Unknown;
     }
+}
+
+/// The clusters that hold something of the service.
+fn places<'a>(states: impl IntoIterator<Item = &'a ServiceEntry>) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    for state in states {
+        let exporters = state.exporters.entries().filter_map(|(_, exporter)| exporter.cluster.known());
+        let held = state.exported.keys().chain(exporters.map(String::as_str)).chain([state.cluster.text()]);
+        places.extend(held.map(str::to_owned));
+    }
+    places
 }
 
 /// Computed names that follow from others.
