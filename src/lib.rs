@@ -16,6 +16,8 @@ pub mod mesh;
 pub mod pki;
 
 // Layer 1: the lifecycle, and the outside world.
+pub mod files;
+
 pub mod cluster;
 pub mod engine;
 pub mod source;

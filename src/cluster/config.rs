@@ -48,6 +48,8 @@ pub struct ClusterConfig {
     pub not_known: bool,
     /// A refresh that gets no answer fails, instead of going on with what state remembers.
     pub must_answer: bool,
+    /// Which cluster is meant, by [`Cluster::uid`](super::Cluster::uid), whoever answers.
+    pub uid: Option<String>,
 }
 
 /// A client-go credential plugin.

@@ -106,7 +106,7 @@ impl Proxy {
         let scheme = uri.scheme_str().unwrap_or("http");
         let port = uri.port_u16().unwrap_or(match scheme {
             "https" => 443,
-            "socks5" => 1080,
+            "socks5" | "socks5h" => 1080,
             _ => 80,
         });
         let name = format!("{scheme}://{}:{port}", uri.host().unwrap_or_default());
@@ -321,5 +321,19 @@ impl AsyncWrite for Stream {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_without_a_port_is_at_the_usual_one_of_its_scheme() {
+        let name = |url: &str| Proxy::new(url.parse().unwrap()).unwrap_or_else(|failure| panic!("{failure}")).name;
+        assert_eq!(name("http://p"), "http://p:80");
+        assert_eq!(name("socks5://p"), "socks5://p:1080");
+        assert_eq!(name("socks5h://p"), "socks5h://p:1080");
+        assert_eq!(name("socks5://p:9"), "socks5://p:9");
     }
 }

@@ -14,6 +14,7 @@ use serde_saphyr::Options;
 
 use super::config::Secret;
 use super::error::Failure;
+use crate::files;
 
 /// The largest kubeconfigs there are name a few hundred clusters.
 const MAX_BYTES: u64 = 16 << 20;
@@ -356,16 +357,9 @@ fn start_from(path: &mut Option<String>, folder: &Path) {
     }
 }
 
-/// A file's bytes, as far as anything sensible goes: a path may lead to a device.
+/// A file's bytes, as far as anything sensible goes.
 pub(super) fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let detail = format!("it is larger than {} MiB", MAX_BYTES >> 20);
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, detail));
-    }
-    Ok(bytes)
+    files::read(path, MAX_BYTES)
 }
 
 /// Text by its byte order mark, or UTF-8. PowerShell's `>` writes UTF-16.

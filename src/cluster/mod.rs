@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -90,6 +91,7 @@ struct Shared {
     version: String,
     connections: session::Connections,
     held: read::Held,
+    uid: OnceCell<Option<String>>,
     pods: forward::PodConnections,
 }
 
@@ -148,8 +150,8 @@ impl Cluster {
     /// A cluster outside the provider configuration, such as the one a remote secret describes.
     pub fn standalone(name: &str, config: ClusterConfig, version: &str) -> Cluster {
         let connections = session::Connections::new(config, version);
-        let (held, pods) = (read::Held::default(), forward::PodConnections::default());
-        let shared = Shared { name: name.to_owned(), version: version.to_owned(), connections, held, pods };
+        let (held, uid, pods) = (read::Held::default(), OnceCell::new(), forward::PodConnections::default());
+        let shared = Shared { name: name.to_owned(), version: version.to_owned(), connections, held, uid, pods };
         Cluster { shared: Arc::new(shared), scope: Scope::default() }
     }
 
@@ -171,6 +173,11 @@ impl Cluster {
     /// The same cluster, its requests ending also when `cancel` says so. The token ends with the scope's own.
     pub fn until(&self, cancel: CancellationToken) -> Cluster {
         self.within(Scope { deadline: self.scope.deadline, cancel })
+    }
+
+    /// Which cluster the configuration means by this name, where it says so.
+    pub fn meant(&self) -> Option<&str> {
+        self.shared.connections.config().uid.as_deref()
     }
 
     /// By how many seconds this machine's clock is ahead of the cluster's, as the last answer told; negative where it

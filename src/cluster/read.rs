@@ -157,7 +157,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// The namespace that a cluster has from its beginning to its end.
+const SYSTEM: &str = "kube-system";
+
 impl Cluster {
+    /// What tells the cluster from all others, whatever its name and address are: the uid of its namespace
+    /// `kube-system`. Asked for once in a run. `None` where that may not be read, or is not there.
+    pub async fn uid(&self) -> Result<Option<&str>, Error> {
+        let look = async || match self.get_metadata(&ObjectRef::cluster(Kind::NAMESPACE, SYSTEM)).await {
+            Ok(found) => Ok(found.and_then(|found| found.uid().map(str::to_owned))),
+            Err(error) if error.is_forbidden() => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.shared.uid.get_or_try_init(look).await.map(Option::as_deref)
+    }
+
     /// The object, or `None` on a true 404 of the object itself: an unreachable or forbidding server is an error, never
     /// "gone", and neither is a kind that the cluster does not serve.
     pub async fn get(&self, reference: &ObjectRef) -> Result<Option<Object>, Error> {

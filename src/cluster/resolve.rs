@@ -105,9 +105,13 @@ fn server(server: Option<String>) -> Result<(String, Uri), Failure> {
     Ok((server, uri))
 }
 
-/// A bare `host:port`, which kubectl refuses, is taken for a proxy of http, as HTTPS_PROXY takes it.
+/// A bare `host:port`, which kubectl refuses, is taken for a proxy of http, as HTTPS_PROXY takes it. A scheme in
+/// capitals is the same scheme.
 fn proxy_uri(proxy: &str) -> Result<Uri, Failure> {
-    let url = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
+    let url = match proxy.split_once("://") {
+        Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+        None => format!("http://{proxy}"),
+    };
     url.parse().map_err(|error| unusable(format!("the proxy URL is no URL: {error}")))
 }
 
@@ -538,6 +542,15 @@ contexts:
         let text = failure(&inline("users:\n- user: {token: very-secret\n  x: [\n"));
         assert!(text.contains("line"), "{text}");
         assert!(!text.contains("very-secret"), "{text}");
+    }
+
+    #[test]
+    fn the_scheme_of_a_proxy_may_be_in_capitals() {
+        for (proxy, scheme) in
+            [("SOCKS5://p:1", "socks5"), ("Socks5h://p", "socks5h"), ("p:3128", "http"), ("HTTPS://p", "https")]
+        {
+            assert_eq!(proxy_uri(proxy).unwrap().scheme_str(), Some(scheme), "{proxy}");
+        }
     }
 
     #[test]

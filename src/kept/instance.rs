@@ -5,6 +5,8 @@
 //! name. So every create draws a mark, which stands in state and on each object as an annotation. The instance's Lease
 //! carries it too: see [`super::claim`].
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::fields;
@@ -50,12 +52,26 @@ pub struct Instance {
     /// The mark of the claim that this run has made.
     #[serde(skip)]
     pub claimed: Option<String>,
+    /// Which clusters it is in, by their names: see [`super::same`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) uids: BTreeMap<String, String>,
+}
+
+/// Private data that remembers an instance.
+pub trait HasInstance {
+    fn instance(&mut self) -> &mut Instance;
 }
 
 impl Instance {
     /// The owner of the instance's objects, by the mark that state has.
     pub fn owner(&self, label: &str, mark: &Value<String>) -> Owner {
         Owner { label: label.to_owned(), mark: mark.text().to_owned(), unmarked: !self.marked }
+    }
+
+    /// Forgets which clusters those are that it is no longer in: their names are free for others.
+    pub fn is_only_in<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let names: BTreeSet<&str> = names.into_iter().collect();
+        self.uids.retain(|name, _| names.contains(name.as_str()));
     }
 
     /// Whether objects may be left to mark, or to take over from whoever installed them.
@@ -96,6 +112,7 @@ impl Instance {
             made: None,
             imported: !has_mark,
             claimed: None,
+            uids: BTreeMap::new(),
         };
         Ok((instance, mark.into()))
     }
@@ -165,8 +182,6 @@ pub(super) fn is_marked(lease: &Object) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use serde_json::json;
 
     use super::*;

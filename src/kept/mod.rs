@@ -29,6 +29,7 @@ mod refused;
 pub mod remove;
 pub mod render;
 pub mod report;
+pub mod same;
 pub mod telling;
 pub mod told;
 pub mod validators;

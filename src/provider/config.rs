@@ -85,6 +85,12 @@ model! {
         /// credential.
         #[attr(optional)]
         pub insecure: Value<bool>,
+        /// Which cluster is meant: the uid of its namespace `kube-system`, as `kubectl get namespace kube-system -o
+        /// jsonpath='{.metadata.uid}'` prints it. Resources refuse any other cluster that answers under this name. Without
+        /// it they refuse another one than they were applied to. After a cluster was rebuilt, set the uid of the new
+        /// one.
+        #[attr(optional, validate(non_empty()))]
+        pub uid: Value<String>,
     }
 }
 
@@ -141,13 +147,10 @@ fn server_url() -> Validator {
 fn proxy() -> Validator {
     // All the advice stands in the rule's own words: of a sensitive attribute nothing else is shown.
     text("the address of a proxy: http://host:port, https://host:port or socks5://host:port (or socks5h://)", |url| {
+        let is_proxy =
+            |scheme: &str| ["http", "https", "socks5", "socks5h"].contains(&scheme.to_ascii_lowercase().as_str());
         match url.parse::<http::Uri>() {
-            Ok(uri)
-                if matches!(uri.scheme_str(), Some("http" | "https" | "socks5" | "socks5h"))
-                    && uri.host().is_some() =>
-            {
-                Ok(())
-            }
+            Ok(uri) if uri.scheme_str().is_some_and(is_proxy) && uri.host().is_some() => Ok(()),
             _ => Err("It is not.".to_owned()),
         }
     })

@@ -2,13 +2,13 @@
 //! configuration. Looks at files (are they there, may they be read) and reads none.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::config::{ClusterModel, Config, Exec};
 use crate::cluster::{self, ClusterConfig, Secret};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::files;
 use crate::value::{Path, Value};
 
 /// The rules over several attributes. Never complains of what is unknown.
@@ -118,11 +118,7 @@ fn readable_files(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnosti
         paths.iter().enumerate().filter_map(|(i, path)| Some((path.known()?, at.attr("config_paths").index(i))))
     });
     for (path, at) in single.into_iter().chain(several).filter(|(path, _)| !path.is_empty()) {
-        let found = File::open(expanded(path)).and_then(|file| file.metadata());
-        match found {
-            Ok(metadata) if metadata.is_dir() => {
-                diagnostics.error_at(at, "Unreadable kubeconfig", format!("{path:?} is a folder, not a file."));
-            }
+        match files::open(&expanded(path)) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => diagnostics.push(
                 Diagnostic::warning("No such kubeconfig")
@@ -163,7 +159,7 @@ pub(super) fn clusters(config: &Config) -> Option<BTreeMap<String, ClusterConfig
     Some(connected.collect())
 }
 
-/// Whether everything that decides where the cluster is and who asks is known.
+/// Whether everything that decides where the cluster is, which one it is and who asks is known.
 fn is_complete(cluster: &ClusterModel) -> bool {
     let texts = [
         &cluster.config_path,
@@ -178,6 +174,7 @@ fn is_complete(cluster: &ClusterModel) -> bool {
         &cluster.password,
         &cluster.tls_server_name,
         &cluster.proxy_url,
+        &cluster.uid,
     ];
     let exec = cluster.exec.known().is_none_or(|exec| {
         !exec.api_version.is_unknown()
@@ -213,6 +210,7 @@ fn connection(cluster: &ClusterModel) -> ClusterConfig {
         insecure: cluster.insecure.get().unwrap_or_default(),
         not_known: false,
         must_answer: false,
+        uid: text(&cluster.uid),
     }
 }
 

@@ -178,6 +178,28 @@ pub struct Noted {
     pub gateway_api: Option<NotedDefinitions>,
 }
 
+impl Noted {
+    /// What a repository has by now under a version that had another digest before. Who keeps charts in a folder may
+    /// edit them.
+    fn exchanged(&self, before: &Noted) -> Option<Diagnostic> {
+        let of_repository = |(chart, _): &(&String, &String)| chart.contains(' ') && self.place == before.place;
+        let others = self.digests.iter().filter(of_repository).filter_map(|(chart, digest)| {
+            let was = before.digests.get(chart).filter(|was| *was != digest)?;
+            Some(format!("- {chart}: {digest}, and it was {was}"))
+        });
+        let others: Vec<String> = others.collect();
+        (!others.is_empty()).then(|| exchanged(&self.place, &others))
+    }
+}
+
+/// Remembers what the charts are now, and warns where a repository has exchanged one.
+pub fn remember<C, P>(cx: &mut Ctx<C, P>, place: impl Fn(&mut P) -> &mut Option<Noted>, now: Option<Noted>) {
+    let before = std::mem::replace(place(&mut cx.private), now);
+    let now = place(&mut cx.private).as_ref();
+    let warning = now.zip(before).and_then(|(now, before)| now.exchanged(&before));
+    warning.into_iter().for_each(|warning| cx.warn(warning));
+}
+
 /// The definitions of the Gateway API likewise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedDefinitions {
@@ -423,6 +445,13 @@ fn changed_since(chart: &str, place: &str, attribute: &str) -> Diagnostic {
     Diagnostic::error("The charts have changed since the plan").at(Path::root("charts").attr(attribute)).detail(format!(
         "The chart {chart} in {place} is not the one that the last refresh saw: somebody has changed it since, so that this apply would do something else than its plan says. Nothing was written. Plan again, \
          with a refresh. A digest in `charts.digests` keeps a packed chart as it is."
+    ))
+}
+
+fn exchanged(place: &str, others: &[String]) -> Diagnostic {
+    Diagnostic::warning("Charts have changed under the same version").at("charts").detail(format!(
+        "What {place} holds under these versions is not what was applied:\n\n{}\n\nPublished charts do not change. If nobody of yours has edited or republished them, somebody else may have: look at `changes` of this plan, and compare with the publisher's archives, before you apply. `charts.digests` pins charts.",
+        others.join("\n")
     ))
 }
 

@@ -160,8 +160,57 @@ async fn a_chart_that_changes_after_the_plan_is_noticed_wherever_it_comes_from()
     assert_eq!(noted.digests, BTreeMap::new());
 }
 
+/// Between two plans as well: another machine than the one that applied has no copy of what was applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_is_exchanged_under_its_version_is_told_by_the_next_plan() {
+    let served = Arc::new(Mutex::new(packed("a")));
+    let url = repository(served.clone());
+    let noted = async |place: &str| store(place).noted(None, &["istiod"], Some("1.0.0")).await.unwrap();
+    let before = noted(&url).await;
+    assert!(noted(&url).await.exchanged(&before).is_none());
+    *served.lock().unwrap() = packed("b");
+    let now = noted(&url).await;
+    let told = now.exchanged(&before).unwrap().detail;
+    let digest = |noted: &Noted| noted.digests["istiod 1.0.0"].clone();
+    assert!(told.contains(&digest(&before)) && told.contains(&digest(&now)), "{told}");
+    let elsewhere = Noted { place: "https://elsewhere".to_owned(), ..before };
+    assert!(now.exchanged(&elsewhere).is_none(), "another place is another matter");
+    // Who keeps charts in a folder may edit them.
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let file = folder.path().join("istiod-1.0.0.tgz");
+    std::fs::write(&file, packed("a")).unwrap();
+    let before = noted(place).await;
+    std::fs::write(&file, packed("b")).unwrap();
+    assert!(noted(place).await.exchanged(&before).is_none());
+}
+
+/// A version that comes into a repository is taken by nobody unasked, be it the first plan or a later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_in_a_repository_changes_nothing() {
+    let index = Arc::new(Mutex::new(INDEX.to_vec()));
+    let url = serving(index.clone(), Arc::new(Mutex::new(packed("a"))));
+    let of = async |version: Version<'_>| match store(&url).chart("istiod", None, version).await {
+        Ok(chart) => chart.version().to_owned(),
+        Err(Unavailable::Wrong(why) | Unavailable::Unreachable(why)) => why.detail,
+    };
+    let remembered = Version { asked: None, remembered: Some("1.0.0") };
+    assert_eq!(of(remembered).await, "1.0.0");
+    let newer = "entries: {istiod: [{name: istiod, version: 9.0.0, urls: [n.tgz]}, {name: istiod, version: 1.0.0, urls: [i.tgz]}]}";
+    *index.lock().unwrap() = newer.as_bytes().to_vec();
+    assert_eq!(of(remembered).await, "1.0.0");
+    let told = of(Version::default()).await;
+    assert!(told.contains(&format!("no version {DEFAULT_VERSION}")), "never the newest: {told}");
+}
+
+const INDEX: &[u8] = b"entries: {istiod: [{name: istiod, version: 1.0.0, urls: [i.tgz]}]}";
+
 /// A repository of one chart, for as long as the test runs.
 fn repository(served: Arc<Mutex<Vec<u8>>>) -> String {
+    serving(Arc::new(Mutex::new(INDEX.to_vec())), served)
+}
+
+fn serving(index: Arc<Mutex<Vec<u8>>>, served: Arc<Mutex<Vec<u8>>>) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -169,7 +218,7 @@ fn repository(served: Arc<Mutex<Vec<u8>>>) -> String {
             let mut asked = [0; 4096];
             let length = stream.read(&mut asked).unwrap_or_default();
             let body = match String::from_utf8_lossy(&asked[..length]).contains("index.yaml") {
-                true => b"entries: {istiod: [{name: istiod, version: 1.0.0, urls: [i.tgz]}]}".to_vec(),
+                true => index.lock().unwrap().clone(),
                 false => served.lock().unwrap().clone(),
             };
             let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());

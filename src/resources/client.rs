@@ -1,12 +1,16 @@
 //! What Configure makes and every resource gets, and the way from it to a cluster.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use futures::future::join_all;
 
 use super::{blocks, charts, walk};
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
-use crate::kept::converge;
+use crate::kept::instance::{HasInstance, Instance};
+use crate::kept::{converge, same};
 use crate::value::{Path, Value};
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.
@@ -30,6 +34,60 @@ pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic
 /// Whether the cluster gives any answer, be it a refusal.
 pub async fn answers(cluster: &Cluster) -> bool {
     !matches!(cluster.version().await, Err(error) if error.may_be_gone())
+}
+
+/// The same, of a cluster in which a resource keeps something: the very one that it was applied to. For what reads,
+/// writes and removes that.
+pub async fn own<P: HasInstance>(cx: &mut Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic> {
+    let cluster = cluster(cx, name)?;
+    let warning = same::check(&cluster, cx.private.instance()).await?;
+    if let Some(warning) = warning
+        && cx.client()?.walk.says_first(warning.summary.clone())
+    {
+        cx.warn(warning);
+    }
+    Ok(cluster)
+}
+
+/// For what has no state, and remembers nothing: refuses a cluster that is not the one that the provider block means,
+/// where that says which. The warning is that this cannot be told.
+pub async fn meant(cluster: &Cluster) -> Result<Option<Diagnostic>, Diagnostic> {
+    match cluster.meant() {
+        Some(_) => same::check(cluster, &mut Instance::default()).await,
+        None => Ok(None),
+    }
+}
+
+/// The same as [`own`] of several, asked at once. What the provider does not have is for its user to tell.
+pub async fn all_own<P: HasInstance>(
+    cx: &mut Ctx<Client, P>,
+    names: impl IntoIterator<Item = String>,
+) -> Result<(), Diagnostics> {
+    let names: BTreeSet<String> = names.into_iter().collect();
+    let clusters: Vec<Cluster> = names.iter().filter_map(|name| cluster(cx, name).ok()).collect();
+    // What each of them answers, or does not, counts below.
+    join_all(clusters.iter().map(Cluster::uid)).await;
+    let mut refused = Diagnostics::new();
+    for cluster in &clusters {
+        refused.extend(own(cx, cluster.name()).await.err());
+    }
+    refused.check()
+}
+
+/// Tells the walk which clusters these are, so that two names of one are not taken for two clusters. Nobody waits long
+/// for that: a cluster that does not answer is told by who needs it.
+pub async fn tell_apart<'a, P>(cx: &Ctx<Client, P>, names: impl IntoIterator<Item = &'a str>) {
+    let Ok(client) = cx.client() else { return };
+    if client.clusters.names().nth(1).is_none() {
+        return;
+    }
+    let clusters: Vec<Cluster> = names.into_iter().filter_map(|name| briefly(cx, name)).collect();
+    let asked = clusters.iter().map(|cluster| async move { (cluster.name(), cluster.uid().await) });
+    for (name, uid) in join_all(asked).await {
+        if let Ok(Some(uid)) = uid {
+            client.walk.note_uid(name, uid);
+        }
+    }
 }
 
 /// Whether a refresh goes on with what state remembers, since the provider has no clusters, as when not even their

@@ -20,7 +20,7 @@ use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::converge::{self, Converge, Converged, Strays};
 use crate::kept::fixed;
 use crate::kept::handover::{self, LeaseOf};
-use crate::kept::instance::{Instance, Place};
+use crate::kept::instance::{HasInstance, Instance, Place};
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted};
 use crate::kept::plan::{self as planning, Planned};
@@ -63,8 +63,7 @@ pub struct Kept<'a> {
 }
 
 /// What such a resource remembers beside its state.
-pub trait Remembers {
-    fn instance(&mut self) -> &mut Instance;
+pub trait Remembers: HasInstance {
     fn memory(&mut self) -> &mut Memory;
 }
 
@@ -84,11 +83,13 @@ macro_rules! keeps {
     ($model:ty, $private:ty, $resource:literal by $attribute:literal, $label:expr, $kinds:expr) => {
         $crate::keeps!($model, $resource by $attribute, $label, $kinds);
 
-        impl $crate::resources::keeping::Remembers for $private {
+        impl $crate::kept::instance::HasInstance for $private {
             fn instance(&mut self) -> &mut $crate::kept::instance::Instance {
                 &mut self.instance
             }
+        }
 
+        impl $crate::resources::keeping::Remembers for $private {
             fn memory(&mut self) -> &mut $crate::kept::memory::Memory {
                 &mut self.memory
             }
@@ -135,11 +136,13 @@ macro_rules! keeps {
     };
 }
 
-impl Remembers for Remembered {
+impl HasInstance for Remembered {
     fn instance(&mut self) -> &mut Instance {
         &mut self.instance
     }
+}
 
+impl Remembers for Remembered {
     fn memory(&mut self) -> &mut Memory {
         &mut self.memory
     }
@@ -428,7 +431,7 @@ pub async fn refresh<M: Keeps, P: Remembers>(
 /// Removes the objects, and leaves the namespace. What had to stay is said.
 pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: M) -> Result<(), Failed<M>> {
     let kept = state.kept();
-    let cluster = client::cluster(cx, kept.cluster.text())?;
+    let cluster = client::own(cx, kept.cluster.text()).await?;
     let (label, namespace) = (state.label(), kept.namespace.text().to_owned());
     let (place, mark) = (place(&state, &label), kept.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };

@@ -70,6 +70,11 @@ impl Walk {
         held(&self.held_by_others).get(id).cloned().unwrap_or_default()
     }
 
+    /// Notes what tells a cluster from all others, by the provider's name for it.
+    pub fn note_uid(&self, name: &str, uid: &str) {
+        held(&self.topology).note_uid(name, uid);
+    }
+
     /// Declares a control plane, by the id of its resource; what it and earlier declarations contradict each other in.
     pub fn control_plane(&self, id: &str, declared: ControlPlaneAt) -> Diagnostics {
         diagnostics(held(&self.topology).control_plane(id, declared))

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::http::Get;
 use super::{Error, Location, Request, Sha256, Sources, verify, within};
 use crate::chart;
+use crate::files;
 
 /// No document of definitions is near as large; the Gateway API's has a megabyte.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -74,7 +75,8 @@ impl Sources {
 }
 
 fn file(path: &Path, request: &Request<'_>) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    let bytes = files::read(path, MAX_DOCUMENT as u64);
+    let bytes = bytes.map_err(|source| Error::File { path: path.to_owned(), source })?;
     checked(bytes, request)
 }
 
@@ -92,17 +94,23 @@ fn folder(path: &Path, request: &Request<'_>) -> Result<Vec<String>, Error> {
         return Err(Error::FolderDigest { path: path.to_owned() });
     }
     let unreadable = |source| Error::File { path: path.to_owned(), source };
-    let mut files: Vec<PathBuf> = Vec::new();
+    let mut found: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         let is_manifest = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         // What kubectl calls its own is no manifest of an object.
         if is_manifest && file.file_stem().is_none_or(|stem| stem != "kustomization") {
-            files.push(file);
+            found.push(file);
         }
     }
-    files.sort();
-    files.iter().map(|file| checked(within(path, file)?, request)).collect()
+    found.sort();
+    let mut room = MAX_DOCUMENT;
+    let read = found.iter().map(|file| {
+        let bytes = within(path, file, room)?;
+        room -= bytes.len();
+        checked(bytes, request)
+    });
+    read.collect()
 }
 
 #[cfg(test)]
@@ -115,6 +123,29 @@ mod tests {
         let asked = Manifests { place, name: "gateway-api", version: "1.2.3", digest };
         let objects = Sources::with_cache(None).manifests(&asked).await.map_err(|error| error.to_string())?;
         Ok(objects.iter().map(|object| object["kind"].as_str().unwrap_or_default().to_owned()).collect())
+    }
+
+    /// Whoever may write where manifests come from can put there what never ends.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_never_ends_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display().to_string();
+        let file = folder.path().join("a.yaml");
+        std::fs::File::create(&file).unwrap().set_len(MAX_DOCUMENT as u64 + 1).unwrap();
+        assert!(kinds(&place, None).await.unwrap_err().contains("cannot read"));
+        assert!(kinds(&file.display().to_string(), None).await.unwrap_err().contains("cannot read"));
+        // Nor are many of them larger than one may be.
+        for name in ["a.yaml", "b.yaml"] {
+            std::fs::write(folder.path().join(name), vec![b'#'; MAX_DOCUMENT / 2 + 1]).unwrap();
+        }
+        assert!(kinds(&place, None).await.unwrap_err().contains("cannot read"));
+        std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(kinds(&place, None).await.unwrap_err().contains("cannot read"));
+        assert!(kinds(&file.display().to_string(), None).await.unwrap_err().contains("cannot read"));
+        assert!(kinds("/dev/zero", None).await.unwrap_err().contains("cannot read"));
     }
 
     #[tokio::test]

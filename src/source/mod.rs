@@ -18,9 +18,11 @@ use reqwest::Url;
 use tokio::sync::OnceCell;
 
 use crate::chart::{self, Chart};
+use crate::files;
 use cache::Cache;
 use http::Http;
 pub use manifests::Manifests;
+use repository::MAX_ARCHIVE;
 
 /// Istio's own repository since 1.31; the earlier one ends in December 2026.
 pub const ISTIO_REPOSITORY: &str = "https://blob.istio.io/istio-release/charts";
@@ -237,7 +239,8 @@ impl Sources {
         let chart = match request.location {
             Location::Directory(path) => directory(path, request, digest.as_ref())?,
             Location::Archive(path) => {
-                let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
+                let bytes = files::read(path, MAX_ARCHIVE as u64);
+                let bytes = bytes.map_err(|source| Error::File { path: path.clone(), source })?;
                 open(request, &bytes, digest.as_ref())?
             }
             Location::Repository(url) => {
@@ -284,7 +287,7 @@ fn directory(path: &Path, request: &Request<'_>, digest: Option<&Sha256>) -> Res
     }
     let packed = request.version.map(|version| path.join(format!("{}-{version}.tgz", request.name)));
     match packed {
-        Some(file) if file.is_file() => open(request, &within(path, &file)?, digest),
+        Some(file) if file.is_file() => open(request, &within(path, &file, MAX_ARCHIVE)?, digest),
         _ => Err(Error::NoChart { place: request.location.to_string(), name: request.name.to_owned() }),
     }
 }
@@ -304,7 +307,7 @@ pub fn folder_digests(folder: &Path, name: &str) -> BTreeMap<String, String> {
 /// The digest of what [`folder_digests`] calls by this name, if it is there.
 pub fn folder_digest(folder: &Path, name: &str) -> Option<String> {
     if name.ends_with(".tgz") {
-        return Some(Sha256::of(&within(folder, &folder.join(name)).ok()?).to_string());
+        return Some(Sha256::of(&within(folder, &folder.join(name), MAX_ARCHIVE).ok()?).to_string());
     }
     let chart = unpacked(folder, name).find(|chart| chart.join("Chart.yaml").is_file())?;
     Some(Chart::from_dir_among(&chart, folder).ok()?.digest().to_owned())
@@ -316,14 +319,14 @@ fn unpacked(folder: &Path, name: &str) -> impl Iterator<Item = PathBuf> + use<> 
 }
 
 /// What a file in a folder holds. A link in it must not lead to what else this process can read.
-fn within(folder: &Path, file: &Path) -> Result<Vec<u8>, Error> {
+fn within(folder: &Path, file: &Path, limit: usize) -> Result<Vec<u8>, Error> {
     let unreadable = |source| Error::File { path: file.to_owned(), source };
     let bounds = folder.canonicalize().map_err(unreadable)?;
     let real = file.canonicalize().map_err(unreadable)?;
     if !real.starts_with(bounds) {
         return Err(Error::LeadsOutside { link: file.to_owned(), folder: folder.to_owned() });
     }
-    std::fs::read(real).map_err(unreadable)
+    files::read(&real, limit as u64).map_err(unreadable)
 }
 
 /// Loads an archive after checking that it is the one asked for.

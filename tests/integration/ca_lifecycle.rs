@@ -246,6 +246,48 @@ async fn a_root_is_rotated_by_three_plans_and_resumes() {
     place.destroy(&narrowed).await;
 }
 
+/// Where the configuration says nothing of a pause, it follows from what the istiods there may have issued.
+#[tokio::test]
+async fn a_rotation_waits_for_the_longest_certificate_that_an_istiod_issued() {
+    let Some(place) = Place::new("ca-pause").await else { return };
+    let unsaid = |number| {
+        let mut config = place.config(&["east", "west"], generation(number));
+        config.as_object_mut().unwrap().remove("rotation_pause");
+        config
+    };
+    let stored = place.settle(&unsaid(1), None).await;
+    let env = json!([
+        { "name": "ISTIO_MULTIROOT_MESH", "value": "true" },
+        { "name": "DEFAULT_WORKLOAD_CERT_TTL", "value": "72h" },
+    ]);
+    let labels = json!({ "app": "istiod" });
+    let containers = json!([{ "name": "discovery", "image": "istiod", "env": env }]);
+    let template = json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } });
+    let istiod = ObjectRef::namespaced(Kind::DEPLOYMENT, place.namespace("west"), "istiod");
+    let body = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "istiod", "labels": labels },
+        "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": template },
+    });
+    place.as_somebody("helm", &istiod, "application/apply-patch+yaml", &body).await;
+
+    let widened = place.apply(place.plan(&unsaid(2), Some(&stored)).await).await;
+    assert_eq!(place.phase(&widened), "trust-widened");
+    let waiting = place.plan(&unsaid(2), Some(&widened)).await;
+    let words = waiting.warnings.to_string();
+    assert!(words.contains("step 2 waits") && words.contains(" comes 3d later"), "{words}");
+    assert_eq!(waiting.action, Action::Nothing);
+    // What istiod has issued once is still about when it is told to issue for less.
+    let cut = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "discovery", "env": [{ "name": "DEFAULT_WORKLOAD_CERT_TTL", "value": "1h" }] }] } } } });
+    place.as_somebody("kubectl", &istiod, "application/strategic-merge-patch+json", &cut).await;
+    let (seen, _) = place.core.refresh_told(CA, &widened).await.unwrap();
+    let waiting = place.plan(&unsaid(2), seen.as_ref()).await;
+    assert!(waiting.warnings.to_string().contains(" comes 3d later"), "{}", waiting.warnings);
+    // Who says a pause has said it.
+    let switched = place.apply(place.plan(&place.config(&["east", "west"], generation(2)), Some(&widened)).await).await;
+    assert_eq!(place.phase(&switched), "issuers-switched");
+    place.destroy(&switched).await;
+}
+
 #[tokio::test]
 async fn a_rotation_turns_back() {
     let Some(place) = Place::new("ca-back").await else { return };

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::examples_laws::{
     becomes_as_if_made, fails_after, is_found_whole, is_imported_whole, is_made_changed, is_nobody_elses,
-    is_not_replaced_by_itself, is_told_at_a_look, no_token_reads_a_key, outlives_an_outage,
+    is_not_replaced_by_itself, is_told_at_a_look, is_written_whole, outlives_an_outage, tokens_read_what_is_accepted,
 };
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::support::cli::{Cli, Workspace, clis, newest};
@@ -449,8 +449,9 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     no_secret_in(&workspace.path("terraform.tfstate"), lab);
     let main = fs::read_to_string(workspace.path("main.tf")).unwrap();
     // Without a CA there is no key of ours to keep from them: each istiod has a Secret of its own making.
-    if main.contains("mesh_ca") && !main.contains("readable_by_watchers") {
-        no_token_reads_a_key(lab, example.watches.iter().any(|(_, watched)| watched.len() > 1));
+    if main.contains("mesh_ca") {
+        let watch_each_other = example.watches.iter().any(|(_, watched)| watched.len() > 1);
+        tokens_read_what_is_accepted(&workspace, lab, watch_each_other);
     }
     outlives_an_outage(&workspace, &lab.clusters()[lab.clusters().len() - 1]);
     let has_types = OF_ALL_TYPES.contains(&example.folder);
@@ -461,6 +462,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
         is_not_replaced_by_itself(&workspace, lab);
     }
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));
+    is_written_whole(&workspace, &self::workspace(cli, example, lab), lab);
     if let Some(made) = &made {
         if let Some(newest) = newest() {
             is_found_whole(&[&workspace], &self::workspace(&newest, example, lab), lab);

@@ -1,6 +1,7 @@
 //! Laws that hold for every example, whatever is in it: an apply that fails at one step after the other loses nothing,
 //! an outage changes nothing, and what was made can be imported as it is.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
@@ -29,11 +30,34 @@ pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
     }
 }
 
-/// Whoever steals a watcher's token tries every Secret of every cluster with it: no key of the root and none of an
-/// intermediate comes back.
-pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
+/// Whoever steals a watcher's token tries every Secret of every cluster with it. In the layout of the guides no key of
+/// the root and none of an intermediate comes back. Where state says that watchers may read the Secrets of a cluster,
+/// its intermediate does, and the root where its store there is said to be readable: just what is said, and nothing of
+/// any other cluster.
+pub fn tokens_read_what_is_accepted(workspace: &Workspace, lab: &Lab, watch_each_other: bool) {
     let tokens: Vec<(String, String)> = lab.clusters().iter().flat_map(tokens_kept_in).collect();
     assert_eq!(!tokens.is_empty(), watch_each_other, "there are other tokens to try than those of watchers");
+    let state = workspace.state();
+    let all = instances(&state);
+    let of = |kind: &'static str| {
+        all.iter().filter(move |(address, _)| address.starts_with(kind)).map(|(_, instance)| &instance["attributes"])
+    };
+    let links = of("mesh_remote_cluster.").filter(|link| link["read_secrets"] == true);
+    let readable: BTreeSet<&str> = links.filter_map(|link| link["cluster"].as_str()).collect();
+    let mut accepted = BTreeSet::new();
+    for ca in of("mesh_ca.") {
+        let signed =
+            ca["clusters"].as_object().into_iter().flatten().map(|(cluster, _)| (cluster.as_str(), "an intermediate"));
+        accepted.extend(
+            signed.filter(|(cluster, _)| readable.contains(cluster)).map(|(cluster, what)| (cluster.to_owned(), what)),
+        );
+        let store = &ca["root"]["store"];
+        if let Some(cluster) = store["cluster"].as_str().filter(|cluster| readable.contains(cluster)) {
+            assert_eq!(store["readable_by_watchers"], true, "nobody has accepted it: {store}");
+            accepted.insert((cluster.to_owned(), "the root"));
+        }
+    }
+    let mut read = BTreeSet::new();
     for (held_by, token) in &tokens {
         for cluster in lab.clusters() {
             let place = format!("the token that {held_by} holds, in {}", cluster.name());
@@ -42,9 +66,11 @@ pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
                 &["get", "-o", "json", "secret", "mesh-root-ca", "-n", "mesh-root-ca"],
                 &["get", "-o", "json", "secret", "cacerts", "-n", "istio-system"],
             ] {
-                let read = as_thief(cluster, token, args);
-                for key in ["ca-key.pem", "root-1.key", "ca-key"] {
-                    assert!(!read.contains(key), "{place}: {args:?} shows {key}");
+                let found = as_thief(cluster, token, args);
+                for (key, what) in [("ca-key.pem", "an intermediate"), ("root-1.key", "the root")] {
+                    if found.contains(key) {
+                        read.insert((cluster.name().to_owned(), what));
+                    }
                 }
             }
             if is_of_a_reader(token) {
@@ -58,6 +84,7 @@ pub fn no_token_reads_a_key(lab: &Lab, watch_each_other: bool) {
             }
         }
     }
+    assert_eq!(read, accepted, "what the tokens of watchers read, and what state says that they may");
 }
 
 /// Whether the token is of the account that this provider makes for watchers, and not of an istiod of another cluster,
@@ -245,7 +272,7 @@ pub fn is_not_replaced_by_itself(made: &Workspace, lab: &Lab) {
     all_is_complete(lab);
     let before = written(lab);
     let state = made.state();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (address, instance) in instances(&state) {
         let kind = address.split('.').next().unwrap_or_default().to_owned();
         if !kind.starts_with("mesh_") || !seen.insert(kind) {
@@ -296,6 +323,31 @@ pub fn is_imported_whole(made: &Workspace, other: &Workspace) {
     assert!(said.stdout.contains(&summary), "{}", said.stdout);
     fs::remove_file(other.path("imports.tf")).unwrap();
     other.is_settled();
+}
+
+/// The same where a CLI writes the configuration: what it writes is valid, changes nothing of what is imported, and
+/// holds no secret. `other` is a workspace of the example that has applied nothing.
+pub fn is_written_whole(made: &Workspace, other: &Workspace, lab: &Lab) {
+    let state = made.state();
+    let mut blocks = String::new();
+    let mut resources = 0;
+    // Nobody writes configuration for a resource with an index: each gets a name of its own.
+    for (address, instance) in instances(&state).into_iter().filter(|(address, _)| address.starts_with("mesh_")) {
+        resources += 1;
+        let (kind, id) = (address.split('.').next().unwrap_or_default(), &instance["attributes"]["id"]);
+        writeln!(blocks, "import {{\n  to = {kind}.written_{resources}\n  id = {id}\n}}\n").unwrap();
+    }
+    fs::write(other.path("imports.tf"), blocks).unwrap();
+    fs::rename(other.path("main.tf"), other.path("main.tf.aside")).unwrap();
+    let summary = format!("Plan: {resources} to import, 0 to add, 0 to change, 0 to destroy.");
+    let first = other.run(&["plan", "-input=false", "-generate-config-out=written.tf"]);
+    let written = fs::read_to_string(other.path("written.tf")).unwrap_or_default();
+    let said = format!("{}{}\n{written}", first.stdout, first.stderr);
+    assert!(first.code == Some(0) && first.stdout.contains(&summary), "{said}");
+    // As it is in the file, and not only as it was planned with.
+    let again = other.run(&["plan", "-input=false"]).ok();
+    assert!(again.stdout.contains(&summary), "{}\n{written}", again.stdout);
+    no_secret_in(&other.path("written.tf"), lab);
 }
 
 /// The same by a search of a Terraform of today, which writes the configuration itself: nothing of it changes anything,

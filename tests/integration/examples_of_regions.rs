@@ -5,7 +5,7 @@ use lab::{Fault, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples::{no_secret_in, synced};
-use crate::examples_laws::{all_is_complete, is_found_whole, is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{all_is_complete, is_found_whole, is_imported_whole, is_written_whole, outlives_an_outage};
 use crate::links_topologies::{Run, injected_as, nothing_is_left, page_says, service, web};
 use crate::support::cli::{Cli, Workspace, clis, newest};
 
@@ -45,6 +45,7 @@ fn regions_with_zones(cli: &Cli, lab: &Lab) {
     no_secret_in(&run.workspace.path("terraform.tfstate"), lab);
     outlives_an_outage(&run.workspace, zone);
     is_imported_whole(&run.workspace, &of_example(cli).workspace);
+    is_written_whole(&run.workspace, &of_example(cli).workspace, lab);
     if let Some(newest) = newest() {
         is_found_whole(&[&run.workspace], &of_example(&newest).workspace, lab);
     }
@@ -157,6 +158,8 @@ fn a_state_for_each_cluster(cli: &Cli, lab: &Lab) {
     std::fs::write(imported.path("main.tf"), waits).unwrap();
     is_imported_whole(&east, &imported);
     is_imported_whole(&trust, &state(cli, lab, "trust", json!({})));
+    is_written_whole(&trust, &state(cli, lab, "trust", json!({})), lab);
+    is_written_whole(&east, &of("east"), lab);
     if let Some(newest) = newest() {
         // What all of them know is found by one search.
         is_found_whole(&[&trust, &east, &west], &state(&newest, lab, "trust", json!({})), lab);

@@ -12,9 +12,10 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("mesh", &[], &["tonic", "prost", "kube", "tokio"]),
     ("pki", &[], &["tonic", "prost", "kube", "tokio"]),
     ("chart", &[], &["tonic", "prost", "kube", "tokio"]),
-    ("cluster", &[], &["tonic", "prost"]),
+    ("files", &[], &["tonic", "prost", "kube", "tokio"]),
+    ("cluster", &["files"], &["tonic", "prost"]),
     ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
-    ("source", &["chart"], &["tonic", "prost", "kube"]),
+    ("source", &["files", "chart"], &["tonic", "prost", "kube"]),
     ("istiod", &["schema", "mesh", "pki", "cluster"], &["kube"]),
     ("kept", &["diag", "value", "schema", "chart", "cluster", "istiod"], &["tonic", "prost"]),
     ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),
@@ -26,6 +27,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "provider",
         &[
+            "files",
             "diag",
             "value",
             "schema",

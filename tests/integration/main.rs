@@ -67,6 +67,7 @@ mod links_upkeep;
 mod load_balancers;
 mod marked_secrets;
 mod moved_from_others;
+mod odd_names;
 mod ownership;
 mod package;
 mod pages;

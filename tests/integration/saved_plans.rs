@@ -42,6 +42,8 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
     };
     std::fs::copy(lab.cluster("west").kubeconfig_path(), run.workspace.path("west.kubeconfig")).expect("a kubeconfig");
     copy(tools::charts(Istio::Current).expect("the charts").dir(), &run.workspace.path("charts"));
+    let definitions = run.workspace.path("gateway-api");
+    copy(&tools::gateway_api().expect("the Gateway API"), &definitions);
     run.configure(1);
     run.apply().ok();
     run.workspace.is_settled();
@@ -103,6 +105,41 @@ fn a_changed_world_is_met_with_what_was_promised_or_with_words_of_ours() {
     assert_eq!(applied.code, Some(1), "{}", applied.stdout);
     assert!(applied.stderr.contains("The charts have changed since the plan"), "{}", applied.stderr);
     run.repaired("other charts");
+
+    // And so do the definitions of the Gateway API.
+    run.configure(9);
+    run.workspace.run(&["plan", "-input=false", "-out=saved"]).ok();
+    let written = || lab.cluster("east").kubectl(&["get", "customresourcedefinition", ROUTES, "-o", "yaml"]);
+    let before = written().expect("a definition");
+    edit(&definitions);
+    let applied = run.workspace.run(&["apply", "-input=false", "saved"]);
+    in_our_words("other definitions", &applied);
+    assert_eq!(applied.code, Some(1), "{}", applied.stdout);
+    assert!(applied.stderr.contains("The charts have changed since the plan"), "{}", applied.stderr);
+    assert!(applied.stderr.contains("charts.gateway_api") || applied.stderr.contains("definitions of the Gateway"));
+    assert_eq!(written().expect("a definition"), before, "nothing was written");
+    run.repaired("other definitions");
+    assert!(written().expect("a definition").contains(EDITED), "the next plan has seen it");
+}
+
+/// A definition of the Gateway API, and what is written into it where it comes from.
+const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
+const EDITED: &str = "edited-after-the-plan";
+
+/// Edits that definition where it comes from.
+fn edit(folder: &Path) {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut edited = 0;
+    for file in files.filter(|file| file.is_file()) {
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let line = format!("  name: {ROUTES}\n");
+        if text.contains(&line) {
+            edited += 1;
+            std::fs::write(&file, text.replace(&line, &format!("  labels:\n    {EDITED}: \"yes\"\n{line}")))
+                .expect("written");
+        }
+    }
+    assert_eq!(edited, 1, "files that define {ROUTES} in {}", folder.display());
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -128,6 +165,7 @@ impl Run<'_> {
     fn configure(&self, generation: u32) {
         let path = |name: &str| self.lab.cluster(name).kubeconfig_path().display().to_string();
         let charts = self.workspace.path("charts").display().to_string();
+        let definitions = self.workspace.path("gateway-api").display().to_string();
         let (east, odd) = (path("east"), generation % 2 == 1);
         let west = self.workspace.path("west.kubeconfig").display().to_string();
         self.workspace.configure(&format!(
@@ -142,7 +180,7 @@ provider "mesh" {{
     east = {{ config_path = "{east}" }}
     west = {{ config_path = "{west}" }}
   }}
-  charts = {{ directory = "{charts}" }}
+  charts = {{ directory = "{charts}", gateway_api = "{definitions}" }}
 }}
 
 resource "mesh_ca" "this" {{
@@ -159,6 +197,7 @@ resource "mesh_primary" "this" {{
   mesh_id      = "mesh1"
   network      = "net-east"
   custom_hosts = ["g{generation}.example"]
+  gateway_api  = "1.6.0"
   timeouts     = {{ update = "1m" }}
   values       = [sensitive(yamlencode({{ pilot = {{ env = {{ AUTH_TOKEN = "hunter2-of-{generation}" }} }} }}))]
 }}

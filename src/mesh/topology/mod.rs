@@ -6,6 +6,7 @@
 //! ([`Topology::absences`]).
 
 mod absent;
+mod aliases;
 mod doors;
 mod links;
 mod names;
@@ -22,6 +23,7 @@ pub use unlike::Ruling;
 use super::discovery::DiscoverySelectors;
 use super::mesh_networks::MeshNetworks;
 use super::policy::MeshPolicy;
+use aliases::Aliases;
 use names::{of_one_mesh, same_name, two_names, watches_itself};
 use remotes::{of_control_plane, own_control_plane, serving};
 use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
@@ -167,6 +169,7 @@ pub struct Topology {
     control_planes: BTreeMap<String, ControlPlaneAt>,
     watched: BTreeMap<String, WatchedCluster>,
     gateways: BTreeMap<String, DeclaredGateway>,
+    aliases: Aliases,
     /// Declared, and not known in full yet.
     pending: BTreeSet<Pending>,
     /// Absences and differences that have been told.
@@ -213,9 +216,9 @@ impl ControlPlaneAt {
 }
 
 impl DeclaredCa {
-    /// Whether the key is in the cluster, and not meant to be read by its watchers.
-    fn is_kept_in(&self, cluster: &str) -> bool {
-        !self.is_readable && self.store.as_ref().is_some_and(|store| store.cluster == cluster)
+    /// Where the key is that is not meant to be read by watchers.
+    fn hidden(&self) -> Option<&SecretPlace> {
+        self.store.as_ref().filter(|_| !self.is_readable)
     }
 }
 
@@ -232,6 +235,18 @@ pub fn only_or_in<'a, T>(there: impl Iterator<Item = (&'a str, T)>, namespace: &
 }
 
 impl Topology {
+    /// Notes what tells a cluster from all others, by the provider's name for it.
+    pub fn note_uid(&mut self, name: &str, uid: &str) {
+        self.aliases.note(name, uid);
+    }
+
+    /// The key of a root that the watchers of a cluster may read there, as it calls the cluster.
+    fn read_by_watchers(&self, authority: &DeclaredCa, watched: &WatchedCluster) -> Option<String> {
+        let store = authority.hidden().filter(|_| watched.reads_secrets)?;
+        let is_there = self.aliases.is_one(&store.cluster, &watched.cluster);
+        is_there.then(|| self.aliases.shown(&store.cluster, &watched.cluster))
+    }
+
     /// Declares a control plane; what it contradicts.
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -292,11 +307,11 @@ impl Topology {
             }
             findings.extend(serving(&declared, control_plane));
         }
-        for store in
-            self.authorities.values().filter(|other| declared.reads_secrets && other.is_kept_in(&declared.cluster))
-        {
-            findings.push(readable_root(&declared, store, "read_secrets"));
+        for authority in self.authorities.values() {
+            let place = self.read_by_watchers(authority, &declared);
+            findings.extend(place.map(|place| readable_root(&declared, authority, &place, "read_secrets")));
         }
+        findings.extend(self.aliases.of_link(&declared));
         findings.extend(self.control_planes.values().filter_map(|other| unreadable(&declared, other, "read_secrets")));
         findings.extend(self.control_planes.values().filter_map(|other| without_token(&declared, other)));
         findings.extend(self.config_cluster(&declared));
@@ -316,20 +331,32 @@ impl Topology {
     pub fn authority(&mut self, id: &str, declared: DeclaredCa) -> Vec<Finding> {
         let mut findings = Vec::new();
         for other in self.authorities.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
-            if let Some(store) = declared.store.as_ref().filter(|store| other.store.as_ref() == Some(*store)) {
-                findings.push(same_store(store));
+            let stores = declared.store.as_ref().zip(other.store.as_ref());
+            let is_same = |(store, other): &(&SecretPlace, &SecretPlace)| {
+                let place = |store: &SecretPlace| (store.namespace.clone(), store.name.clone());
+                place(store) == place(other) && self.aliases.is_one(&store.cluster, &other.cluster)
+            };
+            if let Some((store, other)) = stores.filter(is_same) {
+                findings.push(same_store(store, &self.aliases.shown(&store.cluster, &other.cluster)));
             }
-            let both = |(cluster, namespace): &(&String, &String)| other.clusters.get(*cluster) == Some(*namespace);
-            let both: Vec<&str> = declared.clusters.iter().filter(both).map(|(cluster, _)| cluster.as_str()).collect();
-            if !both.is_empty() {
-                findings.push(two_authorities(&both));
+            let both = declared.clusters.iter().filter_map(|(cluster, namespace)| {
+                let mut others = other.clusters.iter().filter(|(_, place)| *place == namespace);
+                let (as_other, _) = others.find(|(other, _)| self.aliases.is_one(cluster, other))?;
+                Some((cluster == as_other, self.aliases.shown(cluster, as_other)))
+            });
+            let (certain, by_uid): (Vec<_>, Vec<_>) = both.partition(|(by_name, _)| *by_name);
+            for (both, severity) in [(certain, Severity::Error), (by_uid, Severity::Warning)] {
+                let both: Vec<String> = both.into_iter().map(|(_, shown)| shown).collect();
+                if !both.is_empty() {
+                    findings.push(two_authorities(&both, severity));
+                }
             }
         }
-        for watched in
-            self.watched.values().filter(|watched| watched.reads_secrets && declared.is_kept_in(&watched.cluster))
-        {
-            findings.push(readable_root(watched, &declared, "root"));
+        for watched in self.watched.values() {
+            let place = self.read_by_watchers(&declared, watched);
+            findings.extend(place.map(|place| readable_root(watched, &declared, &place, "root")));
         }
+        findings.extend(self.aliases.within(&declared));
         self.authorities.insert(id.to_owned(), declared);
         findings
     }

@@ -3,18 +3,22 @@
 use super::links::minor;
 use super::{ControlPlaneAt, DeclaredCa, Finding, SecretPlace, Severity, WatchedCluster};
 
-/// The key of the root within reach of whoever has a watcher's token. What is there already is no error: it works, and
-/// a plan is how it is changed.
-pub(super) fn readable_root(watched: &WatchedCluster, authority: &DeclaredCa, attribute: &'static str) -> Finding {
+/// The key of the root within reach of whoever has a watcher's token, in this place. What is there already is no error:
+/// it works, and a plan is how it is changed.
+pub(super) fn readable_root(
+    watched: &WatchedCluster,
+    authority: &DeclaredCa,
+    place: &str,
+    attribute: &'static str,
+) -> Finding {
     let severity = if watched.is_new || authority.is_new { Severity::Error } else { Severity::Warning };
-    let cluster = &watched.cluster;
     let watchers: Vec<&str> = watched.watchers.iter().map(String::as_str).collect();
     Finding {
         severity,
         attribute,
         summary: "The root's key is within the watchers' reach",
         detail: format!(
-            "The key of a `mesh_ca` is kept in cluster {cluster}, whose Secrets the tokens of {} may read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
+            "The key of a `mesh_ca` is kept in cluster {place}, whose Secrets the tokens of {} may read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
              the whole mesh. Keep `root.store` in a cluster that nobody watches, or keep the key yourself: `root.certificate` with `private_key_wo`. To accept it all the same, set \
              `readable_by_watchers = true` in `root.store`.",
             watchers.join(", ")
@@ -88,22 +92,24 @@ pub(super) fn ends_at_once(declared: &ControlPlaneAt) -> Option<Finding> {
     })
 }
 
-pub(super) fn same_store(store: &SecretPlace) -> Finding {
-    let SecretPlace { cluster, namespace, name } = store;
+/// `place` is the store's cluster, by the names that it has.
+pub(super) fn same_store(store: &SecretPlace, place: &str) -> Finding {
+    let SecretPlace { namespace, name, .. } = store;
     Finding {
         severity: Severity::Error,
         attribute: "root",
         summary: "Two CAs with one store",
         detail: format!(
-            "Another `mesh_ca` keeps its root in the Secret {cluster}/{namespace}/{name} too: each would make a root there, and one of the keys would be lost. One `mesh_ca` is \
+            "Another `mesh_ca` keeps its root in the Secret {namespace}/{name} of cluster {place} too: each would make a root there, and one of the keys would be lost. One `mesh_ca` is \
              the CA of all clusters of a mesh: list them in its `clusters`. For meshes apart give each `store` another `name` or `namespace`."
         ),
     }
 }
 
-pub(super) fn two_authorities(clusters: &[&str]) -> Finding {
+/// Clusters are certain by their names, and not by their uids: clones of one have the same.
+pub(super) fn two_authorities(clusters: &[String], severity: Severity) -> Finding {
     Finding {
-        severity: Severity::Error,
+        severity,
         attribute: "clusters",
         summary: "Two CAs for one cluster",
         detail: format!(

@@ -288,6 +288,55 @@ fn two_authorities_share_neither_a_store_nor_a_cluster() {
     assert_eq!(summaries(&topology.authority("b", brought)), [("clusters", "Two CAs for one cluster")]);
 }
 
+/// A watcher that may read a store reads it whatever the provider calls the cluster.
+#[test]
+fn names_of_one_cluster_are_taken_for_one() {
+    let one = || {
+        let mut topology = Topology::default();
+        topology.note_uid("hub", "uid-1");
+        topology.note_uid("hub-admin", "uid-1");
+        topology.note_uid("west", "uid-2");
+        topology
+    };
+    let reads = |name: &str| WatchedCluster { reads_secrets: true, is_new: true, ..watched(name, &["west"]) };
+    let mut topology = one();
+    topology.watched("hub-admin", reads("hub-admin"));
+    let found = topology.authority("ca", authority(&["west"]));
+    assert_eq!(summaries(&found), [("root", "The root's key is within the watchers' reach")]);
+    assert_eq!(found[0].severity, Severity::Error);
+    assert!(found[0].detail.contains("cluster hub (the same cluster as hub-admin"), "{}", found[0].detail);
+    let mut topology = one();
+    topology.authority("ca", authority(&["west"]));
+    let found = topology.watched("hub-admin", reads("hub-admin"));
+    assert_eq!(summaries(&found), [("read_secrets", "The root's key is within the watchers' reach")]);
+    assert_eq!(topology.watched("west", reads("west")), [], "another cluster");
+    assert_eq!(topology.watched("north", reads("north")), [], "of one that is not known nothing is guessed");
+
+    let mut topology = one();
+    topology.authority("a", authority(&["west"]));
+    let store = SecretPlace { cluster: "hub-admin".into(), ..authority(&[]).store.unwrap() };
+    let found = topology.authority("b", DeclaredCa { store: Some(store), ..authority(&["hub"]) });
+    assert_eq!(summaries(&found), [("root", "Two CAs with one store")]);
+    let brought = |clusters: &[&str]| DeclaredCa { store: None, ..authority(clusters) };
+    let found = topology.authority("c", brought(&["hub-admin"]));
+    assert_eq!(summaries(&found), [("clusters", "Two CAs for one cluster")]);
+    assert_eq!(found[0].severity, Severity::Warning, "clones of one cluster have its uid");
+}
+
+#[test]
+fn one_cluster_under_two_names_is_said() {
+    let mut topology = Topology::default();
+    for name in ["hub", "hub-admin"] {
+        topology.note_uid(name, "uid-1");
+    }
+    let once = [("clusters", "One cluster under two names")];
+    assert_eq!(summaries(&topology.authority("ca", authority(&["east", "hub", "hub-admin"]))), once);
+    let once = [("watchers", "One cluster under two names")];
+    assert_eq!(summaries(&topology.watched("hub", watched("hub", &["hub-admin"]))), once);
+    assert_eq!(summaries(&topology.watched("east", watched("east", &["hub", "hub-admin"]))), once);
+    assert_eq!(topology.watched("east", watched("east", &["hub", "west"])), []);
+}
+
 #[test]
 fn an_authority_is_no_contradiction_to_itself() {
     let mut topology = Topology::default();

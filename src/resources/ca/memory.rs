@@ -14,7 +14,7 @@ use super::secret::{CACERTS, RootStore};
 use super::spec::{RootSpec, Spec, StoreRef, store_of};
 use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::kept::instance::Instance;
+use crate::kept::instance::{HasInstance, Instance};
 use crate::value::Path;
 
 /// Kept beside the state; no secrets.
@@ -91,6 +91,12 @@ pub struct Past {
     pub next: i64,
     /// A later one that the store holds.
     pub kept: Option<i64>,
+}
+
+impl HasInstance for Private {
+    fn instance(&mut self) -> &mut Instance {
+        &mut self.instance
+    }
 }
 
 impl Private {

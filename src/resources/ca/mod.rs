@@ -93,7 +93,7 @@ impl Resource for MeshCa {
             return Ok(());
         };
         known_clusters(cx, &spec)?;
-        declare(cx, &spec, plan.prior.is_none())?;
+        declare(cx, &spec, plan.prior.is_none()).await?;
         only_block(cx, plan, &spec)?;
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
         if let Some(prior) = plan.prior {
@@ -129,10 +129,24 @@ impl Resource for MeshCa {
             None => Purpose::Create { in_new_namespace: new_namespace(&change.planned), trusts_what_is_made: false },
         };
         let mark = change.prior.as_ref().and_then(|prior| prior.instance.known().cloned());
+        let held = places(&cx.private, change.prior.iter().chain([&change.planned]));
+        client::all_own(cx, held).await?;
         let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
         let mut change = change;
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
-        let outcome = apply::apply(cx, change, claim.as_ref()).await;
+        let mut outcome = apply::apply(cx, change, claim.as_ref()).await;
+        if claim.as_ref().is_some_and(|claim| claim.interrupted)
+            && let Ok(state) = &outcome
+        {
+            let errors = remove::strays(cx, state).await;
+            if errors.has_errors() {
+                outcome = Err(Failed::from(errors).keeping(state.clone()));
+            }
+        }
+        if let Ok(state) = &outcome {
+            let places = places(&cx.private, [state]);
+            cx.private.instance.is_only_in(places.iter().map(String::as_str));
+        }
         let Some(claim) = claim else { return outcome };
         let told = match &outcome {
             Ok(_) => claim.finish(&mut cx.private.instance).await,
@@ -146,10 +160,14 @@ impl Resource for MeshCa {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
+        let held = places(&cx.private, [&state]);
+        client::all_own(cx, held).await?;
         read(cx, state, OffsetDateTime::now_utc()).await
     }
 
     async fn delete(&self, cx: &mut Cx, state: Ca) -> Result<(), Failed<Ca>> {
+        let held = places(&cx.private, [&state]);
+        client::all_own(cx, held).await?;
         remove::everything(cx, state).await
     }
 
@@ -183,6 +201,17 @@ impl Resource for MeshCa {
         };
         Identity { cluster: part(), namespace: part(), name: part() }
     }
+}
+
+/// The clusters that hold something of the CA.
+fn places<'a>(private: &Private, states: impl IntoIterator<Item = &'a Ca>) -> BTreeSet<String> {
+    let stores = private.stores.iter().flatten().map(|store| store.cluster.clone());
+    let mut places: BTreeSet<String> = stores.chain(private.home.iter().map(|home| home.cluster.clone())).collect();
+    for state in states {
+        places.extend(state.clusters.keys().map(str::to_owned));
+        places.extend(spec::store_of(state).map(|store| store.cluster));
+    }
+    places
 }
 
 /// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no
@@ -235,13 +264,15 @@ fn known_clusters(cx: &Cx, spec: &Spec) -> Result<(), Diagnostics> {
 }
 
 /// What other resources contradict. A CA that is to be made has no id yet: what is asked for tells it from others.
-fn declare(cx: &mut Cx, spec: &Spec, is_new: bool) -> Result<(), Diagnostics> {
+async fn declare(cx: &mut Cx, spec: &Spec, is_new: bool) -> Result<(), Diagnostics> {
     let store = spec.root.store().map(|store| SecretPlace {
         cluster: store.cluster.clone(),
         namespace: store.namespace.clone(),
         name: store.name.clone(),
     });
     let clusters = spec.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.namespace.to_string()));
+    let named = spec.clusters.keys().chain(store.as_ref().map(|store| &store.cluster));
+    client::tell_apart(cx, named.map(String::as_str)).await;
     let is_readable = matches!(&spec.root, RootSpec::Generated(generated) if generated.is_readable);
     let declared = DeclaredCa { store, clusters: clusters.collect(), is_new, is_readable };
     let mut found = cx.client()?.walk.authority(&format!("{spec:?}"), declared);

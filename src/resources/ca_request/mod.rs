@@ -75,7 +75,7 @@ impl Resource for MeshCaRequest {
     async fn apply(&self, cx: &mut Cx, change: Change<CaRequest>) -> Result<CaRequest, Failed<CaRequest>> {
         let Change { prior, planned: mut state, .. } = change;
         derive_id(&mut state);
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
         let outcome = write(cx, &claim, prior.as_ref(), state).await;
@@ -86,7 +86,7 @@ impl Resource for MeshCaRequest {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => {}
             Refreshed::Gone => return Ok(None),

@@ -115,7 +115,8 @@ pub async fn chart(
 pub async fn note(cx: &mut Cx, model: &Gateway) -> Result<(), Diagnostic> {
     let names: &[&str] = if model.ambient.known() == Some(&true) { &[] } else { &["gateway"] };
     let version = model.chart_version.as_deref().filter(|version| !version.is_empty());
-    cx.private.charts = cx.client()?.charts.noted(model.charts.known(), names, version).await;
+    let noted = cx.client()?.charts.noted(model.charts.known(), names, version).await;
+    charts::remember(cx, |private| &mut private.charts, noted);
     Ok(())
 }
 

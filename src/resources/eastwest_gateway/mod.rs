@@ -79,7 +79,7 @@ impl Resource for MeshEastwestGateway {
             return Ok(Some(state));
         }
         chart::note(cx, &state).await?;
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => {}
             Refreshed::Gone => return Ok(None),
@@ -122,7 +122,7 @@ async fn attempt(cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed
     let Change { prior, planned: mut state, reached, .. } = change;
     derive_names(&mut state);
     let spec = parsing::complete(Spec::parse(&state)?)?;
-    let cluster = client::cluster(cx, state.cluster.text())?;
+    let cluster = client::own(cx, state.cluster.text()).await?;
     let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
     chart::note(cx, &state).await?;
     let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;

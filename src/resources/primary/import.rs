@@ -46,7 +46,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Primary, Diag
     parsing::import_of(namespace, &identity.revision.as_deref().into_iter().collect::<Vec<_>>())?;
     let mut taken = look(cx, identity).await?;
     (cx.private.releases, cx.private.memory) = (taken.releases, taken.memory);
-    let cluster = super::cluster(cx, &taken.state)?;
+    let cluster = client::cluster(cx, taken.state.cluster.text())?;
     keeping::imported(cx, &cluster, &mut taken.state).await.map_err(Diagnostic::from)?;
     if let Some(warning) = taken.warning {
         cx.warn(warning);

@@ -149,7 +149,7 @@ impl Resource for MeshPrimary {
         cx.private.ahead = rollout::look(cx, &state).await;
         let has_base = base::holds(&keeping::recorded(&state, &cx.private.memory));
         note_charts(cx, &state, has_base).await?;
-        let cluster = cluster(cx, &state)?;
+        let cluster = cluster(cx, &state).await?;
         let seen = match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Silent => return Ok(Some(state)),
             Refreshed::Gone => return Ok(None),
@@ -204,7 +204,7 @@ async fn attempt(cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed
     let Change { prior, planned: mut state, reached, .. } = change;
     derive_names(&mut state);
     let spec = parsing::complete(Spec::parse(&state)?)?;
-    let cluster = cluster(cx, &state)?;
+    let cluster = cluster(cx, &state).await?;
     let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
     let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
     note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
@@ -421,7 +421,7 @@ async fn rendered(
 ) -> Result<(Charts, Wanted), Diagnostics> {
     let version = Version { asked: state.istio_version.as_deref(), remembered: None };
     let mut charts = charts(cx, state, spec.install_base || holds_base, version).await.map_err(Diagnostics::from)?;
-    let cluster = cluster(cx, state)?;
+    let cluster = cluster(cx, state).await?;
     charts.told = keeping::told_to_apply(cx, &cluster, charts.asks(spec)).await?;
     let (told, releases) = (charts.told.clone(), cx.private.releases.clone());
     build::prepare(spec, &charts, &releases).await.map_err(|error| render::diagnostic(&error))?;
@@ -510,7 +510,7 @@ async fn note_charts(cx: &mut Cx, model: &Primary, has_base: bool) -> Result<(),
     if let (Some(noted), Some(version)) = (&mut noted, model.gateway_api.known().filter(|_| has_base)) {
         noted.gateway_api = store.noted_definitions(model.charts.known(), version.trim_start_matches('v')).await;
     }
-    cx.private.charts = noted;
+    charts::remember(cx, |private| &mut private.charts, noted);
     Ok(())
 }
 
@@ -550,6 +550,6 @@ async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<
     Ok(Charts { base, istiod, agents, gateway_api, told: Told::default().answers_to_charts() })
 }
 
-fn cluster(cx: &Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
-    client::cluster(cx, model.cluster.text())
+async fn cluster(cx: &mut Cx, model: &Primary) -> Result<Cluster, Diagnostic> {
+    client::own(cx, model.cluster.text()).await
 }

@@ -19,7 +19,7 @@ use crate::mesh::{Platform, is_external};
 use crate::resources::keeping;
 
 pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> {
-    let cluster = cluster(cx, &state)?;
+    let cluster = cluster(cx, &state).await?;
     let namespace = state.namespace.text().to_owned();
     let label = owner(&state);
     let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());

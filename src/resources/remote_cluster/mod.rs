@@ -203,12 +203,17 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
     if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
         return Ok(state);
     }
-    let watched = client::cluster(cx, state.cluster.text())?;
+    client::all_own(cx, places(&spec, prior.as_ref().into_iter().chain([&state]))).await?;
+    let watched = client::own(cx, state.cluster.text()).await?;
     let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
     let claiming = Claiming::of(&state, prior.as_ref());
     let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
     let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
     let outcome = job.run(cx, &claim, state).await;
+    if let Ok(state) = &outcome {
+        let places = places(&spec, [state]);
+        cx.private.instance.is_only_in(places.iter().map(String::as_str));
+    }
     keeping::end_apply(cx, claim, outcome).await
 }
 
@@ -312,6 +317,17 @@ fn derive_names(model: &mut RemoteCluster) {
         let form = if mode == "config" { SecretForm::Config } else { SecretForm::Remote };
         model.secret_name = form.secret_name(&id).into();
     }
+}
+
+/// The clusters that hold something of the link.
+fn places<'a>(spec: &Spec, states: impl IntoIterator<Item = &'a RemoteCluster>) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    for state in states {
+        let watchers = state.sync.keys().chain(spec.watchers.iter().map(String::as_str));
+        let held = watchers.flat_map(|watcher| [watcher, spec.secrets_of(watcher)]).chain([state.cluster.text()]);
+        places.extend(held.map(str::to_owned));
+    }
+    places
 }
 
 /// The id and revision of the control plane that serves the cluster, in the mode `remote`.

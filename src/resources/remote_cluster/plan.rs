@@ -103,6 +103,8 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
         network: spec.remote.as_ref().and_then(|remote| remote.data_plane.network.as_ref()).map(ToString::to_string),
         stands: plan.prior.is_some(),
     };
+    let named = declared.watchers.iter().map(String::as_str).chain([declared.cluster.as_str()]);
+    client::tell_apart(cx, named).await;
     let mut found = cx.client()?.walk.watched(planned.id.text(), declared.clone());
     found.check()?;
     found.extend(neighbours::pod_ranges(cx, &declared, plan.prior).await);

@@ -21,7 +21,7 @@ use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
 use crate::kept::telling;
 use crate::resources::walk::Walk;
-use crate::resources::{client, leaving};
+use crate::resources::{charts, client, leaving};
 use crate::value::{Map, Value};
 
 /// Notes what the next plan is made from, beside what is in state: the API server's address and the charts. An apply
@@ -35,7 +35,8 @@ pub async fn note_sources(
     cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
     if spec.remote.is_some() {
         let (store, version) = (&cx.client()?.charts, cx.private.chart_version.clone());
-        cx.private.charts = store.noted(model.charts.known(), &["base", "istiod"], version.as_deref()).await;
+        let noted = store.noted(model.charts.known(), &["base", "istiod"], version.as_deref()).await;
+        charts::remember(cx, |private| &mut private.charts, noted);
     }
     Ok(())
 }
@@ -48,7 +49,8 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
     let Some(spec) = Spec::parse(&model)? else {
         return Err(Diagnostic::bug("An attribute in state is unknown.").into());
     };
-    let watched = client::cluster(cx, model.cluster.text())?;
+    client::all_own(cx, super::places(&spec, [&model])).await?;
+    let watched = client::own(cx, model.cluster.text()).await?;
     note_sources(cx, &watched, &spec, &model).await?;
     let namespace = spec.namespace.as_str();
     let (accounts, secrets) = (Query::owned(Kind::SERVICE_ACCOUNT, namespace), Query::owned(Kind::SECRET, namespace));

@@ -66,7 +66,8 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
     let spec = parsing::complete(Spec::parse(&state)?)?;
-    let watched = client::cluster(cx, state.cluster.text())?;
+    client::all_own(cx, super::places(&spec, [&state])).await?;
+    let watched = client::own(cx, state.cluster.text()).await?;
     let label = spec.owner();
     let place = keeping::place(&state, &label);
     let mark = state.instance.as_deref();

@@ -56,6 +56,7 @@ impl Action for MeshRestartWorkloads {
         progress: &Progress,
     ) -> Result<(), Diagnostics> {
         let task = Task::new(cx, &config)?;
+        client::meant(&task.cluster).await?.into_iter().for_each(|warning| cx.warn(warning));
         task.wait_for_roots(cx, progress).await?;
         let Judged { behind, current, left, refused } = task.look(cx).await?;
         if !refused.is_empty() {

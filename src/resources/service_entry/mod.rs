@@ -151,7 +151,8 @@ impl Resource for MeshServiceEntry {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        client::all_own(cx, places([&state])).await?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let recorded = Recorded::of(&state.objects, &cx.private.memory);
         let owner = owner(state.namespace.text(), state.name.text());
         let owner = cx.private.instance.owner(&owner, &state.instance);
@@ -224,7 +225,8 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     derive_names(&mut state);
     let spec = parsing::complete(Spec::parse(&state)?)?;
     describe(&mut state, Some(&spec));
-    let cluster = client::cluster(cx, state.cluster.text())?;
+    client::all_own(cx, places(prior.iter().chain([&state]))).await?;
+    let cluster = client::own(cx, state.cluster.text()).await?;
     let purpose = match prior {
         Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
         // A service is imported into the namespace of who calls it: it is there, or misspelled.
@@ -282,6 +284,8 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     }
     let found = look(cx, &state, &spec).await.findings;
     state.findings = found.into_iter().map(|finding| finding.text).collect();
+    let places = places([&state]);
+    cx.private.instance.is_only_in(places.iter().map(String::as_str));
     keeping::finish(cx, claim).await;
     Ok(state)
 }
@@ -296,6 +300,17 @@ fn derive_names_unless_open(plan: &mut Plan<'_, ServiceEntry>) {
     if rule_name || name && plan.config.destination_rule_name.is_null() {
         plan.planned.destination_rule_name = Value::Unknown;
     }
+}
+
+/// The clusters that hold something of the service.
+pub(super) fn places<'a>(states: impl IntoIterator<Item = &'a ServiceEntry>) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    for state in states {
+        let exporters = state.exporters.entries().filter_map(|(_, exporter)| exporter.cluster.known());
+        let held = state.exported.keys().chain(exporters.map(String::as_str)).chain([state.cluster.text()]);
+        places.extend(held.map(str::to_owned));
+    }
+    places
 }
 
 /// Computed names that follow from others.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{Exported, ServiceEntry};
 use super::sides::{Search, Whose, exported_here, left_in, namespaces_of, noted_cluster, removal, skips};
 use super::spec::owner;
-use super::{Cx, EXPORTED_KINDS, IMPORTED_KINDS};
+use super::{Cx, EXPORTED_KINDS, IMPORTED_KINDS, places};
 use crate::cluster::Cluster;
 use crate::diag::Diagnostics;
 use crate::engine::Failed;
@@ -20,7 +20,8 @@ use crate::resources::keeping;
 
 pub async fn remove(cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
     let label = owner(state.namespace.text(), state.name.text());
-    let cluster = client::cluster(cx, state.cluster.text())?;
+    client::all_own(cx, places([&state])).await?;
+    let cluster = client::own(cx, state.cluster.text()).await?;
     let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = match claim::claim(asked, &mut cx.private.instance).await {

@@ -74,7 +74,7 @@ pub fn provider() -> Vec<Json> {
     });
     vec![
         cluster(json!({
-            "token": "t", "cluster_ca_certificate": ca.root, "tls_server_name": "a.example", "proxy_url": "http://127.0.0.1:9", "insecure": false,
+            "token": "t", "cluster_ca_certificate": ca.root, "tls_server_name": "a.example", "proxy_url": "http://127.0.0.1:9", "insecure": false, "uid": "5f0e9d0c-7f3f-4a39-9d3b-0f3f4b1c2d3e",
         })),
         cluster(json!({"username": "u", "password": "p"})),
         cluster(json!({"client_certificate": ca.root, "client_key": ca.root_key})),

@@ -97,7 +97,7 @@ impl Resource for MeshNote {
         let Change { prior, planned: mut state, reached, .. } = change;
         derive_id(&mut state);
         let wanted = wanted(&state).ok_or_else(|| Diagnostic::bug("An attribute is not known at apply."))?;
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
         let converged = keeping::converge(cx, &claim, &wanted, prior.as_ref(), &mut state).await;
@@ -112,7 +112,7 @@ impl Resource for MeshNote {
         if client::without_clusters(cx)? {
             return Ok(Some(state));
         }
-        let cluster = client::cluster(cx, state.cluster.text())?;
+        let cluster = client::own(cx, state.cluster.text()).await?;
         match keeping::refresh(cx, &cluster, &mut state).await? {
             Refreshed::Gone => Ok(None),
             Refreshed::Silent | Refreshed::Seen(_) => Ok(Some(state)),

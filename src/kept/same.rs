@@ -1,0 +1,103 @@
+//! Whether a cluster is the one that a resource was applied to: by its uid, and not by its name, which a kubeconfig may
+//! give to another one.
+//!
+//! Of another cluster nothing follows. That it holds no object of the resource does not mean that somebody deleted
+//! them, and what is written into it, a signing key among it, goes to whoever it belongs to.
+
+use super::instance::Instance;
+use crate::cluster::Cluster;
+use crate::diag::Diagnostic;
+
+/// Refuses a cluster that is another one than before, or than the provider block means, and remembers which one it is.
+/// The warning says that this cannot be told. Of a cluster that does not answer other requests tell.
+///
+/// A state of before remembers none, and takes the cluster as it is.
+pub async fn check(cluster: &Cluster, instance: &mut Instance) -> Result<Option<Diagnostic>, Diagnostic> {
+    let Ok(found) = cluster.uid().await else { return Ok(None) };
+    let before = instance.uids.get(cluster.name()).cloned();
+    match judge(cluster.meant(), before.as_deref(), found) {
+        Ok(Some(found)) => drop(instance.uids.insert(cluster.name().to_owned(), found.to_owned())),
+        Ok(None) => {}
+        Err(Doubt::Another { before, found }) => return Err(another(cluster.name(), before, found)),
+        Err(Doubt::NotMeant { meant, found }) => return Err(not_meant(cluster.name(), meant, found)),
+        Err(Doubt::Unreadable) => return Ok(Some(unreadable(cluster.name()))),
+    }
+    Ok(None)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Doubt<'a> {
+    Another { before: &'a str, found: &'a str },
+    NotMeant { meant: &'a str, found: &'a str },
+    Unreadable,
+}
+
+/// What to remember, if anything. What the provider block means counts more than what is remembered: by it a cluster
+/// that was rebuilt is accepted.
+fn judge<'a>(
+    meant: Option<&'a str>,
+    before: Option<&'a str>,
+    found: Option<&'a str>,
+) -> Result<Option<&'a str>, Doubt<'a>> {
+    match (meant, before, found) {
+        (Some(meant), _, Some(found)) if meant != found => Err(Doubt::NotMeant { meant, found }),
+        (None, Some(before), Some(found)) if before != found => Err(Doubt::Another { before, found }),
+        (_, _, Some(found)) => Ok(Some(found)),
+        (None, None, None) => Ok(None),
+        (_, _, None) => Err(Doubt::Unreadable),
+    }
+}
+
+fn another(name: &str, before: &str, found: &str) -> Diagnostic {
+    Diagnostic::error(format!("Cluster {name} is another one than before")).detail(format!(
+        "The API server that answers as cluster {name} is of another cluster than the one that this resource was applied to: the uid of its namespace kube-system is {found}, and it was \
+         {before}. Nothing was written, and state is unchanged.\n\n\
+         If it is the wrong cluster, correct the entry {name:?} in `clusters` of the provider block, or the kubeconfig and context that it names.\n\n\
+         If the cluster was rebuilt or restored under this name, and the old one is gone, set `uid = {found:?}` in that entry. The next plan shows what is missing in the new one.\n\n\
+         If both exist, give the new one an entry of its own in `clusters`."
+    ))
+}
+
+fn not_meant(name: &str, meant: &str, found: &str) -> Diagnostic {
+    Diagnostic::error(format!("Cluster {name} is not the one that is meant")).detail(format!(
+        "The entry {name:?} in `clusters` of the provider block has `uid = {meant:?}`. The uid of the namespace kube-system of the cluster that answers is {found}. Nothing was written, and \
+         state is unchanged. Correct the kubeconfig, context or host of the entry; or `uid`, if this is the right cluster."
+    ))
+}
+
+fn unreadable(name: &str) -> Diagnostic {
+    Diagnostic::warning(format!("Whether {name} is the same cluster as before is not known")).detail(format!(
+        "The uid of its namespace kube-system tells, which this identity is not allowed to get in cluster {name}. If the kubeconfig leads to another cluster under this name, nobody notices. \
+         Allow it: see examples/rbac/provider.yaml."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_is_refused_until_it_is_meant() {
+        assert_eq!(judge(None, None, Some("a")), Ok(Some("a")), "the first, or a state of before");
+        assert_eq!(judge(None, Some("a"), Some("a")), Ok(Some("a")));
+        assert_eq!(judge(None, Some("a"), Some("b")), Err(Doubt::Another { before: "a", found: "b" }));
+        assert_eq!(judge(Some("b"), Some("a"), Some("b")), Ok(Some("b")), "rebuilt, and accepted");
+        assert_eq!(judge(Some("a"), Some("a"), Some("b")), Err(Doubt::NotMeant { meant: "a", found: "b" }));
+        assert_eq!(judge(Some("a"), None, Some("b")), Err(Doubt::NotMeant { meant: "a", found: "b" }));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_said_where_it_counts() {
+        assert_eq!(judge(None, None, None), Ok(None));
+        assert_eq!(judge(None, Some("a"), None), Err(Doubt::Unreadable));
+        assert_eq!(judge(Some("a"), None, None), Err(Doubt::Unreadable));
+    }
+
+    #[test]
+    fn the_refusal_names_both_clusters_and_the_ways_out() {
+        let told = another("east", "old-uid", "new-uid").to_string();
+        for word in ["east", "old-uid", "new-uid", "`uid = \"new-uid\"`", "kubeconfig"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+    }
+}
