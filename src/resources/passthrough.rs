@@ -3,7 +3,9 @@
 
 use serde_json::Value as Json;
 
+use super::address::MTLS_PORT;
 use crate::cluster::Object;
+use crate::mesh::SIDECAR_CLASS;
 
 /// The servers of a Gateway that pass calls on.
 pub fn servers(gateway: &Object) -> impl Iterator<Item = &Json> {
@@ -24,6 +26,23 @@ pub fn hosts_of(server: &Json) -> impl Iterator<Item = &str> {
 /// Whether a Gateway passes anything on.
 pub fn is_open(gateway: &Object) -> bool {
     servers(gateway).next().is_some()
+}
+
+/// Of a Gateway of the Gateway API from which istiod makes a gateway for sidecars: its listeners that pass calls on. The
+/// label of a network makes one of any listener at the port for that.
+pub fn listeners(gateway: &Object) -> impl Iterator<Item = &Json> {
+    let is_one = gateway.str("spec.gatewayClassName") == SIDECAR_CLASS;
+    let listeners = gateway.items("spec.listeners").iter().filter(move |_| is_one);
+    listeners.filter(|listener| {
+        let tls = &listener["tls"];
+        let asked = tls["options"]["gateway.istio.io/listener-protocol"] == "auto-passthrough";
+        asked || tls["mode"] == "Passthrough" && listener["port"] == MTLS_PORT
+    })
+}
+
+/// Whether istiod makes a door between networks of it.
+pub fn is_made_of(gateway: &Object) -> bool {
+    listeners(gateway).next().is_some()
 }
 
 #[cfg(test)]

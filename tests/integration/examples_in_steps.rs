@@ -31,7 +31,7 @@ fn a_root_is_rotated_by_three_plain_plans() {
 }
 
 fn rotated(cli: &Cli, lab: &Lab) {
-    let run = Run::of_example(cli, lab, "root-rotation");
+    let run = Run::of_example(cli, lab, "root-rotation").with_least_rights();
     set(&run, &json!({ "rotation_pause": "0s" }));
     run.apply().ok();
     run.settled();
@@ -55,7 +55,7 @@ fn rotated(cli: &Cli, lab: &Lab) {
     // How long a step waits stands nowhere in a cluster for an import to find.
     set(&run, &json!({ "root_generation": 2 }));
     run.apply().ok();
-    end(&run, &Run::of_example(cli, lab, "root-rotation"));
+    end(&run, &Run::of_example(cli, lab, "root-rotation").with_least_rights());
 }
 
 /// The plan of the next step, which is applied.
@@ -100,7 +100,7 @@ fn istio_is_upgraded_by_a_second_revision_and_a_tag() {
 }
 
 fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
-    let run = Run::of_example(cli, lab, "canary-upgrade");
+    let run = Run::of_example(cli, lab, "canary-upgrade").with_least_rights();
     let (old, new) = (json!({ "1-30": "1.30.0" }), json!({ "1-31": "1.31.0" }));
     let both = json!({ "1-30": "1.30.0", "1-31": "1.31.0" });
     let versions = |revisions: &Value, live: &str| {
@@ -153,7 +153,7 @@ fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
         assert!(definitions["metadata"]["labels"].to_string().contains("1.31.0"), "{}", definitions["metadata"]);
         cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
     }
-    end(&run, &Run::of_example(cli, lab, "canary-upgrade"));
+    end(&run, &Run::of_example(cli, lab, "canary-upgrade").with_least_rights());
 }
 
 fn remote_clusters(cluster: &Arc<Cluster>, revision: &str) -> String {
@@ -186,10 +186,10 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     if cli.name == "terraform"
         && let Some(newest) = newest()
     {
-        is_found_as_others_made_it(&Run::of_example(&newest, lab, "adoption"));
+        is_found_as_others_made_it(&Run::of_example(&newest, lab, "adoption").with_least_rights());
     }
 
-    let run = Run::of_example(cli, lab, "adoption");
+    let run = Run::of_example(cli, lab, "adoption").with_least_rights();
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
     set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
     let plan = run.workspace.run(&["plan", "-input=false", "-out=plan"]).ok();
@@ -287,7 +287,7 @@ fn is_untouched(cluster: &Arc<Cluster>) -> bool {
     let all = ["get", kinds, "--all-namespaces", "--show-managed-fields", "-o", "json"];
     let written = cluster.kubectl(&all).unwrap();
     assert!(written.contains("\"manager\": \"helm\""), "managers are shown");
-    !written.contains("terraform-provider-mesh")
+    !written.contains("\"manager\": \"terraform-provider-mesh\"")
 }
 
 pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {

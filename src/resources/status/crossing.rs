@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::door::{Door, Opening, Shut, is_ready, openings};
 use crate::cluster::{Cluster, Kind, Object, Query};
-use crate::mesh::MeshPolicy;
-use crate::resources::address::GATEWAY_NAME_LABEL;
+use crate::mesh::{MeshPolicy, SIDECAR_CLASS};
+use crate::resources::address::{GATEWAY_CLASS_LABEL, GATEWAY_NAME_LABEL};
 use crate::resources::policies;
 
 /// By which an EndpointSlice names its Service.
@@ -83,7 +83,8 @@ pub(super) fn named(door: &Object, repeated: &BTreeSet<String>) -> String {
 }
 
 fn takes_mtls(service: &Object) -> bool {
-    service.label(GATEWAY_NAME_LABEL).is_none()
+    let of_gateway_api = service.label(GATEWAY_NAME_LABEL).is_some();
+    !of_gateway_api || service.label(GATEWAY_CLASS_LABEL) == Some(SIDECAR_CLASS)
 }
 
 async fn slices(cluster: &Cluster, service: &Object) -> Asked<Arc<[Object]>> {
