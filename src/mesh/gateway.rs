@@ -193,6 +193,9 @@ impl ApiServerExposure {
     }
 }
 
+/// Class of the gateways that istiod makes for ambient mode.
+pub const AMBIENT_CLASS: &str = "istio-east-west";
+
 /// Ambient's HBONE gateway: a Gateway API resource from which istiod makes Deployment and Service.
 #[derive(Debug, Clone)]
 pub struct AmbientGateway {
@@ -218,7 +221,7 @@ impl AmbientGateway {
                 "labels": { super::NETWORK_LABEL: self.network },
             },
             "spec": {
-                "gatewayClassName": "istio-east-west",
+                "gatewayClassName": AMBIENT_CLASS,
                 "listeners": [{
                     "name": "mesh",
                     "port": 15008,

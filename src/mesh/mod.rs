@@ -9,11 +9,13 @@ mod address;
 mod discovery;
 mod external;
 mod gateway;
+mod gateway_values;
 mod host_rules;
 mod identity;
 mod images;
 mod injection_path;
 mod link_token;
+mod made_gateway;
 mod mesh_networks;
 mod name;
 mod platform;
@@ -37,14 +39,16 @@ pub use external::{
     CONFIG_KEY, CONFIG_SECRET, CONFIG_TOKEN_KEY, IstiodExposure, externalize, is_external, istiod_name, istiod_name_of,
 };
 pub use gateway::{
-    API_SERVER_GATEWAY, API_SERVER_SNI, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY, ControlPlaneExposure,
-    ISTIOD_GATEWAY, Selector, ServiceExposure, east_west_selector, hosts_admit,
+    AMBIENT_CLASS, API_SERVER_GATEWAY, API_SERVER_SNI, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY,
+    ControlPlaneExposure, ISTIOD_GATEWAY, Selector, ServiceExposure, east_west_selector, hosts_admit,
 };
+pub use gateway_values::{EastWestGateway, GatewayPorts, GatewayService};
 pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use images::Images;
 pub use injection_path::InjectedAs;
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
+pub use made_gateway::{MadeGateway, NO_SERVICE, SIDECAR_CLASS, made_name};
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
 };
@@ -71,10 +75,10 @@ pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
     Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, Ruling,
-    SecretPlace, ServedBy, Severity as FindingSeverity, Topology, Unlisted, Unopened, Unrooted, WatchedCluster,
+    SecretPlace, ServedBy, Severity as FindingSeverity, Topology, Undefined, Unlisted, Unopened, Unrooted, WatchedCluster,
     only_or_in,
 };
-pub use values::{ControlPlane, EastWestGateway, GatewayPorts, GatewayService, REMOTE_CREDENTIALS, RemoteDataPlane};
+pub use values::{ControlPlane, REMOTE_CREDENTIALS, RemoteDataPlane};
 
 /// The label that puts the endpoints of a cluster (on its system namespace), a Pod or a gateway Service into a network.
 pub const NETWORK_LABEL: &str = "topology.istio.io/network";

@@ -13,7 +13,7 @@ use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
 use crate::istiod::{self, HANDED_OUT, roots_of};
-use crate::mesh::{Absence, Closed, NETWORK_LABEL, Unlisted, Unopened, Unrooted};
+use crate::mesh::{Absence, Closed, NETWORK_LABEL, Undefined, Unlisted, Unopened, Unrooted};
 use crate::value::Path;
 
 /// For how long the core must have asked for nothing else.
@@ -79,6 +79,12 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
             }
             None => (!is_opened(cx, &unopened.cluster, unopened).await).then(|| lets_nothing_through(unopened)),
         },
+        Absence::Undefined(undefined) => {
+            let cluster = briefly(cx, &undefined.cluster)?;
+            // What cannot be seen is left to the apply.
+            let is_missing = cluster.lacks_definition_of(&Kind::GATEWAY_API_GATEWAY).await.unwrap_or(false);
+            is_missing.then(|| without_gateway_api(undefined))
+        }
     }
 }
 
@@ -249,6 +255,15 @@ fn unopened_remote(unopened: &Unopened, served_by: &str, places: &BTreeSet<Strin
     Diagnostic::warning(format!("No Gateway applies to gateway {name} of {cluster}"))
         .at("name")
         .detail(format!("{cluster} is a remote of {served_by}, whose istiod reads Gateways in {places} only: {why}"))
+}
+
+fn without_gateway_api(undefined: &Undefined) -> Diagnostic {
+    let cluster = &undefined.cluster;
+    let attribute = if undefined.is_ambient { "ambient" } else { "gateway_api" };
+    Diagnostic::warning("The Gateway API is not installed").at(attribute).detail(format!(
+        "istiod makes this gateway from a Gateway API resource. Cluster {cluster} does not know the kind, and no `mesh_primary` of this plan installs it there: the apply would fail. Set `gateway_api` on \
+         the `mesh_primary` of {cluster}, or let whoever else installs the Gateway API come first."
+    ))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::address::{GATEWAY_NAME_LABEL, MTLS_PORT, PORT_LABEL};
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
-use crate::mesh::NETWORK_LABEL;
+use crate::mesh::{NETWORK_LABEL, SIDECAR_CLASS};
 
 /// Of the Gateway API: stands for a gateway that istiod cannot watch, so that nothing is made for it.
 pub const REMOTE_CLASS: &str = "istio-remote";
@@ -182,6 +182,17 @@ pub fn servers(gateway: &Object) -> impl Iterator<Item = &Json> {
 /// The hosts of one server, as they are written there: a pattern, or a namespace before it (`shop/*.local`).
 pub fn hosts_of(server: &Json) -> impl Iterator<Item = &str> {
     server.get("hosts").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
+}
+
+/// Of a Gateway of the Gateway API from which istiod makes a gateway for sidecars: its listeners that pass calls on.
+pub fn listeners(gateway: &Object) -> impl Iterator<Item = &Json> {
+    let is_one = gateway.str("spec.gatewayClassName") == SIDECAR_CLASS;
+    gateway.items("spec.listeners").iter().filter(move |listener| is_one && is_auto_passthrough(gateway, listener))
+}
+
+/// Whether istiod makes a door between networks of it.
+pub fn is_made_of(gateway: &Object) -> bool {
+    listeners(gateway).next().is_some()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The example of a closed network: applied in a network namespace that reaches a mirror and an API server, and nothing
 //! else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lab::tools::{self, Istio};
@@ -9,6 +9,7 @@ use lab::{ChartRepository, ClosedNetwork, Cluster, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::links_topologies::Run;
+use crate::rbac::{reads, restricted};
 use crate::source_fetch::{Asked, Reply, base64, sha256, tls_server};
 use crate::support::cli::clis;
 use crate::support::leaks;
@@ -36,8 +37,14 @@ fn a_mesh_is_made_where_nothing_but_a_mirror_is_reached() {
     assert!(!reaches(port(&charts.url())), "another port of this machine");
 
     let run = Run::of_example(&cli, &lab, "closed-network");
+    // As in a pipeline: one job plans and another applies what it planned, each with an identity of its own.
+    let (planner, applier) = (run.workspace.path("planner.kubeconfig"), run.workspace.path("applier.kubeconfig"));
+    restricted(east, &applier);
+    reads(east, &planner);
+    let kubeconfig = run.workspace.path("east.kubeconfig");
+    let by = |who: &Path| std::fs::copy(who, &kubeconfig).map(|_| ()).expect("a kubeconfig");
     let variables = json!({
-        "kubeconfigs": { "east": east.kubeconfig_path() },
+        "kubeconfigs": { "east": kubeconfig },
         "mirror": { "repository": format!("https://{MIRROR}:{}", mirror.port), "version": Istio::Current.version(), "digests": digests() },
         "images": { "hub": HUB, "pull_secrets": ["registry-login"] },
         "one_machine": true,
@@ -52,13 +59,16 @@ fn a_mesh_is_made_where_nothing_but_a_mirror_is_reached() {
         let (succeeded, printed) = closed.run(&command, &[MIRROR]).expect("the CLI");
         assert!(succeeded, "{arguments:?}: {printed}");
         assert!(!printed.contains(PASSWORD), "{printed}");
+        assert!(!printed.contains("serviceaccount:pipeline:"), "it lacks a right: {printed}");
         printed
     };
 
     logs_in(east);
+    by(&planner);
     said(&["plan", "-input=false", "-out=saved.plan"]);
     let plan = std::fs::read(run.workspace.path("saved.plan")).expect("the plan");
     assert!(leaks::unzipped(&plan).iter().all(|file| !holds(file)), "a plan keeps no login");
+    by(&applier);
     said(&["apply", "-input=false", "saved.plan"]);
     let state = std::fs::read(run.workspace.path("terraform.tfstate")).expect("the state");
     assert!(!holds(&state), "the state keeps no login");
@@ -67,7 +77,9 @@ fn a_mesh_is_made_where_nothing_but_a_mirror_is_reached() {
         let path = format!("/{chart}-{}.tgz", Istio::Current.version());
         assert!(mirror.paths().contains(&path), "{path}: {:?}", mirror.paths());
     }
+    by(&planner);
     said(&["plan", "-input=false", "-detailed-exitcode"]);
+    by(&applier);
     said(&["destroy", "-input=false", "-auto-approve"]);
     let left = east.kubectl(&["get", "deployments", "-n", "istio-system", "-o", "name"]).expect("kubectl");
     assert_eq!(left, "", "what was made is gone");

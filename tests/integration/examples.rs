@@ -2,7 +2,7 @@
 //! judge.
 //!
 //! Each goes through the laws: one apply from empty clusters, an empty second plan, no secret in state, a destroy that
-//! leaves nothing; and those of [`crate::examples_laws`].
+//! leaves nothing; and those of [`crate::examples_laws`]. All of it with the least rights, [`least_rights`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use crate::examples_laws::{
     is_not_replaced_by_itself, is_told_at_a_look, is_written_whole, outlives_an_outage, tokens_read_what_is_accepted,
 };
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
+use crate::rbac::least_rights;
 use crate::support::cli::{Cli, Workspace, clis, newest};
 use crate::support::plugin_process::BINARY;
 use crate::support::xds::Proxy;
@@ -427,6 +428,8 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     let made = match cli.name {
         "terraform" => Some(is_made_changed(&workspace, || makes(&[4]))),
         _ => {
+            // Who only reads can plan what is still to be made, too.
+            workspace.run(&["plan", "-input=false"]).ok();
             makes(&[0, 20]);
             None
         }
@@ -520,6 +523,7 @@ fn workspace(cli: &Cli, example: &Example, lab: &Lab) -> Workspace {
     let variables = json!({ "kubeconfigs": kubeconfigs, "charts": charts, "one_machine": true });
     fs::write(workspace.path("terraform.tfvars.json"), variables.to_string()).unwrap();
     fs::write(workspace.path("more.auto.tfvars.json"), example.variables).unwrap();
+    least_rights(&workspace, lab, example.clusters);
     workspace
 }
 
@@ -573,6 +577,9 @@ pub fn no_secret_in(file: &Path, lab: &Lab) {
     assert!(secrets > 0, "there was no secret to look for");
 }
 
+/// The roles of the test's own identities.
+const RIGHTS: &str = "ClusterRole  terraform-provider-mesh";
+
 /// What of the mesh is still in a cluster, by kind and name.
 pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
     let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
@@ -585,5 +592,5 @@ pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
         format!("{} {} {}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
     });
     let mesh = |name: &String| name.contains("istio") || name.contains("mesh") || name.contains("cacerts");
-    named.filter(mesh).collect()
+    named.filter(mesh).filter(|name| !name.starts_with(RIGHTS)).collect()
 }

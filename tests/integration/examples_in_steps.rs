@@ -31,7 +31,7 @@ fn a_root_is_rotated_by_three_plain_plans() {
 }
 
 fn rotated(cli: &Cli, lab: &Lab) {
-    let run = Run::of_example(cli, lab, "root-rotation");
+    let run = Run::of_example(cli, lab, "root-rotation").with_least_rights();
     set(&run, &json!({ "rotation_pause": "0s" }));
     run.apply().ok();
     run.settled();
@@ -100,7 +100,7 @@ fn istio_is_upgraded_by_a_second_revision_and_a_tag() {
 }
 
 fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
-    let run = Run::of_example(cli, lab, "canary-upgrade");
+    let run = Run::of_example(cli, lab, "canary-upgrade").with_least_rights();
     let (old, new) = (json!({ "1-30": "1.30.0" }), json!({ "1-31": "1.31.0" }));
     let both = json!({ "1-30": "1.30.0", "1-31": "1.31.0" });
     let versions = |revisions: &Value, live: &str| {
@@ -231,7 +231,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
 
 /// The example, with the root that was made by hand.
 fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
-    let run = Run::of_example(cli, lab, "adoption");
+    let run = Run::of_example(cli, lab, "adoption").with_least_rights();
     run.variables(&CLUSTERS);
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
     set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
@@ -245,10 +245,10 @@ fn a_mesh_of_three_is_found_whoever_has_made_it() {
     let lab = Lab::start(&["east", "north", "west"], Options::default()).unwrap();
     let pems = lab.dir().join("pems");
     made_by_hand(&lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
-    is_found_as_others_made_it(&Run::of_example(&newest, &lab, "adoption"));
+    is_found_as_others_made_it(&Run::of_example(&newest, &lab, "adoption").with_least_rights());
 
     adopting(&newest, &lab, &pems).apply().ok();
-    let run = Run::of_example(&newest, &lab, "adoption");
+    let run = Run::of_example(&newest, &lab, "adoption").with_least_rights();
     let said = queries::search(&run.workspace, &json!({})).ok().stdout;
     for found in [
         "east/istio-system/istiod, Istio 1.31.0, by this provider",
@@ -327,7 +327,7 @@ fn is_untouched(cluster: &Arc<Cluster>) -> bool {
     let all = ["get", kinds, "--all-namespaces", "--show-managed-fields", "-o", "json"];
     let written = cluster.kubectl(&all).unwrap();
     assert!(written.contains("\"manager\": \"helm\""), "managers are shown");
-    !written.contains("terraform-provider-mesh")
+    !written.contains("\"manager\": \"terraform-provider-mesh\"")
 }
 
 pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
@@ -378,7 +378,7 @@ fn end(cli: &Cli, run: &Run<'_>, example: &str) {
     no_secret_in(&run.workspace.path("terraform.tfstate"), run.lab);
     outlives_an_outage(&run.workspace, run.lab.cluster("west"));
     let other = |cli: &Cli| {
-        let other = Run::of_example(cli, run.lab, example);
+        let other = Run::of_example(cli, run.lab, example).with_least_rights();
         std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
         other
     };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::examples::{no_secret_in, synced};
 use crate::examples_laws::{all_is_complete, is_found_whole, is_imported_whole, is_written_whole, outlives_an_outage};
 use crate::links_topologies::{Run, injected_as, nothing_is_left, page_says, service, web};
+use crate::rbac::least_rights;
 use crate::support::cli::{Cli, Workspace, clis, newest};
 
 /// The second is a zone of the first one's region.
@@ -23,7 +24,7 @@ fn regions_and_states_of_their_own() {
 fn regions_with_zones(cli: &Cli, lab: &Lab) {
     let regions = json!({ "east": { "primary": "east", "zones": ["east-b"] }, "west": { "primary": "west" } });
     let of_example = |cli: &Cli| {
-        let run = Run::of_example(cli, lab, "regional");
+        let run = Run::of_example(cli, lab, "regional").with_least_rights();
         let file = run.workspace.path("regions.auto.tfvars.json");
         std::fs::write(file, json!({ "regions": regions }).to_string()).unwrap();
         run
@@ -57,6 +58,7 @@ fn regions_with_zones(cli: &Cli, lab: &Lab) {
 fn state(cli: &Cli, lab: &Lab, folder: &str, more: Value) -> Workspace {
     let run = Run::of_example(cli, lab, &format!("split-state/{folder}"));
     run.variables(&["east", "west"]);
+    least_rights(&run.workspace, lab, &["east", "west"]);
     std::fs::write(run.workspace.path("more.auto.tfvars.json"), more.to_string()).unwrap();
     run.workspace
 }

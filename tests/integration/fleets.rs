@@ -27,7 +27,7 @@ fn helm_keeps_istiod_beside_our_certificates_links_and_gateways() {
     let Some(cli) = newest().or_else(|| clis().into_iter().next()) else { return };
     let names = ["east", "west"];
     let lab = Lab::start(&names, Options::default()).unwrap();
-    let run = Run::of_example(&cli, &lab, "beside-helm");
+    let run = Run::of_example(&cli, &lab, "beside-helm").with_least_rights();
     let gateways = json!({ "directory": tools::charts(Istio::Old).unwrap().dir() });
     set(&run, &json!({ "control_planes": false, "gateway_charts": gateways }));
     run.apply().ok();
@@ -117,7 +117,7 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     let Some(cli) = clis().into_iter().next_back() else { return };
     let lab = Lab::start(&["east", "north", "west"], Options::default()).unwrap();
     let charts = ChartRepository::start().unwrap();
-    let run = Run::of_example(&cli, &lab, "upgrade-in-waves");
+    let run = Run::of_example(&cli, &lab, "upgrade-in-waves").with_least_rights();
     let to = |version: &str| set(&run, &json!({ "charts": { "repository": charts.url() }, "istio_version": version }));
     // Its other spelling, which a plan that keeps the version keeps as well.
     to("v1.30.0");

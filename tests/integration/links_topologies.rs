@@ -8,6 +8,7 @@ use lab::tools::{self, Istio, Tool};
 use lab::{Cluster, Lab, Options};
 use serde_json::{Value, json};
 
+use crate::rbac::least_rights;
 use crate::support::cli::{Cli, Said, Workspace, clis};
 
 const PROVIDER: &str = "terraform-provider-mesh/mesh";
@@ -40,6 +41,12 @@ impl<'a> Run<'a> {
         let run = Run { lab, workspace };
         run.variables(&run.names());
         run
+    }
+
+    /// The same by identities that have the rights of examples/rbac and no others.
+    pub fn with_least_rights(self) -> Run<'a> {
+        least_rights(&self.workspace, self.lab, &self.names());
+        self
     }
 
     pub fn names(&self) -> Vec<&str> {

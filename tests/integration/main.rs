@@ -56,6 +56,7 @@ mod lab_judge;
 mod layers;
 mod links_external;
 mod links_gateways;
+mod links_made_gateways;
 mod links_own_tokens;
 mod links_plan;
 mod links_proxied;

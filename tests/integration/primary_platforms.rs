@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
 
+use crate::links_made_gateways::{lives, needs_the_gateway_api};
 use crate::primary_lifecycle::{apply, assert_settled, config, destroy, plan, provider, start};
 use crate::support::core::{Applied, Core, Stored};
 
@@ -20,6 +21,7 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
     let core = Core::new(Mesh, registry(), provider).await.expect("the provider can be configured");
 
     namespaces_that_refuse_are_told(&core, &east).await;
+    needs_the_gateway_api(&core, &east).await;
 
     let tag = format!("global: {{tag: {}}}", Istio::Current.version());
     let with_cni = config(
@@ -45,6 +47,7 @@ async fn node_agents_come_first_and_go_last_and_the_gateway_api_comes_and_goes()
     assert!(label.contains("\"pod-security.kubernetes.io/enforce\":\"privileged\""), "{label}");
     east.kubectl(&["get", "crd", "gateways.gateway.networking.k8s.io"]).expect("the Gateway API");
     comes_back_by_import(&core, &with_cni, &stored).await;
+    lives(&core, &east).await;
 
     // The agent goes, and only then: a Pod that relies on it is told of.
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "old", "namespace": "shop"},

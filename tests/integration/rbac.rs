@@ -1,5 +1,5 @@
 //! The rights of examples/rbac are enough: a whole mesh made, looked at and destroyed by an identity that has them and
-//! no others.
+//! no others. The tests of the examples apply each of them with these identities as well ([`least_rights`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use lab::{Cluster, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::links_topologies::{Run, nothing_is_left, synced};
-use crate::support::cli::clis;
+use crate::support::cli::{APPLIER, PLANNER, Workspace, clis};
 
 #[test]
 fn the_documented_rights_are_enough() {
@@ -40,10 +40,7 @@ fn plans_need_no_right_to_write(run: &Run, lab: &Lab, variables: &Value) {
     let mut reading = variables.clone();
     for cluster in lab.clusters() {
         let file = run.workspace.path(&format!("{}-reader.kubeconfig", cluster.name()));
-        let token = account(cluster, "reader.yaml", "terraform-provider-mesh-reader", "reader");
-        kubeconfig(cluster, &token, &file);
-        let ask = ["auth", "can-i", "list", "secrets", "-A", "--as", "system:serviceaccount:pipeline:reader"];
-        cluster.wait_until("the role to be heard of", || cluster.kubectl(&ask).is_ok()).expect("the rights");
+        reads(cluster, &file);
         reading["kubeconfigs"][cluster.name()] = json!(file);
     }
     std::fs::write(run.workspace.path("lab.auto.tfvars.json"), reading.to_string()).expect("the variables");
@@ -55,6 +52,48 @@ fn plans_need_no_right_to_write(run: &Run, lab: &Lab, variables: &Value) {
     let replaced = run.workspace.run(&["apply", "-auto-approve", "-input=false", "-replace=mesh_ca.this"]);
     assert_ne!(replaced.code, Some(0), "it must not write");
     assert!(replaced.stderr.contains("pipeline:reader"), "{}", replaced.stderr);
+}
+
+/// From here on the workspace applies with the rights of examples/rbac/provider.yaml, plans and searches with those of
+/// reader.yaml, and has no others in any cluster. `clusters` are those that its variable `kubeconfigs` names.
+pub fn least_rights(workspace: &Workspace, lab: &Lab, clusters: &[&str]) {
+    let file = |name: &str, who: &str| lab.dir().join(format!("{name}-{who}.kubeconfig"));
+    for name in clusters.iter().filter(|name| !file(name, "reader").exists()) {
+        restricted(lab.cluster(name), &file(name, "terraform"));
+        reads(lab.cluster(name), &file(name, "reader"));
+    }
+    let write = |to: &str, who: &str| {
+        let files: serde_json::Map<String, Value> =
+            clusters.iter().map(|name| ((*name).to_owned(), json!(file(name, who)))).collect();
+        std::fs::write(workspace.path(to), json!({ "kubeconfigs": files }).to_string()).expect("the variables");
+    };
+    write(APPLIER, "terraform");
+    write(PLANNER, "reader");
+}
+
+/// From here on the workspace only looks at a mesh that is there, by the rights of reader.yaml and reachability.yaml.
+pub fn looks_alone(workspace: &Workspace, lab: &Lab) {
+    let names: Vec<&str> = lab.clusters().iter().map(|cluster| cluster.name()).collect();
+    least_rights(workspace, lab, &names);
+    std::fs::copy(workspace.path(PLANNER), workspace.path(APPLIER)).expect("the variables");
+    for cluster in lab.clusters() {
+        let rights = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rbac/reachability.yaml");
+        cluster.kubectl(&["apply", "-f", &rights.display().to_string()]).expect("the role");
+        let role = "--role=terraform-provider-mesh-reachability";
+        let to = "--serviceaccount=pipeline:reader";
+        cluster.kubectl(&["create", "rolebinding", "looks", "-n", "istio-system", role, to]).expect("a binding");
+        let ask = ["auth", "can-i", "create", "serviceaccounts/default", "--subresource=token", "-n", "istio-system"];
+        let ask = [&ask[..], &["--as", "system:serviceaccount:pipeline:reader"]].concat();
+        cluster.wait_until("the role to be heard of", || cluster.kubectl(&ask).is_ok()).expect("the rights");
+    }
+}
+
+/// A kubeconfig for a ServiceAccount that may plan, in a cluster that has been [`restricted`].
+pub fn reads(cluster: &Arc<Cluster>, file: &Path) {
+    let token = account(cluster, "reader.yaml", "terraform-provider-mesh-reader", "reader");
+    kubeconfig(cluster, &token, file);
+    let ask = ["auth", "can-i", "list", "secrets", "-A", "--as", "system:serviceaccount:pipeline:reader"];
+    cluster.wait_until("the role to be heard of", || cluster.kubectl(&ask).is_ok()).expect("the rights");
 }
 
 /// A kubeconfig for a ServiceAccount that has the documented rights.

@@ -1,7 +1,11 @@
 //! One control plane for several clusters: the proxies of a remote cluster get certificates and configuration from an
 //! istiod that is not in their cluster, and call and are called all the same.
 
-use lab::Proxies;
+use std::sync::Arc;
+
+use lab::tools::{self, Istio};
+use lab::traffic::RealPod;
+use lab::{Cluster, Proxies};
 use serde_json::json;
 
 use crate::links_topologies::Run;
@@ -42,14 +46,7 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
     let orders = configured_workload(&among, "orders", 9001, near);
     let cart = configured_workload(&among, "cart", 9000, far);
     let through_gateways = proxies == Proxies::NetworkEach;
-    for (from, to, words) in [(&orders, &cart, 9000), (&cart, &orders, 9001)] {
-        let answer = passes(from, to, words);
-        let direct = format!("{}:8080", to.ip);
-        let door = answer.endpoint.clone().unwrap_or_default();
-        assert_eq!(door != direct, through_gateways, "{answer:?}");
-        assert!(!through_gateways || door.ends_with(":15443"), "{answer:?}");
-        assert_eq!(from.exchange(&format!("{}:9000", to.ip)).is_err(), through_gateways, "a Pod by its address");
-    }
+    passes_both_ways(&orders, &cart, through_gateways);
     is_told(&run, near, far, through_gateways);
     // In one network the pods themselves refuse, as the configuration of the first cluster tells them.
     strict(among[0]);
@@ -64,7 +61,46 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
         Refusals { lab: &lab, from, to, words, address: &address, istiod }.hold();
     }
     run.settled();
+    if through_gateways {
+        let chart_s = answers_at(&orders, &cart);
+        made_by_istiod(&run, lab.cluster(near));
+        passes_both_ways(&orders, &cart, through_gateways);
+        assert_eq!(answers_at(&orders, &cart), chart_s, "the remote's door is still the chart's");
+        run.settled();
+    }
     run.destroy().ok();
+}
+
+/// From here on the istiod of the primary makes its gateway, through which the remote's proxies reach istiod as well,
+/// and whose Gateways open the remote's door.
+fn made_by_istiod(run: &Run<'_>, primary: &Arc<Cluster>) {
+    let charts = tools::charts(Istio::Current).unwrap().dir().display().to_string();
+    let gateway_api = tools::gateway_api().unwrap().display().to_string();
+    let changed = format!(
+        "provider \"mesh\" {{\n  charts = {{ directory = {charts:?}, gateway_api = {gateway_api:?} }}\n}}\n\n\
+         resource \"mesh_primary\" \"this\" {{\n  gateway_api = \"1.6.0\"\n}}\n\n\
+         resource \"mesh_eastwest_gateway\" \"primary\" {{\n  gateway_api = true\n}}\n"
+    );
+    std::fs::write(run.workspace.path("made_override.tf"), changed).unwrap();
+    run.apply().ok();
+    let services = primary.kubectl(&["get", "services", "-n", "istio-system", "-o", "name"]).unwrap();
+    assert!(services.contains("istio-eastwestgateway-istio"), "{services}");
+    assert!(!services.lines().any(|name| name == "service/istio-eastwestgateway"), "the chart's is gone: {services}");
+}
+
+fn answers_at(from: &RealPod, to: &RealPod) -> Option<String> {
+    passes(from, to, 9000).endpoint
+}
+
+fn passes_both_ways(orders: &RealPod, cart: &RealPod, through_gateways: bool) {
+    for (from, to, words) in [(orders, cart, 9000), (cart, orders, 9001)] {
+        let answer = passes(from, to, words);
+        let direct = format!("{}:8080", to.ip);
+        let door = answer.endpoint.clone().unwrap_or_default();
+        assert_eq!(door != direct, through_gateways, "{answer:?}");
+        assert!(!through_gateways || door.ends_with(":15443"), "{answer:?}");
+        assert_eq!(from.exchange(&format!("{}:9000", to.ip)).is_err(), through_gateways, "a Pod by its address");
+    }
 }
 
 /// What the data sources say of these calls: whose istiod a cluster has, and by which id it knows the other.

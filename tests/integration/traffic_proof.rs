@@ -6,6 +6,7 @@ use lab::traffic::RealPod;
 use serde_json::{Value, json};
 
 use crate::links_topologies::Run;
+use crate::rbac::looks_alone;
 use crate::support::traffic::{ends, host, is_answered};
 
 const LOOK: &str = r#"
@@ -48,7 +49,7 @@ output "proof" {
 }
 "#;
 
-/// A workspace that only looks.
+/// A workspace that only looks, and has the rights to do that alone.
 pub struct Looking<'a> {
     run: Run<'a>,
     /// The port that clients call.
@@ -64,6 +65,7 @@ struct Seen {
 impl<'a> Looking<'a> {
     pub fn new(run: Run<'a>, port: u16) -> Self {
         std::fs::remove_file(run.workspace.path("main.tf")).unwrap();
+        looks_alone(&run.workspace, run.lab);
         Self { run, port }
     }
 

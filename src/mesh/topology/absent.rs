@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ControlPlaneAt, Mtls, Registry, Topology, WatchedCluster};
+use super::{ControlPlaneAt, DeclaredGateway, Mtls, Registry, Topology, WatchedCluster};
 use crate::mesh::mesh_networks::NetworkEndpoints;
 
 /// Something that nobody has declared.
@@ -13,6 +13,7 @@ pub enum Absence {
     Unrooted(Unrooted),
     Unopened(Unopened),
     Unlisted(Unlisted),
+    Undefined(Undefined),
 }
 
 /// A declaration that waits for values which are not known yet: it may bring what is missing.
@@ -22,6 +23,8 @@ pub enum Pending {
     Gateway,
     /// A remote, by the provider's name for its cluster.
     Remote(String),
+    /// A control plane, likewise.
+    ControlPlane(String),
 }
 
 /// A network that a link crosses into, and of whose gateways nothing has been declared that lets calls in.
@@ -80,6 +83,15 @@ pub struct Unlisted {
     pub name: String,
 }
 
+/// A gateway that istiod is to make from a Gateway of the Gateway API, whose definitions no control plane brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undefined {
+    pub id: String,
+    /// The provider's name for the cluster.
+    pub cluster: String,
+    pub is_ambient: bool,
+}
+
 impl Absence {
     /// The id of the resource it is told at.
     pub fn id(&self) -> &str {
@@ -88,6 +100,7 @@ impl Absence {
             Self::Unrooted(unrooted) => &unrooted.id,
             Self::Unopened(unopened) => &unopened.id,
             Self::Unlisted(unlisted) => &unlisted.id,
+            Self::Undefined(undefined) => &undefined.id,
         }
     }
 
@@ -97,6 +110,7 @@ impl Absence {
             Self::Unrooted(unrooted) => format!("unrooted {}", unrooted.id),
             Self::Unopened(unopened) => format!("unopened {}", unopened.id),
             Self::Unlisted(unlisted) => format!("unlisted {} {}", unlisted.id, unlisted.name),
+            Self::Undefined(undefined) => format!("undefined {}", undefined.id),
         }
     }
 }
@@ -120,7 +134,9 @@ impl Topology {
         });
         let unopened = self.gateways.keys().filter_map(|id| self.unopened(id)).map(Absence::Unopened);
         let unlisted = self.control_planes.iter().flat_map(|(id, plane)| self.unlisted(id, plane));
+        let undefined = self.gateways.iter().filter_map(|(id, gateway)| self.undefined(id, gateway));
         let absences = closed.chain(unrooted).chain(unopened).chain(unlisted.map(Absence::Unlisted));
+        let absences = absences.chain(undefined.map(Absence::Undefined));
         absences.filter(|absence| !self.told.contains(&absence.key())).collect()
     }
 
@@ -230,6 +246,18 @@ impl Topology {
             }
         }
         unlisted
+    }
+
+    /// One that stands has found its definitions. A control plane that is not known in full may bring them.
+    fn undefined(&self, id: &str, gateway: &DeclaredGateway) -> Option<Undefined> {
+        let here = |plane: &&ControlPlaneAt| plane.cluster == gateway.cluster;
+        let brought = self.control_planes.values().filter(here).any(|plane| plane.brings_gateway_api);
+        let pending = self.pending.contains(&Pending::ControlPlane(gateway.cluster.clone()));
+        (gateway.is_made_by_istiod && !gateway.stands && !brought && !pending).then(|| Undefined {
+            id: id.to_owned(),
+            cluster: gateway.cluster.clone(),
+            is_ambient: gateway.is_ambient,
+        })
     }
 
     fn unopened(&self, id: &str) -> Option<Unopened> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::discovery::DiscoverySelectors;
 use super::remotes::{answers_to, no_such_revision};
-use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Severity, Topology};
+use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Severity, Topology, WatchedCluster};
 
 impl Topology {
     /// Declares a gateway; what it contradicts.
@@ -21,6 +21,7 @@ impl Topology {
         }
         findings.extend(without_a_class(&declared, &answering, "ambient"));
         findings.extend(without_mtls(&declared, &answering, "expose"));
+        findings.extend(self.served_by(&declared.cluster).and_then(|by| unmade(&declared, by, "gateway_api")));
         findings.extend(self.unread(&declared));
         self.gateways.insert(id.to_owned(), declared);
         findings
@@ -39,6 +40,14 @@ impl Topology {
             findings.extend(without_mtls(gateway, &answering, "mtls"));
         }
         findings
+    }
+
+    /// The gateways of a cluster that becomes a remote.
+    pub(super) fn unmade_in(&self, declared: &WatchedCluster) -> Vec<Finding> {
+        let served_by = declared.served_by.as_ref().map(|served| served.control_plane.as_str());
+        let Some(by) = served_by.filter(|by| *by != declared.name) else { return Vec::new() };
+        let gateways = self.gateways.values().filter(|gateway| gateway.cluster == declared.cluster);
+        gateways.filter_map(|gateway| unmade(gateway, by, "cluster")).collect()
     }
 
     /// A remote's gateway that exposes something: the Gateway would lie where no istiod looks for it.
@@ -120,6 +129,20 @@ fn without_a_class(
         detail: format!(
             "The gateway {} in cluster {} has `ambient = true`, but the control plane that serves it {why}: its istiod knows no class `istio-east-west`, and would never make the gateway's Pods. Set \
              `ambient = true` and `network` on the `mesh_primary`, or leave `ambient` out on the gateway.",
+            gateway.name, gateway.cluster
+        ),
+    })
+}
+
+/// A gateway of sidecars that an istiod is to make where none runs. Ambient mode has no remotes.
+fn unmade(gateway: &DeclaredGateway, served_by: &str, attribute: &'static str) -> Option<Finding> {
+    (gateway.is_made_by_istiod && !gateway.is_ambient).then(|| Finding {
+        severity: Severity::Error,
+        attribute,
+        summary: "No istiod makes this gateway",
+        detail: format!(
+            "The gateway {} in cluster {} has `gateway_api = true`, and the cluster is a remote of {served_by}: its istiod makes gateways in its own configuration cluster alone. Leave `gateway_api` \
+             out there: the chart needs no istiod in the cluster.",
             gateway.name, gateway.cluster
         ),
     })

@@ -246,6 +246,32 @@ fn an_ambient_gateway_has_an_ambient_control_plane() {
 }
 
 #[test]
+fn a_remote_s_gateway_is_not_made_by_an_istiod() {
+    let by_istiod = || DeclaredGateway { is_made_by_istiod: true, exposes_services: false, ..gateway("west", "n2") };
+    let remote = || WatchedCluster {
+        cluster: "west".into(),
+        name: "west".into(),
+        namespace: "istio-system".into(),
+        watchers: ["east".to_owned()].into(),
+        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
+        ..WatchedCluster::default()
+    };
+    let refused = |findings: &[Finding]| {
+        let found = findings.iter().find(|finding| finding.summary == "No istiod makes this gateway");
+        found.map(|finding| (finding.attribute, finding.severity))
+    };
+    for (door, told) in [(by_istiod(), true), (DeclaredGateway { is_made_by_istiod: false, ..by_istiod() }, false)] {
+        let at = |attribute| told.then_some((attribute, Severity::Error));
+        let mut topology = Topology::default();
+        topology.watched("w", remote());
+        assert_eq!(refused(&topology.gateway("g", door.clone())), at("gateway_api"));
+        let mut topology = Topology::default();
+        assert_eq!(refused(&topology.gateway("g", door)), None, "nobody has said that it is a remote");
+        assert_eq!(refused(&topology.watched("w", remote())), at("cluster"));
+    }
+}
+
+#[test]
 fn mtls_is_off_in_one_network_and_in_all_of_it_or_nowhere() {
     let of = |cluster: &str, network: &str, mtls: Mtls| ControlPlaneAt { mtls, ..in_network(cluster, network) };
     let differ = [("mtls", "Linked clusters differ in mTLS", Severity::Error)];
@@ -345,6 +371,7 @@ fn missing(topology: &Topology) -> Vec<(&'static str, String)> {
         Absence::Unrooted(_) => "unrooted",
         Absence::Unopened(_) => "unopened",
         Absence::Unlisted(_) => "unlisted",
+        Absence::Undefined(_) => "undefined",
     };
     topology.absences().iter().map(|absence| (kind(absence), absence.id().to_owned())).collect()
 }
@@ -352,6 +379,29 @@ fn missing(topology: &Topology) -> Vec<(&'static str, String)> {
 /// Both ends must have the root of one CA, so that nothing is missing there.
 fn rooted(cluster: &str, network: &str) -> ControlPlaneAt {
     ControlPlaneAt { trust_root: Some("a".repeat(64)), ..in_network(cluster, network) }
+}
+
+#[test]
+fn the_gateway_api_is_brought_by_the_control_plane_beside_the_gateway() {
+    let mut topology = Topology::default();
+    let door = DeclaredGateway { is_made_by_istiod: true, ..gateway("east", "n1") };
+    topology.gateway("g", door.clone());
+    let undefined = [("undefined", "g".to_owned())];
+    assert_eq!(missing(&topology), undefined);
+    topology.control_plane("west", ControlPlaneAt { brings_gateway_api: true, ..rooted("west", "n2") });
+    topology.control_plane("east", rooted("east", "n1"));
+    assert_eq!(missing(&topology), undefined, "another cluster's are not here");
+    let with = |change: &dyn Fn(&mut Topology)| {
+        let mut changed = topology.clone();
+        change(&mut changed);
+        missing(&changed)
+    };
+    let brings = ControlPlaneAt { brings_gateway_api: true, ..rooted("east", "n1") };
+    assert_eq!(with(&|topology| drop(topology.control_plane("east", brings.clone()))), []);
+    assert_eq!(with(&|topology| topology.pending(Pending::ControlPlane("east".into()))), []);
+    let stands = DeclaredGateway { stands: true, ..door.clone() };
+    assert_eq!(with(&|topology| drop(topology.gateway("g", stands.clone()))), [], "it has found them before");
+    assert_eq!(with(&|topology| drop(topology.gateway("g", gateway("east", "n1")))), [], "the chart needs none");
 }
 
 #[test]

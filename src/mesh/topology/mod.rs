@@ -17,7 +17,7 @@ mod unlike;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use absent::{Absence, Closed, Pending, Unlisted, Unopened, Unrooted};
+pub use absent::{Absence, Closed, Pending, Undefined, Unlisted, Unopened, Unrooted};
 pub use unlike::Ruling;
 
 use super::discovery::DiscoverySelectors;
@@ -69,6 +69,8 @@ pub struct ControlPlaneAt {
     pub link_audiences: BTreeSet<String>,
     /// Whether its istiod waits until it has read the Secrets of the clusters it watches.
     pub reads_remote_secrets: bool,
+    /// Whether it brings the definitions of the Gateway API, or may.
+    pub brings_gateway_api: bool,
     /// Revision tags that point to it.
     pub tags: BTreeSet<String>,
     /// Networks that labels do not describe.
@@ -101,6 +103,8 @@ pub struct DeclaredGateway {
     /// The label `istio` of its Pods, by which the Gateway of another one may open it as well.
     pub selector: String,
     pub is_ambient: bool,
+    /// An istiod makes it, from a Gateway of the Gateway API.
+    pub is_made_by_istiod: bool,
     pub exposes_services: bool,
     /// It has been there since an earlier apply.
     pub stands: bool,
@@ -319,6 +323,7 @@ impl Topology {
         findings.extend(self.remote_apart(&declared));
         findings.extend(self.shadowed_by(&declared));
         findings.extend(self.revision_served(&declared));
+        findings.extend(self.unmade_in(&declared));
         // What is refused says already what differs.
         if !findings.iter().any(Finding::is_error) {
             findings.extend(self.unlike_at(&declared));

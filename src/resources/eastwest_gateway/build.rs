@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::form::Form;
 use super::spec::Spec;
 use crate::chart::{Chart, Values};
 use crate::cluster::{Kind, Object};
@@ -10,8 +11,8 @@ use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
 use crate::kept::told::Answers;
 use crate::mesh::{
-    API_SERVER_GATEWAY, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, Selector,
-    ServiceExposure,
+    API_SERVER_GATEWAY, AmbientGateway, ApiServerExposure, CROSS_NETWORK_GATEWAY, ControlPlaneExposure, MadeGateway,
+    Selector, ServiceExposure,
 };
 
 /// The name that Istio's documentation gives a gateway; its custom resource then has the documented name too.
@@ -41,11 +42,11 @@ pub struct Rendered<'a> {
     pub told: &'a Answers,
 }
 
-/// Renders everything the gateway consists of. The chart may be absent for an ambient gateway only.
+/// Renders everything the gateway consists of. The chart may be absent where istiod makes the gateway.
 pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, render::Error> {
     let owner = spec.owner();
     let mut wanted = Wanted::default();
-    if let Some(Rendered { chart, release, told }) = rendered.filter(|_| !spec.ambient) {
+    if let Some(Rendered { chart, release, told }) = rendered.filter(|_| spec.form.has_chart()) {
         let (release, values) = named(spec, release);
         let (namespace, values, hidden) = (spec.namespace.as_str(), &values, &spec.hidden);
         let rendering = Rendering { chart, release, namespace, values, told, hidden };
@@ -60,16 +61,32 @@ pub fn wanted(spec: &Spec, rendered: Option<Rendered<'_>>) -> Result<Wanted, ren
 
 /// What no chart brings.
 fn made(spec: &Spec) -> Vec<serde_json::Value> {
-    if !spec.ambient {
-        return services(spec).into_iter().chain(control_plane(spec)).chain(api_server(spec)).collect();
+    let exposed = || services(spec).into_iter().chain(control_plane(spec)).chain(api_server(spec));
+    match spec.form {
+        Form::Chart => exposed().collect(),
+        Form::GatewayApi => by_gateway_api(spec).objects().into_iter().chain(exposed()).collect(),
+        Form::Ambient => vec![ambient(spec).object()],
     }
-    let gateway = AmbientGateway {
+}
+
+fn ambient(spec: &Spec) -> AmbientGateway {
+    AmbientGateway {
         name: spec.name.clone(),
         namespace: spec.namespace.clone(),
         network: spec.gateway.network.clone(),
         revision: spec.gateway.revision.clone(),
-    };
-    vec![gateway.object()]
+    }
+}
+
+/// The Gateway from which istiod makes it.
+pub fn by_gateway_api(spec: &Spec) -> MadeGateway {
+    MadeGateway {
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        gateway: spec.gateway.clone(),
+        pods_label: pods_label(spec).to_owned(),
+        exposes_istiod: spec.exposure.control_plane.is_some(),
+    }
 }
 
 /// The name of the release. Under another than the gateway's own, the values have to say what the gateway is called.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::build::Rendered;
+use super::form::Form;
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
 use crate::chart::{Asks, Chart};
@@ -26,7 +27,7 @@ pub async fn planned_objects(
 ) -> Result<Option<Wanted>, Diagnostics> {
     let remembered = plan.prior.and_then(|prior| prior.chart_version.known().cloned());
     let planned = &mut plan.planned;
-    if !spec.ambient {
+    if spec.form.has_chart() {
         let followed = followed(planned, spec);
         let is_declared = |walk: &Walk| walk.version_of(followed).is_some();
         versions::wait_for(cx, planned.charts.known(), is_declared).await;
@@ -87,23 +88,23 @@ fn followed<'a>(model: &'a Gateway, spec: &'a Spec) -> versions::Followed<'a> {
     versions::Followed { cluster: model.cluster.text(), namespace: istiod.as_str(), revision }
 }
 
-/// The version of the control plane that serves it; nobody's for an ambient gateway, which has no chart.
+/// The version of the control plane that serves it; nobody's where it has no chart.
 async fn follow(cx: &Cx, model: &Gateway, spec: &Spec) -> Followed {
-    match spec.ambient {
-        true => Followed::Named,
-        false => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
+    match spec.form.has_chart() {
+        true => versions::follow(cx, model.charts.known(), followed(model, spec)).await,
+        false => Followed::Named,
     }
 }
 
-/// The chart, of the version there was where nobody names one: a new default upgrades nothing. An ambient gateway has
-/// none.
+/// The chart, of the version there was where nobody names one: a new default upgrades nothing. A gateway that istiod
+/// makes has none.
 pub async fn chart(
     cx: &Cx,
     model: &Gateway,
     spec: &Spec,
     remembered: Option<&str>,
 ) -> Result<Option<Arc<Chart>>, Unavailable> {
-    if spec.ambient {
+    if !spec.form.has_chart() {
         return Ok(None);
     }
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
@@ -113,7 +114,7 @@ pub async fn chart(
 
 /// Remembers what the chart is now, for the plans that follow.
 pub async fn note(cx: &mut Cx, model: &Gateway) -> Result<(), Diagnostic> {
-    let names: &[&str] = if model.ambient.known() == Some(&true) { &[] } else { &["gateway"] };
+    let names: &[&str] = if Form::of(model).has_chart() { &["gateway"] } else { &[] };
     let version = model.chart_version.as_deref().filter(|version| !version.is_empty());
     let noted = cx.client()?.charts.noted(model.charts.known(), names, version).await;
     charts::remember(cx, |private| &mut private.charts, noted);

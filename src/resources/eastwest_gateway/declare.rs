@@ -1,5 +1,6 @@
 //! What a gateway tells the other resources of a plan, and what they contradict.
 
+use super::form::Form;
 use super::spec::Spec;
 use super::{Cx, Gateway, build};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -15,7 +16,8 @@ pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Resu
         name: spec.name.clone(),
         network: spec.gateway.network.to_string(),
         selector: build::pods_label(spec).to_owned(),
-        is_ambient: spec.ambient,
+        is_ambient: spec.form == Form::Ambient,
+        is_made_by_istiod: !spec.form.has_chart(),
         exposes_services: spec.exposure.hosts.is_some(),
         stands: plan.prior.is_some(),
         revision: spec.gateway.revision.as_ref().map(ToString::to_string),

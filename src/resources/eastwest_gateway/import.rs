@@ -4,13 +4,13 @@ use serde_json::Value as Json;
 
 use super::model::{Expose, Gateway, Ports, Service};
 use super::spec::{SYSTEM_NAMESPACE, Spec};
-use super::{Cx, Identity, ready};
+use super::{Cx, Identity, made, ready};
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
 use crate::kept::{converge, read};
-use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL};
+use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL, NO_SERVICE};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
 use crate::resources::client;
@@ -31,6 +31,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         namespace: namespace.clone().into(),
         name: name.clone().into(),
         ambient: false.into(),
+        gateway_api: false.into(),
         adopt: false.into(),
         force_conflicts: false.into(),
         wait: true.into(),
@@ -80,13 +81,20 @@ fn target(from: Import<Identity>) -> Result<(String, String, String), Diagnostic
 
 /// The live objects that the attributes are read from.
 struct FoundGateway {
+    /// Its Service, or the Gateway from which istiod makes it.
     door: Object,
+    /// The Service that istiod has made.
+    made: Option<Object>,
     deployment: Option<Object>,
     gateways: Vec<Object>,
     routes: Vec<Object>,
 }
 
 impl FoundGateway {
+    fn of(door: Object) -> Self {
+        Self { door, made: None, deployment: None, gateways: Vec::new(), routes: Vec::new() }
+    }
+
     /// Of the chart that made it.
     fn chart_version(&self) -> Option<&str> {
         self.deployment.as_ref()?.label("helm.sh/chart")?.strip_prefix("gateway-")
@@ -115,9 +123,8 @@ async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<F
     let of_its_own = |service: &Object| service.label(GATEWAY_NAME_LABEL).is_none();
     if let Some(door) = cluster.get(&reference(Kind::SERVICE)).await?.filter(of_its_own) {
         let deployment = cluster.get(&reference(Kind::DEPLOYMENT)).await?;
-        let gateways = cluster.list(&Query::of(Kind::ISTIO_GATEWAY).namespace(namespace)).await?;
-        let routes = cluster.list(&Query::of(Kind::VIRTUAL_SERVICE).namespace(namespace)).await?;
-        return Ok(Some(FoundGateway { door, deployment, gateways: gateways.to_vec(), routes: routes.to_vec() }));
+        let (gateways, routes) = exposing(cluster, namespace).await?;
+        return Ok(Some(FoundGateway { door, made: None, deployment, gateways, routes }));
     }
     let kind = Kind::GATEWAY_API_GATEWAY;
     let door = match cluster.get(&reference(kind.clone())).await {
@@ -125,15 +132,29 @@ async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<F
         Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&kind).await? => None,
         door => door?,
     };
-    Ok(door.map(|door| FoundGateway { door, deployment: None, gateways: Vec::new(), routes: Vec::new() }))
+    let Some(door) = door else { return Ok(None) };
+    let Some(service) = made::service_of(&door) else { return Ok(Some(FoundGateway::of(door))) };
+    let made = cluster.get(&service).await?;
+    let (gateways, routes) = exposing(cluster, namespace).await?;
+    Ok(Some(FoundGateway { made, gateways, routes, ..FoundGateway::of(door) }))
+}
+
+/// Istio's Gateways and their routes in a namespace.
+async fn exposing(cluster: &Cluster, namespace: &str) -> Result<(Vec<Object>, Vec<Object>), crate::cluster::Error> {
+    let gateways = cluster.list(&Query::of(Kind::ISTIO_GATEWAY).namespace(namespace)).await?;
+    let routes = cluster.list(&Query::of(Kind::VIRTUAL_SERVICE).namespace(namespace)).await?;
+    Ok((gateways.to_vec(), routes.to_vec()))
 }
 
 fn describe(model: &mut Gateway, found: &FoundGateway) {
-    let FoundGateway { door, deployment, gateways, routes } = found;
+    let FoundGateway { door, deployment, gateways, routes, .. } = found;
     model.network = door.label(NETWORK_LABEL).map(str::to_owned).into();
     if door.kind() == "Gateway" {
-        model.ambient = true.into();
         model.revision = door.label("istio.io/rev").map(str::to_owned).into();
+        match made::service_of(door) {
+            None => model.ambient = true.into(),
+            Some(_) => describe_made(model, found),
+        }
         return;
     }
     let template = deployment
@@ -145,6 +166,37 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
         .as_ref()
         .and_then(|deployment| deployment.get("spec.template.metadata.labels")?.get("istio")?.as_str())
         .unwrap_or_default();
+    expose_of(model, gateways, routes, selector);
+}
+
+/// A gateway that istiod makes: what its Service is like, and what it lets through, by Istio's Gateways or by listeners
+/// of its own.
+fn describe_made(model: &mut Gateway, found: &FoundGateway) {
+    let FoundGateway { door, made, gateways, routes, .. } = found;
+    model.gateway_api = true.into();
+    // Unasked istiod makes one of two families, where there are two.
+    let usual = |policy: &str| policy == "PreferDualStack";
+    let service = made.as_ref().and_then(|made| service_beside(made, usual));
+    model.service = service.into();
+    let labels = door.get("spec.infrastructure.labels");
+    let selector = labels.and_then(|labels| labels.get("istio")?.as_str()).unwrap_or_default();
+    expose_of(model, gateways, routes, selector);
+    let hosts: List<String> = passthrough::listeners(door)
+        .filter_map(|listener| listener.get("hostname").map_or(Some("*"), |host| host.as_str()))
+        .filter(|host| *host != NO_SERVICE)
+        .map(|host| Value::Known(host.to_owned()))
+        .collect();
+    let mut expose = model.expose.known().cloned().unwrap_or_default();
+    if expose.services.get() != Some(true) && !hosts.is_empty() {
+        let usual = hosts == vec![Value::Known("*.local".to_owned())];
+        expose.services = true.into();
+        expose.hosts = if usual { Value::Null } else { Value::Known(hosts) };
+        expose.control_plane = Value::Known(expose.control_plane.get() == Some(true));
+        model.expose = expose.into();
+    }
+}
+
+fn expose_of(model: &mut Gateway, gateways: &[Object], routes: &[Object], selector: &str) {
     let mut found = expose(gateways, routes, selector);
     // Without ranges it would be refused. Then it stays somebody else's, as any other Gateway at these Pods.
     let limited = model.service.known().is_some_and(|service| service.source_ranges.is_known());
@@ -156,6 +208,11 @@ fn describe(model: &mut Gateway, found: &FoundGateway) {
 
 /// `None` where it is what the chart makes unasked.
 fn service(live: &Object) -> Option<Service> {
+    service_beside(live, |policy| policy == "SingleStack")
+}
+
+/// The same, where this family policy is the usual one.
+fn service_beside(live: &Object, is_usual: impl Fn(&str) -> bool) -> Option<Service> {
     let text = |path: &str| Value::from(Some(live.str(path)).filter(|text| !text.is_empty()).map(str::to_owned));
     let kind = live.str("spec.type");
     let service = Service {
@@ -170,7 +227,7 @@ fn service(live: &Object) -> Option<Service> {
             .map(str::to_owned)
             .into(),
         ip_family_policy: Some(live.str("spec.ipFamilyPolicy"))
-            .filter(|policy| !policy.is_empty() && *policy != "SingleStack")
+            .filter(|policy| !policy.is_empty() && !is_usual(policy))
             .map(str::to_owned)
             .into(),
         ports: ports(live).into(),
@@ -308,6 +365,7 @@ mod tests {
                 "spec": {"template": {"metadata": {"labels": labels}}}});
             let found = FoundGateway {
                 door: Object::new(door).unwrap(),
+                made: None,
                 deployment: Object::new(deployment),
                 gateways: vec![gateway.clone()],
                 routes: vec![route.clone()],
@@ -316,6 +374,49 @@ mod tests {
             describe(&mut model, &found);
             let expose = model.expose.or_default();
             assert_eq!((expose.api_server, expose.services), (read, false.into()));
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_istiod_makes_is_read_back_from_its_service() {
+        let ports = json!([{"name": "status-port", "port": 15021}, {"name": "tls", "port": 443}]);
+        let service = |policy: &str, annotations: Json| {
+            let metadata = json!({"name": "door-istio", "namespace": "istio-system", "annotations": annotations});
+            let spec = json!({"type": "LoadBalancer", "ports": ports, "ipFamilyPolicy": policy});
+            Object::new(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}))
+        };
+        let door = |host: Option<&str>| {
+            let tls =
+                json!({"mode": "Passthrough", "options": {"gateway.istio.io/listener-protocol": "auto-passthrough"}});
+            let metadata = json!({"name": "door", "namespace": "istio-system", "labels": {NETWORK_LABEL: "n1"}});
+            let infrastructure = json!({"labels": {"istio": "door"}});
+            let spec = json!({"gatewayClassName": "istio", "infrastructure": infrastructure,
+                "listeners": [{"port": 15443, "hostname": host, "tls": tls}]});
+            Object::new(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec}))
+                .unwrap()
+        };
+        let read = |host: Option<&str>, annotations: Json| {
+            let mut door = door(host);
+            if host.is_none() {
+                door.value_mut()["spec"]["listeners"][0].as_object_mut().unwrap().remove("hostname");
+            }
+            let found = FoundGateway { made: service("PreferDualStack", annotations), ..FoundGateway::of(door) };
+            let mut model = Gateway { ambient: false.into(), ..Gateway::default() };
+            describe(&mut model, &found);
+            model
+        };
+        let ours = read(Some(NO_SERVICE), json!({"terraform-provider-mesh/gateway": "door", "cloud/internal": "true"}));
+        assert_eq!((ours.gateway_api.get(), ours.ambient.get()), (Some(true), Some(false)));
+        assert_eq!(ours.expose, Value::Null, "no listener of ours lets anything through");
+        let service = ours.service.known().expect("a Service").clone();
+        assert_eq!((service.ip_family_policy, service.ports.or_default().tls), (Value::Null, 443.into()));
+        assert_eq!(
+            service.annotations,
+            Value::Known([("cloud/internal".to_owned(), "true".into())].into_iter().collect())
+        );
+        for (host, hosts) in [(Some("*.local"), Value::Null), (None, Value::Known(vec!["*".into()]))] {
+            let by_hand = read(host, json!({})).expose.or_default();
+            assert_eq!((by_hand.services, by_hand.hosts, by_hand.control_plane), (true.into(), hosts, false.into()));
         }
     }
 

@@ -5,20 +5,18 @@ use super::{Identity, MeshEastwestGateway};
 use crate::cluster::{Kind, Object, Query as Lookup};
 use crate::diag::Diagnostics;
 use crate::engine::{Ctx, Found, FoundObject, Listable, Query};
-use crate::mesh::NETWORK_LABEL;
+use crate::mesh::{AMBIENT_CLASS, NETWORK_LABEL};
 use crate::model;
 use crate::resources::address::GATEWAY_NAME_LABEL;
 use crate::resources::client::Client;
 use crate::resources::listing;
+use crate::resources::passthrough;
 use crate::value::Value;
-
-/// Class of the Gateways that are doors of ambient mode.
-const AMBIENT_CLASS: &str = "istio-east-west";
 
 model! {
     /// Finds east-west gateways, for `terraform query`: every Service with the label `topology.istio.io/network`, by
-    /// which istiods find the way into a network, and every Gateway of ambient mode's class `istio-east-west`, whoever
-    /// made them.
+    /// which istiods find the way into a network, and every Gateway of the Gateway API with it that istiod makes a door
+    /// of, of ambient mode's class `istio-east-west` or of the class `istio`, whoever made them.
     pub struct Gateways {
         /// Only those of this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]
@@ -65,7 +63,7 @@ impl Listable for MeshEastwestGateway {
 /// elsewhere.
 fn is_door(door: &Object) -> bool {
     match door.kind() {
-        "Gateway" => door.str("spec.gatewayClassName") == AMBIENT_CLASS,
+        "Gateway" => door.str("spec.gatewayClassName") == AMBIENT_CLASS || passthrough::is_made_of(door),
         _ => door.label(GATEWAY_NAME_LABEL).is_none(),
     }
 }
@@ -77,7 +75,7 @@ fn is_asked_for(door: &Object, asked: &Gateways) -> bool {
 fn gateway(cluster: &str, door: &Object) -> FoundObject<MeshEastwestGateway> {
     let (namespace, name) = (door.namespace().unwrap_or_default(), door.name());
     let network = door.label(NETWORK_LABEL).unwrap_or_default();
-    let ambient = if door.kind() == "Gateway" { " of ambient mode" } else { "" };
+    let ambient = if door.str("spec.gatewayClassName") == AMBIENT_CLASS { " of ambient mode" } else { "" };
     FoundObject {
         name: format!("{cluster}/{namespace}/{name}, network {network}{ambient}{}", listing::maker(door)),
         identity: Identity { cluster: cluster.into(), namespace: namespace.into(), name: name.into() },
@@ -110,6 +108,10 @@ mod tests {
         let ambient = object("Gateway", json!({}), AMBIENT_CLASS);
         assert!(is_door(&ambient) && gateway("east", &ambient).name.ends_with("network net-east of ambient mode"));
         assert!(!is_door(&object("Gateway", json!({}), "istio-remote")), "it stands for another network's");
+        let mut made = object("Gateway", json!({}), "istio");
+        assert!(!is_door(&made), "it passes nothing on");
+        made.value_mut()["spec"]["listeners"] = json!([{"port": 15443, "tls": {"mode": "Passthrough"}}]);
+        assert!(is_door(&made) && gateway("east", &made).name.ends_with("network net-east"));
         let asked = |network: &str| Gateways { network: network.into(), ..Gateways::default() };
         assert!(is_asked_for(&service, &asked("net-east")) && !is_asked_for(&service, &asked("net-west")));
     }

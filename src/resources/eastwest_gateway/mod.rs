@@ -4,8 +4,10 @@
 mod build;
 mod chart;
 mod declare;
+mod form;
 mod import;
 mod list;
+mod made;
 mod model;
 mod moved;
 mod ready;
@@ -43,7 +45,7 @@ impl Resource for MeshEastwestGateway {
     type Private = Private;
 
     const NAME: &'static str = "eastwest_gateway";
-    const VERSION: i64 = 1;
+    const VERSION: i64 = 2;
 
     fn validate(&self, config: &Gateway, diagnostics: &mut Diagnostics) {
         diagnostics.append(Spec::parse(config).err().unwrap_or_default());
@@ -94,15 +96,24 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn delete(&self, cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
-        keeping::remove(cx, state).await
+        let made = made::departing(&state);
+        let cluster = client::cluster(cx, state.cluster.text());
+        keeping::remove(cx, state).await?;
+        if let (Some(service), Ok(cluster)) = (made, cluster) {
+            made::gone(&cluster, &service).await.into_iter().for_each(|warning| cx.warn(warning));
+        }
+        Ok(())
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
         import::import(cx, from).await
     }
 
-    fn upgrade(&self, _from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
-        Ok(objects::upgraded(state))
+    fn upgrade(&self, from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
+        Ok(match from {
+            0 => objects::upgraded(state),
+            _ => form::upgraded(state),
+        })
     }
 
     fn adopt(&self, source: Moved) -> Result<Option<Gateway>, Diagnostics> {
@@ -126,7 +137,7 @@ async fn attempt(cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed
     let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
     chart::note(cx, &state).await?;
     let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;
-    ready::check_kinds(&cluster, &wanted).await?;
+    ready::check_kinds(&cluster, spec.form).await?;
 
     let claiming = Claiming::of(&state, prior.as_ref());
     let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;

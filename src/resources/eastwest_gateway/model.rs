@@ -39,8 +39,8 @@ model! {
 }
 
 model! {
-    /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, found by the istiods of
-    /// all clusters through its network label, and what it lets through.
+    /// The door between networks: an east-west gateway rendered from Istio's `gateway` chart, or made by istiod from a
+    /// Gateway API resource, found by the istiods of all clusters through its network label, and what it lets through.
     ///
     /// Services are exposed by an allow-list of hosts (`expose.services`, `expose.hosts`), the control plane to remote
     /// clusters by `expose.control_plane`, the API server of a private cluster to its watchers by `expose.api_server`.
@@ -60,7 +60,7 @@ model! {
         #[attr(default("istio-system"), replace, validate(dns_label()))]
         pub namespace: Value<String>,
         /// Name of Deployment, Service and ServiceAccount. The label `istio` of the Pods is this name without a leading
-        /// `istio-`.
+        /// `istio-`. With `gateway_api` it is the name of the Gateway, and istiod adds `-istio` for what it makes.
         #[attr(default("istio-eastwestgateway"), replace, validate(dns_label()))]
         pub name: Value<String>,
         /// Network this gateway is the door of.
@@ -80,6 +80,11 @@ model! {
         /// `mesh_primary` with `ambient = true`.
         #[attr(default(false), replace)]
         pub ambient: Value<bool>,
+        /// Have istiod make Deployment and Service, from a Gateway API resource of the class `istio`, in place of the
+        /// chart. Needs the Gateway API's CRDs (`gateway_api` of `mesh_primary`) and an istiod in this cluster: a
+        /// remote's gateway is the chart's. It has one Pod, unless istiod's defaults for the class say otherwise.
+        #[attr(default(false), replace)]
+        pub gateway_api: Value<bool>,
         /// Values for the `gateway` chart, YAML documents merged in order over those that the attributes here stand
         /// for.
         #[attr(optional, document)]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::form::Form;
+use super::made;
 use super::model::{Address, Gateway};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, wait};
@@ -18,8 +20,8 @@ const HEAL_EVERY: Duration = Duration::from_secs(5);
 pub const FOR_REASONS: Duration = Duration::from_secs(5);
 
 /// Custom resources need their definitions: better to say so than to pass on the API server's 404.
-pub async fn check_kinds(cluster: &Cluster, wanted: &Wanted) -> Result<(), Diagnostics> {
-    if !wanted.iter().any(|(_, entry)| entry.reference.kind == Kind::GATEWAY_API_GATEWAY) {
+pub async fn check_kinds(cluster: &Cluster, form: Form) -> Result<(), Diagnostics> {
+    if form.has_chart() {
         return Ok(());
     }
     let reference = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "gateways.gateway.networking.k8s.io");
@@ -27,10 +29,10 @@ pub async fn check_kinds(cluster: &Cluster, wanted: &Wanted) -> Result<(), Diagn
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(Diagnostic::error("The Gateway API is not installed")
             .detail(format!(
-                "An ambient gateway is a Gateway API resource, and cluster {} does not know the kind. Set `gateway_api` of this cluster's `mesh_primary`, or install the Gateway API's CustomResourceDefinitions first.",
+                "istiod makes this gateway from a Gateway API resource, and cluster {} does not know the kind. Set `gateway_api` of this cluster's `mesh_primary`, or install the Gateway API's CustomResourceDefinitions first.",
                 cluster.name()
             ))
-            .at("ambient")
+            .at(form.attribute())
             .into()),
         // Who may not read definitions may still make Gateways.
         Err(error) if error.is_forbidden() => Ok(()),
@@ -67,22 +69,27 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
         false => wait::deployment_available(),
     };
     let rollout = async {
-        if spec.ambient {
-            return Ok(());
-        }
-        tokio::select! {
-            done = hurried.wait(&workload, &available) => done.map(drop),
-            never = heal(hurried, spec) => never,
+        match spec.form {
+            Form::Ambient => Ok(()),
+            Form::GatewayApi => {
+                let (gateway, programmed) = (made::gateway(spec), made::programmed(spec));
+                tokio::try_join!(hurried.wait(&gateway, &programmed), hurried.wait(&workload, &available)).map(drop)
+            }
+            Form::Chart => tokio::select! {
+                done = hurried.wait(&workload, &available) => done.map(drop),
+                never = heal(hurried, spec) => never,
+            },
         }
     };
     let address = async {
         let nodes = nodes_for(hurried, spec.gateway.service.annotations.contains_key(NODE_SELECTOR_ANNOTATION)).await?;
         let reachable = address::until_reachable(nodes);
-        let until = match spec.ambient {
+        let until = match spec.form {
+            Form::Chart => reachable,
+            Form::GatewayApi => made::as_asked(spec).and(reachable),
             // At one and the same time: while it is not programmed, istiod gives the ClusterIP for the address that the
             // load balancer still owes.
-            true => wait::condition("Programmed").and(reachable),
-            false => reachable,
+            Form::Ambient => wait::condition("Programmed").and(reachable),
         };
         hurried.wait(&door, &until).await
     };
@@ -94,11 +101,18 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
     }
 }
 
-/// The addresses of a Service, or of an ambient gateway.
+/// The addresses of a Service, of an ambient gateway, or of the Service that istiod has made for a Gateway.
 pub async fn reachable(cluster: &Cluster, door: &Object) -> Result<Vec<Reachable>, Error> {
-    if door.kind() == "Gateway" {
-        return Ok(address::of_gateway(door));
-    }
+    let made = made::service_of(door).filter(|_| door.kind() == "Gateway");
+    let service = match &made {
+        Some(service) => cluster.get(service).await?,
+        None => None,
+    };
+    let door = match (door.kind(), &made, &service) {
+        ("Gateway", None, _) => return Ok(address::of_gateway(door)),
+        ("Gateway", Some(_), None) => return Ok(Vec::new()),
+        (_, _, made) => made.as_ref().unwrap_or(door),
+    };
     let by_nodes = door.str("spec.type") == "NodePort" && door.annotation(NODE_SELECTOR_ANNOTATION).is_some();
     let nodes = nodes_for(cluster, by_nodes).await?;
     Ok(address::of_service(door, &nodes))
@@ -162,7 +176,8 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
         events: &events,
         pods: &not_ready,
     };
-    let reasons = address::reasons(&evidence);
+    let mut reasons = address::reasons(&evidence);
+    reasons.extend(made::complaints(cluster, spec).await);
     let listed = match reasons.is_empty() {
         true => format!("{error}."),
         false => reasons.iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n"),
@@ -183,7 +198,7 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
         namespace,
         spec.name
     );
-    let path = if spec.ambient || has_address { Path::empty() } else { Path::root("service") };
+    let path = if spec.form == Form::Ambient || has_address { Path::empty() } else { Path::root("service") };
     Diagnostic::error(summary).detail(detail).at(path)
 }
 
@@ -196,36 +211,37 @@ pub fn planned(prior: Option<&Gateway>, planned: &Gateway) -> Value<List<Address
     if same && !missing { prior.addresses.clone() } else { Value::Unknown }
 }
 
-/// The object whose address is the gateway's.
+/// The object of its own whose address is the gateway's, or from which istiod makes the one that is.
 pub fn door_of(model: &Gateway) -> ObjectRef {
-    let kind = if model.ambient.get() == Some(true) { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
+    let kind = if Form::of(model).has_chart() { Kind::SERVICE } else { Kind::GATEWAY_API_GATEWAY };
     ObjectRef::namespaced(kind, model.namespace.text(), model.name.text())
 }
 
+/// The object whose address is the gateway's.
 fn door(spec: &Spec) -> ObjectRef {
-    let kind = if spec.ambient { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
-    ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.name.as_str())
+    let kind = if spec.form == Form::Ambient { Kind::GATEWAY_API_GATEWAY } else { Kind::SERVICE };
+    ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.form.called(&spec.name))
 }
 
 /// What runs the gateway's Pods: a Deployment, unless the chart's `kind` says DaemonSet.
 fn workload(spec: &Spec, wanted: &Wanted) -> ObjectRef {
-    let of = |kind| ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.name.as_str());
+    let of = |kind| ObjectRef::namespaced(kind, spec.namespace.as_str(), spec.form.called(&spec.name));
     let daemon_set = of(Kind::DAEMON_SET);
     if wanted.get(&state_key(&daemon_set)).is_some() { daemon_set } else { of(Kind::DEPLOYMENT) }
 }
 
 fn events_of(spec: &Spec) -> Query {
     Query {
-        fields: format!("involvedObject.name={}", spec.name),
+        fields: format!("involvedObject.name={}", spec.form.called(&spec.name)),
         ..Query::of(Kind::EVENT).namespace(spec.namespace.as_str())
     }
 }
 
 fn pods_of(spec: &Spec) -> Query {
     let pods = Query::of(Kind::POD).namespace(spec.namespace.as_str());
-    match spec.ambient {
-        true => pods.label(GATEWAY_NAME_LABEL, &spec.name),
-        false => pods.label("app", &spec.name),
+    match spec.form.has_chart() {
+        true => pods.label("app", &spec.name),
+        false => pods.label(GATEWAY_NAME_LABEL, &spec.name),
     }
 }
 

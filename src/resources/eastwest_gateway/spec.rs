@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::form::{self, Form};
 use super::model::{Expose, Gateway, Ports, Service};
 use crate::chart::Values;
 use crate::diag::{Diagnostic, Diagnostics};
@@ -29,7 +30,7 @@ pub struct Spec {
     pub values: Values,
     pub exposure: Exposure,
     pub cluster_domain: String,
-    pub ambient: bool,
+    pub form: Form,
     pub wait: bool,
     /// What of the values no field shows.
     pub hidden: Hidden,
@@ -102,13 +103,12 @@ fn read(parser: &mut Parser, model: &Gateway) -> Option<Spec> {
     let cluster_domain = parser.plain(&model.cluster_domain);
     let exposure = exposure(parser, model, cluster_domain.as_deref());
     let name = parser.plain(&model.name);
-    let ambient = parser.plain(&model.ambient).unwrap_or(false);
+    let form = Form::parse(parser, model);
     let values = parser.values(&model.values);
     let hidden = parser.hidden([&values], &model.sensitive_values);
     let wait = parser.plain(&model.wait).unwrap_or(true);
-    if ambient {
-        refuse_with_ambient(parser, model, &exposure);
-    }
+    let exposes = exposure.hosts.is_some() || exposure.control_plane.is_some() || exposure.api_server;
+    form::refuse(parser, model, form, exposes);
     let gateway = EastWestGateway { network: network?, revision, service, ports, labels: BTreeMap::new() };
     let values = lay(parser, values, &gateway);
     refuse_moved_ports(parser, &values, &exposure, gateway.ports);
@@ -119,7 +119,7 @@ fn read(parser: &mut Parser, model: &Gateway) -> Option<Spec> {
         values,
         exposure,
         cluster_domain: cluster_domain?,
-        ambient,
+        form,
         wait,
         hidden,
     })
@@ -347,27 +347,6 @@ fn check_host(host: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn refuse_with_ambient(parser: &mut Parser, model: &Gateway, exposure: &Exposure) {
-    let without = |what: &str| {
-        format!(
-            "{what} With `ambient = true` istiod makes the gateway's Deployment and Service from a Gateway API resource."
-        )
-    };
-    if model.service.is_known() {
-        parser.refuse("service", "Not for ambient gateways", without("The Service is not configurable here."));
-    }
-    if model.values.is_known() {
-        parser.refuse("values", "Not for ambient gateways", without("No chart is rendered."));
-    }
-    if exposure.hosts.is_some() || exposure.control_plane.is_some() || exposure.api_server {
-        parser.refuse(
-            "expose",
-            "Not for ambient gateways",
-            without("Services are exposed by their label `istio.io/global`; ambient mode supports no remote control plane, and this gateway no API server."),
-        );
-    }
-}
-
 /// Places that attributes decide, and a values document therefore must not.
 const DECIDED: &[(&str, &[&str])] = &[
     ("network", &["networkGateway"]),
@@ -581,5 +560,20 @@ mod tests {
     fn an_ambient_gateway_has_no_chart() {
         let ambient = Gateway { ambient: true.into(), ..exposing(&["*.local"]) };
         assert_eq!(refusals(&ambient), ["expose: Not for ambient gateways"]);
+    }
+
+    #[test]
+    fn a_gateway_that_istiod_makes_has_no_chart_and_room_in_its_name() {
+        let made = || Gateway { gateway_api: true.into(), ..exposing(&["*.local"]) };
+        assert_eq!(Spec::parse(&made()).unwrap().unwrap().form, Form::GatewayApi);
+        let values = Value::Known(vec![Value::Known("replicaCount: 2".to_owned())]);
+        assert_eq!(refusals(&Gateway { values, ..made() }), ["values: Not for gateways that istiod makes"]);
+        let named = |length: usize| Gateway { name: "a".repeat(length).into(), ..made() };
+        assert!(Spec::parse(&named(57)).is_ok());
+        assert_eq!(refusals(&named(58)), ["name: Too long for a gateway that istiod makes"]);
+        let both = Gateway { ambient: true.into(), gateway_api: true.into(), ..model() };
+        assert_eq!(refusals(&both), ["gateway_api: Not for ambient gateways"]);
+        let unknown = Gateway { gateway_api: Value::Unknown, ..model() };
+        assert!(Spec::parse(&unknown).unwrap().is_none(), "nothing is guessed");
     }
 }

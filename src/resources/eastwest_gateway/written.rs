@@ -13,9 +13,9 @@ use crate::resources::written::Written;
 
 pub async fn written(planned: &Gateway, store: &Store) -> Result<Written, Diagnostics> {
     let spec = parsing::complete(Spec::parse(planned)?)?;
-    let chart = match spec.ambient {
-        true => None,
-        false => Some(store.chart("gateway", planned.charts.known(), Version::default()).await?),
+    let chart = match spec.form.has_chart() {
+        true => Some(store.chart("gateway", planned.charts.known(), Version::default()).await?),
+        false => None,
     };
     let told = &Told::default().answers_to_charts();
     let rendered = chart.as_ref().map(|chart| Rendered { chart, release: None, told });

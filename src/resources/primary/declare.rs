@@ -78,6 +78,7 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
             .map(|audience| audience.as_str().to_owned())
             .collect(),
         reads_remote_secrets: values::reads_remote_secrets(&spec.istiod_values),
+        brings_gateway_api: !planned.gateway_api.is_null(),
         tags: planned.tags.items().cloned().collect(),
         mesh_networks: control_plane.mesh_networks.clone(),
         policy: None,

@@ -43,7 +43,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::told::Told;
 use crate::kept::{fixed, namespace, render, vanished};
-use crate::mesh::{Platform, istiod_name_of};
+use crate::mesh::{Pending, Platform, istiod_name_of};
 use crate::model;
 use crate::resources::anew;
 use crate::resources::charts;
@@ -127,7 +127,10 @@ impl Resource for MeshPrimary {
         keeping::end(cx, plan);
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
-        let Some(spec) = spec else { return Ok(()) };
+        let Some(spec) = spec else {
+            cx.client()?.walk.pending(Pending::ControlPlane(plan.planned.cluster.text().to_owned()));
+            return Ok(());
+        };
         declare::declare(cx, plan, &spec, wanted.as_ref()).await?;
         if plan.prior != Some(&plan.planned)
             && let (Some(wanted), Some(cluster)) = (wanted, client::briefly(cx, plan.planned.cluster.text()))

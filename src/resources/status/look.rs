@@ -15,8 +15,8 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
-    CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
-    ParsedRemoteSecret, accepted_domains, is_external,
+    AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
+    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -25,8 +25,6 @@ use crate::resources::address::{
 use crate::resources::{discovery, passthrough};
 use crate::value::{List, Map, Value};
 
-/// Of the Gateway API: ambient's gateways between networks.
-const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
 /// With this istiod serves ztunnels.

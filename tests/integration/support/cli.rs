@@ -11,6 +11,11 @@ use serde_json::Value;
 
 use super::leaks;
 
+/// Variables of a workspace whose identity has the rights to apply and no others.
+pub const APPLIER: &str = "rights.auto.tfvars.json";
+/// Those of its plans and searches, by an identity that only reads.
+pub const PLANNER: &str = "planner.tfvars.json";
+
 pub struct Cli {
     pub name: &'static str,
     program: PathBuf,
@@ -134,12 +139,19 @@ impl Workspace {
         fs::write(self.path("main.tf"), text).unwrap();
     }
 
-    /// With `MESH_TEST_TIMES` it says when each began and how long it took, to find what makes a test slow.
+    /// With `MESH_TEST_TIMES` it says when each began and how long it took, to find what makes a test slow. Nothing may
+    /// be lacking to the identities of a workspace that has the least rights.
+    #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Said {
         static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
         let began = std::time::Instant::now();
         let at = began.duration_since(*FIRST.get_or_init(|| began)).as_secs_f64();
-        let said = self.command(arguments).output().unwrap().into();
+        let said: Said = self.command(arguments).output().unwrap().into();
+        if self.path(PLANNER).exists() {
+            let all = format!("{}{}", said.stdout, said.stderr);
+            let lacks = all.contains("serviceaccount:pipeline:");
+            assert!(!lacks, "{arguments:?} needs more than the rights of examples/rbac: {all}");
+        }
         if std::env::var_os("MESH_TEST_TIMES").is_some() {
             println!("at {at:6.1} s for {:5.1} s: {}", began.elapsed().as_secs_f64(), arguments.join(" "));
         }
@@ -199,6 +211,10 @@ impl Workspace {
             .env("CHECKPOINT_DISABLE", "1")
             .env_remove("TF_LOG")
             .stdin(Stdio::null());
+        if self.path(PLANNER).exists() {
+            let variables = format!("-var-file={PLANNER}");
+            command.env("TF_CLI_ARGS_plan", &variables).env("TF_CLI_ARGS_query", &variables);
+        }
         command
     }
 

@@ -238,13 +238,14 @@ fn gateway() -> Vec<Json> {
             "services": true, "hosts": ["*.shop.svc.cluster.local", "*.pay.svc.cluster.local"], "control_plane": true, "istiod_namespace": "istio-system",
             "control_plane_hosts": ["a.example", "b.example"], "api_server": true,
         },
-        "ambient": false, "values": ["labels: {a: bcde}\n"], "sensitive_values": ["labels.a"], "cluster_domain": "cluster.local", "adopt": false, "force_conflicts": false, "wait": true,
+        "ambient": false, "gateway_api": false, "values": ["labels: {a: bcde}\n"], "sensitive_values": ["labels.a"], "cluster_domain": "cluster.local", "adopt": false, "force_conflicts": false, "wait": true,
         "timeouts": timeouts(),
     });
     let elsewhere = json!({"cluster": "east", "network": "net-east", "charts": charts_with_digests()});
     let folder =
         json!({"cluster": "east", "network": "net-east", "charts": {"directory": crate::every_input::charts_folder()}});
-    vec![all, elsewhere, folder]
+    let made = json!({"cluster": "east", "network": "net-east", "gateway_api": true, "service": {"annotations": {"a.example/b": "c"}}});
+    vec![all, elsewhere, folder, made]
 }
 
 fn remote_cluster() -> Vec<Json> {

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::json;
 
-use super::workload::{Anyone, Workload as Issued, workload as issued, workload_of_remote};
+use super::workload::{Account, Anyone, Workload as Issued, issued_by, workload as issued};
 
 /// A change has reached every proxy after this long; a call that must not arrive is tried for as long.
 pub const SETTLED: Duration = Duration::from_secs(20);
@@ -201,9 +201,23 @@ impl Refusals<'_> {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let made = match self.istiod == self.from.cluster {
             true => runtime.block_on(issued(own, "traffic", &self.from.name)),
-            false => runtime.block_on(workload_of_remote(istiod, own, ["traffic", &self.from.name])),
+            false => {
+                let account = Account { namespace: "traffic", name: &self.from.name, cluster: own };
+                runtime.block_on(issued_by(istiod, &account, &self.id()))
+            }
         };
         made.unwrap_or_else(|why| panic!("{} of {}: {why}", self.from.name, self.from.cluster))
+    }
+
+    /// Istio's id of the caller's cluster, as injection has told the pod.
+    fn id(&self) -> String {
+        let pod = self.lab.cluster(&self.from.cluster).get(&["pod", &self.from.name, "-n", "traffic"]);
+        let pod = pod.unwrap().expect("the pod");
+        let containers = ["initContainers", "containers"].map(|list| &pod["spec"][list]);
+        let env = containers.into_iter().flat_map(|list| list.as_array().into_iter().flatten());
+        let mut env = env.flat_map(|container| container["env"].as_array().into_iter().flatten());
+        let id = env.find(|variable| variable["name"] == "ISTIO_META_CLUSTER_ID").expect("an injected pod");
+        id["value"].as_str().expect("an id").to_owned()
     }
 }
 

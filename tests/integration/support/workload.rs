@@ -24,11 +24,17 @@ pub async fn workload(cluster: &Cluster, namespace: &str, account: &str) -> Resu
     issue(port_of(cluster)?, &token, None).await
 }
 
-/// The same where the istiod is in another cluster, which knows the account's cluster by its name.
-pub async fn workload_of_remote(istiod: &Cluster, remote: &Cluster, account: [&str; 2]) -> Result<Workload, String> {
-    let [namespace, account] = account;
-    let token = token_of(remote, namespace, account)?;
-    issue(port_of(istiod)?, &token, Some(remote.name())).await
+/// A service account, and where it is.
+pub struct Account<'a> {
+    pub cluster: &'a Cluster,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+/// The same where the istiod is in another cluster, which knows the account's cluster by this id.
+pub async fn issued_by(istiod: &Cluster, account: &Account<'_>, id: &str) -> Result<Workload, String> {
+    let token = token_of(account.cluster, account.namespace, account.name)?;
+    issue(port_of(istiod)?, &token, Some(id)).await
 }
 
 fn token_of(cluster: &Cluster, namespace: &str, account: &str) -> Result<String, String> {

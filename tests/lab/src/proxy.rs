@@ -1,6 +1,6 @@
-//! Injected pods are real: each is a network namespace with the pod's address, in which its `istio-proxy` container
-//! runs as injected, a pilot-agent that starts an Envoy. The pod is Ready when its proxy says so, and drains when it is
-//! deleted.
+//! Injected pods are real, and so are those that istiod makes for Gateways of the Gateway API: each is a network
+//! namespace with the pod's address, in which its `istio-proxy` container runs as injected, a pilot-agent that starts an
+//! Envoy. The pod is Ready when its proxy says so, and drains when it is deleted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,8 @@ pub(crate) struct Names {
 
 /// Whether Istio injected it: what it writes there is what the pod got.
 const INJECTED: &str = "sidecar.istio.io/status";
+/// Whether istiod made it, as a gateway for sidecars.
+const MADE: (&str, &str) = ("gateway.istio.io/managed", "istio.io-gateway-controller");
 
 /// How often a proxy is asked for its health before and after it is ready.
 const PROBES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -67,7 +69,8 @@ pub(crate) async fn run(proxies: Proxies) {
         let now = pods.borrow_and_update().clone();
         let mine = now.values().filter(|pod| {
             let injected = pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(INJECTED));
-            injected && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+            let made = pod.metadata.labels.as_ref().is_some_and(|all| all.get(MADE.0).is_some_and(|by| by == MADE.1));
+            (injected || made) && pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
         });
         let mine: HashMap<String, &Arc<Pod>> =
             mine.map(|pod| (pod.metadata.uid.clone().unwrap_or_default(), pod)).collect();
