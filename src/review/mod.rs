@@ -27,6 +27,7 @@ pub use policy::Policy;
 pub use read::Schemas;
 
 use risk::{Level, Risk};
+use secrets::Hider;
 use section::Section;
 use text::Prose;
 use topology::Topology;
@@ -80,8 +81,15 @@ pub struct Review {
 impl Review {
     /// Reviews what `show -json` printed of a saved plan.
     pub fn of(plan: &[u8], policy: &Policy, schemas: &Schemas) -> Result<Self, Error> {
-        let plan = read::read(plan, schemas)?;
+        let (mut plan, secrets) = read::read(plan, schemas)?;
         let topology = Topology::of(&plan);
+        let hider = secrets.hider();
+        if topology.names().into_iter().any(|name| hider.hides(name)) {
+            plan.doubts.push(
+                "names of clusters or networks are marked as sensitive elsewhere in it, and are shown as numbers"
+                    .into(),
+            );
+        }
         let facts = find::facts(&plan, &topology, schemas);
         let mut risks = facts.risks;
         policy.apply(&mut risks, plan.timestamp.as_deref());
@@ -97,7 +105,7 @@ impl Review {
             drift: facts.drift,
             renewals: facts.renewals,
         });
-        Ok(Self {
+        let whole = Self {
             verdict,
             concerns_mesh: plan.concerns_mesh(),
             risks,
@@ -106,8 +114,31 @@ impl Review {
             drift: facts.drift,
             renewals: facts.renewals,
             made_by: plan.version,
-            made_at: plan.timestamp.as_deref().map(text::clean).unwrap_or_default(),
-        })
+            made_at: plan.timestamp.unwrap_or_default(),
+        };
+        Ok(whole.hidden(&hider))
+    }
+
+    /// Without what the plan marks as sensitive: the one way out. A new member does not compile before it is here.
+    fn hidden(self, hider: &Hider<'_>) -> Self {
+        let Self { verdict, concerns_mesh, risks, topology, sections, drift, renewals, made_by, made_at } = self;
+        let text = |text: &str| hider.hidden(text);
+        let prose = |prose: Prose| prose.renamed(&text);
+        let section = |section: Section| {
+            let rows = section.rows.into_iter().map(|row| row.into_iter().map(prose).collect()).collect();
+            Section { rows, ..section }
+        };
+        Self {
+            verdict: prose(verdict),
+            concerns_mesh,
+            risks: risks.into_iter().map(|risk| risk.renamed(&text)).collect(),
+            topology: topology.renamed(&text),
+            sections: sections.into_iter().map(section).collect(),
+            drift,
+            renewals,
+            made_by: text::clean(&text(&made_by)),
+            made_at: text::clean(&text(&made_at)),
+        }
     }
 
     /// The highest level of those that nobody has accepted.
@@ -126,6 +157,22 @@ impl Review {
 }
 
 impl Risk {
+    /// With other names.
+    fn renamed(self, text: &dyn Fn(&str) -> String) -> Self {
+        let Self { kind, level, clusters, address, what, before, after, accepted, policy } = self;
+        Self {
+            kind,
+            level,
+            clusters: clusters.iter().map(|name| text(name)).collect(),
+            address: text(&address),
+            what: what.renamed(text),
+            before: before.renamed(text),
+            after: after.renamed(text),
+            accepted: accepted.map(|reason| reason.renamed(text)),
+            policy: policy.map(|words| words.renamed(text)),
+        }
+    }
+
     /// Nobody has accepted it.
     pub fn counts(&self) -> bool {
         self.accepted.is_none()

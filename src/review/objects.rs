@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Action, Instance, Reading, Type};
 use super::secrets::{HIDDEN, HIDDEN_ANEW, leads_to_a_secret};
-use crate::diag::ALIKE;
-pub use crate::diag::FieldChange as Field;
+use super::text::Prose;
+use crate::diag::{ALIKE, FieldChange};
 
 /// What becomes of the objects that a resource keeps in one cluster.
 #[derive(Debug, Default, Clone)]
@@ -27,6 +27,35 @@ pub struct Object {
     pub fate: Fate,
     /// Sorted by path.
     pub fields: Vec<Field>,
+}
+
+/// A field that changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Field {
+    pub path: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub manager: Option<String>,
+    /// Its value is judged and not shown.
+    pub secret: bool,
+}
+
+impl Field {
+    /// Both sides for people, with a word for none.
+    pub fn sides(&self, none: &str) -> (Prose, Prose) {
+        let anew = if self.before == self.after { HIDDEN } else { HIDDEN_ANEW };
+        let side = |side: &Option<String>, hidden: &str| match side {
+            None => none.into(),
+            Some(_) if self.secret => hidden.into(),
+            Some(text) => Prose::name(text),
+        };
+        (side(&self.before, HIDDEN), side(&self.after, anew))
+    }
+
+    /// As it was before that.
+    pub fn turned(&self) -> Self {
+        Self { before: self.after.clone(), after: self.before.clone(), ..self.clone() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,30 +171,23 @@ impl Told {
     fn of(&self, object: &str) -> Vec<Field> {
         let new = |key: &str| self.after.get(key).filter(|text| self.before.get(key) != Some(text));
         let texts = [new(object), new(ALIKE)];
-        let mut fields: Vec<Field> =
-            texts.into_iter().flatten().flat_map(|text| text.lines()).filter_map(Field::parse).collect();
+        let lines = texts.into_iter().flatten().flat_map(|text| text.lines()).filter_map(FieldChange::parse);
+        let field = |FieldChange { path, before, after, manager }| {
+            let secret = self.guarded || is_secret(object, &path);
+            Field { path, before, after, manager, secret }
+        };
+        let mut fields: Vec<Field> = lines.map(field).collect();
         fields.sort();
         fields.dedup();
-        for field in &mut fields {
-            if self.guarded || is_secret(object, field) {
-                let same = field.before == field.after;
-                if let Some(before) = &mut field.before {
-                    HIDDEN.clone_into(before);
-                }
-                if let Some(after) = &mut field.after {
-                    if same { HIDDEN } else { HIDDEN_ANEW }.clone_into(after);
-                }
-            }
-        }
         fields
     }
 }
 
 /// Whether a value is nobody's business, by where it stands.
-fn is_secret(object: &str, field: &Field) -> bool {
+fn is_secret(object: &str, path: &str) -> bool {
     // Which rights on Secrets somebody has is what a reviewer must see.
     let rights = ["ClusterRole ", "Role "].iter().any(|kind| object.starts_with(kind));
-    object.starts_with("Secret ") || leads_to_a_secret(&field.path) && !rights
+    object.starts_with("Secret ") || leads_to_a_secret(path) && !rights
 }
 
 /// The attribute `changes`, by object.
@@ -191,8 +213,10 @@ mod tests {
             reason: None,
             leaves_old: false,
             guarded: false,
+            creates_first: false,
             before,
             after,
+            before_hidden: Value::Null,
             unknown,
         }
     }
@@ -256,10 +280,10 @@ mod tests {
         let line = |path: &str| said(&format!("{path}: one -> two"));
         let path = "spec.template.spec.containers[discovery].env[DB_PASSWORD].value";
         let field = &changed(json!({}), line(path)).fields[0];
-        assert_eq!((field.before.as_deref(), field.after.as_deref()), (Some(HIDDEN), Some(HIDDEN_ANEW)));
+        assert_eq!(field.sides("none"), (HIDDEN.into(), HIDDEN_ANEW.into()));
         let path = "spec.template.spec.containers[discovery].image";
         let (before, after) = (side("1", json!({})), side("2", line(path)));
         let guarded = Instance { guarded: true, ..instance(before, after, Value::Null) };
-        assert_eq!(of(&guarded)[0].changes[0].fields[0].after.as_deref(), Some(HIDDEN_ANEW));
+        assert_eq!(of(&guarded)[0].changes[0].fields[0].sides("none").1, HIDDEN_ANEW.into());
     }
 }

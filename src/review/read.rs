@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::reading::items;
-use super::secrets::{Secrets, blank};
+use super::secrets::{Blanked, Secrets, blank};
 use super::text::{Name, Prose, clean, count, names};
 use crate::schema::{Attribute, Schema};
 
@@ -33,6 +33,8 @@ pub struct Plan {
     pub drift: Vec<Instance>,
     /// Actions of the mesh that the plan invokes.
     pub invocations: Vec<Invocation>,
+    /// Checks of the configuration that fail.
+    pub failed: Vec<Check>,
     /// Resources of others that change.
     pub others: usize,
     /// Why the page may not tell all.
@@ -62,9 +64,23 @@ pub struct Instance {
     pub leaves_old: bool,
     /// The configuration holds values that are to stay hidden: what was made of them stays hidden too.
     pub guarded: bool,
+    /// It is made before the old one goes.
+    pub creates_first: bool,
     pub before: Value,
     pub after: Value,
+    /// What of it is hidden and differs from what is after.
+    pub before_hidden: Value,
+    /// What is not known yet, and what is hidden and differs from what was before.
     pub unknown: Value,
+}
+
+/// A check of the configuration that does not hold.
+#[derive(Debug, Clone)]
+pub struct Check {
+    pub address: String,
+    /// Whether it fails, or cannot be asked.
+    pub status: &'static str,
+    pub messages: Vec<String>,
 }
 
 /// An action that restarts workloads, with what is known of its configuration.
@@ -138,6 +154,7 @@ struct File {
     output_changes: Option<Value>,
     planned_values: Option<Value>,
     prior_state: Option<Value>,
+    checks: Option<Value>,
     configuration: Option<Value>,
     variables: Option<Value>,
     values: Option<serde::de::IgnoredAny>,
@@ -145,38 +162,38 @@ struct File {
     complete: Option<Value>,
 }
 
-/// Reads a plan; secrets are gone from everything that is returned.
-pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
+/// Reads a plan, and what must not be shown of it. What is marked is gone from its place; the same text elsewhere is to
+/// be judged, and to be hidden in what is said of it.
+pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
     let mut file = parse(bytes)?;
     let secrets = secrets(&file)?;
+    let text = |member: &Option<Value>| member.as_ref().and_then(Value::as_str).map(str::to_owned);
     let mut plan = Plan {
-        version: file
-            .terraform_version
-            .as_ref()
-            .and_then(Value::as_str)
-            .map(|text| clean(&secrets.scrubbed(text)))
-            .unwrap_or_default(),
-        timestamp: file.timestamp.as_ref().and_then(Value::as_str).map(|text| secrets.scrubbed(text)),
+        version: text(&file.terraform_version).unwrap_or_default(),
+        timestamp: text(&file.timestamp),
         ..Plan::default()
     };
-    let reading = PlanReading { schemas, secrets: &secrets };
-    plan.doubts = reading.doubts(&file);
+    let reading = PlanReading { schemas };
+    plan.doubts = doubts(&file);
     for change in take_items(file.resource_changes.take()) {
         reading.change(change, &mut plan);
     }
     for drift in take_items(file.resource_drift.take()) {
         if let Some((kind, schema)) = reading.concerns(&drift) {
-            plan.drift.extend(reading.instance(drift, kind, schema).ok());
+            plan.drift.extend(instance(drift, kind, schema).ok());
         }
     }
     for invoked in take_items(file.action_invocations.take()) {
-        reading.invocation(invoked, &mut plan);
+        invocation(invoked, &mut plan);
     }
     if plan.invocations.len() > MOST {
         plan.invocations.truncate(MOST);
         plan.doubts.push(format!("of the actions no more than the first {MOST} are looked at").into());
     }
     reading.outside(file.prior_state.take(), &mut plan);
+    if plan.concerns_mesh() {
+        plan.failed = file.checks.iter().flat_map(items).filter_map(failed).take(MOST).collect();
+    }
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
         if list.len() > MOST {
             list.truncate(MOST);
@@ -184,7 +201,7 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<Plan, Error> {
         }
     }
     plan.instances.sort_by(|a, b| (a.kind, &a.address).cmp(&(b.kind, &b.address)));
-    Ok(plan)
+    Ok((plan, secrets))
 }
 
 fn parse(bytes: &[u8]) -> Result<File, Error> {
@@ -257,62 +274,61 @@ fn invocations(file: &File) -> impl Iterator<Item = &Value> {
     now.chain(later)
 }
 
+fn doubts(file: &File) -> Vec<Prose> {
+    let mut doubts: Vec<Prose> = Vec::new();
+    if file.errored.as_ref() == Some(&Value::Bool(true)) {
+        doubts.push("planning ended with an error: what is behind it is not in the plan".into());
+    }
+    let changes = put_off(&file.deferred_changes, "resource_change");
+    let actions = put_off(&file.deferred_action_invocations, "action_invocation");
+    doubts.extend(
+        changes
+            .into_iter()
+            .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "change")).into()),
+    );
+    doubts.extend(
+        actions
+            .into_iter()
+            .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "action")).into()),
+    );
+    if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
+        doubts.push("the plan is not complete: another one follows it".into());
+    }
+    if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
+        doubts.push("the changes in the plan cannot be read".into());
+    }
+    doubts
+}
+
+/// How many, and what of the mesh is among them.
+fn put_off(list: &Option<Value>, member: &str) -> Option<(usize, String)> {
+    let all = list.as_ref().map(items).filter(|all| !all.is_empty())?;
+    let ours = all.iter().map(|deferred| &deferred[member]).filter(|one| is_of_mesh(one));
+    let told: Vec<String> = ours
+        .map(|one| {
+            let words = action(&one["change"]["actions"]).map(|action| format!(" ({})", action.word()));
+            one["address"].as_str().unwrap_or("?").to_owned() + &words.unwrap_or_default()
+        })
+        .collect();
+    let of = if told.is_empty() { String::new() } else { format!(": {}", names(told.iter().map(String::as_str))) };
+    Some((all.len(), of))
+}
+
 struct PlanReading<'a> {
     schemas: &'a Schemas,
-    secrets: &'a Secrets,
 }
 
 impl PlanReading<'_> {
-    fn doubts(&self, file: &File) -> Vec<Prose> {
-        let mut doubts: Vec<Prose> = Vec::new();
-        if file.errored.as_ref() == Some(&Value::Bool(true)) {
-            doubts.push("planning ended with an error: what is behind it is not in the plan".into());
-        }
-        let changes = self.put_off(&file.deferred_changes, "resource_change");
-        let actions = self.put_off(&file.deferred_action_invocations, "action_invocation");
-        doubts.extend(
-            changes
-                .into_iter()
-                .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "change")).into()),
-        );
-        doubts.extend(
-            actions
-                .into_iter()
-                .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "action")).into()),
-        );
-        if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
-            doubts.push("the plan is not complete: another one follows it".into());
-        }
-        if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
-            doubts.push("the changes in the plan cannot be read".into());
-        }
-        doubts
-    }
-
-    /// How many, and what of the mesh is among them.
-    fn put_off(&self, list: &Option<Value>, member: &str) -> Option<(usize, String)> {
-        let all = list.as_ref().map(items).filter(|all| !all.is_empty())?;
-        let ours = all.iter().map(|deferred| &deferred[member]).filter(|one| is_of_mesh(one));
-        let told: Vec<String> = ours
-            .map(|one| {
-                let words = action(&one["change"]["actions"]).map(|action| format!(" ({})", action.word()));
-                self.secrets.scrubbed(one["address"].as_str().unwrap_or("?")) + &words.unwrap_or_default()
-            })
-            .collect();
-        let of = if told.is_empty() { String::new() } else { format!(": {}", names(told.iter().map(String::as_str))) };
-        Some((all.len(), of))
-    }
-
     fn change(&self, change: Value, plan: &mut Plan) {
         let Some((kind, schema)) = self.concerns(&change) else {
             if is_of_mesh(&change) && change["mode"] == "managed" {
-                plan.doubts.push(self.stranger(&change));
+                plan.doubts.push(stranger(&change));
             }
             let idle = items(&change["change"]["actions"]).iter().all(|word| *word == "no-op" || *word == "read");
             plan.others += usize::from(!idle);
             return;
         };
-        match self.instance(change, kind, schema) {
+        match instance(change, kind, schema) {
             Ok(instance) => {
                 let strange = strangers(schema, &instance.after);
                 if !strange.is_empty() {
@@ -338,66 +354,6 @@ impl PlanReading<'_> {
         (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
     }
 
-    fn stranger(&self, of: &Value) -> Prose {
-        let address = self.secrets.scrubbed(of["address"].as_str().unwrap_or("?"));
-        format!("{} is of a kind that this version does not know", Name(&address)).into()
-    }
-
-    fn invocation(&self, mut invoked: Value, plan: &mut Plan) {
-        if !is_of_mesh(&invoked) {
-            return;
-        }
-        if invoked["type"] != "mesh_restart_workloads" {
-            return plan.doubts.push(self.stranger(&invoked));
-        }
-        let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
-        let (_, config) = blank((Value::Null, &Value::Null), (values, &marks), &[]);
-        plan.invocations.push(Invocation {
-            address: self.secrets.scrubbed(invoked["address"].as_str().unwrap_or("(no address)")),
-            config: self.secrets.scrub(config),
-            unknown: take(&mut invoked, "config_unknown"),
-        });
-    }
-
-    fn instance(&self, mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
-        let address = self.secrets.scrubbed(change["address"].as_str().unwrap_or("(no address)"));
-        let text = |member: &Value| member.as_str().map(|text| self.secrets.scrubbed(text));
-        let (previous_address, reason) = (text(&change["previous_address"]), text(&change["action_reason"]));
-        let deposed = !change["deposed"].is_null();
-        let mut body = take(&mut change, "change");
-        let Some(action) = action(&body["actions"]) else {
-            return Err(format!("what happens to {} cannot be read", Name(&address)).into());
-        };
-        let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
-        let importing = body["importing"].is_object();
-        let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
-        match action {
-            Action::Create if !importing => before = Value::Null,
-            Action::Delete => after = Value::Null,
-            _ => {}
-        }
-        if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
-            return Err(format!("the values of {} cannot be read", Name(&address)).into());
-        }
-        let marks = (&body["before_sensitive"], &body["after_sensitive"]);
-        let guarded = is_guarded(schema, marks.0) || is_guarded(schema, marks.1);
-        let (before, after) = blank((before, marks.0), (after, marks.1), &schema.attributes);
-        Ok(Instance {
-            address,
-            kind,
-            action,
-            importing,
-            deposed,
-            previous_address,
-            reason,
-            leaves_old,
-            guarded,
-            before: self.secrets.scrub(before),
-            after: self.secrets.scrub(after),
-            unknown: take(&mut body, "after_unknown"),
-        })
-    }
-
     /// What state knows and the plan leaves out, as with `-target`: it stays.
     fn outside(&self, prior: Option<Value>, plan: &mut Plan) {
         let known: std::collections::BTreeSet<String> = plan
@@ -420,7 +376,7 @@ impl PlanReading<'_> {
                 resource["change"] = serde_json::json!({
                     "actions": ["no-op"], "before": values, "before_sensitive": marks, "after": values, "after_sensitive": marks,
                 });
-                outside.extend(self.instance(resource, kind, schema).ok().filter(|one| !known.contains(&one.address)));
+                outside.extend(instance(resource, kind, schema).ok().filter(|one| !known.contains(&one.address)));
             }
         }
         if !outside.is_empty() && !plan.instances.is_empty() {
@@ -429,6 +385,84 @@ impl PlanReading<'_> {
         }
         plan.instances.extend(outside);
     }
+}
+
+fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
+    let address = change["address"].as_str().unwrap_or("(no address)").to_owned();
+    let text = |member: &Value| member.as_str().map(str::to_owned);
+    let (previous_address, reason) = (text(&change["previous_address"]), text(&change["action_reason"]));
+    let deposed = !change["deposed"].is_null();
+    let mut body = take(&mut change, "change");
+    let Some(action) = action(&body["actions"]) else {
+        return Err(format!("what happens to {} cannot be read", Name(&address)).into());
+    };
+    let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
+    let importing = body["importing"].is_object();
+    let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
+    let creates_first = action == Action::Replace && body["actions"][0] == "create";
+    match action {
+        Action::Create if !importing => before = Value::Null,
+        Action::Delete => after = Value::Null,
+        _ => {}
+    }
+    if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
+        return Err(format!("the values of {} cannot be read", Name(&address)).into());
+    }
+    let marks = (&body["before_sensitive"], &body["after_sensitive"]);
+    let guarded = is_guarded(schema, marks.0) || is_guarded(schema, marks.1);
+    let Blanked { before, after, hidden: [before_hidden, hidden] } =
+        blank((before, marks.0), (after, marks.1), &schema.attributes);
+    Ok(Instance {
+        address,
+        kind,
+        action,
+        importing,
+        deposed,
+        previous_address,
+        reason,
+        leaves_old,
+        guarded,
+        creates_first,
+        before,
+        after,
+        before_hidden,
+        unknown: also(take(&mut body, "after_unknown"), hidden),
+    })
+}
+
+fn invocation(mut invoked: Value, plan: &mut Plan) {
+    if !is_of_mesh(&invoked) {
+        return;
+    }
+    if invoked["type"] != "mesh_restart_workloads" {
+        return plan.doubts.push(stranger(&invoked));
+    }
+    let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
+    let Blanked { after: config, hidden: [_, hidden], .. } = blank((Value::Null, &Value::Null), (values, &marks), &[]);
+    plan.invocations.push(Invocation {
+        address: invoked["address"].as_str().unwrap_or("(no address)").to_owned(),
+        config,
+        unknown: also(take(&mut invoked, "config_unknown"), hidden),
+    });
+}
+
+fn stranger(of: &Value) -> Prose {
+    let address = of["address"].as_str().unwrap_or("?");
+    format!("{} is of a kind that this version does not know", Name(address)).into()
+}
+
+/// A check that does not hold, with what each of its instances says.
+fn failed(check: &Value) -> Option<Check> {
+    let status = |of: &Value| match of["status"].as_str() {
+        Some("fail") => Some("fails"),
+        Some("error") => Some("cannot be asked"),
+        _ => None,
+    };
+    let instances = items(&check["instances"]).iter().filter(|instance| status(instance).is_some());
+    let problems = instances.flat_map(|instance| items(&instance["problems"]));
+    let messages = problems.filter_map(|problem| problem["message"].as_str()).take(MOST).map(str::to_owned).collect();
+    let address = check["address"]["to_display"].as_str().unwrap_or("(no address)").to_owned();
+    Some(Check { address, status: status(check)?, messages })
 }
 
 /// Whatever the registry or mirror is called that it came from.
@@ -494,6 +528,28 @@ fn strangers<'a>(schema: &Schema, after: &'a Value) -> Vec<&'a str> {
     strange.map(|(name, _)| name.as_str()).collect()
 }
 
+/// What is not known, and what is hidden besides.
+fn also(unknown: Value, hidden: Value) -> Value {
+    match (unknown, hidden) {
+        (unknown, Value::Null) | (unknown @ Value::Bool(true), _) => unknown,
+        (Value::Object(mut unknown), Value::Object(hidden)) => {
+            for (name, hidden) in hidden {
+                let place = unknown.entry(name).or_insert(Value::Null);
+                *place = also(place.take(), hidden);
+            }
+            Value::Object(unknown)
+        }
+        (Value::Array(mut unknown), Value::Array(hidden)) => {
+            unknown.resize(unknown.len().max(hidden.len()), Value::Null);
+            for (place, hidden) in unknown.iter_mut().zip(hidden) {
+                *place = also(place.take(), hidden);
+            }
+            Value::Array(unknown)
+        }
+        (_, hidden) => hidden,
+    }
+}
+
 /// A member, whatever it is a member of.
 fn take(of: &mut Value, name: &str) -> Value {
     of.get_mut(name).map(Value::take).unwrap_or_default()
@@ -514,7 +570,7 @@ impl Invocation {
 
 impl Instance {
     pub fn before(&self) -> Reading<'_> {
-        Reading::new(&self.before, &Value::Null)
+        Reading::new(&self.before, &self.before_hidden)
     }
 
     pub fn after(&self) -> Reading<'_> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::secrets::{HIDDEN, HIDDEN_ANEW, PLACE};
 use super::text::{Prose, names};
 
-/// A place in a value, and whether it is known before the apply.
+/// A place in a value, and whether it is known before the apply. What is hidden and changes counts as not known.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
     value: &'a Value,
@@ -28,6 +29,10 @@ impl<'a> Reading<'a> {
     }
 
     pub fn get(self, name: &str) -> Self {
+        // What is below something hidden is hidden, and not absent.
+        if self.value.is_string() && self.is_hidden() {
+            return self;
+        }
         let unknown = if self.is_unknown() { self.unknown } else { self.unknown.get(name).unwrap_or(NOTHING) };
         Self { value: self.value.get(name).unwrap_or(NOTHING), unknown }
     }
@@ -38,20 +43,17 @@ impl<'a> Reading<'a> {
     }
 
     pub fn is_unknown(self) -> bool {
-        *self.unknown == Value::Bool(true)
+        is_unknown(self.unknown)
     }
 
     /// Whether anything here or below is not known yet.
     pub fn is_partly_unknown(self) -> bool {
-        fn any(unknown: &Value) -> bool {
-            match unknown {
-                Value::Bool(unknown) => *unknown,
-                Value::Array(items) => items.iter().any(any),
-                Value::Object(members) => members.values().any(any),
-                _ => false,
-            }
-        }
-        any(self.unknown)
+        any(self.unknown, &is_unknown)
+    }
+
+    /// Whether anything here or below is marked as sensitive, and changes.
+    pub fn is_partly_hidden(self) -> bool {
+        any(self.unknown, &is_hidden)
     }
 
     pub fn text(self) -> Option<&'a str> {
@@ -64,6 +66,11 @@ impl<'a> Reading<'a> {
 
     pub fn number(self) -> Option<i64> {
         if self.is_unknown() { None } else { self.value.as_i64() }
+    }
+
+    /// There is something that is marked as sensitive, whether it changes or not.
+    pub fn is_hidden(self) -> bool {
+        is_hidden(self.unknown) || *self.value == HIDDEN || *self.value == HIDDEN_ANEW
     }
 
     pub fn items(self) -> Vec<Self> {
@@ -94,13 +101,16 @@ impl<'a> Reading<'a> {
 
     /// For people.
     pub fn shown(self) -> Prose {
+        if is_hidden(self.unknown) {
+            return if *self.value == HIDDEN { HIDDEN.into() } else { HIDDEN_ANEW.into() };
+        }
         if self.is_unknown() {
             return UNKNOWN.into();
         }
         match self.value {
             Value::Null => "not set".into(),
             Value::Bool(flag) => flag.to_string().into(),
-            Value::Number(number) => number.to_string().into(),
+            Value::Number(number) => Prose::number(number),
             Value::String(text) => Prose::name(text),
             Value::Array(items) if items.is_empty() => "none".into(),
             Value::Array(items) if items.iter().all(Value::is_string) => {
@@ -108,6 +118,22 @@ impl<'a> Reading<'a> {
             }
             other => Prose::name(&other.to_string()),
         }
+    }
+}
+
+fn is_unknown(unknown: &Value) -> bool {
+    *unknown == Value::Bool(true) || is_hidden(unknown)
+}
+
+fn is_hidden(unknown: &Value) -> bool {
+    *unknown == PLACE
+}
+
+fn any(unknown: &Value, is: &dyn Fn(&Value) -> bool) -> bool {
+    match unknown {
+        Value::Array(items) => items.iter().any(|item| any(item, is)),
+        Value::Object(members) => members.values().any(|member| any(member, is)),
+        place => is(place),
     }
 }
 

@@ -93,12 +93,12 @@ risks! {
         "Is every cluster up? Do istiods run with `ISTIO_MULTIROOT_MESH=true`? Who plans the next step, and when? Before the last step: has every workload renewed its certificate since the one before?";
     CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
         "A control plane is deleted and recreated",
-        "In between nothing injects Pods, no proxy gets configuration or a certificate, and the webhooks are gone. Running proxies keep what they have.",
+        "Where the old one goes first, nothing injects Pods in between, no proxy gets configuration or a certificate, and the webhooks are gone. Running proxies keep what they have.",
         "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` stand beside it first?";
     ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,
         "All control planes restart in one apply",
         "The core applies instances of one resource side by side. A version or a setting that does not work then stops the control planes of all clusters at once, and there is none left to compare with.",
-        "Can one cluster go first, with `-target` or a setting of its own? Does a test mesh run with this already?";
+        "Can one cluster go first, by `rollout` of the other control planes for a version, or by a setting of its own? Does a test mesh run with this already?";
     IDENTITY_CHANGED = "R05", "identity-changed", Danger,
         "Mesh id, trust domain or cluster name changes",
         "Proxies and istiods know each other by these. Until the last of them has restarted, old and new refuse each other's identities or do not find each other's endpoints; authorization policies may name the old ones.",
@@ -231,6 +231,22 @@ risks! {
         "An API server can be dialled through a gateway",
         "The gateway passes TLS on to the cluster's API server. Its own logins and rights are then all that guards it: what it lists of allowed networks sees the gateway, and so do audit logs.",
         "Are the source ranges those of the watchers' istiods and of the other clusters alone? What may somebody do who has not logged in (`kubectl auth can-i --list --as=system:anonymous --as-group=system:unauthenticated`)?";
+    ACCESS_NARROWED = "R38", "access-narrowed", Warning,
+        "Something can no longer be reached",
+        "Whoever came in by it is refused from the apply on: calls from other networks end, watchers lose a cluster, or proxies of remote clusters get neither configuration nor certificates, and stop when theirs end (a day by default).",
+        "Who comes in by it today? Is there another way, and does everybody know it already?";
+    IDENTITIES_NARROWED = "R39", "identities-narrowed", Warning,
+        "Fewer identities are accepted",
+        "Whoever has one that is no longer accepted is refused at once, calls that run today included.",
+        "Does anything still present it? Logs of the proxies and the certificates in use tell.";
+    INJECTION_CHANGES = "R40", "injection-changes", Warning,
+        "New Pods may start without a proxy, or not at all",
+        "Pods that run keep their proxies. Those that start later get none where no webhook chooses them any more, and then send and take plain text.",
+        "Which namespaces carry the label (`istio.io/rev`, `istio-injection`)? Does another control plane or tag of the cluster serve them?";
+    CHECK_FAILED = "R41", "check-failed", Warning,
+        "A check of the configuration fails",
+        "A `check` block, or a condition of a resource or an output, says that something is not as its author wants it. A failed `check` stops no apply.",
+        "Does it fail because of this plan, or did it before?";
 }
 
 #[cfg(test)]

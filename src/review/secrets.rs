@@ -1,9 +1,11 @@
-//! Keeps secrets out: whatever a plan marks as sensitive is taken out of what is read, at its place and wherever else
-//! it stands.
+//! Keeps secrets out: whatever a plan marks as sensitive is taken out at its place on the way in, and wherever else it
+//! stands on the way out.
 //!
-//! Done once, on the way in, so that nothing behind it can leak what it never had.
+//! In between a mark does not blind anybody: a text that is marked somewhere is judged where it is not marked, by its
+//! true value. Otherwise an output with the name of a cluster in it would make all clusters one, and hide from policies.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
@@ -85,9 +87,25 @@ pub struct Secrets {
 #[derive(Debug)]
 struct Finder {
     marked: AhoCorasick,
-    /// Of each pattern, whether it is base64.
-    encoded: Vec<bool>,
+    patterns: Vec<Pattern>,
     shapes: Regex,
+}
+
+/// What one is of.
+#[derive(Debug)]
+struct Pattern {
+    /// Which of the texts.
+    of: usize,
+    base64: bool,
+}
+
+/// Takes what is marked out of texts, and knows the stand-ins that it has given: one text has the same everywhere, and
+/// two have two.
+#[derive(Debug)]
+pub struct Hider<'a> {
+    finder: Option<&'a Finder>,
+    numbers: RefCell<HashMap<usize, usize>>,
+    known: RefCell<HashMap<String, String>>,
 }
 
 impl Secrets {
@@ -153,40 +171,65 @@ impl Secrets {
         if self.bytes > MOST << 20 {
             return Err(too_many);
         }
-        let (mut patterns, mut encoded) = (Vec::new(), Vec::new());
-        for text in &self.texts {
+        let (mut texts, mut patterns) = (Vec::new(), Vec::new());
+        for (of, text) in self.texts.iter().enumerate() {
             let quoted = Value::from(text.as_str()).to_string();
             let quoted = (quoted.len() > text.len() + 2).then(|| quoted[1..quoted.len() - 1].to_owned());
-            let base64 = in_base64(text);
-            encoded.extend(std::iter::repeat_n(false, 1 + usize::from(quoted.is_some())));
-            encoded.extend(std::iter::repeat_n(true, base64.len()));
-            patterns.extend([text.clone()].into_iter().chain(quoted).chain(base64));
+            for text in [text.clone()].into_iter().chain(quoted) {
+                texts.push(text);
+                patterns.push(Pattern { of, base64: false });
+            }
+            for text in in_base64(text) {
+                texts.push(text);
+                patterns.push(Pattern { of, base64: true });
+            }
         }
         // The longest: one may be the beginning of another. A table of all transitions, which is chosen for a few
         // patterns, takes seconds where these are long.
         let kind = Some(AhoCorasickKind::ContiguousNFA);
-        let marked = AhoCorasick::builder().kind(kind).match_kind(MatchKind::LeftmostLongest).build(&patterns);
+        let marked = AhoCorasick::builder().kind(kind).match_kind(MatchKind::LeftmostLongest).build(&texts);
         self.finder = match (marked, Regex::new(SHAPES)) {
-            (Ok(marked), Ok(shapes)) => Some(Finder { marked, encoded, shapes }),
+            (Ok(marked), Ok(shapes)) => Some(Finder { marked, patterns, shapes }),
             _ => return Err(too_many),
         };
         Ok(())
     }
 
-    pub fn scrubbed(&self, text: &str) -> String {
-        let Some(Finder { marked, encoded, shapes }) = &self.finder else { return HIDDEN.to_owned() };
+    pub fn hider(&self) -> Hider<'_> {
+        Hider { finder: self.finder.as_ref(), numbers: RefCell::default(), known: RefCell::default() }
+    }
+}
+
+impl Hider<'_> {
+    pub fn hidden(&self, text: &str) -> String {
+        if let Some(known) = self.known.borrow().get(text) {
+            return known.clone();
+        }
+        let hidden = self.found(text);
+        self.known.borrow_mut().insert(text.to_owned(), hidden.clone());
+        hidden
+    }
+
+    /// Whether something in it is not shown.
+    pub fn hides(&self, text: &str) -> bool {
+        self.finder.is_none_or(|finder| finder.marked.is_match(text) || finder.shapes.is_match(text))
+    }
+
+    fn found(&self, text: &str) -> String {
+        let Some(Finder { marked, patterns, shapes }) = self.finder else { return HIDDEN.to_owned() };
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
         let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
         for found in marked.find_iter(text) {
             let (mut start, mut end) = (found.start().max(from), found.end());
+            let pattern = &patterns[found.pattern().as_usize()];
             // What is around a secret in base64 belongs to the same text.
-            if encoded[found.pattern().as_usize()] {
+            if pattern.base64 {
                 start -= text.as_bytes()[from..start].iter().rev().take_while(|byte| is_base64(byte)).count();
                 end += text.as_bytes()[end..].iter().take_while(|byte| is_base64(byte)).count();
             }
             if end > from {
                 shown.push_str(&text[from..start]);
-                shown.push_str(HIDDEN);
+                shown.push_str(&self.stand_in(pattern.of));
                 from = end;
             }
         }
@@ -194,22 +237,11 @@ impl Secrets {
         shapes.replace_all(&shown, HIDDEN).into_owned()
     }
 
-    /// Everything below, names of members included; what is JSON within a text as what it is, since there a secret is
-    /// spelled otherwise.
-    pub fn scrub(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) if text.starts_with('{') => match serde_json::from_str::<Value>(&text) {
-                Ok(inner @ Value::Object(_)) => Value::String(self.scrub(inner).to_string()),
-                _ => Value::String(self.scrubbed(&text)),
-            },
-            Value::String(text) => Value::String(self.scrubbed(&text)),
-            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.scrub(item)).collect()),
-            Value::Object(members) => Value::Object(
-                members.into_iter().map(|(name, value)| (self.scrubbed(&name), self.scrub(value))).collect(),
-            ),
-            Value::Number(number) if self.texts.contains(&number.to_string()) => HIDDEN.into(),
-            other => other,
-        }
+    /// Numbered in the order in which the page needs them, which says nothing of what is hidden.
+    fn stand_in(&self, text: usize) -> String {
+        let mut numbers = self.numbers.borrow_mut();
+        let next = numbers.len() + 1;
+        format!("(sensitive {})", numbers.entry(text).or_insert(next))
     }
 }
 
@@ -233,14 +265,29 @@ fn in_base64(text: &str) -> Vec<String> {
     found.into_iter().collect()
 }
 
+/// Both sides of a change without what is marked.
+pub struct Blanked {
+    pub before: Value,
+    pub after: Value,
+    /// Where something hidden differs, on each side: [`PLACE`] in the shape of the values.
+    pub hidden: [Value; 2],
+}
+
+/// Marks a place whose value is hidden and is not what the other side has.
+pub const PLACE: &str = "hidden";
+
 /// Takes out what is marked on either side, and what its schema calls sensitive. That it changes stays visible.
-pub fn blank(before: (Value, &Value), after: (Value, &Value), attributes: &[Attribute]) -> (Value, Value) {
+pub fn blank(before: (Value, &Value), after: (Value, &Value), attributes: &[Attribute]) -> Blanked {
     let nested = Nested { nesting: Nesting::Single, attributes: attributes.to_vec() };
     let shape = Shape::Nested(nested);
     let marks = [before.1, after.1];
     let of = |other, anew| Blank { marks, other, shape: Some(&shape), anew };
-    let blank = of(&after.0, HIDDEN).value(before.0.clone());
-    (blank, of(&before.0, HIDDEN_ANEW).value(after.0.clone()))
+    let (was, will) = (of(&after.0, HIDDEN), of(&before.0, HIDDEN_ANEW));
+    Blanked {
+        hidden: [was.places(&before.0), will.places(&after.0)],
+        before: was.value(before.0.clone()),
+        after: will.value(after.0.clone()),
+    }
 }
 
 /// A place in one side of a change.
@@ -254,37 +301,70 @@ struct Blank<'a> {
 }
 
 impl Blank<'_> {
+    fn is_marked(&self) -> bool {
+        self.marks.iter().any(|mark| **mark == true)
+    }
+
     fn value(&self, value: Value) -> Value {
-        if self.marks.iter().any(|mark| **mark == true) {
+        if self.is_marked() {
             return self.hidden(&value);
         }
         match value {
             Value::Object(members) => {
-                Value::Object(members.into_iter().map(|(name, value)| self.member(name, value)).collect())
+                let member = |(name, value): (String, Value)| {
+                    let (secret, inner) = self.member(&name);
+                    let value = if secret { inner.hidden(&value) } else { inner.value(value) };
+                    (name, value)
+                };
+                Value::Object(members.into_iter().map(member).collect())
             }
-            Value::Array(items) => {
-                Value::Array(items.into_iter().enumerate().map(|(index, value)| self.item(index, value)).collect())
-            }
+            Value::Array(items) => Value::Array(
+                items.into_iter().enumerate().map(|(index, value)| self.item(index).value(value)).collect(),
+            ),
             other => other,
         }
     }
 
-    fn member(&self, name: String, value: Value) -> (String, Value) {
-        let (secret, shape) = below(self.shape, &name);
-        let inner =
-            Blank { marks: self.marks.map(|marks| &marks[&name]), other: &self.other[&name], shape, anew: self.anew };
-        let value = if secret { inner.hidden(&value) } else { inner.value(value) };
-        (name, value)
+    /// Where something that is marked differs. What the schema hides always is nobody's to judge.
+    fn places(&self, value: &Value) -> Value {
+        let nothing = |places: &Value| places.is_null();
+        match value {
+            Value::Null => Value::Null,
+            value if self.is_marked() => {
+                if value == self.other {
+                    Value::Null
+                } else {
+                    PLACE.into()
+                }
+            }
+            Value::Object(members) => {
+                let places = members.iter().map(|(name, value)| match self.member(name) {
+                    (true, _) => (name.clone(), Value::Null),
+                    (false, inner) => (name.clone(), inner.places(value)),
+                });
+                let places: serde_json::Map<String, Value> = places.filter(|(_, places)| !nothing(places)).collect();
+                if places.is_empty() { Value::Null } else { Value::Object(places) }
+            }
+            Value::Array(items) => {
+                let places: Vec<Value> =
+                    items.iter().enumerate().map(|(index, value)| self.item(index).places(value)).collect();
+                if places.iter().all(nothing) { Value::Null } else { Value::Array(places) }
+            }
+            _ => Value::Null,
+        }
     }
 
-    fn item(&self, at: usize, value: Value) -> Value {
-        let inner = Blank {
-            marks: self.marks.map(|marks| &marks[at]),
-            other: &self.other[at],
-            shape: self.shape,
-            anew: self.anew,
-        };
-        inner.value(value)
+    /// A member, and whether its schema hides it.
+    fn member(&self, name: &str) -> (bool, Self) {
+        let (secret, shape) = below(self.shape, name);
+        (
+            secret,
+            Blank { marks: self.marks.map(|marks| &marks[name]), other: &self.other[name], shape, anew: self.anew },
+        )
+    }
+
+    fn item(&self, at: usize) -> Self {
+        Blank { marks: self.marks.map(|marks| &marks[at]), other: &self.other[at], shape: self.shape, anew: self.anew }
     }
 
     fn hidden(&self, value: &Value) -> Value {
@@ -321,14 +401,17 @@ mod tests {
 
     #[test]
     fn what_is_marked_is_found_wherever_else_it_stands() {
-        let secrets = prepared(&["hunter2 \"quoted\"", "x"]);
-        let inner = json!({ "Deployment a/b": { "env": "is hunter2 \"quoted\" there" } }).to_string();
-        let scrubbed =
-            secrets.scrub(json!({ "fields": inner, "hunter2 \"quoted\"": "x", "n": ["aHVudGVyMiAicXVvdGVkIg=="] }));
-        assert_eq!(
-            scrubbed,
-            json!({ "fields": json!({ "Deployment a/b": { "env": "is (sensitive) there" } }).to_string(), "(sensitive)": "x", "n": ["(sensitive)"] })
-        );
+        let secrets = prepared(&["hunter2 \"quoted\"", "another", "x"]);
+        let hider = secrets.hider();
+        for (text, shown) in [
+            ("is another there", "is (sensitive 1) there"),
+            ("is hunter2 \"quoted\" there", "is (sensitive 2) there"),
+            (r#"["hunter2 \"quoted\"", "x"]"#, r#"["(sensitive 2)", "x"]"#),
+            ("another aHVudGVyMiAicXVvdGVkIg==", "(sensitive 1) (sensitive 2)"),
+        ] {
+            assert_eq!(hider.hidden(text), shown);
+            assert!(hider.hides(text) && !hider.hides(shown), "{text}");
+        }
     }
 
     #[test]
@@ -346,7 +429,8 @@ mod tests {
         ] {
             for engine in [&STANDARD_NO_PAD, &base64::engine::general_purpose::URL_SAFE_NO_PAD] {
                 let encoded = engine.encode(&text);
-                assert_eq!(secrets.scrubbed(&format!("a: {encoded}== b")), "a: (sensitive) b", "{text}");
+                let shown = secrets.hider().hidden(&format!("a: {encoded}== b"));
+                assert_eq!(shown, "a: (sensitive 1) b", "{text}");
             }
         }
     }
@@ -356,7 +440,7 @@ mod tests {
     fn thousands_of_marks_are_all_looked_for() {
         let texts: Vec<String> = (0..20_000).map(|number| format!("a-secret-{number:05}")).collect();
         let secrets = prepared(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(secrets.scrubbed("FOO=a-secret-19999 a-secre"), "FOO=(sensitive) a-secre");
+        assert_eq!(secrets.hider().hidden("FOO=a-secret-19999 a-secre"), "FOO=(sensitive 1) a-secre");
         let mut secrets = Secrets::default();
         secrets.all_in(&json!(["x".repeat((MOST << 20) + 1)]));
         assert_eq!(secrets.prepare(), Err(Error::TooManySecrets(MOST)));
@@ -382,7 +466,7 @@ mod tests {
             ("docker.io/istio/pilot:1.30.0@sha256:aa", "docker.io/istio/pilot:1.30.0@sha256:aa"),
             ("https://proxy:3128/a@b", "https://proxy:3128/a@b"),
         ] {
-            assert_eq!(secrets.scrubbed(text), shown);
+            assert_eq!(secrets.hider().hidden(text), shown);
         }
     }
 
@@ -394,9 +478,13 @@ mod tests {
         );
         let marks = json!({ "a": [true], "b": { "c": true } });
         let blanked = blank((before, &json!({})), (after, &json!({ "d": true })), &[]);
-        assert_eq!(blanked.1["d"], HIDDEN_ANEW);
-        let blanked = blank((blanked.0, &marks), (blanked.1, &json!(null)), &[]);
-        assert_eq!(blanked.0, json!({ "a": [HIDDEN], "b": { "c": HIDDEN }, "d": null }));
-        assert_eq!(blanked.1, json!({ "a": [HIDDEN_ANEW], "b": { "c": HIDDEN }, "d": HIDDEN_ANEW }));
+        assert_eq!(
+            (&blanked.after["d"], &blanked.hidden),
+            (&json!(HIDDEN_ANEW), &[json!(null), json!({ "d": PLACE })])
+        );
+        let blanked = blank((blanked.before, &marks), (blanked.after, &json!(null)), &[]);
+        assert_eq!(blanked.before, json!({ "a": [HIDDEN], "b": { "c": HIDDEN }, "d": null }));
+        assert_eq!(blanked.after, json!({ "a": [HIDDEN_ANEW], "b": { "c": HIDDEN }, "d": HIDDEN_ANEW }));
+        assert_eq!(blanked.hidden, [json!({ "a": [PLACE] }), json!({ "a": [PLACE] })]);
     }
 }

@@ -10,17 +10,42 @@ use std::fmt;
 /// Around each name within [`Prose`]. Taken out of what comes in.
 const OPEN: char = '\u{E000}';
 const CLOSE: char = '\u{E001}';
+/// Behind [`OPEN`]: a number, which is no code.
+const NUMBER: char = '\u{E002}';
+/// Behind [`OPEN`]: a word of our schemas, which nobody's mark hides.
+const OWN: char = '\u{E003}';
+/// Behind [`OPEN`]: a text whose beginning is enough.
+const SHORT: char = '\u{E004}';
 
 /// Longest name that is written whole.
 const LONGEST: usize = 160;
 
-/// A name or value from the plan, to be formatted into [`Prose`].
+/// A name or value from the plan, to be formatted into [`Prose`]. It stays whole until it is written: half a secret is
+/// not found.
 pub struct Name<'a>(pub &'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{OPEN}{}{CLOSE}", clean(self.0))
+        write!(f, "{OPEN}{}{CLOSE}", unmarked(self.0))
     }
+}
+
+/// The name of an attribute.
+pub struct Own<'a>(pub &'a str);
+
+impl fmt::Display for Own<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPEN}{OWN}{}{CLOSE}", unmarked(self.0))
+    }
+}
+
+fn unmarked(text: &str) -> String {
+    text.replace([OPEN, CLOSE, NUMBER, OWN, SHORT], "\u{FFFD}")
+}
+
+/// Names of attributes in their order.
+pub fn own_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(|name| Own(name).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Names in their order, at most so many.
@@ -47,12 +72,26 @@ pub fn list(all: &BTreeSet<Prose>) -> Prose {
 /// Addresses of resources; many of one block as the block.
 pub fn addresses(all: &BTreeSet<Prose>) -> Prose {
     const FEW: usize = 3;
-    let block = |prose: &Prose| prose.plain().split('[').next().unwrap_or_default().to_owned();
-    let blocks: BTreeSet<String> = all.iter().map(block).collect();
+    let blocks: BTreeSet<String> = all.iter().map(|address| block(&address.plain()).to_owned()).collect();
     match (all.len() > FEW, blocks.first()) {
         (true, Some(one)) if blocks.len() == 1 => format!("{} ({} of them)", Name(one), all.len()).into(),
         _ => list(all),
     }
+}
+
+/// The address of a block, without the key of an instance. Keys of modules are a part of it, and a key may hold brackets.
+fn block(address: &str) -> &str {
+    let (mut quoted, mut escaped, mut open) = (false, false, None);
+    for (at, c) in address.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '[' if !quoted => open = Some(at),
+            _ => {}
+        }
+    }
+    open.filter(|_| address.ends_with(']')).map_or(address, |at| &address[..at])
 }
 
 /// `1 cluster`, `2 clusters`.
@@ -88,17 +127,42 @@ impl Prose {
         Self(Name(name).to_string())
     }
 
+    /// A number from the plan.
+    pub fn number(number: &dyn fmt::Display) -> Self {
+        Self(format!("{OPEN}{NUMBER}{number}{CLOSE}"))
+    }
+
+    /// The name of an attribute.
+    pub fn own(name: &str) -> Self {
+        Self(Own(name).to_string())
+    }
+
+    /// Of which a dozen characters are shown.
+    pub fn short(text: &str) -> Self {
+        Self(format!("{OPEN}{SHORT}{}{CLOSE}", unmarked(text)))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// With other names: those that are not to be shown get stand-ins.
+    pub fn renamed(&self, rename: &dyn Fn(&str) -> String) -> Self {
+        let name = |name: &str| {
+            let bare = name.trim_start_matches([NUMBER, SHORT]);
+            let renamed = if name.starts_with(OWN) { bare.to_owned() } else { rename(bare) };
+            if renamed == bare { format!("{OPEN}{name}{CLOSE}") } else { Name(&renamed).to_string() }
+        };
+        Self(self.spans(&str::to_owned, &name))
+    }
+
     pub fn plain(&self) -> String {
-        self.0.replace([OPEN, CLOSE], "")
+        self.written(&str::to_owned, &str::to_owned)
     }
 
     /// For a line or a cell of Markdown.
     pub fn markdown(&self) -> String {
-        self.written(&|words| words.to_owned(), &code)
+        self.written(&str::to_owned, &code)
     }
 
     /// For where Markdown is not read, as in `<summary>`.
@@ -107,6 +171,19 @@ impl Prose {
     }
 
     fn written(&self, words: &dyn Fn(&str) -> String, name: &dyn Fn(&str) -> String) -> String {
+        const DOZEN: usize = 12;
+        let shown = |named: &str| {
+            let bare = clean(named.trim_start_matches([NUMBER, OWN, SHORT]));
+            match named.chars().next() {
+                Some(NUMBER) => words(&bare),
+                Some(SHORT) => name(&bare.chars().take(DOZEN).collect::<String>()),
+                _ => name(&bare),
+            }
+        };
+        self.spans(words, &shown)
+    }
+
+    fn spans(&self, words: &dyn Fn(&str) -> String, name: &dyn Fn(&str) -> String) -> String {
         let mut written = String::with_capacity(self.0.len() + 16);
         let mut rest = self.0.as_str();
         while let Some((before, after)) = rest.split_once(OPEN) {
@@ -199,6 +276,31 @@ mod tests {
         assert_eq!(tag, "cluster <code>&#60;/details&#62;&#60;img src&#61;x&#62;&#64;all</code> leaves");
         assert_eq!(prose("a\n\n# b\u{202e}\u{E001}c"), "cluster `a  # b\u{FFFD}\u{FFFD}c` leaves");
         assert_eq!(prose(&"x".repeat(500)).chars().count(), LONGEST + 1 + "cluster `` leaves".len());
+    }
+
+    #[test]
+    fn what_is_renamed_is_a_name_and_no_word() {
+        let prose = Prose::from(format!("the secret of {} and {}", Name("secret"), Own("secret")));
+        let renamed = prose.renamed(&|name| name.replace("secret", "(hidden)"));
+        assert_eq!(renamed.plain(), "the secret of (hidden) and secret");
+        assert_eq!(Prose::number(&15_443).markdown(), "15443");
+        assert_eq!(Prose::number(&15_443).renamed(&|_| "@x".to_owned()).markdown(), "`@x`");
+    }
+
+    #[test]
+    fn a_block_is_an_address_without_its_own_key() {
+        for (address, name) in [
+            ("mesh_primary.this", "mesh_primary.this"),
+            ("mesh_primary.this[\"east\"]", "mesh_primary.this"),
+            ("mesh_primary.this[0]", "mesh_primary.this"),
+            ("module.mesh[\"eu\"].mesh_primary.this[\"a[b].c\"]", "module.mesh[\"eu\"].mesh_primary.this"),
+            ("module.mesh[\"eu\"].mesh_primary.this", "module.mesh[\"eu\"].mesh_primary.this"),
+            ("mesh_primary.this[\"a\\\"[\"]", "mesh_primary.this"),
+        ] {
+            assert_eq!(block(address), name);
+        }
+        let all = (0..4).map(|at| Prose::name(&format!("module.a[\"x\"].mesh_ca.b[{at}]"))).collect();
+        assert_eq!(addresses(&all).plain(), "module.a[\"x\"].mesh_ca.b (4 of them)");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::read::{Action, Instance, Plan, Reading, Type};
 pub struct Mesh {
     pub clusters: BTreeMap<String, Cluster>,
     pub links: BTreeSet<Link>,
-    /// Clusters that hold a gateway, by network.
+    /// Clusters that hold a gateway which lets Services through, by network.
     pub gateways: BTreeMap<String, BTreeSet<String>>,
     /// Ids of the meshes that a cluster is in, as far as its control planes say.
     pub ids: BTreeMap<String, BTreeSet<String>>,
@@ -57,6 +57,16 @@ impl Topology {
         Self { before: side(Side::Before), after: side(Side::After) }
     }
 
+    /// Of clusters and networks.
+    pub fn names(&self) -> BTreeSet<&str> {
+        [&self.before, &self.after].into_iter().flat_map(Mesh::names).collect()
+    }
+
+    /// With other names.
+    pub fn renamed(&self, text: &dyn Fn(&str) -> String) -> Self {
+        Self { before: self.before.renamed(text), after: self.after.renamed(text) }
+    }
+
     pub fn joining(&self) -> Vec<&str> {
         self.after.clusters.keys().map(String::as_str).filter(|name| self.joins(name)).collect()
     }
@@ -85,6 +95,32 @@ impl Topology {
 }
 
 impl Mesh {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let links = self.links.iter().flat_map(|link| [&link.watcher, &link.watched]);
+        let networks = self.clusters.values().flat_map(|cluster| &cluster.networks).chain(self.gateways.keys());
+        let doors = self.gateways.values().flatten();
+        self.clusters.keys().chain(links).chain(networks).chain(doors).map(String::as_str)
+    }
+
+    fn renamed(&self, text: &dyn Fn(&str) -> String) -> Self {
+        let Self { clusters, links, gateways, ids } = self;
+        let set = |names: &BTreeSet<String>| names.iter().map(|name| text(name)).collect::<BTreeSet<_>>();
+        let sets =
+            |of: &BTreeMap<String, BTreeSet<String>>| of.iter().map(|(name, all)| (text(name), set(all))).collect();
+        let cluster = |Cluster { networks, control_planes, remote }: &Cluster| Cluster {
+            networks: set(networks),
+            control_planes: set(control_planes),
+            remote: *remote,
+        };
+        let link = |Link { watcher, watched }: &Link| Link { watcher: text(watcher), watched: text(watched) };
+        Self {
+            clusters: clusters.iter().map(|(name, of)| (text(name), cluster(of))).collect(),
+            links: links.iter().map(link).collect(),
+            gateways: sets(gateways),
+            ids: sets(ids),
+        }
+    }
+
     /// What makes the cluster one of the mesh is in this plan: a control plane, or what stands in for one.
     fn keeps(&self, cluster: &str) -> bool {
         self.clusters.get(cluster).is_some_and(|cluster| cluster.remote || !cluster.control_planes.is_empty())
@@ -95,6 +131,12 @@ impl Mesh {
         let linked = self.links.iter().flat_map(|link| [&link.watcher, &link.watched]);
         let doors = self.gateways.values().flatten();
         self.clusters.keys().chain(linked).chain(doors).all(|name| self.keeps(name) || name == UNKNOWN)
+    }
+
+    /// Clusters that are in it, or that a link names.
+    pub fn clusters_named(&self) -> BTreeSet<&str> {
+        let linked = self.links.iter().flat_map(|link| [&link.watcher, &link.watched]);
+        self.clusters.keys().chain(linked).map(String::as_str).filter(|name| *name != UNKNOWN).collect()
     }
 
     /// Whether two clusters can be of one mesh: what does not say which it is of can be of any.
@@ -118,11 +160,11 @@ impl Mesh {
         match instance.kind {
             Type::Primary => self.add_control_plane(reading),
             Type::Remote => self.add_links(reading),
-            Type::Gateway => {
+            Type::Gateway if leads_in(reading) => {
                 let clusters = self.gateways.entry(name(reading.get("network"))).or_default();
                 clusters.insert(name(reading.get("cluster")));
             }
-            Type::Ca | Type::CaRequest | Type::ServiceEntry => {}
+            Type::Gateway | Type::Ca | Type::CaRequest | Type::ServiceEntry => {}
         }
     }
 
@@ -178,10 +220,18 @@ impl Mesh {
     }
 }
 
+/// Whether calls from other networks come in by a gateway, as far as is known.
+fn leads_in(gateway: Reading<'_>) -> bool {
+    let services = gateway.get("expose").get("services");
+    let hosts = gateway.get("expose").get("hosts");
+    let none = hosts.value().as_array().is_some_and(Vec::is_empty) && !hosts.is_unknown();
+    gateway.get("ambient").flag() || (services.flag() || services.is_unknown() || services.is_hidden()) && !none
+}
+
 /// Those that watch a cluster, by a `mesh_remote_cluster`.
 pub fn watchers(reading: Reading<'_>) -> BTreeSet<String> {
     let watchers = reading.get("watchers");
-    match watchers.is_unknown() {
+    match watchers.is_unknown() || watchers.is_hidden() {
         true => [UNKNOWN.to_owned()].into(),
         false => watchers.items().into_iter().map(name).collect(),
     }

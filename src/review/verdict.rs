@@ -4,7 +4,7 @@ use super::find::{Restarts, Trust};
 use super::read::{Action, Instance, Plan, Type};
 use super::risk::{Level, Risk};
 use super::text::{Name, Prose, count, names};
-use super::topology::Topology;
+use super::topology::{Mesh, Topology};
 
 pub struct Input<'a> {
     pub plan: &'a Plan,
@@ -50,21 +50,32 @@ fn mesh(input: &Input<'_>) -> String {
     }
     match (before, after) {
         (0, 0) => String::new(),
-        (0, _) if !joining.is_empty() => format!("a new mesh of {}", count(after, "cluster")),
-        (_, 0) if !leaving.is_empty() => format!("the mesh of {} is removed", count(before, "cluster")),
+        (0, _) if !joining.is_empty() && topology.after.is_whole() => {
+            format!("a new mesh of {}", count(after, "cluster"))
+        }
+        (_, 0) if !leaving.is_empty() && topology.before.is_whole() => {
+            format!("the mesh of {} is removed", count(before, "cluster"))
+        }
         _ => {
+            // Those included that another state keeps, as far as links name them.
+            let stay = |mesh: &Mesh, moving: &[&str]| match mesh
+                .clusters_named()
+                .into_iter()
+                .filter(|name| !moving.contains(name))
+                .count()
+            {
+                0 => "the mesh".to_owned(),
+                some => count(some, "cluster"),
+            };
             let mut parts = Vec::new();
             if !joining.is_empty() {
                 let verb = if joining.len() == 1 { "joins" } else { "join" };
-                parts.push(format!(
-                    "{} {verb} {}",
-                    names(joining.iter().copied()),
-                    count(after - joining.len(), "cluster")
-                ));
+                parts.push(format!("{} {verb} {}", names(joining.iter().copied()), stay(&topology.after, &joining)));
             }
             if !leaving.is_empty() {
                 let verb = if leaving.len() == 1 { "leaves" } else { "leave" };
-                parts.push(format!("{} {verb} {}", names(leaving.iter().copied()), count(after, "cluster")));
+                let left = if after == 0 { &topology.before } else { &topology.after };
+                parts.push(format!("{} {verb} {}", names(leaving.iter().copied()), stay(left, &leaving)));
             }
             parts.extend(links(topology, &joining, &leaving));
             parts.join("; ")
@@ -95,7 +106,8 @@ fn links(topology: &Topology, joining: &[&str], leaving: &[&str]) -> Option<Stri
 
 fn networks(plan: &Plan) -> String {
     let mut moves = Vec::new();
-    for primary in plan.instances.iter().filter(|instance| instance.kind == Type::Primary) {
+    let members = plan.instances.iter().filter(|instance| matches!(instance.kind, Type::Primary | Type::Remote));
+    for primary in members {
         let Some((before, after)) = primary.sides("network").filter(|(before, after)| !before.is_same(*after)) else {
             continue;
         };

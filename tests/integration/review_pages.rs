@@ -54,6 +54,25 @@ async fn generated_review_pages_are_current() {
     );
 }
 
+/// Rules of others are written by the guide, and by what a review prints.
+#[tokio::test]
+async fn the_guide_names_every_member_of_every_row() {
+    let guide = fs::read_to_string(root().join("docs/guides/plan-review.md")).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for plan in plans() {
+        let json = review(&fs::read(&plan).unwrap()).unwrap().json();
+        for (section, rows) in json["sections"].as_object().unwrap() {
+            let line = guide.lines().find(|line| line.starts_with(&format!("| `{section}` |")));
+            let line = line.unwrap_or_else(|| panic!("the guide does not have the section {section}"));
+            for member in rows[0].as_object().unwrap().keys() {
+                assert!(line.contains(&format!("`{member}`")), "{section}: {member}");
+            }
+            seen.insert(section.clone());
+        }
+    }
+    assert!(seen.len() >= 9, "{seen:?}");
+}
+
 /// Compares, or writes where that was asked for.
 fn current(file: &Path, text: &str, stale: &mut Vec<String>) {
     if std::env::var_os("UPDATE_GENERATED").is_some() {

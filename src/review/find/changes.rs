@@ -22,9 +22,11 @@ pub fn settings(cx: &Cx<'_>) -> Section {
         let mut differences = Vec::new();
         between(&mut differences, "", &schema.attributes, (instance.before(), instance.after()));
         // Documents are shown leaf by leaf, and not as a text that nobody could look through for secrets.
-        differences.retain(|(path, _, after)| !values::is_document(path) || after.plain() == UNKNOWN);
+        differences.retain(|(path, _, after)| !values::is_document(path) || *after == UNKNOWN.into());
         for (path, before, after) in differences {
-            section.row([Prose::name(&instance.address), Prose::name(&path), before, after]);
+            // The key of a map is a name, and all else of a path our own.
+            let path = if path.contains('[') { Prose::name(&path) } else { Prose::own(&path) };
+            section.row([Prose::name(&instance.address), path, before, after]);
         }
         for documents in values::unreadable(instance) {
             let untold = Prose::from("not told");
@@ -130,10 +132,10 @@ pub fn objects(cx: &mut Cx<'_>) -> Section {
 }
 
 fn changed(section: &mut Section, head: &[Prose; 4], object: &Object) {
-    let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
     for field in in_all_versions(object).iter().filter(|field| !repeats(&field.path)) {
         let by = field.manager.as_deref().map(Prose::name).unwrap_or_default();
-        let cells = [Prose::name(&field.path), shown(&field.before), shown(&field.after), by];
+        let (before, after) = field.sides("not set");
+        let cells = [Prose::name(&field.path), before, after, by];
         section.row(head.iter().cloned().chain(cells));
     }
     if object.fields.is_empty() {

@@ -1,31 +1,27 @@
-//! Control planes: what they are called, which version they run, what they take over.
+//! Control planes: what they are called, what they take over, what their objects say.
 
 use std::collections::BTreeMap;
 
-use super::{Cx, Restarts, values};
+use super::{Cx, values};
 use crate::review::objects::Fate;
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{
     ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL, FORCED,
-    IDENTITIES, IDENTITY_CHANGED, LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, VERSION_LOWERED, VERSION_SKEW,
-    VERSION_SKIPPED, WEBHOOK,
+    IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, WEBHOOK,
 };
-use crate::review::section::Section;
 use crate::review::text::{Name, Prose, count, names};
 
-/// Returns the table of versions.
-pub fn of_plan(cx: &mut Cx<'_>, _: &Restarts) -> Section {
+pub fn of_plan(cx: &mut Cx<'_>) {
     for primary in cx.of(Type::Primary) {
         fate(cx, primary);
         identity(cx, primary);
+        tags(cx, primary);
     }
     for instance in cx.plan.instances.iter() {
         taken(cx, instance);
-        identities(cx, instance);
         weakened(cx, instance);
     }
     objects(cx);
-    versions(cx)
 }
 
 fn fate(cx: &mut Cx<'_>, primary: &Instance) {
@@ -33,12 +29,13 @@ fn fate(cx: &mut Cx<'_>, primary: &Instance) {
     match primary.action {
         Action::Replace => {
             let why = primary.reason.as_deref().unwrap_or("an attribute that cannot change in place");
-            let what = format!(
-                "The control plane {} is deleted and recreated ({}). In between there is none, unless `create_before_destroy` is set.",
-                Name(revision),
-                Name(why)
-            );
-            cx.risk(&CONTROL_PLANE_REPLACED, primary, what).sides("runs", "deleted and recreated");
+            let (how, after) = match (primary.creates_first, primary.leaves_old) {
+                (_, true) => ("gets a successor, and stays as it is", "beside another one"),
+                (true, false) => ("is replaced, the new one before the old one goes", "replaced"),
+                (false, false) => ("is deleted and recreated, in between there is none", "deleted and recreated"),
+            };
+            let what = format!("The control plane {} {how} ({}).", Name(revision), Name(why));
+            cx.risk(&CONTROL_PLANE_REPLACED, primary, what).sides("runs", after);
         }
         Action::Delete => {
             let cluster = primary.cluster().unwrap_or_default();
@@ -71,6 +68,21 @@ fn identity(cx: &mut Cx<'_>, primary: &Instance) {
     }
 }
 
+/// Tags that go, and that no other control plane of the cluster takes up.
+fn tags(cx: &mut Cx<'_>, primary: &Instance) {
+    let Some((before, after)) = primary.sides("tags").filter(|_| primary.action != Action::None) else { return };
+    if before.is_partly_unknown() || after.is_partly_unknown() {
+        return;
+    }
+    let others = cx.of(Type::Primary).filter(|other| other.cluster() == primary.cluster());
+    let kept: Vec<&str> = others.flat_map(|other| other.after().get("tags").texts()).collect();
+    let lost: Vec<&str> = before.texts().into_iter().filter(|tag| !kept.contains(tag)).collect();
+    if !lost.is_empty() {
+        let what = format!("No control plane has the tag {} any more.", names(lost));
+        cx.risk(&INJECTION_CHANGES, primary, what).sides(before.shown(), after.shown());
+    }
+}
+
 /// What is taken from others, or left to them.
 fn taken(cx: &mut Cx<'_>, instance: &Instance) {
     if instance.raises("force_conflicts") {
@@ -98,10 +110,10 @@ fn taken(cx: &mut Cx<'_>, instance: &Instance) {
     }
 }
 
-/// How much the attribute `mtls` asks for; nothing where it is not known.
+/// How much the attribute `mtls` asks for; nothing where it is not known, or hidden.
 fn strictness(side: Reading<'_>) -> Option<u8> {
     match side.get("mtls") {
-        mtls if mtls.is_unknown() => None,
+        mtls if mtls.is_unknown() || mtls.is_hidden() => None,
         mtls => Some(match mtls.text() {
             Some("strict") => 2,
             Some("off") => 0,
@@ -116,7 +128,8 @@ fn weakened(cx: &mut Cx<'_>, instance: &Instance) {
     if instance.kind == Type::Primary && after.is_there() && instance.changes() {
         // Of what is new the usual is taken for what was before.
         let was = if before.is_there() { strictness(before) } else { Some(1) };
-        if let (Some(was), Some(will)) = (was, strictness(after))
+        // What is hidden may have been strict.
+        if let (was, Some(will)) = (was.unwrap_or(2), strictness(after))
             && will < was
         {
             let what = match will {
@@ -141,46 +154,6 @@ fn weakened(cx: &mut Cx<'_>, instance: &Instance) {
         cx.risk(&CANNOT_TELL, instance, what);
     }
 }
-
-/// Names, and roots, that are accepted from now on.
-fn identities(cx: &mut Cx<'_>, instance: &Instance) {
-    let more = |before: Reading<'_>, after: Reading<'_>| {
-        let was = before.texts();
-        after.texts().into_iter().filter(|name| !was.contains(name)).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let Some((before, after)) = instance.sides("trust_domain_aliases") else { return };
-    let mut widened = vec![("trust domains", more(before, after), before, after)];
-    if let Some((before, after)) = instance.sides("accept_roots") {
-        widened.push((ROOTS, more(before, after), before, after));
-    }
-    let exporters = instance.sides("exporters").map(|(before, after)| (before.entries(), after.entries()));
-    for (name, exporter) in exporters.iter().flat_map(|(_, after)| after) {
-        let before = exporters.as_ref().and_then(|(before, _)| before.get(name)).copied().unwrap_or(Reading::nothing());
-        if !before.is_there() {
-            widened.push(("exporters", vec![(*name).to_owned()], before, *exporter));
-            continue;
-        }
-        let (was, will) = (before.get("service_accounts"), exporter.get("service_accounts"));
-        widened.push(("service accounts", more(was, will), was, will));
-        let (was, will) = (before.get("trust_domain"), exporter.get("trust_domain"));
-        let other = will.text().filter(|_| !was.is_same(will));
-        widened.push(("trust domains", other.into_iter().map(str::to_owned).collect(), was, will));
-    }
-    for (kind, more, before, after) in widened {
-        if !more.is_empty() {
-            let what = format!("Further {kind} are accepted: {}.", names(more.iter().map(String::as_str)));
-            let level = if kind == ROOTS { Level::Danger } else { IDENTITIES.level };
-            let shown = |side: Reading<'_>| if side.value().is_object() { "there".into() } else { side.shown() };
-            cx.risk(&IDENTITIES, instance, what).at(level).sides(shown(before), shown(after));
-        }
-    }
-    if instance.raises("migrate_self_signed") {
-        let what = "Roots that istiods have made for themselves are accepted in the whole mesh.";
-        cx.risk(&IDENTITIES, instance, what).sides("false", "true");
-    }
-}
-
-const ROOTS: &str = "roots";
 
 /// What single objects bring.
 fn objects(cx: &mut Cx<'_>) {
@@ -219,10 +192,17 @@ fn removed(cx: &mut Cx<'_>, instance: &Instance, cluster: &str, object: &str) {
         Some(("CustomResourceDefinition", _)) if update => &DEFINITION,
         Some(("Namespace", _)) => &NAMESPACE,
         Some(("PeerAuthentication", _)) if update && was_strict() => &MTLS,
+        // Tags are told as such.
+        Some(("MutatingWebhookConfiguration", name)) if update && !name.contains("-tag-") => &INJECTION_CHANGES,
+        Some(("ValidatingWebhookConfiguration", _)) if update => {
+            let what = format!("{} goes: what is wrong in a configuration is no longer refused.", Name(object));
+            cx.risk(&WEBHOOK, instance, what).of(cluster).sides("there", "removed");
+            return;
+        }
         _ => return,
     };
     // Both stay while somebody uses them: a definition that has objects, and a namespace that is not empty.
-    let level = match (update, *kind == MTLS) {
+    let level = match (update, *kind == MTLS || *kind == INJECTION_CHANGES) {
         (_, true) => kind.level,
         (true, false) => Level::Warning,
         (false, false) => Level::Note,
@@ -261,100 +241,9 @@ fn changed(cx: &mut Cx<'_>, at: At<'_>, field: &crate::review::objects::Field) {
         values::weakens(path, before, after).then_some(&MTLS)
     };
     if let Some(kind) = kind {
-        let shown = |side: Option<&str>| side.map_or_else(|| "not set".into(), Prose::name);
+        let (before, after) = field.sides("not set");
         let what = format!("{} of {}.", Name(path), Name(at.object));
         let level = if *kind == EXPOSED_TO_ALL { Level::Danger } else { kind.level };
-        cx.risk(kind, at.instance, what).of(at.cluster).at(level).sides(shown(before), shown(after));
-    }
-}
-
-const COLUMNS: &[(&str, &str)] = &[("cluster", "cluster"), ("what", "what"), ("before", "before"), ("after", "after")];
-
-fn versions(cx: &mut Cx<'_>) -> Section {
-    let mut section = Section::new("versions", "Versions", COLUMNS);
-    section.importance = 4;
-    let mut control_planes: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
-    for instance in cx.plan.instances.iter().filter(|instance| !instance.deposed) {
-        let (name, what) = match instance.kind {
-            Type::Primary => ("istio_version", "control plane"),
-            Type::Gateway => ("chart_version", "gateway"),
-            _ => continue,
-        };
-        let (before, after) = (instance.before().get(name), instance.after().get(name));
-        if let Some((was, will)) = before.text().zip(after.text()) {
-            step(cx, instance, what, (was, will));
-        }
-        if instance.changes() && !before.is_same(after) {
-            let cluster = Prose::name(instance.cluster().unwrap_or_default());
-            let none = |reading: Reading<'_>| if reading.is_there() { reading.shown() } else { "none".into() };
-            section.row([cluster, what.into(), none(before), none(after)]);
-        }
-        if let (Type::Primary, Some(version)) = (instance.kind, after.text())
-            && let Some(minor) = minor(version)
-        {
-            let revision = instance.after().get("revision").text().unwrap_or_default().to_owned();
-            let at = (instance.cluster().unwrap_or_default().to_owned(), revision);
-            control_planes.insert(at, (minor, version.to_owned()));
-        }
-    }
-    skew(cx, &control_planes);
-    section.sorted()
-}
-
-fn minor(version: &str) -> Option<u64> {
-    let mut parts = version.trim_start_matches('v').split('.');
-    let (major, minor) = (parts.next()?.parse::<u64>().ok()?, parts.next()?.parse::<u64>().ok()?);
-    major.checked_mul(1_000)?.checked_add(minor)
-}
-
-fn step(cx: &mut Cx<'_>, instance: &Instance, what: &str, (was, will): (&str, &str)) {
-    let (Some(from), Some(to)) = (minor(was), minor(will)) else { return };
-    let kind = match () {
-        () if from > to => &VERSION_LOWERED,
-        () if to - from > 1 => &VERSION_SKIPPED,
-        () => return,
-    };
-    let what = format!("The {what} goes from {} to {}.", Name(was), Name(will));
-    cx.risk(kind, instance, what).sides(Prose::name(was), Prose::name(will));
-}
-
-/// Only what the plan makes so: a skew that stood before is not this plan's.
-fn skew(cx: &mut Cx<'_>, control_planes: &BTreeMap<(String, String), (u64, String)>) {
-    let moved = |instance: &Instance, name: &str| {
-        instance.changes() && !instance.before().get(name).is_same(instance.after().get(name))
-    };
-    let newest = control_planes.values().max();
-    for primary in cx.of(Type::Primary) {
-        let Some(version) = primary.after().get("istio_version").text() else { continue };
-        let any = cx.of(Type::Primary).any(|primary| moved(primary, "istio_version"));
-        if let (Some((newest, newest_version)), Some(own)) = (newest, minor(version))
-            && any
-            && newest - own.min(*newest) > 1
-        {
-            let what = format!("Another control plane of the mesh runs {}.", Name(newest_version));
-            cx.risk(&VERSION_SKEW, primary, what).sides(Prose::name(version), Prose::name(newest_version));
-        }
-    }
-    for gateway in cx.of(Type::Gateway) {
-        let after = gateway.after();
-        let at = (
-            gateway.cluster().unwrap_or_default().to_owned(),
-            after.get("revision").text().unwrap_or_default().to_owned(),
-        );
-        let (Some(version), Some((plane, plane_version))) =
-            (after.get("chart_version").text(), control_planes.get(&at))
-        else {
-            continue;
-        };
-        let Some(own) = minor(version) else { continue };
-        let any =
-            moved(gateway, "chart_version") || cx.of(Type::Primary).any(|primary| moved(primary, "istio_version"));
-        let what = match () {
-            () if !any => continue,
-            () if own > *plane => "The gateway is newer than its control plane.",
-            () if plane - own > 2 => "The gateway is more than two minor versions older than its control plane.",
-            () => continue,
-        };
-        cx.risk(&VERSION_SKEW, gateway, what).sides(Prose::name(version), Prose::name(plane_version));
+        cx.risk(kind, at.instance, what).of(at.cluster).at(level).sides(before, after);
     }
 }

@@ -1,19 +1,17 @@
 //! What can be reached from outside: gateways, and control planes with a load balancer of their own.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use super::Cx;
-use crate::review::read::{Action, Instance, Reading, Type, UNKNOWN};
+use super::door::{Door, covers, faces_internet, is_catch_all, lost_marks, more_ranges, stays_inside};
+use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{
-    API_SERVER_EXPOSED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED, LAST_GATEWAY_REMOVED, Level,
+    ACCESS_NARROWED, API_SERVER_EXPOSED, DESTINATION_CHANGED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED,
+    LAST_GATEWAY_REMOVED, Level,
 };
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
 use crate::review::topology::Topology;
-
-/// The usual domain of Services' names.
-const DOMAIN: &str = "cluster.local";
 
 const COLUMNS: &[(&str, &str)] =
     &[("cluster", "cluster"), ("address", "resource"), ("what", "what"), ("before", "before"), ("after", "after")];
@@ -25,151 +23,20 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         let (before, after) = (Door::of_gateway(gateway.before()), Door::of_gateway(gateway.after()));
         rows(&mut section, gateway, before.as_ref(), after.as_ref());
         judge(cx, gateway, before.as_ref(), after.as_ref());
+        narrowed(cx, gateway, before.as_ref(), after.as_ref());
         address(cx, gateway, before.as_ref(), after.as_ref());
+        behind(cx, gateway);
     }
     for primary in cx.of(Type::Primary) {
         let (before, after) = (Door::of_istiod(primary.before()), Door::of_istiod(primary.after()));
         rows(&mut section, primary, before.as_ref(), after.as_ref());
         judge(cx, primary, before.as_ref(), after.as_ref());
+        narrowed(cx, primary, before.as_ref(), after.as_ref());
+        address(cx, primary, before.as_ref(), after.as_ref());
     }
+    moved(cx);
     last_gateways(cx);
     section.sorted()
-}
-
-/// How something can be reached, as far as the configuration says.
-#[derive(PartialEq)]
-struct Door<'a> {
-    service: String,
-    class: Option<&'a str>,
-    annotations: Vec<(&'a str, &'a str)>,
-    /// `None` lets everyone in.
-    ranges: Option<Vec<&'a str>>,
-    /// Other ways to the Service.
-    external_ips: Vec<&'a str>,
-    asked_ip: Option<&'a str>,
-    ports: Vec<i64>,
-    /// Services that are let through.
-    hosts: Vec<&'a str>,
-    /// Domain of their names.
-    domain: &'a str,
-    /// There are hosts, or ranges, that are known after the apply only.
-    hosts_unknown: bool,
-    ranges_unknown: bool,
-    control_plane: bool,
-    api_server: bool,
-    addresses: Prose,
-    addresses_unknown: bool,
-    network: Option<&'a str>,
-}
-
-impl<'a> Door<'a> {
-    fn of_gateway(gateway: Reading<'a>) -> Option<Self> {
-        let (service, expose) = (gateway.get("service"), gateway.get("expose"));
-        let ports = service.get("ports");
-        let port = |name, usual| ports.get(name).number().unwrap_or(usual);
-        let (services, control_plane) = (expose.get("services").flag(), expose.get("control_plane").flag());
-        let api_server = expose.get("api_server").flag();
-        let mut open = Vec::new();
-        open.extend((services || api_server).then(|| port("tls", 15443)));
-        open.extend(control_plane.then(|| [port("istiod", 15012), port("webhook", 15017)]).into_iter().flatten());
-        let hosts = expose.get("hosts");
-        let hosts = match (services, hosts.is_there()) {
-            (true, false) => vec!["*.local"],
-            (true, true) => hosts.texts(),
-            (false, _) => Vec::new(),
-        };
-        let door = Self {
-            service: service.get("type").text().unwrap_or("LoadBalancer").to_owned(),
-            hosts,
-            hosts_unknown: services && expose.get("hosts").is_partly_unknown(),
-            domain: gateway.get("cluster_domain").text().unwrap_or(DOMAIN),
-            control_plane,
-            api_server,
-            ports: open,
-            network: gateway.get("network").text(),
-            ..Self::of_service(service, gateway.get("addresses"))
-        };
-        gateway.is_there().then_some(door)
-    }
-
-    fn of_istiod(primary: Reading<'a>) -> Option<Self> {
-        let expose = primary.get("expose");
-        let door = Self {
-            control_plane: true,
-            ports: vec![15012, 15017],
-            ..Self::of_service(expose, primary.get("addresses"))
-        };
-        expose.is_there().then_some(door)
-    }
-
-    fn of_service(service: Reading<'a>, addresses: Reading<'a>) -> Self {
-        let ranges = service.get("source_ranges");
-        let annotations = service.get("annotations").entries();
-        let listed: Vec<&str> = addresses.items().iter().filter_map(|address| address.get("value").text()).collect();
-        Self {
-            service: "LoadBalancer".to_owned(),
-            class: service.get("load_balancer_class").text(),
-            annotations: annotations.into_iter().filter_map(|(name, value)| Some((name, value.text()?))).collect(),
-            ranges: (ranges.is_there() && !ranges.items().is_empty() || ranges.is_unknown()).then(|| ranges.texts()),
-            external_ips: service.get("external_ips").texts(),
-            asked_ip: service.get("load_balancer_ip").text(),
-            ranges_unknown: ranges.is_partly_unknown(),
-            ports: Vec::new(),
-            hosts: Vec::new(),
-            domain: DOMAIN,
-            hosts_unknown: false,
-            control_plane: false,
-            api_server: false,
-            addresses_unknown: addresses.is_partly_unknown(),
-            addresses: match listed.is_empty() {
-                true if addresses.is_partly_unknown() => UNKNOWN.into(),
-                true => "none".into(),
-                false => names(listed).into(),
-            },
-            network: None,
-        }
-    }
-
-    fn is_balancer(&self) -> bool {
-        self.service == "LoadBalancer"
-    }
-
-    fn is_open(&self) -> bool {
-        self.is_balancer() && self.ranges.as_ref().is_none_or(|ranges| are_everyone(ranges))
-    }
-
-    fn cells(&self) -> Vec<(&'static str, Prose)> {
-        let list =
-            |list: &[&str]| if list.is_empty() { Prose::from("none") } else { names(list.iter().copied()).into() };
-        let partly = |shown: &[&str], unknown: bool| match (shown.is_empty(), unknown) {
-            (_, false) => list(shown),
-            (true, true) => UNKNOWN.into(),
-            (false, true) => format!("{} and more, {UNKNOWN}", list(shown)).into(),
-        };
-        let text = |text: Option<&str>| text.map_or_else(|| "none".into(), Prose::name);
-        let ports = self.ports.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-        let annotations = self.annotations.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-        vec![
-            ("network", text(self.network)),
-            ("services", partly(&self.hosts, self.hosts_unknown)),
-            ("control plane", if self.control_plane { "yes".into() } else { "none".into() }),
-            ("API server", if self.api_server { "yes".into() } else { "none".into() }),
-            ("ports", if ports.is_empty() { "none".into() } else { ports.into() }),
-            ("Service", Prose::name(&self.service)),
-            ("class", text(self.class)),
-            ("annotations", list(&annotations.iter().map(String::as_str).collect::<Vec<_>>())),
-            (
-                "can connect",
-                self.ranges.as_ref().map_or_else(
-                    || if self.is_balancer() { "everyone".into() } else { "none".into() },
-                    |ranges| partly(ranges, self.ranges_unknown),
-                ),
-            ),
-            ("external IPs", list(&self.external_ips)),
-            ("asked address", text(self.asked_ip)),
-            ("addresses", self.addresses.clone()),
-        ]
-    }
 }
 
 fn rows(section: &mut Section, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
@@ -224,9 +91,7 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
 /// Who can connect to a door.
 fn callers(door: Option<&Door<'_>>) -> Prose {
     match door {
-        Some(door) if door.is_balancer() => {
-            door.ranges.as_ref().map_or_else(|| "everyone".into(), |ranges| names(ranges.iter().copied()).into())
-        }
+        Some(door) if door.is_balancer() => door.callers("everyone"),
         Some(door) => Prose::name(&door.service),
         None => "nobody".into(),
     }
@@ -234,9 +99,9 @@ fn callers(door: Option<&Door<'_>>) -> Prose {
 
 /// An API server becomes reachable, or reachable for more.
 fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
-    let before = before.filter(|before| before.api_server);
+    let before = before.filter(|before| before.api_server == Some(true));
     let more = before.is_none_or(|before| more_ranges(before, after) || !before.is_open() && after.is_open());
-    if !after.api_server || !more {
+    if after.api_server != Some(true) || !more {
         return;
     }
     let (what, level) = match after.is_open() {
@@ -249,7 +114,7 @@ fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, a
 /// Who can connect to it.
 fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
     let (what, level) = match before {
-        None if after.is_open() && after.control_plane => {
+        None if after.is_open() && after.control_plane == Some(true) => {
             ("The control plane gets a load balancer that everyone can connect to.", Level::Warning)
         }
         None if after.is_open() => ("It gets a load balancer that everyone can connect to.", Level::Note),
@@ -260,7 +125,7 @@ fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, afte
         Some(before) if !before.is_open() && after.is_open() => {
             ("Everyone can connect to it from now on.", Level::Danger)
         }
-        Some(before) if after.control_plane && !before.control_plane && after.is_open() => {
+        Some(before) if after.control_plane == Some(true) && before.control_plane == Some(false) && after.is_open() => {
             ("The control plane becomes reachable by everyone who can connect to the gateway.", Level::Warning)
         }
         Some(before) if before.is_balancer() && more_ranges(before, after) => {
@@ -273,88 +138,19 @@ fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, afte
             let level = if after.is_open() { Level::Danger } else { Level::Warning };
             ("Its load balancer is asked to face the internet.", level)
         }
-        Some(before) if lost_marks(before, after) => {
+        Some(before) if after.is_balancer() && stays_inside(before) && !stays_inside(after) && !after.marks_unknown => {
+            let level = if after.is_open() { Level::Danger } else { Level::Warning };
+            ("Nothing asks for its load balancer to stay inside any more.", level)
+        }
+        Some(before) if lost_marks(before, after) && !after.marks_unknown => {
             ("What may keep the load balancer inside (annotations or class) changes.", Level::Warning)
+        }
+        Some(before) if after.control_plane == Some(true) && before.control_plane == Some(false) => {
+            ("Whoever can connect to the gateway can dial the control plane.", Level::Note)
         }
         Some(_) => return,
     };
     cx.risk(&EXPOSED_TO_ALL, instance, what).at(level).sides(callers(before), callers(Some(after)));
-}
-
-fn more_ranges(before: &Door<'_>, after: &Door<'_>) -> bool {
-    let (Some(was), Some(will)) = (&before.ranges, &after.ranges) else { return false };
-    will.iter().any(|range| !was.iter().any(|wider| contains(wider, range)))
-}
-
-/// Whether a cloud is told to give the load balancer a public address.
-fn faces_internet(door: &Door<'_>) -> bool {
-    let public =
-        |value: &str| ["internet-facing", "external", "public"].iter().any(|word| value.eq_ignore_ascii_case(word));
-    let placed = |name: &str| ["scheme", "load-balancer-type", "address-type"].iter().any(|word| name.contains(word));
-    door.is_balancer() && door.annotations.iter().any(|(name, value)| placed(name) && public(value))
-}
-
-/// Whether something goes by which clouds are told to keep a load balancer inside.
-fn lost_marks(before: &Door<'_>, after: &Door<'_>) -> bool {
-    let inside = |name: &str| {
-        ["internal", "scheme", "load-balancer-type", "subnet", "private"].iter().any(|word| name.contains(word))
-    };
-    let lost = before.annotations.iter().any(|mark| inside(mark.0) && !after.annotations.contains(mark));
-    after.is_balancer() && (lost || before.class.is_some() && before.class != after.class)
-}
-
-/// The first and the last address of a range, and its family.
-fn bounds(range: &str) -> Option<(u128, u128, u32)> {
-    let (address, length) = range.split_once('/')?;
-    let length: u32 = length.parse().ok()?;
-    let (base, length, family) = match address.parse().ok()? {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, length.min(32), 4),
-        IpAddr::V6(address) => (address.to_bits(), length.min(128), 6),
-    };
-    let rest = u128::MAX.checked_shr(length).unwrap_or(0);
-    Some((base & !rest, base | rest, family))
-}
-
-/// Whether ranges together hold all addresses of a family: two halves are a whole.
-fn are_everyone(ranges: &[&str]) -> bool {
-    [4, 6].into_iter().any(|family| {
-        let bounds = ranges.iter().filter_map(|range| bounds(range)).filter(|bounds| bounds.2 == family);
-        let mut bounds: Vec<(u128, u128)> = bounds.map(|(first, last, _)| (first, last)).collect();
-        bounds.sort_unstable();
-        // The first address that none has held so far; `None` behind the last.
-        let mut next = Some(0);
-        for (first, last) in bounds {
-            match next {
-                Some(at) if first <= at => next = last.max(at.saturating_sub(1)).checked_add(1),
-                _ => break,
-            }
-        }
-        next.is_none()
-    })
-}
-
-/// Whether a range holds another.
-fn contains(wider: &str, range: &str) -> bool {
-    match (bounds(wider), bounds(range)) {
-        (Some((first, last, family)), Some((from, to, same))) => family == same && first <= from && to <= last,
-        _ => wider == range,
-    }
-}
-
-/// Whether a host pattern lets through what another does.
-fn covers(pattern: &str, host: &str) -> bool {
-    let strip = |host: &'_ str| host.rsplit('/').next().unwrap_or_default().to_owned();
-    let (pattern, host) = (strip(pattern), strip(host));
-    match pattern.strip_prefix('*') {
-        Some(end) => host.trim_start_matches('*').ends_with(end),
-        None => pattern == host,
-    }
-}
-
-fn is_catch_all(host: &str, domain: &str) -> bool {
-    let host = host.rsplit('/').next().unwrap_or_default();
-    let all = [format!("svc.{domain}"), format!("svc.{DOMAIN}")];
-    host.strip_prefix('*').is_some_and(|end| all.iter().any(|all| all.ends_with(end.trim_start_matches('.'))))
 }
 
 fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
@@ -365,6 +161,7 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
             door.class.map(str::to_owned),
             door.asked_ip.map(str::to_owned),
             door.external_ips.join(","),
+            door.families.map(str::to_owned),
             format!("{:?}", door.annotations),
         )
     };
@@ -373,6 +170,9 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
             ("Its Service is recreated: a cloud gives it another address.", Level::Warning)
         }
         () if gateway.action != Action::Update => return,
+        () if before.ambient != after.ambient => {
+            ("A gateway of another kind, with a Service of its own, takes its place.", Level::Warning)
+        }
         () if asked(before) != asked(after) => ("What its load balancer is asked for changes.", Level::Warning),
         () if before.ports != after.ports && !before.ports.is_empty() && !after.ports.is_empty() => {
             ("The ports that other clusters connect to change.", Level::Warning)
@@ -384,6 +184,98 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
         () => return,
     };
     cx.risk(&GATEWAY_ADDRESS, gateway, what).at(level).sides(before.addresses.clone(), after.addresses.clone());
+}
+
+/// What a door no longer lets in. Whole gateways that go are told by their network.
+fn narrowed(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let goes = instance.cluster().is_some_and(|cluster| cx.topology.leaves(cluster)) || cx.all_goes();
+    let Some(before) = before.filter(|_| instance.changes() && instance.action != Action::Forget && !goes) else {
+        return;
+    };
+    let closes =
+        |was: Option<bool>, will: Option<Option<bool>>| was == Some(true) && will.unwrap_or(Some(false)) == Some(false);
+    if closes(before.control_plane, after.map(|after| after.control_plane)) {
+        closed(cx, instance);
+    }
+    if closes(before.api_server, after.map(|after| after.api_server)) {
+        let what = "Watchers that dial the API server by it no longer see the cluster.";
+        cx.risk(&ACCESS_NARROWED, instance, what).sides("API server", "none");
+    }
+    let Some(after) = after else { return };
+    let lost = before.hosts.iter().filter(|host| !after.hosts.iter().any(|pattern| covers(pattern, host)));
+    let lost: Vec<&str> = lost.copied().collect();
+    let list = |hosts: &[&str]| if hosts.is_empty() { "none".to_owned() } else { names(hosts.iter().copied()) };
+    if !lost.is_empty() && !after.hosts_unknown {
+        let what = format!("What {} names can no longer be called from other networks.", names(lost.iter().copied()));
+        cx.risk(&ACCESS_NARROWED, instance, what).sides(list(&before.hosts), list(&after.hosts));
+    }
+    let fewer = after.ranges.is_some() && (before.ranges.is_none() || more_ranges(after, before));
+    if before.is_balancer() && after.is_balancer() && fewer && !before.ranges_unknown && !after.ranges_unknown {
+        let what = "Networks that are not listed can no longer connect to it.";
+        cx.risk(&ACCESS_NARROWED, instance, what).sides(callers(Some(before)), callers(Some(after)));
+    }
+}
+
+/// Clusters without a control plane of their own need the one that can be dialled no more.
+fn closed(cx: &mut Cx<'_>, instance: &Instance) {
+    let cluster = instance.cluster().unwrap_or_default();
+    let of_cluster = |other: &&Instance| other.address != instance.address && other.cluster() == Some(cluster);
+    let gateway =
+        |other: &Instance| Door::of_gateway(other.after()).is_some_and(|door| door.control_plane == Some(true));
+    let others = cx.of(Type::Gateway).filter(of_cluster).any(gateway)
+        || cx.of(Type::Primary).filter(of_cluster).any(|other| Door::of_istiod(other.after()).is_some());
+    let after = &cx.topology.after;
+    let served = after.clusters.iter().any(|(name, node)| node.remote && after.are_related(name, cluster));
+    let (what, level) = match (others, served) {
+        (true, _) => ("The control plane can be dialled by another door of the cluster only.", Level::Warning),
+        (false, true) => (
+            "Remote clusters that dial the control plane by it get no configuration and no certificate.",
+            Level::Danger,
+        ),
+        (false, false) => ("The control plane can no longer be dialled by it.", Level::Warning),
+    };
+    cx.risk(&ACCESS_NARROWED, instance, what).at(level).sides("control plane", "none");
+}
+
+/// Whose Services and whose control plane a gateway leads to.
+fn behind(cx: &mut Cx<'_>, gateway: &Instance) {
+    let both = gateway.action == Action::Update;
+    let Some((before, after)) = gateway.sides("expose").filter(|_| both) else { return };
+    let (was, will) = (before.get("istiod_namespace"), after.get("istiod_namespace"));
+    if !was.is_same(will) && after.get("control_plane").flag() {
+        let what = "The control plane of another namespace answers proxies that come in.";
+        cx.risk(&DESTINATION_CHANGED, gateway, what).at(Level::Warning).sides(was.shown(), will.shown());
+    }
+    let names_of = [before, after].map(|side| side.get("control_plane_hosts"));
+    let lost = names_of[0].texts().iter().any(|name| !names_of[1].texts().contains(name));
+    if lost && !names_of[1].is_partly_unknown() {
+        let what = "The control plane no longer answers by each of the names that it had.";
+        cx.risk(&ACCESS_NARROWED, gateway, what).sides(names_of[0].shown(), names_of[1].shown());
+    }
+    if let Some((was, will)) = gateway.sides("cluster_domain").filter(|(was, will)| !was.is_same(*will)) {
+        let what = "Services can be called by names of another domain only.";
+        cx.risk(&ACCESS_NARROWED, gateway, what).sides(was.shown(), will.shown());
+    }
+}
+
+/// Addresses that a refresh found to be others than those that state remembers.
+fn moved(cx: &mut Cx<'_>) {
+    let plan = cx.plan;
+    let doors = plan.drift.iter().filter(|one| matches!(one.kind, Type::Gateway | Type::Primary));
+    for drifted in doors {
+        let Some((before, after)) = drifted.sides("addresses") else { continue };
+        let values = |side: crate::review::read::Reading<'_>| {
+            side.items().iter().filter_map(|address| address.get("value").text()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (was, is) = (values(before), values(after));
+        if was.iter().any(|address| !is.contains(address)) {
+            let what = "It has other addresses than at the last apply.";
+            let list = |list: &[String]| {
+                if list.is_empty() { "none".to_owned() } else { names(list.iter().map(String::as_str)) }
+            };
+            cx.risk(&GATEWAY_ADDRESS, drifted, what).sides(list(&was), list(&is));
+        }
+    }
 }
 
 fn last_gateways(cx: &mut Cx<'_>) {
@@ -426,40 +318,5 @@ fn last_gateways(cx: &mut Cx<'_>) {
                 format!("No gateway of this configuration leads to {}, which the cluster moves to.", Name(network));
             cx.risk(&LAST_GATEWAY_REMOVED, primary, what).sides(was.shown(), Prose::name(network));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_and_ranges_are_compared_by_what_they_let_in() {
-        assert!(covers("*.local", "cart.shop.svc.cluster.local"));
-        assert!(covers("*", "*.local"));
-        assert!(covers("*.svc.cluster.local", "*.shop.svc.cluster.local"));
-        assert!(!covers("*.shop.svc.cluster.local", "*.local"));
-        assert!(!covers("cart.shop.svc.cluster.local", "cart.other.svc.cluster.local"));
-        for all in ["*", "*.local", "*.svc.cluster.local", "*/*.cluster.local"] {
-            assert!(is_catch_all(all, DOMAIN), "{all}");
-        }
-        assert!(!is_catch_all("*.shop.svc.cluster.local", DOMAIN));
-        assert!(is_catch_all("*.svc.corp.internal", "corp.internal"));
-        assert!(!is_catch_all("*.svc.corp.internal", DOMAIN));
-        for (ranges, everyone) in [
-            (&["0.0.0.0/0"][..], true),
-            (&["128.0.0.0/1", "0.0.0.0/1"], true),
-            (&["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"], true),
-            (&["0.0.0.0/1", "192.0.0.0/2"], false),
-            (&["::/1", "8000::/1"], true),
-            (&["::/1", "128.0.0.0/1"], false),
-            (&["10.0.0.0/8", "nonsense"], false),
-            (&[], false),
-        ] {
-            assert_eq!(are_everyone(ranges), everyone, "{ranges:?}");
-        }
-        assert!(contains("10.0.0.0/8", "10.1.0.0/16") && !contains("10.1.0.0/16", "10.0.0.0/8"));
-        assert!(contains("::/0", "2001:db8::/32") && !contains("0.0.0.0/0", "2001:db8::/32"));
-        assert!(!contains("10.0.0.0/8", "192.168.0.0/16") && contains("nonsense", "nonsense"));
     }
 }

@@ -121,9 +121,7 @@ fn objects_of(drifted: &Instance, planned: Option<&[Objects]>) -> Vec<Difference
                 }
                 Fate::Changed => {
                     for field in fields(object, planned) {
-                        let shown =
-                            |side: &Option<String>| side.as_deref().map_or_else(|| "not set".into(), Prose::name);
-                        let (was, is) = (shown(&field.before), shown(&field.after));
+                        let (was, is) = field.sides("not set");
                         let one = difference(Prose::name(&field.path), was, is, field.manager.clone());
                         let weakens = values::weakens(&field.path, field.before.as_deref(), field.after.as_deref());
                         found.push(Difference { weakens, ..one });
@@ -143,9 +141,7 @@ fn fields(object: &objects::Object, planned: Option<&objects::Object>) -> Vec<Fi
     let planned = planned.map(|planned| planned.fields.as_slice()).unwrap_or_default();
     if object.fields.is_empty() {
         let theirs = planned.iter().filter(|field| field.manager.is_some());
-        return theirs
-            .map(|field| Field { before: field.after.clone(), after: field.before.clone(), ..field.clone() })
-            .collect();
+        return theirs.map(Field::turned).collect();
     }
     let manager = |path: &str| planned.iter().find(|field| field.path == path).and_then(|field| field.manager.clone());
     let with_manager =

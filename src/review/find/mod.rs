@@ -1,9 +1,13 @@
 //! What there is to say of a plan: a file for each subject, which fills its table and names the risks it sees.
 
+mod attributes;
 mod changes;
+mod checks;
 mod control;
+mod door;
 mod doors;
 mod drift;
+mod identities;
 mod links;
 mod places;
 mod restarts;
@@ -12,6 +16,7 @@ mod tokens;
 mod trust;
 mod unknown;
 mod values;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -53,9 +58,12 @@ pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
     let mut cx = Cx { plan, topology, schemas, objects, risks: Vec::new(), drift: 0, renewals: 0 };
     let trust = trust::of_plan(&mut cx);
     let restarts = restarts::of_plan(&mut cx);
-    let versions = control::of_plan(&mut cx, &restarts);
+    control::of_plan(&mut cx);
+    identities::of_plan(&mut cx);
+    let versions = versions::of_plan(&mut cx);
     links::of_plan(&mut cx);
     places::of_plan(&mut cx);
+    attributes::of_plan(&mut cx);
     let sections = vec![
         trust.section.clone(),
         restarts.section.clone(),
@@ -64,6 +72,7 @@ pub fn facts(plan: &Plan, topology: &Topology, schemas: &Schemas) -> Facts {
         tokens::of_plan(&mut cx),
         drift::of_plan(&mut cx),
         versions,
+        checks::of_plan(&mut cx),
         unknown::of_plan(&mut cx),
         changes::settings(&cx),
         changes::objects(&mut cx),
@@ -107,6 +116,11 @@ impl<'a> Cx<'a> {
         let Topology { before, after } = self.topology;
         !before.clusters.is_empty() && after.clusters.is_empty() && before.is_whole()
     }
+}
+
+/// Whether two ids can be those of one mesh: an id that is not known can be any.
+fn are_one(one: Option<&str>, other: Option<&str>) -> bool {
+    one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
 impl Risk {

@@ -7,13 +7,10 @@ use super::{Cx, values};
 use crate::review::objects::Field;
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{
-    DESTINATION_CHANGED, HOSTS_WIDENED, IDENTITIES, Level, ROLE_CHANGED, ROTATION_PREVENTED, RiskKind, SECRETS,
-    SERVICE_REMOVED, SOURCE_CHANGED,
+    DESTINATION_CHANGED, HOSTS_WIDENED, IDENTITIES, Level, RiskKind, SECRETS, SERVICE_REMOVED, SOURCE_CHANGED,
 };
-use crate::review::text::{Name, Prose};
+use crate::review::text::Name;
 
-/// Attributes of a link that say where its tokens are sent, and whom they are shown to.
-const OF_LINKS: &[&str] = &["server", "proxy_url", "certificate_authority", "tls_server_name"];
 /// Ends of settings: who signs certificates, who is asked to inject.
 const OF_VALUES: &[&str] =
     &["caaddress", "ca.address", "injectionurl", "clientconfig.url", "remotepilotaddress", "discoveryaddress"];
@@ -23,34 +20,59 @@ pub fn of_plan(cx: &mut Cx<'_>) {
         match instance.kind {
             Type::Remote => link(cx, instance),
             Type::ServiceEntry => service(cx, instance),
-            Type::Primary if lowers(instance, "multi_root") => {
-                let what = "Istiod and proxies no longer take a second root.";
-                cx.risk(&ROTATION_PREVENTED, instance, what).sides("true", "false");
-            }
             Type::Ca => store(cx, instance),
             _ => {}
         }
         documents(cx, instance);
-        let sides = (repository(instance.before()), repository(instance.after()));
-        if both(instance) && !sides.0.is_same(sides.1) {
-            cx.risk(&SOURCE_CHANGED, instance, "The charts come from another repository.")
-                .sides(sides.0.shown(), sides.1.shown());
-        }
-        let sides = (hub(instance.before()), hub(instance.after()));
-        if both(instance) && !sides.0.is_same(sides.1) {
-            cx.risk(&SOURCE_CHANGED, instance, "The images come from another registry.")
-                .sides(sides.0.shown(), sides.1.shown());
+        if both(instance) {
+            sources(cx, instance);
         }
     }
     fields(cx);
 }
 
-fn repository(side: Reading<'_>) -> Reading<'_> {
-    side.get("charts").get("repository")
+/// Attributes that say where charts and images are from.
+fn sources(cx: &mut Cx<'_>, instance: &Instance) {
+    for (path, what) in [
+        (["charts", "repository"], "The charts come from another repository."),
+        (
+            ["charts", "directory"],
+            "The charts come from another folder: whoever can change the repository of this configuration may have written them.",
+        ),
+        (["charts", "gateway_api"], "The definitions of the Gateway API come from elsewhere."),
+        (["images", "hub"], "The images come from another registry."),
+    ] {
+        let [before, after] =
+            [instance.before(), instance.after()].map(|side| path.iter().fold(side, |side, name| side.get(name)));
+        let hidden = before.is_hidden() || after.is_hidden();
+        if !hidden && !before.is_same(after) {
+            cx.risk(&SOURCE_CHANGED, instance, what).sides(before.shown(), after.shown());
+        }
+    }
+    digests(cx, instance);
 }
 
-fn hub(side: Reading<'_>) -> Reading<'_> {
-    side.get("images").get("hub")
+/// Charts that are pinned: a pin may change with the version alone.
+fn digests(cx: &mut Cx<'_>, instance: &Instance) {
+    let [before, after] = [instance.before(), instance.after()].map(|side| side.get("charts").get("digests"));
+    if after.is_partly_unknown() {
+        return;
+    }
+    let differs = |name: &str| instance.sides(name).is_some_and(|(before, after)| !before.is_same(after));
+    let version = |side: Reading<'_>| side.get("charts").get("version").value().clone();
+    let upgrades =
+        differs("istio_version") || differs("chart_version") || version(instance.before()) != version(instance.after());
+    let entries = after.entries();
+    for (chart, was) in before.entries() {
+        let will = entries.get(chart).copied().unwrap_or(Reading::nothing());
+        let what = match will.is_there() {
+            false => "is no longer pinned to a digest",
+            true if was.value() != will.value() && !upgrades => "is pinned to another digest, and its version stays",
+            true => continue,
+        };
+        let what = format!("The chart {} {what}.", Name(chart));
+        cx.risk(&SOURCE_CHANGED, instance, what).sides(was.shown(), will.shown());
+    }
 }
 
 /// It is there before and after, and changes.
@@ -58,18 +80,7 @@ fn both(instance: &Instance) -> bool {
     instance.action != Action::None && instance.before().is_there() && instance.after().is_there()
 }
 
-fn lowers(instance: &Instance, flag: &str) -> bool {
-    both(instance) && instance.before().get(flag).flag() && instance.after().get(flag).value() == false
-}
-
 fn link(cx: &mut Cx<'_>, remote: &Instance) {
-    for name in OF_LINKS.iter().filter(|_| both(remote)) {
-        let Some((before, after)) = remote.sides(name).filter(|(before, after)| !before.is_same(*after)) else {
-            continue;
-        };
-        let what = format!("The watchers send their tokens by another {}.", Name(name));
-        cx.risk(&DESTINATION_CHANGED, remote, what).sides(before.shown(), after.shown());
-    }
     // The address of the provider's own entry, where the attribute says none.
     let (attribute, address) = (remote.sides("server"), remote.sides("server_url"));
     if let (Some((none, still)), Some((before, after))) = (attribute, address)
@@ -79,16 +90,6 @@ fn link(cx: &mut Cx<'_>, remote: &Instance) {
         let what = "The watchers send their tokens to another address of the API server.";
         cx.risk(&DESTINATION_CHANGED, remote, what).sides(before.shown(), after.shown());
     }
-    for name in ["mode", "control_plane", "config_cluster"] {
-        let changed = remote.sides(name).filter(|(before, after)| both(remote) && !before.is_same(*after));
-        if let Some((before, after)) = changed {
-            let what = format!(
-                "{} changes: proxies of the cluster are served by another control plane, or otherwise.",
-                Name(name)
-            );
-            cx.risk(&ROLE_CHANGED, remote, what).sides(before.shown(), after.shown());
-        }
-    }
 }
 
 fn service(cx: &mut Cx<'_>, entry: &Instance) {
@@ -97,15 +98,14 @@ fn service(cx: &mut Cx<'_>, entry: &Instance) {
         let what = format!("Clients no longer find {}.", host.shown());
         cx.risk(&SERVICE_REMOVED, entry, what).sides(host.shown(), "none");
     }
+    if entry.action == Action::Replace {
+        let what = "The entry is deleted and recreated: in between clients do not find the service.";
+        cx.risk(&SERVICE_REMOVED, entry, what).sides("there", "recreated");
+    }
     let Some((before, after)) = entry.sides("exporters") else { return };
     let before = before.entries();
     for (name, exporter) in after.entries() {
         let was = before.get(name).copied().unwrap_or(Reading::nothing());
-        let (from, to) = (was.get("gateways"), exporter.get("gateways"));
-        if was.is_there() && !from.is_same(to) {
-            let what = format!("Calls to the exporter {} go to other gateways.", Name(name));
-            cx.risk(&DESTINATION_CHANGED, entry, what).at(Level::Warning).sides(from.shown(), to.shown());
-        }
         if exporter.get("expose").flag() && !was.get("expose").flag() {
             let what = format!("The gateway of the exporter {} lets calls to the service in.", Name(name));
             let cluster = exporter.get("cluster").text().unwrap_or_default();
@@ -169,9 +169,9 @@ fn fields(cx: &mut Cx<'_>) {
         if !told.insert((cluster.clone(), object.clone(), field.path.clone())) {
             continue;
         }
-        let shown = |side: Option<&str>| side.map_or_else(|| "not set".into(), Prose::name);
+        let (before, after) = field.sides("not set");
         let what = format!("{} of {}.", Name(&field.path), Name(&object));
-        cx.risk(kind, instance, what).of(&cluster).sides(shown(before), shown(after));
+        cx.risk(kind, instance, what).of(&cluster).sides(before, after);
     }
 }
 

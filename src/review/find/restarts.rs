@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cx, values};
+use super::{Cx, are_one, values};
 use crate::review::objects::{Fate, Object, Objects, repeats};
 use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::ALL_AT_ONCE;
@@ -11,9 +11,9 @@ use crate::review::text::{Prose, count, names};
 
 pub struct Restarts {
     pub section: Section,
-    /// Clusters whose control planes surely restart.
+    /// Addresses of control planes that surely restart.
     pub sure: BTreeSet<String>,
-    /// Those of which the plan does not tell.
+    /// Of those of which the plan does not tell.
     pub perhaps: BTreeSet<String>,
 }
 
@@ -63,7 +63,7 @@ impl Restarts {
         if !objects.unknown || !runs || instance.kind != Type::Primary {
             return;
         }
-        self.perhaps.insert(objects.cluster.clone());
+        self.perhaps.insert(instance.address.clone());
         let cells = ["1".into(), Prose::name(&objects.cluster), "control plane".into(), "perhaps".into()];
         self.section.row(cells.into_iter().chain(["its objects are known after the apply only".into()]));
     }
@@ -81,7 +81,7 @@ impl Restarts {
         };
         if instance.kind == Type::Primary && object.kind() == "Deployment" {
             let of = if certainty == "yes" { &mut self.sure } else { &mut self.perhaps };
-            of.insert(cluster.to_owned());
+            of.insert(instance.address.clone());
         }
         let cells = [order.into(), Prose::name(cluster), Prose::name(&object.name), certainty.into(), why(object)];
         self.section.row(cells);
@@ -105,13 +105,7 @@ fn why(object: &Object) -> Prose {
 
 /// Why Pods that run go on with what they were injected with.
 fn workloads(instance: &Instance) -> Option<String> {
-    if instance.kind != Type::Primary || !matches!(instance.action, Action::Update | Action::Replace) {
-        return None;
-    }
-    let differs = |name: &str| {
-        instance.sides(name).is_some_and(|(before, after)| before.value() != after.value() || after.is_unknown())
-    };
-    let words = [
+    const OF_PRIMARIES: &[(&str, &str)] = &[
         ("istio_version", "the version"),
         ("network", "the network"),
         ("mesh_id", "the mesh id"),
@@ -119,6 +113,24 @@ fn workloads(instance: &Instance) -> Option<String> {
         ("trust_domain", "the trust domain"),
         ("tags", "its tags"),
     ];
+    const OF_REMOTES: &[(&str, &str)] = &[
+        ("network", "the network"),
+        ("control_plane", "the control plane"),
+        ("control_plane_address", "the address of the control plane"),
+        ("mode", "the mode"),
+        ("revision", "the revision"),
+    ];
+    let words = match instance.kind {
+        Type::Primary => OF_PRIMARIES,
+        Type::Remote => OF_REMOTES,
+        _ => return None,
+    };
+    if !matches!(instance.action, Action::Update | Action::Replace) {
+        return None;
+    }
+    let differs = |name: &str| {
+        instance.sides(name).is_some_and(|(before, after)| before.value() != after.value() || after.is_unknown())
+    };
     let mut why: Vec<&str> = words.iter().filter(|(name, _)| differs(name)).map(|(_, words)| *words).collect();
     let injected = values::differences(instance).iter().any(|change| {
         change.path.starts_with("global.proxy")
@@ -131,20 +143,31 @@ fn workloads(instance: &Instance) -> Option<String> {
     (!why.is_empty()).then(|| why.join(", "))
 }
 
-/// Whether no control plane is left alone.
+/// Whether no control plane of a mesh is left alone.
 fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
     let both = |instance: &&Instance| instance.before().is_there() && instance.after().is_there();
-    let clusters: BTreeSet<&str> = cx.of(Type::Primary).filter(both).filter_map(Instance::cluster).collect();
-    let moved = |cluster: &&str| restarts.sure.contains(*cluster) || restarts.perhaps.contains(*cluster);
-    if clusters.len() < 2 || !clusters.iter().all(moved) {
-        return;
+    let all: Vec<&Instance> = cx.of(Type::Primary).filter(both).collect();
+    let mesh = |instance: &Instance| instance.after().get("mesh_id").text().map(str::to_owned);
+    let meshes: BTreeSet<Option<String>> = all.iter().map(|primary| mesh(primary)).collect();
+    for of in meshes {
+        let members = || all.iter().filter(|primary| are_one(mesh(primary).as_deref(), of.as_deref()));
+        let clusters: BTreeSet<&str> = members().filter_map(|primary| primary.cluster()).collect();
+        let sure = members().all(|primary| restarts.sure.contains(&primary.address));
+        let moved = |primary: &&Instance| {
+            restarts.sure.contains(&primary.address) || restarts.perhaps.contains(&primary.address)
+        };
+        if clusters.len() < 2 || !members().all(moved) {
+            continue;
+        }
+        let verb = if sure { "restart" } else { "may restart" };
+        let what = format!(
+            "{} {verb} side by side: {}.",
+            count(members().count(), "control plane"),
+            names(clusters.iter().copied())
+        );
+        // A risk for each, so that a policy finds it by any of the addresses.
+        for primary in members().filter(|primary| mesh(primary) == of) {
+            cx.risk_at(&ALL_AT_ONCE, &primary.address, what.clone()).of_all(clusters.iter().copied());
+        }
     }
-    let sure = clusters.iter().all(|cluster| restarts.sure.contains(*cluster));
-    let verb = if sure { "restart" } else { "may restart" };
-    let addresses: BTreeSet<&str> =
-        cx.of(Type::Primary).filter(both).map(|instance| instance.address.as_str()).collect();
-    let address = addresses.first().copied().unwrap_or_default().split('[').next().unwrap_or_default().to_owned();
-    let what =
-        format!("{} {verb} side by side: {}.", count(clusters.len(), "control plane"), names(clusters.iter().copied()));
-    cx.risk_at(&ALL_AT_ONCE, &address, what).of_all(clusters);
 }

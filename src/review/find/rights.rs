@@ -83,8 +83,8 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
         return row("changed".into(), "not told".into(), "not told".into());
     }
     for field in object.fields.iter().filter(|field| !field.path.starts_with("metadata.")) {
-        let shown = |side: &Option<String>| side.as_deref().map_or_else(|| "none".into(), Prose::name);
-        row(Prose::name(&field.path), shown(&field.before), shown(&field.after));
+        let (before, after) = field.sides("none");
+        row(Prose::name(&field.path), before.clone(), after.clone());
         let all = |side: &Option<String>| side.as_deref().is_some_and(|text| text.contains("\"*\"") || text == "*");
         let list = ["verbs", "resources", "apiGroups"].iter().any(|name| field.path.contains(name));
         let subject = field.path.starts_with("subjects") || field.path.starts_with("roleRef");
@@ -95,16 +95,14 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
         };
         if let Some(level) = grown {
             let what = format!("{} of {}.", Name(&field.path), Name(&object.name));
-            let sides = (shown(&field.before), shown(&field.after));
-            cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).at(level).sides(sides.0, sides.1);
+            cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).at(level).sides(before.clone(), after.clone());
         }
         let secrets = |side: &Option<String>| {
             side.as_deref().is_some_and(|text| text.contains("secrets") || text.contains("\"*\""))
         };
         if field.path.ends_with("resources") && secrets(&field.after) && !secrets(&field.before) {
             let what = format!("{} covers Secrets from now on.", Name(&object.name));
-            let sides = (shown(&field.before), shown(&field.after));
-            cx.risk(&SECRETS, at.instance, what).of(at.cluster).sides(sides.0, sides.1);
+            cx.risk(&SECRETS, at.instance, what).of(at.cluster).sides(before, after);
         }
     }
 }

@@ -75,9 +75,27 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
             None if side.is_there() => "never".into(),
             None => Prose::from("none"),
         };
-        let every = if will.is_there() { terms.words() } else { Prose::default() };
+        let capped = is_capped(cx.plan.timestamp.as_deref(), was, &Terms::of(remote.before()));
+        let every = match (will.is_there(), capped) {
+            (false, _) => Prose::default(),
+            (true, false) => terms.words(),
+            (true, true) => {
+                format!("{}, or more often: the API server grants less than is asked for", terms.words()).into()
+            }
+        };
         section.row([Prose::name(watched), Prose::name(watcher), what.into(), ends(was), ends(will), every]);
     }
+}
+
+/// Whether a token that needs no renewal yet ends sooner than its terms have it: the API server cuts it short, and an
+/// apply must come more often than the configuration alone says.
+fn is_capped(planned: Option<&str>, token: Reading<'_>, terms: &Terms) -> bool {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let ends = token.get("expires_at").text().and_then(time);
+    let left = planned.and_then(time).zip(ends).map(|(planned, ends)| ends.duration_since(planned));
+    let left = left.and_then(|left| Duration::try_from(left).ok());
+    let valid = token.get("condition").text() == Some("valid");
+    valid && left.zip(terms.window).is_some_and(|(left, window)| left < window)
 }
 
 fn overdue(cx: &mut Cx<'_>, remote: &Instance, watcher: &str, condition: &str) {
@@ -160,10 +178,10 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
         cx.risk(&LONG_TOKEN, remote, "Tokens are asked for that live longer than a year.")
             .sides(was_shown, shown(&will));
     } else if !will.endless && !will.by_job && will.lifetime.is_some() {
-        let shrinks = before.is_there() && (was.endless || was.by_job || will.window < was.window);
+        let shrinks = before.is_there() && (was.endless || was.by_job || was.own || will.window < was.window);
         let short = !before.is_there() && will.window.is_some_and(|window| window < 7 * DAY);
         if shrinks || short {
-            let what = format!("From now on somebody must plan and apply at least every {}.", will.words().plain());
+            let what = format!("From now on somebody must plan and apply at least every {}.", will.words());
             let was = if before.is_there() { was.words() } else { "none".into() };
             cx.risk(&TOKEN_ENDS, remote, what).sides(was, will.words());
         }
@@ -173,6 +191,19 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_that_ends_too_soon_for_its_terms_is_cut_short() {
+        let terms = Terms::of(Reading::nothing());
+        let capped = |condition: &str, ends: &str| {
+            let token = serde_json::json!({ "condition": condition, "expires_at": ends });
+            is_capped(Some("2026-11-30T10:00:00Z"), Reading::new(&token, &serde_json::Value::Null), &terms)
+        };
+        assert!(capped("valid", "2026-12-01T08:00:00Z"));
+        assert!(!capped("valid", "2027-02-01T08:00:00Z"));
+        assert!(!capped("rotate", "2026-12-01T08:00:00Z"), "near its end as planned");
+        assert!(!capped("valid", "nonsense") && !capped("valid", "2026-11-29T08:00:00Z"));
+    }
 
     #[test]
     fn a_length_of_time_is_told_in_days_and_hours() {

@@ -38,6 +38,11 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Trust {
         cx.renewals += renewed(ca).len();
         clusters_left(cx, ca);
     }
+    for request in cx.of(Type::CaRequest).filter(|request| matches!(request.action, Action::Delete | Action::Replace)) {
+        let what = "The key goes that an intermediate is signed for: what answers its request can no longer be used.";
+        let level = if cx.all_goes() { Level::Note } else { Level::Warning };
+        cx.risk(&AUTHORITY_REMOVED, request, what).at(level).sides("there", "removed");
+    }
     pinned_roots(cx);
     let moved = words.iter().find(|words| words.plain() != UNCHANGED);
     let words = moved.or(words.first()).cloned().unwrap_or_default();
@@ -65,12 +70,12 @@ fn row(ca: &Instance) -> Vec<Prose> {
 }
 
 fn phase_of(reading: Reading<'_>) -> String {
-    reading.text().map_or_else(|| reading.shown().plain(), |phase| Name(phase).to_string())
+    reading.shown().to_string()
 }
 
 fn fingerprint(reading: Reading<'_>) -> Prose {
     match reading.text() {
-        Some(text) => Prose::name(&text.chars().take(12).collect::<String>()),
+        Some(text) => Prose::short(text),
         None if reading.is_unknown() => "known after apply".into(),
         None => "none".into(),
     }

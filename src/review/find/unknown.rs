@@ -1,42 +1,63 @@
 //! What cannot be told before the apply.
 
 use super::Cx;
-use crate::review::read::Action;
+use super::values::is_document;
+use crate::review::read::{Action, Instance, UNKNOWN};
 use crate::review::risk::{CANNOT_TELL, Level};
+use crate::review::secrets::{HIDDEN, HIDDEN_ANEW};
 use crate::review::section::Section;
-use crate::review::text::{Prose, names};
+use crate::review::text::{Prose, names, own_names};
+use crate::schema::{Attribute, Schema};
 
-/// What changes, who comes in, and whether it is encrypted.
-const DECIDE: &[&str] =
-    &["objects", "service", "expose", "mtls", "values", "base_values", "chart_values", "accept_roots"];
+/// What changes, who comes in, who is trusted, and whether it is encrypted.
+const DECIDE: &[&str] = &[
+    "objects",
+    "service",
+    "expose",
+    "mtls",
+    "values",
+    "base_values",
+    "chart_values",
+    "accept_roots",
+    "watchers",
+    "exporters",
+    "trust_domain",
+    "trust_domain_aliases",
+    "link_token",
+    "ambient",
+];
 
 pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section =
         Section::new("unknown", "Unknown until the apply", &[("address", "resource"), ("attributes", "what")]);
     section.importance = 5;
     for instance in &cx.plan.instances {
+        let Some(schema) = cx.schemas.get(instance.kind.resource()) else { continue };
         if instance.action == Action::None || !instance.after().is_there() {
             continue;
         }
-        let Some(schema) = cx.schemas.get(instance.kind.resource()) else { continue };
+        hidden(cx, instance, schema);
         // What only the provider sets is expected to be unknown, but for the objects, which a plan is there to tell.
         let open = schema.attributes.iter().filter(|attribute| {
-            let told = attribute.name == "objects" || !attribute.is_computed_only() && !attribute.write_only;
+            let told = attribute.name == "objects" || is_configured(attribute);
             let value = instance.after().get(&attribute.name);
-            told && if attribute.name == "clusters" { value.is_unknown() } else { value.is_partly_unknown() }
+            let unknown = if attribute.name == "clusters" { value.is_unknown() } else { value.is_partly_unknown() };
+            told && unknown && !value.is_partly_hidden()
         });
         let open: Vec<&str> = open.map(|attribute| attribute.name.as_str()).collect();
         if open.is_empty() {
             continue;
         }
-        section.row([Prose::name(&instance.address), names(open.iter().copied()).into()]);
+        section.row([Prose::name(&instance.address), own_names(open.iter().copied()).into()]);
         // The root that is made in the same apply is waited for; it decides nothing else.
         let matters: Vec<&str> =
             open.iter().filter(|name| !["trust_root", "istio_version"].contains(*name)).copied().collect();
         if !matters.is_empty() {
-            let what = format!("{} is known after the apply only.", names(matters.iter().copied()));
+            let what = format!("{} is known after the apply only.", own_names(matters.iter().copied()));
             let decides = matters.iter().any(|name| DECIDE.contains(name));
-            cx.risk(&CANNOT_TELL, instance, what).at(if decides { Level::Warning } else { Level::Note });
+            let before = was(instance, &matters);
+            let level = if decides { Level::Warning } else { Level::Note };
+            cx.risk(&CANNOT_TELL, instance, what).at(level).sides(before, UNKNOWN);
         }
     }
     untold(cx);
@@ -46,6 +67,38 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         cx.risk_at(&CANNOT_TELL, "", format!("Of the plan as a whole: {doubt}.")).of_all(all);
     }
     section.sorted()
+}
+
+fn is_configured(attribute: &Attribute) -> bool {
+    !attribute.is_computed_only() && !attribute.write_only
+}
+
+/// What is marked as sensitive at its place and changes: nobody can review it. Documents are told of where values are.
+fn hidden(cx: &mut Cx<'_>, instance: &Instance, schema: &Schema) {
+    let hidden = schema.attributes.iter().filter(|attribute| {
+        let sides = [instance.before(), instance.after()].map(|side| side.get(&attribute.name));
+        let document = is_document(&attribute.name);
+        is_configured(attribute) && !document && sides.iter().any(|side| side.is_partly_hidden())
+    });
+    let hidden: Vec<&str> = hidden.map(|attribute| attribute.name.as_str()).collect();
+    if hidden.is_empty() {
+        return;
+    }
+    let what = format!(
+        "{} is marked as sensitive and changes: what it becomes is not judged.",
+        own_names(hidden.iter().copied())
+    );
+    let level = if hidden.iter().any(|name| DECIDE.contains(name)) { Level::Danger } else { Level::Warning };
+    cx.risk(&CANNOT_TELL, instance, what).at(level).sides(HIDDEN, HIDDEN_ANEW);
+}
+
+/// The one of them that there is, as it was.
+fn was(instance: &Instance, attributes: &[&str]) -> Prose {
+    match attributes {
+        ["objects"] | [_, _, ..] | [] => Prose::default(),
+        [_] if !instance.before().is_there() => "none".into(),
+        [only] => instance.before().get(only).shown(),
+    }
 }
 
 /// Objects that change without a word on how.

@@ -85,8 +85,12 @@ fn between(instance: &Instance, documents: &str, from: &[String]) -> Option<Vec<
     let (before, after) = (at(instance.before(), from), at(instance.after(), from));
     let same = before.iter().zip(&after).all(|(before, after)| before.value() == after.value());
     // What is not known yet is told as such, and a resource that goes has nothing to compare.
-    if same || after.iter().any(|after| after.is_partly_unknown()) || !instance.after().is_there() {
+    let unknown = |side: &Reading<'_>| side.is_partly_unknown() && !side.is_partly_hidden();
+    if same || after.iter().any(unknown) || !instance.after().is_there() {
         return Some(Vec::new());
+    }
+    if before.iter().chain(&after).any(|side| side.is_partly_hidden()) {
+        return None;
     }
     let (before, after) = (leaves(&before)?, leaves(&after)?);
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();

@@ -1,0 +1,27 @@
+//! What the configuration checks itself, and what fails.
+
+use super::Cx;
+use crate::review::risk::CHECK_FAILED;
+use crate::review::section::Section;
+use crate::review::text::{Prose, count};
+
+const COLUMNS: &[(&str, &str)] = &[("check", "check"), ("status", "status"), ("message", "message")];
+
+pub fn of_plan(cx: &mut Cx<'_>) -> Section {
+    let mut section = Section::new("checks", "Checks that fail", COLUMNS);
+    section.importance = 5;
+    let plan = cx.plan;
+    for check in &plan.failed {
+        let what = match check.messages.len() {
+            0 => Prose::from("It fails."),
+            some => format!("{}.", count(some, "condition")).into(),
+        };
+        let first = check.messages.first().map_or_else(Prose::default, |message| Prose::name(message));
+        cx.risk_at(&CHECK_FAILED, &check.address, what).sides("", first);
+        let messages = if check.messages.is_empty() { &[String::new()][..] } else { &check.messages };
+        for message in messages {
+            section.row([Prose::name(&check.address), check.status.into(), Prose::name(message)]);
+        }
+    }
+    section.sorted()
+}

@@ -1,0 +1,51 @@
+//! Names, and roots, that are accepted from now on. Those that no longer are, are told attribute by attribute.
+
+use super::Cx;
+use crate::review::read::{Instance, Reading};
+use crate::review::risk::{IDENTITIES, Level};
+use crate::review::text::names;
+
+const ROOTS: &str = "roots";
+
+pub fn of_plan(cx: &mut Cx<'_>) {
+    for instance in &cx.plan.instances {
+        widened(cx, instance);
+    }
+}
+
+fn widened(cx: &mut Cx<'_>, instance: &Instance) {
+    let more = |before: Reading<'_>, after: Reading<'_>| {
+        let was = before.texts();
+        after.texts().into_iter().filter(|name| !was.contains(name)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let Some((before, after)) = instance.sides("trust_domain_aliases") else { return };
+    let mut widened = vec![("trust domains", more(before, after), before, after)];
+    if let Some((before, after)) = instance.sides("accept_roots") {
+        widened.push((ROOTS, more(before, after), before, after));
+    }
+    let exporters = instance.sides("exporters").map(|(before, after)| (before.entries(), after.entries()));
+    for (name, exporter) in exporters.iter().flat_map(|(_, after)| after) {
+        let before = exporters.as_ref().and_then(|(before, _)| before.get(name)).copied().unwrap_or(Reading::nothing());
+        if !before.is_there() {
+            widened.push(("exporters", vec![(*name).to_owned()], before, *exporter));
+            continue;
+        }
+        let (was, will) = (before.get("service_accounts"), exporter.get("service_accounts"));
+        widened.push(("service accounts", more(was, will), was, will));
+        let (was, will) = (before.get("trust_domain"), exporter.get("trust_domain"));
+        let other = will.text().filter(|_| !was.is_same(will));
+        widened.push(("trust domains", other.into_iter().map(str::to_owned).collect(), was, will));
+    }
+    for (kind, more, before, after) in widened {
+        if !more.is_empty() {
+            let what = format!("Further {kind} are accepted: {}.", names(more.iter().map(String::as_str)));
+            let level = if kind == ROOTS { Level::Danger } else { IDENTITIES.level };
+            let shown = |side: Reading<'_>| if side.value().is_object() { "there".into() } else { side.shown() };
+            cx.risk(&IDENTITIES, instance, what).at(level).sides(shown(before), shown(after));
+        }
+    }
+    if instance.raises("migrate_self_signed") {
+        let what = "Roots that istiods have made for themselves are accepted in the whole mesh.";
+        cx.risk(&IDENTITIES, instance, what).sides("false", "true");
+    }
+}
