@@ -11,6 +11,7 @@ mod gateway;
 mod host_rules;
 mod identity;
 mod images;
+mod injector;
 mod link_token;
 mod mesh_networks;
 mod name;
@@ -40,6 +41,7 @@ pub use gateway::{
 pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use images::Images;
+pub use injector::{injection_config_map, injection_webhooks, is_injection_config_map};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,

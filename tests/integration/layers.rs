@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("cluster", &[], &["tonic", "prost"]),
     ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
     ("source", &["chart"], &["tonic", "prost", "kube"]),
-    ("istiod", &["schema", "mesh", "pki", "cluster"], &["kube"]),
+    ("istiod", &["schema", "mesh", "pki", "cluster"], &["tonic", "kube"]),
     ("kept", &["diag", "value", "schema", "chart", "cluster", "istiod"], &["tonic", "prost"]),
     ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),
     (

@@ -16,7 +16,7 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, MeshPolicy, NETWORK_LABEL,
-    ParsedRemoteSecret, accepted_domains, is_external,
+    ParsedRemoteSecret, accepted_domains, is_external, is_injection_config_map,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -28,8 +28,6 @@ use crate::value::{List, Map, Value};
 const AMBIENT_CLASS: &str = "istio-east-west";
 /// With this istiod lets proxies accept every trust domain.
 const SKIPS_DOMAINS: &str = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN";
-/// The values that Pods are injected by, for each revision.
-const INJECTOR: &str = "istio-sidecar-injector";
 /// With this istiod serves ztunnels.
 const ENABLES_AMBIENT: &str = "PILOT_ENABLE_AMBIENT";
 const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodePort";
@@ -266,7 +264,7 @@ fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
 
 /// Whether the values that Pods are injected by name a network.
 fn injects_network(seen: &Seen) -> bool {
-    let maps = seen.config_maps.values().filter(|map| map.name().starts_with(INJECTOR));
+    let maps = seen.config_maps.values().filter(|map| is_injection_config_map(map.name()));
     let values = maps.filter_map(|map| Values::from_yaml(map.strings("data").get("values")?).ok());
     let names = |values: Values| {
         values.as_map().get("global").and_then(|all| all.get("network")?.as_str().map(|name| !name.is_empty()))
