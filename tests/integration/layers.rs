@@ -15,7 +15,8 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("cluster", &[], &["tonic", "prost"]),
     ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
     ("source", &["chart"], &["tonic", "prost", "kube"]),
-    ("istiod", &["schema", "mesh", "pki", "cluster"], &["tonic", "kube"]),
+    // It asks istiods as proxies do, by gRPC.
+    ("istiod", &["schema", "mesh", "pki", "cluster"], &["kube"]),
     ("kept", &["diag", "value", "schema", "chart", "cluster", "istiod"], &["tonic", "prost"]),
     ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),
     (

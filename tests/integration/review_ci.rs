@@ -131,7 +131,7 @@ impl<'a> Machine<'a> {
         let forged = machine.path("forged");
         executable(&forged, "echo forged\nexit 0");
         let forges = format!(
-            "for file in $(find {} -name 'terraform-provider-mesh*' -o -path '*/bin/gh' -o -path '*/bin/git' -o -path '*/bin/curl'); do rm -f \"$file\"; cp {} \"$file\"; done",
+            "for file in $(find {} -type f '(' -name 'terraform-provider-mesh*' -o -path '*/bin/gh' -o -path '*/bin/git' -o -path '*/bin/curl' ')'); do rm -f \"$file\"; cp {} \"$file\"; done",
             machine.path("").display(),
             forged.display()
         );

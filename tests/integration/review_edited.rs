@@ -343,7 +343,8 @@ async fn what_a_plan_leaves_out_stays_in_the_mesh() {
     let resources = marked.0["prior_state"]["values"]["root_module"]["resources"].as_array_mut().unwrap();
     let west = resources.iter_mut().find(|resource| resource["address"] == WEST).unwrap();
     west["sensitive_values"]["network"] = json!(true);
-    assert!(plan.page().contains("net-west") && !marked.page().contains("net-west"), "{}", marked.page());
+    let page = |plan: &Plan| plan.review().written(Format::Markdown, 60_000);
+    assert!(page(&plan).contains("net-west") && !page(&marked).contains("net-west"), "{}", page(&marked));
 }
 
 #[tokio::test]
