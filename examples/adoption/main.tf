@@ -1,6 +1,6 @@
 # A mesh that helm, openssl and `istioctl create-remote-secret` made is taken over as it runs: the configuration says
 # what is there, and `import` blocks find it. Of control planes and gateways the plan shows no object that changes, of
-# certificates none that is issued anew. The links get readers and tokens of their own. Afterwards the `import` blocks
+# certificates none that is reissued. The links get readers and tokens of their own. Afterwards the `import` blocks
 # can go, and so can what helm and istioctl keep for themselves: the Secrets `sh.helm.release.v1.*`, and the endless
 # token of `istio-reader-service-account`.
 

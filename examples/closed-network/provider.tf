@@ -35,7 +35,7 @@ variable "one_machine" {
   default     = false
 }
 
-# Where the system does not trust the mirror's authority, the environment names it: SSL_CERT_FILE, which stands in for
+# Where the system does not trust the mirror's authority, the environment names it: SSL_CERT_FILE, which replaces
 # the system's roots. The authorities of API servers are in their kubeconfigs.
 provider "mesh" {
   clusters = { for name, path in var.kubeconfigs : name => { config_path = path } }

@@ -55,7 +55,7 @@ resource "mesh_remote_cluster" "this" {
 }
 
 output "phase" {
-  description = "Where the rotation stands: `settled` when there is none."
+  description = "The phase of the rotation: `settled` when there is none."
   value       = mesh_ca.this.phase
 }
 

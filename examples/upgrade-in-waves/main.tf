@@ -1,5 +1,5 @@
 # A fleet that is upgraded one wave after the other. Raise `istio_version`, then plan and apply until a plan is empty:
-# each plan upgrades one wave, and says of the others what they wait for. A wave that fails is the end of it: those
+# each plan upgrades one wave, and says what the others wait for. A wave that fails is the end of it: those
 # behind it stay where they are until it is mended, or `istio_version` is set back.
 
 variable "istio_version" {

@@ -259,7 +259,7 @@ impl Error {
             Failure::Forbidden { message } => refused_by(message).unwrap_or(SAYS_WHY).into(),
             Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page in front of it answers instead.".into(),
             Failure::Conflict(_) => "Stop the other manager from setting the field, set the same value in the configuration, or set `force_conflicts = true` to overwrite it.".into(),
-            Failure::Foreign(_) => "If it is part of what helm, istioctl or another state installed, import this resource. If nobody needs it, delete it. To take it over, set `adopt = true`.".into(),
+            Failure::Foreign(_) => "If it is part of what another tool or another state installed, import this resource. If nobody needs it, delete it. To take it over, set `adopt = true`.".into(),
             Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if refused_by(&status.message).is_some() => refused_by(&status.message).unwrap_or_default().into(),

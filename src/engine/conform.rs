@@ -50,8 +50,9 @@ pub(super) fn state(state: &Dyn, attributes: &[Attribute]) -> Diagnostics {
 type Broken = Vec<(Path, &'static str)>;
 
 fn report(broken: Broken) -> Diagnostics {
-    let bug =
-        |(path, rule): (Path, &str)| Diagnostic::bug(format!("It broke a rule of the protocol: {rule}.")).at(path);
+    let bug = |(path, rule): (Path, &str)| {
+        Diagnostic::bug(format!("The provider broke a rule of the protocol: {rule}.")).at(path)
+    };
     broken.into_iter().map(bug).collect()
 }
 

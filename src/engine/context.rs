@@ -167,7 +167,7 @@ pub(super) async fn caught<T>(what: &str, handler: impl Future<Output = T>) -> R
 /// panic hook has logged the place.
 fn panicked(what: &str, panic: &(dyn Any + Send)) -> Diagnostic {
     let message = panic.downcast_ref::<&'static str>().map(|text| format!(" ({text})")).unwrap_or_default();
-    Diagnostic::bug(format!("It panicked while {what}{message}. The log at TF_LOG=ERROR names the place."))
+    Diagnostic::bug(format!("The provider panicked while {what}{message}. The log at TF_LOG=ERROR names the place."))
 }
 
 fn interrupted(what: &str) -> Diagnostic {

@@ -360,7 +360,7 @@ pub(super) fn close<C, P: Serialize>(cx: Ctx<C, P>, result: Result<(), Diagnosti
         Ok(null) if null == b"null" => Vec::new(),
         Ok(bytes) => bytes,
         Err(_) => {
-            diagnostics.push(Diagnostic::bug("Its private data cannot be written as JSON."));
+            diagnostics.push(Diagnostic::bug("The private data of the resource cannot be written as JSON."));
             Vec::new()
         }
     };

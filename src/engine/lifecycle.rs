@@ -293,7 +293,7 @@ impl Engine {
             response.diagnostics.append(conform::result(&planned, &state));
         }
         if !failed && !state.is_wholly_known() {
-            response.diagnostics.push(Diagnostic::bug("It left values unknown after apply; they are stored as null."));
+            response.diagnostics.push(Diagnostic::bug("The apply left values unknown; they are stored as null."));
         }
         let state = wire::without_unknowns(state);
         if let Some(encoded) = wire::encode(&state, &ty, &mut response.diagnostics) {

@@ -243,7 +243,7 @@ fn check_value(attribute: &Attribute, value: &Dyn, path: &Path, diagnostics: &mu
         let mut found = Diagnostics::new();
         validator.check(value, path, &mut found);
         for diagnostic in found {
-            diagnostics.push(diagnostic.detail(format!("This must be {}.", validator.description)));
+            diagnostics.push(diagnostic.detail(format!("The value must be {}.", validator.description)));
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn encode(value: &Dyn, ty: &Type, diagnostics: &mut Diagnostics) -> O
         Ok(msgpack) => Some(Encoded { msgpack, json: Vec::new() }),
         Err(error) => {
             let path = error.path.clone();
-            diagnostics.push(Diagnostic::bug(format!("It made a value that does not fit: {error}.")).at(path));
+            diagnostics
+                .push(Diagnostic::bug(format!("The provider made a value that does not fit: {error}.")).at(path));
             None
         }
     }

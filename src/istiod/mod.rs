@@ -23,7 +23,7 @@ mod version;
 pub use debug::{RemoteCluster, ReplicaView, SyncStatus, Way};
 pub use looks::Looks;
 pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objects};
-pub use places::{described_networks, injected_as, injected_network, injector, is_injector, serving};
+pub use places::{described_networks, injected_as, injected_network, injector, serving};
 pub use replicas::Replica;
 pub use roots::{HANDED_OUT, handed_out_since, roots_of};
 pub use verdict::{Verdict, loses_endpoints_on_rotation, other_secret, verdict};

@@ -5,10 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::chart::Values;
 use crate::cluster::Object;
-use crate::mesh::{CONTROL_PLANE_CLUSTERS_ANNOTATION, InjectedAs};
-
-/// The values that Pods are injected by, for each revision.
-const INJECTOR: &str = "istio-sidecar-injector";
+use crate::mesh::{CONTROL_PLANE_CLUSTERS_ANNOTATION, INJECTION, InjectedAs};
 
 /// What a cluster without an istiod of its own tells the injector of another: its id there may be another than its name
 /// here.
@@ -32,20 +29,15 @@ pub fn injected_as(webhooks: &[Object], namespace: &str) -> InjectedAs {
 
 /// A URL names no namespace; the chart's name for the configuration ends with any but the usual one.
 fn is_named_for(configuration: &str, namespace: &str) -> bool {
-    let is_istio_s = configuration.starts_with(INJECTOR);
+    let is_istio_s = configuration.starts_with(INJECTION);
     is_istio_s && (namespace == "istio-system" || configuration.ends_with(&format!("-{namespace}")))
-}
-
-/// Whether a ConfigMap of this name holds the values that some revision's Pods are injected by.
-pub fn is_injector(name: &str) -> bool {
-    name.starts_with(INJECTOR)
 }
 
 /// The ConfigMap of one revision.
 pub fn injector(revision: Option<&str>) -> String {
     match revision {
-        None | Some("" | "default") => INJECTOR.to_owned(),
-        Some(revision) => format!("{INJECTOR}-{revision}"),
+        None | Some("" | "default") => INJECTION.to_owned(),
+        Some(revision) => format!("{INJECTION}-{revision}"),
     }
 }
 

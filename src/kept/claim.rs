@@ -591,14 +591,13 @@ fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
     if matches!(purpose, Purpose::Update { .. }) {
         return Diagnostic::error(format!("{} {} was taken over", place.resource, place.id))
             .detail(format!(
-                "It belongs to another instance by now, which another state or another block manages. {whose} Nothing was written.\n\nRemove this resource from state \
-                 (`removed` block or `state rm`) if the other is to keep it. To take it back, set `adopt = true`."
+                "The objects belong to another instance by now, which another state or another block manages. {whose} Nothing was written.\n\nRemove this resource from state (`removed` block or `state rm`) if the other is to keep it. To manage it here again, set `adopt = true`."
             ))
             .at(Path::root("adopt"));
     }
     Diagnostic::error(format!("{} {} exists already", place.resource, place.id))
         .detail(format!(
-            "It belongs to another instance of this resource, which another state or another block manages. {whose} Nothing was written.\n\n\
+            "The objects there belong to another instance of this resource, which another state or another block manages. {whose} Nothing was written.\n\n\
              If this apply replaces the resource, `create_before_destroy` is in effect: it is set in the `lifecycle` of this resource, or in that of a resource that refers to this one, from where Terraform spreads it. Two instances cannot have one id at the same time. Remove `create_before_destroy` there, or give the new instance another name or place.\n\n\
              To manage the instance that is there, import it:\n\n{import}\n\n\
              To take it over from whoever manages it now, set `adopt = true`."

@@ -108,8 +108,9 @@ pub fn drift_warning(id: &str, drifts: &[Drift]) -> Option<Diagnostic> {
 /// One warning for all objects that stay although they are no longer wanted.
 pub fn left(lines: &[String]) -> Option<Diagnostic> {
     let shown = lines.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n");
-    (!lines.is_empty())
-        .then(|| Diagnostic::warning("Some objects stay behind").detail(format!("They were not removed:\n{shown}")))
+    (!lines.is_empty()).then(|| {
+        Diagnostic::warning("Some objects stay behind").detail(format!("These objects were not removed:\n{shown}"))
+    })
 }
 
 /// One warning for all objects that another instance of this provider has taken over.
@@ -120,8 +121,7 @@ pub fn taken_over(id: &str, objects: &[(String, String)]) -> Option<Diagnostic> 
     let more = if more > 0 { format!("\n- and {more} more") } else { String::new() };
     (!objects.is_empty()).then(|| {
         Diagnostic::warning(format!("Objects of {id} were taken over")).detail(format!(
-            "{}{more}\n\nThe plan leaves them alone. Remove the resource from this state (`removed` block or `state rm`) if the other is to keep them, or set `adopt = true` to take them \
-             back.",
+            "{}{more}\n\nThe plan leaves them alone. Remove the resource from this state (`removed` block or `state rm`) if the other is to keep them, or set `adopt = true` to manage them here again.",
             lines.join("\n")
         ))
     })

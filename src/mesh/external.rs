@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::injector::injection_config_map;
 use super::name::{Namespace, Revision};
 
 /// The Secret beside istiod that its chart mounts: the kubeconfig of the configuration cluster.
@@ -91,7 +92,7 @@ pub fn externalize(deployment: &mut Value, revision: Option<&Revision>) {
     let suffix = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
     let files = [
         ("config-volume", format!("istio{suffix}"), "/etc/istio/config"),
-        ("inject-volume", format!("istio-sidecar-injector{suffix}"), "/var/lib/istio/inject"),
+        ("inject-volume", injection_config_map(revision), "/var/lib/istio/inject"),
     ];
     let Some(pod) = deployment.pointer_mut("/spec/template/spec") else { return };
     if let Some(volumes) = pod.get_mut("volumes").and_then(Value::as_array_mut) {

@@ -14,6 +14,7 @@ mod host_rules;
 mod identity;
 mod images;
 mod injection_path;
+mod injector;
 mod link_token;
 mod made_gateway;
 mod mesh_networks;
@@ -47,6 +48,7 @@ pub use host_rules::{HostRules, RuleAt, Unlike, UnlikeRules, is_called, unlike};
 pub use identity::{SpiffeId, SpiffeIdError};
 pub use images::Images;
 pub use injection_path::InjectedAs;
+pub use injector::{INJECTION, injection_config_map, injection_webhooks, is_injection_config_map};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use made_gateway::{MadeGateway, NO_SERVICE, SIDECAR_CLASS, made_name};
 pub use mesh_networks::{

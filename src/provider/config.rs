@@ -17,7 +17,7 @@ model! {
     /// in one process.
     pub struct Config {
         /// The clusters that resources can name, by a name of your choice. A cluster's connection is made when a
-        /// resource first needs it, so a cluster that the same configuration creates may stand here too.
+        /// resource first needs it, so a cluster that the same configuration creates can be named here too.
         #[attr(optional, validate(each_key(cluster_name())))]
         pub clusters: Value<Map<ClusterModel>>,
         /// Where Istio's charts come from, for all resources that do not say otherwise.

@@ -134,7 +134,7 @@ fn without_gateway(closed: &Closed) -> Diagnostic {
     let (members, from) = (listed(members), listed(from));
     let detail = match shut.is_empty() {
         true => format!(
-            "Its network {network} (clusters {members}) has no east-west gateway, and {from} would call its Pods from another network, by addresses that mean nothing there: connections time out. \
+            "Network {network} (clusters {members}) has no east-west gateway, and {from} would call Pods of this network from another one, by addresses that mean nothing there: connections time out. \
              Add a `mesh_eastwest_gateway` with `network = {network:?}` and `expose = {{ services = true }}` to one of these clusters."
         ),
         false => format!(
@@ -235,7 +235,7 @@ fn opens(opening: &Opening, unopened: &Unopened) -> bool {
 fn lets_nothing_through(unopened: &Unopened) -> Diagnostic {
     let Unopened { cluster, name, .. } = unopened;
     Diagnostic::warning(format!("Gateway {name} of {cluster} lets nothing through")).at("expose").detail(
-        "It exposes neither Services nor the control plane, and no Gateway is known that would open it: nothing listens on it, load balancers find it unhealthy, and calls from other networks \
+        "The gateway exposes neither Services nor the control plane, and no Gateway is known that would open it: nothing listens on it, load balancers find it unhealthy, and calls from other networks \
          fail. Set `expose = { services = true }`, with `hosts` for less than all Services. In a remote cluster the gateway of the control plane's cluster, of the same `name`, opens it.",
     )
 }

@@ -52,7 +52,7 @@ model! {
         #[attr(optional, validate(each(digest())), validate(each_key(one_of(PINNED))))]
         pub digests: Value<Map<String>>,
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
-        /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
+        /// a file of manifests, an `https://` URL of that file, or a chart with them in its folder `crds` (`oci://…`
         /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
         /// standard channel.
         #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_signature()))]
@@ -78,7 +78,7 @@ model! {
         #[attr(optional, validate(each(digest())), validate(each_key(one_of(PINNED))))]
         pub digests: Value<Map<String>>,
         /// Where the definitions of the Gateway API come from, for control planes with `gateway_api`. It is a folder or
-        /// a file of manifests, an `https://` URL of such a file, or a chart with them in its folder `crds` (`oci://…`
+        /// a file of manifests, an `https://` URL of that file, or a chart with them in its folder `crds` (`oci://…`
         /// or a `.tgz` file). `{version}` in it stands for the release. The default is the project's own release of the
         /// standard channel.
         #[attr(optional, validate(non_empty()), validate(without_user_info()), validate(without_signature()))]

@@ -82,8 +82,10 @@ async fn look(client: Arc<Client>, name: String, scope: Scope, queries: Vec<Quer
 }
 
 fn unsearched(name: &str, error: &Error) -> Diagnostic {
-    Diagnostic::warning(format!("Cluster {name} was not searched"))
-        .detail(format!("It could not be read, so that the result lacks whatever it has: {error}. {}", error.remedy()))
+    Diagnostic::warning(format!("Cluster {name} was not searched")).detail(format!(
+        "The cluster could not be read, so that the result lacks whatever it has: {error}. {}",
+        error.remedy()
+    ))
 }
 
 /// The query in one namespace, where one is asked for.

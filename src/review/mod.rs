@@ -52,7 +52,7 @@ pub enum Error {
     #[error("the plan is of the format {0}, which this version does not know")]
     Format(String),
     #[error(
-        "the plan marks more than {0} MiB of text as sensitive: so much cannot be looked for, and what is not looked for could stand on the page"
+        "the plan marks more than {0} MiB of text as sensitive: so much cannot be looked for, and what is not looked for could appear on the page"
     )]
     TooManySecrets(usize),
     #[error("the policy cannot be read: {0}")]

@@ -94,7 +94,7 @@ risks! {
     CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
         "A control plane is deleted and recreated",
         "Where the old one goes first, nothing injects Pods in between, no proxy gets configuration or a certificate, and the webhooks are gone. Running proxies keep what they have.",
-        "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` stand beside it first?";
+        "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` run beside it first?";
     ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,
         "All control planes restart in one apply",
         "The core applies instances of one resource side by side. A version or a setting that does not work then stops the control planes of all clusters at once, and there is none left to compare with.",
@@ -210,11 +210,11 @@ risks! {
     SOURCE_CHANGED = "R32", "source-changed", Danger,
         "Charts or images come from elsewhere",
         "What they hold runs in the control plane and beside every workload, with its rights and its keys.",
-        "Who may push there? Are the digests pinned (`charts.digests`, an image by its digest)?";
+        "Who can push there? Are the digests pinned (`charts.digests`, an image by its digest)?";
     SERVICE_REMOVED = "R33", "service-removed", Warning,
         "A service of another mesh is no longer known",
         "Clients that call it get no endpoint as soon as the entry is gone.",
-        "Who still calls it? Does another entry or a DNS name stand in?";
+        "Who still calls it? Does another entry or a DNS name replace it?";
     RIGHTS_WIDENED = "R34", "rights-widened", Warning,
         "Somebody may do more in a cluster",
         "A star stands for everything that there is and will be; a new binding gives somebody the rights of a role.",

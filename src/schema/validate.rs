@@ -307,7 +307,7 @@ impl Validator {
 }
 
 fn unsuitable(path: &Path, words: &str, detail: &str) -> Diagnostic {
-    Diagnostic::error("Unsuitable value").detail(format!("This must be {words}. {detail}")).at(path.clone())
+    Diagnostic::error("Unsuitable value").detail(format!("The value must be {words}. {detail}")).at(path.clone())
 }
 
 #[cfg(test)]
@@ -369,8 +369,11 @@ mod tests {
 
     #[test]
     fn says_what_must_be_and_where() {
-        assert_eq!(verdict(&one_of(&["a", "b"]), "c"), [r#"x: This must be one of `a`, `b`. "c" is not among them."#]);
-        assert_eq!(verdict(&between(1, 3), 4), ["x: This must be a whole number from 1 to 3. 4 is not."]);
+        assert_eq!(
+            verdict(&one_of(&["a", "b"]), "c"),
+            [r#"x: The value must be one of `a`, `b`. "c" is not among them."#]
+        );
+        assert_eq!(verdict(&between(1, 3), 4), ["x: The value must be a whole number from 1 to 3. 4 is not."]);
         let labels = each(one_of(&["a"]));
         assert_eq!(verdict(&labels, vec!["a", "c"])[0].split(':').next(), Some("x[1]"));
         let long = "a".repeat(64);

@@ -145,12 +145,16 @@ fn page(rows: &[Row]) -> String {
 
 /// Cores, processor and memory of this machine.
 pub fn machine() -> String {
-    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(':').nth(1));
-    let memory = read("/proc/meminfo");
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let gib = memory.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / (1 << 20) as f64;
-    format!("a machine with {cores} cores ({}) and {gib:.0} GiB of memory", model.unwrap_or("unknown").trim())
+    format!("a machine with {} and {gib:.0} GiB of memory", short_machine())
+}
+
+/// The same for a cell of a table.
+pub fn short_machine() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(':').nth(1));
+    format!("{cores} cores ({})", model.unwrap_or("unknown").trim())
 }

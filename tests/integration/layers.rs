@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("cluster", &["files"], &["tonic", "prost"]),
     ("engine", &["diag", "value", "schema"], &["tonic", "prost", "kube"]),
     ("source", &["files", "chart"], &["tonic", "prost", "kube"]),
+    // It asks istiods as proxies do, by gRPC.
     ("istiod", &["schema", "mesh", "pki", "cluster"], &["kube"]),
     ("kept", &["diag", "value", "schema", "chart", "cluster", "istiod"], &["tonic", "prost"]),
     ("plugin", &["diag", "value", "schema", "engine"], &["kube"]),

@@ -311,7 +311,7 @@ async fn first_plans_that_cannot_work_are_told() {
                 "east",
                 json!({"cluster_domain": "corp.example", "expose": {"services": true, "hosts": ["*.local"]}}),
             )],
-            &["warning expose.hosts[0]: No Service of this cluster has such a name"],
+            &["warning expose.hosts[0]: No Service of this cluster has this name"],
         ),
         (
             &[primary("east", json!({})), primary("east", json!({"mesh_id": "mesh2", "network": "n2"}))],
@@ -462,7 +462,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
     );
     let closed = planned(networks("net-east", "net-west"), Some(&stored)).await;
     assert_eq!(warnings(&closed), ["cluster: No gateway leads to west"]);
-    for word in ["Its network net-west (clusters west)", "network = \"net-west\"", "expose = { services = true }"] {
+    for word in ["Network net-west (clusters west)", "network = \"net-west\"", "expose = { services = true }"] {
         assert!(closed.warnings.to_string().contains(word), "{word} is missing: {}", closed.warnings);
     }
     let door = json!({"apiVersion": "v1", "kind": "Service",

@@ -27,61 +27,43 @@ fn yaml(name: &str) -> Value {
 /// Where the core puts the provider, below its folder of data.
 const INSTALLED: &str = "providers/registry.terraform.io/terraform-provider-mesh/mesh/0.1.0/linux_amd64";
 
-/// A checkout of a module with the provider installed, and programs that note what they are asked.
-struct Checkout {
+/// A policy that a pull request brings along to be judged by.
+const LENIENT: &str = "version: 1\nrules:\n  - risk: \"*\"\n    level: note\n";
+
+/// What all jobs of a pull request share: the plan, the release, what they hand over, and what programs were asked.
+struct Forge {
     folder: tempfile::TempDir,
     plan: PathBuf,
+    /// The digest of the release's archive.
+    digest: String,
+    /// Whether the branch that is merged into has a policy.
+    has_policy: bool,
+    /// Whether the plan runs a program of the pull request's, which replaces what could judge it.
+    forges: bool,
 }
 
-impl Checkout {
+impl Forge {
     fn new(plan: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::copy(example("policy/mesh-review.yaml"), path("policy.yaml")).unwrap();
+        // A release, whose binary calls the one that is tested.
+        executable(&path("released"), &format!("exec {BINARY} \"$@\""));
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package");
+        let packed =
+            Command::new(package).arg("pack").arg(path("released")).arg("linux_amd64").arg(path("dist")).output();
+        assert!(packed.unwrap().status.success());
+        let archive = fs::read_dir(path("dist")).unwrap().next().unwrap().unwrap().path();
+        let sums = Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
+        let digest = String::from_utf8(sums).unwrap().split_whitespace().next().unwrap().to_owned();
+        fs::rename(archive, path("archive.zip")).unwrap();
+        fs::write(path("list"), "[]").unwrap();
         let plan = fixtures().join(format!("{plan}.terraform.json"));
-        let checkout = Self { folder, plan };
-        fs::create_dir_all(checkout.path("mesh")).unwrap();
-        fs::copy(example("policy/mesh-review.yaml"), checkout.path("mesh/mesh-review.yaml")).unwrap();
-        fs::create_dir(checkout.path("bin")).unwrap();
-        let installs = format!(
-            "folder=$TF_DATA_DIR/{INSTALLED}; mkdir -p \"$folder\"; ln -f {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\" || cp {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\""
-        );
-        checkout.program(
-            "terraform",
-            &format!("case \"$1\" in init) {installs};; show) cat \"$PLAN\";; plan) : > plan.bin;; esac"),
-        );
-        // What a pull request could bring along to be its own judge.
-        for place in [format!("mesh/.terraform/{INSTALLED}"), "mesh".to_owned()] {
-            fs::create_dir_all(checkout.path(&place)).unwrap();
-            for name in ["terraform-provider-mesh_v9.9.9", "terraform-provider-mesh", "find-review"] {
-                let file = checkout.path(&place).join(name);
-                fs::write(&file, "#!/bin/sh\necho forged\n").unwrap();
-                fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-            }
-        }
-        checkout.program("git", "case \"$1\" in show) cat mesh-review.yaml;; esac");
-        checkout.program("gh", "case \"$*\" in *--jq*) cat \"$NOTES/comment\" 2>/dev/null || :;; *) : > \"$NOTES/comment\"; echo 77 > \"$NOTES/comment\"; cp review.md \"$NOTES/body\";; esac");
-        checkout.program("apk", ":");
-        checkout
+        Self { folder, plan, digest, has_policy: true, forges: true }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
-    }
-
-    fn program(&self, name: &str, does: &str) {
-        let file = self.path("bin").join(name);
-        let text = format!("#!/bin/sh\nprintf '%s\\n' \"{name} $*\" >> \"$NOTES/asked\"\n{does}\n");
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn run(&self, shell: &str, lines: &str, folder: &str, variables: &BTreeMap<String, String>) -> Said {
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        let mut command = Command::new(shell);
-        command.args(["-e", "-c", lines]).current_dir(self.path(folder)).env("PATH", path);
-        command.env("PLAN", &self.plan).env("NOTES", self.folder.path()).env("TF_DATA_DIR", self.path("data"));
-        let said: Said = command.envs(variables).output().unwrap().into();
-        assert!(!said.stdout.contains("forged") && !said.stderr.contains("forged"), "{said:?}");
-        said
     }
 
     /// What programs were asked since the last time.
@@ -91,35 +73,30 @@ impl Checkout {
         asked
     }
 
-    /// The steps of a job of GitHub Actions that run something; the code of the last.
-    fn github(&self, workflow: &str, job: &str) -> Said {
+    /// A workflow's jobs, each on a machine of its own; the last that ran.
+    fn github(&self, workflow: &str) -> Said {
         let workflow = yaml(workflow);
-        let summary = self.path("summary").display().to_string();
-        let output = self.path("output").display().to_string();
-        let _ = fs::remove_file(&output);
-        let data = workflow["jobs"][job]["env"]["TF_DATA_DIR"].as_str().unwrap();
-        assert!(
-            data.starts_with('/'),
-            "what is installed must not lie where a pull request could put something: {data}"
-        );
         let mut last = None;
-        for step in workflow["jobs"][job]["steps"].as_array().unwrap() {
-            let Some(lines) = step["run"].as_str() else { continue };
-            assert!(!lines.contains("${{"), "what a pull request chooses must not become part of a script: {lines}");
-            let outputs = fs::read_to_string(&output).unwrap_or_default();
-            let mut variables = BTreeMap::from([
-                ("GITHUB_STEP_SUMMARY".to_owned(), summary.clone()),
-                ("GITHUB_OUTPUT".to_owned(), output.clone()),
-            ]);
-            for name in step["env"].as_object().into_iter().flatten().map(|(name, _)| name) {
-                let value = match name.as_str() {
-                    "CODE" => outputs.trim().strip_prefix("code=").unwrap_or_default(),
-                    "REPO" => "org/infra",
-                    _ => "12",
-                };
-                variables.insert(name.clone(), value.to_owned());
+        for job in workflow["jobs"].as_object().unwrap().values() {
+            let said = Machine::new(self).github(job);
+            let failed = said.code != Some(0);
+            last = Some(said);
+            if failed {
+                break;
             }
-            let said = self.run("bash", lines, "mesh", &variables);
+        }
+        last.unwrap()
+    }
+
+    /// The jobs of GitLab's pipeline that this kind of pipeline has; the last that ran.
+    fn gitlab(&self, source: &str) -> Said {
+        let pipeline = yaml("gitlab/gitlab-ci.yml");
+        assert!(pipeline["variables"]["TF_DATA_DIR"].as_str().unwrap().starts_with('/'));
+        let mut last = None;
+        for (_, job) in pipeline.as_object().unwrap().iter().filter(|(_, job)| {
+            job["rules"][0]["if"].as_str().is_some_and(|rule| rule.contains(&format!("\"{source}\"")))
+        }) {
+            let said = Machine::new(self).gitlab(&pipeline["default"], job);
             let failed = said.code != Some(0);
             last = Some(said);
             if failed {
@@ -130,51 +107,291 @@ impl Checkout {
     }
 }
 
+fn executable(file: &Path, lines: &str) {
+    fs::write(file, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The machine of one job: a workspace, a folder for what is temporary, and programs that note what they are asked.
+struct Machine<'a> {
+    forge: &'a Forge,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Machine<'a> {
+    fn new(forge: &'a Forge) -> Self {
+        let machine = Self { forge, folder: tempfile::tempdir().unwrap() };
+        for folder in ["work", "temp", "bin"] {
+            fs::create_dir(machine.path(folder)).unwrap();
+        }
+        let installs = format!(
+            "folder=$TF_DATA_DIR/{INSTALLED}; mkdir -p \"$folder\"; ln -f {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\" || cp {BINARY} \"$folder/terraform-provider-mesh_v0.1.0\""
+        );
+        // What `data "external"` can do: whatever the user of the plan can.
+        let forged = machine.path("forged");
+        executable(&forged, "echo forged\nexit 0");
+        let forges = format!(
+            "for file in $(find {} -type f '(' -name 'terraform-provider-mesh*' -o -path '*/bin/gh' -o -path '*/bin/git' -o -path '*/bin/curl' ')'); do rm -f \"$file\"; cp {} \"$file\"; done",
+            machine.path("").display(),
+            forged.display()
+        );
+        let forges = if forge.forges { forges.as_str() } else { ":" };
+        machine.program(
+            "terraform",
+            &format!("case \"$1\" in init) {installs};; show) cat \"$PLAN\";; plan) : > plan.bin; {forges};; esac"),
+        );
+        machine.program("git", "case \"$1\" in show) cat \"$NOTES/policy.yaml\";; esac");
+        machine.program("gh", "case \"$*\" in *--jq*) cat \"$NOTES/comment\" 2>/dev/null || :;; *) : > \"$NOTES/comment\"; echo 77 > \"$NOTES/comment\"; cp review.md \"$NOTES/body\";; esac");
+        let policy = if forge.has_policy { "cp \"$NOTES/policy.yaml\" policy.yaml; echo 200" } else { "echo 404" };
+        machine.program(
+            "curl",
+            &format!("case \"$*\" in *archive.zip*) cp \"$NOTES/archive.zip\" archive.zip;; *repository/files*) {policy};; */user) echo '{{\"id\": 5}}';; *per_page*) cat \"$NOTES/list\";; *body@*) cp review.md \"$NOTES/body\";; esac"),
+        );
+        machine.program("apk", ":");
+        // jq is in no Debian by itself: what it is asked here is little.
+        if Command::new("jq").arg("--version").output().is_err() {
+            println!("skipped in part: there is no jq on this machine");
+            machine.program("jq", "case \"$*\" in .id) echo 5;; *) cat \"$NOTES/note\";; esac");
+        }
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn program(&self, name: &str, does: &str) {
+        let lines = format!("printf '%s\\n' \"{name} $*\" >> \"$NOTES/asked\"\n{does}");
+        executable(&self.path("bin").join(name), &lines);
+    }
+
+    /// What the pull request has, with all that it could bring along to be its own judge.
+    fn check_out_the_pull_request(&self) {
+        for place in [format!("work/mesh/.terraform/{INSTALLED}"), "work/mesh".to_owned()] {
+            fs::create_dir_all(self.path(&place)).unwrap();
+            for name in ["terraform-provider-mesh_v9.9.9", "terraform-provider-mesh", "find-review"] {
+                executable(&self.path(&place).join(name), "echo forged");
+            }
+        }
+        fs::write(self.path("work/mesh/mesh-review.yaml"), LENIENT).unwrap();
+    }
+
+    fn check_out_the_base(&self) {
+        fs::create_dir_all(self.path("work/mesh")).unwrap();
+        if self.forge.has_policy {
+            fs::copy(self.forge.path("policy.yaml"), self.path("work/mesh/mesh-review.yaml")).unwrap();
+        }
+    }
+
+    fn run(&self, shell: &str, lines: &str, folder: &Path, variables: &BTreeMap<String, String>) -> Said {
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(shell);
+        command.args(["-e", "-c", lines]).current_dir(folder).env("PATH", path);
+        command.env("PLAN", &self.forge.plan).env("NOTES", self.forge.folder.path()).envs(variables);
+        command.env("TF_DATA_DIR", self.path("data")).env("TMPDIR", self.path("temp"));
+        command.env("RUNNER_TEMP", self.path("temp"));
+        let said: Said = command.output().unwrap().into();
+        assert!(!said.stdout.contains("forged") && !said.stderr.contains("forged"), "{said:?}");
+        said
+    }
+
+    /// The steps of a job of GitHub Actions, up to the first that fails; the last that ran.
+    fn github(&self, job: &Value) -> Said {
+        let summary = self.forge.path("summary").display().to_string();
+        let output = self.path("output").display().to_string();
+        if let Some(data) = job["env"]["TF_DATA_DIR"].as_str() {
+            assert!(
+                data.starts_with('/'),
+                "what is installed must not lie where a pull request could put something: {data}"
+            );
+        }
+        let folder = self.path("work").join(job["defaults"]["run"]["working-directory"].as_str().unwrap_or_default());
+        let mut last = None;
+        for step in job["steps"].as_array().unwrap() {
+            self.uses(step);
+            let Some(lines) = step["run"].as_str() else { continue };
+            assert!(!lines.contains("${{"), "what a pull request chooses must not become part of a script: {lines}");
+            let outputs = fs::read_to_string(&output).unwrap_or_default();
+            let mut variables = BTreeMap::from([
+                ("GITHUB_STEP_SUMMARY".to_owned(), summary.clone()),
+                ("GITHUB_OUTPUT".to_owned(), output.clone()),
+            ]);
+            for (name, value) in step["env"].as_object().into_iter().flatten() {
+                let value = match name.as_str() {
+                    "CODE" => outputs.trim().strip_prefix("code=").unwrap_or_default(),
+                    "REPO" => "org/infra",
+                    "SHA256" => &self.forge.digest,
+                    "ARCHIVE" => value.as_str().unwrap(),
+                    _ => "12",
+                };
+                variables.insert(name.clone(), value.to_owned());
+            }
+            let said = self.run("bash", lines, &folder, &variables);
+            let failed = said.code != Some(0);
+            last = Some(said);
+            if failed {
+                break;
+            }
+        }
+        last.unwrap()
+    }
+
+    /// What the actions do that steps use.
+    fn uses(&self, step: &Value) {
+        let Some((action, _)) = step["uses"].as_str().and_then(|uses| uses.split_once('@')) else { return };
+        let handed = self.forge.path("artifacts").join(step["with"]["name"].as_str().unwrap_or_default());
+        let path = step["with"]["path"].as_str().unwrap_or_default();
+        match action {
+            "actions/checkout" => match step["with"]["ref"].as_str() {
+                None => self.check_out_the_pull_request(),
+                Some(branch) => {
+                    assert_eq!(branch, "refs/heads/${{ github.base_ref }}");
+                    self.check_out_the_base();
+                }
+            },
+            "actions/upload-artifact" => {
+                fs::create_dir_all(&handed).unwrap();
+                let file = self.path("work").join(path);
+                fs::copy(&file, handed.join(file.file_name().unwrap())).unwrap();
+            }
+            "actions/download-artifact" => {
+                let folder = path.replace("${{ runner.temp }}", &self.path("temp").display().to_string());
+                fs::create_dir_all(&folder).unwrap();
+                for file in fs::read_dir(handed).unwrap().map(|entry| entry.unwrap().path()) {
+                    fs::copy(&file, Path::new(&folder).join(file.file_name().unwrap())).unwrap();
+                }
+            }
+            "hashicorp/setup-terraform" => {}
+            other => panic!("an action that this test does not know: {other}"),
+        }
+    }
+
+    /// A job of GitLab: its lines are one script.
+    fn gitlab(&self, default: &Value, job: &Value) -> Said {
+        if job["variables"]["GIT_STRATEGY"] != "none" {
+            self.check_out_the_pull_request();
+        }
+        for needed in job["needs"].as_array().into_iter().flatten() {
+            let file = self.path("work/mesh/plan.json");
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::copy(self.forge.path("artifacts").join(needed.as_str().unwrap()), file).unwrap();
+        }
+        let lines = |value: &Value| {
+            value.as_array().into_iter().flatten().map(|line| line.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let script = [lines(&default["before_script"]), lines(&job["script"])].concat().join("\n");
+        let mut variables: BTreeMap<String, String> = [
+            ("CI_API_V4_URL", "https://gitlab.test/api/v4"),
+            ("CI_PROJECT_ID", "1"),
+            ("CI_MERGE_REQUEST_IID", "2"),
+            ("MESH_NOTES_TOKEN", "t"),
+            ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        variables.insert("SHA256".to_owned(), self.forge.digest.clone());
+        variables.extend(job["variables"]["ARCHIVE"].as_str().map(|url| ("ARCHIVE".to_owned(), url.to_owned())));
+        let said = self.run("sh", &script, &self.path("work"), &variables);
+        for path in lines(&job["artifacts"]["paths"]) {
+            fs::create_dir_all(self.forge.path("artifacts")).unwrap();
+            fs::copy(self.path("work").join(path), self.forge.path("artifacts/mesh plan")).unwrap();
+        }
+        said
+    }
+}
+
 #[test]
 fn github_gets_one_comment_that_is_updated_and_the_exit_code() {
-    let checkout = Checkout::new("gateway-exposed-to-all");
-    let said = checkout.github("github/plan.yml", "plan");
+    let forge = Forge::new("gateway-exposed-to-all");
+    let said = forge.github("github/plan.yml");
     assert_eq!(said.code, Some(0), "{said:?}");
-    let asked = checkout.asked();
+    let asked = forge.asked();
     assert!(asked.contains("--method POST repos/org/infra/issues/12/comments --field body=@review.md"), "{asked}");
-    let body = fs::read_to_string(checkout.path("body")).unwrap();
+    let body = fs::read_to_string(forge.path("body")).unwrap();
     assert!(body.starts_with("<!-- terraform-provider-mesh review -->\n"), "{body}");
-    assert!(fs::read_to_string(checkout.path("summary")).unwrap().contains("a decision"));
+    assert!(fs::read_to_string(forge.path("summary")).unwrap().contains("a decision"));
+    // Whoever can read a repository can read what its jobs hand over.
+    let handed = fs::read(forge.path("artifacts/mesh-plan/plan.json.enc")).unwrap();
+    assert!(handed.starts_with(b"Salted__"), "the plan is handed over in the clear");
 
-    let said = checkout.github("github/plan.yml", "plan");
+    let said = forge.github("github/plan.yml");
     assert_eq!(said.code, Some(0), "{said:?}");
-    let asked = checkout.asked();
+    let asked = forge.asked();
     assert!(asked.contains("--method PATCH repos/org/infra/issues/comments/77") && !asked.contains("POST"), "{asked}");
 
-    // The policy forbids it: the comment is made all the same.
-    let checkout = Checkout::new("tokens-for-ever");
-    let said = checkout.github("github/plan.yml", "plan");
+    // The policy forbids it, and not the pull request's own: the comment is made all the same.
+    let forge = Forge::new("tokens-for-ever");
+    let said = forge.github("github/plan.yml");
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(checkout.asked().contains("--method POST"));
-    assert!(fs::read_to_string(checkout.path("body")).unwrap().contains("forbidden"));
+    assert!(forge.asked().contains("--method POST"));
+    assert!(fs::read_to_string(forge.path("body")).unwrap().contains("forbidden"));
+}
+
+/// Neither what judges nor what may write is where the pull request's own programs run.
+#[test]
+fn a_job_that_plans_has_no_rights_and_no_say() {
+    let workflow = yaml("github/plan.yml");
+    assert_eq!(workflow["permissions"], serde_json::json!({}));
+    for (name, job) in workflow["jobs"].as_object().unwrap() {
+        let text = job.to_string();
+        let plans = text.contains("terraform plan");
+        let writes = text.contains("github.token") || job["permissions"]["pull-requests"] == "write";
+        assert!(!(plans && (writes || text.contains(" review "))), "{name} plans, and judges or writes too");
+        assert!(plans || text.contains("sha256sum"), "{name} runs what nobody has pinned");
+    }
+    let pipeline = yaml("gitlab/gitlab-ci.yml");
+    let plans = pipeline["mesh plan"].to_string();
+    assert!(!plans.contains("MESH_NOTES_TOKEN") && !plans.contains(" review ") && !plans.contains("environment"));
+    assert_eq!(pipeline["mesh review"]["environment"]["name"], "mesh-review");
+    assert_eq!(pipeline["mesh plan"]["artifacts"]["access"], "developer");
+}
+
+#[test]
+fn an_archive_that_is_not_the_pinned_one_reviews_nothing() {
+    let mut forge = Forge::new("nothing");
+    forge.digest = "0".repeat(64);
+    let said = forge.github("github/plan.yml");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(!forge.path("body").exists() && !forge.path("summary").exists());
+    let said = forge.gitlab("merge_request_event");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(!forge.path("body").exists());
+    // As published they pin nothing yet.
+    for file in ["github/plan.yml", "gitlab/gitlab-ci.yml"] {
+        assert!(fs::read_to_string(example(file)).unwrap().contains(&format!("SHA256: \"{}\"", forge.digest)));
+    }
+}
+
+#[test]
+fn without_a_policy_the_page_is_shown_and_no_plan_passes() {
+    let mut forge = Forge::new("nothing");
+    forge.has_policy = false;
+    let runs: [fn(&Forge) -> Said; 2] =
+        [|forge| forge.github("github/plan.yml"), |forge| forge.gitlab("merge_request_event")];
+    for run in runs {
+        let said = run(&forge);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        let body = fs::read_to_string(forge.path("body")).unwrap();
+        assert!(body.contains("Merge the policy first") && body.contains("terraform-provider-mesh review"), "{body}");
+        fs::remove_file(forge.path("body")).unwrap();
+    }
 }
 
 #[test]
 fn a_nightly_job_fails_on_what_others_changed_alone() {
     for (plan, code) in [("nothing", 0), ("drift-by-managers", 2)] {
-        let checkout = Checkout::new(plan);
-        let said = checkout.github("github/drift.yml", "drift");
+        let mut forge = Forge::new(plan);
+        forge.forges = false;
+        let said = forge.github("github/drift.yml");
         assert_eq!(said.code, Some(code), "{plan}: {said:?}");
-        let said = gitlab(&checkout, "mesh drift");
+        let said = forge.gitlab("schedule");
         assert_eq!(said.code, Some(code), "{plan}: {said:?}");
     }
 }
 
 #[test]
 fn gitlab_gets_one_note_that_is_updated() {
-    let checkout = Checkout::new("gateway-exposed-to-all");
-    checkout.program("curl", "case \"$*\" in */user) echo '{\"id\": 5}';; *per_page*) cat \"$NOTES/list\";; esac");
-    // jq is in no Debian by itself: what it is asked here is little.
-    let jq = Command::new("jq").arg("--version").output().is_ok();
-    if !jq {
-        println!("skipped in part: there is no jq on this machine");
-        checkout.program("jq", "case \"$*\" in .id) echo 5;; *) cat \"$NOTES/note\";; esac");
-    }
+    let forge = Forge::new("gateway-exposed-to-all");
     let mark = "<!-- terraform-provider-mesh review -->";
     for (notes, note, wanted) in [
         ("[]".to_owned(), "", "--request POST"),
@@ -186,11 +403,11 @@ fn gitlab_gets_one_note_that_is_updated() {
             "--request PUT",
         ),
     ] {
-        fs::write(checkout.path("list"), notes).unwrap();
-        fs::write(checkout.path("note"), note).unwrap();
-        let said = gitlab(&checkout, "mesh plan");
+        fs::write(forge.path("list"), notes).unwrap();
+        fs::write(forge.path("note"), note).unwrap();
+        let said = forge.gitlab("merge_request_event");
         assert_eq!(said.code, Some(0), "{said:?}");
-        let asked = checkout.asked();
+        let asked = forge.asked();
         let sent = asked.lines().find(|line| line.contains("--request")).unwrap_or_default();
         assert!(
             sent.contains(wanted)
@@ -200,25 +417,10 @@ fn gitlab_gets_one_note_that_is_updated() {
             "{asked}"
         );
     }
-}
-
-/// A job of GitLab: its lines are one script.
-fn gitlab(checkout: &Checkout, job: &str) -> Said {
-    let pipeline = yaml("gitlab/gitlab-ci.yml");
-    assert!(pipeline["variables"]["TF_DATA_DIR"].as_str().unwrap().starts_with('/'));
-    let lines = |value: &Value| {
-        value.as_array().into_iter().flatten().map(|line| line.as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    let script = [lines(&pipeline["default"]["before_script"]), lines(&pipeline[job]["script"])].concat().join("\n");
-    let variables = [
-        ("CI_API_V4_URL", "https://gitlab.test/api/v4"),
-        ("CI_PROJECT_ID", "1"),
-        ("CI_MERGE_REQUEST_IID", "2"),
-        ("MESH_NOTES_TOKEN", "t"),
-        ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    checkout.run("sh", &script, ".", &variables)
+    let forge = Forge::new("tokens-for-ever");
+    let said = forge.gitlab("merge_request_event");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(fs::read_to_string(forge.path("body")).unwrap().contains("forbidden"));
 }
 
 /// What an Atlantis server makes of a configuration, by Atlantis' own parser.
@@ -235,17 +437,20 @@ fn atlantis_prints_the_review_and_stops_at_what_is_forbidden() {
     assert_eq!((&project["policy_check"], &project["custom_policy_check"]), (&true.into(), &true.into()));
     let policy = example("policy/mesh-review.yaml").display().to_string();
     let step = |plan: &str, stage: &str, policy: &str| {
-        let checkout = Checkout::new(plan);
+        let mut forge = Forge::new(plan);
+        forge.forges = false;
+        let machine = Machine::new(&forge);
+        machine.check_out_the_pull_request();
         // The server's own.
-        fs::hard_link(BINARY, checkout.path("bin/terraform-provider-mesh"))
-            .or_else(|_| fs::copy(BINARY, checkout.path("bin/terraform-provider-mesh")).map(drop))
+        fs::hard_link(BINARY, machine.path("bin/terraform-provider-mesh"))
+            .or_else(|_| fs::copy(BINARY, machine.path("bin/terraform-provider-mesh")).map(drop))
             .unwrap();
-        let showfile = checkout.plan.display().to_string();
+        let showfile = forge.plan.display().to_string();
         let variables = [("SHOWFILE", showfile.as_str()), ("MESH_REVIEW_POLICY", policy)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let steps = project[stage].as_array().unwrap();
         let lines = steps.iter().find_map(|step| step["run"].as_str().filter(|lines| !lines.is_empty())).unwrap();
-        let said = checkout.run("sh", lines, "mesh", &variables);
+        let said = machine.run("sh", lines, &machine.path("work/mesh"), &variables);
         assert_eq!(said.code, Some(0), "{plan}: a step that ends with an error shows no page: {said:?}");
         said.stdout
     };

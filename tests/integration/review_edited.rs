@@ -299,6 +299,54 @@ fn invocation(kind: &str) -> Value {
     })
 }
 
+/// With `-target` a plan has some of the resources. The others stay, and the mesh of the page is the whole one.
+#[tokio::test]
+async fn what_a_plan_leaves_out_stays_in_the_mesh() {
+    let plan = Plan::recorded("one-resource-only");
+    let json: Value = serde_json::from_str(&plan.review().written(Format::Json, 1 << 20)).unwrap();
+    let names = |list: &Value, member: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one[member].as_str().unwrap().to_owned()).collect()
+    };
+    for side in ["before", "after"] {
+        let topology = &json["topology"][side];
+        assert_eq!(names(&topology["clusters"], "name"), ["east", "west"], "{side}: {topology}");
+        assert_eq!(names(&topology["links"], "watcher"), ["east", "west"], "{side}: {topology}");
+        assert_eq!(names(&topology["gateways"], "network"), ["net-east", "net-west"], "{side}: {topology}");
+    }
+    let risks = json["risks"].as_array().unwrap();
+    assert!(risks.iter().all(|risk| risk["number"] == "R27"), "nothing leaves the mesh: {risks:#?}");
+    let left_out = risks.iter().map(|risk| risk["what"].as_str().unwrap()).find(|what| what.contains("leaves out"));
+    let left_out = left_out.unwrap_or_else(|| panic!("not named: {risks:#?}"));
+    for address in [GATEWAY, WEST, LINK] {
+        assert!(left_out.contains(address), "{address}: {left_out}");
+    }
+    for address in [CA, EAST] {
+        assert!(!left_out.contains(address), "{address} is planned: {left_out}");
+    }
+
+    // In modules below it is found as well; what is read, or is another provider's, is not of the mesh.
+    let mut deeper = Plan::recorded("one-resource-only");
+    let state = &mut deeper.0["prior_state"]["values"];
+    let mut moved = state["root_module"]["resources"].take();
+    let mut more = moved.as_array().unwrap()[..2].to_vec();
+    more[0]["mode"] = json!("data");
+    more[1]["provider_name"] = json!("registry.terraform.io/hashicorp/null");
+    for (index, resource) in more.iter_mut().enumerate() {
+        resource["address"] = json!(format!("other.{index}"));
+    }
+    moved.as_array_mut().unwrap().extend(more);
+    state["root_module"] = json!({ "child_modules": [{ "child_modules": [{ "resources": moved }] }] });
+    assert_eq!(deeper.page(), plan.page());
+
+    // A secret of what is left out is as little shown as one of what changes.
+    let mut marked = Plan::recorded("one-resource-only");
+    let resources = marked.0["prior_state"]["values"]["root_module"]["resources"].as_array_mut().unwrap();
+    let west = resources.iter_mut().find(|resource| resource["address"] == WEST).unwrap();
+    west["sensitive_values"]["network"] = json!(true);
+    let page = |plan: &Plan| plan.review().written(Format::Markdown, 60_000);
+    assert!(page(&plan).contains("net-west") && !page(&marked).contains("net-west"), "{}", page(&marked));
+}
+
 #[tokio::test]
 async fn an_action_is_something_that_happens() {
     let with = |member: &str, value: Value, changes: bool| {

@@ -1,4 +1,4 @@
-//! Makes the plans anew that the review's pages are kept for: real plans of real meshes, by both CLIs. On demand, since
+//! Recreates the plans that the review's pages are kept for: real plans of real meshes, by both CLIs. On demand, since
 //! a walk takes minutes: `make review-plans`.
 
 use std::fs;
@@ -247,6 +247,7 @@ fn reduced(mut plan: Value) -> Value {
         "timestamp",
         "resource_changes",
         "resource_drift",
+        "output_changes",
         "variables",
         "complete",
         "errored",
@@ -255,7 +256,22 @@ fn reduced(mut plan: Value) -> Value {
     let mut reduced: serde_json::Map<String, Value> =
         kept.iter().filter_map(|name| Some(((*name).to_owned(), plan.get(*name)?.clone()))).collect();
     reduced.insert("configuration".to_owned(), configuration);
+    let left_out = left_out(&plan);
+    if !left_out.is_empty() {
+        let state = json!({ "values": { "root_module": { "resources": left_out } } });
+        reduced.insert("prior_state".to_owned(), state);
+    }
     Value::Object(reduced)
+}
+
+/// What state knows and the plan leaves out, as with `-target`. The rest of state `resource_changes` has once more.
+fn left_out(plan: &Value) -> Vec<Value> {
+    let of = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let planned = of(&plan["resource_changes"]);
+    let is_planned = |resource: &Value| planned.iter().any(|change| change["address"] == resource["address"]);
+    let is_of_mesh = |resource: &Value| resource["type"].as_str().is_some_and(|kind| kind.starts_with("mesh_"));
+    let known = of(&plan["prior_state"]["values"]["root_module"]["resources"]);
+    known.into_iter().filter(|resource| is_of_mesh(resource) && !is_planned(resource)).collect()
 }
 
 /// A line for each resource, so that a difference can be read.

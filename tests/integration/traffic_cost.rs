@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{SETTLED, arrives, door, host, is_answered, lab, workload};
+use crate::support::traffic::{SETTLED, arrives, door, envoy_version, host, is_answered, lab, workload};
 
 /// The ways take turns, so that whatever else the machine does meets all of them.
 const ROUNDS: usize = 5;
@@ -222,8 +222,9 @@ fn page(ways: &[Way<'_>]) -> String {
          # What mTLS costs\n\n\
          Between networks there is no call without mTLS: the gateway finds the Service by the server name of the TLS connection, and passes the connection on unread.\n\
          Within a network mTLS can be turned off. So there are three ways to compare.\n\n\
-         Written by `make mtls-cost` with Istio {} and Envoy 1.40 on {}. The load of the machine was {} when it ended.\n",
+         Written by `make mtls-cost` with Istio {} and Envoy {} on {}. The load of the machine was {} when it ended.\n",
         Istio::Current.version(),
+        envoy_version(),
         crate::bench::machine(),
         load()
     );

@@ -158,7 +158,7 @@ fn no_call_is_lost_while_istio_is_upgraded_in_place() {
         all_are(new);
     });
     run.settled();
-    sides.under_load("Istio goes back to the version of before, in place", &|| {
+    sides.under_load("Istio goes back to the earlier version, in place", &|| {
         to(Istio::Old);
         all_are(old);
     });

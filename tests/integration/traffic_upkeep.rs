@@ -9,10 +9,12 @@ use lab::tools::Istio;
 use lab::traffic::Calls;
 use serde_json::json;
 
+use crate::bench;
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
 use crate::support::traffic::{
-    Shows, chain, ends, is_answered, knock, lab, passes, with_short_certificates, workload, workload_among,
+    Shows, chain, ends, envoy_version, is_answered, knock, lab, passes, with_short_certificates, workload,
+    workload_among,
 };
 use crate::support::workload::workload as issued;
 
@@ -33,11 +35,12 @@ pub fn lost_none(what: &str, loads: &[Calls]) {
     assert!(lost.is_empty(), "{what}: {lost:?} of {count}");
 }
 
-/// Replaces or adds a row of the page, and says again on what machine.
+/// Replaces or adds a row of the page, which says with what and on what machine it was measured.
 fn write_down(what: &str, figures: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/traffic.md");
     let text = std::fs::read_to_string(&page).unwrap();
-    let row = format!("| {what} | {figures}");
+    let row =
+        format!("| {what} | {figures} {}, {}, {} |", Istio::Current.version(), envoy_version(), bench::short_machine());
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let known = lines.iter().position(|line| line.starts_with(&format!("| {what} |")));
     let header = lines.iter().position(|line| line.starts_with("| --- | --: |")).expect("the table");
@@ -48,12 +51,6 @@ fn write_down(what: &str, figures: &str) {
             lines.insert(header + rows, row);
         }
     }
-    let said = lines.iter().position(|line| line.starts_with("Written by `make traffic`")).expect("where");
-    lines[said] = format!(
-        "Written by `make traffic` with Istio {} and Envoy 1.40 on {}.",
-        Istio::Current.version(),
-        crate::bench::machine()
-    );
     std::fs::write(page, lines.join("\n") + "\n").unwrap();
 }
 

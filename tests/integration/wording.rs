@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use terraform_provider_mesh::engine::{Engine, Parameter};
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources;
@@ -15,29 +16,42 @@ use crate::support::pages;
 
 const MOST_WORDS: usize = 40;
 
-/// Expressions that readers stumbled over, and what to write.
+/// Expressions that readers stumbled over, and what to write. CONTRIBUTING's table has the reasons.
 const DIALECT: &[(&str, &str)] = &[
-    ("at a look", "at a glance"),
-    ("arrive at", "the new root, the target root"),
-    (" anew", "again; recreates, reissues, replaces"),
-    ("go on ", "continue, stay"),
-    ("goes on ", "continues, stays"),
-    ("in silence", "and reports nothing"),
-    ("in vain", "without end"),
-    ("without storing it", "as a dry run"),
-    ("tell of ", "report, say, name"),
-    ("tells of ", "reports, says, names"),
-    ("told of ", "informed about, given"),
-    ("bring about", "cause"),
-    ("taken along", "deleted with"),
-    ("takes along", "deletes with"),
-    ("nothing to this resource", "ignored"),
-    (" such of ", "some of"),
-    ("in case that", "if"),
-    ("taken back", "reverted, removed"),
-    ("takes back", "reverts, removes"),
-    ("may dial", "can connect to"),
+    (r"\bat a look\b", "at a glance"),
+    (r"\barrive at\b", "the new root, the target root"),
+    (r"\banew\b", "again; recreates, reissues, replaces"),
+    (r"\b(go|goes|going|went|gone) on\b", "continue, stay"),
+    (r"\bin silence\b", "and reports nothing"),
+    (r"\bin vain\b", "without end"),
+    (r"\bwithout storing it\b", "as a dry run"),
+    (r"\b(say|says|said|know|knows|known|hear|hears|heard|tell|tells|told) of\b", "about; report, name, warn"),
+    (r"\bbring about\b", "cause"),
+    (r"\bnothing to this resource\b", "ignored"),
+    (r"\bsuch of\b", "some of"),
+    (r"\b[Ss]uch an? \w", "name the thing again"),
+    (r"\bin case that\b", "if"),
+    (
+        r"\b(take|takes|taking|taken|took)( (it|them|(the|a|an|this|these|those) \w+))? (back|away|along)\b",
+        "overwrite, revert; delete, remove",
+    ),
+    (r"\b(stand|stands|standing|stood)\b", "is, lies, appears"),
+    (r"\bof before\b", "earlier, from before"),
+    (r"\bas soon as there is\b", "when, if"),
+    (r"\b[Ff]oreign \w", "somebody else's, another tool's"),
+    // "May" for "is allowed to", as far as the verb tells it from "perhaps".
+    (r"\bmay (read|list|sign|create|write|push|only)\b", "can, is allowed to"),
+    (r"\bmay not (be )?(read|list|set|write|lead)\b", "cannot, is not allowed to, must not"),
+    (r"\b([Ww]ho|[Ww]hoever) may\b", "can, is allowed to"),
+    (r"\b[Ww]hat( \w+){1,3} may (do|read)\b", "can, is allowed to"),
+    (r"\bmay dial\b", "can connect to"),
 ];
+
+/// What begins like an expression above and is good English.
+const FINE: &[&str] = &["stand for", "stands for", "stood for"];
+
+/// A pronoun at the beginning, and what makes it one: `This cluster` is a noun.
+const PRONOUN: &str = r"^(It|They|Its|Their|(This|That|These|Those) (is|are|was|were|has|have|can|could|must|may|will|would|does|do|means|says|needs|takes|holds|makes|lets|asks|exposes|happens|comes|follows)) ";
 
 #[test]
 fn descriptions_are_short_sentences_that_say_nothing_twice() {
@@ -49,7 +63,7 @@ fn descriptions_are_short_sentences_that_say_nothing_twice() {
         wrong.extend(said_twice(&text).map(|words| format!("{name}: begins two sentences with {words:?}")));
     }
     // As pages show them, with what is added to a description.
-    for page in read_by_users()
+    for page in pages::all()
         .into_iter()
         .filter(|page| page.starts_with("docs/resources/") || page.starts_with("docs/data-sources/"))
     {
@@ -63,7 +77,7 @@ fn descriptions_are_short_sentences_that_say_nothing_twice() {
 #[test]
 fn pages_are_made_of_short_sentences() {
     let mut wrong = Vec::new();
-    for page in read_by_users() {
+    for page in pages::all() {
         for paragraph in paragraphs(&read(&page)) {
             wrong.extend(long_sentences(&paragraph).into_iter().map(|sentence| format!("{page}: {sentence}")));
         }
@@ -73,27 +87,92 @@ fn pages_are_made_of_short_sentences() {
 
 #[test]
 fn nobody_has_to_guess_what_an_expression_means() {
+    let dialect: Vec<(Regex, &str)> =
+        DIALECT.iter().map(|(words, instead)| (Regex::new(words).unwrap(), *instead)).collect();
     let mut wrong = Vec::new();
     let mut look = |place: &str, text: &str| {
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let found = DIALECT.iter().filter(|(words, _)| format!("{text} ").contains(words));
-        wrong.extend(found.map(|(words, instead)| {
-            format!("{place}: {words:?}, better {instead:?}: {}", text.chars().take(160).collect::<String>())
-        }));
+        for (found, instead) in unclear(&dialect, text) {
+            wrong.push(format!(
+                "{place}: {found:?}, better {instead:?}: {}",
+                text.split_whitespace().take(30).collect::<Vec<_>>().join(" ")
+            ));
+        }
     };
     for (name, text) in descriptions() {
         look(&name, &text);
     }
-    for page in read_by_users() {
+    for page in pages::all() {
         paragraphs(&read(&page)).iter().for_each(|paragraph| look(&page, paragraph));
     }
-    for file in sources(&root().join("src")) {
-        let place = file.strip_prefix(root()).unwrap().display().to_string();
-        let text = fs::read_to_string(&file).unwrap();
-        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
-        literals(shipped).iter().for_each(|text| look(&place, text));
+    for (file, comments) in examples_comments() {
+        comments.iter().for_each(|text| look(&file, text));
+    }
+    for (file, text) in shipped() {
+        literals(&text).iter().for_each(|text| look(&file, text));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a section, an item of a list, a description or the detail of a message begins with is named, and not called
+/// "it": nothing is before it, or only a title that somebody may have jumped over.
+#[test]
+fn no_text_begins_with_a_pronoun() {
+    let pronoun = Regex::new(PRONOUN).unwrap();
+    let mut wrong = Vec::new();
+    let mut look = |place: &str, text: &str| {
+        if pronoun.is_match(&format!("{} ", text.trim_start())) {
+            wrong.push(format!("{place}: {}", text.chars().take(100).collect::<String>()));
+        }
+    };
+    for (name, text) in descriptions() {
+        text.split("\n\n").next().into_iter().for_each(|first| look(&name, first));
+    }
+    let mut begun = 0;
+    for page in pages::all() {
+        for text in beginnings(&read(&page)) {
+            begun += 1;
+            look(&page, &text);
+        }
+    }
+    assert!(begun > 1000, "{begun}");
+    let detail =
+        Regex::new(r#"(?:\.detail\(|\bdetail: |\bdetail = |Diagnostic::bug\()\s*(?:format!\(\s*)?"([^"]*)"#).unwrap();
+    let mut details = 0;
+    for (file, text) in shipped() {
+        for found in detail.captures_iter(&text) {
+            details += 1;
+            look(&file, &found[1]);
+        }
+    }
+    assert!(details > 300, "{details}");
+    assert!(wrong.is_empty(), "say what is meant: {wrong:#?}");
+}
+
+#[test]
+fn what_is_unclear_is_found() {
+    let dialect: Vec<(Regex, &str)> =
+        DIALECT.iter().map(|(words, instead)| (Regex::new(words).unwrap(), *instead)).collect();
+    for text in [
+        "what is not looked for could stand on the page",
+        "Could a second one stand beside it first?",
+        "roots that are added and taken away",
+        "It may read and change that one remote secret",
+        "It went on for\n    two minutes",
+        "States of before are read",
+        "takes the Secret back",
+        "Whoever may\nread Secrets",
+        "What it may do",
+    ] {
+        assert!(!unclear(&dialect, text).is_empty(), "{text}");
+    }
+    for text in ["A star stands for everything", "an older istiod may not understand them", "The address may change"] {
+        assert!(unclear(&dialect, text).is_empty(), "{text}");
+    }
+    let page = "# A\n\nIt is.\n\n- This is one\n- This cluster\n- `a` (String) They are\n\nB. It is.\n\nIts.\n";
+    let pronoun = Regex::new(PRONOUN).unwrap();
+    let begun: Vec<String> =
+        beginnings(page).into_iter().filter(|text| pronoun.is_match(&format!("{text} "))).collect();
+    assert_eq!(begun, ["It is.", "This is one", "They are"]);
 }
 
 #[test]
@@ -107,10 +186,56 @@ fn what_is_long_or_doubled_is_found() {
     assert_eq!(said_twice("Changing it replaces the resource. Changing the other does not."), None);
 }
 
-/// The pages that users read; contributors have a page of their own.
-fn read_by_users() -> Vec<String> {
-    let of_users = |page: &String| !page.starts_with("tests/") && page != "CONTRIBUTING.md";
-    pages::all().into_iter().filter(of_users).collect()
+/// The expressions of a text that somebody would stumble over, each with what to write instead.
+fn unclear<'a>(dialect: &[(Regex, &'a str)], text: &str) -> Vec<(String, &'a str)> {
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for fine in FINE {
+        text = text.replace(fine, "…");
+    }
+    let found = dialect.iter().filter_map(|(words, instead)| Some((words.find(&text)?.as_str().to_owned(), *instead)));
+    found.collect()
+}
+
+/// The comments of the examples, a run of lines as one text, by file.
+fn examples_comments() -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("examples")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let commented = path
+                .extension()
+                .is_some_and(|extension| ["tf", "yaml", "yml", "hcl"].iter().any(|known| extension == *known));
+            if path.is_dir() {
+                folders.push(path);
+            } else if commented {
+                let text = fs::read_to_string(&path).unwrap();
+                let lines: Vec<&str> = text.lines().collect();
+                let runs =
+                    lines.chunk_by(|one, other| is_comment(one) == is_comment(other)).filter(|run| is_comment(run[0]));
+                let texts = runs.map(|run| {
+                    run.iter().map(|line| line.trim_start().trim_start_matches('#')).collect::<Vec<_>>().join(" ")
+                });
+                found.push((path.strip_prefix(root()).unwrap().display().to_string(), texts.collect()));
+            }
+        }
+    }
+    assert!(found.len() > 30, "{}", found.len());
+    found
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with('#')
+}
+
+/// What is shipped of each source, by file.
+fn shipped() -> Vec<(String, String)> {
+    let without_tests = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+        (file.strip_prefix(root()).unwrap().display().to_string(), shipped)
+    };
+    let is_test = |file: &PathBuf| file.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests"));
+    sources(&root().join("src")).iter().filter(|file| !is_test(file)).map(without_tests).collect()
 }
 
 /// Everything that schemas and functions say of themselves, by name.
@@ -187,8 +312,10 @@ fn paragraphs(page: &str) -> Vec<String> {
             continue;
         } else if inner.starts_with('|') {
             found.extend(inner.split('|').map(str::to_owned));
+        } else if inner.starts_with('#') {
+            found.extend([inner.to_owned(), String::new()]);
         } else if inner.is_empty()
-            || inner.starts_with(['#', '-', '*', '>'])
+            || inner.starts_with(['-', '*', '>'])
             || inner.starts_with(|c: char| c.is_ascii_digit())
         {
             found.push(inner.to_owned());
@@ -201,8 +328,27 @@ fn paragraphs(page: &str) -> Vec<String> {
     found
 }
 
+/// What begins a section or an item of a list; of an attribute's item what is behind its name.
+fn beginnings(page: &str) -> Vec<String> {
+    let item = Regex::new(r"^(?:[-*] |\d+\. )(?:`[^`]*` \([^)]*\) )?(?:\[\s*[x ]\s*\] )?(.*)").unwrap();
+    let mut found = Vec::new();
+    let mut after_heading = false;
+    for paragraph in paragraphs(page).iter().filter(|paragraph| !paragraph.trim().is_empty()) {
+        if let Some(item) = item.captures(paragraph) {
+            found.push(item[1].to_owned());
+        } else if after_heading {
+            found.push(paragraph.trim().to_owned());
+        }
+        after_heading = paragraph.starts_with('#');
+    }
+    found
+}
+
+/// A page, without CONTRIBUTING's table of words, which shows what not to write.
 fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let table = text.split_once("\n### Words\n").and_then(|(before, rest)| Some((before, rest.split_once("\n## ")?.1)));
+    table.map_or(text.clone(), |(before, behind)| format!("{before}\n## {behind}"))
 }
 
 fn root() -> &'static Path {

@@ -19,7 +19,7 @@ resource "mesh_ca" "this" {
   clusters = { for name in keys(var.kubeconfigs) : name => {} }
 }
 
-# Nothing in it is secret: who may read it may read the state, which holds no key.
+# Nothing in it is secret: who can read it can read the state, which holds no key.
 output "mesh" {
   description = "What every cluster of the mesh is given."
   value = {

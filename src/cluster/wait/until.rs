@@ -135,7 +135,7 @@ pub fn webhook_ca_bundle_set() -> Until {
         let names: Vec<&str> = bare.filter_map(|webhook| webhook.get("name")?.as_str()).collect();
         match names.as_slice() {
             [] => Verdict::Ready,
-            names => Verdict::pending(format!("istiod has not written the CA bundle of {}", names.join(", "))),
+            names => Verdict::pending(format!("nobody has written the CA bundle of {}", names.join(", "))),
         }
     })
 }
@@ -288,10 +288,7 @@ mod tests {
                 json!({"webhooks": [{"name": "a", "clientConfig": {"caBundle": "x"}}, {"name": "b", "clientConfig": {"caBundle": bundle}}]}),
             )
         };
-        assert_eq!(
-            pending(&webhook_ca_bundle_set(), Some(&with(json!("")))),
-            "istiod has not written the CA bundle of b"
-        );
+        assert_eq!(pending(&webhook_ca_bundle_set(), Some(&with(json!("")))), "nobody has written the CA bundle of b");
         assert_eq!(webhook_ca_bundle_set().check(Some(&with(json!("y")))), Verdict::Ready);
     }
 

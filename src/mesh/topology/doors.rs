@@ -175,7 +175,7 @@ fn no_istiod_there(cluster: &str, namespace: &str, answering: &[&ControlPlaneAt]
         attribute: "expose",
         summary: "No control plane is known in this namespace",
         detail: format!(
-            "This exposes the istiod of the namespace {namespace} in cluster {cluster}; the control plane known there is in {}. Set `istiod_namespace` in `expose` to the `namespace` \
+            "`expose` opens the istiod of the namespace {namespace} in cluster {cluster}; the control plane known there is in {}. Set `istiod_namespace` in `expose` to the `namespace` \
              of its `mesh_primary`.",
             known.into_iter().collect::<Vec<_>>().join(", ")
         ),

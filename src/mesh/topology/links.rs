@@ -164,7 +164,7 @@ fn namespaces(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disa
         of_control_plane: "namespace",
         summary: "Istio is in different namespaces",
         detail: format!(
-            "It is in {} in cluster {} and in {} in {}; an istiod looks for the others under its own namespace's name.",
+            "Istio is in {} in cluster {} and in {} in {}; an istiod looks for the others under its own namespace's name.",
             watched.namespace, watched.cluster, watcher.namespace, watcher.cluster
         ),
     })
@@ -276,7 +276,7 @@ fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreeme
                 "Calls between networks may go without mTLS",
                 format!(
                     "The values of {without} set `meshConfig.enableAutoMtls` to false, so that proxies use mTLS only where a DestinationRule says `ISTIO_MUTUAL`. {one} and {other} are in different \
-                     networks, and no other call crosses. Remove the value, or make sure of such a rule for every Service that is called across."
+                     networks, and no other call crosses. Remove the value, or write that rule for every Service that is called across."
                 ),
             )
         }

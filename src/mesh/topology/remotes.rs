@@ -125,7 +125,7 @@ pub(super) fn no_such_revision(cluster: &str, revision: Option<&str>, there: &[&
         attribute: "revision",
         summary: "No control plane of this revision is known",
         detail: format!(
-            "This asks for {asked}. Known about {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
+            "`revision` asks for {asked}. Known about {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
              `revision` of its `mesh_primary`, so that it is there first.",
             there.iter().map(names).collect::<Vec<_>>().join("; ")
         ),

@@ -18,7 +18,7 @@ pub(super) fn readable_root(
         attribute,
         summary: "The root's key is within the watchers' reach",
         detail: format!(
-            "The key of a `mesh_ca` is kept in cluster {place}, whose Secrets the tokens of {} may read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
+            "The key of a `mesh_ca` is kept in cluster {place}, whose Secrets the tokens of {} can read, as every istiod asks to: whoever gets hold of one of them can issue certificates for \
              the whole mesh. Keep `root.store` in a cluster that nobody watches, or keep the key yourself: `root.certificate` with `private_key_wo`. To accept it all the same, set \
              `readable_by_watchers = true` in `root.store`.",
             watchers.join(", ")

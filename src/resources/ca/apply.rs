@@ -298,7 +298,7 @@ impl Job<'_> {
         if self.now > root.not_after() {
             return Err(Diagnostic::error("The root has expired")
                 .detail(format!(
-                    "It was valid until {}: nobody takes a certificate that it signs. Raise `root.generation`: the clusters then get intermediates of a new root.",
+                    "The root was valid until {}: nobody takes a certificate that it signs. Raise `root.generation`: the clusters then get intermediates of a new root.",
                     root.not_after().date()
                 ))
                 .at(Path::root("root").attr("generation")));
@@ -336,7 +336,7 @@ impl Job<'_> {
                 ),
             };
             Diagnostic::error("The chain answers another request")
-                .detail(format!("Its first certificate is for a key that this cluster does not have. {remedy}"))
+                .detail(format!("The first certificate of the chain is for a key that this cluster does not have. {remedy}"))
                 .at(path)
         })?;
         Ok((chain, copied(key)?))

@@ -24,7 +24,7 @@ fn wrong(told: &[(String, i64)]) -> Option<Diagnostic> {
     let (name, ahead) = told.first().filter(|_| told.iter().all(|(_, ahead)| is_off(*ahead)))?;
     let direction = if *ahead > 0 { "ahead of" } else { "behind" };
     Some(Diagnostic::error("The clock of this machine is wrong").detail(format!(
-        "It is {} minutes {direction} that of cluster {name}{}. Certificates would be renewed, begin and end at the wrong time. Correct the clock, and plan again.",
+        "This machine's clock is {} minutes {direction} that of cluster {name}{}. Certificates would be renewed, begin and end at the wrong time. Correct the clock, and plan again.",
         ahead.abs() / 60,
         if told.len() > 1 { ", and no other cluster agrees with it" } else { "" }
     )))

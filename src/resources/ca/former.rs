@@ -80,6 +80,6 @@ async fn found(cx: &Cx, store: &StoreRef, state: &Ca) -> Result<Standing, Diagno
 fn stays(store: &StoreRef, why: &str) -> Diagnostic {
     let StoreRef { cluster, namespace, name } = store;
     Diagnostic::warning("The key of an old root is still kept").detail(format!(
-        "The Secret {store} held the key of a root that this CA no longer issues from. {why} If the Secret is not needed, delete it: `kubectl delete secret {name} -n {namespace}` in cluster {cluster}. Whoever reads such a key can sign for every cluster that trusts its root."
+        "The Secret {store} held the key of a root that this CA no longer issues from. {why} If the Secret is not needed, delete it: `kubectl delete secret {name} -n {namespace}` in cluster {cluster}. Whoever reads this key can sign for every cluster that trusts its root."
     ))
 }

@@ -190,7 +190,7 @@ async fn trusts(cx: &mut Cx, cluster: &Cluster, namespace: &str, root: &str) -> 
             Ok(held) => held.roots.fingerprints().iter().any(|held| held.to_string() == root),
             Err(fault) => {
                 cx.warn(Diagnostic::warning(format!("The cacerts of {} is left out", cluster.name())).detail(format!(
-                    "It is not known whether cluster {} uses this root. Secret {namespace}/{CACERTS}: {fault}.",
+                    "Whether cluster {} uses this root is not known. Secret {namespace}/{CACERTS}: {fault}.",
                     cluster.name()
                 )));
                 false

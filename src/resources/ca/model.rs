@@ -45,8 +45,8 @@ model! {
         pub rotation_pause: Value<String>,
         /// Take over what exists and is someone else's: the Secret of `root.store` with the roots in it, whose keys
         /// whoever wrote it may know, and `cacerts` Secrets. Their intermediates stay in use; if one is of another
-        /// root, a rotation brings the cluster over. Without it such a Secret is an error. A `cacerts` that an apply
-        /// has written once, and that somebody replaced, is not taken over again: see `accept_roots`.
+        /// root, a rotation brings the cluster over. Without it a Secret of this kind is an error. A `cacerts` that an
+        /// apply has written once, and that somebody replaced, is not taken over again: see `accept_roots`.
         #[attr(default(false))]
         pub adopt: Value<bool>,
         /// SHA-256 fingerprints (of the DER, in hexadecimal) of roots of others that the mesh is to trust where
@@ -56,7 +56,7 @@ model! {
         pub accept_roots: Value<Set<String>>,
         /// What to do where istiod already runs and signs with a root it made for itself: `true` trusts that root
         /// beside this one, writes `cacerts` and restarts istiod, which reads it only at its start; the next plans then
-        /// drop the old root. Without it such a cluster is an error.
+        /// drop the old root. Without it a cluster of this kind is an error.
         #[attr(default(false))]
         pub migrate_self_signed: Value<bool>,
         /// Leave clusters that cannot be reached as they are when they are taken out of `clusters`, and on destroy. A
@@ -86,7 +86,7 @@ model! {
         /// End of the root's validity, RFC 3339.
         #[attr(computed)]
         pub root_not_after: Value<String>,
-        /// Where a rotation of the root stands: `settled`, `not-started`, `widening-trust`, `trust-widened`,
+        /// The phase of the root's rotation: `settled`, `not-started`, `widening-trust`, `trust-widened`,
         /// `switching-issuers`, `issuers-switched` or `narrowing-trust`.
         #[attr(computed)]
         pub phase: Value<String>,
@@ -143,8 +143,8 @@ model! {
         /// Name of the Secret.
         #[attr(default("mesh-root-ca"), validate(dns_subdomain()))]
         pub name: Value<String>,
-        /// Accept a store in a cluster whose Secrets the tokens of its watchers may read (`read_secrets` of its
-        /// `mesh_remote_cluster`). Without it such a store is an error: whoever gets hold of one of these tokens could
+        /// Accept a store in a cluster whose Secrets the tokens of its watchers can read (`read_secrets` of its
+        /// `mesh_remote_cluster`). Without it a store there is an error: whoever gets hold of one of these tokens could
         /// issue certificates for the whole mesh.
         #[attr(optional)]
         pub readable_by_watchers: Value<bool>,

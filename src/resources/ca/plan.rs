@@ -240,14 +240,14 @@ fn root_ends(end: OffsetDateTime, now: OffsetDateTime, remedy: &str) -> Option<D
     let day = end.date();
     (now <= end).then(|| {
         Diagnostic::warning("The root is near its end").detail(format!(
-            "It is valid until {day}: intermediates made from now on would not live their full validity. {remedy}"
+            "The root is valid until {day}: intermediates made from now on would not live their full validity. {remedy}"
         ))
     })
 }
 
 fn root_expired(end: OffsetDateTime) -> Diagnostic {
     Diagnostic::warning("The root has expired").detail(format!(
-        "It was valid until {}: no certificate of the mesh is valid any more, and none can be renewed. Raise `root.generation` now: every cluster then gets an intermediate of a new root at once.",
+        "The root was valid until {}: no certificate of the mesh is valid any more, and none can be renewed. Raise `root.generation` now: every cluster then gets an intermediate of a new root at once.",
         end.date()
     ))
 }
@@ -384,7 +384,7 @@ fn refuse_unsigned(inputs: &Inputs<'_>, prior: &Ca, decision: &Decision) -> Resu
 pub fn tangled(error: &crate::mesh::Untrusting) -> Diagnostic {
     Diagnostic::error("A cluster does not trust its own certificates")
         .detail(format!(
-            "{}. istiod refuses such a pair. Delete the Secret cacerts there, and the next plan makes a new one.",
+            "{}. istiod refuses this pair. Delete the Secret cacerts there, and the next plan makes a new one.",
             crate::resources::parsing::sentence(&error.to_string()).trim_end_matches('.')
         ))
         .at(Path::root("clusters").key(&error.cluster))
@@ -420,7 +420,7 @@ pub fn describe(ask: &Ask, decision: &Decision, inputs: &Inputs<'_>) -> Diagnost
     for name in &decision.revived {
         words.push(
             Diagnostic::warning("The root of a cluster has expired")
-                .detail("Its certificates are refused already, so there is nothing to interrupt. The cluster gets an intermediate of the new root at once, without the steps of a rotation.")
+                .detail("The certificates of this cluster are refused already, so there is nothing to interrupt. The cluster gets an intermediate of the new root at once, without the steps of a rotation.")
                 .at(Path::root("clusters").key(name)),
         );
     }
@@ -497,7 +497,7 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
             ))
             .at(cluster(name)),
         Wait::Joins { cluster: name } => Diagnostic::warning("A cluster joins later")
-            .detail("It gets its intermediate when all other clusters trust the new root.")
+            .detail("The cluster gets its intermediate when all other clusters trust the new root.")
             .at(cluster(name)),
         Wait::Signature { cluster: name } if is_asked_elsewhere(inputs, name) => {
             Diagnostic::warning("A signature is needed")

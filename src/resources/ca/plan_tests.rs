@@ -178,12 +178,12 @@ fn a_leap_of_the_clock_is_a_renewal_and_an_ending_root_a_warning() {
     assert!(cluster(&leap(NOW, 100_000_000).planned, "east").fingerprint.is_unknown());
     let near = leap(NOW, 300_000_000).words;
     assert!(
-        near[0].starts_with("The root is near its end (root.generation): It is valid until 2036-11-20"),
+        near[0].starts_with("The root is near its end (root.generation): The root is valid until 2036-11-20"),
         "{near:?}"
     );
     let expired = leap(NOW, 1_000_000_000);
     assert!(
-        expired.words[0].starts_with("The root has expired (root.generation): It was valid until 2036-11-20"),
+        expired.words[0].starts_with("The root has expired (root.generation): The root was valid until 2036-11-20"),
         "{:?}",
         expired.words
     );

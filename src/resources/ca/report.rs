@@ -60,8 +60,7 @@ pub fn store_recreated(store: &StoreRef, secret: &Object, owner: &Owner) -> Opti
     let whose = whose(owner, secret);
     let diagnostic = Diagnostic::warning("The root's store is somebody else's");
     Some(diagnostic.at(Path::root("root").attr("store")).detail(format!(
-        "Secret {namespace}/{name} in cluster {cluster}: {whose}. It holds the roots of before, so that no certificate changes; but whoever wrote it may know their keys. The next apply that writes a root takes the \
-         Secret back, and a destroy leaves it. If you have not restored it from a backup, replace the root: raise `root.generation`."
+        "Secret {namespace}/{name} in cluster {cluster}: {whose}. It holds the same roots as before, so that no certificate changes; but whoever wrote it may know their keys. The next apply that writes a root makes the Secret this resource's again, and a destroy leaves it. If you have not restored it from a backup, replace the root: raise `root.generation`."
     )))
 }
 

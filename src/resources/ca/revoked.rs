@@ -44,8 +44,7 @@ pub fn refuse(spec: &Spec, decision: &Decision, live: &BTreeMap<String, Live>) -
 
 fn refused(name: &str, issued: &str) -> Diagnostic {
     Diagnostic::error("Revocation lists do not cover a new intermediate").at(Path::root("clusters").key(name)).detail(format!(
-        "Cluster {issued} is to get another intermediate, and the `ca-crl.pem` in the Secret cacerts of cluster {name} has no list of that. Proxies that have lists of some CAs refuse the chains of all others, and istiod refuses \
-         such a Secret. Remove `ca-crl.pem` from cacerts in every cluster and restart istiod there, apply, and put new lists there afterwards. Or sign outside, and give lists of the new \
+        "Cluster {issued} is to get another intermediate, and the `ca-crl.pem` in the Secret cacerts of cluster {name} has no list of that. Proxies that have lists of some CAs refuse the chains of all others, and istiod refuses the Secret. Remove `ca-crl.pem` from cacerts in every cluster and restart istiod there, apply, and put new lists there afterwards. Or sign outside, and give lists of the new \
          intermediate first. Nothing was written."
     ))
 }

@@ -325,7 +325,7 @@ fn read_root_certificate(parser: &mut Parser, pem: &str, path: &Path) -> Option<
         parser.refuse(
             path.clone(),
             "Unfit as a root",
-            format!("The certificate {} has pathlen 0: it may sign no intermediates. Give a root without a pathlen, or of at least 1.", certificate.subject()),
+            format!("The certificate {} has pathlen 0: it cannot sign intermediates. Give a root without a pathlen, or of at least 1.", certificate.subject()),
         );
     }
     Some(certificate)

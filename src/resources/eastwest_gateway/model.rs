@@ -47,8 +47,8 @@ model! {
     /// Custom resources count only in the cluster of the istiod that serves the gateway: in a remote cluster expose
     /// nothing here; the primary's own gateway resource also opens this one.
     ///
-    /// Its Pods run the image that the istiod of its `revision` injects, with the pull secrets of that istiod (`images`
-    /// of `mesh_primary`).
+    /// The gateway's Pods run the image that the istiod of its `revision` injects, with the pull secrets of that istiod
+    /// (`images` of `mesh_primary`).
     ///
     /// What is no longer exposed is closed to new connections. Open connections stay, and proxies keep some for later
     /// requests: restart the gateway's Pods to cut them.
@@ -104,7 +104,7 @@ model! {
         /// Take over objects of the same names that someone else installed.
         #[attr(default(false))]
         pub adopt: Value<bool>,
-        /// Take fields that other managers hold with other values. Without it such a conflict is an error that names
+        /// Take fields that other managers hold with other values. Without it a conflict is an error that names
         /// the manager.
         #[attr(default(false))]
         pub force_conflicts: Value<bool>,

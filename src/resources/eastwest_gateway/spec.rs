@@ -74,7 +74,7 @@ impl Spec {
         let hosts = self.exposure.hosts.as_ref()?;
         let (index, host) = hosts.iter().enumerate().find(|(_, host)| is_elsewhere(host))?;
         let domain = &self.cluster_domain;
-        Some(Diagnostic::warning("No Service of this cluster has such a name").at(Path::root("expose").attr("hosts").index(index)).detail(format!(
+        Some(Diagnostic::warning("No Service of this cluster has this name").at(Path::root("expose").attr("hosts").index(index)).detail(format!(
             "{host:?} does not end with the domain of this cluster's Services, {domain:?} (`cluster_domain`): peers ask for names such as `web.shop.svc.{domain}`. Write the host with that \
              domain, or set `cluster_domain`."
         )))

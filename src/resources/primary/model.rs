@@ -77,7 +77,7 @@ model! {
         /// ends when workloads are given this root.
         #[attr(optional)]
         pub trust_root: Value<String>,
-        /// Lets istiod and the proxies take roots that are added and taken away, as a rotation of the root does: sets
+        /// Lets istiod and the proxies take roots that are added and removed, as a rotation of the root does: sets
         /// `ISTIO_MULTIROOT_MESH` and, for the proxies, `PROXY_CONFIG_XDS_AGENT`. The default is whether `trust_root`
         /// is set; for a control plane that an earlier version of this provider made, or that was imported, it is null
         /// and what `values` say goes. A change of it restarts istiod; workloads follow when they are restarted.
@@ -149,9 +149,9 @@ model! {
         pub ambient_beside_sidecars: Value<bool>,
         /// mTLS between workloads. `permissive`, which is Istio's own default and the one where nothing is set: who can
         /// uses it, and plain text is taken too. `strict`: plain text is refused, by a mesh-wide PeerAuthentication.
-        /// `off`: nobody uses it, by such a policy and `meshConfig.enableAutoMtls`; for clusters of one network that
-        /// have no common root, and the same in all of them. Networks need mTLS. The policy is among what
-        /// `install_base` shares.
+        /// `off`: nobody uses it, by a mesh-wide PeerAuthentication and `meshConfig.enableAutoMtls`; for clusters of
+        /// one network that have no common root, and the same in all of them. Networks need mTLS. The policy is among
+        /// what `install_base` shares.
         #[attr(optional, validate(one_of(&["strict", "permissive", "off"])))]
         pub mtls: Value<String>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane

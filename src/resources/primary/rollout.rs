@@ -159,7 +159,7 @@ fn waits_for(name: &str, seen: Option<&Ahead>, wanted: &str) -> Option<String> {
 
 fn held(planned: &Primary, old: &str, wanted: &str, waits: &[String]) -> Diagnostic {
     Diagnostic::warning(format!("{} stays at Istio {old} for now", planned.cluster.text())).at(Path::root("rollout")).detail(format!(
-        "It is upgraded to Istio {wanted} once the clusters of `rollout.after` run it, are available and in sync. It waits, as of the last refresh: {}. Apply this plan, then plan again. To go no \
+        "The control plane is upgraded to Istio {wanted} once the clusters of `rollout.after` run it, are available and in sync. It waits, as of the last refresh: {}. Apply this plan, then plan again. To go no \
          further, set `istio_version` back.",
         waits.join("; ")
     ))

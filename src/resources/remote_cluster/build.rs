@@ -10,7 +10,7 @@ use crate::istiod::BASE_RELEASE;
 use crate::kept::objects::Wanted;
 use crate::kept::render::{self, Rendering};
 use crate::kept::told::Answers;
-use crate::mesh::istiod_name;
+use crate::mesh::{injection_webhooks, istiod_name};
 
 /// The charts whose remote profile is installed in the modes `remote` and `config`.
 #[derive(Clone, Debug)]
@@ -74,9 +74,5 @@ fn remote_profile(spec: &Spec, charts: Option<&Charts>, owner: &str) -> Result<W
 /// The injection webhooks of the cluster, as the chart names them.
 pub fn webhooks(spec: &Spec) -> String {
     let revision = spec.remote.as_ref().and_then(|remote| remote.data_plane.revision.as_ref());
-    let suffix = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
-    match spec.namespace.as_str() {
-        "istio-system" => format!("istio-sidecar-injector{suffix}"),
-        other => format!("istio-sidecar-injector{suffix}-{other}"),
-    }
+    injection_webhooks(revision, spec.namespace.as_str())
 }

@@ -194,7 +194,7 @@ model! {
         #[attr(default(false))]
         pub rotate_on_affected_versions: Value<bool>,
         /// Let a CronJob in each watcher renew its token, so that no apply has to, whatever the API server grants. It
-        /// runs three times or more in a token's life, each link at a minute of its own. It may read and change that
+        /// runs three times or more in a token's life, each link at a minute of its own. It can read and change that
         /// one remote secret. The reader may ask for tokens of its own that are bound to the Secrets of this resource,
         /// which a ValidatingAdmissionPolicy sees to (Kubernetes 1.30 or later). An apply proves the right, and a
         /// refresh warns when a renewal did not come. The guide on credentials compares the ways. Not with

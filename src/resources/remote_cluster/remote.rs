@@ -36,7 +36,7 @@ pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<
 fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Error) -> Diagnostic {
     if spec.is_config_cluster() {
         return Diagnostic::error("The control plane has not set up this cluster's webhook").at("watchers").detail(format!(
-            "Its istiod reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when its revision is {}, and when \
+            "The istiod of the control plane reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when its revision is {}, and when \
              it is allowed to: its log names what its ServiceAccount {} is denied.",
             watched.name(),
             Revision::label(remote.data_plane.revision.as_ref()),
@@ -45,7 +45,7 @@ fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Er
     }
     let serving: Vec<&str> = remote.system_namespace.control_planes.iter().map(|name| name.as_str()).collect();
     Diagnostic::error("The primary has not set up this cluster's webhook").at("control_plane").detail(format!(
-        "Its istiod reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when it was installed with \
+        "The istiod of the primary reads cluster {}, but has not put its certificate authority into the injection webhook there: {error}. istiod does so when it was installed with \
          `external_istiod = true`, when its own cluster name is {} (the annotation on namespace {} names it), and when its revision is {}.",
         watched.name(),
         serving.join(", "),

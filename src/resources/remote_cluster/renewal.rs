@@ -252,7 +252,7 @@ pub fn overdue(spec: &Spec, (watcher, ends): (&str, &str)) -> Diagnostic {
     let (namespace, name) = (&spec.namespace, renewal_name(id));
     // Of several warnings with one summary Terraform shows the first alone.
     Diagnostic::warning(format!("The token of {watcher} for {id} was not renewed in time")).at("token").detail(format!(
-        "It ends at {ends}, and CronJob {job} in cluster {watcher} should have renewed it by now. Its Jobs say why: `kubectl get jobs -n {namespace}`, then `kubectl logs -n {namespace} -l app={name}`. An apply issues a new token and recreates the job."
+        "The token ends at {ends}, and CronJob {job} in cluster {watcher} should have renewed it by now. Its Jobs say why: `kubectl get jobs -n {namespace}`, then `kubectl logs -n {namespace} -l app={name}`. An apply issues a new token and recreates the job."
     ))
 }
 

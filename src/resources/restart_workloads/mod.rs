@@ -187,7 +187,7 @@ fn certificates(text: &str) -> Result<Bundle, Diagnostic> {
     }
     .map_err(|why| {
         Diagnostic::error("No certificates").at(Path::root("root_certificates")).detail(format!(
-            "These must be the roots of the mesh in PEM, such as `root_certificates` of a `mesh_ca`: {why}."
+            "`root_certificates` must be the roots of the mesh in PEM, such as those of a `mesh_ca`: {why}."
         ))
     })
 }
@@ -214,7 +214,7 @@ fn forbidden(refused: &[String]) -> Diagnostic {
 
 fn not_restarted(left: &[String]) -> Diagnostic {
     Diagnostic::warning("Some Pods were not restarted")
-        .detail(format!("They may be behind, and this action does not restart them:\n{}", listed(left)))
+        .detail(format!("These Pods may be behind, and this action does not restart them:\n{}", listed(left)))
 }
 
 fn not_given(namespaces: &str, within: Duration) -> Diagnostic {

@@ -22,7 +22,7 @@ model! {
         /// What counts as behind; both where nothing is set. `proxy`: a new Pod would get another proxy, by its image,
         /// arguments or variables, as after an upgrade or after a change of the network or of the mesh configuration.
         /// `roots`: the Pod is older than the roots that its namespace is given (`istio-ca-root-cert`). Many proxies
-        /// hear of new roots by themselves, so this restarts more than must be.
+        /// learn new roots by themselves, so this restarts more than must be.
         #[attr(optional, validate(non_empty()), validate(each(one_of(&["proxy", "roots"]))))]
         pub behind_by: Value<Set<String>>,
         /// Roots that every one of the namespaces must be given first, as certificates in PEM: `root_certificates` of a

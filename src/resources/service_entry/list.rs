@@ -13,8 +13,9 @@ use crate::value::Value;
 
 model! {
     /// Finds imported services, for `terraform query`: the ServiceEntries in the provider's clusters that stand for a
-    /// service of another mesh, whoever made them. Such a one is in the mesh by its `location`, and its endpoints are a
-    /// network, or are reached by mutual TLS through a gateway. What stands for a service outside any mesh is left out.
+    /// service of another mesh, whoever made them. These entries are in the mesh by their `location`, and their
+    /// endpoints are a network, or are reached by mutual TLS through a gateway. What stands for a service outside any
+    /// mesh is left out.
     pub struct ImportedServices {
         /// Only those of this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]

@@ -16,7 +16,7 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
-    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
+    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external, is_injection_config_map,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -278,7 +278,7 @@ fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
 
 /// Whether the values that Pods are injected by name a network.
 fn injects_network(seen: &Seen) -> bool {
-    let mut maps = seen.config_maps.values().filter(|map| istiod::is_injector(map.name()));
+    let mut maps = seen.config_maps.values().filter(|map| is_injection_config_map(map.name()));
     maps.any(|map| istiod::injected_network(map).is_some()) || seen.further.injected.network.is_some()
 }
 

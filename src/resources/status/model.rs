@@ -65,7 +65,7 @@ model! {
         /// only what is trusted; null where there is neither.
         #[attr(computed)]
         pub trust: Value<Trust>,
-        /// What the istiods here say of the clusters they watch, by cluster id: the worst of their replicas. An
+        /// What the istiods here say about the clusters they watch, by cluster id: the worst of their replicas. An
         /// external control plane's configuration cluster is among them.
         #[attr(computed)]
         pub watches: Value<Map<Watch>>,
@@ -128,8 +128,8 @@ model! {
 model! {
     /// A watched cluster.
     pub struct Watch {
-        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know of)
-        /// or `unknown` (istiod did not answer, or the identity may read its metrics only, which do not name every
+        /// `synced`, `syncing`, `timeout`, `closed`, `missing` (there is a remote secret that istiod does not know)
+        /// or `unknown` (istiod did not answer, or the identity can read its metrics only, which do not name every
         /// cluster).
         #[attr(computed)]
         pub verdict: Value<String>,

@@ -1,9 +1,11 @@
 //! Calls between meshes, judged by whether they arrive: what several tests of traffic share.
 
 use std::io::{Read, Write};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lab::tools::{self, Tool};
 use lab::traffic::{Answer, RealPod, Workload, eventually};
 use lab::{Cluster, Lab, Options, Proxies};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -24,6 +26,25 @@ pub fn lab(names: &[&str], proxies: Proxies) -> Option<Lab> {
         return None;
     }
     Some(Lab::start(names, Options { proxies, ..Options::default() }).expect("clusters"))
+}
+
+/// The version of the Envoy that proxies run, as it says itself.
+pub fn envoy_version() -> String {
+    let envoy = tools::path(Tool::Envoy).expect("an Envoy");
+    let said = Command::new(envoy).arg("--version").output().expect("Envoy's version");
+    version_of(&String::from_utf8_lossy(&said.stdout))
+}
+
+/// Of `… version: COMMIT/VERSION/STATE/BUILD/TLS`.
+fn version_of(said: &str) -> String {
+    let version = said.split_once("version: ").and_then(|(_, rest)| rest.split('/').nth(1));
+    version.unwrap_or_else(|| panic!("no version: {said}")).to_owned()
+}
+
+#[test]
+fn the_version_of_an_envoy_is_the_one_it_says() {
+    let said = "\n/usr/bin/envoy  version: 8f4b6ff/1.40.0/Clean/RELEASE/BoringSSL\n\n";
+    assert_eq!(version_of(said), "1.40.0");
 }
 
 /// A Service in all clusters, whose one pod is in the named one and calls others as well. Each cluster has its own
