@@ -43,6 +43,8 @@ pub(super) struct Values {
     pub prior: Option<Dyn>,
     pub planned: Dyn,
     pub private: Vec<u8>,
+    /// A plan of what comes in place of an object that is there.
+    pub replaces: bool,
 }
 
 #[async_trait]
@@ -97,8 +99,9 @@ impl<R: Resource> ErasedResource for Typed<R> {
     async fn plan(&self, call: &Call, values: Values) -> Outcome {
         // The values go as soon as they are decoded: they are large, and several plans wait for clusters or charts at
         // once.
+        let replaces = values.replaces;
         let opened = {
-            let Values { config, prior, planned, private } = values;
+            let Values { config, prior, planned, private, .. } = values;
             open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {
                 let prior = prior.as_ref().map(R::Model::decode).transpose()?;
                 Ok((cx, R::Model::decode(&config)?, prior, R::Model::decode(&planned)?))
@@ -108,7 +111,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Ok(opened) => opened,
             Err(diagnostic) => return Outcome::failed(diagnostic),
         };
-        let mut plan = Plan { config: &config, prior: prior.as_ref(), planned, replace: Default::default() };
+        let mut plan = Plan { config: &config, prior: prior.as_ref(), planned, replaces, replace: Default::default() };
         let result = call.guard("planning", Box::pin(self.0.plan(&mut cx, &mut plan))).await;
         let mut outcome = close(cx, flatten(result));
         outcome.replace = plan.replace.into_iter().collect();
@@ -127,7 +130,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     async fn apply(&self, call: &Call, values: Values) -> Outcome {
-        let Values { config, prior, planned, private } = values;
+        let Values { config, prior, planned, private, .. } = values;
         let timeouts = planned.attr(timeouts::ATTRIBUTE).cloned().unwrap_or(Dyn::Null);
         let opened = open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {
             let reached = Reached::new();

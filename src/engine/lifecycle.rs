@@ -189,13 +189,17 @@ impl Engine {
         let prepared = prepare(inputs);
 
         let call = self.call(request.capabilities).taking(resource.timeouts().overridden(&prepared).read);
+        // A core plans a replacement once more, without the object that is there and with what was private in the plan
+        // before. A new block has nothing private.
+        let replaces = prior.is_none() && !request.prior_private.is_empty();
         // What was private to an object that is being replaced is no business of its successor.
         let private = match (&prior, request.planned_private.is_empty()) {
             (_, false) => request.planned_private,
             (Some(_), true) => request.prior_private,
             (None, true) => Vec::new(),
         };
-        let values = Values { config: config.clone(), prior: prior.clone(), planned: prepared.clone(), private };
+        let (config_of, prior_of) = (config.clone(), prior.clone());
+        let values = Values { config: config_of, prior: prior_of, planned: prepared.clone(), private, replaces };
         let handler = resource.clone();
         let step = caught("planning", async move { handler.plan(&call, values).await }).await;
         let outcome = step.unwrap_or_else(Outcome::failed);
@@ -270,7 +274,7 @@ impl Engine {
             let times = resource.timeouts().overridden(&planned);
             let time = if prior.is_some() { times.update } else { times.create };
             let call = self.call(request.capabilities).taking(time);
-            let values = Values { config, prior, planned: planned.clone(), private };
+            let values = Values { config, prior, planned: planned.clone(), private, replaces: false };
             let handler = resource.clone();
             (caught("applying", async move { handler.apply(&call, values).await }).await, false)
         };

@@ -167,6 +167,8 @@ pub struct Plan<'a, M> {
     pub config: &'a M,
     pub prior: Option<&'a M>,
     pub planned: M,
+    /// The second plan of a replacement: the first one was of the object that is there.
+    pub replaces: bool,
     pub(super) replace: BTreeSet<Path>,
 }
 

@@ -1,6 +1,7 @@
 //! Two blocks of a configuration that stand for one thing in a cluster: each apply of one would overwrite the other.
 //! The protocol does not say which block a plan is of, so that they are told apart by what the core never does: it
-//! plans a block that is not there once, and one that is there once more where it is to be replaced.
+//! plans a block that is not there once, and one that is there once more where it is to be replaced. Only that second
+//! plan comes with private data and without an object.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -28,6 +29,8 @@ pub struct Block<'a> {
 pub struct Seen {
     /// Digest of the mark of the instance in state; `None` where it is to be made.
     is_there: Option<u64>,
+    /// It is to be made in place of one that is there, which was planned before.
+    replaces: bool,
     /// Digest of the configuration.
     config: u64,
 }
@@ -35,7 +38,8 @@ pub struct Seen {
 impl Seen {
     /// `mark` picks the mark of the instance.
     pub fn of<M: Debug + PartialEq>(plan: &Plan<'_, M>, mark: fn(&M) -> &Value<String>) -> Self {
-        Self { is_there: plan.prior.map(|prior| digest(mark(prior))), config: digest(plan.config) }
+        let is_there = plan.prior.map(|prior| digest(mark(prior)));
+        Self { is_there, replaces: plan.replaces, config: digest(plan.config) }
     }
 }
 
@@ -56,8 +60,8 @@ impl Blocks {
         let before = self.0.entry((resource, id.to_owned())).or_default();
         let is_another = before.iter().any(|earlier| match (earlier.is_there, seen.is_there) {
             (Some(one), Some(other)) => one != other,
-            // To be replaced: the same configuration is planned once more, as a new one.
-            (Some(_), None) => earlier.config != seen.config,
+            // A copy has the same configuration as what it is a copy of, and replaces nothing.
+            (Some(_), None) => !seen.replaces || earlier.config != seen.config,
             (None, _) => true,
         });
         before.push(seen);
@@ -74,36 +78,52 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    fn meets(seen: &[(Option<u64>, u64)]) -> Vec<bool> {
+    const fn there(mark: u64, config: u64) -> Seen {
+        Seen { is_there: Some(mark), replaces: false, config }
+    }
+
+    const fn new(config: u64) -> Seen {
+        Seen { is_there: None, replaces: false, config }
+    }
+
+    const fn replacing(config: u64) -> Seen {
+        Seen { is_there: None, replaces: true, config }
+    }
+
+    fn meets(seen: &[Seen]) -> Vec<bool> {
         let mut blocks = Blocks::default();
-        let block = |(is_there, config): &(Option<u64>, u64)| Block {
+        let block = |seen: &Seen| Block {
             resource: "mesh_primary",
             id: "east/istio-system/istiod",
             attribute: "revision",
-            seen: Seen { is_there: *is_there, config: *config },
+            seen: *seen,
         };
         seen.iter().map(|seen| blocks.meet(block(seen)).is_some()).collect()
     }
 
     #[test]
     fn two_blocks_of_one_id_are_told_whatever_is_there() {
-        assert_eq!(meets(&[(None, 1), (None, 2)]), [false, true], "both new");
-        assert_eq!(meets(&[(None, 1), (None, 1)]), [false, true], "both new, and alike");
-        assert_eq!(meets(&[(Some(7), 1), (None, 2)]), [false, true], "one is there");
-        assert_eq!(meets(&[(None, 2), (Some(7), 1)]), [false, true], "the new one first");
-        assert_eq!(meets(&[(Some(7), 1), (Some(8), 2)]), [false, true], "both are there");
+        assert_eq!(meets(&[new(1), new(2)]), [false, true], "both new");
+        assert_eq!(meets(&[new(1), new(1)]), [false, true], "both new, and alike");
+        assert_eq!(meets(&[there(7, 1), new(2)]), [false, true], "one is there");
+        assert_eq!(meets(&[there(7, 1), new(1)]), [false, true], "one is there, and the other is a copy of it");
+        assert_eq!(meets(&[new(1), there(7, 1)]), [false, true], "the copy first");
+        assert_eq!(meets(&[new(2), there(7, 1)]), [false, true], "the new one first");
+        assert_eq!(meets(&[there(7, 1), there(8, 2)]), [false, true], "both are there");
     }
 
     #[test]
     fn one_block_that_is_replaced_is_one() {
-        assert_eq!(meets(&[(Some(7), 1), (None, 1)]), [false, false]);
-        assert_eq!(meets(&[(Some(7), 1), (None, 1), (None, 2)]), [false, false, true], "and another is another");
+        assert_eq!(meets(&[there(7, 1), replacing(1)]), [false, false]);
+        assert_eq!(meets(&[replacing(1)]), [false], "tainted: it is planned once");
+        assert_eq!(meets(&[there(7, 1), replacing(1), new(2)]), [false, false, true], "and another is another");
+        assert_eq!(meets(&[there(7, 1), replacing(1), new(1)]), [false, false, true], "also a copy");
     }
 
     #[test]
     fn another_id_is_another_thing() {
         let mut blocks = Blocks::default();
-        let seen = Seen { is_there: None, config: 1 };
+        let seen = new(1);
         for id in ["east/istio-system/istiod", "east/istio-system/istiod-canary"] {
             let block = Block { resource: "mesh_primary", id, attribute: "revision", seen };
             assert!(blocks.meet(block).is_none());

@@ -475,6 +475,11 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         "someone else's gateway will do"
     );
 
+    // A copy of the block replaces nothing, though its configuration is the same to a letter.
+    planned(networks("net1", "net1"), Some(&stored)).await;
+    let copy = core.plan(REMOTE, Some(link.clone()), None).await.expect_err("two blocks").to_string();
+    assert!(copy.contains("Two blocks for west/links-plan/west"), "{copy}");
+
     configure().await;
     let gone = core.plan(REMOTE, None, Some(&stored)).await.expect("a plan");
     let gone = core.apply(REMOTE, gone).await;
