@@ -20,7 +20,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// An owner whose objects are told by their label alone.
+    /// An owner of before marks: its objects are told by their label, and by who wrote them.
     pub fn by_label(label: &str) -> Owner {
         Owner { label: label.to_owned(), mark: String::new(), unmarked: true }
     }
@@ -47,12 +47,8 @@ impl Owner {
             None => {
                 self.unmarked
                     && match live.label(OWNER_LABEL) {
-                        // A label is copied as well: where there is a mark and the object lacks it, we must have
-                        // written the object.
-                        Some(label) => {
-                            let applied = known || self.mark.is_empty() || is_managed_by(live, FIELD_MANAGER);
-                            label == self.label && applied
-                        }
+                        // A label is copied as well: what state does not name counts only where we wrote the object.
+                        Some(label) => label == self.label && (known || is_managed_by(live, FIELD_MANAGER)),
                         None => known,
                     }
             }
@@ -186,7 +182,8 @@ mod tests {
         assert!(owner(false).may_write(&old, false).is_err(), "a new instance takes nothing of an old state");
         let labelled = live(Some("mesh_ca.x"), None, "kubectl");
         assert!(!owner(true).has(&labelled, false), "its label is a copy, and whether all is marked was forgotten");
-        assert!(owner(true).has(&labelled, true) && Owner::by_label("mesh_ca.x").has(&labelled, false));
+        assert!(!Owner::by_label("mesh_ca.x").has(&labelled, false), "also where there is no mark at all");
+        assert!(owner(true).has(&labelled, true) && Owner::by_label("mesh_ca.x").has(&labelled, true));
     }
 
     #[test]
