@@ -16,16 +16,32 @@ use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, Query};
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Kinds looked at side by side.
 const AT_ONCE: usize = 16;
-/// Objects of a kind that are looked at: Kubernetes and istiod put a few into every namespace, which are passed over.
-const LOOKED_AT: usize = 20;
+/// Objects in one answer.
+const IN_A_PAGE: usize = 100;
 
 /// What is in a namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// Metadata of objects, some of each kind.
+    /// Metadata of objects.
     pub objects: Vec<(ObjectRef, Object)>,
     /// Groups and kinds that could not be looked at.
     pub unseen: Vec<String>,
+    /// Groups and names of the kinds that are in namespaces.
+    namespaced: BTreeSet<(String, String)>,
+}
+
+impl Inventory {
+    /// Whether the object goes when others of its namespace have gone. What a cluster-wide object owns outlives all
+    /// that is in the namespace.
+    pub fn goes_with_its_owners(&self, object: &Object) -> bool {
+        let owners = object.items("metadata.ownerReferences");
+        let is_namespaced = |owner: &Value| {
+            let api_version = text(owner, "apiVersion");
+            let group = api_version.split_once('/').map(|(group, _)| group).unwrap_or_default();
+            self.namespaced.contains(&(group.to_owned(), text(owner, "kind")))
+        };
+        !owners.is_empty() && owners.iter().all(is_namespaced)
+    }
 }
 
 impl Cluster {
@@ -96,8 +112,8 @@ impl Cluster {
         Ok(versions)
     }
 
-    /// Some objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in
-    /// `passed_over` are not asked for.
+    /// The objects of every namespaced kind in the namespace, by metadata alone. Kinds whose names are in `passed_over`
+    /// are not asked for.
     pub async fn inventory(&self, namespace: &str, passed_over: &[&str]) -> Result<Inventory, Error> {
         let mut inventory = Inventory::default();
         let (mut kinds, core) = tokio::try_join!(self.served("/apis", &mut inventory.unseen), async {
@@ -105,19 +121,18 @@ impl Cluster {
             self.served("/api", &mut unseen).await
         })?;
         kinds.extend(core);
+        inventory.namespaced = kinds.iter().map(|kind| (kind.group.to_string(), kind.kind.to_string())).collect();
         kinds.retain(|kind| !passed_over.contains(&&*kind.kind));
         let looks = kinds.into_iter().map(|kind| async move {
-            let path = format!("{}?limit={LOOKED_AT}", kind.path(Some(namespace)));
-            let listed = self.list_json(Call { accept: METADATA_LIST, ..Call::get(path) }, &kind).await;
+            let listed = self.all_in(namespace, &kind).await;
             (kind, listed)
         });
         let mut looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
         while let Some((kind, listed)) = looks.next().await {
             match listed {
-                Ok(list) => inventory.objects.extend(items(list).into_iter().map(|item| {
-                    let object = typed(item, &kind);
-                    (object.reference_as(kind.clone()), object)
-                })),
+                Ok(objects) => inventory
+                    .objects
+                    .extend(objects.into_iter().map(|object| (object.reference_as(kind.clone()), object))),
                 Err(error) if error.is_not_found() => {}
                 Err(Error { failure: Failure::Api(status), .. }) if status.code == 405 => {}
                 Err(error) if error.is_unreachable() || error.is_cancelled() => return Err(error),
@@ -126,6 +141,21 @@ impl Cluster {
         }
         inventory.objects.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(inventory)
+    }
+
+    /// Metadata of all objects of a kind in the namespace.
+    async fn all_in(&self, namespace: &str, kind: &Kind) -> Result<Vec<Object>, Error> {
+        let (mut objects, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("{}?limit={IN_A_PAGE}{after}", kind.path(Some(namespace)));
+            let list = self.list_json(Call { accept: METADATA_LIST, ..Call::get(path) }, kind).await?;
+            let next = list.get("metadata").map(|metadata| text(metadata, "continue")).unwrap_or_default();
+            objects.extend(items(list).into_iter().map(|item| typed(item, kind)));
+            if next.is_empty() {
+                return Ok(objects);
+            }
+            after = format!("&continue={}", path_segment(&next));
+        }
     }
 
     /// What the cluster serves as charts ask for it: `group/version` and `group/version/Kind`, in order. It is asked

@@ -12,11 +12,17 @@ const HANDED_OUT_LABEL: &str = "istio.io/config";
 /// Marks the ConfigMaps in which replicas elect a leader; client-go's name for it.
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
-/// The object is an istiod's leader election, or one of the ConfigMaps it gives every namespace.
+/// The object is an istiod's leader election, or one of the ConfigMaps it gives every namespace. Anybody may give such
+/// a name to an object of another kind.
 pub fn is_own_object(object: &Object) -> bool {
-    is_election_by_lease(object)
-        || object.annotation(LEADER_ANNOTATION).is_some()
-        || IN_EVERY_NAMESPACE.contains(&object.name())
+    let is_handed_out = object.kind() == Kind::CONFIG_MAP.kind && IN_EVERY_NAMESPACE.contains(&object.name());
+    is_election_by_lease(object) || is_election_by_config_map(object) || is_handed_out
+}
+
+fn is_election_by_config_map(object: &Object) -> bool {
+    object.kind() == Kind::CONFIG_MAP.kind
+        && object.name().starts_with("istio-")
+        && object.annotation(LEADER_ANNOTATION).is_some()
 }
 
 /// Newer istiods elect by Leases, as Kubernetes' own controllers do.
@@ -39,7 +45,7 @@ pub async fn remove_own_objects(cluster: &Cluster, istiod_namespace: &str) -> Re
     let listed = futures::future::try_join_all(queries.iter().map(|query| cluster.list_now(query))).await?;
     let written_by_istiod = |object: &&Object| {
         is_election_by_lease(object)
-            || object.annotation(LEADER_ANNOTATION).is_some() && object.name().starts_with("istio-")
+            || is_election_by_config_map(object)
             || IN_EVERY_NAMESPACE.contains(&object.name()) && object.label(HANDED_OUT_LABEL) == Some("true")
     };
     let doomed: std::collections::BTreeSet<ObjectRef> = listed
@@ -79,4 +85,29 @@ async fn gateway_classes(cluster: &Cluster) -> Result<std::sync::Arc<[Object]>, 
 
 fn is_class_of_istiod(class: &Object) -> bool {
     class.str("spec.controllerName").starts_with("istio.io/") && managers(class).iter().any(|manager| manager == ISTIOD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_makes_nothing_istiod_s() {
+        let named = |kind: Kind, name: &'static str| Object::of(&ObjectRef::namespaced(kind, "istio-system", name));
+        let elects = |object: Object| object.with_annotation(LEADER_ANNOTATION, "{}");
+        for name in IN_EVERY_NAMESPACE {
+            assert!(is_own_object(&named(Kind::CONFIG_MAP, *name)), "{name}");
+        }
+        assert!(is_own_object(&elects(named(Kind::CONFIG_MAP, "istio-leader"))));
+        let theirs = [
+            named(Kind::SECRET, "istio-ca-root-cert"),
+            named(Kind::SERVICE, "istio-ca-crl"),
+            named(Kind::CONFIG_MAP, "istio-leader"),
+            elects(named(Kind::CONFIG_MAP, "their-leader")),
+            elects(named(Kind::SECRET, "istio-leader")),
+        ];
+        for theirs in theirs {
+            assert!(!is_own_object(&theirs), "{} {}", theirs.kind(), theirs.name());
+        }
+    }
 }
