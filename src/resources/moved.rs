@@ -119,6 +119,20 @@ impl MovedSecret {
     }
 }
 
+/// Whether the state is of a key or a certificate of the provider `tls`, which is nowhere but in states.
+pub fn is_of_tls(source: &Moved) -> bool {
+    source.type_name.starts_with("tls_") && source.provider.ends_with("/hashicorp/tls")
+}
+
+/// Such a state has no object to read, and what is in it is known to whoever reads states.
+pub fn refused_of_tls(source: &Moved, instead: &str) -> Diagnostic {
+    Diagnostic::error("This cannot be moved here").detail(format!(
+        "A `{}` is in a state and in no cluster, so there is no object that this resource could take over; and this resource keeps no key in state.\n\n\
+         {instead} Then give the other resource a `removed` block with `lifecycle {{ destroy = false }}`. Old versions of its state still hold its key: delete them.",
+        source.type_name
+    ))
+}
+
 /// A state of a type that is known, whose object this type cannot become.
 pub fn refused(why: &str, instead: &str) -> Diagnostic {
     Diagnostic::error("This cannot be moved here").detail(format!(
@@ -224,6 +238,17 @@ mod tests {
         let secret = MovedSecret::of(&moved(KUBERNETES, "kubernetes_secret_v1", state)).unwrap();
         assert_eq!((secret.keys(), secret.label("istio/multiCluster")), (vec!["west"], Some("true")));
         assert!(MovedSecret::of(&moved(KUBERNETES, "kubernetes_config_map", json!({}))).is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_only_in_a_state_is_told_from_others() {
+        let key = json!({"private_key_pem": "pr1vate"});
+        let of = |provider: &str, type_name: &str| moved(provider, type_name, key.clone());
+        let source = of("registry.terraform.io/hashicorp/tls", "tls_private_key");
+        assert!(is_of_tls(&source) && is_of_tls(&of("registry.opentofu.org/hashicorp/tls", "tls_self_signed_cert")));
+        assert!(!is_of_tls(&of(KUBERNETES, "tls_private_key")) && !is_of_tls(&of(HELM, "helm_release")));
+        let said = refused_of_tls(&source, "Do this.").detail;
+        assert!(said.contains("`tls_private_key`") && said.contains("Do this.") && !said.contains("pr1vate"), "{said}");
     }
 
     #[test]

@@ -6,9 +6,13 @@ use std::path::Path;
 use lab::tools::{self, Istio};
 use lab::{Lab, Options};
 use serde_json::{Value, json};
+use terraform_provider_mesh::engine::rpc::MoveResourceState;
+use terraform_provider_mesh::provider::Mesh;
+use terraform_provider_mesh::resources::registry;
 
 use crate::examples_in_steps::{made_by_hand, running};
 use crate::support::cli::{Cli, Workspace, clis, newest};
+use crate::support::core::Core;
 use crate::support::plugin_process::BINARY;
 
 const CONFIGURATION: &str = r#"
@@ -115,6 +119,26 @@ fn of_state(registry: &str, provider: &str, type_name: &str, name: &str, attribu
         "provider": format!("provider[\"{registry}/hashicorp/{provider}\"]"),
         "instances": [{ "schema_version": 1, "attributes": attributes, "sensitive_attributes": [] }],
     })
+}
+
+/// A key of the provider `tls` is in a state and in no cluster: what to do with it is said, and nothing of it.
+#[tokio::test]
+async fn what_is_only_in_a_state_is_refused_with_the_way_to_keep_it() {
+    let core = Core::new(Mesh, registry(), json!({})).await.unwrap();
+    for (target, word) in [("mesh_ca", "root.private_key_wo"), ("mesh_ca_request", "certificate_request")] {
+        let request = MoveResourceState {
+            source_provider_address: "registry.terraform.io/hashicorp/tls".to_owned(),
+            source_type_name: "tls_private_key".to_owned(),
+            source_schema_version: 1,
+            source_state: br#"{"private_key_pem": "pr1vate"}"#.to_vec(),
+            target_type_name: target.to_owned(),
+        };
+        let said = core.engine.move_resource_state(request).await.diagnostics.to_string();
+        for word in ["This cannot be moved here", "`tls_private_key`", "`removed` block", word] {
+            assert!(said.contains(word), "{target}: {word}: {said}");
+        }
+        assert!(!said.contains("pr1vate"), "{target}: {said}");
+    }
 }
 
 #[test]
