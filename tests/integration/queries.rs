@@ -9,6 +9,7 @@ use terraform_provider_mesh::engine::rpc::{ListResource, ListResourceEvent};
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
 
+use crate::service_entry_laws;
 use crate::support::cli::{Said, Workspace};
 use crate::support::core::{self, Core};
 
@@ -74,6 +75,36 @@ async fn events(core: &Core, type_name: &str, config: Value, limit: i64) -> Vec<
 
 fn said(events: Vec<ListResourceEvent>) -> Diagnostics {
     events.into_iter().flat_map(|event| event.diagnostics).collect()
+}
+
+/// What a cluster is called by Istio, its own istiod alone says, also where only the watcher is asked for: it may be
+/// neither its key nor at the address by which the provider reaches it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_cluster_is_found_by_what_its_own_istiod_says() {
+    let core = service_entry_laws::core().await;
+    let of_west = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "istiod", "namespace": "named", "labels": {"app": "istiod"}},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "istiod"}}, "template": {
+            "metadata": {"labels": {"app": "istiod"}},
+            "spec": {"containers": [{"name": "discovery", "image": "pilot", "env": [{"name": "CLUSTER_ID", "value": "prod-west"}]}]}}}});
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "prod-west",
+        "clusters": [{"name": "prod-west", "cluster": {"server": "https://west.internal:6443", "insecure-skip-tls-verify": true}}],
+        "contexts": [{"name": "prod-west", "context": {"cluster": "prod-west", "user": "prod-west"}}],
+        "users": [{"name": "prod-west", "user": {"token": "t"}}]});
+    let of_east = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"prod-west": kubeconfig.to_string()},
+        "metadata": {"name": "istio-remote-secret-prod-west", "namespace": "named", "labels": {"istio/multiCluster": "true"}}});
+    for (cluster, object) in [(service_entry_laws::west(), of_west), (service_entry_laws::east(), of_east)] {
+        cluster.kubectl(&["create", "namespace", "named"]).unwrap();
+        cluster.apply(&object.to_string()).unwrap();
+    }
+    for filters in [json!({"namespace": "named"}), json!({"namespace": "named", "watcher": "east"})] {
+        let events = events(&core, "mesh_remote_cluster", filters.clone(), 10).await;
+        let found: Vec<String> =
+            events.iter().filter(|event| event.identity.is_some()).map(|event| event.display_name.clone()).collect();
+        let said = said(events);
+        assert_eq!(found, ["west/named/prod-west, watched by east"], "{filters}: {said}");
+        assert!(!said.to_string().contains("is not the provider's"), "{filters}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -49,10 +49,7 @@ impl Listable for MeshRemoteCluster {
         let asked = &query.config;
         listing::known(cx, &asked.cluster, "cluster")?;
         let watchers = listing::clusters(cx, &asked.watcher, "watcher")?;
-        let seen = listing::search(cx, &watchers, &queries(&asked.namespace)).await?;
-        let names = Names::of(cx, &seen).await?;
-        let (links, strangers) = links(&seen, &names);
-        strangers.into_iter().for_each(|stranger| cx.warn(stranger));
+        let links = search(cx, &watchers, &asked.namespace).await?;
         for (place, link) in links {
             let is_asked_for = listing::is(&asked.cluster, &place.cluster)
                 && asked.managed.get().is_none_or(|managed| managed == link.managed);
@@ -64,22 +61,37 @@ impl Listable for MeshRemoteCluster {
     }
 }
 
-/// What tells links, and whose they are.
-fn queries(namespace: &Value<String>) -> [Lookup; 3] {
+/// The links of these watchers; what cannot be told of them is said. Whose a link is, the istiods of all clusters tell.
+async fn search(
+    cx: &mut Ctx<Client>,
+    watchers: &[String],
+    namespace: &Value<String>,
+) -> Result<BTreeMap<Place, Link>, Diagnostics> {
     let secrets = |query: Lookup| listing::within(query, namespace);
-    [
+    let istiods = Lookup::of(Kind::DEPLOYMENT).label("app", "istiod");
+    let linked = [
         secrets(Lookup::of(Kind::SECRET).label(MULTI_CLUSTER_LABEL, "true")),
         secrets(Lookup::of(Kind::SECRET).field("metadata.name", CONFIG_SECRET)),
-        Lookup::of(Kind::DEPLOYMENT).label("app", "istiod"),
-    ]
+        istiods.clone(),
+    ];
+    let mut seen = listing::search(cx, watchers, &linked).await?;
+    let others: Vec<String> = cx
+        .client()?
+        .clusters
+        .names()
+        .filter(|name| !watchers.iter().any(|one| one == name))
+        .map(str::to_owned)
+        .collect();
+    seen.extend(listing::search(cx, &others, &[istiods]).await?);
+    let (links, strangers) = links(&seen, &Names::of(cx, &seen).await?);
+    strangers.into_iter().for_each(|stranger| cx.warn(stranger));
+    Ok(links)
 }
 
 /// The clusters of the provider that remote secrets in a namespace describe by this id.
 pub async fn described_as(cx: &mut Ctx<Client>, namespace: &str, id: &str) -> Result<BTreeSet<String>, Diagnostics> {
     let names = listing::clusters(cx, &Value::Null, "cluster")?;
-    let seen = listing::search(cx, &names, &queries(&namespace.into())).await?;
-    let (links, strangers) = links(&seen, &Names::of(cx, &seen).await?);
-    strangers.into_iter().for_each(|stranger| cx.warn(stranger));
+    let links = search(cx, &names, &namespace.into()).await?;
     let about = links.into_keys().filter(|place| place.namespace == namespace && place.id == id);
     Ok(about.map(|place| place.cluster).collect())
 }
@@ -104,6 +116,8 @@ struct Names {
     servers: BTreeMap<String, String>,
     /// Keys by the id that the istiod there goes by.
     ids: BTreeMap<String, String>,
+    /// Clusters whose istiods could not be asked for theirs.
+    silent: BTreeSet<String>,
 }
 
 impl Names {
@@ -116,6 +130,7 @@ impl Names {
             let server = cluster.endpoint().await.map(|endpoint| endpoint.server).unwrap_or_default();
             names.servers.insert(name.to_owned(), server);
         }
+        names.silent = client.clusters.names().filter(|name| !seen.contains_key(*name)).map(str::to_owned).collect();
         for (name, objects) in seen {
             let own = objects.iter().filter(|one| one.kind() == "Deployment" && !is_external(one.value()));
             names.ids.extend(own.filter_map(cluster_id).map(|id| (id, name.clone())));
@@ -150,7 +165,7 @@ fn links(seen: &BTreeMap<String, Vec<Object>>, names: &Names) -> (BTreeMap<Place
             for (id, server) in described(secret) {
                 let namespace = secret.namespace().unwrap_or_default().to_owned();
                 let Some(cluster) = names.key(&id, server.as_deref()) else {
-                    strangers.push(stranger(watcher, secret, &id));
+                    strangers.push(stranger(watcher, secret, &id, &names.silent));
                     continue;
                 };
                 let link = links.entry(Place { cluster, namespace, id }).or_default();
@@ -172,10 +187,18 @@ fn described(secret: &Object) -> Vec<(String, Option<String>)> {
     read.into_iter().map(|(id, told)| (id.to_string(), told.ok().map(|told| told.server))).collect()
 }
 
-fn stranger(watcher: &str, secret: &Object, id: &str) -> Diagnostic {
+fn stranger(watcher: &str, secret: &Object, id: &str, silent: &BTreeSet<String>) -> Diagnostic {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name());
+    let described = format!("The Secret {namespace}/{name} of cluster {watcher} describes a cluster by the id {id}.");
+    if !silent.is_empty() {
+        let silent = silent.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Diagnostic::warning(format!("Which cluster {watcher} watches as {id} is not known")).detail(format!(
+            "{described} No entry of `clusters` has that key or its API server's address. An istiod of that id may run in {silent}, which could not be searched. \
+             Search again when all clusters answer. If none of them has it, add the cluster to the provider block."
+        ));
+    }
     Diagnostic::warning(format!("{watcher} watches a cluster that is not the provider's")).detail(format!(
-        "The Secret {namespace}/{name} of cluster {watcher} describes a cluster by the id {id}. No entry of `clusters` has that key, its API server's address, or an istiod of that id. \
+        "{described} No entry of `clusters` has that key, its API server's address, or an istiod of that id. \
          Add the cluster to the provider block, and search again."
     ))
 }
@@ -224,6 +247,7 @@ mod tests {
         let names = Names {
             servers: text(&[("east", "https://a:6443"), ("west", "https://b:6443/"), ("west-2", "https://c")]),
             ids: text(&[("prod-west", "west")]),
+            ..Names::default()
         };
         let key = |id: &str, server: &str| names.key(id, Some(server));
         assert_eq!(key("west", "https://a:6443/").as_deref(), Some("east"), "the address counts, whatever the id");
@@ -247,7 +271,14 @@ mod tests {
         let names = Names {
             servers: text(&[("east", "https://a"), ("north", "https://n"), ("west", "https://b")]),
             ids: text(&[("east", "east"), ("prod-west", "west")]),
+            ..Names::default()
         };
+        let told_of = |names: &Names| links(&seen, names).1;
+        let silent =
+            Names { silent: ["south".to_owned()].into(), ids: names.ids.clone(), servers: names.servers.clone() };
+        let unknown = told_of(&silent);
+        assert!(unknown[0].summary.contains("east watches as gone is not known"), "{unknown:?}");
+        assert!(unknown[0].detail.contains("may run in south"), "{unknown:?}");
         let (links, strangers) = links(&seen, &names);
         let told: Vec<String> = links.into_iter().map(|(place, link)| watched(place, &link).name).collect();
         assert_eq!(
