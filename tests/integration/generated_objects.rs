@@ -39,6 +39,26 @@ async fn the_page_is_what_the_code_writes() {
     );
 }
 
+/// Argo CD before version 3 takes what carries the label with the name of an Application for that Application's. The
+/// guide says on which objects the charts set it, and that nothing carries the marks of other tools.
+#[test]
+fn the_guide_names_what_another_tool_may_take_for_its_own() {
+    let read = |path: &str| fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (page, guide) = (read("docs/guides/objects.md"), read("docs/guides/beside-gitops.md"));
+    for mark in ["argocd.argoproj.io", "fluxcd.io", "meta.helm.sh"] {
+        assert!(!page.contains(mark), "something carries the mark of another tool: {mark}");
+    }
+    let label = "app.kubernetes.io/instance";
+    let of_argo = guide.split("\n- ").find(|entry| entry.starts_with("**Argo CD**")).expect("Argo CD is named");
+    assert!(of_argo.contains(label) && of_argo.contains("resourceTrackingMethod: annotation"), "{of_argo}");
+    let labelled = page.split("\n## ").skip(1).filter(|section| section.contains(label));
+    let labelled: Vec<&str> = labelled.filter_map(|section| section.lines().next()).collect();
+    assert!(!labelled.is_empty());
+    for resource in labelled {
+        assert!(of_argo.contains(resource), "objects of {resource} carry {label}");
+    }
+}
+
 async fn page() -> String {
     let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
     let gateway_api = tools::gateway_api().expect("the Gateway API").display().to_string();
