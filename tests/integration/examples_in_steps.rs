@@ -12,7 +12,7 @@ use terraform_provider_mesh::pki::Bundle;
 
 use crate::ca_istiod::verifies;
 use crate::examples::{leftovers, no_secret_in, synced};
-use crate::examples_laws::{is_imported_whole, outlives_an_outage};
+use crate::examples_laws::{is_found_whole, is_imported_whole, outlives_an_outage};
 use crate::lab_judge::{Outcome, install_istio, link, make_intermediate, make_roots};
 use crate::links_topologies::Run;
 use crate::queries;
@@ -55,7 +55,7 @@ fn rotated(cli: &Cli, lab: &Lab) {
     // How long a step waits stands nowhere in a cluster for an import to find.
     set(&run, &json!({ "root_generation": 2 }));
     run.apply().ok();
-    end(&run, &Run::of_example(cli, lab, "root-rotation"));
+    end(cli, &run, "root-rotation");
 }
 
 /// The plan of the next step, which is applied.
@@ -153,7 +153,7 @@ fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
         assert!(definitions["metadata"]["labels"].to_string().contains("1.31.0"), "{}", definitions["metadata"]);
         cluster.kubectl(&["delete", "namespace", "shop"]).unwrap();
     }
-    end(&run, &Run::of_example(cli, lab, "canary-upgrade"));
+    end(cli, &run, "canary-upgrade");
 }
 
 fn remote_clusters(cluster: &Arc<Cluster>, revision: &str) -> String {
@@ -183,15 +183,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     let pems = lab.dir().join("pems");
     made_by_hand(lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
     let before = lab.clusters().iter().map(running).collect::<Vec<_>>();
-    if cli.name == "terraform"
-        && let Some(newest) = newest()
-    {
-        is_found_as_others_made_it(&Run::of_example(&newest, lab, "adoption"));
-    }
-
-    let run = Run::of_example(cli, lab, "adoption");
-    let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
-    set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
+    let run = adopting(cli, lab, &pems);
     let plan = run.workspace.run(&["plan", "-input=false", "-out=plan"]).ok();
     assert!(plan.stdout.contains("Plan: 7 to import, 0 to add, 7 to change, 0 to destroy."), "{}", plan.stdout);
     let plan = run.workspace.run(&["show", "-json", "plan"]).ok().json();
@@ -237,21 +229,76 @@ fn taken_over(cli: &Cli, lab: &Lab) {
     }
 }
 
+/// The example, with the root that was made by hand.
+fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
+    let run = Run::of_example(cli, lab, "adoption");
+    run.variables(&CLUSTERS);
+    let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
+    set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
+    run
+}
+
+/// First none of it is this provider's, then all of it but for what is in one cluster, and what leads there.
+#[test]
+fn a_mesh_of_three_is_found_whoever_has_made_it() {
+    let Some(newest) = newest() else { return };
+    let lab = Lab::start(&["east", "north", "west"], Options::default()).unwrap();
+    let pems = lab.dir().join("pems");
+    made_by_hand(&lab, &pems).unwrap_or_else(|error| panic!("{}", lab::describe(&*error)));
+    is_found_as_others_made_it(&Run::of_example(&newest, &lab, "adoption"));
+
+    adopting(&newest, &lab, &pems).apply().ok();
+    let run = Run::of_example(&newest, &lab, "adoption");
+    let said = queries::search(&run.workspace, &json!({})).ok().stdout;
+    for found in [
+        "east/istio-system/istiod, Istio 1.31.0, by this provider",
+        "west/istio-system/istio-eastwestgateway, network net-west, by this provider",
+        "north/istio-system/istiod, Istio 1.31.0, by Helm",
+        "north/istio-system/istio-eastwestgateway, network net-north, by Helm",
+        "north/istio-system/north, watched by east, west",
+        "west/istio-system/west, watched by east, north, by this provider",
+    ] {
+        assert!(said.contains(found), "{found}: {said}");
+    }
+    for (managed, clusters) in [(true, &["\"east\"", "\"west\""][..]), (false, &["\"north\""])] {
+        queries::search(
+            &run.workspace,
+            &json!({ "mesh_ca": { "cluster": "east", "managed": managed },
+            "mesh_primary": { "managed": managed }, "mesh_eastwest_gateway": { "network": "none" },
+            "mesh_remote_cluster": { "namespace": "none" } }),
+        )
+        .ok();
+        let written = std::fs::read_to_string(run.workspace.path("found.tf")).unwrap();
+        let of_primaries = written.split("\nresource ").filter(|block| block.starts_with("\"mesh_primary\""));
+        let mut found: Vec<&str> = of_primaries
+            .filter_map(|block| block.lines().find_map(|line| line.trim().strip_prefix("cluster ")))
+            .map(|value| value.trim().trim_start_matches('=').trim())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, clusters, "{written}");
+    }
+    for file in
+        ["found.tf", "terraform.tfstate"].map(|file| run.workspace.path(file)).iter().filter(|file| file.exists())
+    {
+        no_secret_in(file, &lab);
+    }
+}
+
 /// A search finds what helm, openssl and istioctl made, and writes a configuration of it that takes nothing over by
 /// itself: a plan imports it, changes nothing, and says what that means.
 fn is_found_as_others_made_it(run: &Run<'_>) {
     let workspace = &run.workspace;
     let said = queries::search(workspace, &json!({})).ok().stdout;
     for found in [
-        "east/istio-system/cacerts, root O=Istio, CN=Root of east, west",
+        "east/istio-system/cacerts, root O=Istio, CN=Root of east, north, west",
         "west/istio-system/istiod, Istio 1.31.0, by Helm",
         "east/istio-system/istio-eastwestgateway, network net-east, by Helm",
-        "west/istio-system/west, watched by east",
+        "west/istio-system/west, watched by east, north",
     ] {
         assert!(said.contains(found), "{found}: {said}");
     }
     let (plan, _) = queries::imports(workspace);
-    assert!(plan.contains("Plan: 7 to import, 0 to add, 0 to change, 0 to destroy."), "{plan}");
+    assert!(plan.contains("Plan: 10 to import, 0 to add, 0 to change, 0 to destroy."), "{plan}");
     for word in ["The certificates stay as they were found", "The link to west stays as it was found", "`adopt = true`"]
     {
         assert!(plan.contains(word), "{word}: {plan}");
@@ -263,21 +310,14 @@ fn is_found_as_others_made_it(run: &Run<'_>) {
         no_secret_in(&workspace.path(file), run.lab);
     }
     let filters = json!({
-        "mesh_ca": { "managed": true }, "mesh_primary": { "cluster": "west", "managed": false }, "mesh_eastwest_gateway": { "network": "net-north" },
+        "mesh_ca": { "managed": true }, "mesh_primary": { "cluster": "west", "managed": false }, "mesh_eastwest_gateway": { "network": "net-south" },
         "mesh_remote_cluster": { "watcher": "east" }, "mesh_service_entry": { "namespace": "shop" },
     });
     queries::search(workspace, &filters).ok();
     let written = std::fs::read_to_string(workspace.path("found.tf")).unwrap();
     let found: Vec<&str> = written.lines().filter(|line| line.starts_with("resource ")).collect();
-    assert_eq!(
-        found,
-        ["resource \"mesh_remote_cluster\" \"found_0\" {", "resource \"mesh_primary\" \"found_0\" {"],
-        "{written}"
-    );
-    assert!(
-        written.matches("cluster = \"west\"").count() >= 2 || written.matches("= \"west\"").count() >= 4,
-        "{written}"
-    );
+    let of_type = |name: &str| found.iter().filter(|line| line.contains(name)).count();
+    assert_eq!((found.len(), of_type("\"mesh_remote_cluster\""), of_type("\"mesh_primary\"")), (3, 2, 1), "{written}");
 }
 
 /// Whether this provider has written anything, by who Kubernetes says wrote what.
@@ -314,9 +354,13 @@ pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
         });
         cluster.apply(&opened.to_string())?;
     }
-    let (east, west) = (lab.cluster("east"), lab.cluster("west"));
-    link(east, west)?;
-    link(west, east)
+    for (watcher, watched) in lab.clusters().iter().flat_map(|one| lab.clusters().iter().map(move |other| (one, other)))
+    {
+        if watcher.name() != watched.name() {
+            link(watched, watcher)?;
+        }
+    }
+    Ok(())
 }
 
 /// Names of the istiods: a restart gives another.
@@ -330,11 +374,20 @@ fn set(run: &Run<'_>, variables: &Value) {
 }
 
 /// What holds for every example that is applied, whatever has become of it on the way.
-fn end(run: &Run<'_>, other: &Run<'_>) {
+fn end(cli: &Cli, run: &Run<'_>, example: &str) {
     no_secret_in(&run.workspace.path("terraform.tfstate"), run.lab);
     outlives_an_outage(&run.workspace, run.lab.cluster("west"));
-    std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
-    is_imported_whole(&run.workspace, &other.workspace);
+    let other = |cli: &Cli| {
+        let other = Run::of_example(cli, run.lab, example);
+        std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
+        other
+    };
+    is_imported_whole(&run.workspace, &other(cli).workspace);
+    if cli.name == "terraform"
+        && let Some(newest) = newest()
+    {
+        is_found_whole(&[&run.workspace], &other(&newest).workspace, run.lab);
+    }
     run.destroy().ok();
     for cluster in run.lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());

@@ -9,7 +9,7 @@ use lab::{ChartRepository, Cluster, Fault, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::examples::{leftovers, no_secret_in, synced};
-use crate::examples_laws::outlives_an_outage;
+use crate::examples_laws::{is_found_whole, outlives_an_outage};
 use crate::links_topologies::{Run, service};
 use crate::support::cli::{clis, newest};
 
@@ -173,6 +173,11 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     run.settled();
     no_secret_in(&run.workspace.path("terraform.tfstate"), &lab);
     outlives_an_outage(&run.workspace, lab.cluster("west"));
+    if let Some(newest) = newest() {
+        let other = Run::of_example(&newest, &lab, "upgrade-in-waves");
+        std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
+        is_found_whole(&[&run.workspace], &other.workspace, &lab);
+    }
     run.destroy().ok();
     for cluster in lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
