@@ -7,6 +7,7 @@
 //! nothing is written. Between being made and being complete lies [`handover`].
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use jiff::Timestamp;
@@ -18,10 +19,11 @@ use super::instance::{
     COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, created_by,
     is_marked,
 };
-use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
+use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
+use super::refused::{Fresh, Refused};
 use super::{handover, report};
-use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
+use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched};
 use crate::diag::Diagnostic;
 use crate::value::Path;
 
@@ -79,6 +81,10 @@ pub struct Claim {
     pub interrupted: bool,
     /// The instance is being made: no state knows it yet, and the next create may take it up.
     creates: bool,
+    /// What this create has made so far, where it began with nothing.
+    fresh: Option<Fresh>,
+    /// Objects are written, or may have been.
+    writes: AtomicBool,
     /// At a destroy: the mark of another instance that has taken this one over.
     other: Option<String>,
     /// At a destroy: another create has taken the instance up, with its mark.
@@ -110,6 +116,35 @@ impl Claim {
     /// The same cluster; its requests end when another run has taken the instance over.
     pub fn cluster(&self) -> Cluster {
         self.cluster.clone()
+    }
+
+    /// Objects are written from here on: a create that fails leaves its Lease, by which the next one finds them.
+    pub fn begin(&self) {
+        self.writes.store(true, Ordering::Relaxed);
+    }
+
+    /// The apply was refused. A create that has written nothing leaves nothing: its Lease goes again, and a namespace
+    /// that it has made. The warning says what stays all the same.
+    pub async fn refused(mut self) -> Option<Diagnostic> {
+        if !self.is_unused() {
+            return None;
+        }
+        let (refused, hold) = self.given_back()?;
+        let stays = refused.give_back().await;
+        drop(hold);
+        report::left(&stays.into_iter().collect::<Vec<_>>())
+    }
+
+    fn is_unused(&self) -> bool {
+        self.fresh.is_some() && !self.writes.load(Ordering::Relaxed)
+    }
+
+    /// What is to be given back by a run that did not come to its end, once.
+    fn given_back(&mut self) -> Option<(Refused, Hold)> {
+        let fresh = if self.is_unused() { self.fresh.take() } else { None };
+        let hold = self.hold.take()?;
+        let (cluster, lease, holder) = (self.cluster.clone(), self.lease.clone(), hold.holder.name.clone());
+        Some((Refused { cluster, lease, holder, fresh }, hold))
     }
 
     /// At a destroy: what says that the instance is another's by now. `None` where it is this one's, or nobody has
@@ -180,17 +215,11 @@ impl Drop for Claim {
     /// An apply that fails lets others write, as far as that can still be told. A process that ends first is found out
     /// by the next run.
     fn drop(&mut self) {
-        let Some(hold) = self.hold.take() else { return };
-        let operations = json!([
-            { "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name },
-            { "op": "replace", "path": "/spec/holderIdentity", "value": INTERRUPTED },
-        ]);
-        let cluster = self.cluster.within(Scope::lasting(FOR_WORDS, CancellationToken::new()));
-        let lease = self.lease.clone();
+        let Some((refused, hold)) = self.given_back() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 // Whether it arrives or not: the Lease runs out.
-                drop(cluster.patch_if(&lease, &operations).await);
+                drop(refused.give_back().await);
                 drop(hold);
             });
         }
@@ -240,15 +269,16 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 return Ok(unheld(asked));
             }
             let mark = asked.mark.map_or_else(drawn, |mark| Ok(mark.to_owned()))?;
-            let creation = match asked.purpose {
-                Purpose::Create { .. } => Some(drawn()?),
-                Purpose::Update { .. } | Purpose::Destroy => instance.creation.clone(),
-            };
-            if make(asked, &mark, creation.as_deref(), &holder).await.map_err(failed)? {
-                instance.creation = creation;
-                instance.marked |= matches!(asked.purpose, Purpose::Create { .. });
+            let creates = matches!(asked.purpose, Purpose::Create { .. });
+            // A state that is older than the names of creates gets one with its Lease.
+            let creation = instance.creation.clone().filter(|_| !creates).map_or_else(drawn, Ok)?;
+            if let Some(fresh) = make(asked, &mark, &creation, &holder).await.map_err(failed)? {
+                instance.creation = Some(creation);
+                instance.marked |= creates;
                 let older = matches!(asked.purpose, Purpose::Update { .. });
-                return Ok(held(asked, holder, &mark, older || instance.unfinished));
+                let mut claim = held(asked, holder, &mark, older || instance.unfinished);
+                claim.fresh = creates.then_some(fresh);
+                return Ok(claim);
             }
             // Somebody was quicker, which the next look shows; or it is on its way out, and something keeps it.
             if std::mem::replace(&mut tried, true) {
@@ -395,15 +425,13 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
     Ok(asked.cluster.get(&asked.place.lease()).await?.filter(|lease| !lease.is_terminating()))
 }
 
-async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Holder) -> Result<bool, Error> {
+/// `None` where there is a Lease by now.
+async fn make(asked: Asked<'_>, mark: &str, creation: &str, holder: &Holder) -> Result<Option<Fresh>, Error> {
     let complete = if matches!(asked.purpose, Purpose::Update { .. }) { MARKING } else { UNFINISHED };
     let object = asked.place.object(mark, complete, lease::spec(&holder.name, Timestamp::now()));
-    let object = match creation {
-        Some(creation) => object.with_annotation(CREATION_ANNOTATION, creation),
-        None => object,
-    };
+    let object = object.with_annotation(CREATION_ANNOTATION, creation);
     match asked.cluster.apply_new(&object).await {
-        Ok(made) => Ok(made.is_some()),
+        Ok(made) => Ok(made.map(|_| Fresh { namespace: None })),
         // Where there is no namespace no other instance can be. One that goes is waited for, and made anew.
         Err(error) if error.is_not_found() || error.is_of_a_namespace_that_goes() => {
             let (namespace, label) = (asked.place.namespace, asked.place.label);
@@ -411,14 +439,15 @@ async fn make(asked: Asked<'_>, mark: &str, creation: Option<&str>, holder: &Hol
                 Purpose::Create { in_new_namespace, .. } | Purpose::Update { in_new_namespace } => in_new_namespace,
                 Purpose::Destroy => NewNamespace::Refused,
             };
-            match asked_for {
+            let is_made = match asked_for {
                 NewNamespace::Made => namespace::ensure(asked.cluster, namespace, label).await?,
                 NewNamespace::MadeWithoutPods => {
-                    namespace::ensure_without_pods(asked.cluster, namespace, label).await?;
+                    namespace::ensure_without_pods(asked.cluster, namespace, label).await?
                 }
                 NewNamespace::Refused => return Err(error),
-            }
-            Ok(asked.cluster.apply_new(&object).await?.is_some())
+            };
+            let fresh = Fresh { namespace: is_made.then(|| namespace.to_owned()) };
+            Ok(asked.cluster.apply_new(&object).await?.map(|_| fresh))
         }
         Err(error) => Err(error),
     }
@@ -484,6 +513,8 @@ fn unheld(asked: Asked<'_>) -> Claim {
         all_marked: false,
         interrupted: true,
         creates: false,
+        fresh: None,
+        writes: AtomicBool::new(false),
         other: None,
         owns_nothing: false,
         notice: None,

@@ -37,6 +37,17 @@ pub struct Converge<'a> {
     /// Every kind that the resource always brings: in these, and in those noted, an interrupted apply may have left
     /// objects that state does not know.
     pub kinds: &'a [Kind],
+    /// Where such objects are looked for. `Added` where `prior` names them already.
+    pub strays: Strays,
+}
+
+/// Where an interrupted apply may have left objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strays {
+    /// In the namespace of the claim.
+    AtHome,
+    /// Who converges has looked for them, and added them to what is recorded.
+    Added,
 }
 
 /// What was reached; with errors, on the way.
@@ -65,13 +76,14 @@ impl Claim {
 
     /// The same; where it is `all_marked`, what is recorded as wanted is not written again.
     pub(super) async fn converge_but(&self, step: Converge<'_>, all_marked: bool, memory: &mut Memory) -> Converged {
+        self.begin();
         let step = Step { step, owner: &self.owner, all_marked, namespace: &self.namespace };
         let mut reached = Converged { recorded: step.prior.clone(), ..Converged::default() };
-        let orphan_kinds =
-            match tokio::try_join!(self.orphan_kinds(step.kinds), self.note_kinds(step.wanted, step.kinds)) {
-                Ok((orphan_kinds, ())) => orphan_kinds,
-                Err(error) => return Converged { errors: vec![error], ..reached },
-            };
+        let sought: &[Kind] = if step.strays == Strays::AtHome { step.kinds } else { &[] };
+        let orphan_kinds = match tokio::try_join!(self.orphan_kinds(sought), self.note_kinds(step.wanted, step.kinds)) {
+            Ok((orphan_kinds, ())) => orphan_kinds,
+            Err(error) => return Converged { errors: vec![error], ..reached },
+        };
         let (applied, errors) = apply(&step).await;
         for applied in &applied {
             let key = state_key(&applied.reference);

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::holder::Holder;
-use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE, is_complete};
+use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE, UNFINISHED, is_complete};
 use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched};
 
 /// The holder of a Lease that nobody holds. The API server takes no empty name.
@@ -76,6 +76,13 @@ impl LeaseSays {
             }
         }
     }
+}
+
+/// Whether a first apply has not come to its end, and nobody is at work on it: whether a state knows the instance is
+/// not known then.
+pub(super) fn is_cut_off(lease: &Object) -> bool {
+    lease.annotation(COMPLETE_ANNOTATION) == Some(UNFINISHED)
+        && !LeaseSays::of(lease).is_at_work(Timestamp::now(), &mut None)
 }
 
 /// A holder, and since when it has not renewed.

@@ -25,6 +25,7 @@ pub mod objects;
 mod packed;
 pub mod plan;
 pub mod read;
+mod refused;
 pub mod remove;
 pub mod render;
 pub mod report;

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::lease;
 use crate::cluster::{
     Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query,
     is_managed_by, wait,
@@ -81,20 +82,20 @@ pub async fn apply(cluster: &Cluster, share: Share<'_>) -> Result<Applied, Error
     }
 }
 
-/// Makes the namespace if there is none, and leaves it alone if there is.
-pub async fn ensure(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+/// Makes the namespace if there is none, which it returns, and leaves it alone if there is.
+pub async fn ensure(cluster: &Cluster, name: &str, owner: &str) -> Result<bool, Error> {
     made(cluster, plain(name, owner)).await
 }
 
 /// The same for a namespace that no Pod is meant for: it says so, and `istioctl analyze` does not ask whether injection
 /// was forgotten.
-pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+pub async fn ensure_without_pods(cluster: &Cluster, name: &str, owner: &str) -> Result<bool, Error> {
     made(cluster, without_pods(name, owner)).await
 }
 
 /// The same for a namespace of node agents: its Pods may have rights on the node, whatever the cluster enforces where
 /// no label says.
-pub async fn ensure_for_agents(cluster: &Cluster, name: &str, owner: &str) -> Result<(), Error> {
+pub async fn ensure_for_agents(cluster: &Cluster, name: &str, owner: &str) -> Result<bool, Error> {
     made(cluster, for_agents(name, owner)).await
 }
 
@@ -111,22 +112,23 @@ pub fn for_agents(name: &str, owner: &str) -> Object {
     plain(name, owner).with_label("pod-security.kubernetes.io/enforce", "privileged")
 }
 
-async fn made(cluster: &Cluster, object: Object) -> Result<(), Error> {
+async fn made(cluster: &Cluster, object: Object) -> Result<bool, Error> {
     let _turn = turn(cluster).await;
     match cluster.apply_new(&object).await {
         Ok(Some(made)) => {
             cluster.remember(&made);
-            return Ok(());
+            return Ok(true);
         }
         Ok(None) => {}
         // Who may not make namespaces may still use one.
         Err(error) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
-    if live(cluster, &object.reference_as(Kind::NAMESPACE)).await?.is_none() {
+    let is_missing = live(cluster, &object.reference_as(Kind::NAMESPACE)).await?.is_none();
+    if is_missing {
         cluster.apply(Apply::shared(object)).await?;
     }
-    Ok(())
+    Ok(is_missing)
 }
 
 fn merged(live: Option<&Object>, share: &Share<'_>) -> Object {
@@ -214,7 +216,7 @@ pub async fn depart(
         // this one is no longer there for them to see: of two that leave at once, one sees that it is the last.
         cluster.delete(&Delete::new(own.clone())).await?;
         lease = None;
-        if instances(cluster, name, &mut turn).await?.is_some_and(|leases| !leases.is_empty()) {
+        if instances(cluster, name, &mut turn).await?.is_some_and(|leases| !leases.kept.is_empty()) {
             return Ok(Departed { left: None, goes: false });
         }
     }
@@ -294,27 +296,43 @@ async fn resident(
     but: Option<&ObjectRef>,
     seen: &mut Neighbours,
 ) -> Result<Option<Resident>, Error> {
-    if let Some(kept) = kept_by_another(cluster, namespace, but, seen).await? {
+    let leases = instances(cluster, namespace, seen).await?;
+    if let Some(leases) = &leases
+        && let Some(kept) = kept_by_another(cluster, namespace, but, leases).await?
+    {
         return Ok(Some(kept));
     }
-    let Inventory { objects, unseen } = cluster.inventory(namespace, FOLLOWERS).await?;
-    let residents = objects.iter().filter(|(_, object)| is_resident(object) && !is_own(object, but));
+    let inventory = cluster.inventory(namespace, FOLLOWERS).await?;
+    let Inventory { objects, unseen, .. } = &inventory;
+    let is_somebodys =
+        |object: &Object| is_resident(object) && !inventory.goes_with_its_owners(object) && !is_own(object, but);
+    let residents = objects.iter().filter(|(_, object)| is_somebodys(object));
     let mut residents: Vec<&(ObjectRef, Object)> = residents.collect();
-    // Whose namespace it is decides what is said: somebody else's object before one of ours.
-    residents.sort_by_key(|(_, object)| is_ours(object));
+    let is_cut_off = |object: &Object| {
+        is_lease(object)
+            && leases.as_ref().is_some_and(|leases| leases.cut_off.iter().any(|name| name == object.name()))
+    };
+    // Whose namespace it is decides what is said: somebody else's object before one of ours, and before a Lease that
+    // may be nobody's.
+    residents.sort_by_key(|(_, object)| (is_ours(object), !is_cut_off(object)));
     if let Some((reference, object)) = residents.first() {
-        let ours = is_ours(object);
+        let cut_off = is_cut_off(object);
+        let ours = is_ours(object) && !cut_off;
         let more = if residents.len() > 1 {
             format!(" and {} more objects are", residents.len() - 1)
         } else {
             " is".to_owned()
         };
+        let advice = if cut_off { OF_A_CREATE_CUT_OFF } else { "" };
         let is_leaving = unseen.is_empty() && residents.iter().all(|(_, object)| is_lease(object));
-        return Ok(Some(Resident { what: format!("{reference}{more} in it"), ours, is_leaving }));
+        return Ok(Some(Resident { what: format!("{reference}{more} in it{advice}"), ours, is_leaving }));
     }
     let what = format!("it could not be looked through: {}", unseen.join(", "));
     Ok((!unseen.is_empty()).then_some(Resident { what, ours: false, is_leaving: false }))
 }
+
+/// Said of such a Lease: what its create has written, also in other clusters, is found by it alone.
+const OF_A_CREATE_CUT_OFF: &str = ", of a create that did not come to its end. If a state has its resource, destroying that resource removes the namespace. If no state has it, create the resource again and destroy it, or delete the Lease";
 
 /// Another instance of this provider in the namespace, by its Lease, or by a Secret where a CA keeps its own in another
 /// cluster. Whoever leaves last looks the namespace through: as long as there is one, it stays anyway. Who may not look
@@ -323,36 +341,55 @@ async fn kept_by_another(
     cluster: &Cluster,
     namespace: &str,
     but: Option<&ObjectRef>,
-    seen: &mut Neighbours,
+    leases: &Leases,
 ) -> Result<Option<Resident>, Error> {
     let kept = |kind: Kind, name: &str, is_leaving: bool| {
         let what = format!("{} is in it", ObjectRef::namespaced(kind, namespace, name));
         Some(Resident { what, ours: true, is_leaving })
     };
-    let Some(leases) = instances(cluster, namespace, seen).await? else { return Ok(None) };
-    if let Some(other) = leases.iter().find(|name| but.is_none_or(|own| own.name != **name)) {
+    if let Some(other) = leases.kept.iter().find(|name| but.is_none_or(|own| own.name != **name)) {
         return Ok(kept(Kind::LEASE, other, true));
     }
-    let secrets = marked(cluster, Kind::SECRET, namespace).await?;
-    Ok(secrets.and_then(|names| kept(Kind::SECRET, names.first()?, false)))
+    let secrets = cluster.list_now(&marked(Kind::SECRET, namespace).metadata_only()).await;
+    let secrets = match secrets {
+        Err(error) if error.is_forbidden() => return Ok(None),
+        secrets => secrets?,
+    };
+    let found = secrets.iter().find(|secret| is_instance(secret));
+    Ok(found.and_then(|secret| kept(Kind::SECRET, secret.name(), false)))
+}
+
+/// Names of the Leases of instances in a namespace.
+struct Leases {
+    kept: Vec<String>,
+    /// Those that perhaps nobody will ever remove.
+    cut_off: Vec<String>,
 }
 
 /// The Leases of instances in the namespace, for those as well who leave it next. None where they may not be listed.
-async fn instances(cluster: &Cluster, namespace: &str, seen: &mut Neighbours) -> Result<Option<Vec<String>>, Error> {
-    let leases = marked(cluster, Kind::LEASE, namespace).await?;
-    seen.insert(namespace.to_owned(), leases.clone().unwrap_or_default());
-    Ok(leases)
-}
-
-/// Names of the objects of a kind that instances of this provider keep in the namespace.
-async fn marked(cluster: &Cluster, kind: Kind, namespace: &str) -> Result<Option<Vec<String>>, Error> {
-    let query = Query::of(kind).namespace(namespace).selector(OWNER_LABEL).metadata_only();
-    let listed = match cluster.list_now(&query).await {
-        Err(error) if error.is_forbidden() => return Ok(None),
+async fn instances(cluster: &Cluster, namespace: &str, seen: &mut Neighbours) -> Result<Option<Leases>, Error> {
+    let listed = match cluster.list_now(&marked(Kind::LEASE, namespace)).await {
+        Err(error) if error.is_forbidden() => {
+            seen.remove(namespace);
+            return Ok(None);
+        }
         listed => listed?,
     };
-    let ours = listed.iter().filter(|object| is_resident(object) && is_ours(object));
-    Ok(Some(ours.map(|object| object.name().to_owned()).collect()))
+    let leases = listed.iter().filter(|lease| is_instance(lease));
+    let (cut_off, kept): (Vec<&Object>, Vec<&Object>) = leases.partition(|lease| lease::is_cut_off(lease));
+    let names = |leases: Vec<&Object>| leases.iter().map(|lease| lease.name().to_owned()).collect::<Vec<_>>();
+    let leases = Leases { kept: names(kept), cut_off: names(cut_off) };
+    seen.insert(namespace.to_owned(), leases.kept.clone());
+    Ok(Some(leases))
+}
+
+/// Objects of a kind that instances of this provider keep in the namespace, or seem to.
+fn marked(kind: Kind, namespace: &str) -> Query {
+    Query::of(kind).namespace(namespace).selector(OWNER_LABEL)
+}
+
+fn is_instance(object: &Object) -> bool {
+    is_resident(object) && is_ours(object) && object.get("metadata.ownerReferences").is_none()
 }
 
 /// Anybody can set our label: it counts on what this provider has written.
@@ -374,7 +411,6 @@ fn is_resident(object: &Object) -> bool {
     !unasked_account
         && !UNASKED.contains(&(object.kind(), object.name()))
         && !object.is_terminating()
-        && object.get("metadata.ownerReferences").is_none()
         && !istiod::is_own_object(object)
 }
 

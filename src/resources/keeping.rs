@@ -17,7 +17,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, Failed, Plan};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::{self, Asked, Claim, Purpose};
-use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::converge::{self, Converge, Converged, Strays};
 use crate::kept::fixed;
 use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::{Instance, Place};
@@ -334,6 +334,7 @@ pub async fn converge<M: Keeps, P: Remembers>(
         adopt,
         force: force_conflicts.get() == Some(true),
         kinds: &state.kinds(),
+        strays: Strays::AtHome,
     };
     // Who brings webhooks waits for what serves them.
     let converged = claim.converge_serving(step, cx.private.memory()).await;
@@ -362,6 +363,19 @@ pub fn planned_changes<M: Keeps, P: Remembers>(
 /// The apply has come to its end.
 pub async fn finish<P: Remembers>(cx: &mut Ctx<Client, P>, claim: Claim) {
     claim.finish(cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning));
+}
+
+/// The end of an apply that may be refused between its claim and its first write: nothing stays of a create that was.
+pub async fn end_apply<M, P: Remembers>(
+    cx: &mut Ctx<Client, P>,
+    claim: Claim,
+    outcome: Result<M, Failed<M>>,
+) -> Result<M, Failed<M>> {
+    match &outcome {
+        Ok(_) => finish(cx, claim).await,
+        Err(_) => claim.refused().await.into_iter().for_each(|warning| cx.warn(warning)),
+    }
+    outcome
 }
 
 /// What a refresh found.

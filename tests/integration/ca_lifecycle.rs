@@ -303,7 +303,7 @@ async fn what_was_deleted_or_spoilt_is_put_back() {
 async fn a_foreign_secret_is_refused_and_adopted_on_request() {
     let Some(place) = Place::new("ca-adopt").await else { return };
     // Somebody's cacerts, of a root of their own.
-    let made = place.settle(&place.config(&["east"], json!({})), None).await;
+    let made_before = place.settle(&place.config(&["east"], json!({})), None).await;
     let theirs = place.held("east").await;
     let secret = place.secret("east", "cacerts").await.unwrap();
     let (data, namespace) = (secret.get("data").unwrap().clone(), place.namespace("west"));
@@ -318,13 +318,25 @@ async fn a_foreign_secret_is_refused_and_adopted_on_request() {
     let planned = place.plan(&config, None).await;
     let refused = place.core.apply(CA, planned).await.diagnostics.to_string();
     assert!(refused.contains("The Secret cacerts exists already (clusters[\"west\"])"), "{refused}");
+    let leases = async |name: &str| {
+        let ours = Query::of(Kind::LEASE).namespace(place.namespace(name)).selector("terraform-provider-mesh/owner");
+        place.api.list_now(&ours).await.unwrap().iter().map(|lease| lease.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(leases("west").await, [""; 0], "a create that wrote nothing leaves its Lease");
+    // With a root of its own, in a namespace that nobody else has.
+    let fresh =
+        json!({ "root": { "store": { "cluster": "east", "namespace": place.namespace("fresh"), "name": "root" } } });
+    let refused = place.core.apply(CA, place.plan(&place.config(&["west"], fresh), None).await).await;
+    assert!(refused.stored.is_none() && refused.diagnostics.to_string().contains("exists already"));
+    let made = place.api.get(&ObjectRef::cluster(Kind::NAMESPACE, place.namespace("fresh"))).await.unwrap();
+    assert!(made.is_none_or(|namespace| namespace.is_terminating()), "the namespace of a create that wrote nothing");
 
     let mut adopting = own;
     merge(&mut adopting, json!({ "adopt": true }));
     let adopted = place.settle(&place.config(&["west"], adopting), None).await;
     assert_eq!(place.held("west").await.intermediate, theirs.intermediate, "it stays in use");
     place.destroy(&adopted).await;
-    place.destroy(&made).await;
+    place.destroy(&made_before).await;
 }
 
 #[tokio::test]

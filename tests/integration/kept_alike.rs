@@ -171,6 +171,38 @@ impl Alike {
         found
     }
 
+    /// Takes the mark from everything that carries it, and from what is remembered; the Lease goes.
+    fn as_of_before_marks(&self, stored: &Stored) -> Stored {
+        const KINDS: &str = "secrets,configmaps,serviceaccounts,services,deployments,roles,rolebindings,clusterroles,clusterrolebindings,hpa,pdb,\
+                             mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions";
+        let mark = mark(stored);
+        for cluster in ["east", "west"].map(|name| self.cluster(name)) {
+            let more = format!("{KINDS},serviceentries,destinationrules,gateways.networking.istio.io");
+            let (kinds, list) = match cluster.get(&["-A", &more, "-l", OWNER]) {
+                Ok(list) => (more.as_str(), list),
+                Err(_) => (KINDS, cluster.get(&["-A", KINDS, "-l", OWNER]).expect("kubectl")),
+            };
+            let list = list.unwrap_or_default();
+            let marked = list["items"].as_array().into_iter().flatten();
+            let marked = marked.filter(|object| object["metadata"]["annotations"][MARK].as_str() == Some(&mark));
+            let owners: BTreeSet<&str> =
+                marked.filter_map(|object| object["metadata"]["labels"][OWNER].as_str()).collect();
+            for owner in owners {
+                let (selector, unmark) = (format!("{OWNER}={owner}"), format!("{MARK}-"));
+                let all =
+                    ["annotate", kinds, "-A", "-l", &selector, &unmark, "--field-manager=terraform-provider-mesh"];
+                cluster.kubectl(&all).expect("kubectl");
+                cluster.kubectl(&["delete", "leases", "-A", "-l", &selector]).expect("kubectl");
+            }
+        }
+        let mut json: Json = serde_json::from_str(&stored.json).expect("JSON");
+        json.as_object_mut().expect("an object").remove("instance");
+        let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
+        let of_marks = ["marked", "unfinished", "imported", "creation", "made"];
+        private.as_object_mut().expect("an object").retain(|key, _| !of_marks.contains(&key.as_str()));
+        Stored { json: json.to_string(), private: private.to_string().into_bytes(), ..stored.clone() }
+    }
+
     /// An object of a row, as it is now.
     fn object(&self, object: [&str; 4]) -> Option<Json> {
         let [cluster, kind, namespace, name] = object;
@@ -265,6 +297,7 @@ async fn every_resource_keeps_its_objects_alike() {
         assert_eq!(alike.next(row, Some(&config), &stored).await, Action::Nothing, "{}", row.resource);
         assert!(!alike.marked(&stored).is_empty(), "{}: nothing is marked", row.resource);
         who_cannot_look_says_so(&alike, row, &stored).await;
+        let stored = a_state_of_before_marks_goes_on(&alike, row, &config, stored).await;
         let stored = match row.strays {
             true => what_a_killed_apply_left_is_seen(&alike, row, &config, stored).await,
             false => stored,
@@ -285,7 +318,7 @@ async fn every_resource_keeps_its_objects_alike() {
     for (row, stored) in made.iter().rev() {
         a_destroy_finds_what_is_its_own(&alike, row, stored).await;
     }
-    a_label_keeps_no_namespace_in_silence(&alike).await;
+    whatever_keeps_a_namespace_is_said(&alike).await;
     for (cluster, object) in bystanders {
         let metadata = &object["metadata"];
         let [kind, namespace, name] =
@@ -306,6 +339,23 @@ async fn who_cannot_look_says_so(alike: &Alike, row: &Row, stored: &Stored) {
         }
         assert!(!told.is_empty(), "{}: nothing is said", row.resource);
     }
+}
+
+/// A state that an earlier version wrote has no mark, nor has anything in the clusters. It is no change by itself, and
+/// the next change marks all of it again.
+async fn a_state_of_before_marks_goes_on(alike: &Alike, row: &Row, config: &Json, stored: Stored) -> Stored {
+    let before = alike.marked(&stored);
+    let old = alike.as_of_before_marks(&stored);
+    let (seen, told) = alike.refresh(row, &old).await;
+    assert_eq!(alike.next(row, Some(config), &seen).await, Action::Nothing, "{}: {told}", row.resource);
+    let mut changed = config.clone();
+    changed["adopt"] = json!(true);
+    let stored = alike.apply(row, &changed, Some(&seen)).await;
+    let stored = alike.apply(row, config, Some(&stored)).await;
+    assert_eq!(alike.marked(&stored), before, "{}", row.resource);
+    alike.again().await;
+    assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
+    stored
 }
 
 /// The refresh sees it, the next apply removes it.
@@ -466,21 +516,40 @@ async fn a_destroy_finds_what_is_its_own(alike: &Alike, row: &Row, stored: &Stor
     assert_eq!(alike.marked(stored), Vec::<String>::new(), "{}: left behind; {told}", row.resource);
 }
 
-/// Our label on what somebody else made does not make it ours: that the namespace stays because of it is said.
-async fn a_label_keeps_no_namespace_in_silence(alike: &Alike) {
+/// Somebody's object keeps the namespace, and that is said: whatever its name or its label, and also where it goes with
+/// something that is in no namespace. So does a Lease by which what a killed create has written may be found.
+async fn whatever_keeps_a_namespace_is_said(alike: &Alike) {
     let row = ROWS.iter().find(|row| row.resource == "mesh_ca_request").expect("a row");
     let config = json!({"cluster": "east", "namespace": "labelled"});
-    for kind in ["Secret", "ConfigMap"] {
+    let role = alike.object(["east", "clusterrole", "default", "cluster-admin"]).expect("every cluster has it");
+    let (label, mark) = (json!({OWNER: "mesh_ca_request.labelled"}), "f".repeat(32));
+    let lease = json!({OWNER: "mesh_eastwest_gateway.gone.labelled"});
+    let objects: [(Json, &[&str]); 5] = [
+        (json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs", "labels": label}}), &[]),
+        (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "labels": label}}), &[]),
+        (json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "istio-ca-root-cert"}}), &[]),
+        (
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "ownerReferences": [
+                {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": "cluster-admin", "uid": role["metadata"]["uid"]}]}}),
+            &[],
+        ),
+        (
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "mesh-eastwest-gateway.gone",
+                "labels": lease, "annotations": {MARK: mark, COMPLETE: "false"}}, "spec": {"holderIdentity": "interrupted"}}),
+            &["--server-side", MANAGER],
+        ),
+    ];
+    for (mut object, how) in objects {
         let stored = alike.apply(row, &config, None).await;
-        let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "theirs", "namespace": "labelled",
-            "labels": {OWNER: "mesh_ca_request.labelled"}}});
-        alike.write("east", &object, &[]);
+        object["metadata"]["namespace"] = json!("labelled");
+        alike.write("east", &object, how);
         alike.again().await;
         let planned = alike.core.plan(row.resource, None, Some(&stored)).await.expect("a plan");
         let gone = alike.core.apply(row.resource, planned).await;
         let told = gone.diagnostics.to_string();
-        assert!(gone.stored.is_none() && told.contains("Namespace labelled: "), "{kind}: {told}");
-        assert!(told.contains(&format!("{kind} labelled/theirs")), "{kind}: {told}");
+        assert!(gone.stored.is_none() && told.contains("Namespace labelled: "), "{object}: {told}");
+        let named = [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().expect("text"));
+        assert!(told.contains(&format!("{} labelled/{}", named[0], named[1])), "{object}: {told}");
         alike.cluster("east").kubectl(&["delete", "namespace", "labelled"]).expect("kubectl");
     }
 }

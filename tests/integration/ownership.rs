@@ -227,6 +227,7 @@ async fn runs_at_the_same_time_do_not_meet() {
     let stored = made.into_iter().next().and_then(|made| made.stored).expect("made");
 
     let core = core(&east, Istio::Current).await;
+    a_create_that_only_waited_leaves_no_lease(&core, &east).await;
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
     let second = apply(&core, &canary, None).await;
     assert_settled(&core, &alone, &stored).await;
@@ -244,6 +245,17 @@ async fn runs_at_the_same_time_do_not_meet() {
         left.expect("kubectl").lines().filter(|name| name.contains("istio")).map(str::to_owned).collect();
     assert_eq!(left, Vec::<String>::new(), "{told} {too}");
     assert!(!there(&east, &["namespace", "istio-system"]), "{told} {too}");
+}
+
+/// Its time ends while it waits for another control plane to give up what they share: it has written nothing, and no
+/// state knows it.
+async fn a_create_that_only_waited_leaves_no_lease(core: &Core, east: &Cluster) {
+    let both = config(Istio::Current, json!({"revision": "second", "timeouts": {"create": "8s"}}));
+    let refused = core.apply(PRIMARY, plan(core, &both, None).await).await;
+    assert!(refused.stored.is_none() && refused.diagnostics.has_errors(), "{}", refused.diagnostics);
+    let lease = ["-n", "istio-system", "lease", "mesh-primary.istiod-second"];
+    let gone = || !there(east, &lease);
+    east.wait_until("its Lease to go", gone).expect("it goes");
 }
 
 /// Of two control planes that go at once one sees the other at first, and is alone when it has gone itself; the other
@@ -304,8 +316,30 @@ async fn what_another_control_plane_has_stays_with_it() {
     reconfigure(&core, &east).await;
     let first = apply(&core, &config(Istio::Current, json!({})), Some(&first)).await;
     assert!(there(&east, &["-n", "istio-system", "deployment", "istiod"]));
-    destroy(&core, &first).await;
-    assert!(!there(&east, &["namespace", "istio-system"]));
+    what_the_last_one_finds_by_its_label_is_somebodys(&core, &east, &first).await;
+}
+
+/// What the first control plane leaves to the second, that takes along when it goes as the last one, and nothing that
+/// anybody has given the label of the first.
+async fn what_the_last_one_finds_by_its_label_is_somebodys(core: &Core, east: &Cluster, first: &Stored) {
+    let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
+    let second = apply(core, &canary, None).await;
+    let labels = json!({"terraform-provider-mesh/owner": "mesh_primary.istiod"});
+    for object in [
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "istio-system", "labels": labels}}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "theirs", "labels": labels}}),
+    ] {
+        kubectl_apply(east, &object);
+    }
+    reconfigure(core, east).await;
+    destroy(core, first).await;
+    reconfigure(core, east).await;
+    let told = destroy(core, &second).await.to_string();
+    assert!(there(east, &["clusterrole", "theirs"]), "{told}");
+    assert!(there(east, &["-n", "istio-system", "configmap", "theirs"]), "{told}");
+    assert!(told.contains("Namespace istio-system: ConfigMap istio-system/theirs"), "{told}");
+    let gone = || !there(east, &["customresourcedefinition", "gateways.networking.istio.io"]);
+    east.wait_until("what the first one has left to go", gone).expect("it goes");
 }
 
 /// A destroy leaves what others use: the definitions of a tenant's objects, and what another control plane shares. The

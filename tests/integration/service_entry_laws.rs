@@ -60,7 +60,7 @@ fn provider() -> Json {
 static FAULTS: RwLock<()> = RwLock::const_new(());
 
 /// A core beside which no fault is set or cleared.
-struct Undisturbed {
+pub struct Undisturbed {
     core: Core,
     _turn: RwLockReadGuard<'static, ()>,
 }
@@ -73,7 +73,7 @@ impl Deref for Undisturbed {
     }
 }
 
-async fn core() -> Undisturbed {
+pub async fn core() -> Undisturbed {
     let turn = FAULTS.read().await;
     Undisturbed { core: new_core().await, _turn: turn }
 }
@@ -84,11 +84,11 @@ async fn new_core() -> Core {
     Core::new(Mesh, registry(), provider).await.expect("the provider can be configured")
 }
 
-fn east() -> &'static Arc<Cluster> {
+pub fn east() -> &'static Arc<Cluster> {
     lab().cluster("east")
 }
 
-fn west() -> &'static Arc<Cluster> {
+pub fn west() -> &'static Arc<Cluster> {
     lab().cluster("west")
 }
 
@@ -339,6 +339,73 @@ async fn a_service_for_dns_gives_the_entry_its_address() {
     imports_to_nothing(&core, &config, "stub-shop-svc-cluster-local").await;
     destroy(&core, &stored).await;
     assert_eq!(owned(east(), "mesh_service_entry.stub-shop-svc-cluster-local"), [""; 0]);
+}
+
+/// The Lease, as a run that was cut off leaves it.
+fn interrupt(name: &str) {
+    let lease = format!("mesh-service-entry.{name}");
+    let spec = json!({ "spec": { "holderIdentity": "interrupted" } }).to_string();
+    let patch = ["-n", "istio-system", "patch", "lease", &lease, "--type=merge", "-p", &spec];
+    east().kubectl(&patch).expect("kubectl");
+}
+
+/// An apply that was to add the Service for DNS, and was cut off when it had: no state knows of the Service, which is
+/// in the namespace of the host.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_for_dns_that_no_state_knows_is_removed() {
+    let core = core().await;
+    let (host, name) = ("cutoff.shop.svc.cluster.local", "cutoff-shop-svc-cluster-local");
+    let owner = format!("mesh_service_entry.{name}");
+    let config = config(host, json!({ "exporters": { "west": exporter(json!({ "service": "cutoff" })) } }));
+    let stray = |stored: &Stored| {
+        let mark = at(&core, stored, Path::root("instance")).as_str().expect("a mark").to_owned();
+        let metadata = json!({ "name": "cutoff", "namespace": "shop", "labels": { "terraform-provider-mesh/owner": owner },
+            "annotations": { "terraform-provider-mesh/instance": mark } });
+        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": { "ports": [{ "port": 8080 }] } });
+        let server_side = ["apply", "-f", "-", "--server-side", "--field-manager=terraform-provider-mesh"];
+        east().run(lab::tools::Tool::Kubectl, &server_side, Some(&service.to_string())).expect("kubectl");
+        interrupt(name);
+    };
+    let stored = apply(&core, &config, None).await;
+    stray(&stored);
+    let mut changed = config.clone();
+    changed["ports"]["http"]["number"] = json!(8081);
+    let stored = apply(&core, &changed, Some(&stored)).await;
+    assert!(!owned(east(), &owner).contains(&"Service cutoff".to_owned()), "by the next apply");
+    stray(&stored);
+    destroy(&core, &stored).await;
+    assert_eq!(owned(east(), &owner), [""; 0], "by a destroy");
+}
+
+/// Where a cluster both imports and exports, what one side has is no stray of the other: callers are not without the
+/// service for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_exports_to_itself_keeps_both_sides() {
+    let core = core().await;
+    let (host, name) = ("itself.east.mesh", "itself-east-mesh");
+    let here = json!({ "cluster": "east", "service": "itself", "trust_domain": "east.example", "expose": true, "workload_labels": { "app": "itself" } });
+    let config = config(host, json!({ "exported_host": host, "exporters": { "east": exporter(here) } }));
+    let stored = apply(&core, &config, None).await;
+    let uids = || {
+        let selector = format!("terraform-provider-mesh/owner=mesh_service_entry.{name}");
+        let kinds = "serviceentries,destinationrules,gateways.networking.istio.io";
+        let found = east().kubectl(&["get", kinds, "-A", "-l", &selector, "-o", "jsonpath={.items[*].metadata.uid}"]);
+        let mut uids: Vec<String> = found.expect("kubectl").split(' ').map(str::to_owned).collect();
+        uids.sort();
+        uids
+    };
+    let before = uids();
+    assert_eq!(before.len(), 4, "{:?}", owned(east(), &format!("mesh_service_entry.{name}")));
+    let refreshed = core.refresh(ENTRY, &stored).await.expect("a refresh").expect("it is there");
+    settled(&core, &config, &refreshed).await;
+    interrupt(name);
+    let mut changed = config.clone();
+    changed["exporters"]["east"]["service_accounts"] = json!(["cart", "itself"]);
+    let stored = apply(&core, &changed, Some(&refreshed)).await;
+    assert_eq!(uids(), before, "nothing was made anew");
+    interrupt(name);
+    destroy(&core, &stored).await;
+    assert_eq!(owned(east(), &format!("mesh_service_entry.{name}")), [""; 0]);
 }
 
 /// By id and by identity: the plan after it is empty.

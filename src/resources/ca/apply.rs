@@ -17,6 +17,7 @@ use super::{Cx, clock, former, plan, refuse, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
+use crate::kept::claim::Claim;
 use crate::kept::{converge, namespace};
 use crate::mesh::Step;
 use crate::pki::{
@@ -27,7 +28,7 @@ use crate::resources::parsing;
 use crate::resources::signing::{self, OpenRequest, Requester, copied, generate, unmade};
 use crate::value::Path;
 
-pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
+pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Result<Ca, Failed<Ca>> {
     let Change { config, prior, planned: mut state, reached } = change;
     let mut spec = spec_with_key(&state, &config)?;
     spec.pause = cx.private.pause(&spec, !config.rotation_pause.is_null());
@@ -58,6 +59,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     revoked::refuse(&spec, &decision, &live)?;
     accept::check_multi_root(&decision, &live).await?;
     // From here on things are written: whatever fails, state knows of them.
+    claim.into_iter().for_each(Claim::begin);
     roots.save(cx, &spec).await?;
     reached.set(state.clone());
     let made = write_all(&spec, &roots, &decision, &live, now).await;
@@ -82,6 +84,9 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>) -> Result<Ca, Failed<Ca>> {
     let mut errors: Diagnostics = failed.into_iter().map(|(name, error)| at_cluster(&name, error)).collect();
     errors.append(left);
     errors.extend(kept.err());
+    if !errors.has_errors() && claim.is_some_and(|claim| claim.interrupted) {
+        errors.append(remove::strays(cx, &state).await);
+    }
     if errors.has_errors() { Err(Failed::from(errors).keeping(state)) } else { Ok(state) }
 }
 

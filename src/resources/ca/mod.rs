@@ -49,7 +49,7 @@ use crate::mesh::{DeclaredCa, Pending, Phase, Rotation, SecretPlace};
 use crate::model;
 use crate::pki::{Bundle, Certificate};
 use crate::resources::blocks::{Block, Seen};
-use crate::resources::moved::{MovedSecret, refused};
+use crate::resources::moved::{MovedSecret, is_of_tls, refused, refused_of_tls};
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -132,17 +132,14 @@ impl Resource for MeshCa {
         let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
         let mut change = change;
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
-        let state = apply::apply(cx, change).await?;
-        if claim.as_ref().is_some_and(|claim| claim.interrupted) {
-            let errors = remove::strays(cx, &state).await;
-            if errors.has_errors() {
-                return Err(Failed::from(errors).keeping(state));
-            }
-        }
-        if let Some(claim) = claim {
-            claim.finish(&mut cx.private.instance).await.into_iter().for_each(|warning| cx.warn(warning));
-        }
-        Ok(state)
+        let outcome = apply::apply(cx, change, claim.as_ref()).await;
+        let Some(claim) = claim else { return outcome };
+        let told = match &outcome {
+            Ok(_) => claim.finish(&mut cx.private.instance).await,
+            Err(_) => claim.refused().await,
+        };
+        told.into_iter().for_each(|warning| cx.warn(warning));
+        outcome
     }
 
     async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {
@@ -161,6 +158,10 @@ impl Resource for MeshCa {
     }
 
     fn adopt(&self, source: Moved) -> Result<Option<Ca>, Diagnostics> {
+        if is_of_tls(&source) {
+            let instead = "Keep the root: set `root.certificate` and `root.private_key_wo` to it, set `adopt = true`, and apply. The intermediates in use stay.";
+            return Err(refused_of_tls(&source, instead).into());
+        }
         match MovedSecret::of(&source) {
             Some(secret) => Err(refused(
                 &format!(

@@ -199,13 +199,19 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let claim = claim.filter(|_| outcome.failures.is_empty() && diagnostics.is_empty());
     let last = async {
         match claim {
-            Some(claim) => claim.leave(&[]).await.map(drop).map_err(|error| in_store(&error)),
-            None => Ok(()),
+            Some(claim) => claim.leave(&[]).await.map_err(|error| in_store(&error)),
+            None => Ok(None),
         }
     };
     let (gone, last) = join(each(&keyless, |name, model| gone(cx, name, model, place)), last).await;
     outcome.failures.extend(gone.failures);
-    diagnostics.extend(last.err());
+    match (last, place) {
+        (Ok(Some(why)), Some((name, namespace))) => {
+            outcome.left.push(format!("- cluster {name}: Namespace {namespace}: {why}"));
+        }
+        (Ok(_), _) => {}
+        (Err(error), _) => diagnostics.push(error),
+    }
     if let Some(clusters) = state.clusters.known_mut() {
         outcome.removed.iter().for_each(|name| drop(clusters.remove(name)));
     }

@@ -271,8 +271,8 @@ impl Write<'_> {
         let shared = namespace == "istio-system"
             || self.spec.clusters.values().any(|cluster| cluster.namespace.as_str() == namespace);
         match shared {
-            true => namespace::ensure(self.cluster, namespace, label).await,
-            false => namespace::ensure_without_pods(self.cluster, namespace, label).await,
+            true => namespace::ensure(self.cluster, namespace, label).await.map(drop),
+            false => namespace::ensure_without_pods(self.cluster, namespace, label).await.map(drop),
         }
     }
 }

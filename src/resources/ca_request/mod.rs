@@ -13,13 +13,14 @@ use super::keeping::{self, Claiming, Refreshed, Remembered};
 use super::signing::{self, OpenRequest, Requester};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::objects::Wanted;
 use crate::kept::{self, converge, namespace};
 use crate::model;
 use crate::pki::{KeyAlgorithm, SigningRequest};
+use crate::resources::moved::{is_of_tls, refused_of_tls};
 use crate::resources::written::Written;
 use crate::value::Value;
 
@@ -77,28 +78,8 @@ impl Resource for MeshCaRequest {
         let cluster = client::cluster(cx, state.cluster.text())?;
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let failed = |told: Diagnostics, state: &CaRequest| {
-            let told = Failed::from(told);
-            match &prior {
-                Some(prior) => told.keeping(CaRequest { instance: state.instance.clone(), ..prior.clone() }),
-                None => told,
-            }
-        };
-        let (open, is_found) =
-            open(&claim, &state, prior.is_some()).await.map_err(|error| failed(error.into(), &state))?;
-        if is_found && prior.is_none() {
-            cx.warn(taken_up(&state));
-        }
-        let promised = std::mem::replace(&mut state.certificate_request, open.request.to_pem().into());
-        if promised.is_known() && promised != state.certificate_request {
-            return Err(failed(changed(&state).into(), &state));
-        }
-        let mut wanted = wanted(&state).ok_or_else(|| Diagnostic::bug("There is no request."))?;
-        wanted.amend(&reference(&state), |secret| signing::put_key(secret, &open.key.to_pem()));
-        let converged = keeping::converge(cx, &claim, &wanted, prior.as_ref(), &mut state).await;
-        converged.map_err(|errors| failed(errors, &state))?;
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        let outcome = write(cx, &claim, prior.as_ref(), state).await;
+        keeping::end_apply(cx, claim, outcome).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: CaRequest) -> Result<Option<CaRequest>, Diagnostics> {
@@ -134,9 +115,46 @@ impl Resource for MeshCaRequest {
         import::import(cx, from).await
     }
 
+    fn adopt(&self, source: Moved) -> Result<Option<CaRequest>, Diagnostics> {
+        if is_of_tls(&source) {
+            let instead = "This resource makes a key of its own in the cluster. Add it, sign its `certificate_request` as the other was signed, and apply.";
+            return Err(refused_of_tls(&source, instead).into());
+        }
+        Ok(None)
+    }
+
     fn identity(&self, model: &CaRequest) -> Identity {
         Identity { cluster: model.cluster.clone(), namespace: model.namespace.clone(), name: model.name.clone() }
     }
+}
+
+/// Everything after the claim.
+async fn write(
+    cx: &mut Cx,
+    claim: &Claim,
+    prior: Option<&CaRequest>,
+    mut state: CaRequest,
+) -> Result<CaRequest, Failed<CaRequest>> {
+    let failed = |told: Diagnostics, state: &CaRequest| {
+        let told = Failed::from(told);
+        match prior {
+            Some(prior) => told.keeping(CaRequest { instance: state.instance.clone(), ..prior.clone() }),
+            None => told,
+        }
+    };
+    let (open, is_found) = open(claim, &state, prior.is_some()).await.map_err(|error| failed(error.into(), &state))?;
+    if is_found && prior.is_none() {
+        cx.warn(taken_up(&state));
+    }
+    let promised = std::mem::replace(&mut state.certificate_request, open.request.to_pem().into());
+    if promised.is_known() && promised != state.certificate_request {
+        return Err(failed(changed(&state).into(), &state));
+    }
+    let mut wanted = wanted(&state).ok_or_else(|| Diagnostic::bug("There is no request."))?;
+    wanted.amend(&reference(&state), |secret| signing::put_key(secret, &open.key.to_pem()));
+    let converged = keeping::converge(cx, claim, &wanted, prior, &mut state).await;
+    converged.map_err(|errors| failed(errors, &state))?;
+    Ok(state)
 }
 
 fn derive_id(model: &mut CaRequest) {

@@ -33,11 +33,11 @@ use super::charts::{Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Reached, Resource};
 use crate::keeps;
 use crate::kept::changes;
 use crate::kept::claim::{Claim, Purpose};
-use crate::kept::converge::{self, Converge, Converged};
+use crate::kept::converge::{self, Converge, Converged, Strays};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
@@ -154,71 +154,9 @@ impl Resource for MeshPrimary {
         let adopt = spec.adopt || cx.private.instance.imported;
         let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let cluster = claim.cluster();
-        let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
-        let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
-        let recorded = base::release(&cluster, &spec, &claim.owner, &charts, &cx.private.releases, recorded).await?;
-        let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
-        let kinds = kinds(&state);
-        let step = Converge {
-            cluster: &cluster,
-            wanted: &wanted,
-            prior: &recorded,
-            taken: &taken,
-            adopt,
-            force: spec.force_conflicts,
-            kinds: &kinds,
-        };
-        let reach = Reach {
-            told: prior.as_ref().map(|prior| &prior.changes),
-            wanted: &wanted.recorded(),
-            version: charts.istiod.version(),
-        };
-        let recorded = match agents::come(&claim, step, &spec, &mut cx.private.memory).await {
-            Ok(recorded) => recorded,
-            Err((recorded, diagnostics)) => {
-                reach.note(&mut state, &mut cx.private.memory, &recorded);
-                return Err(Failed::from(diagnostics).keeping(state));
-            }
-        };
-        let (going, recorded) = agents::departing(&recorded, &wanted);
-        let step = Converge { prior: &recorded, ..step };
-        let converged = claim.converge_serving(step, &mut cx.private.memory).await;
-        let converged = converged.map_err(|error| converge::diagnostic(&error))?;
-        let warning = converged.warning();
-        let Converged { mut recorded, errors, .. } = converged;
-        going.objects.keys().for_each(|key| recorded.keep(key, &going));
-        reach.note(&mut state, &mut cx.private.memory, &recorded);
-        reached.set(state.clone());
-        warning.into_iter().for_each(|warning| cx.warn(warning));
-        if !errors.is_empty() {
-            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
-        }
-        match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, &spec, &wanted)).await {
-            Ok(status) => state.status.fill(|| status),
-            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
-        }
-        if !going.objects.is_empty() {
-            let relied_on = !spec.control_plane.cni;
-            let going = agents::Going { cluster: &cluster, owner: &claim.owner, going, relied_on };
-            let gone = going.go(&mut recorded, &mut cx.private.memory).await;
-            state.objects = cx.private.memory.record(&recorded);
-            reached.set(state.clone());
-            gone.warnings.into_iter().for_each(|warning| cx.warn(warning));
-            if !gone.errors.is_empty() {
-                return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
-            }
-        }
-        let hurried = client::hurried(cx, &cluster, exposure::FOR_REASONS);
-        let exposed = async { exposure::wait(&cluster, &hurried, &spec).await.map_err(Diagnostics::from) };
-        match vanished::while_there(&cluster, &recorded, exposed).await {
-            // What the plan has promised of an address is kept to, though the balancer may have given another since.
-            Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
-            Ok(_) => {}
-            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
-        }
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        let job = Job { spec: &spec, charts: &charts, wanted: &wanted, prior: prior.as_ref(), adopt, reached };
+        let outcome = job.run(cx, &claim, recorded, state).await;
+        keeping::end_apply(cx, claim, outcome).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
@@ -276,6 +214,93 @@ impl Resource for MeshPrimary {
         if state.cluster_name == *namesake {
             config.cluster_name = Value::Null;
         }
+    }
+}
+
+/// What is written, and waited for, once the control plane is claimed.
+struct Job<'a> {
+    spec: &'a Spec,
+    charts: &'a Charts,
+    wanted: &'a Wanted,
+    prior: Option<&'a Primary>,
+    adopt: bool,
+    reached: Reached<Primary>,
+}
+
+impl Job<'_> {
+    async fn run(
+        self,
+        cx: &mut Cx,
+        claim: &Claim,
+        recorded: Recorded,
+        mut state: Primary,
+    ) -> Result<Primary, Failed<Primary>> {
+        let Job { spec, charts, wanted, prior, adopt, reached } = self;
+        let cluster = claim.cluster();
+        let gone = base::check_owner(&cluster, spec, &claim.owner).await?;
+        let recorded = outside_the_namespace(claim, spec, &state, recorded).await?;
+        let recorded = base::release(&cluster, spec, &claim.owner, charts, &cx.private.releases, recorded).await?;
+        let taken = base::inherit(&cluster, wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
+        let kinds = kinds(&state);
+        let step = Converge {
+            cluster: &cluster,
+            wanted,
+            prior: &recorded,
+            taken: &taken,
+            adopt,
+            force: spec.force_conflicts,
+            kinds: &kinds,
+            strays: Strays::AtHome,
+        };
+        let reach = Reach {
+            told: prior.map(|prior| &prior.changes),
+            wanted: &wanted.recorded(),
+            version: charts.istiod.version(),
+        };
+        let recorded = match agents::come(claim, step, spec, &mut cx.private.memory).await {
+            Ok(recorded) => recorded,
+            Err((recorded, diagnostics)) => {
+                reach.note(&mut state, &mut cx.private.memory, &recorded);
+                return Err(Failed::from(diagnostics).keeping(state));
+            }
+        };
+        let (going, recorded) = agents::departing(&recorded, wanted);
+        let step = Converge { prior: &recorded, ..step };
+        let converged = claim.converge_serving(step, &mut cx.private.memory).await;
+        let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+        let warning = converged.warning();
+        let Converged { mut recorded, errors, .. } = converged;
+        going.objects.keys().for_each(|key| recorded.keep(key, &going));
+        reach.note(&mut state, &mut cx.private.memory, &recorded);
+        reached.set(state.clone());
+        warning.into_iter().for_each(|warning| cx.warn(warning));
+        if !errors.is_empty() {
+            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+        }
+        match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, spec, wanted)).await {
+            Ok(status) => state.status.fill(|| status),
+            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+        }
+        if !going.objects.is_empty() {
+            let relied_on = !spec.control_plane.cni;
+            let going = agents::Going { cluster: &cluster, owner: &claim.owner, going, relied_on };
+            let gone = going.go(&mut recorded, &mut cx.private.memory).await;
+            state.objects = cx.private.memory.record(&recorded);
+            reached.set(state.clone());
+            gone.warnings.into_iter().for_each(|warning| cx.warn(warning));
+            if !gone.errors.is_empty() {
+                return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
+            }
+        }
+        let hurried = client::hurried(cx, &cluster, exposure::FOR_REASONS);
+        let exposed = async { exposure::wait(&cluster, &hurried, spec).await.map_err(Diagnostics::from) };
+        match vanished::while_there(&cluster, &recorded, exposed).await {
+            // What the plan has promised of an address is kept to, though the balancer may have given another since.
+            Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
+            Ok(_) => {}
+            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+        }
+        Ok(state)
     }
 }
 
@@ -412,6 +437,7 @@ async fn outside_the_namespace(
 ) -> Result<Recorded, Diagnostic> {
     let cluster = claim.cluster();
     if let Some(namespace) = agents_elsewhere(spec) {
+        claim.begin();
         namespace::ensure_for_agents(&cluster, namespace, &claim.owner.label).await?;
     }
     if claim.interrupted {

@@ -48,7 +48,7 @@ use super::charts::{Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
+use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Reached, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::instance::Instance;
@@ -163,70 +163,9 @@ impl Resource for MeshRemoteCluster {
         let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
         let claiming = Claiming::of(&state, prior.as_ref());
         let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
-        let watched = claim.cluster();
-        refresh::note_sources(cx, &watched, &spec, &state).await?;
-        objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
-        reached.set(state.clone());
-
-        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
-        let endpoint = match found {
-            Some(found) => found,
-            None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
-        };
-        state.server_url = endpoint.server.as_str().to_owned().into();
-        state.certificate_authority_fingerprint =
-            endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();
-        cx.private.authority = match spec.endpoint.certificate_authority {
-            Some(_) => None,
-            None => state.certificate_authority_fingerprint.known().cloned(),
-        };
-
-        let same = |prior: &RemoteCluster| {
-            prior.server_url == state.server_url
-                && prior.certificate_authority_fingerprint == state.certificate_authority_fingerprint
-                && prior.tls_server_name == state.tls_server_name
-                && prior.proxy_url == state.proxy_url
-        };
-        if (claim.interrupted || !prior.as_ref().is_some_and(same))
-            && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
-        {
-            return Err(failed(refused, &state));
-        }
-        let errors = links(
-            cx,
-            &Links {
-                watched: &watched,
-                owner: &claim.owner,
-                spec: &spec,
-                endpoint: &endpoint,
-                prior: prior.as_ref(),
-                interrupted: claim.interrupted,
-                now: Timestamp::now().as_second(),
-            },
-            &mut state,
-        )
-        .await?;
-        reached.set(state.clone());
-        if errors.has_errors() {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        if let Some(prior) = &prior {
-            let dropped: BTreeSet<String> =
-                prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
-            let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
-            let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
-            let errors = remove::watchers(cx, &claim, &spec, leaving).await;
-            if errors.has_errors() {
-                return Err(Failed::from(errors).keeping(state));
-            }
-        }
-        if spec.wait
-            && let Err(errors) = remote::ready(&watched, &spec, cx.deadline()).await
-        {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
+        let outcome = job.run(cx, &claim, state).await;
+        keeping::end_apply(cx, claim, outcome).await
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
@@ -265,6 +204,89 @@ impl Resource for MeshRemoteCluster {
         if state.cluster_name == state.cluster {
             config.cluster_name = Value::Null;
         }
+    }
+}
+
+/// What is written, and waited for, once the cluster is claimed.
+struct Job<'a> {
+    spec: &'a Spec,
+    prior: Option<&'a RemoteCluster>,
+    /// The address for the watchers, where it had to be known before.
+    found: Option<Endpoint>,
+    reached: Reached<RemoteCluster>,
+}
+
+impl Job<'_> {
+    async fn run(
+        self,
+        cx: &mut Cx,
+        claim: &Claim,
+        mut state: RemoteCluster,
+    ) -> Result<RemoteCluster, Failed<RemoteCluster>> {
+        let Job { spec, prior, found, reached } = self;
+        let watched = claim.cluster();
+        refresh::note_sources(cx, &watched, spec, &state).await?;
+        objects(cx, claim, spec, prior, &mut state).await?;
+        reached.set(state.clone());
+
+        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
+        let endpoint = match found {
+            Some(found) => found,
+            None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
+        };
+        state.server_url = endpoint.server.as_str().to_owned().into();
+        state.certificate_authority_fingerprint =
+            endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();
+        cx.private.authority = match spec.endpoint.certificate_authority {
+            Some(_) => None,
+            None => state.certificate_authority_fingerprint.known().cloned(),
+        };
+
+        let same = |prior: &RemoteCluster| {
+            prior.server_url == state.server_url
+                && prior.certificate_authority_fingerprint == state.certificate_authority_fingerprint
+                && prior.tls_server_name == state.tls_server_name
+                && prior.proxy_url == state.proxy_url
+        };
+        if (claim.interrupted || !prior.is_some_and(same))
+            && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
+        {
+            return Err(failed(refused, &state));
+        }
+        let errors = links(
+            cx,
+            &Links {
+                watched: &watched,
+                owner: &claim.owner,
+                spec,
+                endpoint: &endpoint,
+                prior,
+                interrupted: claim.interrupted,
+                now: Timestamp::now().as_second(),
+            },
+            &mut state,
+        )
+        .await?;
+        reached.set(state.clone());
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(state));
+        }
+        if let Some(prior) = prior {
+            let dropped: BTreeSet<String> =
+                prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
+            let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
+            let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
+            let errors = remove::watchers(cx, claim, spec, leaving).await;
+            if errors.has_errors() {
+                return Err(Failed::from(errors).keeping(state));
+            }
+        }
+        if spec.wait
+            && let Err(errors) = remote::ready(&watched, spec, cx.deadline()).await
+        {
+            return Err(Failed::from(errors).keeping(state));
+        }
+        Ok(state)
     }
 }
 

@@ -29,6 +29,13 @@ pub fn stub(spec: &Spec) -> Option<Object> {
     spec.stub_service.then(|| spec.import.stub_service()).flatten().and_then(Object::new)
 }
 
+/// The namespace of a Service for this host, if there can be one.
+pub fn stub_namespace(host: &str) -> Option<&str> {
+    let mut parts = host.splitn(4, '.').skip(1);
+    let namespace = parts.next()?;
+    (parts.next() == Some("svc")).then_some(namespace)
+}
+
 /// The objects of exporting clusters, by cluster.
 pub fn exported(spec: &Spec) -> BTreeMap<String, Wanted> {
     let mut exported: BTreeMap<String, Wanted> = BTreeMap::new();

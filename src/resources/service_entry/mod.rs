@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use self::look::{Meshes, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
-use self::sides::{Reached, Step, add_strays, before_in, export, noted_cluster, read_exported, removal, stub_address};
+use self::sides::{
+    Reached, Search, Step, before_in, export, exported_here, namespaces_of, noted_cluster, read_exported, removal,
+    stub_address, without,
+};
 use self::spec::{Spec, default_name, owner};
 pub use self::written::written;
 use super::client::{self, Client};
@@ -152,10 +155,13 @@ impl Resource for MeshServiceEntry {
         };
         let claiming = Claiming { purpose, adopt: spec.adopt };
         let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+        // Whatever fails from here on, state knows of it.
+        claim.begin();
         let cluster = claim.cluster();
 
+        let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
         // The exporters first: once clients know the name, the gateways already accept its SNI.
-        export(cx, &claim, &spec, prior.as_ref(), &mut state)
+        export(cx, &claim, &spec, prior.as_ref(), &mut state, &noted)
             .await
             .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
         reached.set(state.clone());
@@ -168,10 +174,23 @@ impl Resource for MeshServiceEntry {
         if state.changes.is_unknown() {
             state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
         }
+        let mut recorded =
+            prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
+        let search = Search {
+            cluster: &cluster,
+            kinds: IMPORTED_KINDS,
+            noted: &noted,
+            namespaces: namespaces_of(&state),
+            others: exported_here(&state),
+        };
+        search
+            .run(&claim, &mut recorded)
+            .await
+            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
         let step = Step {
             cluster: &cluster,
             wanted: &wanted,
-            prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default(),
+            prior: recorded,
             kinds: IMPORTED_KINDS,
             claim: &claim,
             spec: &spec,
@@ -212,6 +231,7 @@ impl Resource for MeshServiceEntry {
                 return Ok(Some(state));
             }
         };
+        without(&mut seen, state.objects.keys(), &exported_here(&state));
         (state.objects, state.changes) = seen.note(&mut cx.private.memory, &state.changes);
         let live = std::mem::take(&mut seen.live);
         if let Some(stub) = live.values().find(|object| object.kind() == "Service") {
@@ -241,13 +261,21 @@ impl Resource for MeshServiceEntry {
         let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
         let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
         let claim = claim::claim(asked, &mut cx.private.instance).await?;
+        let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
         // Clients forget the name before the gateways do.
-        let recorded = Recorded::of(&state.objects, &cx.private.memory);
-        let mut here = removal(&claim, &cluster, &recorded, &cx.private.memory, IMPORTED_KINDS).await;
+        let mut recorded = Recorded::of(&state.objects, &cx.private.memory);
+        let search = Search {
+            cluster: &claim.cluster(),
+            kinds: IMPORTED_KINDS,
+            noted: &noted,
+            namespaces: namespaces_of(&state),
+            others: exported_here(&state),
+        };
+        search.run(&claim, &mut recorded).await.map_err(|error| converge::diagnostic(&error))?;
+        let mut here = removal(&claim, &cluster, &recorded, &cx.private.memory).await;
         let mut errors = converge::diagnostics(&here.errors);
         let mut rest = BTreeMap::new();
         if here.errors.is_empty() {
-            let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
             let known = state.exported.keys().map(str::to_owned);
             for name in &known.chain(noted.iter().map(|(name, _)| name.clone())).collect::<BTreeSet<_>>() {
                 let exported = state.exported.entry(name);
@@ -261,9 +289,11 @@ impl Resource for MeshServiceEntry {
                 let exported = exported.cloned().unwrap_or_default();
                 let memory = cx.private.exported.get(name).cloned().unwrap_or_default();
                 let mut recorded = Recorded::of(&exported.objects, &memory);
-                let strays = add_strays(&claim, &cluster, &noted, &mut recorded).await;
+                let (namespaces, others) = (BTreeSet::new(), BTreeSet::new());
+                let search = Search { cluster: &cluster, kinds: EXPORTED_KINDS, noted: &noted, namespaces, others };
+                let strays = search.run(&claim, &mut recorded).await;
                 errors.extend(strays.err().map(|error| converge::diagnostic(&error)));
-                let there = removal(&claim, &cluster, &recorded, &memory, EXPORTED_KINDS).await;
+                let there = removal(&claim, &cluster, &recorded, &memory).await;
                 errors.append(converge::diagnostics(&there.errors));
                 here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
                 rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported });

@@ -10,7 +10,7 @@ use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
-use crate::kept::converge::{self, Converge};
+use crate::kept::converge::{self, Converge, Strays};
 use crate::kept::memory::Memory;
 use crate::kept::noted::Place;
 use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
@@ -25,22 +25,16 @@ pub fn before_in<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'
     Some(Before { objects: &exported.objects, changes: &exported.changes })
 }
 
-/// Removes what is in one cluster; orphans are looked for where somebody was interrupted.
-pub async fn removal(
-    claim: &Claim,
-    cluster: &Cluster,
-    recorded: &Recorded,
-    memory: &Memory,
-    kinds: &'static [Kind],
-) -> Remaining {
-    let namespaces: BTreeSet<String> = recorded.references().filter_map(|(_, reference)| reference.namespace).collect();
+/// Removes what is recorded in one cluster.
+pub async fn removal(claim: &Claim, cluster: &Cluster, recorded: &Recorded, memory: &Memory) -> Remaining {
     let removal = Removal {
         cluster,
         recorded,
         memory,
         owner: &claim.owner,
-        orphan_kinds: if claim.interrupted { kinds } else { &[] },
-        namespace: namespaces.first().map(String::as_str).unwrap_or_default(),
+        // They are recorded: see `Search`.
+        orphan_kinds: &[],
+        namespace: "",
         wait: true,
         stays: |_: &Object| None,
     };
@@ -74,6 +68,7 @@ impl Step<'_> {
             adopt: self.spec.adopt,
             force: self.spec.force_conflicts,
             kinds: self.kinds,
+            strays: Strays::Added,
         };
         let reached = self.claim.converge(step, memory).await;
         let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
@@ -81,13 +76,13 @@ impl Step<'_> {
     }
 }
 
-/// Where the objects of exporting clusters go.
-fn places(wanted: &BTreeMap<String, Wanted>) -> BTreeSet<Place> {
-    let of_cluster = |(cluster, wanted): (&String, &Wanted)| -> Vec<Place> {
+/// Where objects go that the claim's own cluster and namespace do not tell.
+fn places<'a>(wanted: impl Iterator<Item = (&'a str, &'a Wanted)>) -> BTreeSet<Place> {
+    let of_cluster = |(cluster, wanted): (&'a str, &'a Wanted)| {
         let namespaces = wanted.iter().filter_map(|(_, entry)| entry.reference.namespace.clone());
-        namespaces.map(|namespace| (cluster.clone(), namespace)).collect()
+        namespaces.map(move |namespace| (cluster.to_owned(), namespace))
     };
-    wanted.iter().flat_map(of_cluster).collect()
+    wanted.flat_map(of_cluster).collect()
 }
 
 /// A cluster that no state names and that an interrupted apply may have written to. Where the provider no longer has
@@ -105,19 +100,59 @@ pub fn noted_cluster(cx: &mut Cx, name: &str) -> Option<Cluster> {
     }
 }
 
-/// Adds what an interrupted apply has left in the noted namespaces of an exporting cluster.
-pub async fn add_strays(
-    claim: &Claim,
-    cluster: &Cluster,
-    noted: &BTreeSet<Place>,
-    recorded: &mut Recorded,
-) -> Result<(), Error> {
-    for (_, namespace) in noted.iter().filter(|(name, _)| name == cluster.name()) {
-        for reference in read::owned(cluster, EXPORTED_KINDS, namespace, &claim.owner).await?.into_keys() {
-            recorded.objects.entry(state_key(&reference)).or_insert_with(|| UNKNOWN.to_owned());
+/// A search for what an interrupted apply has left of one side in one cluster.
+pub struct Search<'a> {
+    pub cluster: &'a Cluster,
+    pub kinds: &'a [Kind],
+    /// Where objects were about to be written.
+    pub noted: &'a BTreeSet<Place>,
+    /// Other namespaces in which there may be some, beside those of what is recorded.
+    pub namespaces: BTreeSet<String>,
+    /// What the other side has in the same cluster.
+    pub others: BTreeSet<String>,
+}
+
+impl Search<'_> {
+    /// Adds what is found to what is recorded.
+    pub async fn run(self, claim: &Claim, recorded: &mut Recorded) -> Result<(), Error> {
+        if !claim.interrupted {
+            return Ok(());
         }
+        let Search { cluster, kinds, noted, mut namespaces, others } = self;
+        namespaces.extend(noted.iter().filter(|(name, _)| name == cluster.name()).map(|(_, place)| place.clone()));
+        namespaces.extend(recorded.references().filter_map(|(_, reference)| reference.namespace));
+        for namespace in namespaces {
+            for reference in read::owned(cluster, kinds, &namespace, &claim.owner).await?.into_keys() {
+                let key = state_key(&reference);
+                if !others.contains(&key) {
+                    recorded.objects.entry(key).or_insert_with(|| UNKNOWN.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Namespaces of the importing cluster that the service says, whatever is recorded: its own, and that of a Service for
+/// the host.
+pub fn namespaces_of(model: &ServiceEntry) -> BTreeSet<String> {
+    let own = model.namespace.known().cloned();
+    own.into_iter().chain(build::stub_namespace(model.host.text()).map(str::to_owned)).collect()
+}
+
+/// What the importing side has in a cluster, as far as that is the importing one.
+fn imported_in(cluster: &str, state: &ServiceEntry, prior: Option<&ServiceEntry>, wanted: &Wanted) -> BTreeSet<String> {
+    if state.cluster.text() != cluster {
+        return BTreeSet::new();
+    }
+    let recorded = prior.into_iter().flat_map(|prior| prior.objects.keys());
+    wanted.iter().map(|(key, _)| key.to_owned()).chain(recorded.map(str::to_owned)).collect()
+}
+
+/// What the exporting side has in the importing cluster, if that exports as well.
+pub fn exported_here(state: &ServiceEntry) -> BTreeSet<String> {
+    let here = state.exported.entry(state.cluster.text());
+    here.into_iter().flat_map(|exported| exported.objects.keys()).map(str::to_owned).collect()
 }
 
 /// Brings every exporting cluster about, also those that export no longer.
@@ -127,13 +162,18 @@ pub async fn export(
     spec: &Spec,
     prior: Option<&ServiceEntry>,
     state: &mut ServiceEntry,
+    noted: &BTreeSet<Place>,
 ) -> Result<(), Diagnostics> {
     let wanted = build::exported(spec);
+    let imported = build::imported(spec, None);
     let nothing = Wanted::default();
     let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
     let mut errors = Diagnostics::new();
-    let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
-    claim.note_places(&places(&wanted)).await.map_err(|error| converge::diagnostic(&error))?;
+    // The namespace of the claim is looked through anyway.
+    let mut noting = places([(state.cluster.text(), &imported)].into_iter());
+    noting.retain(|(_, namespace)| namespace != state.namespace.text());
+    noting.extend(places(wanted.iter().map(|(name, wanted)| (name.as_str(), wanted))));
+    claim.note_places(&noting).await.map_err(|error| converge::diagnostic(&error))?;
     let before = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
     let known: BTreeSet<String> = before.chain(wanted.keys().cloned()).collect();
     let left = noted.iter().map(|(cluster, _)| cluster.clone());
@@ -151,7 +191,9 @@ pub async fn export(
         let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
         let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
         let mut recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
-        if let Err(error) = add_strays(claim, &cluster, &noted, &mut recorded).await {
+        let others = imported_in(&name, state, prior, &imported);
+        let search = Search { cluster: &cluster, kinds: EXPORTED_KINDS, noted, namespaces: BTreeSet::new(), others };
+        if let Err(error) = search.run(claim, &mut recorded).await {
             errors.push(converge::diagnostic(&error));
         }
         let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
@@ -193,7 +235,10 @@ pub async fn read_exported(
         let recorded = Recorded::of(&before.objects, memory);
         let look = Look { cluster: &cluster, recorded: &recorded, memory, owner, lease_in: None };
         match look.look().await? {
-            Looked::Seen(seen) => {
+            Looked::Seen(mut seen) => {
+                let model: &ServiceEntry = state;
+                let others = imported_in(name, model, Some(model), &Wanted::default());
+                without(&mut seen, before.objects.keys(), &others);
                 let memory = cx.private.exported.entry(name.to_owned()).or_default();
                 let (objects, changes) = seen.note(memory, &before.changes);
                 if !seen.recorded.objects.is_empty() {
@@ -212,6 +257,12 @@ pub async fn read_exported(
     Ok(())
 }
 
+/// What a look found that state does not name, without what is the other side's in the same cluster.
+pub fn without<'a>(seen: &mut Seen, known: impl Iterator<Item = &'a str>, others: &BTreeSet<String>) {
+    let known: BTreeSet<&str> = known.collect();
+    seen.recorded.retain(|key| known.contains(key) || !others.contains(key));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,9 +276,9 @@ mod tests {
             wanted.insert(reference.clone(), Object::of(&reference), "mesh_service_entry.cart");
             wanted
         };
-        let wanted = [("north", "istio-system"), ("west", "doors")].map(|(name, at)| (name.to_owned(), gateway(at)));
+        let wanted = [("north", "istio-system"), ("west", "doors")].map(|(name, at)| (name, gateway(at)));
         let expected =
             [("north", "istio-system"), ("west", "doors")].map(|(name, at)| (name.to_owned(), at.to_owned()));
-        assert_eq!(places(&wanted.into()), expected.into());
+        assert_eq!(places(wanted.iter().map(|(name, wanted)| (*name, wanted))), expected.into());
     }
 }
