@@ -57,7 +57,9 @@ impl DataSource for MeshReachability {
         let client = cx.client()?.clone();
         let looks = task.looks(cx, from.iter().chain(&to).cloned().collect()).await?;
         let seen = Places::of(&client.walk.istiods, &task.namespace, looks).await;
-        let (from, to) = (seen.with_workloads(&config.from, from), seen.with_workloads(&config.to, to));
+
+        let from = seen.with_workloads(config.from.is_known(), from);
+        let to = seen.with_workloads(config.to.is_known(), to);
         let callers = task.callers(&seen, &from, &to).await;
         let seen = task.gateways_elsewhere(cx, seen, &callers).await?;
         let mut proofs = Vec::new();

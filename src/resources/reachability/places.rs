@@ -7,7 +7,6 @@ use super::caller;
 use super::judge::{Asked, Watched};
 use super::look::Look;
 use crate::istiod::{self, RemoteCluster};
-use crate::value::{Set, Value};
 
 /// Every cluster by the provider's name for it.
 pub(super) type Seen = BTreeMap<String, Asked<Look>>;
@@ -54,11 +53,11 @@ impl<'a> Places<'a> {
     }
 
     /// Of clusters that nobody has named those whose Pods may be in a mesh; all that somebody has.
-    pub fn with_workloads(&self, named: &Value<Set<String>>, mut names: Vec<String>) -> Vec<String> {
+    pub fn with_workloads(&self, is_named: bool, mut names: Vec<String>) -> Vec<String> {
         let hosts = |name: &String| {
             self.looks.get(name).and_then(|look| look.as_ref().ok()).is_some_and(|look| self.hosts_for(look).is_some())
         };
-        names.retain(|name| named.is_known() || !hosts(name));
+        names.retain(|name| is_named || !hosts(name));
         names
     }
 
@@ -173,7 +172,7 @@ mod tests {
         assert_eq!(names(&all, "west"), [Some("a-hub"), Some("config"), None]);
         assert_eq!(names(&all, "a-hub")[2], Some("config"));
         let every = || ["a-hub", "config", "west"].map(str::to_owned).to_vec();
-        assert_eq!(all.with_workloads(&Value::Null, every()), ["config", "west"]);
-        assert_eq!(all.with_workloads(&Value::Known(Set::new()), every()), every());
+        assert_eq!(all.with_workloads(false, every()), ["config", "west"]);
+        assert_eq!(all.with_workloads(true, every()), every());
     }
 }
