@@ -85,10 +85,9 @@ model! {
         /// credential.
         #[attr(optional)]
         pub insecure: Value<bool>,
-        /// Which cluster is meant: the uid of its namespace `kube-system`, as `kubectl get namespace kube-system -o
-        /// jsonpath='{.metadata.uid}'` prints it. Resources refuse any other cluster that answers under this name. Without
-        /// it they refuse another one than they were applied to. After a cluster was rebuilt, set the uid of the new
-        /// one.
+        /// Which cluster is meant: the uid of its namespace `kube-system`. Resources refuse any other cluster that
+        /// answers under this name. Without it they refuse any other than the one they were applied to. After a cluster
+        /// was rebuilt, set the uid of the new one, which the message names.
         #[attr(optional, validate(non_empty()))]
         pub uid: Value<String>,
     }
