@@ -233,7 +233,7 @@ risks! {
         "Are the source ranges those of the watchers' istiods and of the other clusters alone? What may somebody do who has not logged in (`kubectl auth can-i --list --as=system:anonymous --as-group=system:unauthenticated`)?";
     ACCESS_NARROWED = "R38", "access-narrowed", Warning,
         "Something can no longer be reached",
-        "Whoever came in by it is refused from the apply on: calls from other networks end, watchers lose a cluster, or proxies of remote clusters get neither configuration nor certificates, and stop when theirs end (a day by default).",
+        "Whoever came in by it is refused from the apply on: calls from other networks end, or watchers lose a cluster. Proxies of remote clusters get no certificate any more when theirs ends (a day by default), and no configuration.",
         "Who comes in by it today? Is there another way, and does everybody know it already?";
     IDENTITIES_NARROWED = "R39", "identities-narrowed", Warning,
         "Fewer identities are accepted",

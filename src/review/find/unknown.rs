@@ -73,7 +73,7 @@ fn is_configured(attribute: &Attribute) -> bool {
     !attribute.is_computed_only() && !attribute.write_only
 }
 
-/// What is marked as sensitive at its place and changes: nobody can review it. Documents are told of where values are.
+/// What is marked as sensitive at its place and changes: nobody can review it. Documents are judged where values are.
 fn hidden(cx: &mut Cx<'_>, instance: &Instance, schema: &Schema) {
     let hidden = schema.attributes.iter().filter(|attribute| {
         let sides = [instance.before(), instance.after()].map(|side| side.get(&attribute.name));
