@@ -21,6 +21,7 @@ mod version;
 
 pub use debug::{RemoteCluster, ReplicaView, SyncStatus, Way};
 pub use looks::Looks;
+pub use metrics::Connected;
 pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objects};
 pub use replicas::Replica;
 pub use roots::{HANDED_OUT, handed_out_since, roots_of};

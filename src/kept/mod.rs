@@ -30,6 +30,7 @@ pub mod render;
 pub mod report;
 pub mod telling;
 pub mod told;
+pub mod unfinished;
 pub mod validators;
 pub mod vanished;
 
