@@ -7,6 +7,12 @@ variable "istio_version" {
   type        = string
 }
 
+variable "updated_proxies_percent" {
+  description = "Share of a wave's proxies, in percent, that must run the new version before the next wave begins. None, if not set: proxies change when their Pods restart."
+  type        = number
+  default     = null
+}
+
 locals {
   # Each line waits for the one above it.
   waves = [
@@ -30,8 +36,12 @@ resource "mesh_primary" "this" {
   cluster       = each.key
   mesh_id       = "mesh1"
   istio_version = var.istio_version
-  rollout       = contains(keys(local.after), each.key) ? { after = local.after[each.key] } : null
   trust_root    = mesh_ca.this.root_fingerprint
+
+  rollout = contains(keys(local.after), each.key) ? {
+    after                   = local.after[each.key]
+    updated_proxies_percent = var.updated_proxies_percent
+  } : null
 }
 
 resource "mesh_remote_cluster" "this" {

@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Istiod, Replica, ReplicaView};
+use tokio::sync::OnceCell;
+
+use super::{Connected, Istiod, Replica, ReplicaView};
 use crate::cluster::{Cluster, Error};
 
-/// The answers of a walk, by cluster and namespace.
+/// The answers of a walk.
 #[derive(Debug, Default)]
-pub struct Looks(Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>);
+pub struct Looks {
+    /// Of the clusters they read, by cluster and namespace.
+    views: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>,
+    /// Of the proxies that are connected, by cluster, namespace and Pod.
+    connected: Mutex<BTreeMap<(String, String, String), Arc<OnceCell<Connected>>>>,
+}
 
 /// A cluster's name, a namespace in it, and whether the answer is held for the whole walk: an apply that waits must not
 /// leave its first answers to a data source that is read after it.
@@ -52,6 +59,14 @@ impl Looks {
         self.look(cluster, namespace, Some(changed)).await
     }
 
+    /// Which proxies are connected to a replica, asked once and held for the length of the walk: for a refresh.
+    pub async fn connected(&self, cluster: &Cluster, namespace: &str, pod: &str) -> Result<Connected, Error> {
+        let place = (cluster.name().to_owned(), namespace.to_owned(), pod.to_owned());
+        let held = self.connected.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        let istiod = Istiod::of(cluster, namespace);
+        held.get_or_try_init(|| istiod.connected(pod)).await.cloned()
+    }
+
     /// Of several who ask at the same time, one does.
     async fn look(
         &self,
@@ -60,7 +75,7 @@ impl Looks {
         changed: Option<Instant>,
     ) -> Result<Arc<[ReplicaView]>, Error> {
         let place = (cluster.name().to_owned(), namespace.to_owned(), changed.is_none());
-        let look = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        let look = self.views.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
         let mut look = look.lock().await;
         let is_good =
             |look: &&Look| changed.is_none_or(|changed| look.begun >= changed && look.begun.elapsed() < LOOK_LASTS);

@@ -22,6 +22,7 @@ mod version;
 
 pub use debug::{RemoteCluster, ReplicaView, SyncStatus, Way};
 pub use looks::Looks;
+pub use metrics::Connected;
 pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objects};
 pub use places::{described_networks, injected_as, injected_network, injector, serving};
 pub use replicas::Replica;

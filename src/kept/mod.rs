@@ -32,6 +32,7 @@ pub mod report;
 pub mod same;
 pub mod telling;
 pub mod told;
+pub mod unfinished;
 pub mod validators;
 pub mod vanished;
 

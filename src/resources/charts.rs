@@ -255,6 +255,17 @@ impl Store {
         charts.is_some_and(says) || says(&self.defaults)
     }
 
+    /// The version that `charts` name, by the resource's attribute over the provider's; that of a folder is what it
+    /// holds.
+    pub fn named_version<'a>(&'a self, charts: Option<&'a Charts>) -> Option<&'a str> {
+        charts.into_iter().chain([&self.defaults]).find_map(|charts| charts.version.as_deref())
+    }
+
+    /// Whether they are in a folder, which holds one version.
+    pub fn is_folder(&self, charts: Option<&Charts>) -> bool {
+        matches!(self.location(charts), Ok((Location::Directory(_), _)))
+    }
+
     /// The chart of this name, by the resource's attribute over the provider's; of a version that is remembered where
     /// nobody asks for one: a new default must not upgrade what is there.
     pub async fn chart(
@@ -264,11 +275,9 @@ impl Store {
         version: Version<'_>,
     ) -> Result<Arc<Chart>, Unavailable> {
         let (location, attribute) = self.location(charts).map_err(|error| unavailable(name, &error, "repository"))?;
-        let of = |charts: &Charts| charts.version.known().cloned();
-        let by_charts = || charts.and_then(of).or_else(|| of(&self.defaults));
         let asked = match version.asked {
             Some(asked) => Some((asked.to_owned(), Path::root("istio_version"))),
-            None => by_charts().map(|asked| (asked, Path::root("charts").attr("version"))),
+            None => self.named_version(charts).map(|asked| (asked.to_owned(), Path::root("charts").attr("version"))),
         };
         let version = asked.clone().map(|(asked, _)| asked).or_else(|| version.remembered.map(str::to_owned));
         let version = version.unwrap_or_else(|| DEFAULT_VERSION.to_owned());

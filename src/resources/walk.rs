@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::Looks;
@@ -48,6 +48,8 @@ pub struct Walk {
     versions: Mutex<BTreeMap<String, Option<String>>>,
     /// The clusters after which a control plane is upgraded, by the control plane.
     after: Mutex<BTreeMap<ControlPlane, BTreeSet<String>>>,
+    /// The control planes that are being applied, by the ids of their resources.
+    applied_now: watch::Sender<BTreeSet<String>>,
     /// What has been said once, and need not be said by the next.
     said: Mutex<BTreeSet<String>>,
     /// What a cluster has of policies that decide over mTLS, by its name and the namespace of Istio; or why that is not
@@ -173,8 +175,7 @@ impl Walk {
 
     /// Whether a control plane has been planned that is just this one.
     pub fn has_planned(&self, followed: Followed<'_>) -> bool {
-        let id = format!("{}/{}/{}", followed.cluster, followed.namespace, istiod_name_of(followed.revision));
-        held(&self.versions).contains_key(&id)
+        held(&self.versions).contains_key(&id(followed))
     }
 
     /// Notes the clusters after which a control plane is upgraded; those that wait for each other, beginning and ending
@@ -185,6 +186,21 @@ impl Walk {
         let mut after = held(&self.after);
         after.insert(key(followed.cluster), others);
         circle(followed.cluster, |name| after.get(&key(name)))
+    }
+
+    /// Notes that a control plane is being applied, by the id of its resource, until what is returned is dropped.
+    pub fn applies(&self, id: &str) -> Applying {
+        self.applied_now.send_modify(|ids| {
+            ids.insert(id.to_owned());
+        });
+        Applying { ids: self.applied_now.clone(), id: id.to_owned() }
+    }
+
+    /// Waits until a control plane is not being applied here.
+    pub async fn applied(&self, followed: Followed<'_>) {
+        let id = id(followed);
+        // The sender lives as long as the walk.
+        let _ = self.applied_now.subscribe().wait_for(|ids| !ids.contains(&id)).await;
     }
 
     /// The provider's name for the cluster in which the control plane of this id in Istio runs.
@@ -211,6 +227,26 @@ impl Walk {
     pub fn registry(&self, name: &str) -> Registry {
         held(&self.topology).registry(name)
     }
+}
+
+/// A control plane is being applied as long as this is held.
+#[derive(Debug)]
+pub struct Applying {
+    ids: watch::Sender<BTreeSet<String>>,
+    id: String,
+}
+
+impl Drop for Applying {
+    fn drop(&mut self) {
+        self.ids.send_modify(|ids| {
+            ids.remove(&self.id);
+        });
+    }
+}
+
+/// The id of the resource.
+fn id(followed: Followed<'_>) -> String {
+    format!("{}/{}/{}", followed.cluster, followed.namespace, istiod_name_of(followed.revision))
 }
 
 /// A way from a name back to it, over what each name leads to.
@@ -244,4 +280,24 @@ fn diagnostics(findings: Vec<Finding>) -> Diagnostics {
         diagnostic.detail(finding.detail).at(finding.attribute)
     };
     findings.into_iter().map(diagnostic).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_applied_is_waited_for() {
+        let walk = Walk::default();
+        let north = Followed { cluster: "north", namespace: "istio-system", revision: None };
+        walk.applied(north).now_or_never().expect("nobody applies it");
+        let applying = walk.applies("north/istio-system/istiod");
+        let others = walk.applies("north/istio-system/istiod-canary");
+        assert!(walk.applied(north).now_or_never().is_none(), "it is being applied");
+        drop(applying);
+        walk.applied(north).await;
+        drop(others);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lab::tools::{self, Istio, Tool};
 use lab::{ChartRepository, Cluster, Fault, Lab, Options};
@@ -12,6 +13,7 @@ use crate::examples::{leftovers, no_secret_in, synced};
 use crate::examples_laws::{is_found_whole, outlives_an_outage};
 use crate::links_topologies::{Run, service};
 use crate::support::cli::{clis, newest};
+use crate::support::connected::ConnectedProxy;
 
 /// The file with the variables of a step.
 const STEP: &str = "step.auto.tfvars.json";
@@ -115,10 +117,14 @@ fn istiod_of(cluster: &Arc<Cluster>) -> (String, i64) {
 #[test]
 fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     let Some(cli) = clis().into_iter().next_back() else { return };
-    let lab = Lab::start(&["east", "north", "west"], Options::default()).unwrap();
+    let names = ["east", "north", "west"];
+    let lab = Lab::start(&names, Options::default()).unwrap();
     let charts = ChartRepository::start().unwrap();
     let run = Run::of_example(&cli, &lab, "upgrade-in-waves").with_least_rights();
-    let to = |version: &str| set(&run, &json!({ "charts": { "repository": charts.url() }, "istio_version": version }));
+    let to = |version: &str| {
+        let charts = json!({ "repository": charts.url() });
+        set(&run, &json!({ "charts": charts, "istio_version": version, "updated_proxies_percent": 60 }));
+    };
     // Its other spelling, which a plan that keeps the version keeps as well.
     to("v1.30.0");
     run.apply().ok();
@@ -136,20 +142,24 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
         [("east", "1.31.0"), ("north", "1.31.0"), ("west", "v1.30.0")].map(named).into()
     );
 
-    let refused = Fault::status(403)
-        .for_agent("terraform-provider-mesh")
-        .for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod");
-    lab.cluster("north").fault(refused).unwrap();
-    for _ in 0..2 {
+    proxies_have_to_follow(&run, lab.cluster("east"));
+    let north = lab.cluster("north");
+    // The second time its istiod is upgraded, and what comes behind it is not: that is not done either.
+    for (what, is_upgraded) in [
+        ("apps/v1/namespaces/istio-system/deployments/istiod", false),
+        ("admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", true),
+    ] {
+        let refused =
+            Fault::status(403).for_agent("terraform-provider-mesh").for_request(&format!("PATCH /apis/{what}"));
+        north.fault(refused).unwrap();
         let failed = run.apply();
         assert_eq!(failed.code, Some(1), "{}", failed.stdout);
-        lab.cluster("north").clear_faults().unwrap();
+        north.clear_faults().unwrap();
+        if is_upgraded {
+            runs(north, "1.31.0", &names);
+        }
         let plan = upgrades(&run, &["north"]);
         assert!(plan.contains("west stays at Istio v1.30.0 for now"), "{plan}");
-        let refused = Fault::status(403)
-            .for_agent("terraform-provider-mesh")
-            .for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod");
-        lab.cluster("north").fault(refused).unwrap();
     }
     assert_eq!(istiod_of(lab.cluster("west")), untouched, "the third wave was touched");
     // The way back is a plan: what failed goes back with the first wave, and need not wait for it.
@@ -157,10 +167,17 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     upgrades(&run, &["east", "north"]);
     to("1.31.0");
 
-    lab.cluster("north").clear_faults().unwrap();
     run.apply().ok();
-    assert_eq!((istiod_of(lab.cluster("north")).0.as_str(), istiod_of(lab.cluster("west"))), ("1.31.0", untouched));
+    assert_eq!((istiod_of(north).0.as_str(), istiod_of(lab.cluster("west"))), ("1.31.0", untouched.clone()));
     upgrades(&run, &["west"]);
+    // What comes first breaks between the plan and its apply.
+    north.kubectl(&["scale", "deployment/istiod", "-n", "istio-system", "--replicas=0"]).unwrap();
+    let late = run.workspace.run(&["apply", "-input=false", "step.plan"]);
+    let said = format!("{}{}", late.stdout, late.stderr);
+    assert!(late.code == Some(1) && said.contains("The clusters have changed since the plan"), "{said}");
+    assert_eq!(istiod_of(lab.cluster("west")), untouched, "the third wave was touched");
+    north.kubectl(&["scale", "deployment/istiod", "-n", "istio-system", "--replicas=1"]).unwrap();
+    runs(north, "1.31.0", &names);
     run.apply().ok();
     run.settled();
     assert!(lab.clusters().iter().all(|cluster| istiod_of(cluster).0 == "1.31.0"));
@@ -171,6 +188,7 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     assert!(plan.contains("north stays at Istio 1.31.0 for now"), "{plan}");
     to("1.31.0");
     run.settled();
+    a_wave_is_looked_at_once(&run, &lab);
     no_secret_in(&run.workspace.path("terraform.tfstate"), &lab);
     outlives_an_outage(&run.workspace, lab.cluster("west"));
     if let Some(newest) = newest() {
@@ -182,6 +200,61 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     for cluster in lab.clusters() {
         assert_eq!(leftovers(cluster), Vec::<String>::new(), "left in {}", cluster.name());
     }
+}
+
+/// East runs the new version, and north comes next once the proxies of east have followed.
+fn proxies_have_to_follow(run: &Run<'_>, east: &Arc<Cluster>) {
+    let start = |version: &str| ConnectedProxy::start(&east.wait_for_istiods(1).unwrap()[0], version);
+    let (old, _new) = (start("1.30.0"), start("1.31.0"));
+    let plan = upgrades(run, &[]);
+    assert!(plan.contains("north stays at Istio v1.30.0 for now"), "{plan}");
+    assert!(plan.contains("1 of 2 proxies of east run Istio 1.31.0, asked for are 60 %"), "{plan}");
+    assert!(plan.contains("`mesh_restart_workloads`"), "{plan}");
+    drop(old);
+    let connected = || east.run(Tool::Istioctl, &["x", "internal-debug", "syncz"], None).unwrap_or_default();
+    east.wait_until("istiod to miss the proxy that left", || !connected().contains("proxy-1.30.0")).unwrap();
+    assert!(connected().contains("proxy-1.31.0"));
+    upgrades(run, &["north"]);
+}
+
+/// Two clusters follow east, and share with it what a refresh asks of it.
+fn a_wave_is_looked_at_once(run: &Run<'_>, lab: &Lab) {
+    let main = run.workspace.path("main.tf");
+    let text = std::fs::read_to_string(&main).unwrap();
+    let two_waves = text.replace("[\"north\"],\n    [\"west\"],", "[\"north\", \"west\"],");
+    assert_ne!(text, two_waves);
+    std::fs::write(&main, two_waves).unwrap();
+    run.apply().ok();
+    let _proxy = ConnectedProxy::start(&lab.cluster("east").wait_for_istiods(1).unwrap()[0], "1.31.0");
+    lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
+    run.settled();
+    // The audit log is written a little later.
+    std::thread::sleep(Duration::from_secs(1));
+    for cluster in lab.clusters() {
+        let asked = cluster.requests().by_agent("terraform-provider-mesh");
+        let told = || format!("{}: {}", cluster.name(), asked.listing());
+        let count = |verb: &str, resource: &str| asked.by_verb(verb).by_resource(resource).len();
+        assert_eq!(count("list", "pods"), 1, "{}", told());
+        assert!(asked.by_resource("pods/portforward").len() <= 1, "{}", told());
+        assert!(count("get", "deployments") == 0 && count("list", "deployments") <= 2, "{}", told());
+        assert!(count("list", "leases") <= 1, "{}", told());
+    }
+    std::fs::write(&main, text).unwrap();
+    run.apply().ok();
+}
+
+/// Waits until istiod is of this version, is available, and has read these clusters.
+fn runs(cluster: &Arc<Cluster>, version: &str, names: &[&str]) {
+    let available = || {
+        let istiod = cluster.get(&["deployment", "istiod", "-n", "istio-system"]).unwrap().unwrap();
+        let (status, generation) = (&istiod["status"], &istiod["metadata"]["generation"]);
+        status["observedGeneration"] == *generation
+            && status["updatedReplicas"] == 1
+            && status["availableReplicas"] == 1
+            && status["replicas"] == 1
+    };
+    let is_done = || istiod_of(cluster).0 == version && available() && synced(cluster) == names;
+    cluster.wait_until(&format!("istiod of {version}, in sync"), is_done).unwrap();
 }
 
 fn named((cluster, version): (&str, &str)) -> (String, String) {

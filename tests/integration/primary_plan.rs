@@ -1,5 +1,6 @@
 //! `mesh_primary` planned where no cluster answers: what a plan shows, and what it refuses, needs the charts alone.
 
+use lab::ChartRepository;
 use lab::tools::{self, Istio};
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::provider::Mesh;
@@ -7,7 +8,7 @@ use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::value::{Dyn, Path};
 
 use crate::cluster_lab::lab_cluster;
-use crate::support::core::{Action, Core, Planned, UNKNOWN};
+use crate::support::core::{Action, Core, Planned, Stored, UNKNOWN};
 
 const PRIMARY: &str = "mesh_primary";
 
@@ -135,6 +136,100 @@ async fn a_registry_that_nobody_declares_is_pointed_at() {
     core.plan(PRIMARY, Some(config(west)), None).await.expect("a plan");
     let planned = core.plan(PRIMARY, Some(config(networks("prod-west"))), None).await.expect("a plan");
     assert!(!planned.warnings.to_string().contains("from_registry"), "{}", planned.warnings);
+}
+
+/// Two clusters that refuse connections.
+async fn fleet(charts: &Json) -> Core {
+    let nobody = json!({"host": "https://127.0.0.1:9", "token": "t"});
+    let config = json!({"clusters": {"north": nobody, "west": nobody}, "charts": charts});
+    Core::new(Mesh, registry(), config).await.expect("the provider can be configured")
+}
+
+fn after_north(more: Json) -> Json {
+    let after = json!({"cluster": "west", "network": null, "rollout": {"after": ["north"]}});
+    let mut config = config(after);
+    config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    config
+}
+
+/// Plans a change of a control plane of this version that comes after another one.
+async fn plan_after_north(core: &Core, version: &str, private: &Json, more: Json) -> Planned {
+    let state = after_north(json!({
+        "id": "west/istio-system/istiod", "instance": "m", "namespace": "istio-system", "cluster_name": "west",
+        "istio_version": version, "install_base": true, "objects": {}, "changes": {},
+    }));
+    let private = private.to_string().into_bytes();
+    let stored = Stored { json: state.to_string(), version: 1, private, identity: None, tainted: false };
+    let config = core.config(PRIMARY, after_north(more));
+    core.plan_against(PRIMARY, config, Some(stored)).await.expect("a plan")
+}
+
+fn version(planned: &Planned) -> &str {
+    planned.at("istio_version").as_str().expect("a version")
+}
+
+/// An apply plans once more when all is known, and must come to the same.
+#[tokio::test]
+async fn a_control_plane_waits_for_its_turn_although_its_objects_cannot_be_told_yet() {
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let core = fleet(&json!({"directory": charts.dir()})).await;
+    for more in [
+        json!({"custom_hosts": [UNKNOWN]}),
+        json!({"values": UNKNOWN}),
+        json!({"network": UNKNOWN}),
+        json!({"charts": {"directory": UNKNOWN}}),
+    ] {
+        let mut raised = more.clone();
+        raised["istio_version"] = "1.31.0".into();
+        let planned = plan_after_north(&core, "v1.30.0", &json!({}), raised).await;
+        assert_eq!(version(&planned), "v1.30.0", "{more}");
+        let told = planned.warnings.to_string();
+        assert!(told.contains("west stays at Istio v1.30.0 for now"), "{more}: {told}");
+        // The version that `charts` name is one that is known as well.
+        if more.get("charts").is_none() {
+            let mut raised = more.clone();
+            raised["charts"] = json!({"repository": "https://charts.example.com", "version": "1.31.0"});
+            let planned = plan_after_north(&core, "1.30.0", &json!({}), raised).await;
+            assert_eq!(version(&planned), "1.30.0", "{more}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_waits_for_its_turn_although_the_charts_of_its_version_cannot_be_fetched() {
+    let repository = tokio::task::spawn_blocking(ChartRepository::start).await.unwrap().expect("a repository");
+    let charts = json!({"repository": repository.url()});
+    let new = config(json!({"cluster": "west", "istio_version": "1.31.0"}));
+    fleet(&charts).await.plan(PRIMARY, Some(new), None).await.expect("a plan that fetches the new charts");
+    repository.fail_next(usize::MAX);
+    let planned =
+        plan_after_north(&fleet(&charts).await, "1.30.0", &json!({}), json!({"istio_version": "1.31.0"})).await;
+    assert_eq!(version(&planned), "1.30.0");
+    let told = planned.warnings.to_string();
+    assert!(told.contains("west stays at Istio 1.30.0 for now") && told.contains("cannot be fetched now"), "{told}");
+}
+
+/// Only an upgrade that did not come to its end goes back out of turn.
+#[tokio::test]
+async fn an_apply_that_failed_upgrades_no_control_plane_out_of_its_turn() {
+    let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
+    let core = fleet(&json!({"directory": charts.dir()})).await;
+    for (what, finished, state, wanted, planned) in [
+        ("a change of values failed, and the version is raised", "1.30.0", "1.30.0", "1.31.0", "1.30.0"),
+        ("an upgrade failed, and goes back", "1.30.0", "1.31.0", "v1.30.0", "v1.30.0"),
+        ("an upgrade failed, and goes on", "1.30.0", "1.31.0", "1.31.0", "1.31.0"),
+        ("an upgrade failed, and another version is wanted", "1.30.0", "1.31.0", "1.32.0", "1.31.0"),
+        ("an upgrade is done, and its Lease was not given back", "1.31.0", "1.31.0", "1.32.0", "1.31.0"),
+        ("a state of before does not know where it began", "", "1.31.0", "1.30.0", "1.31.0"),
+    ] {
+        let mut private = json!({"marked": true, "unfinished": true});
+        if !finished.is_empty() {
+            private["finished"] = finished.into();
+        }
+        let more = json!({"istio_version": wanted, "network": UNKNOWN});
+        let came_to = plan_after_north(&core, state, &private, more).await;
+        assert_eq!(version(&came_to), planned, "{what}");
+    }
 }
 
 /// Over several networks ambient mode hides most endpoints of other clusters from sidecars.

@@ -1,6 +1,7 @@
 //! `mesh_primary`: a control plane. Gather, parse, build, apply and wait, state: in this order, here to be read.
 
 mod agents;
+mod ahead;
 mod base;
 mod build;
 mod declare;
@@ -24,9 +25,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::ahead::Ahead;
 use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
-use self::rollout::Ahead;
 use self::spec::Spec;
 pub use self::written::written;
 use super::charts::{Noted, Store, Unavailable, Version};
@@ -82,6 +83,9 @@ pub struct Private {
     /// Control planes that come first, by cluster, as the last refresh saw them.
     #[serde(default)]
     ahead: BTreeMap<String, Ahead>,
+    /// The version of Istio at the end of the last apply that came to its end. Not in private data of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finished: Option<String>,
     /// The charts, as the last apply or refresh saw them where they come from.
     #[serde(default)]
     charts: Option<Noted>,
@@ -115,9 +119,14 @@ impl Resource for MeshPrimary {
         keeping::begin(cx, plan)?;
         client::known_cluster(cx, &plan.planned.config_cluster).map_err(|error| error.at("config_cluster"))?;
         rollout::check(cx, &plan.planned)?;
+        let kept = rollout::keeps(cx, plan).await?;
+        if let Some(kept) = &kept {
+            // As it stands in state, `v` included: the core takes nothing else beside what is configured.
+            plan.planned.istio_version = kept.clone().into();
+        }
         let spec = Spec::parse(&with_any_root(&plan.planned))?;
         let wanted = match &spec {
-            Some(spec) => planned_objects(cx, plan, spec).await?,
+            Some(spec) => planned_objects(cx, plan, spec, kept.as_deref()).await?,
             None => None,
         };
         keeping::plan(cx, plan, wanted.as_ref());
@@ -206,6 +215,10 @@ impl Resource for MeshPrimary {
 async fn attempt(cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
     let Change { prior, planned: mut state, reached, .. } = change;
     derive_names(&mut state);
+    let _applying = cx.client()?.walk.applies(state.id.text());
+    if let Some(prior) = prior.as_ref().filter(|_| !cx.private.instance.unfinished) {
+        cx.private.finished = prior.istio_version.known().cloned();
+    }
     let spec = parsing::complete(Spec::parse(&state)?)?;
     let cluster = cluster(cx, &state).await?;
     let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
@@ -216,12 +229,16 @@ async fn attempt(cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed
     if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
         return Err(refused.into());
     }
+    rollout::look_again(cx, prior.as_ref(), &state, charts.istiod.version()).await?;
 
     let adopt = spec.adopt || cx.private.instance.imported;
     let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
     let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
     let job = Job { spec: &spec, charts: &charts, wanted: &wanted, prior: prior.as_ref(), adopt, reached };
     let outcome = job.run(cx, &claim, recorded, state).await;
+    if let Ok(state) = &outcome {
+        cx.private.finished = state.istio_version.known().cloned();
+    }
     keeping::end_apply(cx, claim, outcome).await
 }
 
@@ -460,6 +477,7 @@ async fn planned_objects(
     cx: &mut Cx,
     plan: &mut Plan<'_, Primary>,
     spec: &Spec,
+    kept: Option<&str>,
 ) -> Result<Option<Wanted>, Diagnostics> {
     if plan.config.istio_version.is_unknown() || cx.client()?.charts.is_open(&plan.planned.charts) {
         return Ok(None);
@@ -471,20 +489,13 @@ async fn planned_objects(
             store.refuse_changed_definitions(saw, charts, version.trim_start_matches('v')).await?;
         }
     }
-    let kept = match rollout::keeps(cx, plan).await {
-        Ok(kept) => kept,
-        Err(unavailable) => return charts::without_chart(cx, unavailable),
-    };
     let remembered = plan.prior.and_then(|prior| prior.istio_version.as_deref());
-    let version = Version { asked: kept.as_deref().or(plan.config.istio_version.as_deref()), remembered };
+    let version = Version { asked: kept.or(plan.config.istio_version.as_deref()), remembered };
     let mut charts = match charts(cx, &plan.planned, spec.install_base, version).await {
         Ok(charts) => charts,
         Err(unavailable) => return charts::without_chart(cx, unavailable),
     };
-    // As it stands in state, `v` included: the core takes nothing else beside what is configured.
-    if let Some(kept) = &kept {
-        plan.planned.istio_version = kept.clone().into();
-    } else if plan.config.istio_version.is_null() {
+    if kept.is_none() && plan.config.istio_version.is_null() {
         plan.planned.istio_version = charts.istiod.version().to_owned().into();
     }
     let Some(told) = keeping::told(cx, plan, charts.asks(spec)).await else { return Ok(None) };

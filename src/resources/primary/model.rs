@@ -273,10 +273,18 @@ model! {
         /// wanted here. They must also be available, and report that they are in sync with every cluster they watch.
         /// Until then a warning of each plan says what it waits for. So an upgrade, or a way back, is a row of plain
         /// plans and applies, one for each wave, and a failure ends it. All other changes are made at once. A cluster
-        /// that a refresh could not read is waited for. A control plane whose own last apply did not finish does not
-        /// wait: it continues to the version that is wanted, or back.
+        /// that a refresh could not read is waited for, and so is one whose last apply did not finish. A control plane
+        /// whose own upgrade did not finish does not wait to go back. The apply of an upgrade looks once more, and
+        /// refuses where a cluster is not as the plan saw it.
         #[attr(required, validate(non_empty()), validate(each(non_empty())))]
         pub after: Value<Set<String>>,
+        /// How many proxies must run the wanted version too, in percent of those that are connected to the control
+        /// plane, in each cluster of `after`. Proxies of the clusters that this serves count as well; where there is
+        /// none, none is waited for. Sidecars change when their Pods restart, for instance by the action
+        /// `mesh_restart_workloads`, and no upgrade restarts them: so nothing is waited for where this is not set, or
+        /// 0.
+        #[attr(optional, validate(between(0, 100)))]
+        pub updated_proxies_percent: Value<i64>,
     }
 }
 

@@ -203,7 +203,7 @@ fn primary() -> Vec<Json> {
         json!({"cluster": "east", "mesh_id": "mesh1", "config_cluster": "west", "expose": {"source_ranges": ["10.0.0.0/8", "10.1.0.0/16"]}}),
         json!({
             "cluster": "east", "mesh_id": "mesh1", "platform": "gke", "cni": true, "agents_namespace": "kube-system", "images": {"hub": "registry.example/istio", "pull_secrets": ["pull-a", "pull-b"]}, "mtls": "strict", "install_base": false,
-            "chart_values": {"istiod": ["a: bcde\n"], "cni": ["a: bcde\n"]}, "rollout": {"after": ["west"]},
+            "chart_values": {"istiod": ["a: bcde\n"], "cni": ["a: bcde\n"]}, "rollout": {"after": ["west"], "updated_proxies_percent": 90},
         }),
         json!({
             "cluster": "east", "mesh_id": "mesh1", "ambient": true, "ambient_beside_sidecars": true, "install_base": false,

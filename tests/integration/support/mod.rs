@@ -1,6 +1,7 @@
 //! What several subjects share: a provider that needs no cluster, and a core in process.
 
 pub mod cli;
+pub mod connected;
 pub mod core;
 pub mod every_input_bases;
 pub mod kill;
