@@ -42,12 +42,6 @@ impl From<&Error> for Diagnostic {
     }
 }
 
-impl From<Error> for Diagnostics {
-    fn from(error: Error) -> Diagnostics {
-        diagnostic(&error).into()
-    }
-}
-
 pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnostics {
     errors.into_iter().map(diagnostic).collect()
 }

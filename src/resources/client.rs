@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
 use crate::kept::instance::{HasInstance, Instance};
-use crate::kept::{converge, same};
+use crate::kept::same;
 use crate::value::{Path, Value};
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.

@@ -77,7 +77,7 @@ async fn an_apply_whose_namespace_goes_begins_again(
     changed["values"].as_array_mut().expect("documents").push(json!("pilot: {env: {TRIED: \"1\"}}"));
     reconfigure(core, east).await;
     let planned = plan(core, &changed, Some(&stored)).await;
-    let late = Fault::late(Duration::from_secs(5));
+    let late = Fault::late(Duration::from_secs(30));
     east.fault(late.for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod")).expect("a fault");
     let cluster = east.clone();
     let deleting = tokio::task::spawn_blocking(move || {
@@ -87,6 +87,8 @@ async fn an_apply_whose_namespace_goes_begins_again(
             || cluster.kubectl(&lease).is_ok_and(|holder| !holder.trim().is_empty() && holder.trim() != "nobody");
         cluster.wait_until("the Lease is held", held).expect("the apply begins");
         cluster.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
+        let gone = || cluster.kubectl(&lease).is_err();
+        cluster.wait_until("the Lease has gone with its namespace", gone).expect("it goes");
         cluster.clear_faults().expect("no fault");
     });
     let applying = tokio::time::timeout(Duration::from_secs(180), Box::pin(core.apply(PRIMARY, planned)));

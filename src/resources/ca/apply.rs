@@ -18,7 +18,7 @@ use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::claim::Claim;
-use crate::kept::{converge, namespace};
+use crate::kept::namespace;
 use crate::mesh::Step;
 use crate::pki::{
     Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem,

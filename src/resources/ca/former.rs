@@ -11,7 +11,6 @@ use super::remove;
 use super::secret::{RootStore, StoredRoot};
 use super::spec::{StoreRef, owner, store_of};
 use crate::diag::Diagnostic;
-use crate::kept::converge;
 use crate::resources::client;
 
 /// At a refresh, when nothing else is to be done: whether there is such a Secret that the next apply removes.

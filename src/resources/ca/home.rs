@@ -9,7 +9,6 @@ use super::Cx;
 use super::model::Ca;
 use super::secret::CACERTS;
 use super::spec::{self, StoreRef, store_of};
-use crate::cluster::Error;
 use crate::diag::Diagnostics;
 use crate::kept::read;
 use crate::resources::client;

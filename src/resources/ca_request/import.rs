@@ -4,7 +4,6 @@ use super::model::CaRequest;
 use super::{Cx, Identity, derive_id, generation_of, reference, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::converge;
 use crate::kept::memory::Memory;
 use crate::kept::objects::state_key;
 use crate::resources::client;

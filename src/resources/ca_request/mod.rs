@@ -17,7 +17,7 @@ use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::objects::Wanted;
-use crate::kept::{self, converge, namespace};
+use crate::kept::{self, namespace};
 use crate::model;
 use crate::pki::{KeyAlgorithm, SigningRequest};
 use crate::resources::moved::{is_of_tls, refused_of_tls};

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
-use crate::kept::{converge, read};
+use crate::kept::read;
 use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL, NO_SERVICE};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};

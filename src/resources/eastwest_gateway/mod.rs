@@ -25,7 +25,7 @@ use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::objects::{self, state_key};
-use crate::kept::{converge, vanished};
+use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::{anew, parsing};

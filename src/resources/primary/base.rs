@@ -128,7 +128,7 @@ pub async fn inherit(
         let is_taken = live.is_some_and(|live| may_be_left && left(&live) || is_tag && moved(&live));
         Ok(is_taken.then(|| entry.reference.clone()))
     });
-    let taken = futures::future::try_join_all(looks).await;
+    let taken: Result<Vec<_>, Error> = futures::future::try_join_all(looks).await;
     Ok(taken?.into_iter().flatten().collect())
 }
 

@@ -8,7 +8,6 @@ use super::model::{Address, Expose, Primary};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Failure, Kind, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
-use crate::kept::converge;
 use crate::kept::objects::state_key;
 use crate::mesh::{IstiodExposure, Revision};
 use crate::resources::address::{self, Evidence};

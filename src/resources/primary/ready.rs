@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::model::{Primary, Status};
 use super::spec::Spec;
 use super::values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, wait};
+use crate::cluster::{Cluster, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::istiod::{HANDED_OUT, cacerts, roots_of};

@@ -7,7 +7,6 @@ use super::model::Primary;
 use super::{Cx, KINDS, KINDS_OF_AGENTS, cluster, has_agents, kinds, owner, platform};
 use super::{agents, base, build};
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query};
-use crate::diag::Diagnostic;
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};

@@ -13,9 +13,9 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
+use crate::kept::read;
 use crate::kept::telling::{self, Unrendered};
 use crate::kept::told::Answers;
-use crate::kept::{converge, read};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
     ParsedRemoteSecret, ServerUrl,

@@ -9,7 +9,6 @@ use super::spec::{Remote, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
-use crate::kept::converge;
 use crate::mesh::{Address, Revision};
 
 /// How long the webhook gets to answer once it has its authority.

@@ -13,12 +13,11 @@ use super::state;
 use super::unlink::{self, Unlink};
 use super::watcher::RenewalBefore;
 use super::{Cx, KINDS};
-use crate::cluster::{Cluster, Error, Object, Owner};
-use crate::diag::Diagnostics;
+use crate::cluster::{Error, Object, Owner};
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
-use crate::kept::converge;
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report::{self, SKIPPING};
@@ -57,7 +56,7 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
     });
     for result in futures::future::join_all(retired).await {
         if let Err(error) = result {
-            errors.push(error.into());
+            errors.push(Diagnostic::from(error));
         }
     }
     tell(cx, left);

@@ -14,7 +14,7 @@ mod tests;
 mod written;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,7 @@ use self::look::{Meshes, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
 use self::sides::{
-    Reached, Search, Step, before_in, export, exported_here, namespaces_of, noted_cluster, read_exported, removal,
-    stub_address, without,
+    Reached, Search, Step, Whose, before_in, export, exported_here, namespaces_of, read_exported, stub_address, without,
 };
 use self::spec::{Spec, default_name, owner};
 pub use self::written::written;
@@ -34,7 +33,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::changes;
-use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
+use crate::kept::claim::{NewNamespace, Purpose};
 use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
@@ -262,10 +261,9 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
         namespaces: namespaces_of(&state),
         others: exported_here(&state),
     };
-    search
-        .run(&claim, &mut recorded)
-        .await
-        .map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
+    let whose = Whose { owner: &claim.owner, interrupted: claim.interrupted };
+    let strays = search.run(whose, &mut recorded).await;
+    strays.map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
     let step = Step {
         cluster: &cluster,
         wanted: &wanted,
@@ -279,8 +277,8 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     state.objects = cx.private.memory.record(&recorded);
     state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
     reached.set(state.clone());
-    if errors.has_errors() {
-        return Err(Failed::from(errors).keeping(state));
+    if !errors.is_empty() {
+        return Err(Failed::from(report::diagnostics(&errors)).keeping(state));
     }
     let found = look(cx, &state, &spec).await.findings;
     state.findings = found.into_iter().map(|finding| finding.text).collect();
