@@ -79,7 +79,7 @@ pub async fn lives(core: &Core, east: &Cluster) {
     assert!(east.get(&left).expect("an answer").is_none(), "nothing of it stays");
 }
 
-/// A Gateway that somebody deletes takes all along that istiod had made of it.
+/// With a Gateway that somebody deletes, all is deleted that istiod had made of it.
 async fn comes_back(core: &Core, east: &Cluster, config: &Json, stored: &Stored) -> Stored {
     let gateway = "gateways.gateway.networking.k8s.io/istio-eastwestgateway";
     east.kubectl(&["delete", gateway, "-n", "istio-system"]).expect("it can be deleted");

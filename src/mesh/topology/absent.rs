@@ -248,7 +248,7 @@ impl Topology {
         unlisted
     }
 
-    /// One that stands has found its definitions. A control plane that is not known in full may bring them.
+    /// One that is there already has found its definitions. A control plane that is not known in full may bring them.
     fn undefined(&self, id: &str, gateway: &DeclaredGateway) -> Option<Undefined> {
         let here = |plane: &&ControlPlaneAt| plane.cluster == gateway.cluster;
         let brought = self.control_planes.values().filter(here).any(|plane| plane.brings_gateway_api);

@@ -44,16 +44,16 @@ pub async fn gone(cluster: &Cluster, service: &ObjectRef) -> Option<Diagnostic> 
 /// Whether istiod has understood the Gateway, and has made of it what can be dialled.
 pub fn programmed(spec: &Spec) -> Until {
     // Of another type than this istiod waits for no address.
-    let balanced = spec.gateway.service.service_type.as_deref().is_none_or(|kind| kind == "LoadBalancer");
+    let balanced = spec.gateway.service.service_type.as_deref().is_none_or(|said| said == "LoadBalancer");
     wait::condition(if balanced { "Programmed" } else { "Accepted" })
 }
 
 /// The Service is as it is asked for: istiod changes it a moment after the Gateway and its ConfigMap.
 pub fn as_asked(spec: &Spec) -> Until {
     let mut asked = Json::Object(build::by_gateway_api(spec).service());
-    let kind = &mut asked["spec"]["type"];
-    if kind.is_null() {
-        *kind = json!("LoadBalancer");
+    let asked_type = &mut asked["spec"]["type"];
+    if asked_type.is_null() {
+        *asked_type = json!("LoadBalancer");
     }
     Until::new("to be as it is asked for", move |service| match service {
         None => Verdict::pending("istiod has not made it"),
