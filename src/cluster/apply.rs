@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, sleep};
 
@@ -23,7 +23,7 @@ const SERVED_TIME: Duration = Duration::from_secs(60);
 /// CRDs under way at once per cluster: an API server works hard on each.
 const DEFINITIONS_AT_ONCE: usize = 6;
 /// Further attempts when others write the same object at the same time, each after twice the pause of the one before.
-const CONTENTION_ATTEMPTS: u32 = 6;
+pub(super) const CONTENTION_ATTEMPTS: u32 = 6;
 const CONTENTION_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to do where an object exists that is not the [`Owner`]'s.
@@ -261,6 +261,7 @@ impl Cluster {
     async fn apply_step(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
         let Step { reference, object, standing } = step;
         if *standing == Standing::Taken {
+            self.keep_replicas(reference, object, None).await?;
             return self.send_apply(reference, object, manner.force).await;
         }
         let mut looks_first = *standing == Standing::Known;
@@ -289,12 +290,17 @@ impl Cluster {
                 self.wait(reference, &wait::deleted()).await?;
                 continue;
             }
-            return match (manner.owner.may_write(&live, *standing == Standing::Known), manner.adoption) {
-                (Ok(()), _) => self.send_apply(reference, object, manner.force).await,
-                (Err(_), Adoption::Take) => self.take(reference, object).await,
-                (Err(owners), _) => {
-                    Err(self.error(Failure::Foreign(Box::new(Foreign { object: reference.clone(), owners }))))
-                }
+            let is_its = manner.owner.may_write(&live, *standing == Standing::Known);
+            if let Err(owners) = &is_its
+                && manner.adoption != Adoption::Take
+            {
+                let foreign = Foreign { object: reference.clone(), owners: owners.clone() };
+                return Err(self.error(Failure::Foreign(Box::new(foreign))));
+            }
+            self.keep_replicas(reference, object, Some(live)).await?;
+            return match is_its {
+                Ok(()) => self.send_apply(reference, object, manner.force).await,
+                Err(_) => self.take(reference, object).await,
             };
         }
     }
@@ -331,18 +337,8 @@ impl Cluster {
             if kept.len() == entries.len() {
                 break;
             }
-            let patch = json!([
-                { "op": "replace", "path": "/metadata/managedFields", "value": kept },
-                { "op": "replace", "path": "/metadata/resourceVersion", "value": applied.object.resource_version() },
-            ]);
-            let call = Call {
-                method: Method::PATCH,
-                content_type: Some("application/json-patch+json"),
-                body: patch.to_string().into(),
-                ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
-            };
-            match self.object_json(call, reference).await {
-                Ok((_, value)) => applied.object = typed(value, &reference.kind),
+            match self.set_managers(reference, &applied.object, &kept).await {
+                Ok(object) => applied.object = object,
                 // Someone has written in between: look again.
                 Err(refused) if refused.is_contention() && attempt < CONTENTION_ATTEMPTS => {
                     self.let_others_write(attempt, refused).await?;
@@ -383,7 +379,7 @@ impl Cluster {
     }
 
     /// Time for the others who write the object; the refusal itself, where none is left.
-    async fn let_others_write(&self, attempt: u32, refused: Error) -> Result<(), Error> {
+    pub(super) async fn let_others_write(&self, attempt: u32, refused: Error) -> Result<(), Error> {
         match self.scope.bound(sleep(CONTENTION_PAUSE * 2_u32.pow(attempt))).await {
             Err(ended @ Ended::Cancelled) => {
                 let doing = "waiting for others to have written the object";

@@ -29,6 +29,7 @@ mod forward;
 mod owner;
 mod patch;
 mod read;
+mod replicas;
 mod review;
 pub mod wait;
 

@@ -1,7 +1,7 @@
 //! JSON patches whose tests decide: one request that looks and writes in one step.
 
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::read::typed;
@@ -20,16 +20,8 @@ pub enum Patched {
 impl Cluster {
     /// Sends a JSON patch (RFC 6902). `test` operations in it are the condition under which it is done.
     pub async fn patch_if(&self, reference: &ObjectRef, operations: &Value) -> Result<Patched, Error> {
-        let call = Call {
-            method: Method::PATCH,
-            content_type: Some("application/json-patch+json"),
-            body: operations.to_string().into(),
-            ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
-        };
-        let answer = self.object_json(call, reference).await.map(|(_, value)| value);
-        self.shared.held.forget_kind(&reference.kind);
-        match answer.map_err(|error| self.kind_served(error, &reference.kind)) {
-            Ok(value) => Ok(Patched::Done(Box::new(typed(value, &reference.kind)))),
+        match self.json_patch(reference, operations).await {
+            Ok(object) => Ok(Patched::Done(Box::new(object))),
             Err(Error { failure: Failure::Api(status), .. }) if status.is_absence_of(&reference.name) => {
                 Ok(Patched::Absent)
             }
@@ -41,5 +33,33 @@ impl Cluster {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Says anew who manages which field of an object, if nobody has written it since it was looked at. Its fields stay
+    /// as they are.
+    pub(super) async fn set_managers(
+        &self,
+        reference: &ObjectRef,
+        live: &Object,
+        entries: &[&Value],
+    ) -> Result<Object, Error> {
+        let operations = json!([
+            { "op": "replace", "path": "/metadata/managedFields", "value": entries },
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": live.resource_version() },
+        ]);
+        self.json_patch(reference, &operations).await
+    }
+
+    async fn json_patch(&self, reference: &ObjectRef, operations: &Value) -> Result<Object, Error> {
+        let call = Call {
+            method: Method::PATCH,
+            content_type: Some("application/json-patch+json"),
+            body: operations.to_string().into(),
+            ..Call::get(format!("{}?fieldManager={FIELD_MANAGER}", reference.path()))
+        };
+        let answer = self.object_json(call, reference).await.map(|(_, value)| value);
+        self.shared.held.forget_kind(&reference.kind);
+        let answer = answer.map_err(|error| self.kind_served(error, &reference.kind));
+        answer.map(|value| typed(value, &reference.kind))
     }
 }

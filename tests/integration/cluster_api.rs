@@ -89,6 +89,42 @@ async fn conflicts_of_all_levels_are_told_at_once() {
     assert_eq!(named, ["ConfigMap conflicts/a", "Deployment conflicts/web"]);
 }
 
+/// As where autoscaling is turned on: an apply that no longer says how many hands the number over as it is.
+#[tokio::test]
+async fn replicas_that_are_given_up_stay() {
+    let Some(place) = place("replicas").await else { return };
+    let reference = place.at(Kind::DEPLOYMENT, "web");
+    let ours = |replicas: i64| apply(deployment(&place, "v1", replicas));
+    let without = |image: &str| {
+        let mut object = deployment(&place, image, 3);
+        object.value_mut()["spec"].as_object_mut().unwrap().remove("replicas");
+        apply(object)
+    };
+    let replicas = async || {
+        let live = place.cluster.get(&reference).await.unwrap().unwrap();
+        live.get("spec.replicas").and_then(|count| count.as_i64())
+    };
+    let taken = |apply: Apply| Apply { adoption: Adoption::Assume, ..apply };
+    let known = |apply: Apply| Apply { known: true, ..apply };
+    for (at, handing) in [without("v2"), known(without("v3")), taken(without("v4"))].into_iter().enumerate() {
+        place.cluster.apply(Apply { force: true, ..ours(3) }).await.unwrap();
+        place.cluster.apply(handing).await.unwrap();
+        assert_eq!(replicas().await, Some(3), "{at}");
+    }
+    // The number is nobody's now: an autoscaler writes it, and so may we again.
+    place.cluster.apply(ours(2)).await.unwrap();
+    assert_eq!(replicas().await, Some(2));
+    // Another instance that adopts the object has never said how many.
+    let other = Owner { mark: "another".into(), ..Owner::by_label("other") };
+    let adopting = Apply { adoption: Adoption::Take, owner: other, ..without("v5") };
+    place.cluster.apply(adopting).await.unwrap();
+    assert_eq!(replicas().await, Some(2));
+    let scale = json!({"spec": {"replicas": 5}});
+    place.other("autoscaler", "PATCH", &format!("{}/scale", reference.path()), scale).await;
+    place.cluster.apply(Apply { adoption: Adoption::Assume, ..without("v6") }).await.unwrap();
+    assert_eq!(replicas().await, Some(5), "an autoscaler holds what it has set");
+}
+
 #[tokio::test]
 async fn what_is_on_its_way_out_is_waited_for_and_made_anew() {
     let Some(place) = place("leaving").await else { return };
