@@ -193,6 +193,14 @@ pub struct Change<M> {
     pub reached: Reached<M>,
 }
 
+impl<M: Clone> Change<M> {
+    /// The same change, for an attempt that may be followed by another.
+    pub fn again(&self) -> Change<M> {
+        let Change { config, prior, planned, reached } = self;
+        Change { config: config.clone(), prior: prior.clone(), planned: planned.clone(), reached: reached.share() }
+    }
+}
+
 /// The state reached so far. It survives an error, a panic and a deadline.
 pub struct Reached<M>(Arc<Mutex<Option<M>>>);
 

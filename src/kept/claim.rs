@@ -208,6 +208,7 @@ pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, D
         claim.cluster.forget();
     }
     instance.unfinished = true;
+    instance.claimed = Some(claim.owner.mark.clone());
     Ok(claim)
 }
 
@@ -216,7 +217,10 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
     let holder = Holder::new().map_err(|error| no_randomness(&error))?;
     let mut watched: Option<Watched> = None;
     let (mut first, mut tried) = (true, false);
-    let failed = |error: Error| report::diagnostic(&error);
+    let failed = |error: Error| match asked.purpose {
+        Purpose::Destroy => report::one_at_destroy(&error, report::way_out(asked.place.resource)),
+        Purpose::Create { .. } | Purpose::Update { .. } => error.into(),
+    };
     if let Some(mark) = asked.mark {
         handover::complete(mark).await;
     }

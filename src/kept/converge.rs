@@ -15,7 +15,7 @@ use super::objects::{Recorded, Wanted, state_key};
 use super::read;
 use super::remove::{Doomed, Removed, Removing};
 use super::report;
-pub use super::report::{diagnostic, diagnostics, drift_warning, stale};
+pub use super::report::{diagnostics, drift_warning, stale};
 use crate::cluster::{
     Adoption, Applied, ApplyAll, Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner,
 };
@@ -182,7 +182,8 @@ async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], memory: &mut Memory, rea
         }
         Err(error) => reached.errors.push(error),
     }
-    let removing = Removing { cluster: step.cluster, owner: step.owner, wait: false, stays: &|_: &Object| None };
+    let removing =
+        Removing { cluster: step.cluster, owner: step.owner, wait_for_definitions: false, stays: &|_: &Object| None };
     for (key, outcome) in removing.all(doomed.into_values().collect()).await {
         match outcome {
             Ok(removal) => {

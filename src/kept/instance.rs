@@ -47,6 +47,9 @@ pub struct Instance {
     /// Imported and not applied since: its fields are still those of whoever installed it.
     #[serde(default)]
     pub imported: bool,
+    /// The mark of the claim that this run has made.
+    #[serde(skip)]
+    pub claimed: Option<String>,
 }
 
 impl Instance {
@@ -92,6 +95,7 @@ impl Instance {
             creation: lease.as_ref().and_then(created_by),
             made: None,
             imported: !has_mark,
+            claimed: None,
         };
         Ok((instance, mark.into()))
     }

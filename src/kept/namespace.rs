@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::instance::Place;
 use crate::cluster::{
     Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query,
     is_managed_by, wait,
@@ -255,6 +256,13 @@ pub async fn depart(
 /// well.
 pub async fn gone(cluster: &Cluster, name: &str) -> Result<(), Error> {
     live(cluster, &ObjectRef::cluster(Kind::NAMESPACE, name)).await.map(drop)
+}
+
+/// Whether an instance that has claimed its place has lost its namespace since, or its Lease alone. A namespace on its
+/// way out is waited for.
+pub async fn is_lost(cluster: &Cluster, place: &Place<'_>) -> Result<bool, Error> {
+    Ok(live(cluster, &ObjectRef::cluster(Kind::NAMESPACE, place.namespace)).await?.is_none()
+        || cluster.get_metadata(&place.lease()).await?.is_none())
 }
 
 /// What Kubernetes, OpenShift and istiod put into a namespace unasked, by kind and name. The root that an istiod

@@ -59,7 +59,7 @@ impl Look<'_> {
         match self.seen().await {
             Ok(seen) => Ok(Looked::Seen(Box::new(seen))),
             Err(error) if error.may_be_missed() => Ok(Looked::Silent(report::stale(&error))),
-            Err(error) => Err(report::diagnostic(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -217,11 +217,13 @@ pub async fn strays(cluster: &Cluster, recorded: &Recorded, owner: &Owner) -> Re
     let references = kinds::references(cluster, recorded).await?;
     let places: BTreeSet<Place> =
         references.into_values().map(|reference| (reference.kind, reference.namespace)).collect();
-    let found = orphans(cluster, places, owner).await?;
+    let mut found = orphans(cluster, places, owner).await?;
+    found.retain(|_, object| !object.is_terminating());
     Ok(found.keys().map(state_key).filter(|key| !recorded.objects.contains_key(key)).collect())
 }
 
-/// All objects of this owner in kinds of one namespace and of the cluster.
+/// All objects of this owner in kinds of one namespace and of the cluster, what is on its way out among them: no state
+/// knows that any more after a refresh.
 pub async fn owned(
     cluster: &Cluster,
     kinds: &[Kind],
@@ -242,7 +244,7 @@ async fn orphans(
         let listed = listed(cluster, &Query::owned(kind.clone(), namespace.as_deref().unwrap_or_default())).await?;
         // Controllers copy labels to what they make of our objects (EndpointSlices of a Service): that goes with its
         // owner.
-        let made = |object: &&Object| object.get("metadata.ownerReferences").is_none() && !object.is_terminating();
+        let made = |object: &&Object| object.get("metadata.ownerReferences").is_none();
         let ours = listed.iter().filter(made).filter(|object| owner.has(object, false));
         Ok(ours.map(|object| (object.reference_as(kind.clone()), object.clone())).collect::<Vec<_>>())
     });

@@ -24,8 +24,8 @@ pub struct Removal<'a, S> {
     /// looked at when empty.
     pub orphan_kinds: &'a [Kind],
     pub namespace: &'a str,
-    /// Wait until each level is gone before the next is touched. What runs Pods is waited for in any case.
-    pub wait: bool,
+    /// Wait for the end of CustomResourceDefinitions too, which go on their own. All else is waited for in any case.
+    pub wait_for_definitions: bool,
     /// Why an object stays all the same.
     pub stays: S,
 }
@@ -55,7 +55,8 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
         // What of the namespace is this resource's is still to be removed.
         remaining.recorded.retain(|key| key.starts_with("Namespace ") || doomed.iter().any(|doomed| doomed.key == key));
         remaining.defined = doomed.iter().any(|doomed| doomed.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION);
-        let removing = Removing { cluster: self.cluster, owner: self.owner, wait: self.wait, stays: &self.stays };
+        let Removal { cluster, owner, wait_for_definitions, .. } = self;
+        let removing = Removing { cluster, owner, wait_for_definitions, stays: &self.stays };
         for (key, outcome) in removing.all(doomed).await {
             match outcome {
                 Ok(removed) => {
@@ -71,15 +72,17 @@ impl<S: Fn(&Object) -> Option<String>> Removal<'_, S> {
     async fn doomed(&self) -> Result<Vec<Doomed>, Error> {
         let references = kinds::references(self.cluster, self.recorded).await?;
         let mut live = read::there(self.cluster, self.recorded, self.memory).await?;
-        // Who waits for the end of a removal waits for that of an earlier one as well. A definition goes on its own.
-        let waits = |object: &Object| self.wait && object.kind() != Kind::CUSTOM_RESOURCE_DEFINITION.kind;
-        live.retain(|_, object| !object.is_terminating() || waits(object));
+        // The end of an earlier removal is waited for as well.
+        live.retain(|_, object| !goes_on_its_own(object));
         let found = live.into_iter().filter_map(|(key, live)| {
             let reference = references.get(key.as_str())?.clone();
             Some((reference.clone(), Doomed { key, reference, live: Some(live), known: true }))
         });
         let mut doomed: BTreeMap<ObjectRef, Doomed> = found.collect();
         for (reference, live) in read::owned(self.cluster, self.orphan_kinds, self.namespace, self.owner).await? {
+            if goes_on_its_own(&live) {
+                continue;
+            }
             let key = state_key(&reference);
             let orphan = Doomed { key, reference: reference.clone(), live: Some(live), known: false };
             doomed.entry(reference).or_insert(orphan);
@@ -103,7 +106,7 @@ pub struct Doomed {
 pub struct Removing<'a, S> {
     pub cluster: &'a Cluster,
     pub owner: &'a Owner,
-    pub wait: bool,
+    pub wait_for_definitions: bool,
     pub stays: &'a S,
 }
 
@@ -173,8 +176,11 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
                 propagation: if after_pods { Propagation::Foreground } else { Propagation::Background },
                 ..Delete::new(reference.clone())
             };
-            // What the answer says is gone need not be looked for.
-            let deleted = match self.wait || after_pods {
+            // A finalizer keeps an object until something outside has gone, such as the load balancer of a Service:
+            // whoever is told of the end may take the cluster away next. What the answer says is gone is not looked
+            // for.
+            let waits = self.wait_for_definitions || reference.kind != Kind::CUSTOM_RESOURCE_DEFINITION;
+            let deleted = match waits {
                 true => self.cluster.delete_and_wait(&delete).await,
                 false => self.cluster.delete(&delete).await,
             };
@@ -207,7 +213,12 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
     }
 }
 
-/// Whether removing such an object waits for the Pods that it runs. Otherwise an istiod of before still answers
+/// A definition that was told to go.
+fn goes_on_its_own(object: &Object) -> bool {
+    object.is_terminating() && object.kind() == Kind::CUSTOM_RESOURCE_DEFINITION.kind
+}
+
+/// Whether such an object stays until the Pods that it runs are gone. Otherwise an istiod of before still answers
 /// proxies, webhooks and whoever waits for the istiods of a cluster, half a minute and more after its control plane is
 /// said to be gone: the garbage collector is slow after definitions were deleted.
 fn goes_after_its_pods(kind: &Kind) -> bool {

@@ -6,7 +6,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::value::Path;
 
 /// What a failed request means to the user: whose fault it is, and what to do.
-pub fn diagnostic(error: &Error) -> Diagnostic {
+fn diagnostic(error: &Error) -> Diagnostic {
     let summary = match &error.failure {
         Failure::Conflict(_) => "Another field manager owns a field",
         Failure::Foreign(_) => "An object of this name exists already",
@@ -36,8 +36,41 @@ impl From<Error> for Diagnostic {
     }
 }
 
+impl From<&Error> for Diagnostic {
+    fn from(error: &Error) -> Diagnostic {
+        diagnostic(error)
+    }
+}
+
 pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnostics {
     errors.into_iter().map(diagnostic).collect()
+}
+
+/// What to do about a cluster that is gone for good, where the resource can go on without it.
+pub const SKIPPING: &str = "apply `skip_unreachable_on_destroy = true` first, and destroy again";
+/// The same, where the resource has nothing but what is in that cluster, or cannot go on without it.
+pub const FORGETTING: &str = "remove the resource from state (`removed` block with `destroy = false`, or `state rm`)";
+
+/// Which of these a resource of this type has.
+pub fn way_out(resource: &str) -> &'static str {
+    match ["mesh_remote_cluster", "mesh_service_entry"].contains(&resource) {
+        true => SKIPPING,
+        false => FORGETTING,
+    }
+}
+
+/// What failed requests of a removal mean: where a cluster does not answer, with the way out if it is gone for good.
+pub fn at_destroy<'a>(errors: impl IntoIterator<Item = &'a Error>, way_out: &str) -> Diagnostics {
+    errors.into_iter().map(|error| one_at_destroy(error, way_out)).collect()
+}
+
+pub fn one_at_destroy(error: &Error, way_out: &str) -> Diagnostic {
+    let said = diagnostic(error);
+    if !error.may_be_gone() {
+        return said;
+    }
+    let detail = format!("{} If cluster {} is gone for good, {way_out}.", said.detail, error.cluster);
+    said.detail(detail)
 }
 
 /// A refresh that has to do without the cluster.

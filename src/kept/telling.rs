@@ -3,7 +3,6 @@
 
 use super::memory::Memory;
 use super::render;
-use super::report;
 use super::told::{Answers, Told};
 use crate::chart::Asks;
 use crate::cluster::{Cluster, Error};
@@ -32,7 +31,7 @@ impl Unrendered {
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
             Unrendered::Refused(error) => render::diagnostic(error),
-            Unrendered::Unanswered(error) => report::diagnostic(error),
+            Unrendered::Unanswered(error) => Diagnostic::from(error),
         }
     }
 }

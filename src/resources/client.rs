@@ -6,7 +6,6 @@ use super::{blocks, charts, walk};
 use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
-use crate::kept::converge;
 use crate::value::{Path, Value};
 
 /// What Configure makes and every resource gets: no connection is open, no chart fetched.
@@ -23,8 +22,13 @@ const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// A cluster of the provider, its requests bounded by the call's deadline and by cancellation.
 pub fn cluster<P>(cx: &Ctx<Client, P>, name: &str) -> Result<Cluster, Diagnostic> {
     let scope = Scope { deadline: Some(cx.deadline().into()), cancel: cx.cancellation().clone() };
-    let cluster = cx.client()?.clusters.cluster(name).map_err(|error| converge::diagnostic(&error))?;
+    let cluster = cx.client()?.clusters.cluster(name)?;
     Ok(cluster.within(scope))
+}
+
+/// Whether the cluster gives any answer, be it a refusal.
+pub async fn answers(cluster: &Cluster) -> bool {
+    !matches!(cluster.version().await, Err(error) if error.may_be_gone())
 }
 
 /// Whether a refresh goes on with what state remembers, since the provider has no clusters, as when not even their
@@ -57,9 +61,7 @@ pub fn without_clusters<P>(cx: &mut Ctx<Client, P>) -> Result<bool, Diagnostic> 
 pub fn known_cluster<P>(cx: &Ctx<Client, P>, name: &Value<String>) -> Result<(), Diagnostic> {
     let clusters = &cx.client()?.clusters;
     match name.known() {
-        Some(name) if !clusters.may_be_missed() => {
-            clusters.cluster(name).map(drop).map_err(|error| converge::diagnostic(&error))
-        }
+        Some(name) if !clusters.may_be_missed() => clusters.cluster(name).map(drop).map_err(Diagnostic::from),
         _ => Ok(()),
     }
 }

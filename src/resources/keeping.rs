@@ -27,7 +27,7 @@ use crate::kept::plan::{self as planning, Planned};
 use crate::kept::read::{Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::render;
-use crate::kept::report;
+use crate::kept::report::{self, FORGETTING};
 use crate::kept::telling::{self, Unrendered};
 use crate::kept::told::Answers;
 use crate::schema::Model;
@@ -235,7 +235,7 @@ pub async fn told_to_apply<P: Remembers>(
 ) -> Result<Answers, Diagnostic> {
     let ends = ends(cx);
     let told = telling::to_apply(cx.private.memory(), cluster, asks).await;
-    told.map(|told| Answers { ends, ..told }).map_err(|error| converge::diagnostic(&error))
+    told.map(|told| Answers { ends, ..told }).map_err(Diagnostic::from)
 }
 
 /// Renders for a plan, and asks what kinds are that nobody knows yet; `None` where only the apply can know.
@@ -301,7 +301,12 @@ pub async fn claim<M: Keeps, P: Remembers>(
 ) -> Result<Claim, Diagnostic> {
     let Claiming { purpose, adopt } = claiming;
     let label = state.label();
-    let mark = prior.and_then(|prior| prior.kept().instance.as_deref());
+    let mark = match prior {
+        Some(prior) => prior.kept().instance.known(),
+        // Of a create that begins again.
+        None => state.kept().instance.known(),
+    };
+    let mark = mark.map(String::as_str);
     let asked = Asked { cluster, place: place(state, &label), purpose, mark, adopt };
     let mut claim = claim::claim(asked, cx.private.instance()).await?;
     claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
@@ -337,7 +342,7 @@ pub async fn converge<M: Keeps, P: Remembers>(
     };
     // Who brings webhooks waits for what serves them.
     let converged = claim.converge_serving(step, cx.private.memory()).await;
-    let converged = converged.map_err(|error| converge::diagnostic(&error))?;
+    let converged = converged?;
     converged.warning().into_iter().for_each(|warning| cx.warn(warning));
     let Converged { recorded, errors, .. } = converged;
     let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
@@ -414,7 +419,7 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
     let (place, mark) = (place(&state, &label), kept.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, cx.private.instance()).await?;
-    let kinds = claim.orphan_kinds(&state.kinds()).await.map_err(|error| converge::diagnostic(&error))?;
+    let kinds = claim.orphan_kinds(&state.kinds()).await?;
     let removal = Removal {
         cluster: &claim.cluster(),
         recorded: &recorded(&state, cx.private.memory()),
@@ -422,7 +427,7 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
         owner: &claim.owner,
         orphan_kinds: &kinds,
         namespace: &namespace,
-        wait: true,
+        wait_for_definitions: true,
         stays: |_: &Object| None,
     };
     let Remaining { recorded, mut left, errors, .. } = removal.run().await;
@@ -430,11 +435,11 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
         report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
         let changes = state.kept().changes.clone();
         state.note(cx.private.memory().record(&recorded), changes);
-        return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+        return Err(Failed::from(report::at_destroy(&errors, FORGETTING)).keeping(state));
     }
     match claim.leave(&[]).await {
         Ok(stays) => left.extend(stays.map(|why| format!("Namespace {namespace}: {why}"))),
-        Err(error) => return Err(Failed::from(converge::diagnostic(&error)).keeping(state)),
+        Err(error) => return Err(Failed::from(report::at_destroy([&error], FORGETTING)).keeping(state)),
     }
     report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
     Ok(())

@@ -12,7 +12,6 @@ use super::client::Client;
 use crate::cluster::{Error, OWNER_LABEL, Object, Query, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
-use crate::kept::converge;
 use crate::value::Value;
 
 /// Clusters asked at a time.
@@ -39,7 +38,7 @@ pub fn clusters(cx: &mut Ctx<Client>, asked: &Value<String>, attribute: &str) ->
 /// A cluster that is asked for must be one of the provider's.
 pub fn known(cx: &Ctx<Client>, asked: &Value<String>, attribute: &str) -> Result<(), Diagnostics> {
     let Some(name) = asked.known() else { return Ok(()) };
-    cx.client()?.clusters.cluster(name).map_err(|error| converge::diagnostic(&error).at(attribute))?;
+    cx.client()?.clusters.cluster(name).map_err(|error| Diagnostic::from(&error).at(attribute))?;
     Ok(())
 }
 

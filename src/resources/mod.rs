@@ -3,6 +3,7 @@
 
 pub mod absent;
 pub mod address;
+pub mod anew;
 pub mod blocks;
 pub mod equality;
 pub mod keeping;

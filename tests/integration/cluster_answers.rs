@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use terraform_provider_mesh::cluster::{Apply, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Query, Scope};
+use terraform_provider_mesh::cluster::{
+    Apply, Cluster, ClusterConfig, Delete, Error, Failure, Kind, Object, ObjectRef, Owner, Query, Scope,
+};
 use terraform_provider_mesh::kept::memory::Memory;
 use terraform_provider_mesh::kept::objects::Recorded;
 use terraform_provider_mesh::kept::remove::Removal;
+use terraform_provider_mesh::kept::report;
 
 use crate::cluster_server::{Say, Server, status};
 
@@ -123,19 +126,40 @@ async fn what_is_on_its_way_out_is_not_gone() {
     .await;
     let recorded =
         Recorded { objects: [("Service a/b".to_owned(), "digest".to_owned())].into(), ..Recorded::default() };
-    let removal = Removal {
-        cluster: &server.cluster().within(Scope::lasting(Duration::from_secs(2), Default::default())),
-        recorded: &recorded,
-        memory: &Memory::default(),
-        owner: &Owner::by_label("x"),
-        orphan_kinds: &[],
-        namespace: "a",
-        wait: true,
-        stays: |_: &Object| None,
-    };
-    let remaining = removal.run().await;
-    assert!(remaining.errors.iter().any(|error| error.to_string().contains("Service a/b")), "{remaining:?}");
-    assert_eq!(remaining.recorded, recorded, "the next attempt goes on from there");
+    // As state names it, and as after a refresh, which took it for gone: then it is found by its label.
+    for (recorded, orphan_kinds) in [(recorded, &[][..]), (Recorded::default(), &[Kind::SERVICE][..])] {
+        let removal = Removal {
+            cluster: &server.cluster().within(Scope::lasting(Duration::from_secs(2), Default::default())),
+            recorded: &recorded,
+            memory: &Memory::default(),
+            owner: &Owner::by_label("x"),
+            orphan_kinds,
+            namespace: "a",
+            wait_for_definitions: false,
+            stays: |_: &Object| None,
+        };
+        let remaining = removal.run().await;
+        assert!(remaining.errors.iter().any(|error| error.to_string().contains("Service a/b")), "{remaining:?}");
+        assert_eq!(remaining.recorded, recorded, "the next attempt goes on from there");
+    }
+}
+
+/// No state is a dead end: what stops a destroy says how to go on without a cluster that is gone for good.
+#[tokio::test]
+async fn a_destroy_says_how_to_go_on_without_a_cluster() {
+    let config = ClusterConfig { host: Some("http://127.0.0.1:1".to_owned()), ..ClusterConfig::default() };
+    let cluster = Cluster::standalone("east", config, "test");
+    let service = ObjectRef::namespaced(Kind::SERVICE, "a", "b");
+    let error = cluster.get(&service).await.expect_err("nobody is there");
+    for (resource, way) in [("mesh_primary", "state rm"), ("mesh_service_entry", "skip_unreachable_on_destroy = true")]
+    {
+        let told = report::at_destroy([&error], report::way_out(resource)).to_string();
+        assert!(told.contains("If cluster east is gone for good") && told.contains(way), "{told}");
+    }
+    let server = Server::start(|_, _| status(403, "Forbidden", "no")).await;
+    let refused = server.cluster().get(&service).await.expect_err("it is refused");
+    let told = report::at_destroy([&refused], report::way_out("mesh_primary")).to_string();
+    assert!(!told.contains("gone for good"), "who answers is there: {told}");
 }
 
 #[tokio::test]

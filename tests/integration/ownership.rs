@@ -1,6 +1,7 @@
 //! Objects belong to an instance and not to a name: what others make, keep or take over beside us stays, and nothing of
 //! ours is lost to another run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lab::tools::Istio;
@@ -30,7 +31,7 @@ async fn what_is_not_this_instance_s_stays() {
     let stored = apply(&core, &config, None).await;
 
     let stored = a_deleted_namespace_is_made_anew(&core, &east, &config, stored).await;
-    let stored = an_apply_ends_whose_namespace_goes(&core, &east, &config, stored).await;
+    let stored = an_apply_whose_namespace_goes_begins_again(&core, &east, &config, stored).await;
     a_tenant_s_label_steers_nothing(&core, &east, &config, &stored).await;
     let stored = an_object_made_anew_by_hand(&core, &east, &config, &stored).await;
     let stored = a_state_older_than_marks(&core, &east, &config, stored).await;
@@ -65,22 +66,42 @@ async fn a_deleted_namespace_is_made_anew(core: &Core, east: &Cluster, config: &
     stored
 }
 
-/// The objects that the refresh has seen go with their namespace, and the Lease of the apply with them: it ends and
-/// says so. The next one makes them anew.
-async fn an_apply_ends_whose_namespace_goes(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
-    east.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
+/// Objects and Lease of an apply go with their namespace: it waits for the end, and begins again in the same run.
+async fn an_apply_whose_namespace_goes_begins_again(
+    core: &Core,
+    east: &Arc<Cluster>,
+    config: &Json,
+    stored: Stored,
+) -> Stored {
+    let mut changed = config.clone();
+    changed["values"].as_array_mut().expect("documents").push(json!("pilot: {env: {TRIED: \"1\"}}"));
     reconfigure(core, east).await;
-    let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
-    let planned = plan(core, config, Some(&refreshed)).await;
-    let ended = tokio::time::timeout(Duration::from_secs(120), Box::pin(core.apply(PRIMARY, planned))).await;
-    let Applied { stored, diagnostics } = ended.expect("it does not wait for what nobody makes");
+    let planned = plan(core, &changed, Some(&stored)).await;
+    let late = Fault::late(Duration::from_secs(30));
+    east.fault(late.for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod")).expect("a fault");
+    let cluster = east.clone();
+    let deleting = tokio::task::spawn_blocking(move || {
+        let lease =
+            ["-n", "istio-system", "get", "lease", "mesh-primary.istiod", "-o", "jsonpath={.spec.holderIdentity}"];
+        let held =
+            || cluster.kubectl(&lease).is_ok_and(|holder| !holder.trim().is_empty() && holder.trim() != "nobody");
+        cluster.wait_until("the Lease is held", held).expect("the apply begins");
+        cluster.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
+        let gone = || cluster.kubectl(&lease).is_err();
+        cluster.wait_until("the Lease has gone with its namespace", gone).expect("it goes");
+        cluster.clear_faults().expect("no fault");
+    });
+    let applying = tokio::time::timeout(Duration::from_secs(180), Box::pin(core.apply(PRIMARY, planned)));
+    let (applied, deleted) = tokio::join!(applying, deleting);
+    deleted.expect("the namespace is deleted");
+    let Applied { stored: again, diagnostics } = applied.expect("it ends");
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
     let told = diagnostics.to_string();
-    assert!(told.contains("Interrupted") && told.contains("plan and apply again"), "{told}");
-    reconfigure(core, east).await;
-    let refreshed = core.refresh(PRIMARY, &stored.expect("it is in state")).await.expect("a refresh");
-    let stored = apply(core, config, refreshed.as_ref()).await;
-    assert_settled(core, config, &stored).await;
-    stored
+    assert!(told.contains("Namespace istio-system of east was deleted during the apply"), "{told}");
+    let again = again.expect("it is in state");
+    assert_eq!(mark(&again), mark(&stored), "what has no namespace stays its own");
+    assert_settled(core, &changed, &again).await;
+    apply(core, config, Some(&again)).await
 }
 
 /// Label and mark copied, by someone who may write in a namespace of their own and in the system namespace.

@@ -15,7 +15,6 @@ use super::secret::CaCerts;
 use crate::cluster::Error;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::{HANDED_OUT, Istiod};
-use crate::kept::converge;
 use crate::resources::signing::OpenRequest;
 use crate::value::Path;
 
@@ -50,7 +49,7 @@ pub async fn check_multi_root(decision: &Decision, live: &BTreeMap<String, Live>
                     ))
                     .at(path),
             ),
-            Err(error) => refused.push(converge::diagnostic(&error).at(path)),
+            Err(error) => refused.push(Diagnostic::from(&error).at(path)),
         }
     }
     refused.check()
@@ -90,16 +89,15 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     async fn run(&self) -> Result<(), Diagnostic> {
-        let told = |error: Error| converge::diagnostic(&error);
         let istiod = self.live.istiod();
-        let replicas = istiod.replicas(None).await.map_err(told)?;
+        let replicas = istiod.replicas(None).await?;
         if replicas.is_empty() {
             // The first start reads whatever is there.
             return Ok(());
         }
         if self.live.secret.is_none() {
             // An istiod that started without `cacerts` never looks again.
-            istiod.restart(&replicas).await.map_err(told)?;
+            istiod.restart(&replicas).await?;
         }
         loop {
             let missing = self.missing(&istiod).await;

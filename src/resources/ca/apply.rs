@@ -17,7 +17,7 @@ use super::{Cx, clock, former, plan, refuse, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
-use crate::kept::{converge, namespace};
+use crate::kept::namespace;
 use crate::mesh::Step;
 use crate::pki::{
     Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem,
@@ -184,7 +184,7 @@ async fn mark_older(decision: &Decision, live: &BTreeMap<String, Live>) -> Vec<(
         let object = with_mark(secret, &gather::own_keys(secret), &owner);
         let object = at_version(object, secret.resource_version().unwrap_or_default());
         let apply = live.cluster.apply(Apply::new(object, owner));
-        Some(async move { (name, apply.await.map_err(|error| converge::diagnostic(&error))) })
+        Some(async move { (name, apply.await.map_err(Diagnostic::from)) })
     });
     let marked = join_all(marks).await.into_iter();
     marked.filter_map(|(name, outcome)| Some((name.clone(), outcome.err()?))).collect()
@@ -204,9 +204,7 @@ struct Job<'a> {
 impl Job<'_> {
     async fn run(&self, action: &Action) -> Result<Written, Diagnostic> {
         let owner = &self.live.owner;
-        namespace::ensure(&self.live.cluster, &self.live.namespace, &owner.label)
-            .await
-            .map_err(|error| converge::diagnostic(&error))?;
+        namespace::ensure(&self.live.cluster, &self.live.namespace, &owner.label).await?;
         match action {
             Action::Request => self.request(owner).await,
             Action::Write { issue, trusted } => self.cacerts(issue.as_deref(), trusted, owner).await,
@@ -251,7 +249,7 @@ impl Job<'_> {
         self.write(object, owner).await?;
         if issue.is_some() && self.live.open.is_some() {
             let request = Delete::new(request_in(&self.live.namespace));
-            self.live.cluster.delete(&request).await.map_err(|error| converge::diagnostic(&error))?;
+            self.live.cluster.delete(&request).await?;
         }
         Ok(Written::CaCerts { held: Box::new(held), reissued: issue.is_some() })
     }
@@ -273,7 +271,7 @@ impl Job<'_> {
         };
         match written {
             Ok(Some(_)) => Ok(()),
-            Err(error) if !error.is_contention() => Err(converge::diagnostic(&error)),
+            Err(error) if !error.is_contention() => Err(error.into()),
             Ok(None) | Err(_) => Err(Diagnostic::error("The Secret cacerts has changed meanwhile").detail(format!(
                 "Somebody else, perhaps another run, has written {}/{CACERTS} in cluster {} since it was read. It was not written. Plan again.",
                 self.live.namespace, self.name
@@ -347,7 +345,7 @@ impl Job<'_> {
         };
         let object = owner.put_on(open.object(&request_in(&self.live.namespace)));
         let apply = Apply::new(object, owner.clone());
-        self.live.cluster.apply(apply).await.map_err(|error| converge::diagnostic(&error))?;
+        self.live.cluster.apply(apply).await?;
         Ok(Written::Request(Box::new(open)))
     }
 

@@ -11,7 +11,6 @@ use super::remove;
 use super::secret::{RootStore, StoredRoot};
 use super::spec::{StoreRef, owner, store_of};
 use crate::diag::Diagnostic;
-use crate::kept::converge;
 use crate::resources::client;
 
 /// At a refresh, when nothing else is to be done: whether there is such a Secret that the next apply removes.
@@ -61,7 +60,7 @@ enum Standing {
 
 async fn found(cx: &Cx, store: &StoreRef, state: &Ca) -> Result<Standing, Diagnostic> {
     let cluster = client::cluster(cx, &store.cluster)?;
-    let secret = cluster.get(&RootStore::reference(store)).await.map_err(|error| converge::diagnostic(&error))?;
+    let secret = cluster.get(&RootStore::reference(store)).await?;
     let owner = owner(Some(store), &store.namespace, state.instance.text());
     let Some(secret) = secret.filter(|secret| owner.has(secret, false)) else { return Ok(Standing::NotOurs) };
     let roots = match RootStore::read(&secret) {

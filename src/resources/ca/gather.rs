@@ -15,7 +15,6 @@ use super::state;
 use crate::cluster::{Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
-use crate::kept::converge;
 use crate::pki::Certificate;
 use crate::resources::client;
 use crate::resources::signing::OpenRequest;
@@ -124,7 +123,7 @@ pub async fn look_at_all(cx: &Cx, spec: &Spec, mark: &str) -> (BTreeMap<String, 
             }
             Ok(live)
         };
-        (name, live.await.map_err(|error: Error| converge::diagnostic(&error)))
+        (name, live.await.map_err(|error: Error| Diagnostic::from(error)))
     });
     let (mut found, mut failed) = (BTreeMap::new(), BTreeMap::new());
     for (name, live) in join_all(looks).await {
@@ -149,7 +148,7 @@ pub struct Kept {
 
 /// The store of generated roots; `None` where there is none yet.
 pub async fn store(cluster: &Cluster, store: &StoreRef) -> Result<Option<Kept>, Diagnostic> {
-    let secret = cluster.get(&RootStore::reference(store)).await.map_err(|error| converge::diagnostic(&error))?;
+    let secret = cluster.get(&RootStore::reference(store)).await?;
     let Some(secret) = secret else { return Ok(None) };
     let kept = |roots| Kept {
         roots,

@@ -9,9 +9,8 @@ use super::Cx;
 use super::model::Ca;
 use super::secret::CACERTS;
 use super::spec::{self, StoreRef, store_of};
-use crate::cluster::Error;
 use crate::diag::Diagnostics;
-use crate::kept::{converge, read};
+use crate::kept::read;
 use crate::resources::client;
 
 /// Where a Lease is, and the owner label that it has its name from.
@@ -69,11 +68,10 @@ pub async fn find(
     clusters: BTreeSet<String>,
     mark: &str,
 ) -> Result<Option<Home>, Diagnostics> {
-    let told = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     if let Some(home) = usual {
         let owner = spec::owner_of(&home.label, mark);
         let cluster = client::cluster(cx, &home.cluster)?;
-        if read::holds_lease(&cluster, Some(&home.namespace), &owner).await.map_err(told)? {
+        if read::holds_lease(&cluster, Some(&home.namespace), &owner).await? {
             return Ok(Some(home.clone()));
         }
     }
@@ -85,5 +83,5 @@ pub async fn find(
             Err(error) => silent = Some(error),
         }
     }
-    silent.map_or(Ok(None), |error| Err(told(error)))
+    silent.map_or(Ok(None), |error| Err(error.into()))
 }

@@ -105,7 +105,7 @@ async fn readable(cluster: &Cluster) -> Result<bool, Diagnostics> {
     let roles = match cluster.list(&Query::owned(Kind::CLUSTER_ROLE, "")).await {
         Ok(roles) => roles,
         Err(error) if error.is_forbidden() => return Ok(false),
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     };
     let of_reader = |role: &&Object| {
         role.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_remote_cluster."))
@@ -119,8 +119,7 @@ async fn readable(cluster: &Cluster) -> Result<bool, Diagnostics> {
 
 /// A `cacerts` Secret, whoever wrote it, and its mark.
 async fn brought(cx: &mut Cx, cluster: &Cluster, place: &StoreRef) -> Result<(Ca, Option<String>), Diagnostics> {
-    let secret =
-        cluster.get(&CaCerts::reference(&place.namespace)).await.map_err(|error| converge::diagnostic(&error))?;
+    let secret = cluster.get(&CaCerts::reference(&place.namespace)).await?;
     let Some(secret) = secret else { return Err(nothing(place).into()) };
     let held = CaCerts::read_theirs(&secret).map_err(|fault| {
         Diagnostic::error("Not a cacerts Secret this provider can take over")

@@ -205,7 +205,7 @@ async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     let Some(home) = home::of(cx, state, state.instance.as_deref()).await? else { return Ok(false) };
     let cluster = client::cluster(cx, &home.cluster)?;
     let held = kept::read::holds_lease(&cluster, Some(&home.namespace), &spec::owner_of(&home.label, mark)).await;
-    Ok(held.map_err(|error| converge::diagnostic(&error))?)
+    Ok(held?)
 }
 
 /// Claims the CA at its home. `None` where it has none.
@@ -447,7 +447,7 @@ fn answered<T>(answer: Result<T, Error>) -> Answer<T> {
     match answer {
         Ok(found) => Ok(Ok(found)),
         Err(error) if error.may_be_missed() => Ok(Err(converge::stale(&error))),
-        Err(error) => Err(converge::diagnostic(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

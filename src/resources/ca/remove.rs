@@ -18,7 +18,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::kept::claim::{Claim, Purpose};
 use crate::kept::remove::{Doomed, Removed, Removing};
-use crate::kept::{converge, namespace, objects};
+use crate::kept::{namespace, objects};
 use crate::resources::client;
 use crate::value::{Path, Value};
 
@@ -95,7 +95,7 @@ async fn without_unreachable<'a>(
 /// The uid of a cluster's `cacerts`, if it has one.
 async fn uid_of(cx: &Cx, name: &str, namespace: &str) -> Result<Option<String>, Diagnostic> {
     let cluster = client::cluster(cx, name)?;
-    let found = cluster.get(&CaCerts::reference(namespace)).await.map_err(|error| converge::diagnostic(&error))?;
+    let found = cluster.get(&CaCerts::reference(namespace)).await?;
     Ok(found.and_then(|secret| secret.uid().map(str::to_owned)))
 }
 
@@ -298,7 +298,7 @@ async fn remove_keys(
         Ok(left)
     };
     removal.await.map_err(|error: Error| {
-        let diagnostic = converge::diagnostic(&error);
+        let diagnostic = Diagnostic::from(&error);
         let advice = match error.may_be_gone() {
             true => format!(" If cluster {name} is gone for good, set `skip_unreachable_on_destroy = true` and apply."),
             false => String::new(),
@@ -322,7 +322,7 @@ async fn depart(
     }
     let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
     let stays = namespace::depart(&cluster, namespace, &[], None).await;
-    let stays = stays.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
+    let stays = stays.map_err(|error| in_cluster(Diagnostic::from(&error), name))?;
     Ok(stays.left.map(|why| format!("Namespace {namespace}: {why}")).into_iter().collect())
 }
 
@@ -332,7 +332,7 @@ async fn gone(cx: &Cx, name: &str, model: &ClusterCa, place: Option<(&str, &str)
     if place != Some((name, namespace)) {
         let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
         let gone = namespace::gone(&cluster, namespace).await;
-        gone.map_err(|error| in_cluster(converge::diagnostic(&error), name))?;
+        gone.map_err(|error| in_cluster(Diagnostic::from(&error), name))?;
     }
     Ok(Vec::new())
 }
@@ -363,13 +363,13 @@ pub async fn root(cx: &Cx, store: &StoreRef, mark: &str) -> Result<Vec<String>, 
 }
 
 async fn remove_one(cluster: &Cluster, reference: &ObjectRef, owner: &Owner) -> Result<Removed, Error> {
-    let removing = Removing { cluster, owner, wait: false, stays: &|_: &Object| None };
+    let removing = Removing { cluster, owner, wait_for_definitions: false, stays: &|_: &Object| None };
     let key = objects::state_key(reference);
     removing.one(&Doomed { key, reference: reference.clone(), live: None, known: false }).await
 }
 
 fn in_store(error: &Error) -> Diagnostic {
-    converge::diagnostic(error).at(Path::root("root").attr("store"))
+    Diagnostic::from(error).at(Path::root("root").attr("store"))
 }
 
 /// What stops working, told before it does.

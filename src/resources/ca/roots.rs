@@ -16,7 +16,7 @@ use super::secret::{RootStore, StoredRoot, at_version};
 use super::spec::{Generated, RootSpec, Spec, StoreRef, store_of};
 use crate::cluster::{Adoption, Apply, Cluster, Error};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::kept::{converge, namespace};
+use crate::kept::namespace;
 use crate::pki::{Certificate, PrivateKey, RootRequest, Validity, check_root};
 use crate::resources::client;
 use crate::resources::signing::{generate, unmade};
@@ -107,7 +107,7 @@ impl Roots {
                 });
             }
             Err(error) if error.is_contention() => return Err(changed(&generated.store).into()),
-            Err(error) => return Err(converge::diagnostic(&error).at(path).into()),
+            Err(error) => return Err(Diagnostic::from(&error).at(path).into()),
         }
         self.unsaved = false;
         cx.private.note_store(&self.store);
@@ -151,7 +151,7 @@ impl Roots {
             }
             // The next plan finds it still there.
             Err(error) if error.is_contention() => Ok(()),
-            Err(error) => Err(converge::diagnostic(&error).at(Path::root("root").attr("store"))),
+            Err(error) => Err(Diagnostic::from(&error).at(Path::root("root").attr("store"))),
         }
     }
 }

@@ -4,7 +4,6 @@ use super::model::CaRequest;
 use super::{Cx, Identity, derive_id, generation_of, reference, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::converge;
 use crate::kept::memory::Memory;
 use crate::kept::objects::state_key;
 use crate::resources::client;
@@ -29,7 +28,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
     };
     derive_id(&mut model);
     let place_of = reference(&model);
-    let live = cluster.get(&place_of).await.map_err(|error| Diagnostics::from(converge::diagnostic(&error)))?;
+    let live = cluster.get(&place_of).await?;
     let refused = |why: &str| {
         Diagnostic::error("No such request").detail(format!("{place_of} in cluster {} {why}.", cluster.name()))
     };

@@ -17,7 +17,7 @@ use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::objects::Wanted;
-use crate::kept::{self, converge, namespace};
+use crate::kept::{self, namespace};
 use crate::model;
 use crate::pki::{KeyAlgorithm, SigningRequest};
 use crate::resources::written::Written;
@@ -184,7 +184,7 @@ pub async fn written(planned: &CaRequest) -> Result<Written, Diagnostics> {
 ///
 /// Returns whether it was there.
 async fn open(claim: &Claim, model: &CaRequest, is_known: bool) -> Result<(OpenRequest, bool), Diagnostic> {
-    let live = claim.cluster().get(&reference(model)).await.map_err(|error| converge::diagnostic(&error))?;
+    let live = claim.cluster().get(&reference(model)).await?;
     let own =
         live.filter(|live| claim.owner.has(live, is_known) && Some(generation_of(live)) == model.generation.get());
     if let Some(open) = own.as_ref().and_then(OpenRequest::read) {

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
-use crate::kept::{converge, read};
+use crate::kept::read;
 use crate::mesh::{API_SERVER_SNI, GatewayPorts, NETWORK_LABEL};
 use crate::resources::address::{self, GATEWAY_NAME_LABEL};
 use crate::resources::charts::{Charts, Version};
@@ -37,8 +37,8 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diag
         cluster_domain: "cluster.local".into(),
         ..Gateway::default()
     };
-    super::derive_names(&mut model);
-    let found = find(&cluster, &namespace, &name).await.map_err(|error| converge::diagnostic(&error))?;
+    super::spec::derive_names(&mut model);
+    let found = find(&cluster, &namespace, &name).await?;
     let Some(found) = found else {
         return Err(Diagnostic::error("No such gateway")
             .detail(format!(
@@ -258,8 +258,7 @@ async fn record(cx: &mut Cx, cluster: &Cluster, model: &mut Gateway) -> Result<(
     model.chart_version = chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default().into();
     let wanted = super::chart::wanted(cx, cluster, &spec, chart.as_ref()).await?;
     let recorded = wanted.recorded();
-    let live =
-        read::live(cluster, &recorded, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
+    let live = read::live(cluster, &recorded, &Memory::default()).await?;
     let (seen, _) = recorded.seen(&live, &cx.private.memory);
     model.objects = cx.private.memory.record(&seen);
     let spec = &Spec { wait: false, ..spec };

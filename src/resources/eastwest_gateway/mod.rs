@@ -16,17 +16,17 @@ use std::borrow::Cow;
 
 pub use self::model::{Gateway, Identity, Private};
 use self::ready::Waiting;
-use self::spec::Spec;
+use self::spec::{Spec, derive_names};
 pub use self::written::written;
 use super::client::{self, Client};
 use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
 use crate::kept::objects::{self, state_key};
-use crate::kept::{converge, vanished};
+use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
-use crate::resources::parsing;
+use crate::resources::{anew, parsing};
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -71,31 +71,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
-        chart::note(cx, &state).await?;
-        let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;
-        ready::check_kinds(&cluster, &wanted).await?;
-
-        let claiming = Claiming::of(&state, prior.as_ref());
-        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let converged = keeping::converge(cx, &claim, &wanted, prior.as_ref(), &mut state).await;
-        state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
-        reached.set(state.clone());
-        let recorded = converged.map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
-
-        let cluster = claim.cluster();
-        let hurried = &client::hurried(cx, &cluster, ready::FOR_REASONS);
-        let waiting = Waiting { cluster: &cluster, hurried, spec: &spec, wanted: &wanted, is_new: prior.is_none() };
-        match vanished::while_there(&cluster, &recorded, ready::wait(waiting)).await {
-            Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
-            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
-        }
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
@@ -109,7 +85,7 @@ impl Resource for MeshEastwestGateway {
             Refreshed::Gone => return Ok(None),
             Refreshed::Seen(seen) => {
                 if let Some(door) = seen.live.get(&state_key(&ready::door_of(&state))) {
-                    let found = ready::reachable(&cluster, door).await.map_err(|error| converge::diagnostic(&error))?;
+                    let found = ready::reachable(&cluster, door).await?;
                     state.addresses = ready::addresses(&found).into();
                 }
             }
@@ -142,9 +118,30 @@ impl Resource for MeshEastwestGateway {
     }
 }
 
-/// Computed names that follow from others.
-fn derive_names(model: &mut Gateway) {
-    if let Some(id) = keeping::id(&model.cluster, &model.namespace, &model.name) {
-        model.id = id.into();
+async fn attempt(cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    let cluster = client::cluster(cx, state.cluster.text())?;
+    let chart = chart::to_apply(cx, &state, &spec, prior.as_ref()).await?;
+    chart::note(cx, &state).await?;
+    let wanted = chart::wanted(cx, &cluster, &spec, chart.as_ref()).await?;
+    ready::check_kinds(&cluster, &wanted).await?;
+
+    let claiming = Claiming::of(&state, prior.as_ref());
+    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    let converged = keeping::converge(cx, &claim, &wanted, prior.as_ref(), &mut state).await;
+    state.chart_version.fill(|| chart.as_ref().map(|chart| chart.version().to_owned()).unwrap_or_default());
+    reached.set(state.clone());
+    let recorded = converged.map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
+
+    let cluster = claim.cluster();
+    let hurried = &client::hurried(cx, &cluster, ready::FOR_REASONS);
+    let waiting = Waiting { cluster: &cluster, hurried, spec: &spec, wanted: &wanted, is_new: prior.is_none() };
+    match vanished::while_there(&cluster, &recorded, ready::wait(waiting)).await {
+        Ok(found) => state.addresses.fill(|| ready::addresses(&found)),
+        Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
     }
+    keeping::finish(cx, claim).await;
+    Ok(state)
 }

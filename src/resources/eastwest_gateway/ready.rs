@@ -8,7 +8,6 @@ use super::model::{Address, Gateway};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Delete, Error, Failure, Kind, Object, ObjectRef, Query, wait};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::kept::converge;
 use crate::kept::objects::{Wanted, state_key};
 use crate::resources::address::{self, Evidence, GATEWAY_NAME_LABEL, NODE_SELECTOR_ANNOTATION, Reachable};
 use crate::value::{List, Path, Value};
@@ -35,7 +34,7 @@ pub async fn check_kinds(cluster: &Cluster, wanted: &Wanted) -> Result<(), Diagn
             .into()),
         // Who may not read definitions may still make Gateways.
         Err(error) if error.is_forbidden() => Ok(()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -56,9 +55,9 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
     let Waiting { cluster, hurried, spec, wanted, .. } = waiting;
     let door = door(spec);
     if !spec.wait {
-        let live = cluster.get(&door).await.map_err(|error| converge::diagnostic(&error))?;
+        let live = cluster.get(&door).await?;
         return match live {
-            Some(live) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
+            Some(live) => reachable(cluster, &live).await.map_err(Diagnostics::from),
             None => Ok(Vec::new()),
         };
     }
@@ -88,10 +87,10 @@ pub async fn wait(waiting: Waiting<'_>) -> Result<Vec<Reachable>, Diagnostics> {
         hurried.wait(&door, &until).await
     };
     match tokio::try_join!(rollout, address) {
-        Ok(((), Some(live))) => reachable(cluster, &live).await.map_err(|error| converge::diagnostic(&error).into()),
+        Ok(((), Some(live))) => reachable(cluster, &live).await.map_err(Diagnostics::from),
         Ok(((), None)) => Ok(Vec::new()),
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(waiting, &error).await.into()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

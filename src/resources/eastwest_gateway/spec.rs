@@ -10,6 +10,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::hidden::Hidden;
 use crate::mesh::{EastWestGateway, GatewayPorts, GatewayService, Namespace, Network, Revision};
 use crate::resources::address::NODE_SELECTOR_ANNOTATION;
+use crate::resources::keeping;
 use crate::resources::parsing::Parser;
 use crate::value::{Path, Value};
 
@@ -44,6 +45,13 @@ pub struct Exposure {
     pub control_plane_hosts: Vec<String>,
     /// Whether the cluster's own API server is exposed.
     pub api_server: bool,
+}
+
+/// Computed names that follow from others.
+pub fn derive_names(model: &mut Gateway) {
+    if let Some(id) = keeping::id(&model.cluster, &model.namespace, &model.name) {
+        model.id = id.into();
+    }
 }
 
 impl Spec {

@@ -57,7 +57,7 @@ pub async fn come(
     }
     for (_, agent) in first.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {
         if let Err(error) = step.cluster.wait(&agent.reference, &wait::daemon_set_available()).await {
-            return Err((reached, converge::diagnostic(&error).into()));
+            return Err((reached, Diagnostic::from(&error).into()));
         }
     }
     Ok(reached)
@@ -116,7 +116,12 @@ impl Going<'_> {
             live: None,
             known: true,
         });
-        let removing = Removing { cluster: self.cluster, owner: self.owner, wait: false, stays: &|_: &Object| None };
+        let removing = Removing {
+            cluster: self.cluster,
+            owner: self.owner,
+            wait_for_definitions: false,
+            stays: &|_: &Object| None,
+        };
         for (key, outcome) in removing.all(doomed.collect()).await {
             match outcome {
                 Ok(removed) => {

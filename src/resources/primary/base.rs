@@ -30,7 +30,7 @@ pub async fn check_owner(cluster: &Cluster, spec: &Spec, owner: &Owner) -> Resul
     }
     let began = Instant::now();
     loop {
-        let Owners { gone, living } = owners(cluster, owner).await.map_err(|error| converge::diagnostic(&error))?;
+        let Owners { gone, living } = owners(cluster, owner).await?;
         let Some(deployment) = living else { return Ok(gone) };
         if began.elapsed() > HAND_OVER {
             return Err(Diagnostic::error("Another control plane installs the shared objects")
@@ -128,8 +128,8 @@ pub async fn inherit(
         let is_taken = live.is_some_and(|live| may_be_left && left(&live) || is_tag && moved(&live));
         Ok(is_taken.then(|| entry.reference.clone()))
     });
-    let taken = futures::future::try_join_all(looks).await;
-    Ok(taken.map_err(|error: Error| converge::diagnostic(&error))?.into_iter().flatten().collect())
+    let taken: Result<Vec<_>, Error> = futures::future::try_join_all(looks).await;
+    Ok(taken?.into_iter().flatten().collect())
 }
 
 /// The Deployment of the control plane that an owner label names.
@@ -166,7 +166,7 @@ pub async fn release(
             live => live,
         }
     });
-    let lives = futures::future::try_join_all(looks).await.map_err(|error: Error| converge::diagnostic(&error))?;
+    let lives = futures::future::try_join_all(looks).await?;
     let mut given_up = Vec::new();
     for ((key, entry), live) in held.into_iter().zip(lives) {
         prior.remove(key);

@@ -8,7 +8,6 @@ use super::model::{Address, Expose, Primary};
 use super::spec::Spec;
 use crate::cluster::{Cluster, Failure, Kind, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
-use crate::kept::converge;
 use crate::kept::objects::state_key;
 use crate::mesh::{IstiodExposure, Revision};
 use crate::resources::address::{self, Evidence};
@@ -43,7 +42,7 @@ pub async fn wait(cluster: &Cluster, hurried: &Cluster, spec: &Spec) -> Result<V
     match hurried.wait(&service, &address::until_reachable(Arc::default())).await {
         Ok(live) => Ok(live.as_ref().map(addresses).into()),
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => Err(explain(cluster, &service).await),
-        Err(error) => Err(converge::diagnostic(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

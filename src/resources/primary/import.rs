@@ -14,7 +14,7 @@ use crate::engine::{Ctx, Import};
 use crate::istiod;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, UNKNOWN, state_key};
-use crate::kept::{converge, read, telling};
+use crate::kept::{read, telling};
 use crate::mesh::{self, NETWORK_LABEL, Platform, istiod_name_of};
 use crate::pki::Fingerprint;
 use crate::resources::charts::Version;
@@ -87,7 +87,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     {
         Ok(mut charts) => {
             let told = telling::to_apply(&mut memory, &cluster, charts.asks(&spec)).await;
-            charts.told = told.map_err(|error| converge::diagnostic(&error))?;
+            charts.told = told?;
             charts.told.ends = keeping::ends(cx);
             let shared = compare(&cluster, &state, &mut charts, &releases, &mut memory).await?;
             // Who gave the chart base no values gave those of istiod to istiod alone.
@@ -139,7 +139,7 @@ async fn compare(
         build::wanted(&spec, charts, releases)
     });
     let wanted = wanted.await.map_err(|error| error.diagnostic())?.recorded();
-    let live = read::live(cluster, &wanted, &Memory::default()).await.map_err(|error| converge::diagnostic(&error))?;
+    let live = read::live(cluster, &wanted, &Memory::default()).await?;
     let (recorded, drifts) = wanted.seen(&live, &Memory::default());
     Ok(Compared { recorded, differences: drifts.len() })
 }
@@ -187,10 +187,9 @@ struct Installed {
 }
 
 async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagnostics> {
-    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     let suffix = named.revision.as_ref().map(|revision| format!("-{revision}")).unwrap_or_default();
     let at = |kind: Kind, name: &str| ObjectRef::namespaced(kind, named.namespace.as_str(), format!("{name}{suffix}"));
-    let Some(deployment) = cluster.get(&at(Kind::DEPLOYMENT, "istiod")).await.map_err(failed)? else {
+    let Some(deployment) = cluster.get(&at(Kind::DEPLOYMENT, "istiod")).await? else {
         return Err(Diagnostic::error("No such control plane")
             .detail(format!(
                 "There is no Deployment {}/istiod{suffix} in cluster {}. The id is `cluster/namespace/release`.",
@@ -198,16 +197,14 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
             ))
             .into());
     };
-    let values = cluster.get(&at(Kind::CONFIG_MAP, "values")).await.map_err(failed)?;
+    let values = cluster.get(&at(Kind::CONFIG_MAP, "values")).await?;
     let values = values.and_then(|values| {
         let text = values.strings("data").get("original-values").map(|text| (*text).to_owned())?;
         serde_json::from_str(&text).ok()
     });
     let revision = named.revision.as_deref().unwrap_or("default");
-    let webhooks = cluster
-        .list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION).label("istio.io/rev", revision))
-        .await
-        .map_err(failed)?;
+    let webhooks =
+        cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION).label("istio.io/rev", revision)).await?;
     let (tagged, superfluous): (Vec<&Object>, Vec<&Object>) = webhooks
         .iter()
         .filter(|webhook| webhook.label("istio.io/tag").is_some())
@@ -217,17 +214,16 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
         superfluous.iter().map(|webhook| webhook.reference_as(Kind::MUTATING_WEBHOOK_CONFIGURATION)).collect();
     if !superfluous.is_empty() {
         let service = ObjectRef::namespaced(Kind::SERVICE, named.namespace.as_str(), "istiod-revision-tag-default");
-        superfluous.extend(cluster.get(&service).await.map_err(failed)?.map(|_| service));
+        superfluous.extend(cluster.get(&service).await?.map(|_| service));
     }
-    let namespace =
-        cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, named.namespace.as_str())).await.map_err(failed)?;
+    let namespace = cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, named.namespace.as_str())).await?;
     let definition = ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, "virtualservices.networking.istio.io");
-    let definition = cluster.get(&definition).await.map_err(failed)?;
+    let definition = cluster.get(&definition).await?;
     let in_namespace = |kind: Kind, name: &str| ObjectRef::namespaced(kind, named.namespace.as_str(), name);
     // Who may not read them can do without: it is an attribute less.
     let readable = |read: Result<Option<Object>, Error>| match read {
         Err(error) if error.is_forbidden() => Ok(None),
-        read => read.map_err(failed),
+        read => read.map_err(Diagnostics::from),
     };
     let cacerts = in_namespace(Kind::SECRET, "cacerts");
     let agents = Query::of(Kind::DAEMON_SET).label(OWNER_LABEL, &owner(named));
@@ -237,18 +233,13 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     let (gateways, cacerts) = (readable(gateways)?, readable(cacerts)?);
     let agents = match agents {
         Err(error) if error.is_forbidden() => Vec::new(),
-        agents => agents.map_err(failed)?.iter().map(|agent| agent.reference_as(Kind::DAEMON_SET)).collect(),
+        agents => agents?.iter().map(|agent| agent.reference_as(Kind::DAEMON_SET)).collect(),
     };
     let gateways = gateways.filter(|definition| definition.label(OWNER_LABEL) == Some(&owner(named)));
     let policy = cluster.get(&in_namespace(Kind::PEER_AUTHENTICATION, "default")).await;
     let policy = match policy {
         // Of a kind that is not there, there is none.
-        Err(error)
-            if error.is_unknown_kind()
-                && cluster.lacks_definition_of(&Kind::PEER_AUTHENTICATION).await.map_err(failed)? =>
-        {
-            None
-        }
+        Err(error) if error.is_unknown_kind() && cluster.lacks_definition_of(&Kind::PEER_AUTHENTICATION).await? => None,
         read => readable(read)?,
     };
     let policy = policy.filter(|policy| policy.label(OWNER_LABEL) == Some(&owner(named)));
@@ -259,7 +250,7 @@ async fn installed(cluster: &Cluster, named: &Named) -> Result<Installed, Diagno
     });
     let exposure = exposure::service(&named.namespace, named.revision.as_deref());
     Ok(Installed {
-        exposure: cluster.get(&exposure).await.map_err(failed)?,
+        exposure: cluster.get(&exposure).await?,
         values: values.unwrap_or_default(),
         namespace,
         tags,

@@ -45,6 +45,7 @@ use crate::kept::told::Told;
 use crate::kept::{fixed, namespace, render, vanished};
 use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
+use crate::resources::anew;
 use crate::resources::charts;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
@@ -138,87 +139,7 @@ impl Resource for MeshPrimary {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        let cluster = cluster(cx, &state)?;
-        let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
-        let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
-        note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
-        state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
-        ready::check_trust_root(&cluster, &spec).await?;
-        if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
-            return Err(refused.into());
-        }
-
-        let adopt = spec.adopt || cx.private.instance.imported;
-        let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
-        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let cluster = claim.cluster();
-        let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
-        let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
-        let recorded = base::release(&cluster, &spec, &claim.owner, &charts, &cx.private.releases, recorded).await?;
-        let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
-        let kinds = kinds(&state);
-        let step = Converge {
-            cluster: &cluster,
-            wanted: &wanted,
-            prior: &recorded,
-            taken: &taken,
-            adopt,
-            force: spec.force_conflicts,
-            kinds: &kinds,
-        };
-        let reach = Reach {
-            told: prior.as_ref().map(|prior| &prior.changes),
-            wanted: &wanted.recorded(),
-            version: charts.istiod.version(),
-        };
-        let recorded = match agents::come(&claim, step, &spec, &mut cx.private.memory).await {
-            Ok(recorded) => recorded,
-            Err((recorded, diagnostics)) => {
-                reach.note(&mut state, &mut cx.private.memory, &recorded);
-                return Err(Failed::from(diagnostics).keeping(state));
-            }
-        };
-        let (going, recorded) = agents::departing(&recorded, &wanted);
-        let step = Converge { prior: &recorded, ..step };
-        let converged = claim.converge_serving(step, &mut cx.private.memory).await;
-        let converged = converged.map_err(|error| converge::diagnostic(&error))?;
-        let warning = converged.warning();
-        let Converged { mut recorded, errors, .. } = converged;
-        going.objects.keys().for_each(|key| recorded.keep(key, &going));
-        reach.note(&mut state, &mut cx.private.memory, &recorded);
-        reached.set(state.clone());
-        warning.into_iter().for_each(|warning| cx.warn(warning));
-        if !errors.is_empty() {
-            return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
-        }
-        match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, &spec, &wanted)).await {
-            Ok(status) => state.status.fill(|| status),
-            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
-        }
-        if !going.objects.is_empty() {
-            let relied_on = !spec.control_plane.cni;
-            let going = agents::Going { cluster: &cluster, owner: &claim.owner, going, relied_on };
-            let gone = going.go(&mut recorded, &mut cx.private.memory).await;
-            state.objects = cx.private.memory.record(&recorded);
-            reached.set(state.clone());
-            gone.warnings.into_iter().for_each(|warning| cx.warn(warning));
-            if !gone.errors.is_empty() {
-                return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
-            }
-        }
-        let hurried = client::hurried(cx, &cluster, exposure::FOR_REASONS);
-        let exposed = async { exposure::wait(&cluster, &hurried, &spec).await.map_err(Diagnostics::from) };
-        match vanished::while_there(&cluster, &recorded, exposed).await {
-            // What the plan has promised of an address is kept to, though the balancer may have given another since.
-            Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
-            Ok(_) => {}
-            Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
-        }
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
@@ -277,6 +198,90 @@ impl Resource for MeshPrimary {
             config.cluster_name = Value::Null;
         }
     }
+}
+
+async fn attempt(cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    let cluster = cluster(cx, &state)?;
+    let recorded = prior.as_ref().map(|prior| keeping::recorded(prior, &cx.private.memory)).unwrap_or_default();
+    let (charts, wanted) = rendered(cx, &state, &spec, base::holds(&recorded)).await?;
+    note_charts(cx, &state, spec.install_base || base::holds(&recorded)).await?;
+    state.changes = keeping::planned_changes(cx, &wanted, prior.as_ref(), &state);
+    ready::check_trust_root(&cluster, &spec).await?;
+    if let Some(refused) = fixed::refusal(state.id.text(), &recorded, &wanted) {
+        return Err(refused.into());
+    }
+
+    let adopt = spec.adopt || cx.private.instance.imported;
+    let claiming = Claiming { purpose: Purpose::of(prior.as_ref()), adopt };
+    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    let cluster = claim.cluster();
+    let gone = base::check_owner(&cluster, &spec, &claim.owner).await?;
+    let recorded = outside_the_namespace(&claim, &spec, &state, recorded).await?;
+    let recorded = base::release(&cluster, &spec, &claim.owner, &charts, &cx.private.releases, recorded).await?;
+    let taken = base::inherit(&cluster, &wanted, &gone, &claim.owner, &cx.private.releases, &recorded).await?;
+    let kinds = kinds(&state);
+    let step = Converge {
+        cluster: &cluster,
+        wanted: &wanted,
+        prior: &recorded,
+        taken: &taken,
+        adopt,
+        force: spec.force_conflicts,
+        kinds: &kinds,
+    };
+    let reach = Reach {
+        told: prior.as_ref().map(|prior| &prior.changes),
+        wanted: &wanted.recorded(),
+        version: charts.istiod.version(),
+    };
+    let recorded = match agents::come(&claim, step, &spec, &mut cx.private.memory).await {
+        Ok(recorded) => recorded,
+        Err((recorded, diagnostics)) => {
+            reach.note(&mut state, &mut cx.private.memory, &recorded);
+            return Err(Failed::from(diagnostics).keeping(state));
+        }
+    };
+    let (going, recorded) = agents::departing(&recorded, &wanted);
+    let step = Converge { prior: &recorded, ..step };
+    let converged = claim.converge_serving(step, &mut cx.private.memory).await;
+    let converged = converged?;
+    let warning = converged.warning();
+    let Converged { mut recorded, errors, .. } = converged;
+    going.objects.keys().for_each(|key| recorded.keep(key, &going));
+    reach.note(&mut state, &mut cx.private.memory, &recorded);
+    reached.set(state.clone());
+    warning.into_iter().for_each(|warning| cx.warn(warning));
+    if !errors.is_empty() {
+        return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
+    }
+    match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, &spec, &wanted)).await {
+        Ok(status) => state.status.fill(|| status),
+        Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+    }
+    if !going.objects.is_empty() {
+        let relied_on = !spec.control_plane.cni;
+        let going = agents::Going { cluster: &cluster, owner: &claim.owner, going, relied_on };
+        let gone = going.go(&mut recorded, &mut cx.private.memory).await;
+        state.objects = cx.private.memory.record(&recorded);
+        reached.set(state.clone());
+        gone.warnings.into_iter().for_each(|warning| cx.warn(warning));
+        if !gone.errors.is_empty() {
+            return Err(Failed::from(converge::diagnostics(&gone.errors)).keeping(state));
+        }
+    }
+    let hurried = client::hurried(cx, &cluster, exposure::FOR_REASONS);
+    let exposed = async { exposure::wait(&cluster, &hurried, &spec).await.map_err(Diagnostics::from) };
+    match vanished::while_there(&cluster, &recorded, exposed).await {
+        // What the plan has promised of an address is kept to, though the balancer may have given another since.
+        Ok(addresses) if state.addresses.is_unknown() => state.addresses = addresses,
+        Ok(_) => {}
+        Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
+    }
+    keeping::finish(cx, claim).await;
+    Ok(state)
 }
 
 /// Every kind of object that Istio's charts base and istiod bring.

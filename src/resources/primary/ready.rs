@@ -7,11 +7,10 @@ use serde_json::Value as Json;
 use super::model::{Primary, Status};
 use super::spec::Spec;
 use super::values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, wait};
+use crate::cluster::{Cluster, Kind, Object, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::istiod::{HANDED_OUT, cacerts, roots_of};
-use crate::kept::converge;
 use crate::kept::objects::Wanted;
 use crate::mesh::{Revision, istiod_name_of};
 use crate::pki::{Certificate, Fingerprint};
@@ -35,7 +34,7 @@ pub async fn check_trust_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diag
         true => ObjectRef::namespaced(Kind::SECRET, spec.control_plane.namespace.as_str(), "cacerts"),
         false => handed_out(spec),
     };
-    let found = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))?;
+    let found = cluster.get(&reference).await?;
     let why = misses(&reference, found.as_ref(), expected);
     let remedy = match (signs, &found) {
         (true, None) => {
@@ -86,7 +85,7 @@ async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostic
     let Some(expected) = &spec.trust_root else { return Ok(()) };
     let (reference, since) = (handed_out(spec), Instant::now());
     loop {
-        let found = cluster.get(&reference).await.map_err(|error| converge::diagnostic(&error))?;
+        let found = cluster.get(&reference).await?;
         let Some(why) = found.as_ref().and_then(|found| misses(&reference, Some(found), expected)) else {
             return Ok(());
         };
@@ -114,17 +113,16 @@ pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Sta
     let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
     let namespace = spec.control_plane.namespace.as_str();
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, istiod_name_of(revision));
-    let failed = |error: Error| Diagnostics::from(converge::diagnostic(&error));
     if spec.control_plane.is_external {
         // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the
         // kubeconfig.
-        return Ok(status(cluster.get(&reference).await.map_err(failed)?.as_ref()));
+        return Ok(status(cluster.get(&reference).await?.as_ref()));
     }
-    let deployment = cluster.wait(&reference, &wait::deployment_available()).await.map_err(failed)?;
+    let deployment = cluster.wait(&reference, &wait::deployment_available()).await?;
     injects(cluster, spec).await?;
     hands_out_root(cluster, spec).await?;
     for (_, agent) in wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {
-        cluster.wait(&agent.reference, &wait::daemon_set_available()).await.map_err(failed)?;
+        cluster.wait(&agent.reference, &wait::daemon_set_available()).await?;
     }
     Ok(status(deployment.as_ref()))
 }
@@ -160,7 +158,7 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
         Ok(Outcome::Late(why)) => {
             Err(disagrees.map_or_else(|| unanswered(cluster, &why), |(_, difference)| difference).into())
         }
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,9 +10,10 @@ use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Obj
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::namespace;
 use crate::kept::objects::{Recorded, state_key};
 use crate::kept::remove::{Doomed, Remaining, Removal, Removed, Removing};
-use crate::kept::{converge, namespace, report};
+use crate::kept::report::{self, FORGETTING};
 use crate::mesh::{Platform, is_external};
 use crate::resources::keeping;
 
@@ -24,14 +25,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
     let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
-    let failed = |error: Error| converge::diagnostic(&error);
     let elsewhere = places_of_agents(&state, &recorded);
-    let orphan_kinds = claim.orphan_kinds(&kinds(&state)).await.map_err(failed)?;
+    let orphan_kinds = claim.orphan_kinds(&kinds(&state)).await?;
     if claim.interrupted {
         let added = agents::strays(&claim, elsewhere.clone(), &mut recorded).await;
-        added.map_err(failed)?;
+        added?;
     }
-    let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(failed)?;
+    let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await?;
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
     let external = !state.config_cluster.is_null();
     let served_by = base::control_plane(&label);
@@ -45,7 +45,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         owner: &owner,
         orphan_kinds: &orphan_kinds,
         namespace: &namespace,
-        wait: false,
+        wait_for_definitions: false,
         stays: {
             let served_by = &served_by;
             move |live: &Object| {
@@ -109,7 +109,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
         return Ok(());
     }
     let state = Primary { objects: cx.private.memory.record(&rest), ..state };
-    Err(Failed::from(converge::diagnostics(&errors)).keeping(state))
+    Err(Failed::from(report::at_destroy(&errors, FORGETTING)).keeping(state))
 }
 
 /// Namespaces other than the system namespace in which there are, or may be, objects of the node agents.
@@ -251,7 +251,7 @@ async fn remove_left_behind(cluster: &Cluster, namespace: &str, label: &str) -> 
     }
     for (mark, doomed) in by_mark {
         let owner = Owner { label: label.to_owned(), unmarked: mark.is_empty(), mark };
-        let removing = Removing { cluster, owner: &owner, wait: false, stays: &|_: &Object| None };
+        let removing = Removing { cluster, owner: &owner, wait_for_definitions: false, stays: &|_: &Object| None };
         for (_, outcome) in removing.all(doomed).await {
             // A definition that has objects stays, as it would for the control plane that is gone.
             let _: Removed = outcome?;

@@ -6,7 +6,6 @@ use super::secret;
 use super::spec::{self, Endpoint, EndpointSpec, Spec};
 use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
-use crate::kept::converge;
 use crate::mesh::{ServerUrl, ServerUrlError};
 use crate::resources::parsing::sentence;
 use crate::value::Value;
@@ -26,7 +25,7 @@ pub async fn server(
         (None, endpoint) => match endpoint.await {
             Ok(endpoint) => endpoint.server,
             Err(error) if error.is_not_configured() => return Ok(None),
-            Err(error) => return Err(converge::diagnostic(&error)),
+            Err(error) => return Err(error.into()),
         },
     };
     spec::server(&own, spec.allow_loopback).map(Some).map_err(|error| unusable(watched, &error))
@@ -84,7 +83,7 @@ pub async fn endpoint(watched: &Cluster, spec: &EndpointSpec) -> Result<Endpoint
 
 /// Rights of a namespace do not reach to where the authority is read.
 fn unreadable(watched: &Cluster, error: &Error) -> Diagnostic {
-    let diagnostic = converge::diagnostic(error);
+    let diagnostic = Diagnostic::from(error);
     if !error.is_forbidden() {
         return diagnostic;
     }

@@ -13,9 +13,9 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
+use crate::kept::read;
 use crate::kept::telling::{self, Unrendered};
 use crate::kept::told::Answers;
-use crate::kept::{converge, read};
 use crate::mesh::{
     CONFIG_SECRET, CONTROL_PLANE_CLUSTERS_ANNOTATION, Credential, MULTI_CLUSTER_LABEL, NETWORK_LABEL,
     ParsedRemoteSecret, ServerUrl,
@@ -69,7 +69,7 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<RemoteCluster
     match keeping::imported(cx, &watched, &mut model).await {
         Ok(()) => {}
         Err(error) if error.is_unreachable() || error.is_not_configured() => {}
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     }
     record(cx, &mut model).await?;
     Ok(model)
@@ -92,7 +92,7 @@ async fn reads_secrets(cx: &Cx, model: &RemoteCluster) -> Result<bool, Diagnosti
         }
         Ok(None) => Ok(true),
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => Ok(true),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -106,7 +106,7 @@ async fn users(cx: &Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let binding = match watched.get(&binding).await {
         Ok(binding) => binding,
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => None,
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     };
     let subjects = binding.as_ref().map(|binding| binding.items("subjects")).unwrap_or_default();
     let bound: Vec<&str> = subjects.iter().filter_map(|subject| subject.get("name")?.as_str()).collect();
@@ -142,7 +142,7 @@ async fn token(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics
         }
         Ok(None) => Ok(()),
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => Ok(()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -164,7 +164,7 @@ async fn unsay_defaults(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Di
         }
         Ok(_) => {}
         Err(error) if error.is_unreachable() || error.is_not_configured() || error.is_forbidden() => {}
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }
@@ -210,7 +210,7 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
             Ok(())
         }
         Err(error) if error.is_unreachable() || error.is_not_configured() => Ok(()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -272,7 +272,7 @@ async fn search(cx: &mut Cx, watched: &str, namespace: &str, id: &str) -> Result
                 cx.warn(unseen(&name, &error));
                 continue;
             }
-            Err(error) => return Err(converge::diagnostic(&error).into()),
+            Err(error) => return Err(error.into()),
         };
         let secret = secrets.iter().chain(&config).find_map(|secret| describing(secret, id));
         let read_from = config.and_then(|config| ParsedRemoteSecret::from_config_object(config.value()).ok());
@@ -329,7 +329,7 @@ async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics>
     let namespace = match watched.get(&reference).await {
         Ok(namespace) => namespace,
         Err(error) if error.is_unreachable() || error.is_not_configured() => return Ok(()),
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     };
     let Some(namespace) = namespace else { return Ok(()) };
     match namespace.annotation(CONTROL_PLANE_CLUSTERS_ANNOTATION) {
@@ -349,7 +349,7 @@ async fn mode(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostics>
 async fn remote_profile(cx: &mut Cx, watched: &Cluster, model: &mut RemoteCluster) -> Result<(), Diagnostics> {
     let namespace = model.namespace.text().to_owned();
     let query = Query::of(Kind::SERVICE).namespace(&namespace).label("app.kubernetes.io/name", "istiod");
-    let services = watched.list(&query).await.map_err(|error| converge::diagnostic(&error))?;
+    let services = watched.list(&query).await?;
     let Some(service) = services.first() else { return Ok(()) };
     let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
     let revision = service.label("istio.io/rev").filter(|revision| *revision != "default");
@@ -357,7 +357,7 @@ async fn remote_profile(cx: &mut Cx, watched: &Cluster, model: &mut RemoteCluste
     cx.private.chart_version =
         service.label("helm.sh/chart").and_then(|chart| chart.strip_prefix("istiod-")).map(str::to_owned);
     let slice = ObjectRef::namespaced(Kind::ENDPOINT_SLICE, namespace, service.name());
-    let slice = watched.get(&slice).await.map_err(|error| converge::diagnostic(&error))?;
+    let slice = watched.get(&slice).await?;
     let endpoint = slice.as_ref().and_then(|slice| text(slice.str("endpoints.0.addresses.0")));
     model.control_plane_address = endpoint.or_else(|| text(service.str("spec.externalName"))).into();
     Ok(())

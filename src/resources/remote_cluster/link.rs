@@ -14,7 +14,6 @@ use super::watcher::{Link, failed};
 use crate::cluster::{Adoption, Apply, Error, Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};
-use crate::kept::converge;
 use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, RenewalPod, Revision, SecretForm, Token, is_external};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
@@ -297,7 +296,7 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
                 (true, Some(_)) => credential::retire(order, keep.as_ref()).await,
                 _ => Ok(()),
             };
-            written(Verdict::Synced, version, retired.err().map(|error| converge::diagnostic(&error)))
+            written(Verdict::Synced, version, retired.err().map(|error| Diagnostic::from(&error)))
         }
         Err((verdict, error)) => written(verdict, None, Some(error)),
     }

@@ -56,6 +56,7 @@ use crate::kept::memory::Memory;
 use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
+use crate::resources::anew;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::resources::versions::{self, Version as Followed};
@@ -150,83 +151,7 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        if state.renew_within.is_unknown() {
-            state.renew_within = spec.renew_within().into();
-        }
-        if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
-            return Ok(state);
-        }
-        let watched = client::cluster(cx, state.cluster.text())?;
-        let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
-        let claiming = Claiming::of(&state, prior.as_ref());
-        let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
-        let watched = claim.cluster();
-        refresh::note_sources(cx, &watched, &spec, &state).await?;
-        objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
-        reached.set(state.clone());
-
-        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
-        let endpoint = match found {
-            Some(found) => found,
-            None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
-        };
-        state.server_url = endpoint.server.as_str().to_owned().into();
-        state.certificate_authority_fingerprint =
-            endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();
-        cx.private.authority = match spec.endpoint.certificate_authority {
-            Some(_) => None,
-            None => state.certificate_authority_fingerprint.known().cloned(),
-        };
-
-        let same = |prior: &RemoteCluster| {
-            prior.server_url == state.server_url
-                && prior.certificate_authority_fingerprint == state.certificate_authority_fingerprint
-                && prior.tls_server_name == state.tls_server_name
-                && prior.proxy_url == state.proxy_url
-        };
-        if (claim.interrupted || !prior.as_ref().is_some_and(same))
-            && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
-        {
-            return Err(failed(refused, &state));
-        }
-        let errors = links(
-            cx,
-            &Links {
-                watched: &watched,
-                owner: &claim.owner,
-                spec: &spec,
-                endpoint: &endpoint,
-                prior: prior.as_ref(),
-                interrupted: claim.interrupted,
-                now: Timestamp::now().as_second(),
-            },
-            &mut state,
-        )
-        .await?;
-        reached.set(state.clone());
-        if errors.has_errors() {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        if let Some(prior) = &prior {
-            let dropped: BTreeSet<String> =
-                prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
-            let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
-            let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
-            let errors = remove::watchers(cx, &claim, &spec, leaving).await;
-            if errors.has_errors() {
-                return Err(Failed::from(errors).keeping(state));
-            }
-        }
-        if spec.wait
-            && let Err(errors) = remote::ready(&watched, &spec, cx.deadline()).await
-        {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
@@ -266,6 +191,85 @@ impl Resource for MeshRemoteCluster {
             config.cluster_name = Value::Null;
         }
     }
+}
+
+async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    if state.renew_within.is_unknown() {
+        state.renew_within = spec.renew_within().into();
+    }
+    if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
+        return Ok(state);
+    }
+    let watched = client::cluster(cx, state.cluster.text())?;
+    let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
+    let claiming = Claiming::of(&state, prior.as_ref());
+    let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
+    let watched = claim.cluster();
+    refresh::note_sources(cx, &watched, &spec, &state).await?;
+    objects(cx, &claim, &spec, prior.as_ref(), &mut state).await?;
+    reached.set(state.clone());
+
+    let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
+    let endpoint = match found {
+        Some(found) => found,
+        None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
+    };
+    state.server_url = endpoint.server.as_str().to_owned().into();
+    state.certificate_authority_fingerprint = endpoint.certificate_authority.as_deref().map(secret::fingerprint).into();
+    cx.private.authority = match spec.endpoint.certificate_authority {
+        Some(_) => None,
+        None => state.certificate_authority_fingerprint.known().cloned(),
+    };
+
+    let same = |prior: &RemoteCluster| {
+        prior.server_url == state.server_url
+            && prior.certificate_authority_fingerprint == state.certificate_authority_fingerprint
+            && prior.tls_server_name == state.tls_server_name
+            && prior.proxy_url == state.proxy_url
+    };
+    if (claim.interrupted || !prior.as_ref().is_some_and(same))
+        && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
+    {
+        return Err(failed(refused, &state));
+    }
+    let errors = links(
+        cx,
+        &Links {
+            watched: &watched,
+            owner: &claim.owner,
+            spec: &spec,
+            endpoint: &endpoint,
+            prior: prior.as_ref(),
+            interrupted: claim.interrupted,
+            now: Timestamp::now().as_second(),
+        },
+        &mut state,
+    )
+    .await?;
+    reached.set(state.clone());
+    if errors.has_errors() {
+        return Err(Failed::from(errors).keeping(state));
+    }
+    if let Some(prior) = &prior {
+        let dropped: BTreeSet<String> =
+            prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
+        let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
+        let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
+        let errors = remove::watchers(cx, &claim, &spec, leaving).await;
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(state));
+        }
+    }
+    if spec.wait
+        && let Err(errors) = remote::ready(&watched, &spec, cx.deadline()).await
+    {
+        return Err(Failed::from(errors).keeping(state));
+    }
+    keeping::finish(cx, claim).await;
+    Ok(state)
 }
 
 /// Computed names that follow from others.

@@ -146,7 +146,7 @@ fn check_clusters(cx: &Cx, planned: &RemoteCluster) -> Result<(), Diagnostics> {
         .chain(planned.config_cluster.known().map(|name| (name, "config_cluster")));
     for (name, attribute) in named {
         if let Err(error) = clusters.cluster(name) {
-            diagnostics.push(crate::kept::converge::diagnostic(&error).at(attribute));
+            diagnostics.push(Diagnostic::from(&error).at(attribute));
         }
     }
     diagnostics.check()

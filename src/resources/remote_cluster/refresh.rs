@@ -77,7 +77,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
             cx.warn(converge::stale(&error));
             None
         }
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     };
     let watched = Watched { spec: &spec, owner: &owner, owned: owned.as_ref(), now };
     let renew_within = spec.renew_within();
@@ -183,7 +183,7 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, D
         }
         Ok((None, _)) => Ok(Holds::Nothing),
         Err(error) if error.may_be_missed() => Ok(Holds::Silent(error)),
-        Err(error) => Err(converge::diagnostic(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

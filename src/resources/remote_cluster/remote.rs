@@ -9,7 +9,6 @@ use super::spec::{Remote, Spec};
 use crate::cluster::{Cluster, Error, Failure, Kind, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
-use crate::kept::converge;
 use crate::mesh::{Address, Revision};
 
 /// How long the webhook gets to answer once it has its authority.
@@ -27,7 +26,7 @@ pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<
         Err(error) if matches!(error.failure, Failure::Timeout(_)) => {
             return Err(without_authority(watched, spec, remote, &error).into());
         }
-        Err(error) => return Err(converge::diagnostic(&error).into()),
+        Err(error) => return Err(error.into()),
     }
     let until = (Instant::now() + ANSWER_WITHIN).min(deadline.checked_sub(BEFORE_THE_END).unwrap_or(deadline));
     injects(watched, spec, remote, until).await
@@ -65,7 +64,7 @@ async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant
         Ok(Outcome::Done(outcome)) => outcome,
         Ok(Outcome::Undecided) => Ok(()),
         Ok(Outcome::Late(why)) => Err(unanswered(watched, remote, &why).into()),
-        Err(error) => Err(converge::diagnostic(&error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

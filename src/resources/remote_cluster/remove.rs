@@ -13,14 +13,14 @@ use super::state;
 use super::unlink::{self, Unlink};
 use super::watcher::RenewalBefore;
 use super::{Cx, KINDS};
-use crate::cluster::{Cluster, Error, Object, Owner};
-use crate::diag::Diagnostics;
+use crate::cluster::{Error, Object, Owner};
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
-use crate::kept::{converge, report};
+use crate::kept::report::{self, SKIPPING};
 use crate::resources::client;
 use crate::resources::keeping;
 use crate::resources::parsing;
@@ -56,7 +56,7 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
     });
     for result in futures::future::join_all(retired).await {
         if let Err(error) = result {
-            errors.push(converge::diagnostic(&error));
+            errors.push(Diagnostic::from(error));
         }
     }
     tell(cx, left);
@@ -73,7 +73,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     let claim = match claim::claim(asked, &mut cx.private.instance).await {
         Ok(claim) => Some(claim),
         // Who is to go on without the watched cluster cannot ask it whether another run is at work.
-        Err(error) if skips(&state) && !answers(&watched).await => {
+        Err(error) if skips(&state) && !client::answers(&watched).await => {
             tracing::debug!("no claim on a cluster that does not answer: {}", error.summary);
             None
         }
@@ -112,16 +112,11 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
             left.extend(stay);
             state.objects = cx.private.memory.record(&recorded);
             tell(cx, left);
-            return Err(Failed::from(advised(&errors)).keeping(state));
+            return Err(Failed::from(report::at_destroy(&errors, SKIPPING)).keeping(state));
         }
     }
     tell(cx, left);
     Ok(())
-}
-
-/// Whether the cluster gives any answer, be it a refusal.
-async fn answers(cluster: &Cluster) -> bool {
-    !matches!(cluster.version().await, Err(error) if error.may_be_gone())
 }
 
 /// What came of unlinking watchers.
@@ -186,7 +181,7 @@ async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
                 ));
                 unlinked.gone.insert(name.clone());
             }
-            Err(error) => unlinked.errors.append(advised(&[error])),
+            Err(error) => unlinked.errors.append(report::at_destroy([&error], SKIPPING)),
         }
     }
     unlinked
@@ -216,7 +211,7 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
         owner: &claim.owner,
         orphan_kinds: &orphan_kinds,
         namespace,
-        wait: true,
+        wait_for_definitions: true,
         stays: |_: &Object| None,
     };
     let remaining = removal.run().await;
@@ -240,22 +235,6 @@ async fn in_watched(cx: &Cx, claim: Claim, spec: &Spec, state: &RemoteCluster) -
 
 fn skips(state: &RemoteCluster) -> bool {
     state.skip_unreachable_on_destroy.get() == Some(true)
-}
-
-/// The errors, with the way out where a cluster does not answer.
-fn advised(errors: &[Error]) -> Diagnostics {
-    let advise = |error: &Error| {
-        let diagnostic = converge::diagnostic(error);
-        if !error.may_be_gone() {
-            return diagnostic;
-        }
-        let detail = format!(
-            "{} If cluster {} is gone for good, apply `skip_unreachable_on_destroy = true` first, and destroy again.",
-            diagnostic.detail, error.cluster
-        );
-        diagnostic.detail(detail)
-    };
-    errors.iter().map(advise).collect()
 }
 
 fn tell(cx: &mut Cx, left: Vec<String>) {

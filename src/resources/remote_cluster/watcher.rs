@@ -9,7 +9,6 @@ use super::spec::{Endpoint, Spec};
 use crate::cluster::{Cluster, Error, ObjectRef, Owner};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
-use crate::kept::converge;
 use crate::resources::walk::Walk;
 
 /// Whether a watcher may have a renewal from before.
@@ -84,7 +83,7 @@ impl Link<'_> {
 
 /// A failure that is the watcher's is told at the watchers.
 pub fn failed(link: Link<'_>, error: &Error) -> Diagnostic {
-    let diagnostic = converge::diagnostic(error);
+    let diagnostic = Diagnostic::from(error);
     if *error.cluster == *link.watcher.name() && diagnostic.path.is_none() {
         diagnostic.at("watchers")
     } else {

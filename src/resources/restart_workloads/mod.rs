@@ -20,7 +20,6 @@ use crate::cluster::{Cluster, Error, Failure, Kind, ObjectRef};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Action, Ctx, Progress};
 use crate::istiod::{HANDED_OUT, roots_of};
-use crate::kept::converge;
 use crate::pki::{Bundle, Certificate};
 use crate::schema::validate::parse_duration;
 use crate::value::Path;
@@ -107,7 +106,7 @@ impl Task {
                 Ok::<_, Error>((namespace.as_str(), cluster.get(&map).await?))
             });
             let looks = join_all(looks).await.into_iter().collect::<Result<Vec<_>, Error>>();
-            let looks = looks.map_err(|error| Diagnostics::from(converge::diagnostic(&error)))?;
+            let looks = looks?;
             let is_given = |given: &Bundle| {
                 given.len() == wanted.len() && given.iter().all(|certificate| wanted.contains(certificate))
             };
@@ -136,7 +135,7 @@ impl Task {
         let looks = join_all(self.namespaces.iter().map(|namespace| look::look(&cluster, namespace, self.by))).await;
         let mut all = Judged::default();
         for found in looks {
-            let found = found.map_err(|error| Diagnostics::from(converge::diagnostic(&error)))?;
+            let found = found?;
             all.behind.extend(found.behind);
             all.current += found.current;
             all.left.extend(found.left);
@@ -238,7 +237,7 @@ fn unfinished(workload: &ObjectRef, error: &Error) -> Diagnostic {
             sentence(&error.to_string())
         )),
         Failure::Cancelled { .. } => interrupted(),
-        _ => converge::diagnostic(error),
+        _ => Diagnostic::from(error),
     }
 }
 

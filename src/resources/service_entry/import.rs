@@ -10,7 +10,6 @@ use super::{Cx, Identity, Private, Spec, build, check};
 use crate::cluster::{Cluster, Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
-use crate::kept::converge;
 use crate::kept::memory::Memory;
 use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{NETWORK_LABEL, Sni, SpiffeId};
@@ -71,20 +70,19 @@ struct Live {
 
 impl Live {
     async fn read(cluster: &Cluster, namespace: &str, name: &str) -> Result<Self, Diagnostics> {
-        let failed = |error| Diagnostics::from(converge::diagnostic(&error));
         let reference = ObjectRef::namespaced(Kind::SERVICE_ENTRY, namespace, name);
-        let Some(entry) = cluster.get(&reference).await.map_err(failed)? else {
+        let Some(entry) = cluster.get(&reference).await? else {
             return Err(Diagnostic::error("No such ServiceEntry")
                 .detail(format!("Cluster {} has no ServiceEntry {namespace}/{name}.", cluster.name()))
                 .into());
         };
-        let rules = cluster.list(&Query::of(Kind::DESTINATION_RULE).namespace(namespace)).await.map_err(failed)?;
+        let rules = cluster.list(&Query::of(Kind::DESTINATION_RULE).namespace(namespace)).await?;
         let host = first_host(&entry);
         let rule = rules.iter().find(|rule| rule.str("spec.host") == host).cloned();
         let mut stub = None;
         if let [service, namespace, "svc", ..] = host.split('.').collect::<Vec<_>>()[..] {
             let reference = ObjectRef::namespaced(Kind::SERVICE, namespace, service);
-            stub = cluster.get(&reference).await.map_err(failed)?.filter(check::is_stub);
+            stub = cluster.get(&reference).await?.filter(check::is_stub);
         }
         Ok(Self { entry, rule, stub })
     }

@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod look;
 mod model;
+mod remove;
 mod sides;
 mod spec;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod tests;
 mod written;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use self::look::{Meshes, look, unresolved, warning};
 use self::model::Exported;
 pub use self::model::ServiceEntry;
-use self::sides::{Reached, Step, add_strays, before_in, export, noted_cluster, read_exported, removal, stub_address};
+use self::sides::{Reached, Step, before_in, export, read_exported, stub_address};
 use self::spec::{Spec, default_name, owner};
 pub use self::written::written;
 use super::client::{self, Client};
@@ -30,8 +31,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Plan, Resource};
 use crate::keeps;
 use crate::kept::changes;
-use crate::kept::claim::{self, Asked, NewNamespace, Purpose};
-use crate::kept::converge;
+use crate::kept::claim::{NewNamespace, Purpose};
 use crate::kept::handover::{self, LeaseOf};
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
@@ -40,6 +40,7 @@ use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked};
 use crate::kept::report;
 use crate::model;
+use crate::resources::anew;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::value::{Path, Value};
@@ -140,54 +141,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
-        let Change { prior, planned: mut state, reached, .. } = change;
-        derive_names(&mut state);
-        let spec = parsing::complete(Spec::parse(&state)?)?;
-        describe(&mut state, Some(&spec));
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let purpose = match prior {
-            Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
-            // A service is imported into the namespace of who calls it: it is there, or misspelled.
-            None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
-        };
-        let claiming = Claiming { purpose, adopt: spec.adopt };
-        let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
-        let cluster = claim.cluster();
-
-        // The exporters first: once clients know the name, the gateways already accept its SNI.
-        export(cx, &claim, &spec, prior.as_ref(), &mut state)
-            .await
-            .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
-        reached.set(state.clone());
-        let address = stub_address(&claim, &spec)
-            .await
-            .map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state.clone()))?;
-        state.stub_address = address.map(|address| address.to_string()).into();
-        let wanted = build::imported(&spec, address);
-        let told = prior.as_ref().map(keeping::before);
-        if state.changes.is_unknown() {
-            state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
-        }
-        let step = Step {
-            cluster: &cluster,
-            wanted: &wanted,
-            prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default(),
-            kinds: IMPORTED_KINDS,
-            claim: &claim,
-            spec: &spec,
-        };
-        let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
-        warning.into_iter().for_each(|warning| cx.warn(warning));
-        state.objects = cx.private.memory.record(&recorded);
-        state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
-        reached.set(state.clone());
-        if errors.has_errors() {
-            return Err(Failed::from(errors).keeping(state));
-        }
-        let found = look(cx, &state, &spec).await.findings;
-        state.findings = found.into_iter().map(|finding| finding.text).collect();
-        keeping::finish(cx, claim).await;
-        Ok(state)
+        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
@@ -236,46 +190,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn delete(&self, cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<ServiceEntry>> {
-        let label = owner(state.namespace.text(), state.name.text());
-        let cluster = client::cluster(cx, state.cluster.text())?;
-        let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
-        let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
-        let claim = claim::claim(asked, &mut cx.private.instance).await?;
-        // Clients forget the name before the gateways do.
-        let recorded = Recorded::of(&state.objects, &cx.private.memory);
-        let mut here = removal(&claim, &cluster, &recorded, &cx.private.memory, IMPORTED_KINDS).await;
-        let mut errors = converge::diagnostics(&here.errors);
-        let mut rest = BTreeMap::new();
-        if here.errors.is_empty() {
-            let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
-            let known = state.exported.keys().map(str::to_owned);
-            for name in &known.chain(noted.iter().map(|(name, _)| name.clone())).collect::<BTreeSet<_>>() {
-                let exported = state.exported.entry(name);
-                let cluster = match exported {
-                    Some(_) => client::cluster(cx, name)?,
-                    None => match noted_cluster(cx, name) {
-                        Some(cluster) => cluster,
-                        None => continue,
-                    },
-                };
-                let exported = exported.cloned().unwrap_or_default();
-                let memory = cx.private.exported.get(name).cloned().unwrap_or_default();
-                let mut recorded = Recorded::of(&exported.objects, &memory);
-                let strays = add_strays(&claim, &cluster, &noted, &mut recorded).await;
-                errors.extend(strays.err().map(|error| converge::diagnostic(&error)));
-                let there = removal(&claim, &cluster, &recorded, &memory, EXPORTED_KINDS).await;
-                errors.append(converge::diagnostics(&there.errors));
-                here.left.extend(there.left.into_iter().map(|line| format!("cluster {name}: {line}")));
-                rest.insert(name.to_owned(), Exported { objects: there.recorded.objects_value(), ..exported });
-            }
-        }
-        report::left(&here.left).into_iter().for_each(|warning| cx.warn(warning));
-        if !errors.has_errors() {
-            return claim.end().await.map_err(|error| Failed::from(converge::diagnostic(&error)).keeping(state));
-        }
-        let objects = here.recorded.objects_value();
-        let exported = if here.errors.is_empty() { rest.into_iter().collect() } else { state.exported.clone() };
-        Err(Failed::from(errors).keeping(ServiceEntry { objects, exported, ..state }))
+        remove::remove(cx, state).await
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<ServiceEntry, Diagnostics> {
@@ -298,6 +213,57 @@ impl Resource for MeshServiceEntry {
             config.name = Value::Null;
         }
     }
+}
+
+async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
+    let Change { prior, planned: mut state, reached, .. } = change;
+    derive_names(&mut state);
+    let spec = parsing::complete(Spec::parse(&state)?)?;
+    describe(&mut state, Some(&spec));
+    let cluster = client::cluster(cx, state.cluster.text())?;
+    let purpose = match prior {
+        Some(_) => Purpose::Update { in_new_namespace: NewNamespace::Refused },
+        // A service is imported into the namespace of who calls it: it is there, or misspelled.
+        None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
+    };
+    let claiming = Claiming { purpose, adopt: spec.adopt };
+    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    let cluster = claim.cluster();
+
+    // The exporters first: once clients know the name, the gateways already accept its SNI.
+    export(cx, &claim, &spec, prior.as_ref(), &mut state)
+        .await
+        .map_err(|errors| Failed::from(errors).keeping(state.clone()))?;
+    reached.set(state.clone());
+    let address = stub_address(&claim, &spec)
+        .await
+        .map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
+    state.stub_address = address.map(|address| address.to_string()).into();
+    let wanted = build::imported(&spec, address);
+    let told = prior.as_ref().map(keeping::before);
+    if state.changes.is_unknown() {
+        state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
+    }
+    let step = Step {
+        cluster: &cluster,
+        wanted: &wanted,
+        prior: prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default(),
+        kinds: IMPORTED_KINDS,
+        claim: &claim,
+        spec: &spec,
+    };
+    let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
+    warning.into_iter().for_each(|warning| cx.warn(warning));
+    state.objects = cx.private.memory.record(&recorded);
+    state.changes = changes::reached(&state.changes, told.map(|told| told.changes), &wanted.recorded(), &recorded);
+    reached.set(state.clone());
+    if !errors.is_empty() {
+        return Err(Failed::from(report::diagnostics(&errors)).keeping(state));
+    }
+    let found = look(cx, &state, &spec).await.findings;
+    state.findings = found.into_iter().map(|finding| finding.text).collect();
+    keeping::finish(cx, claim).await;
+    Ok(state)
 }
 
 /// A name that something else has yet to give is not the one that would follow from others.

@@ -65,6 +65,11 @@ model! {
         /// Take fields that another field manager owns.
         #[attr(default(false))]
         pub force_conflicts: Value<bool>,
+        /// Leave clusters that cannot be reached as they are: exporting ones when they export no longer, and all of
+        /// them on destroy. A cluster that is gone for good could not be taken out otherwise. What stays in it is
+        /// reported.
+        #[attr(optional)]
+        pub skip_unreachable_on_destroy: Value<bool>,
         /// `cluster/namespace/name`.
         #[attr(computed, keep)]
         pub id: Value<String>,

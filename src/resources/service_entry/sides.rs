@@ -10,12 +10,13 @@ use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
-use crate::kept::converge::{self, Converge};
+use crate::kept::converge::Converge;
 use crate::kept::memory::Memory;
 use crate::kept::noted::Place;
 use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
 use crate::kept::read::{self, Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
+use crate::kept::report;
 use crate::resources::client;
 use crate::value::Map;
 
@@ -25,9 +26,39 @@ pub fn before_in<'a>(prior: &'a ServiceEntry, exporter: &str) -> Option<Before<'
     Some(Before { objects: &exported.objects, changes: &exported.changes })
 }
 
+/// Whether clusters that do not answer are left as they are.
+pub fn skips(state: &ServiceEntry) -> bool {
+    state.skip_unreachable_on_destroy.get() == Some(true)
+}
+
+/// What stays in a cluster that is left as it is: `None` where the user has not asked for that, or it answers.
+pub fn left_in<'a>(
+    state: &ServiceEntry,
+    cluster: &str,
+    objects: impl Iterator<Item = &'a str>,
+    errors: &[Error],
+) -> Option<String> {
+    let is_left = skips(state) && !errors.is_empty() && errors.iter().all(Error::may_be_gone);
+    is_left.then(|| stays(cluster, &objects.collect::<Vec<_>>()))
+}
+
+pub fn stays(cluster: &str, objects: &[&str]) -> String {
+    let objects =
+        if objects.is_empty() { "what an interrupted apply has made there".to_owned() } else { objects.join(", ") };
+    format!("cluster {cluster} does not answer, so these objects stay in it if it still exists: {objects}")
+}
+
+/// In whose name something is removed.
+#[derive(Clone, Copy)]
+pub struct Whose<'a> {
+    pub owner: &'a Owner,
+    /// Somebody was interrupted: there may be objects that no state knows.
+    pub interrupted: bool,
+}
+
 /// Removes what is in one cluster; orphans are looked for where somebody was interrupted.
 pub async fn removal(
-    claim: &Claim,
+    whose: Whose<'_>,
     cluster: &Cluster,
     recorded: &Recorded,
     memory: &Memory,
@@ -38,10 +69,10 @@ pub async fn removal(
         cluster,
         recorded,
         memory,
-        owner: &claim.owner,
-        orphan_kinds: if claim.interrupted { kinds } else { &[] },
+        owner: whose.owner,
+        orphan_kinds: if whose.interrupted { kinds } else { &[] },
         namespace: namespaces.first().map(String::as_str).unwrap_or_default(),
-        wait: true,
+        wait_for_definitions: true,
         stays: |_: &Object| None,
     };
     removal.run().await
@@ -61,7 +92,7 @@ pub struct Step<'a> {
 pub struct Reached {
     pub recorded: Recorded,
     pub warning: Option<Diagnostic>,
-    pub errors: Diagnostics,
+    pub errors: Vec<Error>,
 }
 
 impl Step<'_> {
@@ -76,8 +107,7 @@ impl Step<'_> {
             kinds: self.kinds,
         };
         let reached = self.claim.converge(step, memory).await;
-        let (warning, errors) = (reached.warning(), converge::diagnostics(&reached.errors));
-        Reached { recorded: reached.recorded, warning, errors }
+        Reached { warning: reached.warning(), recorded: reached.recorded, errors: reached.errors }
     }
 }
 
@@ -107,13 +137,13 @@ pub fn noted_cluster(cx: &mut Cx, name: &str) -> Option<Cluster> {
 
 /// Adds what an interrupted apply has left in the noted namespaces of an exporting cluster.
 pub async fn add_strays(
-    claim: &Claim,
+    owner: &Owner,
     cluster: &Cluster,
     noted: &BTreeSet<Place>,
     recorded: &mut Recorded,
 ) -> Result<(), Error> {
     for (_, namespace) in noted.iter().filter(|(name, _)| name == cluster.name()) {
-        for reference in read::owned(cluster, EXPORTED_KINDS, namespace, &claim.owner).await?.into_keys() {
+        for reference in read::owned(cluster, EXPORTED_KINDS, namespace, owner).await?.into_keys() {
             recorded.objects.entry(state_key(&reference)).or_insert_with(|| UNKNOWN.to_owned());
         }
     }
@@ -129,44 +159,83 @@ pub async fn export(
     state: &mut ServiceEntry,
 ) -> Result<(), Diagnostics> {
     let wanted = build::exported(spec);
-    let nothing = Wanted::default();
     let mut exported: BTreeMap<String, Exported> = BTreeMap::new();
-    let mut errors = Diagnostics::new();
-    let noted = claim.noted_places().await.map_err(|error| converge::diagnostic(&error))?;
-    claim.note_places(&places(&wanted)).await.map_err(|error| converge::diagnostic(&error))?;
+    let (mut errors, mut left) = (Diagnostics::new(), Vec::new());
+    let noted = claim.noted_places().await?;
+    claim.note_places(&places(&wanted)).await?;
     let before = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
     let known: BTreeSet<String> = before.chain(wanted.keys().cloned()).collect();
-    let left = noted.iter().map(|(cluster, _)| cluster.clone());
-    for name in left.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+    let noted_names = noted.iter().map(|(cluster, _)| cluster.clone());
+    for name in noted_names.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+        let before = prior.and_then(|prior| before_in(prior, &name));
+        let leaves = !wanted.contains_key(&name) && skips(state);
+        let objects: Vec<&str> = before.map(|before| before.objects.keys().collect()).unwrap_or_default();
         let cluster = match known.contains(&name) {
-            true => client::cluster(cx, &name)?,
+            true => match client::cluster(cx, &name) {
+                Err(_) if leaves => {
+                    left.push(stays(&name, &objects));
+                    continue;
+                }
+                cluster => cluster?,
+            },
             false => match noted_cluster(cx, &name) {
                 Some(cluster) => cluster,
                 None => continue,
             },
         };
-        let wanted = wanted.get(&name).unwrap_or(&nothing);
-        let before = prior.and_then(|prior| before_in(prior, &name));
-        let memory = cx.private.exported.entry(name.clone()).or_default();
-        let planned = state.exported.entry(&name).map(|exported| exported.changes.clone());
+        let side = Exporting { cluster: &cluster, wanted: wanted.get(&name), before, noted: &noted };
+        let (there, failed) = side.run(cx, claim, spec, state).await;
+        match left_in(state, &name, objects.iter().copied(), &failed).filter(|_| leaves) {
+            Some(stays) => left.push(stays),
+            None => {
+                errors.append(report::at_destroy(&failed, LEAVING));
+                exported.extend(there.map(|there| (name, there)));
+            }
+        }
+    }
+    report::left(&left).into_iter().for_each(|warning| cx.warn(warning));
+    state.exported = exported.into_iter().collect();
+    if errors.has_errors() { Err(errors) } else { Ok(()) }
+}
+
+/// What to do where a cluster that exports no longer is gone for good.
+const LEAVING: &str = "take it out of `exporters` and set `skip_unreachable_on_destroy = true`";
+
+/// An exporting cluster to bring about.
+struct Exporting<'a> {
+    cluster: &'a Cluster,
+    /// `None` where it exports no longer.
+    wanted: Option<&'a Wanted>,
+    before: Option<Before<'a>>,
+    noted: &'a BTreeSet<Place>,
+}
+
+impl Exporting<'_> {
+    async fn run(
+        self,
+        cx: &mut Cx,
+        claim: &Claim,
+        spec: &Spec,
+        state: &ServiceEntry,
+    ) -> (Option<Exported>, Vec<Error>) {
+        let Exporting { cluster, wanted, before, noted } = self;
+        let nothing = Wanted::default();
+        let wanted = wanted.unwrap_or(&nothing);
+        let name = cluster.name();
+        let memory = cx.private.exported.entry(name.to_owned()).or_default();
+        let planned = state.exported.entry(name).map(|exported| exported.changes.clone());
         let planned = planned.unwrap_or_else(|| changes::planned(before, memory, &wanted.recorded()));
         let mut recorded = before.map(|before| Recorded::of(before.objects, memory)).unwrap_or_default();
-        if let Err(error) = add_strays(claim, &cluster, &noted, &mut recorded).await {
-            errors.push(converge::diagnostic(&error));
-        }
-        let step = Step { cluster: &cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
-        let Reached { recorded, warning, errors: failed } = step.run(memory).await;
+        let strays = add_strays(&claim.owner, cluster, noted, &mut recorded).await.err();
+        let step = Step { cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
+        let Reached { recorded, warning, mut errors } = step.run(memory).await;
+        errors.extend(strays);
         let objects = memory.record(&recorded);
         let told = before.map(|before| before.changes);
         let changes = changes::reached(&planned, told, &wanted.recorded(), &recorded);
         warning.into_iter().for_each(|warning| cx.warn(warning));
-        errors.append(failed);
-        if !recorded.objects.is_empty() {
-            exported.insert(name, Exported { objects, changes });
-        }
+        ((!recorded.objects.is_empty()).then_some(Exported { objects, changes }), errors)
     }
-    state.exported = exported.into_iter().collect();
-    if errors.has_errors() { Err(errors) } else { Ok(()) }
 }
 
 /// Applies the stub Service, whose ClusterIP the ServiceEntry needs.

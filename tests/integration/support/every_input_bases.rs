@@ -299,7 +299,8 @@ fn service_entry() -> Vec<Json> {
             },
             "exporters": {"west": exporter, "east": {"namespace": "shop", "service": "cart", "service_accounts": ["cart"], "gateways": [{"value": "192.0.2.12"}]}},
             "exported_host": "cart.mesh.example", "addresses": ["240.0.0.1", "240.0.0.2"], "stub_service": false, "export_to": ["*"],
-            "subsets": {"v1": {"version": "v1"}}, "outlier_detection": true, "adopt": false, "force_conflicts": false, "timeouts": timeouts(),
+            "subsets": {"v1": {"version": "v1"}}, "outlier_detection": true, "adopt": false, "force_conflicts": false,
+            "skip_unreachable_on_destroy": true, "timeouts": timeouts(),
         }),
         json!({
             "cluster": "east", "host": "cart.shop.global", "ports": {"http": {"number": 8080}},
