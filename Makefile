@@ -29,7 +29,7 @@ unit: ## Unit and doc tests: no cluster, no network
 integration: tools ## Whole meshes on real API servers and istiods, with the real terraform and tofu
 	RUST_BACKTRACE=0 CARGO=$(CARGO) scripts/run-tests --package terraform-provider-mesh --test integration
 
-bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters with the release build, and write docs/guides/benchmarks.md
+bench: tools ## Measure meshes of 2, 6, 12 and 24 clusters and simulated fleets with the release build, and write docs/guides/benchmarks.md
 	$(CARGO) build --release --bin terraform-provider-mesh
 	MESH_TEST_BINARY=$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-mesh MESH_BENCH_PAGE=1 \
 	  $(CARGO) test --package terraform-provider-mesh --test integration figures_of -- --ignored --nocapture --test-threads 1

@@ -5,14 +5,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{Lab, Options};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
+use crate::support::watched::Watched;
 
 const EXAMPLE: &str = "multi-primary-two-networks";
 const AGENT: &str = "terraform-provider-mesh";
@@ -72,39 +71,15 @@ fn measure(size: usize, binary: &Path) -> Row {
 
 fn step(run: &Run<'_>, binary: &Path, arguments: &[&str]) -> Step {
     run.lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
-    let over = Arc::new(AtomicBool::new(false));
-    let watching = {
-        let (over, binary) = (over.clone(), binary.to_path_buf());
-        std::thread::spawn(move || peak_memory(&binary, &over))
-    };
+    let watched = Watched::start(binary);
     let begun = Instant::now();
     run.workspace.run(arguments).ok();
     let seconds = begun.elapsed().as_secs_f64();
-    over.store(true, Ordering::Relaxed);
-    let peak_mib = watching.join().expect("the watcher");
+    let peak_mib = watched.end().peak_mib;
     // The audit log is written a little later.
     std::thread::sleep(Duration::from_secs(1));
     let requests = run.lab.clusters().iter().map(|cluster| cluster.requests().by_agent(AGENT).len()).sum();
     Step { seconds, requests, peak_mib }
-}
-
-/// The most that all processes of the program held at once, in MiB.
-fn peak_memory(binary: &Path, over: &AtomicBool) -> f64 {
-    let mut peak = 0;
-    while !over.load(Ordering::Relaxed) {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ours = processes.filter(|process| fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == binary));
-        peak = peak.max(ours.map(|process| resident_kib(&process.path())).sum());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    peak as f64 / 1024.0
-}
-
-/// The high-water mark of one process.
-fn resident_kib(process: &Path) -> u64 {
-    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
 }
 
 fn available_memory() -> u64 {
@@ -162,7 +137,7 @@ fn page(rows: &[Row]) -> String {
         )
         .expect("a string");
     }
-    if let Some(section) = crate::growth::section() {
+    for section in [crate::simulation::section(), crate::growth::section()].into_iter().flatten() {
         write!(page, "\n{section}").expect("a string");
     }
     page

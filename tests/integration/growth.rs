@@ -15,7 +15,7 @@ use crate::support::cli::clis;
 
 const EXAMPLE: &str = "multi-primary-two-networks";
 const AGENT: &str = "terraform-provider-mesh";
-const HEADING: &str = "## Where the requests go";
+pub const HEADING: &str = "## Where the requests go";
 
 /// Why goals are missed, by what the requests are for.
 const GOALS: &str = "\

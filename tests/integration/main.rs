@@ -97,6 +97,7 @@ mod service_entry_forms;
 mod service_entry_handshake;
 mod service_entry_laws;
 mod service_entry_meshes;
+mod simulation;
 mod source_fetch;
 mod traffic_cost;
 mod traffic_failures;

@@ -121,6 +121,11 @@ impl Workspace {
         Self { folder, program: cli.program.clone() }
     }
 
+    /// The CLI itself.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

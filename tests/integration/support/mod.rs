@@ -16,6 +16,7 @@ pub mod probe;
 pub mod random;
 pub mod specimen;
 pub mod traffic;
+pub mod watched;
 pub mod workload;
 pub mod written_modes;
 pub mod xds;
