@@ -18,7 +18,7 @@ use super::instance::{
     COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, created_by,
     is_marked,
 };
-use super::lease::{self, INTERRUPTED, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
+use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::{handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched, Scope};
@@ -26,6 +26,9 @@ use crate::diag::Diagnostic;
 use crate::value::Path;
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a create waits for the end of a run that has begun before its own: long enough for one that has been
+/// refused to come to its end.
+const FOR_THE_OLDER: Duration = Duration::from_secs(15);
 /// Kept back of the time allowed, to say whom it was waited for.
 const FOR_WORDS: Duration = Duration::from_secs(5);
 
@@ -181,10 +184,7 @@ impl Drop for Claim {
     /// by the next run.
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
-        let operations = json!([
-            { "op": "test", "path": "/spec/holderIdentity", "value": hold.holder.name },
-            { "op": "replace", "path": "/spec/holderIdentity", "value": INTERRUPTED },
-        ]);
+        let operations = lease::lets_go(&hold.holder.name);
         let cluster = self.cluster.within(Scope::lasting(FOR_WORDS, CancellationToken::new()));
         let lease = self.lease.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -215,7 +215,7 @@ pub async fn claim(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, D
 async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Diagnostic> {
     let began = Clock::now();
     let holder = Holder::new().map_err(|error| no_randomness(&error))?;
-    let mut watched: Option<Watched> = None;
+    let (mut watched, mut met): (Option<Watched>, Option<Clock>) = (None, None);
     let (mut first, mut tried) = (true, false);
     let failed = |error: Error| match asked.purpose {
         Purpose::Destroy => report::one_at_destroy(&error, report::way_out(asked.place.resource)),
@@ -274,8 +274,18 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 asked.cluster.forget();
                 continue;
             }
+            (Standing::Beside, _) if waits_for(asked, &found, *met.get_or_insert_with(Clock::now)) => {
+                wait(asked.cluster).await?;
+                asked.cluster.forget();
+                continue;
+            }
             (Standing::Anothers, Purpose::Destroy) => return Ok(of_another(asked, found.mark)),
-            (Standing::Anothers, _) => return Err(refused(asked, &lease, &found)),
+            (Standing::Anothers | Standing::Beside, _) => {
+                if standing == Standing::Beside || found.is_of_now() {
+                    handover::give_up();
+                }
+                return Err(refused(asked, &lease, &found));
+            }
             (Standing::Own | Standing::LeftBehind | Standing::Adopted, _) => {}
         }
         // Its objects are taken up under the mark they have; what was another's to its end is taken over under a mark
@@ -307,6 +317,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
 enum Standing {
     /// Its holder may be writing: it is waited for.
     AtWork,
+    /// Another run has made it, and is still there.
+    Beside,
     /// It is of the instance that state knows.
     Own,
     /// Nobody finished it, or nobody can have written down that it is finished.
@@ -333,6 +345,10 @@ fn standing(
     if is_held && writes {
         return Standing::AtWork;
     }
+    let creates = matches!(asked.purpose, Purpose::Create { .. }) && !is_own && !asked.adopt;
+    if creates && is_held && said == Some(MADE) && !Holder::is_of_this_run(&found.holder) {
+        return Standing::Beside;
+    }
     // Who has no mark yet, by a new state or one that is older than marks, takes up what nobody finished.
     let left_behind = asked.mark.is_none()
         && match asked.purpose {
@@ -349,6 +365,16 @@ fn standing(
         (.., true) => Standing::Adopted,
         _ => Standing::Anothers,
     }
+}
+
+/// Whether a create waits for the end of a run that has made the instance beside it. That run may be refused where this
+/// one was first, and then gives up what it has made. Where each waits for the other, the one that began later is
+/// refused.
+fn waits_for(asked: Asked<'_>, found: &LeaseSays, since: Clock) -> bool {
+    let deadline = asked.cluster.scope().deadline;
+    let time_left = deadline.map(|deadline| deadline.into_std().saturating_duration_since(Clock::now()));
+    let has_time = time_left.is_none_or(|left| left >= FOR_WORDS);
+    has_time && (lease::began() < found.begun.as_str() || since.elapsed() < FOR_THE_OLDER)
 }
 
 /// At a destroy: the instance is another's by now.

@@ -6,12 +6,17 @@
 //! the answers of the run have arrived. A create that finds `made` and nobody who renews it takes the instance up, as
 //! it does what a killed create left.
 //!
+//! A run that is refused because another one is at work on the same at this moment gives up what it has made
+//! ([`give_up`]): it says `made` to the end, and the other takes it up. Else each of two runs that were both first at
+//! something would refuse, and neither would come to its end.
+//!
 //! A process that is killed after its answers have arrived, or whose last requests are refused, leaves `made` as well.
 //! So that no other state takes up by mistake what this one knows, that word counts for [`TAKEN_UP_WITHIN`] only; from
 //! then on it means complete. Until then a refresh of the state that knows the instance looks whether it is left so
 //! ([`refresh`]): it writes nothing itself, but the plan then shows an update, which calls it complete.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +38,9 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// By mark, the instances that this process has made.
 static MADE_HERE: Mutex<BTreeMap<String, Made>> = Mutex::new(BTreeMap::new());
+
+/// Whether this process leaves what it has made to another run.
+static GIVES_UP: AtomicBool = AtomicBool::new(false);
 
 struct Made {
     cluster: Cluster,
@@ -61,10 +69,15 @@ pub(super) async fn complete(mark: &str) {
     }
 }
 
-/// The core has had its answers and asks this process to leave: what it made is complete.
+/// This run is refused while another one is at work on the same: that one may take up what this one has made.
+pub(super) fn give_up() {
+    GIVES_UP.store(true, Ordering::Relaxed);
+}
+
+/// The core has had its answers and asks this process to leave: what it made is complete, or another run's to take up.
 pub async fn end() {
     let made: Vec<Made> = std::mem::take(&mut *made_here()).into_values().collect();
-    join_all(made.into_iter().map(Made::complete)).await;
+    join_all(made.into_iter().map(Made::end)).await;
 }
 
 /// Where a Lease is, and whose it is.
@@ -111,10 +124,21 @@ pub(super) fn may_be_taken_up(lease: &Object, now: Timestamp) -> bool {
 }
 
 impl Made {
+    async fn end(self) {
+        match GIVES_UP.load(Ordering::Relaxed) {
+            true => self.say(&lease::lets_go(&self.holder.name)).await,
+            false => self.complete().await,
+        }
+    }
+
     async fn complete(self) {
+        self.say(&lease::completes(&self.holder.name)).await;
+    }
+
+    async fn say(&self, operations: &serde_json::Value) {
         let cluster = self.cluster.within(Scope::lasting(PATIENCE, CancellationToken::new()));
-        if let Err(error) = cluster.patch_if(&self.lease, &lease::completes(&self.holder.name)).await {
-            tracing::warn!("{} in cluster {} was not called complete: {error}", self.lease, cluster.name());
+        if let Err(error) = cluster.patch_if(&self.lease, operations).await {
+            tracing::warn!("{} in cluster {} was not given back: {error}", self.lease, cluster.name());
         }
     }
 }

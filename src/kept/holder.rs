@@ -39,6 +39,16 @@ impl Holder {
         is_running(pid)
     }
 
+    /// Whether the holder is this process, or another one of the same run: a core starts one for each configuration of
+    /// a provider.
+    pub fn is_of_this_run(name: &str) -> bool {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [_, pid, theirs, _] = parts[..] else { return false };
+        let is_here = machine().is_some_and(|ours| ours == theirs);
+        is_here
+            && (pid.parse() == Ok(std::process::id()) || parent(pid).is_some_and(|core| parent("self") == Some(core)))
+    }
+
     /// For people: host and process.
     pub fn shown(name: &str) -> String {
         let mut parts = name.split('/');
@@ -70,6 +80,12 @@ fn is_running(pid: &str) -> Option<bool> {
     Some(!['Z', 'X'].contains(&state))
 }
 
+/// The process that has started this one.
+fn parent(pid: &str) -> Option<u32> {
+    let said = std::fs::read_to_string(std::path::Path::new("/proc").join(pid).join("stat")).ok()?;
+    said.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// What two processes share that see each other in `/proc`: the boot, and the namespace of process ids. `None` where
 /// there is no `/proc`.
 fn machine() -> Option<String> {
@@ -96,6 +112,20 @@ mod tests {
         drop(holder);
         assert_eq!(Holder::is_at_work(&name), machine().map(|_| false));
         assert_eq!(Holder::is_at_work("elsewhere/1/another-machine/x"), None, "nobody here can tell");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn processes_of_one_core_are_one_run() {
+        let holder = Holder::new().unwrap();
+        assert!(Holder::is_of_this_run(&holder.name));
+        let of = |pid: u32| format!("host/{pid}/{}/x", machine().unwrap());
+        assert!(!Holder::is_of_this_run(&of(1)), "nobody has started it");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!Holder::is_of_this_run(&of(child.id())), "it is a run of its own");
+        assert_eq!(parent(&child.id().to_string()), Some(std::process::id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[cfg(target_os = "linux")]

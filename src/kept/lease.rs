@@ -1,5 +1,6 @@
 //! The Lease of an instance: what it says, and how its holder keeps it.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant as Clock};
 
 use jiff::Timestamp;
@@ -35,6 +36,8 @@ pub(super) struct LeaseSays {
     pub mark: String,
     pub complete: bool,
     pub holder: String,
+    /// When the run of its holder began, in the form of a Lease's times.
+    pub begun: String,
     renewed: String,
     gone_after: Duration,
 }
@@ -45,6 +48,7 @@ impl LeaseSays {
             mark: lease.annotation(INSTANCE_ANNOTATION).unwrap_or_default().to_owned(),
             complete: is_complete(lease),
             holder: lease.str("spec.holderIdentity").to_owned(),
+            begun: lease.str("spec.acquireTime").to_owned(),
             renewed: lease.str("spec.renewTime").to_owned(),
             // Somebody else may have written anything there.
             gone_after: match lease.get("spec.leaseDurationSeconds").and_then(serde_json::Value::as_u64) {
@@ -52,6 +56,11 @@ impl LeaseSays {
                 _ => WRITING.gone_after,
             },
         }
+    }
+
+    /// Whether somebody has written it since this run began: both are there at once.
+    pub fn is_of_now(&self) -> bool {
+        self.renewed.as_str() >= began()
     }
 
     /// Whether its holder may be writing. `watched` remembers since when it has not been renewed.
@@ -96,6 +105,14 @@ pub(super) fn completes(holder: &str) -> serde_json::Value {
     ])
 }
 
+/// Lets others take it, and says no more than it has said.
+pub(super) fn lets_go(holder: &str) -> serde_json::Value {
+    json!([
+        { "op": "test", "path": "/spec/holderIdentity", "value": holder },
+        { "op": "replace", "path": "/spec/holderIdentity", "value": INTERRUPTED },
+    ])
+}
+
 /// Says that all of an instance is made, and that its holder waits for a state to know it.
 pub(super) fn says_made(holder: &str) -> serde_json::Value {
     json!([
@@ -111,7 +128,15 @@ pub(super) fn pointer(annotation: &str) -> String {
 }
 
 pub(super) fn spec(holder: &str, now: Timestamp) -> serde_json::Value {
-    json!({ "holderIdentity": holder, "leaseDurationSeconds": WRITING.gone_after.as_secs(), "renewTime": time(now) })
+    json!({
+        "holderIdentity": holder, "leaseDurationSeconds": WRITING.gone_after.as_secs(), "renewTime": time(now), "acquireTime": began(),
+    })
+}
+
+/// When this run began to write, in the form of a Lease's times: with its first claim.
+pub(super) fn began() -> &'static str {
+    static BEGAN: LazyLock<String> = LazyLock::new(|| time(Timestamp::now()));
+    &BEGAN
 }
 
 /// The form of a Lease's times.
@@ -166,6 +191,7 @@ mod tests {
             mark: "m".into(),
             complete: false,
             holder: "elsewhere/1/m/x".into(),
+            begun: String::new(),
             gone_after: WRITING.gone_after,
             renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
         };

@@ -110,6 +110,7 @@ mod traffic_proof;
 mod traffic_two_networks;
 mod traffic_upgrades;
 mod traffic_upkeep;
+mod two_runs;
 mod wording;
 mod words;
 

@@ -23,6 +23,7 @@ use crate::support::random::Random;
 use life::Life;
 use page::Tally;
 use world::Scene;
+pub use world::ended;
 
 /// Rounds from the create of a mesh to its destroy.
 const LIFE: u64 = 4;
