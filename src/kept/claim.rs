@@ -28,8 +28,8 @@ use crate::diag::Diagnostic;
 use crate::value::Path;
 
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a create waits for the end of a run that has begun before its own: long enough for one that has been refused
-/// to come to its end.
+/// How long a create waits for the end of a run that has begun before its own: long enough for one that has been
+/// refused to come to its end.
 const FOR_THE_OLDER: Duration = Duration::from_secs(15);
 /// Kept back of the time allowed, to say whom it was waited for.
 const FOR_WORDS: Duration = Duration::from_secs(5);

@@ -39,8 +39,8 @@ impl Holder {
         is_running(pid)
     }
 
-    /// Whether the holder is this process, or another one of the same run: a core starts one for each configuration of a
-    /// provider.
+    /// Whether the holder is this process, or another one of the same run: a core starts one for each configuration of
+    /// a provider.
     pub fn is_of_this_run(name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let [_, pid, theirs, _] = parts[..] else { return false };

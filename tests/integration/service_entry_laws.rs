@@ -566,8 +566,8 @@ async fn an_exporter_that_cannot_be_read_stops_nothing_and_is_said() {
     assert!(!core.apply(ENTRY, planned).await.diagnostics.has_errors());
 }
 
-/// Left where the user says so, and never a state that nobody can change any more: the exporting cluster first, then the
-/// importing one.
+/// Left where the user says so, and never a state that nobody can change any more: the exporting cluster first, then
+/// the importing one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_gone_for_good_is_left() {
     let core = core().await;
