@@ -1,7 +1,8 @@
 //! The door of a network of sidecars as a resource of the Gateway API: istiod makes its Deployment and its Service.
 //!
-//! What it lets through is said by Istio's own Gateways, as for a gateway of the chart: they select its Pods by the same
-//! label, and with them those of remote clusters. The one listener that the Gateway API demands lets nothing through.
+//! What it lets through is said by Istio's own Gateways, as for a gateway of the chart: they select its Pods by the
+//! same label, and with them those of remote clusters. The one listener that the Gateway API demands lets nothing
+//! through.
 
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,8 @@
 //! stands on the way out.
 //!
 //! In between a mark does not blind anybody: a text that is marked somewhere is judged where it is not marked, by its
-//! true value. Otherwise an output with the name of a cluster in it would make all clusters one, and hide from policies.
+//! true value. Otherwise an output with the name of a cluster in it would make all clusters one, and hide from
+//! policies.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

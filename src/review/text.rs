@@ -79,7 +79,8 @@ pub fn addresses(all: &BTreeSet<Prose>) -> Prose {
     }
 }
 
-/// The address of a block, without the key of an instance. Keys of modules are a part of it, and a key may hold brackets.
+/// The address of a block, without the key of an instance. Keys of modules are a part of it, and a key may hold
+/// brackets.
 fn block(address: &str) -> &str {
     let (mut quoted, mut escaped, mut open) = (false, false, None);
     for (at, c) in address.char_indices() {

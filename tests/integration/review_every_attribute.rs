@@ -1,5 +1,6 @@
 //! A law over the schemas: whatever attribute of a resource changes, in whichever direction, some risk judges it, or a
-//! table here says why it needs no judgement. So nothing can be added to a resource that the plan review is silent about.
+//! table here says why it needs no judgement. So nothing can be added to a resource that the plan review is silent
+//! about.
 
 use std::collections::BTreeSet;
 

@@ -60,7 +60,8 @@ pub fn upgraded(mut state: serde_json::Value) -> serde_json::Value {
     state
 }
 
-/// Refuses what has no effect on, or no place in, a gateway of this form. `exposes` where anything is to be let through.
+/// Refuses what has no effect on, or no place in, a gateway of this form. `exposes` where anything is to be let
+/// through.
 pub fn refuse(parser: &mut Parser, model: &Gateway, form: Form, exposes: bool) {
     match form {
         Form::Chart => {}

@@ -15,8 +15,8 @@ pub fn gateway(spec: &Spec) -> ObjectRef {
     ObjectRef::namespaced(Kind::GATEWAY_API_GATEWAY, spec.namespace.as_str(), spec.name.as_str())
 }
 
-/// The Service that istiod makes for a live Gateway, by which peers find the gateway; none for ambient mode, whose peers
-/// read the Gateway.
+/// The Service that istiod makes for a live Gateway, by which peers find the gateway; none for ambient mode, whose
+/// peers read the Gateway.
 pub fn service_of(gateway: &Object) -> Option<ObjectRef> {
     let namespace = gateway.namespace().filter(|_| gateway.str("spec.gatewayClassName") == SIDECAR_CLASS)?;
     Some(ObjectRef::namespaced(Kind::SERVICE, namespace, made_name(gateway.name())))

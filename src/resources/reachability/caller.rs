@@ -114,8 +114,8 @@ impl Caller {
         }
     }
 
-    /// The networks that endpoints of a cluster may be in, as the caller's istiod judges: Pods say it themselves, then the
-    /// namespace's label counts, then the mesh configuration.
+    /// The networks that endpoints of a cluster may be in, as the caller's istiod judges: Pods say it themselves, then
+    /// the namespace's label counts, then the mesh configuration.
     pub fn networks_of(&self, to: &Look) -> BTreeSet<String> {
         match to.proxies_network() {
             "" => self.described.networks_of(to.id()),

@@ -68,7 +68,7 @@ static RULES: &[Rule] = &[
         "clusters.*.namespace",
         Changes,
         (&AUTHORITY_REMOVED, Warning),
-        "An istiod that stays in the namespace of before makes a root of its own when it next starts.",
+        "An istiod that stays in the earlier namespace makes a root of its own when it next starts.",
     ),
     rule(
         Ca,
@@ -260,7 +260,7 @@ static RULES: &[Rule] = &[
         "export_services",
         Raised,
         (&RIGHTS_WIDENED, Warning),
-        "The watchers may write ServiceExports in the cluster.",
+        "The watchers can write ServiceExports in the cluster.",
     ),
     rule(
         Remote,
@@ -408,7 +408,7 @@ static RULES: &[Rule] = &[
         "exporters.*.trust_domain",
         Changes,
         (&IDENTITIES_NARROWED, Warning),
-        "Pods with the trust domain of before are refused as those of the service.",
+        "Pods with the earlier trust domain are refused as those of the service.",
     ),
     rule(
         ServiceEntry,

@@ -165,8 +165,8 @@ impl Workspace {
         assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
     }
 
-    /// There is nothing to do, and a refresh finds nothing new: neither in state nor in what is remembered beside it, of
-    /// which nothing is printed, but for the time that `mesh_ca` notes.
+    /// There is nothing to do, and a refresh finds nothing new: neither in state nor in what is remembered beside it,
+    /// of which nothing is printed, but for the time that `mesh_ca` notes.
     #[track_caller]
     pub fn is_settled_and_known(&self) {
         let plan = self.run(&["plan", "-detailed-exitcode", "-input=false", "-out=settled.plan"]);

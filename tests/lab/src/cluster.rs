@@ -263,8 +263,8 @@ impl Cluster {
         output(command, input)
     }
 
-    /// Asks the question until the answer is yes, as long as the lab's patience lasts: ever less often, since a question
-    /// is most often a run of kubectl, which costs a tenth of a second of a core.
+    /// Asks the question until the answer is yes, as long as the lab's patience lasts: ever less often, since a
+    /// question is most often a run of kubectl, which costs a tenth of a second of a core.
     pub fn wait_until(&self, what: &str, mut question: impl FnMut() -> bool) -> Result<()> {
         let began = Instant::now();
         let mut pause = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! Injected pods are real, and so are those that istiod makes for Gateways of the Gateway API: each is a network
-//! namespace with the pod's address, in which its `istio-proxy` container runs as injected, a pilot-agent that starts an
-//! Envoy. The pod is Ready when its proxy says so, and drains when it is deleted.
+//! namespace with the pod's address, in which its `istio-proxy` container runs as injected, a pilot-agent that starts
+//! an Envoy. The pod is Ready when its proxy says so, and drains when it is deleted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
