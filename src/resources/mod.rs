@@ -12,6 +12,7 @@ pub mod listing;
 pub mod moved;
 pub mod parsing;
 pub mod passthrough;
+pub mod places;
 pub mod policies;
 pub mod signing;
 pub mod versions;

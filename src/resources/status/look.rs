@@ -22,7 +22,7 @@ use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
-use crate::resources::{discovery, passthrough};
+use crate::resources::{discovery, passthrough, places};
 use crate::value::{List, Map, Value};
 
 /// With this istiod lets proxies accept every trust domain.
@@ -140,7 +140,7 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         }
     }
     let is_apart = seen.services.iter().any(|service| service.namespace() != Some(namespace));
-    if is_apart || looks_into(seen).iter().any(|selectors| !selectors.is_empty()) {
+    if is_apart || discovery_selectors(seen).iter().any(|selectors| !selectors.is_empty()) {
         further.namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?.to_vec();
     }
     let calls = within(seen).next().is_some();
@@ -155,7 +155,7 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
     if seen.deployments.is_empty() {
         // Whoever may not read webhooks knows the cluster by its name here.
         let webhooks = cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
-        further.injected = webhooks.map(|webhooks| istiod::injected_as(&webhooks, namespace)).unwrap_or_default();
+        further.injected = webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default();
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -173,7 +173,7 @@ fn is_dialled_at_nodes(service: &Object) -> bool {
 
 /// The control planes that the namespace names as those that serve this cluster.
 fn serving(seen: &Seen) -> Vec<String> {
-    seen.namespace.as_ref().map(istiod::serving).unwrap_or_default()
+    seen.namespace.as_ref().map(places::serving).unwrap_or_default()
 }
 
 fn sight(seen: &Seen) -> Sight {
@@ -220,7 +220,7 @@ fn sight(seen: &Seen) -> Sight {
         gateways_unsure: seen.further.gateways_unsure,
         describes_networks: described(seen).next().is_some(),
         injects_network: injects_network(seen),
-        looks_into: looks_into(seen),
+        looks_into: discovery_selectors(seen),
         gateway_namespaces: doors.collect(),
         namespaces: namespaces.map(|one| (one.name().to_owned(), discovery::labels(one))).collect(),
         no_address,
@@ -273,13 +273,13 @@ fn led_to(seen: &Seen) -> BTreeSet<String> {
 /// The networks that mesh configurations describe.
 fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
     let maps = seen.config_maps.values().filter(|map| istiod::is_mesh_config_map(map.name()));
-    maps.flat_map(istiod::described_networks)
+    maps.flat_map(places::described_networks)
 }
 
 /// Whether the values that Pods are injected by name a network.
 fn injects_network(seen: &Seen) -> bool {
     let mut maps = seen.config_maps.values().filter(|map| is_injection_config_map(map.name()));
-    maps.any(|map| istiod::injected_network(map).is_some()) || seen.further.injected.network.is_some()
+    maps.any(|map| places::injected_network(map).is_some()) || seen.further.injected.network.is_some()
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.
@@ -306,7 +306,7 @@ fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> O
 }
 
 /// The namespaces that each control plane looks into.
-fn looks_into(seen: &Seen) -> Vec<DiscoverySelectors> {
+fn discovery_selectors(seen: &Seen) -> Vec<DiscoverySelectors> {
     let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
     meshes.map(|mesh| DiscoverySelectors::of(mesh.as_map())).collect()
 }
