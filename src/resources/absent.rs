@@ -9,6 +9,7 @@ use futures::future::join_all;
 
 use super::client::{Client, briefly};
 use super::passthrough::{self, Chooses, Opening};
+use super::places;
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
@@ -117,7 +118,7 @@ async fn knows_gateway<P>(cx: &Ctx<Client, P>, watcher: &str, closed: &Closed) -
 
 fn lists_gateway<'a>(mut maps: impl Iterator<Item = &'a Object>, network: &str) -> bool {
     maps.any(|map| {
-        let networks = istiod::described_networks(map);
+        let networks = places::described_networks(map);
         let gateways = networks.get(network).and_then(|body| body.get("gateways")?.as_array().cloned());
         gateways.is_some_and(|gateways| !gateways.is_empty())
     })

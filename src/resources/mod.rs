@@ -11,6 +11,7 @@ pub mod listing;
 pub mod moved;
 pub mod parsing;
 pub mod passthrough;
+pub mod places;
 pub mod policies;
 pub mod signing;
 pub mod versions;

@@ -1,5 +1,6 @@
-//! Gateways that let other networks in, whoever made them: servers that pass calls on by their SNI. Istio's own have the
-//! mode `AUTO_PASSTHROUGH`; those of the Gateway API have a listener that istiod takes for one. Pure but for one look.
+//! Gateways that let other networks in, whoever made them: servers that pass calls on by their SNI. Istio's own have
+//! the mode `AUTO_PASSTHROUGH`; those of the Gateway API have a listener that istiod takes for one. Pure but for one
+//! look.
 
 use std::collections::{BTreeMap, BTreeSet};
 

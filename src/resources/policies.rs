@@ -1,6 +1,6 @@
-//! Policies in a cluster that decide over mTLS. Between networks no call crosses without it, and istiod leaves endpoints
-//! that turn it off out in silence; within one network, who speaks plain text is refused by who takes none. Pure but for
-//! the two lists.
+//! Policies in a cluster that decide over mTLS. Between networks no call crosses without it, and istiod leaves
+//! endpoints that turn it off out in silence; within one network, who speaks plain text is refused by who takes none.
+//! Pure but for the two lists.
 
 use std::collections::BTreeSet;
 

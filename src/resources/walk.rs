@@ -134,8 +134,8 @@ impl Walk {
         held(&self.said).insert(what)
     }
 
-    /// What a cluster has of policies that decide over mTLS: the first of a walk who asks looks, and the others take what
-    /// it saw.
+    /// What a cluster has of policies that decide over mTLS: the first of a walk who asks looks, and the others take
+    /// what it saw.
     pub async fn policies(
         &self,
         cluster: &str,

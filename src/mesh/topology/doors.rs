@@ -76,8 +76,8 @@ impl Topology {
         }
     }
 
-    /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of one
-    /// that is in this very namespace it is told at the control plane.
+    /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of
+    /// one that is in this very namespace it is told at the control plane.
     pub fn looking_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
         let serving = self.served_by(cluster);
         let planes = self.control_planes.values().filter(|plane| match serving {

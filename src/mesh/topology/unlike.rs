@@ -52,8 +52,8 @@ impl Topology {
         })
     }
 
-    /// The clusters whose policies count at both ends of a link: those in which the istiods read their configuration that
-    /// serve them. Nobody reads what lies in a remote.
+    /// The clusters whose policies count at both ends of a link: those in which the istiods read their configuration
+    /// that serve them. Nobody reads what lies in a remote.
     pub fn ruling(&self, declared: &WatchedCluster) -> Ruling {
         let read_by = |cluster: &String| -> BTreeSet<String> {
             let planes = super::links::within(self.planes_in(cluster).into_iter(), &declared.namespace);

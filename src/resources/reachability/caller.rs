@@ -13,9 +13,10 @@ use super::route::{Described, KnownGateway};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
-use crate::istiod::{Istiod, RemoteCluster, Replica, described_networks, mesh_config_map};
+use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
 use crate::mesh::{Sni, SpiffeId, accepted_domains};
 use crate::pki::Certificate;
+use crate::resources::places::described_networks;
 
 /// For whom the token is.
 const AUDIENCE: &str = "istio-ca";
@@ -114,8 +115,8 @@ impl Caller {
         }
     }
 
-    /// The networks that endpoints of a cluster may be in, as the caller's istiod judges: Pods say it themselves, then the
-    /// namespace's label counts, then the mesh configuration.
+    /// The networks that endpoints of a cluster may be in, as the caller's istiod judges: Pods say it themselves, then
+    /// the namespace's label counts, then the mesh configuration.
     pub fn networks_of(&self, to: &Look) -> BTreeSet<String> {
         match to.proxies_network() {
             "" => self.described.networks_of(to.id()),

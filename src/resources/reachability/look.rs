@@ -1,8 +1,9 @@
 //! A cluster at first sight: by which id and in which network istiods take it to be, and which istiods run in it.
 
 use crate::cluster::{Cluster, Error, Kind, ObjectRef, Query};
-use crate::istiod::{self, Istiod, Replica};
+use crate::istiod::{Istiod, Replica};
 use crate::mesh::{InjectedAs, NETWORK_LABEL};
+use crate::resources::places;
 
 /// What was read of it.
 pub(super) struct Look {
@@ -23,7 +24,7 @@ impl Look {
         let at = Istiod::of(cluster, namespace);
         let (system, istiods) = futures::try_join!(cluster.get(&system), at.replicas(None))?;
         let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).map(str::to_owned);
-        let serving = system.as_ref().map(istiod::serving).unwrap_or_default();
+        let serving = system.as_ref().map(places::serving).unwrap_or_default();
         let mut look = Look { cluster: cluster.clone(), network, istiods, injected: InjectedAs::default(), serving };
         look.injected = look.injected(namespace).await;
         Ok(look)
@@ -34,12 +35,12 @@ impl Look {
         match (self.istiod(), &self.network) {
             (None, _) if self.istiods.is_empty() => {
                 let webhooks = self.cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
-                webhooks.map(|webhooks| istiod::injected_as(&webhooks, namespace)).unwrap_or_default()
+                webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default()
             }
             (Some(istiod), None) => {
-                let name = istiod::injector(Some(&istiod.revision));
+                let name = places::injector(Some(&istiod.revision));
                 let map = self.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
-                let network = map.ok().flatten().and_then(|map| istiod::injected_network(&map));
+                let network = map.ok().flatten().and_then(|map| places::injected_network(&map));
                 InjectedAs { cluster: None, network }
             }
             _ => InjectedAs::default(),

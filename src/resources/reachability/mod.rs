@@ -365,8 +365,8 @@ impl Proof<'_> {
         join_all(neighbours).await
     }
 
-    /// What the istiod that serves a neighbour says of the cluster that is called. Who was asked as a caller need not be
-    /// asked again.
+    /// What the istiod that serves a neighbour says of the cluster that is called. Who was asked as a caller need not
+    /// be asked again.
     async fn reads(&self, neighbour: &Look) -> Watched {
         let is_its_own = self.seen.served_by(neighbour).is_some_and(|host| host.id() == self.to.id());
         match self.callers.get(neighbour.name()) {

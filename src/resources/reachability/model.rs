@@ -20,8 +20,8 @@ model! {
         /// host an external control plane.
         #[attr(optional, validate(each(non_empty())))]
         pub from: Value<Set<String>>,
-        /// Clusters that are called: keys of the provider's `clusters`. Where nothing is set, all of them but those that
-        /// only host an external control plane. A cluster is not tried against itself.
+        /// Clusters that are called: keys of the provider's `clusters`. Where nothing is set, all of them but those
+        /// that only host an external control plane. A cluster is not tried against itself.
         #[attr(optional, validate(each(non_empty())))]
         pub to: Value<Set<String>>,
         /// Services to try, each of which must be in every cluster of `to`. Where nothing is set, links, gateways,

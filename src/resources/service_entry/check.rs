@@ -8,10 +8,11 @@ use super::model::ServiceEntry;
 use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
-use crate::istiod::{HANDED_OUT, serving};
+use crate::istiod::HANDED_OUT;
 use crate::mesh::{Protocol, hosts_admit};
 use crate::pki::Certificate;
 use crate::resources::passthrough::{self, Opening};
+use crate::resources::places::serving;
 use crate::value::Path;
 
 /// Something that does not fit, and the attribute that says otherwise.

@@ -59,8 +59,8 @@ pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
     meshes
 }
 
-/// The networks that the importing istiod knows a gateway of, or will know one of by what is declared; `None` where there
-/// is nobody to say so.
+/// The networks that the importing istiod knows a gateway of, or will know one of by what is declared; `None` where
+/// there is nobody to say so.
 async fn known_networks(cx: &Cx, cluster: &Cluster, namespace: &str) -> Option<BTreeSet<String>> {
     let mut known = cx.client().ok()?.walk.networks_led_to();
     for namespace in BTreeSet::from([namespace, "istio-system"]) {

@@ -521,8 +521,8 @@ impl<'a> Mesh<'a> {
         }
     }
 
-    /// The cluster of this id: the one that says so, by its own istiod or by what it tells the injector; else the one of
-    /// that name, if it says nothing else.
+    /// The cluster of this id: the one that says so, by its own istiod or by what it tells the injector; else the one
+    /// of that name, if it says nothing else.
     fn who(&self, id: &str) -> Option<&'a str> {
         let claims: Vec<&str> = self.read().filter(|(_, sight)| sight.is_called(id)).map(|(name, _)| name).collect();
         match claims[..] {

@@ -22,7 +22,7 @@ use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
-use crate::resources::{discovery, passthrough};
+use crate::resources::{discovery, passthrough, places};
 use crate::value::{List, Map, Value};
 
 /// Of the Gateway API: ambient's gateways between networks.
@@ -157,7 +157,7 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
     if seen.deployments.is_empty() {
         // Whoever may not read webhooks knows the cluster by its name here.
         let webhooks = cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
-        further.injected = webhooks.map(|webhooks| istiod::injected_as(&webhooks, namespace)).unwrap_or_default();
+        further.injected = webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default();
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -175,7 +175,7 @@ fn is_dialled_at_nodes(service: &Object) -> bool {
 
 /// The control planes that the namespace names as those that serve this cluster.
 fn serving(seen: &Seen) -> Vec<String> {
-    seen.namespace.as_ref().map(istiod::serving).unwrap_or_default()
+    seen.namespace.as_ref().map(places::serving).unwrap_or_default()
 }
 
 fn sight(seen: &Seen) -> Sight {
@@ -275,13 +275,13 @@ fn led_to(seen: &Seen) -> BTreeSet<String> {
 /// The networks that mesh configurations describe.
 fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
     let maps = seen.config_maps.values().filter(|map| istiod::is_mesh_config_map(map.name()));
-    maps.flat_map(istiod::described_networks)
+    maps.flat_map(places::described_networks)
 }
 
 /// Whether the values that Pods are injected by name a network.
 fn injects_network(seen: &Seen) -> bool {
-    let mut maps = seen.config_maps.values().filter(|map| istiod::is_injector(map.name()));
-    maps.any(|map| istiod::injected_network(map).is_some()) || seen.further.injected.network.is_some()
+    let mut maps = seen.config_maps.values().filter(|map| places::is_injector(map.name()));
+    maps.any(|map| places::injected_network(map).is_some()) || seen.further.injected.network.is_some()
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.

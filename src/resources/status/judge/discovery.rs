@@ -6,8 +6,8 @@ use super::{Mesh, Sight};
 use crate::resources::discovery;
 
 impl Mesh<'_> {
-    /// Gateways, what opens them, and Services that they expose by name, in namespaces that the istiod does not look into
-    /// which serves the cluster.
+    /// Gateways, what opens them, and Services that they expose by name, in namespaces that the istiod does not look
+    /// into which serves the cluster.
     pub(super) fn unseen(&self, name: &str, sight: &Sight) -> Vec<String> {
         if !self.has_several_networks(name) {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Where istiod takes a cluster to be: by which id and in which network, as labels, injection and the mesh configuration
-//! say. Pure: live objects in.
+//! Where istiod takes a cluster to be: by which id and in which network, as labels, injection and the mesh
+//! configuration say. Pure: live objects in.
 
 use serde_json::{Map, Value};
 
