@@ -115,8 +115,8 @@ impl Walk {
     }
 
     /// What the control planes look into for which a gateway in this cluster and namespace must be there.
-    pub fn looking_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
-        held(&self.topology).looking_into(cluster, namespace)
+    pub fn discovering(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        held(&self.topology).discovering(cluster, namespace)
     }
 
     /// Whether a gateway of this id has been declared.

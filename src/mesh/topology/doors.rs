@@ -78,7 +78,7 @@ impl Topology {
 
     /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of
     /// one that is in this very namespace it is told at the control plane.
-    pub fn looking_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+    pub fn discovering(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
         let serving = self.served_by(cluster);
         let planes = self.control_planes.values().filter(|plane| match serving {
             Some(name) => plane.name == name,

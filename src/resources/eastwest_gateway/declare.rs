@@ -33,8 +33,8 @@ pub async fn declare(cx: &mut Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Resu
 async fn left_out(cx: &Cx, plan: &Plan<'_, Gateway>, spec: &Spec) -> Option<Diagnostic> {
     let cluster = plan.planned.cluster.text();
     let namespace = discovery::Namespace { cluster, name: spec.namespace.as_str(), given: &[] };
-    let looking = cx.client().ok()?.walk.looking_into(cluster, namespace.name);
-    for selectors in looking.iter().filter(|_| !cx.is_changing()) {
+    let discovering = cx.client().ok()?.walk.discovering(cluster, namespace.name);
+    for selectors in discovering.iter().filter(|_| !cx.is_changing()) {
         if discovery::is_left_out(cx, selectors, namespace).await {
             return Some(discovery::of_gateway(namespace, &spec.name));
         }

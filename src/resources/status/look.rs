@@ -142,7 +142,7 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         }
     }
     let is_apart = seen.services.iter().any(|service| service.namespace() != Some(namespace));
-    if is_apart || looks_into(seen).iter().any(|selectors| !selectors.is_empty()) {
+    if is_apart || discovery_selectors(seen).iter().any(|selectors| !selectors.is_empty()) {
         further.namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?.to_vec();
     }
     let calls = within(seen).next().is_some();
@@ -222,7 +222,7 @@ fn sight(seen: &Seen) -> Sight {
         gateways_unsure: seen.further.gateways_unsure,
         describes_networks: described(seen).next().is_some(),
         injects_network: injects_network(seen),
-        looks_into: looks_into(seen),
+        looks_into: discovery_selectors(seen),
         gateway_namespaces: doors.collect(),
         namespaces: namespaces.map(|one| (one.name().to_owned(), discovery::labels(one))).collect(),
         no_address,
@@ -308,7 +308,7 @@ fn mesh_config(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> O
 }
 
 /// The namespaces that each control plane looks into.
-fn looks_into(seen: &Seen) -> Vec<DiscoverySelectors> {
+fn discovery_selectors(seen: &Seen) -> Vec<DiscoverySelectors> {
     let meshes = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps));
     meshes.map(|mesh| DiscoverySelectors::of(mesh.as_map())).collect()
 }
