@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::lease;
 use super::instance::Place;
+use super::lease;
 use crate::cluster::{
     Applied, Apply, Cluster, Delete, Error, FIELD_MANAGER, Inventory, Kind, OWNER_LABEL, Object, ObjectRef, Query,
     is_managed_by, wait,

@@ -77,8 +77,8 @@ pub use sni::{Sni, SniError};
 pub use system_namespace::{CONTROL_PLANE_CLUSTERS_ANNOTATION, SystemNamespace};
 pub use topology::{
     Absence, Closed, ControlPlaneAt, DeclaredCa, DeclaredGateway, Finding, Mtls, Pending, Registry, Ruling,
-    SecretPlace, ServedBy, Severity as FindingSeverity, Topology, Undefined, Unlisted, Unopened, Unrooted, WatchedCluster,
-    only_or_in,
+    SecretPlace, ServedBy, Severity as FindingSeverity, Topology, Undefined, Unlisted, Unopened, Unrooted,
+    WatchedCluster, only_or_in,
 };
 pub use values::{ControlPlane, REMOTE_CREDENTIALS, RemoteDataPlane};
 

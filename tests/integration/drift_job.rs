@@ -10,7 +10,8 @@ use crate::support::cli::{Cli, Said, Workspace, clis};
 use crate::support::plugin_process::BINARY;
 
 const SOURCE: &str = "terraform-provider-mesh/mesh";
-const KINDS: [&str; 5] = ["mesh_ca", "mesh_eastwest_gateway", "mesh_primary", "mesh_remote_cluster", "mesh_service_entry"];
+const KINDS: [&str; 5] =
+    ["mesh_ca", "mesh_eastwest_gateway", "mesh_primary", "mesh_remote_cluster", "mesh_service_entry"];
 
 /// One way in which a cluster's entry can be wrong.
 struct Wrong {

@@ -6,9 +6,7 @@ use lab::{Lab, Proxies};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{
-    Refusals, arrives, host, is_answered, lab, passes, plain_text_ends, strict, workload,
-};
+use crate::support::traffic::{Refusals, arrives, host, is_answered, lab, passes, plain_text_ends, strict, workload};
 
 const EXAMPLE: &str = "multi-primary-one-network";
 

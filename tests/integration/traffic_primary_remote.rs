@@ -10,9 +10,7 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{
-    Refusals, configured_workload, door, host, lab, passes, plain_text_ends, strict,
-};
+use crate::support::traffic::{Refusals, configured_workload, door, host, lab, passes, plain_text_ends, strict};
 
 #[test]
 fn a_remote_cluster_of_another_network_calls_and_is_called_through_gateways() {

@@ -254,8 +254,7 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     if state.changes.is_unknown() {
         state.changes = changes::planned(told, &cx.private.memory, &wanted.recorded());
     }
-    let mut recorded =
-        prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
+    let mut recorded = prior.as_ref().map(|prior| Recorded::of(&prior.objects, &cx.private.memory)).unwrap_or_default();
     let search = Search {
         cluster: &cluster,
         kinds: IMPORTED_KINDS,
@@ -266,14 +265,8 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     let whose = Whose { owner: &claim.owner, interrupted: claim.interrupted };
     let strays = search.run(whose, &mut recorded).await;
     strays.map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
-    let step = Step {
-        cluster: &cluster,
-        wanted: &wanted,
-        prior: recorded,
-        kinds: IMPORTED_KINDS,
-        claim: &claim,
-        spec: &spec,
-    };
+    let step =
+        Step { cluster: &cluster, wanted: &wanted, prior: recorded, kinds: IMPORTED_KINDS, claim: &claim, spec: &spec };
     let Reached { recorded, warning, errors } = step.run(&mut cx.private.memory).await;
     warning.into_iter().for_each(|warning| cx.warn(warning));
     state.objects = cx.private.memory.record(&recorded);

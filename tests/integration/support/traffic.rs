@@ -247,7 +247,8 @@ pub fn with_short_certificates(example: &str) -> String {
     let known = "trust_root = mesh_ca.this.root_fingerprint\n";
     assert!(example.contains(known), "{example}");
     let metadata = "{ SECRET_TTL = \"20s\" }";
-    let quick = format!("  values = [yamlencode({{ meshConfig = {{ defaultConfig = {{ proxyMetadata = {metadata} }} }} }})]\n");
+    let quick =
+        format!("  values = [yamlencode({{ meshConfig = {{ defaultConfig = {{ proxyMetadata = {metadata} }} }} }})]\n");
     example.replace(known, &format!("{known}{quick}"))
 }
 
