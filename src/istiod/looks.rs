@@ -15,8 +15,11 @@ pub struct Looks {
     /// Of the clusters they read, by cluster and namespace.
     views: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<Option<Look>>>>>,
     /// Of the proxies that are connected, by cluster, namespace and Pod.
-    connected: Mutex<BTreeMap<(String, String, String), Arc<OnceCell<Connected>>>>,
+    connected: Mutex<BTreeMap<Pod, Arc<OnceCell<Connected>>>>,
 }
+
+/// A cluster's name, a namespace in it, and a Pod there.
+type Pod = (String, String, String);
 
 /// A cluster's name, a namespace in it, and whether the answer is held for the whole walk: an apply that waits must not
 /// leave its first answers to a data source that is read after it.

@@ -96,7 +96,7 @@ mod tests {
         let named = |kind: Kind, name: &'static str| Object::of(&ObjectRef::namespaced(kind, "istio-system", name));
         let elects = |object: Object| object.with_annotation(LEADER_ANNOTATION, "{}");
         for name in IN_EVERY_NAMESPACE {
-            assert!(is_own_object(&named(Kind::CONFIG_MAP, *name)), "{name}");
+            assert!(is_own_object(&named(Kind::CONFIG_MAP, name)), "{name}");
         }
         assert!(is_own_object(&elects(named(Kind::CONFIG_MAP, "istio-leader"))));
         let theirs = [

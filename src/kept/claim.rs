@@ -6,7 +6,6 @@
 //! It is complete: the instance is another state's, another block's, or the one that this create is to replace; then
 //! nothing is written. Between being made and being complete lies [`handover`].
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
@@ -14,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::holder::{Holder, new_mark};
+use super::holder::{Holder, new_mark, no_randomness};
 use super::instance::{
     COMPLETE_ANNOTATION, COMPLETED, CREATION_ANNOTATION, Instance, MADE, MARKING, Place, UNFINISHED, created_by,
     is_marked,
@@ -508,8 +507,7 @@ async fn take(asked: Asked<'_>, lease: &Object, taken: Taken<'_>, holder: &Holde
         let said = if asked.mark == Some(mark) { COMPLETED } else { UNFINISHED };
         operations.push(json!({ "op": "add", "path": pointer(COMPLETE_ANNOTATION), "value": said }));
     }
-    let operations = json!(operations);
-    Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &operations).await?, Patched::Done(_)))
+    Ok(matches!(asked.cluster.patch_if(&asked.place.lease(), &json!(operations)).await?, Patched::Done(_)))
 }
 
 fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Claim {
@@ -553,10 +551,6 @@ fn unheld(asked: Asked<'_>) -> Claim {
         notice: None,
         hold: None,
     }
-}
-
-fn no_randomness(error: &io::Error) -> Diagnostic {
-    Diagnostic::error("No randomness").detail(format!("The operating system gave no random bytes for the mark of this instance: {error}. Nothing was written. Apply again."))
 }
 
 fn at_work(asked: Asked<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic {

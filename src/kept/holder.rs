@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use aws_lc_rs::rand;
 
 use super::fields;
+use crate::diag::Diagnostic;
 
 /// Who writes: a process on a machine.
 pub(super) struct Holder {
@@ -98,6 +99,10 @@ pub(super) fn new_mark() -> io::Result<String> {
     let mut bytes = [0_u8; 16];
     rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(super) fn no_randomness(error: &io::Error) -> Diagnostic {
+    Diagnostic::error("No randomness").detail(format!("The operating system gave no random bytes for the mark of this instance: {error}. Nothing was written. Apply again."))
 }
 
 #[cfg(test)]

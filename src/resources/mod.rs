@@ -3,7 +3,7 @@
 
 pub mod absent;
 pub mod address;
-pub mod anew;
+pub mod again;
 pub mod blocks;
 pub mod equality;
 pub mod keeping;

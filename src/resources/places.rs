@@ -81,7 +81,7 @@ mod tests {
         let other = webhook("x", &json!({"service": {"namespace": "istio-two", "path": "/inject/cluster/two"}}));
         let found = injected_as(&[other.clone(), here("/inject/cluster/west-1/net/n2")], "istio-system");
         assert_eq!((found.cluster.as_deref(), found.network.as_deref()), (Some("west-1"), Some("n2")));
-        assert_eq!(injected_as(&[other.clone()], "istio-two").cluster.as_deref(), Some("two"));
+        assert_eq!(injected_as(std::slice::from_ref(&other), "istio-two").cluster.as_deref(), Some("two"));
         assert_eq!(injected_as(&[other, here("/inject")], "istio-system"), InjectedAs::default());
         let url = |name: &str| webhook(name, &json!({"url": "https://lb:15017/inject/cluster/west-2"}));
         for (name, namespace, is_it) in [

@@ -1,6 +1,8 @@
 //! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in
 //! [`ROWS`] fails. A bystander's objects lie beside everything that is deleted.
 
+mod same_cluster;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -298,7 +300,7 @@ async fn every_resource_keeps_its_objects_alike() {
         assert_eq!(alike.next(row, Some(&config), &stored).await, Action::Nothing, "{}", row.resource);
         assert!(!alike.marked(&stored).is_empty(), "{}: nothing is marked", row.resource);
         who_cannot_look_says_so(&alike, row, &stored).await;
-        another_cluster_is_not_taken_for_its_own(&alike, row, &config, &stored).await;
+        same_cluster::another_is_not_taken_for_its_own(&alike, row, &config, &stored).await;
         let stored = a_state_of_before_marks_goes_on(&alike, row, &config, stored).await;
         let stored = match row.strays {
             true => what_a_killed_apply_left_is_seen(&alike, row, &config, stored).await,
@@ -316,7 +318,7 @@ async fn every_resource_keeps_its_objects_alike() {
         let stored = what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored).await;
         made.push((row, stored));
     }
-    names_of_one_cluster_are_taken_for_one(&alike).await;
+    same_cluster::names_of_one_are_taken_for_one(&alike).await;
     let bystanders = bystanders(&alike);
     for (row, stored) in made.iter().rev() {
         a_destroy_finds_what_is_its_own(&alike, row, stored).await;
@@ -359,82 +361,6 @@ async fn a_state_of_before_marks_goes_on(alike: &Alike, row: &Row, config: &Json
     alike.again().await;
     assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{}", row.resource);
     stored
-}
-
-/// A kubeconfig that leads to another cluster under the same name: nobody takes its emptiness for a deletion, writes a
-/// key into it, or destroys what is not there. Who says which cluster is meant has it accepted.
-async fn another_cluster_is_not_taken_for_its_own(alike: &Alike, row: &Row, config: &Json, stored: &Stored) {
-    let uid = |name: &str| {
-        let system = alike.cluster(name).get(&["namespace", "kube-system"]).expect("kubectl").expect("a namespace");
-        system["metadata"]["uid"].as_str().expect("a uid").to_owned()
-    };
-    let (east, west) = (uid("east"), uid("west"));
-    let entry = |name: &str| json!({"config_path": alike.cluster(name).kubeconfig_path()});
-    let meant = |name: &str, uid: &str| json!({"config_path": alike.cluster(name).kubeconfig_path(), "uid": uid});
-    let there = alike.marked(stored);
-    let reads = ["get", "list", "watch"];
-    // Leases of what is just made are renewed meanwhile.
-    let changes = |name: &str| {
-        let requests = alike.cluster(name).requests().by_agent("terraform-provider-mesh");
-        let leases = alike.cluster(name).kubectl(&["get", "leases", "-A", "-l", OWNER, "-o", "name"]).expect("kubectl");
-        let writes = requests.only(|one| !reads.contains(&one.verb.as_str()) && one.resource != "leases");
-        (writes.len(), leases)
-    };
-    let before = (changes("east"), changes("west"));
-    let refused = |told: &str| {
-        let names = told.contains("is another one than before") && told.contains(&east) && told.contains(&west);
-        assert!(names, "{}: {told}", row.resource);
-    };
-    let exchanged = json!({"east": entry("west"), "west": entry("east")});
-    alike.configure(exchanged).await;
-    refused(&alike.core.refresh_told(row.resource, stored).await.expect_err("a refusal").to_string());
-    let mut updated = config.clone();
-    updated["adopt"] = json!(true);
-    for asked in [Some(updated), None] {
-        // Without a refresh.
-        let config = asked.map_or(Dyn::Null, |config| alike.core.config(row.resource, config));
-        let planned = alike.core.plan_against(row.resource, config, Some(stored.clone())).await;
-        let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", row.resource));
-        let applied = alike.core.apply(row.resource, planned).await;
-        refused(&applied.diagnostics.to_string());
-        assert!(applied.stored.is_some(), "{}: forgotten", row.resource);
-    }
-    assert_eq!((changes("east"), changes("west")), before, "{}: something was written", row.resource);
-    assert_eq!(alike.marked(stored), there, "{}", row.resource);
-
-    // Rebuilt, and accepted: what is missing in the new clusters is missing.
-    alike.configure(json!({"east": meant("west", &west), "west": meant("east", &east)})).await;
-    let (read, told) = alike.refresh_by_these(row, stored).await;
-    // Of another instance's objects of these names it is said whose they are.
-    assert!(read.is_none() || told.contains("were taken over"), "{}: {told}", row.resource);
-    // What is meant counts also where nobody has been before.
-    alike.configure(json!({"east": meant("east", &west), "west": meant("west", &east)})).await;
-    let told = alike.core.refresh_told(row.resource, stored).await.expect_err("a refusal").to_string();
-    assert!(told.contains("is not the one that is meant") && told.contains(&east), "{}: {told}", row.resource);
-    alike.configure(json!({"east": meant("east", &east), "west": meant("west", &west)})).await;
-    assert_eq!(alike.next(row, Some(config), stored).await, Action::Nothing, "{}", row.resource);
-}
-
-/// A root that watchers may read is not hidden by another name of its cluster; and two names for one cluster are said.
-async fn names_of_one_cluster_are_taken_for_one(alike: &Alike) {
-    let entry = |name: &str| json!({"config_path": alike.cluster(name).kubeconfig_path()});
-    let clusters = json!({"east": entry("east"), "west": entry("west"), "west-admin": entry("west")});
-    alike.configure(clusters).await;
-    let plan = async |resource: &str, config: Json| {
-        let planned = alike.core.plan(resource, Some(config), None).await;
-        planned.map_or_else(|errors| errors.to_string(), |planned| planned.warnings.to_string())
-    };
-    let link = json!({"cluster": "west", "watchers": ["east"], "allow_loopback_server": true, "read_secrets": true});
-    let told = plan("mesh_remote_cluster", link).await;
-    assert!(!told.contains("reach"), "{told}");
-    let store = json!({"cluster": "west-admin", "namespace": "roots"});
-    let told = plan("mesh_ca", json!({"root": {"store": store}, "clusters": {"east": {}}})).await;
-    assert!(told.contains("within the watchers' reach"), "{told}");
-    assert!(told.contains("west-admin (the same cluster as west"), "{told}");
-    let told =
-        plan("mesh_ca", json!({"root": {"store": {"cluster": "east"}}, "clusters": {"west": {}, "west-admin": {}}}))
-            .await;
-    assert!(told.contains("One cluster under two names"), "{told}");
 }
 
 /// The refresh sees it, the next apply removes it.

@@ -98,6 +98,12 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_primary", "read_remote_secrets", "", "The right is that of `read_secrets` of the link."),
     ("mesh_primary", "rollout", "set", "It waits for others from then on."),
     ("mesh_primary", "rollout.after", "set gains", "It waits for more from then on."),
+    (
+        "mesh_primary",
+        "rollout.updated_proxies_percent",
+        "",
+        "It decides how many proxies must have moved first; whoever waits is named by the plan that keeps a version.",
+    ),
     ("mesh_primary", "sensitive_values", "set gains", "More is hidden from then on."),
     ("mesh_primary", "tags", "set gains", "What is injected by a tag more is in the table of restarts."),
     ("mesh_primary", "timeouts", "", "It decides when an apply gives up, and not what it does."),
@@ -116,6 +122,7 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
         "Nothing without `control_plane`; with it `review_taken_away` has a test.",
     ),
     ("mesh_eastwest_gateway", "force_conflicts", "lowered", "Nothing is overwritten from then on."),
+    ("mesh_eastwest_gateway", "network", "unset", "A gateway always has a network."),
     ("mesh_eastwest_gateway", "sensitive_values", "set gains", "More is hidden from then on."),
     ("mesh_eastwest_gateway", "service", "set unset", "Nothing is in it here; its members are judged."),
     (
@@ -183,6 +190,7 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_service_entry", "force_conflicts", "lowered", "Nothing is overwritten from then on."),
     ("mesh_service_entry", "outlier_detection", "raised", "Exporters that answer with errors get fewer calls."),
     ("mesh_service_entry", "ports", "gains", "A port more takes nothing away."),
+    ("mesh_service_entry", "skip_unreachable_on_destroy", "lowered", "What does not answer is an error again."),
     ("mesh_service_entry", "stub_service", "raised", "A name more is resolved."),
     ("mesh_service_entry", "subsets", "set", "A subset more takes nothing away."),
     ("mesh_service_entry", "timeouts", "", "It decides when an apply gives up, and not what it does."),

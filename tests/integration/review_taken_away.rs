@@ -336,7 +336,7 @@ async fn a_cluster_with_a_state_of_its_own_joins_and_leaves() {
     };
     judge(vec![
         ("joins", of_state("joins", &["create"]), &["north joins 2 clusters"], &["a new mesh"]),
-        ("leaves", of_state("leaves", &["delete"]), &["north leaves 2 clusters"], &["is removed"]),
+        ("leaves", of_state("leaves", &["delete"]), &["north leaves 2 clusters"], &["the mesh of"]),
     ]);
 }
 

@@ -1,6 +1,8 @@
 //! `mesh_service_entry` over its life, on two real API servers without istiods, driven by a core in process: what is
 //! made, kept, found again, taken over and removed.
 
+mod gone;
+
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -564,52 +566,4 @@ async fn an_exporter_that_cannot_be_read_stops_nothing_and_is_said() {
     assert_eq!(planned.action, Action::Nothing);
     let planned = core.plan(ENTRY, None, Some(&stored)).await.expect("a plan to destroy");
     assert!(!core.apply(ENTRY, planned).await.diagnostics.has_errors());
-}
-
-/// Left where the user says so, and never a state that nobody can change any more: the exporting cluster first, then
-/// the importing one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_gone_for_good_is_left() {
-    let core = core().await;
-    let (host, name) = ("gone.west.mesh", "gone-west-mesh");
-    let owner = format!("mesh_service_entry.{name}");
-    let north = exporter(json!({ "cluster": null, "trust_domain": "north.example" }));
-    let west_exports = exporter(json!({ "expose": true }));
-    let both = config(host, json!({ "exporters": { "west": west_exports, "north": north.clone() } }));
-    let stored = apply(&core, &both, None).await;
-    let one = |skips: Json| {
-        config(host, json!({ "exporters": { "north": north.clone() }, "skip_unreachable_on_destroy": skips }))
-    };
-    let without = async |gone: &[&str], config: Option<Json>, stored: &Stored| {
-        let mut provider = provider();
-        for cluster in gone {
-            provider["clusters"][cluster] = json!({ "host": "https://127.0.0.1:1", "insecure": true });
-        }
-        core.configure(provider).await.expect("the provider can be configured");
-        let planned = core.plan(ENTRY, config, Some(stored)).await.unwrap_or_else(|errors| panic!("{errors}"));
-        core.apply(ENTRY, planned).await
-    };
-    let refused = without(&["west"], Some(one(Json::Null)), &stored).await;
-    assert!(refused.diagnostics.has_errors());
-    let told = refused.diagnostics.to_string();
-    assert!(told.contains("If cluster west is gone for good") && told.contains("skip_unreachable"), "{told}");
-    let refused = without(&["west"], None, &refused.stored.expect("a state")).await;
-    let told = refused.diagnostics.to_string();
-    assert!(refused.diagnostics.has_errors() && told.contains("skip_unreachable_on_destroy"), "{told}");
-
-    let left = without(&["west"], Some(one(true.into())), &refused.stored.expect("a state")).await;
-    let told = left.diagnostics.to_string();
-    assert!(!left.diagnostics.has_errors(), "{told}");
-    let stays = format!(
-        "cluster west does not answer, so these objects stay in it if it still exists: Gateway istio-system/export-{name}"
-    );
-    assert!(told.contains(&stays), "{told}");
-    let stored = left.stored.expect("it is there");
-    settled(&core, &one(true.into()), &stored).await;
-    assert_eq!(owned(west(), &owner), [format!("Gateway export-{name}")], "nobody could remove it");
-
-    let left = without(&["east", "west"], None, &stored).await;
-    let told = left.diagnostics.to_string();
-    assert!(!left.diagnostics.has_errors() && told.contains("cluster east does not answer"), "{told}");
-    assert!(left.stored.is_none(), "state knows nothing of it any more");
 }

@@ -43,9 +43,9 @@ mod tests {
         assert_eq!(told(&[]), None);
         assert_eq!(told(&[300, -3600]), None);
         assert_eq!(told(&[90_000, 10]), None, "one of two");
-        assert!(
-            told(&[7200]).is_some_and(|detail| detail.starts_with("It is 120 minutes ahead of that of cluster c0."))
-        );
+        assert!(told(&[7200]).is_some_and(|detail| {
+            detail.starts_with("This machine's clock is 120 minutes ahead of that of cluster c0.")
+        }));
         assert!(
             told(&[-90_000, -90_001]).is_some_and(|detail| detail.contains("behind that of cluster c0, and no other"))
         );

@@ -229,7 +229,7 @@ fn new_namespace(model: &Ca) -> NewNamespace {
 }
 
 /// Whether the CA still has its Lease, where everything else of it is gone: it stays in state, and the next apply makes
-/// its objects anew.
+/// its objects again.
 async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     let mark = state.instance.text();
     let Some(home) = home::of(cx, state, state.instance.as_deref()).await? else { return Ok(false) };

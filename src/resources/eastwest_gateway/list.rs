@@ -14,9 +14,9 @@ use crate::resources::passthrough;
 use crate::value::Value;
 
 model! {
-    /// Finds east-west gateways, for `terraform query`: every Service with the label `topology.istio.io/network`, by
-    /// which istiods find the way into a network, and every Gateway of the Gateway API with it that istiod makes a door
-    /// of, of ambient mode's class `istio-east-west` or of the class `istio`, whoever made them.
+    /// Finds east-west gateways, for `terraform query`, whoever made them: every Service with the label
+    /// `topology.istio.io/network`, by which istiods find the way into a network. It also finds every Gateway of the
+    /// Gateway API with that label from which istiod makes a gateway, of the class `istio-east-west` or `istio`.
     pub struct Gateways {
         /// Only those of this cluster, a key of the provider's `clusters`.
         #[attr(optional, validate(non_empty()))]

@@ -28,7 +28,7 @@ use crate::kept::objects::{self, state_key};
 use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
-use crate::resources::{anew, parsing};
+use crate::resources::{again, parsing};
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -73,7 +73,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
-        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {

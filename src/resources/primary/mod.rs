@@ -46,7 +46,7 @@ use crate::kept::told::Told;
 use crate::kept::{fixed, namespace, render, vanished};
 use crate::mesh::{Pending, Platform, istiod_name_of};
 use crate::model;
-use crate::resources::anew;
+use crate::resources::again;
 use crate::resources::charts;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
@@ -151,7 +151,7 @@ impl Resource for MeshPrimary {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
-        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {

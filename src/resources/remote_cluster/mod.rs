@@ -56,7 +56,7 @@ use crate::kept::memory::Memory;
 use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
-use crate::resources::anew;
+use crate::resources::again;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::resources::versions::{self, Version as Followed};
@@ -151,7 +151,7 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
-        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {

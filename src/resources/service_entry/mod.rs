@@ -44,7 +44,7 @@ use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked};
 use crate::kept::report;
 use crate::model;
-use crate::resources::anew;
+use crate::resources::again;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::value::{Path, Value};
@@ -145,7 +145,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
-        anew::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {

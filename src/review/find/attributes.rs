@@ -461,6 +461,7 @@ static RULES: &[Rule] = &[
         (&DESTINATION_CHANGED, Warning),
         "Calls go to another port of the Pods.",
     ),
+    rule(ServiceEntry, "skip_unreachable_on_destroy", Raised, (&LEFT_BEHIND, Note), LEFT),
     rule(
         ServiceEntry,
         "stub_service",
