@@ -49,6 +49,15 @@ fn lab() -> &'static Lab {
                 ])
                 .expect("the mesh's settings");
         }
+        let door = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": "istio-eastwestgateway", "namespace": "istio-system",
+                "labels": { "topology.istio.io/network": "net-west" },
+            },
+            "spec": { "externalIPs": ["192.0.2.10"], "ports": [{ "name": "tls", "port": 15443 }] },
+        });
+        lab.cluster("west").apply(&door.to_string()).expect("a gateway");
         lab
     })
 }
@@ -397,7 +406,7 @@ async fn a_cluster_that_exports_to_itself_keeps_both_sides() {
         uids
     };
     let before = uids();
-    assert_eq!(before.len(), 4, "{:?}", owned(east(), &format!("mesh_service_entry.{name}")));
+    assert_eq!(before.len(), 3, "{:?}", owned(east(), &format!("mesh_service_entry.{name}")));
     let refreshed = core.refresh(ENTRY, &stored).await.expect("a refresh").expect("it is there");
     settled(&core, &config, &refreshed).await;
     interrupt(name);
@@ -453,15 +462,6 @@ fn hand_written(host: &str, entry: &str, rule: &str) -> String {
 async fn a_hand_written_entry_and_rule_are_imported_and_the_plan_is_empty() {
     let core = core().await;
     // The gateway by whose address the exporter is found.
-    let door = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {
-            "name": "istio-eastwestgateway", "namespace": "istio-system",
-            "labels": { "topology.istio.io/network": "net-west" },
-        },
-        "spec": { "externalIPs": ["192.0.2.10"], "ports": [{ "name": "tls", "port": 15443 }] },
-    });
-    west().apply(&door.to_string()).expect("kubectl");
     let host = "hand.west.mesh";
     east().apply(&hand_written(host, "hand", "hand-mtls")).expect("kubectl");
     let config = config(host, json!({ "name": "hand" }));

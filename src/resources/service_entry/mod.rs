@@ -14,10 +14,8 @@ mod tests;
 mod written;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
