@@ -149,14 +149,6 @@ fn a_token_cut_short_is_renewed_in_the_watcher_by_a_job_that_may_do_nothing_else
     knows_the_pod(west, &web(east));
     is_used(east, &after);
 
-    // A Secret of the API server's own has a token that no limit ends.
-    with(&run, "", "token = { long_lived = true }");
-    run.apply().ok();
-    run.settled();
-    assert_eq!(claims(&token(west, "east"))["exp"], Value::Null, "it never ends");
-    is_used(east, &token(west, "east"));
-    synced(west, &["east"]);
-
     run.destroy().ok();
     for token in [&first, &after] {
         is_void(east, token);

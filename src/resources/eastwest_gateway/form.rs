@@ -1,6 +1,7 @@
 //! Who makes a gateway's Pods and its Service, and what cannot be said then.
 
 use super::model::Gateway;
+use crate::kept::objects;
 use crate::mesh::made_name;
 use crate::resources::parsing::Parser;
 
@@ -53,7 +54,8 @@ impl Form {
 }
 
 /// A state from before istiod could make a gateway for sidecars: what no state says would be a change, and replace it.
-pub fn upgraded(mut state: serde_json::Value) -> serde_json::Value {
+pub fn upgraded(from: i64, state: serde_json::Value) -> serde_json::Value {
+    let mut state = if from == 0 { objects::upgraded(state) } else { state };
     if let Some(attributes) = state.as_object_mut() {
         attributes.insert("gateway_api".to_owned(), false.into());
     }
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_state_of_before_is_no_change() {
-        let state = upgraded(json!({"ambient": false, "name": "door"}));
+        let state = upgraded(1, json!({"ambient": false, "name": "door"}));
         assert_eq!(state, json!({"ambient": false, "gateway_api": false, "name": "door"}));
     }
 }

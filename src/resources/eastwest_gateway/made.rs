@@ -2,13 +2,16 @@
 
 use serde_json::{Value as Json, json};
 
+use super::Cx;
 use super::build;
 use super::form::Form;
 use super::model::Gateway;
 use super::spec::Spec;
 use crate::cluster::{Cluster, Kind, Object, ObjectRef, Until, Verdict, wait};
 use crate::diag::Diagnostic;
+use crate::engine::Failed;
 use crate::mesh::{AMBIENT_CLASS, SIDECAR_CLASS, made_name};
+use crate::resources::{client, keeping};
 
 /// The Gateway of a gateway that istiod makes.
 pub fn gateway(spec: &Spec) -> ObjectRef {
@@ -22,8 +25,19 @@ pub fn service_of(gateway: &Object) -> Option<ObjectRef> {
     Some(ObjectRef::namespaced(Kind::SERVICE, namespace, made_name(gateway.name())))
 }
 
+/// Removes a gateway, and waits for what goes with one that istiod has made.
+pub async fn remove(cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
+    let made = departing(&state);
+    let cluster = client::cluster(cx, state.cluster.text());
+    keeping::remove(cx, state).await?;
+    if let (Some(service), Ok(cluster)) = (made, cluster) {
+        gone(&cluster, &service).await.into_iter().for_each(|warning| cx.warn(warning));
+    }
+    Ok(())
+}
+
 /// The Service that goes with the Gateway: Kubernetes deletes it a while after.
-pub fn departing(model: &Gateway) -> Option<ObjectRef> {
+fn departing(model: &Gateway) -> Option<ObjectRef> {
     let name = match Form::of(model) {
         Form::Chart => return None,
         Form::GatewayApi => made_name(model.name.text()),
@@ -34,10 +48,10 @@ pub fn departing(model: &Gateway) -> Option<ObjectRef> {
 
 /// Waits until it is gone, and the cloud's load balancer with it: whoever destroys the cluster next would leave that
 /// behind. What is to be said where it stays.
-pub async fn gone(cluster: &Cluster, service: &ObjectRef) -> Option<Diagnostic> {
+async fn gone(cluster: &Cluster, service: &ObjectRef) -> Option<Diagnostic> {
     let error = cluster.wait(service, &wait::deleted()).await.err()?;
     Some(Diagnostic::warning("The gateway's Service is still there").detail(format!(
-        "The Gateway is deleted, and with it Kubernetes deletes {service}, which istiod had made. That has not happened in the time allowed: {error}. Wait until it is gone before you destroy the          cluster, or the cloud's load balancer stays behind."
+        "The Gateway is deleted, and with it Kubernetes deletes {service}, which istiod had made. That has not happened in the time allowed: {error}. Wait until it is gone before you destroy the cluster, or the cloud's load balancer stays behind."
     )))
 }
 

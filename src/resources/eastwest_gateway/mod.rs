@@ -24,7 +24,7 @@ use super::client::{self, Client};
 use crate::diag::Diagnostics;
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::keeps;
-use crate::kept::objects::{self, state_key};
+use crate::kept::objects::state_key;
 use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
@@ -96,13 +96,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn delete(&self, cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
-        let made = made::departing(&state);
-        let cluster = client::cluster(cx, state.cluster.text());
-        keeping::remove(cx, state).await?;
-        if let (Some(service), Ok(cluster)) = (made, cluster) {
-            made::gone(&cluster, &service).await.into_iter().for_each(|warning| cx.warn(warning));
-        }
-        Ok(())
+        made::remove(cx, state).await
     }
 
     async fn import(&self, cx: &mut Cx, from: Import<Identity>) -> Result<Gateway, Diagnostics> {
@@ -110,10 +104,7 @@ impl Resource for MeshEastwestGateway {
     }
 
     fn upgrade(&self, from: i64, state: serde_json::Value) -> Result<serde_json::Value, Diagnostics> {
-        Ok(match from {
-            0 => objects::upgraded(state),
-            _ => form::upgraded(state),
-        })
+        Ok(form::upgraded(from, state))
     }
 
     fn adopt(&self, source: Moved) -> Result<Option<Gateway>, Diagnostics> {
