@@ -56,8 +56,11 @@ pub fn is_stub(service: &Object) -> bool {
 pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter, Error> {
     let reference = ObjectRef::namespaced(Kind::SERVICE, spec.namespace.as_str(), &spec.service);
     let system = ObjectRef::cluster(Kind::NAMESPACE, spec.istiod_namespace.as_str());
-    let (service, open, mesh, system) = futures::try_join!(
+    // Where nobody has defined Gateways yet, as before the first apply, it is not known what they will let through.
+    let gateways = Query::of(Kind::ISTIO_GATEWAY);
+    let (service, _, open, mesh, system) = futures::try_join!(
         cluster.get(&reference),
+        cluster.list(&gateways),
         passthrough::of_cluster(cluster),
         mesh(cluster, spec.istiod_namespace.as_str()),
         cluster.get(&system),
