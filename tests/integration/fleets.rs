@@ -120,7 +120,7 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     let names = ["east", "north", "west"];
     let lab = Lab::start(&names, Options::default()).unwrap();
     let charts = ChartRepository::start().unwrap();
-    let run = Run::of_example(&cli, &lab, "upgrade-in-waves").with_least_rights();
+    let run = Run::of_example(&cli, &lab, "upgrade-in-waves");
     let to = |version: &str| {
         let charts = json!({ "repository": charts.url() });
         set(&run, &json!({ "charts": charts, "istio_version": version, "updated_proxies_percent": 60 }));

@@ -43,7 +43,7 @@ provider "mesh" {{
     let (system, roots, requests) = (long("istio"), long("roots"), long("requests"));
     workspace.configure(&format!(
         r#"resource "mesh_ca" "this" {{
-  root     = {{ store = {{ cluster = "9-west.example", namespace = "{roots}", name = "0.root.{roots}" }} }}
+  root     = {{ store = {{ cluster = "1.East_1", namespace = "{roots}", name = "0.root.{roots}" }} }}
   clusters = {{ "1.East_1" = {{ namespace = "{system}" }} }}
 }}
 
