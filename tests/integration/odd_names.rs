@@ -89,7 +89,7 @@ resource "mesh_service_entry" "this" {{
   host      = "0-cart.9.shop.global"
   ports     = {{ "0-http" = {{ number = 8080 }} }}
   exporters = {{
-    "9.exporter_0" = {{ namespace = "0-shop", service = "cart", service_accounts = ["0.cart.9"], gateways = [{{ value = "192.0.2.10" }}] }}
+    "exporter" = {{ namespace = "0-shop", service = "cart", service_accounts = ["0.cart.9"], gateways = [{{ value = "192.0.2.10" }}] }}
   }}
 }}
 "#
