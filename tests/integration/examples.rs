@@ -28,7 +28,7 @@ use crate::support::xds::Proxy;
 /// Without a host, as the examples name it: each CLI has a registry of its own.
 const ADDRESS: &str = "terraform-provider-mesh/mesh";
 
-/// Between them these have a resource of each type, for laws that are about a type and cost many runs.
+/// Between them these have a resource of each type: both CLIs go through what is otherwise for one of them.
 const OF_ALL_TYPES: [&str; 2] = ["multi-primary-two-networks", "independent-meshes"];
 
 /// An example, the clusters it is for, and who must watch whom once it is applied.
@@ -461,7 +461,7 @@ fn run_with(cli: &Cli, example: &Example, lab: &Lab) {
     if has_types || cli.name == "terraform" {
         is_nobody_elses(&workspace, &self::workspace(cli, example, lab), lab);
     }
-    if has_types {
+    if has_types || cli.name != "terraform" {
         is_not_replaced_by_itself(&workspace, lab);
     }
     is_imported_whole(&workspace, &self::workspace(cli, example, lab));

@@ -301,11 +301,7 @@ async fn every_resource_keeps_its_objects_alike() {
         assert!(!alike.marked(&stored).is_empty(), "{}: nothing is marked", row.resource);
         who_cannot_look_says_so(&alike, row, &stored).await;
         same_cluster::another_is_not_taken_for_its_own(&alike, row, &config, &stored).await;
-        // The Secrets of a link get a mark when their token is renewed, and not by the next apply.
-        let stored = match row.resource {
-            "mesh_remote_cluster" => stored,
-            _ => a_state_of_before_marks_goes_on(&alike, row, &config, stored).await,
-        };
+        let stored = a_state_of_before_marks_goes_on(&alike, row, &config, stored).await;
         let stored = match row.strays {
             true => what_a_killed_apply_left_is_seen(&alike, row, &config, stored).await,
             false => stored,

@@ -200,10 +200,10 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
     if state.renew_within.is_unknown() {
         state.renew_within = spec.renew_within().into();
     }
+    client::all_own(cx, places(&spec, prior.as_ref().into_iter().chain([&state]))).await?;
     if !state.instance.is_unknown() && prior.as_ref().is_some_and(|prior| state::untouched(prior, &state)) {
         return Ok(state);
     }
-    client::all_own(cx, places(&spec, prior.as_ref().into_iter().chain([&state]))).await?;
     let watched = client::own(cx, state.cluster.text()).await?;
     let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
     let claiming = Claiming::of(&state, prior.as_ref());

@@ -158,6 +158,14 @@ impl Workspace {
         said
     }
 
+    /// The same for a plan whose file is applied: variables must not differ between the two, nor do identities then.
+    #[track_caller]
+    pub fn plans_to_apply(&self, file: &str) {
+        let mut command = self.command(&["plan", "-input=false", &format!("-out={file}")]);
+        let said: Said = command.env_remove("TF_CLI_ARGS_plan").output().unwrap().into();
+        said.ok();
+    }
+
     /// There is nothing to do.
     #[track_caller]
     pub fn is_settled(&self) {
