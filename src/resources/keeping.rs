@@ -381,7 +381,7 @@ pub async fn end_apply<M, P: Remembers>(
 ) -> Result<M, Failed<M>> {
     match &outcome {
         Ok(_) => finish(cx, claim).await,
-        Err(_) => claim.refused().await.into_iter().for_each(|warning| cx.warn(warning)),
+        Err(_) => claim.refused(cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning)),
     }
     outcome
 }
