@@ -107,7 +107,7 @@ impl Purpose {
             "namespaces" if list => Purpose::Looks,
             "namespaces" => Purpose::Namespace,
             "" => Purpose::Residents,
-            _ if list && has("limit=20") => Purpose::Residents,
+            _ if list && of_a_namespace(uri) => Purpose::Residents,
             _ if list && of_istio && has("limit=100") => Purpose::Instances,
             "leases" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Residents,
             "secrets" if list && has("labelSelector=terraform-provider-mesh%2Fowner&") => Purpose::Owned,
@@ -123,6 +123,11 @@ impl Purpose {
             _ => Purpose::Looks,
         }
     }
+}
+
+/// A list of all that a namespace has of a kind.
+fn of_a_namespace(uri: &str) -> bool {
+    uri.contains("/namespaces/") && uri.ends_with("?limit=100")
 }
 
 /// ConfigMaps and Leases of istiod's own; `istio`, its configuration, is the chart's.
@@ -213,7 +218,7 @@ fn requests_grow_as_clusters_and_links_do() {
             // Beside one deletion a link: a list of those the tokens are bound to.
             assert!(of(requests, purpose).len() <= others + 1, "{purpose:?}: {}", told());
         }
-        let listed = of(requests, Purpose::Residents).only(|request| request.uri.contains("limit=20"));
+        let listed = of(requests, Purpose::Residents).only(|request| of_a_namespace(&request.uri));
         let mut kinds: Vec<&str> = listed.0.iter().map(|request| request.uri.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
