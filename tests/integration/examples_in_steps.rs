@@ -21,7 +21,7 @@ use crate::support::workload::workload;
 
 /// The file with the variables of a step.
 const STEP: &str = "step.auto.tfvars.json";
-const CLUSTERS: [&str; 2] = ["east", "west"];
+pub const CLUSTERS: [&str; 2] = ["east", "west"];
 
 /// As the guide on day-two work tells it.
 #[test]
@@ -230,7 +230,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
 }
 
 /// The example, with the root that was made by hand.
-fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
+pub fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
     let run = Run::of_example(cli, lab, "adoption").with_least_rights();
     run.variables(&CLUSTERS);
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
