@@ -21,10 +21,9 @@ use super::instance::{
 use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::refused::{Fresh, Refused};
-use super::{handover, report};
+use super::{claim_words as words, handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched};
 use crate::diag::Diagnostic;
-use crate::value::Path;
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a create waits for the end of a run that has begun before its own: long enough for one that has been
@@ -301,7 +300,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 let deadline = asked.cluster.scope().deadline;
                 let time_left = deadline.map(|deadline| deadline.into_std().saturating_duration_since(Clock::now()));
                 if time_left.is_some_and(|left| left < FOR_WORDS) {
-                    return Err(at_work(asked, &found, began.elapsed()));
+                    return Err(words::at_work((asked.cluster, asked.place), &found, began.elapsed()));
                 }
                 wait(asked.cluster).await?;
                 // What was read of the cluster before is of the time when that run was at work.
@@ -319,7 +318,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                 if standing == Standing::Beside || found.is_of_now() && is_another_run {
                     handover::give_up();
                 }
-                return Err(refused(asked, &lease, &found));
+                let is_update = matches!(asked.purpose, Purpose::Update { .. });
+                return Err(words::refused((asked.cluster, asked.place), is_update, &lease, &found));
             }
             (Standing::Own | Standing::LeftBehind | Standing::Adopted, _) => {}
         }
@@ -341,7 +341,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             let interrupted = !found.complete || found.holder != NOBODY || instance.unfinished;
             let mut claim = held(asked, holder, &mark, interrupted);
             let was_made = standing == Standing::LeftBehind && found.complete;
-            claim.notice = was_made.then(|| taken_up(asked, &found));
+            claim.notice = was_made.then(|| words::taken_up((asked.cluster, asked.place), &found));
             return Ok(claim);
         }
     }
@@ -554,50 +554,4 @@ fn unheld(asked: Asked<'_>) -> Claim {
         notice: None,
         hold: None,
     }
-}
-
-fn at_work(asked: Asked<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic {
-    let Asked { cluster, place, .. } = asked;
-    Diagnostic::error(format!("Another run is at work on {} {}", place.resource, place.id)).detail(format!(
-        "{} holds {} in cluster {} and renews it; {} seconds of waiting have not changed that. Nothing was written. Wait until that run has ended, then apply again.",
-        Holder::shown(&found.holder),
-        place.lease(),
-        cluster.name(),
-        waited.as_secs()
-    ))
-}
-
-/// Nothing tells what a killed run made from what another state knows of.
-fn taken_up(asked: Asked<'_>, found: &LeaseSays) -> Diagnostic {
-    let Asked { cluster, place, .. } = asked;
-    Diagnostic::warning(format!("{} {} was taken up", place.resource, place.id)).detail(format!(
-        "An earlier run ({}, as {} in cluster {} says) made all of it, and ended before it could say that a state knows it. From here on this resource manages it. If another state manages it too, remove it from one of the two (`removed` block or `state rm`).",
-        Holder::shown(&found.holder),
-        place.lease(),
-        cluster.name()
-    ))
-}
-
-fn refused(asked: Asked<'_>, lease: &Object, found: &LeaseSays) -> Diagnostic {
-    let Asked { cluster, place, purpose, .. } = asked;
-    let since = lease.creation_timestamp().unwrap_or("an unknown time");
-    let whose =
-        format!("{} in cluster {} says so: instance {}, made {since}.", place.lease(), cluster.name(), found.mark);
-    let import =
-        format!("import {{\n  to = {}.NAME # the address of this resource\n  id = {:?}\n}}", place.resource, place.id);
-    if matches!(purpose, Purpose::Update { .. }) {
-        return Diagnostic::error(format!("{} {} was taken over", place.resource, place.id))
-            .detail(format!(
-                "The objects belong to another instance by now, which another state or another block manages. {whose} Nothing was written.\n\nRemove this resource from state (`removed` block or `state rm`) if the other is to keep it. To manage it here again, set `adopt = true`."
-            ))
-            .at(Path::root("adopt"));
-    }
-    Diagnostic::error(format!("{} {} exists already", place.resource, place.id))
-        .detail(format!(
-            "The objects there belong to another instance of this resource, which another state or another block manages. {whose} Nothing was written.\n\n\
-             If this apply replaces the resource, `create_before_destroy` is in effect: it is set in the `lifecycle` of this resource, or in that of a resource that refers to this one, from where Terraform spreads it. Two instances cannot have one id at the same time. Remove `create_before_destroy` there, or give the new instance another name or place.\n\n\
-             To manage the instance that is there, import it:\n\n{import}\n\n\
-             To take it over from whoever manages it now, set `adopt = true`."
-        ))
-        .at(Path::root("adopt"))
 }

@@ -6,6 +6,7 @@
 
 pub mod changes;
 pub mod claim;
+mod claim_words;
 mod contested;
 pub mod converge;
 pub mod fields;
