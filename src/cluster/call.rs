@@ -391,7 +391,7 @@ impl Repetition {
         };
         let pause = jittered(self.pause).max(asked);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        (Instant::now() + pause < self.until).then_some(pause)
+        (pause < self.until.saturating_duration_since(Instant::now())).then_some(pause)
     }
 }
 
@@ -434,6 +434,7 @@ mod tests {
     fn the_server_says_how_long_to_pause() {
         assert_eq!(first_pause(&api(429, Some(7)), true), Some(Duration::from_secs(7)));
         assert_eq!(first_pause(&api(429, Some(3600)), true), None, "longer than there is time");
+        assert_eq!(first_pause(&api(429, Some(u64::MAX)), true), None, "longer than a clock counts");
     }
 
     #[test]

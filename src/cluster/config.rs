@@ -46,6 +46,8 @@ pub struct ClusterConfig {
     pub insecure: bool,
     /// Some of these values come from what the run is still to make: there is no connection yet.
     pub not_known: bool,
+    /// The credential speaks for itself: whom the kubeconfig's user acts as is left out.
+    pub alone: bool,
     /// A refresh that gets no answer fails, instead of going on with what state remembers.
     pub must_answer: bool,
     /// Which cluster is meant, by [`Cluster::uid`](super::Cluster::uid), whoever answers.

@@ -268,7 +268,7 @@ impl Error {
             Failure::Api(status) if status.code == 409 && status.reason == "Conflict" => "Others kept writing this object at the same time: apply again, and if it stays so, look for controllers that undo each other's changes.".into(),
             Failure::Api(_) => String::new(),
             Failure::Cancelled { .. } => "The run was stopped, or another run has taken its Lease, or somebody has deleted that: plan and apply again.".into(),
-            Failure::Unexpected { .. } => "If this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
+            Failure::Unexpected { .. } => "If others have written the object, or something else than Kubernetes answers there, correct that. Otherwise, if this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }
 }

@@ -167,13 +167,16 @@ impl Kubeconfig {
         // kubectl takes `!!binary` for the base64 that is meant in `…-data`.
         options.ignore_binary_tag_for_string = true;
         options.with_snippet = false;
-        let documents: Vec<Option<File>> =
-            serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
-                Some(at) => format!("it is not a kubeconfig in YAML (line {}, column {})", at.line(), at.column()),
-                None => "it is not a kubeconfig in YAML".to_owned(),
-            })?;
+        // As kubectl: of a key that stands twice the last counts.
+        options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::LastWins;
         // As kubectl: what follows a second `---` is another document, and not read.
-        let file = documents.into_iter().next().flatten().unwrap_or_default();
+        let mut bytes = text.as_bytes();
+        let first = serde_saphyr::read_with_options::<_, Option<File>>(&mut bytes, options).next();
+        let file = first.transpose().map_err(|error| match error.location() {
+            Some(at) => format!("it is not a kubeconfig in YAML (line {}, column {})", at.line(), at.column()),
+            None => "it is not a kubeconfig in YAML".to_owned(),
+        })?;
+        let file = file.flatten().unwrap_or_default();
         let mut read = Kubeconfig { current_context: given(file.current_context), ..Kubeconfig::default() };
         for entry in file.clusters.into_iter().flatten().flatten() {
             named(&mut read.clusters, "cluster", entry.name, entry.cluster)?;

@@ -237,7 +237,7 @@ impl Cluster {
     /// until a definition is written.
     pub async fn list_if_served(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
         let held = self.held_list(query);
-        let unserved = |error: &Error| error.is_unknown_kind() || error.is_not_found();
+        let unserved = Error::is_unknown_kind;
         let listed = held.get_or_try_init(async || match self.list_now(query).await {
             Err(error) if unserved(&error) && !self.shared.held.defines.load(Ordering::Relaxed) => Ok(None),
             listed => listed.map(Some),

@@ -79,7 +79,7 @@ pub(super) fn resolve(config: &ClusterConfig) -> Result<Resolved, Failure> {
         (Authorization::None, Some(exec)) if !user.has_certificate() => Some(exec_plugin(exec, &kube_cluster)?),
         _ => None,
     };
-    let impersonation = kubeconfig::impersonation(&user);
+    let impersonation = if config.alone { Vec::new() } else { kubeconfig::impersonation(&user) };
     let mut kube = load(kube_cluster, auth_info(&user, &authorization)?)?;
     kube.proxy_url = proxy;
     kube.default_retry = false;
@@ -517,6 +517,8 @@ contexts:
         assert_ne!(kubeconfig, KUBECONFIG);
         let resolved = resolve(&ClusterConfig { token: Some("abc".into()), ..inline(&kubeconfig) }).unwrap();
         assert_eq!(resolved.impersonation, [("impersonate-user".to_owned(), "auditor".to_owned())]);
+        let alone = ClusterConfig { token: Some("abc".into()), alone: true, ..inline(&kubeconfig) };
+        assert!(resolve(&alone).unwrap().impersonation.is_empty(), "a token to prove is its own");
     }
 
     #[test]

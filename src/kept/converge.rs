@@ -176,6 +176,10 @@ async fn remove(step: &Step<'_>, orphan_kinds: &[Kind], memory: &mut Memory, rea
         Ok(references) => references,
         Err(error) => return reached.errors.push(error),
     };
+    // Another version of the provider may have given an object another key: what is wanted stays.
+    let wanted: BTreeSet<&ObjectRef> = step.wanted.iter().map(|(_, entry)| &entry.reference).collect();
+    let references: BTreeMap<_, _> =
+        references.into_iter().filter(|(_, reference)| !wanted.contains(reference)).collect();
     // Nothing is left of a kind that the cluster has no definition of.
     reached.recorded.retain(|key| step.wanted.get(key).is_some() || references.contains_key(key));
     let mut doomed: BTreeMap<ObjectRef, Doomed> = BTreeMap::new();

@@ -251,12 +251,15 @@ pub(super) fn differences(recorded: &Fields, object: &Object, spelled: Option<&F
             differences.push(Difference { path: path.clone(), was: Some(was.clone()), is });
         }
     }
-    if spelled.is_none() {
-        return differences;
-    }
-    let lists: std::collections::BTreeSet<&str> = recorded.keys().filter_map(|path| whole_list(path)).collect();
+    // A document in a ConfigMap is one value to the API server: a line more in it is a change of what is ours.
+    let is_line = |path: &str| {
+        let rest = path.strip_prefix("data").filter(|_| object.kind() == Kind::CONFIG_MAP.kind);
+        rest.is_some_and(|rest| rest.starts_with(['.', '[']))
+    };
+    let lists = recorded.keys().filter(|_| spelled.is_some()).filter_map(|path| whole_list(path));
+    let lists: std::collections::BTreeSet<&str> = lists.collect();
     for (path, is) in &live {
-        let ours = whole_list(path).is_some_and(|list| lists.contains(list));
+        let ours = is_line(path) || whole_list(path).is_some_and(|list| lists.contains(list));
         if ours && !recorded.contains_key(path) && !as_spelled(path, Some(is)) {
             differences.push(Difference { path: path.clone(), was: None, is: Some(is.clone()) });
         }
@@ -391,6 +394,20 @@ mod tests {
                 manager: Some("kubectl-edit".into()),
             }]
         );
+    }
+
+    #[test]
+    fn a_line_that_others_put_into_our_document_is_a_change_of_it() {
+        let map = |data: serde_json::Value| {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "a"}, "data": data});
+            Object::new(map).unwrap()
+        };
+        let wanted = wanted(map(json!({"mesh": "a: 1\nb: {c: 2}\n"})));
+        let live = map(json!({"mesh": "a: 1\nb: {c: 2}\nevil: x\n", "theirs": "d: 3\n"}));
+        let live = [(wanted.iter().next().unwrap().0.to_owned(), live)].into();
+        let (_, drifts) = wanted.recorded().seen(&live, &Memory::default());
+        let paths: Vec<&str> = drifts.iter().filter_map(|drift| drift.path.as_deref()).collect();
+        assert_eq!(paths, ["data.mesh.evil"], "a key of others is theirs");
     }
 
     #[test]

@@ -209,6 +209,7 @@ fn connection(cluster: &ClusterModel) -> ClusterConfig {
         proxy_url: text(&cluster.proxy_url),
         insecure: cluster.insecure.get().unwrap_or_default(),
         not_known: false,
+        alone: false,
         must_answer: false,
         uid: text(&cluster.uid),
     }

@@ -143,14 +143,16 @@ impl Function for ParseRemoteSecretFunction {
 fn merge_string_data(secret: &mut Json) {
     let Some(Json::Object(texts)) = secret.get_mut("stringData").map(Json::take) else { return };
     for (key, text) in texts {
-        if let (Some(text), Some(object)) = (text.as_str(), secret.as_object_mut()) {
+        if let Some(object) = secret.as_object_mut() {
             let data = object.entry("data").or_insert(Json::Null);
             if data.is_null() {
                 *data = Json::Object(Default::default());
             }
             // What is no mapping is refused where the data is read.
             if let Json::Object(data) = data {
-                data.insert(key, BASE64.encode(text).into());
+                // What is no text stays what it is, and is refused likewise.
+                let text = text.as_str().map_or(Json::Null, |text| BASE64.encode(text).into());
+                data.insert(key, text);
             }
         }
     }

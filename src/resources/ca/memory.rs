@@ -245,6 +245,11 @@ impl Private {
         spec.adopt && !self.written.contains(cluster)
     }
 
+    /// Whether `migrate_self_signed` speaks of this cluster: the same holds of it.
+    pub fn migrates(&self, spec: &Spec, cluster: &str) -> bool {
+        spec.migrate_self_signed && !self.written.contains(cluster)
+    }
+
     /// The clusters that hold roots of somebody else, as state remembers them.
     pub fn strangers(&self, spec: &Spec, prior: &Ca) -> Diagnostics {
         let allowed = self.allowed(spec);

@@ -8,9 +8,10 @@ use super::gather::Live;
 use super::memory::{self, Private, Strange};
 use super::model::Ca;
 use super::plan;
-use super::secret::{CACERTS, CaCerts, Fault};
+use super::secret::{CACERTS, CaCerts, Fault, SELF_SIGNED};
 use super::spec::Spec;
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::pki::Certificate;
 use crate::value::Path;
 
 /// A Secret that somebody else put there is no matter for a fight.
@@ -18,18 +19,29 @@ pub fn foreign(memory: &Private, spec: &Spec, live: &BTreeMap<String, Live>) -> 
     let mut refused = Diagnostics::new();
     for (name, live) in live {
         let path = Path::root("clusters").key(name);
-        if live.self_signed.is_some() && !spec.migrate_self_signed {
-            refused.push(
-                Diagnostic::error("istiod signs with a root of its own")
-                    .detail(format!(
-                        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself; it would ignore a new Secret. Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed."
-                    ))
-                    .at(path.clone()),
-            );
+        if let Some(root) = &live.self_signed
+            && !memory.migrates(spec, name)
+            && !spec.accept_roots.contains(&root.fingerprint().to_string())
+        {
+            refused.push(self_signed(spec, name, root).at(path.clone()));
         }
         refused.extend(foreign_secret(memory, spec, name, live).map(|error| error.at(path)));
     }
     refused.check()
+}
+
+fn self_signed(spec: &Spec, name: &str, root: &Certificate) -> Diagnostic {
+    let (subject, fingerprint) = (root.subject(), root.fingerprint());
+    let next = match spec.migrate_self_signed {
+        // The cluster had its certificates of this resource.
+        true => format!(
+            "This resource has written {CACERTS} there before, so that `migrate_self_signed` no longer speaks of this cluster. Find out who deleted the Secret. To trust this root all the same, name it in `accept_roots`: {fingerprint}. Otherwise delete the Secret {SELF_SIGNED}, apply, and restart istiod."
+        ),
+        false => "Set `migrate_self_signed = true`: its root is then trusted beside this one until all workloads have followed.".to_owned(),
+    };
+    Diagnostic::error("istiod signs with a root of its own").detail(format!(
+        "In cluster {name} istiod already runs without {CACERTS} and has made a root for itself ({subject}, SHA-256 {fingerprint}); it would ignore a new Secret. {next}"
+    ))
 }
 
 fn foreign_secret(memory: &Private, spec: &Spec, name: &str, live: &Live) -> Option<Diagnostic> {
@@ -83,7 +95,7 @@ pub fn strangers(
     for (name, live) in live {
         let taken = live.held.as_ref().filter(|_| !live.ours && memory.adopts(spec, name));
         told.extend(taken.map(|held| taken_over(name, live, held)));
-        let migrated = live.self_signed.iter().filter(|_| spec.migrate_self_signed);
+        let migrated = live.self_signed.iter().filter(|_| memory.migrates(spec, name));
         let named = taken.into_iter().flat_map(|held| held.roots.iter()).chain(migrated);
         allowed.extend(named.map(|root| root.fingerprint().to_string()));
     }

@@ -23,6 +23,9 @@ pub const REQUEST: &str = "cacerts-request";
 /// Where an istiod without `cacerts` keeps the root it made for itself.
 pub const SELF_SIGNED: &str = "istio-ca-secret";
 
+/// Of the CAs that lead to a root. Go's verifier and webpki follow fewer or as many.
+const LONGEST_CHAIN: usize = 10;
+
 /// What a `cacerts` Secret holds.
 #[derive(Debug)]
 pub struct CaCerts {
@@ -126,7 +129,10 @@ impl CaCerts {
         let mut certificates = certificates.into_iter();
         let mut chain: Vec<Certificate> = certificates.next().into_iter().collect();
         let behind: Vec<Certificate> = certificates.filter(|ca| !ca.is_self_issued()).collect();
-        while let Some(last) = chain.last().filter(|last| !roots.iter().any(|root| last.is_signed_by(root))) {
+        // Each step tries every certificate, and no verifier follows a long chain.
+        while chain.len() < LONGEST_CHAIN
+            && let Some(last) = chain.last().filter(|last| !roots.iter().any(|root| last.is_signed_by(root)))
+        {
             let Some(next) = behind.iter().find(|ca| last.is_signed_by(ca) && !chain.contains(ca)) else { break };
             chain.push(next.clone());
         }

@@ -378,18 +378,18 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
     }
     let Some(end) = claims.expires else { return Condition::Valid };
     let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
-    let granted = end - claims.issued.unwrap_or(end);
+    let granted = end.saturating_sub(claims.issued.unwrap_or(end));
     if judged.spec.renewal.is_some() {
         let late = Schedule::late_at(u64::try_from(granted).unwrap_or_default());
-        let is_late = judged.now >= end - granted + i64::try_from(late).unwrap_or(i64::MAX / 2);
+        let is_late = judged.now >= end.saturating_sub(granted).saturating_add(i64::try_from(late).unwrap_or(i64::MAX));
         return if is_late { Condition::Rotate } else { Condition::Renewed };
     }
     let window = seconds(judged.spec.rotate_before);
     // A server that grants less than was asked for, and less than the window, would otherwise see a rotation at every
     // apply.
     let cut = granted > 0 && granted < seconds(judged.spec.lifetime);
-    let window = if cut { window.min(granted * 2 / 3) } else { window };
-    if judged.now >= end - window { Condition::Rotate } else { Condition::Valid }
+    let window = if cut { window.min(granted.saturating_mul(2) / 3) } else { window };
+    if judged.now >= end.saturating_sub(window) { Condition::Rotate } else { Condition::Valid }
 }
 
 fn is_revoked(claims: &token::Claims, accounts: &[Object], secrets: &[Object]) -> bool {
@@ -436,6 +436,14 @@ mod tests {
         assert_eq!(judge(&token, DAY, "s-1"), Condition::Valid);
         assert_eq!(judge(&token, 60 * DAY, "s-1"), Condition::Rotate);
         assert_eq!(judge(&token, 90 * DAY, "s-1"), Condition::Expired);
+    }
+
+    #[test]
+    fn a_forged_token_of_any_times_is_judged() {
+        for (issued, expires) in [(-2, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, i64::MAX)] {
+            judge(&bound(issued, expires), DAY, "s-1");
+        }
+        assert_eq!(judge(&bound(-2, i64::MAX), DAY, "s-1"), Condition::Valid);
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn shortened(link: Link<'_>, credentials: &Credentials) -> Option<Shortened> {
         return None;
     }
     let claims = token::read(credentials.token.reveal()).ok()?;
-    let granted = u64::try_from(claims.expires? - claims.issued?).ok()?;
+    let granted = u64::try_from(claims.expires?.checked_sub(claims.issued?)?).ok()?;
     let asked = link.spec.token.lifetime.as_secs();
     // Servers round.
     (granted + 60 < asked).then_some(Shortened { asked, granted })

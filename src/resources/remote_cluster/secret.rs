@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::spec::{self, Endpoint, Spec};
 use crate::cluster::{INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner};
@@ -63,8 +64,7 @@ pub fn tokens_of(live: &Object) -> Vec<Token> {
         let parsed = ParsedRemoteSecret::from_config_object(live.value()).ok();
         return parsed.and_then(|(_, parsed)| token(parsed)).into_iter().collect();
     }
-    let clusters = ParsedRemoteSecret::from_object(live.value()).unwrap_or_default();
-    clusters.into_values().filter_map(|parsed| token(parsed.ok()?)).collect()
+    live.strings("data").keys().filter_map(|id| token(described(live, id)?)).collect()
 }
 
 /// What a live remote secret says of the cluster `id`.
@@ -73,8 +73,9 @@ pub fn described(secret: &Object, id: &str) -> Option<ParsedRemoteSecret> {
         let (name, parsed) = ParsedRemoteSecret::from_config_object(secret.value()).ok()?;
         return (name == id).then_some(parsed);
     }
-    let clusters = ParsedRemoteSecret::from_object(secret.value()).ok()?;
-    clusters.into_iter().find(|(name, _)| name.as_str() == id)?.1.ok()
+    // Each by itself: what others have put beside it is theirs.
+    let text = Zeroizing::new(String::from_utf8(secret.data(id)?).ok()?);
+    ParsedRemoteSecret::from_kubeconfig(&text).ok()
 }
 
 /// Whether the live secret holds these very bytes already: then istiod has nothing to notice.

@@ -64,6 +64,10 @@ impl Drop for Home {
     fn drop(&mut self) {
         if std::env::var_os("LAB_KEEP").is_some() {
             eprintln!("lab: kept {}", self.dir.display());
+            // The next lab takes away what has a lock that nobody holds.
+            if let Some(lock) = &self.lock {
+                let _ = fs::remove_file(lock);
+            }
             return;
         }
         match &self.lock {
