@@ -12,6 +12,7 @@ mod links;
 mod places;
 mod restarts;
 mod rights;
+mod rules;
 mod tokens;
 mod trust;
 mod unknown;
@@ -27,6 +28,7 @@ use super::section::Section;
 use super::text::Prose;
 use super::topology::Topology;
 
+pub use attributes::paths as judged_attributes;
 pub use restarts::Restarts;
 pub use trust::Trust;
 
@@ -144,9 +146,9 @@ impl Risk {
     }
 }
 
-/// The cluster that a resource is of; all those that an authority signs for.
+/// The cluster that a resource is of, and was of; all those that an authority signs for.
 fn clusters(instance: &Instance) -> BTreeSet<&str> {
-    let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().collect();
+    let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().chain(instance.left_cluster()).collect();
     if instance.kind == Type::Ca {
         clusters.extend(
             [instance.before(), instance.after()]

@@ -109,7 +109,7 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
 
 /// Tokens by which watchers read a cluster.
 fn readers(cx: &mut Cx<'_>, section: &mut Section) {
-    for remote in cx.of(Type::Remote).filter(|remote| remote.changes() && remote.action != Action::Forget) {
+    for remote in cx.of(Type::Remote).filter(|remote| remote.changes()) {
         let (before, after) = (remote.before(), remote.after());
         let watched = remote.latest("cluster").text().unwrap_or_default();
         let reads =
