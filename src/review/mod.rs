@@ -162,12 +162,13 @@ impl Review {
 impl Risk {
     /// With other names.
     fn renamed(self, text: &dyn Fn(&str) -> String) -> Self {
-        let Self { kind, level, clusters, address, what, before, after, accepted, policy } = self;
+        let Self { kind, level, clusters, address, formerly, what, before, after, accepted, policy } = self;
         Self {
             kind,
             level,
             clusters: clusters.iter().map(|name| text(name)).collect(),
             address: text(&address),
+            formerly: formerly.map(|address| text(&address)),
             what: what.renamed(text),
             before: before.renamed(text),
             after: after.renamed(text),

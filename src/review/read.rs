@@ -41,6 +41,8 @@ pub struct Plan {
     pub others: usize,
     /// Why the page may not tell all.
     pub doubts: Vec<Prose>,
+    /// Changes of the mesh that are not looked at: whoever makes a plan so large could hide anything in it.
+    pub unread: usize,
 }
 
 impl Plan {
@@ -104,6 +106,10 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
     if plan.concerns_mesh() {
         plan.failed = file.checks.iter().flat_map(items).filter_map(failed).take(MOST).collect();
     }
+    // What stays hides nothing that changes.
+    plan.instances.sort_by_key(|instance| instance.action == Action::None && !instance.importing);
+    let unread = plan.instances.iter().skip(MOST).filter(|one| one.action != Action::None || one.importing);
+    plan.unread = unread.count();
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
         if list.len() > MOST {
             list.truncate(MOST);

@@ -40,6 +40,8 @@ pub struct Risk {
     /// All that it concerns, as far as the plan names them.
     pub clusters: BTreeSet<String>,
     pub address: String,
+    /// Its address before, where a `moved` block gives it this one: policies by either hold.
+    pub formerly: Option<String>,
     pub what: Prose,
     pub before: Prose,
     pub after: Prose,

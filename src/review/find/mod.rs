@@ -103,6 +103,7 @@ impl<'a> Cx<'a> {
             level: kind.level,
             clusters: BTreeSet::new(),
             address: address.to_owned(),
+            formerly: self.formerly(address),
             what: what.into(),
             before: Prose::default(),
             after: Prose::default(),
@@ -111,6 +112,12 @@ impl<'a> Cx<'a> {
         });
         let last = self.risks.len() - 1;
         &mut self.risks[last]
+    }
+
+    /// The address that a resource had before this plan.
+    fn formerly(&self, address: &str) -> Option<String> {
+        let moved = self.plan.instances.iter().find(|one| one.previous_address.is_some() && one.address == address)?;
+        moved.previous_address.clone()
     }
 
     /// Nothing of the mesh is left, and no other state keeps clusters of it.

@@ -6,7 +6,7 @@ use crate::review::read::{Action, Instance, UNKNOWN};
 use crate::review::risk::{CANNOT_TELL, Level};
 use crate::review::secrets::{HIDDEN, HIDDEN_ANEW};
 use crate::review::section::Section;
-use crate::review::text::{Prose, names, own_names};
+use crate::review::text::{Prose, count, names, own_names};
 use crate::schema::{Attribute, Schema};
 
 /// What decides nothing but how an apply goes.
@@ -74,6 +74,10 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     }
     nameless(cx);
     untold(cx);
+    if cx.plan.unread > 0 {
+        let what = format!("{} of the mesh are not looked at: the plan is too large.", count(cx.plan.unread, "change"));
+        cx.risk_at(&CANNOT_TELL, "", what).at(Level::Forbidden);
+    }
     for doubt in &cx.plan.doubts {
         let topology = cx.topology;
         let all = topology.before.clusters.keys().chain(topology.after.clusters.keys()).map(String::as_str);
