@@ -149,9 +149,9 @@ model! {
         pub ambient_beside_sidecars: Value<bool>,
         /// mTLS between workloads. `permissive`, which is Istio's own default and the one where nothing is set: clients
         /// with a proxy use mTLS, and workloads accept plain text too. `strict`: a mesh-wide PeerAuthentication refuses
-        /// plain text. `off`: mTLS is turned off by a mesh-wide PeerAuthentication and `meshConfig.enableAutoMtls`. That is for
-        /// clusters of one network that have no common root, and must be set in all of them. Calls between networks
-        /// need mTLS. The policy is among what `install_base` shares.
+        /// plain text. `off`: mTLS is turned off by a mesh-wide PeerAuthentication and `meshConfig.enableAutoMtls`.
+        /// That is for clusters of one network that have no common root, and must be set in all of them. Calls between
+        /// networks need mTLS. The policy is among what `install_base` shares.
         #[attr(optional, validate(one_of(&["strict", "permissive", "off"])))]
         pub mtls: Value<String>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane
