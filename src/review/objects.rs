@@ -151,6 +151,9 @@ fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Rea
     let mut changes = Vec::new();
     for name in names {
         let fate = match (was.get(name), will.get(name)) {
+            // The old ones stay beside them.
+            (_, Some(_)) if instance.leaves_old => Fate::Added,
+            (_, None) if instance.leaves_old => continue,
             (Some(_), Some(_)) if instance.action == Action::Replace => Fate::Remade,
             (Some(was), Some(will)) if was.value() == will.value() => continue,
             (Some(_), Some(_)) => Fate::Changed,

@@ -318,6 +318,8 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
         return Err(format!("what happens to {} cannot be read", Name(&address)).into());
     };
     let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
+    // Whatever the plan calls it: what differs is judged.
+    let action = if action == Action::None && before != after { Action::Update } else { action };
     let importing = body["importing"].is_object();
     let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
     let creates_first = action == Action::Replace && body["actions"][0] == "create";

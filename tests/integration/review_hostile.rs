@@ -114,6 +114,28 @@ async fn moves_imports_and_what_is_forgotten() {
 }
 
 #[tokio::test]
+async fn what_a_plan_calls_a_step_is_not_believed() {
+    let mut still = Plan::still().update(EAST, &[("/mtls", json!("strict"), json!("off"))]);
+    still.resource(EAST)["change"]["actions"] = json!(["no-op"]);
+    let mut replaced = Plan::still().actions(LINK, &["delete", "create"]);
+    replaced.resource(LINK)["change"]["after"].as_object_mut().unwrap().remove("tokens");
+    replaced.resource(LINK)["change"]["after_unknown"] = json!({ "tokens": true });
+    let mut marked = Plan::still().update(EAST, &[("/mtls", json!("strict"), json!("off"))]);
+    marked.resource(EAST)["change"]["after_sensitive"] = true.into();
+    judge(vec![
+        ("something that differs", still, &["danger    R22"], &["nothing changes"]),
+        ("tokens of a link that is recreated", replaced, &["east | west | reissued"], &["revoked"]),
+        ("all of it is marked", marked, &["danger    R27", "cluster_name"], &["revision, watchers"]),
+        (
+            "the old one stays",
+            Plan::still().actions(EAST, &["create", "forget"]),
+            &["danger    R03", "stays as it is"],
+            &["recreated\n", "it is deleted and recreated"],
+        ),
+    ]);
+}
+
+#[tokio::test]
 async fn an_unknown_version_of_what_runs_is_told() {
     judge(vec![
         (

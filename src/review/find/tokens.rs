@@ -58,7 +58,13 @@ fn rows_of(
     (remote, watched): (&Instance, &str),
     sides: (Reading<'_>, Reading<'_>),
 ) {
-    let (before, after) = (sides.0.get("tokens").entries(), sides.1.get("tokens").entries());
+    let (before, after) = (sides.0.get("tokens").entries(), sides.1.get("tokens"));
+    let after = match after.is_unknown() && !sides.1.get("watchers").is_partly_unknown() {
+        // Which there will be is known by who watches.
+        true => sides.1.get("watchers").texts().into_iter().map(|watcher| (watcher, after.get(watcher))).collect(),
+        false if after.is_unknown() => before.keys().map(|watcher| (*watcher, after.get(watcher))).collect(),
+        false => after.entries(),
+    };
     let terms = Terms::of(sides.1);
     let names: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for watcher in names {

@@ -116,7 +116,11 @@ fn nameless(cx: &mut Cx<'_>) {
         return;
     }
     for instance in &plan.instances {
+        let Some(schema) = cx.schemas.get(instance.kind.resource()) else { continue };
         let is_hidden = |name: &&&str| {
+            if schema.attribute(name).is_none() {
+                return false;
+            }
             let side = instance.latest(name);
             side.is_hidden() || side.items().iter().any(|item| item.is_hidden())
         };
