@@ -89,8 +89,10 @@ impl Topology {
         self.after.links.difference(&self.before.links).collect()
     }
 
+    /// Not those that may be among the ones that are not known yet.
     pub fn lost_links(&self) -> Vec<&Link> {
-        self.before.links.difference(&self.after.links).collect()
+        let may_stay = |link: &&Link| self.after.watchers_of(&link.watched).any(|watcher| watcher == UNKNOWN);
+        self.before.links.difference(&self.after.links).filter(|link| !may_stay(link)).collect()
     }
 }
 

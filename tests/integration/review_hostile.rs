@@ -135,6 +135,13 @@ async fn what_a_plan_calls_a_step_is_not_believed() {
     ]);
 }
 
+/// Which may be the one there is.
+fn unknown_watcher() -> Plan {
+    let mut plan = Plan::still().update(LINK, &[("/watchers", json!(["west"]), json!([null]))]);
+    plan.resource(LINK)["change"]["after_unknown"] = json!({ "watchers": [true] });
+    plan
+}
+
 #[tokio::test]
 async fn an_unknown_version_of_what_runs_is_told() {
     judge(vec![
@@ -142,6 +149,18 @@ async fn an_unknown_version_of_what_runs_is_told() {
             "a control plane that runs",
             Plan::still().unknown(EAST, "/istio_version", true.into()),
             &["warning   R27", "istio_version"],
+            &["no risk found"],
+        ),
+        (
+            "one of the watchers",
+            unknown_watcher(),
+            &["warning   R27", "watchers"],
+            &["no longer sees", "gone: west", "| nothing\n"],
+        ),
+        (
+            "whose certificates are kept",
+            Plan::still().unknown(CA, "/clusters", true.into()),
+            &["warning   R27", "clusters"],
             &["no risk found"],
         ),
         (

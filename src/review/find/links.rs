@@ -16,7 +16,7 @@ pub fn of_plan(cx: &mut Cx<'_>) {
         let before = watchers(remote.before());
         // Another cluster is watched from now on, and this one by nobody.
         let after = if remote.left_cluster().is_some() { BTreeSet::new() } else { watchers(remote.after()) };
-        if remote.after().get("watchers").is_unknown() {
+        if remote.after().get("watchers").is_partly_unknown() {
             continue;
         }
         let watched = remote.before().get("cluster").text().unwrap_or_default();

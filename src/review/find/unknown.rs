@@ -28,6 +28,8 @@ const DECIDE: &[&str] = &[
     "trust_domain_aliases",
     "link_token",
     "ambient",
+    "clusters",
+    "root",
     "read_secrets",
     "export_services",
     "migrate_self_signed",
