@@ -20,10 +20,13 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 pub fn open(path: &Path) -> Result<File> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
-        return Err(Error::new(ErrorKind::IsADirectory, "it is a folder, not a file"));
+        return Err(Error::new(ErrorKind::IsADirectory, "the path leads to a folder, not to a file"));
     }
     if !metadata.is_file() {
-        return Err(Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device, and not a file"));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the path leads to a pipe, a socket or a device, not to a file",
+        ));
     }
     File::open(path)
 }

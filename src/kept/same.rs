@@ -67,8 +67,8 @@ fn not_meant(name: &str, meant: &str, found: &str) -> Diagnostic {
 
 fn unreadable(name: &str) -> Diagnostic {
     Diagnostic::warning(format!("Whether {name} is the same cluster as before is not known")).detail(format!(
-        "The uid of its namespace kube-system tells, which this identity is not allowed to get in cluster {name}. If the kubeconfig leads to another cluster under this name, nobody notices. \
-         Allow it: see examples/rbac/provider.yaml."
+        "The provider knows a cluster by the uid of its namespace kube-system, and this identity is not allowed to get that namespace in cluster {name}. So the provider does not notice if the kubeconfig leads to another cluster under this name. \
+         Allow `get` of the namespace: see examples/rbac/provider.yaml."
     ))
 }
 

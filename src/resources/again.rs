@@ -54,7 +54,7 @@ async fn lost<M: Keeps, P>(cx: &Ctx<Client, P>, state: &M) -> Option<Diagnostic>
     let lost = namespace::is_lost(&cluster, &place).await.ok()?;
     lost.then(|| {
         Diagnostic::warning(format!("Namespace {} of {} was deleted during the apply", place.namespace, cluster.name())).detail(
-            format!("Somebody has deleted it with all that was in it. The apply waited for its end, and began again for {} {}. Find out who deletes the namespace.", place.resource, place.id),
+            format!("Somebody deleted the namespace with everything in it. The apply waited until the namespace was gone, and then created everything of {} {} again. Find out who deletes the namespace.", place.resource, place.id),
         )
     })
 }

@@ -62,7 +62,7 @@ pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolic
 /// TLS of their own, with workloads that take the mesh's mTLS alone.
 pub fn clashes(callers: &[Off], called: &Policies) -> Vec<String> {
     let told = callers.iter().filter_map(|off| {
-        // The same policy is there as well, and is the more exact one.
+        // Where the called cluster has the same policy, it counts there before the strict one.
         let is_alike = called.off.iter().any(|other| other.what == off.what);
         let strict = called.strict.iter().find(|strict| strict.concerns(&off.whom)).filter(|_| !is_alike)?;
         Some(format!("{} against {}", off.what, strict.what))

@@ -3,9 +3,11 @@
 //! Pure but for the command that reads the plan: no cluster, no credential, no clock. It knows the resources by their
 //! schemas alone, and believes nothing of what it reads: a plan may have been made by whoever opened the pull request.
 
+mod blank;
 mod command;
 mod find;
 mod fit;
+mod instance;
 mod objects;
 mod page;
 mod picture;
@@ -22,6 +24,7 @@ mod verdict;
 use serde_json::Value;
 
 pub use command::{USAGE, run};
+pub use find::judged_attributes;
 pub use page::{Format, anchor};
 pub use policy::Policy;
 pub use read::Schemas;
@@ -86,7 +89,7 @@ impl Review {
         let hider = secrets.hider();
         if topology.names().into_iter().any(|name| hider.hides(name)) {
             plan.doubts.push(
-                "names of clusters or networks are marked as sensitive elsewhere in it, and are shown as numbers"
+                "it marks names of clusters or networks as sensitive in another place, so the page shows numbers for them"
                     .into(),
             );
         }
@@ -159,12 +162,13 @@ impl Review {
 impl Risk {
     /// With other names.
     fn renamed(self, text: &dyn Fn(&str) -> String) -> Self {
-        let Self { kind, level, clusters, address, what, before, after, accepted, policy } = self;
+        let Self { kind, level, clusters, address, formerly, what, before, after, accepted, policy } = self;
         Self {
             kind,
             level,
             clusters: clusters.iter().map(|name| text(name)).collect(),
             address: text(&address),
+            formerly: formerly.map(|address| text(&address)),
             what: what.renamed(text),
             before: before.renamed(text),
             after: after.renamed(text),

@@ -121,7 +121,12 @@ pub fn of(instance: &Instance) -> Vec<Objects> {
     let mut all = Vec::new();
     if instance.kind != Type::Ca {
         let cluster = instance.cluster().unwrap_or_default().to_owned();
-        all.push(compare(instance, cluster, instance.before(), instance.after()));
+        let mut before = instance.before();
+        if let Some(left) = instance.left_cluster() {
+            all.push(compare(instance, left.to_owned(), before, Reading::nothing()));
+            before = Reading::nothing();
+        }
+        all.push(compare(instance, cluster, before, instance.after()));
     }
     let exported = (instance.before().get("exported").entries(), instance.after().get("exported").entries());
     let clusters: BTreeSet<&str> = exported.0.keys().chain(exported.1.keys()).copied().collect();
@@ -146,8 +151,9 @@ fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Rea
     let mut changes = Vec::new();
     for name in names {
         let fate = match (was.get(name), will.get(name)) {
-            // What is forgotten stays where it is.
-            _ if instance.action == Action::Forget => continue,
+            // The old ones stay beside them.
+            (_, Some(_)) if instance.leaves_old => Fate::Added,
+            (_, None) if instance.leaves_old => continue,
             (Some(_), Some(_)) if instance.action == Action::Replace => Fate::Remade,
             (Some(was), Some(will)) if was.value() == will.value() => continue,
             (Some(_), Some(_)) => Fate::Changed,

@@ -84,10 +84,8 @@ impl Policy {
     /// `made_at` is when the plan was made: by it is judged what has run out.
     pub fn apply(&self, risks: &mut [Risk], made_at: Option<&str>) {
         for risk in risks {
-            let rules = || self.rules.iter().rev().filter(|rule| rule.of.touches(risk));
-            let level = rules().find_map(|rule| rule.level);
-            let needs_reason = rules().find_map(|rule| rule.needs_reason) == Some(true);
-            if let Some(level) = level.filter(|level| *level != risk.level) {
+            let (level, needs_reason) = self.judged(risk);
+            if level != risk.level {
                 let words = format!("the policy makes it {} instead of {}", level.word(), risk.level.word());
                 (risk.level, risk.policy) = (level, Some(words.into()));
             }
@@ -112,6 +110,36 @@ impl Policy {
             }
         }
     }
+}
+
+impl Policy {
+    /// A risk of several clusters, or of an address that was another, is judged at each of them, and the strictest
+    /// counts: a rule for a test lowers nothing that concerns production too.
+    fn judged(&self, risk: &Risk) -> (Level, bool) {
+        let at = |place: Place<'_>| {
+            let rules = || self.rules.iter().rev().filter(move |rule| rule.of.is_at(risk, place));
+            let level = rules().find_map(|rule| rule.level).unwrap_or(risk.level);
+            (level, rules().find_map(|rule| rule.needs_reason) == Some(true))
+        };
+        let all: Vec<(Level, bool)> = places(risk).map(at).collect();
+        let level = all.iter().map(|(level, _)| *level).max().unwrap_or(risk.level);
+        (level, all.iter().any(|(_, needs_reason)| *needs_reason))
+    }
+}
+
+/// A cluster and an address that a risk concerns.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    cluster: &'a str,
+    address: &'a str,
+}
+
+/// A risk of no cluster is matched by `*` alone.
+fn places(risk: &Risk) -> impl Iterator<Item = Place<'_>> {
+    let none = risk.clusters.is_empty().then_some("");
+    let addresses = || [Some(risk.address.as_str()), risk.formerly.as_deref()].into_iter().flatten();
+    let clusters = risk.clusters.iter().map(String::as_str).chain(none);
+    clusters.flat_map(move |cluster| addresses().map(move |address| Place { cluster, address }))
 }
 
 fn rule(entry: RuleEntry) -> Result<Rule, Error> {
@@ -173,24 +201,15 @@ impl Scope {
         Ok(Self { risk, clusters, addresses })
     }
 
-    /// The risk concerns at least one of the clusters: what is forbidden for one of them is forbidden.
-    fn touches(&self, risk: &Risk) -> bool {
-        self.is_of(risk) && Self::names(risk).any(|name| any(self.clusters.as_deref(), name))
-    }
-
     /// The risk concerns these clusters alone: what is accepted for a test is not accepted for production with it.
     fn covers(&self, risk: &Risk) -> bool {
-        self.is_of(risk) && Self::names(risk).all(|name| any(self.clusters.as_deref(), name))
+        places(risk).all(|place| self.is_at(risk, place))
     }
 
-    fn is_of(&self, risk: &Risk) -> bool {
-        self.risk.is_none_or(|kind| kind == risk.kind) && any(self.addresses.as_deref(), &risk.address)
-    }
-
-    /// A risk of no cluster is matched by `*` alone.
-    fn names(risk: &Risk) -> impl Iterator<Item = &str> {
-        let none = risk.clusters.is_empty().then_some("");
-        risk.clusters.iter().map(String::as_str).chain(none)
+    fn is_at(&self, risk: &Risk, Place { cluster, address }: Place<'_>) -> bool {
+        self.risk.is_none_or(|kind| kind == risk.kind)
+            && any(self.clusters.as_deref(), cluster)
+            && any(self.addresses.as_deref(), address)
     }
 }
 
@@ -228,6 +247,7 @@ mod tests {
             level: kind.level,
             clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
             address: "mesh_eastwest_gateway.this[\"a\"]".into(),
+            formerly: None,
             what: Prose::default(),
             before: Prose::default(),
             after: Prose::default(),
@@ -278,6 +298,28 @@ mod tests {
         assert!(after(&accepts("[\"test-*\", \"prod-*\"]"), both()).accepted.is_some());
         assert_eq!(after(&accepts("[\"test-*\"]"), risk(&HOSTS_WIDENED, &[])).accepted, None);
         assert!(after(&accepts("[\"*\"]"), risk(&HOSTS_WIDENED, &[])).accepted.is_some());
+    }
+
+    #[test]
+    fn a_rule_for_tests_lowers_nothing_of_production() {
+        let both = || risk(&HOSTS_WIDENED, &["prod-1", "test-1"]);
+        let lowers = "version: 1\nrules: [{risk: R11, clusters: [\"test-*\"], level: note}]\n";
+        assert_eq!(after(lowers, both()).level, Level::Warning);
+        assert_eq!(after(lowers, risk(&HOSTS_WIDENED, &["test-1"])).level, Level::Note);
+        let forbids = "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}, {risk: R11, clusters: [\"test-*\"], level: note}]\n";
+        assert_eq!(after(forbids, both()).level, Level::Forbidden);
+    }
+
+    /// Whoever opens a pull request chooses the addresses.
+    #[test]
+    fn another_address_evades_no_rule() {
+        let moved = || Risk { formerly: Some("mesh_primary.prod".into()), ..risk(&HOSTS_WIDENED, &["a"]) };
+        let rule = |address: &str, of: &str| format!("version: 1\n{of}: [{{risk: R11, addresses: [\"{address}\"], ");
+        let forbids = format!("{}level: forbidden}}]\n", rule("mesh_primary.prod*", "rules"));
+        assert_eq!(after(&forbids, moved()).level, Level::Forbidden);
+        let accepts = format!("{}reason: x}}]\n", rule("mesh_eastwest_gateway.*", "accepted"));
+        assert_eq!(after(&accepts, moved()).accepted, None);
+        assert!(after(&accepts, risk(&HOSTS_WIDENED, &["a"])).accepted.is_some());
     }
 
     #[test]

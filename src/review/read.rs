@@ -7,11 +7,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Error;
+use super::blank::{Blanked, blank};
 use super::reading::items;
-use super::secrets::{Blanked, Secrets, blank};
+use super::secrets::Secrets;
 use super::text::{Name, Prose, clean, count, names};
 use crate::schema::{Attribute, Schema};
 
+pub use super::instance::{Action, Check, Instance, Invocation, Type};
 pub use super::reading::{Reading, UNKNOWN};
 
 /// Schemas of the provider's resources, by type.
@@ -39,104 +41,14 @@ pub struct Plan {
     pub others: usize,
     /// Why the page may not tell all.
     pub doubts: Vec<Prose>,
+    /// Changes of the mesh that are not looked at: whoever makes a plan so large could hide anything in it.
+    pub unread: usize,
 }
 
 impl Plan {
     /// Something of the mesh is in it, or might be.
     pub fn concerns_mesh(&self) -> bool {
         !self.instances.is_empty() || !self.drift.is_empty() || !self.invocations.is_empty()
-    }
-}
-
-/// A resource of the mesh in a plan.
-#[derive(Debug, Clone)]
-pub struct Instance {
-    pub address: String,
-    pub kind: Type,
-    pub action: Action,
-    pub importing: bool,
-    /// An object left over from an earlier replacement.
-    pub deposed: bool,
-    pub previous_address: Option<String>,
-    /// Why it is replaced, in Terraform's words.
-    pub reason: Option<String>,
-    /// Where it is replaced, the old one stays and nobody keeps it.
-    pub leaves_old: bool,
-    /// The configuration holds values that are to stay hidden: what was made of them stays hidden too.
-    pub guarded: bool,
-    /// It is made before the old one goes.
-    pub creates_first: bool,
-    pub before: Value,
-    pub after: Value,
-    /// What of it is hidden and differs from what is after.
-    pub before_hidden: Value,
-    /// What is not known yet, and what is hidden and differs from what was before.
-    pub unknown: Value,
-}
-
-/// A check of the configuration that does not hold.
-#[derive(Debug, Clone)]
-pub struct Check {
-    pub address: String,
-    /// Whether it fails, or cannot be asked.
-    pub status: &'static str,
-    pub messages: Vec<String>,
-}
-
-/// An action that restarts workloads, with what is known of its configuration.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    pub address: String,
-    pub config: Value,
-    pub unknown: Value,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Type {
-    Ca,
-    Primary,
-    Gateway,
-    Remote,
-    ServiceEntry,
-    CaRequest,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    None,
-    Create,
-    Update,
-    Replace,
-    Delete,
-    /// It stays in the cluster, and nobody keeps it any more.
-    Forget,
-}
-
-impl Type {
-    pub const ALL: [(Self, &'static str); 6] = [
-        (Self::Ca, "mesh_ca"),
-        (Self::Primary, "mesh_primary"),
-        (Self::Gateway, "mesh_eastwest_gateway"),
-        (Self::Remote, "mesh_remote_cluster"),
-        (Self::ServiceEntry, "mesh_service_entry"),
-        (Self::CaRequest, "mesh_ca_request"),
-    ];
-
-    pub fn resource(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
-    }
-}
-
-impl Action {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "stays",
-            Self::Create => "made",
-            Self::Update => "changed",
-            Self::Replace => "replaced",
-            Self::Delete => "removed",
-            Self::Forget => "forgotten",
-        }
     }
 }
 
@@ -194,6 +106,10 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
     if plan.concerns_mesh() {
         plan.failed = file.checks.iter().flat_map(items).filter_map(failed).take(MOST).collect();
     }
+    // What stays hides nothing that changes.
+    plan.instances.sort_by_key(|instance| instance.action == Action::None && !instance.importing);
+    let unread = plan.instances.iter().skip(MOST).filter(|one| one.action != Action::None || one.importing);
+    plan.unread = unread.count();
     for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
         if list.len() > MOST {
             list.truncate(MOST);
@@ -248,6 +164,9 @@ fn secrets(file: &File) -> Result<Secrets, Error> {
             secrets.marked_in_change(&change["change"]);
         }
     }
+    for put_off in file.deferred_changes.iter().flat_map(items) {
+        secrets.marked_in_change(&put_off["resource_change"]["change"]);
+    }
     for invoked in invocations(file) {
         secrets.marked(&invoked["config_values"], &invoked["config_sensitive"]);
     }
@@ -277,7 +196,7 @@ fn invocations(file: &File) -> impl Iterator<Item = &Value> {
 fn doubts(file: &File) -> Vec<Prose> {
     let mut doubts: Vec<Prose> = Vec::new();
     if file.errored.as_ref() == Some(&Value::Bool(true)) {
-        doubts.push("planning ended with an error: what is behind it is not in the plan".into());
+        doubts.push("planning ended with an error, and the plan lacks what would have followed".into());
     }
     let changes = put_off(&file.deferred_changes, "resource_change");
     let actions = put_off(&file.deferred_action_invocations, "action_invocation");
@@ -323,6 +242,8 @@ impl PlanReading<'_> {
         let Some((kind, schema)) = self.concerns(&change) else {
             if is_of_mesh(&change) && change["mode"] == "managed" {
                 plan.doubts.push(stranger(&change));
+            } else if is_namesake(&change) {
+                plan.doubts.push(namesake(&change));
             }
             let idle = items(&change["change"]["actions"]).iter().all(|word| *word == "no-op" || *word == "read");
             plan.others += usize::from(!idle);
@@ -397,12 +318,16 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
         return Err(format!("what happens to {} cannot be read", Name(&address)).into());
     };
     let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
+    // Whatever the plan calls it: what differs is judged.
+    let action = if action == Action::None && before != after { Action::Update } else { action };
     let importing = body["importing"].is_object();
     let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
     let creates_first = action == Action::Replace && body["actions"][0] == "create";
     match action {
         Action::Create if !importing => before = Value::Null,
         Action::Delete => after = Value::Null,
+        // It stays where it is, as it is.
+        Action::Forget => after = before.clone(),
         _ => {}
     }
     if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
@@ -451,11 +376,22 @@ fn stranger(of: &Value) -> Prose {
     format!("{} is of a kind that this version does not know", Name(address)).into()
 }
 
+/// Whether another provider calls a resource of its own as ours is called: a copy of this one does.
+fn is_namesake(change: &Value) -> bool {
+    let ours = Type::ALL.iter().any(|(_, name)| change["type"] == *name);
+    ours && change["mode"] == "managed" && !is_of_mesh(change)
+}
+
+fn namesake(of: &Value) -> Prose {
+    let text = |name: &str| Name(of[name].as_str().unwrap_or("?")).to_string();
+    format!("{} is of the provider {}, which this review does not know", text("address"), text("provider_name")).into()
+}
+
 /// A check that does not hold, with what each of its instances says.
 fn failed(check: &Value) -> Option<Check> {
     let status = |of: &Value| match of["status"].as_str() {
         Some("fail") => Some("fails"),
-        Some("error") => Some("cannot be asked"),
+        Some("error") => Some("could not be evaluated"),
         _ => None,
     };
     let instances = items(&check["instances"]).iter().filter(|instance| status(instance).is_some());
@@ -559,37 +495,5 @@ fn take_items(value: Option<Value>) -> Vec<Value> {
     match value {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
-    }
-}
-
-impl Invocation {
-    pub fn config(&self) -> Reading<'_> {
-        Reading::new(&self.config, &self.unknown)
-    }
-}
-
-impl Instance {
-    pub fn before(&self) -> Reading<'_> {
-        Reading::new(&self.before, &self.before_hidden)
-    }
-
-    pub fn after(&self) -> Reading<'_> {
-        Reading::new(&self.after, &self.unknown)
-    }
-
-    /// Both sides of an attribute, where there is a resource on both.
-    pub fn sides(&self, name: &str) -> Option<(Reading<'_>, Reading<'_>)> {
-        let both = self.before.is_object() && self.after.is_object();
-        both.then(|| (self.before().get(name), self.after().get(name)))
-    }
-
-    /// An attribute after the apply, or before it where there is no after.
-    pub fn latest(&self, name: &str) -> Reading<'_> {
-        if self.after.is_object() { self.after().get(name) } else { self.before().get(name) }
-    }
-
-    /// The cluster it is of.
-    pub fn cluster(&self) -> Option<&str> {
-        self.latest("cluster").text()
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::secrets::{HIDDEN, HIDDEN_ANEW, PLACE};
-use super::text::{Prose, names};
+use super::blank::PLACE;
+use super::secrets::{HIDDEN, HIDDEN_ANEW};
+use super::text::{Prose, names_or};
 
 /// A place in a value, and whether it is known before the apply. What is hidden and changes counts as not known.
 #[derive(Clone, Copy)]
@@ -99,6 +100,11 @@ impl<'a> Reading<'a> {
         self.value == other.value && !self.is_partly_unknown() && !other.is_partly_unknown()
     }
 
+    /// For people, where what is in a map matters less than that there is one.
+    pub fn shown_or_there(self) -> Prose {
+        if self.value.is_object() { "there".into() } else { self.shown() }
+    }
+
     /// For people.
     pub fn shown(self) -> Prose {
         if is_hidden(self.unknown) {
@@ -112,9 +118,8 @@ impl<'a> Reading<'a> {
             Value::Bool(flag) => flag.to_string().into(),
             Value::Number(number) => Prose::number(number),
             Value::String(text) => Prose::name(text),
-            Value::Array(items) if items.is_empty() => "none".into(),
             Value::Array(items) if items.iter().all(Value::is_string) => {
-                names(items.iter().filter_map(Value::as_str)).into()
+                names_or(items.iter().filter_map(Value::as_str), "none")
             }
             other => Prose::name(&other.to_string()),
         }

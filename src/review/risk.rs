@@ -40,6 +40,8 @@ pub struct Risk {
     /// All that it concerns, as far as the plan names them.
     pub clusters: BTreeSet<String>,
     pub address: String,
+    /// Its address before, where a `moved` block gives it this one: policies by either hold.
+    pub formerly: Option<String>,
     pub what: Prose,
     pub before: Prose,
     pub after: Prose,
@@ -88,7 +90,7 @@ risks! {
         "Certificates of the old and of the new root do not accept each other. While both are in use every mTLS connection between them fails, within a cluster and across.",
         "Rotate instead: raise `root.generation` (or give another `root.certificate`) of the existing `mesh_ca`, so that every cluster first trusts both. If the old root has expired, nothing is left to interrupt.";
     ROTATION_STEP = "R02", "rotation-step", Warning,
-        "A rotation of the root takes a step",
+        "A rotation of the root takes a step, or will take the next one sooner",
         "A rotation is three applies: trust both roots, issue from the new one, trust the new one alone. Each waits for every istiod, and for `rotation_pause`; the mesh stays in between until the next plan.",
         "Is every cluster up? Do istiods run with `ISTIO_MULTIROOT_MESH=true`? Who plans the next step, and when? Before the last step: has every workload renewed its certificate since the one before?";
     CONTROL_PLANE_REPLACED = "R03", "control-plane-replaced", Danger,
@@ -96,7 +98,7 @@ risks! {
         "Where the old one goes first, nothing injects Pods in between, no proxy gets configuration or a certificate, and the webhooks are gone. Running proxies keep what they have.",
         "Which attribute forces it (`replace_paths` in the plan)? Could a second `mesh_primary` with another `revision` run beside it first?";
     ALL_AT_ONCE = "R04", "all-control-planes-at-once", Warning,
-        "All control planes restart in one apply",
+        "All control planes restart in one apply, or may at the next upgrade",
         "The core applies instances of one resource side by side. A version or a setting that does not work then stops the control planes of all clusters at once, and there is none left to compare with.",
         "Can one cluster go first, by `rollout` of the other control planes for a version, or by a setting of its own? Does a test mesh run with this already?";
     IDENTITY_CHANGED = "R05", "identity-changed", Danger,
@@ -177,7 +179,7 @@ risks! {
         "Who else writes these fields, and has it stopped?";
     ADOPTED = "R24", "objects-adopted", Warning,
         "Objects of others are taken over",
-        "With `adopt`, or by an import, objects that helm, istioctl or people made become this configuration's: it changes them, and a destroy removes them.",
+        "With `adopt`, by an import or by a `moved` block, objects that helm, istioctl or people made become this configuration's: it changes them, and a destroy removes them.",
         "Does what made them still run (a helm release, Argo CD, Flux)? Does the plan show only changes that you want?";
     AUTHORITY_REMOVED = "R25", "authority-removed", Danger,
         "A certificate authority is removed",
@@ -189,11 +191,11 @@ risks! {
         "Ask who is named. Put the change into the configuration, or let the plan revert it.";
     CANNOT_TELL = "R27", "cannot-tell", Warning,
         "Something cannot be told from this plan",
-        "What is unknown until the apply, or was not read, was not reviewed.",
-        "Plan again when it is known; read this part of the plan itself.";
+        "What is unknown until the apply, is hidden, or could not be read was not reviewed.",
+        "Can you plan again when it is known? Can the configuration name a value that is no secret, with `nonsensitive`? Otherwise read this part of the plan itself.";
     LEFT_BEHIND = "R28", "left-behind", Warning,
         "Something stays in a cluster that nobody keeps",
-        "Forgotten objects continue to work, tokens among them, and no plan shows them again.",
+        "Forgotten objects continue to work, and no plan shows them again. Tokens and intermediates continue to hold until they end, and no apply renews them.",
         "Who removes them?";
     NOT_AWAITED = "R29", "not-awaited", Note,
         "An apply does not wait until it works",
@@ -212,16 +214,16 @@ risks! {
         "What they hold runs in the control plane and beside every workload, with its rights and its keys.",
         "Who can push there? Are the digests pinned (`charts.digests`, an image by its digest)?";
     SERVICE_REMOVED = "R33", "service-removed", Warning,
-        "A service of another mesh is no longer known",
-        "Clients that call it get no endpoint as soon as the entry is gone.",
+        "A service of another mesh is no longer known, or answers differently",
+        "A client that calls a name, a port or a subset that is gone gets no endpoint. What changes is used from the apply on, also by clients that do not expect it.",
         "Who still calls it? Does another entry or a DNS name replace it?";
     RIGHTS_WIDENED = "R34", "rights-widened", Warning,
         "Somebody may do more in a cluster",
         "A star stands for everything that there is and will be; a new binding gives somebody the rights of a role.",
         "Does the chart of the new version ask for it? Who holds the tokens of the account?";
     ROLE_CHANGED = "R35", "role-changed", Warning,
-        "A cluster changes its part in the mesh",
-        "Its proxies get their configuration and certificates from another control plane, and those that run keep the old one until their Pods are restarted.",
+        "A cluster or a gateway is served by another control plane",
+        "The proxies get their configuration and certificates from that control plane. Proxies that run keep the old one until their Pods are restarted.",
         "Is the control plane that serves it there and reachable? Who restarts the workloads?";
     ROTATION_PREVENTED = "R36", "rotation-prevented", Warning,
         "The root can no longer be rotated without interruption",
@@ -244,8 +246,8 @@ risks! {
         "Pods that run keep their proxies. Those that start later get none where no webhook chooses them any more, and then send and take plain text.",
         "Which namespaces carry the label (`istio.io/rev`, `istio-injection`)? Does another control plane or tag of the cluster serve them?";
     CHECK_FAILED = "R41", "check-failed", Warning,
-        "A check of the configuration fails",
-        "A `check` block, or a condition of a resource or an output, says that something is not as its author wants it. A failed `check` stops no apply.",
+        "A check of the configuration does not pass",
+        "A `check` block, or a condition of a resource or an output, says that something is not as its author wants it. A failed `check` block stops no apply.",
         "Does it fail because of this plan, or did it before?";
 }
 

@@ -59,6 +59,12 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// Names in their order, at most so many, or a word where there are none.
+pub fn names_or<'a>(all: impl IntoIterator<Item = &'a str>, none: &str) -> Prose {
+    let named = names(all);
+    if named.is_empty() { none.into() } else { named.into() }
+}
+
 /// All of them, at most so many.
 pub fn list(all: &BTreeSet<Prose>) -> Prose {
     const MOST: usize = 8;
@@ -239,6 +245,8 @@ fn entities(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
+            // GitHub makes a link of `www.` and what follows.
+            '.' if written.ends_with(['w', 'W']) => written.push_str("&#46;"),
             c if c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | ',' | ';' | '/' | '(' | ')' | '→' | '…') => {
                 written.push(c);
             }
@@ -273,6 +281,7 @@ mod tests {
         assert_eq!(prose("a|b"), "cluster <code>a&#124;b</code> leaves");
         assert_eq!(prose(r"a\|b"), "cluster <code>a&#92;&#124;b</code> leaves");
         assert_eq!(prose("``` x"), "cluster <code>&#96;&#96;&#96; x</code> leaves");
+        assert_eq!(prose("< www.evil.example"), "cluster <code>&#60; www&#46;evil.example</code> leaves");
         let tag = prose("</details><img src=x>@all");
         assert_eq!(tag, "cluster <code>&#60;/details&#62;&#60;img src&#61;x&#62;&#64;all</code> leaves");
         assert_eq!(prose("a\n\n# b\u{202e}\u{E001}c"), "cluster `a  # b\u{FFFD}\u{FFFD}c` leaves");

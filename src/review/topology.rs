@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read::{Action, Instance, Plan, Reading, Type};
+use super::read::{Instance, Plan, Reading, Type};
 
 /// One side of a plan.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -57,9 +57,9 @@ impl Topology {
         Self { before: side(Side::Before), after: side(Side::After) }
     }
 
-    /// Of clusters and networks.
+    /// Of clusters and networks, as far as they are known.
     pub fn names(&self) -> BTreeSet<&str> {
-        [&self.before, &self.after].into_iter().flat_map(Mesh::names).collect()
+        [&self.before, &self.after].into_iter().flat_map(Mesh::names).filter(|name| *name != UNKNOWN).collect()
     }
 
     /// With other names.
@@ -89,8 +89,10 @@ impl Topology {
         self.after.links.difference(&self.before.links).collect()
     }
 
+    /// Not those that may be among the ones that are not known yet.
     pub fn lost_links(&self) -> Vec<&Link> {
-        self.before.links.difference(&self.after.links).collect()
+        let may_stay = |link: &&Link| self.after.watchers_of(&link.watched).any(|watcher| watcher == UNKNOWN);
+        self.before.links.difference(&self.after.links).filter(|link| !may_stay(link)).collect()
     }
 }
 
@@ -104,6 +106,8 @@ impl Mesh {
 
     fn renamed(&self, text: &dyn Fn(&str) -> String) -> Self {
         let Self { clusters, links, gateways, ids } = self;
+        // What stands for a name is nobody's secret.
+        let text = |name: &str| if name == UNKNOWN { name.to_owned() } else { text(name) };
         let set = |names: &BTreeSet<String>| names.iter().map(|name| text(name)).collect::<BTreeSet<_>>();
         let sets =
             |of: &BTreeMap<String, BTreeSet<String>>| of.iter().map(|(name, all)| (text(name), set(all))).collect();
@@ -150,7 +154,6 @@ impl Mesh {
     fn add(&mut self, instance: &Instance, side: Side) {
         let reading = match side {
             Side::Before => instance.before(),
-            Side::After if instance.action == Action::Forget => instance.before(),
             Side::After => instance.after(),
         };
         // What an earlier replacement left over is of the mesh no more.

@@ -96,6 +96,7 @@ mod review_dangers;
 mod review_edited;
 mod review_every_attribute;
 mod review_hidden;
+mod review_hostile;
 mod review_pages;
 mod review_plans;
 mod review_taken_away;

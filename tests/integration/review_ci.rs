@@ -1,7 +1,7 @@
 //! `examples/pull-request`: every shell line of it is run, with the review's binary and stand-ins for what talks to a
 //! forge or a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ impl Forge {
     fn github(&self, workflow: &str) -> Said {
         let workflow = yaml(workflow);
         let mut last = None;
-        for job in workflow["jobs"].as_object().unwrap().values() {
+        for job in in_turn(workflow["jobs"].as_object().unwrap().iter().collect()) {
             let said = Machine::new(self).github(job);
             let failed = said.code != Some(0);
             last = Some(said);
@@ -93,9 +93,10 @@ impl Forge {
         let pipeline = yaml("gitlab/gitlab-ci.yml");
         assert!(pipeline["variables"]["TF_DATA_DIR"].as_str().unwrap().starts_with('/'));
         let mut last = None;
-        for (_, job) in pipeline.as_object().unwrap().iter().filter(|(_, job)| {
+        let of_source = |(_, job): &(&String, &Value)| {
             job["rules"][0]["if"].as_str().is_some_and(|rule| rule.contains(&format!("\"{source}\"")))
-        }) {
+        };
+        for job in in_turn(pipeline.as_object().unwrap().iter().filter(of_source).collect()) {
             let said = Machine::new(self).gitlab(&pipeline["default"], job);
             let failed = said.code != Some(0);
             last = Some(said);
@@ -105,6 +106,25 @@ impl Forge {
         }
         last.unwrap()
     }
+}
+
+/// Jobs by their `needs`. One that names none runs first, whatever its place in the file: on a forge it could.
+fn in_turn<'a>(mut jobs: Vec<(&'a String, &'a Value)>) -> Vec<&'a Value> {
+    let needs = |job: &Value| match &job["needs"] {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(all) => all.iter().map(|one| one.as_str().unwrap().to_owned()).collect(),
+        Value::Null => Vec::new(),
+        other => panic!("needs of a form that this test does not know: {other}"),
+    };
+    jobs.reverse();
+    let (mut done, mut order) = (BTreeSet::new(), Vec::new());
+    while !jobs.is_empty() {
+        let ready = jobs.iter().position(|(_, job)| needs(job).iter().all(|needed| done.contains(needed)));
+        let (name, job) = jobs.remove(ready.expect("a job waits for one that never runs"));
+        done.insert(name.clone());
+        order.push(job);
+    }
+    order
 }
 
 fn executable(file: &Path, lines: &str) {
@@ -147,6 +167,9 @@ impl<'a> Machine<'a> {
             "curl",
             &format!("case \"$*\" in *archive.zip*) cp \"$NOTES/archive.zip\" archive.zip;; *repository/files*) {policy};; */user) echo '{{\"id\": 5}}';; *per_page*) cat \"$NOTES/list\";; *body@*) cp review.md \"$NOTES/body\";; esac"),
         );
+        // As BusyBox' own, which makes no folder.
+        let unzip = "for folder; do :; done; [ -d \"$folder\" ] || { echo \"no $folder\" >&2; exit 1; }; PATH=${PATH#*:}; exec unzip \"$@\"";
+        machine.program("unzip", unzip);
         machine.program("apk", ":");
         // jq is in no Debian by itself: what it is asked here is little.
         if Command::new("jq").arg("--version").output().is_err() {
@@ -282,7 +305,9 @@ impl<'a> Machine<'a> {
         let script = [lines(&default["before_script"]), lines(&job["script"])].concat().join("\n");
         let mut variables: BTreeMap<String, String> = [
             ("CI_API_V4_URL", "https://gitlab.test/api/v4"),
+            // The pipeline of a fork runs in the fork's project.
             ("CI_PROJECT_ID", "1"),
+            ("CI_MERGE_REQUEST_PROJECT_ID", "7"),
             ("CI_MERGE_REQUEST_IID", "2"),
             ("MESH_NOTES_TOKEN", "t"),
             ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
@@ -338,6 +363,13 @@ fn a_job_that_plans_has_no_rights_and_no_say() {
         let writes = text.contains("github.token") || job["permissions"]["pull-requests"] == "write";
         assert!(!(plans && (writes || text.contains(" review "))), "{name} plans, and judges or writes too");
         assert!(plans || text.contains("sha256sum"), "{name} runs what nobody has pinned");
+    }
+    for step in workflow["jobs"]["plan"]["steps"].as_array().unwrap() {
+        let (text, name) = (step.to_string(), &step["name"]);
+        assert!(!(text.contains("terraform ") && text.contains("secrets.")), "{name} has a key, and runs the plan");
+        if text.contains("upload-artifact") {
+            assert_eq!(step["with"]["overwrite"], true, "a job that runs again cannot hand over its plan");
+        }
     }
     let pipeline = yaml("gitlab/gitlab-ci.yml");
     let plans = pipeline["mesh plan"].to_string();
@@ -416,6 +448,8 @@ fn gitlab_gets_one_note_that_is_updated() {
                     .ends_with(&format!("notes{}", if note.is_empty() { String::new() } else { format!("/{note}") })),
             "{asked}"
         );
+        assert!(asked.contains("/projects/7/repository/files/") && !asked.contains("/projects/1/"), "{asked}");
+        assert!(sent.contains("/projects/7/merge_requests/2/notes"), "{asked}");
     }
     let forge = Forge::new("tokens-for-ever");
     let said = forge.gitlab("merge_request_event");

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use terraform_provider_mesh::review;
 use terraform_provider_mesh::schema::{Attribute, Nested, Nesting, Shape};
 
 use crate::review_edited::{CA, EAST, GATEWAY, LINK, Plan};
@@ -12,6 +13,13 @@ use crate::review_pages::SCHEMAS;
 
 const ENTRY: &str = "mesh_service_entry.pay";
 const REQUEST: &str = "mesh_ca_request.east";
+
+const FOR_INTERMEDIATES: &str = "It is for the intermediates to come, and what is issued is in the table of trust.";
+const FOR_ROOTS: &str = "It is for the roots to come, and what there is stays.";
+const ANOTHER_ROOT: &str = "Another root is told by the phase and the fingerprint.";
+const DOCUMENTS: &str = "Judged by what is in the documents.";
+const PINS: &str = "Charts are pinned from then on.";
+const TIMEOUTS: &str = "timeouts";
 
 /// Resource, attribute, cases (all where nothing is said), and the reason.
 const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
@@ -25,18 +33,24 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ),
     ("mesh_ca", "clusters.*.generation", "", "What is issued anew, from the same root, is in the table of trust."),
     ("mesh_ca", "clusters.*.request", "", "The chain that answers it is told by the fingerprint of the root."),
+    ("mesh_ca", "intermediate", "set unset", "Nothing is in it here; its members are judged."),
+    ("mesh_ca", "intermediate.algorithm", "", FOR_INTERMEDIATES),
+    ("mesh_ca", "intermediate.renew_before", "", FOR_INTERMEDIATES),
+    ("mesh_ca", "intermediate.validity", "", FOR_INTERMEDIATES),
+    ("mesh_ca", "root.algorithm", "", FOR_ROOTS),
+    ("mesh_ca", "root.certificate", "", ANOTHER_ROOT),
+    ("mesh_ca", "root.common_name", "", FOR_ROOTS),
+    ("mesh_ca", "root.generation", "", ANOTHER_ROOT),
+    ("mesh_ca", "root.organization", "", FOR_ROOTS),
     (
         "mesh_ca",
-        "intermediate",
+        "root.private_key_wo_version",
         "",
-        "It is for the intermediates to come, and what is issued is in the table of trust.",
+        "It says that a key is given again, and another root is told as such.",
     ),
-    (
-        "mesh_ca",
-        "root",
-        "",
-        "Another root is told by the phase and the fingerprint, and the rest is for roots to come.",
-    ),
+    ("mesh_ca", "root.store", "set unset", ANOTHER_ROOT),
+    ("mesh_ca", "root.store.readable_by_watchers", "lowered", "Fewer can read the key of the root."),
+    ("mesh_ca", "root.validity", "", FOR_ROOTS),
     (
         "mesh_ca",
         "rotation_pause",
@@ -44,7 +58,7 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
         "A longer pause is safer, and what is the usual one is not in the plan.",
     ),
     ("mesh_ca", "skip_unreachable_on_destroy", "lowered", "What does not answer is an error again."),
-    ("mesh_ca", "timeouts", "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_ca", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
     (
         "mesh_ca",
         "trust_domain",
@@ -54,8 +68,13 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_primary", "adopt", "lowered", "Nothing is taken over from then on."),
     ("mesh_primary", "ambient", "raised", "What comes with it is in the tables of objects and rights."),
     ("mesh_primary", "ambient_beside_sidecars", "lowered", "The plan refuses instead."),
-    ("mesh_primary", "base_values", "", "Judged by what is in the documents."),
-    ("mesh_primary", "chart_values", "", "Judged by what is in the documents."),
+    ("mesh_primary", "base_values", "", DOCUMENTS),
+    ("mesh_primary", "chart_values", "", DOCUMENTS),
+    ("mesh_primary", "chart_values.base", "", DOCUMENTS),
+    ("mesh_primary", "chart_values.cni", "", DOCUMENTS),
+    ("mesh_primary", "chart_values.istiod", "", DOCUMENTS),
+    ("mesh_primary", "chart_values.ztunnel", "", DOCUMENTS),
+    ("mesh_primary", "charts.digests", "set", PINS),
     ("mesh_primary", "charts", "set unset", "Nothing is in it here; its members are judged."),
     ("mesh_primary", "charts.version", "", "The version that is planned is judged."),
     ("mesh_primary", "cni", "raised", "What comes with it is in the tables of objects and rights."),
@@ -105,10 +124,11 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ),
     ("mesh_primary", "sensitive_values", "set gains", "More is hidden from then on."),
     ("mesh_primary", "tags", "set gains", "What is injected by a tag more is in the table of restarts."),
-    ("mesh_primary", "timeouts", "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_primary", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
     ("mesh_primary", "trust_root", "set", "It insists on a root from then on."),
-    ("mesh_primary", "values", "", "Judged by what is in the documents."),
+    ("mesh_primary", "values", "", DOCUMENTS),
     ("mesh_eastwest_gateway", "adopt", "lowered", "Nothing is taken over from then on."),
+    ("mesh_eastwest_gateway", "charts.digests", "set", PINS),
     ("mesh_eastwest_gateway", "charts", "set unset", "Nothing is in it here; its members are judged."),
     ("mesh_eastwest_gateway", "charts.version", "", "The version that is planned is judged."),
     ("mesh_eastwest_gateway", "expose", "set unset", "Nothing is in it here; its members are judged."),
@@ -122,6 +142,8 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_eastwest_gateway", "force_conflicts", "lowered", "Nothing is overwritten from then on."),
     ("mesh_eastwest_gateway", "network", "unset", "A gateway always has a network."),
     ("mesh_eastwest_gateway", "sensitive_values", "set gains", "More is hidden from then on."),
+    ("mesh_eastwest_gateway", "service.ports", "set unset", "Nothing is in it here; its members are judged."),
+    ("mesh_eastwest_gateway", "service.type", "set unset", "A load balancer is what it is where nothing is set."),
     ("mesh_eastwest_gateway", "service", "set unset", "Nothing is in it here; its members are judged."),
     (
         "mesh_eastwest_gateway",
@@ -142,11 +164,12 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
         "",
         "Nothing without `control_plane`, and with it there is only one.",
     ),
-    ("mesh_eastwest_gateway", "timeouts", "", "It decides when an apply gives up, and not what it does."),
-    ("mesh_eastwest_gateway", "values", "", "Judged by what is in the documents."),
+    ("mesh_eastwest_gateway", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_eastwest_gateway", "values", "", DOCUMENTS),
     ("mesh_eastwest_gateway", "wait", "raised", "The apply looks from then on."),
     ("mesh_remote_cluster", "adopt", "lowered", "Nothing is taken over from then on."),
     ("mesh_remote_cluster", "allow_loopback_server", "", "The address itself is judged."),
+    ("mesh_remote_cluster", "charts.digests", "set", PINS),
     ("mesh_remote_cluster", "charts", "set unset", "Nothing is in it here; its members are judged."),
     ("mesh_remote_cluster", "charts.version", "", "What it changes is judged as objects."),
     ("mesh_remote_cluster", "export_services", "lowered", "A right less; what is exported already stays."),
@@ -155,8 +178,9 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_remote_cluster", "read_secrets", "lowered", "Fewer can read Secrets."),
     ("mesh_remote_cluster", "sensitive_values", "set gains", "More is hidden from then on."),
     ("mesh_remote_cluster", "skip_unreachable_on_destroy", "lowered", "What does not answer is an error again."),
-    ("mesh_remote_cluster", "timeouts", "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_remote_cluster", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
     ("mesh_remote_cluster", "token", "set unset", "Nothing is in it here; its members are judged."),
+    ("mesh_remote_cluster", "token.lifetime", "unset", "The usual 90 days are no long life."),
     ("mesh_remote_cluster", "token.rotate_before", "set changed", "Somebody has more time to come by."),
     (
         "mesh_remote_cluster",
@@ -164,7 +188,7 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
         "",
         "It decides whether a token that is due is renewed at once or later.",
     ),
-    ("mesh_remote_cluster", "values", "", "Judged by what is in the documents."),
+    ("mesh_remote_cluster", "values", "", DOCUMENTS),
     ("mesh_remote_cluster", "wait", "raised", "The apply looks from then on."),
     ("mesh_service_entry", "addresses", "", "Clients find them by the name; which ones is seen in the settings."),
     ("mesh_service_entry", "adopt", "lowered", "Nothing is taken over from then on."),
@@ -188,13 +212,13 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_service_entry", "skip_unreachable_on_destroy", "lowered", "What does not answer is an error again."),
     ("mesh_service_entry", "stub_service", "raised", "A name more is resolved."),
     ("mesh_service_entry", "subsets", "set", "A subset more takes nothing away."),
-    ("mesh_service_entry", "timeouts", "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_service_entry", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
     ("mesh_ca_request", "adopt", "lowered", "Nothing is taken over from then on."),
     ("mesh_ca_request", "algorithm", "", "It is for the keys to come."),
     ("mesh_ca_request", "force_conflicts", "lowered", "Nothing is overwritten from then on."),
     ("mesh_ca_request", "generation", "", "The intermediate stays in use until a new one is signed."),
     ("mesh_ca_request", "organization", "", "It is for the requests to come."),
-    ("mesh_ca_request", "timeouts", "", "It decides when an apply gives up, and not what it does."),
+    ("mesh_ca_request", TIMEOUTS, "", "It decides when an apply gives up, and not what it does."),
 ];
 
 #[tokio::test]
@@ -218,8 +242,8 @@ async fn every_attribute_that_changes_is_judged_or_needs_no_judgement() {
         for case in cases(&SCHEMAS[resource].attributes) {
             let plan = case.in_plan(Plan(base.0.clone()), address);
             let excuse = NEEDS_NONE.iter().position(|(of, path, which, _)| {
-                let is_of =
-                    *path == case.path || case.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+                // What is below an attribute has a line of its own, so that a new member asks for a judgement.
+                let is_of = *path == case.path || *path == TIMEOUTS && case.path.starts_with("timeouts.");
                 *of == resource && is_of && (which.is_empty() || which.split(' ').any(|which| which == case.name))
             });
             match (risks(&plan).is_empty(), excuse) {
@@ -233,6 +257,26 @@ async fn every_attribute_that_changes_is_judged_or_needs_no_judgement() {
     let idle: Vec<_> = (0..NEEDS_NONE.len()).filter(|at| !used.contains(at)).map(|at| NEEDS_NONE[at]).collect();
     assert!(idle.is_empty(), "these are judged, or there is no such attribute: {idle:?}");
     assert!(NEEDS_NONE.iter().all(|(.., reason)| reason.ends_with('.') && reason.len() > 15));
+}
+
+/// A rule for an attribute that was renamed or removed would never be met again.
+#[test]
+fn every_rule_is_about_an_attribute_that_there_is() {
+    let mut judged = 0;
+    for (resource, path) in review::judged_attributes() {
+        let mut attributes = SCHEMAS[resource].attributes.as_slice();
+        for part in path.split('.').filter(|part| *part != "*") {
+            let attribute = attributes.iter().find(|attribute| attribute.name == part);
+            let attribute = attribute.unwrap_or_else(|| panic!("{resource} has no {path}"));
+            assert!(!attribute.is_computed_only(), "{resource}: no configuration sets {path}");
+            attributes = match &attribute.shape {
+                Shape::Nested(nested) => &nested.attributes,
+                Shape::Type(_) => &[],
+            };
+        }
+        judged += 1;
+    }
+    assert!(judged > 60, "{judged}");
 }
 
 /// An attribute that differs.

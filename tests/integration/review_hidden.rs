@@ -48,7 +48,7 @@ async fn a_mark_on_names_of_clusters_hides_them_from_readers_and_not_from_a_poli
             assert!(written.contains("sensitive 1") && written.contains("sensitive 2"), "{name}: {written}");
         }
         assert_eq!(review.json()["topology"]["after"]["clusters"].as_array().unwrap().len(), 2);
-        assert!(review.written(Format::Text, 1 << 20).contains("shown as numbers"));
+        assert!(review.written(Format::Text, 1 << 20).contains("shows numbers for them"));
     }
 }
 
@@ -88,7 +88,7 @@ async fn no_mark_elsewhere_changes_what_is_found() {
         "mesh_primary",
     ]);
     let kinds = |review: &Review| {
-        let all = review.risks.iter().filter(|risk| !risk.what.plain().contains("shown as numbers"));
+        let all = review.risks.iter().filter(|risk| !risk.what.plain().contains("shows numbers for them"));
         let mut kinds: Vec<_> = all.map(|risk| (risk.kind.number, risk.level, risk.clusters.len())).collect();
         kinds.sort_unstable();
         kinds
@@ -105,6 +105,45 @@ async fn no_mark_elsewhere_changes_what_is_found() {
         seen += 1;
     }
     assert!(seen > 20);
+}
+
+/// A document of values is read, and what it says is shown in another spelling than it has.
+#[tokio::test]
+async fn a_marked_number_is_shown_in_no_spelling() {
+    for (marked_as, in_values) in
+        [("0x1a2b3c4d", "0x1a2b3c4d"), ("439041101", "0x1a2b3c4d"), ("0x1a2b3c4d", "439041101")]
+    {
+        let plan =
+            Plan::still().update(EAST, &[("/values", Value::Null, values(&format!("pilot: {{seed: {in_values}}}")))]);
+        let page = marked(plan, json!([marked_as])).page();
+        assert!(page.contains("pilot.seed") && page.contains("(sensitive 1)"), "{page}");
+        assert!(!page.contains("439041101") && !page.contains("1a2b3c4d"), "{marked_as}: {page}");
+    }
+}
+
+/// A key of which a line is marked, as when a sensitive output is one of several keys.
+#[tokio::test]
+async fn no_marked_line_uncovers_a_key() {
+    let key = |name: &str| {
+        format!("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI{name}Nnd1l9xUvLkDDeGmZ0Q\n-----END EC PRIVATE KEY-----\n")
+    };
+    for texts in [json!([key("A")]), json!(["-----BEGIN EC PRIVATE KEY-----"]), json!(["BEGIN EC PRIVATE"])] {
+        let document = json!({ "pilot": { "env": { "A": format!("{}{}", key("A"), key("B")), "B": key("C") } } });
+        let plan = Plan::still().update(EAST, &[("/values", Value::Null, values(&document.to_string()))]);
+        let review = marked(plan, texts.clone()).review();
+        for (name, format) in Format::ALL {
+            let written = review.written(format, 1 << 20);
+            assert!(!written.contains("MHcC"), "{name}, {texts}: {written}");
+        }
+    }
+}
+
+/// A word that is marked is not a name because it is in what stands for an unknown one.
+#[tokio::test]
+async fn what_is_not_known_yet_is_no_name_that_is_hidden() {
+    let plan = Plan::still().unknown(LINK, "/watchers", true.into());
+    let page = marked(plan, json!(["apply", "known"])).page();
+    assert!(page.contains("known after apply") && !page.contains("numbers"), "{page}");
 }
 
 /// An attribute that is marked where it stands, on both sides or on the new one.
@@ -124,7 +163,7 @@ fn at_its_place(address: &str, pointer: &str, before: Value, after: Value) -> Pl
 #[tokio::test]
 async fn what_is_marked_at_its_place_is_unknown_and_not_absent() {
     let ranges = |before: Value, after: Value| at_its_place(GATEWAY, "/service/source_ranges", before, after);
-    let untold: &[&str] = &["danger    R27", "is marked as sensitive and changes"];
+    let untold: &[&str] = &["danger    R27", "Marked as sensitive and changed"];
     let untrue: &[&str] = &["no risk found", "everyone", "Everyone", "R12"];
     judge(vec![
         ("source ranges", ranges(json!(["10.0.0.0/8"]), json!(["0.0.0.0/0"])), untold, untrue),
@@ -155,6 +194,19 @@ async fn what_is_marked_at_its_place_is_unknown_and_not_absent() {
         ),
         ("watchers", at_its_place(LINK, "/watchers", json!(["west"]), json!([])), untold, &["no risk found"]),
         ("mtls", at_its_place(EAST, "/mtls", json!("strict"), json!("off")), untold, &["no risk found", "\"off\""]),
+        ("a network", at_its_place(EAST, "/network", json!("net-east"), json!("net-far")), untold, &["net-far"]),
+        (
+            "an address",
+            at_its_place(LINK, "/server", json!("https://10.0.0.1"), json!("https://10.6.6.6")),
+            untold,
+            &["10.6.6.6"],
+        ),
+        (
+            "what decides nothing but how an apply goes",
+            at_its_place(GATEWAY, "/wait", json!(true), json!(false)),
+            &["warning   R27", "Marked as sensitive and changed"],
+            &["danger"],
+        ),
         (
             "mtls that is taken out",
             at_its_place(EAST, "/mtls", json!("strict"), Value::Null),

@@ -191,6 +191,12 @@ async fn remote_clusters_are_judged_as_those_with_a_control_plane() {
             &[],
         ),
         ("revision", remote("/revision", Value::Null, json!("canary")), &["warning   R35", "canary"], &[]),
+        (
+            "revision of a gateway",
+            set(GATEWAY, "/revision", Value::Null, json!("canary")),
+            &["note      R35 A cluster or a gateway is served by another control plane", "canary"],
+            &["warning   R35"],
+        ),
     ]);
 }
 
@@ -210,6 +216,12 @@ async fn code_that_comes_from_elsewhere() {
             charts(digest("sha256:aa"), digest("sha256:bb"))
                 .update(EAST, &[("/istio_version", json!("1.30.0"), json!("1.30.1"))]),
             &[],
+            &["R32"],
+        ),
+        (
+            "a job that goes, with its image",
+            set(LINK, "/token", job("a/istio:1"), json!({ "lifetime": "90d", "renewal": null })),
+            &["R18"],
             &["R32"],
         ),
         ("the image of a job", set(LINK, "/token", job("a/istio:1"), job("evil.example/a:1")), source, &[]),
@@ -233,6 +245,12 @@ async fn names_and_tags_that_are_no_longer_there() {
         |address: &str| json!({ "far": { "gateways": [{ "address": address, "port": 15443 }], "endpoints": [] } });
     judge(vec![
         ("a root", set(CA, "/accept_roots", json!(["aa", "bb"]), json!(["bb"])), &["danger    R39", "aa"], &[]),
+        (
+            "several roots",
+            set(CA, "/accept_roots", json!(["aa", "bb", "cc"]), json!(["bb"])),
+            &["danger    R39", "Certificates of aa, cc are refused."],
+            &[],
+        ),
         (
             "an alias",
             set(EAST, "/trust_domain_aliases", json!(["old.example"]), Value::Null),
@@ -264,7 +282,7 @@ async fn names_and_tags_that_are_no_longer_there() {
         (
             "waiting for others",
             set(EAST, "/rollout", json!({ "after": ["west"] }), Value::Null),
-            &["warning   R04", "no longer waits"],
+            &["note      R04", "no longer waits", "or may at the next upgrade"],
             &[],
         ),
     ]);
@@ -373,7 +391,7 @@ async fn tokens_versions_and_checks() {
             &[],
             &["R21"],
         ),
-        ("a check", failing, &["warning   R41", "check.mesh", "2 conditions"], &["check.other"]),
+        ("a check", failing, &["warning   R41", "check.mesh", "The check fails, with 2 messages."], &["check.other"]),
         (
             "the new one first",
             Plan::still().actions(EAST, &["create", "delete"]),

@@ -285,7 +285,7 @@ fn mtls(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreeme
             Severity::Warning,
             "Clients speak plain text where servers take none",
             format!(
-                "The values of {other} set `meshConfig.enableAutoMtls` to false, so that its proxies speak plain text, and the control plane of {one} has `mtls = \"strict\"`: workloads of {one} refuse calls from {other}, but where a DestinationRule says `ISTIO_MUTUAL`. Remove the value, or set `mtls` to \"permissive\"."
+                "The values of {other} set `meshConfig.enableAutoMtls` to false, so that its proxies speak plain text, and the control plane of {one} has `mtls = \"strict\"`: workloads of {one} refuse calls from {other}, except where a DestinationRule says `ISTIO_MUTUAL`. Remove the value, or set `mtls` to \"permissive\"."
             ),
         ),
         _ => None,

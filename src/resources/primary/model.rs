@@ -147,11 +147,11 @@ model! {
         /// `istio.io/global=true`. Without it a plan refuses. The default is `false`.
         #[attr(optional)]
         pub ambient_beside_sidecars: Value<bool>,
-        /// mTLS between workloads. `permissive`, which is Istio's own default and the one where nothing is set: who can
-        /// uses it, and plain text is taken too. `strict`: plain text is refused, by a mesh-wide PeerAuthentication.
-        /// `off`: nobody uses it, by a mesh-wide PeerAuthentication and `meshConfig.enableAutoMtls`; for clusters of
-        /// one network that have no common root, and the same in all of them. Networks need mTLS. The policy is among
-        /// what `install_base` shares.
+        /// mTLS between workloads. `permissive`, which is Istio's own default and the one where nothing is set: clients
+        /// with a proxy use mTLS, and workloads accept plain text too. `strict`: a mesh-wide PeerAuthentication refuses
+        /// plain text. `off`: mTLS is turned off by a mesh-wide PeerAuthentication and `meshConfig.enableAutoMtls`.
+        /// That is for clusters of one network that have no common root, and must be set in all of them. Calls between
+        /// networks need mTLS. The policy is among what `install_base` shares.
         #[attr(optional, validate(one_of(&["strict", "permissive", "off"])))]
         pub mtls: Value<String>,
         /// Further DNS names in istiod's serving certificate: those by which remote clusters dial this control plane
@@ -279,10 +279,10 @@ model! {
         #[attr(required, validate(non_empty()), validate(each(non_empty())))]
         pub after: Value<Set<String>>,
         /// How many proxies must run the wanted version too, in percent of those that are connected to the control
-        /// plane, in each cluster of `after`. Proxies of the clusters that this serves count as well; where there is
-        /// none, none is waited for. Sidecars change when their Pods restart, for instance by the action
-        /// `mesh_restart_workloads`, and no upgrade restarts them: so nothing is waited for where this is not set, or
-        /// 0.
+        /// plane, in each cluster of `after`. Proxies of remote clusters that that control plane serves count as well.
+        /// A control plane without proxies is not waited for. Sidecars change when their Pods restart, for instance by
+        /// the action `mesh_restart_workloads`, and no upgrade restarts them. So no proxy is waited for where nothing
+        /// is set, or 0.
         #[attr(optional, validate(between(0, 100)))]
         pub updated_proxies_percent: Value<i64>,
     }

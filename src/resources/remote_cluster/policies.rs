@@ -65,8 +65,8 @@ fn clashes_between(is_plain: bool, from: &Policies, to: &Policies) -> Vec<String
 fn plain_text(caller: &str, called: &str, found: &[String]) -> Diagnostic {
     let summary = format!("Clients of {caller} do not speak the mesh's mTLS with {called}: {}", found[0]);
     Diagnostic::warning(summary).at("watchers").detail(format!(
-        "{}\n\nThe first of each line, in {caller}, has its clients speak plain text, or TLS of their own; the second has workloads take the mesh's mTLS alone. So these calls are refused. Remove what \
-         turns mTLS off, use the mode ISTIO_MUTUAL in the rules, or the mode PERMISSIVE where calls arrive.",
+        "{}\n\nEach line names two settings. By the first one, clients in {caller} send plain text, or use TLS of their own. By the second one, workloads in {called} accept the mesh's mTLS only. So they refuse \
+         these calls. Remove what turns mTLS off, use the mode ISTIO_MUTUAL in the rules, or the mode PERMISSIVE in {called}.",
         lines(found)
     ))
 }

@@ -1,5 +1,5 @@
-//! Attributes whose change means the same whatever else a plan holds: one line for each, and what it takes away or lets
-//! in. What needs more than the attribute itself is in the file of its subject.
+//! What single attributes say, by the table of rules. What needs more than the attribute itself is in the file of its
+//! subject.
 //!
 //! `tests/integration/review_every_attribute.rs` demands of every attribute that it is judged, here or there, or that
 //! its table says why it needs no judgement.
@@ -7,471 +7,16 @@
 use std::collections::BTreeSet;
 
 use super::Cx;
-use crate::review::read::{Action, Instance, Reading, Type};
-use crate::review::risk::{
-    ACCESS_NARROWED, ALL_AT_ONCE, AUTHORITY_REMOVED, DESTINATION_CHANGED, HOSTS_WIDENED, IDENTITIES_NARROWED,
-    INJECTION_CHANGES, LAST_GATEWAY_REMOVED, LEFT_BEHIND, Level, MTLS, NETWORK_CHANGED, RIGHTS_WIDENED, ROLE_CHANGED,
-    ROTATION_PREVENTED, ROTATION_STEP, RiskKind, SECRETS, SERVICE_REMOVED, SOURCE_CHANGED, WATCHER_REMOVED,
-};
-use crate::review::text::{Name, Prose};
+use super::rules::When::{self, Changes, Loses, Lowered, Narrows, Raised, Set, Shortens, Unset};
+use super::rules::{RULES, Rule};
+use crate::review::read::{Action, Instance, Reading};
+use crate::review::text::{Name, names};
 use crate::schema::validate::parse_duration;
 
-struct Rule {
-    of: Type,
-    /// A star stands for each element of a map.
-    path: &'static str,
-    when: When,
-    risk: &'static RiskKind,
-    level: Level,
-    what: &'static str,
+/// Paths that have a rule, each with the resources whose attribute it is.
+pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RULES.iter().flat_map(|rule| rule.of.iter().map(|kind| (kind.resource(), rule.path)))
 }
-
-#[derive(Clone, Copy)]
-enum When {
-    Changes,
-    /// A flag.
-    Raised,
-    Lowered,
-    /// Whatever it is.
-    Set,
-    Unset,
-    /// An item of a list, or an element of a map.
-    Loses,
-    /// From all, which is what nothing means, or from more.
-    Narrows,
-    /// A length of time.
-    Shortens,
-}
-
-const fn rule(
-    of: Type,
-    path: &'static str,
-    when: When,
-    (risk, level): (&'static RiskKind, Level),
-    what: &'static str,
-) -> Rule {
-    Rule { of, path, when, risk, level, what }
-}
-
-use Level::{Danger, Note, Warning};
-use Type::{Ca, Gateway, Primary, Remote, ServiceEntry};
-use When::{Changes, Loses, Lowered, Narrows, Raised, Set, Shortens, Unset};
-
-const PLAIN: &str = "What the values have at one of these paths is written into state and plans as it is.";
-const LEFT: &str = "From now on clusters that do not answer are left as they are when they go.";
-
-/// Of each resource in the order of its schema.
-static RULES: &[Rule] = &[
-    rule(Ca, "accept_roots", Loses, (&IDENTITIES_NARROWED, Danger), "Certificates of this root are refused."),
-    rule(
-        Ca,
-        "clusters.*.namespace",
-        Changes,
-        (&AUTHORITY_REMOVED, Warning),
-        "An istiod that stays in the earlier namespace makes a root of its own when it next starts.",
-    ),
-    rule(
-        Ca,
-        "migrate_self_signed",
-        Lowered,
-        (&IDENTITIES_NARROWED, Note),
-        "Roots that istiods have made for themselves are no longer accepted.",
-    ),
-    rule(
-        Ca,
-        "root.store.cluster",
-        Changes,
-        (&SECRETS, Warning),
-        "Whoever reads Secrets there can read the private key of the root.",
-    ),
-    rule(
-        Ca,
-        "root.store.namespace",
-        Changes,
-        (&SECRETS, Warning),
-        "Whoever reads Secrets there can read the private key of the root.",
-    ),
-    rule(
-        Ca,
-        "root.store.name",
-        Changes,
-        (&SECRETS, Warning),
-        "Whoever can read this Secret can read the private key of the root.",
-    ),
-    rule(
-        Ca,
-        "rotation_pause",
-        Shortens,
-        (&ROTATION_STEP, Warning),
-        "Less time passes between the steps of a rotation: who learns late of a new root refuses others.",
-    ),
-    rule(Ca, "skip_unreachable_on_destroy", Raised, (&LEFT_BEHIND, Note), LEFT),
-    rule(
-        Primary,
-        "agents_namespace",
-        Changes,
-        (&INJECTION_CHANGES, Warning),
-        "The node agents move: while they do, a node may have none.",
-    ),
-    rule(
-        Primary,
-        "ambient",
-        Lowered,
-        (&MTLS, Danger),
-        "The node agents go that encrypt what ambient workloads send: it is sent in plain text.",
-    ),
-    rule(
-        Primary,
-        "ambient_beside_sidecars",
-        Raised,
-        (&WATCHER_REMOVED, Warning),
-        "Pods with sidecars see only those endpoints in other clusters whose Service has the label `istio.io/global=true`.",
-    ),
-    rule(
-        Primary,
-        "cni",
-        Lowered,
-        (&INJECTION_CHANGES, Warning),
-        "The node agent goes that directs the traffic of Pods without an init container to their proxies.",
-    ),
-    rule(
-        Primary,
-        "config_cluster",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "The control plane serves another cluster.",
-    ),
-    rule(
-        Primary,
-        "custom_hosts",
-        Loses,
-        (&ACCESS_NARROWED, Warning),
-        "The certificate of istiod no longer has this name: who dials it by the name refuses it.",
-    ),
-    rule(
-        Primary,
-        "external_istiod",
-        Lowered,
-        (&ACCESS_NARROWED, Danger),
-        "Proxies of remote clusters get neither configuration nor certificates from it any more.",
-    ),
-    rule(
-        Primary,
-        "link_token",
-        Unset,
-        (&WATCHER_REMOVED, Warning),
-        "It no longer has the tokens by which it logs in to clusters it watches.",
-    ),
-    rule(
-        Primary,
-        "link_token.audiences",
-        Loses,
-        (&WATCHER_REMOVED, Warning),
-        "It no longer has a token that API servers with this audience accept.",
-    ),
-    rule(
-        Primary,
-        "mesh_networks",
-        Loses,
-        (&LAST_GATEWAY_REMOVED, Warning),
-        "Clients here no longer know a way to the network.",
-    ),
-    rule(
-        Primary,
-        "mesh_networks.*.endpoints",
-        Changes,
-        (&NETWORK_CHANGED, Warning),
-        "Other endpoints count as those of the network.",
-    ),
-    rule(
-        Primary,
-        "mesh_networks.*.gateways",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls to the network go to other gateways.",
-    ),
-    rule(
-        Primary,
-        "multi_root",
-        Lowered,
-        (&ROTATION_PREVENTED, Warning),
-        "Istiod and proxies no longer take a second root.",
-    ),
-    rule(
-        Primary,
-        "rollout",
-        Unset,
-        (&ALL_AT_ONCE, Warning),
-        "It no longer waits for other clusters with a new version.",
-    ),
-    rule(
-        Primary,
-        "rollout.after",
-        Loses,
-        (&ALL_AT_ONCE, Warning),
-        "It no longer waits for this cluster with a new version.",
-    ),
-    rule(Primary, "sensitive_values", Loses, (&SECRETS, Warning), PLAIN),
-    rule(
-        Primary,
-        "trust_domain_aliases",
-        Loses,
-        (&IDENTITIES_NARROWED, Warning),
-        "Identities of this trust domain no longer count as the mesh's own.",
-    ),
-    rule(
-        Gateway,
-        "revision",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "The gateway is served by another control plane.",
-    ),
-    rule(Gateway, "sensitive_values", Loses, (&SECRETS, Warning), PLAIN),
-    rule(
-        Remote,
-        "certificate_authority",
-        Changes,
-        (&DESTINATION_CHANGED, Danger),
-        "The watchers send their tokens by another `certificate_authority`.",
-    ),
-    rule(
-        Remote,
-        "config_cluster",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "Proxies of the cluster are served by another control plane, or otherwise.",
-    ),
-    rule(
-        Remote,
-        "control_plane",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "Proxies of the cluster are served by another control plane, or otherwise.",
-    ),
-    rule(
-        Remote,
-        "control_plane_address",
-        Changes,
-        (&DESTINATION_CHANGED, Danger),
-        "Proxies of the cluster ask another address for configuration and certificates.",
-    ),
-    rule(
-        Remote,
-        "export_services",
-        Raised,
-        (&RIGHTS_WIDENED, Warning),
-        "The watchers can write ServiceExports in the cluster.",
-    ),
-    rule(
-        Remote,
-        "link_token.audience",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "The API server is shown tokens for another audience.",
-    ),
-    rule(Remote, "link_token.users", Changes, (&RIGHTS_WIDENED, Warning), "Other users get the rights of the reader."),
-    rule(
-        Remote,
-        "mode",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "Proxies of the cluster are served by another control plane, or otherwise.",
-    ),
-    rule(
-        Remote,
-        "network",
-        Changes,
-        (&NETWORK_CHANGED, Warning),
-        "Pods that run keep the old network until they are restarted.",
-    ),
-    rule(
-        Remote,
-        "proxy_url",
-        Changes,
-        (&DESTINATION_CHANGED, Danger),
-        "The watchers send their tokens by another `proxy_url`.",
-    ),
-    rule(
-        Remote,
-        "revision",
-        Changes,
-        (&ROLE_CHANGED, ROLE_CHANGED.level),
-        "Proxies of the cluster are served by a control plane of another revision.",
-    ),
-    rule(Remote, "sensitive_values", Loses, (&SECRETS, Warning), PLAIN),
-    rule(
-        Remote,
-        "server",
-        Changes,
-        (&DESTINATION_CHANGED, Danger),
-        "The watchers send their tokens by another `server`.",
-    ),
-    rule(
-        Remote,
-        "service_account",
-        Changes,
-        (&RIGHTS_WIDENED, Warning),
-        "Another ServiceAccount gets the rights of the reader.",
-    ),
-    rule(Remote, "skip_unreachable_on_destroy", Raised, (&LEFT_BEHIND, Note), LEFT),
-    rule(
-        Remote,
-        "tls_server_name",
-        Changes,
-        (&DESTINATION_CHANGED, Danger),
-        "The watchers send their tokens by another `tls_server_name`.",
-    ),
-    rule(Remote, "token.renewal", Set, (&RIGHTS_WIDENED, Note), "A job of each watcher may ask for its tokens."),
-    rule(
-        Remote,
-        "token.renewal.image",
-        Changes,
-        (&SOURCE_CHANGED, Danger),
-        "The job that has the tokens runs another image.",
-    ),
-    rule(
-        ServiceEntry,
-        "export_to",
-        Narrows,
-        (&SERVICE_REMOVED, Warning),
-        "Clients in other namespaces no longer find the service.",
-    ),
-    rule(
-        ServiceEntry,
-        "exported_host",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Gateways of the exporters are asked for another service.",
-    ),
-    rule(ServiceEntry, "exporters", Loses, (&SERVICE_REMOVED, Warning), "Calls no longer go to this exporter."),
-    rule(
-        ServiceEntry,
-        "exporters.*.cluster",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to a service of another cluster.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.cluster_domain",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to a service of another name.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.expose",
-        Lowered,
-        (&ACCESS_NARROWED, Warning),
-        "The gateway of the exporter no longer lets calls to the service in, unless something else asks it to.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.gateway_namespace",
-        Changes,
-        (&HOSTS_WIDENED, Warning),
-        "Another gateway of the exporter is to let calls to the service in.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.gateway_selector",
-        Changes,
-        (&HOSTS_WIDENED, Warning),
-        "Another gateway of the exporter is to let calls to the service in.",
-    ),
-    rule(ServiceEntry, "exporters.*.gateways", Changes, (&DESTINATION_CHANGED, Warning), "Calls go to other gateways."),
-    rule(ServiceEntry, "exporters.*.labels", Changes, (&DESTINATION_CHANGED, Note), "Subsets find other exporters."),
-    rule(
-        ServiceEntry,
-        "exporters.*.namespace",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to a service of another namespace.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.network",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go by the gateways of another network.",
-    ),
-    rule(ServiceEntry, "exporters.*.service", Changes, (&DESTINATION_CHANGED, Warning), "Calls go to another service."),
-    rule(
-        ServiceEntry,
-        "exporters.*.service_accounts",
-        Loses,
-        (&IDENTITIES_NARROWED, Warning),
-        "Pods with this ServiceAccount are refused as those of the service.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.trust_domain",
-        Changes,
-        (&IDENTITIES_NARROWED, Warning),
-        "Pods with the earlier trust domain are refused as those of the service.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.weight",
-        Changes,
-        (&DESTINATION_CHANGED, Note),
-        "Another share of the calls goes there.",
-    ),
-    rule(
-        ServiceEntry,
-        "exporters.*.workload_labels",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to other Pods.",
-    ),
-    rule(ServiceEntry, "host", Changes, (&SERVICE_REMOVED, Warning), "Clients find the service by another name only."),
-    rule(
-        ServiceEntry,
-        "outlier_detection",
-        Lowered,
-        (&SERVICE_REMOVED, Note),
-        "Clients keep calling exporters that answer with errors.",
-    ),
-    rule(ServiceEntry, "ports", Loses, (&SERVICE_REMOVED, Warning), "Clients no longer find this port."),
-    rule(
-        ServiceEntry,
-        "ports.*.exporter_port",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to another port of the service.",
-    ),
-    rule(
-        ServiceEntry,
-        "ports.*.number",
-        Changes,
-        (&SERVICE_REMOVED, Warning),
-        "Clients find the service at another port only.",
-    ),
-    rule(
-        ServiceEntry,
-        "ports.*.protocol",
-        Changes,
-        (&SERVICE_REMOVED, Warning),
-        "Clients must speak another protocol.",
-    ),
-    rule(
-        ServiceEntry,
-        "ports.*.target_port",
-        Changes,
-        (&DESTINATION_CHANGED, Warning),
-        "Calls go to another port of the Pods.",
-    ),
-    rule(ServiceEntry, "skip_unreachable_on_destroy", Raised, (&LEFT_BEHIND, Note), LEFT),
-    rule(
-        ServiceEntry,
-        "stub_service",
-        Lowered,
-        (&SERVICE_REMOVED, Warning),
-        "The cluster's DNS no longer resolves the name.",
-    ),
-    rule(ServiceEntry, "subsets", Loses, (&SERVICE_REMOVED, Warning), "Clients no longer find this subset."),
-    rule(ServiceEntry, "subsets.*", Changes, (&DESTINATION_CHANGED, Note), "The subset is of other exporters."),
-];
 
 pub fn of_plan(cx: &mut Cx<'_>) {
     for instance in &cx.plan.instances {
@@ -479,31 +24,25 @@ pub fn of_plan(cx: &mut Cx<'_>) {
         if instance.action == Action::None || !instance.before().is_there() || !instance.after().is_there() {
             continue;
         }
-        for rule in RULES.iter().filter(|rule| rule.of == instance.kind) {
-            let places = places((instance.before(), instance.after()), rule.path);
-            for Place { elements, before, after } in places {
-                if let Some(lost) = rule.when.meets(before, after) {
-                    judge(cx, instance, rule, (&elements, lost.as_deref()), (before, after));
+        for rule in RULES.iter().filter(|rule| rule.of.contains(&instance.kind)) {
+            for place in places((instance.before(), instance.after()), rule.path) {
+                if let Some(lost) = rule.when.meets(place.before, place.after) {
+                    judge(cx, instance, rule, (&place, &lost));
                 }
             }
         }
     }
 }
 
-fn judge(
-    cx: &mut Cx<'_>,
-    instance: &Instance,
-    rule: &Rule,
-    (elements, lost): (&[&str], Option<&str>),
-    (before, after): (Reading<'_>, Reading<'_>),
-) {
-    let of: String = elements.iter().copied().chain(lost).map(|name| format!("{}: ", Name(name))).collect();
-    let shown = |side: Reading<'_>| if side.value().is_object() { "there".into() } else { side.shown() };
-    let (before, after) = match (lost, before.value().is_object()) {
-        (Some(_), true) => (Prose::from("there"), Prose::from("gone")),
-        _ => (shown(before), shown(after)),
+fn judge(cx: &mut Cx<'_>, instance: &Instance, rule: &Rule, (place, lost): (&Place<'_>, &[String])) {
+    let Place { elements, before, after } = place;
+    let of: String = elements.iter().map(|name| format!("{}: ", Name(name))).collect();
+    let what = rule.what.replace("{}", &names(lost.iter().map(String::as_str)));
+    let (before, after) = match !lost.is_empty() && before.value().is_object() {
+        true => ("there".into(), "gone".into()),
+        false => (before.shown_or_there(), after.shown_or_there()),
     };
-    cx.risk(rule.risk, instance, of + rule.what).at(rule.level).sides(before, after);
+    cx.risk(rule.risk, instance, of + &what).at(rule.level).sides(before, after);
 }
 
 /// An attribute, and the elements of maps that it is in.
@@ -513,10 +52,12 @@ struct Place<'a> {
     after: Reading<'a>,
 }
 
-/// Elements that only one side has are told by their map.
+/// What is below something that only one side has is not among them where it goes: that is told as a whole. Nor are
+/// new elements of a map.
 fn places<'a>((before, after): (Reading<'a>, Reading<'a>), path: &str) -> Vec<Place<'a>> {
     let mut found = vec![Place { elements: Vec::new(), before, after }];
     for part in path.split('.') {
+        found.retain(|Place { before, after, .. }| after.is_there() || !before.is_there());
         let below = |Place { elements, before, after }: Place<'a>| match part {
             "*" => {
                 let others = after.entries();
@@ -534,8 +75,9 @@ fn places<'a>((before, after): (Reading<'a>, Reading<'a>), path: &str) -> Vec<Pl
 }
 
 impl When {
-    /// Whether it is so, and what is lost where one thing is. What is not known, or hidden, is told as such.
-    fn meets(self, before: Reading<'_>, after: Reading<'_>) -> Option<Option<String>> {
+    /// What is lost, where it is so; empty where that is the attribute itself. What is not known, or hidden, is told
+    /// as such.
+    fn meets(self, before: Reading<'_>, after: Reading<'_>) -> Option<Vec<String>> {
         let unknown = before.is_partly_unknown() || after.is_partly_unknown();
         let met = match self {
             Changes => {
@@ -548,18 +90,19 @@ impl When {
             Unset => before.is_there() && !after.is_there(),
             Narrows => {
                 let (was, will) = (members(before), members(after));
-                !unknown && !will.is_empty() && (was.is_empty() || !was.is_subset(&will))
+                let all = |set: &BTreeSet<String>| set.is_empty() || set.contains("*");
+                !unknown && !all(&will) && (all(&was) || !was.is_subset(&will))
             }
             Shortens => {
                 let [was, will] = [before, after].map(|side| side.text().and_then(parse_duration));
                 was.zip(will).is_some_and(|(was, will)| will < was)
             }
             Loses => {
-                let lost = members(before).difference(&members(after)).next().cloned();
-                return lost.filter(|_| !unknown).map(Some);
+                let lost: Vec<String> = members(before).difference(&members(after)).cloned().collect();
+                return Some(lost).filter(|lost| !unknown && !lost.is_empty());
             }
         };
-        met.then_some(None)
+        met.then(Vec::new)
     }
 }
 
@@ -568,5 +111,65 @@ fn members(reading: Reading<'_>) -> BTreeSet<String> {
     match reading.value().is_object() {
         true => reading.entries().into_keys().map(str::to_owned).collect(),
         false => reading.texts().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn meets(when: When, before: &Value, after: &Value) -> Option<Vec<String>> {
+        when.meets(Reading::new(before, &Value::Null), Reading::new(after, &Value::Null))
+    }
+
+    #[test]
+    fn all_that_is_lost_is_named() {
+        let lost = |before: Value, after: Value| meets(Loses, &before, &after).unwrap_or_default();
+        assert_eq!(lost(json!(["a", "b", "c"]), json!(["b"])), ["a", "c"]);
+        assert_eq!(lost(json!({ "a": {}, "b": {} }), Value::Null), ["a", "b"]);
+        assert!(lost(json!(["a"]), json!(["a", "b"])).is_empty());
+    }
+
+    #[test]
+    fn who_sees_a_service_is_narrowed_only_from_more() {
+        for (before, after, narrower) in [
+            (json!(["shop"]), json!(["*"]), false),
+            (json!(["shop"]), Value::Null, false),
+            (json!(["*"]), Value::Null, false),
+            (json!(["*", "shop"]), json!(["shop"]), true),
+            (Value::Null, json!(["shop"]), true),
+            (json!(["shop", "pay"]), json!(["pay"]), true),
+            (json!(["shop"]), json!(["pay", "shop"]), false),
+            (json!(["*"]), json!(["*", "."]), false),
+        ] {
+            assert_eq!(meets(Narrows, &before, &after).is_some(), narrower, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_something_that_goes_is_told_by_that_alone() {
+        let with = json!({ "token": { "renewal": { "image": "a" } } });
+        for (after, found) in
+            [(json!({ "token": { "renewal": {} } }), 1), (json!({ "token": {} }), 0), (json!({}), 0), (Value::Null, 0)]
+        {
+            let sides = (Reading::new(&with, &Value::Null), Reading::new(&after, &Value::Null));
+            assert_eq!(places(sides, "token.renewal.image").len(), found, "{after}");
+        }
+        // What is new is not.
+        let (nothing, unknown) = (json!({}), json!({ "token": true }));
+        let from = |before, after, unknown| {
+            places((Reading::new(before, &Value::Null), Reading::new(after, unknown)), "token.renewal.image").len()
+        };
+        assert_eq!((from(&nothing, &with, &Value::Null), from(&with, &nothing, &unknown)), (1, 1));
+    }
+
+    #[test]
+    fn only_what_can_be_lost_has_braces() {
+        for rule in RULES {
+            let lost = matches!(rule.when, Loses);
+            assert_eq!(rule.what.matches("{}").count(), usize::from(lost), "{}: {}", rule.path, rule.what);
+        }
     }
 }

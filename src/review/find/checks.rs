@@ -1,4 +1,4 @@
-//! What the configuration checks itself, and what fails.
+//! Checks that the configuration brings, and that do not pass.
 
 use super::Cx;
 use crate::review::risk::CHECK_FAILED;
@@ -12,10 +12,11 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     section.importance = 5;
     let plan = cx.plan;
     for check in &plan.failed {
-        let what = match check.messages.len() {
-            0 => Prose::from("It fails."),
-            some => format!("{}.", count(some, "condition")).into(),
+        let with = match check.messages.len() {
+            0 => "without a message".to_owned(),
+            some => format!("with {}", count(some, "message")),
         };
+        let what = format!("The check {}, {with}.", check.status);
         let first = check.messages.first().map_or_else(Prose::default, |message| Prose::name(message));
         cx.risk_at(&CHECK_FAILED, &check.address, what).sides("", first);
         let messages = if check.messages.is_empty() { &[String::new()][..] } else { &check.messages };

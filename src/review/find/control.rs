@@ -29,10 +29,16 @@ fn fate(cx: &mut Cx<'_>, primary: &Instance) {
     match primary.action {
         Action::Replace => {
             let why = primary.reason.as_deref().unwrap_or("an attribute that cannot change in place");
-            let (how, after) = match (primary.creates_first, primary.leaves_old) {
-                (_, true) => ("gets a successor, and stays as it is", "beside another one"),
-                (true, false) => ("is replaced, the new one before the old one goes", "replaced"),
-                (false, false) => ("is deleted and recreated, in between there is none", "deleted and recreated"),
+            let (how, after) = match (primary.creates_first, primary.leaves_old, primary.left_cluster()) {
+                (_, true, _) => ("gets a successor, and stays as it is".to_owned(), "beside another one"),
+                (_, false, Some(left)) => {
+                    let to = primary.after().get("cluster").shown();
+                    (format!("leaves {}, and another one is created in {to}", Name(left)), "in another cluster")
+                }
+                (true, false, None) => ("is replaced, the new one before the old one goes".to_owned(), "replaced"),
+                (false, false, None) => {
+                    ("is deleted and recreated, in between there is none".to_owned(), "deleted and recreated")
+                }
             };
             let what = format!("The control plane {} {how} ({}).", Name(revision), Name(why));
             cx.risk(&CONTROL_PLANE_REPLACED, primary, what).sides("runs", after);
@@ -96,9 +102,19 @@ fn taken(cx: &mut Cx<'_>, instance: &Instance) {
         cx.risk(&ADOPTED, instance, "Objects of the same names are taken over where there are any.")
             .sides("an error", "taken over");
     }
+    if let Some(address) = instance.moved_from() {
+        let what = format!("What {} kept becomes this resource's.", Name(address));
+        cx.risk(&ADOPTED, instance, what).sides(Prose::name(address), "of this resource");
+    }
     if instance.action == Action::Forget {
-        cx.risk(&LEFT_BEHIND, instance, "The configuration forgets it, and it stays as it is.")
-            .sides("kept", "nobody's");
+        let what = match instance.kind {
+            Type::Remote => "The configuration forgets the link, which stays as it is. Its tokens hold until they end.",
+            Type::Ca => {
+                "The configuration forgets the authority, which stays as it is. No apply renews its intermediates."
+            }
+            _ => "The configuration forgets it, and it stays as it is.",
+        };
+        cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "nobody's");
     }
     if instance.leaves_old {
         cx.risk(&LEFT_BEHIND, instance, "The old one is forgotten and stays as it is, beside the new one.")
@@ -148,7 +164,7 @@ fn weakened(cx: &mut Cx<'_>, instance: &Instance) {
     }
     for documents in values::unreadable(instance) {
         let what = format!(
-            "What changes in {} cannot be compared: a document is hidden, or no map in YAML.",
+            "The documents in {} cannot be compared: one of them is marked as sensitive, or is not a YAML map.",
             Name(&documents)
         );
         cx.risk(&CANNOT_TELL, instance, what);

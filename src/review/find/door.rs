@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::review::read::{Reading, UNKNOWN};
 use crate::review::secrets::HIDDEN;
-use crate::review::text::{Prose, names};
+use crate::review::text::{Prose, names, names_or};
 
 /// The usual domain of Services' names.
 const DOMAIN: &str = "cluster.local";
@@ -108,11 +108,7 @@ impl<'a> Door<'a> {
             api_server: Some(false),
             ambient: Some(false),
             addresses_unknown: addresses.is_partly_unknown(),
-            addresses: match known.is_empty() {
-                true if addresses.is_partly_unknown() => UNKNOWN.into(),
-                true => "none".into(),
-                false => names(known).into(),
-            },
+            addresses: names_or(known, if addresses.is_partly_unknown() { UNKNOWN } else { "none" }),
             network: None,
         }
     }
@@ -131,8 +127,7 @@ impl<'a> Door<'a> {
     }
 
     pub fn cells(&self) -> Vec<(&'static str, Prose)> {
-        let list =
-            |list: &[&str]| if list.is_empty() { Prose::from("none") } else { names(list.iter().copied()).into() };
+        let list = |all: &[&str]| names_or(all.iter().copied(), "none");
         let text = |text: Option<&str>| text.map_or_else(|| "none".into(), Prose::name);
         let ports: Vec<String> = self.ports.iter().map(|port| Prose::number(port).to_string()).collect();
         let flag = |flag: Option<bool>| match flag {
@@ -174,8 +169,7 @@ fn listed(list: Reading<'_>) -> Vec<&str> {
 
 fn partly(shown: &[&str], unknown: bool) -> Prose {
     match (shown.is_empty(), unknown) {
-        (true, false) => "none".into(),
-        (false, false) => names(shown.iter().copied()).into(),
+        (_, false) => names_or(shown.iter().copied(), "none"),
         (true, true) => UNKNOWN.into(),
         (false, true) => format!("{} and more, {UNKNOWN}", names(shown.iter().copied())).into(),
     }

@@ -10,7 +10,7 @@ use crate::review::risk::{
     LAST_GATEWAY_REMOVED, Level,
 };
 use crate::review::section::Section;
-use crate::review::text::{Name, Prose, names};
+use crate::review::text::{Name, Prose, names, names_or};
 use crate::review::topology::Topology;
 
 const COLUMNS: &[(&str, &str)] =
@@ -65,8 +65,7 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
     let was: &[&str] = before.map_or(&[], |before| &before.hosts);
     let more: Vec<&str> =
         after.hosts.iter().filter(|host| !was.iter().any(|pattern| covers(pattern, host))).copied().collect();
-    let list =
-        |hosts: &[&str]| if hosts.is_empty() { Prose::from("none") } else { names(hosts.iter().copied()).into() };
+    let list = |hosts: &[&str]| names_or(hosts.iter().copied(), "none");
     if !more.is_empty() {
         let all = more.iter().any(|host| is_catch_all(host, after.domain));
         let level = match (before, all) {
@@ -167,20 +166,20 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
     };
     let (what, level) = match () {
         () if gateway.action == Action::Replace => {
-            ("Its Service is recreated: a cloud gives it another address.", Level::Warning)
+            ("The Service is recreated: a cloud may give it another address.", Level::Warning)
         }
         () if gateway.action != Action::Update => return,
         () if before.ambient != after.ambient => {
             ("A gateway of another kind, with a Service of its own, takes its place.", Level::Warning)
         }
-        () if asked(before) != asked(after) => ("What its load balancer is asked for changes.", Level::Warning),
+        () if asked(before) != asked(after) => ("The settings of its load balancer change.", Level::Warning),
         () if before.ports != after.ports && !before.ports.is_empty() && !after.ports.is_empty() => {
             ("The ports that other clusters connect to change.", Level::Warning)
         }
         () if after.addresses_unknown && !before.addresses_unknown => {
-            ("The plan does not promise that it stays; nothing in it asks for another.", Level::Note)
+            ("The plan does not say whether the address stays. Nothing in the plan asks for another one.", Level::Note)
         }
-        () if before.addresses != after.addresses => ("It has another address.", Level::Warning),
+        () if before.addresses != after.addresses => ("The gateway has another address.", Level::Warning),
         () => return,
     };
     cx.risk(&GATEWAY_ADDRESS, gateway, what).at(level).sides(before.addresses.clone(), after.addresses.clone());
@@ -189,29 +188,27 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
 /// What a door no longer lets in. Whole gateways that go are told by their network.
 fn narrowed(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
     let goes = instance.cluster().is_some_and(|cluster| cx.topology.leaves(cluster)) || cx.all_goes();
-    let Some(before) = before.filter(|_| instance.changes() && instance.action != Action::Forget && !goes) else {
-        return;
-    };
+    let Some(before) = before.filter(|_| instance.changes() && !goes) else { return };
     let closes =
         |was: Option<bool>, will: Option<Option<bool>>| was == Some(true) && will.unwrap_or(Some(false)) == Some(false);
     if closes(before.control_plane, after.map(|after| after.control_plane)) {
         closed(cx, instance);
     }
     if closes(before.api_server, after.map(|after| after.api_server)) {
-        let what = "Watchers that dial the API server by it no longer see the cluster.";
+        let what = "Watchers that dial the API server through this gateway no longer see the cluster.";
         cx.risk(&ACCESS_NARROWED, instance, what).sides("API server", "none");
     }
     let Some(after) = after else { return };
     let lost = before.hosts.iter().filter(|host| !after.hosts.iter().any(|pattern| covers(pattern, host)));
     let lost: Vec<&str> = lost.copied().collect();
-    let list = |hosts: &[&str]| if hosts.is_empty() { "none".to_owned() } else { names(hosts.iter().copied()) };
+    let list = |hosts: &[&str]| names_or(hosts.iter().copied(), "none");
     if !lost.is_empty() && !after.hosts_unknown {
         let what = format!("What {} names can no longer be called from other networks.", names(lost.iter().copied()));
         cx.risk(&ACCESS_NARROWED, instance, what).sides(list(&before.hosts), list(&after.hosts));
     }
     let fewer = after.ranges.is_some() && (before.ranges.is_none() || more_ranges(after, before));
     if before.is_balancer() && after.is_balancer() && fewer && !before.ranges_unknown && !after.ranges_unknown {
-        let what = "Networks that are not listed can no longer connect to it.";
+        let what = "Networks that are not listed can no longer connect.";
         cx.risk(&ACCESS_NARROWED, instance, what).sides(callers(Some(before)), callers(Some(after)));
     }
 }
@@ -227,12 +224,15 @@ fn closed(cx: &mut Cx<'_>, instance: &Instance) {
     let after = &cx.topology.after;
     let served = after.clusters.iter().any(|(name, node)| node.remote && after.are_related(name, cluster));
     let (what, level) = match (others, served) {
-        (true, _) => ("The control plane can be dialled by another door of the cluster only.", Level::Warning),
+        (true, _) => (
+            "The control plane can still be reached, but only through another gateway or load balancer of the cluster.",
+            Level::Warning,
+        ),
         (false, true) => (
-            "Remote clusters that dial the control plane by it get no configuration and no certificate.",
+            "Remote clusters that dial the control plane at this address get no configuration and no certificate.",
             Level::Danger,
         ),
-        (false, false) => ("The control plane can no longer be dialled by it.", Level::Warning),
+        (false, false) => ("The control plane can no longer be reached at this address.", Level::Warning),
     };
     cx.risk(&ACCESS_NARROWED, instance, what).at(level).sides("control plane", "none");
 }
@@ -249,11 +249,11 @@ fn behind(cx: &mut Cx<'_>, gateway: &Instance) {
     let names_of = [before, after].map(|side| side.get("control_plane_hosts"));
     let lost = names_of[0].texts().iter().any(|name| !names_of[1].texts().contains(name));
     if lost && !names_of[1].is_partly_unknown() {
-        let what = "The control plane no longer answers by each of the names that it had.";
+        let what = "The gateway no longer leads to the control plane for each of the names that it had.";
         cx.risk(&ACCESS_NARROWED, gateway, what).sides(names_of[0].shown(), names_of[1].shown());
     }
     if let Some((was, will)) = gateway.sides("cluster_domain").filter(|(was, will)| !was.is_same(*will)) {
-        let what = "Services can be called by names of another domain only.";
+        let what = "Services can be called only by names in the new domain.";
         cx.risk(&ACCESS_NARROWED, gateway, what).sides(was.shown(), will.shown());
     }
 }
@@ -270,9 +270,7 @@ fn moved(cx: &mut Cx<'_>) {
         let (was, is) = (values(before), values(after));
         if was.iter().any(|address| !is.contains(address)) {
             let what = "It has other addresses than at the last apply.";
-            let list = |list: &[String]| {
-                if list.is_empty() { "none".to_owned() } else { names(list.iter().map(String::as_str)) }
-            };
+            let list = |all: &[String]| names_or(all.iter().map(String::as_str), "none");
             cx.risk(&GATEWAY_ADDRESS, drifted, what).sides(list(&was), list(&is));
         }
     }

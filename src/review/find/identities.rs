@@ -40,8 +40,7 @@ fn widened(cx: &mut Cx<'_>, instance: &Instance) {
         if !more.is_empty() {
             let what = format!("Further {kind} are accepted: {}.", names(more.iter().map(String::as_str)));
             let level = if kind == ROOTS { Level::Danger } else { IDENTITIES.level };
-            let shown = |side: Reading<'_>| if side.value().is_object() { "there".into() } else { side.shown() };
-            cx.risk(&IDENTITIES, instance, what).at(level).sides(shown(before), shown(after));
+            cx.risk(&IDENTITIES, instance, what).at(level).sides(before.shown_or_there(), after.shown_or_there());
         }
     }
     if instance.raises("migrate_self_signed") {

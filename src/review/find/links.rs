@@ -5,20 +5,22 @@ use std::collections::BTreeSet;
 use super::Cx;
 use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{Level, WATCHER_REMOVED};
-use crate::review::text::{Name, Prose, names};
+use crate::review::text::{Name, names, names_or};
 use crate::review::topology::watchers;
 
 pub fn of_plan(cx: &mut Cx<'_>) {
     for remote in cx.of(Type::Remote) {
-        if remote.action == Action::Forget || !remote.before().is_there() {
+        if !remote.before().is_there() {
             continue;
         }
-        let (before, after) = (watchers(remote.before()), watchers(remote.after()));
-        if remote.after().get("watchers").is_unknown() {
+        let before = watchers(remote.before());
+        // Another cluster is watched from now on, and this one by nobody.
+        let after = if remote.left_cluster().is_some() { BTreeSet::new() } else { watchers(remote.after()) };
+        if remote.after().get("watchers").is_partly_unknown() {
             continue;
         }
         let watched = remote.before().get("cluster").text().unwrap_or_default();
-        if remote.action == Action::Replace {
+        if remote.action == Action::Replace && remote.left_cluster().is_none() {
             again(cx, remote, watched, &before);
         }
         // Who leaves the mesh takes its links along. Whom this plan does not keep stays.
@@ -36,9 +38,7 @@ pub fn of_plan(cx: &mut Cx<'_>) {
             Name(watched),
             Name(secret)
         );
-        let shown = |names_of: &BTreeSet<String>| {
-            if names_of.is_empty() { Prose::from("nobody") } else { names(names_of.iter().map(String::as_str)).into() }
-        };
+        let shown = |all: &BTreeSet<String>| names_or(all.iter().map(String::as_str), "nobody");
         let level = if last { Level::Danger } else { Level::Warning };
         cx.risk(&WATCHER_REMOVED, remote, what).of(watched).at(level).sides(shown(&before), shown(&after));
     }

@@ -12,6 +12,7 @@ mod links;
 mod places;
 mod restarts;
 mod rights;
+mod rules;
 mod tokens;
 mod trust;
 mod unknown;
@@ -27,6 +28,7 @@ use super::section::Section;
 use super::text::Prose;
 use super::topology::Topology;
 
+pub use attributes::paths as judged_attributes;
 pub use restarts::Restarts;
 pub use trust::Trust;
 
@@ -101,6 +103,7 @@ impl<'a> Cx<'a> {
             level: kind.level,
             clusters: BTreeSet::new(),
             address: address.to_owned(),
+            formerly: self.formerly(address),
             what: what.into(),
             before: Prose::default(),
             after: Prose::default(),
@@ -109,6 +112,12 @@ impl<'a> Cx<'a> {
         });
         let last = self.risks.len() - 1;
         &mut self.risks[last]
+    }
+
+    /// The address that a resource had before this plan.
+    fn formerly(&self, address: &str) -> Option<String> {
+        let moved = self.plan.instances.iter().find(|one| one.previous_address.is_some() && one.address == address)?;
+        moved.previous_address.clone()
     }
 
     /// Nothing of the mesh is left, and no other state keeps clusters of it.
@@ -144,9 +153,9 @@ impl Risk {
     }
 }
 
-/// The cluster that a resource is of; all those that an authority signs for.
+/// The cluster that a resource is of, and was of; all those that an authority signs for.
 fn clusters(instance: &Instance) -> BTreeSet<&str> {
-    let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().collect();
+    let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().chain(instance.left_cluster()).collect();
     if instance.kind == Type::Ca {
         clusters.extend(
             [instance.before(), instance.after()]

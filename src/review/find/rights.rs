@@ -8,7 +8,7 @@ use crate::review::read::{Action, Instance, Type};
 use crate::review::risk::{Level, RIGHTS_WIDENED, SECRETS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names};
-use crate::review::topology::watchers;
+use crate::review::topology::{UNKNOWN, watchers};
 
 const COLUMNS: &[(&str, &str)] =
     &[("cluster", "cluster"), ("who", "who"), ("what", "what"), ("before", "before"), ("after", "after")];
@@ -109,7 +109,7 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
 
 /// Tokens by which watchers read a cluster.
 fn readers(cx: &mut Cx<'_>, section: &mut Section) {
-    for remote in cx.of(Type::Remote).filter(|remote| remote.changes() && remote.action != Action::Forget) {
+    for remote in cx.of(Type::Remote).filter(|remote| remote.changes()) {
         let (before, after) = (remote.before(), remote.after());
         let watched = remote.latest("cluster").text().unwrap_or_default();
         let reads =
@@ -118,7 +118,11 @@ fn readers(cx: &mut Cx<'_>, section: &mut Section) {
         let word = |reads: bool| if reads { "Secrets too" } else { "no Secrets" };
         for watcher in was.union(&will) {
             let side = |there: bool, reads: bool| Prose::from(if there { word(reads) } else { "nothing" });
-            let (one, other) = (side(was.contains(watcher), reads(before)), side(will.contains(watcher), reads(after)));
+            let one = side(was.contains(watcher), reads(before));
+            let other = match will.contains(watcher) || !will.contains(UNKNOWN) {
+                true => side(will.contains(watcher), reads(after)),
+                false => "known after apply".into(),
+            };
             if one != other {
                 let who = format!("istiods of {}", Name(watcher)).into();
                 section.row([Prose::name(watched), who, "read the cluster".into(), one, other]);

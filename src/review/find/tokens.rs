@@ -32,7 +32,7 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     for instance in &cx.plan.instances {
         let waits = |side: Reading<'_>| side.get("wait").value() != false;
         if instance.changes() && instance.after().is_there() && !waits(instance.after()) && waits(instance.before()) {
-            cx.risk(&NOT_AWAITED, instance, "The apply ends before anybody has looked.")
+            cx.risk(&NOT_AWAITED, instance, "The apply no longer waits until what it makes works.")
                 .sides("waited for", "not waited for");
         }
     }
@@ -40,9 +40,32 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
 }
 
 fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
-    let watched = remote.latest("cluster").text().unwrap_or_default();
-    let (before, after) = (remote.before().get("tokens").entries(), remote.after().get("tokens").entries());
-    let terms = Terms::of(remote.after());
+    let watched = remote.cluster().unwrap_or_default();
+    let (before, after, nothing) = (remote.before(), remote.after(), Reading::nothing());
+    match remote.left_cluster() {
+        // Two links, of which one goes.
+        Some(left) => {
+            rows_of(cx, section, (remote, left), (before, nothing));
+            rows_of(cx, section, (remote, watched), (nothing, after));
+        }
+        None => rows_of(cx, section, (remote, watched), (before, after)),
+    }
+}
+
+fn rows_of(
+    cx: &mut Cx<'_>,
+    section: &mut Section,
+    (remote, watched): (&Instance, &str),
+    sides: (Reading<'_>, Reading<'_>),
+) {
+    let (before, after) = (sides.0.get("tokens").entries(), sides.1.get("tokens"));
+    let after = match after.is_unknown() && !sides.1.get("watchers").is_partly_unknown() {
+        // Which there will be is known by who watches.
+        true => sides.1.get("watchers").texts().into_iter().map(|watcher| (watcher, after.get(watcher))).collect(),
+        false if after.is_unknown() => before.keys().map(|watcher| (*watcher, after.get(watcher))).collect(),
+        false => after.entries(),
+    };
+    let terms = Terms::of(sides.1);
     let names: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for watcher in names {
         let nothing = Reading::nothing();
@@ -53,10 +76,10 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
         let own = |side: Reading<'_>| side.get("link_token").is_there();
         let by_job = |side: Reading<'_>| Terms::of(side).by_job;
         let what = match (was.is_there(), will.is_there()) {
-            (false, true) if own(remote.after()) => "none stored: istiod has its own",
-            (true, true) if own(remote.after()) && !own(remote.before()) => "no longer stored: istiod has its own",
-            (false, true) if by_job(remote.after()) => "issued, and renewed by a job of the watcher",
-            (true, true) if by_job(remote.after()) && !by_job(remote.before()) => {
+            (false, true) if own(sides.1) => "none stored: istiod has its own",
+            (true, true) if own(sides.1) && !own(sides.0) => "no longer stored: istiod has its own",
+            (false, true) if by_job(sides.1) => "issued, and renewed by a job of the watcher",
+            (true, true) if by_job(sides.1) && !by_job(sides.0) => {
                 "reissued, and from now on renewed by a job of the watcher"
             }
             (true, true) if condition == "unrenewed" && !issued => "kept; the job that renews it is made as it was",
@@ -75,7 +98,7 @@ fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
             None if side.is_there() => "never".into(),
             None => Prose::from("none"),
         };
-        let capped = is_capped(cx.plan.timestamp.as_deref(), was, &Terms::of(remote.before()));
+        let capped = is_capped(cx.plan.timestamp.as_deref(), was, &Terms::of(sides.0));
         let every = match (will.is_there(), capped) {
             (false, _) => Prose::default(),
             (true, false) => terms.words(),

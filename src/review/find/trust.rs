@@ -4,7 +4,7 @@ use super::Cx;
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{AUTHORITY_REMOVED, CANNOT_TELL, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
 use crate::review::section::Section;
-use crate::review::text::{Name, Prose, names};
+use crate::review::text::{Name, Prose, names_or};
 
 /// What becomes of the mesh's trust.
 pub struct Trust {
@@ -64,7 +64,7 @@ fn row(ca: &Instance) -> Vec<Prose> {
         fingerprint(ca.before().get("root_fingerprint")),
         fingerprint(ca.after().get("root_fingerprint")),
         phase,
-        if issued.is_empty() { "none".into() } else { names(issued).into() },
+        names_or(issued, "none"),
         ca.latest("root_not_after").shown(),
     ]
 }

@@ -6,8 +6,11 @@ use crate::review::read::{Action, Instance, UNKNOWN};
 use crate::review::risk::{CANNOT_TELL, Level};
 use crate::review::secrets::{HIDDEN, HIDDEN_ANEW};
 use crate::review::section::Section;
-use crate::review::text::{Prose, names, own_names};
+use crate::review::text::{Prose, count, names, own_names};
 use crate::schema::{Attribute, Schema};
+
+/// What decides nothing but how an apply goes.
+const HARMLESS: &[&str] = &["timeouts", "wait", "adopt"];
 
 /// What changes, who comes in, who is trusted, and whether it is encrypted.
 const DECIDE: &[&str] = &[
@@ -25,7 +28,16 @@ const DECIDE: &[&str] = &[
     "trust_domain_aliases",
     "link_token",
     "ambient",
+    "clusters",
+    "root",
+    "read_secrets",
+    "export_services",
+    "migrate_self_signed",
+    "istio_version",
 ];
+
+/// By what clusters are told apart.
+const NAMES: &[&str] = &["cluster", "cluster_name", "config_cluster", "mesh_id", "network", "revision", "watchers"];
 
 pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section =
@@ -49,18 +61,25 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
             continue;
         }
         section.row([Prose::name(&instance.address), own_names(open.iter().copied()).into()]);
-        // The root that is made in the same apply is waited for; it decides nothing else.
-        let matters: Vec<&str> =
-            open.iter().filter(|name| !["trust_root", "istio_version"].contains(*name)).copied().collect();
+        // The root that is made in the same apply is waited for; it decides nothing else. Nor does the version of what
+        // is new.
+        let is_new = !instance.before().is_there();
+        let waits = |name: &&str| *name == "trust_root" || *name == "istio_version" && is_new;
+        let matters: Vec<&str> = open.iter().filter(|name| !waits(name)).copied().collect();
         if !matters.is_empty() {
-            let what = format!("{} is known after the apply only.", own_names(matters.iter().copied()));
+            let what = format!("Known only after the apply: {}.", own_names(matters.iter().copied()));
             let decides = matters.iter().any(|name| DECIDE.contains(name));
             let before = was(instance, &matters);
             let level = if decides { Level::Warning } else { Level::Note };
             cx.risk(&CANNOT_TELL, instance, what).at(level).sides(before, UNKNOWN);
         }
     }
+    nameless(cx);
     untold(cx);
+    if cx.plan.unread > 0 {
+        let what = format!("{} of the mesh are not looked at: the plan is too large.", count(cx.plan.unread, "change"));
+        cx.risk_at(&CANNOT_TELL, "", what).at(Level::Forbidden);
+    }
     for doubt in &cx.plan.doubts {
         let topology = cx.topology;
         let all = topology.before.clusters.keys().chain(topology.after.clusters.keys()).map(String::as_str);
@@ -85,11 +104,37 @@ fn hidden(cx: &mut Cx<'_>, instance: &Instance, schema: &Schema) {
         return;
     }
     let what = format!(
-        "{} is marked as sensitive and changes: what it becomes is not judged.",
+        "Marked as sensitive and changed: {}. The review does not judge the new values.",
         own_names(hidden.iter().copied())
     );
-    let level = if hidden.iter().any(|name| DECIDE.contains(name)) { Level::Danger } else { Level::Warning };
+    let level = if hidden.iter().all(|name| HARMLESS.contains(name)) { Level::Warning } else { Level::Danger };
     cx.risk(&CANNOT_TELL, instance, what).at(level).sides(HIDDEN, HIDDEN_ANEW);
+}
+
+/// Marked names, changed or not: with all of them hidden, several clusters look like one.
+fn nameless(cx: &mut Cx<'_>) {
+    let plan = cx.plan;
+    if plan.instances.iter().all(|instance| instance.action == Action::None) {
+        return;
+    }
+    for instance in &plan.instances {
+        let Some(schema) = cx.schemas.get(instance.kind.resource()) else { continue };
+        let is_hidden = |name: &&&str| {
+            if schema.attribute(name).is_none() {
+                return false;
+            }
+            let side = instance.latest(name);
+            side.is_hidden() || side.items().iter().any(|item| item.is_hidden())
+        };
+        let hidden: Vec<&str> = NAMES.iter().filter(is_hidden).copied().collect();
+        if !hidden.is_empty() {
+            let what = format!(
+                "Marked as sensitive: {}. The review cannot tell clusters apart by these names.",
+                own_names(hidden.iter().copied())
+            );
+            cx.risk(&CANNOT_TELL, instance, what).at(Level::Danger);
+        }
+    }
 }
 
 /// The one of them that there is, as it was.

@@ -165,7 +165,7 @@ impl Row {
 fn written(rows: &[Row]) -> String {
     let mut text = format!(
         "{HEADING}\n\nWritten by `make bench` on {}. The API servers and istiods of these fleets are stood in by one process, which keeps the objects in memory and answers as they do, so that the provider and the core alone are measured; \
-         nothing waits for a Pod. The configuration is the same as above; with hub and spokes each cluster is linked with the first one alone. A full mesh of 200 has 39,800 links, more than a core can plan in reasonable time: with so many clusters, link regions and not all with all. \
+         nothing waits for a Pod. The configuration is the same as above; with hub and spokes each cluster is linked with the first one alone. A full mesh of 200 has 39,800 links; no figure of it was taken. \
          CPU is what the processes of the provider and of the core used in seconds, and memory is the most that those of the provider held.\n\n\
          | fleet | clusters | links | apply | its requests | CPU of the provider | CPU of the core | memory | plan that changes nothing | its requests | CPU of the provider | CPU of the core | memory | destroy | its requests | CPU of the provider | CPU of the core | memory |\n\
          | --- |{}\n",
