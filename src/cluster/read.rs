@@ -1,6 +1,7 @@
 //! Get, list and look up. Lists are held for the length of the walk and shared by all who ask the same.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
@@ -91,13 +92,16 @@ pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetada
 pub(super) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 
 /// Lists by question; who comes while a question is under way waits for the same answer. `None`: the kind is not
-/// served.
+/// served, and nobody has defined anything in this run.
 type Lists = Mutex<HashMap<Query, Arc<OnceCell<Option<Arc<[Object]>>>>>>;
 
 /// What is held of a cluster for the length of the walk.
 #[derive(Default)]
 pub(super) struct Held {
     lists: Lists,
+    /// A definition was written or removed in this run: whether a kind is served may change at any time since, for an
+    /// API server serves a definition some time after it has taken it.
+    defines: AtomicBool,
     /// Resources by group-version, for kinds the table lacks.
     discovered: Mutex<HashMap<String, Arc<[Kind]>>>,
     /// Versions by group, for the same.
@@ -136,6 +140,7 @@ impl Held {
 
     fn forget_what_is_defined_by(&self, kind: &Kind) {
         if *kind == Kind::CUSTOM_RESOURCE_DEFINITION {
+            self.defines.store(true, Ordering::Relaxed);
             *lock(&self.api_versions) = Arc::default();
             lock(&self.discovered).clear();
             lock(&self.versions).clear();
@@ -160,16 +165,40 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The namespace that a cluster has from its beginning to its end.
 const SYSTEM: &str = "kube-system";
 
+/// That namespace and the one that Istio is mostly in. They are asked for in one list, by a label that the API server
+/// sets on every namespace:
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>.
+const USUAL_NAMESPACES: [&str; 2] = [SYSTEM, "istio-system"];
+
 impl Cluster {
     /// What tells the cluster from all others, whatever its name and address are: the uid of its namespace
     /// `kube-system`. Asked for once in a run. `None` where that may not be read, or is not there.
     pub async fn uid(&self) -> Result<Option<&str>, Error> {
-        let look = async || match self.get_metadata(&ObjectRef::cluster(Kind::NAMESPACE, SYSTEM)).await {
+        let look = async || match self.namespace(SYSTEM).await {
             Ok(found) => Ok(found.and_then(|found| found.uid().map(str::to_owned))),
             Err(error) if error.is_forbidden() => Ok(None),
             Err(error) => Err(error),
         };
         self.shared.uid.get_or_try_init(look).await.map(Option::as_deref)
+    }
+
+    /// A namespace, or `None` on a true 404 of it. The usual ones are asked for together, and held as lists are.
+    pub async fn namespace(&self, name: &str) -> Result<Option<Object>, Error> {
+        let usual = format!("kubernetes.io/metadata.name in ({})", USUAL_NAMESPACES.join(","));
+        let listed = match USUAL_NAMESPACES.contains(&name) {
+            true => self.list(&Query::of(Kind::NAMESPACE).selector(&usual)).await,
+            false => Ok(Arc::default()),
+        };
+        let found = match listed {
+            Ok(listed) => listed.iter().find(|namespace| namespace.name() == name).cloned(),
+            // Who may not list namespaces may still look at one.
+            Err(error) if error.is_forbidden() => None,
+            Err(error) => return Err(error),
+        };
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.get(&ObjectRef::cluster(Kind::NAMESPACE, name)).await,
+        }
     }
 
     /// The object, or `None` on a true 404 of the object itself: an unreachable or forbidding server is an error, never
@@ -208,11 +237,16 @@ impl Cluster {
     /// until a definition is written.
     pub async fn list_if_served(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
         let held = self.held_list(query);
+        let unserved = |error: &Error| error.is_unknown_kind() || error.is_not_found();
         let listed = held.get_or_try_init(async || match self.list_now(query).await {
-            Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok(None),
+            Err(error) if unserved(&error) && !self.shared.held.defines.load(Ordering::Relaxed) => Ok(None),
             listed => listed.map(Some),
         });
-        Ok(listed.await?.clone().unwrap_or_default())
+        match listed.await {
+            Ok(listed) => Ok(listed.clone().unwrap_or_default()),
+            Err(error) if unserved(&error) => Ok(Arc::default()),
+            Err(error) => Err(error),
+        }
     }
 
     fn held_list(&self, query: &Query) -> Arc<OnceCell<Option<Arc<[Object]>>>> {

@@ -127,10 +127,12 @@ impl Claim {
 
     /// The apply was refused. A create that has written nothing leaves nothing: its Lease goes again, and a namespace
     /// that it has made. The warning says what stays all the same.
-    pub async fn refused(mut self) -> Option<Diagnostic> {
+    pub async fn refused(mut self, instance: &mut Instance) -> Option<Diagnostic> {
         if !self.is_unused() {
             return None;
         }
+        // What goes here was not taken away by anybody.
+        instance.claimed = None;
         let (refused, hold) = self.given_back()?;
         let stays = refused.give_back().await;
         drop(hold);
@@ -313,7 +315,8 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             }
             (Standing::Anothers, Purpose::Destroy) => return Ok(of_another(asked, found.mark)),
             (Standing::Anothers | Standing::Beside, _) => {
-                if standing == Standing::Beside || found.is_of_now() {
+                let is_another_run = !Holder::is_of_this_run(&found.holder);
+                if standing == Standing::Beside || found.is_of_now() && is_another_run {
                     handover::give_up();
                 }
                 return Err(refused(asked, &lease, &found));

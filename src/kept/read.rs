@@ -286,7 +286,11 @@ async fn live_of_kind(
         let held = listed.get(&(reference.namespace.as_deref(), reference.name.as_str())).copied();
         let held = held.filter(|object| !metadata_only || memory.is_as_applied(key, object)).cloned();
         async move {
-            let object = if held.is_some() { held } else { cluster.get(&reference).await? };
+            let object = match held {
+                Some(held) => Some(held),
+                None if reference.kind == Kind::NAMESPACE => cluster.namespace(&reference.name).await?,
+                None => cluster.get(&reference).await?,
+            };
             Ok(object.map(|object| (key.to_owned(), object)))
         }
     });

@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::INTERRUPTED;
+use super::lease::lets_go;
 use super::namespace;
 use crate::cluster::{Cluster, Delete, Error, ObjectRef, Patched, Scope};
 
@@ -38,11 +37,7 @@ impl Refused {
         // The time of the apply may be over, and the user may have stopped it.
         let cluster = self.cluster.within(Scope::lasting(PATIENCE, CancellationToken::new()));
         let failed = |error: &Error| Some(format!("{} in cluster {}: {error}", self.lease, cluster.name()));
-        let operations = json!([
-            { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
-            { "op": "replace", "path": "/spec/holderIdentity", "value": INTERRUPTED },
-        ]);
-        let lease = match cluster.patch_if(&self.lease, &operations).await {
+        let lease = match cluster.patch_if(&self.lease, &lets_go(&self.holder)).await {
             Ok(Patched::Done(lease)) => lease,
             Ok(Patched::Refused | Patched::Absent) => return None,
             Err(error) => return failed(&error),

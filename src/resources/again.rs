@@ -2,7 +2,8 @@
 //! again once it is gone, as the next apply would.
 //!
 //! Not for a `mesh_ca`: with its namespace a root's key may have gone, and who makes another one changes whom the mesh
-//! trusts. That is for a plan to show.
+//! trusts. That is for a plan to show. Nor for a change of a `mesh_remote_cluster`: with its namespace its tokens have
+//! ended, which the plan says are kept. Nor for a `mesh_service_entry`, which makes no namespace.
 
 use futures::future::BoxFuture;
 

@@ -1,6 +1,6 @@
 //! The `charts` attribute, of the provider and of resources, and the way from it to a loaded chart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -190,10 +190,25 @@ impl Noted {
         let others: Vec<String> = others.collect();
         (!others.is_empty()).then(|| exchanged(&self.place, &others))
     }
+
+    /// A repository that does not answer for a while makes nobody forget what its charts were.
+    fn keep_unfetched(&mut self, before: &Noted) {
+        if self.place != before.place {
+            return;
+        }
+        let name = |chart: &str| chart.split_once(' ').map(|(name, _)| name.to_owned());
+        let fetched: BTreeSet<String> = self.digests.keys().filter_map(|chart| name(chart)).collect();
+        let unfetched =
+            before.digests.iter().filter(|(chart, _)| name(chart).is_some_and(|name| !fetched.contains(&name)));
+        self.digests.extend(unfetched.map(|(chart, digest)| (chart.clone(), digest.clone())));
+    }
 }
 
 /// Remembers what the charts are now, and warns where a repository has exchanged one.
-pub fn remember<C, P>(cx: &mut Ctx<C, P>, place: impl Fn(&mut P) -> &mut Option<Noted>, now: Option<Noted>) {
+pub fn remember<C, P>(cx: &mut Ctx<C, P>, place: impl Fn(&mut P) -> &mut Option<Noted>, mut now: Option<Noted>) {
+    if let (Some(now), Some(before)) = (&mut now, place(&mut cx.private).as_ref()) {
+        now.keep_unfetched(before);
+    }
     let before = std::mem::replace(place(&mut cx.private), now);
     let now = place(&mut cx.private).as_ref();
     let warning = now.zip(before).and_then(|(now, before)| now.exchanged(&before));

@@ -381,7 +381,7 @@ pub async fn end_apply<M, P: Remembers>(
 ) -> Result<M, Failed<M>> {
     match &outcome {
         Ok(_) => finish(cx, claim).await,
-        Err(_) => claim.refused().await.into_iter().for_each(|warning| cx.warn(warning)),
+        Err(_) => claim.refused(cx.private.instance()).await.into_iter().for_each(|warning| cx.warn(warning)),
     }
     outcome
 }
@@ -436,7 +436,8 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
     let (place, mark) = (place(&state, &label), kept.instance.as_deref());
     let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
     let claim = claim::claim(asked, cx.private.instance()).await?;
-    let kinds = claim.orphan_kinds(&state.kinds()).await?;
+    let kinds = claim.orphan_kinds(&state.kinds()).await;
+    let kinds = kinds.map_err(|error| report::one_at_destroy(&error, FORGETTING))?;
     let removal = Removal {
         cluster: &claim.cluster(),
         recorded: &recorded(&state, cx.private.memory()),

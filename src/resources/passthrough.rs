@@ -3,7 +3,6 @@
 //! look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -44,16 +43,8 @@ pub enum Chooses {
 /// What a cluster has of them. A cluster without these kinds has none.
 pub async fn of_cluster(cluster: &Cluster) -> Result<Vec<Opening>, Error> {
     let (own, api) = (Query::of(Kind::ISTIO_GATEWAY), Query::of(Kind::GATEWAY_API_GATEWAY));
-    let (own, api) = tokio::try_join!(served(cluster, &own), served(cluster, &api))?;
+    let (own, api) = tokio::try_join!(cluster.list_if_served(&own), cluster.list_if_served(&api))?;
     Ok(openings(&own).into_iter().chain(openings_of_api(&api)).collect())
-}
-
-/// That a cluster does not serve a kind is not held: within one run a control plane brings the definitions.
-async fn served(cluster: &Cluster, query: &Query) -> Result<Arc<[Object]>, Error> {
-    match cluster.list(query).await {
-        Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok(Arc::default()),
-        listed => listed,
-    }
 }
 
 /// Those of Istio's Gateways.

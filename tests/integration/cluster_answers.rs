@@ -114,7 +114,8 @@ async fn a_conflict_over_something_else_ends_with_what_was_said() {
 #[tokio::test]
 async fn what_is_on_its_way_out_is_not_gone() {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "namespace": "a", "uid": "u", "resourceVersion": "5",
-        "labels": {"terraform-provider-mesh/owner": "x"}, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/held"]}});
+        "labels": {"terraform-provider-mesh/owner": "x"}, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/held"],
+        "managedFields": [{"manager": "terraform-provider-mesh", "operation": "Apply", "fieldsV1": {}}]}});
     let server = Server::start(move |seen, _| match seen.path.as_str() {
         path if path.contains("watch=1") => Say::Hang,
         path if path.contains("/services/b") => Say::Json(200, service.clone()),

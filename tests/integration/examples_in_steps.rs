@@ -20,7 +20,7 @@ use crate::rbac::IDENTITIES;
 use crate::support::cli::{Cli, clis, newest};
 use crate::support::workload::workload;
 
-const CLUSTERS: [&str; 2] = ["east", "west"];
+pub const CLUSTERS: [&str; 2] = ["east", "west"];
 
 /// As the guide on day-two work tells it.
 #[test]
@@ -229,7 +229,7 @@ fn taken_over(cli: &Cli, lab: &Lab) {
 }
 
 /// The example, with the root that was made by hand.
-fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
+pub fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
     let run = Run::of_example(cli, lab, "adoption").with_least_rights();
     run.variables(&CLUSTERS);
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();

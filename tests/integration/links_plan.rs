@@ -21,6 +21,7 @@ type Resource = (&'static str, Json);
 const PRIMARY: &str = "mesh_primary";
 const REMOTE: &str = "mesh_remote_cluster";
 const GATEWAY: &str = "mesh_eastwest_gateway";
+const TWO_NAMES: &str = "One cluster under two names";
 
 async fn core() -> Core {
     let charts = tools::charts(Istio::Current).expect("the charts can be unpacked");
@@ -416,10 +417,13 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
         core.plan(REMOTE, Some(link.clone()), stored).await.expect("a plan")
     };
     let networks = |east: &str, west: &str| [json!(east), json!(west)];
+    // East and west are one cluster here, which every plan may say.
+    let two_names = |planned: &Planned| planned.warnings.iter().any(|one| one.summary == TWO_NAMES);
     let warnings = |planned: &Planned| -> Vec<String> {
         planned
             .warnings
             .iter()
+            .filter(|one| one.summary != TWO_NAMES)
             .map(|one| format!("{}: {}", one.path.clone().unwrap_or_default(), one.summary))
             .collect()
     };
@@ -429,6 +433,7 @@ async fn overlapping_pod_ranges_and_networks_without_a_gateway_are_pointed_at() 
     lab.apply(&node.to_string()).expect("a Node");
 
     let first = planned(networks("net1", "net1"), None).await;
+    assert!(two_names(&first), "{}", first.warnings);
     assert_eq!(warnings(&first), ["watchers: Pods of west and east may have the same addresses"]);
     assert!(first.warnings.to_string().contains("node links-plan in west assigns Pod addresses from 10.244.1.0/24"));
     let nowhere = planned([Json::Null, Json::Null], None).await;

@@ -106,6 +106,7 @@ mod service_entry_laws;
 mod service_entry_meshes;
 mod simulation;
 mod source_fetch;
+mod traffic_adoption;
 mod traffic_cost;
 mod traffic_failures;
 mod traffic_meshes;

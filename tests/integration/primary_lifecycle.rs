@@ -421,6 +421,7 @@ async fn an_upgrade_in_place_and_one_by_revision_are_plain_plans() {
         new.plan(PRIMARY, Some(config(Istio::Current, json!({"revision": "canary"}))), None).await.expect("a plan");
     let refused = new.apply(PRIMARY, both).await.diagnostics.to_string();
     assert!(refused.contains("(install_base)"), "{refused}");
+    assert!(!refused.contains("was deleted during the apply"), "{refused}");
     // The tag moves with the workloads that it selects.
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false, "tags": ["prod"]}));
     let config_new = config(Istio::Current, json!({}));

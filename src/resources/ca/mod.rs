@@ -134,15 +134,7 @@ impl Resource for MeshCa {
         let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
         let mut change = change;
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
-        let mut outcome = apply::apply(cx, change, claim.as_ref()).await;
-        if claim.as_ref().is_some_and(|claim| claim.interrupted)
-            && let Ok(state) = &outcome
-        {
-            let errors = remove::strays(cx, state).await;
-            if errors.has_errors() {
-                outcome = Err(Failed::from(errors).keeping(state.clone()));
-            }
-        }
+        let outcome = apply::apply(cx, change, claim.as_ref()).await;
         if let Ok(state) = &outcome {
             let places = places(&cx.private, [state]);
             cx.private.instance.is_only_in(places.iter().map(String::as_str));
@@ -150,7 +142,7 @@ impl Resource for MeshCa {
         let Some(claim) = claim else { return outcome };
         let told = match &outcome {
             Ok(_) => claim.finish(&mut cx.private.instance).await,
-            Err(_) => claim.refused().await,
+            Err(_) => claim.refused(&mut cx.private.instance).await,
         };
         told.into_iter().for_each(|warning| cx.warn(warning));
         outcome

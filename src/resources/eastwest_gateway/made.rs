@@ -27,11 +27,11 @@ pub fn service_of(gateway: &Object) -> Option<ObjectRef> {
 
 /// Removes a gateway, and waits for what goes with one that istiod has made.
 pub async fn remove(cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
-    let made = departing(&state);
+    let (made, gateway) = (departing(&state), super::ready::door_of(&state));
     let cluster = client::cluster(cx, state.cluster.text());
     keeping::remove(cx, state).await?;
     if let (Some(service), Ok(cluster)) = (made, cluster) {
-        gone(&cluster, &service).await.into_iter().for_each(|warning| cx.warn(warning));
+        gone(&cluster, &gateway, &service).await.into_iter().for_each(|warning| cx.warn(warning));
     }
     Ok(())
 }
@@ -47,8 +47,13 @@ fn departing(model: &Gateway) -> Option<ObjectRef> {
 }
 
 /// Waits until it is gone, and the cloud's load balancer with it: whoever destroys the cluster next would leave that
-/// behind. What is to be said where it stays.
-async fn gone(cluster: &Cluster, service: &ObjectRef) -> Option<Diagnostic> {
+/// behind. What is to be said where it stays. A Gateway that others have taken over is left, and its Service with it.
+async fn gone(cluster: &Cluster, gateway: &ObjectRef, service: &ObjectRef) -> Option<Diagnostic> {
+    if let Ok(Some(left)) = cluster.get_metadata(gateway).await
+        && !left.is_terminating()
+    {
+        return None;
+    }
     let error = cluster.wait(service, &wait::deleted()).await.err()?;
     Some(Diagnostic::warning("The gateway's Service is still there").detail(format!(
         "The Gateway is deleted, and with it Kubernetes deletes {service}, which istiod had made. That has not happened in the time allowed: {error}. Wait until it is gone before you destroy the cluster, or the cloud's load balancer stays behind."

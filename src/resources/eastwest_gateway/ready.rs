@@ -205,8 +205,12 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
 /// The addresses stay while the object that has them does not change, and are there.
 pub fn planned(prior: Option<&Gateway>, planned: &Gateway) -> Value<List<Address>> {
     let Some(prior) = prior else { return Value::Unknown };
-    let key = state_key(&door_of(planned));
-    let same = prior.objects.entry(&key) == planned.objects.entry(&key) && planned.objects.entry(&key).is_some();
+    let door = door_of(planned);
+    let key = state_key(&door);
+    // By this istiod makes the Service of a Gateway.
+    let parameters = state_key(&ObjectRef { kind: Kind::CONFIG_MAP, ..door });
+    let same = planned.objects.entry(&key).is_some()
+        && [key, parameters].iter().all(|key| prior.objects.entry(key) == planned.objects.entry(key));
     let missing = planned.wait.get() == Some(true) && prior.addresses.items().next().is_none();
     if same && !missing { prior.addresses.clone() } else { Value::Unknown }
 }

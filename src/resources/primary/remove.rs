@@ -26,12 +26,13 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
     let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
     let elsewhere = places_of_agents(&state, &recorded);
-    let orphan_kinds = claim.orphan_kinds(&kinds(&state)).await?;
+    let stuck = |error: Error| report::one_at_destroy(&error, FORGETTING);
+    let orphan_kinds = claim.orphan_kinds(&kinds(&state)).await.map_err(stuck)?;
     if claim.interrupted {
-        let added = agents::strays(&claim, elsewhere.clone(), &mut recorded).await;
-        added?;
+        agents::strays(&claim, elsewhere.clone(), &mut recorded).await.map_err(stuck)?;
     }
-    let Others { sharing, beside } = other_control_planes(&cluster, &namespace, &claim.owner).await?;
+    let others = other_control_planes(&cluster, &namespace, &claim.owner).await.map_err(stuck)?;
+    let Others { sharing, beside } = others;
     // In the cluster that it runs in an external control plane shares nothing, and its istiod writes nothing.
     let external = !state.config_cluster.is_null();
     let served_by = base::control_plane(&label);

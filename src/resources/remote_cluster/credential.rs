@@ -11,13 +11,15 @@ use super::secret;
 use super::spec::{Spec, TokenSpec, bindings};
 use super::token;
 use crate::cluster::{
-    Applied, Apply, BoundTo, Cluster, Delete, Error, Failure, Kind, OWNER_LABEL, Object, ObjectRef, Owner, Query,
-    Secret, TokenRequest, wait,
+    Applied, Apply, BoundTo, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object,
+    ObjectRef, Owner, Query, Secret, TokenRequest, wait,
 };
 use crate::mesh::{Schedule, Token};
 
 /// On a Secret that a token is bound to: the watcher that has the token.
 pub const WATCHER_ANNOTATION: &str = "terraform-provider-mesh/watcher";
+/// On a Secret that holds a token without an end: whose token Kubernetes writes into it.
+const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// A token to make.
 #[derive(Clone, Copy)]
@@ -73,6 +75,21 @@ async fn next_number(order: Order<'_>) -> Result<u64, Error> {
 /// The Secret that the first token of a watcher is bound to.
 pub fn first_binding(spec: &Spec, owner: &Owner, watcher: &str) -> Object {
     binding_object(spec, owner, watcher, &binding_reference(spec, watcher, 1))
+}
+
+/// Marks what the tokens of a state of before marks are bound to. Once the instance counts as marked, what carries no
+/// mark is nobody's to replace or to revoke.
+pub async fn mark(watched: &Cluster, spec: &Spec, owner: &Owner) -> Result<(), Error> {
+    for binding in listed(watched, spec.namespace.as_str(), owner).await? {
+        if binding.annotation(INSTANCE_ANNOTATION).is_some() {
+            continue;
+        }
+        let watcher = binding.annotation(WATCHER_ANNOTATION).unwrap_or_default();
+        let account = binding.annotation(ACCOUNT_ANNOTATION);
+        let object = bound_object(account, owner, watcher, &binding.reference_as(Kind::SECRET));
+        watched.apply(Apply { known: true, force: true, ..Apply::new(object, owner.clone()) }).await?;
+    }
+    Ok(())
 }
 
 fn binding_reference(spec: &Spec, watcher: &str, generation: u64) -> ObjectRef {
@@ -227,12 +244,18 @@ async fn labelled(watched: &Cluster, namespace: &str, owner: &Owner) -> Result<V
 
 /// The Secret that a watcher's token is bound to, or that holds one which does not end.
 fn binding_object(spec: &Spec, owner: &Owner, watcher: &str, binding: &ObjectRef) -> Object {
+    let account = spec.token.long_lived.then(|| spec.reader.service_account.as_str());
+    bound_object(account, owner, watcher, binding)
+}
+
+/// The same, with the ServiceAccount whose token it holds, if it holds one.
+fn bound_object(account: Option<&str>, owner: &Owner, watcher: &str, binding: &ObjectRef) -> Object {
     let object = owner.put_on(Object::of(binding)).with_annotation(WATCHER_ANNOTATION, watcher);
-    match spec.token.long_lived {
-        true => object
-            .with_annotation("kubernetes.io/service-account.name", spec.reader.service_account.as_str())
+    match account {
+        Some(account) => object
+            .with_annotation(ACCOUNT_ANNOTATION, account)
             .with("type", json!("kubernetes.io/service-account-token")),
-        false => object.with("type", json!("Opaque")),
+        None => object.with("type", json!("Opaque")),
     }
 }
 

@@ -11,7 +11,7 @@ use super::state::{PROJECTED, RENEWED};
 use super::token;
 use super::trusted;
 use super::watcher::{Link, failed};
-use crate::cluster::{Adoption, Apply, Error, Kind, Object, ObjectRef};
+use crate::cluster::{Adoption, Apply, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};
 use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, RenewalPod, Revision, SecretForm, Token, is_external};
@@ -101,6 +101,30 @@ pub async fn establish(link: Link<'_>) -> Established {
         };
     }
     Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials, job).await }
+}
+
+/// Marks a link of a state of before marks that is as it shall be, and waits for nobody: the content stays. See
+/// [`credential::mark`]. Returns what failed.
+pub async fn mark(link: Link<'_>) -> Option<Diagnostic> {
+    let live = match live(link).await {
+        Ok(live) => live.filter(|live| live.annotation(INSTANCE_ANNOTATION).is_none())?,
+        Err(error) => return Some(failed(link, &error)),
+    };
+    let token = secret::token_of(&live, link.spec.id.as_str());
+    let login = match &link.spec.link_token {
+        Some(own) => Login::Own(own.audience.clone()),
+        None => Login::Token(token.clone()?),
+    };
+    if let (Some(asked), Some(token)) = (&link.spec.token.renewal, &token) {
+        let pod = match renewal::prepare(link, asked).await {
+            Ok(pod) => pod,
+            Err(error) => return Some(error),
+        };
+        if let Err(error) = renewal::write(link, pod, token).await {
+            return Some(failed(link, &error));
+        }
+    }
+    write(link, &secret::remote(link.spec, link.endpoint, login)).await.err().map(|error| failed(link, &error))
 }
 
 /// Refuses to hand a kubeconfig to an istiod that did not ask for one: at its next start it would take the cluster for

@@ -151,7 +151,10 @@ impl Resource for MeshRemoteCluster {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
-        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        match change.prior {
+            None => again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await,
+            Some(_) => attempt(cx, change).await,
+        }
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
@@ -262,6 +265,10 @@ impl Job<'_> {
             && let Some(refused) = diagnose::refused_before(&watched, &spec.endpoint, &endpoint).await
         {
             return Err(failed(refused, &state));
+        }
+        if claim.owner.unmarked {
+            let marked = credential::mark(&watched, spec, &claim.owner).await;
+            marked.map_err(|error| failed(Diagnostic::from(&error), &state))?;
         }
         let errors = links(
             cx,
@@ -435,22 +442,20 @@ struct Links<'a> {
     now: i64,
 }
 
-/// Links every watcher that the plan left open, several at a time. What came of each is in state; the errors are
-/// returned.
+/// Links every watcher that the plan left open, several at a time, and marks the others where the state is older than
+/// marks. What came of each is in state; the errors are returned.
 async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Result<Diagnostics, Diagnostics> {
     let Links { watched, owner, spec, endpoint, prior, interrupted, now } = *links;
     let until = cx.deadline().checked_sub(FOR_REASONS).unwrap_or_else(|| cx.deadline());
     let client = cx.client()?.clone();
-    let open: Vec<&String> = spec
-        .watchers
-        .iter()
-        .filter(|watcher| state.sync.entry(watcher).is_none_or(|link| link.verdict.is_unknown()))
-        .collect();
-    let watchers: Vec<Cluster> = open
+    let is_open = |watcher: &str| state.sync.entry(watcher).is_none_or(|link| link.verdict.is_unknown());
+    let touched: Vec<&String> =
+        spec.watchers.iter().filter(|watcher| owner.unmarked || is_open(watcher.as_str())).collect();
+    let watchers: Vec<Cluster> = touched
         .iter()
         .map(|watcher| client::cluster(cx, watcher).map_err(|error| error.at("watchers")))
         .collect::<Result<_, _>>()?;
-    let secrets: Vec<Cluster> = open
+    let secrets: Vec<Cluster> = touched
         .iter()
         .map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).map_err(|error| error.at("config_cluster")))
         .collect::<Result<_, _>>()?;
@@ -461,7 +466,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             matches!(token.condition.as_deref(), Some("valid" | "renewed")) && !token.expires_at.is_unknown()
         })
     };
-    let mut works = Vec::new();
+    let (mut works, mut marks) = (Vec::new(), Vec::new());
     for (watcher, secrets) in watchers.iter().zip(&secrets) {
         let link = Link {
             walk: &client.walk,
@@ -478,11 +483,15 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             keep_token: keeps(watcher.name()),
             renewal_before: RenewalBefore::of(prior, interrupted),
         };
-        works.push(async move { (watcher, link::establish(link).await) });
+        match is_open(watcher.name()) {
+            true => works.push(async move { (watcher, link::establish(link).await) }),
+            false => marks.push(link::mark(link)),
+        }
     }
+    let unmarked: Vec<Option<Diagnostic>> = futures::stream::iter(marks).buffer_unordered(AT_ONCE).collect().await;
     let made: Vec<(&Cluster, Established)> = futures::stream::iter(works).buffer_unordered(AT_ONCE).collect().await;
 
-    let mut errors = Diagnostics::new();
+    let mut errors: Diagnostics = unmarked.into_iter().flatten().collect();
     let (mut sync, mut tokens) = (state.sync.clone().or_default(), state.tokens.clone().or_default());
     for (watcher, made) in made {
         let name = watcher.name().to_owned();

@@ -42,7 +42,6 @@ use crate::kept::plan::{Planned, Planning};
 use crate::kept::read::{Look, Looked};
 use crate::kept::report;
 use crate::model;
-use crate::resources::again;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
 use crate::value::{Path, Value};
@@ -143,7 +142,7 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
-        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        attempt(cx, change).await
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {

@@ -7,7 +7,7 @@ use super::model::{Exported, ServiceEntry};
 use super::spec::Spec;
 use super::{Cx, EXPORTED_KINDS, build};
 use crate::cluster::{Adoption, Apply, Cluster, Error, Kind, Object, Owner};
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
 use crate::kept::converge::{Converge, Strays};
@@ -302,7 +302,16 @@ pub async fn read_exported(
 ) -> Result<(), Diagnostics> {
     let mut exported: Map<Exported> = Map::new();
     for (name, before) in state.exported.entries() {
-        let cluster = client::cluster(cx, name)?;
+        let cluster = match client::cluster(cx, name) {
+            Ok(cluster) => cluster,
+            // Its destroy leaves what is there as well.
+            Err(error) if skips(state) => {
+                cx.warn(Diagnostic { severity: Severity::Warning, ..error });
+                exported.insert(name.to_owned(), before.clone().into());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let memory = cx.private.exported.entry(name.to_owned()).or_default();
         let recorded = Recorded::of(&before.objects, memory);
         let look = Look { cluster: &cluster, recorded: &recorded, memory, owner, lease_in: None };

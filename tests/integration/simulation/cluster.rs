@@ -66,7 +66,7 @@ impl Cluster {
             name: name.to_owned(),
             number,
             authority: authority.to_owned(),
-            store: Mutex::new(Store::new()),
+            store: Mutex::new(Store::new(number)),
             requests: AtomicUsize::new(0),
         };
         for namespace in ["default", "kube-system"] {

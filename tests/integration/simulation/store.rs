@@ -42,6 +42,8 @@ pub struct Change {
 pub struct Refusal(pub u16, pub Json);
 
 pub struct Store {
+    /// Tells its objects from those of other clusters.
+    number: usize,
     objects: BTreeMap<Key, Arc<Json>>,
     /// What this provider has applied of each.
     applied: BTreeMap<Key, Json>,
@@ -60,10 +62,10 @@ pub struct Write<'a> {
 }
 
 impl Store {
-    pub fn new() -> Store {
+    pub fn new(number: usize) -> Store {
         // The first revision is before anything is written: no object has it.
         let (told, _) = broadcast::channel(1024);
-        Store { objects: BTreeMap::new(), applied: BTreeMap::new(), version: 1, changes: VecDeque::new(), told }
+        Store { number, objects: BTreeMap::new(), applied: BTreeMap::new(), version: 1, changes: VecDeque::new(), told }
     }
 
     pub fn get(&self, key: &Key) -> Option<&Arc<Json>> {
@@ -148,6 +150,9 @@ impl Store {
     pub fn put(&mut self, key: &Key, mut object: Json) -> Arc<Json> {
         let live = self.objects.get(key).cloned();
         let metadata = &mut object["metadata"];
+        if key.plural == Kind::NAMESPACE.plural {
+            metadata["labels"]["kubernetes.io/metadata.name"] = key.name.clone().into();
+        }
         if let Some(live) = &live {
             for kept in ["uid", "creationTimestamp", "resourceVersion", "generation"] {
                 metadata[kept] = live["metadata"][kept].clone();
@@ -171,7 +176,7 @@ impl Store {
         metadata["generation"] = (generation + u64::from(changed)).into();
         metadata["resourceVersion"] = self.version.to_string().into();
         if live.is_none() {
-            metadata["uid"] = format!("00000000-0000-4000-8000-{:012x}", self.version).into();
+            metadata["uid"] = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.version).into();
             metadata["creationTimestamp"] = now().into();
         }
         let object = Arc::new(object);
