@@ -67,7 +67,7 @@ fn of_two_runs_that_are_each_first_somewhere_one_comes_to_its_end() {
     let states = [["one", "two"], ["two", "one"]].map(|order| state(&cli, &kubeconfig, order));
     let runs = [0, 1].map(|which| states[which].start(&APPLY));
     let said = runs.map(|run| std::thread::spawn(move || ended(run, LIMIT)));
-    east.wait_until("a Lease of each run", || ["one", "two"].iter().all(|namespace| is_held(&east, namespace)))
+    east.wait_until("a Lease of each run", || ["one", "two"].iter().all(|namespace| is_held(east, namespace)))
         .expect("both have begun");
     east.clear_faults().expect("no fault");
     let said: [Said; 2] = said.map(|run| run.join().expect("it ends"));
