@@ -18,7 +18,7 @@ use super::{
     Applied, Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, Object, ObjectRef, Owner, Timeout, wait,
 };
 
-/// Time for CRDs to be served when the scope sets no deadline.
+/// Time for CRDs to be served when the scope sets no deadline, and for one that another apply has just written.
 const SERVED_TIME: Duration = Duration::from_secs(60);
 /// CRDs under way at once per cluster: an API server works hard on each.
 const DEFINITIONS_AT_ONCE: usize = 6;
@@ -258,7 +258,28 @@ impl Cluster {
     /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other
     /// is sent as one that must not be there yet, in a single request; only where there is one it is looked at whose it
     /// is.
+    /// Applies one object; where its definition has just been written, by whomever, once the API server serves it.
     async fn apply_step(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
+        let ends = Instant::now() + SERVED_TIME;
+        let mut pause = Duration::from_millis(50);
+        let mut comes = None;
+        loop {
+            let error = match self.apply_served(step, manner).await {
+                Err(error) if error.is_unknown_kind() => error,
+                done => return done,
+            };
+            if comes.is_none() {
+                comes = Some(self.is_to_serve(&step.reference.kind).await);
+            }
+            let goes_on = comes == Some(true) && Instant::now() + pause < ends;
+            if !goes_on || self.scope.bound(sleep(pause)).await.is_err() {
+                return Err(error);
+            }
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    async fn apply_served(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
         let Step { reference, object, standing } = step;
         if *standing == Standing::Taken {
             self.keep_replicas(reference, object, None).await?;

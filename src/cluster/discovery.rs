@@ -66,6 +66,19 @@ impl Cluster {
         }
     }
 
+    /// Whether there is a definition by which the kind will be served in its version: an API server serves it a little
+    /// later than it takes it.
+    pub(super) async fn is_to_serve(&self, kind: &Kind) -> bool {
+        if !kind.group.contains('.') {
+            return false;
+        }
+        let definition =
+            ObjectRef::cluster(Kind::CUSTOM_RESOURCE_DEFINITION, format!("{}.{}", kind.plural, kind.group));
+        let Ok(Some(live)) = self.get(&definition).await else { return false };
+        let is_served = |version: &Value| text(version, "name") == kind.version && version["served"] == true;
+        !live.is_terminating() && live.items("spec.versions").iter().any(is_served)
+    }
+
     /// The kind of this name in a group, in the version that the cluster prefers; `None` where truly nothing defines
     /// it. A definition that is there and not served yet is an error, as is a server that cannot be asked.
     pub async fn kind_in(&self, group: &str, kind: &str) -> Result<Option<Kind>, Error> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use lab::Fault;
 use serde_json::json;
-use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Owner, Scope, Secret, wait};
+use terraform_provider_mesh::cluster::{Apply, ApplyAll, Delete, Kind, Layer, Object, Owner, Scope, Secret, wait};
 
 use crate::cluster_lab::place;
 
@@ -31,6 +31,31 @@ async fn applies_survive_refusals_and_broken_connections() {
         .map(|applied| async { place.cluster.delete(&Delete::new(applied.reference.clone())).await.unwrap() });
     join_all(deletions).await;
     assert!(place.cluster.get(&applied[0].reference).await.unwrap().is_none());
+}
+
+/// Another resource of the same run has written the definition, and did not wait for what it has no use for.
+#[tokio::test]
+async fn an_object_is_written_once_its_definition_is_served() {
+    let Some(place) = place("faults-defined").await else { return };
+    let group = "faults-defined.example.com";
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("things.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+    });
+    place.lab.apply(&definition.to_string()).unwrap();
+    let name = format!("crd/things.{group}");
+    place.lab.kubectl(&["wait", "--for=condition=Established", &name]).unwrap();
+    let unserved = Fault::status(404).for_agent("terraform-provider-mesh/faults-defined");
+    place.lab.fault(unserved.for_request(&format!("/apis/{group}/v1/namespaces/")).times(3)).unwrap();
+    let mut thing = place.config_map("a", json!({})).value().clone();
+    thing["apiVersion"] = json!(format!("{group}/v1"));
+    thing["kind"] = json!("Thing");
+    let thing = Object::new(thing).unwrap();
+    let applied = place.cluster.apply(Apply::new(thing, Owner::by_label(&place.owner()))).await.unwrap();
+    assert!(applied.created, "{:?}", applied.reference);
+    place.lab.kubectl(&["delete", &name]).unwrap();
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::examples_laws::{
     becomes_as_if_made, fails_after, is_found_whole, is_imported_whole, is_made_changed, is_nobody_elses,
-    is_not_replaced_by_itself, is_told_at_a_look, is_written_whole, outlives_an_outage, tokens_read_what_is_accepted,
+    is_not_replaced_by_itself, is_told_at_a_look, is_written_whole, leftovers, outlives_an_outage,
+    tokens_read_what_is_accepted,
 };
 use crate::links_topologies::{injected_as, knows_the_pod, service, through_the_gateway, web};
 use crate::rbac::least_rights;
@@ -575,22 +576,4 @@ pub fn no_secret_in(file: &Path, lab: &Lab) {
         }
     }
     assert!(secrets > 0, "there was no secret to look for");
-}
-
-/// The roles of the test's own identities.
-const RIGHTS: &str = "ClusterRole  terraform-provider-mesh";
-
-/// What of the mesh is still in a cluster, by kind and name.
-pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
-    let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
-                 validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts,configmaps,roles,rolebindings,\
-                 poddisruptionbudgets,horizontalpodautoscalers,leases";
-    let list = cluster.get(&[kinds, "--all-namespaces"]).unwrap().unwrap();
-    let named = list["items"].as_array().unwrap().iter().map(|object| {
-        let metadata = &object["metadata"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        format!("{} {} {}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
-    });
-    let mesh = |name: &String| name.contains("istio") || name.contains("mesh") || name.contains("cacerts");
-    named.filter(mesh).filter(|name| !name.starts_with(RIGHTS)).collect()
 }

@@ -11,16 +11,15 @@ use serde_json::{Value, json};
 use terraform_provider_mesh::pki::Bundle;
 
 use crate::ca_istiod::verifies;
-use crate::examples::{leftovers, no_secret_in, synced};
-use crate::examples_laws::{is_found_whole, is_imported_whole, outlives_an_outage};
+use crate::examples::{no_secret_in, synced};
+use crate::examples_laws::{called, is_found_whole, is_imported_whole, leftovers, outlives_an_outage};
 use crate::lab_judge::{Outcome, install_istio, link, make_intermediate, make_roots};
 use crate::links_topologies::Run;
 use crate::queries;
+use crate::rbac::IDENTITIES;
 use crate::support::cli::{Cli, clis, newest};
 use crate::support::workload::workload;
 
-/// The file with the variables of a step.
-const STEP: &str = "step.auto.tfvars.json";
 pub const CLUSTERS: [&str; 2] = ["east", "west"];
 
 /// As the guide on day-two work tells it.
@@ -32,12 +31,12 @@ fn a_root_is_rotated_by_three_plain_plans() {
 
 fn rotated(cli: &Cli, lab: &Lab) {
     let run = Run::of_example(cli, lab, "root-rotation").with_least_rights();
-    set(&run, &json!({ "rotation_pause": "0s" }));
+    run.set_step(&json!({ "rotation_pause": "0s" }));
     run.apply().ok();
     run.settled();
     let old = one_trust(lab, 1);
 
-    set(&run, &json!({ "rotation_pause": "0s", "root_generation": 2 }));
+    run.set_step(&json!({ "rotation_pause": "0s", "root_generation": 2 }));
     let plan = step(&run, "step 1 of 3: widen trust");
     // Nothing of the control planes changes but what they wait for.
     assert!(!plan.contains("fields ") && !plan.contains("objects "), "{plan}");
@@ -53,7 +52,7 @@ fn rotated(cli: &Cli, lab: &Lab) {
         assert_eq!(synced(lab.cluster(name)), CLUSTERS, "what the istiod of {name} is in sync with");
     }
     // How long a step waits stands nowhere in a cluster for an import to find.
-    set(&run, &json!({ "root_generation": 2 }));
+    run.set_step(&json!({ "root_generation": 2 }));
     run.apply().ok();
     end(cli, &run, "root-rotation");
 }
@@ -104,7 +103,7 @@ fn upgraded(cli: &Cli, lab: &Lab, charts: &ChartRepository) {
     let (old, new) = (json!({ "1-30": "1.30.0" }), json!({ "1-31": "1.31.0" }));
     let both = json!({ "1-30": "1.30.0", "1-31": "1.31.0" });
     let versions = |revisions: &Value, live: &str| {
-        set(&run, &json!({ "charts": { "repository": charts.url() }, "revisions": revisions, "live": live }));
+        run.set_step(&json!({ "charts": { "repository": charts.url() }, "revisions": revisions, "live": live }));
     };
 
     versions(&old, "1-30");
@@ -234,7 +233,7 @@ pub fn adopting<'a>(cli: &Cli, lab: &'a Lab, pems: &Path) -> Run<'a> {
     let run = Run::of_example(cli, lab, "adoption").with_least_rights();
     run.variables(&CLUSTERS);
     let pem = |name: &str| std::fs::read_to_string(pems.join(name)).unwrap();
-    set(&run, &json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
+    run.set_step(&json!({ "root_certificate": pem("root-cert.pem"), "root_private_key": pem("root-key.pem") }));
     run
 }
 
@@ -269,13 +268,7 @@ fn a_mesh_of_three_is_found_whoever_has_made_it() {
         )
         .ok();
         let written = std::fs::read_to_string(run.workspace.path("found.tf")).unwrap();
-        let of_primaries = written.split("\nresource ").filter(|block| block.starts_with("\"mesh_primary\""));
-        let mut found: Vec<&str> = of_primaries
-            .filter_map(|block| block.lines().find_map(|line| line.trim().strip_prefix("cluster ")))
-            .map(|value| value.trim().trim_start_matches('=').trim())
-            .collect();
-        found.sort_unstable();
-        assert_eq!(found, clusters, "{written}");
+        assert_eq!(clusters_of(&written, "mesh_primary"), clusters, "{written}");
     }
     for file in
         ["found.tf", "terraform.tfstate"].map(|file| run.workspace.path(file)).iter().filter(|file| file.exists())
@@ -318,6 +311,20 @@ fn is_found_as_others_made_it(run: &Run<'_>) {
     let found: Vec<&str> = written.lines().filter(|line| line.starts_with("resource ")).collect();
     let of_type = |name: &str| found.iter().filter(|line| line.contains(name)).count();
     assert_eq!((found.len(), of_type("\"mesh_remote_cluster\""), of_type("\"mesh_primary\"")), (3, 2, 1), "{written}");
+    assert_eq!(clusters_of(&written, "mesh_remote_cluster"), ["\"north\"", "\"west\""], "{written}");
+    assert_eq!(clusters_of(&written, "mesh_primary"), ["\"west\""], "{written}");
+}
+
+/// The clusters that a written configuration gives to its resources of a type, sorted.
+fn clusters_of<'a>(written: &'a str, kind: &str) -> Vec<&'a str> {
+    let named = format!("\"{kind}\"");
+    let blocks = written.split("\nresource ").filter(|block| block.starts_with(&named));
+    let mut clusters: Vec<&str> = blocks
+        .filter_map(|block| block.lines().find_map(|line| line.trim().strip_prefix("cluster ")))
+        .map(|value| value.trim().trim_start_matches('=').trim())
+        .collect();
+    clusters.sort_unstable();
+    clusters
 }
 
 /// Whether this provider has written anything, by who Kubernetes says wrote what.
@@ -325,9 +332,11 @@ fn is_untouched(cluster: &Arc<Cluster>) -> bool {
     let kinds = "secrets,serviceaccounts,configmaps,services,deployments.apps,leases,clusterroles,clusterrolebindings,roles,rolebindings,\
                  gateways.networking.istio.io,customresourcedefinitions,mutatingwebhookconfigurations";
     let all = ["get", kinds, "--all-namespaces", "--show-managed-fields", "-o", "json"];
-    let written = cluster.kubectl(&all).unwrap();
-    assert!(written.contains("\"manager\": \"helm\""), "managers are shown");
-    !written.contains("\"manager\": \"terraform-provider-mesh\"")
+    let all: Value = serde_json::from_str(&cluster.kubectl(&all).unwrap()).unwrap();
+    let all = all["items"].as_array().unwrap().iter().filter(|object| !IDENTITIES.contains(&called(object).as_str()));
+    let written: Vec<String> = all.map(Value::to_string).collect();
+    assert!(written.iter().any(|object| object.contains("\"manager\":\"helm\"")), "managers are shown");
+    !written.iter().any(|object| object.contains("terraform-provider-mesh"))
 }
 
 pub fn made_by_hand(lab: &Lab, pems: &Path) -> Outcome {
@@ -368,18 +377,13 @@ pub fn running(cluster: &Arc<Cluster>) -> Vec<String> {
     cluster.istiods().iter().map(|istiod| istiod.pod().to_owned()).collect()
 }
 
-/// Variables of this step.
-fn set(run: &Run<'_>, variables: &Value) {
-    std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
-}
-
 /// What holds for every example that is applied, whatever has become of it on the way.
 fn end(cli: &Cli, run: &Run<'_>, example: &str) {
     no_secret_in(&run.workspace.path("terraform.tfstate"), run.lab);
     outlives_an_outage(&run.workspace, run.lab.cluster("west"));
     let other = |cli: &Cli| {
         let other = Run::of_example(cli, run.lab, example).with_least_rights();
-        std::fs::copy(run.workspace.path(STEP), other.workspace.path(STEP)).unwrap();
+        other.same_step_as(run);
         other
     };
     is_imported_whole(&run.workspace, &other(cli).workspace);

@@ -10,9 +10,11 @@ use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STA
 use lab::tools::Tool;
 use lab::{Cluster, Fault, Lab};
 use serde_json::Value;
+use terraform_provider_mesh::cluster::OWNER_LABEL;
 
 use crate::examples::no_secret_in;
 use crate::queries::finds_the_whole;
+use crate::rbac::IDENTITIES;
 use crate::support::cli::{APPLIER, PLANNER, Workspace};
 
 /// Applies that are refused after so many writes in each cluster, one after the other. What they made is in state, or
@@ -33,10 +35,11 @@ pub fn fails_after(writes: &[usize], workspace: &Workspace, lab: &Lab) {
 /// Whoever steals a watcher's token tries every Secret of every cluster with it. In the layout of the guides no key of
 /// the root and none of an intermediate comes back. Where state says that watchers may read the Secrets of a cluster,
 /// its intermediate does, and the root where its store there is said to be readable: just what is said, and nothing of
-/// any other cluster.
+/// any other cluster. Whether anything may be read at all, the configuration says.
 pub fn tokens_read_what_is_accepted(workspace: &Workspace, lab: &Lab, watch_each_other: bool) {
     let tokens: Vec<(String, String)> = lab.clusters().iter().flat_map(tokens_kept_in).collect();
     assert_eq!(!tokens.is_empty(), watch_each_other, "there are other tokens to try than those of watchers");
+    let accepts = fs::read_to_string(workspace.path("main.tf")).unwrap().contains("readable_by_watchers");
     let state = workspace.state();
     let all = instances(&state);
     let of = |kind: &'static str| {
@@ -57,6 +60,9 @@ pub fn tokens_read_what_is_accepted(workspace: &Workspace, lab: &Lab, watch_each
             accepted.insert((cluster.to_owned(), "the root"));
         }
     }
+    if !accepts {
+        accepted.clear();
+    }
     let mut read = BTreeSet::new();
     for (held_by, token) in &tokens {
         for cluster in lab.clusters() {
@@ -67,7 +73,7 @@ pub fn tokens_read_what_is_accepted(workspace: &Workspace, lab: &Lab, watch_each
                 &["get", "-o", "json", "secret", "cacerts", "-n", "istio-system"],
             ] {
                 let found = as_thief(cluster, token, args);
-                for (key, what) in [("ca-key.pem", "an intermediate"), ("root-1.key", "the root")] {
+                for (key, what) in [("ca-key", "an intermediate"), ("root-1.key", "the root")] {
                     if found.contains(key) {
                         read.insert((cluster.name().to_owned(), what));
                     }
@@ -84,7 +90,7 @@ pub fn tokens_read_what_is_accepted(workspace: &Workspace, lab: &Lab, watch_each
             }
         }
     }
-    assert_eq!(read, accepted, "what the tokens of watchers read, and what state says that they may");
+    assert_eq!(read, accepted, "what the tokens of watchers read, and what is accepted");
 }
 
 /// Whether the token is of the account that this provider makes for watchers, and not of an istiod of another cluster,
@@ -360,6 +366,28 @@ pub fn is_found_whole(made: &[&Workspace], other: &Workspace, lab: &Lab) {
     fs::write(other.path("said"), said.stdout).unwrap();
     no_secret_in(&other.path("said"), lab);
     no_secret_in(&other.path("found.tf"), lab);
+}
+
+/// What of the mesh is still in a cluster, by kind, namespace and name: what is called so, and whatever has our label.
+pub fn leftovers(cluster: &Arc<Cluster>) -> Vec<String> {
+    let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
+                 validatingwebhookconfigurations,deployments,services,secrets,serviceaccounts,configmaps,roles,rolebindings,\
+                 poddisruptionbudgets,horizontalpodautoscalers,leases";
+    let list = cluster.get(&[kinds, "--all-namespaces"]).unwrap().unwrap();
+    let mesh = |object: &&Value| {
+        let name = called(object);
+        let is_named_so = ["istio", "mesh", "cacerts"].iter().any(|word| name.contains(word));
+        let is_marked = object["metadata"]["labels"][OWNER_LABEL].is_string();
+        (is_named_so || is_marked) && !IDENTITIES.contains(&name.as_str())
+    };
+    list["items"].as_array().unwrap().iter().filter(mesh).map(called).collect()
+}
+
+/// Kind, namespace and name of an object.
+pub fn called(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &object["metadata"];
+    format!("{} {} {}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
 }
 
 /// Resources of a state by address.

@@ -15,6 +15,7 @@ use terraform_provider_mesh::value::Dyn;
 
 use crate::support::core::{Action, Core, Stored};
 use crate::support::note::MeshNote;
+use crate::support::unmarked::{unmark, without_marks};
 
 const OWNER: &str = "terraform-provider-mesh/owner";
 const MARK: &str = "terraform-provider-mesh/instance";
@@ -190,20 +191,9 @@ impl Alike {
             let marked = marked.filter(|object| object["metadata"]["annotations"][MARK].as_str() == Some(&mark));
             let owners: BTreeSet<&str> =
                 marked.filter_map(|object| object["metadata"]["labels"][OWNER].as_str()).collect();
-            for owner in owners {
-                let (selector, unmark) = (format!("{OWNER}={owner}"), format!("{MARK}-"));
-                let all =
-                    ["annotate", kinds, "-A", "-l", &selector, &unmark, "--field-manager=terraform-provider-mesh"];
-                cluster.kubectl(&all).expect("kubectl");
-                cluster.kubectl(&["delete", "leases", "-A", "-l", &selector]).expect("kubectl");
-            }
+            owners.into_iter().for_each(|owner| unmark(cluster, kinds, owner));
         }
-        let mut json: Json = serde_json::from_str(&stored.json).expect("JSON");
-        json.as_object_mut().expect("an object").remove("instance");
-        let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
-        let of_marks = ["marked", "unfinished", "imported", "creation", "made"];
-        private.as_object_mut().expect("an object").retain(|key, _| !of_marks.contains(&key.as_str()));
-        Stored { json: json.to_string(), private: private.to_string().into_bytes(), ..stored.clone() }
+        without_marks(stored)
     }
 
     /// An object of a row, as it is now.

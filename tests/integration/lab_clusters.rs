@@ -20,6 +20,7 @@ fn clusters_behave_as_clusters_do_and_fail_when_asked() {
         let lab = Lab::start(&["one", "two"], Options { longest_token, ..Options::default() })?;
         let one = lab.cluster("one");
         pods_run_and_namespaces_go(one)?;
+        objects_are_told_as_kubectl_tells_them(one)?;
         balancers_get_what_was_asked_for(one)?;
         port_forward_reaches_a_process(one)?;
         requests_are_counted(one)?;
@@ -44,6 +45,35 @@ fn pods_run_and_namespaces_go(cluster: &Cluster) -> Outcome {
     let token = cluster.kubectl(&["create", "token", "default", "-n", "fleeting", "--duration=10m"])?;
     assert_eq!(token.split('.').count(), 3, "no token: {token}");
     cluster.kubectl(&["delete", "namespace", "fleeting", "--timeout=60s"])?;
+    Ok(())
+}
+
+/// What the lab asks an API server without kubectl: objects that are there and that are not, of a namespace that is
+/// there or is not, and of the whole cluster.
+fn objects_are_told_as_kubectl_tells_them(cluster: &Cluster) -> Outcome {
+    cluster.kubectl(&["create", "deployment", "told", "--image=web", "--replicas=0"])?;
+    cluster.wait_until("the Deployment's status", || {
+        let told = cluster.get(&["deployment", "told", "-n", "default"]).ok().flatten().unwrap_or_default();
+        told["status"]["observedGeneration"] == told["metadata"]["generation"]
+    })?;
+    for (args, there) in [
+        (&["namespace", "default"][..], true),
+        (&["namespaces", "nowhere"], false),
+        (&["configmap", "kube-root-ca.crt", "-n", "default"], true),
+        (&["-n", "default", "deployments", "told"], true),
+        (&["service", "kubernetes", "-n", "default"], true),
+        (&["serviceaccount", "nobody", "-n", "default"], false),
+        (&["secret", "nothing", "-n", "nowhere"], false),
+        (&["lease", "nothing", "-n", "default"], false),
+    ] {
+        let told = cluster.get(args)?;
+        let all: Vec<&str> = ["get", "-o", "json", "--ignore-not-found"].iter().chain(args).copied().collect();
+        let by_kubectl: Option<serde_json::Value> = serde_json::from_str(&cluster.kubectl(&all)?).ok();
+        assert_eq!(told, by_kubectl, "{args:?}");
+        assert_eq!(told.is_some(), there, "{args:?}");
+    }
+    // kubectl does not know the kind, or lacks the name: that is an error, and not an answer.
+    assert!(cluster.get(&["nonsense", "a", "-n", "default"]).is_err());
     Ok(())
 }
 

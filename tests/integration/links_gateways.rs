@@ -14,16 +14,15 @@ use terraform_provider_mesh::value::Path;
 use crate::cluster_lab::lab_cluster;
 use crate::support::core::{Action, Applied, Core, Stored};
 
-const GATEWAY: &str = "mesh_eastwest_gateway";
+pub const GATEWAY: &str = "mesh_eastwest_gateway";
 const NAMESPACE: &str = "links-gateways";
 /// On a Service: what the lab's load balancer gives it.
-const LAB_ADDRESS: &str = "lab/address";
+pub const LAB_ADDRESS: &str = "lab/address";
 const NODE_SELECTOR: &str = "traffic.istio.io/nodeSelector";
 
 struct Doors {
     core: Core,
     lab: Arc<lab::Cluster>,
-    provider: Json,
 }
 
 impl Doors {
@@ -34,31 +33,19 @@ impl Doors {
             "clusters": {"east": {"config_path": lab.kubeconfig_path()}},
             "charts": {"directory": charts.dir()},
         });
-        let core = Core::new(Mesh, registry(), provider.clone()).await.expect("the provider can be configured");
+        let core = Core::new(Mesh, registry(), provider).await.expect("the provider can be configured");
         // Several tests may be the first at a time: whoever comes second is told that it exists.
         let _ = lab.kubectl(&["create", "namespace", NAMESPACE]);
         assert!(lab.get(&["namespace", NAMESPACE]).expect("kubectl").is_some());
-        Some(Doors { core, lab, provider })
-    }
-
-    /// What was listed before is listed again, as by the next command of a user.
-    async fn configure_again(&self) {
-        self.core.configure(self.provider.clone()).await.expect("the provider can be configured");
+        Some(Doors { core, lab })
     }
 
     async fn apply(&self, config: &Json, stored: Option<&Stored>) -> Applied {
-        let planned = self.core.plan(GATEWAY, Some(config.clone()), stored).await.expect("a plan");
-        self.core.apply(GATEWAY, planned).await
+        applied(&self.core, config, stored).await
     }
 
     async fn settled(&self, config: &Json, stored: Option<&Stored>) -> Stored {
-        let Applied { stored, diagnostics } = self.apply(config, stored).await;
-        assert!(!diagnostics.has_errors(), "{diagnostics}");
-        let stored = stored.expect("a state");
-        self.configure_again().await;
-        let again = self.core.plan(GATEWAY, Some(config.clone()), Some(&stored)).await.expect("a plan");
-        assert_eq!(again.action, Action::Nothing, "the second plan is not empty: {:?}", again.planned);
-        stored
+        settled(&self.core, config, stored).await
     }
 
     async fn destroy(&self, stored: &Stored) {
@@ -76,6 +63,23 @@ impl Doors {
     }
 }
 
+async fn applied(core: &Core, config: &Json, stored: Option<&Stored>) -> Applied {
+    let planned = core.plan(GATEWAY, Some(config.clone()), stored).await.expect("a plan");
+    core.apply(GATEWAY, planned).await
+}
+
+/// An apply, after which the next command of a user has nothing to do.
+pub async fn settled(core: &Core, config: &Json, stored: Option<&Stored>) -> Stored {
+    let Applied { stored, diagnostics } = applied(core, config, stored).await;
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    let stored = stored.expect("a state");
+    core.walk_anew().await;
+    let stored = core.refresh(GATEWAY, &stored).await.expect("a refresh").expect("the gateway");
+    let again = core.plan(GATEWAY, Some(config.clone()), Some(&stored)).await.expect("a plan");
+    assert_eq!(again.action, Action::Nothing, "the second plan is not empty: {:?}", again.planned);
+    stored
+}
+
 fn config(name: &str, service: Json) -> Json {
     json!({"cluster": "east", "namespace": NAMESPACE, "name": name, "network": "net-east", "service": service, "timeouts": {"create": "60s", "update": "60s"}})
 }
@@ -85,7 +89,7 @@ fn balanced(name: &str, address: &str) -> Json {
 }
 
 /// `kind value port` of every address in state.
-fn addresses(stored: &Stored) -> Vec<String> {
+pub fn addresses(stored: &Stored) -> Vec<String> {
     let state: Json = serde_json::from_str(&stored.json).expect("JSON");
     let addresses = state["addresses"].as_array().cloned().unwrap_or_default();
     let text = |address: &Json, key: &str| address[key].as_str().unwrap_or_default().to_owned();
@@ -109,7 +113,7 @@ async fn an_address_is_waited_for_and_told_whatever_its_kind() {
 
     // The balancer gives another address and one more: seen at refresh, and no reason to change anything.
     doors.status("late", json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}, {"ip": "198.51.100.7"}]}}));
-    doors.configure_again().await;
+    doors.core.walk_anew().await;
     let late = doors.core.refresh(GATEWAY, &late).await.expect("a refresh").expect("the gateway");
     assert_eq!(addresses(&late), ["ipv4 198.51.100.7 15443", "ipv4 198.51.100.8 15443"]);
     tokio::join!(doors.destroy(&late), doors.destroy(&named));
@@ -159,7 +163,7 @@ async fn a_gateway_without_an_address_says_why_and_the_next_apply_goes_on() {
     assert_eq!(addresses(&reached), [""; 0]);
     let made = uid(&doors.lab, "never");
     doors.status("never", json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.2"}, {"ip": "198.51.100.1"}]}}));
-    doors.configure_again().await;
+    doors.core.walk_anew().await;
     let stored = doors.settled(&never, Some(&Stored { tainted: false, ..reached })).await;
     assert_eq!(addresses(&stored), ["ipv4 198.51.100.1 15443", "ipv4 198.51.100.2 15443"]);
     assert_eq!(uid(&doors.lab, "never"), made, "the same Service");

@@ -6,12 +6,10 @@ use lab::Cluster;
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::value::Path;
 
+use crate::links_gateways::{GATEWAY, LAB_ADDRESS, addresses, settled};
 use crate::support::core::{Action, Applied, Core, Stored};
 
-const GATEWAY: &str = "mesh_eastwest_gateway";
 const MADE: &str = "istio-eastwestgateway-istio";
-/// On a Service: what the lab's load balancer gives it.
-const LAB_ADDRESS: &str = "lab/address";
 
 fn config(service: Json, expose: Json) -> Json {
     json!({"cluster": "east", "network": "net-east", "gateway_api": true, "service": service, "expose": expose, "timeouts": {"create": "60s", "update": "60s"}})
@@ -40,7 +38,7 @@ pub async fn lives(core: &Core, east: &Cluster) {
         json!({"services": true, "control_plane": true}),
     );
     let stored = settled(core, &named, None).await;
-    assert!(addresses(&stored)[0].starts_with("lb-"), "{:?}", addresses(&stored));
+    assert!(addresses(&stored)[0].starts_with("hostname lb-"), "{:?}", addresses(&stored));
     let service = made(east);
     assert_eq!(service["metadata"]["annotations"]["cloud/internal"], "true");
     assert_eq!(service["metadata"]["labels"]["topology.istio.io/network"], "net-east", "peers find it");
@@ -52,11 +50,11 @@ pub async fn lives(core: &Core, east: &Cluster) {
     // What is asked for otherwise is waited for: the addresses are those of the Service that istiod changes.
     let routed = config(json!({"type": "ClusterIP", "external_ips": ["192.0.2.7"]}), json!({"services": true}));
     let stored = settled(core, &routed, Some(&stored)).await;
-    assert_eq!(addresses(&stored), ["192.0.2.7"]);
+    assert_eq!(addresses(&stored), ["ipv4 192.0.2.7 15443"]);
     assert_eq!((made(east)["spec"]["type"].as_str(), ports(&made(east))), (Some("ClusterIP"), vec![15021, 15443]));
     let plain = config(Json::Null, json!({"services": true}));
     let stored = settled(core, &plain, Some(&stored)).await;
-    assert!(addresses(&stored)[0].starts_with("10."), "{:?}", addresses(&stored));
+    assert!(addresses(&stored)[0].starts_with("ipv4 10."), "{:?}", addresses(&stored));
     let maps = ["configmap", "istio-eastwestgateway", "-n", "istio-system"];
     assert!(east.get(&maps).expect("an answer").is_none(), "nothing is asked of the Service any more");
 
@@ -91,26 +89,8 @@ async fn comes_back(core: &Core, east: &Cluster, config: &Json, stored: &Stored)
     settled(core, config, Some(&refreshed)).await
 }
 
-async fn settled(core: &Core, config: &Json, stored: Option<&Stored>) -> Stored {
-    let planned = core.plan(GATEWAY, Some(config.clone()), stored).await.expect("a plan");
-    let Applied { stored, diagnostics } = core.apply(GATEWAY, planned).await;
-    assert!(!diagnostics.has_errors(), "{diagnostics}");
-    let stored = stored.expect("a state");
-    core.walk_anew().await;
-    let stored = core.refresh(GATEWAY, &stored).await.expect("a refresh").expect("the gateway");
-    let again = core.plan(GATEWAY, Some(config.clone()), Some(&stored)).await.expect("a plan");
-    assert_eq!(again.action, Action::Nothing, "the second plan is not empty: {:?}", again.planned);
-    stored
-}
-
 fn state(stored: &Stored) -> Json {
     serde_json::from_str(&stored.json).expect("JSON")
-}
-
-fn addresses(stored: &Stored) -> Vec<String> {
-    let state = state(stored);
-    let addresses = state["addresses"].as_array().into_iter().flatten();
-    addresses.filter_map(|address| address["value"].as_str().map(str::to_owned)).collect()
 }
 
 /// The Service that istiod has made.

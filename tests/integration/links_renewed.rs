@@ -308,6 +308,7 @@ fn a_link_changes_to_a_job_and_back_and_is_imported() {
     run.settled();
     synced(west, &["east"]);
     assert_eq!((objects(west), bound()), (bystander.clone(), 1));
+    assert_eq!(claims(&token(west, "east"))["exp"], Value::Null, "it never ends");
     // What the job made is revoked with the Secret that it is bound to.
     is_void(east, &by_job);
 

@@ -9,9 +9,11 @@ use lab::{Cluster, Lab, Options};
 use serde_json::{Value, json};
 
 use crate::rbac::least_rights;
-use crate::support::cli::{Cli, Said, Workspace, clis};
+use crate::support::cli::{APPLIER, Cli, Said, Workspace, clis};
 
 const PROVIDER: &str = "terraform-provider-mesh/mesh";
+/// The file with the variables of a step.
+const STEP: &str = "step.auto.tfvars.json";
 
 /// An example of the repository, run against a lab.
 pub struct Run<'a> {
@@ -53,13 +55,26 @@ impl<'a> Run<'a> {
         self.lab.clusters().iter().map(|cluster| cluster.name()).collect()
     }
 
-    /// Lets only these clusters be part of the mesh.
+    /// Lets only these clusters be part of the mesh, by whichever identities it has.
     pub fn variables(&self, names: &[&str]) {
         let paths: serde_json::Map<String, Value> =
             names.iter().map(|name| ((*name).to_owned(), json!(self.lab.cluster(name).kubeconfig_path()))).collect();
         let charts = tools::charts(Istio::Current).expect("the charts").dir().to_path_buf();
         let variables = json!({ "kubeconfigs": paths, "charts": { "directory": charts }, "one_machine": true });
         std::fs::write(self.workspace.path("lab.auto.tfvars.json"), variables.to_string()).expect("the variables");
+        if self.workspace.path(APPLIER).exists() {
+            least_rights(&self.workspace, self.lab, names);
+        }
+    }
+
+    /// The variables of a step, in place of those of the step before.
+    pub fn set_step(&self, variables: &Value) {
+        std::fs::write(self.workspace.path(STEP), variables.to_string()).expect("the variables");
+    }
+
+    /// What another run of this example is told of its step.
+    pub fn same_step_as(&self, other: &Run<'_>) {
+        std::fs::copy(other.workspace.path(STEP), self.workspace.path(STEP)).expect("the variables");
     }
 
     pub fn apply(&self) -> Said {

@@ -4,65 +4,41 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use lab::tools::{self, Istio, Tool};
+use lab::tools::{self, Tool};
 use lab::{Lab, Options};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use terraform_provider_mesh::chart::Values;
 use terraform_provider_mesh::cluster::{INSTANCE_ANNOTATION, OWNER_LABEL};
-use terraform_provider_mesh::provider::Mesh;
-use terraform_provider_mesh::resources::charts::{ProviderCharts, Store};
 use terraform_provider_mesh::resources::eastwest_gateway;
-use terraform_provider_mesh::resources::registry;
 use terraform_provider_mesh::resources::written::Written;
 use terraform_provider_mesh::schema::Model as _;
-use terraform_provider_mesh::value::Value::Known;
 
-use crate::pages::mirror;
-use crate::support::cli::{Workspace, clis};
-use crate::support::core::Core;
 use crate::support::pages::blocks;
+use crate::support::planned_page::{PlannedPage, object};
 
 const PAGE: &str = include_str!("../../docs/guides/load-balancers.md");
-const GATEWAY: &str = "mesh_eastwest_gateway";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_load_balancer_of_the_page_is_what_helm_makes_of_it() {
-    let Some(cli) = clis().into_iter().next() else { return };
-    let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
-    let provider = json!({
-        "clusters": {"east": {"host": "https://127.0.0.1:9", "token": "t"}}, "charts": {"directory": charts},
-    });
-    let mirror = mirror();
-    let workspace = Workspace::mirrored(&cli, mirror.path());
     let (module, additions): (Vec<_>, Vec<_>) = blocks(PAGE)
         .into_iter()
         .filter(|block| block.is_configuration())
         .partition(|block| block.text.contains("required_providers"));
-    workspace.configure(&module[0].text);
-    for addition in &additions {
-        std::fs::write(workspace.path(&addition.file_name()), &addition.text).expect("a file");
-    }
-    let override_ = json!({"provider": {"mesh": provider}});
-    std::fs::write(workspace.path("lab_override.tf.json"), override_.to_string()).expect("a file");
-    workspace.run(&["init", "-input=false"]).ok();
-    workspace.run(&["plan", "-input=false", "-out=plan.bin"]).ok();
-    let plan = workspace.run(&["show", "-json", "plan.bin"]).ok().json();
-    let planned = plan["planned_values"]["root_module"]["resources"].as_array().expect("resources");
-    assert_eq!(planned.len(), additions.len(), "each block is planned");
+    let mut files = vec![("main.tf".to_owned(), module[0].text.clone())];
+    files.extend(additions.iter().map(|addition| (addition.file_name(), addition.text.clone())));
+    let Some(page) = PlannedPage::of(&files).await else { return };
+    assert_eq!(page.resources.len(), additions.len(), "each block is planned");
 
-    let core = Core::new(Mesh, registry(), provider).await.expect("the provider can be configured");
-    let store = Store::new(Known(ProviderCharts { directory: charts.clone().into(), ..ProviderCharts::default() }));
     let lab = Lab::start(&["east"], Options::default()).expect("a cluster");
     let east = lab.cluster("east");
     east.kubectl(&["create", "namespace", "istio-system"]).expect("a namespace");
-    for resource in planned {
+    for resource in &page.resources {
         let values = &resource["values"];
-        let gateway = core.plan(GATEWAY, Some(values.clone()), None).await.expect("a plan").planned;
-        let model = eastwest_gateway::Gateway::decode(&gateway).expect("what was planned");
-        let written = eastwest_gateway::written(&model, &store).await.expect("it renders");
+        let model = eastwest_gateway::Gateway::decode(&page.planned(resource).await).expect("what was planned");
+        let written = eastwest_gateway::written(&model, &page.store).await.expect("it renders");
         let name = values["name"].as_str().expect("a name");
-        as_helm_renders(name, &charts, &written);
-        let service = of_kind(&written, "Service");
+        as_helm_renders(name, &page.charts, &written);
+        let service = object(&written, "Service", name);
         for (key, value) in values["service"]["annotations"].as_object().expect("annotations") {
             assert_eq!(service["metadata"]["annotations"][key], *value, "{name}");
         }
@@ -84,11 +60,6 @@ async fn each_load_balancer_of_the_page_is_what_helm_makes_of_it() {
             accepted["spec"]["ports"].as_array().expect("ports").iter().map(|port| &port["port"]).collect();
         assert_eq!(ports, [15021, 15443, 15012, 15017], "{name}");
     }
-}
-
-fn of_kind(written: &Written, kind: &str) -> Json {
-    let found = written.objects.iter().find(|placed| placed.object.kind() == kind);
-    found.expect("the chart brings one").object.value().clone()
 }
 
 /// Every object of helm's is one of ours, but for our own marks.

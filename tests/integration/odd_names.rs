@@ -18,7 +18,11 @@ fn long(of: &str) -> String {
     format!("0-{of}-{}9", "x".repeat(63 - 4 - of.len()))
 }
 
-fn workspace(cli: &Cli, lab: &Lab) -> Workspace {
+/// The key of the one exporter: of its own choice, and as an import calls it, which knows no other.
+const ODD: &str = "9.exporter_0";
+const IMPORTED: &str = "exporter";
+
+fn workspace(cli: &Cli, lab: &Lab, exporter: &str) -> Workspace {
     let workspace = Workspace::overriding(cli, SOURCE, Path::new(BINARY).parent().expect("a folder"));
     let path = |name: &str| lab.cluster(name).kubeconfig_path().display().to_string();
     let charts = tools::charts(Istio::Current).expect("the charts").dir().display().to_string();
@@ -43,7 +47,7 @@ provider "mesh" {{
     let (system, roots, requests) = (long("istio"), long("roots"), long("requests"));
     workspace.configure(&format!(
         r#"resource "mesh_ca" "this" {{
-  root     = {{ store = {{ cluster = "1.East_1", namespace = "{roots}", name = "0.root.{roots}" }} }}
+  root     = {{ store = {{ cluster = "9-west.example", namespace = "{roots}", name = "0.root.{roots}", readable_by_watchers = true }} }}
   clusters = {{ "1.East_1" = {{ namespace = "{system}" }} }}
 }}
 
@@ -89,7 +93,7 @@ resource "mesh_service_entry" "this" {{
   host      = "0-cart.9.shop.global"
   ports     = {{ "0-http" = {{ number = 8080 }} }}
   exporters = {{
-    "exporter" = {{ namespace = "0-shop", service = "cart", service_accounts = ["0.cart.9"], gateways = [{{ value = "192.0.2.10" }}] }}
+    "{exporter}" = {{ namespace = "0-shop", service = "cart", service_accounts = ["0.cart.9"], gateways = [{{ value = "192.0.2.10" }}] }}
   }}
 }}
 "#
@@ -101,13 +105,18 @@ resource "mesh_service_entry" "this" {{
 fn odd_names_are_made_imported_written_and_removed() {
     let Some(cli) = clis().into_iter().next() else { return };
     let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
-    let made = workspace(&cli, &lab);
+    let made = workspace(&cli, &lab, ODD);
     made.run(&["apply", "-auto-approve", "-input=false"]).ok();
     made.is_settled();
-    is_imported_whole(&made, &workspace(&cli, &lab));
-    is_written_whole(&made, &workspace(&cli, &lab), &lab);
+    let renamed = std::fs::read_to_string(made.path("main.tf")).expect("the configuration");
+    made.configure(&renamed.replace(&format!("\"{ODD}\""), &format!("\"{IMPORTED}\"")));
+    made.run(&["apply", "-auto-approve", "-input=false"]).ok();
+    made.is_settled();
+    let other = |cli: &Cli| workspace(cli, &lab, IMPORTED);
+    is_imported_whole(&made, &other(&cli));
+    is_written_whole(&made, &other(&cli), &lab);
     if let Some(newest) = newest() {
-        is_found_whole(&[&made], &workspace(&newest, &lab), &lab);
+        is_found_whole(&[&made], &other(&newest), &lab);
     }
     made.run(&["destroy", "-auto-approve", "-input=false"]).ok();
     nothing_is_left(&lab);

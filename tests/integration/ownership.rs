@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::primary_lifecycle::{apply, assert_settled, config, core, destroy, plan, reconfigure, start};
 use crate::support::core::{Action, Applied, Core, Planned, Stored};
+use crate::support::unmarked::{unmark, without_marks};
 
 const PRIMARY: &str = "mesh_primary";
 
@@ -32,6 +33,7 @@ async fn what_is_not_this_instance_s_stays() {
 
     let stored = a_deleted_namespace_is_made_anew(&core, &east, &config, stored).await;
     let stored = an_apply_whose_namespace_goes_begins_again(&core, &east, &config, stored).await;
+    let stored = an_apply_begins_while_its_namespace_goes(&core, &east, &config, stored).await;
     a_tenant_s_label_steers_nothing(&core, &east, &config, &stored).await;
     let stored = an_object_made_anew_by_hand(&core, &east, &config, &stored).await;
     let stored = a_state_older_than_marks(&core, &east, &config, stored).await;
@@ -104,6 +106,40 @@ async fn an_apply_whose_namespace_goes_begins_again(
     apply(core, config, Some(&again)).await
 }
 
+/// The namespace is on its way out when the plan is made, and still so when the apply begins: what the refresh has seen
+/// goes with it. The apply waits for the end, and makes all of it.
+async fn an_apply_begins_while_its_namespace_goes(
+    core: &Core,
+    east: &Arc<Cluster>,
+    config: &Json,
+    stored: Stored,
+) -> Stored {
+    let held = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "held", "namespace": "istio-system", "finalizers": ["example.com/held"]}});
+    kubectl_apply(east, &held);
+    east.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
+    reconfigure(core, east).await;
+    let refreshed = core.refresh(PRIMARY, &stored).await.expect("a refresh").expect("webhooks are there");
+    let planned = plan(core, config, Some(&refreshed)).await;
+    let namespace = east.get(&["namespace", "istio-system"]).expect("kubectl").expect("it is still there");
+    assert!(namespace["metadata"]["deletionTimestamp"].is_string(), "{namespace}");
+    let released = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let release = ["-n", "istio-system", "patch", "configmap", "held", "--type=merge", "-p"];
+        let nothing = r#"{"metadata":{"finalizers":null}}"#;
+        east.kubectl(&[&release[..], &[nothing]].concat()).expect("the namespace is still there");
+    };
+    let applying = tokio::time::timeout(Duration::from_secs(120), Box::pin(core.apply(PRIMARY, planned)));
+    let (applied, ()) = tokio::join!(applying, released);
+    let Applied { stored, diagnostics } = applied.expect("it does not wait for what nobody makes");
+    assert!(!diagnostics.has_errors(), "{diagnostics}");
+    let stored = stored.expect("it is in state");
+    assert!(there(east, &["-n", "istio-system", "deployment", "istiod"]));
+    reconfigure(core, east).await;
+    assert_settled(core, config, &stored).await;
+    stored
+}
+
 /// Label and mark copied, by someone who may write in a namespace of their own and in the system namespace.
 async fn a_tenant_s_label_steers_nothing(core: &Core, east: &Cluster, config: &Json, stored: &Stored) {
     east.kubectl(&["create", "namespace", "team-a"]).expect("kubectl");
@@ -164,28 +200,10 @@ async fn an_object_made_anew_by_hand(core: &Core, east: &Cluster, config: &Json,
 
 /// A state that this provider wrote before there were marks: nothing of it says whose the objects are but their label.
 async fn a_state_older_than_marks(core: &Core, east: &Cluster, config: &Json, stored: Stored) -> Stored {
-    east.kubectl(&["-n", "istio-system", "delete", "lease", "mesh-primary.istiod"]).expect("kubectl");
     const KINDS: &str = "configmaps,serviceaccounts,services,deployments,clusterroles,clusterrolebindings,roles,rolebindings,\
                          mutatingwebhookconfigurations,validatingwebhookconfigurations,customresourcedefinitions,hpa,pdb";
-    let label = "terraform-provider-mesh/owner=mesh_primary.istiod";
-    let unmark = [
-        "annotate",
-        KINDS,
-        "-A",
-        "-l",
-        label,
-        "terraform-provider-mesh/instance-",
-        "--field-manager=terraform-provider-mesh",
-    ];
-    east.kubectl(&unmark).expect("kubectl");
-    let mut json: Json = serde_json::from_str(&stored.json).expect("JSON");
-    json.as_object_mut().expect("an object").remove("instance");
-    let mut private: Json = serde_json::from_slice(&stored.private).expect("JSON");
-    private
-        .as_object_mut()
-        .expect("an object")
-        .retain(|key, _| !["marked", "unfinished", "imported"].contains(&key.as_str()));
-    let old = Stored { json: json.to_string(), private: private.to_string().into_bytes(), ..stored };
+    unmark(east, KINDS, "mesh_primary.istiod");
+    let old = without_marks(&stored);
 
     reconfigure(core, east).await;
     let refreshed = core.refresh(PRIMARY, &old).await.expect("a refresh").expect("it is there");
@@ -197,7 +215,7 @@ async fn a_state_older_than_marks(core: &Core, east: &Cluster, config: &Json, st
         "get",
         "clusterroles",
         "-l",
-        label,
+        "terraform-provider-mesh/owner=mesh_primary.istiod",
         "-o",
         "jsonpath={.items[*].metadata.annotations.terraform-provider-mesh/instance}",
     ]);
@@ -272,11 +290,16 @@ async fn runs_at_the_same_time_do_not_meet() {
 /// state knows it.
 async fn a_create_that_only_waited_leaves_no_lease(core: &Core, east: &Cluster) {
     let both = config(Istio::Current, json!({"revision": "second", "timeouts": {"create": "8s"}}));
-    let refused = core.apply(PRIMARY, plan(core, &both, None).await).await;
+    let planned = plan(core, &both, None).await;
+    east.reset_requests();
+    let refused = core.apply(PRIMARY, planned).await;
     assert!(refused.stored.is_none() && refused.diagnostics.has_errors(), "{}", refused.diagnostics);
-    let lease = ["-n", "istio-system", "lease", "mesh-primary.istiod-second"];
-    let gone = || !there(east, &lease);
-    east.wait_until("its Lease to go", gone).expect("it goes");
+    // It had one all the time that it waited, and no longer when it has given up.
+    const LEASE: &str = "mesh-primary.istiod-second";
+    assert!(!there(east, &["-n", "istio-system", "lease", LEASE]), "its Lease stays: {}", refused.diagnostics);
+    let asked = || east.requests().by_agent("terraform-provider-mesh").by_resource("leases");
+    let deleted = || !asked().by_verb("delete").only(|one| one.name == LEASE && one.status == 200).is_empty();
+    east.wait_until("the audit log", deleted).unwrap_or_else(|error| panic!("{error}: {}", asked().listing()));
 }
 
 /// Of two control planes that go at once one sees the other at first, and is alone when it has gone itself; the other
@@ -337,6 +360,10 @@ async fn what_another_control_plane_has_stays_with_it() {
     reconfigure(&core, &east).await;
     let first = apply(&core, &config(Istio::Current, json!({})), Some(&first)).await;
     assert!(there(&east, &["-n", "istio-system", "deployment", "istiod"]));
+    let told = destroy(&core, &first).await;
+    assert!(!there(&east, &["namespace", "istio-system"]), "{told}");
+
+    let first = apply(&core, &config(Istio::Current, json!({})), None).await;
     what_the_last_one_finds_by_its_label_is_somebodys(&core, &east, &first).await;
 }
 

@@ -78,13 +78,11 @@ fn anchors(page: &str) -> BTreeSet<String> {
 }
 
 fn outside_fences(page: &str) -> String {
-    let mut fenced = false;
-    let lines = page.lines().filter(|line| {
-        let is_fence = line.trim_start().starts_with("```");
-        fenced ^= is_fence;
-        !fenced && !is_fence
-    });
-    lines.map(|line| format!("{line}\n")).collect()
+    // A fence, the text and a fence.
+    let fenced: BTreeSet<usize> =
+        pages::blocks(page).iter().flat_map(|block| block.line..block.line + block.text.lines().count() + 2).collect();
+    let lines = page.lines().enumerate().filter(|(at, _)| !fenced.contains(&(at + 1)));
+    lines.map(|(_, line)| format!("{line}\n")).collect()
 }
 
 /// A path as a page says it, from the repository's root.

@@ -480,3 +480,20 @@ fn read(path: &str) -> String {
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
+
+/// What is told of cargo's settings is in them: nothing fails without them but the time of every start, and tests that
+/// need as much stack as the provider has.
+#[test]
+fn cargo_sets_what_is_said_of_it() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let (settings, guide, main) = (read(".cargo/config.toml"), read("CONTRIBUTING.md"), read("src/main.rs"));
+    let set = |name: &str| {
+        let value = settings.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='));
+        value.unwrap_or_else(|| panic!("{name} is not set: {settings}")).trim().trim_matches('"').to_owned()
+    };
+    assert_eq!(set("AWS_LC_SYS_NO_JITTER_ENTROPY"), "1");
+    assert!(guide.contains("`AWS_LC_SYS_NO_JITTER_ENTROPY` in `.cargo/config.toml`"));
+    let stack = Regex::new(r"const STACK: usize = (\d+) << (\d+);").unwrap().captures(&main).expect("the stack");
+    let [factor, bits] = [1, 2].map(|at| stack[at].parse::<u32>().unwrap());
+    assert_eq!(set("RUST_MIN_STACK"), (factor << bits).to_string());
+}

@@ -98,6 +98,10 @@ async fn a_watched_cluster_is_found_by_what_its_own_istiod_says() {
         assert_eq!(found, ["west/named/prod-west, watched by east"], "{filters}: {said}");
         assert!(!said.to_string().contains("is not the provider's"), "{filters}: {said}");
     }
+    // The clusters are others' as well.
+    for cluster in [service_entry_laws::west(), service_entry_laws::east()] {
+        cluster.kubectl(&["delete", "namespace", "named", "--wait=false"]).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -54,6 +54,14 @@ fn plans_need_no_right_to_write(run: &Run, lab: &Lab, variables: &Value) {
     assert!(replaced.stderr.contains("pipeline:reader"), "{}", replaced.stderr);
 }
 
+/// What a cluster has for the identities of [`least_rights`], by kind, namespace and name: it is no part of a mesh.
+pub const IDENTITIES: [&str; 4] = [
+    "ClusterRole  terraform-provider-mesh",
+    "ClusterRole  terraform-provider-mesh-reader",
+    "ClusterRoleBinding  pipeline-terraform",
+    "ClusterRoleBinding  pipeline-reader",
+];
+
 /// From here on the workspace applies with the rights of examples/rbac/provider.yaml, plans and searches with those of
 /// reader.yaml, and has no others in any cluster. `clusters` are those that its variable `kubeconfigs` names.
 pub fn least_rights(workspace: &Workspace, lab: &Lab, clusters: &[&str]) {

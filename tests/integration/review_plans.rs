@@ -87,7 +87,7 @@ impl<'a> Walk<'a> {
     fn plan(&self, variables: &Value, arguments: &[&str]) {
         let mut all = self.variables.clone();
         merge(&mut all, variables);
-        fs::write(self.run.workspace.path("step.auto.tfvars.json"), all.to_string()).unwrap();
+        self.run.set_step(&all);
         let plan = [&["plan", "-input=false", "-out=plan.bin"], arguments].concat();
         self.run.workspace.run(&plan).ok();
     }

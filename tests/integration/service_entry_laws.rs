@@ -18,6 +18,8 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use crate::support::core::{Action, Applied, Core, Planned, Stored};
 
 const ENTRY: &str = "mesh_service_entry";
+/// What it is made of.
+const KINDS: &str = "serviceentries,destinationrules,gateways.networking.istio.io,services";
 const IDENTITY: &str = "spiffe://west.example/ns/shop/sa/cart";
 
 /// The two clusters that all tests here share; each test has names of its own.
@@ -163,9 +165,8 @@ async fn destroy(core: &Core, stored: &Stored) {
 
 /// The objects of one resource in a cluster, as `Kind name`, sorted.
 fn owned(cluster: &Cluster, owner: &str) -> Vec<String> {
-    let kinds = "serviceentries,destinationrules,gateways.networking.istio.io,services";
     let selector = format!("terraform-provider-mesh/owner={owner}");
-    let list = cluster.get(&[kinds, "-A", "-l", &selector]).expect("kubectl").unwrap_or_else(|| json!({ "items": [] }));
+    let list = cluster.get(&[KINDS, "-A", "-l", &selector]).expect("kubectl").unwrap_or_else(|| json!({ "items": [] }));
     let name = |object: &Json| format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]));
     let mut names: Vec<String> = list["items"].as_array().expect("items").iter().map(name).collect();
     names.sort();
@@ -395,7 +396,7 @@ async fn a_cluster_that_exports_to_itself_keeps_both_sides() {
     let core = core().await;
     let (host, name) = ("itself.east.mesh", "itself-east-mesh");
     let here = json!({ "cluster": "east", "service": "itself", "trust_domain": "east.example", "expose": true, "workload_labels": { "app": "itself" } });
-    let config = config(host, json!({ "exported_host": host, "exporters": { "east": exporter(here) } }));
+    let config = config(host, json!({ "exported_host": "itself.shop.mesh", "exporters": { "east": exporter(here) } }));
     let stored = apply(&core, &config, None).await;
     let uids = || {
         let selector = format!("terraform-provider-mesh/owner=mesh_service_entry.{name}");
@@ -406,7 +407,7 @@ async fn a_cluster_that_exports_to_itself_keeps_both_sides() {
         uids
     };
     let before = uids();
-    assert_eq!(before.len(), 3, "{:?}", owned(east(), &format!("mesh_service_entry.{name}")));
+    assert_eq!(before.len(), 4, "{:?}", owned(east(), &format!("mesh_service_entry.{name}")));
     let refreshed = core.refresh(ENTRY, &stored).await.expect("a refresh").expect("it is there");
     settled(&core, &config, &refreshed).await;
     interrupt(name);
@@ -461,7 +462,7 @@ fn hand_written(host: &str, entry: &str, rule: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hand_written_entry_and_rule_are_imported_and_the_plan_is_empty() {
     let core = core().await;
-    // The gateway by whose address the exporter is found.
+    // Who exports is found by the address of its gateway: the endpoint that is written is that of west's.
     let host = "hand.west.mesh";
     east().apply(&hand_written(host, "hand", "hand-mtls")).expect("kubectl");
     let config = config(host, json!({ "name": "hand" }));

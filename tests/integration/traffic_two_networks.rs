@@ -20,8 +20,6 @@ fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does
     let Some(cli) = clis().into_iter().next() else { return };
     let Some(lab) = lab(&["east", "west"], Proxies::NetworkEach) else { return };
     let run = Run::of_example(&cli, &lab, EXAMPLE);
-    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
-    std::fs::write(run.workspace.path("main.tf"), with_short_certificates(&example)).unwrap();
     run.apply().ok();
     let orders = workload(&lab, "orders", ORDERS, "east");
     let cart = workload(&lab, "cart", CART, "west");
@@ -37,9 +35,26 @@ fn calls_between_two_networks_arrive_with_their_identities_and_nothing_else_does
     look.is_honest();
     each_break_is_named(&run, &look, &orders);
     what_is_taken_back_ends(&run, &look, &orders, &cart);
+    let (orders, cart) = with_proxies_that_renew_soon(&run, [&orders, &cart]);
     another_root_is_named(&run, &look, &orders);
     ends(&cart, ORDERS);
     run.destroy().ok();
+}
+
+/// Until now all of it was the example as it is. A proxy hears of another root when it renews its certificate, which
+/// from here on is within seconds, for pods that are injected anew.
+fn with_proxies_that_renew_soon(run: &Run<'_>, [orders, cart]: [&RealPod; 2]) -> (RealPod, RealPod) {
+    let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
+    std::fs::write(run.workspace.path("main.tf"), with_short_certificates(&example)).unwrap();
+    run.apply().ok();
+    for pod in [orders, cart] {
+        run.lab.cluster(&pod.cluster).kubectl(&["delete", "pod", &pod.name, "-n", &pod.namespace]).unwrap();
+    }
+    let [orders, cart] =
+        [("orders", ORDERS, "east"), ("cart", CART, "west")].map(|(name, tcp, at)| workload(run.lab, name, tcp, at));
+    is_answered(&orders, CART, "west/cart");
+    is_answered(&cart, ORDERS, "east/orders");
+    (orders, cart)
 }
 
 /// Through the gateway of the network that is called, which shows a certificate of that cluster's own intermediate.

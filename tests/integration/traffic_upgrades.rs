@@ -14,9 +14,6 @@ use crate::support::cli::clis;
 use crate::support::traffic::{configured_workload, is_answered, lab, passes};
 use crate::traffic_upkeep::{PAUSE, lost_none};
 
-/// The file with the variables of a step.
-const STEP: &str = "step.auto.tfvars.json";
-
 /// A pod of either cluster: each calls the other's Service.
 struct Sides {
     orders: RealPod,
@@ -72,7 +69,7 @@ fn no_call_is_lost_while_istio_is_upgraded_beside_itself() {
     let run = Run::of_example(&cli, &lab, "canary-upgrade");
     let versions = |revisions: &Value, live: &str| {
         let variables = json!({ "charts": { "repository": charts.url() }, "revisions": revisions, "live": live });
-        std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
+        run.set_step(&variables);
         run.apply().ok();
     };
     let both = json!({ "1-30": "1.30.0", "1-31": "1.31.0" });
@@ -133,7 +130,7 @@ fn no_call_is_lost_while_istio_is_upgraded_in_place() {
     let run = Run::of_example(&cli, &lab, "primary-remote-two-networks");
     let to = |istio: Istio| {
         let variables = json!({ "charts": { "repository": charts.url(), "version": istio.version() } });
-        std::fs::write(run.workspace.path(STEP), variables.to_string()).unwrap();
+        run.set_step(&variables);
         run.apply().ok();
     };
     to(Istio::Old);

@@ -64,8 +64,7 @@ fn no_call_is_lost_while_a_root_is_rotated() {
     let example = std::fs::read_to_string(run.workspace.path("main.tf")).unwrap();
     std::fs::write(run.workspace.path("main.tf"), with_short_certificates(&example)).unwrap();
     let generation = |n: u8| {
-        let variables = json!({ "rotation_pause": "15s", "root_generation": n }).to_string();
-        std::fs::write(run.workspace.path("step.auto.tfvars.json"), variables).unwrap();
+        run.set_step(&json!({ "rotation_pause": "15s", "root_generation": n }));
     };
     generation(1);
     run.apply().ok();

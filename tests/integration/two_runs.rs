@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lab::{Fault, Lab, Options};
+use lab::{Cluster, Fault, Lab, Options};
 use serde_json::Value as Json;
 
 use crate::campaign::ended;
@@ -45,6 +45,13 @@ resource "mesh_ca_request" "{then}" {{
     workspace
 }
 
+/// Whether a run is at work on what is in this namespace.
+fn is_held(east: &Cluster, namespace: &str) -> bool {
+    let leases = east.get(&["leases", "-n", namespace]).expect("kubectl").unwrap_or_default();
+    let mut leases = leases["items"].as_array().into_iter().flatten();
+    leases.any(|lease| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !["", "nobody"].contains(&holder)))
+}
+
 #[test]
 fn of_two_runs_that_are_each_first_somewhere_one_comes_to_its_end() {
     let Some(cli) = clis().into_iter().next() else { return };
@@ -52,16 +59,18 @@ fn of_two_runs_that_are_each_first_somewhere_one_comes_to_its_end() {
     let east = lab.cluster("east");
     for namespace in ["one", "two"] {
         east.kubectl(&["create", "namespace", namespace]).expect("kubectl");
-        // Long enough for the other run to have begun with its own.
+        // Neither comes to its second request before the other one has begun with its own.
         let path = format!("PATCH /api/v1/namespaces/{namespace}/secrets");
-        east.fault(Fault::late(Duration::from_secs(3)).for_request(&path)).expect("a fault");
+        east.fault(Fault::status_retry_after(429, 1).for_request(&path)).expect("a fault");
     }
     let kubeconfig = east.kubeconfig_path();
     let states = [["one", "two"], ["two", "one"]].map(|order| state(&cli, &kubeconfig, order));
     let runs = [0, 1].map(|which| states[which].start(&APPLY));
     let said = runs.map(|run| std::thread::spawn(move || ended(run, LIMIT)));
-    let said: [Said; 2] = said.map(|run| run.join().expect("it ends"));
+    east.wait_until("a Lease of each run", || ["one", "two"].iter().all(|namespace| is_held(east, namespace)))
+        .expect("both have begun");
     east.clear_faults().expect("no fault");
+    let said: [Said; 2] = said.map(|run| run.join().expect("it ends"));
     let done: Vec<usize> = (0..2).filter(|which| said[*which].code == Some(0)).collect();
     let [done] = done[..] else { panic!("{} runs came to their end: {said:#?}", done.len()) };
     let refused = &said[1 - done];

@@ -1,5 +1,7 @@
 //! Whether a cluster is the one that a resource was applied to, for all resources.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -17,13 +19,18 @@ pub(super) async fn another_is_not_taken_for_its_own(alike: &Alike, row: &Row, c
     let there = alike.marked(stored);
     let reads = ["get", "list", "watch"];
     // Leases of what is just made are renewed meanwhile.
-    let changes = |name: &str| {
+    let changed = |name: &str| {
         let requests = alike.cluster(name).requests().by_agent("terraform-provider-mesh");
         let leases = alike.cluster(name).kubectl(&["get", "leases", "-A", "-l", OWNER, "-o", "name"]).expect("kubectl");
         let writes = requests.only(|one| !reads.contains(&one.verb.as_str()) && one.resource != "leases");
         (writes.len(), leases)
     };
-    let before = (changes("east"), changes("west"));
+    let changes = async || {
+        // The audit log is written a little later.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (changed("east"), changed("west"))
+    };
+    let before = changes().await;
     let refused = |told: &str| {
         let names = told.contains("is another one than before") && told.contains(&east) && told.contains(&west);
         assert!(names, "{}: {told}", row.resource);
@@ -42,7 +49,7 @@ pub(super) async fn another_is_not_taken_for_its_own(alike: &Alike, row: &Row, c
         refused(&applied.diagnostics.to_string());
         assert!(applied.stored.is_some(), "{}: forgotten", row.resource);
     }
-    assert_eq!((changes("east"), changes("west")), before, "{}: something was written", row.resource);
+    assert_eq!(changes().await, before, "{}: something was written", row.resource);
     assert_eq!(alike.marked(stored), there, "{}", row.resource);
 
     // Rebuilt, and accepted: what is missing in the new clusters is missing.

@@ -48,4 +48,9 @@ async fn a_cluster_that_is_gone_for_good_is_left() {
     let told = left.diagnostics.to_string();
     assert!(!left.diagnostics.has_errors() && told.contains("cluster east does not answer"), "{told}");
     assert!(left.stored.is_none(), "state knows nothing of it any more");
+    // Nobody else removes it from clusters that others use as well.
+    let selector = format!("terraform-provider-mesh/owner={owner}");
+    for cluster in [east(), west()] {
+        cluster.kubectl(&["delete", &format!("{KINDS},leases"), "-A", "-l", &selector]).expect("kubectl");
+    }
 }

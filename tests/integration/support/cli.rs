@@ -147,11 +147,7 @@ impl Workspace {
         let began = std::time::Instant::now();
         let at = began.duration_since(*FIRST.get_or_init(|| began)).as_secs_f64();
         let said: Said = self.command(arguments).output().unwrap().into();
-        if self.path(PLANNER).exists() {
-            let all = format!("{}{}", said.stdout, said.stderr);
-            let lacks = all.contains("serviceaccount:pipeline:");
-            assert!(!lacks, "{arguments:?} needs more than the rights of examples/rbac: {all}");
-        }
+        self.lacks_no_right(arguments, &said);
         if std::env::var_os("MESH_TEST_TIMES").is_some() {
             println!("at {at:6.1} s for {:5.1} s: {}", began.elapsed().as_secs_f64(), arguments.join(" "));
         }
@@ -161,9 +157,20 @@ impl Workspace {
     /// The same for a plan whose file is applied: variables must not differ between the two, nor do identities then.
     #[track_caller]
     pub fn plans_to_apply(&self, file: &str) {
-        let mut command = self.command(&["plan", "-input=false", &format!("-out={file}")]);
-        let said: Said = command.env_remove("TF_CLI_ARGS_plan").output().unwrap().into();
+        let out = format!("-out={file}");
+        let arguments = ["plan", "-input=false", &out];
+        let said: Said = self.command(&arguments).env_remove("TF_CLI_ARGS_plan").output().unwrap().into();
+        self.lacks_no_right(&arguments, &said);
         said.ok();
+    }
+
+    #[track_caller]
+    fn lacks_no_right(&self, arguments: &[&str], said: &Said) {
+        if self.path(PLANNER).exists() {
+            let all = format!("{}{}", said.stdout, said.stderr);
+            let lacks = all.contains("serviceaccount:pipeline:");
+            assert!(!lacks, "{arguments:?} needs more than the rights of examples/rbac: {all}");
+        }
     }
 
     /// There is nothing to do.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::pki::Pki;
+use crate::proxy;
 use crate::signer;
 
 /// Where one cluster lives on this machine.
@@ -331,5 +332,26 @@ fn audit_policy() -> Value {
 /// What kwok does with nodes and pods. Those that the lab runs are left to it.
 fn kwok_config(proxies: bool) -> String {
     let config = include_str!("kwok.yaml");
-    if proxies { config.replace("# with proxies: ", "") } else { config.to_owned() }
+    if !proxies {
+        return config.to_owned();
+    }
+    let (label, made) = proxy::MADE;
+    config.replace("# with proxies: ", "").replace("MADE", label).replace("FOR_SIDECARS", made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of all that istiod makes, the lab has proxies for the gateways of sidecars alone: nobody else would make the
+    /// pod of a waypoint ready, or end it.
+    #[test]
+    fn kwok_leaves_to_the_lab_the_pods_that_it_runs_and_no_others() {
+        let (plain, with_proxies) = (kwok_config(false), kwok_config(true));
+        let rule = "- { key: '.metadata.labels[\"gateway.istio.io/managed\"]', operator: NotIn, values: [istio.io-gateway-controller] }";
+        let count = |config: &str| config.lines().filter(|line| line.trim() == rule).count();
+        assert_eq!((count(&plain), count(&with_proxies)), (0, 2), "{with_proxies}");
+        let rules = |config: &str| config.lines().filter(|line| line.trim_start().starts_with("- { key:")).count();
+        assert_eq!(rules(&with_proxies), rules(&plain) + 4);
+    }
 }

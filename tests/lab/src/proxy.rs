@@ -50,7 +50,7 @@ pub(crate) struct Names {
 /// Whether Istio injected it: what it writes there is what the pod got.
 const INJECTED: &str = "sidecar.istio.io/status";
 /// Whether istiod made it, as a gateway for sidecars.
-const MADE: (&str, &str) = ("gateway.istio.io/managed", "istio.io-gateway-controller");
+pub(crate) const MADE: (&str, &str) = ("gateway.istio.io/managed", "istio.io-gateway-controller");
 
 /// How often a proxy is asked for its health before and after it is ready.
 const PROBES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
