@@ -127,6 +127,11 @@ impl MeshPolicy {
         self.value("enableAutoMtls") == "false"
     }
 
+    /// The namespace whose policies are for the whole mesh.
+    pub fn root_namespace(&self) -> &str {
+        self.value("rootNamespace")
+    }
+
     fn value(&self, name: &str) -> &str {
         let usual = || FIELDS.iter().find(|field| field.path == name).map_or("", |field| field.usual);
         self.said.get(name).map_or_else(usual, String::as_str)

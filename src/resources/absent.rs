@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::address;
 use super::client::{Client, briefly};
 use super::passthrough::{self, Chooses, Opening};
 use super::places;
@@ -94,6 +95,9 @@ async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> O
     let cluster = briefly(cx, member)?;
     let walk = &cx.client().ok()?.walk;
     let leads = |service: &Object| {
+        if address::is_waypoint(service) {
+            return false;
+        }
         let network = service.label(NETWORK_LABEL);
         // One of this provider's that nobody has planned yet may be moved to this network: it is planned after the
         // link.

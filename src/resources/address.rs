@@ -20,6 +20,14 @@ pub const NODE_SELECTOR_ANNOTATION: &str = "traffic.istio.io/nodeSelector";
 /// On whatever a controller makes for a Gateway API gateway: the gateway's name.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
+/// On whatever a controller makes for a Gateway API gateway: the name of its class.
+const CLASS_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-class-name";
+
+/// Whether a Service is a waypoint's. istiod writes the network onto it, too, and it is no way into that network.
+pub fn is_waypoint(service: &Object) -> bool {
+    service.label(CLASS_NAME_LABEL).is_some_and(|class| class.contains("waypoint"))
+}
+
 /// One way to dial a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reachable {

@@ -53,9 +53,19 @@ pub enum Scope {
 pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Policies, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
     let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
-    let off = policies.iter().filter_map(|policy| turned_off(policy, system));
+    let root = root(system, configured);
+    let off = policies.iter().filter_map(|policy| turned_off(policy, root));
     let off = off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect();
-    Ok(Policies { off, strict: strict(&policies, system) })
+    Ok(Policies { off, strict: strict(&policies, root) })
+}
+
+/// The namespace whose policies are for the whole mesh: what the mesh configurations say as one, else Istio's.
+fn root<'a>(system: &'a str, configured: &'a [MeshPolicy]) -> &'a str {
+    let said: BTreeSet<&str> = configured.iter().map(MeshPolicy::root_namespace).collect();
+    match (said.first(), said.len()) {
+        (Some(one), 1) if !one.is_empty() => one,
+        _ => system,
+    }
 }
 
 /// Policies of callers, and those of who is called, that do not go together, in words: the first speak plain text, or
@@ -71,7 +81,7 @@ pub fn clashes(callers: &[Off], called: &Policies) -> Vec<String> {
 }
 
 /// The policies that count where nothing more exact is said.
-fn strict(policies: &[Object], system: &str) -> Vec<Strict> {
+fn strict(policies: &[Object], root: &str) -> Vec<Strict> {
     let for_all = || policies.iter().filter(|policy| policy.get("spec.selector").is_none());
     let mode = |policy: &Object| policy.str("spec.mtls.mode").to_owned();
     let says = |policy: &&Object| !matches!(mode(policy).as_str(), "" | "UNSET");
@@ -79,7 +89,7 @@ fn strict(policies: &[Object], system: &str) -> Vec<Strict> {
     let other: BTreeSet<String> = other.filter_map(|policy| policy.namespace().map(str::to_owned)).collect();
     let strict = for_all().filter(|policy| mode(policy) == "STRICT").map(|policy| {
         let namespace = policy.namespace().unwrap_or_default().to_owned();
-        let (of, scope) = match namespace == system {
+        let (of, scope) = match namespace == root {
             true => ("the whole mesh", Scope::AllBut(other.clone())),
             false => ("the whole namespace", Scope::Namespace(namespace.clone())),
         };
@@ -129,7 +139,7 @@ impl Off {
 }
 
 /// A policy by which somebody takes plain text alone.
-fn turned_off(policy: &Object, system: &str) -> Option<Off> {
+fn turned_off(policy: &Object, root: &str) -> Option<Off> {
     let whole = policy.str("spec.mtls.mode") == "DISABLE";
     let ports = policy.get("spec.portLevelMtls").and_then(|ports| ports.as_object());
     let port = ports
@@ -141,10 +151,10 @@ fn turned_off(policy: &Object, system: &str) -> Option<Off> {
         (_, false, None) => return None,
         (true, true, _) => "some workloads of the namespace".to_owned(),
         (_, false, Some((port, _))) => format!("port {port} of some workloads"),
-        (false, true, _) if namespace == system => "the whole mesh".to_owned(),
+        (false, true, _) if namespace == root => "the whole mesh".to_owned(),
         (false, true, _) => "the whole namespace".to_owned(),
     };
-    let whole_mesh = namespace == system && policy.get("spec.selector").is_none();
+    let whole_mesh = namespace == root && policy.get("spec.selector").is_none();
     let whom = if whole_mesh { Whom::Everybody } else { Whom::Namespace(namespace.to_owned()) };
     Some(Off { what: format!("PeerAuthentication {namespace}/{} (for {of})", policy.name()), whom })
 }
@@ -301,6 +311,26 @@ mod tests {
         let picked = json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "DISABLE"}});
         let alike = called(&[peer("istio-system", mode("STRICT")), peer("shop", picked)]);
         assert_eq!(clashes(&alike.off, &alike), [""; 0]);
+    }
+
+    #[test]
+    fn policies_of_the_configured_root_namespace_are_for_the_whole_mesh() {
+        let of = |root: &str| {
+            let mesh = json!({ "rootNamespace": root });
+            MeshPolicy::of(mesh.as_object().expect("an object"))
+        };
+        let peer = object("PeerAuthentication", "istio-config", json!({"mtls": {"mode": "STRICT"}}));
+        for (configured, is_root) in [
+            (vec![of("istio-config")], true),
+            (vec![of("istio-config"), of("istio-config")], true),
+            (vec![of("istio-config"), of("istio-system")], false),
+            (vec![MeshPolicy::default()], false),
+            (Vec::new(), false),
+        ] {
+            let found = strict(std::slice::from_ref(&peer), root("istio-system", &configured));
+            assert_eq!(matches!(found[0].scope, Scope::AllBut(_)), is_root, "{configured:?}");
+        }
+        assert_eq!(root("istio-two", &[]), "istio-two");
     }
 
     #[test]

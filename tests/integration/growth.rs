@@ -202,8 +202,8 @@ fn requests_grow_as_clusters_and_links_do() {
         assert!(policies <= 3, "{policies}: three lists for the plan, and none for the apply: {}", told());
         let namespace = of(requests, Purpose::Namespace).only(|request| request.name == "istio-system");
         assert_eq!(namespace.len(), 2, "made, and labelled: {}", told());
-        // The first keeps the root as well. The plan and the apply each ask once which cluster it is. In some orders of the plan two lists tell whether a gateway is there
-        // already.
+        // The first keeps the root as well. The plan and the apply each ask once which cluster it is. In some orders of
+        // the plan two lists tell whether a gateway is there already.
         let bound = if at == 0 { 69 } else { 64 };
         assert!(settled(requests) <= bound + 3 * others, "{} {}", settled(requests), told());
     }

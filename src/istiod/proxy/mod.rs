@@ -220,6 +220,8 @@ fn node_of(node: &Node<'_>, cluster_id: &str) -> messages::Node {
         ("CLUSTER_ID", cluster_id),
         ("NETWORK", network),
         ("INSTANCE_IPS", if all.is_empty() { ip } else { &all }),
+        // Ambient's Pods have an address, too, and not only a tunnel that is not tried here.
+        ("DISABLE_HBONE_SEND", "true"),
     ]);
     let id = format!("sidecar~{ip}~mesh-reachability.{namespace}~{namespace}.svc.cluster.local");
     messages::Node { id, metadata: Some(metadata) }
@@ -269,6 +271,17 @@ mod tests {
         let of =
             |mtls, cluster: &str| Endpoint { address: "10.0.0.1".into(), port: 15443, mtls, cluster: cluster.into() };
         assert_eq!(endpoints_of(assignment), [of(false, ""), of(true, "west")]);
+    }
+
+    #[test]
+    fn a_proxy_asks_for_addresses_and_not_for_tunnels() {
+        let node = Node { namespace: "shop", service_account: "web", network: "n1", ips: &["10.0.0.1".to_owned()] };
+        let metadata = node_of(&node, "east").metadata.unwrap();
+        for (key, value) in [("DISABLE_HBONE_SEND", "true"), ("CLUSTER_ID", "east"), ("INSTANCE_IPS", "10.0.0.1")] {
+            let [(_, expected)] =
+                <[_; 1]>::try_from(texts([(key, value)]).fields.into_iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(metadata.fields.get(key), Some(&expected), "{key}");
+        }
     }
 
     #[test]

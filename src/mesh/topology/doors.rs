@@ -118,6 +118,10 @@ fn without_a_class(
     if !gateway.is_ambient || answering.is_empty() || answering.iter().any(|plane| plane.ambient_networks) {
         return None;
     }
+    // A variable that no values say: the istiod that has made the gateway knows its class.
+    if gateway.stands && answering.iter().any(|plane| plane.is_ambient && plane.network.is_some()) {
+        return None;
+    }
     let why = match answering.iter().any(|plane| plane.is_ambient) {
         true => "has `ambient = true` but no `network`",
         false => "is not in ambient mode",

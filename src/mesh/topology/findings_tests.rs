@@ -243,6 +243,15 @@ fn an_ambient_gateway_has_an_ambient_control_plane() {
     let mut topology = Topology::default();
     topology.control_plane("e", control_plane("east"));
     assert_eq!(topology.gateway("g", gateway("east", "n1")), [], "one for sidecars");
+    // What was set on istiod past the values is in none of them.
+    for (stands, network, told) in [(true, Some("n1"), false), (false, Some("n1"), true), (true, None, true)] {
+        let mut topology = Topology::default();
+        let unsaid =
+            ControlPlaneAt { ambient_networks: false, network: network.map(str::to_owned), ..ambient(network) };
+        topology.control_plane("e", unsaid);
+        let found = topology.gateway("g", DeclaredGateway { stands, ..door() });
+        assert_eq!(!found.is_empty(), told, "{stands} {network:?}: {found:?}");
+    }
 }
 
 #[test]

@@ -27,7 +27,10 @@ pub fn service_of(gateway: &Object) -> Option<ObjectRef> {
 
 /// Removes a gateway, and waits for what goes with one that istiod has made.
 pub async fn remove(cx: &mut Cx, state: Gateway) -> Result<(), Failed<Gateway>> {
-    let (made, gateway) = (departing(&state), super::ready::door_of(&state));
+    let (made, gateway) = (
+        departing(&state),
+        ObjectRef::namespaced(Kind::GATEWAY_API_GATEWAY, state.namespace.text(), state.name.text()),
+    );
     let cluster = client::cluster(cx, state.cluster.text());
     keeping::remove(cx, state).await?;
     if let (Some(service), Ok(cluster)) = (made, cluster) {

@@ -228,6 +228,7 @@ mod tests {
         assert_eq!((said.trust_domain.as_str(), said.auto_mtls), ("a.b", false));
         assert!(said.trust_domain_aliases.contains("c.d") && !said.any_trust_domain);
         assert!(of(&with_values("pilot: {env: {PILOT_SKIP_VALIDATE_TRUST_DOMAIN: 'true'}}")).any_trust_domain);
+        assert!(of(&with_values("env: {PILOT_SKIP_VALIDATE_TRUST_DOMAIN: 'true'}")).any_trust_domain);
         let roots =
             |entry: &str| of(&with_values(&format!("meshConfig: {{trustDomain: a.b, caCertificates: [{entry}]}}")));
         let named = roots("{pem: x, trustDomains: [e.f, g.h]}");
@@ -246,6 +247,9 @@ mod tests {
         assert!(of(&ambient).ambient_networks);
         let one_network = Primary { network: Value::Null, ..ambient };
         assert_eq!((of(&one_network).is_ambient, of(&one_network).ambient_networks), (true, false));
+        // As a configuration of Helm says it, at the top level of the chart.
+        let of_helm = with_values("profile: ambient\nenv: {AMBIENT_ENABLE_MULTI_NETWORK: 'true'}");
+        assert!(of(&of_helm).ambient_networks);
     }
 
     #[test]

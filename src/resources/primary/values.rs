@@ -161,8 +161,7 @@ fn of_platform(mut cni: Json, istiod: &mut Json, user: &User, control_plane: &Co
         // The chart looks for `-gke` in the version of the cluster, which not every cluster of GKE has there.
         cni["cni"] = json!({ "cniBinDir": GKE_CNI_BIN_DIR });
     }
-    let said =
-        [&[TRUSTED_ZTUNNEL][..], &["pilot", TRUSTED_ZTUNNEL]].iter().any(|path| text(&user.istiod, path).is_some());
+    let said = text(&user.istiod, &["pilot", TRUSTED_ZTUNNEL]).is_some();
     if control_plane.ambient && !said {
         let agents = control_plane.namespace_of_agents();
         let trusted = match platform(&user.istiod).as_deref() {
@@ -182,8 +181,13 @@ fn text(values: &Values, path: &[&str]) -> Option<String> {
     (!found.is_empty()).then(|| found.to_owned())
 }
 
-/// What values say at a path.
+/// What values say at a path. The charts take at their top level, too, what is below `pilot`.
 pub fn at<'a>(values: &'a Values, path: &[&str]) -> Option<&'a Json> {
+    let at_the_top = || within(values, path.strip_prefix(&["pilot"])?);
+    within(values, path).or_else(at_the_top)
+}
+
+fn within<'a>(values: &'a Values, path: &[&str]) -> Option<&'a Json> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(values.as_map().get(*first)?, |value, step| value.get(step))
 }
@@ -237,7 +241,7 @@ pub fn as_text(value: &Json) -> String {
 
 /// Whether an istiod with these values reads the Secrets of the clusters it watches, or waits for the right to.
 pub fn reads_remote_secrets(istiod: &Values) -> bool {
-    let env = istiod.as_map().get("pilot").and_then(|pilot| pilot.get("env")?.get(REMOTE_CREDENTIALS));
+    let env = at(istiod, &["pilot", "env", REMOTE_CREDENTIALS]);
     env.is_none_or(|value| !value.to_string().trim_matches('"').eq_ignore_ascii_case("false"))
 }
 

@@ -99,6 +99,16 @@ pub(super) async fn service_state(cluster: &Cluster, service: &Sni) -> Asked<Ser
     })
 }
 
+/// Whether the Service has no cluster IP: by the caller's cluster, or where it is not there, by the one that is called.
+pub(super) async fn is_headless(from: &Cluster, to: &Cluster, service: &Sni) -> Asked<bool> {
+    let Some(reference) = named(service.host.as_str()) else { return Ok(false) };
+    let service = match from.get(&reference).await.map_err(text)? {
+        None => to.get(&reference).await.map_err(text)?,
+        own => own,
+    };
+    Ok(service.is_some_and(|service| service.str("spec.clusterIP") == "None"))
+}
+
 fn is_ready(pod: &Object) -> bool {
     !pod.is_terminating() && pod.condition("Ready").is_some_and(|ready| ready.is_true())
 }
@@ -116,7 +126,8 @@ async fn pods_of(cluster: &Cluster, service: &Object) -> Asked<Vec<Object>> {
 /// The Service whose address it is, and a Pod behind it.
 pub(super) async fn gateway_state(cluster: &Cluster, known: &KnownGateway) -> Asked<GatewayState> {
     let services = cluster.list(&Query::of(Kind::SERVICE).selector(NETWORK_LABEL)).await.map_err(text)?;
-    let of_network = || services.iter().filter(|service| service.label(NETWORK_LABEL) == Some(&known.network));
+    let doors = || services.iter().filter(|service| !address::is_waypoint(service));
+    let of_network = || doors().filter(|service| service.label(NETWORK_LABEL) == Some(&known.network));
     // An address that was looked up by name, or that of a node, is on none: then any of the network's.
     let labelled = of_network().find(|service| is_at(service, known)).or_else(|| of_network().next()).cloned();
     let service = match labelled {

@@ -316,6 +316,12 @@ impl Proof<'_> {
         if way == Way::Gateway && !self.caller.auto_mtls {
             return judge::no_auto_mtls(self.call);
         }
+        if way == Way::Gateway {
+            let headless = callee::is_headless(&self.from.cluster, &self.to.cluster, service).await;
+            if let Some(verdict) = judge::headless(self.call, headless) {
+                return verdict;
+            }
+        }
         let neighbours = self.neighbours(&gateways, &endpoints).await;
         if let Some(verdict) = judge::past_neighbours(self.call, &self.caller.watched(self.to), &neighbours) {
             return verdict;

@@ -50,6 +50,8 @@ pub(super) struct Sight {
     pub namespaces: BTreeMap<String, Labels>,
     /// Injection here puts Pods into a network, whatever the label of the namespace says.
     pub injects_network: bool,
+    /// The one that it is, where it is one for all.
+    pub pods_network: Option<String>,
     /// Why gateways have no address, by name.
     pub no_address: BTreeMap<String, String>,
     /// Why an istiod could not be asked in full.
@@ -78,6 +80,12 @@ pub(super) struct Configured {
 }
 
 impl Sight {
+    /// The network that istiods take its Pods to be in: injection comes before the label of the namespace. Empty where
+    /// there is none.
+    fn network(&self) -> &str {
+        self.pods_network.as_deref().unwrap_or_else(|| self.shown.network.text())
+    }
+
     fn planes(&self) -> impl Iterator<Item = (&str, &ControlPlane)> {
         self.shown.control_planes.entries()
     }
@@ -211,6 +219,7 @@ impl<'a> Mesh<'a> {
             found.push(format!("gateway {gateway} has no address: {why}"));
         }
         found.extend(self.without_network(name, sight));
+        found.extend(self.labelled_otherwise(name, sight));
         found.extend(self.without_gateway(name, sight));
         found.extend(self.not_crossing(name, sight));
         found.extend(self.unseen(name, sight));
@@ -406,7 +415,7 @@ impl<'a> Mesh<'a> {
         let linked = self.linked(name);
         let members = linked.iter().filter_map(|name| self.seen.get(*name));
         let workloads = members.filter(|member| member.is_primary() || !member.is_host());
-        let networks: BTreeSet<&str> = workloads.map(|member| member.shown.network.text()).collect();
+        let networks: BTreeSet<&str> = workloads.map(Sight::network).collect();
         networks.iter().filter(|network| !network.is_empty()).count() > 1
     }
 
@@ -445,7 +454,7 @@ impl<'a> Mesh<'a> {
 
     /// Of several networks that are linked, one that no gateway leads to.
     fn without_gateway(&self, name: &str, sight: &Sight) -> Option<String> {
-        let network = sight.shown.network.known()?;
+        let network = Some(sight.network()).filter(|network| !network.is_empty())?;
         if !self.all_read() || (sight.is_host() && !sight.is_primary()) {
             return None;
         }
@@ -457,13 +466,17 @@ impl<'a> Mesh<'a> {
         }
         let led_to = members().any(|member| {
             member.led_to.contains(network)
-                || member.shown.gateways.entries().any(|(_, gateway)| gateway.network.known() == Some(network))
+                || member.shown.gateways.entries().any(|(_, gateway)| gateway.network.text() == network)
         });
-        (self.has_several_networks(name) && !led_to).then(|| {
-            format!(
-                "no gateway leads to its network {network}, and clusters of other networks are linked with it: calls from there find no way in. Apply a mesh_eastwest_gateway for {network}"
-            )
-        })
+        if !self.has_several_networks(name) {
+            return None;
+        }
+        if led_to {
+            return self.by_tunnels_alone(name, network, &linked);
+        }
+        Some(format!(
+            "no gateway leads to its network {network}, and clusters of other networks are linked with it: calls from there find no way in. Apply a mesh_eastwest_gateway for {network}"
+        ))
     }
 
     /// Whether two clusters are of one mesh: by its id, or because their control planes watch each other, or, where

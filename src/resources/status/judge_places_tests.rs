@@ -163,3 +163,55 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
         "forbidden",
     );
 }
+
+#[test]
+fn the_network_is_the_one_that_injection_puts_pods_into() {
+    let unlabelled = |sight: &mut Sight, network: &str| {
+        sight.shown.network = Value::Null;
+        sight.injects_network = true;
+        sight.pods_network = Some(network.to_owned());
+    };
+    let whole = change(two_networks(), "east", |east| unlabelled(east, "net-east"));
+    let whole = change(whole, "west", |west| unlabelled(west, "net-west"));
+    silent(&whole);
+    let without = change(whole, "west", |west| west.shown.gateways = Value::Known(Map::new()));
+    one(&without, "west: no gateway leads to its network net-west", "mesh_eastwest_gateway");
+    let alike = change(two_networks(), "west", |west| west.pods_network = Some("net-west".to_owned()));
+    silent(&alike);
+    // Injection alone was changed.
+    let other = change(one_network(), "west", |west| west.pods_network = Some("net2".to_owned()));
+    let other = change(other, "east", |east| east.led_to = ["net1".to_owned(), "net2".to_owned()].into());
+    one(&other, "west: its namespace istio-system is labelled with the network net1", "puts Pods into net2");
+    let alone = change(seen([("west", primary("west", "mesh1", "net1", &[]))]), "west", |west| {
+        west.pods_network = Some("net2".to_owned());
+    });
+    silent(&alone);
+    let moved = told(&change(two_networks(), "west", |west| west.pods_network = Some("other".to_owned())));
+    assert!(moved.len() == 2 && moved[0].contains("labelled with the network net-west"), "{moved:#?}");
+    assert!(moved[1].starts_with("west: no gateway leads to its network other"), "{moved:#?}");
+}
+
+#[test]
+fn gateways_of_ambient_mode_lead_no_sidecars_in() {
+    let plane = |is_ambient: bool| Configured {
+        policy: MeshPolicy::default(),
+        trust_domain: "cluster.local".to_owned(),
+        aliases: BTreeSet::new(),
+        any_trust_domain: false,
+        is_ambient,
+    };
+    let tunnels = |east_is_ambient: bool| {
+        let ambient = change(two_networks(), "west", |west| {
+            let gateway = west.shown.gateways.known_mut().unwrap().get_mut("istio-eastwestgateway").unwrap();
+            gateway.known_mut().unwrap().port = 15008.into();
+            west.configured = vec![Ok(plane(true))];
+        });
+        change(ambient, "east", |east| east.configured = vec![Ok(plane(east_is_ambient))])
+    };
+    one(&tunnels(false), "west: only gateways of ambient mode lead to its network net-west", "sidecars of east");
+    silent(&tunnels(true));
+    silent(&change(tunnels(false), "east", |east| east.led_to = ["net-west".to_owned()].into()));
+    silent(&change(tunnels(false), "east", |east| east.configured.push(Err("it is missing".to_owned()))));
+    silent(&change(tunnels(false), "east", |east| east.configured.push(Ok(plane(true)))));
+    silent(&change(tunnels(false), "west", |west| west.crossing.by_mtls = true));
+}

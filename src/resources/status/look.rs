@@ -1,5 +1,7 @@
 //! Reading one cluster: what is asked, and the pure functions from Kubernetes objects to the attributes.
 
+mod networks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
@@ -7,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::networks::{described, injects_network, led_to, pods_network};
 use super::crossing::{self, Asked, Crossing};
 use super::judge::{Configured, Sight};
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
@@ -16,13 +19,13 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
-    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external, is_injection_config_map,
+    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
-use crate::resources::{discovery, passthrough, places};
+use crate::resources::{discovery, places};
 use crate::value::{List, Map, Value};
 
 /// With this istiod lets proxies accept every trust domain.
@@ -106,11 +109,16 @@ async fn gather(istiods: &Looks, cluster: &Cluster, namespace: &str) -> Result<S
         cacerts,
         remote_secrets: remote_secrets.to_vec(),
         views: views.to_vec(),
-        services: services.to_vec(),
+        services: doors(&services),
         further: Further::default(),
     };
     seen.further = further(cluster, namespace, &seen).await?;
     Ok(seen)
+}
+
+/// The gateways among Services that have a network.
+fn doors(services: &[Object]) -> Vec<Object> {
+    services.iter().filter(|service| !address::is_waypoint(service)).cloned().collect()
 }
 
 async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Further, Error> {
@@ -128,9 +136,15 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
     if seen.services.iter().any(is_dialled_at_nodes) {
         further.nodes = cluster.list(&Query::of(Kind::NODE)).await?.to_vec();
     }
+    if seen.deployments.is_empty() {
+        // Whoever may not read webhooks knows the cluster by its name here.
+        let webhooks = cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
+        further.injected = webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default();
+    }
     let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
+    let has_network = network.is_some() || injects_network(&seen.config_maps, &further.injected);
     // One may stand for another network as well. Where this is asked, so is what opens gateways, by the same list.
-    if !seen.services.is_empty() || network.is_some() {
+    if !seen.services.is_empty() || has_network {
         match cluster.list_if_served(&Query::of(Kind::GATEWAY_API_GATEWAY)).await {
             Ok(gateways) => {
                 let of_networks = gateways.iter().filter(|gateway| gateway.label(NETWORK_LABEL).is_some());
@@ -151,11 +165,6 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         let repeated = repeated(&seen.services, &further.gateways);
         let known = crossing::Known { namespace, services: &seen.services, repeated, serves, calls, configured };
         further.crossing = crossing::look(cluster, known).await;
-    }
-    if seen.deployments.is_empty() {
-        // Whoever may not read webhooks knows the cluster by its name here.
-        let webhooks = cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
-        further.injected = webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default();
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
         let services = Query::of(Kind::SERVICE).namespace(namespace);
@@ -219,7 +228,8 @@ fn sight(seen: &Seen) -> Sight {
         led_to: led_to(seen),
         gateways_unsure: seen.further.gateways_unsure,
         describes_networks: described(seen).next().is_some(),
-        injects_network: injects_network(seen),
+        injects_network: injects_network(&seen.config_maps, &seen.further.injected),
+        pods_network: pods_network(seen),
         looks_into: discovery_selectors(seen),
         gateway_namespaces: doors.collect(),
         namespaces: namespaces.map(|one| (one.name().to_owned(), discovery::labels(one))).collect(),
@@ -252,34 +262,6 @@ fn signed_by(secret: &Object) -> Option<Certificate> {
 /// The control planes of this cluster itself.
 fn within(seen: &Seen) -> impl Iterator<Item = &Object> {
     seen.deployments.iter().filter(|deployment| !is_external(deployment.value()))
-}
-
-/// The networks that have a gateway which no Service here stands for: in the mesh configuration, or as a Gateway of the
-/// Gateway API.
-fn led_to(seen: &Seen) -> BTreeSet<String> {
-    // Whoever reads no configuration here reads no Gateway either that stands for one elsewhere.
-    let reads = |gateway: &&Object| {
-        let is_remote_s = seen.deployments.is_empty() && !serving(seen).is_empty();
-        gateway.str("spec.gatewayClassName") != passthrough::REMOTE_CLASS || !is_remote_s
-    };
-    let gateways = seen.further.gateways.iter().filter(|gateway| passthrough::leads(gateway) || is_ambient(gateway));
-    let named = gateways.filter(reads).filter_map(|gateway| gateway.label(NETWORK_LABEL)).map(str::to_owned);
-    let configured = described(seen).filter(|(_, body)| {
-        body.get("gateways").and_then(|gateways| gateways.as_array()).is_some_and(|gateways| !gateways.is_empty())
-    });
-    named.chain(configured.map(|(network, _)| network)).collect()
-}
-
-/// The networks that mesh configurations describe.
-fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json::Value)> {
-    let maps = seen.config_maps.values().filter(|map| istiod::is_mesh_config_map(map.name()));
-    maps.flat_map(places::described_networks)
-}
-
-/// Whether the values that Pods are injected by name a network.
-fn injects_network(seen: &Seen) -> bool {
-    let mut maps = seen.config_maps.values().filter(|map| is_injection_config_map(map.name()));
-    maps.any(|map| places::injected_network(map).is_some()) || seen.further.injected.network.is_some()
 }
 
 /// Whether istiod is told not to sign, or whom to ask: then `cacerts` is no matter of its.

@@ -121,6 +121,42 @@ fn addresses(seen: &Seen) -> (Vec<String>, i64) {
 }
 
 #[test]
+fn a_waypoint_s_service_is_no_gateway_of_its_network() {
+    let labels = json!({"labels": {"gateway.networking.k8s.io/gateway-class-name": "istio-waypoint"}});
+    let mut waypoint = door(json!({"type": "ClusterIP"}), labels);
+    assert_eq!(doors(std::slice::from_ref(&waypoint)), []);
+    let labels = json!({"labels": {"gateway.networking.k8s.io/gateway-class-name": "istio"}});
+    waypoint = door(json!({"type": "LoadBalancer"}), labels);
+    assert_eq!(doors(&[waypoint.clone(), waypoint]).len(), 2);
+}
+
+#[test]
+fn the_network_of_pods_is_the_one_that_injection_says() {
+    let map = |name: &str, network: &str| {
+        let values = json!({"global": {"network": network}}).to_string();
+        let map =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"values": values}});
+        (name.to_owned(), object(map))
+    };
+    let of =
+        |maps: Vec<(String, Object)>| sight(&Seen { config_maps: maps.into_iter().collect(), ..seen() }).pods_network;
+    let (usual, canary) = ("istio-sidecar-injector", "istio-sidecar-injector-canary");
+    assert_eq!(of(vec![map(usual, "net-a")]).as_deref(), Some("net-a"));
+    assert_eq!(of(vec![map(usual, "net-a"), map(canary, "net-a")]).as_deref(), Some("net-a"));
+    assert_eq!(of(vec![map(usual, "net-a"), map(canary, "net-b")]), None);
+    assert_eq!(of(vec![map(usual, "")]), None);
+    // Pods of a remote are injected by the istiod elsewhere: what lies in its own ConfigMap is read by nobody.
+    let injected = InjectedAs { network: Some("net-b".to_owned()), ..InjectedAs::default() };
+    let remote = |injected: InjectedAs| {
+        let further = Further { injected, ..Further::default() };
+        let config_maps = [map(usual, "net-a")].into();
+        sight(&Seen { deployments: Vec::new(), config_maps, further, ..seen() }).pods_network
+    };
+    assert_eq!(remote(injected).as_deref(), Some("net-b"));
+    assert_eq!(remote(InjectedAs::default()), None);
+}
+
+#[test]
 fn node_ports_external_ips_and_ambient_gateways_have_their_addresses() {
     let node = object(json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "labels": {"edge": "yes"}},

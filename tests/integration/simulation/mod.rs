@@ -18,7 +18,7 @@ use crate::support::cli::{Cli, Workspace, clis};
 use crate::support::watched::{Used, Watched};
 
 const PROVIDER: &str = "terraform-provider-mesh/mesh";
-const HEADING: &str = "## Fleets of fifty and more";
+const HEADING: &str = "## Simulated fleets";
 
 /// How the clusters of a fleet are linked.
 #[derive(Clone, Copy, PartialEq, Eq)]

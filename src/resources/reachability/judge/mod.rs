@@ -463,6 +463,21 @@ pub(super) fn no_auto_mtls(call: Call<'_>) -> Verdict {
     )
 }
 
+/// A Service without a cluster IP. Its clients dial what DNS gives, whatever endpoints istiod has for it.
+pub(super) fn headless(call: Call<'_>, is_headless: Asked<bool>) -> Option<Verdict> {
+    let Call { from, host, .. } = call;
+    let detail = match is_headless {
+        Ok(false) => return None,
+        Ok(true) => format!(
+            "{host} is headless: sidecars dial the addresses that DNS gives, which are those of Pods in {from}, and go through no gateway unless istiod has PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES. Give it a Service with a cluster IP for calls from other networks"
+        ),
+        Err(why) => {
+            format!("whether {host} is headless, so that sidecars of {from} go through no gateway, is unknown: {why}")
+        }
+    };
+    Some(unknown("service", detail))
+}
+
 fn gateway(places: &Names, state: &Asked<GatewayState>) -> Option<Verdict> {
     let Ok(GatewayState::NotReady { service, pods }) = state else { return None };
     let to = &places.gateway;

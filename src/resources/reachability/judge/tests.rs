@@ -135,6 +135,14 @@ fn networks_without_a_gateway_and_with_ambients_are_told_apart() {
 }
 
 #[test]
+fn a_headless_service_is_not_said_to_be_reached_through_a_gateway() {
+    assert_eq!(headless(call(), Ok(false)), None);
+    let told = headless(call(), Ok(true)).expect("a verdict");
+    says(&told, UNKNOWN, "service", &["is headless", "Pods in east", "PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES"]);
+    says(&headless(call(), Err("forbidden".into())).expect("a verdict"), UNKNOWN, "service", &["forbidden"]);
+}
+
+#[test]
 fn trust_is_judged_both_ways() {
     let verdict = tried(answers(met(Outcome::Refused("UnknownCA".into()))), &fine());
     says(&verdict, BROKEN, "trust", &["west does not take a certificate of east", "UnknownCA"]);

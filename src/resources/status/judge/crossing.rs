@@ -1,7 +1,10 @@
 //! What keeps calls from crossing between networks, and where the objects of Istio's own kinds are read that count.
 
+use std::collections::BTreeSet;
+
 use super::super::crossing::{Crossing, shut};
 use super::{Mesh, Sight};
+use crate::resources::address::HBONE_PORT;
 use crate::resources::passthrough::Opening;
 use crate::resources::policies;
 
@@ -47,14 +50,62 @@ impl<'a> Mesh<'a> {
         found
     }
 
+    /// Its namespace says another network than the one that its Pods are put into, which counts for istiods.
+    pub(super) fn labelled_otherwise(&self, name: &str, sight: &Sight) -> Option<String> {
+        let (label, pods) = (sight.shown.network.known()?, sight.pods_network.as_ref()?);
+        (label != pods && self.linked(name).len() > 1).then(|| {
+            format!(
+                "its namespace {} is labelled with the network {label}, and injection puts Pods into {pods}: istiods go by the Pods' word, and gateways of {label} do not lead there. Set `network` of its mesh_primary or mesh_remote_cluster, and restart the workloads",
+                self.namespace
+            )
+        })
+    }
+
+    /// A network that only gateways of ambient mode lead to, while sidecars of other networks call it.
+    pub(super) fn by_tunnels_alone(&self, name: &str, network: &str, linked: &BTreeSet<&str>) -> Option<String> {
+        let members = || linked.iter().filter_map(|member| Some((*member, self.seen.get(*member)?)));
+        let gateways = |member: &Sight| -> Vec<i64> {
+            let of_network = member.shown.gateways.entries().filter(|(_, gateway)| gateway.network.text() == network);
+            of_network.map(|(_, gateway)| gateway.port.get().unwrap_or_default()).collect()
+        };
+        let takes_calls = |(_, member): (&str, &Sight)| {
+            let ports = gateways(member);
+            let is_mixed = member.crossing.by_mtls && !ports.is_empty();
+            is_mixed || member.led_to.contains(network) || ports.iter().any(|port| *port != i64::from(HBONE_PORT))
+        };
+        if members().any(takes_calls) {
+            return None;
+        }
+        let has_sidecars = |caller: &Sight| {
+            let all = caller.configured.iter();
+            let is_known = !caller.configured.is_empty();
+            is_known && all.into_iter().all(|plane| plane.as_ref().is_ok_and(|plane| !plane.is_ambient))
+        };
+        let calls = |(member, caller): &(&str, &Sight)| {
+            let is_elsewhere = !caller.network().is_empty() && caller.network() != network;
+            caller.is_primary()
+                && is_elsewhere
+                && has_sidecars(caller)
+                && self.watches_cluster(caller, name)
+                && *member != name
+        };
+        let callers: Vec<&str> = members().filter(calls).map(|(member, _)| member).collect();
+        (!callers.is_empty()).then(|| {
+            format!(
+                "only gateways of ambient mode lead to its network {network} (port {HBONE_PORT}), and sidecars of {} do not use them: calls from there find no way in. Run all control planes of the mesh in ambient mode, or none; workloads with sidecars in {network} are reached through a mesh_eastwest_gateway without `ambient`",
+                callers.join(", ")
+            )
+        })
+    }
+
     /// Clients here that speak plain text within their network with clusters that take mTLS alone.
     pub(super) fn plain_against_strict(&self, name: &str, sight: &Sight) -> Vec<String> {
         if !sight.is_primary() {
             return Vec::new();
         }
-        let network = sight.shown.network.text();
+        let network = sight.network();
         let is_near = |other: &Sight| {
-            let theirs = other.shown.network.text();
+            let theirs = other.network();
             network.is_empty() || theirs.is_empty() || network == theirs
         };
         let others =
