@@ -20,7 +20,7 @@ use super::instance::{
 };
 use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
-use super::refused::{Fresh, Refused};
+use super::refused::{Before, Fresh, Refused};
 use super::{claim_words as words, handover, report};
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched};
 use crate::diag::Diagnostic;
@@ -84,6 +84,8 @@ pub struct Claim {
     creates: bool,
     /// What this create has made so far, where it began with nothing.
     fresh: Option<Fresh>,
+    /// What the Lease said, where it was another instance's or nobody's to its end.
+    before: Option<Before>,
     /// Objects are written, or may have been.
     writes: AtomicBool,
     /// At a destroy: the mark of another instance that has taken this one over.
@@ -125,29 +127,37 @@ impl Claim {
     }
 
     /// The apply was refused. A create that has written nothing leaves nothing: its Lease goes again, and a namespace
-    /// that it has made. The warning says what stays all the same.
+    /// that it has made. A Lease that was another's says again what it said. The warning says what stays all the same.
     pub async fn refused(mut self, instance: &mut Instance) -> Option<Diagnostic> {
-        if !self.is_unused() {
+        if self.has_written() || self.fresh.is_none() && self.before.is_none() {
             return None;
         }
-        // What goes here was not taken away by anybody.
-        instance.claimed = None;
+        if self.fresh.is_some() {
+            // What goes here was not taken away by anybody.
+            instance.claimed = None;
+        }
+        if let Some(before) = &self.before {
+            instance.creation.clone_from(&before.remembered);
+        }
         let (refused, hold) = self.given_back()?;
         let stays = refused.give_back().await;
         drop(hold);
         report::left(&stays.into_iter().collect::<Vec<_>>())
     }
 
-    fn is_unused(&self) -> bool {
-        self.fresh.is_some() && !self.writes.load(Ordering::Relaxed)
+    fn has_written(&self) -> bool {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// What is to be given back by a run that did not come to its end, once.
     fn given_back(&mut self) -> Option<(Refused, Hold)> {
-        let fresh = if self.is_unused() { self.fresh.take() } else { None };
+        let (fresh, before) = match self.has_written() {
+            true => (None, None),
+            false => (self.fresh.take(), self.before.take()),
+        };
         let hold = self.hold.take()?;
         let (cluster, lease, holder) = (self.cluster.clone(), self.lease.clone(), hold.holder.name.clone());
-        Some((Refused { cluster, lease, holder, fresh }, hold))
+        Some((Refused { cluster, lease, holder, fresh, before }, hold))
     }
 
     /// At a destroy: what says that the instance is another's by now. `None` where it is this one's, or nobody has
@@ -337,9 +347,14 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
         if take(asked, &lease, Taken { mark: &mark, creation: creation.as_deref() }, &holder).await.map_err(failed)? {
             let is_marked = standing == Standing::Own && is_marked(&lease);
             instance.marked |= matches!(asked.purpose, Purpose::Create { .. }) || is_marked;
-            instance.creation = creation;
+            let remembered = std::mem::replace(&mut instance.creation, creation);
             let interrupted = !found.complete || found.holder != NOBODY || instance.unfinished;
             let mut claim = held(asked, holder, &mark, interrupted);
+            claim.before = (standing != Standing::Own).then(|| {
+                // A state without a mark that comes to know this one knows the create that the Lease names.
+                let remembered = if asked.mark.is_some() { remembered } else { created_by(&lease) };
+                Before::of(&lease, remembered)
+            });
             let was_made = standing == Standing::LeftBehind && found.complete;
             claim.notice = was_made.then(|| words::taken_up((asked.cluster, asked.place), &found));
             return Ok(claim);
@@ -548,6 +563,7 @@ fn unheld(asked: Asked<'_>) -> Claim {
         interrupted: true,
         creates: false,
         fresh: None,
+        before: None,
         writes: AtomicBool::new(false),
         other: None,
         owns_nothing: false,

@@ -1,6 +1,7 @@
 //! What every resource does alike with the objects it keeps, judged over the registry: a resource without a row in
 //! [`ROWS`] fails. A bystander's objects lie beside everything that is deleted.
 
+mod refusals;
 mod same_cluster;
 
 use std::collections::BTreeSet;
@@ -289,23 +290,38 @@ async fn every_resource_keeps_its_objects_alike() {
         alike.again().await;
         assert_eq!(alike.next(row, Some(&config), &stored).await, Action::Nothing, "{}", row.resource);
         assert!(!alike.marked(&stored).is_empty(), "{}: nothing is marked", row.resource);
-        who_cannot_look_says_so(&alike, row, &stored).await;
+        Box::pin(who_cannot_look_says_so(&alike, row, &stored)).await;
+        if row.resource == "mesh_remote_cluster" {
+            Box::pin(refusals::a_watcher_that_cannot_be_read_is_never_without_changes(&alike, row, &stored)).await;
+        }
+        let stored = match row.resource {
+            "mesh_remote_cluster" => {
+                Box::pin(same_cluster::a_watcher_under_a_new_name_stays_linked(&alike, row, &config, stored)).await
+            }
+            _ => stored,
+        };
         same_cluster::another_is_not_taken_for_its_own(&alike, row, &config, &stored).await;
-        let stored = a_state_of_before_marks_goes_on(&alike, row, &config, stored).await;
+        let stored = Box::pin(a_state_of_before_marks_goes_on(&alike, row, &config, stored)).await;
         let stored = match row.strays {
-            true => what_a_killed_apply_left_is_seen(&alike, row, &config, stored).await,
+            true => Box::pin(what_a_killed_apply_left_is_seen(&alike, row, &config, stored)).await,
             false => stored,
         };
         // A root that is found is not trusted, whatever it is marked with: nobody takes it up unasked.
         let stored = match row.resource {
-            "mesh_ca" => what_is_made_stays_as_it_is(&alike, row, &config, stored).await,
-            _ => what_is_taken_up_outlives_the_state_before(&alike, row, &config, stored).await,
+            "mesh_ca" => {
+                let stored = Box::pin(what_is_made_stays_as_it_is(&alike, row, &config, stored)).await;
+                Box::pin(refusals::a_create_that_is_refused_leaves_what_it_found_to_its_state(
+                    &alike, row, &config, stored,
+                ))
+                .await
+            }
+            _ => Box::pin(what_is_taken_up_outlives_the_state_before(&alike, row, &config, stored)).await,
         };
         let stored = match row.resource {
             "mesh_ca" => stored,
-            _ => what_no_run_called_complete_is_completed(&alike, row, &config, stored).await,
+            _ => Box::pin(what_no_run_called_complete_is_completed(&alike, row, &config, stored)).await,
         };
-        let stored = what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored).await;
+        let stored = Box::pin(what_is_taken_over_outlives_the_state_before(&alike, row, &config, stored)).await;
         made.push((row, stored));
     }
     same_cluster::names_of_one_are_taken_for_one(&alike).await;

@@ -48,6 +48,13 @@ fn a_revoked_token_is_seen_and_replaced_and_a_link_that_cannot_be_made_is_explai
     let plan = run.plan();
     assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
     assert!(plan.stdout.contains("west has lost its link to east"), "{}", plan.stdout);
+    // Whoever deleted the Secret may have its token.
+    run.apply().ok();
+    run.settled();
+    let bindings = east.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
+    let given: Vec<&str> = bindings.lines().filter(|name| name.contains("istio-mesh-reader.east.west.")).collect();
+    assert_eq!(given, ["secret/istio-mesh-reader.east.west.2"]);
+    west.kubectl(&["delete", "secret", "-n", "istio-system", "istio-remote-secret-east"]).expect("kubectl");
     an_unreachable_server_is_explained(&run);
 }
 

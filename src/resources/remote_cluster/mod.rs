@@ -240,9 +240,14 @@ impl Job<'_> {
         let watched = claim.cluster();
         refresh::note_sources(cx, &watched, spec, &state).await?;
         objects(cx, claim, spec, prior, &mut state).await?;
-        reached.set(state.clone());
+        // What an apply that fails leaves linked, state has to know.
+        let linked = |state: &RemoteCluster, gone: &BTreeSet<String>| {
+            state::still_linked(state.clone(), prior, &spec.watchers, gone)
+        };
+        let none_gone = BTreeSet::new();
+        reached.set(linked(&state, &none_gone));
 
-        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(state.clone());
+        let failed = |error: Diagnostic, state: &RemoteCluster| Failed::from(error).keeping(linked(state, &none_gone));
         let endpoint = match found {
             Some(found) => found,
             None => gather::endpoint(&watched, &spec.endpoint).await.map_err(|error| failed(error, &state))?,
@@ -284,18 +289,18 @@ impl Job<'_> {
             &mut state,
         )
         .await?;
-        reached.set(state.clone());
+        reached.set(linked(&state, &none_gone));
         if errors.has_errors() {
-            return Err(Failed::from(errors).keeping(state));
+            return Err(Failed::from(errors).keeping(linked(&state, &none_gone)));
         }
         if let Some(prior) = prior {
-            let dropped: BTreeSet<String> =
-                prior.watchers.items().filter(|watcher| !spec.watchers.contains(*watcher)).cloned().collect();
+            let dropped = remove::dropped(prior, spec);
             let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
             let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
-            let errors = remove::watchers(cx, claim, spec, leaving).await;
+            let (gone, errors) = remove::watchers(cx, claim, spec, leaving).await;
+            reached.set(linked(&state, &gone));
             if errors.has_errors() {
-                return Err(Failed::from(errors).keeping(state));
+                return Err(Failed::from(errors).keeping(linked(&state, &gone)));
             }
         }
         if spec.wait
@@ -480,6 +485,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             endpoint,
             secret_name: &secret_name,
             known: prior.is_some_and(|prior| prior.sync.entry(watcher.name()).is_some()),
+            is_update: prior.is_some(),
             keep_token: keeps(watcher.name()),
             renewal_before: RenewalBefore::of(prior, interrupted),
         };

@@ -13,7 +13,7 @@ use super::secret;
 use super::spec::Spec;
 use super::state::{self, LinkState, Seen, Told};
 use crate::cluster::{Cluster, Error, Kind, Object, Owner, Query};
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
 use crate::kept::handover::{self, LeaseOf};
@@ -139,6 +139,8 @@ enum Holds {
     },
     /// The cluster did not answer.
     Silent(Error),
+    /// The provider no longer has the cluster.
+    Left(Diagnostic),
 }
 
 async fn look_at_watchers(
@@ -156,11 +158,13 @@ async fn look_at_watchers(
         let found = match client::cluster(cx, &watcher) {
             Ok(cluster) => match client::cluster(cx, spec.secrets_of(&watcher)) {
                 Ok(secrets) => {
-                    look(Places { walk, owner, istiods: &cluster, secrets: &secrets }, spec, secret_name).await
+                    let is_held = model.sync.entry(&watcher).is_some();
+                    look(Places { walk, owner, istiods: &cluster, secrets: &secrets }, spec, (secret_name, is_held))
+                        .await
                 }
-                Err(error) => Err(error.at("config_cluster")),
+                Err(error) => Ok(Holds::Left(error.at("config_cluster"))),
             },
-            Err(error) => Err(error.at("watchers")),
+            Err(error) => Ok(Holds::Left(error.at("watchers"))),
         };
         Answered { watcher, found }
     });
@@ -175,7 +179,8 @@ struct Places<'a> {
     secrets: &'a Cluster,
 }
 
-async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, Diagnostic> {
+/// `is_held`: state holds a link to the watcher.
+async fn look(at: Places<'_>, spec: &Spec, (secret_name, is_held): (&str, bool)) -> Result<Holds, Diagnostic> {
     let views = at.walk.istiods.held(at.istiods, spec.namespace.as_str());
     let (secret, views) = tokio::join!(secret(at.secrets, spec, secret_name), views);
     match secret {
@@ -185,7 +190,9 @@ async fn look(at: Places<'_>, spec: &Spec, secret_name: &str) -> Result<Holds, D
         }
         Ok((None, _)) => Ok(Holds::Nothing),
         Err(error) if error.may_be_missed() => Ok(Holds::Silent(error)),
-        Err(error) => Err(error.into()),
+        // A watcher that is still to be made.
+        Err(error) if !is_held && error.is_not_configured() => Ok(Holds::Silent(error)),
+        Err(error) => Err(Diagnostic::from(error).at("watchers")),
     }
 }
 
@@ -218,6 +225,7 @@ fn note_watchers(
 ) -> Result<bool, Diagnostics> {
     let (mut sync, mut tokens) = (Map::<Sync>::new(), Map::<TokenState>::new());
     let mut told: Option<Told> = None;
+    let mut errors = Diagnostics::new();
     for Answered { watcher, found } in looked {
         match found {
             Ok(Holds::Nothing) if model.sync.entry(&watcher).is_some() => {
@@ -242,14 +250,16 @@ fn note_watchers(
                 cx.warn(converge::stale(&error));
                 keep(model, &watcher, &mut sync, &mut tokens);
             }
-            // A watcher that left the provider's configuration: nothing can be seen of it, and nothing is wrong with
-            // the rest.
-            Err(error) => {
-                cx.warn(Diagnostic { severity: crate::diag::Severity::Warning, ..error });
+            // Nothing can be seen of it, and nothing is wrong with the rest.
+            Ok(Holds::Left(error)) => {
+                cx.warn(Diagnostic { severity: Severity::Warning, ..error });
                 keep(model, &watcher, &mut sync, &mut tokens);
             }
+            // A plan that went on would say "No changes" of a link that nobody has looked at.
+            Err(error) => errors.push(error),
         }
     }
+    errors.check()?;
     let left = !sync.is_empty();
     // Tokens of watchers that are none: the plan, which has no place for them, then shows that they go.
     for watcher in watched.leftovers().iter().flat_map(Leftovers::watchers) {

@@ -43,12 +43,45 @@ pub fn strangers(prior: &RemoteCluster, is_named: impl Fn(&str) -> bool) -> BTre
     prior.tokens.keys().filter(|name| !is_named(name)).map(str::to_owned).collect()
 }
 
-/// Takes watchers away from a cluster that stays watched by others.
-pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<'_>) -> Diagnostics {
+/// Watchers that the configuration names no longer. Of an apply that failed state holds links beside its watchers.
+pub fn dropped(prior: &RemoteCluster, spec: &Spec) -> BTreeSet<String> {
+    let linked = prior.watchers.items().map(String::as_str).chain(prior.sync.keys());
+    linked.filter(|name| !spec.watchers.contains(*name)).map(str::to_owned).collect()
+}
+
+/// Those that are a watcher under the name that it had before: the link that is there has just been written under the
+/// new one. Their tokens go all the same.
+async fn renamed(cx: &Cx, spec: &Spec, names: impl Iterator<Item = &String>) -> BTreeSet<String> {
+    let uid = |name: String| async move {
+        let cluster = client::cluster(cx, &name).ok()?;
+        let uid = cluster.uid().await.ok()?.map(str::to_owned)?;
+        Some((uid, name))
+    };
+    let before: Vec<_> = names.cloned().map(uid).collect();
+    if before.is_empty() {
+        return BTreeSet::new();
+    }
+    let watchers = futures::future::join_all(spec.watchers.iter().cloned().map(uid)).await;
+    let watchers: BTreeSet<String> = watchers.into_iter().flatten().map(|(uid, _)| uid).collect();
+    let before = futures::future::join_all(before).await.into_iter().flatten();
+    before.filter(|(uid, _)| watchers.contains(uid)).map(|(_, name)| name).collect()
+}
+
+/// Takes watchers away from a cluster that stays watched by others. Returns those that are gone, and what failed.
+pub async fn watchers(
+    cx: &mut Cx,
+    claim: &Claim,
+    spec: &Spec,
+    leaving: Leaving<'_>,
+) -> (BTreeSet<String>, Diagnostics) {
     let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
     let Leaving { dropped, strangers, state, .. } = leaving;
+    let renamed = renamed(cx, spec, dropped.iter().chain(strangers)).await;
+    let without = |names: &BTreeSet<String>| names.difference(&renamed).cloned().collect::<BTreeSet<_>>();
+    let (dropped, strangers) = (&without(dropped), &without(strangers));
     let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before };
-    let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
+    let Unlinked { mut gone, left, mut errors } = unlink_all(cx, all).await;
+    gone.extend(renamed);
     let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
         let order = Order { watched, owner: &claim.owner, spec, watcher, again: true, secrets: None };
@@ -60,7 +93,7 @@ pub async fn watchers(cx: &mut Cx, claim: &Claim, spec: &Spec, leaving: Leaving<
         }
     }
     tell(cx, left);
-    errors
+    (gone, errors)
 }
 
 pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<RemoteCluster>> {
@@ -245,7 +278,7 @@ fn tell(cx: &mut Cx, left: Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::remote_cluster::model::TokenState;
+    use crate::resources::remote_cluster::model::{Sync, TokenState};
 
     #[test]
     fn a_watcher_that_only_a_killed_apply_has_named_is_found_by_its_token() {
@@ -253,5 +286,21 @@ mod tests {
         let prior = RemoteCluster { tokens: Value::Known(tokens.into()), ..RemoteCluster::default() };
         let found = strangers(&prior, |name| name == "east" || name == "north");
         assert_eq!(found, ["south".to_owned()].into());
+    }
+
+    #[test]
+    fn a_watcher_that_a_failed_apply_has_left_linked_is_taken_away_by_the_next() {
+        let config = RemoteCluster {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            watchers: Value::Known(["north".to_owned()].into_iter().collect()),
+            mode: "peer".into(),
+            service_account: "istio-mesh-reader".into(),
+            ..RemoteCluster::default()
+        };
+        let spec = Spec::parse(&config).unwrap().unwrap();
+        let sync = ["north", "west"].map(|name| (name.to_owned(), Value::Known(Sync::default())));
+        let prior = RemoteCluster { sync: Value::Known(sync.into()), ..config };
+        assert_eq!(dropped(&prior, &spec), ["west".to_owned()].into());
     }
 }

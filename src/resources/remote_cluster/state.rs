@@ -1,6 +1,8 @@
 //! What stands in state: of each watcher what its remote secret says, whether its token holds, and what its istiods
 //! say. Pure.
 
+use std::collections::BTreeSet;
+
 use super::credential::{self, Condition, Judged, Standing};
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::secret::{self, Described};
@@ -125,6 +127,26 @@ pub fn expected_shape_of(spec: &Spec, endpoint: &Endpoint) -> String {
     expected_shape(spec, endpoint.server.as_str(), authority.as_deref())
 }
 
+/// State as it is to be kept by an apply that fails: watchers that the configuration names no longer and that still
+/// have their links stay in it, or nobody would ever take these away.
+pub fn still_linked(
+    mut state: RemoteCluster,
+    prior: Option<&RemoteCluster>,
+    watchers: &BTreeSet<String>,
+    gone: &BTreeSet<String>,
+) -> RemoteCluster {
+    let Some(prior) = prior else { return state };
+    let is_linked = |name: &str| !gone.contains(name) && !watchers.contains(name);
+    let (mut sync, mut tokens) = (state.sync.clone().or_default(), state.tokens.clone().or_default());
+    for (name, link) in prior.sync.entries().filter(|(name, _)| is_linked(name)) {
+        sync.insert(name.to_owned(), link.clone().into());
+        tokens.extend(prior.tokens.entry(name).map(|token| (name.to_owned(), Value::Known(token.clone()))));
+    }
+    (state.sync, state.tokens) = (Value::Known(sync), Value::Known(tokens));
+    state.token_expires_at = earliest(&state.tokens);
+    state
+}
+
 /// The earliest end of the tokens; unknown as long as one of them is.
 pub fn earliest(tokens: &Value<Map<TokenState>>) -> Value<String> {
     let Some(tokens) = tokens.known() else { return Value::Unknown };
@@ -150,4 +172,33 @@ pub fn untouched(prior: &RemoteCluster, planned: &RemoteCluster) -> bool {
         && prior.tokens == planned.tokens
         && prior.server_url == planned.server_url
         && prior.certificate_authority_fingerprint == planned.certificate_authority_fingerprint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linked_to(watchers: &[&str]) -> RemoteCluster {
+        let tokens = watchers.iter().map(|name| {
+            let expires_at = format!("2027-01-01T00:00:0{}Z", name.len()).into();
+            ((*name).to_owned(), Value::Known(TokenState { expires_at, condition: "valid".into() }))
+        });
+        let sync = watchers.iter().map(|name| ((*name).to_owned(), Value::Known(Sync::default())));
+        RemoteCluster {
+            sync: Value::Known(sync.collect()),
+            tokens: Value::Known(tokens.collect()),
+            ..RemoteCluster::default()
+        }
+    }
+
+    #[test]
+    fn an_apply_that_fails_keeps_the_links_it_has_not_taken_away() {
+        let (prior, state) = (linked_to(&["north", "east", "west"]), linked_to(&["north"]));
+        let watchers = ["north".to_owned(), "south".to_owned()].into();
+        let kept = still_linked(state.clone(), Some(&prior), &watchers, &["west".to_owned()].into());
+        assert_eq!(kept.sync.keys().collect::<Vec<_>>(), ["east", "north"]);
+        assert_eq!(kept.tokens.keys().collect::<Vec<_>>(), ["east", "north"]);
+        assert_eq!(kept.token_expires_at.text(), "2027-01-01T00:00:04Z");
+        assert_eq!(still_linked(state.clone(), None, &watchers, &BTreeSet::new()), state);
+    }
 }

@@ -212,11 +212,18 @@ pub async fn export(
         let objects: Vec<&str> = before.map(|before| before.objects.keys().collect()).unwrap_or_default();
         let cluster = match known.contains(&name) {
             true => match client::cluster(cx, &name) {
+                Ok(cluster) => cluster,
                 Err(_) if leaves => {
                     left.push(stays(&name, &objects));
                     continue;
                 }
-                cluster => cluster?,
+                // What is in it goes on being known.
+                Err(error) => {
+                    errors.push(error);
+                    let there = prior.and_then(|prior| prior.exported.entry(&name));
+                    exported.extend(there.map(|there| (name, there.clone())));
+                    continue;
+                }
             },
             false => match noted_cluster(cx, &name) {
                 Some(cluster) => cluster,

@@ -86,3 +86,33 @@ pub(super) async fn names_of_one_are_taken_for_one(alike: &Alike) {
             .await;
     assert!(told.contains("One cluster under two names"), "{told}");
 }
+
+/// The link that has just been written under the new name is not taken away with the old one; the old one's token is.
+pub(super) async fn a_watcher_under_a_new_name_stays_linked(
+    alike: &Alike,
+    row: &Row,
+    config: &Json,
+    mut stored: Stored,
+) -> Stored {
+    let entry = |name: &str| json!({"config_path": alike.cluster(name).kubeconfig_path()});
+    let clusters = json!({"east": entry("east"), "west": entry("west"), "twin": entry("east")});
+    let mut renamed = config.clone();
+    renamed["watchers"] = json!(["twin"]);
+    for (config, watcher) in [(&renamed, "twin"), (config, "east")] {
+        alike.configure(clusters.clone()).await;
+        let planned = alike.core.plan(row.resource, Some(config.clone()), Some(&stored)).await;
+        let applied = alike.core.apply(row.resource, planned.unwrap_or_else(|errors| panic!("{errors}"))).await;
+        let told = applied.diagnostics.to_string();
+        assert!(!applied.diagnostics.has_errors() && !told.contains("stay"), "{told}");
+        stored = applied.stored.expect("it is there");
+        let secret = alike.object(["east", "secret", "istio-system", "istio-remote-secret-west"]);
+        assert!(secret.is_some(), "{watcher}: unlinked: {told}");
+        let given = alike.cluster("west").kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]);
+        let given = given.expect("kubectl");
+        let given: Vec<&str> = given.lines().filter(|name| name.contains("istio-mesh-reader.west.")).collect();
+        assert_eq!(given, [format!("secret/istio-mesh-reader.west.{watcher}.1")], "{told}");
+        alike.configure(clusters.clone()).await;
+        assert_eq!(alike.next(row, Some(config), &stored).await, Action::Nothing, "{watcher}: {told}");
+    }
+    stored
+}

@@ -25,7 +25,21 @@ async fn a_cluster_that_is_gone_for_good_is_left() {
         let planned = core.plan(ENTRY, config, Some(stored)).await.unwrap_or_else(|errors| panic!("{errors}"));
         core.apply(ENTRY, planned).await
     };
-    let refused = without(&["west"], Some(one(Json::Null)), &stored).await;
+    // It has left the provider as well, and no refresh has said so: what is in it goes on being known.
+    let mut only_east = provider();
+    only_east["clusters"].as_object_mut().expect("a map").remove("west");
+    core.configure(only_east).await.expect("the provider can be configured");
+    let unread = core.plan_against(ENTRY, core.config(ENTRY, one(Json::Null)), Some(stored.clone())).await;
+    let refused = core.apply(ENTRY, unread.unwrap_or_else(|errors| panic!("{errors}"))).await;
+    let exported = |stored: &Stored| {
+        let state: Json = serde_json::from_str(&stored.json).expect("JSON");
+        state["exported"]["west"].clone()
+    };
+    assert!(refused.diagnostics.has_errors() && exported(&stored).is_object(), "{}", refused.diagnostics);
+    let kept = refused.stored.expect("a state");
+    assert_eq!(exported(&kept), exported(&stored), "{}", refused.diagnostics);
+
+    let refused = without(&["west"], Some(one(Json::Null)), &kept).await;
     assert!(refused.diagnostics.has_errors());
     let told = refused.diagnostics.to_string();
     assert!(told.contains("If cluster west is gone for good") && told.contains("skip_unreachable"), "{told}");
