@@ -164,7 +164,8 @@ impl Cluster {
         Cluster { shared: self.shared.clone(), scope }
     }
 
-    /// The same server and trust, another credential, a connection of its own: to prove a token. It acts as nobody else.
+    /// The same server and trust, another credential, a connection of its own: to prove a token. It acts as nobody
+    /// else.
     pub fn with_token(&self, token: Secret) -> Cluster {
         let config = ClusterConfig { token: Some(token), alone: true, ..self.shared.connections.config().clone() };
         Cluster { scope: self.scope.clone(), ..Cluster::standalone(self.name(), config, &self.shared.version) }
