@@ -255,9 +255,6 @@ impl Cluster {
         Ok(steps)
     }
 
-    /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other
-    /// is sent as one that must not be there yet, in a single request; only where there is one it is looked at whose it
-    /// is.
     /// Applies one object; where its definition has just been written, by whomever, once the API server serves it.
     async fn apply_step(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
         let ends = Instant::now() + SERVED_TIME;
@@ -279,6 +276,9 @@ impl Cluster {
         }
     }
 
+    /// Applies an object that may be someone else's. One that state names is looked at before it is written. Any other
+    /// is sent as one that must not be there yet, in a single request; only where there is one it is looked at whose it
+    /// is.
     async fn apply_served(&self, step: &Step, manner: Manner<'_>) -> Result<Applied, Error> {
         let Step { reference, object, standing } = step;
         if *standing == Standing::Taken {
