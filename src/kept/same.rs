@@ -50,8 +50,8 @@ fn judge<'a>(
 
 fn another(name: &str, before: &str, found: &str) -> Diagnostic {
     Diagnostic::error(format!("Cluster {name} is another one than before")).detail(format!(
-        "The API server that answers as cluster {name} is of another cluster than the one that this resource was applied to: the uid of its namespace kube-system is {found}, and it was \
-         {before}. Nothing was written, and state is unchanged.\n\n\
+        "This resource was applied to a cluster whose namespace kube-system has the uid {before}. The API server that answers as cluster {name} now has the uid {found} there, so it is of \
+         another cluster. Nothing was written, and state is unchanged.\n\n\
          If it is the wrong cluster, correct the entry {name:?} in `clusters` of the provider block, or the kubeconfig and context that it names.\n\n\
          If the cluster was rebuilt or restored under this name, and the old one is gone, set `uid = {found:?}` in that entry. The next plan shows what is missing in the new one.\n\n\
          If both exist, give the new one an entry of its own in `clusters`."

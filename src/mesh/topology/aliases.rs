@@ -34,7 +34,7 @@ impl Aliases {
         Some(two_names_of_one(
             "clusters",
             &format!(
-                "The entries {name} and {other} of `clusters` are one cluster, and each would write its own intermediate into the same Secret. Remove one of them."
+                "The entries {name} and {other} of `clusters` are the same cluster, and each would write its own intermediate into the same Secret. Remove either entry from this resource."
             ),
         ))
     }
@@ -55,7 +55,7 @@ impl Aliases {
         Some(two_names_of_one(
             "watchers",
             &format!(
-                "The watchers {name} and {other} are one cluster, and have one remote secret: the token of one would replace the token of the other. Remove one of them."
+                "The watchers {name} and {other} are the same cluster, so that both links use one remote secret, and each overwrites the other's token. Remove either name from `watchers`; the remote secret stays."
             ),
         ))
     }
@@ -75,8 +75,8 @@ fn two_names_of_one(attribute: &'static str, why: &str) -> Finding {
         attribute,
         summary: "One cluster under two names",
         detail: format!(
-            "{why} If they are to be two clusters, correct the kubeconfig or context of one. The uid of the namespace kube-system tells that they are one; only clusters that were cloned from \
-             one snapshot have the same uid and are two."
+            "{why} Both names lead to the same uid of the namespace kube-system. If you meant two clusters, correct the kubeconfig or `config_context` of one entry in `clusters` of the provider \
+             block. Two different clusters have the same uid only if both were cloned from one snapshot; then ignore this warning."
         ),
     }
 }

@@ -283,7 +283,7 @@ impl Private {
         let managers = managed_by(&strange.managers);
         Diagnostic::error("A cluster has a root of somebody else")
             .detail(format!(
-                "The Secret cacerts in cluster {cluster} brings a root that no apply has put there: {}.{managers} It is given to no other cluster. If it should not be there, find out who wrote it, and delete the Secret: the next apply makes a new one. If the mesh is to trust it, add its fingerprint to `accept_roots`.",
+                "The Secret cacerts in cluster {cluster} brings a root that no apply has put there: {}.{managers} No other cluster gets it: the plan stops here, and nothing was written. If you do not know this root, find out who wrote the Secret, then delete the Secret; the next apply makes a new one. If the mesh is to trust this root, add its fingerprint to `accept_roots`.",
                 roots.join("; ")
             ))
             .at(Path::root("clusters").key(cluster))

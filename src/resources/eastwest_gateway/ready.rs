@@ -187,10 +187,11 @@ async fn explain(waiting: Waiting<'_>, error: &Error) -> Diagnostic {
     // Another Service would get another address, or wait as this one does.
     let next = match is_new {
         true => {
-            "\n\nWhat was made stays, and is in state, marked as tainted: the next apply would replace it. To continue waiting for \
-                 this one instead, run `terraform untaint` (or `tofu untaint`) with its address first. More time is given by `timeouts`."
+            "\n\nThe gateway stays in the cluster and in state, but is marked as tainted: the next apply deletes it and creates it \
+                 again. To keep it, run `terraform untaint` (or `tofu untaint`) with the address of the resource before the next apply; that apply changes what you have changed, and continues to wait. \
+                 To wait longer, raise `timeouts`."
         }
-        false => "\n\nWhat was changed stays; the next apply continues to wait. More time is given by `timeouts`.",
+        false => "\n\nWhat was changed stays; the next apply continues to wait. To wait longer, raise `timeouts`.",
     };
     let detail = format!(
         "In cluster {}, {}/{} was not ready in the time allowed.\n{listed}{next}",

@@ -34,7 +34,7 @@ pub async fn server(
 fn unusable(watched: &Cluster, error: &ServerUrlError) -> Diagnostic {
     Diagnostic::error("Watchers cannot use this address").at("server").detail(format!(
         "{} It is the address that the provider itself uses for cluster {}. Set `server` to the address by which Pods of other clusters reach this API server; for \
-         kind, k3d and minikube that is the IP address of the node. (`allow_loopback_server = true` is only for istiods that run outside of containers.)",
+         kind, k3d and minikube that is the IP address of the node. Set `allow_loopback_server = true` only if every watching istiod runs as a plain process on this machine.",
         sentence(&error.to_string()),
         watched.name()
     ))
@@ -113,10 +113,10 @@ pub async fn refuse_another_endpoint(
     let is_other = |planned: &Value<String>, found: Option<&str>| planned.is_known() && planned.as_deref() != found;
     let changed = |what: &str, planned: &Value<String>, found: Option<&str>| {
         Diagnostic::error("The cluster has changed since the plan").detail(format!(
-            "The plan is for {what} {}, but cluster {} has {} by now. Nothing was written. Plan again, and look at what has changed.",
+            "The plan would write {what} {} into the remote secrets, but cluster {name} has {} by now. Nothing was written. Check the entry {name:?} in `clusters` of the provider block. If what it leads to is right, and you know who has changed it, plan again and apply.",
             planned.text(),
-            watched.name(),
-            found.unwrap_or("none")
+            found.unwrap_or("none"),
+            name = watched.name()
         ))
     };
     if is_other(server, Some(found.server.as_str())) {

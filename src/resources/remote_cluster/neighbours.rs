@@ -53,8 +53,8 @@ fn overlap<'a>(own: &'a [(String, Cidr)], theirs: &'a [(String, Cidr)]) -> Optio
 fn overlapping(watched: &str, watcher: &str, (own, theirs): (Range<'_>, Range<'_>)) -> Diagnostic {
     Diagnostic::warning(format!("Pods of {watched} and {watcher} may have the same addresses")).at("watchers").detail(format!(
         "Both clusters are in one network, where Pods call each other by address. But node {} in {watched} assigns Pod addresses from {}, and node {} in {watcher} from {}; these overlap, so calls would \
-         reach the wrong Pods. Give one of the clusters another range, or each a `network` of its own with a `mesh_eastwest_gateway`. (Ignore this if a network plugin does not take \
-         addresses from the `podCIDR` of nodes.)",
+         reach the wrong Pods. Give each cluster a `network` of its own (`mesh_primary` or `mesh_remote_cluster`) and a `mesh_eastwest_gateway`, or build one cluster with another range of Pod addresses. \
+         Ignore this warning if your network plugin does not assign addresses from the `podCIDR` of nodes, as Calico and the plugins of clouds may not.",
         own.0, own.1, theirs.0, theirs.1
     ))
 }

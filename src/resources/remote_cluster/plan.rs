@@ -79,8 +79,8 @@ fn as_found(planned: &RemoteCluster, prior: &RemoteCluster) -> Option<RemoteClus
 fn stays(found: &RemoteCluster) -> Diagnostic {
     let watchers = found.tokens.keys().collect::<Vec<_>>().join(", ");
     Diagnostic::warning(format!("The link to {} stays as it was found", found.cluster.text())).at("adopt").detail(format!(
-        "Others made the remote secrets by which {watchers} reads it. This provider does not renew the tokens in them, which may never end, and gives no reader of its own while it has not \
-         taken the link over. Set `adopt = true` for that: each watcher gets a token that ends and is renewed."
+        "Others made the remote secrets by which {watchers} reads it. The link works as before, and this warning returns at each plan. This provider does not renew the tokens in those secrets, and \
+         some may have no end. To take the link over, set `adopt = true`: each watcher then gets a token of this provider, which ends and is renewed in time."
     ))
 }
 

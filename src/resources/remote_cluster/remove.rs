@@ -49,13 +49,18 @@ pub fn dropped(prior: &RemoteCluster, spec: &Spec) -> BTreeSet<String> {
     linked.filter(|name| !spec.watchers.contains(*name)).map(str::to_owned).collect()
 }
 
-/// Those that are a watcher under the name that it had before: the link that is there has just been written under the
-/// new one. Their tokens go all the same.
-async fn renamed(cx: &Cx, spec: &Spec, names: impl Iterator<Item = &String>) -> BTreeSet<String> {
+/// Those that are a watcher under the name that it had before: the very Secret that is there has just been written
+/// under the new one. Their tokens go all the same. Two clusters that were cloned from one have Secrets of their own.
+async fn renamed(
+    cx: &Cx,
+    spec: &Spec,
+    secret_name: &str,
+    names: impl Iterator<Item = &String>,
+) -> BTreeSet<String> {
     let uid = |name: String| async move {
-        let cluster = client::cluster(cx, &name).ok()?;
-        let uid = cluster.uid().await.ok()?.map(str::to_owned)?;
-        Some((uid, name))
+        let secrets = client::cluster(cx, spec.secrets_of(&name)).ok()?;
+        let secret = secrets.get_metadata(&secret::reference(spec, secret_name)).await.ok()??;
+        Some((secret.uid()?.to_owned(), name))
     };
     let before: Vec<_> = names.cloned().map(uid).collect();
     if before.is_empty() {
@@ -76,7 +81,7 @@ pub async fn watchers(
 ) -> (BTreeSet<String>, Diagnostics) {
     let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
     let Leaving { dropped, strangers, state, .. } = leaving;
-    let renamed = renamed(cx, spec, dropped.iter().chain(strangers)).await;
+    let renamed = renamed(cx, spec, state.secret_name.text(), dropped.iter().chain(strangers)).await;
     let without = |names: &BTreeSet<String>| names.difference(&renamed).cloned().collect::<BTreeSet<_>>();
     let (dropped, strangers) = (&without(dropped), &without(strangers));
     let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before };

@@ -236,7 +236,11 @@ pub fn server(text: &str, allow_loopback: bool) -> Result<ServerUrl, ServerUrlEr
 }
 
 fn refuse_server(parser: &mut Parser, error: &ServerUrlError) {
-    parser.refuse("server", "Watchers cannot use this address", sentence(&error.to_string()));
+    let detail = format!(
+        "{} Set `server` to the address by which Pods of the watchers reach this API server; for kind, k3d and minikube that is the IP address of the node.",
+        sentence(&error.to_string())
+    );
+    parser.refuse("server", "Watchers cannot use this address", detail);
 }
 
 /// The certificates of a PEM text, each in DER.
