@@ -133,7 +133,7 @@ fn bad_provider_configuration_is_an_error_at_the_attribute() {
             "cluster_ca_certificate",
             "base64decode()",
         ),
-        (format!(r#"east = {{ config_path = "{}" }}"#, folder.path().display()), "config_path", "is a folder"),
+        (format!(r#"east = {{ config_path = "{}" }}"#, folder.path().display()), "config_path", "leads to a folder"),
         (r#"east = { config_path = "/x", config = "y" }"#.to_owned(), "config", "Two kubeconfigs"),
         (r#"east = { host = "https://x", config_context = "y" }"#.to_owned(), "config_context", "Context without"),
         (r#"east = { host = "https://x", proxy_url = "y" }"#.to_owned(), "proxy_url", "socks5://"),
