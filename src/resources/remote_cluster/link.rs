@@ -289,6 +289,14 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
     if let Err(error) = write(link, &remote).await {
         return reached(None, Some(&error));
     }
+    // The link was gone: nobody uses the tokens that it had, and they are not waited with.
+    if !link.known
+        && link.is_update
+        && let Some(keep) = &binding
+        && let Err(error) = credential::retire(link.order(), Some(keep)).await
+    {
+        return reached(Some(standing), Some(&error));
+    }
     if let Some(pod) = job
         && let Err(error) = renewal::write(link, pod, &token).await
     {
