@@ -289,11 +289,10 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
     if let Err(error) = write(link, &remote).await {
         return reached(None, Some(&error));
     }
-    // The link was gone: nobody uses the tokens that it had, and they are not waited with.
+    // A link that is gone has left tokens that nobody uses: they end whether or not istiods are waited for.
     if !link.known
         && link.is_update
-        && let Some(keep) = &binding
-        && let Err(error) = credential::retire(link.order(), Some(keep)).await
+        && let Err(error) = credential::retire(link.order(), binding.as_ref()).await
     {
         return reached(Some(standing), Some(&error));
     }
@@ -321,8 +320,8 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
             // One that is kept may have others beside it, of runs that were cut off.
             let keep = binding.or(kept_binding);
             let order = credential::Order { secrets: Some(link.secrets), ..link.order() };
-            // What is taken over has had tokens of an instance before; a link that somebody has deleted, its own.
-            let retired = match (link.known || link.is_update || link.spec.adopt, &keep) {
+            // What is taken over has had tokens of an instance before.
+            let retired = match (link.known || link.spec.adopt, &keep) {
                 // What a link by tokens left, before istiod came with its own.
                 (true, None) if own.is_some() => credential::retire(order, None).await,
                 (true, Some(_)) => credential::retire(order, keep.as_ref()).await,
