@@ -231,9 +231,10 @@ struct Credentials {
     live: Option<Object>,
 }
 
-/// The remote secret that the watcher has.
+/// The remote secret that the watcher has. Of a create none is known of. Otherwise it is looked at: state may not know
+/// a link that an apply before has made, or that the watcher had under another name.
 async fn live(link: Link<'_>) -> Result<Option<Object>, Error> {
-    match link.known {
+    match link.known || link.is_update {
         true => link.secrets.get(&link.reference()).await,
         false => Ok(None),
     }
@@ -289,13 +290,6 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
     if let Err(error) = write(link, &remote).await {
         return reached(None, Some(&error));
     }
-    // A link that is gone has left tokens that nobody uses: they end whether or not istiods are waited for.
-    if !link.known
-        && link.is_update
-        && let Err(error) = credential::retire(link.order(), binding.as_ref()).await
-    {
-        return reached(Some(standing), Some(&error));
-    }
     if let Some(pod) = job
         && let Err(error) = renewal::write(link, pod, &token).await
     {
@@ -311,17 +305,21 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
         error,
         ..reached(Some(standing), None)
     };
+    // One that is kept may have others beside it, of runs that were cut off.
+    let keep = binding.or(kept_binding);
     if !link.spec.wait {
-        return written(Verdict::Unknown, None, None);
+        // Nobody looks at what istiods use by now. Those of a Secret that was gone use none of its tokens, and those of
+        // one that stays as it is have long had the one in it.
+        let is_unused = live.as_ref().map_or(link.is_update, |_| !changes && (kept || own.is_some()));
+        let retired = if is_unused { credential::retire(link.order(), keep.as_ref()).await } else { Ok(()) };
+        return written(Verdict::Unknown, None, retired.err().map(|error| Diagnostic::from(&error)));
     }
     let changed = counted.then_some(Changed { events });
     match in_sync(link, &tried, changed, begun).await {
         Ok(version) => {
-            // One that is kept may have others beside it, of runs that were cut off.
-            let keep = binding.or(kept_binding);
             let order = credential::Order { secrets: Some(link.secrets), ..link.order() };
-            // What is taken over has had tokens of an instance before.
-            let retired = match (link.known || link.spec.adopt, &keep) {
+            // What is taken over has had tokens of an instance before; a link that somebody has deleted, its own.
+            let retired = match (link.known || link.is_update || link.spec.adopt, &keep) {
                 // What a link by tokens left, before istiod came with its own.
                 (true, None) if own.is_some() => credential::retire(order, None).await,
                 (true, Some(_)) => credential::retire(order, keep.as_ref()).await,

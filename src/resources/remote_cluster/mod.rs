@@ -241,9 +241,7 @@ impl Job<'_> {
         refresh::note_sources(cx, &watched, spec, &state).await?;
         objects(cx, claim, spec, prior, &mut state).await?;
         // What an apply that fails leaves linked, state has to know.
-        let linked = |state: &RemoteCluster, gone: &BTreeSet<String>| {
-            state::still_linked(state.clone(), prior, &spec.watchers, gone)
-        };
+        let linked = |state: &RemoteCluster, gone: &BTreeSet<String>| state::still_linked(state.clone(), prior, gone);
         let none_gone = BTreeSet::new();
         reached.set(linked(&state, &none_gone));
 

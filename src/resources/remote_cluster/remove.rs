@@ -51,12 +51,7 @@ pub fn dropped(prior: &RemoteCluster, spec: &Spec) -> BTreeSet<String> {
 
 /// Those that are a watcher under the name that it had before: the very Secret that is there has just been written
 /// under the new one. Their tokens go all the same. Two clusters that were cloned from one have Secrets of their own.
-async fn renamed(
-    cx: &Cx,
-    spec: &Spec,
-    secret_name: &str,
-    names: impl Iterator<Item = &String>,
-) -> BTreeSet<String> {
+async fn renamed(cx: &Cx, spec: &Spec, secret_name: &str, names: impl Iterator<Item = &String>) -> BTreeSet<String> {
     let uid = |name: String| async move {
         let secrets = client::cluster(cx, spec.secrets_of(&name)).ok()?;
         let secret = secrets.get_metadata(&secret::reference(spec, secret_name)).await.ok()??;

@@ -127,17 +127,13 @@ pub fn expected_shape_of(spec: &Spec, endpoint: &Endpoint) -> String {
     expected_shape(spec, endpoint.server.as_str(), authority.as_deref())
 }
 
-/// State as it is to be kept by an apply that fails: watchers that the configuration names no longer and that still
-/// have their links stay in it, or nobody would ever take these away.
-pub fn still_linked(
-    mut state: RemoteCluster,
-    prior: Option<&RemoteCluster>,
-    watchers: &BTreeSet<String>,
-    gone: &BTreeSet<String>,
-) -> RemoteCluster {
+/// State as it is to be kept by an apply that fails: links that it did not come to stay in it as they were, among them
+/// those of watchers that the configuration names no longer, or nobody would ever remove these.
+pub fn still_linked(mut state: RemoteCluster, prior: Option<&RemoteCluster>, gone: &BTreeSet<String>) -> RemoteCluster {
     let Some(prior) = prior else { return state };
-    let is_linked = |name: &str| !gone.contains(name) && !watchers.contains(name);
     let (mut sync, mut tokens) = (state.sync.clone().or_default(), state.tokens.clone().or_default());
+    let is_open = |name: &str| state.sync.entry(name).is_none_or(|link| link.verdict.is_unknown());
+    let is_linked = |name: &str| !gone.contains(name) && is_open(name);
     for (name, link) in prior.sync.entries().filter(|(name, _)| is_linked(name)) {
         sync.insert(name.to_owned(), link.clone().into());
         tokens.extend(prior.tokens.entry(name).map(|token| (name.to_owned(), Value::Known(token.clone()))));
@@ -194,11 +190,17 @@ mod tests {
     #[test]
     fn an_apply_that_fails_keeps_the_links_it_has_not_taken_away() {
         let (prior, state) = (linked_to(&["north", "east", "west"]), linked_to(&["north"]));
-        let watchers = ["north".to_owned(), "south".to_owned()].into();
-        let kept = still_linked(state.clone(), Some(&prior), &watchers, &["west".to_owned()].into());
+        let kept = still_linked(state.clone(), Some(&prior), &["west".to_owned()].into());
         assert_eq!(kept.sync.keys().collect::<Vec<_>>(), ["east", "north"]);
         assert_eq!(kept.tokens.keys().collect::<Vec<_>>(), ["east", "north"]);
         assert_eq!(kept.token_expires_at.text(), "2027-01-01T00:00:04Z");
-        assert_eq!(still_linked(state.clone(), None, &watchers, &BTreeSet::new()), state);
+        // A link that was to be written again, and was not come to.
+        let open = Sync { verdict: Value::Unknown, ..Sync::default() };
+        for open in [Value::Unknown, Value::Known(open)] {
+            let mut state = state.clone();
+            state.sync = Value::Known([("north".to_owned(), open)].into_iter().collect());
+            let kept = still_linked(state, Some(&prior), &["east".to_owned(), "west".to_owned()].into());
+            assert_eq!(kept.sync, linked_to(&["north"]).sync);
+        }
     }
 }

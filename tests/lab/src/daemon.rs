@@ -207,10 +207,11 @@ fn obey(lab: &Lab, stream: TcpStream) -> std::io::Result<bool> {
         Order::Down => Ok(()),
         Order::Call(from, to) => {
             let ends = (find(&from).cloned(), find(&to).cloned());
+            let others: Vec<_> = lab.clusters().iter().filter(|cluster| cluster.name() != to).cloned().collect();
             // Pods may have to start first: nobody else waits for that.
             std::thread::spawn(move || {
                 let called = match ends {
-                    (Some(from), Some(to)) => traffic::call(&from, &to),
+                    (Some(from), Some(to)) => traffic::call(&from, &to, &others),
                     (None, _) => Err(unknown(&from)),
                     (_, None) => Err(unknown(&to)),
                 };

@@ -287,8 +287,9 @@ fn calls(pod: &RealPod, port: u16, pause: Duration, stop: &AtomicBool) -> Calls 
     calls
 }
 
-/// A call from a pod of one cluster to a Service whose only pod is in another; both are made first if need be.
-pub fn call(from: &Arc<Cluster>, to: &Arc<Cluster>) -> Result<Answer> {
+/// A call from a pod of one cluster to a Service whose only pod is in another; both are made first if need be. What
+/// earlier calls have left of the Service in `others` is removed.
+pub fn call(from: &Arc<Cluster>, to: &Arc<Cluster>, others: &[Arc<Cluster>]) -> Result<Answer> {
     let (client, server) = (Workload::new("client"), Workload::new("server"));
     for cluster in [from, to] {
         let istio = cluster.get(&["crd", "sidecars.networking.istio.io"])?;
@@ -298,10 +299,17 @@ pub fn call(from: &Arc<Cluster>, to: &Arc<Cluster>) -> Result<Answer> {
         client.declare(cluster, cluster)?;
         server.declare(cluster, cluster)?;
     }
+    for cluster in others {
+        cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", server.name, "--ignore-not-found", "--wait=false"])?;
+    }
     server.run(to)?;
     let pod = client.run(from)?;
     let host = format!("server.{NAMESPACE}.svc.cluster.local");
-    let fits = |answer: &std::io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.status == 200);
+    let there = format!("{}/", to.name());
+    let fits = |answer: &std::io::Result<Answer>| {
+        let answer = answer.as_ref().ok();
+        answer.is_some_and(|answer| answer.status == 200 && answer.by.as_ref().is_some_and(|by| by.starts_with(&there)))
+    };
     match eventually(Duration::from_secs(30), || pod.get(&host, HTTP), fits) {
         Ok(answer) | Err(Ok(answer)) => Ok(answer),
         Err(Err(error)) => Err(Error::Usage(format!("the proxy of {} did not answer: {error}", pod.name))),
