@@ -80,11 +80,35 @@ fn an_unreachable_server_is_explained(run: &Run<'_>) {
     }
 }
 
+/// The apply that replaces a token leaves the one before to the istiods that may still use it; the next one revokes it,
+/// and then there is nothing to do.
+fn links_that_wait_for_nobody_settle(run: &Run<'_>) {
+    let west = run.lab.cluster("west");
+    let bindings = || {
+        let secrets = west.kubectl(&["get", "secrets", "-n", "istio-system", "-o", "name"]).expect("kubectl");
+        secrets.matches("istio-mesh-reader.west.east").count()
+    };
+    with(run, "wait = false");
+    run.apply().ok();
+    assert_eq!(bindings(), 1);
+    with(run, "wait = false\n  token = { long_lived = true }");
+    run.apply().ok();
+    assert_eq!(bindings(), 2, "istiod may still use the one before");
+    run.apply().ok();
+    assert_eq!(bindings(), 1);
+    // What istiods say is seen at the refresh alone.
+    let said = run.apply().ok().stdout;
+    assert!(said.contains("0 added, 0 changed, 0 destroyed"), "{said}");
+    run.settled();
+}
+
 #[test]
 fn a_cluster_that_is_gone_holds_up_nobody_and_is_removed_on_request() {
     let Some(cli) = clis().into_iter().next() else { return };
     let lab = Lab::start(&["east", "west"], Options::default()).expect("clusters");
     let run = Run::of_example(&cli, &lab, EXAMPLE);
+    links_that_wait_for_nobody_settle(&run);
+    with(&run, "");
     run.apply().ok();
     lab.cluster("west").destroy().expect("gone for good");
     let plan = run.plan();
