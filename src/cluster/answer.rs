@@ -1,9 +1,10 @@
 //! JSON from an API server. Whoever may write one object decides how deep it is, and `managedFields` are as deep as the
 //! object: one tenant's resource must not make a list unreadable.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// What lies deeper is passed over: no Kubernetes type comes near, the parser itself stops at 128, and walks over what
@@ -13,34 +14,46 @@ const MAX_DEPTH: usize = 100;
 /// Stands where something was passed over, so that it is neither absent nor equal to anything.
 pub(super) const TOO_DEEP: &str = "(nested too deeply to be read)";
 
+/// How many values one answer may have: three bytes of text become ten times as many of memory. A page of 500 objects
+/// may have 32,000 in each of them.
+const MOST_VALUES: usize = 16_000_000;
+
 pub(super) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
+    read_within(body, MOST_VALUES)
+}
+
+fn read_within(body: &[u8], most: usize) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = At { depth: 0 }.deserialize(&mut deserializer)?;
+    let value = At { depth: 0, left: &Cell::new(most) }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
 /// Reads a value that lies this deep.
 #[derive(Clone, Copy)]
-struct At {
+struct At<'a> {
     depth: usize,
+    /// How many values may still come.
+    left: &'a Cell<usize>,
 }
 
-impl At {
-    fn below(self) -> At {
-        At { depth: self.depth + 1 }
+impl At<'_> {
+    fn below(self) -> Self {
+        At { depth: self.depth + 1, ..self }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for At {
+impl<'de> DeserializeSeed<'de> for At<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.ok_or_else(|| D::Error::custom("it has too many values to be held"))?);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for At {
+impl<'de> Visitor<'de> for At<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +133,15 @@ mod tests {
             let list = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             assert!(read(list.as_bytes()).is_ok(), "{depth}");
         }
+    }
+
+    #[test]
+    fn more_values_than_can_be_held_are_refused() {
+        let list = |items: usize| format!("[{}{{\"a\":\"\"}}]", "\"\",".repeat(items));
+        assert!(read_within(list(97).as_bytes(), 100).is_ok());
+        let refused = read_within(list(98).as_bytes(), 100).unwrap_err().to_string();
+        assert!(refused.contains("too many values"), "{refused}");
+        assert!(read(list(MOST_VALUES).as_bytes()).is_err());
     }
 
     #[test]

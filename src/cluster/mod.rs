@@ -52,6 +52,7 @@ pub use object::{Applied, Condition, Object, ObjectRef};
 pub use owner::{INSTANCE_ANNOTATION, Owner, is_managed_by, managers};
 pub use patch::Patched;
 pub use read::{Query, ServerVersion};
+pub use resolve::without_user_info;
 pub use review::{Access, AccessAnswer, BoundTo, Token, TokenRequest, User};
 pub use secrets::Secrets;
 pub use wait::{Until, Verdict};

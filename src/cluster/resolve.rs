@@ -115,8 +115,8 @@ fn proxy_uri(proxy: &str) -> Result<Uri, Failure> {
     url.parse().map_err(|error| unusable(format!("the proxy URL is no URL: {error}")))
 }
 
-/// An address as it may be shown.
-fn without_user_info(url: &str) -> String {
+/// An address as it may be shown, and lie in state.
+pub fn without_user_info(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..end].rsplit_once('@') {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model;
-use crate::schema::validate::parse_duration;
+use crate::schema::validate::{LONGEST, parse_duration};
 use crate::schema::{Attribute, Field, Model};
 use crate::value::{Dyn, Value};
 
@@ -30,8 +30,9 @@ impl Timeouts {
     /// What the user asks for in the object's `timeouts`, else these.
     pub(super) fn overridden(self, object: &Dyn) -> Self {
         let asked = object.attr(ATTRIBUTE).and_then(|value| <Asked as Model>::decode(value).ok()).unwrap_or_default();
-        let pick =
-            |asked: Value<String>, default| asked.known().and_then(|text| parse_duration(text)).unwrap_or(default);
+        let pick = |asked: Value<String>, default| {
+            asked.known().and_then(|text| parse_duration(text)).map_or(default, |length| length.min(LONGEST))
+        };
         Self {
             create: pick(asked.create, self.create),
             read: pick(asked.read, self.read),

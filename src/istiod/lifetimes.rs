@@ -29,25 +29,42 @@ impl Istiod {
 
 /// What a proxy asks for counts, within what istiod grants.
 fn issued(deployment: &Object, mesh: &str) -> Duration {
-    let env = |name: &str| env(deployment, name).as_deref().and_then(parse_duration);
-    let asked = said(mesh, "SECRET_TTL").and_then(|text| parse_duration(&text)).unwrap_or(DAY);
+    let env = |name: &str| match env(deployment, name)? {
+        Asked::Plain(text) => parse_duration(&text),
+        // What a Secret or a ConfigMap says of it is not looked up: as long as can be.
+        Asked::Elsewhere => Some(MAXIMUM),
+    };
+    let asked = said(mesh, "SECRET_TTL").filter_map(parse_duration).max().unwrap_or(DAY);
     let without_asking = env("DEFAULT_WORKLOAD_CERT_TTL").unwrap_or(DAY);
     asked.max(without_asking).min(env("MAX_WORKLOAD_CERT_TTL").unwrap_or(MAXIMUM))
 }
 
-fn env(deployment: &Object, name: &str) -> Option<String> {
+/// How a variable gets its value.
+enum Asked {
+    Plain(String),
+    Elsewhere,
+}
+
+fn env(deployment: &Object, name: &str) -> Option<Asked> {
     let containers = deployment.items("spec.template.spec.containers");
     let mut entries = containers.iter().filter_map(|container| container.get("env")?.as_array()).flatten();
     let entry = entries.find(|entry| entry.get("name").and_then(|other| other.as_str()) == Some(name))?;
-    entry.get("value")?.as_str().map(str::to_owned)
+    if entry.get("valueFrom").is_some_and(|from| !from.is_null()) {
+        return Some(Asked::Elsewhere);
+    }
+    Some(Asked::Plain(entry.get("value")?.as_str()?.to_owned()))
 }
 
-/// The value of a key in a text of others' that is YAML: it stands on a line of its own. Nothing is made of the rest of
+/// The values of a key in a text of others' that is YAML, in blocks, in braces or quoted. Nothing is made of the rest of
 /// it.
-fn said(text: &str, key: &str) -> Option<String> {
-    let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix(':'));
-    let value = values.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).next();
-    value.filter(|value| !value.is_empty())
+fn said<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let is_part_of_name = |before: &str| before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.match_indices(key).filter_map(move |(at, _)| {
+        let behind = text[at + key.len()..].trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')?;
+        let value = behind.trim_start().trim_start_matches(['"', '\'']);
+        let value = value.split(['"', '\'', ',', '}', '#', ' ', '\t', '\n', '\r']).next()?;
+        (!value.is_empty() && !is_part_of_name(&text[..at])).then_some(value)
+    })
 }
 
 #[cfg(test)]
@@ -77,5 +94,21 @@ mod tests {
         assert_eq!(issued(&deployment(&least), &mesh("8760h")), hours(2));
         assert_eq!(issued(&deployment(&[]), &mesh("8760h")), MAXIMUM);
         assert_eq!(issued(&deployment(&[]), &mesh("soon")), DAY);
+        for mesh in [
+            "defaultConfig: {proxyMetadata: {SECRET_TTL: 72h, X: y}}",
+            "\"defaultConfig\": {\"proxyMetadata\": {\"SECRET_TTL\":\"72h\"}}",
+            "    SECRET_TTL: 72h # three days\n    OTHER_SECRET_TTL: 96h",
+            "SECRET_TTL: 48h\n---\n'SECRET_TTL' : '72h'",
+        ] {
+            assert_eq!(issued(&deployment(&[]), mesh), hours(72), "{mesh}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_that_is_said_elsewhere_is_the_longest() {
+        let mut deployment = deployment(&[("DEFAULT_WORKLOAD_CERT_TTL", "1h")]);
+        let entry = &mut deployment.value_mut()["spec"]["template"]["spec"]["containers"][0]["env"][0];
+        *entry = json!({ "name": "DEFAULT_WORKLOAD_CERT_TTL", "valueFrom": { "configMapKeyRef": {} } });
+        assert_eq!(issued(&deployment, ""), MAXIMUM);
     }
 }

@@ -44,12 +44,14 @@ pub enum ServerUrlError {
 impl ServerUrl {
     /// Reads a URL, whatever its host.
     pub fn parse(text: &str) -> Result<Self, ServerUrlError> {
-        let unreadable = |reason| ServerUrlError::Unreadable { text: text.to_owned(), reason };
+        // What may be a password is not shown.
+        let shown = || text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"));
+        let unreadable = |reason| ServerUrlError::Unreadable { text: shown(), reason };
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(ServerUrlError::NoScheme(text.to_owned()));
+            return Err(ServerUrlError::NoScheme(shown()));
         };
         if !scheme.eq_ignore_ascii_case("https") {
-            return Err(ServerUrlError::Scheme(text.to_owned()));
+            return Err(ServerUrlError::Scheme(shown()));
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
@@ -171,6 +173,10 @@ mod tests {
         assert!(matches!(check("http://a"), Err(ServerUrlError::Scheme(_))));
         for text in ["https://", "https://a:0", "https://a:x", "https://u:p@a", "https://a b", "https://[fd00::1"] {
             assert!(matches!(check(text), Err(ServerUrlError::Unreadable { .. })), "{text}");
+        }
+        for text in ["https://me:hunter2@a", "https:///me:hunter2@a", "http://me:hunter2@a", "me:hunter2@a"] {
+            let said = check(text).unwrap_err().to_string();
+            assert!(said.contains("…@a") && !said.contains("hunter2"), "{said}");
         }
     }
 }

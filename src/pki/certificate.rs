@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralSubtree;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::pem::{self, PemError};
 
@@ -56,6 +57,7 @@ struct Facts {
     key: KeyKind,
     public_key_info: Vec<u8>,
     weak_signature: bool,
+    negative_serial: bool,
     dns_names: Vec<String>,
     uris: Vec<String>,
     limits: Limits,
@@ -293,6 +295,11 @@ impl Certificate {
         self.facts.weak_signature
     }
 
+    /// Whether its serial number is below zero, which Go refuses to read.
+    pub fn has_negative_serial(&self) -> bool {
+        self.facts.negative_serial
+    }
+
     /// Whether subject and issuer are the same.
     pub fn is_self_issued(&self) -> bool {
         self.facts.subject == self.facts.issuer
@@ -323,20 +330,28 @@ impl Certificate {
         else {
             return false;
         };
-        child.verify_signature(Some(parent.public_key())).is_ok() || verify_with_long_hash(&child, &parent)
+        let signed = Signed {
+            algorithm: child.signature_algorithm.algorithm.to_id_string(),
+            content: child.tbs_certificate.as_ref(),
+            signature: &child.signature_value.data,
+        };
+        child.verify_signature(Some(parent.public_key())).is_ok() || signed.verify_with_long_hash(parent.public_key())
     }
 }
 
-/// x509-parser knows neither SHA-512 with ECDSA nor P-521; brought roots use both.
-fn verify_with_long_hash(child: &X509Certificate<'_>, parent: &X509Certificate<'_>) -> bool {
-    let PublicKey::EC(point) = (match parent.public_key().parsed() {
-        Ok(key) => key,
-        Err(_) => return false,
-    }) else {
-        return false;
-    };
-    let algorithm: &dyn VerificationAlgorithm =
-        match (curve_bits(point.key_size()), child.signature_algorithm.algorithm.to_id_string().as_str()) {
+/// What a CA has signed: a certificate, or a revocation list.
+pub(super) struct Signed<'a> {
+    /// The signature's, as an object identifier.
+    pub algorithm: String,
+    pub content: &'a [u8],
+    pub signature: &'a [u8],
+}
+
+impl Signed<'_> {
+    /// x509-parser knows neither SHA-512 with ECDSA nor P-521; brought roots use both.
+    pub(super) fn verify_with_long_hash(&self, key: &SubjectPublicKeyInfo<'_>) -> bool {
+        let Ok(PublicKey::EC(point)) = key.parsed() else { return false };
+        let algorithm: &dyn VerificationAlgorithm = match (curve_bits(point.key_size()), self.algorithm.as_str()) {
             (256, ECDSA_WITH_SHA512) => &ECDSA_P256_SHA512_ASN1,
             (384, ECDSA_WITH_SHA512) => &ECDSA_P384_SHA512_ASN1,
             (521, "1.2.840.10045.4.3.2") => &ECDSA_P521_SHA256_ASN1,
@@ -344,8 +359,8 @@ fn verify_with_long_hash(child: &X509Certificate<'_>, parent: &X509Certificate<'
             (521, ECDSA_WITH_SHA512) => &ECDSA_P521_SHA512_ASN1,
             _ => return false,
         };
-    let key = UnparsedPublicKey::new(algorithm, &parent.public_key().subject_public_key.data);
-    key.verify(child.tbs_certificate.as_ref(), &child.signature_value.data).is_ok()
+        UnparsedPublicKey::new(algorithm, &key.subject_public_key.data).verify(self.content, self.signature).is_ok()
+    }
 }
 
 impl Facts {
@@ -376,6 +391,8 @@ impl Facts {
             key: key_kind(parsed)?,
             public_key_info: parsed.public_key().raw.to_vec(),
             weak_signature: WEAK_SIGNATURES.contains(&parsed.signature_algorithm.algorithm.to_id_string().as_str()),
+            // The highest bit of the first byte is its sign.
+            negative_serial: parsed.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0),
             dns_names,
             uris,
             limits: limits(parsed)?,
@@ -472,11 +489,10 @@ const ECDSA_WITH_SHA512: &str = "1.2.840.10045.4.3.4";
 const WEAK_SIGNATURES: [&str; 5] =
     ["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
-/// The extensions that Go's verifier knows: subject key id, key usage, alternative names, basic constraints, name
-/// constraints, distribution points, policies and their constraints, authority key id, extended key usage, and what
-/// inhibits any policy.
-const KNOWN_EXTENSIONS: [&str; 12] = [
-    "2.5.29.14",
+/// The extensions that Go's verifier knows where they are critical: key usage, alternative names, basic constraints, name
+/// constraints, distribution points, policies and their constraints, extended key usage, and what inhibits any policy. It
+/// refuses to read a certificate whose key ids are critical.
+const KNOWN_EXTENSIONS: [&str; 10] = [
     "2.5.29.15",
     "2.5.29.17",
     "2.5.29.19",
@@ -484,7 +500,6 @@ const KNOWN_EXTENSIONS: [&str; 12] = [
     "2.5.29.31",
     "2.5.29.32",
     "2.5.29.33",
-    "2.5.29.35",
     "2.5.29.36",
     "2.5.29.37",
     "2.5.29.54",

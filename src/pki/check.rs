@@ -96,6 +96,12 @@ pub enum Problem {
         /// Its kind.
         key: KeyKind,
     },
+    /// A serial number below zero, which RFC 5280 forbids and Go refuses to read.
+    #[error("the certificate {subject} has a negative serial number: istiod cannot read it")]
+    NegativeSerial {
+        /// Whose.
+        subject: String,
+    },
     /// Names that it may not sign for.
     #[error("the certificate {subject} has name constraints that forbid it to sign for {names}")]
     NameConstraints {
@@ -221,6 +227,9 @@ fn check_ca(certificate: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
     }
     if matches!(certificate.key_kind(), KeyKind::Rsa(..2048) | KeyKind::Ecdsa(..256)) {
         problems.push(Problem::WeakKey { subject: subject(), key: certificate.key_kind().clone() });
+    }
+    if certificate.has_negative_serial() {
+        problems.push(Problem::NegativeSerial { subject: subject() });
     }
     problems
 }

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Signed};
 use super::pem;
 
 /// A revocation list. It prints as its issuer, how many certificates it revokes, and when it ends.
@@ -26,6 +26,12 @@ impl RevocationList {
     pub fn all_in(text: &str) -> Vec<Self> {
         let blocks = pem::found_in(text);
         blocks.iter().filter(|block| block.label == LIST).filter_map(|block| Self::from_der(&block.der)).collect()
+    }
+
+    /// Whether istiod can read the text: it refuses one without a list, and one with a block that is none.
+    pub fn is_readable(text: &str) -> bool {
+        let blocks = pem::found_in(text);
+        !blocks.is_empty() && blocks.iter().all(|block| Self::from_der(&block.der).is_some())
     }
 
     fn from_der(der: &[u8]) -> Option<Self> {
@@ -58,7 +64,12 @@ impl RevocationList {
         else {
             return false;
         };
-        list.verify_signature(ca.public_key()).is_ok()
+        let signed = Signed {
+            algorithm: list.signature_algorithm.algorithm.to_id_string(),
+            content: list.tbs_cert_list.as_ref(),
+            signature: &list.signature_value.data,
+        };
+        list.verify_signature(ca.public_key()).is_ok() || signed.verify_with_long_hash(ca.public_key())
     }
 }
 

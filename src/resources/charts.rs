@@ -137,12 +137,17 @@ pub fn not_plain_http(charts: &'static [&'static str]) -> Validator {
 }
 
 fn is_plain_http(place: &str) -> bool {
-    let Some(url) = place.parse::<http::Uri>().ok().filter(|url| url.scheme_str() == Some("http")) else {
+    // Read as it is when charts are fetched.
+    let Ok(Location::Repository(url)) = Location::parse(place) else { return false };
+    if url.scheme() != "http" {
         return false;
-    };
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    }
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
+
+/// What a stop or a deadline interrupts.
+pub const FETCHING: &str = "fetching charts";
 
 /// Which version of a chart.
 #[derive(Clone, Copy, Debug, Default)]

@@ -30,6 +30,9 @@ fn plain_http_is_warned_of_until_digests_pin_what_comes_over_it() {
     ] {
         assert_eq!(warned(attribute, place, digests.clone()), Vec::<String>::new(), "{place} {digests:?}");
     }
+    for plain in ["http:///charts.example", "http://bücher.example/x", "http://charts.example/my charts"] {
+        assert_eq!(warned("repository", plain, Dyn::Null).len(), 1, "{plain}");
+    }
     for (attribute, digests) in [
         ("repository", Dyn::Null),
         ("repository", pins(&["istiod"])),

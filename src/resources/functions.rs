@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value as Json;
 
+use crate::cluster::without_user_info;
 use crate::engine::{Arguments, Function, FunctionError, Parameter, Signature};
 use crate::mesh::{
     Credential, Host, Namespace, ParsedRemoteSecret, ServiceAccountName, Sni, SpiffeId, SubsetName, TrustDomain,
@@ -168,10 +169,10 @@ fn described(parsed: ParsedRemoteSecret) -> Dyn {
         Credential::Oidc => "oidc",
     };
     Dyn::object([
-        ("server", parsed.server.into()),
+        ("server", without_user_info(&parsed.server).into()),
         ("certificate_authority", optional(parsed.certificate_authority)),
         ("tls_server_name", optional(parsed.tls_server_name)),
-        ("proxy_url", optional(parsed.proxy_url)),
+        ("proxy_url", optional(parsed.proxy_url.as_deref().map(without_user_info))),
         ("insecure_skip_tls_verify", parsed.insecure_skip_tls_verify.into()),
         ("credential", credential.into()),
     ])

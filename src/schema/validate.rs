@@ -164,13 +164,25 @@ pub fn readable() -> Validator {
 /// A URL (or a path) without a user or password: those would lie in state, and in every text that names the place.
 pub fn without_user_info() -> Validator {
     text("without a user or password in it", |_| Ok(())).refine(|value| {
-        let Some((_, rest)) = value.as_str().and_then(|url| url.split_once("://")) else { return Ok(()) };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        match authority.contains('@') {
+        match value.as_str().is_some_and(has_user_info) {
             true => Err("It has one, which would lie in state and be shown by plans.".to_owned()),
             false => Ok(()),
         }
     })
+}
+
+/// However many slashes follow the scheme, and whichever: readers of URLs pass over them
+/// (<https://url.spec.whatwg.org/#special-authority-ignore-slashes-state>). Proxies are written without a scheme as well.
+fn has_user_info(url: &str) -> bool {
+    const SLASHES: [char; 2] = ['/', '\\'];
+    let authority = |rest: &'_ str| rest.split(['/', '\\', '?', '#']).next().unwrap_or_default().to_owned();
+    match url.split_once(':') {
+        // A single letter is a drive of Windows.
+        Some((scheme, rest)) if scheme.len() > 1 && rest.starts_with(SLASHES) => {
+            authority(rest.trim_start_matches(SLASHES)).contains('@')
+        }
+        _ => authority(url).split_once('@').is_some_and(|(user, _)| user.contains(':')),
+    }
 }
 
 /// A URL (or a path) without a query that logs in: it would lie in state as well. Of the names that such a query has,
@@ -250,11 +262,32 @@ pub fn ip_address() -> Validator {
     text("an IP address", |found| found.parse::<std::net::IpAddr>().map(drop).map_err(|_| format!("{found:?} is not.")))
 }
 
+/// A length of time such as `24h`, or none: `0s`.
+pub fn duration_or_none() -> Validator {
+    text("a length of time such as `24h`, or `0s`", |found| match parse_duration(found) {
+        Some(length) if length > LONGEST => Err(too_long(found)),
+        Some(_) => Ok(()),
+        None => Err(no_length(found)),
+    })
+}
+
+/// Longer ones lead beyond the year 9999, where calendars and X.509 certificates end.
+pub const LONGEST: Duration = Duration::from_secs(365_000 * 86_400);
+
+fn too_long(found: &str) -> String {
+    format!("{found:?} is longer than 1000 years.")
+}
+
+fn no_length(found: &str) -> String {
+    format!("{found:?} is not: write numbers with the units `d`, `h`, `m`, `s` or `ms`.")
+}
+
 /// A positive length of time such as `90s`, `1h30m`, `7d`.
 pub fn duration() -> Validator {
     text("a length of time such as `90s`, `1h30m` or `7d`", |found| match parse_duration(found) {
+        Some(length) if length > LONGEST => Err(too_long(found)),
         Some(length) if !length.is_zero() => Ok(()),
-        _ => Err(format!("{found:?} is not: write numbers with the units `d`, `h`, `m`, `s` or `ms`.")),
+        _ => Err(no_length(found)),
     })
 }
 
@@ -334,6 +367,8 @@ mod tests {
             (without_user_info(), "https://a.example/x@y?z=@"),
             (readable(), "Müller & Söhne \u{200c}x"),
             (without_user_info(), "./charts@1"),
+            (without_user_info(), "/a:b@c/charts"),
+            (without_user_info(), "C:\\charts@1"),
             (without_signature(), "https://a.example/gw.yaml?channel=experimental&monkeys=1"),
             (without_signature(), "./a?token=b"),
             (without_query(), "oci://a.example/x"),
@@ -390,9 +425,16 @@ mod tests {
             (duration(), "1w"),
             (duration(), "-1s"),
             (duration(), "99999999999999999999d"),
+            (duration(), "9999999999999999999s"),
+            (duration(), "365000d1ms"),
+            (duration_or_none(), "365001d"),
+            (duration_or_none(), "-1s"),
             (non_empty(), " "),
             (without_user_info(), "https://me@a.example"),
             (without_user_info(), "oci://me:pw@a.example/x"),
+            (without_user_info(), "https:///me:pw@a.example"),
+            (without_user_info(), "https:/\\me:pw@a.example"),
+            (without_user_info(), "me:pw@a.example:3128"),
             (readable(), "A\u{a0}B"),
             (readable(), "A\u{200d}B"),
             (readable(), "A\u{fe0f}B"),

@@ -149,7 +149,11 @@ async fn a_lost_key_is_told_and_made_anew_and_a_killed_apply_is_taken_up() {
     let pair = json!({ "request.pem": encoded(&request.to_pem()), "ca-key.pem": encoded(&key.to_pem()) });
     place.as_somebody("kubectl-edit", &reference, "application/merge-patch+json", &json!({ "data": pair })).await;
     place.core.configure(place.provider()).await.unwrap();
-    let found = place.core.refresh_told(REQUEST, &taken_up).await.unwrap().1.to_string();
+    let (refreshed, found) = place.core.refresh_told(REQUEST, &taken_up).await.unwrap();
+    let found = found.to_string();
+    assert_eq!(told(&place, &refreshed.unwrap()), told(&place, &taken_up), "no signer gets the request of others");
+    let refused = place.core.apply(REQUEST, plan(&place, &config, Some(&taken_up)).await).await;
+    assert!(refused.diagnostics.to_string().contains("raise `generation`"), "{}", refused.diagnostics);
     assert!(found.contains("was exchanged") && found.contains("kubectl-edit"), "{found}");
     let mut next = config.clone();
     merge(&mut next, json!({ "generation": 2 }));

@@ -352,6 +352,10 @@ async fn revocation_lists_are_shown_and_kept_and_refuse_what_they_do_not_know() 
         assert!(told.contains(missing), "{missing:?} is missing: {told} {words}");
     }
 
+    put(&["no list".to_owned()]).await;
+    let told = refresh(&stored).await.1.to_string();
+    assert!(told.contains("cannot be read as revocation lists"), "{told}");
+
     for cluster in ["east", "west"] {
         let held = place.secret(cluster, "cacerts").await.unwrap();
         lists.push(revocation_list(&text(&held, "ca-cert.pem"), &text(&held, "ca-key.pem"), 9));

@@ -224,6 +224,22 @@ impl Run {
                 url(self, "in-proxy")
             ),
             format!(
+                "resource \"mesh_remote_cluster\" \"x\" {{\n  cluster = \"a\"\n  watchers = [\"b\"]\n  proxy_url = \"me:{}@a:3128\"\n}}\n",
+                self.mark("in-bare-proxy")
+            ),
+            format!(
+                "resource \"mesh_remote_cluster\" \"x\" {{\n  cluster = \"a\"\n  watchers = [\"b\"]\n  server = \"{}\"\n}}\n",
+                url(self, "in-server")
+            ),
+            format!(
+                "resource \"mesh_remote_cluster\" \"x\" {{\n  cluster = \"a\"\n  watchers = [\"b\"]\n  server = \"http://me:{}@a\"\n}}\n",
+                self.mark("in-plain-server")
+            ),
+            format!(
+                "provider \"mesh\" {{\n  charts = {{ repository = \"https:///me:{}@a.example/x\" }}\n}}\ndata \"mesh_status\" \"x\" {{}}\n",
+                self.mark("behind-a-third-slash")
+            ),
+            format!(
                 "resource \"mesh_remote_cluster\" \"x\" {{\n  cluster = \"a\"\n  watchers = [\"b\"]\n  certificate_authority = {}\n}}\n",
                 json!(key)
             ),

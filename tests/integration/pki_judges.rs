@@ -141,6 +141,26 @@ fn weak_and_unfit_material_is_refused() {
         "{problems:?}"
     );
 
+    // Go reads neither a serial number below zero nor key ids that are critical.
+    for (name, arguments, problem) in [
+        ("negative", ["-set_serial", "-5"], Problem::NegativeSerial { subject: "CN=negative".into() }),
+        (
+            "critical",
+            ["-addext", "subjectKeyIdentifier=critical,hash"],
+            Problem::UnknownCritical { subject: "CN=critical".into(), oid: "2.5.29.14".into() },
+        ),
+    ] {
+        let (key, subject, out) = (format!("{name}.key"), format!("/CN={name}"), format!("{name}.pem"));
+        bench.openssl(&["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", &key]);
+        let made =
+            ["req", "-x509", "-new", "-key", &key, "-days", "10", "-subj", &subject, "-addext", USAGE, "-out", &out];
+        bench.openssl(&[&made[..], &arguments].concat());
+        let root = Certificate::from_pem(&bench.read(&out)).unwrap();
+        let mut problems = check_root(&root, OffsetDateTime::now_utc());
+        problems.extend(check_limits(&root, &MeshNames { dns: Vec::new(), trust_domain: "cluster.local".into() }));
+        assert_eq!(problems, [problem]);
+    }
+
     bench.openssl(&["genpkey", "-algorithm", "ED25519", "-out", "ed.key"]);
     assert!(matches!(PrivateKey::from_pem(&bench.read("ed.key")), Err(KeyError::Unusable { .. })));
     bench.openssl(&["genrsa", "-traditional", "-aes128", "-passout", "pass:x", "-out", "old.key", "2048"]);

@@ -260,8 +260,15 @@ impl Job<'_> {
         order.sort_by_key(|root| Some(root.as_str()) != issuer.as_deref());
         let bundle: Bundle = order.into_iter().filter_map(|root| self.known.get(root).cloned()).collect();
         let twice = (self.step == Some(Step::Switch)).then(|| self.roots.to().clone());
-        let lists = self.live.held.as_ref().map(|held| held.lists.clone()).unwrap_or_default();
-        let held = CaCerts { chain, key, roots: bundle, lists, twice };
+        let was = self.live.held.as_ref();
+        let held = CaCerts {
+            chain,
+            key,
+            roots: bundle,
+            lists: was.map(|held| held.lists.clone()).unwrap_or_default(),
+            has_unreadable_lists: was.is_some_and(|held| held.has_unreadable_lists),
+            twice,
+        };
         self.check(&held)?;
         if issue.is_some() {
             self.check_use(&held)?;

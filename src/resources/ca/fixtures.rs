@@ -45,7 +45,14 @@ pub fn cacerts(root: &Ca, days: i64) -> CaCerts {
         serial: Serial::from_random([2; 16]),
     };
     let chain = LocalSigner { certificate: &root.certificate, key: &root.key }.sign(&ask).unwrap();
-    CaCerts { chain, key, roots: Bundle::from_iter([root.certificate.clone()]), lists: Vec::new(), twice: None }
+    CaCerts {
+        chain,
+        key,
+        roots: Bundle::from_iter([root.certificate.clone()]),
+        lists: Vec::new(),
+        has_unreadable_lists: false,
+        twice: None,
+    }
 }
 
 /// An intermediate that a careless signer let end after its root. The provider's own signer never does: it knows the

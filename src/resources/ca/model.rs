@@ -41,7 +41,7 @@ model! {
         /// certificates, is right for both; where nothing is set and the control planes say more (`SECRET_TTL` in the
         /// mesh configuration, `DEFAULT_WORKLOAD_CERT_TTL`, up to `MAX_WORKLOAD_CERT_TTL`), it is as long as that. What
         /// single Pods ask for by annotation is not seen. `0s` continues at the next plan.
-        #[attr(default("24h"), validate(pause()))]
+        #[attr(default("24h"), validate(duration_or_none()))]
         pub rotation_pause: Value<String>,
         /// Take over what exists and is someone else's: the Secret of `root.store` with the roots in it, whose keys
         /// whoever wrote it may know, and `cacerts` Secrets. Their intermediates stay in use; if one is of another
@@ -218,14 +218,6 @@ model! {
 }
 
 /// A length of time that may be none.
-fn pause() -> crate::schema::validate::Validator {
-    crate::schema::validate::text("a length of time such as `24h`, or `0s`", |found| {
-        match crate::schema::validate::parse_duration(found) {
-            Some(_) => Ok(()),
-            None => Err(format!("{found:?} is not: write numbers with the units `d`, `h`, `m`, `s` or `ms`.")),
-        }
-    })
-}
 
 /// A fingerprint, with or without colons.
 fn fingerprint() -> crate::schema::validate::Validator {

@@ -161,7 +161,8 @@ pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
     };
     let since = report::parse_instant(&prior.phase_since);
     let pause_over = match (since, inputs.memory.observed_at()) {
-        (Some(since), Some(now)) => now >= since.checked_add(inputs.spec.pause).unwrap_or(since),
+        // Beyond the end of the calendar it is never over.
+        (Some(since), Some(now)) => since.checked_add(inputs.spec.pause).is_some_and(|end| now >= end),
         _ => inputs.spec.pause.is_zero(),
     };
     Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over }
@@ -466,7 +467,7 @@ fn waiting(wait: &Wait, decision: &Decision, inputs: &Inputs<'_>) -> Diagnostic 
         Wait::Pause { step } => {
             let since = inputs.prior.map(|prior| prior.phase_since.text().to_owned()).unwrap_or_default();
             let until = inputs.prior.and_then(|prior| report::parse_instant(&prior.phase_since)?.checked_add(inputs.spec.pause));
-            let until = until.map(|until| report::instant(until).text().to_owned()).unwrap_or_default();
+            let until = until.map_or_else(|| "the year 9999".to_owned(), |until| report::instant(until).text().to_owned());
             Diagnostic::warning(format!("Rotation of the root: step {} waits", number(*step))).detail(format!(
                 "The phase {} began at {since}; the next step ({}) comes {} later, so that every proxy has followed. That is `rotation_pause` or, if it is not set, the longest lifetime of workloads' certificates here. Plan again after {until}.",
                 decision.before,

@@ -282,6 +282,11 @@ fn the_next_step_waits_for_the_pause_and_then_comes_by_itself() {
     let early = plan_at(NOW + Duration::hours(23), &prior, prior.clone(), &stored).unwrap();
     assert_eq!(early.planned, prior);
     assert!(early.words[0].starts_with("Rotation of the root: step 2 waits"), "{:?}", early.words);
+    // A pause beyond the end of the calendar holds the rotation.
+    let held = Ca { rotation_pause: "9999999d".to_owned().into(), ..prior.clone() };
+    let outcome = plan_at(NOW + Duration::days(2), &held, held.clone(), &stored).unwrap();
+    assert_eq!(outcome.planned, held);
+    assert!(outcome.words[0].contains("Plan again after the year 9999"), "{:?}", outcome.words);
     let later = plan_at(NOW + Duration::hours(24), &prior, prior.clone(), &stored).unwrap();
     assert_eq!(later.planned.phase.as_deref(), Some("issuers-switched"));
     let east = cluster(&later.planned, "east");

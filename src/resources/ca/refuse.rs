@@ -170,6 +170,12 @@ pub fn surprise(planned: &Ca, decision: &Decision, live: &BTreeMap<String, Live>
             ))
             .at(Path::root("clusters").key(name)));
         }
+        if cluster.certificate_request.is_null() && matches!(decision.actions.get(name), Some(Action::Request)) {
+            return Err(changed(format!(
+                "Cluster {name} was to get an intermediate from here, and the root's key that the plan had is not given any more."
+            ))
+            .at(Path::root("root").attr("private_key_wo")));
+        }
         let Some(holding) = decision.holdings.get(name).filter(|_| cluster.trusted.is_known()) else { continue };
         let trusted: BTreeSet<String> = cluster.trusted.items().cloned().collect();
         if trusted != holding.trusted {

@@ -63,6 +63,10 @@ pub fn warnings(clusters: &[(String, Answer<Live>)], now: OffsetDateTime) -> Dia
             format!("A revocation list has ended in {name}"),
             &format!("The list of {issuer} in `ca-crl.pem` is not valid any more: proxies of this cluster refuse every certificate of that CA. Put a new list there."),
         )));
+        if own.has_unreadable_lists {
+            let why = "`ca-crl.pem` cannot be read as revocation lists: istiod refuses this Secret when it next reads it. Put lists there, or remove `ca-crl.pem`.";
+            told.push(warning(name, format!("A revocation list is missing in {name}"), why));
+        }
         for (other, theirs) in &held {
             let Some(ca) = unlisted(&own.lists, theirs.authorities()) else { continue };
             let what = match name == other {

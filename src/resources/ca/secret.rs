@@ -23,6 +23,9 @@ pub const REQUEST: &str = "cacerts-request";
 /// Where an istiod without `cacerts` keeps the root it made for itself.
 pub const SELF_SIGNED: &str = "istio-ca-secret";
 
+/// In `cacerts`: revocation lists, which others put there.
+const LISTS: &str = "ca-crl.pem";
+
 /// Of the CAs that lead to a root. Go's verifier and webpki follow fewer or as many.
 const LONGEST_CHAIN: usize = 10;
 
@@ -35,6 +38,8 @@ pub struct CaCerts {
     pub roots: Bundle,
     /// What it holds beside them: lists by which proxies refuse certificates. They are others', and stay.
     pub lists: Vec<RevocationList>,
+    /// The lists are there, and istiod cannot read them.
+    pub has_unreadable_lists: bool,
     /// A root to write twice, so that agents notice a change where the set stays the same.
     pub twice: Option<Certificate>,
 }
@@ -106,8 +111,13 @@ impl CaCerts {
         let behind = certificates("cert-chain.pem")?;
         let roots = certificates("root-cert.pem")?;
         let held = Self::of(intermediate.chain(behind), roots, private_key(secret, "ca-key.pem", key_of)?)?;
-        let lists = text(secret, "ca-crl.pem").map(|text| RevocationList::all_in(&text)).unwrap_or_default();
-        Ok(Self { lists, ..held })
+        let lists = text(secret, LISTS);
+        Ok(Self {
+            has_unreadable_lists: secret.data(LISTS).is_some_and(|data| !data.is_empty())
+                && !lists.as_deref().is_ok_and(RevocationList::is_readable),
+            lists: lists.map(|text| RevocationList::all_in(&text)).unwrap_or_default(),
+            ..held
+        })
     }
 
     /// Reads the form of a TLS Secret, which istiod takes too and cert-manager writes: to tell what is there, as only
@@ -136,7 +146,7 @@ impl CaCerts {
             let Some(next) = behind.iter().find(|ca| last.is_signed_by(ca) && !chain.contains(ca)) else { break };
             chain.push(next.clone());
         }
-        let held = Self { chain, key, roots, lists: Vec::new(), twice: None };
+        let held = Self { chain, key, roots, lists: Vec::new(), has_unreadable_lists: false, twice: None };
         if held.issuer().is_none() {
             return Err(Fault::NoRoot);
         }

@@ -38,7 +38,14 @@ pub async fn written(planned: &Ca, sample: &Sample) -> Result<Written, Diagnosti
         let owner = spec.owner(system, MARK);
         written.add(name, namespace::plain(system, &owner.label))?;
         let (chain, roots) = (vec![sample.certificate.clone()], Bundle::from_iter([sample.certificate.clone()]));
-        let held = CaCerts { chain, key: copied(&sample.key)?, roots, lists: Vec::new(), twice: None };
+        let held = CaCerts {
+            chain,
+            key: copied(&sample.key)?,
+            roots,
+            lists: Vec::new(),
+            has_unreadable_lists: false,
+            twice: None,
+        };
         written.add(name, held.object(system, &owner))?;
         if !signs && cluster.request.is_none() {
             let requester = Requester { organization: None, cluster: name, namespace: system };

@@ -95,12 +95,16 @@ impl Resource for MeshCaRequest {
                 if open.is_none() && state.certificate_request.is_known() {
                     cx.warn(lost(&state));
                 }
+                // A request that others made is not handed to a signer: with the key of it they could issue certificates.
+                let is_of_others = open.as_ref().is_some_and(|open| is_of_another_key(open, &state));
                 let same = seen.live.values().any(|live| Some(generation_of(live)) == state.generation.get());
-                if open.as_ref().is_some_and(|open| same && is_of_another_key(open, &state)) {
+                if same && is_of_others {
                     let managers = seen.live.values().flat_map(crate::cluster::managers).collect::<Vec<_>>();
                     cx.warn(exchanged(&state, &managers));
                 }
-                state.certificate_request = open.map(|open| open.request.to_pem()).into();
+                if !is_of_others {
+                    state.certificate_request = open.map(|open| open.request.to_pem()).into();
+                }
             }
             Refreshed::Seen(_) => {}
         }
@@ -229,7 +233,7 @@ fn generation_of(secret: &Object) -> i64 {
 
 fn changed(model: &CaRequest) -> Diagnostic {
     Diagnostic::error("The key has changed since the plan").detail(format!(
-        "{} in cluster {} no longer holds the key of the request that was planned. Nothing was written. Plan again.",
+        "{} in cluster {} no longer holds the key of the request that was planned. Nothing was written. Plan again. If somebody has put another key there, raise `generation`: that makes a new one.",
         reference(model),
         model.cluster.text()
     ))
@@ -243,11 +247,10 @@ fn lost(model: &CaRequest) -> Diagnostic {
     ))
 }
 
-/// The key is used as it is found: whoever put it there knows it.
 fn exchanged(model: &CaRequest, managers: &[String]) -> Diagnostic {
     Diagnostic::warning(format!("The key of {} was exchanged", model.id.text())).detail(format!(
-        "{} in cluster {} holds another key than the one of the request in state, with a request for it. Whoever put it there knows the key, and could issue certificates with what is signed for it. Fields of the Secret are managed by {}. If \
-         it was not you, raise `generation` before anything is signed: the next apply makes a new key and a new request.",
+        "{} in cluster {} holds another key than the one of the request in state, with a request for it. Whoever put it there knows the key, and could issue certificates with what is signed for it: neither is used. Fields of the Secret are managed by {}. Raise \
+         `generation`: the next apply makes a new key and a new request.",
         reference(model),
         model.cluster.text(),
         managers.join(", ")

@@ -14,7 +14,7 @@ use crate::kept::objects::Wanted;
 use crate::kept::render;
 use crate::kept::told::Answers;
 use crate::mesh::Revision;
-use crate::resources::charts::{self, Unavailable, Version};
+use crate::resources::charts::{self, FETCHING, Unavailable, Version};
 use crate::resources::keeping;
 use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
@@ -109,7 +109,8 @@ pub async fn chart(
     }
     let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
     let version = Version { asked: None, remembered: remembered.filter(|version| !version.is_empty()) };
-    store.chart("gateway", model.charts.known(), version).await.map(Some)
+    let fetched = cx.run(FETCHING, store.chart("gateway", model.charts.known(), version)).await;
+    fetched.map_err(Unavailable::Wrong)?.map(Some)
 }
 
 /// Remembers what the chart is now, for the plans that follow.

@@ -30,7 +30,7 @@ use self::build::{Agents, Charts, Releases};
 pub use self::model::Primary;
 use self::spec::Spec;
 pub use self::written::written;
-use super::charts::{Noted, Store, Unavailable, Version};
+use super::charts::{FETCHING, Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -535,7 +535,8 @@ async fn charts<P>(
     base: bool,
     version: Version<'_>,
 ) -> Result<Charts, Unavailable> {
-    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, base, version).await
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    cx.run(FETCHING, charts_of(store, model, base, version)).await.map_err(Unavailable::Wrong)?
 }
 
 async fn charts_of(store: &Store, model: &Primary, base: bool, version: Version<'_>) -> Result<Charts, Unavailable> {

@@ -9,7 +9,7 @@ use super::renewal;
 use super::secret;
 use super::spec::Spec;
 use super::{Cx, Identity, derive_names, gather};
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, without_user_info};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
 use crate::kept::memory::Memory;
@@ -298,24 +298,31 @@ fn describe(cx: &mut Cx, model: &mut RemoteCluster, found: &BTreeMap<String, Fou
     let Some(first) = found.values().next() else { return };
     model.secret_name = first.secret_name.clone().into();
     let told = &first.told;
-    model.server = told.server.clone().into();
-    if let Ok(server) = ServerUrl::parse(&told.server) {
+    let server_url = without_user_info(&told.server);
+    model.server = server_url.clone().into();
+    if let Ok(server) = ServerUrl::parse(&server_url) {
         model.allow_loopback_server = server.reachable_from_elsewhere().is_err().into();
     }
     model.certificate_authority = told.certificate_authority.clone().into();
     model.tls_server_name = told.tls_server_name.clone().into();
-    model.proxy_url = told.proxy_url.clone().into();
+    let proxy_url = told.proxy_url.as_deref().map(without_user_info);
+    if proxy_url != told.proxy_url {
+        cx.warn(Diagnostic::warning("The proxy's password is left out").at("proxy_url").detail(
+            "The remote secret has a user and a password in the URL of its proxy. State and plans would show them, so the first apply writes the URL without. Let the proxy take the watchers by their address before that, or keep this remote secret out of Terraform.",
+        ));
+    }
+    model.proxy_url = proxy_url.into();
     if let Credential::Own(audience) = &told.credential {
         model.link_token = LinkToken { audience: audience.as_str().to_owned().into(), ..LinkToken::default() }.into();
     }
-    model.server_url = told.server.clone().into();
+    model.server_url = server_url.clone().into();
     model.certificate_authority_fingerprint = told.certificate_authority.as_deref().map(secret::fingerprint).into();
     for (watcher, other) in found.iter().skip(1) {
         let same = other.secret_name == first.secret_name && other.told.server == told.server;
         if !same {
             cx.warn(Diagnostic::warning("Watchers differ").at("watchers").detail(format!(
                 "Cluster {watcher} has the Secret {}, pointing to {}; others have {}, pointing to {}. The first apply makes them alike.",
-                other.secret_name, other.told.server, first.secret_name, told.server
+                other.secret_name, without_user_info(&other.told.server), first.secret_name, server_url
             )));
         }
     }

@@ -44,7 +44,7 @@ use self::model::Sync;
 use self::spec::{Endpoint, Spec};
 use self::watcher::{Link, RenewalBefore};
 pub use self::written::written;
-use super::charts::{Noted, Store, Unavailable, Version};
+use super::charts::{FETCHING, Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
 use crate::cluster::{Cluster, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -388,7 +388,8 @@ async fn follow(cx: &mut Cx, model: &RemoteCluster, spec: &Spec) -> Followed {
 /// The charts of the remote profile.
 async fn charts(cx: &Cx, model: &RemoteCluster) -> Result<Charts, Unavailable> {
     let version = Version { asked: None, remembered: cx.private.chart_version.as_deref() };
-    charts_of(&cx.client().map_err(Unavailable::Wrong)?.charts, model, version).await
+    let store = &cx.client().map_err(Unavailable::Wrong)?.charts;
+    cx.run(FETCHING, charts_of(store, model, version)).await.map_err(Unavailable::Wrong)?
 }
 
 async fn charts_of(store: &Store, model: &RemoteCluster, version: Version<'_>) -> Result<Charts, Unavailable> {

@@ -212,11 +212,7 @@ fn endpoint(parser: &mut Parser, model: &RemoteCluster) -> EndpointSpec {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
         let known = matches!(scheme.as_deref(), Some("http" | "https" | "socks5"));
         if !known {
-            parser.refuse(
-                "proxy_url",
-                "Not a proxy's URL",
-                format!("{url:?} must begin with `http://`, `https://` or `socks5://`."),
-            );
+            parser.refuse("proxy_url", "Not a proxy's URL", "It must begin with `http://`, `https://` or `socks5://`.");
         }
         known
     });

@@ -7,7 +7,7 @@ use super::credential::{self, Condition, Judged, Standing};
 use super::model::{RemoteCluster, Sync, TokenState};
 use super::secret::{self, Described};
 use super::spec::{Endpoint, Spec};
-use crate::cluster::Object;
+use crate::cluster::{Object, without_user_info};
 use crate::istiod::{ReplicaView, Verdict, oldest_version, verdict};
 use crate::mesh::{Credential, MULTI_CLUSTER_LABEL, SecretForm};
 use crate::value::{Map, Value};
@@ -82,7 +82,7 @@ pub fn entry(seen: &Seen<'_>) -> LinkState {
     LinkState {
         sync: sync(seen, shape),
         token: token_state(&standing),
-        endpoint: described.map(|described| Told { server: described.server, authority }),
+        endpoint: described.map(|described| Told { server: without_user_info(&described.server), authority }),
     }
 }
 

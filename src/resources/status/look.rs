@@ -14,7 +14,7 @@ use super::crossing::{self, Asked, Crossing};
 use super::judge::{Configured, Sight};
 use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
+use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, without_user_info};
 use crate::istiod::cacerts;
 use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
@@ -365,7 +365,7 @@ fn watches(seen: &Seen) -> Value<Map<Watch>> {
     let watch = |secret: &Object, parsed: Option<&ParsedRemoteSecret>| Watch {
         verdict: (if unanswered { "unknown" } else { "missing" }).into(),
         secret: format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name()).into(),
-        server: parsed.map(|parsed| parsed.server.clone()).into(),
+        server: parsed.map(|parsed| without_user_info(&parsed.server)).into(),
         token_expires_at: parsed.and_then(|parsed| expiry(&parsed.credential)).map(rfc3339).into(),
     };
     for secret in remote_secrets {
