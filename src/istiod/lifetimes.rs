@@ -55,8 +55,8 @@ fn env(deployment: &Object, name: &str) -> Option<Asked> {
     Some(Asked::Plain(entry.get("value")?.as_str()?.to_owned()))
 }
 
-/// The values of a key in a text of others' that is YAML, in blocks, in braces or quoted. Nothing is made of the rest of
-/// it.
+/// The values of a key in a text of others' that is YAML, in blocks, in braces or quoted. Nothing is made of the rest
+/// of it.
 fn said<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     let is_part_of_name = |before: &str| before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     text.match_indices(key).filter_map(move |(at, _)| {

@@ -489,9 +489,9 @@ const ECDSA_WITH_SHA512: &str = "1.2.840.10045.4.3.4";
 const WEAK_SIGNATURES: [&str; 5] =
     ["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
 const NAME_CONSTRAINTS: &str = "2.5.29.30";
-/// The extensions that Go's verifier knows where they are critical: key usage, alternative names, basic constraints, name
-/// constraints, distribution points, policies and their constraints, extended key usage, and what inhibits any policy. It
-/// refuses to read a certificate whose key ids are critical.
+/// The extensions that Go's verifier knows where they are critical: key usage, alternative names, basic constraints,
+/// name constraints, distribution points, policies and their constraints, extended key usage, and what inhibits any
+/// policy. It refuses to read a certificate whose key ids are critical.
 const KNOWN_EXTENSIONS: [&str; 10] = [
     "2.5.29.15",
     "2.5.29.17",

@@ -172,7 +172,8 @@ pub fn without_user_info() -> Validator {
 }
 
 /// However many slashes follow the scheme, and whichever: readers of URLs pass over them
-/// (<https://url.spec.whatwg.org/#special-authority-ignore-slashes-state>). Proxies are written without a scheme as well.
+/// (<https://url.spec.whatwg.org/#special-authority-ignore-slashes-state>). Proxies are written without a scheme as
+/// well.
 fn has_user_info(url: &str) -> bool {
     const SLASHES: [char; 2] = ['/', '\\'];
     let authority = |rest: &'_ str| rest.split(['/', '\\', '?', '#']).next().unwrap_or_default().to_owned();

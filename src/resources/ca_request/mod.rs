@@ -95,7 +95,8 @@ impl Resource for MeshCaRequest {
                 if open.is_none() && state.certificate_request.is_known() {
                     cx.warn(lost(&state));
                 }
-                // A request that others made is not handed to a signer: with the key of it they could issue certificates.
+                // A request that others made is not handed to a signer: with the key of it they could issue
+                // certificates.
                 let is_of_others = open.as_ref().is_some_and(|open| is_of_another_key(open, &state));
                 let same = seen.live.values().any(|live| Some(generation_of(live)) == state.generation.get());
                 if same && is_of_others {
