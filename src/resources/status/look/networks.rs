@@ -42,8 +42,8 @@ fn injected_networks(config_maps: &BTreeMap<String, Object>) -> impl Iterator<It
     maps.map(places::injected_network)
 }
 
-/// The one network that new Pods of this cluster are put into; where one revision names a network and another none, there
-/// is no such network. Those of a cluster without an istiod are injected by another's, as its webhook asks.
+/// The one network that new Pods of this cluster are put into; where one revision names a network and another none,
+/// there is no such network. Those of a cluster without an istiod are injected by another's, as its webhook asks.
 pub(super) fn pods_network(seen: &Seen) -> Option<String> {
     if seen.deployments.is_empty() {
         return seen.further.injected.network.clone();
