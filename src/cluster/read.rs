@@ -243,9 +243,20 @@ impl Cluster {
             listed => listed.map(Some),
         });
         match listed.await {
-            Ok(listed) => Ok(listed.clone().unwrap_or_default()),
+            Ok(Some(listed)) => Ok(listed.clone()),
+            // The definition may have come while the kind was asked for.
+            Ok(None) if self.shared.held.defines.load(Ordering::Relaxed) => self.list_now_if_served(query).await,
+            Ok(None) => Ok(Arc::default()),
             Err(error) if unserved(&error) => Ok(Arc::default()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same, always from the server.
+    pub async fn list_now_if_served(&self, query: &Query) -> Result<Arc<[Object]>, Error> {
+        match self.list_now(query).await {
+            Err(error) if error.is_unknown_kind() => Ok(Arc::default()),
+            listed => listed,
         }
     }
 
@@ -417,4 +428,24 @@ pub(super) fn typed(value: Value, kind: &Kind) -> Object {
     let mut object = Object::raw(value);
     object = object.with("apiVersion", kind.api_version());
     object.with("kind", kind.kind.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterConfig;
+
+    /// A definition is written while the list is under way that finds the kind unserved.
+    #[tokio::test]
+    async fn a_kind_that_was_not_served_is_asked_for_again_once_anything_is_defined() {
+        let cluster = Cluster::standalone("east", ClusterConfig::default(), "test");
+        let query = Query::of(Kind::ISTIO_GATEWAY);
+        let unserved = || Arc::new(OnceCell::new_with(Some(None)));
+        lock(&cluster.shared.held.lists).insert(query.clone(), unserved());
+        assert!(cluster.list_if_served(&query).await.unwrap().is_empty(), "what is held is not asked for");
+        cluster.shared.held.defines.store(true, Ordering::Relaxed);
+        assert!(cluster.list_if_served(&query).await.is_err(), "it is asked for, and there is no connection");
+        cluster.shared.held.forget_kind(&Kind::CUSTOM_RESOURCE_DEFINITION);
+        assert!(lock(&cluster.shared.held.lists).is_empty());
+    }
 }

@@ -77,10 +77,7 @@ pub async fn gateway_classes_of_others(cluster: &Cluster) -> Result<Vec<ObjectRe
 }
 
 async fn gateway_classes(cluster: &Cluster) -> Result<std::sync::Arc<[Object]>, Error> {
-    match cluster.list_now(&Query::of(Kind::GATEWAY_CLASS)).await {
-        Err(error) if error.is_unknown_kind() || error.is_not_found() => Ok([].into()),
-        classes => classes,
-    }
+    cluster.list_now_if_served(&Query::of(Kind::GATEWAY_CLASS)).await
 }
 
 fn is_class_of_istiod(class: &Object) -> bool {

@@ -181,6 +181,26 @@ mod tests {
     }
 
     #[test]
+    fn an_element_more_is_said_of_the_list() {
+        let map = |pems: &[&str]| {
+            let entries: String = pems.iter().map(|pem| format!("\n- pem: {pem}")).collect();
+            let mesh = format!("trustDomain: a\ncaCertificates:{entries}\n");
+            let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio"}, "data": {"mesh": mesh}});
+            fields::fields(&crate::cluster::Object::new(object).unwrap())
+        };
+        let of = |fields: Fields| {
+            let mut recorded = recorded(&[]);
+            recorded.objects.insert("ConfigMap a/istio".to_owned(), fields::digest(&fields));
+            recorded.fields.insert("ConfigMap a/istio".to_owned(), fields);
+            recorded
+        };
+        let (before, wanted) = (of(map(&["one"])), of(map(&["one", "two"])));
+        let planned = between(None, &before, &Memory::of(&before), &wanted);
+        let said = "data.mesh.caCertificates: 1 element -> 2 elements\ndata.mesh.caCertificates[1].pem: (none) -> two";
+        assert_eq!(planned, told(&[("ConfigMap a/istio", said)]));
+    }
+
+    #[test]
     fn what_several_objects_have_in_common_is_said_once() {
         let keys = ["A a", "B b", "C c", "D d"];
         let all = |fields: &'static [(&'static str, &'static str)]| recorded(&keys.map(|key| (key, fields)));

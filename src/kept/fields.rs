@@ -163,8 +163,8 @@ impl Walk<'_> {
             }
             return;
         }
-        // A list that is one value to the API server: an element more is a difference too.
-        self.put(format!("{path}.length"), items.len().to_string());
+        // A list that is one value to the API server: an element more is a difference too, of the list itself.
+        self.put(path.to_owned(), counted(items.len()));
         for (index, item) in items.iter().enumerate() {
             self.value(&format!("{path}[{index}]"), "", item);
         }
@@ -209,6 +209,10 @@ impl Walk<'_> {
     fn put(&mut self, path: String, value: String) {
         self.fields.insert(path, value);
     }
+}
+
+fn counted(elements: usize) -> String {
+    format!("{elements} element{}", if elements == 1 { "" } else { "s" })
 }
 
 /// Text as it is, anything else as JSON; a whole number without a fraction, however it was written.
@@ -337,7 +341,7 @@ mod tests {
                 "metadata.labels[\"istio.io/rev\"] = default",
                 "spec.template.spec.containers[discovery].args = [\"discovery\",\"--domain\"]",
                 "spec.template.spec.containers[discovery].env[CLUSTER_ID].value = east",
-                "spec.template.spec.tolerations.length = 1",
+                "spec.template.spec.tolerations = 1 element",
                 "spec.template.spec.tolerations[0].key = a",
                 "spec.template.spec.tolerations[0].operator = Exists",
             ]

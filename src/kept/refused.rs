@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::instance::{COMPLETE_ANNOTATION, CREATION_ANNOTATION, created_by};
-use super::lease::{lets_go, pointer};
+use super::lease::{INTERRUPTED, NOBODY, lets_go, pointer};
 use super::namespace;
 use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Patched, Scope};
 
@@ -31,6 +31,7 @@ pub(super) struct Before {
     mark: Option<String>,
     creation: Option<String>,
     complete: Option<String>,
+    spec: Option<Value>,
     /// The create that private data is to remember again.
     pub remembered: Option<String>,
 }
@@ -42,21 +43,35 @@ impl Before {
             mark: said(INSTANCE_ANNOTATION),
             creation: created_by(lease),
             complete: said(COMPLETE_ANNOTATION),
+            spec: lease.get("spec").cloned().map(unheld),
             remembered,
         }
     }
 
-    /// What was written when it was taken: mark and create always, and how far it came where it had said that.
+    /// What was written when it was taken: mark, create and spec always, and how far it came where it had said that.
     fn operations(self) -> impl Iterator<Item = Value> {
         let put_back = |annotation: &str, said: Option<String>| match said {
             Some(said) => json!({ "op": "add", "path": pointer(annotation), "value": said }),
             None => json!({ "op": "remove", "path": pointer(annotation) }),
         };
         let complete = self.complete.map(|said| put_back(COMPLETE_ANNOTATION, Some(said)));
+        let spec = self.spec.map(|spec| json!({ "op": "replace", "path": "/spec", "value": spec }));
         [put_back(INSTANCE_ANNOTATION, self.mark), put_back(CREATION_ANNOTATION, self.creation)]
             .into_iter()
             .chain(complete)
+            .chain(spec)
     }
+}
+
+/// What a Lease said, with the times of then: for how long others may take up what was made is counted from its last
+/// renewal. Who held it is gone. A Lease that nobody held is not one that a run was interrupted under.
+fn unheld(mut spec: Value) -> Value {
+    let holder = spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default();
+    let holder = if ["", NOBODY].contains(&holder) { NOBODY } else { INTERRUPTED };
+    if let Value::Object(spec) = &mut spec {
+        spec.insert("holderIdentity".to_owned(), holder.into());
+    }
+    spec
 }
 
 /// A Lease that is given back by a run that did not come to its end.
@@ -109,16 +124,21 @@ mod tests {
 
     #[test]
     fn a_lease_says_again_what_it_said() {
-        let lease = Object::of(&ObjectRef::namespaced(Kind::LEASE, "n", "l"))
-            .with_annotation(INSTANCE_ANNOTATION, "mark")
-            .with_annotation(COMPLETE_ANNOTATION, "made");
-        let operations: Vec<Value> = Before::of(&lease, None).operations().collect();
+        let spec = |holder: &str| json!({ "holderIdentity": holder, "renewTime": "then", "acquireTime": "before" });
         let path = |annotation: &str| format!("/metadata/annotations/terraform-provider-mesh~1{annotation}");
-        let wanted = [
-            json!({ "op": "add", "path": path("instance"), "value": "mark" }),
-            json!({ "op": "remove", "path": path("creation") }),
-            json!({ "op": "add", "path": path("complete"), "value": "made" }),
-        ];
-        assert_eq!(operations, wanted);
+        for (holder, again) in [(NOBODY, NOBODY), ("", NOBODY), (INTERRUPTED, INTERRUPTED), ("killed", INTERRUPTED)] {
+            let lease = Object::of(&ObjectRef::namespaced(Kind::LEASE, "n", "l"))
+                .with_annotation(INSTANCE_ANNOTATION, "mark")
+                .with_annotation(COMPLETE_ANNOTATION, "made")
+                .with("spec", spec(holder));
+            let operations: Vec<Value> = Before::of(&lease, None).operations().collect();
+            let wanted = [
+                json!({ "op": "add", "path": path("instance"), "value": "mark" }),
+                json!({ "op": "remove", "path": path("creation") }),
+                json!({ "op": "add", "path": path("complete"), "value": "made" }),
+                json!({ "op": "replace", "path": "/spec", "value": spec(again) }),
+            ];
+            assert_eq!(operations, wanted, "{holder}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! them, and what is written into it, a signing key among it, goes to whoever it belongs to.
 
 use super::instance::Instance;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Error};
 use crate::diag::Diagnostic;
 
 /// Refuses a cluster that is another one than before, or than the provider block means, and remembers which one it is.
@@ -23,6 +23,15 @@ pub async fn check(cluster: &Cluster, instance: &mut Instance) -> Result<Option<
         Err(Doubt::Unreadable) => return Ok(Some(unreadable(cluster.name()))),
     }
     Ok(None)
+}
+
+/// Whether two names may lead to one cluster. Not everybody may read which one it is.
+pub async fn may_be_one(one: &Cluster, other: &Cluster) -> Result<bool, Error> {
+    Ok(may_be_equal(one.uid().await?, other.uid().await?))
+}
+
+fn may_be_equal(one: Option<&str>, other: Option<&str>) -> bool {
+    one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +100,14 @@ mod tests {
         assert_eq!(judge(None, None, None), Ok(None));
         assert_eq!(judge(None, Some("a"), None), Err(Doubt::Unreadable));
         assert_eq!(judge(Some("a"), None, None), Err(Doubt::Unreadable));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_another_is_another() {
+        assert!(may_be_equal(Some("a"), Some("a")) && !may_be_equal(Some("a"), Some("b")));
+        for (one, other) in [(None, Some("b")), (Some("a"), None), (None, None)] {
+            assert!(may_be_equal(one, other), "{one:?} {other:?}");
+        }
     }
 
     #[test]

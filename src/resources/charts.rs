@@ -180,7 +180,18 @@ pub struct Noted {
     /// By name of the chart, with its version where a place has several.
     digests: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway_api: Option<NotedDefinitions>,
+    gateway_api: Option<NotedDefinitions>,
+    #[serde(skip)]
+    unfetched: Unfetched,
+}
+
+/// What was asked for, and is not to be had now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Unfetched {
+    /// As in `digests`, without a `v` before the version.
+    charts: BTreeSet<String>,
+    /// Place and version of the Gateway API's definitions.
+    gateway_api: Option<(String, String)>,
 }
 
 impl Noted {
@@ -196,16 +207,18 @@ impl Noted {
         (!others.is_empty()).then(|| exchanged(&self.place, &others))
     }
 
-    /// A repository that does not answer for a while makes nobody forget what its charts were.
+    /// A place that does not answer for a while makes nobody forget what was there. What is no longer asked for is
+    /// forgotten.
     fn keep_unfetched(&mut self, before: &Noted) {
-        if self.place != before.place {
-            return;
+        if self.place == before.place {
+            let is_unfetched = |chart: &str| self.unfetched.charts.contains(&chart.replacen(" v", " ", 1));
+            let unfetched = before.digests.iter().filter(|(chart, _)| is_unfetched(chart));
+            self.digests.extend(unfetched.map(|(chart, digest)| (chart.clone(), digest.clone())));
         }
-        let name = |chart: &str| chart.split_once(' ').map(|(name, _)| name.to_owned());
-        let fetched: BTreeSet<String> = self.digests.keys().filter_map(|chart| name(chart)).collect();
-        let unfetched =
-            before.digests.iter().filter(|(chart, _)| name(chart).is_some_and(|name| !fetched.contains(&name)));
-        self.digests.extend(unfetched.map(|(chart, digest)| (chart.clone(), digest.clone())));
+        if let Some((place, version)) = &self.unfetched.gateway_api {
+            let is_asked = |known: &&NotedDefinitions| known.place == *place && known.version == *version;
+            self.gateway_api = before.gateway_api.as_ref().filter(is_asked).cloned();
+        }
     }
 }
 
@@ -222,7 +235,7 @@ pub fn remember<C, P>(cx: &mut Ctx<C, P>, place: impl Fn(&mut P) -> &mut Option<
 
 /// The definitions of the Gateway API likewise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotedDefinitions {
+struct NotedDefinitions {
     place: String,
     version: String,
     /// Of what they say, whatever stands around it.
@@ -338,23 +351,28 @@ impl Store {
             return None;
         }
         let (location, _) = self.location(charts).ok()?;
-        let mut digests = BTreeMap::new();
+        let mut noted = Noted { place: location.to_string(), ..Noted::default() };
         for name in names {
             if self.pinned(charts, name).is_some() {
                 continue;
             }
             match &location {
-                Location::Directory(folder) => digests.extend(source::folder_digests(folder, name)),
+                Location::Directory(folder) => noted.digests.extend(source::folder_digests(folder, name)),
                 _ => {
-                    let version = Version { asked: None, remembered: version };
-                    let chart = tokio::time::timeout(FOR_NOTES, self.chart(name, charts, version)).await;
-                    if let Ok(Ok(chart)) = chart {
-                        digests.insert(format!("{name} {}", chart.version()), chart.digest().to_owned());
+                    let remembered = Version { asked: None, remembered: version };
+                    match tokio::time::timeout(FOR_NOTES, self.chart(name, charts, remembered)).await {
+                        Ok(Ok(chart)) => {
+                            noted.digests.insert(format!("{name} {}", chart.version()), chart.digest().to_owned());
+                        }
+                        _ => {
+                            let version = self.named_version(charts).or(version).unwrap_or(DEFAULT_VERSION);
+                            noted.unfetched.charts.insert(format!("{name} {}", version.trim_start_matches('v')));
+                        }
                     }
                 }
             }
         }
-        Some(Noted { place: location.to_string(), digests, gateway_api: None })
+        Some(noted)
     }
 
     /// Refuses charts that are not those the last refresh `saw`. The core makes every plan again before it applies it,
@@ -385,14 +403,18 @@ impl Store {
         Ok(())
     }
 
-    /// What the definitions of a release of the Gateway API are now, where no digest pins them.
-    pub async fn noted_definitions(&self, charts: Option<&Charts>, version: &str) -> Option<NotedDefinitions> {
+    /// Notes what the definitions of a release of the Gateway API are now, where no digest pins them.
+    pub async fn note_definitions(&self, noted: &mut Noted, charts: Option<&Charts>, version: &str) {
         if self.pinned(charts, GATEWAY_API).is_some() {
-            return None;
+            return;
         }
-        let found = tokio::time::timeout(FOR_NOTES, self.gateway_api(charts, version)).await.ok()?.ok()?;
         let (place, version) = (self.gateway_api_place(charts), version.to_owned());
-        Some(NotedDefinitions { place, version, digest: digest_of(&found) })
+        match tokio::time::timeout(FOR_NOTES, self.gateway_api(charts, &version)).await {
+            Ok(Ok(found)) => {
+                noted.gateway_api = Some(NotedDefinitions { place, version, digest: digest_of(&found) });
+            }
+            _ => noted.unfetched.gateway_api = Some((place, version)),
+        }
     }
 
     /// Refuses definitions that are not those the last refresh `saw`, as [`Self::refuse_changed`] does charts.

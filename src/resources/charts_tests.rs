@@ -100,7 +100,12 @@ async fn definitions_that_change_after_the_plan_are_noticed() {
     let open = charts(&[]);
     let store = || store("/elsewhere");
     let saw = store().noted(Some(&open), &[], None).await.unwrap();
-    let definitions = store().noted_definitions(Some(&open), "1.6.0").await;
+    let noted = async |charts: &Charts, version: &str| {
+        let mut noted = Noted::default();
+        store().note_definitions(&mut noted, Some(charts), version).await;
+        noted
+    };
+    let definitions = noted(&open, "1.6.0").await.gateway_api;
     assert!(definitions.is_some());
     let saw = Noted { gateway_api: definitions, ..saw };
     let kept: Noted = serde_json::from_str(&serde_json::to_string(&saw).unwrap()).unwrap();
@@ -119,7 +124,14 @@ async fn definitions_that_change_after_the_plan_are_noticed() {
     assert_eq!(refused(&open, "1.6.1").await, None, "another release is another matter");
     let pinned = charts(&[(GATEWAY_API, format!("sha256:{}", "0".repeat(64)))]);
     assert_eq!(refused(&pinned, "1.6.0").await, None);
-    assert_eq!(store().noted_definitions(Some(&pinned), "1.6.0").await, None);
+    assert_eq!(noted(&pinned, "1.6.0").await, Noted::default());
+    // What cannot be read now is what it was, for who still asks for it.
+    std::fs::remove_file(&file).unwrap();
+    for (charts, version, kept) in [(&open, "1.6.0", true), (&open, "1.6.1", false), (&pinned, "1.6.0", false)] {
+        let mut now = noted(charts, version).await;
+        now.keep_unfetched(&saw);
+        assert_eq!(now.gateway_api, saw.gateway_api.clone().filter(|_| kept), "{version}");
+    }
 }
 
 fn packed(note: &str) -> Vec<u8> {
@@ -186,6 +198,25 @@ async fn an_archive_that_is_exchanged_under_its_version_is_told_by_the_next_plan
     let before = noted(place).await;
     std::fs::write(&file, packed("b")).unwrap();
     assert!(noted(place).await.exchanged(&before).is_none());
+}
+
+/// A repository that does not answer makes nobody forget, and what nobody asks for any more is not remembered for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_charts_that_are_not_to_be_had_only_those_are_remembered_that_are_asked_for() {
+    let place = "http://127.0.0.1:1/";
+    let of = |digests: &[&str]| digests.iter().map(|chart| ((*chart).to_owned(), "d".to_owned())).collect();
+    let before = |digests: &[&str]| Noted { place: place.to_owned(), digests: of(digests), ..Noted::default() };
+    let kept = async |charts: Option<&Charts>, version: &str, known: &[&str]| {
+        let mut now = store(place).noted(charts, &["istiod", "base"], Some(version)).await.unwrap();
+        now.keep_unfetched(&before(known));
+        now.digests.into_keys().collect::<Vec<_>>()
+    };
+    let all = ["base v1.0.0", "cni 1.0.0", "istiod 1.0.0", "istiod 0.9.0"];
+    assert_eq!(kept(None, "1.0.0", &all).await, ["base v1.0.0", "istiod 1.0.0"]);
+    assert_eq!(kept(None, "v0.9.0", &all).await, ["istiod 0.9.0"]);
+    let digests = [("istiod", format!("sha256:{}", "0".repeat(64)))].into_iter().collect();
+    let pinned = Charts { digests, ..Charts::default() };
+    assert_eq!(kept(Some(&pinned), "1.0.0", &all).await, ["base v1.0.0"], "what is pinned cannot change");
 }
 
 /// A version that comes into a repository is taken by nobody unasked, be it the first plan or a later one.

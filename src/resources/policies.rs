@@ -1,10 +1,12 @@
 //! Policies in a cluster that decide over mTLS. Between networks no call crosses without it, and istiod leaves
 //! endpoints that turn it off out in silence; within one network, who speaks plain text is refused by who takes none.
-//! Pure but for the two lists.
+//! Pure but for the lists.
 
 use std::collections::BTreeSet;
 
+use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
+use crate::istiod::is_mesh_config_map;
 use crate::mesh::{MeshPolicy, service_host};
 
 /// What a cluster has of them.
@@ -12,6 +14,8 @@ use crate::mesh::{MeshPolicy, service_host};
 pub struct Policies {
     pub off: Vec<Off>,
     pub strict: Vec<Strict>,
+    /// A mesh configuration has proxies speak plain text unless a rule says otherwise.
+    pub is_plain: bool,
 }
 
 /// A policy that turns mTLS off.
@@ -56,7 +60,20 @@ pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolic
     let root = root(system, configured);
     let off = policies.iter().filter_map(|policy| turned_off(policy, root));
     let off = off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect();
-    Ok(Policies { off, strict: strict(&policies, root) })
+    Ok(Policies { off, strict: strict(&policies, root), is_plain: configured.iter().any(MeshPolicy::is_plain) })
+}
+
+/// What the mesh configurations of a cluster say. For those that are not declared or read otherwise: what policies mean
+/// depends on them.
+pub async fn configured(cluster: &Cluster, system: &str) -> Result<Vec<MeshPolicy>, Error> {
+    Ok(read(&cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(system)).await?))
+}
+
+/// The same, of the ConfigMaps of Istio's namespace.
+fn read(maps: &[Object]) -> Vec<MeshPolicy> {
+    let meshes = maps.iter().filter(|map| is_mesh_config_map(map.name()));
+    let meshes = meshes.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
+    meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect()
 }
 
 /// The namespace whose policies are for the whole mesh: what the mesh configurations say as one, else Istio's.
@@ -271,6 +288,7 @@ mod tests {
         let called = |policies: &[Object]| Policies {
             off: policies.iter().filter_map(|policy| turned_off(policy, "istio-system")).collect(),
             strict: strict(policies, "istio-system"),
+            is_plain: false,
         };
         let rule = |host: &str| {
             let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
@@ -331,6 +349,23 @@ mod tests {
             assert_eq!(matches!(found[0].scope, Scope::AllBut(_)), is_root, "{configured:?}");
         }
         assert_eq!(root("istio-two", &[]), "istio-two");
+    }
+
+    #[test]
+    fn a_live_mesh_configuration_counts_as_a_declared_one_does() {
+        let map = |name: &str, data: Value| {
+            Object::of(&crate::cluster::ObjectRef::namespaced(Kind::CONFIG_MAP, "istio-system", name))
+                .with("data", data)
+        };
+        let mesh = "rootNamespace: istio-config\nenableAutoMtls: false\n";
+        let maps = [
+            map("istio-canary", json!({ "mesh": mesh })),
+            map("istio-leader", json!({})),
+            map("shop", json!({ "mesh": "rootNamespace: shop" })),
+        ];
+        let found = read(&maps);
+        assert!(found.len() == 1 && found[0].is_plain(), "{found:?}");
+        assert_eq!(root("istio-system", &found), "istio-config");
     }
 
     #[test]

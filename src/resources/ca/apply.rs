@@ -18,8 +18,8 @@ use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
 use crate::kept::claim::Claim;
-use crate::kept::{converge, namespace};
-use crate::mesh::{Phase, Step};
+use crate::kept::namespace;
+use crate::mesh::Step;
 use crate::pki::{
     Bundle, Certificate, CheckIntermediate, IntermediateProfile, LocalSigner, PrivateKey, Probe, Problem,
     SignIntermediate, Signer, Validity, check_intermediate, check_use, probe,
@@ -74,7 +74,7 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
     }
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
     note(cx, &state, &admitted.roots, &written);
-    note_lifetimes(cx, &state, &live).await;
+    gather::note_lifetimes(cx, &state, live.values()).await;
     reached.set(state.clone());
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);
@@ -98,21 +98,6 @@ fn note(cx: &mut Cx, state: &Ca, allowed: &BTreeSet<String>, written: &BTreeMap<
         Written::Request(_) => None,
     });
     cx.private.settle(state, allowed, cacerts);
-}
-
-/// During a rotation: how long the certificates live that istiods have issued so far. Whoever tells istiod to issue for
-/// less before anybody looks again would shorten the pause, and not what is about.
-async fn note_lifetimes(cx: &mut Cx, state: &Ca, live: &BTreeMap<String, Live>) {
-    if state.phase.known().is_none_or(|phase| phase == Phase::Settled.as_str()) {
-        return;
-    }
-    let found = join_all(live.values().map(|live| async move { live.istiod().longest_lifetime().await })).await;
-    for found in found {
-        match found {
-            Ok(found) => cx.private.longest = cx.private.longest.max(found.map(|longest| longest.as_secs())),
-            Err(error) => cx.warn(converge::stale(&error)),
-        }
-    }
 }
 
 /// A cluster's diagnostic, at the cluster.

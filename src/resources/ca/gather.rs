@@ -15,6 +15,8 @@ use super::state;
 use crate::cluster::{Cluster, Error, FIELD_MANAGER, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query};
 use crate::diag::Diagnostic;
 use crate::istiod::Istiod;
+use crate::kept::converge;
+use crate::mesh::Phase;
 use crate::pki::Certificate;
 use crate::resources::client;
 use crate::resources::signing::OpenRequest;
@@ -39,6 +41,22 @@ pub struct Live {
     pub requested: Option<OpenRequest>,
     /// The root that a running istiod made for itself.
     pub self_signed: Option<Certificate>,
+}
+
+/// During a rotation: how long the certificates live that istiods have issued so far. Whoever tells istiod to issue for
+/// less before anybody looks again would shorten the pause, and not what is about.
+pub async fn note_lifetimes(cx: &mut Cx, state: &Ca, live: impl IntoIterator<Item = &Live>) {
+    if state.phase.known().is_none_or(|phase| phase == Phase::Settled.as_str()) {
+        cx.private.longest = None;
+        return;
+    }
+    let asked = live.into_iter().map(|live| async move { live.istiod().longest_lifetime().await });
+    for found in join_all(asked).await {
+        match found {
+            Ok(found) => cx.private.longest = cx.private.longest.max(found.map(|longest| longest.as_secs())),
+            Err(error) => cx.warn(converge::stale(&error)),
+        }
+    }
 }
 
 /// Looks at one cluster.

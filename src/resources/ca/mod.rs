@@ -307,8 +307,9 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let mut holdings = BTreeMap::new();
     let mut complete = true;
     revoked::warnings(&clusters, now).into_iter().for_each(|warning| cx.warn(warning));
-    let rotates = state.phase.known().is_some_and(|phase| phase != Phase::Settled.as_str());
-    let mut longest = None;
+    let answered = clusters.iter().filter(|(name, _)| state.clusters.entry(name).is_some());
+    let answered = answered.filter_map(|(_, looked)| looked.as_ref().ok()?.as_ref().ok());
+    gather::note_lifetimes(cx, &state, answered).await;
     for (name, looked) in clusters {
         let Some(mut model) = state.clusters.entry(&name).cloned() else { continue };
         match looked? {
@@ -317,12 +318,6 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
                 note_strange(&mut cx.private, &name, &live);
                 if !cx.private.instance.imported && model.fingerprint.is_known() {
                     report::recreated(&name, &live).into_iter().for_each(|warning| cx.warn(warning));
-                }
-                if rotates {
-                    match live.istiod().longest_lifetime().await {
-                        Ok(found) => longest = longest.max(found),
-                        Err(error) => cx.warn(converge::stale(&error)),
-                    }
                 }
                 there |= live.secret.is_some() || live.open.is_some();
                 match (&live.held, &live.secret) {
@@ -373,8 +368,6 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         return Ok(None);
     }
     cx.private.observed_at = Some(now.unix_timestamp());
-    // What has been issued once may still be about when istiod is told to issue for less.
-    cx.private.longest = if rotates { longest.map(|longest| longest.as_secs()).max(cx.private.longest) } else { None };
     if complete {
         let roots = report::roots(&bundles);
         state.root_certificates = report::pem(&roots).into();

@@ -522,7 +522,7 @@ async fn note_charts(cx: &mut Cx, model: &Primary, has_base: bool) -> Result<(),
     let (version, store) = (model.istio_version.as_deref(), &cx.client()?.charts);
     let mut noted = store.noted(model.charts.known(), &names, version).await;
     if let (Some(noted), Some(version)) = (&mut noted, model.gateway_api.known().filter(|_| has_base)) {
-        noted.gateway_api = store.noted_definitions(model.charts.known(), version.trim_start_matches('v')).await;
+        store.note_definitions(noted, model.charts.known(), version.trim_start_matches('v')).await;
     }
     charts::remember(cx, |private| &mut private.charts, noted);
     Ok(())

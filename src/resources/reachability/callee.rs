@@ -3,6 +3,7 @@
 
 use super::judge::{Asked, GatewayState, Names, ServiceState, There};
 use super::look::Look;
+use super::places::Ruled;
 use super::route::KnownGateway;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
@@ -21,7 +22,7 @@ pub(super) struct Asking<'a> {
     /// The one that the gateway is in.
     pub behind: &'a Look,
     pub opened_in: Option<&'a Look>,
-    pub ruled_in: Option<&'a Look>,
+    pub ruled_in: Option<Ruled<'a>>,
 }
 
 /// What a message calls them.
@@ -44,7 +45,7 @@ pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, ga
         exposed(opened_in, service),
         off(ruled_in, namespace, service.host.as_str()),
     );
-    let ruled_in = ruled_in.unwrap_or(to).name().to_owned();
+    let ruled_in = ruled_in.map_or(to, |ruled| ruled.by).name().to_owned();
     There { service: state, gateway, exposed, off, places: names(behind, opened_in), ruled_in }
 }
 
@@ -60,9 +61,10 @@ fn text(error: Error) -> String {
 }
 
 /// Policies of a cluster that may turn mTLS off for the host.
-pub(super) async fn off(ruled_in: Option<&Look>, namespace: &str, host: &str) -> Asked<Vec<String>> {
-    let ruled_in = ruled_in.ok_or_else(|| not_among("policies"))?;
-    let found = policies::of_cluster(&ruled_in.cluster, namespace, &[]).await.map_err(text)?;
+pub(super) async fn off(ruled_in: Option<Ruled<'_>>, namespace: &str, host: &str) -> Asked<Vec<String>> {
+    let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
+    let configured = policies::configured(&istiod.cluster, namespace).await.map_err(text)?;
+    let found = policies::of_cluster(&by.cluster, namespace, &configured).await.map_err(text)?;
     Ok(found.off.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect())
 }
 

@@ -11,11 +11,22 @@ pub(super) struct Look {
     /// By the label of Istio's namespace.
     pub network: Option<String>,
     pub istiods: Vec<Replica>,
-    /// Where no istiod runs in it: what its webhook tells the injector of another. Where one does and the label is
-    /// missing: the network that injection puts Pods into.
+    /// Where no istiod runs in it: what its webhook tells the injector of another. Where one does: the network that
+    /// injection puts Pods into, whatever the label says.
     pub injected: InjectedAs,
     /// The ids of the control planes that the namespace says serve it.
     pub serving: Vec<String>,
+}
+
+/// Who injects Pods of a cluster.
+#[derive(Debug, PartialEq, Eq)]
+enum Injector {
+    /// An istiod that runs in it, by the ConfigMap of its revision.
+    Here(String),
+    /// That of another cluster.
+    Elsewhere,
+    /// No istiod in it is ready.
+    Nobody,
 }
 
 impl Look {
@@ -32,18 +43,25 @@ impl Look {
 
     /// Whoever may not read this takes the cluster to be as its name and label say.
     async fn injected(&self, namespace: &str) -> InjectedAs {
-        match (self.istiod(), &self.network) {
-            (None, _) if self.istiods.is_empty() => {
+        match self.injector() {
+            Injector::Elsewhere => {
                 let webhooks = self.cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
                 webhooks.map(|webhooks| places::injected_as(&webhooks, namespace)).unwrap_or_default()
             }
-            (Some(istiod), None) => {
-                let name = places::injector(Some(&istiod.revision));
-                let map = self.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &name)).await;
+            Injector::Here(map) => {
+                let map = self.cluster.get(&ObjectRef::namespaced(Kind::CONFIG_MAP, namespace, &map)).await;
                 let network = map.ok().flatten().and_then(|map| places::injected_network(&map));
                 InjectedAs { cluster: None, network }
             }
-            _ => InjectedAs::default(),
+            Injector::Nobody => InjectedAs::default(),
+        }
+    }
+
+    fn injector(&self) -> Injector {
+        match self.istiod() {
+            Some(istiod) => Injector::Here(places::injector(Some(&istiod.revision))),
+            None if self.istiods.is_empty() => Injector::Elsewhere,
+            None => Injector::Nobody,
         }
     }
 
@@ -72,5 +90,33 @@ impl Look {
     pub fn istiod(&self) -> Option<&Replica> {
         let ready = self.istiods.iter().filter(|istiod| istiod.ready);
         ready.min_by_key(|istiod| (!matches!(istiod.revision.as_str(), "" | "default"), istiod.pod.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterConfig;
+
+    #[test]
+    fn where_pods_are_put_is_asked_of_who_injects_them_whatever_the_label_says() {
+        let replica = |ready| Replica { revision: "canary".to_owned(), ready, ..Replica::default() };
+        let look = |network: Option<&str>, istiods: Vec<Replica>| Look {
+            cluster: Cluster::standalone("east", ClusterConfig::default(), "test"),
+            network: network.map(str::to_owned),
+            istiods,
+            injected: InjectedAs::default(),
+            serving: Vec::new(),
+        };
+        for network in [None, Some("labelled")] {
+            let injector = |istiods| look(network, istiods).injector();
+            assert_eq!(injector(vec![replica(true)]), Injector::Here("istio-sidecar-injector-canary".to_owned()));
+            assert_eq!(injector(vec![replica(false)]), Injector::Nobody);
+            assert_eq!(injector(Vec::new()), Injector::Elsewhere);
+        }
+        let mut look = look(Some("labelled"), vec![replica(true)]);
+        assert_eq!(look.proxies_network(), "labelled");
+        look.injected.network = Some("injected".to_owned());
+        assert_eq!(look.proxies_network(), "injected");
     }
 }

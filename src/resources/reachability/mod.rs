@@ -418,13 +418,13 @@ impl Proof<'_> {
 
     async fn sends_nothing(&self, service: &Sni, way: Way, gateway: Option<&KnownGateway>) -> Verdict {
         let watched = self.caller.watched(self.to);
-        let ruled_in = self.seen.configured_in(self.from);
+        let ruled_in = self.seen.ruled(self.from);
         let (service, off, there) = tokio::join!(
             callee::service_state(&self.from.cluster, service),
             callee::off(ruled_in, &self.task.namespace, service.host.as_str()),
             callee::there(self.asked(gateway), &self.task.namespace, service, gateway),
         );
-        let ruled_in = ruled_in.map_or(self.call.from, Look::name).to_owned();
+        let ruled_in = ruled_in.map_or(self.call.from, |ruled| ruled.by.name()).to_owned();
         judge::sends_nothing(self.call, way, &watched, &Here { service, off, ruled_in }, &there)
     }
 
@@ -487,7 +487,7 @@ impl Proof<'_> {
             to: self.to,
             behind,
             opened_in: self.seen.configured_in(behind),
-            ruled_in: self.seen.configured_in(self.to),
+            ruled_in: self.seen.ruled(self.to),
         }
     }
 }

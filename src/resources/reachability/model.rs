@@ -13,8 +13,9 @@ model! {
     /// certificate ends after 15 minutes, nothing is written to a cluster, and nothing is left behind. For a moment,
     /// `istioctl proxy-status` of the caller shows a proxy `mesh-reachability`.
     ///
-    /// Use it in a `check` block or in a `postcondition`. A look at two clusters costs nine requests to the API server
-    /// of each (measured); each pair of clusters and each Service cost a connection to a gateway.
+    /// Use it in a `check` block or in a `postcondition`. A look at two clusters costs eleven requests to the API
+    /// server of each. With `services` that answer it costs seven, and one for each Service. Each pair of clusters and
+    /// each Service cost a connection to a gateway.
     pub struct Reachability {
         /// Clusters that call: keys of the provider's `clusters`. Where nothing is set, all of them but those that only
         /// host an external control plane.

@@ -20,6 +20,15 @@ pub(super) struct Places<'a> {
     views: BTreeMap<String, Asked<Vec<RemoteCluster>>>,
 }
 
+/// What decides over the calls of a cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Ruled<'a> {
+    /// Where policies and Gateways are read.
+    pub by: &'a Look,
+    /// Where the istiod runs: its mesh configuration is beside it.
+    pub host: &'a Look,
+}
+
 impl<'a> Places<'a> {
     pub async fn of(istiods: &'a istiod::Looks, namespace: &'a str, looks: Seen) -> Places<'a> {
         let mut places = Places { looks, istiods, namespace, views: BTreeMap::new() };
@@ -82,8 +91,13 @@ impl<'a> Places<'a> {
     /// that serves it, or, of an external one, the cluster whose id that has. `None` where that is not among those
     /// looked at.
     pub fn configured_in<'b>(&'b self, look: &'b Look) -> Option<&'b Look> {
+        self.ruled(look).map(|ruled| ruled.by)
+    }
+
+    /// The same, with the cluster that the istiod runs in.
+    pub fn ruled<'b>(&'b self, look: &'b Look) -> Option<Ruled<'b>> {
         let host = self.served_by(look)?;
-        Some(self.hosts_for(host).unwrap_or(host))
+        Some(Ruled { by: self.hosts_for(host).unwrap_or(host), host })
     }
 
     /// What the istiod that serves one cluster says of another.

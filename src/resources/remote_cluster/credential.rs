@@ -211,8 +211,8 @@ fn may_be_in_use(bindings: &[Object], newest: &ObjectRef, binding: &Object) -> b
         |binding: &Object| binding.creation_timestamp()?.parse::<jiff::Timestamp>().ok().map(|at| at.as_second());
     let Some(number) = generation(&newest.name) else { return true };
     let since = bindings.iter().find(|binding| binding.name() == newest.name).and_then(made);
-    let recent = since.zip(made(binding)).is_none_or(|(since, made)| made >= since - IN_USE_FOR);
-    recent || generation(binding.name()).is_some_and(|generation| generation + 1 >= number)
+    let recent = since.zip(made(binding)).is_none_or(|(since, made)| made >= since.saturating_sub(IN_USE_FOR));
+    recent || generation(binding.name()).is_some_and(|generation| generation.saturating_add(1) >= number)
 }
 
 /// Revokes the tokens of all watchers.
@@ -440,10 +440,22 @@ mod tests {
 
     #[test]
     fn a_forged_token_of_any_times_is_judged() {
-        for (issued, expires) in [(-2, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, i64::MAX)] {
-            judge(&bound(issued, expires), DAY, "s-1");
+        use Condition::{Expired, Renewed, Rotate, Valid};
+        let renewal = TokenSpec { renewal: Some(RenewalSpec::default()), ..TokenSpec::default() };
+        let renewed = |token: &Token| {
+            let judged = Judged { now: DAY, spec: &renewal, service_account: "reader", live: None };
+            standing(token, judged).condition
+        };
+        for (issued, expires, by_apply, by_job) in [
+            (-2, i64::MAX, Valid, Renewed),
+            (i64::MAX, i64::MIN, Expired, Expired),
+            (i64::MIN, i64::MAX, Valid, Renewed),
+            (i64::MAX, i64::MAX, Valid, Renewed),
+            (i64::MIN, DAY + 1, Rotate, Rotate),
+        ] {
+            let token = bound(issued, expires);
+            assert_eq!((judge(&token, DAY, "s-1"), renewed(&token)), (by_apply, by_job), "{issued} {expires}");
         }
-        assert_eq!(judge(&bound(-2, i64::MAX), DAY, "s-1"), Condition::Valid);
     }
 
     #[test]
@@ -480,12 +492,12 @@ mod tests {
 
     #[test]
     fn istiod_may_still_use_the_token_before_and_what_was_made_shortly_before_it() {
-        let binding = |number: u64, minute: u32| {
+        let created = |number: u64, created: &str| {
             let name = format!("istiod.west.hub.{number}");
-            let created = format!("2026-01-01T00:{minute:02}:00Z");
             let metadata = json!({"name": name, "namespace": "istio-system", "creationTimestamp": created});
             Object::new(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).unwrap()
         };
+        let binding = |number, minute: u32| created(number, &format!("2026-01-01T00:{minute:02}:00Z"));
         let bindings = [binding(1, 0), binding(2, 5), binding(3, 20), binding(4, 21), binding(5, 22)];
         let stay = |newest: usize| -> Vec<usize> {
             let kept = bindings[newest].reference_as(Kind::SECRET);
@@ -493,6 +505,12 @@ mod tests {
         };
         assert_eq!(stay(2), [1, 2], "the one before, however old");
         assert_eq!(stay(4), [2, 3, 4], "three in two minutes");
+        // Anybody may name a Secret so, and a clock may say anything.
+        let last = created(u64::MAX, "9999-12-30T22:00:00Z");
+        let first = created(u64::MAX - 1, "-009999-01-02T01:59:59Z");
+        let both = [last.clone(), first.clone()];
+        assert!(may_be_in_use(&both, &first.reference_as(Kind::SECRET), &last));
+        assert!(may_be_in_use(&both, &last.reference_as(Kind::SECRET), &first));
     }
 
     #[test]

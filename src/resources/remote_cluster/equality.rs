@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 
 use super::Cx;
-use crate::chart::Values;
-use crate::cluster::{Cluster, Error, Kind, Query};
 use crate::diag::Diagnostic;
-use crate::istiod::is_mesh_config_map;
-use crate::mesh::{MeshPolicy, WatchedCluster};
+use crate::mesh::WatchedCluster;
 use crate::resources::client::briefly;
 use crate::resources::equality::{self, Compared, Primary};
+use crate::resources::policies;
 
 /// Lines in one warning.
 const SHOWN: usize = 6;
@@ -24,17 +22,17 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     if names.len() < 2 || !client.walk.says_first(format!("rules compared: {}", names.join(","))) {
         return Vec::new();
     }
-    let looks = configured.into_iter().map(|(name, policies)| async {
+    let looks = configured.into_iter().map(|(name, said)| async {
         let cluster = briefly(cx, &name)?;
-        let policies = match policies.is_empty() {
-            true => live(&cluster, &declared.namespace).await,
-            false => Ok(policies),
+        let said = match said.is_empty() {
+            true => policies::configured(&cluster, &declared.namespace).await,
+            false => Ok(said),
         };
-        Some((name, cluster, policies))
+        Some((name, cluster, said))
     });
     let (mut primaries, mut unread) = (Vec::new(), BTreeMap::new());
-    for (name, cluster, policies) in join_all(looks).await.into_iter().flatten() {
-        match policies {
+    for (name, cluster, said) in join_all(looks).await.into_iter().flatten() {
+        match said {
             Ok(policies) => primaries.push(Primary { name, cluster, policies }),
             Err(error) if error.is_answer() => drop(unread.insert(name, error.to_string())),
             // That it is out of reach is told by whatever is kept there.
@@ -63,14 +61,6 @@ fn differ(unlike: &[String]) -> Diagnostic {
          it in `meshConfig.serviceSettings`. The guide \"One policy\" says more.",
         lines.join("\n")
     ))
-}
-
-/// What the mesh configurations there say, of control planes that somebody else keeps: nobody has declared it.
-async fn live(cluster: &Cluster, namespace: &str) -> Result<Vec<MeshPolicy>, Error> {
-    let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?;
-    let meshes = maps.iter().filter(|map| is_mesh_config_map(map.name()));
-    let meshes = meshes.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
-    Ok(meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect())
 }
 
 fn not_compared(cluster: &str, why: &str) -> Diagnostic {

@@ -44,10 +44,9 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     let found: Vec<String> = off.filter(|what| client.walk.says_first(format!("without mTLS: {what}"))).collect();
     told.extend((!found.is_empty()).then(|| turned_off(&found)));
     for caller in &near {
-        let is_plain = configured.get(caller).is_some_and(|said| said.iter().any(MeshPolicy::is_plain));
         let clashes = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
         let found = clashes.flat_map(|(called, from, to)| {
-            clashes_between(is_plain, from, to).into_iter().map(move |what| format!("{what} in {called}"))
+            clashes_between(from, to).into_iter().map(move |what| format!("{what} in {called}"))
         });
         let found: Vec<String> =
             found.filter(|what| client.walk.says_first(format!("plain text: {caller} {what}"))).collect();
@@ -56,8 +55,8 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     told
 }
 
-fn clashes_between(is_plain: bool, from: &Policies, to: &Policies) -> Vec<String> {
-    let plain = to.strict.first().filter(|_| is_plain);
+fn clashes_between(from: &Policies, to: &Policies) -> Vec<String> {
+    let plain = to.strict.first().filter(|_| from.is_plain);
     let plain = plain.map(|strict| format!("`enableAutoMtls: false` against {}", strict.what));
     plain.into_iter().chain(policies::clashes(&from.off, to)).collect()
 }
@@ -91,14 +90,21 @@ fn turned_off(found: &[String]) -> Diagnostic {
 
 fn unread(cluster: &str, why: &str) -> Diagnostic {
     Diagnostic::warning(format!("Whether policies in {cluster} turn mTLS off is unknown")).at("watchers").detail(format!(
-        "PeerAuthentications and DestinationRules of {cluster} cannot be read: {why}\n\nWhere one turns mTLS off, or takes nothing else, calls from other clusters may not arrive. Grant the provider the right to list both kinds, \
+        "PeerAuthentications, DestinationRules or the mesh configuration of {cluster} cannot be read: {why}\n\nWhere one turns mTLS off, or takes nothing else, calls from other clusters may not arrive. Grant the provider the right to list these kinds, \
          as examples/rbac/reader.yaml does."
     ))
 }
 
+/// Of control planes that somebody else keeps nobody has declared the mesh configuration: it is read.
 async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> Result<Policies, String> {
     let Some(cluster) = briefly(cx, name) else { return Ok(Policies::default()) };
-    match policies::of_cluster(&cluster, system, configured).await {
+    let found = async {
+        match configured {
+            [] => policies::of_cluster(&cluster, system, &policies::configured(&cluster, system).await?).await,
+            declared => policies::of_cluster(&cluster, system, declared).await,
+        }
+    };
+    match found.await {
         Ok(policies) => Ok(policies),
         // That it is out of reach is told by whatever is kept there.
         Err(error) if !error.is_answer() => Ok(Policies::default()),
@@ -115,19 +121,14 @@ mod tests {
     fn plain_text_is_told_where_the_other_end_takes_none() {
         let off = Off { what: "DestinationRule shop/web".into(), whom: Whom::Namespace("shop".into()) };
         let strict = Strict { what: "PeerAuthentication a/b".into(), scope: Scope::AllBut(BTreeSet::new()) };
-        let plain = Policies { off: vec![off], strict: Vec::new() };
-        let takes_none = Policies { off: Vec::new(), strict: vec![strict] };
+        let rule = Policies { off: vec![off], ..Policies::default() };
+        let takes_none = Policies { strict: vec![strict], ..Policies::default() };
+        let plain = Policies { is_plain: true, ..Policies::default() };
         let none = Policies::default();
-        assert_eq!(
-            clashes_between(false, &plain, &takes_none),
-            ["DestinationRule shop/web against PeerAuthentication a/b"]
-        );
-        assert_eq!(
-            clashes_between(true, &none, &takes_none),
-            ["`enableAutoMtls: false` against PeerAuthentication a/b"]
-        );
-        for (is_plain, from, to) in [(false, &plain, &none), (true, &plain, &none), (false, &none, &takes_none)] {
-            assert_eq!(clashes_between(is_plain, from, to), [""; 0]);
+        assert_eq!(clashes_between(&rule, &takes_none), ["DestinationRule shop/web against PeerAuthentication a/b"]);
+        assert_eq!(clashes_between(&plain, &takes_none), ["`enableAutoMtls: false` against PeerAuthentication a/b"]);
+        for (from, to) in [(&rule, &none), (&plain, &none), (&none, &takes_none)] {
+            assert_eq!(clashes_between(from, to), [""; 0]);
         }
         let told = plain_text("east", "west", &["a in west".to_owned()]);
         assert!(told.summary.contains("Clients of east") && told.detail.contains("- a in west"), "{told:?}");

@@ -21,6 +21,7 @@ use crate::kept::claim::{self, Asked, Claim, Purpose};
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report::{self, SKIPPING};
+use crate::kept::same;
 use crate::resources::client;
 use crate::resources::keeping;
 use crate::resources::parsing;
@@ -49,22 +50,38 @@ pub fn dropped(prior: &RemoteCluster, spec: &Spec) -> BTreeSet<String> {
     linked.filter(|name| !spec.watchers.contains(*name)).map(str::to_owned).collect()
 }
 
-/// Those that are a watcher under the name that it had before: the very Secret that is there has just been written
-/// under the new one. Their tokens go all the same. Two clusters that were cloned from one have Secrets of their own.
-async fn renamed(cx: &Cx, spec: &Spec, secret_name: &str, names: impl Iterator<Item = &String>) -> BTreeSet<String> {
-    let uid = |name: String| async move {
-        let secrets = client::cluster(cx, spec.secrets_of(&name)).ok()?;
-        let secret = secrets.get_metadata(&secret::reference(spec, secret_name)).await.ok()??;
-        Some((secret.uid()?.to_owned(), name))
-    };
-    let before: Vec<_> = names.cloned().map(uid).collect();
-    if before.is_empty() {
-        return BTreeSet::new();
+/// Whether a watcher goes on under another name: the very Secret that is there has just been written under that one, so
+/// that only the token of the old name goes. Two clusters that were cloned from one have Secrets of their own. While
+/// this cannot be told, the Secret must stay.
+async fn goes_on(cx: &Cx, spec: &Spec, secret_name: &str, old: &str) -> Result<bool, Error> {
+    if is_kept_in_the_same_place(spec, old) {
+        return Ok(true);
     }
-    let watchers = futures::future::join_all(spec.watchers.iter().cloned().map(uid)).await;
-    let watchers: BTreeSet<String> = watchers.into_iter().flatten().map(|(uid, _)| uid).collect();
-    let before = futures::future::join_all(before).await.into_iter().flatten();
-    before.filter(|(uid, _)| watchers.contains(uid)).map(|(_, name)| name).collect()
+    // What the provider does not have is told by who takes the link away.
+    let Ok(place) = client::cluster(cx, spec.secrets_of(old)) else { return Ok(false) };
+    let mut others = Vec::new();
+    for other in spec.watchers.iter().filter_map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).ok()) {
+        if same::may_be_one(&place, &other).await? {
+            others.push(other);
+        }
+    }
+    if others.is_empty() {
+        return Ok(false);
+    }
+    let reference = &secret::reference(spec, secret_name);
+    let Some(secret) = place.get_metadata(reference).await? else { return Ok(false) };
+    for other in others {
+        let theirs = other.get_metadata(reference).await?;
+        if theirs.is_some_and(|theirs| theirs.uid() == secret.uid()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Several watchers may keep their remote secrets in one cluster.
+fn is_kept_in_the_same_place(spec: &Spec, old: &str) -> bool {
+    spec.watchers.iter().any(|watcher| spec.secrets_of(watcher) == spec.secrets_of(old))
 }
 
 /// Takes watchers away from a cluster that stays watched by others. Returns those that are gone, and what failed.
@@ -76,12 +93,8 @@ pub async fn watchers(
 ) -> (BTreeSet<String>, Diagnostics) {
     let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
     let Leaving { dropped, strangers, state, .. } = leaving;
-    let renamed = renamed(cx, spec, state.secret_name.text(), dropped.iter().chain(strangers)).await;
-    let without = |names: &BTreeSet<String>| names.difference(&renamed).cloned().collect::<BTreeSet<_>>();
-    let (dropped, strangers) = (&without(dropped), &without(strangers));
-    let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before };
-    let Unlinked { mut gone, left, mut errors } = unlink_all(cx, all).await;
-    gone.extend(renamed);
+    let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before, others_stay: true };
+    let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
     let watched = &claim.cluster();
     let retired = gone.iter().map(|watcher| async move {
         let order = Order { watched, owner: &claim.owner, spec, watcher, again: true, secrets: None };
@@ -120,7 +133,9 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
     let strangers = strangers(&state, |name| linked.contains(name));
     let before = RenewalBefore::of(Some(&state), claim.as_ref().is_some_and(|claim| claim.interrupted));
-    let all = Unlinking { owner: &owner, spec: &spec, watchers: &linked, strangers: &strangers, state: &state, before };
+    let (watchers, strangers, state_before) = (&linked, &strangers, &state);
+    let all =
+        Unlinking { owner: &owner, spec: &spec, watchers, strangers, state: state_before, before, others_stay: false };
     let Unlinked { gone, mut left, errors } = unlink_all(cx, all).await;
     forget(&mut state, &gone);
     if errors.has_errors() {
@@ -170,10 +185,12 @@ struct Unlinking<'a> {
     strangers: &'a BTreeSet<String>,
     state: &'a RemoteCluster,
     before: RenewalBefore,
+    /// The watchers of `spec` are linked from now on.
+    others_stay: bool,
 }
 
 async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
-    let Unlinking { owner, spec, watchers, strangers, state, before } = all;
+    let Unlinking { owner, spec, watchers, strangers, state, before, others_stay } = all;
     let mut unlinked = Unlinked::default();
     let walk = match cx.client() {
         Ok(client) => &client.walk,
@@ -183,6 +200,11 @@ async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
     let of_state = watchers.iter().map(|name| (name, true, before));
     let of_nobody = strangers.iter().map(|name| (name, false, RenewalBefore::Perhaps));
     let works = of_state.chain(of_nobody).map(|(name, known, before)| async move {
+        match if others_stay { goes_on(cx, spec, secret_name, name).await } else { Ok(false) } {
+            Ok(false) => {}
+            Ok(true) => return (name, Ok(None)),
+            Err(error) => return (name, Err(error)),
+        }
         let place = spec.secrets_of(name);
         let of_provider = |name: &str| client::cluster(cx, name).map_err(|_| name.to_owned());
         let (watcher, secrets) = match of_provider(name).and_then(|watcher| Ok((watcher, of_provider(place)?))) {
@@ -286,6 +308,24 @@ mod tests {
         let prior = RemoteCluster { tokens: Value::Known(tokens.into()), ..RemoteCluster::default() };
         let found = strangers(&prior, |name| name == "east" || name == "north");
         assert_eq!(found, ["south".to_owned()].into());
+    }
+
+    #[test]
+    fn a_remote_secret_that_other_watchers_use_is_not_taken_from_them() {
+        let config = |config_cluster: Option<&str>| RemoteCluster {
+            cluster: "east".into(),
+            namespace: "istio-system".into(),
+            watchers: Value::Known(["north".to_owned()].into_iter().collect()),
+            mode: "remote".into(),
+            control_plane: "north".into(),
+            control_plane_address: "10.0.0.9".into(),
+            service_account: "istio-mesh-reader".into(),
+            config_cluster: config_cluster.map(str::to_owned).into(),
+            ..RemoteCluster::default()
+        };
+        let spec = |config_cluster| Spec::parse(&config(config_cluster)).unwrap().unwrap();
+        assert!(!is_kept_in_the_same_place(&spec(None), "south"));
+        assert!(is_kept_in_the_same_place(&spec(Some("hub")), "south"), "the other one's link is in that Secret");
     }
 
     #[test]

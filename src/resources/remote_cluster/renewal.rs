@@ -114,10 +114,10 @@ impl Renewed<'_> {
     }
 }
 
-/// The seconds of a token's whole life.
+/// The seconds of a token's whole life; none where its times are no times.
 fn granted(token: &Token) -> u64 {
     let claims = token::read(token.reveal()).ok();
-    let life = claims.and_then(|claims| Some(claims.expires? - claims.issued?));
+    let life = claims.and_then(|claims| claims.expires?.checked_sub(claims.issued?));
     life.and_then(|life| u64::try_from(life).ok()).unwrap_or_default()
 }
 
@@ -289,4 +289,29 @@ pub async fn found(watcher: &Cluster, spec: &Spec) -> Result<Option<Option<Strin
     let own = image(job.get("spec.jobTemplate.spec.template.spec"));
     let shared = istiods.iter().any(|live| image(live.get("spec.template.spec")) == own);
     Ok(Some(own.filter(|_| !shared)))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_life_of_a_token_with_any_times_is_told() {
+        for (issued, expires, life) in [
+            (1_000, 87_400, 86_400),
+            (87_400, 1_000, 0),
+            (-2, i64::MAX, 0),
+            (i64::MIN, i64::MAX, 0),
+            (i64::MAX, i64::MIN, 0),
+        ] {
+            let claims = json!({"exp": expires, "iat": issued, "kubernetes.io": {
+                "namespace": "istio-system", "serviceaccount": {"name": "reader", "uid": "a-1"}}});
+            let token = Token::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string())));
+            assert_eq!(granted(&token), life, "{issued} {expires}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
 use crate::kept::read::{self, Look, Looked, Seen};
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report;
+use crate::kept::same;
 use crate::resources::client;
 use crate::value::Map;
 
@@ -38,7 +39,8 @@ pub fn left_in<'a>(
     objects: impl Iterator<Item = &'a str>,
     errors: &[Error],
 ) -> Option<String> {
-    let is_left = skips(state) && !errors.is_empty() && errors.iter().all(Error::may_be_gone);
+    let is_silent = |error: &Error| error.may_be_gone() && &*error.cluster == cluster;
+    let is_left = skips(state) && !errors.is_empty() && errors.iter().all(is_silent);
     is_left.then(|| stays(cluster, &objects.collect::<Vec<_>>()))
 }
 
@@ -206,7 +208,10 @@ pub async fn export(
     let before = prior.into_iter().flat_map(|prior| prior.exported.keys()).map(str::to_owned);
     let known: BTreeSet<String> = before.chain(wanted.keys().cloned()).collect();
     let noted_names = noted.iter().map(|(cluster, _)| cluster.clone());
-    for name in noted_names.chain(known.iter().cloned()).collect::<BTreeSet<_>>() {
+    let all: BTreeSet<String> = noted_names.chain(known.iter().cloned()).collect();
+    // What is written under a new name of a cluster is there before anything is removed under the old one.
+    let (first, last): (Vec<String>, Vec<String>) = all.into_iter().partition(|name| wanted.contains_key(name));
+    for name in first.into_iter().chain(last) {
         let before = prior.and_then(|prior| before_in(prior, &name));
         let leaves = !wanted.contains_key(&name) && skips(state);
         let objects: Vec<&str> = before.map(|before| before.objects.keys().collect()).unwrap_or_default();
@@ -231,7 +236,8 @@ pub async fn export(
             },
         };
         let others = imported_in(&name, state, prior, &imported);
-        let side = Exporting { cluster: &cluster, wanted: wanted.get(&name), before, noted, others };
+        let twins = if wanted.contains_key(&name) { Vec::new() } else { exporting(cx, &wanted) };
+        let side = Exporting { cluster: &cluster, wanted: wanted.get(&name), twins, before, noted, others };
         let (there, failed) = side.run(cx, claim, spec, state).await;
         match left_in(state, &name, objects.iter().copied(), &failed).filter(|_| leaves) {
             Some(stays) => left.push(stays),
@@ -246,6 +252,11 @@ pub async fn export(
     if errors.has_errors() { Err(errors) } else { Ok(()) }
 }
 
+/// The clusters that export, each with what is wanted in it.
+fn exporting<'a>(cx: &Cx, wanted: &'a BTreeMap<String, Wanted>) -> Vec<(Cluster, &'a Wanted)> {
+    wanted.iter().filter_map(|(name, wanted)| Some((client::cluster(cx, name).ok()?, wanted))).collect()
+}
+
 /// What to do where a cluster that exports no longer is gone for good.
 const LEAVING: &str = "take it out of `exporters` and set `skip_unreachable_on_destroy = true`";
 
@@ -254,6 +265,8 @@ struct Exporting<'a> {
     cluster: &'a Cluster,
     /// `None` where it exports no longer.
     wanted: Option<&'a Wanted>,
+    /// Of one that exports no longer: those that do, among which it may be under another name.
+    twins: Vec<(Cluster, &'a Wanted)>,
     before: Option<Before<'a>>,
     noted: &'a BTreeSet<Place>,
     /// What the importing side has in this cluster.
@@ -268,7 +281,7 @@ impl Exporting<'_> {
         spec: &Spec,
         state: &ServiceEntry,
     ) -> (Option<Exported>, Vec<Error>) {
-        let Exporting { cluster, wanted, before, noted, others } = self;
+        let Exporting { cluster, wanted, twins, before, noted, others } = self;
         let nothing = Wanted::default();
         let wanted = wanted.unwrap_or(&nothing);
         let name = cluster.name();
@@ -279,6 +292,15 @@ impl Exporting<'_> {
         let whose = Whose { owner: &claim.owner, interrupted: claim.interrupted };
         let search = Search { cluster, kinds: EXPORTED_KINDS, noted, namespaces: BTreeSet::new(), others };
         let strays = search.run(whose, &mut recorded).await.err();
+        match kept_by(&twins, cluster, &recorded).await {
+            Ok(kept) => recorded.retain(|key| !kept.contains(key)),
+            // What may be another's by now is not removed.
+            Err(error) => {
+                let changes = before.map(|before| before.changes.clone()).unwrap_or_default();
+                let objects = memory.record(&recorded);
+                return ((!recorded.objects.is_empty()).then_some(Exported { objects, changes }), vec![error]);
+            }
+        }
         let step = Step { cluster, wanted, prior: recorded, kinds: EXPORTED_KINDS, claim, spec };
         let Reached { recorded, warning, mut errors } = step.run(memory).await;
         errors.extend(strays);
@@ -288,6 +310,29 @@ impl Exporting<'_> {
         warning.into_iter().for_each(|warning| cx.warn(warning));
         ((!recorded.objects.is_empty()).then_some(Exported { objects, changes }), errors)
     }
+}
+
+/// Which of these objects are the very ones that have just been written under another name of the cluster. Two clusters
+/// that were cloned from one have objects of their own.
+async fn kept_by(
+    twins: &[(Cluster, &Wanted)],
+    cluster: &Cluster,
+    recorded: &Recorded,
+) -> Result<BTreeSet<String>, Error> {
+    let mut kept = BTreeSet::new();
+    for (twin, wanted) in twins {
+        if !same::may_be_one(cluster, twin).await? {
+            continue;
+        }
+        for (key, entry) in wanted.iter().filter(|(key, _)| recorded.objects.contains_key(*key)) {
+            let reference = &entry.reference;
+            let (here, there) = tokio::try_join!(cluster.get_metadata(reference), twin.get_metadata(reference))?;
+            if here.zip(there).is_some_and(|(here, there)| here.uid() == there.uid()) {
+                kept.insert(key.to_owned());
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Applies the stub Service, whose ClusterIP the ServiceEntry needs.

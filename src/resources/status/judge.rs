@@ -430,9 +430,13 @@ impl<'a> Mesh<'a> {
         if sight.shown.network.is_known() || sight.injects_network || !is_member || is_described {
             return None;
         }
-        let others: Vec<(&str, &Sight)> = linked.iter().copied().filter(|(_, member)| has_workloads(member)).collect();
-        let networks: BTreeSet<&str> =
-            others.iter().map(|(_, one)| one.shown.network.text()).filter(|network| !network.is_empty()).collect();
+        let others: Vec<(&str, &str)> = linked
+            .iter()
+            .filter(|(_, member)| has_workloads(member))
+            .map(|(other, one)| (*other, one.network()))
+            .filter(|(_, network)| !network.is_empty())
+            .collect();
+        let networks: BTreeSet<&str> = others.iter().map(|(_, network)| *network).collect();
         let leads = |member: &Sight, network: &str| {
             let gateways = member.shown.gateways.entries();
             member.led_to.contains(network) || gateways.into_iter().any(|(_, one)| one.network.text() == network)
@@ -441,9 +445,7 @@ impl<'a> Mesh<'a> {
         if networks.len() < 2 && !networks.iter().any(is_apart) {
             return None;
         }
-        let others = others.into_iter();
-        let named = others.filter_map(|(other, one)| Some(format!("{other} in {}", one.shown.network.known()?)));
-        let named: Vec<String> = named.collect();
+        let named: Vec<String> = others.iter().map(|(other, network)| format!("{other} in {network}")).collect();
         (!named.is_empty()).then(|| {
             format!(
                 "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls between them go to the addresses of Pods and through no gateway. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",

@@ -131,8 +131,10 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
         scope: Scope::AllBut(BTreeSet::new()),
     };
     let with = |whole: Seen, name: &str, crossing: Crossing| change(whole, name, |one| one.crossing = crossing);
-    let takes_none =
-        || Crossing { policies: Some(Ok(Policies { off: Vec::new(), strict: vec![strict()] })), ..Crossing::default() };
+    let takes_none = || Crossing {
+        policies: Some(Ok(Policies { strict: vec![strict()], ..Policies::default() })),
+        ..Crossing::default()
+    };
     let takes_all = || Crossing { policies: Some(Ok(Policies::default())), ..Crossing::default() };
     let plain = || Crossing { policies: off_by("DestinationRule shop/web (for web: DISABLE)"), ..Crossing::default() };
     let both = |whole: Seen, east: Crossing, west: Crossing| with(with(whole, "east", east), "west", west);

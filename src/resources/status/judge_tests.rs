@@ -280,6 +280,15 @@ fn a_cluster_without_a_network_beside_one_with_one_is_told() {
     one(&without(), "west: it is in no network", "(east in net-east)");
     let led_to = |seen: Seen| change(seen, "east", |east| east.led_to = ["net1".to_owned()].into());
     one(&led_to(change(one_network(), "west", none)), "west: it is in no network", "(east in net1)");
+    // Where Pods are put counts, with a label or without one.
+    let injects = |sight: &mut Sight| {
+        sight.shown.network = Value::Null;
+        (sight.injects_network, sight.pods_network) = (true, Some("net-pods".to_owned()));
+    };
+    let injected = change(without(), "east", injects);
+    let injected = told(&change(injected, "east", |east| east.led_to = ["net-pods".to_owned()].into()));
+    let words = "clusters that are in one are linked with it (east in net-pods)";
+    assert!(injected.iter().any(|told| told.starts_with("west: it is in no") && told.contains(words)), "{injected:#?}");
     silent(&change(without(), "east", none));
     silent(&change(without(), "east", |east| east.describes_networks = true));
     silent(&change(without(), "west", |west| west.injects_network = true));
@@ -344,7 +353,7 @@ fn a_gateway_without_an_address_is_told_with_the_reason() {
 
 fn off_by(what: &str) -> Option<Asked<Policies>> {
     let off = Off { what: what.to_owned(), whom: Whom::Namespace("shop".to_owned()) };
-    Some(Ok(Policies { off: vec![off], strict: Vec::new() }))
+    Some(Ok(Policies { off: vec![off], ..Policies::default() }))
 }
 
 #[test]

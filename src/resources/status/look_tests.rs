@@ -144,6 +144,7 @@ fn the_network_of_pods_is_the_one_that_injection_says() {
     assert_eq!(of(vec![map(usual, "net-a")]).as_deref(), Some("net-a"));
     assert_eq!(of(vec![map(usual, "net-a"), map(canary, "net-a")]).as_deref(), Some("net-a"));
     assert_eq!(of(vec![map(usual, "net-a"), map(canary, "net-b")]), None);
+    assert_eq!(of(vec![map(usual, "net-a"), map(canary, "")]), None, "those of the canary go by the label");
     assert_eq!(of(vec![map(usual, "")]), None);
     // Pods of a remote are injected by the istiod elsewhere: what lies in its own ConfigMap is read by nobody.
     let injected = InjectedAs { network: Some("net-b".to_owned()), ..InjectedAs::default() };

@@ -13,6 +13,7 @@ async fn a_cluster_that_is_gone_for_good_is_left() {
     let west_exports = exporter(json!({ "expose": true }));
     let both = config(host, json!({ "exporters": { "west": west_exports, "north": north.clone() } }));
     let stored = apply(&core, &both, None).await;
+    let stored = under_a_new_name(&core, &both, stored, &owner).await;
     let one = |skips: Json| {
         config(host, json!({ "exporters": { "north": north.clone() }, "skip_unreachable_on_destroy": skips }))
     };
@@ -67,4 +68,36 @@ async fn a_cluster_that_is_gone_for_good_is_left() {
     for cluster in [east(), west()] {
         cluster.kubectl(&["delete", &format!("{KINDS},leases"), "-A", "-l", &selector]).expect("kubectl");
     }
+}
+
+/// What was just written under the new name is not removed with the old one. Ends under the name that it had.
+async fn under_a_new_name(core: &Core, config: &Json, mut stored: Stored, owner: &str) -> Stored {
+    let mut renamed = config.clone();
+    renamed["exporters"]["west"]["cluster"] = json!("another");
+    let mut clusters = provider();
+    clusters["clusters"]["another"] = clusters["clusters"]["west"].clone();
+    let uid = || {
+        west()
+            .kubectl(&[
+                "get",
+                "gateways.networking.istio.io",
+                "-A",
+                "-l",
+                &format!("terraform-provider-mesh/owner={owner}"),
+                "-o",
+                "jsonpath={.items[*].metadata.uid}",
+            ])
+            .expect("kubectl")
+    };
+    let there = (owned(west(), owner), uid());
+    assert!(!there.1.is_empty());
+    for (config, name) in [(&renamed, "another"), (config, "west")] {
+        core.configure(clusters.clone()).await.expect("the provider can be configured");
+        stored = apply(core, config, Some(&stored)).await;
+        assert_eq!((owned(west(), owner), uid()), there, "{name}");
+        let state: Json = serde_json::from_str(&stored.json).expect("JSON");
+        let exported = state["exported"].as_object().expect("a map").keys().cloned().collect::<Vec<_>>();
+        assert_eq!(exported, [name]);
+    }
+    stored
 }

@@ -77,9 +77,8 @@ impl<'a> Mesh<'a> {
             return None;
         }
         let has_sidecars = |caller: &Sight| {
-            let all = caller.configured.iter();
-            let is_known = !caller.configured.is_empty();
-            is_known && all.into_iter().all(|plane| plane.as_ref().is_ok_and(|plane| !plane.is_ambient))
+            let mut planes = caller.configured.iter();
+            !caller.configured.is_empty() && planes.all(|plane| plane.as_ref().is_ok_and(|plane| !plane.is_ambient))
         };
         let calls = |(member, caller): &(&str, &Sight)| {
             let is_elsewhere = !caller.network().is_empty() && caller.network() != network;

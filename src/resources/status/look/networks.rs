@@ -33,22 +33,22 @@ pub(super) fn described(seen: &Seen) -> impl Iterator<Item = (String, serde_json
 
 /// Whether the values that Pods are injected by name a network.
 pub(super) fn injects_network(config_maps: &BTreeMap<String, Object>, injected: &InjectedAs) -> bool {
-    injected_networks(config_maps).next().is_some() || injected.network.is_some()
+    injected_networks(config_maps).flatten().next().is_some() || injected.network.is_some()
 }
 
-/// The networks that the values of each revision name.
-fn injected_networks(config_maps: &BTreeMap<String, Object>) -> impl Iterator<Item = String> {
+/// The network that the values of each revision name, if they do.
+fn injected_networks(config_maps: &BTreeMap<String, Object>) -> impl Iterator<Item = Option<String>> {
     let maps = config_maps.values().filter(|map| is_injection_config_map(map.name()));
-    maps.filter_map(places::injected_network)
+    maps.map(places::injected_network)
 }
 
-/// The one network that new Pods of this cluster are put into. Those of a cluster without an istiod are injected by
-/// another's, as its webhook asks.
+/// The one network that new Pods of this cluster are put into; where one revision names a network and another none,
+/// there is no such network. Those of a cluster without an istiod are injected by another's, as its webhook asks.
 pub(super) fn pods_network(seen: &Seen) -> Option<String> {
     if seen.deployments.is_empty() {
         return seen.further.injected.network.clone();
     }
     within(seen).next()?;
-    let networks: BTreeSet<String> = injected_networks(&seen.config_maps).collect();
-    networks.first().filter(|_| networks.len() == 1).cloned()
+    let networks: BTreeSet<Option<String>> = injected_networks(&seen.config_maps).collect();
+    networks.first().filter(|_| networks.len() == 1).cloned().flatten()
 }
