@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::secrets::{HIDDEN, HIDDEN_ANEW};
-use crate::schema::{Attribute, Nested, Nesting, Shape};
+use crate::schema::{Attribute, Nesting, Shape};
 
 /// Both sides of a change without what is marked.
 pub struct Blanked {
@@ -18,10 +18,8 @@ pub const PLACE: &str = "hidden";
 
 /// Takes out what is marked on either side, and what its schema calls sensitive. That it changes stays visible.
 pub fn blank(before: (Value, &Value), after: (Value, &Value), attributes: &[Attribute]) -> Blanked {
-    let nested = Nested { nesting: Nesting::Single, attributes: attributes.to_vec() };
-    let shape = Shape::Nested(nested);
     let marks = [before.1, after.1];
-    let of = |other, anew| Blank { marks, other, shape: Some(&shape), anew };
+    let of = |other, anew| Blank { marks, other, place: Place::Attributes(attributes), anew };
     let (was, will) = (of(&after.0, HIDDEN), of(&before.0, HIDDEN_ANEW));
     Blanked {
         hidden: [was.places(&before.0), will.places(&after.0)],
@@ -30,12 +28,79 @@ pub fn blank(before: (Value, &Value), after: (Value, &Value), attributes: &[Attr
     }
 }
 
+/// Whether anything that a configuration sets is marked, besides what its own schema hides always.
+pub fn is_guarded(marks: &Value, attributes: &[Attribute]) -> bool {
+    let place = Place::Attributes(attributes);
+    let is_configured = |name: &str| {
+        let attribute = attributes.iter().find(|attribute| attribute.name == name);
+        attribute.is_none_or(|attribute| !attribute.is_computed_only())
+    };
+    match marks {
+        Value::Object(members) => members.iter().any(|(name, marks)| {
+            let (secret, place) = place.member(name);
+            is_configured(name) && !secret && any_marked(marks, place)
+        }),
+        marks => *marks == true,
+    }
+}
+
+fn any_marked(marks: &Value, place: Place<'_>) -> bool {
+    match marks {
+        Value::Bool(marked) => *marked,
+        Value::Array(items) => items.iter().any(|marks| any_marked(marks, place.item())),
+        Value::Object(members) => members.iter().any(|(name, marks)| {
+            let (secret, place) = place.member(name);
+            !secret && any_marked(marks, place)
+        }),
+        _ => false,
+    }
+}
+
+/// What the schema says of a place.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Attributes(&'a [Attribute]),
+    /// A list or a map, whose elements have these. A key may be called as one of them.
+    Elements(&'a [Attribute]),
+    /// It says nothing.
+    Open,
+}
+
+impl<'a> Place<'a> {
+    fn of(shape: &'a Shape) -> Self {
+        match shape {
+            Shape::Nested(nested) if nested.nesting == Nesting::Single => Self::Attributes(&nested.attributes),
+            Shape::Nested(nested) => Self::Elements(&nested.attributes),
+            Shape::Type(_) => Self::Open,
+        }
+    }
+
+    /// A member, and whether its schema hides it.
+    fn member(self, name: &str) -> (bool, Self) {
+        match self {
+            Self::Attributes(all) => match all.iter().find(|attribute| attribute.name == name) {
+                Some(attribute) => (attribute.sensitive || attribute.write_only, Self::of(&attribute.shape)),
+                None => (false, Self::Open),
+            },
+            Self::Elements(_) => (false, self.item()),
+            Self::Open => (false, Self::Open),
+        }
+    }
+
+    fn item(self) -> Self {
+        match self {
+            Self::Elements(all) => Self::Attributes(all),
+            other => other,
+        }
+    }
+}
+
 /// A place in one side of a change.
 struct Blank<'a> {
     marks: [&'a Value; 2],
     /// What the other side has there.
     other: &'a Value,
-    shape: Option<&'a Shape>,
+    place: Place<'a>,
     /// Stands for a hidden value that the other side has not.
     anew: &'static str,
 }
@@ -96,15 +161,14 @@ impl Blank<'_> {
 
     /// A member, and whether its schema hides it.
     fn member(&self, name: &str) -> (bool, Self) {
-        let (secret, shape) = below(self.shape, name);
-        (
-            secret,
-            Blank { marks: self.marks.map(|marks| &marks[name]), other: &self.other[name], shape, anew: self.anew },
-        )
+        let (secret, place) = self.place.member(name);
+        let marks = self.marks.map(|marks| &marks[name]);
+        (secret, Blank { marks, other: &self.other[name], place, anew: self.anew })
     }
 
     fn item(&self, at: usize) -> Self {
-        Blank { marks: self.marks.map(|marks| &marks[at]), other: &self.other[at], shape: self.shape, anew: self.anew }
+        let marks = self.marks.map(|marks| &marks[at]);
+        Blank { marks, other: &self.other[at], place: self.place.item(), anew: self.anew }
     }
 
     fn hidden(&self, value: &Value) -> Value {
@@ -116,21 +180,42 @@ impl Blank<'_> {
     }
 }
 
-/// What the schema says of a member, an attribute or an element of a map: whether it is secret, and what is below.
-fn below<'a>(shape: Option<&'a Shape>, name: &str) -> (bool, Option<&'a Shape>) {
-    let Some(Shape::Nested(nested)) = shape else { return (false, None) };
-    match nested.attributes.iter().find(|attribute| attribute.name == name) {
-        Some(attribute) => (attribute.sensitive || attribute.write_only, Some(&attribute.shape)),
-        // An element of a map holds the same attributes.
-        None => (false, shape),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema::Nested;
+    use crate::value::Type;
+
+    /// A map whose elements have a key that is hidden, and a name that is not.
+    fn keyed() -> Vec<Attribute> {
+        let text = |name: &str| Attribute::new(name, Shape::Type(Type::String)).optional();
+        let attributes = vec![text("key").sensitive(), text("name")];
+        let nested = Nested { nesting: Nesting::Map, attributes };
+        vec![
+            Attribute::new("all", Shape::Nested(nested)).optional(),
+            Attribute::new("state", Shape::Type(Type::String)).computed(),
+        ]
+    }
+
+    #[test]
+    fn an_element_may_be_called_as_an_attribute() {
+        let all = json!({ "all": { "key": { "key": "secret", "name": "open" } } });
+        let nothing = json!({});
+        let blanked = blank((Value::Null, &nothing), (all, &nothing), &keyed());
+        assert_eq!(blanked.after, json!({ "all": { "key": { "key": HIDDEN_ANEW, "name": "open" } } }));
+    }
+
+    #[test]
+    fn what_the_configuration_marks_is_told_from_what_the_schema_hides() {
+        let guarded = |marks: Value| is_guarded(&marks, &keyed());
+        assert!(guarded(json!(true)) && guarded(json!({ "all": true })));
+        assert!(guarded(json!({ "all": { "key": { "name": true } } })));
+        assert!(guarded(json!({ "all": { "a": { "name": true, "key": true } } })));
+        assert!(!guarded(json!({ "all": { "a": { "key": true } } })) && !guarded(json!({ "state": true })));
+        assert!(!guarded(json!({})) && !guarded(json!(false)));
+    }
 
     #[test]
     fn a_hidden_value_shows_that_it_changes_and_nothing_else() {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::reading::Reading;
+use super::text::outside_quotes;
 
 /// A resource of the mesh in a plan.
 #[derive(Debug, Clone)]
@@ -34,9 +35,14 @@ pub struct Instance {
 #[derive(Debug, Clone)]
 pub struct Check {
     pub address: String,
-    /// Whether it fails, or could not be evaluated.
-    pub status: &'static str,
+    pub status: Status,
     pub messages: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Fails,
+    NotEvaluated,
 }
 
 /// An action that restarts workloads, with what is known of its configuration.
@@ -45,6 +51,15 @@ pub struct Invocation {
     pub address: String,
     pub config: Value,
     pub unknown: Value,
+}
+
+/// A resource as far as it is in one cluster.
+#[derive(Clone, Copy)]
+pub struct InCluster<'a> {
+    /// Empty where it is not known.
+    pub cluster: &'a str,
+    pub before: Reading<'a>,
+    pub after: Reading<'a>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +95,16 @@ impl Type {
 
     pub fn resource(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl Status {
+    /// For programs: a fixed word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fails => "fails",
+            Self::NotEvaluated => "cannot be asked",
+        }
     }
 }
 
@@ -133,25 +158,31 @@ impl Instance {
         before.text().filter(|_| !before.is_same(after))
     }
 
+    /// What it is in each cluster. One that is recreated in another cluster is two: the first goes, the second comes.
+    /// So is one that leaves its predecessor behind: the first stays.
+    pub fn in_clusters(&self) -> Vec<InCluster<'_>> {
+        let (before, after, nothing) = (self.before(), self.after(), Reading::nothing());
+        let cluster = self.cluster().unwrap_or_default();
+        let left = self.left_cluster();
+        if left.is_none() && !self.leaves_old {
+            return vec![InCluster { cluster, before, after }];
+        }
+        let stays = if self.leaves_old { before } else { nothing };
+        vec![
+            InCluster { cluster: left.unwrap_or(cluster), before, after: stays },
+            InCluster { cluster, before: nothing, after },
+        ]
+    }
+
     /// What another kind of resource kept before, as a `moved` block says.
     pub fn moved_from(&self) -> Option<&str> {
         self.previous_address.as_deref().filter(|address| type_of(address) != Some(self.kind.resource()))
     }
 }
 
-/// The type in an address: what is before its last name. A key may hold dots.
+/// The type in an address: what is before its last name.
 fn type_of(address: &str) -> Option<&str> {
-    let (mut quoted, mut escaped) = (false, false);
-    let mut dots = Vec::new();
-    for (at, c) in address.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '.' if !quoted => dots.push(at),
-            _ => {}
-        }
-    }
+    let dots: Vec<usize> = outside_quotes(address).filter(|(_, c)| *c == '.').map(|(at, _)| at).collect();
     let last = *dots.last()?;
     let first = dots.len().checked_sub(2).map_or(0, |at| dots[at] + 1);
     Some(&address[first..last])

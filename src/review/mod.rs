@@ -5,6 +5,7 @@
 
 mod blank;
 mod command;
+mod doubts;
 mod find;
 mod fit;
 mod instance;
@@ -20,6 +21,7 @@ mod section;
 mod text;
 mod topology;
 mod verdict;
+mod whose;
 
 use serde_json::Value;
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::read::{Action, Instance, Reading, Type};
+use super::read::{Action, InCluster, Instance, Reading, Type};
 use super::secrets::{HIDDEN, HIDDEN_ANEW, leads_to_a_secret};
 use super::text::Prose;
 use crate::diag::{ALIKE, FieldChange};
@@ -120,26 +120,21 @@ pub fn repeats(path: &str) -> bool {
 pub fn of(instance: &Instance) -> Vec<Objects> {
     let mut all = Vec::new();
     if instance.kind != Type::Ca {
-        let cluster = instance.cluster().unwrap_or_default().to_owned();
-        let mut before = instance.before();
-        if let Some(left) = instance.left_cluster() {
-            all.push(compare(instance, left.to_owned(), before, Reading::nothing()));
-            before = Reading::nothing();
-        }
-        all.push(compare(instance, cluster, before, instance.after()));
+        all.extend(instance.in_clusters().into_iter().map(|one| compare(instance, one)));
     }
-    let exported = (instance.before().get("exported").entries(), instance.after().get("exported").entries());
-    let clusters: BTreeSet<&str> = exported.0.keys().chain(exported.1.keys()).copied().collect();
+    // The old ones stay beside the new ones.
+    let before = if instance.leaves_old { Reading::nothing() } else { instance.before() };
+    let (before, after) = (before.get("exported"), instance.after().get("exported"));
+    let clusters: BTreeSet<&str> = before.entries().into_keys().chain(after.entries().into_keys()).collect();
     for cluster in clusters {
-        let (before, after) = (exported.0.get(cluster).copied(), exported.1.get(cluster).copied());
-        let nothing = Reading::nothing();
-        all.push(compare(instance, cluster.to_owned(), before.unwrap_or(nothing), after.unwrap_or(nothing)));
+        all.push(compare(instance, InCluster { cluster, before: before.get(cluster), after: after.get(cluster) }));
     }
     all.retain(|objects| !objects.changes.is_empty() || objects.unknown);
     all
 }
 
-fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Reading<'_>) -> Objects {
+fn compare(instance: &Instance, InCluster { cluster, before, after }: InCluster<'_>) -> Objects {
+    let cluster = cluster.to_owned();
     let (was, will) = (before.get("objects"), after.get("objects"));
     if will.is_unknown() {
         let unknown = instance.action != Action::None;
@@ -151,10 +146,7 @@ fn compare(instance: &Instance, cluster: String, before: Reading<'_>, after: Rea
     let mut changes = Vec::new();
     for name in names {
         let fate = match (was.get(name), will.get(name)) {
-            // The old ones stay beside them.
-            (_, Some(_)) if instance.leaves_old => Fate::Added,
-            (_, None) if instance.leaves_old => continue,
-            (Some(_), Some(_)) if instance.action == Action::Replace => Fate::Remade,
+            (Some(_), Some(_)) if instance.action == Action::Replace && !instance.leaves_old => Fate::Remade,
             (Some(was), Some(will)) if was.value() == will.value() => continue,
             (Some(_), Some(_)) => Fate::Changed,
             (None, _) => Fate::Added,

@@ -84,6 +84,10 @@ impl Policy {
     /// `made_at` is when the plan was made: by it is judged what has run out.
     pub fn apply(&self, risks: &mut [Risk], made_at: Option<&str>) {
         for risk in risks {
+            // What the review forbids itself it has not looked at: nobody knows what a rule would allow.
+            if risk.level == Level::Forbidden {
+                continue;
+            }
             let (level, needs_reason) = self.judged(risk);
             if level != risk.level {
                 let words = format!("the policy makes it {} instead of {}", level.word(), risk.level.word());
@@ -308,6 +312,14 @@ mod tests {
         assert_eq!(after(lowers, risk(&HOSTS_WIDENED, &["test-1"])).level, Level::Note);
         let forbids = "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}, {risk: R11, clusters: [\"test-*\"], level: note}]\n";
         assert_eq!(after(forbids, both()).level, Level::Forbidden);
+    }
+
+    #[test]
+    fn no_rule_allows_what_was_not_looked_at() {
+        let unread = Risk { level: Level::Forbidden, ..risk(&DRIFT, &[]) };
+        let allows = "version: 1\nrules: [{risk: '*', level: note}]\naccepted: [{risk: '*', reason: x}]\n";
+        let judged = after(allows, unread);
+        assert_eq!((judged.level, judged.accepted, judged.policy), (Level::Forbidden, None, None));
     }
 
     /// Whoever opens a pull request chooses the addresses.

@@ -7,13 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Error;
-use super::blank::{Blanked, blank};
+use super::blank::{Blanked, blank, is_guarded};
+use super::doubts::{Doubt, Doubts};
 use super::reading::items;
 use super::secrets::Secrets;
-use super::text::{Name, Prose, clean, count, names};
-use crate::schema::{Attribute, Schema};
+use super::text::{Prose, clean, count, names};
+use super::whose::{ACTION, Whose, whose};
+use crate::schema::Schema;
 
-pub use super::instance::{Action, Check, Instance, Invocation, Type};
+pub use super::instance::{Action, Check, InCluster, Instance, Invocation, Status, Type};
 pub use super::reading::{Reading, UNKNOWN};
 
 /// Schemas of the provider's resources, by type.
@@ -41,6 +43,8 @@ pub struct Plan {
     pub others: usize,
     /// Why the page may not tell all.
     pub doubts: Vec<Prose>,
+    /// There may be changes of the mesh that it does not tell, or that could not be read.
+    pub is_partial: bool,
     /// Changes of the mesh that are not looked at: whoever makes a plan so large could hide anything in it.
     pub unread: usize,
 }
@@ -85,24 +89,18 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
         timestamp: text(&file.timestamp),
         ..Plan::default()
     };
-    let reading = PlanReading { schemas };
-    plan.doubts = doubts(&file);
+    let mut reading = PlanReading { schemas, doubts: doubts(&file) };
     for change in take_items(file.resource_changes.take()) {
         reading.change(change, &mut plan);
     }
     for drift in take_items(file.resource_drift.take()) {
-        if let Some((kind, schema)) = reading.concerns(&drift) {
-            plan.drift.extend(instance(drift, kind, schema).ok());
-        }
+        plan.drift.extend(reading.instance(drift));
     }
     for invoked in take_items(file.action_invocations.take()) {
-        invocation(invoked, &mut plan);
-    }
-    if plan.invocations.len() > MOST {
-        plan.invocations.truncate(MOST);
-        plan.doubts.push(format!("of the actions no more than the first {MOST} are looked at").into());
+        plan.invocations.extend(reading.invocation(invoked));
     }
     reading.outside(file.prior_state.take(), &mut plan);
+    let mut doubts = reading.doubts;
     if plan.concerns_mesh() {
         plan.failed = file.checks.iter().flat_map(items).filter_map(failed).take(MOST).collect();
     }
@@ -110,14 +108,30 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
     plan.instances.sort_by_key(|instance| instance.action == Action::None && !instance.importing);
     let unread = plan.instances.iter().skip(MOST).filter(|one| one.action != Action::None || one.importing);
     plan.unread = unread.count();
-    for (list, what) in [(&mut plan.instances, "resources"), (&mut plan.drift, "changes by others")] {
-        if list.len() > MOST {
-            list.truncate(MOST);
-            plan.doubts.insert(0, format!("of the mesh's {what} no more than the first {MOST} are looked at").into());
-        }
-    }
+    first(&mut plan.instances, "resources", &mut doubts);
+    first(&mut plan.drift, "changes by others", &mut doubts);
+    first(&mut plan.invocations, "actions", &mut doubts);
+    plan.is_partial = doubts.hide_changes();
+    plan.doubts = doubts.told();
     plan.instances.sort_by(|a, b| (a.kind, &a.address).cmp(&(b.kind, &b.address)));
+    moved(&mut plan);
     Ok((plan, secrets))
+}
+
+fn first<T>(list: &mut Vec<T>, what: &str, doubts: &mut Doubts) {
+    if list.len() > MOST {
+        list.truncate(MOST);
+        doubts.of_plan(format!("of the mesh's {what} no more than the first {MOST} are looked at"));
+    }
+}
+
+/// What has drifted had another address before as its resource had.
+fn moved(plan: &mut Plan) {
+    let moves = plan.instances.iter().filter_map(|one| Some((one.address.as_str(), one.previous_address.clone()?)));
+    let moves: BTreeMap<&str, String> = moves.collect();
+    for drifted in plan.drift.iter_mut().filter(|drifted| drifted.previous_address.is_none()) {
+        drifted.previous_address = moves.get(drifted.address.as_str()).cloned();
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<File, Error> {
@@ -193,28 +207,37 @@ fn invocations(file: &File) -> impl Iterator<Item = &Value> {
     now.chain(later)
 }
 
-fn doubts(file: &File) -> Vec<Prose> {
-    let mut doubts: Vec<Prose> = Vec::new();
+fn doubts(file: &File) -> Doubts {
+    let mut doubts = Doubts::default();
+    let mut follows = false;
     if file.errored.as_ref() == Some(&Value::Bool(true)) {
-        doubts.push("planning ended with an error, and the plan lacks what would have followed".into());
+        doubts.of_plan("planning ended with an error, and the plan lacks what would have followed");
+        follows = true;
     }
-    let changes = put_off(&file.deferred_changes, "resource_change");
-    let actions = put_off(&file.deferred_action_invocations, "action_invocation");
-    doubts.extend(
-        changes
-            .into_iter()
-            .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "change")).into()),
-    );
-    doubts.extend(
-        actions
-            .into_iter()
-            .map(|(number, of)| format!("{} put off to a later plan{of}", count(number, "action")).into()),
-    );
-    if file.complete.as_ref() == Some(&Value::Bool(false)) && doubts.is_empty() {
-        doubts.push("the plan is not complete: another one follows it".into());
+    for (list, member, what) in [
+        (&file.deferred_changes, "resource_change", "change"),
+        (&file.deferred_action_invocations, "action_invocation", "action"),
+    ] {
+        if let Some((number, of)) = put_off(list, member) {
+            doubts.of_plan(format!("{} put off to a later plan{of}", count(number, what)));
+            follows = true;
+        }
     }
-    if file.resource_changes.as_ref().is_some_and(|changes| !changes.is_array()) {
-        doubts.push("the changes in the plan cannot be read".into());
+    if file.complete.as_ref() == Some(&Value::Bool(false)) && !follows {
+        doubts.of_plan("the plan is not complete: another one follows it");
+    }
+    for (name, part) in [
+        ("resource_changes", &file.resource_changes),
+        ("resource_drift", &file.resource_drift),
+        ("action_invocations", &file.action_invocations),
+        ("deferred_changes", &file.deferred_changes),
+        ("deferred_action_invocations", &file.deferred_action_invocations),
+        ("checks", &file.checks),
+    ] {
+        let is_read = |part: &Value| part.as_array().is_some_and(|items| items.iter().all(Value::is_object));
+        if part.as_ref().is_some_and(|part| !is_read(part)) {
+            doubts.at(Doubt::Part, name);
+        }
     }
     doubts
 }
@@ -222,7 +245,7 @@ fn doubts(file: &File) -> Vec<Prose> {
 /// How many, and what of the mesh is among them.
 fn put_off(list: &Option<Value>, member: &str) -> Option<(usize, String)> {
     let all = list.as_ref().map(items).filter(|all| !all.is_empty())?;
-    let ours = all.iter().map(|deferred| &deferred[member]).filter(|one| is_of_mesh(one));
+    let ours = all.iter().map(|deferred| &deferred[member]).filter(|one| whose(one) != Whose::Other);
     let told: Vec<String> = ours
         .map(|one| {
             let words = action(&one["change"]["actions"]).map(|action| format!(" ({})", action.word()));
@@ -235,49 +258,78 @@ fn put_off(list: &Option<Value>, member: &str) -> Option<(usize, String)> {
 
 struct PlanReading<'a> {
     schemas: &'a Schemas,
+    doubts: Doubts,
 }
 
 impl PlanReading<'_> {
-    fn change(&self, change: Value, plan: &mut Plan) {
-        let Some((kind, schema)) = self.concerns(&change) else {
-            if is_of_mesh(&change) && change["mode"] == "managed" {
-                plan.doubts.push(stranger(&change));
-            } else if is_namesake(&change) {
-                plan.doubts.push(namesake(&change));
-            }
+    fn change(&mut self, change: Value, plan: &mut Plan) {
+        if whose(&change) != Whose::Mesh {
             let idle = items(&change["change"]["actions"]).iter().all(|word| *word == "no-op" || *word == "read");
             plan.others += usize::from(!idle);
-            return;
-        };
+        }
+        let Some(instance) = self.instance(change) else { return };
+        let strange = self.schemas.get(instance.kind.resource()).map(|schema| strangers(schema, &instance.after));
+        let strange = strange.filter(|strange| !strange.is_empty());
+        strange.into_iter().for_each(|strange| self.doubts.by(Doubt::Attribute, &instance.address, strange));
+        plan.instances.push(instance);
+    }
+
+    /// A resource of ours. What may be one and is not known, or cannot be read, is a doubt.
+    fn instance(&mut self, change: Value) -> Option<Instance> {
+        let address = address(&change);
+        let (kind, schema) = self.known(&change, &address)?;
         match instance(change, kind, schema) {
-            Ok(instance) => {
-                let strange = strangers(schema, &instance.after);
-                if !strange.is_empty() {
-                    plan.doubts.push(
-                        format!(
-                            "{} has attributes that this version does not know: {}",
-                            Name(&instance.address),
-                            names(strange)
-                        )
-                        .into(),
-                    );
-                }
-                plan.instances.push(instance);
+            Ok(instance) => Some(instance),
+            Err(doubt) => {
+                self.doubts.at(doubt, &address);
+                None
             }
-            Err(doubt) => plan.doubts.push(doubt),
         }
     }
 
-    /// The kind of a resource of ours.
-    fn concerns(&self, change: &Value) -> Option<(Type, &Schema)> {
-        let name = change["type"].as_str()?;
-        let (kind, name) = Type::ALL.into_iter().find(|(_, resource)| *resource == name)?;
-        (is_of_mesh(change) && change["mode"] != "data").then_some((kind, self.schemas.get(name)?))
+    fn known<'s>(&mut self, change: &Value, address: &str) -> Option<(Type, &'s Schema)>
+    where
+        Self: 's,
+    {
+        match whose(change) {
+            Whose::Mesh => {}
+            Whose::Copy => {
+                self.doubts.by(Doubt::Copy, address, [provider(change)]);
+                return None;
+            }
+            Whose::Other => return None,
+        }
+        let kind = Type::ALL.into_iter().find(|(_, name)| change["type"] == *name);
+        let known = kind.and_then(|(kind, name)| Some((kind, self.schemas.get(name)?)));
+        if known.is_none() {
+            self.doubts.at(Doubt::Kind, address);
+        }
+        known
+    }
+
+    fn invocation(&mut self, mut invoked: Value) -> Option<Invocation> {
+        let address = address(&invoked);
+        match whose(&invoked) {
+            Whose::Mesh if invoked["type"] == ACTION => {}
+            Whose::Mesh => {
+                self.doubts.at(Doubt::Kind, &address);
+                return None;
+            }
+            Whose::Copy => {
+                self.doubts.by(Doubt::Copy, &address, [provider(&invoked)]);
+                return None;
+            }
+            Whose::Other => return None,
+        }
+        let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
+        let Blanked { after: config, hidden: [_, hidden], .. } =
+            blank((Value::Null, &Value::Null), (values, &marks), &[]);
+        Some(Invocation { address, config, unknown: also(take(&mut invoked, "config_unknown"), hidden) })
     }
 
     /// What state knows and the plan leaves out, as with `-target`: it stays.
-    fn outside(&self, prior: Option<Value>, plan: &mut Plan) {
-        let known: std::collections::BTreeSet<String> = plan
+    fn outside(&mut self, prior: Option<Value>, plan: &mut Plan) {
+        let planned: std::collections::BTreeSet<String> = plan
             .instances
             .iter()
             .flat_map(|i| [Some(i.address.clone()), i.previous_address.clone()])
@@ -289,34 +341,35 @@ impl PlanReading<'_> {
         while let Some(mut module) = open.pop() {
             open.extend(take_items(Some(take(&mut module, "child_modules"))));
             for mut resource in take_items(Some(take(&mut module, "resources"))) {
-                let Some((kind, schema)) = self.concerns(&resource) else { continue };
                 let (values, marks) = (take(&mut resource, "values"), take(&mut resource, "sensitive_values"));
-                if !values.is_object() {
-                    continue;
-                }
                 resource["change"] = serde_json::json!({
                     "actions": ["no-op"], "before": values, "before_sensitive": marks, "after": values, "after_sensitive": marks,
                 });
-                outside.extend(instance(resource, kind, schema).ok().filter(|one| !known.contains(&one.address)));
+                outside.extend(self.instance(resource).filter(|one| !planned.contains(&one.address)));
             }
         }
-        if !outside.is_empty() && !plan.instances.is_empty() {
-            let left: Vec<&str> = outside.iter().map(|instance| instance.address.as_str()).collect();
-            plan.doubts.push(format!("the plan leaves out what state knows: {}", names(left)).into());
+        if !plan.instances.is_empty() {
+            outside.iter().for_each(|one| self.doubts.at(Doubt::LeftOut, &one.address));
         }
         plan.instances.extend(outside);
     }
 }
 
-fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Prose> {
-    let address = change["address"].as_str().unwrap_or("(no address)").to_owned();
+fn address(of: &Value) -> String {
+    of["address"].as_str().unwrap_or("(no address)").to_owned()
+}
+
+fn provider(of: &Value) -> &str {
+    of["provider_name"].as_str().unwrap_or("(no name)")
+}
+
+fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, Doubt> {
+    let address = address(&change);
     let text = |member: &Value| member.as_str().map(str::to_owned);
     let (previous_address, reason) = (text(&change["previous_address"]), text(&change["action_reason"]));
     let deposed = !change["deposed"].is_null();
     let mut body = take(&mut change, "change");
-    let Some(action) = action(&body["actions"]) else {
-        return Err(format!("what happens to {} cannot be read", Name(&address)).into());
-    };
+    let action = action(&body["actions"]).ok_or(Doubt::Actions)?;
     let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
     // Whatever the plan calls it: what differs is judged.
     let action = if action == Action::None && before != after { Action::Update } else { action };
@@ -331,10 +384,10 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
         _ => {}
     }
     if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
-        return Err(format!("the values of {} cannot be read", Name(&address)).into());
+        return Err(Doubt::Values);
     }
     let marks = (&body["before_sensitive"], &body["after_sensitive"]);
-    let guarded = is_guarded(schema, marks.0) || is_guarded(schema, marks.1);
+    let guarded = [marks.0, marks.1].into_iter().any(|marks| is_guarded(marks, &schema.attributes));
     let Blanked { before, after, hidden: [before_hidden, hidden] } =
         blank((before, marks.0), (after, marks.1), &schema.attributes);
     Ok(Instance {
@@ -355,43 +408,11 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
     })
 }
 
-fn invocation(mut invoked: Value, plan: &mut Plan) {
-    if !is_of_mesh(&invoked) {
-        return;
-    }
-    if invoked["type"] != "mesh_restart_workloads" {
-        return plan.doubts.push(stranger(&invoked));
-    }
-    let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
-    let Blanked { after: config, hidden: [_, hidden], .. } = blank((Value::Null, &Value::Null), (values, &marks), &[]);
-    plan.invocations.push(Invocation {
-        address: invoked["address"].as_str().unwrap_or("(no address)").to_owned(),
-        config,
-        unknown: also(take(&mut invoked, "config_unknown"), hidden),
-    });
-}
-
-fn stranger(of: &Value) -> Prose {
-    let address = of["address"].as_str().unwrap_or("?");
-    format!("{} is of a kind that this version does not know", Name(address)).into()
-}
-
-/// Whether another provider calls a resource of its own as ours is called: a copy of this one does.
-fn is_namesake(change: &Value) -> bool {
-    let ours = Type::ALL.iter().any(|(_, name)| change["type"] == *name);
-    ours && change["mode"] == "managed" && !is_of_mesh(change)
-}
-
-fn namesake(of: &Value) -> Prose {
-    let text = |name: &str| Name(of[name].as_str().unwrap_or("?")).to_string();
-    format!("{} is of the provider {}, which this review does not know", text("address"), text("provider_name")).into()
-}
-
 /// A check that does not hold, with what each of its instances says.
 fn failed(check: &Value) -> Option<Check> {
     let status = |of: &Value| match of["status"].as_str() {
-        Some("fail") => Some("fails"),
-        Some("error") => Some("could not be evaluated"),
+        Some("fail") => Some(Status::Fails),
+        Some("error") => Some(Status::NotEvaluated),
         _ => None,
     };
     let instances = items(&check["instances"]).iter().filter(|instance| status(instance).is_some());
@@ -399,13 +420,6 @@ fn failed(check: &Value) -> Option<Check> {
     let messages = problems.filter_map(|problem| problem["message"].as_str()).take(MOST).map(str::to_owned).collect();
     let address = check["address"]["to_display"].as_str().unwrap_or("(no address)").to_owned();
     Some(Check { address, status: status(check)?, messages })
-}
-
-/// Whatever the registry or mirror is called that it came from.
-fn is_of_mesh(change: &Value) -> bool {
-    let provider = change["provider_name"].as_str().unwrap_or_default();
-    let ours = provider.rsplit('/').next() == Some("mesh");
-    ours && change["type"].as_str().is_some_and(|name| name.starts_with("mesh_"))
 }
 
 fn action(actions: &Value) -> Option<Action> {
@@ -421,40 +435,6 @@ fn action(actions: &Value) -> Option<Action> {
         ["create", "forget"] | ["forget", "create"] => Action::Replace,
         _ => return None,
     })
-}
-
-/// Whether a configured attribute is marked.
-fn is_guarded(schema: &Schema, marks: &Value) -> bool {
-    let configured =
-        |attribute: &&Attribute| !attribute.is_computed_only() && !attribute.sensitive && !attribute.write_only;
-    *marks == true
-        || schema
-            .attributes
-            .iter()
-            .filter(configured)
-            .any(|attribute| marks_any(&marks[&attribute.name], &attribute.shape))
-}
-
-/// Whether anything is marked besides what its own schema hides always.
-fn marks_any(marks: &Value, shape: &crate::schema::Shape) -> bool {
-    match marks {
-        Value::Bool(marked) => *marked,
-        Value::Array(items) => items.iter().any(|item| marks_any(item, shape)),
-        Value::Object(members) => members.iter().any(|(name, mark)| {
-            let attribute = match shape {
-                crate::schema::Shape::Nested(nested) => {
-                    nested.attributes.iter().find(|attribute| attribute.name == *name)
-                }
-                crate::schema::Shape::Type(_) => None,
-            };
-            match attribute {
-                Some(attribute) if attribute.sensitive || attribute.write_only => false,
-                Some(attribute) => marks_any(mark, &attribute.shape),
-                None => marks_any(mark, shape),
-            }
-        }),
-        _ => false,
-    }
 }
 
 /// Attributes that the schema lacks and that say something.

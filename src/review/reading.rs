@@ -75,9 +75,21 @@ impl<'a> Reading<'a> {
     }
 
     pub fn items(self) -> Vec<Self> {
-        let unknown = items(self.unknown);
-        let known = items(self.value).iter().enumerate();
-        known.map(|(at, value)| Self { value, unknown: unknown.get(at).unwrap_or(NOTHING) }).collect()
+        let (known, unknown) = (items(self.value), items(self.unknown));
+        let at = |list: &'a [Value], at: usize| list.get(at).unwrap_or(NOTHING);
+        let all = (0..known.len().max(unknown.len()))
+            .map(|place| Self { value: at(known, place), unknown: at(unknown, place) });
+        // Behind those that there are, only what is not known yet.
+        all.enumerate()
+            .filter(|(place, item)| *place < known.len() || item.is_unknown())
+            .map(|(_, item)| item)
+            .collect()
+    }
+
+    /// How many items of a list are not known yet, or are hidden and change; nothing where that is so of the whole list.
+    pub fn open_items(self) -> Option<usize> {
+        let all = self.is_unknown() || self.is_hidden();
+        (!all).then(|| self.items().into_iter().filter(|item| item.is_unknown()).count())
     }
 
     pub fn texts(self) -> Vec<&'a str> {

@@ -115,7 +115,7 @@ risks! {
         "Do namespaces still carry its `istio.io/rev`, its tag or `istio-injection=enabled`? Have all workloads restarted under another?";
     WATCHER_REMOVED = "R08", "watcher-removed", Warning,
         "A control plane no longer sees a cluster",
-        "Clients in the watching cluster lose all endpoints in the watched one at once; its token there is revoked. Where it was the last watcher, nobody outside finds the cluster's services any more.",
+        "Clients in the watching cluster lose all endpoints in the watched one at once; the token that is stored there is revoked. Where it was the last watcher, nobody outside finds the cluster's services any more.",
         "Do clients there call services that run in the other cluster alone?";
     LAST_GATEWAY_REMOVED = "R09", "last-gateway-removed", Danger,
         "A network loses its last gateway",
@@ -191,12 +191,12 @@ risks! {
         "Ask who is named. Put the change into the configuration, or let the plan revert it.";
     CANNOT_TELL = "R27", "cannot-tell", Warning,
         "Something cannot be told from this plan",
-        "What is unknown until the apply, is hidden, or could not be read was not reviewed.",
+        "The review judges only what it can read. It does not judge what is unknown until the apply, what is marked as sensitive and changes, or what is in a form that it does not know.",
         "Can you plan again when it is known? Can the configuration name a value that is no secret, with `nonsensitive`? Otherwise read this part of the plan itself.";
     LEFT_BEHIND = "R28", "left-behind", Warning,
         "Something stays in a cluster that nobody keeps",
-        "Forgotten objects continue to work, and no plan shows them again. Tokens and intermediates continue to hold until they end, and no apply renews them.",
-        "Who removes them?";
+        "Forgotten objects continue to work, and no plan shows them again. No apply renews or revokes their tokens and intermediates: each is valid until it ends. A token without an end, or one that a job renews, is valid until somebody deletes the Secret in the watched cluster that it is bound to.",
+        "Who removes them, and when?";
     NOT_AWAITED = "R29", "not-awaited", Note,
         "An apply does not wait until it works",
         "With `wait = false` an apply succeeds though no istiod may be in sync or no gateway have an address.",
@@ -214,9 +214,9 @@ risks! {
         "What they hold runs in the control plane and beside every workload, with its rights and its keys.",
         "Who can push there? Are the digests pinned (`charts.digests`, an image by its digest)?";
     SERVICE_REMOVED = "R33", "service-removed", Warning,
-        "A service of another mesh is no longer known, or answers differently",
-        "A client that calls a name, a port or a subset that is gone gets no endpoint. What changes is used from the apply on, also by clients that do not expect it.",
-        "Who still calls it? Does another entry or a DNS name replace it?";
+        "A service of another mesh can no longer be called, or must be called differently",
+        "Calls to a name, a port or a subset that is removed fail. Other changes reach every client as soon as its proxy has the new configuration, also a client that is not prepared for them.",
+        "Which clients call it? Does another `mesh_service_entry` or a DNS name replace it?";
     RIGHTS_WIDENED = "R34", "rights-widened", Warning,
         "Somebody may do more in a cluster",
         "A star stands for everything that there is and will be; a new binding gives somebody the rights of a role.",

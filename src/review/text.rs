@@ -59,6 +59,11 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// Those names of which so many are meant: all of them, or `at least 1 of a, b`.
+pub fn some_of<'a>(at_least: &str, number: usize, all: impl ExactSizeIterator<Item = &'a str>) -> String {
+    if number < all.len() { format!("{at_least} {number} of {}", names(all)) } else { names(all) }
+}
+
 /// Names in their order, at most so many, or a word where there are none.
 pub fn names_or<'a>(all: impl IntoIterator<Item = &'a str>, none: &str) -> Prose {
     let named = names(all);
@@ -85,20 +90,30 @@ pub fn addresses(all: &BTreeSet<Prose>) -> Prose {
     }
 }
 
-/// The address of a block, without the key of an instance. Keys of modules are a part of it, and a key may hold
-/// brackets.
+/// The address of a block, without the key of an instance. Keys of modules are a part of it.
 fn block(address: &str) -> &str {
-    let (mut quoted, mut escaped, mut open) = (false, false, None);
-    for (at, c) in address.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '[' if !quoted => open = Some(at),
-            _ => {}
-        }
-    }
+    let open = outside_quotes(address).filter(|(_, c)| *c == '[').last().map(|(at, _)| at);
     open.filter(|_| address.ends_with(']')).map_or(address, |at| &address[..at])
+}
+
+/// The characters of an address that are in no quoted key, with their places: a key may hold dots and brackets.
+pub fn outside_quotes(address: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut quoted, mut escaped) = (false, false);
+    address.char_indices().filter(move |(_, c)| match c {
+        _ if escaped => {
+            escaped = false;
+            false
+        }
+        '\\' if quoted => {
+            escaped = true;
+            false
+        }
+        '"' => {
+            quoted = !quoted;
+            false
+        }
+        _ => !quoted,
+    })
 }
 
 /// `1 cluster`, `2 clusters`.

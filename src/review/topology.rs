@@ -152,15 +152,20 @@ impl Mesh {
     }
 
     fn add(&mut self, instance: &Instance, side: Side) {
-        let reading = match side {
-            Side::Before => instance.before(),
-            Side::After => instance.after(),
-        };
         // What an earlier replacement left over is of the mesh no more.
-        if !reading.is_there() || instance.deposed {
+        if instance.deposed {
             return;
         }
-        match instance.kind {
+        for one in instance.in_clusters() {
+            self.add_part(instance.kind, if side == Side::Before { one.before } else { one.after });
+        }
+    }
+
+    fn add_part(&mut self, kind: Type, reading: Reading<'_>) {
+        if !reading.is_there() {
+            return;
+        }
+        match kind {
             Type::Primary => self.add_control_plane(reading),
             Type::Remote => self.add_links(reading),
             Type::Gateway if leads_in(reading) => {

@@ -21,8 +21,11 @@ pub fn verdict(input: &Input<'_>) -> Prose {
     if !plan.concerns_mesh() {
         let others = others(plan);
         let others = if others.is_empty() { others } else { format!(": {others}") };
-        let doubts = if plan.doubts.is_empty() { "" } else { "; something cannot be told" };
-        return format!("Nothing in this plan is of the mesh{others}{doubts}.").into();
+        return match plan.is_partial {
+            true => format!("Nothing that can be read in this plan is of the mesh{others}; something cannot be told."),
+            false => format!("Nothing in this plan is of the mesh{others}."),
+        }
+        .into();
     }
     let clauses = [
         mesh(input),
@@ -155,6 +158,7 @@ fn touched(input: &Input<'_>) -> String {
         let told = input.plan.instances.iter().any(|instance| instance.importing) || !input.plan.invocations.is_empty();
         return match () {
             () if told => String::new(),
+            () if input.plan.is_partial => "no change that can be read".to_owned(),
             () if input.plan.others > 0 => "nothing changes in the mesh".to_owned(),
             () => "nothing changes".to_owned(),
         };
@@ -209,7 +213,10 @@ fn risks(risks: &[Risk]) -> String {
     let mut parts = Vec::new();
     let verb = |number: usize, one: &'static str, more: &'static str| if number == 1 { one } else { more };
     if forbidden > 0 {
-        let words = format!("{} {} forbidden by the policy", count(forbidden, "risk"), verb(forbidden, "is", "are"));
+        // What was not looked at is forbidden without a policy too.
+        let by_policy = risks.iter().filter(|risk| risk.level == Level::Forbidden).all(|risk| risk.policy.is_some());
+        let by = if by_policy { " by the policy" } else { "" };
+        let words = format!("{} {} forbidden{by}", count(forbidden, "risk"), verb(forbidden, "is", "are"));
         parts.push(format!("{words} ({})", titles(risks, Level::Forbidden)));
     }
     if danger > 0 {

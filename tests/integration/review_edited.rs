@@ -290,7 +290,7 @@ fn two_meshes() -> Plan {
     plan.actions(GATEWAY, &["delete"])
 }
 
-fn invocation(kind: &str) -> Value {
+pub(crate) fn invocation(kind: &str) -> Value {
     json!({
         "address": format!("action.{kind}.all"), "type": kind, "name": "all",
         "provider_name": "registry.terraform.io/terraform-provider-mesh/mesh",
@@ -331,6 +331,7 @@ async fn what_a_plan_leaves_out_stays_in_the_mesh() {
     let mut more = moved.as_array().unwrap()[..2].to_vec();
     more[0]["mode"] = json!("data");
     more[1]["provider_name"] = json!("registry.terraform.io/hashicorp/null");
+    more[1]["type"] = json!("null_resource");
     for (index, resource) in more.iter_mut().enumerate() {
         resource["address"] = json!(format!("other.{index}"));
     }

@@ -256,13 +256,15 @@ async fn every_attribute_that_changes_is_judged_or_needs_no_judgement() {
     assert!(silent.is_empty(), "no risk judges these, and no reason is given:\n{}", silent.join("\n"));
     let idle: Vec<_> = (0..NEEDS_NONE.len()).filter(|at| !used.contains(at)).map(|at| NEEDS_NONE[at]).collect();
     assert!(idle.is_empty(), "these are judged, or there is no such attribute: {idle:?}");
-    assert!(NEEDS_NONE.iter().all(|(.., reason)| reason.ends_with('.') && reason.len() > 15));
+    // A sentence, and no word like `none`.
+    let reasons = NEEDS_NONE.iter().filter(|(.., reason)| !reason.ends_with('.') || reason.split(' ').count() < 4);
+    assert_eq!(reasons.collect::<Vec<_>>(), Vec::<&_>::new());
 }
 
 /// A rule for an attribute that was renamed or removed would never be met again.
 #[test]
 fn every_rule_is_about_an_attribute_that_there_is() {
-    let mut judged = 0;
+    let mut judged = BTreeSet::new();
     for (resource, path) in review::judged_attributes() {
         let mut attributes = SCHEMAS[resource].attributes.as_slice();
         for part in path.split('.').filter(|part| *part != "*") {
@@ -274,9 +276,14 @@ fn every_rule_is_about_an_attribute_that_there_is() {
                 Shape::Type(_) => &[],
             };
         }
-        judged += 1;
+        judged.insert(resource);
     }
-    assert!(judged > 60, "{judged}");
+    // All but `mesh_ca_request`: none of its attributes needs a rule.
+    let with_rules: Vec<&str> = SCHEMAS.keys().map(String::as_str).filter(|name| judged.contains(name)).collect();
+    assert_eq!(
+        with_rules,
+        ["mesh_ca", "mesh_eastwest_gateway", "mesh_primary", "mesh_remote_cluster", "mesh_service_entry"]
+    );
 }
 
 /// An attribute that differs.
@@ -375,7 +382,8 @@ fn of_type(path: &str, ty: &str) -> Vec<(&'static str, Value, Value)> {
     }
 }
 
-/// Two values that an attribute can have.
+/// Two values that an attribute can have. Most are judged by whether they differ. These are judged by which of two is
+/// more, and so they need values of which one is: stricter, open to all, of a version that skips others, shorter, wider.
 fn specimens(path: &str) -> (&'static str, &'static str) {
     match path {
         "mtls" => ("strict", "off"),

@@ -208,6 +208,12 @@ async fn what_is_marked_at_its_place_is_unknown_and_not_absent() {
             &["danger"],
         ),
         (
+            "whether objects of others are taken over",
+            at_its_place(EAST, "/adopt", json!(false), json!(true)),
+            untold,
+            &["no risk found"],
+        ),
+        (
             "mtls that is taken out",
             at_its_place(EAST, "/mtls", json!("strict"), Value::Null),
             &["danger    R22"],

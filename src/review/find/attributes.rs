@@ -10,7 +10,7 @@ use super::Cx;
 use super::rules::When::{self, Changes, Loses, Lowered, Narrows, Raised, Set, Shortens, Unset};
 use super::rules::{RULES, Rule};
 use crate::review::read::{Action, Instance, Reading};
-use crate::review::text::{Name, names};
+use crate::review::text::{Name, some_of};
 use crate::schema::validate::parse_duration;
 
 /// Paths that have a rule, each with the resources whose attribute it is.
@@ -34,11 +34,12 @@ pub fn of_plan(cx: &mut Cx<'_>) {
     }
 }
 
-fn judge(cx: &mut Cx<'_>, instance: &Instance, rule: &Rule, (place, lost): (&Place<'_>, &[String])) {
+fn judge(cx: &mut Cx<'_>, instance: &Instance, rule: &Rule, (place, lost): (&Place<'_>, &Lost)) {
     let Place { elements, before, after } = place;
     let of: String = elements.iter().map(|name| format!("{}: ", Name(name))).collect();
-    let what = rule.what.replace("{}", &names(lost.iter().map(String::as_str)));
-    let (before, after) = match !lost.is_empty() && before.value().is_object() {
+    let Lost { names, sure } = lost;
+    let what = rule.what.replace("{}", &some_of("at least", *sure, names.iter().map(String::as_str)));
+    let (before, after) = match !names.is_empty() && before.value().is_object() {
         true => ("there".into(), "gone".into()),
         false => (before.shown_or_there(), after.shown_or_there()),
     };
@@ -50,6 +51,14 @@ struct Place<'a> {
     elements: Vec<&'a str>,
     before: Reading<'a>,
     after: Reading<'a>,
+}
+
+/// What an attribute loses; nothing where that is the attribute itself.
+#[derive(Debug, Default, PartialEq)]
+struct Lost {
+    names: Vec<String>,
+    /// How many of them. Each item of a list that is not known yet may be one of the others.
+    sure: usize,
 }
 
 /// What is below something that only one side has is not among them where it goes: that is told as a whole. Nor are
@@ -75,9 +84,8 @@ fn places<'a>((before, after): (Reading<'a>, Reading<'a>), path: &str) -> Vec<Pl
 }
 
 impl When {
-    /// What is lost, where it is so; empty where that is the attribute itself. What is not known, or hidden, is told
-    /// as such.
-    fn meets(self, before: Reading<'_>, after: Reading<'_>) -> Option<Vec<String>> {
+    /// What is lost, where it is so. What is not known, or hidden, is told as such.
+    fn meets(self, before: Reading<'_>, after: Reading<'_>) -> Option<Lost> {
         let unknown = before.is_partly_unknown() || after.is_partly_unknown();
         let met = match self {
             Changes => {
@@ -98,11 +106,13 @@ impl When {
                 was.zip(will).is_some_and(|(was, will)| will < was)
             }
             Loses => {
-                let lost: Vec<String> = members(before).difference(&members(after)).cloned().collect();
-                return Some(lost).filter(|lost| !unknown && !lost.is_empty());
+                let names: Vec<String> = members(before).difference(&members(after)).cloned().collect();
+                // The keys of a map are known where the map is, whatever is unknown within.
+                let sure = names.len().saturating_sub(after.open_items()?);
+                return (sure > 0).then_some(Lost { names, sure });
             }
         };
-        met.then(Vec::new)
+        met.then(Lost::default)
     }
 }
 
@@ -120,16 +130,34 @@ mod tests {
 
     use super::*;
 
-    fn meets(when: When, before: &Value, after: &Value) -> Option<Vec<String>> {
+    fn meets(when: When, before: &Value, after: &Value) -> Option<Lost> {
         when.meets(Reading::new(before, &Value::Null), Reading::new(after, &Value::Null))
     }
 
     #[test]
     fn all_that_is_lost_is_named() {
-        let lost = |before: Value, after: Value| meets(Loses, &before, &after).unwrap_or_default();
+        let lost = |before: Value, after: Value| meets(Loses, &before, &after).unwrap_or_default().names;
         assert_eq!(lost(json!(["a", "b", "c"]), json!(["b"])), ["a", "c"]);
         assert_eq!(lost(json!({ "a": {}, "b": {} }), Value::Null), ["a", "b"]);
         assert!(lost(json!(["a"]), json!(["a", "b"])).is_empty());
+    }
+
+    #[test]
+    fn what_is_unknown_may_be_what_was_there_and_is_no_more_than_that() {
+        let lost = |before: Value, after: Value, unknown: Value| {
+            let lost = Loses.meets(Reading::new(&before, &Value::Null), Reading::new(&after, &unknown));
+            lost.map(|lost| (lost.names.join(" "), lost.sure))
+        };
+        let two = || json!(["a", "b"]);
+        assert_eq!(lost(two(), json!(["a", null]), json!([false, true])), None);
+        assert_eq!(lost(two(), json!([null]), json!([true])), Some(("a b".to_owned(), 1)));
+        assert_eq!(lost(two(), Value::Null, json!(true)), None);
+        // A core may leave out the places of what is not known.
+        assert_eq!(lost(two(), json!([]), json!([true, true])), None);
+        let within = json!({ "b": { "x": true } });
+        assert_eq!(lost(json!({ "a": {}, "b": {} }), json!({ "b": {} }), within), Some(("a".to_owned(), 1)));
+        let new = json!({ "a": true });
+        assert_eq!(lost(json!({ "a": {} }), json!({}), new), None);
     }
 
     #[test]

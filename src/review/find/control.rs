@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cx, values};
+use super::{Cx, tokens, values};
 use crate::review::objects::Fate;
-use crate::review::read::{Action, Instance, Reading, Type};
+use crate::review::read::{Action, InCluster, Instance, Reading, Type};
 use crate::review::risk::{
     ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL, FORCED,
     IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, WEBHOOK,
@@ -74,18 +74,24 @@ fn identity(cx: &mut Cx<'_>, primary: &Instance) {
     }
 }
 
-/// Tags that go, and that no other control plane of the cluster takes up.
+/// Tags that go, and that no other control plane of the cluster takes up. Where the control plane goes as a whole, that
+/// is told.
 fn tags(cx: &mut Cx<'_>, primary: &Instance) {
-    let Some((before, after)) = primary.sides("tags").filter(|_| primary.action != Action::None) else { return };
-    if before.is_partly_unknown() || after.is_partly_unknown() {
+    if primary.action == Action::None || primary.sides("tags").is_none() {
         return;
     }
-    let others = cx.of(Type::Primary).filter(|other| other.cluster() == primary.cluster());
-    let kept: Vec<&str> = others.flat_map(|other| other.after().get("tags").texts()).collect();
-    let lost: Vec<&str> = before.texts().into_iter().filter(|tag| !kept.contains(tag)).collect();
-    if !lost.is_empty() {
-        let what = format!("No control plane has the tag {} any more.", names(lost));
-        cx.risk(&INJECTION_CHANGES, primary, what).sides(before.shown(), after.shown());
+    for InCluster { cluster, before, after } in primary.in_clusters() {
+        let (before, after) = (before.get("tags"), after.get("tags"));
+        if before.is_partly_unknown() || after.is_partly_unknown() {
+            continue;
+        }
+        let all = cx.of(Type::Primary).flat_map(Instance::in_clusters).filter(|other| other.cluster == cluster);
+        let kept: Vec<&str> = all.flat_map(|other| other.after.get("tags").texts()).collect();
+        let lost: Vec<&str> = before.texts().into_iter().filter(|tag| !kept.contains(tag)).collect();
+        if !lost.is_empty() {
+            let what = format!("No control plane has the tag {} any more.", names(lost));
+            cx.risk(&INJECTION_CHANGES, primary, what).of(cluster).sides(before.shown(), after.shown());
+        }
     }
 }
 
@@ -107,22 +113,32 @@ fn taken(cx: &mut Cx<'_>, instance: &Instance) {
         cx.risk(&ADOPTED, instance, what).sides(Prose::name(address), "of this resource");
     }
     if instance.action == Action::Forget {
-        let what = match instance.kind {
-            Type::Remote => "The configuration forgets the link, which stays as it is. Its tokens hold until they end.",
-            Type::Ca => {
-                "The configuration forgets the authority, which stays as it is. No apply renews its intermediates."
-            }
-            _ => "The configuration forgets it, and it stays as it is.",
-        };
+        let what = format!("The configuration forgets it, and it stays as it is.{}", unkept(instance));
         cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "nobody's");
     }
     if instance.leaves_old {
-        cx.risk(&LEFT_BEHIND, instance, "The old one is forgotten and stays as it is, beside the new one.")
-            .sides("kept", "nobody's");
+        let what = format!("The old one is forgotten and stays as it is, beside the new one.{}", unkept(instance));
+        cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "nobody's");
     }
     if instance.action == Action::Delete && instance.before().get("skip_unreachable_on_destroy").flag() {
-        let what = "Clusters that do not answer are left as they are.";
+        let what = match instance.kind {
+            Type::Remote => {
+                "Clusters that do not answer are left as they are: a watcher keeps its remote secret, the watched cluster accepts the tokens that it has issued."
+            }
+            _ => "Clusters that do not answer are left as they are.",
+        };
         cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "left where a cluster does not answer");
+    }
+}
+
+/// What becomes of credentials that no apply renews or revokes any more.
+fn unkept(instance: &Instance) -> &'static str {
+    match instance.kind {
+        Type::Remote => tokens::forgotten(instance.before()),
+        Type::Ca => {
+            " No apply renews its intermediates: each is valid until its end, and then istiod issues no certificate that is accepted."
+        }
+        _ => "",
     }
 }
 

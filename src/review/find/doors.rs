@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Cx;
 use super::door::{Door, covers, faces_internet, is_catch_all, lost_marks, more_ranges, stays_inside};
-use crate::review::read::{Action, Instance, Type};
+use crate::review::read::{Action, InCluster, Instance, Reading, Type};
 use crate::review::risk::{
     ACCESS_NARROWED, API_SERVER_EXPOSED, DESTINATION_CHANGED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED,
     LAST_GATEWAY_REMOVED, Level,
@@ -20,29 +20,46 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("exposure", "Reachable from outside", COLUMNS);
     section.importance = 8;
     for gateway in cx.of(Type::Gateway) {
-        let (before, after) = (Door::of_gateway(gateway.before()), Door::of_gateway(gateway.after()));
-        rows(&mut section, gateway, before.as_ref(), after.as_ref());
-        judge(cx, gateway, before.as_ref(), after.as_ref());
-        narrowed(cx, gateway, before.as_ref(), after.as_ref());
-        address(cx, gateway, before.as_ref(), after.as_ref());
+        door(cx, &mut section, gateway, Door::of_gateway);
         behind(cx, gateway);
     }
     for primary in cx.of(Type::Primary) {
-        let (before, after) = (Door::of_istiod(primary.before()), Door::of_istiod(primary.after()));
-        rows(&mut section, primary, before.as_ref(), after.as_ref());
-        judge(cx, primary, before.as_ref(), after.as_ref());
-        narrowed(cx, primary, before.as_ref(), after.as_ref());
-        address(cx, primary, before.as_ref(), after.as_ref());
+        door(cx, &mut section, primary, Door::of_istiod);
     }
     moved(cx);
     last_gateways(cx);
     section.sorted()
 }
 
-fn rows(section: &mut Section, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+fn door<'a>(cx: &mut Cx<'a>, section: &mut Section, instance: &'a Instance, of: fn(Reading<'a>) -> Option<Door<'a>>) {
     if !instance.changes() {
         return;
     }
+    let (was, will) = (of(instance.before()), of(instance.after()));
+    let parts = instance.in_clusters();
+    for InCluster { cluster, before, after } in &parts {
+        let at = At { instance, cluster };
+        let (before, after) = (of(*before), of(*after));
+        rows(section, at, before.as_ref(), after.as_ref());
+        judge(cx, at, before.as_ref(), after.as_ref());
+        narrowed(cx, at, before.as_ref(), after.as_ref());
+    }
+    // That a door is in another cluster than before makes it none that is new: it lets in more than it did.
+    if parts.len() > 1 && was.is_some() {
+        judge(cx, At { instance, cluster: instance.cluster().unwrap_or_default() }, was.as_ref(), will.as_ref());
+    }
+    address(cx, instance, was.as_ref(), will.as_ref());
+}
+
+/// A resource in one of its clusters.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    instance: &'a Instance,
+    cluster: &'a str,
+}
+
+fn rows(section: &mut Section, at: At<'_>, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let At { instance, cluster } = at;
     let cells = |door: Option<&Door<'_>>| door.map(Door::cells);
     let (before, after) = (cells(before), cells(after));
     let names = before.iter().chain(&after).next().map(|cells| cells.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -54,14 +71,13 @@ fn rows(section: &mut Section, instance: &Instance, before: Option<&Door<'_>>, a
         // Where a door comes or goes the picture shows its network.
         let told = what == "network" && (before.is_none() || after.is_none());
         if was != will && !told {
-            let cluster = instance.cluster().unwrap_or_default();
             section.row([Prose::name(cluster), Prose::name(&instance.address), what.into(), was, will]);
         }
     }
 }
 
-fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
-    let Some(after) = after.filter(|_| instance.changes()) else { return };
+fn judge(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let Some(after) = after else { return };
     let was: &[&str] = before.map_or(&[], |before| &before.hosts);
     let more: Vec<&str> =
         after.hosts.iter().filter(|host| !was.iter().any(|pattern| covers(pattern, host))).copied().collect();
@@ -81,10 +97,10 @@ fn judge(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after:
             ),
             false => format!("{} becomes callable.", names(more.iter().copied())),
         };
-        cx.risk(&HOSTS_WIDENED, instance, what).at(level).sides(list(was), list(&after.hosts));
+        cx.risk(&HOSTS_WIDENED, at.instance, what).of(at.cluster).at(level).sides(list(was), list(&after.hosts));
     }
-    widened(cx, instance, before, after);
-    api_server(cx, instance, before, after);
+    widened(cx, at, before, after);
+    api_server(cx, at, before, after);
 }
 
 /// Who can connect to a door.
@@ -97,7 +113,7 @@ fn callers(door: Option<&Door<'_>>) -> Prose {
 }
 
 /// An API server becomes reachable, or reachable for more.
-fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
+fn api_server(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Door<'_>) {
     let before = before.filter(|before| before.api_server == Some(true));
     let more = before.is_none_or(|before| more_ranges(before, after) || !before.is_open() && after.is_open());
     if after.api_server != Some(true) || !more {
@@ -107,11 +123,14 @@ fn api_server(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, a
         true => ("Everyone can connect to the cluster's API server.", Level::Danger),
         false => ("The networks listed can connect to the cluster's API server.", Level::Warning),
     };
-    cx.risk(&API_SERVER_EXPOSED, instance, what).at(level).sides(callers(before), callers(Some(after)));
+    cx.risk(&API_SERVER_EXPOSED, at.instance, what)
+        .of(at.cluster)
+        .at(level)
+        .sides(callers(before), callers(Some(after)));
 }
 
 /// Who can connect to it.
-fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: &Door<'_>) {
+fn widened(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Door<'_>) {
     let (what, level) = match before {
         None if after.is_open() && after.control_plane == Some(true) => {
             ("The control plane gets a load balancer that everyone can connect to.", Level::Warning)
@@ -149,7 +168,7 @@ fn widened(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, afte
         }
         Some(_) => return,
     };
-    cx.risk(&EXPOSED_TO_ALL, instance, what).at(level).sides(callers(before), callers(Some(after)));
+    cx.risk(&EXPOSED_TO_ALL, at.instance, what).of(at.cluster).at(level).sides(callers(before), callers(Some(after)));
 }
 
 fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
@@ -165,38 +184,46 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
         )
     };
     let (what, level) = match () {
+        // The old one stays as it is.
+        () if gateway.leaves_old => return,
+        () if gateway.left_cluster().is_some() => {
+            let to = gateway.after().get("cluster").shown();
+            (format!("It goes, and the one in {to} has another address."), Level::Warning)
+        }
         () if gateway.action == Action::Replace => {
-            ("The Service is recreated: a cloud may give it another address.", Level::Warning)
+            ("The Service is recreated: a cloud may give it another address.".to_owned(), Level::Warning)
         }
         () if gateway.action != Action::Update => return,
         () if before.ambient != after.ambient => {
-            ("A gateway of another kind, with a Service of its own, takes its place.", Level::Warning)
+            ("A gateway of another kind, with a Service of its own, takes its place.".to_owned(), Level::Warning)
         }
-        () if asked(before) != asked(after) => ("The settings of its load balancer change.", Level::Warning),
+        () if asked(before) != asked(after) => ("The settings of its load balancer change.".to_owned(), Level::Warning),
         () if before.ports != after.ports && !before.ports.is_empty() && !after.ports.is_empty() => {
-            ("The ports that other clusters connect to change.", Level::Warning)
+            ("The ports that other clusters connect to change.".to_owned(), Level::Warning)
         }
-        () if after.addresses_unknown && !before.addresses_unknown => {
-            ("The plan does not say whether the address stays. Nothing in the plan asks for another one.", Level::Note)
-        }
-        () if before.addresses != after.addresses => ("The gateway has another address.", Level::Warning),
+        () if after.addresses_unknown && !before.addresses_unknown => (
+            "The plan does not say whether the address stays. Nothing in the plan asks for another one.".to_owned(),
+            Level::Note,
+        ),
+        () if before.addresses != after.addresses => ("The gateway has another address.".to_owned(), Level::Warning),
         () => return,
     };
     cx.risk(&GATEWAY_ADDRESS, gateway, what).at(level).sides(before.addresses.clone(), after.addresses.clone());
 }
 
 /// What a door no longer lets in. Whole gateways that go are told by their network.
-fn narrowed(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
-    let goes = instance.cluster().is_some_and(|cluster| cx.topology.leaves(cluster)) || cx.all_goes();
-    let Some(before) = before.filter(|_| instance.changes() && !goes) else { return };
+fn narrowed(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: Option<&Door<'_>>) {
+    let At { instance, cluster } = at;
+    let goes = cx.topology.leaves(cluster) || cx.all_goes();
+    let Some(before) = before.filter(|_| !goes) else { return };
     let closes =
         |was: Option<bool>, will: Option<Option<bool>>| was == Some(true) && will.unwrap_or(Some(false)) == Some(false);
     if closes(before.control_plane, after.map(|after| after.control_plane)) {
-        closed(cx, instance);
+        closed(cx, at);
     }
     if closes(before.api_server, after.map(|after| after.api_server)) {
         let what = "Watchers that dial the API server through this gateway no longer see the cluster.";
-        cx.risk(&ACCESS_NARROWED, instance, what).sides("API server", "none");
+        cx.risk(&ACCESS_NARROWED, instance, what).of(cluster).sides("API server", "none");
     }
     let Some(after) = after else { return };
     let lost = before.hosts.iter().filter(|host| !after.hosts.iter().any(|pattern| covers(pattern, host)));
@@ -204,18 +231,18 @@ fn narrowed(cx: &mut Cx<'_>, instance: &Instance, before: Option<&Door<'_>>, aft
     let list = |hosts: &[&str]| names_or(hosts.iter().copied(), "none");
     if !lost.is_empty() && !after.hosts_unknown {
         let what = format!("What {} names can no longer be called from other networks.", names(lost.iter().copied()));
-        cx.risk(&ACCESS_NARROWED, instance, what).sides(list(&before.hosts), list(&after.hosts));
+        cx.risk(&ACCESS_NARROWED, instance, what).of(cluster).sides(list(&before.hosts), list(&after.hosts));
     }
     let fewer = after.ranges.is_some() && (before.ranges.is_none() || more_ranges(after, before));
     if before.is_balancer() && after.is_balancer() && fewer && !before.ranges_unknown && !after.ranges_unknown {
         let what = "Networks that are not listed can no longer connect.";
-        cx.risk(&ACCESS_NARROWED, instance, what).sides(callers(Some(before)), callers(Some(after)));
+        let sides = (callers(Some(before)), callers(Some(after)));
+        cx.risk(&ACCESS_NARROWED, instance, what).of(cluster).sides(sides.0, sides.1);
     }
 }
 
 /// Clusters without a control plane of their own need the one that can be dialled no more.
-fn closed(cx: &mut Cx<'_>, instance: &Instance) {
-    let cluster = instance.cluster().unwrap_or_default();
+fn closed(cx: &mut Cx<'_>, At { instance, cluster }: At<'_>) {
     let of_cluster = |other: &&Instance| other.address != instance.address && other.cluster() == Some(cluster);
     let gateway =
         |other: &Instance| Door::of_gateway(other.after()).is_some_and(|door| door.control_plane == Some(true));
@@ -234,7 +261,7 @@ fn closed(cx: &mut Cx<'_>, instance: &Instance) {
         ),
         (false, false) => ("The control plane can no longer be reached at this address.", Level::Warning),
     };
-    cx.risk(&ACCESS_NARROWED, instance, what).at(level).sides("control plane", "none");
+    cx.risk(&ACCESS_NARROWED, instance, what).of(cluster).at(level).sides("control plane", "none");
 }
 
 /// Whose Services and whose control plane a gateway leads to.
@@ -247,9 +274,10 @@ fn behind(cx: &mut Cx<'_>, gateway: &Instance) {
         cx.risk(&DESTINATION_CHANGED, gateway, what).at(Level::Warning).sides(was.shown(), will.shown());
     }
     let names_of = [before, after].map(|side| side.get("control_plane_hosts"));
-    let lost = names_of[0].texts().iter().any(|name| !names_of[1].texts().contains(name));
-    if lost && !names_of[1].is_partly_unknown() {
-        let what = "The gateway no longer leads to the control plane for each of the names that it had.";
+    let kept = names_of[1].texts();
+    let lost: Vec<&str> = names_of[0].texts().into_iter().filter(|name| !kept.contains(name)).collect();
+    if !lost.is_empty() && !names_of[1].is_partly_unknown() {
+        let what = format!("Remote clusters no longer reach the control plane by the name {}.", names(lost));
         cx.risk(&ACCESS_NARROWED, gateway, what).sides(names_of[0].shown(), names_of[1].shown());
     }
     if let Some((was, will)) = gateway.sides("cluster_domain").filter(|(was, will)| !was.is_same(*will)) {
@@ -298,13 +326,13 @@ fn last_gateways(cx: &mut Cx<'_>) {
             gateway.before().get("network").text() == Some(network.as_str())
                 && gateway.before().get("cluster").text().is_some_and(|cluster| lost.contains(cluster))
         });
-        let address = gone.map(|gateway| gateway.address.clone()).unwrap_or_default();
         let what = format!("No gateway of this configuration leads to {} any more.", Name(network));
         let level = if several { Level::Danger } else { Level::Warning };
-        cx.risk_at(&LAST_GATEWAY_REMOVED, &address, what)
-            .of_all(lost.iter().copied())
-            .at(level)
-            .sides(names(lost.iter().copied()), "none");
+        let risk = match gone {
+            Some(gateway) => cx.risk(&LAST_GATEWAY_REMOVED, gateway, what),
+            None => cx.risk_at(&LAST_GATEWAY_REMOVED, "", what),
+        };
+        risk.of_all(lost.iter().copied()).at(level).sides(names(lost.iter().copied()), "none");
     }
     for primary in cx.of(Type::Primary).filter(|primary| primary.action == Action::Update) {
         let Some((was, network)) = primary.sides("network") else { continue };

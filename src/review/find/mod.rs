@@ -94,16 +94,19 @@ impl<'a> Cx<'a> {
     }
 
     fn risk(&mut self, kind: &'static risk::RiskKind, instance: &Instance, what: impl Into<Prose>) -> &mut Risk {
-        self.risk_at(kind, &instance.address, what).of_all(clusters(instance))
+        let risk = self.risk_at(kind, &instance.address, what).of_all(clusters(instance));
+        risk.formerly.clone_from(&instance.previous_address);
+        risk
     }
 
+    /// Of no resource.
     fn risk_at(&mut self, kind: &'static risk::RiskKind, address: &str, what: impl Into<Prose>) -> &mut Risk {
         self.risks.push(Risk {
             kind,
             level: kind.level,
             clusters: BTreeSet::new(),
             address: address.to_owned(),
-            formerly: self.formerly(address),
+            formerly: None,
             what: what.into(),
             before: Prose::default(),
             after: Prose::default(),
@@ -112,12 +115,6 @@ impl<'a> Cx<'a> {
         });
         let last = self.risks.len() - 1;
         &mut self.risks[last]
-    }
-
-    /// The address that a resource had before this plan.
-    fn formerly(&self, address: &str) -> Option<String> {
-        let moved = self.plan.instances.iter().find(|one| one.previous_address.is_some() && one.address == address)?;
-        moved.previous_address.clone()
     }
 
     /// Nothing of the mesh is left, and no other state keeps clusters of it.

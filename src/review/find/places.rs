@@ -98,7 +98,7 @@ fn service(cx: &mut Cx<'_>, entry: &Instance) {
         let what = format!("Clients no longer find {}.", host.shown());
         cx.risk(&SERVICE_REMOVED, entry, what).sides(host.shown(), "none");
     }
-    if entry.action == Action::Replace {
+    if entry.action == Action::Replace && !entry.leaves_old {
         let what = "The entry is deleted and recreated: in between clients do not find the service.";
         cx.risk(&SERVICE_REMOVED, entry, what).sides("there", "recreated");
     }

@@ -167,7 +167,7 @@ fn at_once(cx: &mut Cx<'_>, restarts: &Restarts) {
         );
         // A risk for each, so that a policy finds it by any of the addresses.
         for primary in members().filter(|primary| mesh(primary) == of) {
-            cx.risk_at(&ALL_AT_ONCE, &primary.address, what.clone()).of_all(clusters.iter().copied());
+            cx.risk(&ALL_AT_ONCE, primary, what.clone()).of_all(clusters.iter().copied());
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Rights that are granted or taken, and who can read Secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Cx;
 use crate::review::objects::{Fate, Object};
-use crate::review::read::{Action, Instance, Type};
+use crate::review::read::{Action, InCluster, Instance, Reading, Type};
 use crate::review::risk::{Level, RIGHTS_WIDENED, SECRETS};
 use crate::review::section::Section;
-use crate::review::text::{Name, Prose, names};
+use crate::review::text::{Name, Prose, names, names_or};
 use crate::review::topology::{UNKNOWN, watchers};
 
 const COLUMNS: &[(&str, &str)] =
@@ -110,40 +110,40 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
 /// Tokens by which watchers read a cluster.
 fn readers(cx: &mut Cx<'_>, section: &mut Section) {
     for remote in cx.of(Type::Remote).filter(|remote| remote.changes()) {
-        let (before, after) = (remote.before(), remote.after());
-        let watched = remote.latest("cluster").text().unwrap_or_default();
-        let reads =
-            |side: crate::review::read::Reading<'_>| side.is_there() && side.get("read_secrets").value() != false;
-        let (was, will) = (watchers(before), watchers(after));
-        let word = |reads: bool| if reads { "Secrets too" } else { "no Secrets" };
-        for watcher in was.union(&will) {
-            let side = |there: bool, reads: bool| Prose::from(if there { word(reads) } else { "nothing" });
-            let one = side(was.contains(watcher), reads(before));
-            let other = match will.contains(watcher) || !will.contains(UNKNOWN) {
-                true => side(will.contains(watcher), reads(after)),
-                false => "known after apply".into(),
-            };
-            if one != other {
-                let who = format!("istiods of {}", Name(watcher)).into();
-                section.row([Prose::name(watched), who, "read the cluster".into(), one, other]);
-            }
-        }
-        let new: Vec<&str> =
-            will.iter().filter(|watcher| !was.contains(*watcher) || !reads(before)).map(String::as_str).collect();
-        if reads(after) && !new.is_empty() {
-            let joins = !cx.topology.before.clusters.contains_key(watched);
-            let level = if joins { Level::Note } else { Level::Warning };
-            let what = format!(
-                "Whoever holds the istiods of {} reads every Secret of {}.",
-                names(new.iter().copied()),
-                Name(watched)
-            );
-            let sides = |list: &std::collections::BTreeSet<String>, reads: bool| {
-                let list = if reads { names(list.iter().map(String::as_str)) } else { String::new() };
-                if list.is_empty() { Prose::from("nobody") } else { list.into() }
-            };
-            let (before, after) = (sides(&was, reads(before)), sides(&will, true));
-            cx.risk(&SECRETS, remote, what).of(watched).at(level).sides(before, after);
+        for one in remote.in_clusters() {
+            readers_of(cx, section, remote, one);
         }
     }
+}
+
+fn readers_of(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance, of: InCluster<'_>) {
+    let InCluster { cluster: watched, before, after } = of;
+    let reads = |side: Reading<'_>| side.is_there() && side.get("read_secrets").value() != false;
+    let (was, will) = (watchers(before), watchers(after));
+    let word = |reads: bool| if reads { "Secrets too" } else { "no Secrets" };
+    for watcher in was.union(&will) {
+        let side = |there: bool, reads: bool| Prose::from(if there { word(reads) } else { "nothing" });
+        let one = side(was.contains(watcher), reads(before));
+        let other = match will.contains(watcher) || !will.contains(UNKNOWN) {
+            true => side(will.contains(watcher), reads(after)),
+            false => "known after apply".into(),
+        };
+        if one != other {
+            let who = format!("istiods of {}", Name(watcher)).into();
+            section.row([Prose::name(watched), who, "read the cluster".into(), one, other]);
+        }
+    }
+    let new: Vec<&str> =
+        will.iter().filter(|watcher| !was.contains(*watcher) || !reads(before)).map(String::as_str).collect();
+    if !reads(after) || new.is_empty() {
+        return;
+    }
+    let joins = !cx.topology.before.clusters.contains_key(watched);
+    let level = if joins { Level::Note } else { Level::Warning };
+    let what =
+        format!("Whoever holds the istiods of {} reads every Secret of {}.", names(new.iter().copied()), Name(watched));
+    let sides =
+        |list: &BTreeSet<String>, reads: bool| names_or(list.iter().map(String::as_str).filter(|_| reads), "nobody");
+    let (before, after) = (sides(&was, reads(before)), sides(&will, true));
+    cx.risk(&SECRETS, remote, what).of(watched).at(level).sides(before, after);
 }

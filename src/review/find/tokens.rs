@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Cx;
-use crate::review::read::{Instance, Reading, Type};
+use crate::review::read::{InCluster, Instance, Reading, Type};
 use crate::review::risk::{LONG_TOKEN, Level, NOT_AWAITED, TOKEN_ENDS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose};
@@ -24,7 +24,9 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     let mut section = Section::new("tokens", "Tokens", COLUMNS);
     section.importance = 6;
     for remote in cx.of(Type::Remote) {
-        rows(cx, &mut section, remote);
+        for one in remote.in_clusters() {
+            rows(cx, &mut section, remote, one);
+        }
         if remote.changes() {
             judge(cx, remote);
         }
@@ -39,33 +41,16 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     section.sorted()
 }
 
-fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance) {
-    let watched = remote.cluster().unwrap_or_default();
-    let (before, after, nothing) = (remote.before(), remote.after(), Reading::nothing());
-    match remote.left_cluster() {
-        // Two links, of which one goes.
-        Some(left) => {
-            rows_of(cx, section, (remote, left), (before, nothing));
-            rows_of(cx, section, (remote, watched), (nothing, after));
-        }
-        None => rows_of(cx, section, (remote, watched), (before, after)),
-    }
-}
-
-fn rows_of(
-    cx: &mut Cx<'_>,
-    section: &mut Section,
-    (remote, watched): (&Instance, &str),
-    sides: (Reading<'_>, Reading<'_>),
-) {
-    let (before, after) = (sides.0.get("tokens").entries(), sides.1.get("tokens"));
-    let after = match after.is_unknown() && !sides.1.get("watchers").is_partly_unknown() {
+fn rows(cx: &mut Cx<'_>, section: &mut Section, remote: &Instance, of: InCluster<'_>) {
+    let (watched, old, new) = (of.cluster, of.before, of.after);
+    let (before, after) = (old.get("tokens").entries(), new.get("tokens"));
+    let after = match after.is_unknown() && !new.get("watchers").is_partly_unknown() {
         // Which there will be is known by who watches.
-        true => sides.1.get("watchers").texts().into_iter().map(|watcher| (watcher, after.get(watcher))).collect(),
+        true => new.get("watchers").texts().into_iter().map(|watcher| (watcher, after.get(watcher))).collect(),
         false if after.is_unknown() => before.keys().map(|watcher| (*watcher, after.get(watcher))).collect(),
         false => after.entries(),
     };
-    let terms = Terms::of(sides.1);
+    let terms = Terms::of(new);
     let names: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     for watcher in names {
         let nothing = Reading::nothing();
@@ -76,12 +61,10 @@ fn rows_of(
         let own = |side: Reading<'_>| side.get("link_token").is_there();
         let by_job = |side: Reading<'_>| Terms::of(side).by_job;
         let what = match (was.is_there(), will.is_there()) {
-            (false, true) if own(sides.1) => "none stored: istiod has its own",
-            (true, true) if own(sides.1) && !own(sides.0) => "no longer stored: istiod has its own",
-            (false, true) if by_job(sides.1) => "issued, and renewed by a job of the watcher",
-            (true, true) if by_job(sides.1) && !by_job(sides.0) => {
-                "reissued, and from now on renewed by a job of the watcher"
-            }
+            (false, true) if own(new) => "none stored: istiod has its own",
+            (true, true) if own(new) && !own(old) => "no longer stored: istiod has its own",
+            (false, true) if by_job(new) => "issued, and renewed by a job of the watcher",
+            (true, true) if by_job(new) && !by_job(old) => "reissued, and from now on renewed by a job of the watcher",
             (true, true) if condition == "unrenewed" && !issued => "kept; the job that renews it is made as it was",
             (false, true) => "issued",
             (true, false) => "revoked",
@@ -98,7 +81,7 @@ fn rows_of(
             None if side.is_there() => "never".into(),
             None => Prose::from("none"),
         };
-        let capped = is_capped(cx.plan.timestamp.as_deref(), was, &Terms::of(sides.0));
+        let capped = is_capped(cx.plan.timestamp.as_deref(), was, &Terms::of(old));
         let every = match (will.is_there(), capped) {
             (false, _) => Prose::default(),
             (true, false) => terms.words(),
@@ -107,6 +90,22 @@ fn rows_of(
             }
         };
         section.row([Prose::name(watched), Prose::name(watcher), what.into(), ends(was), ends(will), every]);
+    }
+}
+
+/// What becomes of the tokens of a link that the configuration forgets.
+pub fn forgotten(link: Reading<'_>) -> &'static str {
+    match Terms::of(link) {
+        Terms { own: true, .. } => {
+            " No token is stored: the istiods of the watchers continue to log in with tokens of their own."
+        }
+        Terms { endless: true, .. } => {
+            " No apply revokes its tokens, which have no end: each is valid until somebody deletes its Secret in the cluster."
+        }
+        Terms { by_job: true, .. } => {
+            " No apply revokes its tokens, and a job in each watcher continues to renew them: they are valid until somebody deletes their Secrets in the cluster."
+        }
+        _ => " No apply renews or revokes its tokens: each is valid until its end, and with it the link ends.",
     }
 }
 
@@ -195,7 +194,7 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
     let was_shown = if before.is_there() { shown(&was) } else { "none".into() };
     let grows = !before.is_there() || will.lifetime > was.lifetime;
     if will.endless && !(was.endless && before.is_there()) {
-        let what = "One token without an end serves all watchers, kept in a Secret of the cluster.";
+        let what = "Each watcher gets a token without an end, kept in a Secret of the cluster.";
         cx.risk(&LONG_TOKEN, remote, what).sides(was_shown, shown(&will));
     } else if !will.endless && grows && will.lifetime.is_some_and(|lifetime| lifetime > 365 * DAY) {
         cx.risk(&LONG_TOKEN, remote, "Tokens are asked for that live longer than a year.")

@@ -38,7 +38,10 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Trust {
         cx.renewals += renewed(ca).len();
         clusters_left(cx, ca);
     }
-    for request in cx.of(Type::CaRequest).filter(|request| matches!(request.action, Action::Delete | Action::Replace)) {
+    let goes = |request: &&Instance| {
+        request.action == Action::Delete || request.action == Action::Replace && !request.leaves_old
+    };
+    for request in cx.of(Type::CaRequest).filter(goes) {
         let what = "The key goes that an intermediate is signed for: what answers its request can no longer be used.";
         let level = if cx.all_goes() { Level::Note } else { Level::Warning };
         cx.risk(&AUTHORITY_REMOVED, request, what).at(level).sides("there", "removed");
@@ -112,12 +115,11 @@ fn judge(cx: &mut Cx<'_>, ca: &Instance) -> Prose {
         }
         Action::Replace => {
             let (before, after) = roots(ca);
-            cx.risk(
-                &ROOT_WITHOUT_OVERLAP,
-                ca,
-                "The certificate authority is deleted and recreated, with another root.",
-            )
-            .sides(before, after);
+            let what = match ca.leaves_old {
+                true => "The certificate authority is forgotten, and another one with another root is created.",
+                false => "The certificate authority is deleted and recreated, with another root.",
+            };
+            cx.risk(&ROOT_WITHOUT_OVERLAP, ca, what).sides(before, after);
             return "the root of trust is replaced without overlap".into();
         }
         Action::Update | Action::None => {}
@@ -180,7 +182,7 @@ fn step(cx: &mut Cx<'_>, ca: &Instance, before: &str, after: &str) -> Prose {
 /// Clusters that lose their `cacerts` and stay in the mesh.
 fn clusters_left(cx: &mut Cx<'_>, ca: &Instance) {
     let Some((before, after)) = ca.sides("clusters") else { return };
-    if after.is_unknown() {
+    if after.is_unknown() || ca.leaves_old {
         return;
     }
     let after = after.entries();

@@ -9,32 +9,8 @@ use crate::review::section::Section;
 use crate::review::text::{Prose, count, names, own_names};
 use crate::schema::{Attribute, Schema};
 
-/// What decides nothing but how an apply goes.
-const HARMLESS: &[&str] = &["timeouts", "wait", "adopt"];
-
-/// What changes, who comes in, who is trusted, and whether it is encrypted.
-const DECIDE: &[&str] = &[
-    "objects",
-    "service",
-    "expose",
-    "mtls",
-    "values",
-    "base_values",
-    "chart_values",
-    "accept_roots",
-    "watchers",
-    "exporters",
-    "trust_domain",
-    "trust_domain_aliases",
-    "link_token",
-    "ambient",
-    "clusters",
-    "root",
-    "read_secrets",
-    "export_services",
-    "migrate_self_signed",
-    "istio_version",
-];
+/// What decides nothing but how long an apply waits.
+const HARMLESS: &[&str] = &["timeouts", "wait"];
 
 /// By what clusters are told apart.
 const NAMES: &[&str] = &["cluster", "cluster_name", "config_cluster", "mesh_id", "network", "revision", "watchers"];
@@ -68,16 +44,19 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         let matters: Vec<&str> = open.iter().filter(|name| !waits(name)).copied().collect();
         if !matters.is_empty() {
             let what = format!("Known only after the apply: {}.", own_names(matters.iter().copied()));
-            let decides = matters.iter().any(|name| DECIDE.contains(name));
+            let harmless = matters.iter().all(|name| HARMLESS.contains(name));
             let before = was(instance, &matters);
-            let level = if decides { Level::Warning } else { Level::Note };
+            let level = if harmless { Level::Note } else { Level::Warning };
             cx.risk(&CANNOT_TELL, instance, what).at(level).sides(before, UNKNOWN);
         }
     }
     nameless(cx);
     untold(cx);
     if cx.plan.unread > 0 {
-        let what = format!("{} of the mesh are not looked at: the plan is too large.", count(cx.plan.unread, "change"));
+        let what = format!(
+            "{} of the mesh are not looked at: the plan is too large. Divide the configuration into several states, or plan fewer resources at a time with `-target`.",
+            count(cx.plan.unread, "change")
+        );
         cx.risk_at(&CANNOT_TELL, "", what).at(Level::Forbidden);
     }
     for doubt in &cx.plan.doubts {
