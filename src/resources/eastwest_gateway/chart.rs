@@ -117,7 +117,9 @@ pub async fn chart(
 pub async fn note(cx: &mut Cx, model: &Gateway) -> Result<(), Diagnostic> {
     let names: &[&str] = if Form::of(model).has_chart() { &["gateway"] } else { &[] };
     let version = model.chart_version.as_deref().filter(|version| !version.is_empty());
-    let noted = cx.client()?.charts.noted(model.charts.known(), names, version).await;
+    // Where the time is over, what was noted before stays.
+    let noted = cx.client()?.charts.noted(model.charts.known(), names, version);
+    let Ok(noted) = cx.run(FETCHING, noted).await else { return Ok(()) };
     charts::remember(cx, |private| &mut private.charts, noted);
     Ok(())
 }

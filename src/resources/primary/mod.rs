@@ -520,7 +520,9 @@ async fn note_charts(cx: &mut Cx, model: &Primary, has_base: bool) -> Result<(),
     let names: Vec<&str> =
         ["istiod"].into_iter().chain(has_base.then_some("base")).chain(agents.iter().copied()).collect();
     let (version, store) = (model.istio_version.as_deref(), &cx.client()?.charts);
-    let mut noted = store.noted(model.charts.known(), &names, version).await;
+    // Where the time is over, what was noted before stays.
+    let noted = store.noted(model.charts.known(), &names, version);
+    let Ok(mut noted) = cx.run(FETCHING, noted).await else { return Ok(()) };
     if let (Some(noted), Some(version)) = (&mut noted, model.gateway_api.known().filter(|_| has_base)) {
         store.note_definitions(noted, model.charts.known(), version.trim_start_matches('v')).await;
     }

@@ -20,8 +20,9 @@ use crate::kept::handover::{self, LeaseOf};
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
 use crate::kept::telling;
+use crate::resources::charts::{self, FETCHING};
 use crate::resources::walk::Walk;
-use crate::resources::{charts, client, leaving};
+use crate::resources::{client, leaving};
 use crate::value::{Map, Value};
 
 /// Notes what the next plan is made from, beside what is in state: the API server's address and the charts. An apply
@@ -35,7 +36,9 @@ pub async fn note_sources(
     cx.private.server = watched.endpoint().await.ok().map(|endpoint| endpoint.server).or(cx.private.server.take());
     if spec.remote.is_some() {
         let (store, version) = (&cx.client()?.charts, cx.private.chart_version.clone());
-        let noted = store.noted(model.charts.known(), &["base", "istiod"], version.as_deref()).await;
+        let noted = store.noted(model.charts.known(), &["base", "istiod"], version.as_deref());
+        // Where the time is over, what was noted before stays.
+        let Ok(noted) = cx.run(FETCHING, noted).await else { return Ok(()) };
         charts::remember(cx, |private| &mut private.charts, noted);
     }
     Ok(())
