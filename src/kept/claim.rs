@@ -197,6 +197,22 @@ impl Claim {
         )))
     }
 
+    /// Makes the Lease of an instance that goes on in another place, where nobody holds it. `false` where another
+    /// instance has the name there.
+    pub async fn moves_to(&self, cluster: &Cluster, place: Place<'_>, instance: &Instance) -> Result<bool, Error> {
+        let mark = self.owner.mark.as_str();
+        let mut lease = place.object(mark, COMPLETED, json!({ "holderIdentity": NOBODY }));
+        if let Some(creation) = &instance.creation {
+            lease = lease.with_annotation(CREATION_ANNOTATION, creation);
+        }
+        if cluster.apply_new(&lease).await?.is_some() {
+            return Ok(true);
+        }
+        // As an apply before this one may have made it.
+        let there = cluster.get(&place.lease()).await?;
+        Ok(there.is_some_and(|lease| lease.annotation(INSTANCE_ANNOTATION) == Some(mark)))
+    }
+
     /// The instance is gone, and its Lease with it.
     pub async fn end(mut self) -> Result<(), Error> {
         match self.hold.take() {

@@ -284,8 +284,9 @@ const UNASKED: &[(&str, &str)] = &[
 /// On the Secrets that hold tokens of a ServiceAccount: its name.
 const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
-/// Kinds whose objects come and go with others: events, and what a Service brings. They are not looked at.
-const FOLLOWERS: &[&str] = &["Event", "Endpoints", "EndpointSlice"];
+/// Kinds whose objects come and go with others, and do not say so by an owner: events, and the Endpoints of a Service.
+/// They are not looked at.
+const FOLLOWERS: &[&str] = &["Event", "Endpoints"];
 
 /// What keeps a namespace.
 struct Resident {

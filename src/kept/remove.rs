@@ -185,7 +185,10 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
                 false => self.cluster.delete(&delete).await,
             };
             match deleted {
-                Ok(_) => break,
+                Ok(true) => break,
+                // What has its name by now may be somebody else's: it is looked at again.
+                Ok(false) if attempt < ATTEMPTS => {}
+                Ok(false) => return Ok(Removed::NotOurs("others keep recreating it".to_owned())),
                 Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 && attempt < ATTEMPTS => {}
                 Err(error) if error.is_unknown_kind() => return Ok(Removed::Gone),
                 Err(error) => return Err(error),

@@ -47,7 +47,7 @@ pub fn diagnostics<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Diagnosti
 }
 
 /// What to do about a cluster that is gone for good, where the resource can go on without it.
-pub const SKIPPING: &str = "apply `skip_unreachable_on_destroy = true` first, and destroy again";
+pub const SKIPPING: &str = "apply `skip_unreachable_on_destroy = true` first (that apply may end with this error, and is remembered), and destroy again";
 /// The same, where the resource has nothing but what is in that cluster, or cannot go on without it.
 pub const FORGETTING: &str = "remove the resource from state (`removed` block with `destroy = false`, or `state rm`)";
 

@@ -12,7 +12,7 @@ use terraform_provider_mesh::resources::registry;
 
 use crate::ca_found::Root;
 use crate::ca_lifecycle::CA;
-use crate::support::core::{Action, Core, Planned, Stored};
+use crate::support::core::{Action, Applied, Core, Planned, Stored};
 
 const MARK: &str = "terraform-provider-mesh/instance";
 const OLD_KEY: &str = "The key of an old root is still kept";
@@ -38,9 +38,29 @@ impl Two {
 
     /// What every run of terraform begins with.
     async fn again(&self) {
-        let entry = |name: &str| json!({"config_path": self.cluster(name).kubeconfig_path()});
-        let config = json!({"clusters": {"east": entry("east"), "west": entry("west")}});
-        self.core.configure(config).await.expect("the provider can be configured");
+        self.with(&[("east", true), ("west", true)]).await;
+    }
+
+    /// The same with these clusters, some of which do not answer.
+    async fn with(&self, clusters: &[(&str, bool)]) {
+        let entry = |(name, answers): &(&str, bool)| {
+            let entry = match answers {
+                true => json!({"config_path": self.cluster(name).kubeconfig_path()}),
+                false => json!({"host": "https://127.0.0.1:1", "insecure": true}),
+            };
+            ((*name).to_owned(), entry)
+        };
+        let clusters: serde_json::Map<String, Json> = clusters.iter().map(entry).collect();
+        self.core.configure(json!({"clusters": clusters})).await.expect("the provider can be configured");
+    }
+
+    /// Applies with these clusters.
+    async fn apply_with(&self, clusters: &[(&str, bool)], config: Option<&Json>, stored: &Stored) -> Applied {
+        self.with(clusters).await;
+        let planned = self.core.plan(CA, config.cloned(), Some(stored)).await;
+        let applied = self.core.apply(CA, planned.unwrap_or_else(|errors| panic!("{errors}"))).await;
+        assert!(!applied.diagnostics.has_errors(), "{}", applied.diagnostics);
+        applied
     }
 
     async fn plan(&self, config: Option<&Json>, stored: Option<&Stored>) -> Planned {
@@ -244,4 +264,55 @@ async fn a_store_is_left_where_its_root_is_in_use_or_somebody_else_has_written_i
     two.settled(&other, &stored).await;
     west.kubectl(&["delete", "namespace", "mesh-root-ca"]).expect("kubectl");
     two.destroy(&stored).await;
+}
+
+/// The cluster that has its Lease is taken out: one that answers, one that is gone, and one that the provider does not
+/// have any more either. Nothing of the CA stays where somebody could remove it, and the CA goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_leaves_the_cluster_that_has_its_lease() {
+    let two = Two::start().await;
+    let both = of(&Root::new("Ours"));
+    let only = |name: &str, skips: bool| {
+        let mut config = both.clone();
+        config["clusters"] = json!({ name: {} });
+        config["skip_unreachable_on_destroy"] = json!(skips);
+        config
+    };
+    let lease = |clusters: &[&str], stored: &Stored| -> BTreeMap<String, String> {
+        let mark = attribute(stored, "instance");
+        clusters.iter().map(|name| (format!("{name}/istio-system/mesh-ca.brought"), mark.clone())).collect()
+    };
+    let (made, _) = two.apply(&both, None).await;
+    assert_eq!(two.leases(), lease(&["east"], &made));
+    let (stored, told) = two.apply(&only("west", false), Some(&made)).await;
+    assert_eq!(two.leases(), lease(&["west"], &stored), "{told}");
+    assert!(two.cluster("east").get(&["namespace", "istio-system"]).expect("kubectl").is_none(), "{told}");
+    two.settled(&only("west", false), &stored).await;
+    let imported = two.core.import(CA, "west/istio-system/cacerts").await.expect("an import").expect("it is there");
+    assert_eq!(attribute(&imported, "instance"), attribute(&made, "instance"));
+    let (stored, told) = two.apply(&both, Some(&stored)).await;
+    assert_eq!(two.leases(), lease(&["west"], &stored), "it stays where it is: {told}");
+
+    let gone = [("east", true), ("west", false)];
+    let left = two.apply_with(&gone, Some(&only("east", true)), &stored).await;
+    let told = left.diagnostics.to_string();
+    assert!(told.contains("Clusters that cannot be reached were left as they are"), "{told}");
+    let stored = left.stored.expect("a state");
+    assert_eq!(two.leases(), lease(&["east", "west"], &stored), "nobody could ask west");
+    two.settled(&only("east", true), &stored).await;
+
+    let (stored, _) = two.apply(&both, Some(&stored)).await;
+    let left = two.apply_with(&[("west", true)], Some(&only("west", true)), &stored).await;
+    let told = left.diagnostics.to_string();
+    assert!(told.contains("Clusters that cannot be reached were left as they are"), "{told}");
+    let stored = left.stored.expect("a state");
+    two.settled(&only("west", true), &stored).await;
+    two.cluster("east").kubectl(&["delete", "namespace", "istio-system"]).expect("kubectl");
+    assert_eq!(two.leases(), lease(&["west"], &stored));
+
+    // A destroy goes on without it too.
+    let (stored, _) = two.apply(&only("west", true), Some(&stored)).await;
+    let gone = two.apply_with(&[("east", true), ("west", false)], None, &stored).await;
+    assert!(gone.stored.is_none(), "{}", gone.diagnostics);
+    two.cluster("west").kubectl(&["delete", "namespace", "istio-system"]).expect("kubectl");
 }

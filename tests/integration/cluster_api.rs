@@ -7,6 +7,7 @@ use terraform_provider_mesh::cluster::{
     Access, Adoption, Apply, ApplyAll, Delete, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object, ObjectRef,
     Owner, Query, TokenRequest, managers, wait,
 };
+use terraform_provider_mesh::kept::remove::{Doomed, Removed, Removing};
 
 use crate::cluster_lab::{Place, place};
 
@@ -321,6 +322,31 @@ async fn waits_end_with_the_change_or_with_reasons() {
     println!("{error}");
     assert!(error.to_string().contains("0 of 1 replicas are available"), "{error}");
     assert!(error.to_string().contains("ScalingReplicaSet"), "{error}");
+}
+
+/// Between the look and the removal: what has the name then is not what was looked at.
+#[tokio::test]
+async fn what_others_make_anew_before_it_is_removed_stays() {
+    let Some(place) = place("anew").await else { return };
+    let owner = Owner { label: place.owner(), mark: "ours".into(), unmarked: false };
+    let removing =
+        Removing { cluster: &place.cluster, owner: &owner, wait_for_definitions: false, stays: &|_: &Object| None };
+    let reference = place.at(Kind::CONFIG_MAP, "a");
+    let looked_at = async || {
+        let ours = Apply::new(place.config_map("a", json!({"x": "1"})), owner.clone());
+        let live = Some(place.cluster.apply(ours).await.unwrap().object);
+        place.cluster.delete(&Delete::new(reference.clone())).await.unwrap();
+        Doomed { key: reference.to_string(), reference: reference.clone(), live, known: true }
+    };
+    let doomed = looked_at().await;
+    assert!(matches!(removing.one(&doomed).await.unwrap(), Removed::Gone), "nobody has made it anew");
+
+    let doomed = looked_at().await;
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    place.other("their-tool", "POST", reference.path().trim_end_matches("/a"), theirs).await;
+    let removed = removing.one(&doomed).await.unwrap();
+    assert!(matches!(&removed, Removed::NotOurs(why) if why.contains("somebody else")), "{:?}", removed.stays());
+    assert!(place.cluster.get(&reference).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -129,6 +129,14 @@ fn a_fleet_is_upgraded_wave_by_wave_and_a_wave_that_fails_is_the_end_of_it() {
     let plan = upgrades(&run, &["east"]);
     assert!(plan.contains("north stays at Istio v1.30.0 for now") && plan.contains("east runs Istio 1.30.0"), "{plan}");
     assert!(plan.contains("west stays at Istio v1.30.0 for now") && plan.contains("north runs Istio 1.30.0"), "{plan}");
+    // What is recreated is made of the new version, and cannot wait for its wave.
+    let recreated = ["plan", "-input=false", "-replace=mesh_primary.this[\"west\"]"];
+    let refused = run.workspace.run(&recreated);
+    let said = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(refused.code == Some(1) && said.contains("recreates the control plane out of its turn"), "{said}");
+    to("v1.30.0");
+    run.workspace.run(&recreated).ok();
+    to("1.31.0");
     run.apply().ok();
     assert_eq!(
         planned_versions(&run),

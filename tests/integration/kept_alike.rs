@@ -535,10 +535,15 @@ async fn whatever_keeps_a_namespace_is_said(alike: &Alike) {
     let role = alike.object(["east", "clusterrole", "default", "cluster-admin"]).expect("every cluster has it");
     let (label, mark) = (json!({OWNER: "mesh_ca_request.labelled"}), "f".repeat(32));
     let lease = json!({OWNER: "mesh_eastwest_gateway.gone.labelled"});
-    let objects: [(Json, &[&str]); 5] = [
+    let objects: [(Json, &[&str]); 6] = [
         (json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs", "labels": label}}), &[]),
         (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "labels": label}}), &[]),
         (json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "istio-ca-root-cert"}}), &[]),
+        (
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "theirs"},
+                "addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.1"]}], "ports": []}),
+            &[],
+        ),
         (
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "ownerReferences": [
                 {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": "cluster-admin", "uid": role["metadata"]["uid"]}]}}),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use lab::tools::Tool;
 use lab::{Cluster, Fault, Lab, Options};
 use serde_json::{Value, json};
 
@@ -105,6 +106,9 @@ fn links_without_a_stored_token_outlive_every_token() {
         assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
     }
     assert!(!secrets(east).contains("istio-remote-secret"), "{}", secrets(east));
+    // Nothing else would tell after a kill that a remote secret is there: no token is bound to a Secret.
+    let noted = lease(east)["metadata"]["annotations"]["terraform-provider-mesh/places"].clone();
+    assert_eq!(noted, "istio-system/west\n", "it is noted before anything is written to the watcher");
 
     // A name that the rights are not bound to.
     trust(east, west, "hub:");
@@ -154,8 +158,41 @@ fn links_without_a_stored_token_outlive_every_token() {
     synced(west, &["east"]);
     run.settled();
 
+    // By an apply and by a destroy.
+    left_by_a_killed_apply(east);
+    run.apply().ok();
+    assert!(!secrets(east).contains("istio-remote-secret-east"), "{}", secrets(east));
+    run.settled();
+    left_by_a_killed_apply(east);
     run.destroy().ok();
+    assert!(!secrets(east).contains("istio-remote-secret-east"), "{}", secrets(east));
     assert!(east.get(&["clusterrole", "istio-mesh-reader-istio-system"]).expect("kubectl").is_none());
+}
+
+/// The Lease of the link to a cluster.
+fn lease(watched: &Cluster) -> Value {
+    let name = format!("mesh-remote-cluster.{}", watched.name());
+    watched.get(&["lease", &name, "-n", "istio-system"]).expect("kubectl").expect("the Lease")
+}
+
+/// A run has added the cluster itself to those that watch it, and was killed when the remote secret was written. The
+/// configuration names that watcher no longer.
+fn left_by_a_killed_apply(watched: &Cluster) {
+    let lease = lease(watched);
+    let metadata = &lease["metadata"];
+    let (mark, owner) = ("terraform-provider-mesh/instance", "terraform-provider-mesh/owner");
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": {
+        "name": format!("istio-remote-secret-{}", watched.name()), "namespace": "istio-system",
+        "labels": { owner: metadata["labels"][owner] }, "annotations": { mark: metadata["annotations"][mark] } } });
+    let apply = ["apply", "--server-side", "--field-manager=terraform-provider-mesh", "-f", "-"];
+    watched.run(Tool::Kubectl, &apply, Some(&secret.to_string())).expect("a Secret");
+    let places = format!("istio-system/west\nistio-system/{}\n", watched.name());
+    let patch = json!({ "metadata": { "annotations": { "terraform-provider-mesh/places": places } },
+        "spec": { "holderIdentity": "interrupted" } });
+    let name = metadata["name"].as_str().expect("a name");
+    watched
+        .kubectl(&["patch", "lease", name, "-n", "istio-system", "--type=merge", "-p", &patch.to_string()])
+        .expect("the Lease");
 }
 
 /// From tokens to none, back again, and into a state that knows nothing: what is left of either is removed, and what is

@@ -114,11 +114,35 @@ fn a_cluster_that_is_gone_holds_up_nobody_and_is_removed_on_request() {
     let plan = run.plan();
     assert!(matches!(plan.code, Some(0 | 2)), "{}{}", plan.stdout, plan.stderr);
 
-    with(&run, "skip_unreachable_on_destroy = true");
-    run.workspace.run(&["apply", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this"]).ok();
-    let destroyed =
-        run.workspace.run(&["destroy", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this"]).ok();
-    let told = format!("{}{}", destroyed.stdout, destroyed.stderr);
-    assert!(told.contains("Some objects stay behind") && told.contains("cluster west does not answer"), "{told}");
+    // As where its tokens are due: nothing can be made in it, and yet what the user asks for is remembered.
+    let flag = "skip_unreachable_on_destroy = true";
+    let due = r#"token = each.key == "west" ? { long_lived = true } : null"#;
+    with(&run, &format!("{flag}\n  {due}"));
+    let refused =
+        run.workspace.run(&["apply", "-auto-approve", "-input=false", "-target=mesh_remote_cluster.this[\"west\"]"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    let state = run.workspace.run(&["state", "show", "mesh_remote_cluster.this[\"west\"]"]).ok().stdout;
+    let said = state.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(flag), "{said}");
+    it_is_removed_as_the_guide_says(&run, flag);
     assert!(!remote_clusters(lab.cluster("east")).contains("istio-remote-secret-west"));
+}
+
+/// The way of the guide "Day two", without `-target`.
+fn it_is_removed_as_the_guide_says(run: &Run<'_>, flag: &str) {
+    with(run, flag);
+    run.apply().ok();
+    run.workspace.run(&["state", "rm", "mesh_primary.this[\"west\"]"]).ok();
+    let main = run.workspace.path("main.tf");
+    let clusters = "clusters = { for name in local.clusters : name => {} }";
+    let text = std::fs::read_to_string(&main).expect("the configuration");
+    assert!(text.contains(clusters));
+    std::fs::write(&main, text.replace(clusters, &format!("{clusters}\n  {flag}"))).expect("the configuration");
+    run.set_step(&serde_json::json!({ "clusters": ["east"] }));
+    let removed = run.apply().ok();
+    let told = format!("{}{}", removed.stdout, removed.stderr);
+    assert!(told.contains("Some objects stay behind") && told.contains("cluster west does not answer"), "{told}");
+    assert!(told.contains("Clusters that cannot be reached were left as they are"), "{told}");
+    run.variables(&["east"]);
+    run.settled();
 }

@@ -1,5 +1,5 @@
-//! Where a CA's Lease is. It stays where the create has put it, whatever root the CA has later and whichever clusters
-//! come and go: with two Leases two runs could write at once.
+//! Where a CA's Lease is. It stays where the create has put it, whatever root the CA has later and whichever other
+//! clusters come and go: with two Leases two runs could write at once. It moves only when the CA leaves its cluster.
 
 use std::collections::BTreeSet;
 
@@ -41,8 +41,28 @@ pub fn usual(model: &Ca, has: impl Fn(&str) -> bool) -> Option<Home> {
     }
     // The id is of the creation: `east/istio-system/cacerts`.
     let created = model.id.known().and_then(|id| id.strip_suffix(CACERTS)?.strip_suffix('/')?.rsplit_once('/'));
-    let first = || model.clusters.entries().next().map(|(name, cluster)| (name, cluster.namespace.text()));
-    let (cluster, namespace) = created.filter(|(name, _)| has(name)).or_else(first)?;
+    let (cluster, namespace) = created.filter(|(name, _)| has(name)).or_else(|| first(model, &has))?;
+    Some(Home::of_create(None, cluster, namespace))
+}
+
+/// The first cluster, with the namespace of its `cacerts`.
+fn first(model: &Ca, has: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
+    let clusters = model.clusters.entries().filter(|(name, _)| has(name));
+    clusters.map(|(name, cluster)| (name, cluster.namespace.text())).next()
+}
+
+/// Where the Lease goes when the CA leaves the cluster that has it: what stays there would keep the namespace, and
+/// nobody would find it. `None` where something of the CA stays in that cluster.
+pub fn next(home: &Home, model: &Ca) -> Option<Home> {
+    let store = store_of(model);
+    let stays = store.as_ref().is_some_and(|store| store.cluster == home.cluster);
+    if stays || model.clusters.entry(&home.cluster).is_some() {
+        return None;
+    }
+    if let Some(store) = store {
+        return Some(Home::of_create(Some(&store), &store.cluster, &store.namespace));
+    }
+    let (cluster, namespace) = first(model, |_| true)?;
     Some(Home::of_create(None, cluster, namespace))
 }
 

@@ -131,8 +131,16 @@ impl Resource for MeshCa {
         let mark = change.prior.as_ref().and_then(|prior| prior.instance.known().cloned());
         let held = places(&cx.private, change.prior.iter().chain([&change.planned]));
         client::all_own(cx, held).await?;
-        let claim = claim(cx, &change.planned, purpose, mark.as_deref()).await?;
         let mut change = change;
+        let claim = match claim(cx, &change.planned, purpose, mark.as_deref()).await {
+            Ok(claim) => claim,
+            // What is to be done without a cluster that is gone is remembered, though nothing was written.
+            Err(error) => {
+                let skip_unreachable_on_destroy = change.planned.skip_unreachable_on_destroy;
+                let partial = change.prior.map(|prior| Ca { skip_unreachable_on_destroy, ..prior });
+                return Err(Failed { diagnostics: error, partial });
+            }
+        };
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
         let outcome = apply::apply(cx, change, claim.as_ref()).await;
         if let Ok(state) = &outcome {
@@ -140,9 +148,12 @@ impl Resource for MeshCa {
             cx.private.instance.is_only_in(places.iter().map(String::as_str));
         }
         let Some(claim) = claim else { return outcome };
-        let told = match &outcome {
-            Ok(_) => claim.finish(&mut cx.private.instance).await,
-            Err(_) => claim.refused(&mut cx.private.instance).await,
+        let (told, outcome) = match outcome {
+            Ok(state) => match leaves_home(&cx.private, &state) {
+                Some(next) => return remove::leave_home(cx, claim, next, state).await,
+                None => (claim.finish(&mut cx.private.instance).await, Ok(state)),
+            },
+            Err(failed) => (claim.refused(&mut cx.private.instance).await, Err(failed)),
         };
         told.into_iter().for_each(|warning| cx.warn(warning));
         outcome
@@ -206,6 +217,16 @@ fn places<'a>(private: &Private, states: impl IntoIterator<Item = &'a Ca>) -> BT
     places
 }
 
+/// Where the Lease goes of a CA that has nothing more in the cluster that has it.
+fn leaves_home(private: &Private, state: &Ca) -> Option<Home> {
+    let home = private.home.as_ref()?;
+    let former = private.former_stores(spec::store_of(state).as_ref());
+    if former.iter().any(|store| store.cluster == home.cluster) {
+        return None;
+    }
+    home::next(home, state)
+}
+
 /// Where a control plane lives, or may, gateways are to be injected; in a namespace of the root's own there are no
 /// Pods.
 fn new_namespace(model: &Ca) -> NewNamespace {
@@ -230,14 +251,25 @@ async fn holds_lease(cx: &Cx, state: &Ca) -> Result<bool, Diagnostics> {
     Ok(held?)
 }
 
-/// Claims the CA at its home. `None` where it has none.
+/// The id by which a CA is imported.
+fn id_of(model: &Ca, home: &Home) -> String {
+    let beside = || format!("{}/{}/{}", home.cluster, home.namespace, secret::CACERTS);
+    let made_as = || spec::store_of(model).map_or_else(beside, |it| it.to_string());
+    model.id.known().cloned().unwrap_or_else(made_as)
+}
+
+/// Claims the CA at its home. `None` where it has none. One that leaves a cluster that is gone for good with its Lease
+/// is claimed where it goes.
 async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) -> Result<Option<Claim>, Diagnostics> {
-    let Some(home) = home::of(cx, model, mark).await? else { return Ok(None) };
+    let Some(mut home) = home::of(cx, model, mark).await? else { return Ok(None) };
+    if let Some(next) = home::next(&home, model).filter(|_| remove::skips(model))
+        && !client::answers(&client::cluster(cx, &home.cluster)?).await
+    {
+        home = next;
+    }
     let Home { cluster: name, namespace, label } = &home;
     let cluster = client::cluster(cx, name)?;
-    let made_as =
-        || spec::store_of(model).map_or_else(|| format!("{name}/{namespace}/{}", secret::CACERTS), |it| it.to_string());
-    let id = model.id.known().cloned().unwrap_or_else(made_as);
+    let id = id_of(model, &home);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label };
     let adopt = model.adopt.get() == Some(true);
     let asked = Asked { cluster: &cluster, place, purpose, mark, adopt };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{join, join_all};
 
 use super::Cx;
+use super::home::{self, Home};
 use super::memory::Private;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CaCerts, RootStore, request_in};
@@ -17,10 +18,13 @@ use crate::cluster::{
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::kept::claim::{Claim, Purpose};
+use crate::kept::instance::Place;
 use crate::kept::remove::{Doomed, Removed, Removing};
 use crate::kept::{namespace, objects};
 use crate::resources::client;
 use crate::value::{Path, Value};
+
+const STAYS: &str = "Something stays behind";
 
 /// Removes what the prior state names and the spec does not. What fails stays in state, so that the next apply tries
 /// again.
@@ -67,13 +71,17 @@ async fn without_unreachable<'a>(
     state: &Ca,
     clusters: Vec<(&'a str, &'a ClusterCa)>,
 ) -> Vec<(&'a str, &'a ClusterCa)> {
-    if state.skip_unreachable_on_destroy.get() != Some(true) {
+    if !skips(state) {
         return clusters;
     }
     let shared: &Cx = cx;
     let looks = clusters.iter().map(|(name, model)| async move {
-        let cluster = client::cluster(shared, name).ok()?;
-        cluster.get_metadata(&CaCerts::reference(model.namespace.text())).await.err().filter(Error::may_be_gone)
+        let cluster = match client::cluster(shared, name) {
+            Ok(cluster) => cluster,
+            Err(missing) => return Some(missing.detail),
+        };
+        let look = cluster.get_metadata(&CaCerts::reference(model.namespace.text())).await;
+        look.err().filter(Error::may_be_gone).map(|error| error.to_string())
     });
     let looks = join_all(looks).await;
     let (mut reached, mut left) = (Vec::new(), Vec::new());
@@ -90,6 +98,11 @@ async fn without_unreachable<'a>(
         )));
     }
     reached
+}
+
+/// Whether it goes on without clusters that cannot be reached.
+pub fn skips(state: &Ca) -> bool {
+    state.skip_unreachable_on_destroy.get() == Some(true)
 }
 
 /// The uid of a cluster's `cacerts`, if it has one.
@@ -166,7 +179,15 @@ fn unseen(name: &str, error: &Error) -> Diagnostic {
 /// Kubernetes some seconds; that of the Lease begins last.
 pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     let store = store_of(&state);
-    let claim = super::claim(cx, &state, Purpose::Destroy, state.instance.as_deref()).await?;
+    let claim = match super::claim(cx, &state, Purpose::Destroy, state.instance.as_deref()).await {
+        Ok(claim) => claim,
+        // Who is to go on without the cluster of the Lease cannot ask it whether another run is at work.
+        Err(error) if skips(&state) && is_home_silent(cx, &state).await => {
+            tracing::debug!("no claim on a cluster that does not answer: {error:?}");
+            None
+        }
+        Err(error) => return Err(Failed::from(error)),
+    };
     if let Some(why) = claim.as_ref().and_then(Claim::taken_over_by) {
         cx.warn(Diagnostic::warning("The certificate authority stays").detail(format!(
             "{why}: it belongs to another instance by now, which another state or block manages. Nothing of it was removed."
@@ -219,6 +240,48 @@ pub async fn everything(cx: &mut Cx, mut state: Ca) -> Result<(), Failed<Ca>> {
     if diagnostics.is_empty() { Ok(()) } else { Err(Failed::from(diagnostics).keeping(state)) }
 }
 
+/// Whether the cluster that has the Lease gives no answer.
+async fn is_home_silent(cx: &Cx, state: &Ca) -> bool {
+    let Ok(Some(home)) = home::of(cx, state, state.instance.as_deref()).await else { return false };
+    match client::cluster(cx, &home.cluster) {
+        Ok(cluster) => !client::answers(&cluster).await,
+        Err(_) => false,
+    }
+}
+
+/// The CA has left the cluster that has its Lease: the Lease is made where the CA goes on, and the one before leaves
+/// its namespace. What fails the next apply tries again.
+pub async fn leave_home(cx: &mut Cx, claim: Claim, next: Home, state: Ca) -> Result<Ca, Failed<Ca>> {
+    match moved(cx, claim, &next, &state).await {
+        Ok(stays) => {
+            let before = cx.private.home.replace(next);
+            if let Some((home, why)) = before.zip(stays) {
+                let told = format!("- cluster {}: Namespace {}: {why}", home.cluster, home.namespace);
+                cx.warn(Diagnostic::warning(STAYS).detail(told));
+            }
+            cx.private.instance.finish();
+            let places = super::places(&cx.private, [&state]);
+            cx.private.instance.is_only_in(places.iter().map(String::as_str));
+            Ok(state)
+        }
+        Err(error) => Err(Failed::from(error).keeping(state)),
+    }
+}
+
+/// Returns why the namespace that is left stays, if it should not.
+async fn moved(cx: &Cx, claim: Claim, next: &Home, state: &Ca) -> Result<Option<String>, Diagnostic> {
+    let cluster = client::cluster(cx, &next.cluster)?;
+    let id = super::id_of(state, next);
+    let place = Place { resource: "mesh_ca", id: &id, namespace: &next.namespace, label: &next.label };
+    if !claim.moves_to(&cluster, place, &cx.private.instance).await? {
+        return Err(Diagnostic::error("The Lease of the certificate authority cannot move").at("clusters").detail(format!(
+            "The cluster that had the Lease was taken out of `clusters`, so the Lease moves to namespace {} of cluster {}. Another instance has a Lease of the same name there. Everything else is done. If nobody uses the other instance any more, delete its Lease, then apply again.",
+            next.namespace, next.cluster
+        )));
+    }
+    Ok(claim.leave(&[]).await?)
+}
+
 /// Removes keys and namespaces of all these clusters; tells why those that failed are still there.
 async fn remove_clusters(
     cx: &mut Cx,
@@ -259,7 +322,7 @@ impl Outcome {
     /// Warns of what stays; the failures are returned.
     fn told(self, cx: &mut Cx) -> Vec<(String, Diagnostic)> {
         if !self.left.is_empty() {
-            cx.warn(Diagnostic::warning("Something stays behind").detail(self.left.join("\n")));
+            cx.warn(Diagnostic::warning(STAYS).detail(self.left.join("\n")));
         }
         self.failures
     }

@@ -65,7 +65,9 @@ pub fn check(cx: &Cx, planned: &Primary) -> Result<(), Diagnostic> {
 /// The version that the control plane keeps although another is asked for, and a word on what it waits for. It is told
 /// by names alone: whatever else of the configuration is known, an apply that plans again must come to the same.
 pub async fn keeps(cx: &mut Cx, plan: &Plan<'_, Primary>) -> Result<Option<String>, Diagnostic> {
-    let Some(old) = plan.prior.and_then(|prior| prior.istio_version.known().cloned()) else { return Ok(None) };
+    let Some(old) = plan.prior.and_then(|prior| prior.istio_version.known().cloned()) else {
+        return recreated(cx, plan).await.map(|()| None);
+    };
     if plan.planned.rollout.is_null() {
         return Ok(None);
     }
@@ -89,6 +91,23 @@ pub async fn keeps(cx: &mut Cx, plan: &Plan<'_, Primary>) -> Result<Option<Strin
     }
     cx.warn(held(&plan.planned, &old, &wanted, &waits));
     Ok(Some(old))
+}
+
+/// A control plane that is recreated has no version to keep: its plan, which a core makes after that of the one before,
+/// would come out of turn.
+async fn recreated(cx: &Cx, plan: &Plan<'_, Primary>) -> Result<(), Diagnostic> {
+    let planned = &plan.planned;
+    let (true, Some(cluster)) = (plan.replaces && !planned.rollout.is_null(), planned.cluster.known()) else {
+        return Ok(());
+    };
+    let walk = &cx.client()?.walk;
+    let before = Followed { cluster, namespace: planned.namespace.text(), revision: planned.revision.as_deref() };
+    let kept = walk.has_planned(before).then(|| walk.version_of(before)).flatten().flatten();
+    let Some(kept) = kept else { return Ok(()) };
+    match wanted(cx, plan, &kept).await? {
+        Some(wanted) if wanted != plain(&kept) => Err(out_of_turn(cluster, &kept, &wanted)),
+        _ => Ok(()),
+    }
 }
 
 /// The version that the configuration asks for, as far as it is known; `None` as well where it asks for none.
@@ -232,6 +251,12 @@ fn changed(state: &Primary, wanted: &str, waits: &[Waits]) -> Diagnostic {
         state.cluster.text(),
         told(waits),
         moves(waits)
+    ))
+}
+
+fn out_of_turn(cluster: &str, kept: &str, wanted: &str) -> Diagnostic {
+    Diagnostic::error("This plan recreates the control plane out of its turn").at(Path::root("rollout")).detail(format!(
+        "The control plane of {cluster} stays at Istio {kept} until the clusters of `rollout.after` run Istio {wanted}. This plan recreates it, with the version that is configured. Set `istio_version` back to {kept} for this apply, or wait for its wave."
     ))
 }
 

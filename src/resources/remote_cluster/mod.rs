@@ -46,13 +46,14 @@ use self::watcher::{Link, RenewalBefore};
 pub use self::written::written;
 use super::charts::{FETCHING, Noted, Store, Unavailable, Version};
 use super::client::{self, Client};
-use crate::cluster::{Cluster, Kind, Owner};
+use crate::cluster::{Cluster, Error, Kind, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Reached, Resource};
 use crate::keeps;
 use crate::kept::claim::Claim;
 use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
+use crate::kept::noted::Place;
 use crate::kept::told::Told;
 use crate::mesh::{Revision, SecretForm};
 use crate::model;
@@ -210,7 +211,10 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
     let watched = client::own(cx, state.cluster.text()).await?;
     let found = gather::refuse_another_endpoint(&watched, &spec, &state).await?;
     let claiming = Claiming::of(&state, prior.as_ref());
-    let claim = keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await?;
+    let claim = match keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await {
+        Ok(claim) => claim,
+        Err(error) => return Err(unclaimed(error, prior, &state)),
+    };
     let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
     let outcome = job.run(cx, &claim, state).await;
     if let Ok(state) = &outcome {
@@ -218,6 +222,16 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
         cx.private.instance.is_only_in(places.iter().map(String::as_str));
     }
     keeping::end_apply(cx, claim, outcome).await
+}
+
+/// Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no other
+/// apply could say it.
+fn unclaimed(error: Diagnostic, prior: Option<RemoteCluster>, state: &RemoteCluster) -> Failed<RemoteCluster> {
+    let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
+    match prior {
+        Some(prior) => Failed::from(error).keeping(RemoteCluster { skip_unreachable_on_destroy, ..prior }),
+        None => error.into(),
+    }
 }
 
 /// What is written, and waited for, once the cluster is claimed.
@@ -273,6 +287,7 @@ impl Job<'_> {
             let marked = credential::mark(&watched, spec, &claim.owner).await;
             marked.map_err(|error| failed(Diagnostic::from(&error), &state))?;
         }
+        let noted = noted(claim, spec, prior).await.map_err(|error| failed(Diagnostic::from(&error), &state))?;
         let errors = links(
             cx,
             &Links {
@@ -291,15 +306,14 @@ impl Job<'_> {
         if errors.has_errors() {
             return Err(Failed::from(errors).keeping(linked(&state, &none_gone)));
         }
-        if let Some(prior) = prior {
-            let dropped = remove::dropped(prior, spec);
-            let strangers = remove::strangers(prior, |name| spec.watchers.contains(name) || dropped.contains(name));
-            let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
-            let (gone, errors) = remove::watchers(cx, claim, spec, leaving).await;
-            reached.set(linked(&state, &gone));
-            if errors.has_errors() {
-                return Err(Failed::from(errors).keeping(linked(&state, &gone)));
-            }
+        let dropped = prior.map(|prior| remove::dropped(prior, spec)).unwrap_or_default();
+        let is_named = |name: &str| spec.watchers.contains(name) || dropped.contains(name);
+        let strangers = remove::strangers(prior, &noted, is_named);
+        let leaving = remove::Leaving { dropped: &dropped, strangers: &strangers, prior, state: &state };
+        let (gone, errors) = remove::watchers(cx, claim, spec, leaving).await;
+        reached.set(linked(&state, &gone));
+        if errors.has_errors() {
+            return Err(Failed::from(errors).keeping(linked(&state, &gone)));
         }
         if spec.wait
             && let Err(errors) = remote::ready(&watched, spec, cx.deadline()).await
@@ -308,6 +322,13 @@ impl Job<'_> {
         }
         Ok(state)
     }
+}
+
+/// Watchers that an interrupted apply has noted. Those that are about to be added are noted now.
+async fn noted(claim: &Claim, spec: &Spec, prior: Option<&RemoteCluster>) -> Result<BTreeSet<Place>, Error> {
+    let noted = claim.noted_places().await?;
+    claim.note_places(&remove::without_a_trace(prior, spec)).await?;
+    Ok(noted)
 }
 
 /// Computed names that follow from others.

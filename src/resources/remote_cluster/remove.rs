@@ -18,6 +18,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::istiod;
 use crate::kept::claim::{self, Asked, Claim, Purpose};
+use crate::kept::noted::Place;
 use crate::kept::objects::Recorded;
 use crate::kept::remove::{Remaining, Removal};
 use crate::kept::report::{self, SKIPPING};
@@ -34,14 +35,28 @@ pub struct Leaving<'a> {
     /// As [`strangers`] says.
     pub strangers: &'a BTreeSet<String>,
     /// What their links were made on.
-    pub prior: &'a RemoteCluster,
+    pub prior: Option<&'a RemoteCluster>,
     pub state: &'a RemoteCluster,
 }
 
-/// Watchers that no configuration names any more and of which the refresh saw tokens: an apply that was killed has
-/// added them, and may have come as far as their remote secrets and renewals.
-pub fn strangers(prior: &RemoteCluster, is_named: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    prior.tokens.keys().filter(|name| !is_named(name)).map(str::to_owned).collect()
+/// Watchers that no configuration names any more: the refresh saw their tokens, or an apply has noted them. One that
+/// was killed has added them, and may have come as far as their remote secrets and renewals.
+pub fn strangers(
+    prior: Option<&RemoteCluster>,
+    noted: &BTreeSet<Place>,
+    is_named: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let tokens = prior.into_iter().flat_map(|prior| prior.tokens.keys());
+    let found = tokens.chain(noted.iter().map(|(watcher, _)| watcher.as_str()));
+    found.filter(|name| !is_named(name)).map(str::to_owned).collect()
+}
+
+/// Watchers that an apply is about to add and of which nothing in the watched cluster would tell after a kill: no token
+/// of theirs is bound to a Secret there.
+pub fn without_a_trace(prior: Option<&RemoteCluster>, spec: &Spec) -> BTreeSet<Place> {
+    let is_known = |watcher: &str| prior.is_some_and(|prior| prior.sync.entry(watcher).is_some());
+    let added = spec.watchers.iter().filter(|watcher| spec.link_token.is_some() && !is_known(watcher));
+    added.map(|watcher| (watcher.clone(), spec.namespace.to_string())).collect()
 }
 
 /// Watchers that the configuration names no longer. Of an apply that failed state holds links beside its watchers.
@@ -91,7 +106,7 @@ pub async fn watchers(
     spec: &Spec,
     leaving: Leaving<'_>,
 ) -> (BTreeSet<String>, Diagnostics) {
-    let before = RenewalBefore::of(Some(leaving.prior), claim.interrupted);
+    let before = RenewalBefore::of(leaving.prior, claim.interrupted);
     let Leaving { dropped, strangers, state, .. } = leaving;
     let all = Unlinking { owner: &claim.owner, spec, watchers: dropped, strangers, state, before, others_stay: true };
     let Unlinked { gone, left, mut errors } = unlink_all(cx, all).await;
@@ -131,7 +146,15 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
         None => cx.private.instance.owner(&label, &state.instance),
     };
     let linked: BTreeSet<String> = state.sync.keys().map(str::to_owned).chain(spec.watchers.iter().cloned()).collect();
-    let strangers = strangers(&state, |name| linked.contains(name));
+    let noted = match &claim {
+        Some(claim) => claim.noted_places().await,
+        None => Ok(BTreeSet::new()),
+    };
+    let noted = match noted {
+        Ok(noted) => noted,
+        Err(error) => return Err(Failed::from(report::one_at_destroy(&error, SKIPPING)).keeping(state)),
+    };
+    let strangers = strangers(Some(&state), &noted, |name| linked.contains(name));
     let before = RenewalBefore::of(Some(&state), claim.as_ref().is_some_and(|claim| claim.interrupted));
     let (watchers, strangers, state_before) = (&linked, &strangers, &state);
     let all =
@@ -306,8 +329,11 @@ mod tests {
     fn a_watcher_that_only_a_killed_apply_has_named_is_found_by_its_token() {
         let tokens = ["east", "north", "south"].map(|name| (name.to_owned(), Value::Known(TokenState::default())));
         let prior = RemoteCluster { tokens: Value::Known(tokens.into()), ..RemoteCluster::default() };
-        let found = strangers(&prior, |name| name == "east" || name == "north");
-        assert_eq!(found, ["south".to_owned()].into());
+        let found = |noted: &BTreeSet<Place>| strangers(Some(&prior), noted, |name| name == "east" || name == "north");
+        assert_eq!(found(&BTreeSet::new()), ["south".to_owned()].into());
+        let noted = ["north", "west"].map(|name| (name.to_owned(), "istio-system".to_owned())).into();
+        assert_eq!(found(&noted), ["south".to_owned(), "west".to_owned()].into());
+        assert_eq!(strangers(None, &noted, |_| false).len(), 2);
     }
 
     #[test]

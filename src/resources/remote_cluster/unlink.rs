@@ -123,8 +123,9 @@ async fn take_back(unlink: Unlink<'_>) -> Result<TakenBack, Error> {
             ..Delete::new(reference.clone())
         };
         match secrets.delete(&delete).await {
-            Ok(_) => return Ok(TakenBack::Done),
-            // Somebody has written it in between: it is looked at again.
+            Ok(true) => return Ok(TakenBack::Done),
+            // Somebody has written it in between, or made it anew: it is looked at again.
+            Ok(false) => {}
             Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 => {}
             Err(error) => return Err(error),
         }

@@ -231,7 +231,10 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
         None => Purpose::Create { in_new_namespace: NewNamespace::Refused, trusts_what_is_made: true },
     };
     let claiming = Claiming { purpose, adopt: spec.adopt };
-    let claim = keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await?;
+    let claim = match keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await {
+        Ok(claim) => claim,
+        Err(error) => return Err(unclaimed(error, prior, &state)),
+    };
     // Whatever fails from here on, state knows of it.
     claim.begin();
     let cluster = claim.cluster();
@@ -278,6 +281,16 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     cx.private.instance.is_only_in(places.iter().map(String::as_str));
     keeping::finish(cx, claim).await;
     Ok(state)
+}
+
+/// Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no other
+/// apply could say it.
+fn unclaimed(error: Diagnostic, prior: Option<ServiceEntry>, state: &ServiceEntry) -> Failed<ServiceEntry> {
+    let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
+    match prior {
+        Some(prior) => Failed::from(error).keeping(ServiceEntry { skip_unreachable_on_destroy, ..prior }),
+        None => error.into(),
+    }
 }
 
 /// A name that something else has yet to give is not the one that would follow from others.

@@ -59,6 +59,12 @@ async fn a_cluster_that_is_gone_for_good_is_left() {
     settled(&core, &one(true.into()), &stored).await;
     assert_eq!(owned(west(), &owner), [format!("Gateway export-{name}")], "nobody could remove it");
 
+    // Nothing can be done in the importing cluster, and yet the way out that the error names can be taken.
+    core.configure(provider()).await.expect("the provider can be configured");
+    let stored = apply(&core, &one(Json::Null), Some(&stored)).await;
+    let refused = without(&["east", "west"], Some(one(true.into())), &stored).await;
+    assert!(refused.diagnostics.has_errors(), "nobody has asked the Lease");
+    let stored = refused.stored.expect("a state");
     let left = without(&["east", "west"], None, &stored).await;
     let told = left.diagnostics.to_string();
     assert!(!left.diagnostics.has_errors() && told.contains("cluster east does not answer"), "{told}");
