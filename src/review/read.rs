@@ -1,7 +1,7 @@
 //! The plan as `terraform show -json` and `tofu show -json` write it, read without trust: what is missing or of another
 //! shape is nothing, and what could change the answer is a doubt that the page tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -89,7 +89,7 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
         timestamp: text(&file.timestamp),
         ..Plan::default()
     };
-    let mut reading = PlanReading { schemas, doubts: doubts(&file) };
+    let mut reading = PlanReading { schemas, doubts: doubts(&file), sources: BTreeSet::new() };
     for change in take_items(file.resource_changes.take()) {
         reading.change(change, &mut plan);
     }
@@ -100,7 +100,11 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
         plan.invocations.extend(reading.invocation(invoked));
     }
     reading.outside(file.prior_state.take(), &mut plan);
-    let mut doubts = reading.doubts;
+    let PlanReading { mut doubts, sources, .. } = reading;
+    if sources.len() > 1 {
+        let all = names(sources.iter().map(String::as_str));
+        doubts.of_plan(format!("it has the provider of the mesh from several sources: {all}. Find out whether each of them is this provider"));
+    }
     if plan.concerns_mesh() {
         plan.failed = file.checks.iter().flat_map(items).filter_map(failed).take(MOST).collect();
     }
@@ -259,6 +263,8 @@ fn put_off(list: &Option<Value>, member: &str) -> Option<(usize, String)> {
 struct PlanReading<'a> {
     schemas: &'a Schemas,
     doubts: Doubts,
+    /// Source addresses of this provider.
+    sources: BTreeSet<String>,
 }
 
 impl PlanReading<'_> {
@@ -291,13 +297,8 @@ impl PlanReading<'_> {
     where
         Self: 's,
     {
-        match whose(change) {
-            Whose::Mesh => {}
-            Whose::Copy => {
-                self.doubts.by(Doubt::Copy, address, [provider(change)]);
-                return None;
-            }
-            Whose::Other => return None,
+        if !self.is_ours(change, address) {
+            return None;
         }
         let kind = Type::ALL.into_iter().find(|(_, name)| change["type"] == *name);
         let known = kind.and_then(|(kind, name)| Some((kind, self.schemas.get(name)?)));
@@ -307,19 +308,26 @@ impl PlanReading<'_> {
         known
     }
 
+    fn is_ours(&mut self, one: &Value, address: &str) -> bool {
+        let whose = whose(one);
+        match whose {
+            Whose::Mesh => {
+                self.sources.insert(provider(one).to_owned());
+            }
+            Whose::Copy => self.doubts.by(Doubt::Copy, address, [provider(one)]),
+            Whose::Other => {}
+        }
+        whose == Whose::Mesh
+    }
+
     fn invocation(&mut self, mut invoked: Value) -> Option<Invocation> {
         let address = address(&invoked);
-        match whose(&invoked) {
-            Whose::Mesh if invoked["type"] == ACTION => {}
-            Whose::Mesh => {
-                self.doubts.at(Doubt::Kind, &address);
-                return None;
-            }
-            Whose::Copy => {
-                self.doubts.by(Doubt::Copy, &address, [provider(&invoked)]);
-                return None;
-            }
-            Whose::Other => return None,
+        if !self.is_ours(&invoked, &address) {
+            return None;
+        }
+        if invoked["type"] != ACTION {
+            self.doubts.at(Doubt::Kind, &address);
+            return None;
         }
         let (values, marks) = (take(&mut invoked, "config_values"), take(&mut invoked, "config_sensitive"));
         let Blanked { after: config, hidden: [_, hidden], .. } =
@@ -329,7 +337,7 @@ impl PlanReading<'_> {
 
     /// What state knows and the plan leaves out, as with `-target`: it stays.
     fn outside(&mut self, prior: Option<Value>, plan: &mut Plan) {
-        let planned: std::collections::BTreeSet<String> = plan
+        let planned: BTreeSet<String> = plan
             .instances
             .iter()
             .flat_map(|i| [Some(i.address.clone()), i.previous_address.clone()])
@@ -371,8 +379,10 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
     let mut body = take(&mut change, "change");
     let action = action(&body["actions"]).ok_or(Doubt::Actions)?;
     let (mut before, mut after) = (take(&mut body, "before"), take(&mut body, "after"));
-    // Whatever the plan calls it: what differs is judged.
-    let action = if action == Action::None && before != after { Action::Update } else { action };
+    let unknown = take(&mut body, "after_unknown");
+    // Whatever the plan calls it: what differs, or may, is judged.
+    let differs = before != after || Reading::new(&after, &unknown).is_partly_unknown();
+    let action = if action == Action::None && differs { Action::Update } else { action };
     let importing = body["importing"].is_object();
     let leaves_old = action == Action::Replace && items(&body["actions"]).iter().any(|word| *word == "forget");
     let creates_first = action == Action::Replace && body["actions"][0] == "create";
@@ -383,7 +393,14 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
         Action::Forget => after = before.clone(),
         _ => {}
     }
-    if !before.is_null() && !before.is_object() || !after.is_null() && !after.is_object() {
+    let (was, will) = (before.is_object(), after.is_object() || unknown == true);
+    let fits = match action {
+        Action::None => was == will,
+        Action::Create => will,
+        Action::Update | Action::Replace => was && will,
+        Action::Delete | Action::Forget => was,
+    };
+    if !fits || !before.is_null() && !was || !after.is_null() && !will {
         return Err(Doubt::Values);
     }
     let marks = (&body["before_sensitive"], &body["after_sensitive"]);
@@ -404,7 +421,7 @@ fn instance(mut change: Value, kind: Type, schema: &Schema) -> Result<Instance, 
         before,
         after,
         before_hidden,
-        unknown: also(take(&mut body, "after_unknown"), hidden),
+        unknown: also(unknown, hidden),
     })
 }
 

@@ -86,7 +86,8 @@ impl<'a> Reading<'a> {
             .collect()
     }
 
-    /// How many items of a list are not known yet, or are hidden and change; nothing where that is so of the whole list.
+    /// How many items of a list are not known yet, or are hidden and change; nothing where that is so of the whole
+    /// list.
     pub fn open_items(self) -> Option<usize> {
         let all = self.is_unknown() || self.is_hidden();
         (!all).then(|| self.items().into_iter().filter(|item| item.is_unknown()).count())

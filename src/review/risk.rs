@@ -249,6 +249,10 @@ risks! {
         "A check of the configuration does not pass",
         "A `check` block, or a condition of a resource or an output, says that something is not as its author wants it. A failed `check` block stops no apply.",
         "Does it fail because of this plan, or did it before?";
+    LEFT_OVER_REMOVED = "R42", "left-over-removed", Warning,
+        "What an earlier replacement left over is removed",
+        "A replacement by `create_before_destroy` was interrupted after the new resource was made. This plan removes the old one: its objects, its tokens or its certificates, as far as the new one has not taken them over.",
+        "Does the new one work? Does anything still use the old one?";
 }
 
 #[cfg(test)]

@@ -110,12 +110,12 @@ fn links(topology: &Topology, joining: &[&str], leaving: &[&str]) -> Option<Stri
 fn networks(plan: &Plan) -> String {
     let mut moves = Vec::new();
     let members = plan.instances.iter().filter(|instance| matches!(instance.kind, Type::Primary | Type::Remote));
-    for primary in members {
-        let Some((before, after)) = primary.sides("network").filter(|(before, after)| !before.is_same(*after)) else {
-            continue;
-        };
-        let cluster = primary.cluster().unwrap_or_default();
-        moves.push(format!("{} moves from network {} to {}", Name(cluster), before.shown(), after.shown()));
+    // What is recreated in another cluster moves no cluster.
+    for one in members.flat_map(Instance::in_clusters).filter(|one| one.before.is_there() && one.after.is_there()) {
+        let (before, after) = (one.before.get("network"), one.after.get("network"));
+        if !before.is_same(after) {
+            moves.push(format!("{} moves from network {} to {}", Name(one.cluster), before.shown(), after.shown()));
+        }
     }
     moves.iter().take(2).cloned().collect::<Vec<_>>().join(", ")
 }

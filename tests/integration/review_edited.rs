@@ -89,6 +89,12 @@ impl Plan {
         self
     }
 
+    /// One side of a change is missing.
+    pub(crate) fn without(mut self, address: &str, side: &str) -> Self {
+        self.resource(address)["change"][side] = Value::Null;
+        self
+    }
+
     /// What a plan says of an object that stays.
     pub(crate) fn field(self, address: &str, object: &str, line: &str) -> Self {
         let mut plan = self.object(address, object, Some("old"), Some("new"));

@@ -383,7 +383,8 @@ fn of_type(path: &str, ty: &str) -> Vec<(&'static str, Value, Value)> {
 }
 
 /// Two values that an attribute can have. Most are judged by whether they differ. These are judged by which of two is
-/// more, and so they need values of which one is: stricter, open to all, of a version that skips others, shorter, wider.
+/// more, and so they need values of which one is: stricter, open to all, of a version that skips others, shorter,
+/// wider.
 fn specimens(path: &str) -> (&'static str, &'static str) {
     match path {
         "mtls" => ("strict", "off"),

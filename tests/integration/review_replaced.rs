@@ -51,6 +51,12 @@ async fn rights_and_tokens_go_in_the_cluster_that_is_left_and_come_in_the_other(
     assert!(says(&east, &["istiods of west", "\"before\":\"Secrets too\"", "\"after\":\"nothing\""]), "{east:?}");
     assert!(says(&north, &["istiods of west", "\"before\":\"nothing\"", "\"after\":\"Secrets too\""]), "{north:?}");
     judge(vec![("Secrets", moved, &["R16", "reads every Secret of north"], &["reads every Secret of east"])]);
+    let mut renamed = moved_to_north(EAST);
+    renamed.resource(EAST)["change"]["after"]["network"] = "net-north".into();
+    assert!(!renamed.page().contains("moves from network"), "{}", renamed.page());
+    let (east, north) = (rows(&renamed, "versions", "east"), rows(&renamed, "versions", "north"));
+    assert!(says(&east, &["control plane", "\"after\":\"none\""]), "{east:?}");
+    assert!(says(&north, &["control plane", "\"before\":\"none\""]), "{north:?}");
     let mut tagged = moved_to_north(EAST);
     for side in ["before", "after"] {
         tagged.resource(EAST)["change"][side]["tags"] = json!(["prod"]);
@@ -84,6 +90,47 @@ async fn what_is_left_behind_is_not_removed() {
         ("a gateway", gateway, &["R28"], &["R09", "The Service is recreated"]),
         ("an authority", left_behind(CA), &["danger    R01", "R28", "is forgotten"], &["is deleted and recreated"]),
     ]);
+}
+
+/// What the predecessor was allowed to do, the successor does again.
+#[tokio::test]
+async fn a_successor_takes_over_and_issues_anew() {
+    let both = |mut plan: Plan, address: &str, name: &str, value: Value| {
+        for side in ["before", "after"] {
+            plan.resource(address)["change"][side][name] = value.clone();
+        }
+        plan
+    };
+    let endless = || json!({ "long_lived": true });
+    judge(vec![
+        ("elsewhere", both(moved_to_north(EAST), EAST, "adopt", true.into()), &["R24", "are taken over"], &[]),
+        ("beside the old one", both(left_behind(EAST), EAST, "adopt", true.into()), &["R24", "are taken over"], &[]),
+        ("fields of others", both(moved_to_north(EAST), EAST, "force_conflicts", true.into()), &["R23"], &[]),
+        ("a token", both(moved_to_north(LINK), LINK, "token", endless()), &["R17", "(north: mesh_remote"], &[]),
+        ("it stays", both(Plan::still(), LINK, "token", endless()).update(LINK, &[]), &[], &["R17"]),
+    ]);
+}
+
+/// Of a replacement that was cut off: what is left of the old one goes with this plan.
+#[tokio::test]
+async fn what_an_earlier_replacement_left_over_is_not_deleted_in_silence() {
+    let deposed = |address: &str, actions: &[&str]| {
+        let mut plan = Plan::still();
+        let mut old = plan.resource(address).clone();
+        old["deposed"] = "a1b2c3d4".into();
+        old["change"]["actions"] = json!(actions);
+        old["change"]["after"] = Value::Null;
+        plan.0["resource_changes"].as_array_mut().unwrap().push(old);
+        plan
+    };
+    let says: &[&str] = &["warning   R42", "left over"];
+    judge(
+        [CA, EAST, GATEWAY, LINK]
+            .map(|address| (address, deposed(address, &["delete"]), says, &["no risk found", "R25", "R07", "R09"][..]))
+            .into_iter()
+            .collect(),
+    );
+    judge(vec![("forgotten", deposed(LINK, &["forget"]), &["warning   R28"], &["R42"])]);
 }
 
 #[tokio::test]

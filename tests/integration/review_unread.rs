@@ -71,6 +71,15 @@ async fn what_cannot_be_read_is_said_wherever_it_is() {
             &[],
         ),
         ("what the plan leaves out", state, &["R27", &format!("the values of {GATEWAY}")], &[]),
+        (
+            "what a change ends in",
+            Plan::still().update(EAST, &[]).without(EAST, "after"),
+            &["R27", "the values of", EAST],
+            &["nothing changes"],
+        ),
+        ("what a change begins with", Plan::still().update(EAST, &[]).without(EAST, "before"), &["R27", EAST], &[]),
+        ("what is new", Plan::still().actions(EAST, &["create"]).without(EAST, "after"), &["R27", EAST], &[]),
+        ("what goes", Plan::still().actions(EAST, &["delete"]).without(EAST, "before"), &["R27", EAST], &[]),
         ("one of the changes", with("resource_changes", json!(["nonsense"])), &["R27", "cannot be read"], &[]),
         list("resource_changes"),
         list("resource_drift"),
@@ -148,6 +157,55 @@ async fn what_is_unknown_within_hides_nothing_that_goes() {
 }
 
 /// Who is dialled, what runs and on which terms is no less a matter of danger for coming from another resource.
+/// A document that is not known yet may say more. What the others say is there to be judged.
+#[tokio::test]
+async fn values_that_are_known_are_judged_beside_those_that_are_not() {
+    let weak = "meshConfig: {enableAutoMtls: false}";
+    let partly = |before: Value, after: Value| {
+        let mut plan = Plan::still().update(EAST, &[("/values", before, after)]);
+        plan.resource(EAST)["change"]["after_unknown"] = json!({ "values": [false, true] });
+        plan
+    };
+    judge(vec![
+        ("weaker", partly(json!(["a: 1", "b: 1"]), json!([weak, null])), &["danger    R22", "warning   R27"], &[]),
+        // It may be in the one that is not known.
+        ("no longer said", partly(json!(["a: 1", weak]), json!(["a: 1", null])), &["warning   R27"], &["R22"]),
+    ]);
+}
+
+/// Of a plan that has this provider from two places, one may be somebody else's.
+#[tokio::test]
+async fn two_sources_of_the_provider_are_named() {
+    let mut plan = Plan::still();
+    plan.resource(CA)["provider_name"] = "evil.example/acme/mesh".into();
+    judge(vec![
+        ("two", plan, &["warning   R27", "evil.example/acme/mesh", "registry.terraform.io"], &["no risk found"]),
+        ("one", Plan::still(), &["no risk found"], &["registry.terraform.io"]),
+    ]);
+}
+
+#[tokio::test]
+async fn what_a_plan_calls_no_change_is_one_where_it_is_unknown() {
+    let mut called = Plan::still().unknown(EAST, "/mtls", true.into());
+    called.resource(EAST)["change"]["actions"] = json!(["no-op"]);
+    judge(vec![("mtls", called, &["warning   R27", "mtls"], &["nothing changes"])]);
+}
+
+/// Which objects an exporting cluster will have.
+#[tokio::test]
+async fn objects_that_are_not_known_yet_are_not_removed() {
+    let mut plan = Plan::still();
+    let entry = |exported: Value| json!({ "cluster": "east", "host": "a.b", "exporters": {}, "objects": {}, "exported": exported });
+    plan.0["resource_changes"].as_array_mut().unwrap().push(json!({
+        "address": "mesh_service_entry.pay", "mode": "managed", "type": "mesh_service_entry", "name": "pay",
+        "provider_name": "registry.terraform.io/terraform-provider-mesh/mesh",
+        "change": { "actions": ["update"],
+            "before": entry(json!({ "west": { "objects": { "Gateway istio-system/pay": "a" } } })),
+            "after": entry(Value::Null), "after_unknown": { "exported": true } },
+    }));
+    judge(vec![("unknown", plan, &["warning   R27", "exported"], &["removed"])]);
+}
+
 #[tokio::test]
 async fn what_is_unknown_and_decides_is_a_warning() {
     judge(

@@ -186,7 +186,7 @@ model! {
         /// count. With `renewal` the job's schedule counts in its place.
         #[attr(optional, validate(duration()))]
         pub rotate_before: Value<String>,
-        /// Use a token that never ends, kept in a Secret of the watched cluster, for all watchers.
+        /// Use tokens that never end, one for each watcher, each kept in a Secret of the watched cluster.
         #[attr(default(false))]
         pub long_lived: Value<bool>,
         /// Renew tokens also while a watcher runs Istio 1.30.0 to 1.30.3, which lose the cluster's endpoints when a

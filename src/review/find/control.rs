@@ -7,7 +7,8 @@ use crate::review::objects::Fate;
 use crate::review::read::{Action, InCluster, Instance, Reading, Type};
 use crate::review::risk::{
     ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL, FORCED,
-    IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, Level, MTLS, NAMESPACE, NETWORK_CHANGED, WEBHOOK,
+    IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, LEFT_OVER_REMOVED, Level, MTLS, NAMESPACE, NETWORK_CHANGED,
+    WEBHOOK,
 };
 use crate::review::text::{Name, Prose, count, names};
 
@@ -115,6 +116,10 @@ fn taken(cx: &mut Cx<'_>, instance: &Instance) {
     if instance.action == Action::Forget {
         let what = format!("The configuration forgets it, and it stays as it is.{}", unkept(instance));
         cx.risk(&LEFT_BEHIND, instance, what).sides("kept", "nobody's");
+    }
+    if instance.deposed && instance.action == Action::Delete {
+        let what = "What an earlier replacement of it has left over is removed.";
+        cx.risk(&LEFT_OVER_REMOVED, instance, what).sides("left over", "removed");
     }
     if instance.leaves_old {
         let what = format!("The old one is forgotten and stays as it is, beside the new one.{}", unkept(instance));

@@ -22,7 +22,7 @@ mod versions;
 use std::collections::BTreeSet;
 
 use super::objects::{self, Objects};
-use super::read::{Action, Instance, Plan, Schemas, Type};
+use super::read::{Action, InCluster, Instance, Plan, Schemas, Type};
 use super::risk::{self, Level, Risk};
 use super::section::Section;
 use super::text::Prose;
@@ -168,8 +168,9 @@ impl Instance {
         self.action != Action::None || self.importing
     }
 
-    /// A flag that the plan raises.
+    /// A flag that the plan raises. What is created beside its predecessor, or in another cluster, raises its own.
     fn raises(&self, flag: &str) -> bool {
-        self.action != Action::None && self.after().get(flag).flag() && !self.before().get(flag).flag()
+        let raised = |one: InCluster<'_>| one.after.get(flag).flag() && !one.before.get(flag).flag();
+        self.action != Action::None && self.in_clusters().into_iter().any(raised)
     }
 }

@@ -26,9 +26,9 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
     for remote in cx.of(Type::Remote) {
         for one in remote.in_clusters() {
             rows(cx, &mut section, remote, one);
-        }
-        if remote.changes() {
-            judge(cx, remote);
+            if remote.changes() {
+                judge(cx, remote, one);
+            }
         }
     }
     for instance in &cx.plan.instances {
@@ -179,8 +179,7 @@ fn days(time: Duration) -> String {
     }
 }
 
-fn judge(cx: &mut Cx<'_>, remote: &Instance) {
-    let (before, after) = (remote.before(), remote.after());
+fn judge(cx: &mut Cx<'_>, remote: &Instance, InCluster { cluster, before, after }: InCluster<'_>) {
     if !after.is_there() {
         return;
     }
@@ -195,9 +194,10 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
     let grows = !before.is_there() || will.lifetime > was.lifetime;
     if will.endless && !(was.endless && before.is_there()) {
         let what = "Each watcher gets a token without an end, kept in a Secret of the cluster.";
-        cx.risk(&LONG_TOKEN, remote, what).sides(was_shown, shown(&will));
+        cx.risk(&LONG_TOKEN, remote, what).of(cluster).sides(was_shown, shown(&will));
     } else if !will.endless && grows && will.lifetime.is_some_and(|lifetime| lifetime > 365 * DAY) {
         cx.risk(&LONG_TOKEN, remote, "Tokens are asked for that live longer than a year.")
+            .of(cluster)
             .sides(was_shown, shown(&will));
     } else if !will.endless && !will.by_job && will.lifetime.is_some() {
         let shrinks = before.is_there() && (was.endless || was.by_job || was.own || will.window < was.window);
@@ -205,7 +205,7 @@ fn judge(cx: &mut Cx<'_>, remote: &Instance) {
         if shrinks || short {
             let what = format!("From now on somebody must plan and apply at least every {}.", will.words());
             let was = if before.is_there() { was.words() } else { "none".into() };
-            cx.risk(&TOKEN_ENDS, remote, what).sides(was, will.words());
+            cx.risk(&TOKEN_ENDS, remote, what).of(cluster).sides(was, will.words());
         }
     }
 }

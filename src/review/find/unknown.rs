@@ -27,8 +27,12 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         hidden(cx, instance, schema);
         // What only the provider sets is expected to be unknown, but for the objects, which a plan is there to tell.
         let open = schema.attributes.iter().filter(|attribute| {
-            let told = attribute.name == "objects" || is_configured(attribute);
             let value = instance.after().get(&attribute.name);
+            let told = match attribute.name.as_str() {
+                "objects" => true,
+                "exported" => value.is_unknown(),
+                _ => is_configured(attribute),
+            };
             let unknown = if attribute.name == "clusters" { value.is_unknown() } else { value.is_partly_unknown() };
             told && unknown && !value.is_partly_hidden()
         });

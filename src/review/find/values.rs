@@ -84,18 +84,20 @@ fn at<'a>(side: Reading<'a>, paths: &[String]) -> Vec<Reading<'a>> {
 fn between(instance: &Instance, documents: &str, from: &[String]) -> Option<Vec<Change>> {
     let (before, after) = (at(instance.before(), from), at(instance.after(), from));
     let same = before.iter().zip(&after).all(|(before, after)| before.value() == after.value());
-    // What is not known yet is told as such, and a resource that goes has nothing to compare.
-    let unknown = |side: &Reading<'_>| side.is_partly_unknown() && !side.is_partly_hidden();
-    if same || after.iter().any(unknown) || !instance.after().is_there() {
+    // A resource that goes has nothing to compare.
+    if same || !instance.after().is_there() {
         return Some(Vec::new());
     }
     if before.iter().chain(&after).any(|side| side.is_partly_hidden()) {
         return None;
     }
+    let unknown = after.iter().any(|side| side.is_partly_unknown());
     let (before, after) = (leaves(&before)?, leaves(&after)?);
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let marked = marked(instance);
+    // A document that is not known yet is told as such. What the others no longer say may be in it.
     let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let changed = changed.filter(|path| !unknown || after.contains_key(*path));
     let change = |path: &String| Change {
         documents: documents.to_owned(),
         path: path.clone(),

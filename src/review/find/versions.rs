@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Cx, are_one, values};
-use crate::review::read::{Instance, Reading, Type};
+use crate::review::read::{InCluster, Instance, Reading, Type};
 use crate::review::risk::{Level, VERSION_LOWERED, VERSION_SKEW, VERSION_SKIPPED};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose};
@@ -24,10 +24,12 @@ pub fn of_plan(cx: &mut Cx<'_>) -> Section {
         if let Some((was, will)) = before.text().zip(after.text()) {
             step(cx, instance, what, (was, will));
         }
-        if instance.changes() && !before.is_same(after) {
-            let cluster = Prose::name(instance.cluster().unwrap_or_default());
-            let none = |reading: Reading<'_>| if reading.is_there() { reading.shown() } else { "none".into() };
-            section.row([cluster, what.into(), none(before), none(after)]);
+        for InCluster { cluster, before, after } in instance.in_clusters() {
+            let (before, after) = (before.get(name), after.get(name));
+            if instance.changes() && !before.is_same(after) {
+                let none = |reading: Reading<'_>| if reading.is_there() { reading.shown() } else { "none".into() };
+                section.row([Prose::name(cluster), what.into(), none(before), none(after)]);
+            }
         }
         if let (Type::Primary, Some(version)) = (instance.kind, after.text())
             && let Some(minor) = minor(version)
