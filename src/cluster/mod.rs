@@ -31,6 +31,8 @@ mod patch;
 mod read;
 mod replicas;
 mod review;
+#[cfg(test)]
+pub mod stub;
 pub mod wait;
 
 use std::collections::BTreeMap;

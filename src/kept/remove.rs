@@ -190,7 +190,9 @@ impl<S: Fn(&Object) -> Option<String>> Removing<'_, S> {
                 Ok(false) if attempt < ATTEMPTS => {}
                 Ok(false) => return Ok(Removed::NotOurs("others keep recreating it".to_owned())),
                 Err(Error { failure: Failure::Api(status), .. }) if status.code == 409 && attempt < ATTEMPTS => {}
-                Err(error) if error.is_unknown_kind() => return Ok(Removed::Gone),
+                Err(error) if error.is_unknown_kind() && self.cluster.lacks_definition_of(&reference.kind).await? => {
+                    return Ok(Removed::Gone);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -241,4 +243,42 @@ fn in_use(instances: &[ObjectRef]) -> String {
     let named: Vec<String> = instances.iter().take(3).map(ToString::to_string).collect();
     let more = if instances.len() > 3 { format!(" and {} more", instances.len() - 3) } else { String::new() };
     format!("it still has objects, which would be deleted with it: {}{more}", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::INSTANCE_ANNOTATION;
+    use crate::cluster::stub::{answering, not_found};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_served_for_the_moment_is_not_gone() {
+        let reference = ObjectRef::namespaced(Kind::ISTIO_GATEWAY, "a", "g");
+        let owner = Owner { label: "o".to_owned(), mark: "m".to_owned(), unmarked: false };
+        let live = owner.put_on(Object::of(&reference)).with_annotation(INSTANCE_ANNOTATION, "m");
+        for is_defined in [true, false] {
+            let cluster = answering("east", move |_, path| match path {
+                path if path.contains("customresourcedefinitions") && is_defined => {
+                    let name = "gateways.networking.istio.io";
+                    (
+                        200,
+                        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name}}),
+                    )
+                }
+                path if path.contains("customresourcedefinitions") => not_found("gateways.networking.istio.io"),
+                path if path.contains("apiservices") => not_found("v1.networking.istio.io"),
+                _ => (404, json!("404 page not found")),
+            });
+            let removing =
+                Removing { cluster: &cluster, owner: &owner, wait_for_definitions: false, stays: &|_: &Object| None };
+            let (key, live) = ("Gateway a/g".to_owned(), Some(live.clone()));
+            let removed = removing.one(&Doomed { key, reference: reference.clone(), live, known: true }).await;
+            match is_defined {
+                true => assert!(removed.as_ref().is_err_and(Error::is_unknown_kind)),
+                false => assert!(matches!(removed, Ok(Removed::Gone))),
+            }
+        }
+    }
 }

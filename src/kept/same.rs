@@ -5,15 +5,20 @@
 //! them, and what is written into it, a signing key among it, goes to whoever it belongs to.
 
 use super::instance::Instance;
-use crate::cluster::{Cluster, Error};
+use crate::cluster::{Cluster, Error, ObjectRef};
 use crate::diag::Diagnostic;
 
 /// Refuses a cluster that is another one than before, or than the provider block means, and remembers which one it is.
-/// The warning says that this cannot be told. Of a cluster that does not answer other requests tell.
+/// The warning says that this cannot be told. Of a cluster that does not answer other requests tell; one that answers
+/// something else to this question is not written to.
 ///
 /// A state of before remembers none, and takes the cluster as it is.
 pub async fn check(cluster: &Cluster, instance: &mut Instance) -> Result<Option<Diagnostic>, Diagnostic> {
-    let Ok(found) = cluster.uid().await else { return Ok(None) };
+    let found = match cluster.uid().await {
+        Ok(found) => found,
+        Err(error) if error.is_answer() => return Err(error.into()),
+        Err(_) => return Ok(None),
+    };
     let before = instance.uids.get(cluster.name()).cloned();
     match judge(cluster.meant(), before.as_deref(), found) {
         Ok(Some(found)) => drop(instance.uids.insert(cluster.name().to_owned(), found.to_owned())),
@@ -25,9 +30,20 @@ pub async fn check(cluster: &Cluster, instance: &mut Instance) -> Result<Option<
     Ok(None)
 }
 
-/// Whether two names may lead to one cluster. Not everybody may read which one it is.
-pub async fn may_be_one(one: &Cluster, other: &Cluster) -> Result<bool, Error> {
-    Ok(may_be_equal(one.uid().await?, other.uid().await?))
+/// Whether an object is the very one that one of the others has, under another name of the cluster. Two clusters that
+/// were cloned from one have objects of their own.
+pub async fn are_one(cluster: &Cluster, others: &[Cluster], reference: &ObjectRef) -> Result<bool, Error> {
+    for other in others {
+        // Not everybody may read which cluster it is.
+        if !may_be_equal(cluster.uid().await?, other.uid().await?) {
+            continue;
+        }
+        let (here, there) = tokio::try_join!(cluster.get_metadata(reference), other.get_metadata(reference))?;
+        if here.zip(there).is_some_and(|(here, there)| here.uid().is_some() && here.uid() == there.uid()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn may_be_equal(one: Option<&str>, other: Option<&str>) -> bool {
@@ -84,6 +100,17 @@ fn unreadable(name: &str) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::stub::{answering, forbidden, namespaces};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_question_that_is_answered_otherwise_lets_nothing_be_written() {
+        let known = || Instance { uids: [("east".to_owned(), "a".to_owned())].into(), ..Instance::default() };
+        let unauthorized = |_: &str, _: &str| (401, serde_json::json!({"kind": "Status", "code": 401}));
+        assert!(check(&answering("east", unauthorized), &mut known()).await.is_err());
+        assert!(check(&answering("east", |_, _| namespaces("b")), &mut known()).await.is_err());
+        assert!(matches!(check(&answering("east", |_, _| namespaces("a")), &mut known()).await, Ok(None)));
+        assert!(matches!(check(&answering("east", |_, _| forbidden()), &mut known()).await, Ok(Some(_))));
+    }
 
     #[test]
     fn another_cluster_is_refused_until_it_is_meant() {
@@ -100,6 +127,34 @@ mod tests {
         assert_eq!(judge(None, None, None), Ok(None));
         assert_eq!(judge(None, Some("a"), None), Err(Doubt::Unreadable));
         assert_eq!(judge(Some("a"), None, None), Err(Doubt::Unreadable));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_object_under_a_new_name_of_its_cluster_is_the_same_object() {
+        use crate::cluster::Kind;
+        use serde_json::json;
+        let reference = ObjectRef::namespaced(Kind::SECRET, "istio-system", "remote");
+        let cluster = |uid: Option<&'static str>, secret: Option<&'static str>| {
+            answering("a", move |_, path| match (path.contains("/secrets/"), uid, secret) {
+                (true, _, Some(uid)) => (
+                    200,
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "remote", "uid": uid}}),
+                ),
+                (true, _, None) | (_, None, _) => forbidden(),
+                (_, Some(uid), _) => namespaces(uid),
+            })
+        };
+        let old = || cluster(Some("c1"), Some("s1"));
+        for (other, told) in [
+            (cluster(Some("c1"), Some("s1")), Some(true)),
+            (cluster(None, Some("s1")), Some(true)),
+            (cluster(Some("c1"), Some("s2")), Some(false)),
+            // Nobody asks another cluster for the object.
+            (cluster(Some("c2"), None), Some(false)),
+            (cluster(Some("c1"), None), None),
+        ] {
+            assert_eq!(are_one(&old(), &[other], &reference).await.ok(), told);
+        }
     }
 
     #[test]

@@ -57,10 +57,7 @@ async fn gone(cluster: &Cluster, recorded: &Recorded) -> Result<Vec<String>, Err
             listed.iter().filter(|object| !object.is_terminating()).map(|object| object.name()).collect();
         for (key, reference) in references.into_iter().filter(|(_, reference)| !there.contains(&*reference.name)) {
             // It may have lost its label alone.
-            let live = match cluster.get_metadata(&reference).await {
-                Err(error) if error.is_unknown_kind() => None,
-                live => live?,
-            };
+            let live = cluster.get_metadata_if_defined(&reference).await?;
             if live.is_none_or(|live| live.is_terminating()) {
                 gone.push(key.to_owned());
             }

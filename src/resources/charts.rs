@@ -9,10 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
 
 use crate::chart::Chart;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Ctx;
+use crate::kept::objects::Entry;
 use crate::model;
 use crate::schema::Validator;
 use crate::schema::validate::text;
@@ -169,6 +171,21 @@ pub struct Store {
     /// How to log in to the provider's own repository is unknown.
     has_unknown_login: bool,
     sources: Sources,
+    /// The definitions of the Gateway API that were read last: they are a megabyte, and every cluster of a run wants
+    /// the same.
+    pub definitions: Mutex<Vec<(ReadAs, Entries)>>,
+}
+
+/// The objects of a release of the Gateway API, each with the label of its owner.
+pub type Entries = Vec<Arc<Entry>>;
+
+/// Where they are from, and whose they are to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadAs {
+    pub place: String,
+    pub version: String,
+    pub digest: Option<String>,
+    pub owner: String,
 }
 
 /// Charts as a refresh found them where they come from: whoever may write there can change them between a plan and its

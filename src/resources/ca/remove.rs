@@ -45,16 +45,17 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
         wanted.iter().zip(spec.clusters.keys()).filter(|(_, name)| prior.clusters.entry(name).is_none());
     let unseen = newcomers.any(|(uid, _)| uid.is_err());
     let wanted: BTreeSet<String> = wanted.into_iter().flatten().flatten().collect();
-    let (mut doomed, mut stays) = (Vec::new(), Vec::new());
+    let (mut doomed, mut stays, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for ((name, model), found) in dropped.into_iter().zip(found) {
-        match found {
-            _ if unseen => stays.push(name.to_owned()),
-            // The same Secret, by another name of its cluster.
-            Ok(Some(uid)) if wanted.contains(&uid) => {}
-            _ => doomed.push((name, model)),
+        match found.map(|uid| fate(uid.as_deref(), &wanted, unseen)) {
+            Ok(Fate::Stays) => stays.push(name.to_owned()),
+            Ok(Fate::GoesOn) => {}
+            Ok(Fate::Goes) => doomed.push((name, model)),
+            // It may be what a cluster has under its new name.
+            Err(error) => failures.push((name.to_owned(), error)),
         }
     }
-    let failures = remove_clusters(cx, doomed, spec.root.store(), &mark).await;
+    failures.extend(remove_clusters(cx, doomed, spec.root.store(), &mark).await);
     stays.extend(failures.iter().map(|(name, _)| name.clone()));
     for name in &stays {
         if let (Some(clusters), Some(cluster)) = (state.clusters.known_mut(), prior.clusters.entry(name)) {
@@ -62,6 +63,24 @@ pub async fn no_longer_wanted(cx: &mut Cx, spec: &Spec, prior: Option<&Ca>, stat
         }
     }
     failures.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+}
+
+/// What becomes of the Secret of a cluster that the configuration names no longer.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// Whether it is one that goes on cannot be told.
+    Stays,
+    /// It is the same Secret, by another name of its cluster.
+    GoesOn,
+    Goes,
+}
+
+fn fate(uid: Option<&str>, wanted: &BTreeSet<String>, unseen: bool) -> Fate {
+    match uid {
+        Some(uid) if wanted.contains(uid) => Fate::GoesOn,
+        _ if unseen => Fate::Stays,
+        _ => Fate::Goes,
+    }
 }
 
 /// The clusters that something can be removed from. Those that cannot be reached are left out where the configuration
@@ -107,8 +126,9 @@ pub fn skips(state: &Ca) -> bool {
 
 /// The uid of a cluster's `cacerts`, if it has one.
 async fn uid_of(cx: &Cx, name: &str, namespace: &str) -> Result<Option<String>, Diagnostic> {
-    let cluster = client::cluster(cx, name)?;
-    let found = cluster.get(&CaCerts::reference(namespace)).await?;
+    let cluster = client::cluster(cx, name).map_err(|error| in_cluster(error, name))?;
+    let found = cluster.get_metadata(&CaCerts::reference(namespace)).await;
+    let found = found.map_err(|error| not_removed(&error, name))?;
     Ok(found.and_then(|secret| secret.uid().map(str::to_owned)))
 }
 
@@ -366,15 +386,17 @@ async fn remove_keys(
         }
         Ok(left)
     };
-    removal.await.map_err(|error: Error| {
-        let diagnostic = Diagnostic::from(&error);
-        let advice = match error.may_be_gone() {
-            true => format!(" If cluster {name} is gone for good, set `skip_unreachable_on_destroy = true` and apply."),
-            false => String::new(),
-        };
-        let detail = format!("{}{advice}", diagnostic.detail);
-        in_cluster(diagnostic.detail(detail), name)
-    })
+    removal.await.map_err(|error: Error| not_removed(&error, name))
+}
+
+fn not_removed(error: &Error, name: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::from(error);
+    let advice = match error.may_be_gone() {
+        true => format!(" If cluster {name} is gone for good, set `skip_unreachable_on_destroy = true` and apply."),
+        false => String::new(),
+    };
+    let detail = format!("{}{advice}", diagnostic.detail);
+    in_cluster(diagnostic.detail(detail), name)
 }
 
 /// Leaves the namespace that held them, unless it is the one in `place`, which holds something else as well. Returns
@@ -455,4 +477,24 @@ pub fn consequences(state: &Ca, memory: &Private) -> Diagnostic {
         "The Secret cacerts is deleted in {}. A running istiod keeps what it has loaded until it restarts; then it makes a root of its own, and the clusters no longer trust each other.{root}",
         clusters.join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cluster_has_under_its_new_name_is_not_removed_under_the_old_one() {
+        let wanted = BTreeSet::from(["new".to_owned()]);
+        for (uid, unseen, expected) in [
+            (Some("new"), false, Fate::GoesOn),
+            (Some("new"), true, Fate::GoesOn),
+            (Some("old"), false, Fate::Goes),
+            (Some("old"), true, Fate::Stays),
+            (None, true, Fate::Stays),
+            (None, false, Fate::Goes),
+        ] {
+            assert_eq!(fate(uid, &wanted, unseen), expected, "{uid:?} {unseen}");
+        }
+    }
 }

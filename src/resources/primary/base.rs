@@ -160,12 +160,7 @@ pub async fn release(
     let shared = shared.await.map_err(|error| error.diagnostic())?;
     let mut prior = prior;
     let held: Vec<_> = shared.iter().filter(|(key, _)| prior.objects.contains_key(*key)).collect();
-    let looks = held.iter().map(|(_, entry)| async {
-        match cluster.get_metadata(&entry.reference).await {
-            Err(error) if error.is_unknown_kind() => Ok(None),
-            live => live,
-        }
-    });
+    let looks = held.iter().map(|(_, entry)| cluster.get_metadata_if_defined(&entry.reference));
     let lives = futures::future::try_join_all(looks).await?;
     let mut given_up = Vec::new();
     for ((key, entry), live) in held.into_iter().zip(lives) {

@@ -9,7 +9,7 @@ use crate::cluster::{Kind, Object};
 use crate::diag::Diagnostic;
 use crate::kept::objects::Entry;
 use crate::kept::render;
-use crate::resources::charts::{Charts, GATEWAY_API, Store, Unavailable};
+use crate::resources::charts::{Charts, Entries, GATEWAY_API, ReadAs, Store, Unavailable};
 use crate::value::Path;
 
 /// By which the project marks whatever belongs to a release of it.
@@ -19,20 +19,7 @@ pub const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 /// The groups that it defines.
 const GROUPS: [&str; 2] = ["gateway.networking.k8s.io", "gateway.networking.x-k8s.io"];
 
-/// What was read last, by where it is from and whose it is to be: it is a megabyte, and every cluster of a run wants
-/// the same.
-static READ: tokio::sync::Mutex<Vec<(Key, Entries)>> = tokio::sync::Mutex::const_new(Vec::new());
 const READ_AT_MOST: usize = 2;
-
-type Entries = Vec<Arc<Entry>>;
-
-#[derive(Clone, PartialEq, Eq)]
-struct Key {
-    place: String,
-    version: String,
-    digest: Option<String>,
-    owner: String,
-}
 
 /// The objects of a release, each with the label of its owner.
 pub async fn entries(
@@ -42,13 +29,13 @@ pub async fn entries(
     owner: &str,
 ) -> Result<Entries, Unavailable> {
     let digest = charts.into_iter().chain([&store.defaults]).find_map(|charts| charts.digests.entry(GATEWAY_API));
-    let key = Key {
+    let key = ReadAs {
         place: store.gateway_api_place(charts),
         version: version.to_owned(),
         digest: digest.cloned(),
         owner: owner.to_owned(),
     };
-    let mut read = READ.lock().await;
+    let mut read = store.definitions.lock().await;
     if let Some((_, entries)) = read.iter().find(|(known, _)| *known == key) {
         return Ok(entries.clone());
     }

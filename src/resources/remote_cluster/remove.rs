@@ -13,7 +13,7 @@ use super::state;
 use super::unlink::{self, Unlink};
 use super::watcher::RenewalBefore;
 use super::{Cx, KINDS};
-use crate::cluster::{Error, Object, Owner};
+use crate::cluster::{Cluster, Error, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Failed;
 use crate::istiod;
@@ -74,24 +74,9 @@ async fn goes_on(cx: &Cx, spec: &Spec, secret_name: &str, old: &str) -> Result<b
     }
     // What the provider does not have is told by who takes the link away.
     let Ok(place) = client::cluster(cx, spec.secrets_of(old)) else { return Ok(false) };
-    let mut others = Vec::new();
-    for other in spec.watchers.iter().filter_map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).ok()) {
-        if same::may_be_one(&place, &other).await? {
-            others.push(other);
-        }
-    }
-    if others.is_empty() {
-        return Ok(false);
-    }
-    let reference = &secret::reference(spec, secret_name);
-    let Some(secret) = place.get_metadata(reference).await? else { return Ok(false) };
-    for other in others {
-        let theirs = other.get_metadata(reference).await?;
-        if theirs.is_some_and(|theirs| theirs.uid() == secret.uid()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let others = spec.watchers.iter().filter_map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).ok());
+    let others: Vec<Cluster> = others.collect();
+    same::are_one(&place, &others, &secret::reference(spec, secret_name)).await
 }
 
 /// Several watchers may keep their remote secrets in one cluster.

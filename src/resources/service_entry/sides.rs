@@ -312,8 +312,7 @@ impl Exporting<'_> {
     }
 }
 
-/// Which of these objects are the very ones that have just been written under another name of the cluster. Two clusters
-/// that were cloned from one have objects of their own.
+/// Which of these objects are the very ones that have just been written under another name of the cluster.
 async fn kept_by(
     twins: &[(Cluster, &Wanted)],
     cluster: &Cluster,
@@ -321,13 +320,8 @@ async fn kept_by(
 ) -> Result<BTreeSet<String>, Error> {
     let mut kept = BTreeSet::new();
     for (twin, wanted) in twins {
-        if !same::may_be_one(cluster, twin).await? {
-            continue;
-        }
         for (key, entry) in wanted.iter().filter(|(key, _)| recorded.objects.contains_key(*key)) {
-            let reference = &entry.reference;
-            let (here, there) = tokio::try_join!(cluster.get_metadata(reference), twin.get_metadata(reference))?;
-            if here.zip(there).is_some_and(|(here, there)| here.uid() == there.uid()) {
+            if same::are_one(cluster, std::slice::from_ref(twin), &entry.reference).await? {
                 kept.insert(key.to_owned());
             }
         }
