@@ -28,6 +28,12 @@ pub fn is_from(version: &str, minor: [u64; 2]) -> Option<bool> {
     (numbers.len() >= minor.len()).then(|| numbers.as_slice() >= minor.as_slice())
 }
 
+/// Whether a version is older than another; one that says no number is not.
+pub fn is_older(version: &str, than: &str) -> bool {
+    let version = numbers(version);
+    !version.is_empty() && version < numbers(than)
+}
+
 fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
