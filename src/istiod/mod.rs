@@ -26,7 +26,7 @@ pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objec
 pub use replicas::Replica;
 pub use roots::{HANDED_OUT, handed_out_since, roots_of};
 pub use verdict::{Verdict, loses_endpoints_on_rotation, other_secret, verdict};
-pub use version::{oldest_version, version_of};
+pub use version::{is_from, is_older, oldest_version, version_of};
 
 use crate::cluster::{Cluster, Kind, Query};
 

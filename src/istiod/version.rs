@@ -22,6 +22,18 @@ pub fn oldest_version(views: &[ReplicaView]) -> Option<String> {
     versions.min_by_key(|version| numbers(version)).map(str::to_owned)
 }
 
+/// Whether a version is of this minor version of Istio, or newer; `None` where it says no number.
+pub fn is_from(version: &str, minor: [u64; 2]) -> Option<bool> {
+    let numbers = numbers(version);
+    (numbers.len() >= minor.len()).then(|| numbers.as_slice() >= minor.as_slice())
+}
+
+/// Whether a version is older than another; one that says no number is not.
+pub fn is_older(version: &str, than: &str) -> bool {
+    let version = numbers(version);
+    !version.is_empty() && version < numbers(than)
+}
+
 fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }

@@ -16,6 +16,10 @@ pub struct Policies {
     pub strict: Vec<Strict>,
     /// A mesh configuration has proxies speak plain text unless a rule says otherwise.
     pub is_plain: bool,
+    /// Those for some workloads of a namespace that say more exactly who may speak plain text with them.
+    pub picked: Vec<Picked>,
+    /// Whom callers speak mTLS with by a rule, whatever the mesh configuration says.
+    pub mutual: Vec<Whom>,
 }
 
 /// A policy that turns mTLS off.
@@ -29,8 +33,10 @@ pub struct Off {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whom {
     Everybody,
-    /// Workloads of a namespace, all or some.
+    /// All workloads of a namespace.
     Namespace(String),
+    /// Workloads of a namespace by their labels.
+    Workloads(String),
     /// Whoever calls this host, which may be a pattern or, within the namespace, a short name.
     Host {
         host: String,
@@ -52,15 +58,36 @@ pub enum Scope {
     Namespace(String),
 }
 
+/// A policy that counts before all others for some workloads of a namespace, by their labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picked {
+    pub what: String,
+    pub namespace: String,
+    /// By which some of their ports take mTLS alone, or take plain text.
+    pub takes: Takes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    MtlsAlone,
+    PlainText,
+}
+
+/// Whether workloads take plain text, each with the policy that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlainText {
+    Taken,
+    Refused(String),
+    /// Which of them a policy is for is not known.
+    Unsure(String),
+}
+
 /// What a cluster has of them, but for rules for hosts that stay within it by all that is known of its mesh
 /// configurations. A cluster without these kinds has none; one that does not let them be read is an error.
 pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Policies, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
     let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
-    let root = root(system, configured);
-    let off = policies.iter().filter_map(|policy| turned_off(policy, root));
-    let off = off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect();
-    Ok(Policies { off, strict: strict(&policies, root), is_plain: configured.iter().any(MeshPolicy::is_plain) })
+    Ok(Policies::of(&policies, &rules, root(system, configured), configured))
 }
 
 /// What the mesh configurations of a cluster say. For those that are not declared or read otherwise: what policies mean
@@ -88,20 +115,117 @@ fn root<'a>(system: &'a str, configured: &'a [MeshPolicy]) -> &'a str {
 /// Policies of callers, and those of who is called, that do not go together, in words: the first speak plain text, or
 /// TLS of their own, with workloads that take the mesh's mTLS alone.
 pub fn clashes(callers: &[Off], called: &Policies) -> Vec<String> {
-    let told = callers.iter().filter_map(|off| {
-        // Where the called cluster has the same policy, it counts there before the strict one.
-        let is_alike = called.off.iter().any(|other| other.what == off.what);
-        let strict = called.strict.iter().find(|strict| strict.concerns(&off.whom)).filter(|_| !is_alike)?;
-        Some(format!("{} against {}", off.what, strict.what))
+    let told = met(callers, called).filter_map(|(off, plain)| match plain {
+        PlainText::Refused(strict) => Some(format!("{} against {strict}", off.what)),
+        PlainText::Taken | PlainText::Unsure(_) => None,
     });
     told.collect()
 }
 
+/// The same, of those that may go together: it depends on which workloads are behind a Service.
+pub fn doubts(callers: &[Off], called: &Policies) -> Vec<String> {
+    let told = met(callers, called).filter_map(|(off, plain)| match plain {
+        PlainText::Unsure(picked) => Some(format!("{} and {picked}", off.what)),
+        PlainText::Taken | PlainText::Refused(_) => None,
+    });
+    told.collect()
+}
+
+fn met<'a>(callers: &'a [Off], called: &'a Policies) -> impl Iterator<Item = (&'a Off, PlainText)> {
+    // Where the called cluster has the same PeerAuthentication, it counts there before the strict one. A rule changes
+    // clients, and never what servers take.
+    let is_alike = |off: &Off| !off.whom.is_host() && called.off.iter().any(|other| other.what == off.what);
+    callers.iter().filter(move |off| !is_alike(off)).map(|off| (off, called.plain_text(&off.whom)))
+}
+
+/// Policies by which who is called takes plain text alone, and of which callers know nothing: an istiod reads
+/// PeerAuthentications in its own cluster alone, so that its clients speak mTLS.
+pub fn unheard(callers: &Policies, called: &Policies) -> Vec<String> {
+    let covers = |own: &Off, off: &Off| match &own.whom {
+        Whom::Everybody => true,
+        Whom::Namespace(namespace) => off.whom.namespace().as_ref() == Some(namespace),
+        Whom::Workloads(_) => own.whom == off.whom,
+        Whom::Host { .. } => false,
+    };
+    let knows = |off: &Off| callers.off.iter().any(|own| covers(own, off));
+    let off = called.off.iter().filter(|off| !off.whom.is_host() && !knows(off));
+    off.map(|off| off.what.clone()).collect()
+}
+
+impl Policies {
+    fn of(policies: &[Object], rules: &[Object], root: &str, configured: &[MeshPolicy]) -> Policies {
+        let policies = counting(policies, root);
+        let off = policies.iter().filter_map(|policy| turned_off(policy, root));
+        Policies {
+            off: off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect(),
+            strict: strict(&policies, root),
+            picked: policies.iter().flat_map(|policy| picked(policy)).collect(),
+            mutual: rules.iter().filter_map(|rule| mutual(rule, root)).collect(),
+            is_plain: configured.iter().any(MeshPolicy::is_plain),
+        }
+    }
+
+    /// Whether those who are called take plain text.
+    pub fn plain_text(&self, whom: &Whom) -> PlainText {
+        let within = whom.namespace();
+        let picked = |takes: Takes| {
+            let is_within = |one: &&Picked| within.as_ref().is_none_or(|namespace| one.namespace == *namespace);
+            self.picked.iter().filter(is_within).find(|one| one.takes == takes).map(|one| one.what.clone())
+        };
+        match self.strict.iter().find(|strict| strict.concerns(within.as_deref())) {
+            Some(strict) => match picked(Takes::PlainText).filter(|_| whom.is_some_of_them()) {
+                Some(picked) => PlainText::Unsure(picked),
+                None => PlainText::Refused(strict.what.clone()),
+            },
+            None => match picked(Takes::MtlsAlone) {
+                Some(picked) if whom.is_some_of_them() => PlainText::Unsure(picked),
+                Some(picked) => PlainText::Refused(picked),
+                None => PlainText::Taken,
+            },
+        }
+    }
+
+    /// Whether callers speak plain text unless a rule says otherwise, and none says it of all Services.
+    pub fn speaks_plain_text(&self) -> bool {
+        self.is_plain && !self.is_mutual()
+    }
+
+    /// Whether rules have callers speak mTLS with all Services of the mesh.
+    pub fn is_mutual(&self) -> bool {
+        self.mutual.contains(&Whom::Everybody)
+    }
+
+    /// Whether rules have callers speak mTLS with a Service.
+    pub fn is_mutual_with(&self, service: &str) -> bool {
+        self.mutual.iter().any(|whom| whom.concerns(service))
+    }
+}
+
+/// Those that count: of several for one namespace, or for the whole mesh, the oldest; and in the root namespace none
+/// for workloads by their labels.
+fn counting<'a>(policies: &'a [Object], root: &str) -> Vec<&'a Object> {
+    let age = |policy: &Object| {
+        let created = policy.creation_timestamp().unwrap_or_default().to_owned();
+        (created, policy.name().to_owned())
+    };
+    let is_older = |policy: &Object, than: &Object| !selects(than) && age(than) < age(policy);
+    let counts = |policy: &&Object| match selects(policy) {
+        true => policy.namespace() != Some(root),
+        false => !policies.iter().any(|other| other.namespace() == policy.namespace() && is_older(policy, other)),
+    };
+    policies.iter().filter(counts).collect()
+}
+
+/// Whether a policy is for some workloads. Istio takes an empty selector for none.
+fn selects(policy: &Object) -> bool {
+    !policy.strings("spec.selector.matchLabels").is_empty()
+}
+
 /// The policies that count where nothing more exact is said.
-fn strict(policies: &[Object], root: &str) -> Vec<Strict> {
-    let for_all = || policies.iter().filter(|policy| policy.get("spec.selector").is_none());
+fn strict(policies: &[&Object], root: &str) -> Vec<Strict> {
+    let for_all = || policies.iter().filter(|policy| !selects(policy));
     let mode = |policy: &Object| policy.str("spec.mtls.mode").to_owned();
-    let says = |policy: &&Object| !matches!(mode(policy).as_str(), "" | "UNSET");
+    let says = |policy: &&&Object| !matches!(mode(policy).as_str(), "" | "UNSET");
     let other = for_all().filter(says).filter(|policy| mode(policy) != "STRICT");
     let other: BTreeSet<String> = other.filter_map(|policy| policy.namespace().map(str::to_owned)).collect();
     let strict = for_all().filter(|policy| mode(policy) == "STRICT").map(|policy| {
@@ -115,35 +239,73 @@ fn strict(policies: &[Object], root: &str) -> Vec<Strict> {
     strict.collect()
 }
 
+/// What a policy for some workloads says of plain text: by its mode, and by those of single ports.
+fn picked(policy: &Object) -> Vec<Picked> {
+    if !selects(policy) {
+        return Vec::new();
+    }
+    let ports = policy.get("spec.portLevelMtls").and_then(|ports| ports.as_object()).into_iter().flatten();
+    let modes = ports.filter_map(|(_, port)| port.get("mode")?.as_str());
+    let modes: BTreeSet<&str> = modes.chain([policy.str("spec.mtls.mode")]).collect();
+    let of = |mode: &str| match mode {
+        "STRICT" => Some(Takes::MtlsAlone),
+        "PERMISSIVE" | "DISABLE" => Some(Takes::PlainText),
+        _ => None,
+    };
+    let namespace = policy.namespace().unwrap_or_default();
+    let one = |mode: &str| {
+        let what = format!("PeerAuthentication {namespace}/{} ({mode} for some workloads)", policy.name());
+        Some(Picked { what, namespace: namespace.to_owned(), takes: of(mode)? })
+    };
+    modes.into_iter().filter_map(one).collect()
+}
+
 impl Strict {
-    fn concerns(&self, whom: &Whom) -> bool {
-        let of_host = |host: &str, namespace: &str| {
-            let service = service_host(host, namespace)?;
-            let mut labels = service.split('.').skip(1);
-            let within = labels.next()?.to_owned();
-            (labels.next() == Some("svc")).then_some(within)
-        };
-        let namespace = match whom {
-            Whom::Everybody => None,
-            Whom::Namespace(namespace) => Some(namespace.clone()),
-            Whom::Host { host, namespace } => of_host(host, namespace),
-        };
+    /// Whether it is for workloads of a namespace; of all, where that is not said.
+    fn concerns(&self, namespace: Option<&str>) -> bool {
         match (&self.scope, namespace) {
             (_, None) => true,
-            (Scope::AllBut(others), Some(namespace)) => !others.contains(&namespace),
-            (Scope::Namespace(own), Some(namespace)) => *own == namespace,
+            (Scope::AllBut(others), Some(namespace)) => !others.contains(namespace),
+            (Scope::Namespace(own), Some(namespace)) => own == namespace,
         }
     }
 }
 
-impl Off {
-    /// Whether it may be the reason that a Service is not called by mTLS.
-    pub fn concerns(&self, service: &str) -> bool {
+impl Whom {
+    pub fn is_host(&self) -> bool {
+        matches!(self, Whom::Host { .. })
+    }
+
+    /// The one namespace that it is within.
+    fn namespace(&self) -> Option<String> {
+        match self {
+            Whom::Everybody => None,
+            Whom::Namespace(namespace) | Whom::Workloads(namespace) => Some(namespace.clone()),
+            Whom::Host { host, namespace } => {
+                let service = service_host(host, namespace)?;
+                let mut labels = service.split('.').skip(1);
+                let within = labels.next()?.to_owned();
+                (labels.next() == Some("svc")).then_some(within)
+            }
+        }
+    }
+
+    /// Whether it means fewer than all workloads of a namespace.
+    fn is_some_of_them(&self) -> bool {
+        match self {
+            Whom::Everybody | Whom::Namespace(_) => false,
+            Whom::Workloads(_) => true,
+            Whom::Host { host, .. } => !host.starts_with('*'),
+        }
+    }
+
+    /// Whether it may mean a Service.
+    fn concerns(&self, service: &str) -> bool {
         let mut labels = service.split('.');
         let (name, within) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-        match &self.whom {
+        match self {
             Whom::Everybody => true,
-            Whom::Namespace(namespace) => namespace == within,
+            Whom::Namespace(namespace) | Whom::Workloads(namespace) => namespace == within,
             Whom::Host { host, namespace } => match host.strip_prefix('*') {
                 Some(end) => service.ends_with(end),
                 None if !host.contains('.') => host == name && namespace == within,
@@ -155,24 +317,29 @@ impl Off {
     }
 }
 
+impl Off {
+    /// Whether it may be the reason that a Service is not called by mTLS.
+    pub fn concerns(&self, service: &str) -> bool {
+        self.whom.concerns(service)
+    }
+}
+
 /// A policy by which somebody takes plain text alone.
 fn turned_off(policy: &Object, root: &str) -> Option<Off> {
-    let whole = policy.str("spec.mtls.mode") == "DISABLE";
+    let (whole, selects) = (policy.str("spec.mtls.mode") == "DISABLE", selects(policy));
     let ports = policy.get("spec.portLevelMtls").and_then(|ports| ports.as_object());
-    let port = ports
-        .into_iter()
-        .flatten()
-        .find(|(_, port)| port.get("mode").and_then(|mode| mode.as_str()) == Some("DISABLE"));
+    // Ports count where workloads are selected alone.
+    let mut ports = ports.into_iter().flatten().filter(|_| selects);
+    let port = ports.find(|(_, port)| port.get("mode").and_then(|mode| mode.as_str()) == Some("DISABLE"));
     let namespace = policy.namespace().unwrap_or_default();
-    let of = match (policy.get("spec.selector").is_some(), whole, port) {
+    let within = || namespace.to_owned();
+    let (of, whom) = match (selects, whole, port) {
         (_, false, None) => return None,
-        (true, true, _) => "some workloads of the namespace".to_owned(),
-        (_, false, Some((port, _))) => format!("port {port} of some workloads"),
-        (false, true, _) if namespace == root => "the whole mesh".to_owned(),
-        (false, true, _) => "the whole namespace".to_owned(),
+        (true, true, _) => ("some workloads of the namespace".to_owned(), Whom::Workloads(within())),
+        (_, false, Some((port, _))) => (format!("port {port} of some workloads"), Whom::Workloads(within())),
+        (false, true, _) if namespace == root => ("the whole mesh".to_owned(), Whom::Everybody),
+        (false, true, _) => ("the whole namespace".to_owned(), Whom::Namespace(within())),
     };
-    let whole_mesh = namespace == root && policy.get("spec.selector").is_none();
-    let whom = if whole_mesh { Whom::Everybody } else { Whom::Namespace(namespace.to_owned()) };
     Some(Off { what: format!("PeerAuthentication {namespace}/{} (for {of})", policy.name()), whom })
 }
 
@@ -191,6 +358,24 @@ fn overrides(rule: &Object, configured: &[MeshPolicy]) -> Option<Off> {
     Some(Off { what, whom: Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() } })
 }
 
+/// Whom a rule has callers speak the mesh's mTLS with. Of any namespace but the root one it counts for the Services of
+/// that namespace, and for clients there, who are not looked at.
+fn mutual(rule: &Object, root: &str) -> Option<Whom> {
+    let (host, namespace) = (rule.str("spec.host"), rule.namespace().unwrap_or_default());
+    let service = service_host(host, namespace)?;
+    if rule.str("spec.trafficPolicy.tls.mode") != "ISTIO_MUTUAL" || modes(rule.get("spec.trafficPolicy")).is_some() {
+        return None;
+    }
+    let is_all = matches!(service.as_str(), "*" | "*.local" | "*.cluster.local" | "*.svc");
+    let whom = Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() };
+    match (namespace == root, is_all) {
+        (true, true) => Some(Whom::Everybody),
+        (true, false) => Some(whom),
+        (false, true) => Some(Whom::Namespace(namespace.to_owned())),
+        (false, false) => (whom.namespace().as_deref() == Some(namespace)).then_some(whom),
+    }
+}
+
 /// A mode other than the mesh's own, if a traffic policy says one.
 fn modes(policy: Option<&serde_json::Value>) -> Option<&str> {
     let policy = policy?;
@@ -203,194 +388,5 @@ fn modes(policy: Option<&serde_json::Value>) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn object(kind: &str, namespace: &str, spec: Value) -> Object {
-        let object = json!({"apiVersion": "x/v1", "kind": kind, "metadata": {"name": "n", "namespace": namespace}, "spec": spec});
-        Object::new(object).expect("an object")
-    }
-
-    #[test]
-    fn policies_are_told_by_what_they_are_for() {
-        let of =
-            |namespace: &str, spec: Value| turned_off(&object("PeerAuthentication", namespace, spec), "istio-system");
-        let off = json!({"mode": "DISABLE"});
-        for (namespace, spec, told) in [
-            ("istio-system", json!({"mtls": off}), Some("PeerAuthentication istio-system/n (for the whole mesh)")),
-            ("shop", json!({"mtls": off}), Some("PeerAuthentication shop/n (for the whole namespace)")),
-            (
-                "shop",
-                json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": off}),
-                Some("PeerAuthentication shop/n (for some workloads of the namespace)"),
-            ),
-            (
-                "shop",
-                json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "STRICT"}, "portLevelMtls": {"8080": off}}),
-                Some("PeerAuthentication shop/n (for port 8080 of some workloads)"),
-            ),
-            ("istio-system", json!({"mtls": {"mode": "STRICT"}}), None),
-            ("istio-system", json!({"mtls": {"mode": "PERMISSIVE"}}), None),
-            ("istio-system", json!({}), None),
-        ] {
-            assert_eq!(of(namespace, spec.clone()).map(|off| off.what).as_deref(), told, "{spec}");
-        }
-    }
-
-    #[test]
-    fn rules_for_services_of_the_mesh_are_told_unless_they_keep_its_mtls() {
-        let told = |host: &str, policy: Value| {
-            overrides(&object("DestinationRule", "shop", json!({"host": host, "trafficPolicy": policy})), &[]).is_some()
-        };
-        let tls = |mode: &str| json!({"tls": {"mode": mode}});
-        for (host, policy, expected) in [
-            ("web.shop.svc.cluster.local", tls("DISABLE"), true),
-            ("web", tls("SIMPLE"), true),
-            ("*.local", json!({"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "DISABLE"}}]}), true),
-            ("*.local", tls("ISTIO_MUTUAL"), false),
-            ("web.shop.svc.cluster.local", json!({"loadBalancer": {}}), false),
-            ("api.example.com", tls("SIMPLE"), false),
-            // Of another domain, or of Services that never cross.
-            ("mssql.corp.local", tls("SIMPLE"), false),
-            ("*.corp.local", tls("SIMPLE"), false),
-            ("kubernetes.default.svc.cluster.local", tls("DISABLE"), false),
-            ("dns.kube-system.svc.cluster.local", tls("DISABLE"), false),
-            ("web.shop.svc.mesh.example", tls("DISABLE"), true),
-            ("*.svc.cluster.local", tls("DISABLE"), true),
-            ("*.shop.svc.cluster.local", tls("DISABLE"), true),
-            ("*.cluster.local", tls("DISABLE"), true),
-            ("*", tls("DISABLE"), true),
-        ] {
-            assert_eq!(told(host, policy.clone()), expected, "{host} {policy}");
-        }
-        let subset = json!({"host": "web", "subsets": [{"name": "a", "trafficPolicy": tls("DISABLE")}]});
-        assert!(overrides(&object("DestinationRule", "shop", subset), &[]).is_some());
-    }
-
-    #[test]
-    fn rules_for_hosts_that_stay_within_a_cluster_matter_to_nobody_else() {
-        let spec = json!({"host": "db", "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
-        let rule = object("DestinationRule", "shop", spec);
-        let local =
-            json!({"serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["*.shop.svc.cluster.local"]}]});
-        let local = MeshPolicy::of(local.as_object().expect("an object"));
-        assert_eq!(overrides(&rule, std::slice::from_ref(&local)), None);
-        assert!(overrides(&rule, &[local, MeshPolicy::default()]).is_some(), "a canary of which it does not");
-        assert!(overrides(&rule, &[]).is_some(), "nothing is known");
-    }
-
-    #[test]
-    fn plain_text_clashes_with_who_takes_mtls_alone() {
-        let peer = |namespace: &str, spec: Value| object("PeerAuthentication", namespace, spec);
-        let mode = |mode: &str| json!({"mtls": {"mode": mode}});
-        let called = |policies: &[Object]| Policies {
-            off: policies.iter().filter_map(|policy| turned_off(policy, "istio-system")).collect(),
-            strict: strict(policies, "istio-system"),
-            is_plain: false,
-        };
-        let rule = |host: &str| {
-            let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
-            overrides(&object("DestinationRule", "shop", spec), &[]).expect("one")
-        };
-        let off = |namespace: &str| turned_off(&peer(namespace, mode("DISABLE")), "istio-system").expect("one");
-        let (all, shop) = (called(&[peer("istio-system", mode("STRICT"))]), called(&[peer("shop", mode("STRICT"))]));
-        let but_shop = called(&[peer("istio-system", mode("STRICT")), peer("shop", mode("PERMISSIVE"))]);
-        let none = called(&[peer("istio-system", mode("PERMISSIVE")), peer("shop", json!({}))]);
-        let some =
-            called(&[peer("shop", json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "STRICT"}}))]);
-        for (caller, called, clash) in [
-            (rule("web.shop.svc.cluster.local"), &all, true),
-            (rule("web.shop.svc.cluster.local"), &shop, true),
-            (rule("web.bank.svc.cluster.local"), &shop, false),
-            (rule("web"), &shop, true),
-            (rule("*.shop.svc.cluster.local"), &shop, true),
-            (rule("*.local"), &shop, true),
-            (rule("web"), &but_shop, false),
-            (rule("web.bank.svc.cluster.local"), &but_shop, true),
-            (rule("web"), &none, false),
-            (rule("web"), &some, false),
-            (off("shop"), &all, true),
-            (off("shop"), &but_shop, false),
-            (off("bank"), &shop, false),
-            (off("istio-system"), &shop, true),
-        ] {
-            let found = clashes(std::slice::from_ref(&caller), called);
-            assert_eq!(found.len(), usize::from(clash), "{caller:?} {called:?}: {found:?}");
-        }
-        assert_eq!(
-            clashes(&[rule("web")], &all),
-            [
-                "DestinationRule shop/n (for web: DISABLE) against PeerAuthentication istio-system/n (STRICT for the whole mesh)"
-            ]
-        );
-        // The mesh has the exception everywhere.
-        let picked = json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "DISABLE"}});
-        let alike = called(&[peer("istio-system", mode("STRICT")), peer("shop", picked)]);
-        assert_eq!(clashes(&alike.off, &alike), [""; 0]);
-    }
-
-    #[test]
-    fn policies_of_the_configured_root_namespace_are_for_the_whole_mesh() {
-        let of = |root: &str| {
-            let mesh = json!({ "rootNamespace": root });
-            MeshPolicy::of(mesh.as_object().expect("an object"))
-        };
-        let peer = object("PeerAuthentication", "istio-config", json!({"mtls": {"mode": "STRICT"}}));
-        for (configured, is_root) in [
-            (vec![of("istio-config")], true),
-            (vec![of("istio-config"), of("istio-config")], true),
-            (vec![of("istio-config"), of("istio-system")], false),
-            (vec![MeshPolicy::default()], false),
-            (Vec::new(), false),
-        ] {
-            let found = strict(std::slice::from_ref(&peer), root("istio-system", &configured));
-            assert_eq!(matches!(found[0].scope, Scope::AllBut(_)), is_root, "{configured:?}");
-        }
-        assert_eq!(root("istio-two", &[]), "istio-two");
-    }
-
-    #[test]
-    fn a_live_mesh_configuration_counts_as_a_declared_one_does() {
-        let map = |name: &str, data: Value| {
-            Object::of(&crate::cluster::ObjectRef::namespaced(Kind::CONFIG_MAP, "istio-system", name))
-                .with("data", data)
-        };
-        let mesh = "rootNamespace: istio-config\nenableAutoMtls: false\n";
-        let maps = [
-            map("istio-canary", json!({ "mesh": mesh })),
-            map("istio-leader", json!({})),
-            map("shop", json!({ "mesh": "rootNamespace: shop" })),
-        ];
-        let found = read(&maps);
-        assert!(found.len() == 1 && found[0].is_plain(), "{found:?}");
-        assert_eq!(root("istio-system", &found), "istio-config");
-    }
-
-    #[test]
-    fn only_what_is_for_a_service_may_be_its_reason() {
-        let service = "web.shop.svc.cluster.local";
-        let policy = |namespace: &str| {
-            turned_off(&object("PeerAuthentication", namespace, json!({"mtls": {"mode": "DISABLE"}})), "istio-system")
-        };
-        for (namespace, expected) in [("istio-system", true), ("shop", true), ("other", false)] {
-            assert_eq!(policy(namespace).expect("one").concerns(service), expected, "{namespace}");
-        }
-        let rule = |namespace: &str, host: &str| {
-            let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
-            overrides(&object("DestinationRule", namespace, spec), &[]).expect("one")
-        };
-        for (namespace, host, expected) in [
-            ("shop", "web", true),
-            ("other", "web", false),
-            ("other", service, true),
-            ("other", "*.local", true),
-            ("other", "*.shop.svc.cluster.local", true),
-            ("other", "*.bank.svc.cluster.local", false),
-            ("shop", "cart.shop.svc.cluster.local", false),
-        ] {
-            assert_eq!(rule(namespace, host).concerns(service), expected, "{namespace} {host}");
-        }
-    }
-}
+#[path = "policies_tests.rs"]
+mod tests;

@@ -3,10 +3,14 @@
 
 use lab::traffic::RealPod;
 use lab::{Lab, Proxies};
+use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Refusals, arrives, host, is_answered, lab, passes, plain_text_ends, strict, workload};
+use crate::support::traffic::{
+    Refusals, arrives, ends, host, is_answered, lab, passes, plain_text_ends, strict, workload,
+};
+use crate::traffic_proof::Looking;
 
 const EXAMPLE: &str = "multi-primary-one-network";
 
@@ -24,6 +28,10 @@ fn calls_in_one_network_arrive_at_pods_of_either_cluster_where_the_root_is_one()
     }
     who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(&lab, &orders, &cart);
     run.settled();
+    who_does_not_speak_as_the_other_side_does_is_told(
+        &Looking::new(Run::of_example(&cli, &lab, EXAMPLE), 9000),
+        &orders,
+    );
     run.destroy().ok();
 }
 
@@ -60,4 +68,34 @@ fn who_has_no_certificate_is_let_in_until_a_policy_says_otherwise(lab: &Lab, ord
     }
     is_answered(orders, 9000, "west/cart");
     is_answered(cart, 9001, "east/orders");
+}
+
+/// Both clusters take mTLS alone at first. In each break no call arrives, and what looks says so.
+fn who_does_not_speak_as_the_other_side_does_is_told(look: &Looking<'_>, orders: &RealPod) {
+    let (east, west) = (look.cluster("east"), look.cluster("west"));
+    let rule = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": { "name": "plain", "namespace": "traffic" },
+        "spec": { "host": host("cart"), "trafficPolicy": { "tls": { "mode": "DISABLE" } } },
+    });
+    // A rule is for clients: that the called cluster has it as well changes nothing.
+    for cluster in [east, west] {
+        cluster.apply(&rule.to_string()).unwrap();
+        look.names(orders, "mtls", "take mTLS alone", Some("do not speak the mesh's mTLS with workloads of west"));
+    }
+    for cluster in [east, west] {
+        cluster.kubectl(&["delete", "destinationrule", "plain", "-n", "traffic"]).unwrap();
+    }
+    is_answered(orders, 9000, "west/cart");
+    // Clients do not know what the called cluster alone turns off.
+    let policy = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": { "name": "default", "namespace": "traffic" },
+        "spec": { "mtls": { "mode": "DISABLE" } },
+    });
+    west.apply(&policy.to_string()).unwrap();
+    ends(orders, 9000);
+    look.is_unhealthy("its clients speak mTLS with workloads of west, which take plain text alone");
+    for cluster in [east, west] {
+        cluster.kubectl(&["delete", "peerauthentication", "default", "-n", "traffic"]).unwrap();
+    }
+    is_answered(orders, 9000, "west/cart");
 }

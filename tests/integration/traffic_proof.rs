@@ -69,6 +69,10 @@ impl<'a> Looking<'a> {
         Self { run, port }
     }
 
+    pub fn cluster(&self, name: &str) -> &Cluster {
+        self.run.lab.cluster(name)
+    }
+
     fn look(&self, configuration: &str) -> Seen {
         std::fs::write(self.run.workspace.path("look.tf"), configuration).unwrap();
         self.run.apply().ok();

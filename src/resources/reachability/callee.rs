@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
 use crate::resources::address;
 use crate::resources::passthrough::{self, Opening};
-use crate::resources::policies;
+use crate::resources::policies::{self, Policies, Whom};
 
 /// On an injected Pod.
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -34,7 +34,7 @@ pub(super) fn names(behind: &Look, opened_in: Option<&Look>) -> Names {
 /// Looks at everything that may be the reason.
 pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, gateway: Option<&KnownGateway>) -> There {
     let Asking { to, behind, opened_in, ruled_in } = asking;
-    let (state, gateway, exposed, off) = tokio::join!(
+    let (state, gateway, exposed, policies) = tokio::join!(
         service_state(&to.cluster, service),
         async {
             match gateway {
@@ -43,10 +43,13 @@ pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, ga
             }
         },
         exposed(opened_in, service),
-        off(ruled_in, namespace, service.host.as_str()),
+        policies_of(ruled_in, namespace),
     );
+    let host = service.host.as_str();
+    let plain_text = policies.as_ref().map(|policies| policies.plain_text(&called(host))).map_err(Clone::clone);
+    let off = policies.map(|policies| turning_off(policies, host));
     let ruled_in = ruled_in.map_or(to, |ruled| ruled.by).name().to_owned();
-    There { service: state, gateway, exposed, off, places: names(behind, opened_in), ruled_in }
+    There { service: state, gateway, exposed, off, plain_text, places: names(behind, opened_in), ruled_in }
 }
 
 /// The istiod that serves it may be of a cluster that is not among the provider's.
@@ -62,10 +65,27 @@ fn text(error: Error) -> String {
 
 /// Policies of a cluster that may turn mTLS off for the host.
 pub(super) async fn off(ruled_in: Option<Ruled<'_>>, namespace: &str, host: &str) -> Asked<Vec<String>> {
+    Ok(turning_off(policies_of(ruled_in, namespace).await?, host))
+}
+
+/// Whether a rule has clients speak mTLS with the host, whatever their mesh configuration says.
+pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, namespace: &str, host: &str) -> Asked<bool> {
+    Ok(policies_of(ruled_in, namespace).await?.is_mutual_with(host))
+}
+
+async fn policies_of(ruled_in: Option<Ruled<'_>>, namespace: &str) -> Asked<Policies> {
     let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
     let configured = policies::configured(&istiod.cluster, namespace).await.map_err(text)?;
-    let found = policies::of_cluster(&by.cluster, namespace, &configured).await.map_err(text)?;
-    Ok(found.off.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect())
+    policies::of_cluster(&by.cluster, namespace, &configured).await.map_err(text)
+}
+
+fn turning_off(policies: Policies, host: &str) -> Vec<String> {
+    policies.off.into_iter().filter(|policy| policy.concerns(host)).map(|policy| policy.what).collect()
+}
+
+/// Whom policies mean by a host.
+fn called(host: &str) -> Whom {
+    Whom::Host { host: host.to_owned(), namespace: String::new() }
 }
 
 /// A Service by the name that callers know, if it is a Service's.
@@ -97,6 +117,7 @@ pub(super) async fn service_state(cluster: &Cluster, service: &Sni) -> Asked<Ser
         (true, ..) => ServiceState::Other,
         (_, false, _) => ServiceState::NoPods,
         (_, true, false) => ServiceState::NoSidecar,
+        _ if service.str("spec.internalTrafficPolicy") == "Local" => ServiceState::NodeLocal,
         _ => ServiceState::Ready,
     })
 }

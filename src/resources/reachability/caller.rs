@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 use tokio::time::sleep;
 
-use super::judge::{Trouble, Watched};
+use super::judge::{Asked, Trouble, Watched};
 use super::look::Look;
 use super::route::{Described, KnownGateway};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
-use crate::istiod::{Istiod, RemoteCluster, Replica, mesh_config_map};
+use crate::istiod::{Istiod, RemoteCluster, Replica, is_from, mesh_config_map};
 use crate::mesh::{Sni, SpiffeId, accepted_domains};
 use crate::pki::Certificate;
 use crate::resources::places::described_networks;
@@ -25,6 +25,9 @@ const TOKEN_LASTS: Duration = Duration::from_secs(600);
 /// What istiod has not told yet may be on its way, as after an apply.
 const ASKED: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Since this version istiod reads the mesh configurations of other clusters.
+const READS_DOMAINS: [u64; 2] = [1, 31];
 
 /// A Service, as callers know it.
 pub(super) type Service = (String, u16);
@@ -47,6 +50,15 @@ pub(super) struct Caller {
     pub more_roots: Vec<Certificate>,
     /// Trust domains that clients accept; empty where nobody knows.
     pub domains: BTreeSet<String>,
+    istiod: Serving,
+}
+
+/// The istiod that was asked.
+struct Serving {
+    revision: String,
+    version: Option<String>,
+    /// The id of the cluster whose configuration it reads.
+    configured_in: String,
 }
 
 /// Who acts, and what for.
@@ -104,7 +116,22 @@ impl Caller {
             ips: &istiod.ips,
         };
         let endpoints = endpoints(&connection, &node, services).await?;
-        Ok(Caller { identity, gateways, described, watched, endpoints, auto_mtls, more_roots, domains })
+        let istiod = Serving {
+            revision: istiod.revision.clone(),
+            version: istiod.version().map(str::to_owned),
+            configured_in: served_by.id().to_owned(),
+        };
+        Ok(Caller { identity, gateways, described, watched, endpoints, auto_mtls, more_roots, domains, istiod })
+    }
+
+    /// The trust domain of a cluster's own mesh configuration, where clients accept it: from Istio 1.31 on, istiod
+    /// takes the Pods of another cluster to be of that.
+    pub async fn domain_of_remote(&self, to: &Look, namespace: &str) -> Asked<Option<String>> {
+        if !self.istiod.takes_domain_of(to)? {
+            return Ok(None);
+        }
+        let there = mesh_config(&to.cluster, namespace, &self.istiod.revision).await;
+        there.map(|there| there.trust_domain).map_err(|trouble| trouble.why)
     }
 
     /// What the caller's istiod says of the cluster.
@@ -132,6 +159,17 @@ impl Caller {
     /// Certificates that are trusted.
     pub fn roots(&self) -> Vec<Certificate> {
         self.identity.roots.iter().chain(&self.more_roots).cloned().collect()
+    }
+}
+
+impl Serving {
+    /// Whether it takes the trust domain of a cluster from the mesh configuration there.
+    fn takes_domain_of(&self, to: &Look) -> Asked<bool> {
+        if to.has_id(&self.configured_in) {
+            return Ok(false);
+        }
+        let version = self.version.as_deref().and_then(|version| is_from(version, READS_DOMAINS));
+        version.ok_or_else(|| "the image of its istiod does not say which version of Istio it is".to_owned())
     }
 }
 
@@ -270,6 +308,27 @@ mod tests {
         assert_eq!(other_domain(&BTreeSet::new(), "spiffe://b/ns/shop/sa/cart"), None, "nobody knows");
         assert_eq!(other_domain(&domains, "spiffe://b"), None);
         assert_eq!(configured(None).trust_domain, None);
+    }
+
+    #[test]
+    fn the_trust_domain_of_another_cluster_counts_from_1_31_on() {
+        let look = |name: &str| Look {
+            cluster: Cluster::standalone(name, crate::cluster::ClusterConfig::default(), "test"),
+            network: None,
+            istiods: Vec::new(),
+            injected: crate::mesh::InjectedAs::default(),
+            serving: Vec::new(),
+        };
+        let of = |version: Option<&str>, to: &str| {
+            let version = version.map(str::to_owned);
+            Serving { revision: String::new(), version, configured_in: "east".to_owned() }.takes_domain_of(&look(to))
+        };
+        for (version, to, expected) in
+            [("1.31.0", "west", true), ("1.32.1", "west", true), ("1.30.2", "west", false), ("1.31.0", "east", false)]
+        {
+            assert_eq!(of(Some(version), to), Ok(expected), "{version} {to}");
+        }
+        assert!(of(None, "west").is_err() && of(Some("latest"), "west").is_err());
     }
 
     #[test]

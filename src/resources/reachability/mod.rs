@@ -20,7 +20,8 @@ use tokio::time::sleep;
 use self::caller::{Act, Caller};
 use self::door::{Outcome, Spoken};
 use self::judge::{
-    Call, GatewayState, Here, Met, Neighbour, There, Tried, Trouble, Unanswered, Unnamed, Verdict, Watched, Way,
+    Asked, Call, GatewayState, Here, Met, Neighbour, OtherDomain, There, Tried, Trouble, Unanswered, Unnamed, Verdict,
+    Watched, Way,
 };
 use self::look::Look;
 pub use self::model::Reachability;
@@ -313,9 +314,11 @@ impl Proof<'_> {
         if endpoints.is_empty() {
             return self.sends_nothing(service, way, gateways.first().copied()).await;
         }
-        if way == Way::Gateway && !self.caller.auto_mtls {
-            return judge::no_auto_mtls(self.call);
-        }
+        let speaks_mtls = match self.speaks_mtls(service).await {
+            Ok(false) if way == Way::Gateway => return judge::no_auto_mtls(self.call),
+            Ok(speaks) => speaks,
+            Err(why) => return judge::rules_unread(self.call, &why),
+        };
         if way == Way::Gateway {
             let headless = callee::is_headless(&self.from.cluster, &self.to.cluster, service).await;
             if let Some(verdict) = judge::headless(self.call, headless) {
@@ -333,14 +336,15 @@ impl Proof<'_> {
         }
         let gateway = gateways.first().copied();
         let mut asked = 1;
-        let (tried, there) = loop {
-            let (tried, there) = self.try_all(service, way, &endpoints, gateway).await;
+        let (mut tried, there) = loop {
+            let (tried, there) = self.try_all(service, way, &endpoints, gateway, speaks_mtls).await;
             if asked == ASKED || !tried.iter().any(is_closed) {
                 break (tried, there);
             }
             asked += 1;
             sleep(PAUSE).await;
         };
+        self.with_domain_of_remote(&mut tried).await;
         let forwarded = tried.iter().find_map(|one| one.forwarded.as_ref()?.as_ref().ok());
         let met = forwarded.or_else(|| tried.iter().find_map(|one| one.spoken.as_ref()));
         pair.identity = met.and_then(|met| met.identity.clone()).into();
@@ -348,6 +352,30 @@ impl Proof<'_> {
         let through = if answered { Some("address") } else { forwarded.map(|_| "port-forward") };
         pair.through = through.map(str::to_owned).into();
         judge::of_all(self.call, way, self.task.unanswered, &tried, there.as_ref())
+    }
+
+    /// Whether the caller's clients speak mTLS with those who take it: on their own, or by a rule.
+    async fn speaks_mtls(&self, service: &Sni) -> Asked<bool> {
+        if self.caller.auto_mtls {
+            return Ok(true);
+        }
+        let ruled_in = self.seen.ruled(self.from);
+        callee::is_mutual(ruled_in, &self.task.namespace, service.host.as_str()).await
+    }
+
+    /// A trust domain that the caller's mesh configuration does not accept may be that of the other cluster's own.
+    async fn with_domain_of_remote(&self, tried: &mut [Tried]) {
+        if !tried.iter_mut().flat_map(Tried::met_mut).any(|met| met.other_domain.is_some()) {
+            return;
+        }
+        let known = self.caller.domain_of_remote(self.to, &self.task.namespace).await;
+        for met in tried.iter_mut().flat_map(Tried::met_mut) {
+            met.other_domain = met.other_domain.take().and_then(|other| match &known {
+                Ok(Some(domain)) if *domain == other.domain => None,
+                Ok(_) => Some(other),
+                Err(why) => Some(OtherDomain { unsure: Some(why.clone()), ..other }),
+            });
+        }
     }
 
     /// The other clusters whose gateways these addresses are, each with what its istiod says of the one that is called:
@@ -435,9 +463,11 @@ impl Proof<'_> {
         way: Way,
         endpoints: &[Endpoint],
         gateway: Option<&KnownGateway>,
+        speaks_mtls: bool,
     ) -> (Vec<Tried>, Option<There>) {
-        let mut tried = join_all(endpoints.iter().map(|endpoint| self.dial(endpoint))).await;
-        if tried.iter().all(Tried::is_fine) {
+        let mut tried = join_all(endpoints.iter().map(|endpoint| self.dial(endpoint, speaks_mtls))).await;
+        // Of who takes connections nobody knows yet whether it takes plain text.
+        if tried.iter().all(|one| one.is_fine() && one.spoken.is_some()) {
             return (tried, None);
         }
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
@@ -454,11 +484,13 @@ impl Proof<'_> {
         (tried, Some(there))
     }
 
-    async fn dial(&self, endpoint: &Endpoint) -> Tried {
+    async fn dial(&self, endpoint: &Endpoint, speaks_mtls: bool) -> Tried {
         let Endpoint { address, port, mtls, .. } = endpoint;
-        let mut tried = Tried { address: address.clone(), port: *port, dialled: Ok(()), spoken: None, forwarded: None };
+        let is_plain = !(*mtls && speaks_mtls);
+        let (dialled, spoken, forwarded) = (Ok(()), None, None);
+        let mut tried = Tried { address: address.clone(), port: *port, is_plain, dialled, spoken, forwarded };
         match door::dial(address, *port).await {
-            Ok(stream) if *mtls => {
+            Ok(stream) if !is_plain => {
                 tried.spoken = Some(self.met(door::speak(stream, self.call.sni, &self.caller.identity).await))
             }
             Ok(_) => {}
@@ -472,6 +504,7 @@ impl Proof<'_> {
         let identity =
             shown.first().and_then(|leaf| leaf.uris().iter().find(|uri| uri.starts_with("spiffe://")).cloned());
         let other_domain = identity.as_deref().and_then(|identity| self.caller.other_domain(identity));
+        let other_domain = other_domain.map(|domain| OtherDomain { domain, unsure: None });
         Met { outcome, showed: !shown.is_empty(), vouched, identity, other_domain }
     }
 

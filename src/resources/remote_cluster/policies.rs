@@ -51,14 +51,35 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
         let found: Vec<String> =
             found.filter(|what| client.walk.says_first(format!("plain text: {caller} {what}"))).collect();
         told.extend((!found.is_empty()).then(|| plain_text(caller, &declared.cluster, &found)));
+        let alone = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
+        let found = alone.flat_map(|(called, from, to)| {
+            unheard_between(from, to).into_iter().map(move |what| format!("{what} in {called}"))
+        });
+        let found: Vec<String> =
+            found.filter(|what| client.walk.says_first(format!("unheard: {caller} {what}"))).collect();
+        told.extend((!found.is_empty()).then(|| unheard(caller, &declared.cluster, &found)));
     }
     told
 }
 
 fn clashes_between(from: &Policies, to: &Policies) -> Vec<String> {
-    let plain = to.strict.first().filter(|_| from.is_plain);
+    let plain = to.strict.first().filter(|_| from.speaks_plain_text());
     let plain = plain.map(|strict| format!("`enableAutoMtls: false` against {}", strict.what));
     plain.into_iter().chain(policies::clashes(&from.off, to)).collect()
+}
+
+/// Of who is called what callers do not know, and so speak mTLS. Those that speak plain text arrive.
+fn unheard_between(from: &Policies, to: &Policies) -> Vec<String> {
+    if from.speaks_plain_text() { Vec::new() } else { policies::unheard(from, to) }
+}
+
+fn unheard(caller: &str, called: &str, found: &[String]) -> Diagnostic {
+    let summary = format!("Workloads of {called} do not take the mTLS of clients in {caller}: {}", found[0]);
+    Diagnostic::warning(summary).at("watchers").detail(format!(
+        "{}\n\nBy each of these policies, workloads in {called} accept plain text only. The istiod of {caller} does not read them, because it reads PeerAuthentications in its own cluster only. So clients in {caller} use mTLS, \
+         and the workloads refuse these calls. Apply the same PeerAuthentications in both clusters, or remove them.",
+        lines(found)
+    ))
 }
 
 fn plain_text(caller: &str, called: &str, found: &[String]) -> Diagnostic {
@@ -130,7 +151,26 @@ mod tests {
         for (from, to) in [(&rule, &none), (&plain, &none), (&none, &takes_none)] {
             assert_eq!(clashes_between(from, to), [""; 0]);
         }
+        let mutual = Policies { mutual: vec![Whom::Everybody], ..plain };
+        assert_eq!(clashes_between(&mutual, &takes_none), [""; 0]);
         let told = plain_text("east", "west", &["a in west".to_owned()]);
         assert!(told.summary.contains("Clients of east") && told.detail.contains("- a in west"), "{told:?}");
+    }
+
+    #[test]
+    fn mtls_is_told_where_the_other_end_takes_plain_text_alone() {
+        let off = |what: &str| Off { what: what.into(), whom: Whom::Namespace("shop".into()) };
+        let alone = Policies { off: vec![off("PeerAuthentication shop/a")], ..Policies::default() };
+        let alike = Policies { off: vec![off("PeerAuthentication shop/b")], ..Policies::default() };
+        let plain = Policies { is_plain: true, ..Policies::default() };
+        let mutual = Policies { mutual: vec![Whom::Everybody], ..plain.clone() };
+        let none = Policies::default();
+        for (from, to, count) in
+            [(&none, &alone, 1), (&mutual, &alone, 1), (&plain, &alone, 0), (&alike, &alone, 0), (&alone, &none, 0)]
+        {
+            assert_eq!(unheard_between(from, to).len(), count, "{from:?} {to:?}");
+        }
+        let told = unheard("east", "west", &["a in west".to_owned()]);
+        assert!(told.summary.contains("clients in east") && told.detail.contains("- a in west"), "{told:?}");
     }
 }

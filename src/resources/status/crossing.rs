@@ -47,11 +47,13 @@ pub(super) struct Known<'a> {
     pub calls: bool,
     /// What its mesh configurations say.
     pub configured: Vec<MeshPolicy>,
+    /// An istiod here is older than 1.31, and takes Gateways of other namespaces for what it makes.
+    pub merges: bool,
 }
 
 /// Looks at one cluster.
 pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
-    let Known { namespace, services, repeated, serves, calls, configured } = known;
+    let Known { namespace, services, repeated, serves, calls, configured, merges } = known;
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
     let (slices, open, policies) = tokio::join!(
@@ -68,7 +70,8 @@ pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
                 crossing.no_pod.insert(name, Ok(()));
             }
             Ok(slices) if takes_mtls(service) => {
-                let door = with_pods(cluster, service, Door::of(service, &slices), crossing.open.as_ref()).await;
+                let door = Door { merges, ..Door::of(service, &slices) };
+                let door = with_pods(cluster, service, door, crossing.open.as_ref()).await;
                 crossing.doors.insert(name, door);
             }
             Ok(_) => {}
@@ -147,6 +150,10 @@ pub(super) fn shut(gateway: &str, door: &Asked<Door>, openings: &[Opening]) -> O
         ),
         Shut::NotChosen(gateways) => format!(
             "gateway {gateway} lets nothing through: {} passes calls on, and chooses other Pods by its `selector`. Set `expose` of its mesh_eastwest_gateway",
+            gateways.join(", ")
+        ),
+        Shut::Apart(gateways) => format!(
+            "gateway {gateway} lets nothing through: {} chooses its Pods from another namespace, and from Istio 1.31 on a gateway that istiod makes takes only what is in its own namespace. Set `expose` of its mesh_eastwest_gateway, or move the Gateway to its namespace",
             gateways.join(", ")
         ),
         Shut::OtherPorts(ports) => format!(

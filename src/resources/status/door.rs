@@ -3,7 +3,7 @@
 
 use crate::cluster::Object;
 use crate::resources::address::{MTLS_PORT, PORT_LABEL};
-use crate::resources::passthrough::{self, Chosen, Opening};
+use crate::resources::passthrough::{self, Chooses, Chosen, Opening};
 
 /// A gateway's Service, and what is behind its port.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(super) struct Door {
     /// The port of the Pods that it leads to.
     pub target: Option<u64>,
     pub service: Chosen,
+    /// Where it was made for a Gateway of the Gateway API: an istiod older than 1.31 takes Gateways of other namespaces
+    /// for it as well.
+    pub merges: bool,
 }
 
 /// Why nobody is let through.
@@ -28,6 +31,8 @@ pub(super) enum Shut {
     Unopened,
     /// These do, and choose other Pods.
     NotChosen(Vec<String>),
+    /// These do, and are of another namespace than what istiod made.
+    Apart(Vec<String>),
     /// Those that choose the Pods listen at other ports.
     OtherPorts(Vec<u64>),
 }
@@ -44,7 +49,13 @@ impl Door {
         let ready = slices.iter().filter(|slice| slice.items("endpoints").iter().any(is_ready));
         let mut told = ready.flat_map(|slice| slice.items("ports"));
         let target = own.and_then(|own| told.find(|entry| name(entry) == name(own)).and_then(number));
-        Door { port, ports: ports.iter().filter_map(number).collect(), target, service: Chosen::of(service) }
+        Door {
+            port,
+            ports: ports.iter().filter_map(number).collect(),
+            target,
+            service: Chosen::of(service),
+            merges: false,
+        }
     }
 
     pub fn with_pods(mut self, pods: &[Object]) -> Door {
@@ -54,7 +65,13 @@ impl Door {
 
     /// Whether the Gateway is known to choose the Pods behind the Service.
     pub fn is_chosen_by(&self, opening: &Opening) -> bool {
-        opening.chooses.is_known_to(&self.service)
+        opening.chooses.is_known_to(&self.service) && !self.is_apart(opening)
+    }
+
+    /// What istiod makes for a Gateway takes no other of Istio's Gateways than those of its namespace.
+    fn is_apart(&self, opening: &Opening) -> bool {
+        let is_made = self.service.made_for.is_some() && !self.merges;
+        is_made && matches!(opening.chooses, Chooses::Pods(_)) && opening.namespace != self.service.namespace
     }
 
     /// The hosts that are let through.
@@ -67,6 +84,11 @@ impl Door {
             return Err(Shut::Unopened);
         }
         let choosing: Vec<&Opening> = openings.iter().filter(|opening| self.is_chosen_by(opening)).collect();
+        let is_one_apart = |opening: &&Opening| opening.chooses.is_known_to(&self.service) && self.is_apart(opening);
+        let apart = sorted(openings.iter().filter(is_one_apart).map(|opening| opening.what.clone()));
+        if choosing.is_empty() && !apart.is_empty() {
+            return Err(Shut::Apart(apart));
+        }
         if choosing.is_empty() {
             return Err(Shut::NotChosen(sorted(openings.iter().map(|opening| opening.what.clone()))));
         }
@@ -165,6 +187,26 @@ mod tests {
         assert_eq!(moved.judged(&opened(&ours, 15443)), Err(Shut::NoPort(vec![15444])));
         let nowhere = door(&ports, &json!([{"name": "status", "port": 15021}]));
         assert_eq!(nowhere.judged(&opened(&ours, 15443)), Err(Shut::NoTarget));
+    }
+
+    #[test]
+    fn what_istiod_makes_for_a_gateway_takes_none_of_other_namespaces() {
+        let labels = json!({"gateway.networking.k8s.io/gateway-name": "gw"});
+        let door = |labels: &Value| {
+            let service = json!({
+                "metadata": {"name": "gw-istio", "namespace": "istio-system", "labels": labels},
+                "spec": {"selector": {"istio": "eastwestgateway"}, "ports": [{"name": "tls", "port": 15443}]},
+            });
+            let slice = json!({"endpoints": [{}], "ports": [{"name": "tls", "port": 15443}]});
+            let slice = object("EndpointSlice", "discovery.k8s.io/v1", &slice);
+            Door::of(&object("Service", "v1", &service), &[slice])
+        };
+        let own = opened(&json!({"istio": "eastwestgateway"}), 15443);
+        let other = vec![Opening { namespace: "shop".to_owned(), ..own[0].clone() }];
+        assert!(door(&labels).judged(&own).is_ok());
+        let Err(Shut::Apart(_)) = door(&labels).judged(&other) else { panic!("chosen") };
+        assert!(Door { merges: true, ..door(&labels) }.judged(&other).is_ok(), "by an older istiod");
+        assert!(door(&json!({})).judged(&other).is_ok(), "one that was not made for a Gateway");
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl<'a> Mesh<'a> {
         }
         found.extend(self.without_network(name, sight));
         found.extend(self.labelled_otherwise(name, sight));
+        found.extend(self.labelled_for_others(name, sight));
         found.extend(self.without_gateway(name, sight));
         found.extend(self.not_crossing(name, sight));
         found.extend(self.unseen(name, sight));

@@ -136,7 +136,12 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
         ..Crossing::default()
     };
     let takes_all = || Crossing { policies: Some(Ok(Policies::default())), ..Crossing::default() };
-    let plain = || Crossing { policies: off_by("DestinationRule shop/web (for web: DISABLE)"), ..Crossing::default() };
+    let plain = || {
+        let whom = Whom::Host { host: "web".to_owned(), namespace: "shop".to_owned() };
+        let off = Off { what: "DestinationRule shop/web (for web: DISABLE)".to_owned(), whom };
+        let policies = Policies { off: vec![off], ..Policies::default() };
+        Crossing { policies: Some(Ok(policies)), ..Crossing::default() }
+    };
     let both = |whole: Seen, east: Crossing, west: Crossing| with(with(whole, "east", east), "west", west);
     one(
         &both(one_network(), plain(), takes_none()),
@@ -150,6 +155,14 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
         |west: Crossing| change(both(one_network(), takes_all(), west), "east", |east| east.no_auto_mtls = true);
     one(&automatic(takes_none()), "east: its clients do not speak the mesh's mTLS", "`enableAutoMtls` is false");
     silent(&automatic(takes_all()));
+    // Unless a rule has them speak mTLS.
+    let by_rule = |whole: Seen| {
+        change(whole, "east", |east| {
+            let mutual = Policies { mutual: vec![Whom::Everybody], ..Policies::default() };
+            east.crossing.policies = Some(Ok(mutual));
+        })
+    };
+    silent(&by_rule(automatic(takes_none())));
     // Nobody calls there.
     let unlinked = change(both(one_network(), plain(), takes_none()), "east", |east| {
         east.shown.control_planes = [("default".to_owned(), plane("east", "mesh9"))].into_iter().collect();
@@ -158,12 +171,67 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
     assert!(told(&unlinked).iter().all(|told| !told.contains("mTLS")), "{:?}", told(&unlinked));
     // Between networks a gateway is in between, which is told for itself.
     silent(&both(two_networks(), plain(), takes_none()));
-    let unread = Crossing { policies: Some(Err("forbidden".into())), ..Crossing::default() };
+    let unread = || Crossing { policies: Some(Err("forbidden".into())), ..Crossing::default() };
+    // Nobody knows then what either takes.
+    let neither = told(&both(one_network(), unread(), takes_none()));
+    assert!(neither.len() == 2 && neither.iter().all(|told| told.contains("is unknown: forbidden")), "{neither:?}");
     one(
-        &both(one_network(), unread, takes_none()),
-        "east: whether its clients speak plain text with west",
+        &both(one_network(), unread(), takes_all()),
+        "west: whether its clients speak plain text with east",
         "forbidden",
     );
+    // It depends on which workloads a policy is for.
+    let picked = || {
+        let what = "PeerAuthentication shop/a (STRICT for some workloads)".to_owned();
+        Picked { what, namespace: "shop".to_owned(), takes: Takes::MtlsAlone }
+    };
+    let takes = |picked: Picked| {
+        let policies = Policies { picked: vec![picked], ..Policies::default() };
+        Crossing { policies: Some(Ok(policies)), ..Crossing::default() }
+    };
+    one(
+        &both(one_network(), plain(), takes(picked())),
+        "east: whether workloads of west take the plain text of its clients is unknown",
+        "DestinationRule shop/web (for web: DISABLE) and PeerAuthentication shop/a",
+    );
+    silent(&both(one_network(), plain(), takes(Picked { namespace: "bank".to_owned(), ..picked() })));
+}
+
+fn configured(is_ambient: bool) -> Configured {
+    Configured {
+        policy: MeshPolicy::default(),
+        trust_domain: "cluster.local".to_owned(),
+        aliases: BTreeSet::new(),
+        any_trust_domain: false,
+        is_ambient,
+    }
+}
+
+#[test]
+fn mtls_is_told_where_the_other_side_takes_plain_text_alone() {
+    let off = || Crossing { policies: off_by("PeerAuthentication shop/a"), ..Crossing::default() };
+    let none = || Crossing { policies: Some(Ok(Policies::default())), ..Crossing::default() };
+    let both = |whole: Seen, east: Crossing, west: Crossing| {
+        let whole = change(whole, "east", |one| one.crossing = east);
+        change(whole, "west", |one| one.crossing = west)
+    };
+    one(
+        &both(one_network(), none(), off()),
+        "east: its clients speak mTLS with workloads of west, which take plain text alone",
+        "PeerAuthentication shop/a",
+    );
+    silent(&both(one_network(), off(), off()));
+    silent(&both(one_network(), none(), none()));
+    // Who speaks plain text arrives.
+    silent(&change(both(one_network(), none(), off()), "east", |east| east.no_auto_mtls = true));
+    // Between networks that is told for itself.
+    silent(&both(two_networks(), none(), off()));
+    // The tunnels of ambient mode are taken whatever policies say.
+    let ambient = |is_ambient: bool| {
+        change(both(one_network(), none(), off()), "west", |west| west.configured = vec![Ok(configured(is_ambient))])
+    };
+    one(&ambient(false), "east: its clients speak mTLS", "PeerAuthentication shop/a");
+    silent(&ambient(true));
 }
 
 #[test]
@@ -195,25 +263,18 @@ fn the_network_is_the_one_that_injection_puts_pods_into() {
 
 #[test]
 fn gateways_of_ambient_mode_lead_no_sidecars_in() {
-    let plane = |is_ambient: bool| Configured {
-        policy: MeshPolicy::default(),
-        trust_domain: "cluster.local".to_owned(),
-        aliases: BTreeSet::new(),
-        any_trust_domain: false,
-        is_ambient,
-    };
     let tunnels = |east_is_ambient: bool| {
         let ambient = change(two_networks(), "west", |west| {
             let gateway = west.shown.gateways.known_mut().unwrap().get_mut("istio-eastwestgateway").unwrap();
             gateway.known_mut().unwrap().port = 15008.into();
-            west.configured = vec![Ok(plane(true))];
+            west.configured = vec![Ok(configured(true))];
         });
-        change(ambient, "east", |east| east.configured = vec![Ok(plane(east_is_ambient))])
+        change(ambient, "east", |east| east.configured = vec![Ok(configured(east_is_ambient))])
     };
     one(&tunnels(false), "west: only gateways of ambient mode lead to its network net-west", "sidecars of east");
     silent(&tunnels(true));
     silent(&change(tunnels(false), "east", |east| east.led_to = ["net-west".to_owned()].into()));
     silent(&change(tunnels(false), "east", |east| east.configured.push(Err("it is missing".to_owned()))));
-    silent(&change(tunnels(false), "east", |east| east.configured.push(Ok(plane(true)))));
+    silent(&change(tunnels(false), "east", |east| east.configured.push(Ok(configured(true)))));
     silent(&change(tunnels(false), "west", |west| west.crossing.by_mtls = true));
 }

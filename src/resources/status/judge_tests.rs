@@ -3,7 +3,7 @@ use super::super::door::Door;
 use super::super::model::{Gateway, Trust, Watch};
 use super::*;
 use crate::resources::passthrough::{Chooses, Opening};
-use crate::resources::policies::{Off, Policies, Scope, Strict, Whom};
+use crate::resources::policies::{Off, Picked, Policies, Scope, Strict, Takes, Whom};
 use crate::value::{Map, Value};
 
 /// The clusters of an example as they are seen once it is applied.
@@ -310,6 +310,19 @@ fn a_cluster_without_a_network_beside_one_with_one_is_told() {
 }
 
 #[test]
+fn gateways_that_are_labelled_with_each_other_s_network_are_told() {
+    let swapped = change(two_networks(), "east", |east| east.shown.gateways = gateway("net-west"));
+    let swapped = told(&change(swapped, "west", |west| west.shown.gateways = gateway("net-east")));
+    assert_eq!(swapped.len(), 2, "{swapped:#?}");
+    for (told, cluster, words) in [
+        (&swapped[0], "east: gateway", "network net-west, which is that of west, and is itself in net-east"),
+        (&swapped[1], "west: gateway", "network net-east, which is that of east, and is itself in net-west"),
+    ] {
+        assert!(told.starts_with(cluster) && told.contains(words), "{told}");
+    }
+}
+
+#[test]
 fn a_network_without_a_gateway_is_told_where_nothing_else_can_lead_to_it() {
     let without = change(two_networks(), "west", |west| west.shown.gateways = Value::Known(Map::new()));
     one(&without, "west: no gateway leads to its network net-west", "mesh_eastwest_gateway");
@@ -435,6 +448,9 @@ fn what_keeps_calls_from_crossing_is_told_where_networks_differ() {
     );
     let plain = change(of(two_networks(), fine()), "west", |west| west.no_auto_mtls = true);
     one(&plain, "west: `enableAutoMtls` is false", "plain text");
+    silent(&change(plain, "west", |west| {
+        west.crossing.policies = Some(Ok(Policies { mutual: vec![Whom::Everybody], ..Policies::default() }));
+    }));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reading one cluster: what is asked, and the pure functions from Kubernetes objects to the attributes.
 
 mod networks;
+mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, without_user_info};
 use crate::istiod::cacerts;
-use crate::istiod::{self, HANDED_OUT, Looks, ReplicaView, Way};
+use crate::istiod::{self, Connected, HANDED_OUT, Looks, ReplicaView, Way};
 use crate::mesh::{
     AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
     NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
@@ -64,6 +65,8 @@ struct Further {
     /// Where it matters which labels they have.
     namespaces: Vec<Object>,
     crossing: Crossing,
+    /// Proxies that are connected, by revision.
+    proxies: BTreeMap<String, Connected>,
 }
 
 /// Reads a cluster; what cannot be read is told in `error`.
@@ -112,7 +115,9 @@ async fn gather(istiods: &Looks, cluster: &Cluster, namespace: &str) -> Result<S
         services: doors(&services),
         further: Further::default(),
     };
-    seen.further = further(cluster, namespace, &seen).await?;
+    let proxies = proxies::look(istiods, cluster, namespace, &seen.views);
+    let (further, proxies) = tokio::join!(further(cluster, namespace, &seen), proxies);
+    seen.further = Further { proxies, ..further? };
     Ok(seen)
 }
 
@@ -163,7 +168,11 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
         let serves = !seen.deployments.is_empty() && !seen.services.is_empty();
         let repeated = repeated(&seen.services, &further.gateways);
-        let known = crossing::Known { namespace, services: &seen.services, repeated, serves, calls, configured };
+        let is_older =
+            |one: &Object| istiod::version_of(one).and_then(|it| istiod::is_from(&it, [1, 31])) == Some(false);
+        let merges = seen.deployments.iter().any(is_older);
+        let services = &seen.services;
+        let known = crossing::Known { namespace, services, repeated, serves, calls, configured, merges };
         further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
@@ -187,7 +196,7 @@ fn serving(seen: &Seen) -> Vec<String> {
 
 fn sight(seen: &Seen) -> Sight {
     let network = seen.namespace.as_ref().and_then(|system| system.label(NETWORK_LABEL));
-    let control_planes = seen.deployments.iter().map(|deployment| control_plane(deployment, &seen.config_maps));
+    let control_planes = seen.deployments.iter().map(|deployment| control_plane(deployment, seen));
     // Where an external istiod runs, another hands out roots, if any does.
     let hands_out = seen.deployments.is_empty() || within(seen).next().is_some();
     let distributed = seen.config_maps.get(HANDED_OUT).or(seen.further.roots_elsewhere.as_ref()).filter(|_| hands_out);
@@ -316,9 +325,9 @@ fn environment(deployment: &Object) -> impl Iterator<Item = (&str, &str)> {
     env.filter_map(|entry| Some((entry["name"].as_str()?, entry["value"].as_str()?)))
 }
 
-fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> (String, ControlPlane) {
+fn control_plane(deployment: &Object, seen: &Seen) -> (String, ControlPlane) {
     let revision = deployment.label("istio.io/rev").unwrap_or("default").to_owned();
-    let mesh = mesh_config(deployment, config_maps);
+    let mesh = mesh_config(deployment, &seen.config_maps);
     let mesh = mesh.as_ref().map(Values::as_map);
     let text = |value: Option<&serde_json::Value>| Value::from(value.and_then(|v| v.as_str()).map(str::to_owned));
     let containers = deployment.items("spec.template.spec.containers");
@@ -326,15 +335,18 @@ fn control_plane(deployment: &Object, config_maps: &BTreeMap<String, Object>) ->
     let cluster_id = discovery.and_then(|container| {
         container["env"].as_array()?.iter().find(|entry| entry["name"] == "CLUSTER_ID")?.get("value")
     });
-    let version = discovery.and_then(|container| container["image"].as_str()?.rsplit_once(':'));
+    let version = discovery.and_then(|container| container["image"].as_str()?.rsplit_once(':')).map(|(_, tag)| tag);
+    let (proxies, proxies_behind) = proxies::shown(seen.further.proxies.get(&revision), version);
     let plane = ControlPlane {
-        version: version.map(|(_, tag)| tag.to_owned()).into(),
+        version: version.map(str::to_owned).into(),
         cluster_name: text(cluster_id),
         mesh_id: text(mesh.and_then(|mesh| mesh.get("defaultConfig")?.get("meshId"))),
         external: is_external(deployment.value()).into(),
         trust_domain: text(mesh.and_then(|mesh| mesh.get("trustDomain"))),
         replicas: deployment.get("spec.replicas").and_then(|n| n.as_i64()).unwrap_or(1).into(),
         available_replicas: deployment.get("status.availableReplicas").and_then(|n| n.as_i64()).unwrap_or(0).into(),
+        proxies,
+        proxies_behind,
     };
     (revision, plane)
 }

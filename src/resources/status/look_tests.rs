@@ -60,6 +60,19 @@ fn verdicts(seen: &Seen) -> Vec<(String, String)> {
 }
 
 #[test]
+fn proxies_are_shown_at_the_control_plane_of_their_revision() {
+    let of = |revision: &str| {
+        let connected = [("1.30.0".to_owned(), 2), ("1.31.0".to_owned(), 1)].into();
+        let further = Further { proxies: [(revision.to_owned(), connected)].into(), ..Further::default() };
+        let shown = sight(&Seen { further, ..seen() }).shown;
+        let plane = shown.control_planes.entries().next().map(|(_, plane)| plane.clone());
+        plane.map(|plane| (plane.proxies.entries().count(), plane.proxies_behind.get()))
+    };
+    assert_eq!(of("default"), Some((2, Some(2))));
+    assert_eq!(of("canary"), Some((0, None)));
+}
+
+#[test]
 fn metrics_say_what_is_in_sync_and_never_what_is_missing() {
     let of = |clusters: &[(&str, &str)], way| {
         let seen = Seen { views: vec![view(clusters, way)], ..seen() };

@@ -101,6 +101,14 @@ model! {
         /// Replicas that are available.
         #[attr(computed)]
         pub available_replicas: Value<i64>,
+        /// How many proxies are connected to it, by the version that they name; `unknown` where they name none. Null
+        /// where a replica could not be asked.
+        #[attr(computed)]
+        pub proxies: Value<Map<i64>>,
+        /// How many of them are older than `version`, and wait for a restart of their Pods. Null where that is not
+        /// known.
+        #[attr(computed)]
+        pub proxies_behind: Value<i64>,
     }
 }
 

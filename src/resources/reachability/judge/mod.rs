@@ -6,6 +6,7 @@ mod tried;
 pub(super) use self::tried::of_all;
 use super::door::Outcome;
 use crate::cluster::PodPort;
+use crate::resources::policies::PlainText;
 
 /// What was found out, or why it could not be.
 pub(super) type Asked<T> = Result<T, String>;
@@ -93,6 +94,8 @@ pub(super) enum ServiceState {
     Ports(Vec<u16>),
     NoPods,
     NoSidecar,
+    /// Clients call Pods of their own node alone (`internalTrafficPolicy: Local`).
+    NodeLocal,
     Ready,
     /// Not a Service with Pods: somebody else knows.
     Other,
@@ -133,6 +136,8 @@ pub(super) struct There {
     pub gateway: Asked<GatewayState>,
     pub exposed: Asked<bool>,
     pub off: Asked<Vec<String>>,
+    /// Whether its Pods take plain text.
+    pub plain_text: Asked<PlainText>,
 }
 
 /// The caller's own cluster, looked at because its istiod sends nothing there.
@@ -149,6 +154,8 @@ pub(super) struct Here {
 pub(super) struct Tried {
     pub address: String,
     pub port: u16,
+    /// Clients speak plain text with it.
+    pub is_plain: bool,
     pub dialled: Asked<()>,
     /// Whom it led to; `None` where the proxy would speak plain text.
     pub spoken: Option<Met>,
@@ -157,6 +164,11 @@ pub(super) struct Tried {
 }
 
 impl Tried {
+    /// Whom it met, at the address and behind it.
+    pub fn met_mut(&mut self) -> impl Iterator<Item = &mut Met> {
+        self.spoken.iter_mut().chain(self.forwarded.iter_mut().flatten())
+    }
+
     /// Whether the address leads to somebody of the mesh, and both sides take each other.
     pub fn is_fine(&self) -> bool {
         self.dialled.is_ok() && self.spoken.as_ref().is_none_or(Met::is_fine)
@@ -179,7 +191,15 @@ pub(super) struct Met {
     pub vouched: Asked<()>,
     pub identity: Option<String>,
     /// Its trust domain, where the caller's mesh configuration does not accept it.
-    pub other_domain: Option<String>,
+    pub other_domain: Option<OtherDomain>,
+}
+
+/// A trust domain that a mesh configuration does not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OtherDomain {
+    pub domain: String,
+    /// Why it is not known whether clients accept it all the same.
+    pub unsure: Option<String>,
 }
 
 /// What an address means that does not answer here.
@@ -253,6 +273,28 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
             "link",
             format!(
                 "the istiod of {from} sends no calls for {host}:{port} to {to}; {what} in {at} cannot be read to say why: {why}"
+            ),
+        );
+    }
+    // The caller's own Service counts, where there is one.
+    let local = match here.service {
+        Ok(ServiceState::NodeLocal) => Some(from),
+        Ok(ServiceState::Missing) if there.service == Ok(ServiceState::NodeLocal) => Some(to),
+        _ => None,
+    };
+    if let Some(at) = local {
+        return broken(
+            "service",
+            format!(
+                "the Service {host} has `internalTrafficPolicy: Local` in {at}: clients call Pods of their own node alone. Remove it for calls from other clusters"
+            ),
+        );
+    }
+    if there.service == Ok(ServiceState::Other) {
+        return unknown(
+            "service",
+            format!(
+                "the istiod of {from} tells no endpoints for {host}:{port} in {to}, and {to} has no Service of it with Pods: it is a name outside the mesh, or its endpoints are written by hand. What its clients dial is not tried"
             ),
         );
     }
@@ -459,6 +501,17 @@ pub(super) fn no_auto_mtls(call: Call<'_>) -> Verdict {
         "mtls",
         format!(
             "`enableAutoMtls` is false in the mesh configuration of {from}: its clients speak plain text, and a gateway passes on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\""
+        ),
+    )
+}
+
+/// Whether clients that do not speak mTLS on their own do so by a rule could not be read.
+pub(super) fn rules_unread(call: Call<'_>, why: &str) -> Verdict {
+    let Call { from, host, .. } = call;
+    unknown(
+        "mtls",
+        format!(
+            "`enableAutoMtls` is false in the mesh configuration of {from}, and whether a DestinationRule has its clients speak mTLS with {host} is unknown: {why}"
         ),
     )
 }

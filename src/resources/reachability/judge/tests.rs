@@ -22,6 +22,7 @@ fn fine() -> There {
         gateway: Ok(GatewayState::Ready(pod)),
         exposed: Ok(true),
         off: Ok(Vec::new()),
+        plain_text: Ok(PlainText::Taken),
         places: places(),
         ruled_in: "west".into(),
     }
@@ -56,13 +57,15 @@ fn met(outcome: Outcome) -> Met {
 }
 
 fn answers(met: Met) -> Tried {
-    Tried { address: "203.0.113.7".into(), port: 15443, dialled: Ok(()), spoken: Some(met), forwarded: None }
+    let (address, spoken) = ("203.0.113.7".into(), Some(met));
+    Tried { address, port: 15443, is_plain: false, dialled: Ok(()), spoken, forwarded: None }
 }
 
 fn silent(forwarded: Option<Asked<Met>>) -> Tried {
     Tried {
         address: "10.0.0.7".into(),
         port: 15443,
+        is_plain: false,
         dialled: Err("no answer within 3 s".into()),
         spoken: None,
         forwarded,
@@ -91,8 +94,12 @@ fn who_answers_is_told() {
     says(&tried(answers(nobody), &fine()), BROKEN, "identity", &["no SPIFFE id"]);
     let other = Met { identity: Some("spiffe://cluster.local/ns/bank/sa/cart".into()), ..met(Outcome::Accepted) };
     says(&tried(answers(other), &fine()), BROKEN, "identity", &["another namespace"]);
-    let apart = Met { other_domain: Some("b".into()), ..met(Outcome::Accepted) };
-    says(&tried(answers(apart), &fine()), BROKEN, "trust", &["trust domain b", "`trust_domain_aliases`"]);
+    let apart = |unsure: Option<&str>| {
+        let other = OtherDomain { domain: "b".into(), unsure: unsure.map(str::to_owned) };
+        Met { other_domain: Some(other), ..met(Outcome::Accepted) }
+    };
+    says(&tried(answers(apart(None)), &fine()), BROKEN, "trust", &["trust domain b", "`trust_domain_aliases`"]);
+    says(&tried(answers(apart(Some("forbidden"))), &fine()), UNKNOWN, "trust", &["trust domain b", "forbidden"]);
 }
 
 #[test]
@@ -121,6 +128,15 @@ fn why_nothing_is_sent_is_told_by_the_first_layer_that_fails() {
     let unread = Here { off: Err("forbidden".into()), ..here() };
     says(&of(&synced(), &unread, &fine()), UNKNOWN, "link", &["forbidden"]);
     says(&of(&synced(), &here(), &fine()), BROKEN, "link", &["exportTo"]);
+    let local = || Ok(ServiceState::NodeLocal);
+    let here_local = Here { service: local(), ..here() };
+    says(&of(&synced(), &here_local, &fine()), BROKEN, "service", &["`internalTrafficPolicy: Local` in east"]);
+    let only_there = Here { service: Ok(ServiceState::Missing), ..here() };
+    says(&of(&synced(), &only_there, &there(local())), BROKEN, "service", &["`internalTrafficPolicy: Local` in west"]);
+    says(&of(&synced(), &here(), &there(local())), BROKEN, "link", &["exportTo"]);
+    // What is behind a name outside the mesh, or written by hand, is not known by Pods.
+    let outside = of(&synced(), &here(), &there(Ok(ServiceState::Other)));
+    says(&outside, UNKNOWN, "service", &["cart.shop.svc.cluster.local:9000", "no Service of it with Pods"]);
     // Within a network plain text is spoken as well.
     let verdict = sends_nothing(call(), Way::Direct, &synced(), &off, &there(Ok(ServiceState::NoSidecar)));
     says(&verdict, BROKEN, "link", &["exportTo"]);
@@ -132,6 +148,7 @@ fn networks_without_a_gateway_and_with_ambients_are_told_apart() {
     says(&no_gateway(call(), &Watched::Not), BROKEN, "link", &["no remote secret"]);
     says(&hbone(call()), UNKNOWN, "link", &["HBONE"]);
     says(&no_auto_mtls(call()), BROKEN, "mtls", &["enableAutoMtls", "east"]);
+    says(&rules_unread(call(), "forbidden"), UNKNOWN, "mtls", &["enableAutoMtls", "east", "forbidden"]);
 }
 
 #[test]
@@ -223,6 +240,21 @@ fn pods_of_ones_own_network_are_only_known_where_they_answer() {
     says(&of(Way::Direct, silent(None)), UNKNOWN, "address", &["own addresses"]);
     says(&of(Way::Direct, answers(met(Outcome::Accepted))), REACHABLE, "", &[]);
     says(&of(Way::Direct, Tried { spoken: None, ..answers(met(Outcome::Accepted)) }), REACHABLE, "", &["plain text"]);
+    // That an address takes connections is no proof that plain text is taken there.
+    let plain = |takes: Asked<PlainText>| {
+        let one = Tried { spoken: None, is_plain: true, ..answers(met(Outcome::Accepted)) };
+        let there = There { plain_text: takes, ruled_in: "hub".into(), ..fine() };
+        of_all(call(), Way::Direct, Unanswered::Unknown, &[one], Some(&there))
+    };
+    let policy = "PeerAuthentication shop/a".to_owned();
+    says(&plain(Ok(PlainText::Refused(policy.clone()))), BROKEN, "mtls", &["PeerAuthentication shop/a in hub", "east"]);
+    says(&plain(Ok(PlainText::Unsure(policy))), UNKNOWN, "mtls", &["PeerAuthentication shop/a in hub may be"]);
+    says(&plain(Err("forbidden".into())), UNKNOWN, "mtls", &["forbidden"]);
+    says(&plain(Ok(PlainText::Taken)), REACHABLE, "", &["plain text"]);
+    let refused = There { plain_text: Ok(PlainText::Refused("PeerAuthentication shop/a".into())), ..fine() };
+    let away = [Tried { is_plain: true, ..silent(None) }];
+    let away = of_all(call(), Way::Direct, Unanswered::Unknown, &away, Some(&refused));
+    says(&away, BROKEN, "mtls", &["PeerAuthentication shop/a"]);
     for one in [silent(None), answers(met(Outcome::Refused("NoApplicationProtocol".into())))] {
         says(&of(Way::NoGateway, one), BROKEN, "link", &["no gateway of network"]);
     }

@@ -2,10 +2,11 @@
 
 use super::super::door::Outcome;
 use super::{
-    BROKEN, Call, Met, REACHABLE, ServiceState, There, Tried, UNKNOWN, Unanswered, Verdict, Watched, Way, broken,
-    gateway, join, no_gateway, private, reachable, service, silent_address, unknown, without_sidecar,
+    BROKEN, Call, Met, OtherDomain, REACHABLE, ServiceState, There, Tried, UNKNOWN, Unanswered, Verdict, Watched, Way,
+    broken, gateway, join, no_gateway, private, reachable, service, silent_address, unknown, without_sidecar,
 };
 use crate::mesh::SpiffeId;
+use crate::resources::policies::PlainText;
 
 /// All addresses that clients are given count: any of them may be the next call's. The worst speaks.
 pub(in super::super) fn of_all(
@@ -24,8 +25,12 @@ pub(in super::super) fn of_all(
 }
 
 fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there: Option<&There>) -> Verdict {
-    let Tried { address, port, dialled, spoken, forwarded } = tried;
+    let Tried { address, port, is_plain, dialled, spoken, forwarded } = tried;
     let at = format!("{address}:{port}");
+    let plain = there.filter(|_| *is_plain && way == Way::Direct);
+    if let Some(verdict) = plain.and_then(|there| plain_text_refused(call, there)) {
+        return verdict;
+    }
     if tried.is_fine() {
         return spoken.as_ref().map_or_else(|| plain_text(&at), |met| of_met(call, way, &at, met, there));
     }
@@ -65,6 +70,30 @@ fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there
             }
         }
     }
+}
+
+/// That an address takes connections says nothing of who takes plain text: proxies judge what comes after. What keeps
+/// them from it, whether the address answers here or not.
+fn plain_text_refused(call: Call<'_>, there: &There) -> Option<Verdict> {
+    let Call { from, to, host, .. } = call;
+    let clients = format!("clients of {from} speak plain text with {host}");
+    let ruled_in = &there.ruled_in;
+    Some(match &there.plain_text {
+        Ok(PlainText::Taken) => return None,
+        Ok(PlainText::Refused(strict)) => broken(
+            "mtls",
+            format!(
+                "{clients}, and its Pods in {to} take mTLS alone, by {strict} in {ruled_in}: they refuse the call. Remove the DestinationRule or `enableAutoMtls: false` that turns mTLS off in {from}, or use the mode PERMISSIVE in {ruled_in}"
+            ),
+        ),
+        Ok(PlainText::Unsure(picked)) => unknown(
+            "mtls",
+            format!(
+                "{clients}, and whether its Pods in {to} take it is unknown: {picked} in {ruled_in} may be for them"
+            ),
+        ),
+        Err(why) => unknown("mtls", format!("{clients}, and whether its Pods in {to} take it is unknown: {why}")),
+    })
 }
 
 fn plain_text(at: &str) -> Verdict {
@@ -167,7 +196,15 @@ fn accepted(call: Call<'_>, at: &str, met: &Met) -> Verdict {
     let Call { from, host, .. } = call;
     let expected = host.split('.').nth(1).filter(|_| host.split('.').nth(2) == Some("svc"));
     // Whom clients take for other hosts is said by whoever describes them.
-    if let Some(domain) = met.other_domain.as_ref().filter(|_| expected.is_some()) {
+    if let Some(OtherDomain { domain, unsure }) = met.other_domain.as_ref().filter(|_| expected.is_some()) {
+        if let Some(why) = unsure {
+            return unknown(
+                "trust",
+                format!(
+                    "who answers at {at} is of the trust domain {domain}, which the mesh configuration of {from} does not accept. From Istio 1.31 on clients accept it if it is that of the other cluster's own mesh configuration, and whether it is is unknown: {why}. Name {domain} in `trust_domain_aliases` of the mesh_primary that serves {from}"
+                ),
+            );
+        }
         return broken(
             "trust",
             format!(

@@ -6,7 +6,7 @@ use super::super::crossing::{Crossing, shut};
 use super::{Mesh, Sight};
 use crate::resources::address::HBONE_PORT;
 use crate::resources::passthrough::Opening;
-use crate::resources::policies;
+use crate::resources::policies::{self, Policies};
 
 impl<'a> Mesh<'a> {
     /// What keeps calls from other networks out, or from leaving, though there is a gateway.
@@ -44,7 +44,7 @@ impl<'a> Mesh<'a> {
             Some(Err(why)) => found.push(format!("whether policies turn mTLS off is unknown: {why}")),
             _ => {}
         }
-        if sight.no_auto_mtls {
+        if sight.no_auto_mtls && !speaks_by_rules(sight) {
             found.push("`enableAutoMtls` is false in its mesh configuration: its clients speak plain text, and gateways pass on nothing but mTLS. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\"".to_owned());
         }
         found
@@ -59,6 +59,25 @@ impl<'a> Mesh<'a> {
                 self.namespace
             )
         })
+    }
+
+    /// Gateways that say they lead into the network of another cluster.
+    pub(super) fn labelled_for_others(&self, name: &str, sight: &Sight) -> Vec<String> {
+        let own = sight.network();
+        let is_own = |network: &str| own.is_empty() || network == own || network == sight.shown.network.text();
+        let members = || self.linked(name).into_iter().filter(|member| *member != name);
+        let owner =
+            |network: &str| members().find(|member| self.seen.get(*member).is_some_and(|one| one.network() == network));
+        let gateways = sight.shown.gateways.entries().filter(|(_, gateway)| !is_own(gateway.network.text()));
+        let told = gateways.filter_map(|(gateway, one)| {
+            let network = one.network.text();
+            owner(network).map(|owner| {
+                format!(
+                    "gateway {gateway} is labelled with the network {network}, which is that of {owner}, and is itself in {own}: calls for {network} go to a gateway that is not in it. Set `network` of its mesh_eastwest_gateway to {own}"
+                )
+            })
+        });
+        told.collect()
     }
 
     /// A network that only gateways of ambient mode lead to, while sidecars of other networks call it.
@@ -122,28 +141,46 @@ impl<'a> Mesh<'a> {
         found
     }
 
-    fn clash(&self, sight: &Sight, other: &str, place: &Sight) -> Option<String> {
-        let (Some(own), Some(theirs)) = (&sight.crossing.policies, &place.crossing.policies) else { return None };
+    /// What the policies of both ends make of calls from here.
+    fn clash(&self, sight: &Sight, other: &str, place: &Sight) -> Vec<String> {
+        let (Some(own), Some(theirs)) = (&sight.crossing.policies, &place.crossing.policies) else {
+            return Vec::new();
+        };
         let (own, theirs) = match (own, theirs) {
             (Ok(own), Ok(theirs)) => (own, theirs),
-            (Ok(own), Err(_)) if own.off.is_empty() && !sight.no_auto_mtls => return None,
-            (Err(_), Ok(theirs)) if theirs.strict.is_empty() => return None,
+            (Err(_), Ok(theirs)) if *theirs == Policies::default() => return Vec::new(),
             (Err(why), _) | (_, Err(why)) => {
-                return Some(format!(
+                return vec![format!(
                     "whether its clients speak plain text with {other}, and whether that takes it, is unknown: {why}"
-                ));
+                )];
             }
         };
-        let plain = sight.no_auto_mtls.then(|| theirs.strict.first()).flatten();
+        let is_plain = sight.no_auto_mtls && !own.is_mutual();
+        let plain = is_plain.then(|| theirs.strict.first()).flatten();
         let plain =
             plain.map(|strict| format!("`enableAutoMtls` is false in its mesh configuration, against {}", strict.what));
         let clashes: Vec<String> = plain.into_iter().chain(policies::clashes(&own.off, theirs)).collect();
-        (!clashes.is_empty()).then(|| {
+        let doubts = policies::doubts(&own.off, theirs);
+        let unheard = if is_plain || !has_sidecars(place) { Vec::new() } else { policies::unheard(own, theirs) };
+        let clashes = (!clashes.is_empty()).then(|| {
             format!(
                 "its clients do not speak the mesh's mTLS with workloads of {other}, which take nothing else: {}. Calls between them are refused. Remove what turns mTLS off here, or use the mode PERMISSIVE there",
                 clashes.join("; ")
             )
-        })
+        });
+        let doubts = (!doubts.is_empty()).then(|| {
+            format!(
+                "whether workloads of {other} take the plain text of its clients is unknown: it depends on which workloads are behind these Services: {}. Remove what turns mTLS off here, or use one mode for the whole namespace there",
+                doubts.join("; ")
+            )
+        });
+        let unheard = (!unheard.is_empty()).then(|| {
+            format!(
+                "its clients speak mTLS with workloads of {other}, which take plain text alone by {}: its istiod does not read that policy, since it reads those of its own cluster alone. Calls between them are refused. Apply the same PeerAuthentication to both clusters, or remove it",
+                unheard.join("; ")
+            )
+        });
+        clashes.into_iter().chain(doubts).chain(unheard).collect()
     }
 
     /// What the Gateways let through that count for this cluster's gateways. `None` where that was not looked at.
@@ -183,4 +220,14 @@ impl<'a> Mesh<'a> {
     fn is_read(&self, name: &str, sight: &Sight) -> bool {
         sight.is_primary() || self.configured_in(name, sight).into_iter().any(|place| std::ptr::eq(place, sight))
     }
+}
+
+/// Whether rules have the clients here speak mTLS, whatever the mesh configuration says.
+fn speaks_by_rules(sight: &Sight) -> bool {
+    matches!(&sight.crossing.policies, Some(Ok(policies)) if policies.is_mutual())
+}
+
+/// Whether workloads may have sidecars: the tunnels of ambient mode are taken whatever policies say.
+fn has_sidecars(place: &Sight) -> bool {
+    place.configured.is_empty() || !place.configured.iter().flatten().all(|plane| plane.is_ambient)
 }
