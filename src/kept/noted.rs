@@ -9,6 +9,7 @@ use serde_json::json;
 use super::claim::Claim;
 use super::lease::pointer;
 use super::objects::Wanted;
+use super::unfinished;
 use crate::cluster::{Error, Kind, Object};
 
 /// On a Lease: kinds with their groups, by commas.
@@ -86,6 +87,11 @@ impl Claim {
         ]);
         self.cluster().patch_if(&self.lease, &operations).await.map(drop)
     }
+}
+
+/// Where in other clusters an apply that did not come to its end may have left objects, as a refresh sees it.
+pub async fn places_left(of: unfinished::Of<'_>) -> Result<BTreeSet<Place>, Error> {
+    Ok(places_of(unfinished::lease(of).await?.as_ref()))
 }
 
 /// The name of a cluster may have any form, and goes last.

@@ -15,10 +15,19 @@ pub struct Of<'a> {
 /// Why it may lack what its configuration says; `None` where its last apply came to its end, or it has no Lease and so
 /// is not ours. By the list of Leases that a walk holds; by one of its own where it must be as it is `now`.
 pub async fn why(of: Of<'_>, now: bool) -> Result<Option<&'static str>, Error> {
+    Ok(found(of, now).await?.as_ref().and_then(said_by))
+}
+
+/// Its Lease, where its last apply did not come to its end.
+pub async fn lease(of: Of<'_>) -> Result<Option<Object>, Error> {
+    Ok(found(of, false).await?.filter(|lease| said_by(lease).is_some()))
+}
+
+async fn found(of: Of<'_>, now: bool) -> Result<Option<Object>, Error> {
     let query = Query::owned(Kind::LEASE, of.namespace);
     let leases = if now { of.cluster.list_now(&query).await? } else { of.cluster.list(&query).await? };
     let name = lease_in(of.namespace, of.label).name;
-    Ok(leases.iter().find(|lease| lease.name() == name).and_then(said_by))
+    Ok(leases.iter().find(|lease| lease.name() == name).cloned())
 }
 
 fn said_by(lease: &Object) -> Option<&'static str> {

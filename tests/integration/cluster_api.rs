@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use terraform_provider_mesh::cluster::{
-    Access, Adoption, Apply, ApplyAll, Delete, FIELD_MANAGER, Failure, Kind, Layer, OWNER_LABEL, Object, ObjectRef,
-    Owner, Query, TokenRequest, managers, wait,
+    Access, Adoption, Apply, ApplyAll, Delete, FIELD_MANAGER, Failure, INSTANCE_ANNOTATION, Kind, Layer, OWNER_LABEL,
+    Object, ObjectRef, Owner, Query, TokenRequest, managers, wait,
 };
 use terraform_provider_mesh::kept::remove::{Doomed, Removed, Removing};
 
@@ -333,7 +333,8 @@ async fn what_others_make_anew_before_it_is_removed_stays() {
         Removing { cluster: &place.cluster, owner: &owner, wait_for_definitions: false, stays: &|_: &Object| None };
     let reference = place.at(Kind::CONFIG_MAP, "a");
     let looked_at = async || {
-        let ours = Apply::new(place.config_map("a", json!({"x": "1"})), owner.clone());
+        let ours = place.config_map("a", json!({"x": "1"})).with_annotation(INSTANCE_ANNOTATION, "ours");
+        let ours = Apply::new(ours, owner.clone());
         let live = Some(place.cluster.apply(ours).await.unwrap().object);
         place.cluster.delete(&Delete::new(reference.clone())).await.unwrap();
         Doomed { key: reference.to_string(), reference: reference.clone(), live, known: true }

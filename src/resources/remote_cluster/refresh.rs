@@ -17,9 +17,11 @@ use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::istiod::{ReplicaView, Verdict};
 use crate::kept::converge;
 use crate::kept::handover::{self, LeaseOf};
+use crate::kept::noted;
 use crate::kept::objects::Recorded;
 use crate::kept::read::Look;
 use crate::kept::telling;
+use crate::kept::unfinished;
 use crate::resources::charts::{self, FETCHING};
 use crate::resources::walk::Walk;
 use crate::resources::{client, leaving};
@@ -74,6 +76,7 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
             let lease = LeaseOf { cluster: &watched, namespace, owner: &owner };
             let unsaid = handover::refresh(lease, &mut cx.private.instance).await;
             seen.warnings(model.id.text()).into_iter().chain(unsaid).for_each(|warning| cx.warn(warning));
+            note_added(cx, &watched, &spec, &model).await;
             (model.objects, model.changes) = seen.note(&mut cx.private.memory, &model.changes);
             cx.private.authority = authority.or(cx.private.authority.take());
             Some((accounts, secrets))
@@ -92,6 +95,23 @@ pub async fn refresh(cx: &mut Cx, mut model: RemoteCluster, now: i64) -> Result<
         model.renew_within = renew_within.into();
     }
     Ok((objects_left || links_left).then_some(model))
+}
+
+/// A killed apply may have added watchers that neither state nor its tokens name: the next apply has to take their
+/// remote secrets away.
+async fn note_added(cx: &mut Cx, watched: &Cluster, spec: &Spec, model: &RemoteCluster) {
+    if spec.link_token.is_none() {
+        return;
+    }
+    let label = spec.owner();
+    let of = unfinished::Of { cluster: watched, namespace: spec.namespace.as_str(), label: &label };
+    match noted::places_left(of).await {
+        Ok(places) => {
+            let is_known = |name: &String| spec.watchers.contains(name) || model.sync.entry(name).is_some();
+            cx.private.instance.unfinished |= places.iter().any(|(watcher, _)| !is_known(watcher));
+        }
+        Err(error) => cx.warn(converge::stale(&error)),
+    }
 }
 
 /// The reader's ServiceAccount and what tokens are bound to, where they could be read.
