@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Cluster, ClusterConfig};
 
-/// A cluster whose API server gives these answers, by method and path.
+/// A cluster whose API server gives these answers, by method and path: JSON, or the plain text of a string.
 pub fn answering(name: &str, answer: impl Fn(&str, &str) -> (u16, Value) + Send + 'static) -> Cluster {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let host = format!("http://{}", listener.local_addr().expect("an address"));
@@ -16,7 +16,11 @@ pub fn answering(name: &str, answer: impl Fn(&str, &str) -> (u16, Value) + Send 
             let head = head(&mut stream);
             let mut words = head.split_whitespace();
             let (code, body) = answer(words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let body = body.to_string();
+            // An API server says in plain text of a path that it does not serve.
+            let body = match body {
+                Value::String(text) => text,
+                json => json.to_string(),
+            };
             let text = format!(
                 "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()

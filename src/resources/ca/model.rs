@@ -217,8 +217,6 @@ model! {
     }
 }
 
-/// A length of time that may be none.
-
 /// A fingerprint, with or without colons.
 fn fingerprint() -> crate::schema::validate::Validator {
     crate::schema::validate::text("a SHA-256 fingerprint", |found| match crate::pki::Fingerprint::parse(found) {
