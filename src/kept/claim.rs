@@ -22,7 +22,7 @@ use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::refused::{Before, Fresh, Refused};
 use super::{claim_words as words, handover, report};
-use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Object, ObjectRef, Owner, Patched};
+use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Patched};
 use crate::diag::Diagnostic;
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -63,6 +63,8 @@ pub struct Asked<'a> {
     pub cluster: &'a Cluster,
     pub place: Place<'a>,
     pub purpose: Purpose,
+    /// In which another instance's objects are looked for, to name them where it is refused.
+    pub kinds: &'a [Kind],
     /// The mark that state has.
     pub mark: Option<&'a str>,
     /// Take the instance over from whoever manages it.
@@ -345,7 +347,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
                     handover::give_up();
                 }
                 let is_update = matches!(asked.purpose, Purpose::Update { .. });
-                return Err(words::refused((asked.cluster, asked.place), is_update, &lease, &found));
+                return Err(words::refused((asked.cluster, asked.place), asked.kinds, is_update, &lease).await);
             }
             (Standing::Own | Standing::LeftBehind | Standing::Adopted, _) => {}
         }

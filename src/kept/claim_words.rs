@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::holder::Holder;
 use super::instance::Place;
 use super::lease::LeaseSays;
-use crate::cluster::{Cluster, Object};
+use super::read;
+use crate::cluster::{Cluster, Kind, Object, Owner};
 use crate::diag::Diagnostic;
 use crate::value::Path;
 
@@ -33,11 +34,34 @@ pub(super) fn taken_up((cluster, place): Where<'_>, found: &LeaseSays) -> Diagno
     ))
 }
 
+/// The objects with this mark, by name; nothing where they cannot be listed.
+async fn objects((cluster, place): Where<'_>, kinds: &[Kind], mark: &str) -> String {
+    const SHOWN: usize = 6;
+    let owner = Owner { label: place.label.to_owned(), mark: mark.to_owned(), unmarked: false };
+    let found = read::owned(cluster, kinds, place.namespace, &owner).await.unwrap_or_default();
+    let names: Vec<String> = found.keys().take(SHOWN).map(ToString::to_string).collect();
+    match found.len().saturating_sub(SHOWN) {
+        _ if names.is_empty() => String::new(),
+        0 => format!(" Its objects here are {}.", names.join(", ")),
+        more => format!(" Its objects here are {} and {more} more.", names.join(", ")),
+    }
+}
+
 /// It is another instance's; `is_update` says that it was this resource's.
-pub(super) fn refused((cluster, place): Where<'_>, is_update: bool, lease: &Object, found: &LeaseSays) -> Diagnostic {
-    let since = lease.creation_timestamp().unwrap_or("an unknown time");
-    let whose =
-        format!("{} in cluster {} says so: instance {}, made {since}.", place.lease(), cluster.name(), found.mark);
+pub(super) async fn refused(
+    (cluster, place): Where<'_>,
+    kinds: &[Kind],
+    is_update: bool,
+    lease: &Object,
+) -> Diagnostic {
+    let mark = LeaseSays::of(lease).mark;
+    let whose = format!(
+        "{} in cluster {} says so: instance {mark}, made {}.{}",
+        place.lease(),
+        cluster.name(),
+        lease.creation_timestamp().unwrap_or("an unknown time"),
+        objects((cluster, place), kinds, &mark).await
+    );
     let import =
         format!("import {{\n  to = {}.NAME # the address of this resource\n  id = {:?}\n}}", place.resource, place.id);
     if is_update {

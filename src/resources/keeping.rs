@@ -310,7 +310,8 @@ pub async fn claim<M: Keeps, P: Remembers>(
         None => state.kept().instance.known(),
     };
     let mark = mark.map(String::as_str);
-    let asked = Asked { cluster, place: place(state, &label), purpose, mark, adopt };
+    let kinds = state.kinds();
+    let asked = Asked { cluster, place: place(state, &label), purpose, kinds: &kinds, mark, adopt };
     let mut claim = claim::claim(asked, cx.private.instance()).await?;
     claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
     state.mark().fill(|| claim.owner.mark.clone());
@@ -434,7 +435,7 @@ pub async fn remove<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, mut state: 
     let cluster = client::own(cx, kept.cluster.text()).await?;
     let (label, namespace) = (state.label(), kept.namespace.text().to_owned());
     let (place, mark) = (place(&state, &label), kept.instance.as_deref());
-    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, kinds: &[], mark, adopt: false };
     let claim = claim::claim(asked, cx.private.instance()).await?;
     let kinds = claim.orphan_kinds(&state.kinds()).await;
     let kinds = kinds.map_err(|error| report::one_at_destroy(&error, FORGETTING))?;

@@ -414,6 +414,7 @@ async fn what_is_made_stays_as_it_is(alike: &Alike, row: &Row, config: &Json, st
     let refused = alike.core.apply(row.resource, planned.unwrap_or_else(|errors| panic!("{errors}"))).await;
     let told = refused.diagnostics.to_string();
     assert!(refused.stored.is_none() && told.contains("exists already") && told.contains("import {"), "{told}");
+    assert!(told.contains("Its objects here are "), "{told}");
     let (namespace, name) = (text("namespace"), text("name"));
     assert_eq!(alike.object([row.objects[1][0], "lease", &namespace, &name]), Some(lease), "{told}");
     // Whoever knows its mark continues with it.

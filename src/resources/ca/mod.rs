@@ -39,7 +39,7 @@ use self::model::ClusterCa;
 use self::spec::{RootSpec, Spec};
 pub use self::written::{Sample, written};
 use super::client::{self, Client};
-use crate::cluster::{Error, Object, Owner};
+use crate::cluster::{Error, Kind, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::{Change, Ctx, Failed, Import, Moved, Plan, Resource};
 use crate::kept::claim::{self, Asked, Claim, NewNamespace, Purpose};
@@ -272,7 +272,7 @@ async fn claim(cx: &mut Cx, model: &Ca, purpose: Purpose, mark: Option<&str>) ->
     let id = id_of(model, &home);
     let place = Place { resource: "mesh_ca", id: &id, namespace, label };
     let adopt = model.adopt.get() == Some(true);
-    let asked = Asked { cluster: &cluster, place, purpose, mark, adopt };
+    let asked = Asked { cluster: &cluster, place, purpose, kinds: &[Kind::SECRET], mark, adopt };
     let mut claim = claim::claim(asked, &mut cx.private.instance).await?;
     claim.notice.take().into_iter().for_each(|warning| cx.warn(warning));
     cx.private.home = Some(home);

@@ -22,7 +22,7 @@ pub async fn remove(cx: &mut Cx, state: Primary) -> Result<(), Failed<Primary>> 
     let namespace = state.namespace.text().to_owned();
     let label = owner(&state);
     let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
-    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, kinds: &[], mark, adopt: false };
     let claim = claim::claim(asked, &mut cx.private.instance).await?;
     let (cluster, mut recorded) = (claim.cluster(), keeping::recorded(&state, &cx.private.memory));
     let elsewhere = places_of_agents(&state, &recorded);

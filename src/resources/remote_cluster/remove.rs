@@ -116,7 +116,7 @@ pub async fn remove(cx: &mut Cx, mut state: RemoteCluster) -> Result<(), Failed<
     let label = spec.owner();
     let place = keeping::place(&state, &label);
     let mark = state.instance.as_deref();
-    let asked = Asked { cluster: &watched, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let asked = Asked { cluster: &watched, place, purpose: Purpose::Destroy, kinds: &[], mark, adopt: false };
     let claim = match claim::claim(asked, &mut cx.private.instance).await {
         Ok(claim) => Some(claim),
         // Who is to go on without the watched cluster cannot ask it whether another run is at work.

@@ -23,7 +23,7 @@ pub async fn remove(cx: &mut Cx, state: ServiceEntry) -> Result<(), Failed<Servi
     client::all_own(cx, places([&state])).await?;
     let cluster = client::own(cx, state.cluster.text()).await?;
     let (place, mark) = (keeping::place(&state, &label), state.instance.as_deref());
-    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, mark, adopt: false };
+    let asked = Asked { cluster: &cluster, place, purpose: Purpose::Destroy, kinds: &[], mark, adopt: false };
     let claim = match claim::claim(asked, &mut cx.private.instance).await {
         Ok(claim) => Some(claim),
         // Who is to go on without the importing cluster cannot ask it whether another run is at work.
