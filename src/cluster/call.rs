@@ -109,6 +109,11 @@ impl Cluster {
         let decoded = answer::read(&answer.body);
         let failed = |failure| Error { request: Some(request.as_str().into()), ..self.error(failure) };
         let value: Value = decoded.map_err(|error| {
+            if error.is_data() {
+                return failed(Failure::Unexpected {
+                    detail: format!("the answer to {request} is too large: {error}"),
+                });
+            }
             if let Some(detail) = foreign_answer(answer.status, &HeaderMap::new(), &answer.body, &answer.secrets) {
                 return failed(Failure::NotKubernetes { address: self.name().to_owned(), detail });
             }

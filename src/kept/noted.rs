@@ -79,6 +79,17 @@ impl Claim {
         self.note(&lease, PLACES_ANNOTATION, &lines(&all)).await
     }
 
+    /// Forgets clusters in which nothing is left.
+    pub async fn forget_places(&self, gone: &BTreeSet<String>) -> Result<(), Error> {
+        let Some(lease) = self.cluster().get(&self.lease).await? else { return Ok(()) };
+        let before = places_of(Some(&lease));
+        let rest: BTreeSet<Place> = before.iter().filter(|(cluster, _)| !gone.contains(cluster)).cloned().collect();
+        match rest == before {
+            true => Ok(()),
+            false => self.note(&lease, PLACES_ANNOTATION, &lines(&rest)).await,
+        }
+    }
+
     /// A Lease that another run has taken is not this one's to write, nor are the objects: its requests end.
     async fn note(&self, lease: &Object, annotation: &str, text: &str) -> Result<(), Error> {
         let operations = json!([

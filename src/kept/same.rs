@@ -32,10 +32,17 @@ pub async fn check(cluster: &Cluster, instance: &mut Instance) -> Result<Option<
 
 /// Whether an object is the very one that one of the others has, under another name of the cluster. Two clusters that
 /// were cloned from one have objects of their own.
-pub async fn are_one(cluster: &Cluster, others: &[Cluster], reference: &ObjectRef) -> Result<bool, Error> {
+///
+/// A cluster that does not answer is the one that it was.
+pub async fn are_one(
+    cluster: &Cluster,
+    others: &[Cluster],
+    reference: &ObjectRef,
+    before: &Instance,
+) -> Result<bool, Error> {
     for other in others {
         // Not everybody may read which cluster it is.
-        if !may_be_equal(cluster.uid().await?, other.uid().await?) {
+        if !may_be_equal(known_uid(cluster, before).await?, known_uid(other, before).await?) {
             continue;
         }
         let (here, there) = tokio::try_join!(cluster.get_metadata(reference), other.get_metadata(reference))?;
@@ -44,6 +51,13 @@ pub async fn are_one(cluster: &Cluster, others: &[Cluster], reference: &ObjectRe
         }
     }
     Ok(false)
+}
+
+async fn known_uid<'a>(cluster: &'a Cluster, before: &'a Instance) -> Result<Option<&'a str>, Error> {
+    match cluster.uid().await {
+        Err(error) => before.uids.get(cluster.name()).map(|uid| Some(uid.as_str())).ok_or(error),
+        found => found,
+    }
 }
 
 fn may_be_equal(one: Option<&str>, other: Option<&str>) -> bool {
@@ -153,8 +167,14 @@ mod tests {
             (cluster(Some("c2"), None), Some(false)),
             (cluster(Some("c1"), None), None),
         ] {
-            assert_eq!(are_one(&old(), &[other], &reference).await.ok(), told);
+            assert_eq!(are_one(&old(), &[other], &reference, &Instance::default()).await.ok(), told);
         }
+        // One that is out of reach holds up nobody of whom it is known that it is another.
+        let silent = || answering("b", |_, _| (500, json!({"kind": "Status", "code": 500})));
+        let known = |uid: &str| Instance { uids: [("b".to_owned(), uid.to_owned())].into(), ..Instance::default() };
+        assert_eq!(are_one(&old(), &[silent()], &reference, &known("c2")).await.ok(), Some(false));
+        assert_eq!(are_one(&old(), &[silent()], &reference, &known("c1")).await.ok(), None);
+        assert_eq!(are_one(&old(), &[silent()], &reference, &Instance::default()).await.ok(), None);
     }
 
     #[test]

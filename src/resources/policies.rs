@@ -20,6 +20,8 @@ pub struct Policies {
     pub picked: Vec<Picked>,
     /// Whom callers speak mTLS with by a rule, whatever the mesh configuration says.
     pub mutual: Vec<Whom>,
+    /// Whom callers have a rule for that says nothing of TLS: it stands in place of wider ones.
+    pub bare: Vec<Whom>,
 }
 
 /// A policy that turns mTLS off.
@@ -145,7 +147,11 @@ pub fn unheard(callers: &Policies, called: &Policies) -> Vec<String> {
         Whom::Everybody => true,
         Whom::Namespace(namespace) => off.whom.namespace().as_ref() == Some(namespace),
         Whom::Workloads(_) => own.whom == off.whom,
-        Whom::Host { .. } => false,
+        // By a rule for all of them, clients speak plain text too.
+        Whom::Host { host, .. } => {
+            let within = own.whom.namespace();
+            host.starts_with('*') && own.is_plain_text() && (within.is_none() || within == off.whom.namespace())
+        }
     };
     let knows = |off: &Off| callers.off.iter().any(|own| covers(own, off));
     let off = called.off.iter().filter(|off| !off.whom.is_host() && !knows(off));
@@ -155,12 +161,14 @@ pub fn unheard(callers: &Policies, called: &Policies) -> Vec<String> {
 impl Policies {
     fn of(policies: &[Object], rules: &[Object], root: &str, configured: &[MeshPolicy]) -> Policies {
         let policies = counting(policies, root);
-        let off = policies.iter().filter_map(|policy| turned_off(policy, root));
+        let stays = |off: &Off| off.whom.namespace().is_some_and(|namespace| stays_within(&namespace, configured));
+        let off = policies.iter().filter_map(|policy| turned_off(policy, root)).filter(|off| !stays(off));
         Policies {
             off: off.chain(rules.iter().filter_map(|rule| overrides(rule, configured))).collect(),
             strict: strict(&policies, root),
             picked: policies.iter().flat_map(|policy| picked(policy)).collect(),
             mutual: rules.iter().filter_map(|rule| mutual(rule, root)).collect(),
+            bare: rules.iter().filter_map(|rule| bare(rule, root)).collect(),
             is_plain: configured.iter().any(MeshPolicy::is_plain),
         }
     }
@@ -192,12 +200,15 @@ impl Policies {
 
     /// Whether rules have callers speak mTLS with all Services of the mesh.
     pub fn is_mutual(&self) -> bool {
-        self.mutual.contains(&Whom::Everybody)
+        self.mutual.contains(&Whom::Everybody) && self.bare.is_empty()
     }
 
     /// Whether rules have callers speak mTLS with a Service.
     pub fn is_mutual_with(&self, service: &str) -> bool {
-        self.mutual.iter().any(|whom| whom.concerns(service))
+        let concerned = || self.mutual.iter().filter(|whom| whom.concerns(service));
+        let is_exact = |whom: &Whom| matches!(whom, Whom::Host { host, .. } if !host.starts_with('*'));
+        concerned().any(is_exact)
+            || concerned().next().is_some() && !self.bare.iter().any(|whom| whom.concerns(service))
     }
 }
 
@@ -318,6 +329,11 @@ impl Whom {
 }
 
 impl Off {
+    /// Whether it is a rule by which callers send plain text, and no TLS of their own.
+    fn is_plain_text(&self) -> bool {
+        self.what.ends_with(": DISABLE)")
+    }
+
     /// Whether it may be the reason that a Service is not called by mTLS.
     pub fn concerns(&self, service: &str) -> bool {
         self.whom.concerns(service)
@@ -347,15 +363,43 @@ fn turned_off(policy: &Object, root: &str) -> Option<Off> {
 fn overrides(rule: &Object, configured: &[MeshPolicy]) -> Option<Off> {
     let (host, namespace) = (rule.str("spec.host"), rule.namespace().unwrap_or_default());
     let service = service_host(host, namespace)?;
-    let usual = [MeshPolicy::default()];
-    let configured = if configured.is_empty() { &usual } else { configured };
-    if configured.iter().all(|policy| policy.keeps_within(&service)) {
+    if keeps_within(&service, configured) {
         return None;
     }
     let mode = modes(rule.get("spec.trafficPolicy"))
         .or_else(|| rule.items("spec.subsets").iter().find_map(|subset| modes(subset.get("trafficPolicy"))))?;
     let what = format!("DestinationRule {namespace}/{} (for {host}: {mode})", rule.name());
     Some(Off { what, whom: Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() } })
+}
+
+/// Whether a Service is its cluster's alone by all mesh configurations.
+fn keeps_within(service: &str, configured: &[MeshPolicy]) -> bool {
+    let usual = [MeshPolicy::default()];
+    let configured = if configured.is_empty() { &usual } else { configured };
+    configured.iter().all(|policy| policy.keeps_within(service))
+}
+
+/// The same of all Services of a namespace: nobody calls its workloads from elsewhere.
+fn stays_within(namespace: &str, configured: &[MeshPolicy]) -> bool {
+    keeps_within(&format!("any.{namespace}.svc.cluster.local"), configured)
+}
+
+/// Whom a rule is for that says nothing of TLS, and is more exact than one for the whole mesh.
+fn bare(rule: &Object, root: &str) -> Option<Whom> {
+    let (host, namespace) = (rule.str("spec.host"), rule.namespace().unwrap_or_default());
+    let service = service_host(host, namespace)?;
+    let says_something = rule.get("spec.trafficPolicy.tls").is_some_and(|tls| !tls.is_null());
+    let whom = Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() };
+    match (says_something, is_for_all(&service)) {
+        (true, _) => None,
+        (false, true) => (namespace != root).then(|| Whom::Namespace(namespace.to_owned())),
+        (false, false) => (namespace == root || whom.namespace().as_deref() == Some(namespace)).then_some(whom),
+    }
+}
+
+/// Whether a host is that of all Services of the mesh.
+fn is_for_all(service: &str) -> bool {
+    matches!(service, "*" | "*.local" | "*.cluster.local" | "*.svc")
 }
 
 /// Whom a rule has callers speak the mesh's mTLS with. Of any namespace but the root one it counts for the Services of
@@ -366,7 +410,7 @@ fn mutual(rule: &Object, root: &str) -> Option<Whom> {
     if rule.str("spec.trafficPolicy.tls.mode") != "ISTIO_MUTUAL" || modes(rule.get("spec.trafficPolicy")).is_some() {
         return None;
     }
-    let is_all = matches!(service.as_str(), "*" | "*.local" | "*.cluster.local" | "*.svc");
+    let is_all = is_for_all(&service);
     let whom = Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() };
     match (namespace == root, is_all) {
         (true, true) => Some(Whom::Everybody),

@@ -200,8 +200,8 @@ fn callers_do_not_know_what_the_called_cluster_alone_turns_off() {
     let peer = |namespace: &str, spec: Value| judged(&[object("PeerAuthentication", namespace, spec)]);
     let off = || json!({"mtls": {"mode": "DISABLE"}});
     let some = || json!({"selector": {"matchLabels": {"a": "b"}}, "mtls": {"mode": "DISABLE"}});
-    let rule = {
-        let spec = json!({"host": "web", "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
+    let rule = |host: &str, mode: &str| {
+        let spec = json!({"host": host, "trafficPolicy": {"tls": {"mode": mode}}});
         let rule = object("DestinationRule", "shop", spec);
         Policies::of(&[], &[rule], "istio-system", &[])
     };
@@ -215,8 +215,14 @@ fn callers_do_not_know_what_the_called_cluster_alone_turns_off() {
         (peer("bank", off()), peer("shop", off()), 1),
         (peer("shop", some()), peer("shop", off()), 1),
         (peer("shop", off()), peer("shop", some()), 0),
-        (rule.clone(), peer("shop", off()), 1),
-        (Policies::default(), rule, 0),
+        (rule("web", "DISABLE"), peer("shop", off()), 1),
+        (rule("*.shop.svc.cluster.local", "DISABLE"), peer("shop", off()), 0),
+        (rule("*.local", "DISABLE"), peer("shop", off()), 0),
+        (rule("*.bank.svc.cluster.local", "DISABLE"), peer("shop", off()), 1),
+        (rule("*.local", "SIMPLE"), peer("shop", off()), 1),
+        // Nobody calls a Service there from another cluster.
+        (Policies::default(), peer("kube-system", off()), 0),
+        (Policies::default(), rule("web", "DISABLE"), 0),
         (peer("shop", off()), Policies::default(), 0),
     ] {
         let found = unheard(&callers, &called);
@@ -247,6 +253,20 @@ fn a_rule_for_the_mesh_s_mtls_counts_whatever_the_mesh_configuration_says() {
     }
     assert_eq!(of("istio-system", "*.local", json!({"tls": {"mode": "DISABLE"}})), (false, false));
     assert_eq!(of("istio-system", "*.local", json!({})), (false, false));
+    // A rule that says nothing of TLS stands in place of the one for the mesh.
+    let beside = |namespace: &str, host: &str, policy: Value| {
+        let all = json!({"host": "*.local", "trafficPolicy": mutual()});
+        let own = json!({"host": host, "trafficPolicy": policy});
+        let rules = [object("DestinationRule", "istio-system", all), object("DestinationRule", namespace, own)];
+        let policies = Policies::of(&[], &rules, "istio-system", &[]);
+        (policies.is_mutual(), policies.is_mutual_with("web.shop.svc.cluster.local"))
+    };
+    let bare = || json!({"outlierDetection": {}});
+    assert_eq!(beside("shop", "web", bare()), (false, false));
+    assert_eq!(beside("shop", "cart", bare()), (false, true));
+    assert_eq!(beside("shop", "*.local", bare()), (false, false));
+    assert_eq!(beside("bank", "web.shop.svc.cluster.local", bare()), (true, true), "for clients in bank");
+    assert_eq!(beside("shop", "web", mutual()), (true, true));
     let port = json!({"port": {"number": 80}, "tls": {"mode": "DISABLE"}});
     let but_a_port = json!({"tls": {"mode": "ISTIO_MUTUAL"}, "portLevelSettings": [port]});
     assert_eq!(of("istio-system", "*.local", but_a_port), (false, false));

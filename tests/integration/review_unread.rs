@@ -156,7 +156,6 @@ async fn what_is_unknown_within_hides_nothing_that_goes() {
     ]);
 }
 
-/// Who is dialled, what runs and on which terms is no less a matter of danger for coming from another resource.
 /// A document that is not known yet may say more. What the others say is there to be judged.
 #[tokio::test]
 async fn values_that_are_known_are_judged_beside_those_that_are_not() {
@@ -168,6 +167,13 @@ async fn values_that_are_known_are_judged_beside_those_that_are_not() {
     };
     judge(vec![
         ("weaker", partly(json!(["a: 1", "b: 1"]), json!([weak, null])), &["danger    R22", "warning   R27"], &[]),
+        // What one document said all along, another may overrule as before.
+        (
+            "overruled",
+            partly(json!([weak, "meshConfig: {enableAutoMtls: true}"]), json!([weak, null])),
+            &["warning   R27"],
+            &["R22"],
+        ),
         // It may be in the one that is not known.
         ("no longer said", partly(json!(["a: 1", weak]), json!(["a: 1", null])), &["warning   R27"], &["R22"]),
     ]);
@@ -208,6 +214,7 @@ async fn objects_that_are_not_known_yet_are_not_removed() {
     judge(vec![("unknown", plan, &["warning   R27", "exported"], &["removed"])]);
 }
 
+/// Who is dialled, what runs and on which terms is no less a matter of danger for coming from another resource.
 #[tokio::test]
 async fn what_is_unknown_and_decides_is_a_warning() {
     judge(

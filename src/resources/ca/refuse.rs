@@ -172,9 +172,9 @@ pub fn surprise(planned: &Ca, decision: &Decision, live: &BTreeMap<String, Live>
         }
         if cluster.certificate_request.is_null() && matches!(decision.actions.get(name), Some(Action::Request)) {
             return Err(changed(format!(
-                "Cluster {name} was to get an intermediate from here, and the root's key that the plan had is not given any more."
+                "Cluster {name} needs a signature from outside, which was not planned: it did not answer at the last refresh, has lost its intermediate since, or the root's key is no longer given."
             ))
-            .at(Path::root("root").attr("private_key_wo")));
+            .at(Path::root("clusters").key(name)));
         }
         let Some(holding) = decision.holdings.get(name).filter(|_| cluster.trusted.is_known()) else { continue };
         let trusted: BTreeSet<String> = cluster.trusted.items().cloned().collect();

@@ -293,6 +293,7 @@ async fn moved(cx: &Cx, claim: Claim, next: &Home, state: &Ca) -> Result<Option<
     let cluster = client::cluster(cx, &next.cluster)?;
     let id = super::id_of(state, next);
     let place = Place { resource: "mesh_ca", id: &id, namespace: &next.namespace, label: &next.label };
+    namespace::ensure(&cluster, &next.namespace, &next.label).await?;
     if !claim.moves_to(&cluster, place, &cx.private.instance).await? {
         return Err(Diagnostic::error("The Lease of the certificate authority cannot move").at("clusters").detail(format!(
             "The cluster that had the Lease was taken out of `clusters`, so the Lease moves to namespace {} of cluster {}. Another instance has a Lease of the same name there. Everything else is done. If nobody uses the other instance any more, delete its Lease, then apply again.",

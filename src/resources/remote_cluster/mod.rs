@@ -315,6 +315,10 @@ impl Job<'_> {
         if errors.has_errors() {
             return Err(Failed::from(errors).keeping(linked(&state, &gone)));
         }
+        if spec.link_token.is_some() && !gone.is_empty() {
+            let forgotten = claim.forget_places(&gone).await;
+            forgotten.map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
+        }
         if spec.wait
             && let Err(errors) = remote::ready(&watched, spec, cx.deadline()).await
         {

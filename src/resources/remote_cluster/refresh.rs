@@ -110,6 +110,8 @@ async fn note_added(cx: &mut Cx, watched: &Cluster, spec: &Spec, model: &RemoteC
             let is_known = |name: &String| spec.watchers.contains(name) || model.sync.entry(name).is_some();
             cx.private.instance.unfinished |= places.iter().any(|(watcher, _)| !is_known(watcher));
         }
+        // Whoever may not list Leases refreshes all the same.
+        Err(error) if error.is_forbidden() => {}
         Err(error) => cx.warn(converge::stale(&error)),
     }
 }

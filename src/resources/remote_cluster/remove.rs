@@ -65,6 +65,11 @@ pub fn dropped(prior: &RemoteCluster, spec: &Spec) -> BTreeSet<String> {
     linked.filter(|name| !spec.watchers.contains(*name)).map(str::to_owned).collect()
 }
 
+/// An outage of other clusters says nothing of these.
+fn is_of(error: &Error, clusters: [&str; 2]) -> bool {
+    clusters.contains(&&*error.cluster)
+}
+
 /// Whether a watcher goes on under another name: the very Secret that is there has just been written under that one, so
 /// that only the token of the old name goes. Two clusters that were cloned from one have Secrets of their own. While
 /// this cannot be told, the Secret must stay.
@@ -76,7 +81,7 @@ async fn goes_on(cx: &Cx, spec: &Spec, secret_name: &str, old: &str) -> Result<b
     let Ok(place) = client::cluster(cx, spec.secrets_of(old)) else { return Ok(false) };
     let others = spec.watchers.iter().filter_map(|watcher| client::cluster(cx, spec.secrets_of(watcher)).ok());
     let others: Vec<Cluster> = others.collect();
-    same::are_one(&place, &others, &secret::reference(spec, secret_name)).await
+    same::are_one(&place, &others, &secret::reference(spec, secret_name), &cx.private.instance).await
 }
 
 /// Several watchers may keep their remote secrets in one cluster.
@@ -236,7 +241,7 @@ async fn unlink_all(cx: &Cx, all: Unlinking<'_>) -> Unlinked {
                 unlinked.left.extend(left);
                 unlinked.gone.insert(name.clone());
             }
-            Err(error) if skips(state) && error.may_be_gone() => {
+            Err(error) if skips(state) && error.may_be_gone() && is_of(&error, [name, spec.secrets_of(name)]) => {
                 let reference = renewal::left(&secret::reference(spec, secret_name), spec, before);
                 unlinked.left.push(format!(
                     "cluster {} does not answer, so {reference} stays in cluster {} if it still exists",

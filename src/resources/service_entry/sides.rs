@@ -11,6 +11,7 @@ use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::kept::changes::{self, Before};
 use crate::kept::claim::Claim;
 use crate::kept::converge::{Converge, Strays};
+use crate::kept::instance::Instance;
 use crate::kept::memory::Memory;
 use crate::kept::noted::Place;
 use crate::kept::objects::{Recorded, UNKNOWN, Wanted, state_key};
@@ -292,7 +293,7 @@ impl Exporting<'_> {
         let whose = Whose { owner: &claim.owner, interrupted: claim.interrupted };
         let search = Search { cluster, kinds: EXPORTED_KINDS, noted, namespaces: BTreeSet::new(), others };
         let strays = search.run(whose, &mut recorded).await.err();
-        match kept_by(&twins, cluster, &recorded).await {
+        match kept_by(&twins, cluster, &recorded, &cx.private.instance).await {
             Ok(kept) => recorded.retain(|key| !kept.contains(key)),
             // What may be another's by now is not removed.
             Err(error) => {
@@ -317,11 +318,12 @@ async fn kept_by(
     twins: &[(Cluster, &Wanted)],
     cluster: &Cluster,
     recorded: &Recorded,
+    before: &Instance,
 ) -> Result<BTreeSet<String>, Error> {
     let mut kept = BTreeSet::new();
     for (twin, wanted) in twins {
         for (key, entry) in wanted.iter().filter(|(key, _)| recorded.objects.contains_key(*key)) {
-            if same::are_one(cluster, std::slice::from_ref(twin), &entry.reference).await? {
+            if same::are_one(cluster, std::slice::from_ref(twin), &entry.reference, before).await? {
                 kept.insert(key.to_owned());
             }
         }

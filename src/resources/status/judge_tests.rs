@@ -311,8 +311,16 @@ fn a_cluster_without_a_network_beside_one_with_one_is_told() {
 
 #[test]
 fn gateways_that_are_labelled_with_each_other_s_network_are_told() {
-    let swapped = change(two_networks(), "east", |east| east.shown.gateways = gateway("net-west"));
-    let swapped = told(&change(swapped, "west", |west| west.shown.gateways = gateway("net-east")));
+    let stand_ins = change(two_networks(), "east", |east| east.shown.gateways = gateway("net-west"));
+    let stand_ins = told(&change(stand_ins, "west", |west| west.shown.gateways = gateway("net-east")));
+    assert!(!stand_ins.iter().any(|told| told.contains("is itself in")), "Services without Pods: {stand_ins:#?}");
+    let labelled = |sight: &mut Sight, network: &str| {
+        sight.shown.gateways = gateway(network);
+        let names: Vec<String> = sight.shown.gateways.keys().map(str::to_owned).collect();
+        sight.crossing.doors.extend(names.into_iter().map(|name| (name, Ok(Door::default()))));
+    };
+    let swapped = change(two_networks(), "east", |east| labelled(east, "net-west"));
+    let swapped = told(&change(swapped, "west", |west| labelled(west, "net-east")));
     assert_eq!(swapped.len(), 2, "{swapped:#?}");
     for (told, cluster, words) in [
         (&swapped[0], "east: gateway", "network net-west, which is that of west, and is itself in net-east"),

@@ -168,9 +168,10 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
         let configured = meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect();
         let serves = !seen.deployments.is_empty() && !seen.services.is_empty();
         let repeated = repeated(&seen.services, &further.gateways);
-        let is_older =
-            |one: &Object| istiod::version_of(one).and_then(|it| istiod::is_from(&it, [1, 31])) == Some(false);
-        let merges = seen.deployments.iter().any(is_older);
+        // Where no version is known, it may be an older one.
+        let keeps_apart =
+            |one: &Object| istiod::version_of(one).and_then(|it| istiod::is_from(&it, [1, 31])) == Some(true);
+        let merges = seen.deployments.is_empty() || !seen.deployments.iter().all(keeps_apart);
         let services = &seen.services;
         let known = crossing::Known { namespace, services, repeated, serves, calls, configured, merges };
         further.crossing = crossing::look(cluster, known).await;

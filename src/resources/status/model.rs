@@ -27,9 +27,10 @@ model! {
         /// call it, and nothing turns mTLS off. Every gateway has a ready Pod, its Service has the port that other
         /// networks dial, and a Gateway that chooses its Pods lets calls in there: one of Istio's own, or of the
         /// Gateway API. No `discoverySelectors` leave out the namespace of the Pods, of the Gateway, or of Services
-        /// that the Gateway names. Within a network no client sends plain text to workloads that accept mTLS only. What
-        /// counts for a remote is read where the istiod is that serves it. The mesh configurations of one mesh agree,
-        /// and so do the rules for its Services.
+        /// that the Gateway names. Within a network no client sends plain text to workloads that accept mTLS only, or
+        /// mTLS to workloads that accept plain text only, as far as policies tell. No gateway is labelled with the
+        /// network of another cluster. What counts for a remote is read where the istiod is that serves it. The mesh
+        /// configurations of one mesh agree, and so do the rules for its Services.
         ///
         /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts
         /// out (`hosts` of the gateway says which it has), and a Service may have no Pod. Nor is what no cluster

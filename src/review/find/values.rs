@@ -92,12 +92,22 @@ fn between(instance: &Instance, documents: &str, from: &[String]) -> Option<Vec<
         return None;
     }
     let unknown = after.iter().any(|side| side.is_partly_unknown());
+    // What one document said all along another one may overrule, as before.
+    let said: Vec<BTreeMap<String, String>> = match unknown {
+        true => before
+            .iter()
+            .flat_map(|documents| documents.texts())
+            .map(|text| leaves_of([text]))
+            .collect::<Option<_>>()?,
+        false => Vec::new(),
+    };
     let (before, after) = (leaves(&before)?, leaves(&after)?);
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let marked = marked(instance);
     // A document that is not known yet is told as such. What the others no longer say may be in it.
     let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
-    let changed = changed.filter(|path| !unknown || after.contains_key(*path));
+    let is_new = |path: &String, now: &String| !said.iter().any(|one| one.get(path) == Some(now));
+    let changed = changed.filter(|path| !unknown || after.get(*path).is_some_and(|now| is_new(path, now)));
     let change = |path: &String| Change {
         documents: documents.to_owned(),
         path: path.clone(),
@@ -118,8 +128,13 @@ fn marked(instance: &Instance) -> BTreeSet<String> {
 }
 
 fn leaves(documents: &[Reading<'_>]) -> Option<BTreeMap<String, String>> {
+    leaves_of(documents.iter().flat_map(|documents| documents.texts()))
+}
+
+/// Of documents over one another.
+fn leaves_of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<BTreeMap<String, String>> {
     let mut merged = Map::new();
-    for text in documents.iter().flat_map(|documents| documents.texts()) {
+    for text in texts {
         match serde_saphyr::from_str::<Value>(text) {
             Ok(Value::Object(document)) => merge(&mut merged, document),
             Ok(Value::Null) => {}

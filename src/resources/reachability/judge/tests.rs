@@ -251,6 +251,17 @@ fn pods_of_ones_own_network_are_only_known_where_they_answer() {
     says(&plain(Ok(PlainText::Unsure(policy))), UNKNOWN, "mtls", &["PeerAuthentication shop/a in hub may be"]);
     says(&plain(Err("forbidden".into())), UNKNOWN, "mtls", &["forbidden"]);
     says(&plain(Ok(PlainText::Taken)), REACHABLE, "", &["plain text"]);
+    // Without a proxy nobody goes by policies; and of two kinds of Pods it is not known which they are for.
+    let open = Tried { spoken: None, is_plain: true, ..answers(met(Outcome::Accepted)) };
+    let strict = |service| There { service, plain_text: Ok(PlainText::Refused("a".into())), ..fine() };
+    for service in [ServiceState::NoSidecar, ServiceState::Other] {
+        let there = strict(Ok(service));
+        let found = of_all(call(), Way::Direct, Unanswered::Unknown, std::slice::from_ref(&open), Some(&there));
+        says(&found, REACHABLE, "", &["plain text"]);
+    }
+    let both = [open, answers(met(Outcome::Accepted))];
+    let there = strict(Ok(ServiceState::Ready));
+    says(&of_all(call(), Way::Direct, Unanswered::Unknown, &both, Some(&there)), REACHABLE, "", &[]);
     let refused = There { plain_text: Ok(PlainText::Refused("PeerAuthentication shop/a".into())), ..fine() };
     let away = [Tried { is_plain: true, ..silent(None) }];
     let away = of_all(call(), Way::Direct, Unanswered::Unknown, &away, Some(&refused));

@@ -16,7 +16,14 @@ pub(in super::super) fn of_all(
     tried: &[Tried],
     there: Option<&There>,
 ) -> Verdict {
-    let mut verdicts: Vec<Verdict> = tried.iter().map(|one| of_one(call, way, unanswered, one, there)).collect();
+    // Of Pods with a sidecar and without, it is known of none which of them a policy would be for.
+    let is_mixed = tried.iter().any(|one| !one.is_plain);
+    let plain = there.filter(|_| way == Way::Direct && !is_mixed).and_then(|there| plain_text_refused(call, there));
+    let of = |one: &Tried| match &plain {
+        Some(refused) => refused.clone(),
+        None => of_one(call, way, unanswered, one, there),
+    };
+    let mut verdicts: Vec<Verdict> = tried.iter().map(of).collect();
     let worst = |wanted: &str| verdicts.iter().position(|verdict| verdict.verdict == wanted);
     match worst(BROKEN).or_else(|| worst(UNKNOWN)).or_else(|| worst(REACHABLE)) {
         Some(place) => verdicts.swap_remove(place),
@@ -25,12 +32,8 @@ pub(in super::super) fn of_all(
 }
 
 fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there: Option<&There>) -> Verdict {
-    let Tried { address, port, is_plain, dialled, spoken, forwarded } = tried;
+    let Tried { address, port, dialled, spoken, forwarded, .. } = tried;
     let at = format!("{address}:{port}");
-    let plain = there.filter(|_| *is_plain && way == Way::Direct);
-    if let Some(verdict) = plain.and_then(|there| plain_text_refused(call, there)) {
-        return verdict;
-    }
     if tried.is_fine() {
         return spoken.as_ref().map_or_else(|| plain_text(&at), |met| of_met(call, way, &at, met, there));
     }
@@ -76,6 +79,10 @@ fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there
 /// them from it, whether the address answers here or not.
 fn plain_text_refused(call: Call<'_>, there: &There) -> Option<Verdict> {
     let Call { from, to, host, .. } = call;
+    // Proxies judge by policies: a Pod without one refuses nobody.
+    if matches!(there.service, Ok(ServiceState::NoSidecar | ServiceState::Other)) {
+        return None;
+    }
     let clients = format!("clients of {from} speak plain text with {host}");
     let ruled_in = &there.ruled_in;
     Some(match &there.plain_text {

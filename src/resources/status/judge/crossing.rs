@@ -68,7 +68,11 @@ impl<'a> Mesh<'a> {
         let members = || self.linked(name).into_iter().filter(|member| *member != name);
         let owner =
             |network: &str| members().find(|member| self.seen.get(*member).is_some_and(|one| one.network() == network));
-        let gateways = sight.shown.gateways.entries().filter(|(_, gateway)| !is_own(gateway.network.text()));
+        // A Service without Pods of its own may stand for a gateway that is elsewhere.
+        let has_pods =
+            |gateway: &str| sight.crossing.doors.contains_key(gateway) || sight.crossing.no_pod.contains_key(gateway);
+        let gateways = sight.shown.gateways.entries();
+        let gateways = gateways.filter(|(name, gateway)| has_pods(name) && !is_own(gateway.network.text()));
         let told = gateways.filter_map(|(gateway, one)| {
             let network = one.network.text();
             owner(network).map(|owner| {
