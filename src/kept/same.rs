@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(are_one(&old(), &[other], &reference, &Instance::default()).await.ok(), told);
         }
         // One that is out of reach holds up nobody of whom it is known that it is another.
-        let silent = || answering("b", |_, _| (500, json!({"kind": "Status", "code": 500})));
+        let silent = || answering("b", |_, _| (401, json!({"kind": "Status", "code": 401})));
         let known = |uid: &str| Instance { uids: [("b".to_owned(), uid.to_owned())].into(), ..Instance::default() };
         assert_eq!(are_one(&old(), &[silent()], &reference, &known("c2")).await.ok(), Some(false));
         assert_eq!(are_one(&old(), &[silent()], &reference, &known("c1")).await.ok(), None);
