@@ -20,7 +20,8 @@ locals {
 }
 
 # An istiod reads the Secrets of the clusters it watches. Keep the root of your own mesh in a cluster that no istiod
-# watches, and leave out `readable_by_watchers`, which accepts that this example has no such cluster.
+# watches: name it in `root_cluster` and leave it out of `clusters`. Then remove `readable_by_watchers`, which accepts
+# that this example has no such cluster.
 resource "mesh_ca" "this" {
   root     = { store = { cluster = local.root_cluster, readable_by_watchers = true } }
   clusters = { for name in local.clusters : name => {} }

@@ -16,7 +16,7 @@ type Where<'a> = (&'a Cluster, Place<'a>);
 /// Its holder is at work, and has been waited for.
 pub(super) fn at_work((cluster, place): Where<'_>, found: &LeaseSays, waited: Duration) -> Diagnostic {
     Diagnostic::error(format!("Another run is at work on {} {}", place.resource, place.id)).detail(format!(
-        "{} holds {} in cluster {} and renews it; {} seconds of waiting have not changed that. Nothing was written. Wait until that run has ended, then apply again.",
+        "{} holds {} in cluster {} and renews it; this run has waited for {} seconds. Nothing was written. Wait until the other run has ended, or end it if it hangs, then apply again.",
         Holder::shown(&found.holder),
         place.lease(),
         cluster.name(),

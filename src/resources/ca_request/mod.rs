@@ -250,7 +250,7 @@ fn lost(model: &CaRequest) -> Diagnostic {
 
 fn exchanged(model: &CaRequest, managers: &[String]) -> Diagnostic {
     Diagnostic::warning(format!("The key of {} was exchanged", model.id.text())).detail(format!(
-        "{} in cluster {} holds another key than the one of the request in state, with a request for it. Whoever put it there knows the key, and could issue certificates with what is signed for it: neither is used. Fields of the Secret are managed by {}. Raise \
+        "{} in cluster {} holds another key than the one of the request in state, with a request for it. Whoever put it there knows the key. With a certificate for it they could issue certificates of the mesh, so neither the key nor its request is used. Fields of the Secret are managed by {}, which may show who it was. Raise \
          `generation`: the next apply makes a new key and a new request.",
         reference(model),
         model.cluster.text(),

@@ -256,7 +256,7 @@ fn changed(state: &Primary, wanted: &str, waits: &[Waits]) -> Diagnostic {
 
 fn out_of_turn(cluster: &str, kept: &str, wanted: &str) -> Diagnostic {
     Diagnostic::error("This plan recreates the control plane out of its turn").at(Path::root("rollout")).detail(format!(
-        "The control plane of {cluster} stays at Istio {kept} until the clusters of `rollout.after` run Istio {wanted}. This plan recreates it, with the version that is configured. Set `istio_version` back to {kept} for this apply, or wait for its wave."
+        "The control plane of {cluster} stays at Istio {kept} until the clusters of `rollout.after` run Istio {wanted}. By `-replace`, or by an attribute whose change recreates it, this plan recreates it, and a control plane that is recreated has no version to keep: it would run Istio {wanted} before its turn. Set `istio_version` back to {kept} for this apply, or undo the change and recreate it in its wave."
     ))
 }
 

@@ -176,10 +176,10 @@ fn shortened(link: Link<'_>, credentials: &Credentials) -> Option<Shortened> {
 impl Shortened {
     fn refusal(&self, link: Link<'_>) -> Diagnostic {
         Diagnostic::error("The API server grants shorter tokens than asked for").at("token").detail(format!(
-            "{} The istiods of {} would lose cluster {} then, unless an apply has renewed the token before. So cluster {} is not linked: nothing was written to it, and the token is revoked. \
+            "{} When the token ends, the istiods of {} would lose cluster {}, unless an apply has renewed it before. So no remote secret was written to cluster {}, and the token is revoked. \
              Choose one of these:\n\
              - `token = {{ renewal = {{}} }}` lets a job in {} renew the token, however short it is.\n\
-             - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least twice in that time, by a scheduled run of your pipeline.\n\
+             - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least every {}, by a scheduled run of your pipeline.\n\
              - `link_token = {{}}` in place of `token` stores no token: the watcher's istiod comes with its own, and the API server trusts its issuer. The guide on credentials says how.\n\
              - `token = {{ long_lived = true }}` uses a token that does not end. It is kept in a Secret of the watched cluster; deleting the Secret revokes it.\n\
              - Raise the limit of the API server (`--service-account-max-token-expiration`), where it is yours.",
@@ -188,7 +188,8 @@ impl Shortened {
             link.spec.id,
             link.watcher.name(),
             link.watcher.name(),
-            span(self.granted)
+            span(self.granted),
+            span(self.granted / 3)
         ))
     }
 
@@ -196,8 +197,9 @@ impl Shortened {
         // Of several warnings with one summary Terraform shows the first alone.
         Diagnostic::warning(format!("{} gets shorter tokens than asked for", link.watcher.name())).at("token").detail(
             format!(
-                "{} Apply at least twice in that time, or let a job renew it: `token = {{ renewal = {{}} }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
+                "{} Apply at least every {}, or let a job renew it: `token = {{ renewal = {{}} }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
                 self.facts(link),
+                span(self.granted / 3),
                 span(self.granted)
             ),
         )

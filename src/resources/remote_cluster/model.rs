@@ -125,7 +125,8 @@ model! {
         /// Wait until every istiod replica of every watcher is in sync.
         #[attr(default(true))]
         pub wait: Value<bool>,
-        /// On destroy, continue without clusters that cannot be reached, and report what had to be left in them.
+        /// On destroy, and when watchers are removed, continue without clusters that cannot be reached, and report what
+        /// had to be left in them.
         #[attr(default(false))]
         pub skip_unreachable_on_destroy: Value<bool>,
         /// `cluster/namespace/cluster_name`.
@@ -177,8 +178,8 @@ model! {
     /// The readers' tokens.
     pub struct Token {
         /// How long a token is valid. Managed clouds grant less: a day on EKS and AKS, two days on GKE. A new link is
-        /// then refused, and an existing one renewed with a warning. Set what is granted and apply at least twice in
-        /// that time, or use `long_lived`.
+        /// then refused, and an existing one renewed with a warning. Set what is granted and apply at least three
+        /// times in that time, or use `long_lived`.
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
         /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where
