@@ -230,7 +230,8 @@ fn requests_grow_as_clusters_and_links_do() {
             of_gateway && request.resource != "deployments"
         });
         assert!(waited.is_empty(), "nothing is waited for that the answer says is gone: {}", told());
-        let bound = if at == 0 { 211 } else { 170 };
+        // Of each namespace that goes one list names EndpointSlices, which somebody may have made by hand.
+        let bound = if at == 0 { 213 } else { 171 };
         assert!(settled(requests) <= bound + 2 * others, "{} {}", settled(requests), told());
     }
 }

@@ -112,4 +112,30 @@ fn tokens_that_were_left_are_revoked_and_what_others_labelled_is_no_token() {
     east.apply(&planted.to_string()).expect("kubectl");
     run.settled();
     east.kubectl(&["delete", "secret", "planted", "-n", "istio-system"]).expect("kubectl");
+    a_killed_create_leaves_no_token(&run, &lab);
+}
+
+/// Of the token of a create that was killed nobody knows who has it: the next create makes another, and revokes it.
+fn a_killed_create_leaves_no_token(run: &Run<'_>, lab: &Lab) {
+    let east = lab.cluster("east");
+    let left = bindings(east);
+    let addresses = run.workspace.run(&["state", "list"]).ok().stdout;
+    for address in addresses.lines().filter(|address| address.starts_with("mesh_remote_cluster.")) {
+        run.workspace.run(&["state", "rm", address]).ok();
+    }
+    let unfinished = json!({
+        "metadata": { "annotations": { "terraform-provider-mesh/complete": "false" } }, "spec": { "holderIdentity": "interrupted" }
+    });
+    for cluster in lab.clusters() {
+        let leases = cluster.kubectl(&["get", "leases", "-n", "istio-system", "-o", "name"]).expect("kubectl");
+        let of_links: Vec<&str> = leases.lines().filter(|name| name.contains("mesh-remote-cluster")).collect();
+        assert_eq!(of_links.len(), 1, "{leases}");
+        let patch = ["patch", of_links[0], "-n", "istio-system", "--type", "merge", "-p", &unfinished.to_string()];
+        cluster.kubectl(&patch).expect("kubectl");
+    }
+    with(run, "token = { lifetime = \"60d\" }");
+    run.apply().ok();
+    run.settled();
+    let now = bindings(east);
+    assert!(now.len() == 1 && now != left, "{left:?} {now:?}");
 }

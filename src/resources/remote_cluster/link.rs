@@ -233,10 +233,10 @@ struct Credentials {
     live: Option<Object>,
 }
 
-/// The remote secret that the watcher has. Of a create none is known of. Otherwise it is looked at: state may not know
-/// a link that an apply before has made, or that the watcher had under another name.
+/// The remote secret that the watcher has. There is none where a create begins with nothing. Otherwise it is read:
+/// state may not know a link that an apply before has made, or that the watcher had under another name.
 async fn live(link: Link<'_>) -> Result<Option<Object>, Error> {
-    match link.known || link.is_update {
+    match link.known || link.may_have_tokens {
         true => link.secrets.get(&link.reference()).await,
         false => Ok(None),
     }
@@ -312,7 +312,7 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
     if !link.spec.wait {
         // Nobody looks at what istiods use by now. Those of a Secret that was gone use none of its tokens, and those of
         // one that stays as it is have long had the one in it.
-        let is_unused = live.as_ref().map_or(link.is_update, |_| !changes && (kept || own.is_some()));
+        let is_unused = live.as_ref().map_or(link.may_have_tokens, |_| !changes && (kept || own.is_some()));
         let retired = if is_unused { credential::retire(link.order(), keep.as_ref()).await } else { Ok(()) };
         return written(Verdict::Unknown, None, retired.err().map(|error| Diagnostic::from(&error)));
     }
@@ -321,7 +321,7 @@ async fn with(link: Link<'_>, credentials: Credentials, job: Option<RenewalPod>)
         Ok(version) => {
             let order = credential::Order { secrets: Some(link.secrets), ..link.order() };
             // What is taken over has had tokens of an instance before; a link that somebody has deleted, its own.
-            let retired = match (link.known || link.is_update || link.spec.adopt, &keep) {
+            let retired = match (link.known || link.may_have_tokens || link.spec.adopt, &keep) {
                 // What a link by tokens left, before istiod came with its own.
                 (true, None) if own.is_some() => credential::retire(order, None).await,
                 (true, Some(_)) => credential::retire(order, keep.as_ref()).await,

@@ -509,7 +509,7 @@ async fn links(cx: &mut Cx, links: &Links<'_>, state: &mut RemoteCluster) -> Res
             endpoint,
             secret_name: &secret_name,
             known: prior.is_some_and(|prior| prior.sync.entry(watcher.name()).is_some()),
-            is_update: prior.is_some(),
+            may_have_tokens: prior.is_some() || interrupted,
             keep_token: keeps(watcher.name()),
             renewal_before: RenewalBefore::of(prior, interrupted),
         };

@@ -49,8 +49,8 @@ pub struct Link<'a> {
     pub secret_name: &'a str,
     /// The watcher has had this link before.
     pub known: bool,
-    /// State knows the cluster: the watcher may have tokens although its link is gone.
-    pub is_update: bool,
+    /// State knows the cluster, or a create of it was cut off: the watcher may have tokens although no link is known.
+    pub may_have_tokens: bool,
     /// The token it has shall stay, if it can be read.
     pub keep_token: bool,
     pub renewal_before: RenewalBefore,
@@ -77,7 +77,7 @@ impl Link<'_> {
             owner: self.owner,
             spec: self.spec,
             watcher: self.watcher.name(),
-            again: self.known || self.is_update,
+            again: self.known || self.may_have_tokens,
             secrets: None,
         }
     }

@@ -99,7 +99,10 @@ async fn under_a_new_name(core: &Core, config: &Json, mut stored: Stored, owner:
     assert!(!there.1.is_empty());
     for (config, name) in [(&renamed, "another"), (config, "west")] {
         core.configure(clusters.clone()).await.expect("the provider can be configured");
-        stored = apply(core, config, Some(&stored)).await;
+        let planned = core.plan(ENTRY, Some(config.clone()), Some(&stored)).await;
+        let applied = core.apply(ENTRY, planned.unwrap_or_else(|errors| panic!("{errors}"))).await;
+        assert!(!applied.diagnostics.has_errors(), "{}", applied.diagnostics);
+        stored = applied.stored.expect("it is there");
         assert_eq!((owned(west(), owner), uid()), there, "{name}");
         let state: Json = serde_json::from_str(&stored.json).expect("JSON");
         let exported = state["exported"].as_object().expect("a map").keys().cloned().collect::<Vec<_>>();
