@@ -350,9 +350,11 @@ impl PlanReading<'_> {
             open.extend(take_items(Some(take(&mut module, "child_modules"))));
             for mut resource in take_items(Some(take(&mut module, "resources"))) {
                 let (values, marks) = (take(&mut resource, "values"), take(&mut resource, "sensitive_values"));
-                resource["change"] = serde_json::json!({
+                let change = serde_json::json!({
                     "actions": ["no-op"], "before": values, "before_sensitive": marks, "after": values, "after_sensitive": marks,
                 });
+                // What is no resource stays what it is.
+                resource.as_object_mut().and_then(|members| members.insert("change".to_owned(), change));
                 outside.extend(self.instance(resource).filter(|one| !planned.contains(&one.address)));
             }
         }

@@ -345,6 +345,12 @@ async fn what_a_plan_leaves_out_stays_in_the_mesh() {
     state["root_module"] = json!({ "child_modules": [{ "child_modules": [{ "resources": moved }] }] });
     assert_eq!(deeper.page(), plan.page());
 
+    // What is no resource is none, and ends nothing.
+    let mut odd = Plan::recorded("one-resource-only");
+    let resources = odd.0["prior_state"]["values"]["root_module"]["resources"].as_array_mut().unwrap();
+    resources.extend([json!(7), json!("x"), json!([1]), Value::Null]);
+    assert_eq!(odd.page(), plan.page());
+
     // A secret of what is left out is as little shown as one of what changes.
     let mut marked = Plan::recorded("one-resource-only");
     let resources = marked.0["prior_state"]["values"]["root_module"]["resources"].as_array_mut().unwrap();
