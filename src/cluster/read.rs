@@ -440,29 +440,16 @@ pub(super) fn typed(value: Value, kind: &Kind) -> Object {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::cluster::ClusterConfig;
-    use crate::cluster::stub::{answering, not_found};
+    use crate::cluster::stub::without_gateways;
 
     /// An API server that starts, or one whose aggregated part fails, does not serve what it has a definition of.
     #[tokio::test(flavor = "multi_thread")]
     async fn an_object_is_gone_with_its_definition_and_not_with_an_answer_that_fails() {
         let gateway = ObjectRef::namespaced(Kind::ISTIO_GATEWAY, "a", "g");
         for is_defined in [true, false] {
-            let cluster = answering("east", move |_, path| match path {
-                path if path.contains("customresourcedefinitions") && is_defined => {
-                    let name = "gateways.networking.istio.io";
-                    (
-                        200,
-                        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name}}),
-                    )
-                }
-                path if path.contains("customresourcedefinitions") => not_found("gateways.networking.istio.io"),
-                path if path.contains("apiservices") => not_found("v1.networking.istio.io"),
-                _ => (404, json!("404 page not found")),
-            });
+            let cluster = without_gateways(is_defined);
             let found = cluster.get_metadata_if_defined(&gateway).await;
             match is_defined {
                 true => assert!(found.as_ref().is_err_and(Error::is_unknown_kind), "{found:?}"),

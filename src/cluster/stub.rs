@@ -58,11 +58,27 @@ pub fn namespaces(uid: &str) -> (u16, Value) {
 }
 
 /// Of an object that is not there.
-pub fn not_found(name: &str) -> (u16, Value) {
+fn not_found(name: &str) -> (u16, Value) {
     let details = json!({"name": name});
     (404, json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found", "details": details}))
 }
 
 pub fn forbidden() -> (u16, Value) {
     (403, json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "forbidden"}))
+}
+
+/// An API server that serves no kind beside its own, with or without a definition of the Gateways of Istio.
+pub fn without_gateways(is_defined: bool) -> Cluster {
+    const DEFINITION: &str = "gateways.networking.istio.io";
+    answering("east", move |_, path| match path {
+        path if path.contains("customresourcedefinitions") => match is_defined {
+            true => (
+                200,
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": DEFINITION}}),
+            ),
+            false => not_found(DEFINITION),
+        },
+        path if path.contains("apiservices") => not_found("v1.networking.istio.io"),
+        _ => (404, json!("404 page not found")),
+    })
 }

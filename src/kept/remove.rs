@@ -247,11 +247,9 @@ fn in_use(instances: &[ObjectRef]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::cluster::INSTANCE_ANNOTATION;
-    use crate::cluster::stub::{answering, not_found};
+    use crate::cluster::stub::without_gateways;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_not_served_for_the_moment_is_not_gone() {
@@ -259,18 +257,7 @@ mod tests {
         let owner = Owner { label: "o".to_owned(), mark: "m".to_owned(), unmarked: false };
         let live = owner.put_on(Object::of(&reference)).with_annotation(INSTANCE_ANNOTATION, "m");
         for is_defined in [true, false] {
-            let cluster = answering("east", move |_, path| match path {
-                path if path.contains("customresourcedefinitions") && is_defined => {
-                    let name = "gateways.networking.istio.io";
-                    (
-                        200,
-                        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name}}),
-                    )
-                }
-                path if path.contains("customresourcedefinitions") => not_found("gateways.networking.istio.io"),
-                path if path.contains("apiservices") => not_found("v1.networking.istio.io"),
-                _ => (404, json!("404 page not found")),
-            });
+            let cluster = without_gateways(is_defined);
             let removing =
                 Removing { cluster: &cluster, owner: &owner, wait_for_definitions: false, stays: &|_: &Object| None };
             let (key, live) = ("Gateway a/g".to_owned(), Some(live.clone()));

@@ -30,6 +30,8 @@ pub struct Off {
     /// Its kind and name, and what it is for.
     pub what: String,
     pub whom: Whom,
+    /// By it plain text is spoken, and no TLS of another kind.
+    pub is_plain: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +152,7 @@ pub fn unheard(callers: &Policies, called: &Policies) -> Vec<String> {
         // By a rule for all of them, clients speak plain text too.
         Whom::Host { host, .. } => {
             let within = own.whom.namespace();
-            host.starts_with('*') && own.is_plain_text() && (within.is_none() || within == off.whom.namespace())
+            host.starts_with('*') && own.is_plain && (within.is_none() || within == off.whom.namespace())
         }
     };
     let knows = |off: &Off| callers.off.iter().any(|own| covers(own, off));
@@ -329,11 +331,6 @@ impl Whom {
 }
 
 impl Off {
-    /// Whether it is a rule by which callers send plain text, and no TLS of their own.
-    fn is_plain_text(&self) -> bool {
-        self.what.ends_with(": DISABLE)")
-    }
-
     /// Whether it may be the reason that a Service is not called by mTLS.
     pub fn concerns(&self, service: &str) -> bool {
         self.whom.concerns(service)
@@ -356,7 +353,7 @@ fn turned_off(policy: &Object, root: &str) -> Option<Off> {
         (false, true, _) if namespace == root => ("the whole mesh".to_owned(), Whom::Everybody),
         (false, true, _) => ("the whole namespace".to_owned(), Whom::Namespace(within())),
     };
-    Some(Off { what: format!("PeerAuthentication {namespace}/{} (for {of})", policy.name()), whom })
+    Some(Off { what: format!("PeerAuthentication {namespace}/{} (for {of})", policy.name()), whom, is_plain: true })
 }
 
 /// A rule for Services of the mesh by which callers use something else than the mesh's own mTLS.
@@ -369,7 +366,8 @@ fn overrides(rule: &Object, configured: &[MeshPolicy]) -> Option<Off> {
     let mode = modes(rule.get("spec.trafficPolicy"))
         .or_else(|| rule.items("spec.subsets").iter().find_map(|subset| modes(subset.get("trafficPolicy"))))?;
     let what = format!("DestinationRule {namespace}/{} (for {host}: {mode})", rule.name());
-    Some(Off { what, whom: Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() } })
+    let whom = Whom::Host { host: host.to_owned(), namespace: namespace.to_owned() };
+    Some(Off { what, whom, is_plain: mode == "DISABLE" })
 }
 
 /// Whether a Service is its cluster's alone by all mesh configurations.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{Refusals, configured_workload, door, host, lab, opens, passes, plain_text_ends, strict};
+use crate::support::traffic::{Refusals, configured_workload, door, host, lab, passes, plain_text_ends, strict};
 
 #[test]
 fn a_remote_cluster_of_another_network_calls_and_is_called_through_gateways() {
@@ -47,7 +47,6 @@ fn calls(example: &str, clusters: &[&str], istiod: &str, proxies: Proxies) {
     let orders = configured_workload(&among, "orders", 9001, near);
     let cart = configured_workload(&among, "cart", 9000, far);
     let through_gateways = proxies == Proxies::NetworkEach;
-    opens(&orders, &cart);
     passes_both_ways(&orders, &cart, through_gateways);
     is_told(&run, near, far, through_gateways);
     // In one network the pods themselves refuse, as the configuration of the first cluster tells them.

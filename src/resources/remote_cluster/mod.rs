@@ -213,7 +213,13 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
     let claiming = Claiming::of(&state, prior.as_ref());
     let claim = match keeping::claim(cx, &watched, &mut state, prior.as_ref(), claiming).await {
         Ok(claim) => claim,
-        Err(error) => return Err(unclaimed(error, prior, &state)),
+        // Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no
+        // other apply could say it.
+        Err(error) => {
+            let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
+            let partial = prior.map(|prior| RemoteCluster { skip_unreachable_on_destroy, ..prior });
+            return Err(Failed { diagnostics: error.into(), partial });
+        }
     };
     let job = Job { spec: &spec, prior: prior.as_ref(), found, reached };
     let outcome = job.run(cx, &claim, state).await;
@@ -222,16 +228,6 @@ async fn attempt(cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteClu
         cx.private.instance.is_only_in(places.iter().map(String::as_str));
     }
     keeping::end_apply(cx, claim, outcome).await
-}
-
-/// Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no other
-/// apply could say it.
-fn unclaimed(error: Diagnostic, prior: Option<RemoteCluster>, state: &RemoteCluster) -> Failed<RemoteCluster> {
-    let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
-    match prior {
-        Some(prior) => Failed::from(error).keeping(RemoteCluster { skip_unreachable_on_destroy, ..prior }),
-        None => error.into(),
-    }
 }
 
 /// What is written, and waited for, once the cluster is claimed.

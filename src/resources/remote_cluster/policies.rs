@@ -44,20 +44,17 @@ pub async fn against(cx: &Cx, declared: &WatchedCluster) -> Vec<Diagnostic> {
     let found: Vec<String> = off.filter(|what| client.walk.says_first(format!("without mTLS: {what}"))).collect();
     told.extend((!found.is_empty()).then(|| turned_off(&found)));
     for caller in &near {
-        let clashes = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
-        let found = clashes.flat_map(|(called, from, to)| {
-            clashes_between(from, to).into_iter().map(move |what| format!("{what} in {called}"))
-        });
-        let found: Vec<String> =
-            found.filter(|what| client.walk.says_first(format!("plain text: {caller} {what}"))).collect();
-        told.extend((!found.is_empty()).then(|| plain_text(caller, &declared.cluster, &found)));
-        let alone = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
-        let found = alone.flat_map(|(called, from, to)| {
-            unheard_between(from, to).into_iter().map(move |what| format!("{what} in {called}"))
-        });
-        let found: Vec<String> =
-            found.filter(|what| client.walk.says_first(format!("unheard: {caller} {what}"))).collect();
-        told.extend((!found.is_empty()).then(|| unheard(caller, &declared.cluster, &found)));
+        let found = |judge: fn(&Policies, &Policies) -> Vec<String>, once: &str| -> Vec<String> {
+            let pairs = own.iter().filter_map(|called| Some((called, seen.get(caller)?, seen.get(called)?)));
+            let told = pairs.flat_map(|(called, from, to)| {
+                judge(from, to).into_iter().map(move |what| format!("{what} in {called}"))
+            });
+            told.filter(|what| client.walk.says_first(format!("{once}: {caller} {what}"))).collect()
+        };
+        let clashes = found(clashes_between, "plain text");
+        told.extend((!clashes.is_empty()).then(|| plain_text(caller, &declared.cluster, &clashes)));
+        let alone = found(unheard_between, "unheard");
+        told.extend((!alone.is_empty()).then(|| unheard(caller, &declared.cluster, &alone)));
     }
     told
 }
@@ -140,7 +137,7 @@ mod tests {
 
     #[test]
     fn plain_text_is_told_where_the_other_end_takes_none() {
-        let off = Off { what: "DestinationRule shop/web".into(), whom: Whom::Namespace("shop".into()) };
+        let off = Off { what: "DestinationRule shop/web".into(), whom: Whom::Namespace("shop".into()), is_plain: true };
         let strict = Strict { what: "PeerAuthentication a/b".into(), scope: Scope::AllBut(BTreeSet::new()) };
         let rule = Policies { off: vec![off], ..Policies::default() };
         let takes_none = Policies { strict: vec![strict], ..Policies::default() };
@@ -159,7 +156,7 @@ mod tests {
 
     #[test]
     fn mtls_is_told_where_the_other_end_takes_plain_text_alone() {
-        let off = |what: &str| Off { what: what.into(), whom: Whom::Namespace("shop".into()) };
+        let off = |what: &str| Off { what: what.into(), whom: Whom::Namespace("shop".into()), is_plain: true };
         let alone = Policies { off: vec![off("PeerAuthentication shop/a")], ..Policies::default() };
         let alike = Policies { off: vec![off("PeerAuthentication shop/b")], ..Policies::default() };
         let plain = Policies { is_plain: true, ..Policies::default() };

@@ -233,7 +233,13 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     let claiming = Claiming { purpose, adopt: spec.adopt };
     let claim = match keeping::claim(cx, &cluster, &mut state, prior.as_ref(), claiming).await {
         Ok(claim) => claim,
-        Err(error) => return Err(unclaimed(error, prior, &state)),
+        // Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no
+        // other apply could say it.
+        Err(error) => {
+            let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
+            let partial = prior.map(|prior| ServiceEntry { skip_unreachable_on_destroy, ..prior });
+            return Err(Failed { diagnostics: error.into(), partial });
+        }
     };
     // Whatever fails from here on, state knows of it.
     claim.begin();
@@ -281,16 +287,6 @@ async fn attempt(cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEnt
     cx.private.instance.is_only_in(places.iter().map(String::as_str));
     keeping::finish(cx, claim).await;
     Ok(state)
-}
-
-/// Nothing was written. What a destroy is to do without a cluster that is gone is remembered all the same: no other
-/// apply could say it.
-fn unclaimed(error: Diagnostic, prior: Option<ServiceEntry>, state: &ServiceEntry) -> Failed<ServiceEntry> {
-    let skip_unreachable_on_destroy = state.skip_unreachable_on_destroy;
-    match prior {
-        Some(prior) => Failed::from(error).keeping(ServiceEntry { skip_unreachable_on_destroy, ..prior }),
-        None => error.into(),
-    }
 }
 
 /// A name that something else has yet to give is not the one that would follow from others.

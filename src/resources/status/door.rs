@@ -15,8 +15,8 @@ pub(super) struct Door {
     /// The port of the Pods that it leads to.
     pub target: Option<u64>,
     pub service: Chosen,
-    /// Where it was made for a Gateway of the Gateway API: an istiod older than 1.31 takes Gateways of other namespaces
-    /// for it as well.
+    /// Where it was made for a Gateway of the Gateway API: an istiod that is older than 1.31, or may be, takes
+    /// Gateways of other namespaces for it as well.
     pub merges: bool,
 }
 

@@ -138,7 +138,7 @@ fn plain_text_is_told_where_the_other_side_takes_none() {
     let takes_all = || Crossing { policies: Some(Ok(Policies::default())), ..Crossing::default() };
     let plain = || {
         let whom = Whom::Host { host: "web".to_owned(), namespace: "shop".to_owned() };
-        let off = Off { what: "DestinationRule shop/web (for web: DISABLE)".to_owned(), whom };
+        let off = Off { what: "DestinationRule shop/web (for web: DISABLE)".to_owned(), whom, is_plain: true };
         let policies = Policies { off: vec![off], ..Policies::default() };
         Crossing { policies: Some(Ok(policies)), ..Crossing::default() }
     };

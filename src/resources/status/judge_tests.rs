@@ -373,7 +373,7 @@ fn a_gateway_without_an_address_is_told_with_the_reason() {
 }
 
 fn off_by(what: &str) -> Option<Asked<Policies>> {
-    let off = Off { what: what.to_owned(), whom: Whom::Namespace("shop".to_owned()) };
+    let off = Off { what: what.to_owned(), whom: Whom::Namespace("shop".to_owned()), is_plain: true };
     Some(Ok(Policies { off: vec![off], ..Policies::default() }))
 }
 

@@ -89,16 +89,6 @@ pub fn host(name: &str) -> String {
     format!("{name}.traffic.svc.cluster.local")
 }
 
-/// Waits until the gateway before a workload takes calls, if it was just made. Until its agent reaches an istiod of
-/// another cluster, which may be behind a gateway as new, it asks again after as much as half a minute.
-pub fn opens(from: &RealPod, to: &RealPod) {
-    let by = format!("{}/{}", to.cluster, to.name);
-    let answered =
-        |answer: &std::io::Result<Answer>| answer.as_ref().is_ok_and(|answer| answer.by.as_deref() == Some(&*by));
-    // What does not arrive by then is told by who calls next.
-    let _ = eventually(3 * SETTLED, || from.get(&host(&to.name), 80), answered);
-}
-
 /// A call by HTTP arrives, within the time that proxies take to hear of a change.
 #[track_caller]
 pub fn arrives(from: &RealPod, host: &str, port: u16, by: &str) -> Answer {
