@@ -47,7 +47,8 @@ pub(super) struct Known<'a> {
     pub calls: bool,
     /// What its mesh configurations say.
     pub configured: Vec<MeshPolicy>,
-    /// An istiod here is older than 1.31, or of a version that is not known: it may take Gateways of other namespaces for what it makes.
+    /// An istiod here is older than 1.31, or of a version that is not known: it may take Gateways of other namespaces
+    /// for what it makes.
     pub merges: bool,
 }
 
