@@ -12,7 +12,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::network::{ProxyPod, selects};
 use crate::proxy::{Names, Proxies, blocking};
@@ -31,15 +32,35 @@ enum Behind {
 
 type At = (String, u16);
 
+/// What has come in by an address and port.
+type Connections = Arc<Mutex<JoinSet<()>>>;
+
+/// An address and port that is open.
+struct Door {
+    behind: Behind,
+    accepts: JoinHandle<()>,
+    connections: Connections,
+}
+
 /// Keeps the addresses of a cluster until the lab ends.
 pub(crate) async fn run(proxies: Proxies, mut names: Names) {
-    let mut open: BTreeMap<At, (Behind, JoinHandle<()>)> = BTreeMap::new();
+    let mut open: BTreeMap<At, Door> = BTreeMap::new();
     loop {
         let wanted = wanted(&proxies, &names);
-        let gone: Vec<At> = open.keys().filter(|at| wanted.get(at) != open.get(at).map(|(b, _)| b)).cloned().collect();
+        let is_other = |at: &&At| wanted.get(*at) != open.get(*at).map(|door| &door.behind);
+        let gone: Vec<At> = open.keys().filter(is_other).cloned().collect();
+        // Where an address leads elsewhere from now on, what has come in goes on.
+        let mut stay: BTreeMap<At, Connections> = BTreeMap::new();
         for at in gone {
-            if let Some((_, door)) = open.remove(&at) {
-                door.abort();
+            if let Some(Door { accepts, connections, .. }) = open.remove(&at) {
+                accepts.abort();
+                if wanted.contains_key(&at) {
+                    stay.insert(at.clone(), connections);
+                } else {
+                    // What a load balancer carried ends with it, while there is still an address to say so from. Else
+                    // both ends would wait for the other until a keepalive fails.
+                    connections.lock().await.shutdown().await;
+                }
             }
             if !wanted.keys().any(|(ip, _)| *ip == at.0) && !open.keys().any(|(ip, _)| *ip == at.0) {
                 let fabric = proxies.fabric.clone();
@@ -51,9 +72,10 @@ pub(crate) async fn run(proxies: Proxies, mut names: Names) {
                 continue;
             }
             if let Ok(listener) = listen(&proxies, &at).await {
-                let served = serve(listener, proxies.clone(), at.clone(), behind.clone());
-                if let Some(door) = proxies.fabric.carry(served) {
-                    open.insert(at, (behind, door));
+                let connections = stay.remove(&at).unwrap_or_default();
+                let served = serve(listener, proxies.clone(), at.clone(), behind.clone(), connections.clone());
+                if let Some(accepts) = proxies.fabric.carry(served) {
+                    open.insert(at, Door { behind, accepts, connections });
                 }
             }
         }
@@ -99,13 +121,15 @@ async fn listen(proxies: &Proxies, at: &At) -> std::io::Result<StdListener> {
     .await
 }
 
-async fn serve(listener: StdListener, proxies: Proxies, at: At, behind: Behind) {
+async fn serve(listener: StdListener, proxies: Proxies, at: At, behind: Behind, connections: Connections) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let proxies = Arc::new(proxies);
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { return };
         let (proxies, at, behind) = (proxies.clone(), at.clone(), behind.clone());
-        tokio::spawn(async move {
+        let mut connections = connections.lock().await;
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
             let Some(mut to) = reach(&proxies, &at, &behind).await else { return };
             let _ = (stream.set_nodelay(true), to.set_nodelay(true));
             let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
