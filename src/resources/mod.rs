@@ -15,6 +15,7 @@ pub mod passthrough;
 pub mod places;
 pub mod policies;
 pub mod signing;
+pub mod system_namespaces;
 pub mod versions;
 pub mod walk;
 pub mod written;

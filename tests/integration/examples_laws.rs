@@ -207,8 +207,14 @@ pub fn is_told_at_a_look(other: &Workspace, lab: &Lab, namespace: &str) {
     fs::remove_file(other.path("main.tf")).unwrap();
     // Who only looks needs to read, and no more.
     fs::copy(other.path(PLANNER), other.path(APPLIER)).unwrap();
+    // The namespace by cluster, where it is not the usual one.
+    let others: Vec<String> = match namespace {
+        "istio-system" => Vec::new(),
+        _ => lab.clusters().iter().map(|cluster| format!("{} = \"{namespace}\"", cluster.name())).collect(),
+    };
     let look = format!(
-        "data \"mesh_status\" \"this\" {{\n  namespace = \"{namespace}\"\n}}\noutput \"mesh\" {{\n  value = data.mesh_status.this\n}}\n"
+        "data \"mesh_status\" \"this\" {{\n  namespaces = {{ {} }}\n}}\noutput \"mesh\" {{\n  value = data.mesh_status.this\n}}\n",
+        others.join(", ")
     );
     fs::write(other.path("look.tf"), look).unwrap();
     let look = || -> Value {

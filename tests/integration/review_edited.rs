@@ -430,6 +430,28 @@ async fn what_is_not_known_yet_is_not_told_as_none() {
             &["and more, known after apply", "warning   R27"],
             &[],
         ),
+        (
+            "the type of a Service",
+            Plan::still()
+                .update(
+                    GATEWAY,
+                    &[
+                        ("/service/type", json!("ClusterIP"), Value::Null),
+                        ("/service/source_ranges", Value::Null, Value::Null),
+                    ],
+                )
+                .unknown(GATEWAY, "/service/type", true.into()),
+            &["Service | ClusterIP | known after apply", "The type of its Service is known after the apply only"],
+            &["Service | ClusterIP | LoadBalancer", "It gets a load balancer"],
+        ),
+        (
+            "the network of a gateway while another goes",
+            Plan::still()
+                .unknown("mesh_eastwest_gateway.this[\"west\"]", "/network", true.into())
+                .actions(GATEWAY, &["delete"]),
+            &["warning   R09", "net-east any more, unless one does whose network is known after the apply only"],
+            &["danger    R09"],
+        ),
         ("objects of control planes", upgrade, &["2 control planes may restart", "R04"], &[]),
         ("the phase of a rotation", phase, &["warning   R27", "phase of the root"], &["moves to ;", "moves to ."]),
         ("mtls", Plan::still().unknown(EAST, "/mtls", true.into()), &["warning   R27", "mtls"], &[]),

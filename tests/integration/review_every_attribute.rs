@@ -140,7 +140,6 @@ const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
         "Nothing without `control_plane`; with it `review_taken_away` has a test.",
     ),
     ("mesh_eastwest_gateway", "force_conflicts", "lowered", "Nothing is overwritten from then on."),
-    ("mesh_eastwest_gateway", "network", "unset", "A gateway always has a network."),
     ("mesh_eastwest_gateway", "sensitive_values", "set gains", "More is hidden from then on."),
     ("mesh_eastwest_gateway", "service.ports", "set unset", "Nothing is in it here; its members are judged."),
     ("mesh_eastwest_gateway", "service.type", "set unset", "A load balancer is what it is where nothing is set."),

@@ -32,7 +32,7 @@ pub(super) fn names(behind: &Look, opened_in: Option<&Look>) -> Names {
 }
 
 /// Looks at everything that may be the reason.
-pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, gateway: Option<&KnownGateway>) -> There {
+pub(super) async fn there(asking: Asking<'_>, service: &Sni, gateway: Option<&KnownGateway>) -> There {
     let Asking { to, behind, opened_in, ruled_in } = asking;
     let (state, gateway, exposed, policies) = tokio::join!(
         service_state(&to.cluster, service),
@@ -43,7 +43,7 @@ pub(super) async fn there(asking: Asking<'_>, namespace: &str, service: &Sni, ga
             }
         },
         exposed(opened_in, service),
-        policies_of(ruled_in, namespace),
+        policies_of(ruled_in),
     );
     let host = service.host.as_str();
     let plain_text = policies.as_ref().map(|policies| policies.plain_text(&called(host))).map_err(Clone::clone);
@@ -64,19 +64,19 @@ fn text(error: Error) -> String {
 }
 
 /// Policies of a cluster that may turn mTLS off for the host.
-pub(super) async fn off(ruled_in: Option<Ruled<'_>>, namespace: &str, host: &str) -> Asked<Vec<String>> {
-    Ok(turning_off(policies_of(ruled_in, namespace).await?, host))
+pub(super) async fn off(ruled_in: Option<Ruled<'_>>, host: &str) -> Asked<Vec<String>> {
+    Ok(turning_off(policies_of(ruled_in).await?, host))
 }
 
 /// Whether a rule has clients speak mTLS with the host, whatever their mesh configuration says.
-pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, namespace: &str, host: &str) -> Asked<bool> {
-    Ok(policies_of(ruled_in, namespace).await?.is_mutual_with(host))
+pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, host: &str) -> Asked<bool> {
+    Ok(policies_of(ruled_in).await?.is_mutual_with(host))
 }
 
-async fn policies_of(ruled_in: Option<Ruled<'_>>, namespace: &str) -> Asked<Policies> {
+async fn policies_of(ruled_in: Option<Ruled<'_>>) -> Asked<Policies> {
     let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
-    let configured = policies::configured(&istiod.cluster, namespace).await.map_err(text)?;
-    policies::of_cluster(&by.cluster, namespace, &configured).await.map_err(text)
+    let configured = policies::configured(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
+    policies::of_cluster(&by.cluster, &istiod.namespace, &configured).await.map_err(text)
 }
 
 fn turning_off(policies: Policies, host: &str) -> Vec<String> {

@@ -66,7 +66,6 @@ pub(super) struct Act<'a> {
     pub from: &'a Look,
     /// Whose istiod serves the cluster.
     pub served_by: &'a Look,
-    pub namespace: &'a str,
     pub account_namespace: &'a str,
     pub account: &'a str,
     pub services: &'a [Sni],
@@ -74,7 +73,8 @@ pub(super) struct Act<'a> {
 
 impl Caller {
     pub async fn new(act: &Act<'_>) -> Result<Caller, Trouble> {
-        let Act { from, served_by, namespace, account_namespace, account, services } = *act;
+        let Act { from, served_by, account_namespace, account, services } = *act;
+        let namespace = served_by.namespace.as_str();
         let istiod = served_by.istiod().ok_or_else(|| {
             Trouble::unknown(format!("no istiod of it is ready in namespace {namespace}, so there is nobody to ask"))
         })?;
@@ -126,11 +126,11 @@ impl Caller {
 
     /// The trust domain of a cluster's own mesh configuration, where clients accept it: from Istio 1.31 on, istiod
     /// takes the Pods of another cluster to be of that.
-    pub async fn domain_of_remote(&self, to: &Look, namespace: &str) -> Asked<Option<String>> {
+    pub async fn domain_of_remote(&self, to: &Look) -> Asked<Option<String>> {
         if !self.istiod.takes_domain_of(to)? {
             return Ok(None);
         }
-        let there = mesh_config(&to.cluster, namespace, &self.istiod.revision).await;
+        let there = mesh_config(&to.cluster, &to.namespace, &self.istiod.revision).await;
         there.map(|there| there.trust_domain).map_err(|trouble| trouble.why)
     }
 
@@ -314,6 +314,7 @@ mod tests {
     fn the_trust_domain_of_another_cluster_counts_from_1_31_on() {
         let look = |name: &str| Look {
             cluster: Cluster::standalone(name, crate::cluster::ClusterConfig::default(), "test"),
+            namespace: "istio-system".to_owned(),
             network: None,
             istiods: Vec::new(),
             injected: crate::mesh::InjectedAs::default(),

@@ -8,6 +8,8 @@ use crate::resources::places;
 /// What was read of it.
 pub(super) struct Look {
     pub cluster: Cluster,
+    /// Istio's namespace in it.
+    pub namespace: String,
     /// By the label of Istio's namespace.
     pub network: Option<String>,
     pub istiods: Vec<Replica>,
@@ -36,13 +38,15 @@ impl Look {
         let (system, istiods) = futures::try_join!(cluster.get(&system), at.replicas(None))?;
         let network = system.as_ref().and_then(|system| system.label(NETWORK_LABEL)).map(str::to_owned);
         let serving = system.as_ref().map(places::serving).unwrap_or_default();
-        let mut look = Look { cluster: cluster.clone(), network, istiods, injected: InjectedAs::default(), serving };
-        look.injected = look.injected(namespace).await;
+        let (cluster, namespace) = (cluster.clone(), namespace.to_owned());
+        let mut look = Look { cluster, namespace, network, istiods, injected: InjectedAs::default(), serving };
+        look.injected = look.injected().await;
         Ok(look)
     }
 
     /// Whoever may not read this takes the cluster to be as its name and label say.
-    async fn injected(&self, namespace: &str) -> InjectedAs {
+    async fn injected(&self) -> InjectedAs {
+        let namespace = self.namespace.as_str();
         match self.injector() {
             Injector::Elsewhere => {
                 let webhooks = self.cluster.list(&Query::of(Kind::MUTATING_WEBHOOK_CONFIGURATION)).await;
@@ -103,6 +107,7 @@ mod tests {
         let replica = |ready| Replica { revision: "canary".to_owned(), ready, ..Replica::default() };
         let look = |network: Option<&str>, istiods: Vec<Replica>| Look {
             cluster: Cluster::standalone("east", ClusterConfig::default(), "test"),
+            namespace: "istio-system".to_owned(),
             network: network.map(str::to_owned),
             istiods,
             injected: InjectedAs::default(),

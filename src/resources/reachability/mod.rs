@@ -28,6 +28,7 @@ pub use self::model::Reachability;
 use self::places::{Places, Seen};
 use self::route::{Ends, KnownGateway, Route};
 use super::client::{self, Client};
+use super::system_namespaces::SystemNamespaces;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Ctx, DataSource};
 use crate::istiod::proxy::Endpoint;
@@ -54,10 +55,11 @@ impl DataSource for MeshReachability {
 
     async fn read(&self, cx: &mut Ctx<Client>, mut config: Reachability) -> Result<Reachability, Diagnostics> {
         let (from, to) = (names(cx, &config.from)?, names(cx, &config.to)?);
-        let task = Task::new(&config, OffsetDateTime::now_utc())?;
+        let namespaces = SystemNamespaces::new(&cx.client()?.clusters, &config.namespace, &config.namespaces)?;
+        let task = Task::new(&config, namespaces, OffsetDateTime::now_utc())?;
         let client = cx.client()?.clone();
         let looks = task.looks(cx, from.iter().chain(&to).cloned().collect()).await?;
-        let seen = Places::of(&client.walk.istiods, &task.namespace, looks).await;
+        let seen = Places::of(&client.walk.istiods, looks).await;
 
         let from = seen.with_workloads(config.from.is_known(), from);
         let to = seen.with_workloads(config.to.is_known(), to);
@@ -109,8 +111,9 @@ fn finding(pair: &model::Pair) -> String {
 
 /// What is asked for.
 struct Task {
-    namespace: String,
-    account_namespace: String,
+    namespaces: SystemNamespaces,
+    /// Istio's own where nobody has named one.
+    account_namespace: Option<String>,
     account: String,
     services: Vec<Sni>,
     unanswered: Unanswered,
@@ -119,8 +122,7 @@ struct Task {
 }
 
 impl Task {
-    fn new(config: &Reachability, now: OffsetDateTime) -> Result<Self, Diagnostic> {
-        let namespace = config.namespace.text().to_owned();
+    fn new(config: &Reachability, namespaces: SystemNamespaces, now: OffsetDateTime) -> Result<Self, Diagnostic> {
         let services = config.services.items().enumerate().map(|(index, one)| {
             let host = Host::new(one.host.text()).map_err(|error| {
                 let path = Path::root("services").index(index).attr("host");
@@ -130,11 +132,11 @@ impl Task {
             Ok(Sni { port, subset: None, host })
         });
         Ok(Task {
-            account_namespace: config.caller_namespace.known().unwrap_or(&namespace).clone(),
+            account_namespace: config.caller_namespace.known().cloned(),
             account: config.caller_service_account.text().to_owned(),
             services: services.collect::<Result<_, Diagnostic>>()?,
             unanswered: Unanswered::parse(config.unanswered_address.text()),
-            namespace,
+            namespaces,
             now,
         })
     }
@@ -154,7 +156,7 @@ impl Task {
             clusters.push(client::shortened(cx, &client::cluster(cx, &name)?, WITHIN));
         }
         let looks = clusters.iter().map(|cluster| async {
-            let look = Look::at(cluster, &self.namespace).await;
+            let look = Look::at(cluster, self.namespaces.of(cluster.name())).await;
             (cluster.name().to_owned(), look.map_err(|error| format!("{error}. {}", error.remedy())))
         });
         Ok(join_all(looks).await.into_iter().collect())
@@ -207,15 +209,14 @@ impl Task {
         let nobody = || {
             format!(
                 "no istiod runs in its namespace {}, and none of the other clusters' says that it serves it",
-                self.namespace
+                from.namespace
             )
         };
         let served_by = seen.served_by(from).ok_or_else(|| Trouble::unknown(nobody()))?;
         let act = Act {
             from,
             served_by,
-            namespace: &self.namespace,
-            account_namespace: &self.account_namespace,
+            account_namespace: self.account_namespace.as_ref().unwrap_or(&from.namespace),
             account: &self.account,
             services: &self.services,
         };
@@ -360,7 +361,7 @@ impl Proof<'_> {
             return Ok(true);
         }
         let ruled_in = self.seen.ruled(self.from);
-        callee::is_mutual(ruled_in, &self.task.namespace, service.host.as_str()).await
+        callee::is_mutual(ruled_in, service.host.as_str()).await
     }
 
     /// A trust domain that the caller's mesh configuration does not accept may be that of the other cluster's own.
@@ -368,7 +369,7 @@ impl Proof<'_> {
         if !tried.iter_mut().flat_map(Tried::met_mut).any(|met| met.other_domain.is_some()) {
             return;
         }
-        let known = self.caller.domain_of_remote(self.to, &self.task.namespace).await;
+        let known = self.caller.domain_of_remote(self.to).await;
         for met in tried.iter_mut().flat_map(Tried::met_mut) {
             met.other_domain = met.other_domain.take().and_then(|other| match &known {
                 Ok(Some(domain)) if *domain == other.domain => None,
@@ -449,8 +450,8 @@ impl Proof<'_> {
         let ruled_in = self.seen.ruled(self.from);
         let (service, off, there) = tokio::join!(
             callee::service_state(&self.from.cluster, service),
-            callee::off(ruled_in, &self.task.namespace, service.host.as_str()),
-            callee::there(self.asked(gateway), &self.task.namespace, service, gateway),
+            callee::off(ruled_in, service.host.as_str()),
+            callee::there(self.asked(gateway), service, gateway),
         );
         let ruled_in = ruled_in.map_or(self.call.from, |ruled| ruled.by.name()).to_owned();
         judge::sends_nothing(self.call, way, &watched, &Here { service, off, ruled_in }, &there)
@@ -471,7 +472,7 @@ impl Proof<'_> {
             return (tried, None);
         }
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
-        let there = callee::there(self.asked(gateway), &self.task.namespace, service, gateway).await;
+        let there = callee::there(self.asked(gateway), service, gateway).await;
         if let (Way::Gateway, Ok(GatewayState::Ready(pod))) = (way, &there.gateway) {
             let forwarded = match behind.cluster.pod_stream(pod).await {
                 Ok(stream) => Ok(self.met(door::speak(stream, self.call.sni, &self.caller.identity).await)),

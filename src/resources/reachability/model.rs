@@ -1,7 +1,7 @@
 //! The attributes of `data.mesh_reachability`.
 
 use crate::model;
-use crate::value::{List, Set, Value};
+use crate::value::{List, Map, Set, Value};
 
 model! {
     /// Proof that calls cross: for each ordered pair of clusters, whether a client of the first can reach the second,
@@ -33,8 +33,11 @@ model! {
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
-        /// Namespace of the ServiceAccount that the provider acts as in the cluster that calls. Istio's namespace where
-        /// nothing is set.
+        /// Namespace of Istio in clusters where it is another than `namespace`, by the provider's name for the cluster.
+        #[attr(optional, validate(each(dns_label())))]
+        pub namespaces: Value<Map<String>>,
+        /// Namespace of the ServiceAccount that the provider acts as in the cluster that calls. That cluster's
+        /// namespace of Istio where nothing is set.
         #[attr(optional, validate(dns_label()))]
         pub caller_namespace: Value<String>,
         /// ServiceAccount that the provider acts as in the cluster that calls. The identity needs the right to create

@@ -14,7 +14,6 @@ pub(super) type Seen = BTreeMap<String, Asked<Look>>;
 pub(super) struct Places<'a> {
     pub looks: Seen,
     istiods: &'a istiod::Looks,
-    namespace: &'a str,
     /// What the istiods of a cluster say of those they read, by the provider's name for it; only where some cluster has
     /// none of its own.
     views: BTreeMap<String, Asked<Vec<RemoteCluster>>>,
@@ -30,8 +29,8 @@ pub(super) struct Ruled<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub async fn of(istiods: &'a istiod::Looks, namespace: &'a str, looks: Seen) -> Places<'a> {
-        let mut places = Places { looks, istiods, namespace, views: BTreeMap::new() };
+    pub async fn of(istiods: &'a istiod::Looks, looks: Seen) -> Places<'a> {
+        let mut places = Places { looks, istiods, views: BTreeMap::new() };
         if places.all().any(|look| look.istiods.is_empty()) {
             let hosts = places.all().filter(|look| look.istiod().is_some());
             let views = hosts.map(|host| async { (host.name().to_owned(), places.view(host).await) });
@@ -42,7 +41,7 @@ impl<'a> Places<'a> {
 
     /// What its istiods say, of all revisions: each reads what the remote secrets name.
     async fn view(&self, host: &Look) -> Asked<Vec<RemoteCluster>> {
-        let views = self.istiods.held(&host.cluster, self.namespace).await.map_err(|error| error.to_string())?;
+        let views = self.istiods.held(&host.cluster, &host.namespace).await.map_err(|error| error.to_string())?;
         let asked: Vec<_> = views.iter().map(|view| view.clusters.as_ref()).collect();
         match asked.iter().find_map(|asked| asked.as_ref().err()) {
             Some(error) if asked.iter().all(Result::is_err) => Err(error.to_string()),
@@ -126,6 +125,7 @@ mod tests {
         let istiod = istiod.map(|id| Replica { ready: true, cluster_id: id.to_owned(), ..Replica::default() });
         Look {
             cluster: Cluster::standalone(name, ClusterConfig::default(), "test"),
+            namespace: "istio-system".to_owned(),
             network: None,
             istiods: istiod.into_iter().collect(),
             injected: InjectedAs { cluster: called.map(str::to_owned), network: None },
@@ -142,7 +142,6 @@ mod tests {
         Places {
             looks: looks.into_iter().map(|look| (look.name().to_owned(), Ok(look))).collect(),
             istiods,
-            namespace: "istio-system",
             views: views.iter().map(|(name, ids)| ((*name).to_owned(), read(ids))).collect(),
         }
     }

@@ -19,6 +19,8 @@ use crate::value::Value;
 #[derive(Default, Clone)]
 pub(super) struct Sight {
     pub shown: ClusterStatus,
+    /// Istio's namespace here.
+    pub system_namespace: String,
     pub has_cacerts: bool,
     /// Of an external control plane: whether it has the kubeconfig of its configuration cluster.
     pub has_kubeconfig: bool,
@@ -145,8 +147,8 @@ impl Sight {
 }
 
 /// What is wrong, cluster by cluster, then between them. Each sentence names the cluster and the next step.
-pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str, now: OffsetDateTime) -> Vec<String> {
-    let mesh = Mesh { seen, namespace };
+pub(super) fn findings(seen: &BTreeMap<String, Sight>, now: OffsetDateTime) -> Vec<String> {
+    let mesh = Mesh { seen };
     let mut findings = Vec::new();
     for (name, sight) in seen {
         let found = match sight.shown.error.known() {
@@ -161,7 +163,7 @@ pub(super) fn findings(seen: &BTreeMap<String, Sight>, namespace: &str, now: Off
 
 /// What Gateways let through to each gateway is shown, where they are known.
 pub(super) fn show_hosts(seen: &mut BTreeMap<String, Sight>) {
-    let mesh = Mesh { seen, namespace: "" };
+    let mesh = Mesh { seen };
     let mut known = Vec::new();
     for (name, sight) in mesh.read() {
         let Some(Ok(openings)) = mesh.openings(name, sight) else { continue };
@@ -180,7 +182,7 @@ pub(super) fn show_hosts(seen: &mut BTreeMap<String, Sight>) {
 
 /// The clusters with control planes of their own, by mesh; meshes of one are left out.
 pub(super) fn meshes(seen: &BTreeMap<String, Sight>) -> Vec<Vec<&str>> {
-    let mesh = Mesh { seen, namespace: "" };
+    let mesh = Mesh { seen };
     let mut meshes: Vec<Vec<&str>> = Vec::new();
     for (name, _) in mesh.read().filter(|(_, sight)| sight.is_primary()) {
         match meshes.iter_mut().find(|members| members.iter().any(|member| mesh.is_one_mesh(member, name))) {
@@ -194,7 +196,6 @@ pub(super) fn meshes(seen: &BTreeMap<String, Sight>) -> Vec<Vec<&str>> {
 
 struct Mesh<'a> {
     seen: &'a BTreeMap<String, Sight>,
-    namespace: &'a str,
 }
 
 impl<'a> Mesh<'a> {
@@ -203,7 +204,7 @@ impl<'a> Mesh<'a> {
         if sight.is_leaving {
             found.push(format!(
                 "its namespace {} is being deleted: nothing new is made in it, and what is left of Istio there goes. Once it is gone, apply its mesh_primary or mesh_remote_cluster again; where it stays, see the finalizers of what is in it",
-                self.namespace
+                sight.system_namespace
             ));
         }
         found.extend(self.without_control_plane(name, sight));
@@ -233,7 +234,7 @@ impl<'a> Mesh<'a> {
         if sight.has_plane() || self.is_served(name, sight) {
             return None;
         }
-        let namespace = self.namespace;
+        let namespace = &sight.system_namespace;
         let watchers: Vec<&str> =
             self.read().filter(|(_, other)| self.watches_cluster(other, name)).map(|(name, _)| name).collect();
         let mut left = Vec::new();
@@ -271,7 +272,7 @@ impl<'a> Mesh<'a> {
     }
 
     fn not_available(&self, sight: &Sight) -> Vec<String> {
-        let namespace = self.namespace;
+        let namespace = &sight.system_namespace;
         let mut found = Vec::new();
         for (revision, plane) in sight.planes() {
             let (wanted, available) =
@@ -396,7 +397,7 @@ impl<'a> Mesh<'a> {
                     let why = sight.unasked.as_deref().unwrap_or("none of its Pods runs");
                     format!(
                         "whether its istiod is in sync with cluster {watched} is unknown: {why}. Asking it takes the right to create pods/portforward in namespace {}",
-                        self.namespace
+                        sight.system_namespace
                     )
                 }
                 "missing" => format!(

@@ -46,7 +46,7 @@ fn nothing() -> Sight {
         gateways: Value::Known(Map::new()),
         ..ClusterStatus::default()
     };
-    Sight { shown, ..Sight::default() }
+    Sight { shown, system_namespace: "istio-system".into(), ..Sight::default() }
 }
 
 fn primary(id: &str, mesh: &str, network: &str, watched: &[&str]) -> Sight {
@@ -75,7 +75,7 @@ fn change(mut seen: Seen, name: &str, change: impl FnOnce(&mut Sight)) -> Seen {
 }
 
 fn told(seen: &Seen) -> Vec<String> {
-    findings(seen, "istio-system", NOW)
+    findings(seen, NOW)
 }
 
 /// One finding and no other, which begins and goes on like this.

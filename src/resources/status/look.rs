@@ -37,6 +37,7 @@ const INSTEAD_OF_A_LOAD_BALANCER: &str = "service.external_ips or the type NodeP
 
 /// What a cluster holds, as read.
 struct Seen {
+    system_namespace: String,
     namespace: Option<Object>,
     deployments: Vec<Object>,
     config_maps: BTreeMap<String, Object>,
@@ -83,7 +84,7 @@ pub(super) async fn look(istiods: &Looks, cluster: &Cluster, namespace: &str) ->
                 gateways: Value::Known(Map::new()),
                 ..ClusterStatus::default()
             };
-            Sight { shown, ..Sight::default() }
+            Sight { shown, system_namespace: namespace.to_owned(), ..Sight::default() }
         }
     }
 }
@@ -106,6 +107,7 @@ async fn gather(istiods: &Looks, cluster: &Cluster, namespace: &str) -> Result<S
     )?;
     let config_maps = config_maps.iter().map(|object| (object.name().to_owned(), object.clone())).collect();
     let mut seen = Seen {
+        system_namespace: namespace.to_owned(),
         namespace: system,
         deployments: deployments.to_vec(),
         config_maps,
@@ -224,6 +226,7 @@ fn sight(seen: &Seen) -> Sight {
         meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
     Sight {
+        system_namespace: seen.system_namespace.clone(),
         shown,
         has_cacerts: seen.cacerts.is_some(),
         has_kubeconfig: seen.further.kubeconfig.is_some(),

@@ -32,6 +32,7 @@ fn remote_secret(cluster: &str) -> Object {
 
 fn seen() -> Seen {
     Seen {
+        system_namespace: "istio-system".to_owned(),
         namespace: None,
         deployments: vec![istiod()],
         config_maps: BTreeMap::new(),
@@ -89,7 +90,7 @@ fn metrics_say_what_is_in_sync_and_never_what_is_missing() {
 #[test]
 fn what_metrics_leave_open_is_told_with_the_right_that_is_needed() {
     let unasked = Seen { views: vec![view(&[], Way::Metrics)], ..seen() };
-    let told = findings(&[("east".to_owned(), sight(&unasked))].into(), "istio-system", OffsetDateTime::UNIX_EPOCH);
+    let told = findings(&[("east".to_owned(), sight(&unasked))].into(), OffsetDateTime::UNIX_EPOCH);
     assert!(told.len() == 1 && told[0].contains("only its metrics could be read"), "{told:?}");
 }
 

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use self::judge::Sight;
 pub use self::model::Status;
 use super::client::{self, Client};
+use super::system_namespaces::SystemNamespaces;
 use crate::diag::Diagnostics;
 use crate::engine::{Ctx, DataSource};
 
@@ -36,19 +37,19 @@ impl DataSource for MeshStatus {
             Some(clusters) => clusters.iter().filter_map(|name| name.known().cloned()).collect(),
             None => cx.client()?.clusters.names().map(str::to_owned).collect(),
         };
-        let namespace = config.namespace.text().to_owned();
+        let namespaces = SystemNamespaces::new(&cx.client()?.clusters, &config.namespace, &config.namespaces)?;
         let client = Arc::clone(cx.client()?);
         let (mut looks, mut clusters) = (Vec::new(), BTreeMap::new());
         for name in names {
             let cluster = client::cluster(cx, &name)?;
-            let (namespace, istiods) = (&namespace, &client.walk.istiods);
+            let (namespace, istiods) = (namespaces.of(&name).to_owned(), &client.walk.istiods);
             clusters.insert(name.clone(), cluster.clone());
-            looks.push(async move { (name, look::look(istiods, &cluster, namespace).await) });
+            looks.push(async move { (name, look::look(istiods, &cluster, &namespace).await) });
         }
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
         look::bring_together(&mut seen);
         judge::show_hosts(&mut seen);
-        let mut findings = judge::findings(&seen, &namespace, OffsetDateTime::now_utc());
+        let mut findings = judge::findings(&seen, OffsetDateTime::now_utc());
         if seen.is_empty() {
             findings.push(NO_CLUSTERS.to_owned());
         }

@@ -18,6 +18,9 @@ model! {
         /// Namespace of Istio.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub namespace: Value<String>,
+        /// Namespace of Istio in clusters where it is another than `namespace`, by the provider's name for the cluster.
+        #[attr(optional, validate(each(dns_label())))]
+        pub namespaces: Value<Map<String>>,
         /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All
         /// control planes are available; those of one mesh trust a common root and watch each other, and every watched
         /// cluster is in sync with each replica. No token in use has ended, nor has a certificate that signs, and no

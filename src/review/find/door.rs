@@ -8,10 +8,13 @@ use crate::review::text::{Prose, names, names_or};
 
 /// The usual domain of Services' names.
 const DOMAIN: &str = "cluster.local";
+/// The usual type of a Service.
+const BALANCER: &str = "LoadBalancer";
 
 /// How something can be reached, as far as the configuration says.
 pub struct Door<'a> {
-    pub service: String,
+    /// The type of its Service; `None` where that is known after the apply only, and may be any.
+    pub service: Option<&'a str>,
     pub class: Option<&'a str>,
     pub annotations: Vec<(&'a str, &'a str)>,
     /// Not all of them, nor perhaps the class, are known.
@@ -58,7 +61,10 @@ impl<'a> Door<'a> {
             _ => Vec::new(),
         };
         let door = Self {
-            service: service.get("type").text().unwrap_or("LoadBalancer").to_owned(),
+            service: match service.get("type") {
+                kind if kind.is_unknown() => None,
+                kind => Some(kind.text().unwrap_or(BALANCER)),
+            },
             hosts,
             hosts_unknown,
             domain: gateway.get("cluster_domain").text().unwrap_or(DOMAIN),
@@ -87,7 +93,7 @@ impl<'a> Door<'a> {
         let (annotations, class) = (service.get("annotations"), service.get("load_balancer_class"));
         let known: Vec<&str> = addresses.items().iter().filter_map(|address| address.get("value").text()).collect();
         Self {
-            service: "LoadBalancer".to_owned(),
+            service: Some(BALANCER),
             class: class.text(),
             marks_unknown: annotations.is_partly_unknown() || class.is_unknown(),
             annotations: annotations
@@ -114,7 +120,7 @@ impl<'a> Door<'a> {
     }
 
     pub fn is_balancer(&self) -> bool {
-        self.service == "LoadBalancer"
+        self.service.is_none_or(|kind| kind == BALANCER)
     }
 
     pub fn is_open(&self) -> bool {
@@ -143,7 +149,7 @@ impl<'a> Door<'a> {
             ("API server", flag(self.api_server)),
             ("ambient", flag(self.ambient)),
             ("ports", if ports.is_empty() { "none".into() } else { ports.join(", ").into() }),
-            ("Service", Prose::name(&self.service)),
+            ("Service", self.service.map_or_else(|| UNKNOWN.into(), Prose::name)),
             ("class", text(self.class)),
             ("annotations", list(&annotations.iter().map(String::as_str).collect::<Vec<_>>())),
             ("can connect", self.callers(if self.is_balancer() { "everyone" } else { "none" })),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Cx;
 use super::door::{Door, covers, faces_internet, is_catch_all, lost_marks, more_ranges, stays_inside};
-use crate::review::read::{Action, InCluster, Instance, Reading, Type};
+use crate::review::read::{Action, InCluster, Instance, Reading, Type, UNKNOWN};
 use crate::review::risk::{
     ACCESS_NARROWED, API_SERVER_EXPOSED, DESTINATION_CHANGED, EXPOSED_TO_ALL, GATEWAY_ADDRESS, HOSTS_WIDENED,
     LAST_GATEWAY_REMOVED, Level,
@@ -106,8 +106,9 @@ fn judge(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: Option<&
 /// Who can connect to a door.
 fn callers(door: Option<&Door<'_>>) -> Prose {
     match door {
+        Some(Door { service: None, .. }) => UNKNOWN.into(),
         Some(door) if door.is_balancer() => door.callers("everyone"),
-        Some(door) => Prose::name(&door.service),
+        Some(door) => Prose::name(door.service.unwrap_or_default()),
         None => "nobody".into(),
     }
 }
@@ -132,6 +133,10 @@ fn api_server(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Do
 /// Who can connect to it.
 fn widened(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Door<'_>) {
     let (what, level) = match before {
+        _ if after.service.is_none() && after.is_open() && before.is_none_or(|before| !before.is_open()) => (
+            "The type of its Service is known after the apply only. A load balancer lets everyone connect.",
+            Level::Warning,
+        ),
         None if after.is_open() && after.control_plane == Some(true) => {
             ("The control plane gets a load balancer that everyone can connect to.", Level::Warning)
         }
@@ -149,7 +154,7 @@ fn widened(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Door<
         Some(before) if before.is_balancer() && more_ranges(before, after) => {
             ("Further networks can connect to it.", Level::Warning)
         }
-        Some(before) if before.service == "ClusterIP" && after.service == "NodePort" => {
+        Some(before) if before.service == Some("ClusterIP") && after.service == Some("NodePort") => {
             ("It gets a port on every node of the cluster, which source ranges do not guard.", Level::Warning)
         }
         Some(before) if faces_internet(after) && !faces_internet(before) => {
@@ -175,7 +180,7 @@ fn address(cx: &mut Cx<'_>, gateway: &Instance, before: Option<&Door<'_>>, after
     let (Some(before), Some(after)) = (before, after) else { return };
     let asked = |door: &Door<'_>| {
         (
-            door.service.clone(),
+            door.service.map(str::to_owned),
             door.class.map(str::to_owned),
             door.asked_ip.map(str::to_owned),
             door.external_ips.join(","),
@@ -310,7 +315,7 @@ fn last_gateways(cx: &mut Cx<'_>) {
     // Another network may be in another state.
     let several = networks.len() != 1 || !after.is_whole();
     let unknown = after.gateways.contains_key(crate::review::topology::UNKNOWN);
-    for (network, was) in before.gateways.iter().filter(|_| !unknown) {
+    for (network, was) in &before.gateways {
         let is = after.gateways.get(network).into_iter().flatten().collect::<Vec<_>>();
         let lost = |cluster: &&String| {
             let others = is.iter().any(|other| after.are_related(other, cluster) && before.are_related(other, cluster));
@@ -326,8 +331,9 @@ fn last_gateways(cx: &mut Cx<'_>) {
             gateway.before().get("network").text() == Some(network.as_str())
                 && gateway.before().get("cluster").text().is_some_and(|cluster| lost.contains(cluster))
         });
-        let what = format!("No gateway of this configuration leads to {} any more.", Name(network));
-        let level = if several { Level::Danger } else { Level::Warning };
+        let unless = if unknown { ", unless one does whose network is known after the apply only" } else { "" };
+        let what = format!("No gateway of this configuration leads to {} any more{unless}.", Name(network));
+        let level = if several && !unknown { Level::Danger } else { Level::Warning };
         let risk = match gone {
             Some(gateway) => cx.risk(&LAST_GATEWAY_REMOVED, gateway, what),
             None => cx.risk_at(&LAST_GATEWAY_REMOVED, "", what),

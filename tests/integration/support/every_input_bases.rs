@@ -101,9 +101,11 @@ pub fn of(name: &str, schema: &Schema) -> Vec<Json> {
         "mesh_eastwest_gateway" => gateway(),
         "mesh_remote_cluster" => remote_cluster(),
         "mesh_service_entry" => service_entry(),
-        "mesh_status" => vec![json!({"clusters": ["east", "west"], "namespace": "istio-system"})],
+        "mesh_status" => vec![
+            json!({"clusters": ["east", "west"], "namespace": "istio-system", "namespaces": {"west": "istio-west"}}),
+        ],
         "mesh_reachability" => vec![json!({
-            "from": ["east"], "to": ["west"], "namespace": "istio-system", "services": [{"host": "cart.shop.svc.cluster.local", "port": 8080}],
+            "from": ["east"], "to": ["west"], "namespace": "istio-system", "namespaces": {"west": "istio-west"}, "services": [{"host": "cart.shop.svc.cluster.local", "port": 8080}],
             "caller_namespace": "shop", "caller_service_account": "default", "unanswered_address": "broken",
         })],
         "mesh_restart_workloads" => vec![json!({

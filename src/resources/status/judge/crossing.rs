@@ -56,7 +56,7 @@ impl<'a> Mesh<'a> {
         (label != pods && self.linked(name).len() > 1).then(|| {
             format!(
                 "its namespace {} is labelled with the network {label}, and injection puts Pods into {pods}: istiods go by the Pods' word, and gateways of {label} do not lead there. Set `network` of its mesh_primary or mesh_remote_cluster, and restart the workloads",
-                self.namespace
+                sight.system_namespace
             )
         })
     }

@@ -18,7 +18,7 @@ impl Mesh<'_> {
             if kept != given && !given.is_empty() {
                 found.push(format!(
                     "istiod hands out other roots than those in `cacerts`. Its log says why it has not taken them; restart it if nothing changes (namespace {})",
-                    self.namespace
+                    sight.system_namespace
                 ));
             }
         }
