@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -188,6 +189,11 @@ impl Cluster {
     /// is behind.
     pub fn clock_ahead(&self) -> Option<i64> {
         self.shared.connections.ahead()
+    }
+
+    /// The time by the cluster's clock, as well as it is known.
+    pub fn now(&self) -> Timestamp {
+        self.shared.connections.now()
     }
 
     /// When and by what the requests of this handle end.

@@ -65,6 +65,12 @@ impl Connections {
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 
+    /// The time by the cluster's clock, as far as an answer has told it.
+    pub fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        now.checked_sub(SignedDuration::from_secs(self.ahead().unwrap_or_default())).unwrap_or(now)
+    }
+
     /// By how many seconds this machine's clock is ahead of the server's; negative where it is behind.
     pub(super) fn ahead(&self) -> Option<i64> {
         Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != i64::MIN)

@@ -43,8 +43,8 @@ pub enum Judgement<T> {
 #[derive(Debug)]
 pub enum Outcome<T> {
     Done(T),
-    /// Somebody else refuses the Pod, such as a quota or Pod security: nothing is known of the webhook.
-    Undecided,
+    /// Somebody else refuses the Pod, such as a quota, Pod security or missing rights: nothing is known of the webhook.
+    Undecided(Error),
     /// Time is up, and the last answer would not do: why.
     Late(String),
 }
@@ -74,7 +74,7 @@ pub async fn wait<T>(
             },
             Err(error) if refused_by_webhook(&error) => error.to_string(),
             Err(error) if matches!(error.failure, Failure::Api(_) | Failure::Forbidden { .. }) => {
-                return Ok(Outcome::Undecided);
+                return Ok(Outcome::Undecided(error));
             }
             Err(error) => return Err(error),
         };

@@ -403,7 +403,7 @@ fn standing(
     found: &LeaseSays,
     watched: &mut Option<Watched>,
 ) -> Standing {
-    let now = Timestamp::now();
+    let now = asked.cluster.now();
     let is_held = found.is_at_work(now, watched);
     let said = lease.annotation(COMPLETE_ANNOTATION);
     let is_own = asked.mark == Some(found.mark.as_str()) && instance.may_be_of(lease);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields;
 use crate::cluster::{Cluster, Error, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Owner};
+use crate::schema::validate::is_dns_subdomain;
 use crate::value::Value;
 
 /// On a Lease: whether the instance's first apply has come to its end.
@@ -159,10 +160,15 @@ fn lease_name(label: &str) -> String {
     let (resource, name) = label.split_once('.').unwrap_or(("", label));
     let resource = resource.replace('_', "-");
     let plain = name.to_lowercase().replace('_', "-");
-    if plain == name && plain.ends_with(|last: char| last.is_ascii_alphanumeric()) {
-        return format!("{resource}.{plain}");
+    let short = fields::short(label);
+    let as_it_is = (plain == name).then(|| format!("{resource}.{plain}"));
+    let usual = format!("{resource}.{}.{short}", plain.trim_end_matches(['.', '-']));
+    if let Some(name) = as_it_is.into_iter().chain([usual]).find(|name| is_dns_subdomain(name)) {
+        return name;
     }
-    format!("{resource}.{}.{}", plain.trim_end_matches(['.', '-']), fields::short(label))
+    // A label that was cut in the middle of a name, or one such as `a..b`.
+    let parts = plain.split('.').map(|part| part.trim_matches('-')).filter(|part| !part.is_empty());
+    [resource.as_str()].into_iter().chain(parts).chain([short.as_str()]).collect::<Vec<_>>().join(".")
 }
 
 /// Which create made the instance, as far as its Lease says it.
@@ -189,11 +195,21 @@ mod tests {
     #[test]
     fn a_lease_has_a_name_that_no_other_label_has() {
         assert_eq!(lease_name("mesh_primary.istiod"), "mesh-primary.istiod");
-        let odd =
-            ["mesh_remote_cluster.A", "mesh_remote_cluster.a", "mesh_remote_cluster.a_", "mesh_remote_cluster.a-"];
+        let cut = crate::kept::owner;
+        let mut odd: Vec<String> = ["A", "a", "a_", "a-", "a..b", "a.b", "a-.b", "..", "-"]
+            .map(|name| format!("mesh_remote_cluster.{name}"))
+            .into();
+        odd.push(cut("mesh_eastwest_gateway", "istio-eastwest-gateway", "istio-eastwestgateway"));
+        let gke = "gke_my-project-prod-123456_us-central1-c_mesh";
+        odd.extend(["istio-system", "istio-blue"].map(|namespace| cut("mesh_remote_cluster", namespace, gke)));
+        odd.extend((30..60).map(|length| cut("mesh_primary", "istio-system", &"a.-".repeat(length))));
         let names: BTreeSet<String> = odd.iter().map(|label| lease_name(label)).collect();
         assert_eq!(names.len(), odd.len(), "{names:?}");
-        assert!(names.iter().all(|name| name.ends_with(|last: char| last.is_ascii_alphanumeric())));
+        assert!(names.iter().all(|name| is_dns_subdomain(name)), "{names:#?}");
+        assert_eq!(
+            lease_name("mesh_remote_cluster.a-"),
+            format!("mesh-remote-cluster.a.{}", fields::short("mesh_remote_cluster.a-"))
+        );
     }
 
     #[test]

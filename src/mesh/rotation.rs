@@ -21,6 +21,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What one cluster holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding<R> {
@@ -31,7 +33,8 @@ pub struct Holding<R> {
 }
 
 /// What is to become of one cluster in a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Trust both roots; issue as before.
     Widen,

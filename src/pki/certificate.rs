@@ -76,6 +76,8 @@ pub enum KeyKind {
     Rsa(usize),
     /// ECDSA on a NIST curve of so many bits.
     Ecdsa(usize),
+    /// ECDSA on another curve, by its object identifier: neither Go nor Envoy knows it.
+    UnknownCurve(String),
     /// Anything else, by its object identifier.
     Other(String),
 }
@@ -85,6 +87,7 @@ impl fmt::Display for KeyKind {
         match self {
             Self::Rsa(bits) => write!(f, "RSA-{bits}"),
             Self::Ecdsa(bits) => write!(f, "ECDSA-P{bits}"),
+            Self::UnknownCurve(oid) => write!(f, "ECDSA on the curve {oid}"),
             Self::Other(oid) => write!(f, "algorithm {oid}"),
         }
     }
@@ -446,10 +449,19 @@ fn key_kind(parsed: &X509Certificate<'_>) -> Option<KeyKind> {
             let modulus = without_leading_zeros(key.modulus);
             KeyKind::Rsa(modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize))
         }
-        PublicKey::EC(point) => KeyKind::Ecdsa(curve_bits(point.key_size())),
+        PublicKey::EC(point) => {
+            let curve = parsed.public_key().algorithm.parameters().and_then(|named| named.as_oid().ok());
+            match curve.map(|curve| curve.to_id_string()) {
+                Some(curve) if NIST_CURVES.contains(&curve.as_str()) => KeyKind::Ecdsa(curve_bits(point.key_size())),
+                curve => KeyKind::UnknownCurve(curve.unwrap_or_else(|| "that it describes itself".to_owned())),
+            }
+        }
         _ => KeyKind::Other(parsed.public_key().algorithm.algorithm.to_id_string()),
     })
 }
+
+/// P-224, P-256, P-384 and P-521, by their object identifiers.
+const NIST_CURVES: [&str; 4] = ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
 
 /// A point's coordinates come in whole bytes; of the NIST curves only P-521 is not one.
 fn curve_bits(coordinate_bits: usize) -> usize {

@@ -96,6 +96,16 @@ pub enum Problem {
         /// Its kind.
         key: KeyKind,
     },
+    /// An elliptic curve that no part of a mesh knows.
+    #[error(
+        "the certificate {subject} has a key on the elliptic curve {curve}, which istiod and Envoy cannot read; P-256, P-384 and P-521 are the curves they know"
+    )]
+    UnknownCurve {
+        /// Whose.
+        subject: String,
+        /// The object identifier of the curve.
+        curve: String,
+    },
     /// A serial number below zero, which RFC 5280 forbids and Go refuses to read.
     #[error("the certificate {subject} has a negative serial number: istiod cannot read it")]
     NegativeSerial {
@@ -145,7 +155,9 @@ pub enum Problem {
 /// Problems of a root: alone, without what it signed.
 pub fn check_root(root: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
     let mut problems = check_ca(root, now);
-    if !root.is_self_issued() || !root.is_signed_by(root) {
+    // A signature on a curve that nobody knows cannot be verified.
+    let is_verifiable = !matches!(root.key_kind(), KeyKind::UnknownCurve(_));
+    if !root.is_self_issued() || is_verifiable && !root.is_signed_by(root) {
         problems.push(Problem::NotSelfSigned { subject: root.subject().to_owned() });
     }
     problems
@@ -191,7 +203,9 @@ pub fn check_intermediate(check: CheckIntermediate<'_>) -> Vec<Problem> {
             problems.push(Problem::UnknownRoot { subject: last.subject().to_owned(), issuer: last.issuer().to_owned() })
         }
     }
-    for (below, (certificate, issuer)) in (1..).zip(chain.iter().zip(issuers)) {
+    // A root that is used itself as the mesh's CA has nothing above it.
+    let links = chain.iter().zip(issuers).filter(|(certificate, issuer)| certificate.der() != issuer.der());
+    for (below, (certificate, issuer)) in (1..).zip(links) {
         problems.extend(check_link(certificate, issuer, below));
     }
     problems
@@ -227,6 +241,9 @@ fn check_ca(certificate: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
     }
     if matches!(certificate.key_kind(), KeyKind::Rsa(..2048) | KeyKind::Ecdsa(..256)) {
         problems.push(Problem::WeakKey { subject: subject(), key: certificate.key_kind().clone() });
+    }
+    if let KeyKind::UnknownCurve(curve) = certificate.key_kind() {
+        problems.push(Problem::UnknownCurve { subject: subject(), curve: curve.clone() });
     }
     if certificate.has_negative_serial() {
         problems.push(Problem::NegativeSerial { subject: subject() });

@@ -102,6 +102,52 @@ fn faults_are_named() {
     assert!(matches!(check_root(&made.chain[0], NOW)[..], [Problem::NotSelfSigned { .. }]));
 }
 
+/// A root that is the mesh's CA itself: nothing is above it that its path length could forbid.
+#[test]
+fn a_root_of_path_length_0_may_be_the_mesh_s_ca() {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Root CA");
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    (params.not_before, params.not_after) = (NOW - Duration::hours(1), NOW + Duration::days(100));
+    let issued = params.self_signed(&key).unwrap();
+    let root = Certificate::from_der(issued.der()).unwrap();
+    let roots = Bundle::from_iter([root.clone()]);
+    let made = Intermediate { key, chain: vec![root.clone()] };
+    assert_eq!((check(&made, &roots, NOW), check_root(&root, NOW)), (vec![], vec![]));
+    assert!(
+        uses(&Ca { key: PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(), root }, &made).1,
+        "webpki takes it"
+    );
+}
+
+/// Made by `openssl ecparam -name brainpoolP256r1`.
+const BRAINPOOL: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBuDCCAV6gAwIBAgIUe4UEqu+lnidQgBjhq+aE0qamY60wCgYIKoZIzj0EAwIw
+KDENMAsGA1UECgwEVGVzdDEXMBUGA1UEAwwOQnJhaW5wb29sIFJvb3QwIBcNMjYx
+MTMwMjMyODA0WhgPMjEyNjExMDYyMzI4MDRaMCgxDTALBgNVBAoMBFRlc3QxFzAV
+BgNVBAMMDkJyYWlucG9vbCBSb290MFowFAYHKoZIzj0CAQYJKyQDAwIIAQEHA0IA
+BIC2vkm0uTFZRdtDDngyH8LjoqyAOtjNI0ahz82meu6ghMtVoOlKNKvwlWL/J1Ex
+844MWyJJM9dUSqA2+DvZbBKjYzBhMB0GA1UdDgQWBBTIAkBczBP39ZaZpiUM9D9i
+vffBUTAfBgNVHSMEGDAWgBTIAkBczBP39ZaZpiUM9D9ivffBUTAPBgNVHRMBAf8E
+BTADAQH/MA4GA1UdDwEB/wQEAwIBBjAKBggqhkjOPQQDAgNIADBFAiEAqLytiPV0
+qrl0pFWAuxNIOwRD2K6WN7hn/Nk4iVsgvOYCICGlN8ukg6GOF531i6xNfmrhiqSO
+o8ZLyq4ph2yx/2FR
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn a_curve_that_no_part_of_a_mesh_knows_is_named() {
+    let root = Certificate::from_pem(BRAINPOOL).unwrap();
+    let problems = check_root(&root, root.not_before());
+    assert!(
+        matches!(&problems[..], [Problem::UnknownCurve { curve, .. }] if curve == "1.3.36.3.3.2.8.1.1.7"),
+        "{problems:?}"
+    );
+}
+
 #[test]
 fn a_chain_longer_than_pathlen_allows_is_refused() {
     let ca = ca(KeyAlgorithm::EcdsaP256);
@@ -258,7 +304,9 @@ fn a_ca_that_may_not_sign_what_istiod_signs_is_refused() {
         matches!(&problems[..], [Problem::NameConstraints { names, .. }] if names.contains("istiod.istio-system.svc"))
     );
     assert!(!taken);
-    for (host, excluded) in [("example.com", false), ("cluster.local", true), (".cluster.local", false)] {
+    for (host, excluded) in
+        [("example.com", false), ("cluster.local", true), (".cluster.local", false), ("local", false), ("", false)]
+    {
         let (problems, _) = of(&|params| params.custom_extensions.push(limiting_uris(host, excluded)));
         assert!(
             matches!(&problems[..], [Problem::NameConstraints { names, .. }] if names.contains("cluster.local")),

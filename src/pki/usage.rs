@@ -40,8 +40,8 @@ pub fn check_limits(ca: &Certificate, names: &MeshNames) -> Vec<Problem> {
     if !limits.lacks_usages.is_empty() {
         problems.push(Problem::Purpose { subject: subject(), lacks: limits.lacks_usages.join(" and ") });
     }
-    let refused = names.dns.iter().find(|name| !limits.dns.admit(name)).map(|name| format!("the DNS name {name}"));
-    let refused_id = (!limits.uri.admit(&names.trust_domain))
+    let refused = names.dns.iter().find(|name| !limits.dns.admit_dns(name)).map(|name| format!("the DNS name {name}"));
+    let refused_id = (!limits.uri.admit_host(&names.trust_domain))
         .then(|| format!("the workload ids of the trust domain {}", names.trust_domain));
     for names in refused.into_iter().chain(refused_id) {
         problems.push(Problem::NameConstraints { subject: subject(), names });
@@ -50,9 +50,23 @@ pub fn check_limits(ca: &Certificate, names: &MeshNames) -> Vec<Problem> {
 }
 
 impl Subtrees {
-    fn admit(&self, name: &str) -> bool {
-        let within = |subtree: &String| is_within(name, subtree);
-        (self.permitted.is_empty() || self.permitted.iter().any(within)) && !self.excluded.iter().any(within)
+    fn admit_dns(&self, name: &str) -> bool {
+        self.admit(name, is_within)
+    }
+
+    /// The host of a URI. Go lets names below a permitted host through; Envoy (BoringSSL) does only where the constraint
+    /// begins with a dot, and lets nothing through by an empty one. Both must take the certificate.
+    fn admit_host(&self, host: &str) -> bool {
+        let exactly = |host: &str, constraint: &str| match constraint.starts_with('.') {
+            true => is_within(host, constraint),
+            false => host.eq_ignore_ascii_case(constraint),
+        };
+        self.admit(host, exactly)
+    }
+
+    fn admit(&self, name: &str, permits: impl Fn(&str, &str) -> bool) -> bool {
+        (self.permitted.is_empty() || self.permitted.iter().any(|subtree| permits(name, subtree)))
+            && !self.excluded.iter().any(|subtree| is_within(name, subtree))
     }
 }
 

@@ -16,6 +16,8 @@ pub mod places;
 pub mod policies;
 pub mod signing;
 pub mod system_namespaces;
+pub mod tainted;
+pub mod unproved;
 pub mod versions;
 pub mod walk;
 pub mod written;

@@ -196,6 +196,9 @@ async fn the_key_of_a_generated_root_goes_when_no_cluster_trusts_it() {
         (stored, _) = two.apply(&config, Some(&stored)).await;
         assert!(two.has_store(), "a cluster trusts its root");
         assert_eq!(two.leases(), leases);
+        // Whoever turns back finds the key where it was.
+        let back = two.plan(Some(&kept_in_west(2)), Some(&stored)).await;
+        assert_eq!(back.action, Action::Update, "{}", back.warnings);
     }
     // The apply that narrows trust cannot delete it: that is said, and left to the next.
     let refused = Fault::status(403).for_request("DELETE /api/v1/namespaces/mesh-root-ca/secrets/mesh-root-ca");

@@ -208,7 +208,14 @@ async fn a_ca_takes_the_chain_for_a_key_that_another_resource_keeps() {
     let asks = config(&place, json!({}));
     let waits = plan(&place, &asks, None).await;
     let planned = place.core.plan(CA, Some(ca(UNKNOWN)), None).await.unwrap();
+    let too_early = place.core.plan(CA, Some(ca(UNKNOWN)), None).await.unwrap();
     let asked = place.core.apply(REQUEST, waits).await.stored.unwrap();
+    // The signer gave a chain of another root. Were it left out, istiod would sign for itself.
+    let of_another = Root::new("Another").signs(&SigningRequest::from_pem(&told(&place, &asked)).unwrap())[0].to_pem();
+    let refused = place.core.apply_with(CA, too_early, place.core.config(CA, ca(&of_another))).await;
+    let said = refused.diagnostics.to_string();
+    assert!(said.contains("The chain does not fit") && refused.stored.is_none(), "{said}");
+    assert!(place.secret("east", "cacerts").await.is_none());
     let signed = |asked: &Stored| root.signs(&SigningRequest::from_pem(&told(&place, asked)).unwrap())[0].to_pem();
     let chain = signed(&asked);
     let applied = place.core.apply_with(CA, planned, place.core.config(CA, ca(&chain))).await;

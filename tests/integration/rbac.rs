@@ -25,7 +25,9 @@ fn the_documented_rights_are_enough() {
         variables["kubeconfigs"][cluster.name()] = json!(file);
     }
     std::fs::write(run.workspace.path("lab.auto.tfvars.json"), variables.to_string()).expect("the variables");
-    run.apply().ok();
+    let applied = run.apply();
+    assert!(!applied.stdout.contains("Injection was not checked"), "{}", applied.stdout);
+    applied.ok();
     run.settled();
     synced(lab.cluster("east"), &["west"]);
     plans_need_no_right_to_write(&run, &lab, &variables);

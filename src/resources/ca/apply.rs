@@ -13,7 +13,7 @@ use super::model::Ca;
 use super::roots::{Held, Open, Roots};
 use super::secret::{CACERTS, CaCerts, at_version, request_in, with_mark};
 use super::spec::{RootSpec, Spec, mesh_names};
-use super::{Cx, clock, former, plan, refuse, remove, report, revoked, state};
+use super::{Cx, chain, clock, former, plan, refuse, remove, report, revoked, state};
 use crate::cluster::{Adoption, Apply, Delete, INSTANCE_ANNOTATION, Object, Owner};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::{Change, Failed};
@@ -38,6 +38,9 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
         cx.private.recollect(prior);
     }
     let (live, mut failed) = gather::look_at_all(cx, &spec, &mark).await;
+    if prior.is_none() && (spec.adopt || spec.migrate_self_signed) && !failed.is_empty() {
+        return Err(refuse::half_seen(failed).into());
+    }
     let held = Held { roots: gather::roots_held(live.values()), complete: failed.is_empty() };
     let mut roots = Roots::open(cx, Open { spec: &spec, prior: prior.as_ref(), mark: &mark, held: &held, now }).await?;
     if prior.is_none() {
@@ -56,10 +59,12 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
     if failed.is_empty() {
         refuse::surprise(&state, &decision, &live)?;
     }
+    chain::refuse_unused(&spec, &decision, &live).check()?;
     revoked::refuse(&spec, &decision, &live)?;
     accept::check_multi_root(&decision, &live).await?;
     // From here on things are written: whatever fails, state knows of them.
     claim.into_iter().for_each(Claim::begin);
+    cx.private.begin(&decision);
     roots.save(cx, &spec).await?;
     reached.set(state.clone());
     let made = write_all(&spec, &roots, &decision, &live, now).await;
@@ -72,10 +77,16 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
             Err(diagnostic) => drop(failed.insert(name, diagnostic)),
         }
     }
+    let is_clock_open = state.phase_since.is_unknown();
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
     note(cx, &state, &admitted.roots, &written);
     gather::note_lifetimes(cx, &state, live.values()).await;
     reached.set(state.clone());
+    if is_clock_open && joins_with_its_own_root(&decision, &seen) {
+        // Its workloads show certificates of it until they get others: the pause begins now.
+        state.phase_since = report::instant(now);
+        reached.set(state.clone());
+    }
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);
     }
@@ -89,6 +100,15 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
         errors.append(remove::strays(cx, &state).await);
     }
     if errors.has_errors() { Err(Failed::from(errors).keeping(state)) } else { Ok(state) }
+}
+
+/// Whether a cluster gets its first intermediate whose istiod has signed for itself so far.
+fn joins_with_its_own_root(decision: &Decision, seen: &BTreeMap<String, Seen>) -> bool {
+    let is_first = |(name, action): (&String, &Action)| {
+        let joins = seen.get(name).is_some_and(|seen| seen.holding.is_none() && !seen.self_signed.is_empty());
+        joins && matches!(action, Action::Write { issue: Some(_), .. })
+    };
+    decision.actions.iter().any(is_first)
 }
 
 /// Notes what was decided, and which clusters were written.
@@ -130,7 +150,7 @@ fn ask(cx: &Cx, spec: &Spec, roots: &Roots, prior: Option<&Ca>) -> Ask {
     let external = matches!(&spec.root, RootSpec::Brought { key: None, .. });
     let inputs = plan::Inputs { spec, prior, memory: &cx.private, has_key: !external };
     let pause_over = prior.is_none_or(|prior| plan::ask(&inputs, prior).pause_over);
-    Ask { to, clusters: plan::wishes(spec), signers: roots.signers(), external, pause_over }
+    Ask { to, clusters: plan::wishes(spec), signers: roots.signers(), external, pause_over, begun: cx.private.begun }
 }
 
 fn seen(

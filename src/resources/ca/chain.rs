@@ -1,5 +1,9 @@
 //! Chains that were signed outside: why one is no answer to the request that is open. Pure.
 
+use std::collections::BTreeMap;
+
+use super::decide::{Decision, Wait};
+use super::gather::Live;
 use super::model::Ca;
 use super::spec::{RootSpec, Spec};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -14,15 +18,34 @@ pub fn refuse_misfits(spec: &Spec, prior: &Ca) -> Diagnostics {
         let open = prior.clusters.entry(name).and_then(|was| was.certificate_request.known());
         let request = open.and_then(|pem| SigningRequest::from_pem(pem).ok());
         let (Some(chain), Some(request)) = (&cluster.chain, request) else { continue };
-        if let Some(why) = misfit(chain, root, request.public_key_info()) {
-            refused.push(
-                Diagnostic::error("The chain does not fit")
-                    .detail(format!("{why} Give the signed certificate first, behind it each CA that signed the one before, up to the root {}, which may be left out.", root.subject()))
-                    .at(Path::root("clusters").key(name).attr("certificate_chain")),
-            );
-        }
+        refused.extend(misfit(chain, root, request.public_key_info()).map(|why| does_not_fit(name, &why, root)));
     }
     refused
+}
+
+/// Chains that were given for requests of another resource, to clusters that have no certificates: an apply that left
+/// them out would end well, and istiod would sign for itself.
+pub fn refuse_unused(spec: &Spec, decision: &Decision, live: &BTreeMap<String, Live>) -> Diagnostics {
+    let mut refused = Diagnostics::new();
+    let RootSpec::Brought { certificate: root, .. } = &spec.root else { return refused };
+    for wait in &decision.waits {
+        let Wait::Signature { cluster: name } = wait else { continue };
+        let (Some(cluster), Some(live)) = (spec.clusters.get(name), live.get(name)) else { continue };
+        let (Some(chain), Some(_), None) = (&cluster.chain, &cluster.request, &live.held) else { continue };
+        let why = match &live.requested {
+            Some(open) => misfit(chain, root, open.request.public_key_info()),
+            None => Some(format!("The Secret with the key of this request is not in the cluster {name}.")),
+        };
+        let why = why.unwrap_or_else(|| "It has the key of another request.".to_owned());
+        refused.push(does_not_fit(name, &why, root));
+    }
+    refused
+}
+
+fn does_not_fit(name: &str, why: &str, root: &Certificate) -> Diagnostic {
+    Diagnostic::error("The chain does not fit")
+        .detail(format!("{why} Give the signed certificate first, behind it each CA that signed the one before, up to the root {}, which may be left out.", root.subject()))
+        .at(Path::root("clusters").key(name).attr("certificate_chain"))
 }
 
 /// Why a chain with the key of the request does not lead to the root; nothing of one that has another key, which is the

@@ -17,6 +17,8 @@ pub struct Ask {
     pub external: bool,
     /// The pause after the last step is over.
     pub pause_over: bool,
+    /// The step that an apply of ours has begun last.
+    pub begun: Option<Step>,
 }
 
 /// Stands for the fingerprint of a root that the apply will generate.
@@ -130,7 +132,10 @@ fn take_step(ask: &Ask, seen: &BTreeMap<String, Seen>, rotation: &Rotation<Strin
             return;
         }
     }
-    if matches!(decision.before, Phase::Widened | Phase::Switched) && !ask.pause_over {
+    // Only what our own apply has begun goes on at once. A cluster that joins can bring the others into the midst of a
+    // step that nobody has waited for.
+    let goes_on = matches!(decision.before, Phase::Switching | Phase::Narrowing) && ask.begun == Some(step);
+    if step != Step::Widen && !goes_on && !ask.pause_over {
         decision.waits.push(Wait::Pause { step });
         return;
     }
@@ -274,6 +279,7 @@ mod tests {
             signers: ["A", "B"].map(str::to_owned).into(),
             external: false,
             pause_over: true,
+            begun: None,
         }
     }
 
@@ -356,7 +362,23 @@ mod tests {
         let begun = seen([("east", holds("A:AB")), ("west", holds("A:AB"))]);
         assert_eq!(decide(&hasty, &begun).unwrap().waits, [Wait::Pause { step: Step::Switch }]);
         let within = seen([("east", holds("B:AB")), ("west", holds("A:AB"))]);
-        assert_eq!(decide(&hasty, &within).unwrap().actions["west"], issue(Some("B"), "AB"));
+        let ours = Ask { begun: Some(Step::Switch), ..hasty };
+        assert_eq!(decide(&ours, &within).unwrap().actions["west"], issue(Some("B"), "AB"));
+    }
+
+    #[test]
+    fn a_cluster_that_joins_does_not_end_the_pause_of_the_others() {
+        let hasty = |clusters: &[&str]| Ask { pause_over: false, ..ask("B", clusters) };
+        let after = |begun, step, clusters: [(&str, Seen); 2]| {
+            let names = clusters.each_ref().map(|(name, _)| *name);
+            let decision = decide(&Ask { begun, ..hasty(&names) }, &seen(clusters)).unwrap();
+            assert_eq!((&decision.actions, &decision.waits[..]), (&BTreeMap::new(), &[Wait::Pause { step }][..]));
+        };
+        // It was adopted with a root of its own, or it was issued from the next root while the others had just widened.
+        after(Some(Step::Widen), Step::Switch, [("east", holds("B:AB")), ("west", holds("A:AB"))]);
+        after(None, Step::Switch, [("east", holds("A:AB")), ("new", holds("B:AB"))]);
+        // Its istiod signed for itself, and its workloads still show that.
+        after(None, Step::Narrow, [("east", holds("B:B")), ("west", holds("B:BS"))]);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub async fn retire(cx: &mut Cx, state: &Ca) {
         match removed {
             Ok(left) => {
                 cx.private.forget_store(&store);
+                if store_of(state).is_none() {
+                    cx.private.roots.clear();
+                }
                 left.iter().for_each(|why| cx.warn(stays(&store, &format!("{why}."))));
             }
             Err(error) => cx.warn(stays(&store, &format!("{}: {}", error.summary, error.detail))),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::decide::Decision;
 use super::home::Home;
 use super::model::{Ca, ClusterCa};
 use super::secret::{CACERTS, RootStore};
@@ -15,6 +16,7 @@ use super::spec::{RootSpec, Spec, StoreRef, store_of};
 use super::state;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::kept::instance::{HasInstance, Instance};
+use crate::mesh::{Phase, Step};
 use crate::value::Path;
 
 /// Kept beside the state; no secrets.
@@ -50,6 +52,9 @@ pub struct Private {
     /// Seconds that certificates of workloads may live that istiods have issued; looked at during a rotation alone.
     #[serde(default)]
     pub longest: Option<u64>,
+    /// The step of a rotation that an apply has begun last: it goes on without another pause.
+    #[serde(default)]
+    pub begun: Option<Step>,
     /// What is wrong with the store.
     #[serde(default)]
     pub damage: Option<String>,
@@ -109,6 +114,28 @@ impl Private {
     pub fn pause(&self, spec: &Spec, said: bool) -> time::Duration {
         let longest = self.longest.and_then(|seconds| seconds.try_into().ok()).map(time::Duration::seconds);
         longest.filter(|longest| !said && *longest > spec.pause).unwrap_or(spec.pause)
+    }
+
+    /// Notes what an apply begins. What another apply does meanwhile leaves a step begun, unless it changes the phase: a
+    /// cluster that joins may do so.
+    pub fn begin(&mut self, decision: &Decision) {
+        if decision.step.is_some() || decision.before != decision.after {
+            self.begun = decision.step;
+        }
+    }
+
+    /// An apply that was killed in a step could not note it. The step is known by where state ends, if its pause was
+    /// over by then.
+    pub fn notice_killed(&mut self, state: &Ca, phase: Phase, pause_over: bool) {
+        let follows = |was: Phase| state.phase.as_deref() == Some(was.as_str()) && pause_over;
+        let is_midst = match phase {
+            Phase::Switching => follows(Phase::Widened),
+            Phase::Narrowing => follows(Phase::Switched),
+            _ => false,
+        };
+        if is_midst {
+            self.begun = phase.step();
+        }
     }
 
     /// Fills in what a state of before knew: what its last apply or refresh had seen was taken for granted then.

@@ -50,6 +50,7 @@ use crate::model;
 use crate::pki::{Bundle, Certificate};
 use crate::resources::blocks::{Block, Seen};
 use crate::resources::moved::{MovedSecret, is_of_tls, refused, refused_of_tls};
+use crate::resources::tainted;
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -142,7 +143,9 @@ impl Resource for MeshCa {
             }
         };
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
-        let outcome = apply::apply(cx, change, claim.as_ref()).await;
+        let adopts = change.prior.is_none()
+            && [&change.planned.adopt, &change.planned.migrate_self_signed].iter().any(|said| said.get() == Some(true));
+        let outcome = tainted::tell(apply::apply(cx, change, claim.as_ref()).await, adopts);
         if let Ok(state) = &outcome {
             let places = places(&cx.private, [state]);
             cx.private.instance.is_only_in(places.iter().map(String::as_str));
@@ -326,7 +329,9 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let store = spec::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     clock::check(cx, state.clusters.keys())?;
-    let (mut there, mut stored) = (false, cx.private.roots.clone());
+    let mut there = false;
+    // Where the root is no longer generated, the former stores are judged by themselves.
+    let mut stored = store.as_ref().map(|_| cx.private.roots.clone()).unwrap_or_default();
     if let (Some(store), Some(kept)) = (&store, kept) {
         let answered = clusters.iter().filter_map(|(_, looked)| looked.as_ref().ok()?.as_ref().ok());
         match note_store(cx, store, kept?, &gather::roots_held(answered), &mut state) {
@@ -334,7 +339,9 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
             None => stored.clear(),
         }
     }
-    let renew_before = Spec::parse(&state)?.map(|spec| spec.intermediate.renew_before).unwrap_or_default();
+    // What an earlier version wrote may be refused today, and is still read and removed.
+    let spec = Spec::parse(&state).ok().flatten();
+    let renew_before = spec.as_ref().map(|spec| spec.intermediate.renew_before).unwrap_or_default();
     let mut bundles = Vec::new();
     let mut holdings = BTreeMap::new();
     let mut complete = true;
@@ -406,6 +413,10 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
         let rotation = Rotation { to: state.root_fingerprint.text().to_owned() };
         let before = state.clone();
         if let Ok(phase) = rotation.phase(&holdings) {
+            if let Some(spec) = &spec {
+                let pause = cx.private.pause(spec, false);
+                cx.private.notice_killed(&before, phase, plan::is_pause_over(&before, Some(now), pause));
+            }
             // An apply that was cut off at its very end leaves the key of a root that nobody trusts: the next one
             // removes it.
             let over =

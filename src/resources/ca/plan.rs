@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::chain;
 use super::decide::{Action, Ask, Decision, NEW_ROOT, Seen, Wait, Wish, decide};
@@ -155,17 +155,21 @@ pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
         },
         RootSpec::Brought { certificate, .. } => {
             let to = certificate.fingerprint().to_string();
-            let own: BTreeSet<String> = if inputs.has_key { [to.clone()].into() } else { BTreeSet::new() };
-            (to, own.into_iter().chain(stored).collect(), !inputs.has_key)
+            let own = if inputs.has_key { [to.clone()].into() } else { BTreeSet::new() };
+            (to, own, !inputs.has_key)
         }
     };
-    let since = report::parse_instant(&prior.phase_since);
-    let pause_over = match (since, inputs.memory.observed_at()) {
+    let pause_over = is_pause_over(prior, inputs.memory.observed_at(), inputs.spec.pause);
+    Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over, begun: inputs.memory.begun }
+}
+
+/// Whether the phase has lasted as long as the pause.
+pub fn is_pause_over(prior: &Ca, now: Option<OffsetDateTime>, pause: Duration) -> bool {
+    match (report::parse_instant(&prior.phase_since), now) {
         // Beyond the end of the calendar it is never over.
-        (Some(since), Some(now)) => since.checked_add(inputs.spec.pause).is_some_and(|end| now >= end),
-        _ => inputs.spec.pause.is_zero(),
-    };
-    Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over }
+        (Some(since), Some(now)) => since.checked_add(pause).is_some_and(|end| now >= end),
+        _ => pause.is_zero(),
+    }
 }
 
 /// What is wanted of each cluster.

@@ -553,3 +553,50 @@ fn what_others_made_stays_as_found_until_it_is_asked_for_or_something_else_is_wa
     let ours = settled(&fixtures::root(), 1);
     assert_eq!(as_found(&said_of(&ours), &ours), None, "ours is renewed when it is due");
 }
+
+#[test]
+fn a_key_in_the_store_signs_nothing_for_a_root_that_was_brought() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let prior = settled(&old, 1);
+    let memory = memory(&prior, &[(1, &old.certificate)]);
+    let mut config = configured(1);
+    let brought = Root { certificate: new.certificate.to_pem().into(), store: Value::Null, ..root_defaults(1) };
+    config.root = Value::Known(brought);
+    let spec = Spec::parse(&config).unwrap().unwrap();
+    let signers = |has_key| ask(&Inputs { spec: &spec, prior: Some(&prior), memory: &memory, has_key }, &prior).signers;
+    assert_eq!(signers(false), BTreeSet::new(), "the apply reads no store");
+    assert_eq!(signers(true), [new.certificate.fingerprint().to_string()].into());
+    assert_eq!(memory.generation(1, Some(&prior)), memory::Generation::Kept, "the root is turned back to");
+}
+
+#[test]
+fn a_step_goes_on_if_this_resource_has_begun_it() {
+    let root = fixtures::root();
+    let in_phase = |phase: Phase| Ca { phase: phase.as_str().into(), ..settled(&root, 1) };
+    let mut memory = Private::default();
+    for (was, now, over, begun) in [
+        (Phase::Widened, Phase::Switching, false, None),
+        (Phase::Switching, Phase::Switching, true, None),
+        (Phase::Settled, Phase::Switching, true, None),
+        (Phase::Widened, Phase::Switching, true, Some(Step::Switch)),
+        (Phase::Switched, Phase::Narrowing, true, Some(Step::Narrow)),
+        // Another apply of the same phase leaves it.
+        (Phase::Narrowing, Phase::Narrowing, false, Some(Step::Narrow)),
+    ] {
+        memory.notice_killed(&in_phase(was), now, over);
+        assert_eq!(memory.begun, begun, "{was} to {now}");
+    }
+    let applied = |step, before, after| {
+        let (actions, holdings) = (BTreeMap::new(), BTreeMap::new());
+        Decision { actions, step, before, after, waits: Vec::new(), revived: Vec::new(), holdings }
+    };
+    for (decision, begun) in [
+        (applied(Some(Step::Switch), Phase::Widened, Phase::Switching), Some(Step::Switch)),
+        (applied(None, Phase::Switching, Phase::Switching), Some(Step::Switch)),
+        (applied(Some(Step::Widen), Phase::Settled, Phase::Switching), Some(Step::Widen)),
+        (applied(None, Phase::Widened, Phase::Switching), None),
+    ] {
+        memory.begin(&decision);
+        assert_eq!(memory.begun, begun, "{decision:?}");
+    }
+}

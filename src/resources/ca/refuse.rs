@@ -14,6 +14,16 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::pki::Certificate;
 use crate::value::Path;
 
+/// A create that adopts would end half-way, and the next apply would delete what it has adopted.
+pub fn half_seen(failed: BTreeMap<String, Diagnostic>) -> Diagnostics {
+    let silent = failed.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let told = failed.into_iter().map(|(name, error)| error.at(Path::root("clusters").key(name)));
+    let why = Diagnostic::error("Not every cluster could be read").detail(format!(
+        "These clusters could not be read: {silent}. With `adopt` or `migrate_self_signed`, a `mesh_ca` is created only when every one of its clusters answers. Otherwise it would fail half-way, and the next apply would delete what it has adopted. Nothing was written. Apply again when the clusters answer, or leave them out of `clusters` until then."
+    ));
+    told.chain([why]).collect()
+}
+
 /// A Secret that somebody else put there is no matter for a fight.
 pub fn foreign(memory: &Private, spec: &Spec, live: &BTreeMap<String, Live>) -> Result<(), Diagnostics> {
     let mut refused = Diagnostics::new();

@@ -55,10 +55,8 @@ impl Roots {
     /// Looks at the store, and makes the root that is missing in it: in memory alone.
     pub async fn open(cx: &mut Cx, ask: Open<'_>) -> Result<Roots, Diagnostics> {
         match &ask.spec.root {
-            RootSpec::Brought { certificate, key, .. } => {
-                cx.private.roots.clear();
-                brought(certificate, key.as_ref(), ask.now)
-            }
+            // Which roots the store has that it had before is not forgotten: one of them may be turned back to.
+            RootSpec::Brought { certificate, key, .. } => brought(certificate, key.as_ref(), ask.now),
             RootSpec::Generated(generated) => stored(cx, generated, ask).await,
         }
     }

@@ -28,7 +28,7 @@ use crate::kept::objects::state_key;
 use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
-use crate::resources::{again, parsing};
+use crate::resources::{again, parsing, tainted};
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -73,7 +73,8 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
-        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        let adopts = change.prior.is_none() && change.planned.adopt.get() == Some(true);
+        tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {

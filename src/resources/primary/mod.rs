@@ -50,6 +50,7 @@ use crate::resources::again;
 use crate::resources::charts;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
+use crate::resources::tainted;
 use crate::value::{Map, Value};
 
 /// A control plane in one cluster.
@@ -151,7 +152,8 @@ impl Resource for MeshPrimary {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
-        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+        let adopts = change.prior.is_none() && change.planned.adopt.get() == Some(true);
+        tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
@@ -303,7 +305,10 @@ impl Job<'_> {
             return Err(Failed::from(converge::diagnostics(&errors)).keeping(state));
         }
         match vanished::while_there(&cluster, &recorded, ready::wait(&cluster, spec, wanted)).await {
-            Ok(status) => state.status.fill(|| status),
+            Ok((status, warning)) => {
+                state.status.fill(|| status);
+                warning.into_iter().for_each(|warning| cx.warn(warning));
+            }
             Err(diagnostics) => return Err(Failed::from(diagnostics).keeping(state)),
         }
         if !going.objects.is_empty() {

@@ -14,6 +14,7 @@ use crate::istiod::{HANDED_OUT, cacerts, roots_of};
 use crate::kept::objects::Wanted;
 use crate::mesh::{Revision, istiod_name_of};
 use crate::pki::{Certificate, Fingerprint};
+use crate::resources::unproved;
 use crate::value::{Path, Value};
 
 /// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
@@ -109,26 +110,32 @@ async fn hands_out_root(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostic
 
 /// Waits until istiod is available, its webhook injects with the cluster's name and network, and ambient's agents run
 /// on every node.
-pub async fn wait(cluster: &Cluster, spec: &Spec, wanted: &Wanted) -> Result<Status, Diagnostics> {
+///
+/// Beside the status comes a warning of what could not be checked.
+pub async fn wait(
+    cluster: &Cluster,
+    spec: &Spec,
+    wanted: &Wanted,
+) -> Result<(Status, Option<Diagnostic>), Diagnostics> {
     let revision = spec.control_plane.revision.as_ref().map(Revision::as_str);
     let namespace = spec.control_plane.namespace.as_str();
     let reference = ObjectRef::namespaced(Kind::DEPLOYMENT, namespace, istiod_name_of(revision));
     if spec.control_plane.is_external {
         // It starts when the `mesh_remote_cluster` of its configuration cluster, which comes after it, has brought the
         // kubeconfig.
-        return Ok(status(cluster.get(&reference).await?.as_ref()));
+        return Ok((status(cluster.get(&reference).await?.as_ref()), None));
     }
     let deployment = cluster.wait(&reference, &wait::deployment_available()).await?;
-    injects(cluster, spec).await?;
+    let unproved = injects(cluster, spec).await?;
     hands_out_root(cluster, spec).await?;
     for (_, agent) in wanted.iter().filter(|(_, entry)| entry.reference.kind == Kind::DAEMON_SET) {
         cluster.wait(&agent.reference, &wait::daemon_set_available()).await?;
     }
-    Ok(status(deployment.as_ref()))
+    Ok((status(deployment.as_ref()), unproved))
 }
 
 /// Waits until istiod's webhook makes a proxy of this cluster and network of a Pod.
-async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
+async fn injects(cluster: &Cluster, spec: &Spec) -> Result<Option<Diagnostic>, Diagnostics> {
     let wanted = &spec.control_plane;
     let release = spec.release();
     let probe =
@@ -153,8 +160,8 @@ async fn injects(cluster: &Cluster, spec: &Spec) -> Result<(), Diagnostics> {
     };
     let until = until.unwrap_or_else(|| Instant::now() + REREADS_WITHIN * 2);
     match injection::wait(cluster, probe, until, judge).await {
-        Ok(Outcome::Done(outcome)) => outcome.map_err(Into::into),
-        Ok(Outcome::Undecided) => Ok(()),
+        Ok(Outcome::Done(outcome)) => outcome.map(|()| None).map_err(Into::into),
+        Ok(Outcome::Undecided(error)) => Ok(Some(unproved::injection(&error))),
         Ok(Outcome::Late(why)) => {
             Err(disagrees.map_or_else(|| unanswered(cluster, &why), |(_, difference)| difference).into())
         }

@@ -60,6 +60,7 @@ use crate::model;
 use crate::resources::again;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
+use crate::resources::tainted;
 use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
 use crate::value::{Map, Value};
@@ -153,7 +154,10 @@ impl Resource for MeshRemoteCluster {
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
         match change.prior {
-            None => again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await,
+            None => {
+                let adopts = change.planned.adopt.get() == Some(true);
+                tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
+            }
             Some(_) => attempt(cx, change).await,
         }
     }
@@ -315,10 +319,11 @@ impl Job<'_> {
             let forgotten = claim.forget_places(&gone).await;
             forgotten.map_err(|error| Failed::from(Diagnostic::from(&error)).keeping(state.clone()))?;
         }
-        if spec.wait
-            && let Err(errors) = remote::ready(&watched, spec, cx.deadline()).await
-        {
-            return Err(Failed::from(errors).keeping(state));
+        if spec.wait {
+            match remote::ready(&watched, spec, cx.deadline()).await {
+                Ok(warning) => warning.into_iter().for_each(|warning| cx.warn(warning)),
+                Err(errors) => return Err(Failed::from(errors).keeping(state)),
+            }
         }
         Ok(state)
     }

@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, Error, Failure, Kind, ObjectRef, wait};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::injection::{self, Injected, Judgement, Outcome, Probe};
 use crate::mesh::{Address, Revision};
+use crate::resources::unproved;
 
 /// How long the webhook gets to answer once it has its authority.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -17,9 +18,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Kept back from the time allowed, so that it is the webhook that is spoken of and not the time.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
-/// Waits until Pods of the cluster are injected by the primary.
-pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<(), Diagnostics> {
-    let Some(remote) = &spec.remote else { return Ok(()) };
+/// Waits until Pods of the cluster are injected by the primary. A warning says what could not be checked.
+pub async fn ready(watched: &Cluster, spec: &Spec, deadline: Instant) -> Result<Option<Diagnostic>, Diagnostics> {
+    let Some(remote) = &spec.remote else { return Ok(None) };
     let webhooks = ObjectRef::cluster(Kind::MUTATING_WEBHOOK_CONFIGURATION, build::webhooks(spec));
     match watched.wait(&webhooks, &wait::webhook_ca_bundle_set()).await {
         Ok(_) => {}
@@ -53,7 +54,12 @@ fn without_authority(watched: &Cluster, spec: &Spec, remote: &Remote, error: &Er
     ))
 }
 
-async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant) -> Result<(), Diagnostics> {
+async fn injects(
+    watched: &Cluster,
+    spec: &Spec,
+    remote: &Remote,
+    until: Instant,
+) -> Result<Option<Diagnostic>, Diagnostics> {
     let probe = Probe {
         namespace: spec.namespace.as_str(),
         service_account: spec.reader.service_account.as_str(),
@@ -61,8 +67,8 @@ async fn injects(watched: &Cluster, spec: &Spec, remote: &Remote, until: Instant
     };
     let judge = |injected: &Injected| Judgement::Done(agrees(injected, spec, remote));
     match injection::wait(watched, probe, until, judge).await {
-        Ok(Outcome::Done(outcome)) => outcome,
-        Ok(Outcome::Undecided) => Ok(()),
+        Ok(Outcome::Done(outcome)) => outcome.map(|()| None),
+        Ok(Outcome::Undecided(error)) => Ok(Some(unproved::injection(&error))),
         Ok(Outcome::Late(why)) => Err(unanswered(watched, remote, &why).into()),
         Err(error) => Err(error.into()),
     }

@@ -79,7 +79,8 @@ pub async fn prove(link: Link<'_>, token: &Token) -> Result<(), Diagnostic> {
 pub async fn write(link: Link<'_>, pod: RenewalPod, token: &Token) -> Result<(), Error> {
     let adoption = if link.spec.adopt { Adoption::Take } else { Adoption::Refuse };
     let known = link.known && link.renewal_before != RenewalBefore::No;
-    let renewed = Renewed { spec: link.spec, secret_name: link.secret_name, watcher: link.watcher, token };
+    let watcher = link.watcher.name();
+    let renewed = Renewed { spec: link.spec, secret_name: link.secret_name, watcher, granted: granted(token) };
     for object in renewed.objects(pod) {
         let object = link.owner.put_on(object);
         let apply = Apply { object, owner: link.owner.clone(), known, adoption, force: known };
@@ -90,24 +91,25 @@ pub async fn write(link: Link<'_>, pod: RenewalPod, token: &Token) -> Result<(),
 
 /// A token that a job renews, and where it is.
 #[derive(Clone, Copy)]
-struct Renewed<'a> {
-    spec: &'a Spec,
-    secret_name: &'a str,
-    watcher: &'a Cluster,
-    token: &'a Token,
+pub struct Renewed<'a> {
+    pub spec: &'a Spec,
+    pub secret_name: &'a str,
+    pub watcher: &'a str,
+    /// The seconds of its whole life.
+    pub granted: u64,
 }
 
 impl Renewed<'_> {
     /// The objects, for a token as it was granted.
-    fn objects(self, pod: RenewalPod) -> Vec<Object> {
-        let Self { spec, secret_name, watcher, token } = self;
+    pub fn objects(self, pod: RenewalPod) -> Vec<Object> {
+        let Self { spec, secret_name, watcher, granted } = self;
         let renewal = Renewal {
             cluster: &spec.id,
             namespace: &spec.namespace,
             secret_name,
             reader: &spec.reader.service_account,
             lifetime: spec.token.lifetime.as_secs(),
-            schedule: Schedule::within(granted(token), &format!("{}/{}", watcher.name(), spec.id)),
+            schedule: Schedule::within(granted, &format!("{watcher}/{}", spec.id)),
             pod,
         };
         renewal.objects().into_iter().filter_map(Object::new).collect()
@@ -159,9 +161,10 @@ pub struct Look<'a> {
 /// when it was made may be older by now.
 pub async fn differences(look: Look<'_>) -> Result<Vec<String>, Error> {
     let Look { watcher, owner, spec, secret_name, token } = look;
+    let renewed = Renewed { spec, secret_name, watcher: watcher.name(), granted: granted(token) };
     let wanted = |pod: RenewalPod| {
         let mut wanted = Wanted::default();
-        for object in (Renewed { spec, secret_name, watcher, token }).objects(pod) {
+        for object in renewed.objects(pod) {
             if let Some(reference) = object.reference() {
                 wanted.insert(reference, object, &owner.label);
             }

@@ -1,11 +1,12 @@
 //! What a watched cluster and its links are made of, for the page that lists it.
 
+use super::renewal::Renewed;
 use super::spec::{Endpoint, Spec};
 use super::{RemoteCluster, build, charts_of, credential, secret};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::istiod::BASE_RELEASE;
 use crate::kept::{namespace, render};
-use crate::mesh::{Login, Token, istiod_name};
+use crate::mesh::{Login, RenewalPod, Token, istiod_name};
 use crate::resources::charts::{Store, Version};
 use crate::resources::keeping;
 use crate::resources::parsing;
@@ -13,6 +14,8 @@ use crate::resources::written::{self, Written};
 
 /// In place of a watcher's token.
 const TOKEN: &str = "TOKEN";
+/// In place of the image of the istiod that runs in the watcher.
+const ISTIOD_S_IMAGE: &str = "ISTIOD_IMAGE";
 
 pub async fn written(planned: &RemoteCluster, store: &Store) -> Result<Written, Diagnostics> {
     let spec = parsing::complete(Spec::parse(planned)?)?;
@@ -56,6 +59,15 @@ fn links(written: &mut Written, planned: &RemoteCluster, spec: &Spec) -> Result<
         let reference = secret::reference(spec, planned.secret_name.text());
         let object = secret::object(&reference, &secret::remote(spec, &endpoint, login), &owner);
         written.add(spec.secrets_of(watcher), object)?;
+        if let Some(renewal) = &spec.token.renewal {
+            let image = renewal.image.clone().unwrap_or_else(|| ISTIOD_S_IMAGE.to_owned());
+            let pod = RenewalPod { image, ..RenewalPod::default() };
+            let granted = spec.token.lifetime.as_secs();
+            let renewed = Renewed { spec, secret_name: planned.secret_name.text(), watcher: watcher.as_str(), granted };
+            for object in renewed.objects(pod) {
+                written.add(spec.secrets_of(watcher), owner.put_on(object))?;
+            }
+        }
     }
     Ok(())
 }
