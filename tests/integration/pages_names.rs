@@ -54,6 +54,8 @@ const OTHERS: &[&str] = &[
     "include_resource",
     // A key of the review's policy.
     "needs_reason",
+    // A setting of Vault.
+    "max_lease_ttl",
     // Envoy's and Kubernetes' own.
     "filter_chain_not_found",
     "nested_type",
