@@ -132,7 +132,7 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub(super) fn lease(&self) -> ObjectRef {
+    pub fn lease(&self) -> ObjectRef {
         lease_in(self.namespace, self.label)
     }
 

@@ -122,7 +122,7 @@ fn readable_files(cluster: &ClusterModel, at: &Path, diagnostics: &mut Diagnosti
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => diagnostics.push(
                 Diagnostic::warning("No such kubeconfig")
-                    .detail(format!("There is no file {path:?} yet. Requests to this cluster fail until there is."))
+                    .detail(format!("There is no file {path:?} yet. If this run writes it, there is nothing to do. Otherwise correct the path."))
                     .at(at),
             ),
             Err(error) => diagnostics.error_at(at, "Unreadable kubeconfig", format!("{path:?}: {error}.")),

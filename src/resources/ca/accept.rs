@@ -45,7 +45,7 @@ pub async fn check_multi_root(decision: &Decision, live: &BTreeMap<String, Live>
             Ok(Some(deployment)) => refused.push(
                 Diagnostic::error("istiod would not take the new roots")
                     .detail(format!(
-                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would ignore any change of the roots, and only its log would say so. Undo the change of the root for now (`root.generation`, `root.certificate`), set `multi_root = true` on its `mesh_primary`, apply, restart the workloads, and then begin again. Nothing was written."
+                        "{deployment} in cluster {name} runs without ISTIO_MULTIROOT_MESH=true: it would ignore any change of the roots, and only its log would say so. Undo the change of the root for now (`root.generation`, `root.certificate`). Set `multi_root = true` on its `mesh_primary`. Where another tool installs istiod, set `pilot.env.ISTIO_MULTIROOT_MESH` and `meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT` to \"true\" in its values instead. Apply, restart the workloads, and then begin again. Nothing was written."
                     ))
                     .at(path),
             ),

@@ -112,7 +112,7 @@ async fn without_unreachable<'a>(
     }
     if !left.is_empty() {
         cx.warn(Diagnostic::warning("Clusters that cannot be reached were left as they are").detail(format!(
-            "{}\n\nThey are no longer in state. Each may still have its intermediate, which can sign for the mesh until it ends. If its key may come into other hands, rotate the root: raise `generation`.",
+            "{}\n\nThey are no longer in state. Each may still have its intermediate, which can sign for the mesh until it ends. If its key may come into other hands, rotate the root: raise `root.generation`, or give another `root.certificate`.",
             left.join("\n")
         )));
     }
@@ -295,9 +295,10 @@ async fn moved(cx: &Cx, claim: Claim, next: &Home, state: &Ca) -> Result<Option<
     let place = Place { resource: "mesh_ca", id: &id, namespace: &next.namespace, label: &next.label };
     namespace::ensure(&cluster, &next.namespace, &next.label).await?;
     if !claim.moves_to(&cluster, place, &cx.private.instance).await? {
+        let (lease, namespace) = (place.lease(), &next.namespace);
         return Err(Diagnostic::error("The Lease of the certificate authority cannot move").at("clusters").detail(format!(
-            "The cluster that had the Lease was taken out of `clusters`, so the Lease moves to namespace {} of cluster {}. Another instance has a Lease of the same name there. Everything else is done. If nobody uses the other instance any more, delete its Lease, then apply again.",
-            next.namespace, next.cluster
+            "The cluster that had the Lease was taken out of `clusters`, so the Lease moves to namespace {namespace} of cluster {}. Another instance has {lease} there (`kubectl get leases -n {namespace}`). Everything else is done. If nobody uses the other instance any more, delete that Lease, then apply again.",
+            next.cluster
         )));
     }
     Ok(claim.leave(&[]).await?)

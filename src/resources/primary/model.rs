@@ -60,8 +60,9 @@ model! {
         #[attr(optional)]
         pub tags: Value<Set<String>>,
         /// Version of Istio: of the charts and, unless `values` say otherwise, of the images. The default is the
-        /// version that `charts` of this resource or of the provider names, else the newest release the provider was
-        /// tested with.
+        /// version that `charts` of this resource or of the provider names, else 1.31.1, a release of the newest minor
+        /// version that the tests run. Where nobody names a version, a control plane keeps the one that it has, also
+        /// when a later provider has another default.
         #[attr(optional, computed)]
         pub istio_version: Value<String>,
         /// Trust domain of the workload identities. Istio's default is `cluster.local`.

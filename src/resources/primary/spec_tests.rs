@@ -1,5 +1,7 @@
 use super::*;
+use crate::resources::charts::DEFAULT_VERSION;
 use crate::resources::primary::model::{Endpoints, Gateway, MeshNetwork};
+use crate::schema::Model as _;
 
 fn model() -> Primary {
     Primary {
@@ -358,4 +360,11 @@ fn images_come_from_where_it_is_said_once() {
     for odd in ["", " ", "https://a.b/c", "a.b/c/", "a.b/c:1.31.1", "a.b//c", "A.b/c", "a.b:x/c", "a.b/c@sha256:00"] {
         assert_eq!(refusals(&of(from(odd, &["a"]), "a: b")), ["images.hub: Unsuitable value"], "{odd}");
     }
+}
+
+#[test]
+fn the_version_that_the_description_names_is_the_default_one() {
+    let attributes = Primary::attributes();
+    let version = attributes.iter().find(|attribute| attribute.name == "istio_version").unwrap();
+    assert!(version.description.contains(&format!("else {DEFAULT_VERSION},")), "{}", version.description);
 }

@@ -179,7 +179,7 @@ model! {
     pub struct Token {
         /// How long a token is valid. Managed clouds grant less: a day on EKS and AKS, two days on GKE. A new link is
         /// then refused, and an existing one renewed with a warning. Set what is granted and apply at least three
-        /// times in that time, or use `long_lived`.
+        /// times in that time, or use `renewal`, `link_token` or `long_lived`.
         #[attr(default("90d"), validate(duration()))]
         pub lifetime: Value<String>,
         /// How long before its end a token is renewed: 30 days, or a third of a `lifetime` of less than 90 days, where

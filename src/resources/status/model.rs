@@ -21,24 +21,14 @@ model! {
         /// Namespace of Istio in clusters where it is another than `namespace`, by the provider's name for the cluster.
         #[attr(optional, validate(each(dns_label())))]
         pub namespaces: Value<Map<String>>,
-        /// True when nothing is missing. Every cluster answered and has a control plane or is served by one. All
-        /// control planes are available; those of one mesh trust a common root and watch each other, and every watched
-        /// cluster is in sync with each replica. No token in use has ended, nor has a certificate that signs, and no
-        /// namespace of Istio is being deleted. No linked cluster lacks a network while the others are in several, or
-        /// in one with a gateway, and no namespace is labelled with another network than injection puts Pods into. With
-        /// several networks each has a gateway with an address, which takes more than ambient's tunnels where sidecars
-        /// call it, and nothing turns mTLS off. Every gateway has a ready Pod, its Service has the port that other
-        /// networks dial, and a Gateway that chooses its Pods lets calls in there: one of Istio's own, or of the
-        /// Gateway API. No `discoverySelectors` leave out the namespace of the Pods, of the Gateway, or of Services
-        /// that the Gateway names. Within a network no client sends plain text to workloads that accept mTLS only, or
-        /// mTLS to workloads that accept plain text only, as far as policies tell. No gateway is labelled with the
-        /// network of another cluster. What counts for a remote is read where the istiod is that serves it. The mesh
-        /// configurations of one mesh agree, and so do the rules for its Services.
+        /// True when every cluster answered and nothing that a mesh needs is missing, ended or at odds between its
+        /// clusters, as far as the clusters themselves tell. [What is
+        /// judged](../guides/day-two.md#what-mesh_status-judges) is in a list. A cluster that could not be asked is not
+        /// healthy.
         ///
-        /// A cluster that could not be asked is not healthy. What users decide is not judged: a Gateway may leave hosts
-        /// out (`hosts` of the gateway says which it has), and a Service may have no Pod. Nor is what no cluster
-        /// reports, such as a firewall before a gateway. No calls are made through the mesh; `mesh_reachability` makes
-        /// them, to the Services that you name.
+        /// What users decide is not judged, such as hosts that a Gateway leaves out (`hosts` of the gateway says which
+        /// it has) or a Service without a Pod. Nor is what no cluster reports, such as a firewall before a gateway. No
+        /// calls are made through the mesh; `mesh_reachability` makes them, to the Services that you name.
         #[attr(computed)]
         pub healthy: Value<bool>,
         /// What is wrong, in words: the cluster first, then what to do about it; empty when `healthy`.
