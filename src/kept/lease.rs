@@ -67,7 +67,8 @@ impl LeaseSays {
         self.renewed.as_str() >= began()
     }
 
-    /// Whether its holder may be writing. `now` is by the API server's clock as well as it is known. `watched` remembers since when it has not been renewed.
+    /// Whether its holder may be writing. `now` is by the API server's clock as well as it is known. `watched`
+    /// remembers since when it has not been renewed.
     pub fn is_at_work(&self, now: Timestamp, watched: &mut Option<Watched>) -> bool {
         let is_here = Holder::is_at_work(&self.holder);
         if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || is_here == Some(false) {

@@ -54,8 +54,8 @@ impl Subtrees {
         self.admit(name, is_within)
     }
 
-    /// The host of a URI. Go lets names below a permitted host through; Envoy (BoringSSL) does only where the constraint
-    /// begins with a dot, and lets nothing through by an empty one. Both must take the certificate.
+    /// The host of a URI. Go lets names below a permitted host through; Envoy (BoringSSL) does only where the
+    /// constraint begins with a dot, and lets nothing through by an empty one. Both must take the certificate.
     fn admit_host(&self, host: &str) -> bool {
         let exactly = |host: &str, constraint: &str| match constraint.starts_with('.') {
             true => is_within(host, constraint),

@@ -116,8 +116,8 @@ impl Private {
         longest.filter(|longest| !said && *longest > spec.pause).unwrap_or(spec.pause)
     }
 
-    /// Notes what an apply begins. What another apply does meanwhile leaves a step begun, unless it changes the phase: a
-    /// cluster that joins may do so.
+    /// Notes what an apply begins. What another apply does meanwhile leaves a step begun, unless it changes the phase:
+    /// a cluster that joins may do so.
     pub fn begin(&mut self, decision: &Decision) {
         if decision.step.is_some() || decision.before != decision.after {
             self.begun = decision.step;
