@@ -559,9 +559,8 @@ fn a_key_in_the_store_signs_nothing_for_a_root_that_was_brought() {
     let (old, new) = (fixtures::root(), fixtures::root());
     let prior = settled(&old, 1);
     let memory = memory(&prior, &[(1, &old.certificate)]);
-    let mut config = configured(1);
     let brought = Root { certificate: new.certificate.to_pem().into(), store: Value::Null, ..root_defaults(1) };
-    config.root = Value::Known(brought);
+    let config = Ca { root: Value::Known(brought), ..configured(1) };
     let spec = Spec::parse(&config).unwrap().unwrap();
     let signers = |has_key| ask(&Inputs { spec: &spec, prior: Some(&prior), memory: &memory, has_key }, &prior).signers;
     assert_eq!(signers(false), BTreeSet::new(), "the apply reads no store");
@@ -572,15 +571,14 @@ fn a_key_in_the_store_signs_nothing_for_a_root_that_was_brought() {
 #[test]
 fn a_step_goes_on_if_this_resource_has_begun_it() {
     let root = fixtures::root();
-    let in_phase = |phase: Phase| Ca { phase: phase.as_str().into(), ..settled(&root, 1) };
-    let mut memory = Private::default();
+    let (in_phase, mut memory) =
+        (|phase: Phase| Ca { phase: phase.as_str().into(), ..settled(&root, 1) }, Private::default());
     for (was, now, over, begun) in [
         (Phase::Widened, Phase::Switching, false, None),
         (Phase::Switching, Phase::Switching, true, None),
         (Phase::Settled, Phase::Switching, true, None),
         (Phase::Widened, Phase::Switching, true, Some(Step::Switch)),
         (Phase::Switched, Phase::Narrowing, true, Some(Step::Narrow)),
-        // Another apply of the same phase leaves it.
         (Phase::Narrowing, Phase::Narrowing, false, Some(Step::Narrow)),
     ] {
         memory.notice_killed(&in_phase(was), now, over);
