@@ -174,6 +174,7 @@ impl Chart {
                 },
             }
         }
+        chart.takes_requirements()?;
         chart.validate()?;
         for (name, mut files) in subcharts {
             if name.starts_with(['_', '.']) {
@@ -193,6 +194,17 @@ impl Chart {
         }
         chart.asks = chart.asked_by_its_files();
         Ok(chart)
+    }
+
+    /// Charts of the first form list their dependencies in a file of their own.
+    fn takes_requirements(&mut self) -> Result<(), Error> {
+        let Some(content) = self.files.get("requirements.yaml") else { return Ok(()) };
+        let requirements = Values::from_yaml(utf8("requirements.yaml", content)?)
+            .map_err(|error| Error::Load(format!("cannot load requirements.yaml: {error}")))?;
+        if let Some(dependencies) = requirements.into_map().remove("dependencies") {
+            self.metadata.insert("dependencies".to_owned(), dependencies);
+        }
+        Ok(())
     }
 
     fn validate(&self) -> Result<(), Error> {

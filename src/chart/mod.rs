@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 mod budget;
 mod capabilities;
+mod dependencies;
 mod engine;
 mod funcs;
 mod json;
@@ -206,12 +207,13 @@ fn texts(
         return Err(Error::Render("library charts are not installable".to_owned()));
     }
     engine::on_a_deep_stack(ends, || {
-        let values = values::coalesce(chart, values)?;
-        let violations = schema::violations(chart, values.as_map());
+        let chart = dependencies::enabled(chart, values)?;
+        let values = values::coalesce(&chart, values)?;
+        let violations = schema::violations(&chart, values.as_map());
         if !violations.is_empty() {
             return Err(Error::Schema(violations));
         }
-        engine::render_all(chart, release, &values, capabilities)
+        engine::render_all(&chart, release, &values, capabilities)
     })
 }
 

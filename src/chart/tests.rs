@@ -198,3 +198,77 @@ fn hooks_come_last_and_are_marked() {
     assert_eq!(kinds, ["Service", "Zzz", "Job"]);
     assert_eq!(manifests[2].hooks, ["pre-install", "test"]);
 }
+
+#[test]
+fn values_turn_the_subcharts_off_that_the_chart_lists() {
+    const LIST: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\ndependencies:\n- {name: sub, condition: 'sub.on,sub.enabled'}\n- {name: other, tags: [front, back]}\n";
+    const INNER: &str =
+        "apiVersion: v2\nname: sub\nversion: 1.0.0\ndependencies: [{name: deep, condition: deep.enabled}]\n";
+    let files = |list: &str| -> BTreeMap<String, Vec<u8>> {
+        let files = [
+            ("Chart.yaml", list),
+            ("templates/a.yaml", "# has {{ range .Chart.Dependencies }}{{ .Name }} {{ .Enabled }} {{ end }}"),
+            ("charts/sub/Chart.yaml", INNER),
+            ("charts/sub/values.yaml", "enabled: true\n"),
+            ("charts/sub/templates/s.yaml", "# sub here"),
+            ("charts/sub/charts/deep/Chart.yaml", "apiVersion: v2\nname: deep\nversion: 1.0.0\n"),
+            ("charts/sub/charts/deep/templates/s.yaml", "# deep here"),
+            ("charts/other/Chart.yaml", "apiVersion: v2\nname: other\nversion: 1.0.0\n"),
+            ("charts/other/templates/s.yaml", "# other here"),
+        ];
+        files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
+    };
+    let rendered = |list: &str, values: &str| -> Result<String, Error> {
+        let values = merge_values([values])?;
+        template(&Chart::from_files(files(list))?, &release(), &values, &Capabilities::default())
+    };
+    for (values, wanted) in [
+        ("", "sub deep other"),
+        ("sub: {enabled: false}", "other"),
+        ("sub: {on: 'no', enabled: false}", "other"),
+        ("sub: {on: true, enabled: false}", "sub deep other"),
+        ("sub: {deep: {enabled: false}}", "sub other"),
+        ("tags: {front: false}", "sub deep"),
+        ("tags: {front: false, back: true}", "sub deep other"),
+        ("tags: {front: 'no'}\nsub: {enabled: false}", "other"),
+    ] {
+        let text = rendered(LIST, values).unwrap();
+        let found: Vec<&str> =
+            ["sub", "deep", "other"].into_iter().filter(|name| text.contains(&format!("# {name} here"))).collect();
+        assert_eq!(found.join(" "), wanted, "{values}: {text}");
+        let listed = wanted.split(' ').filter(|name| *name != "deep").map(|name| format!("{name} true "));
+        assert!(text.contains(&format!("# has {}", listed.collect::<String>())), "{values}: {text}");
+    }
+    for (entry, why) in [
+        ("{name: gone}", "found in Chart.yaml, but missing in charts/ directory: gone"),
+        ("{name: sub, alias: again}", "lists sub with `alias`, which is not supported here"),
+        ("{name: sub, import-values: [data]}", "lists sub with `import-values`, which is not supported here"),
+    ] {
+        let error = rendered(&format!("apiVersion: v2\nname: c\nversion: 1.0.0\ndependencies: [{entry}]\n"), "");
+        assert!(error.unwrap_err().to_string().contains(why), "{entry}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_never_replaced() {
+    let rendered = |text: &str| {
+        let files = [
+            ("Chart.yaml", b"apiVersion: v2\nname: c\nversion: 1.0.0\n".as_slice()),
+            ("x.wasm", b"\0asm\xff\xfe"),
+            ("templates/a.yaml", text.as_bytes()),
+        ];
+        let files = files.map(|(name, content)| (name.to_owned(), content.to_vec())).into();
+        template(&Chart::from_files(files).unwrap(), &release(), &Values::default(), &Capabilities::default())
+    };
+    for text in [
+        r#"# {{ .Files.Get "x.wasm" | b64enc }}"#,
+        r#"# {{ .Files.Lines "x.wasm" }}"#,
+        r#"{{ (.Files.Glob "*.wasm").AsConfig }}"#,
+    ] {
+        let error = rendered(text).unwrap_err().to_string();
+        assert!(error.contains("x.wasm is not UTF-8 text: use .Files.AsSecrets"), "{error}");
+    }
+    assert!(rendered(r#"{{ (.Files.Glob "*.wasm").AsSecrets }}"#).unwrap().contains("x.wasm: AGFzbf/+"));
+    let error = rendered(r#"# {{ "AGFzbf/+" | b64dec }}"#).unwrap_err().to_string();
+    assert!(error.contains("the decoded text is not UTF-8, which is not supported here"), "{error}");
+}

@@ -305,6 +305,10 @@ impl Cluster {
 
     pub(super) fn error(&self, failure: Failure) -> Error {
         let must_answer = self.shared.connections.config().must_answer;
+        let failure = match (failure, self.why_ended.get()) {
+            (Failure::Cancelled { doing }, Some(why)) => Failure::Cancelled { doing: format!("{doing}, since {why}") },
+            (failure, _) => failure,
+        };
         Error { must_answer, ..Error::new(self.name(), failure) }
     }
 
@@ -380,7 +384,7 @@ impl Repetition {
             // Refused before it was looked at: safe for every verb.
             Failure::Api(status) if status.code == 429 => status.retry_after.unwrap_or_default(),
             Failure::Api(status) if status.refuses_content() => return None,
-            Failure::Api(status) if matches!(status.code, 500 | 502 | 503 | 504) && repeatable => {
+            Failure::Api(status) if (status.code == 500 || status.is_of_a_front()) && repeatable => {
                 status.retry_after.unwrap_or_default()
             }
             Failure::Resolve { .. } | Failure::Connect { .. } | Failure::Proxy { .. } => {
@@ -424,6 +428,7 @@ mod tests {
     fn only_what_is_safe_is_sent_again() {
         let broken = Failure::Broken { address: String::new(), detail: String::new() };
         assert!(first_pause(&api(503, None), true).is_some());
+        assert!(first_pause(&api(521, None), true).is_some(), "a front that does not reach the server");
         assert!(first_pause(&api(503, None), false).is_none());
         assert!(first_pause(&api(429, None), false).is_some(), "it was not looked at");
         assert!(first_pause(&broken, true).is_some());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::apply::first_defined;
 use super::call::Call;
-use super::read::{METADATA_LIST, items, typed};
+use super::read::{METADATA_LIST, items, typed, unknown_kind};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, wait};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,17 +55,22 @@ impl Cluster {
     ///
     /// Of a CRD in the table its metadata is enough, where the cluster serves the table's version.
     pub async fn instances(&self, definition: &Object) -> Result<Vec<ObjectRef>, Error> {
-        if let Some(kind) = first_defined(definition) {
-            return Ok(self.some_of(&kind).await?.unwrap_or_default());
-        }
-        if let Some(kind) = Kind::defined_by(definition.name())
+        let known = first_defined(definition).or_else(|| Kind::defined_by(definition.name()));
+        if let Some(kind) = known
             && let Some(found) = self.some_of(&kind).await?
         {
             return Ok(found);
         }
         let reference = definition.reference_as(Kind::CUSTOM_RESOURCE_DEFINITION);
-        match self.get(&reference).await?.as_ref().and_then(first_defined) {
-            Some(kind) => Ok(self.some_of(&kind).await?.unwrap_or_default()),
+        let live = self.get(&reference).await?.filter(|live| !live.is_terminating());
+        let Some((live, kind)) = live.and_then(|live| first_defined(&live).map(|kind| (live, kind))) else {
+            return Ok(Vec::new());
+        };
+        let is_established = live.condition("Established").is_some_and(|condition| condition.status == "True");
+        match self.some_of(&kind).await? {
+            Some(found) => Ok(found),
+            // One of several API servers may not know it yet. Objects that are not seen are not gone.
+            None if is_established => Err(self.error(unknown_kind(&kind.api_version(), &kind.kind))),
             None => Ok(Vec::new()),
         }
     }
@@ -152,4 +157,41 @@ enum Outcome {
     Absent,
     Going,
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::answering;
+    use super::*;
+
+    fn definition(conditions: &Value) -> Value {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "things.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
+                "versions": [{"name": "v1", "served": true, "storage": true}],
+            },
+            "status": {"conditions": conditions},
+        })
+    }
+
+    /// What is said of the objects of a definition whose kind the API server does not serve.
+    async fn unserved(conditions: Value) -> Result<Vec<ObjectRef>, Error> {
+        let live = definition(&conditions);
+        let handed = Object::new(live.clone()).expect("an object");
+        let cluster = answering("east", move |_, path| match path.contains("customresourcedefinitions") {
+            true => (200, live.clone()),
+            false => (404, json!("404 page not found")),
+        });
+        cluster.instances(&handed).await
+    }
+
+    #[tokio::test]
+    async fn objects_of_a_kind_that_is_not_served_at_the_moment_are_not_none() {
+        let established = |status: &str| json!([{"type": "Established", "status": status}]);
+        let error = unserved(established("True")).await.unwrap_err();
+        assert!(error.is_unknown_kind() && error.remedy().contains("again"), "{error}");
+        assert_eq!(unserved(established("False")).await.unwrap(), []);
+        assert_eq!(unserved(json!([])).await.unwrap(), []);
+    }
 }

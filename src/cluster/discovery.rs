@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::kind::path_segment;
-use super::read::{METADATA_LIST, items, lock, typed, unknown_kind};
+use super::read::{METADATA_LIST, MOST_PAGES, endless, items, lock, typed, unknown_kind};
 use super::{Cluster, Error, Failure, Kind, Object, ObjectRef, Query};
 
 /// The form of discovery that tells all groups in one answer.
@@ -158,17 +158,22 @@ impl Cluster {
 
     /// Metadata of all objects of a kind in the namespace.
     async fn all_in(&self, namespace: &str, kind: &Kind) -> Result<Vec<Object>, Error> {
-        let (mut objects, mut after) = (Vec::new(), String::new());
-        loop {
+        let (mut objects, mut next) = (Vec::new(), String::new());
+        for _ in 0..MOST_PAGES {
+            let after = if next.is_empty() { String::new() } else { format!("&continue={}", path_segment(&next)) };
             let path = format!("{}?limit={IN_A_PAGE}{after}", kind.path(Some(namespace)));
             let list = self.list_json(Call { accept: METADATA_LIST, ..Call::get(path) }, kind).await?;
-            let next = list.get("metadata").map(|metadata| text(metadata, "continue")).unwrap_or_default();
+            let before = std::mem::take(&mut next);
+            next = list.get("metadata").map(|metadata| text(metadata, "continue")).unwrap_or_default();
             objects.extend(items(list).into_iter().map(|item| typed(item, kind)));
             if next.is_empty() {
                 return Ok(objects);
             }
-            after = format!("&continue={}", path_segment(&next));
+            if next == before {
+                break;
+            }
         }
+        Err(self.error(endless(kind)))
     }
 
     /// What the cluster serves as charts ask for it: `group/version` and `group/version/Kind`, in order. It is asked
@@ -255,4 +260,34 @@ fn is_stale(version: &Value) -> bool {
 
 fn response_kind(resource: &Value) -> Option<String> {
     resource.get("responseKind").map(|kind| text(kind, "kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::stub::answering;
+
+    /// What stands before an API server may drop what comes after the `?`.
+    #[tokio::test]
+    async fn a_list_without_an_end_is_given_up() {
+        let resource = json!({
+            "resource": "configmaps", "responseKind": {"kind": "ConfigMap"}, "scope": "Namespaced", "verbs": ["list", "delete"],
+        });
+        let core = json!({"metadata": {}, "versions": [{"version": "v1", "resources": [resource]}]});
+        let groups = |items| json!({"kind": "APIGroupDiscoveryList", "metadata": {}, "items": items});
+        let cluster = answering("east", move |_, path| match path {
+            "/apis" => (200, groups(json!([]))),
+            "/api" => (200, groups(json!([core.clone()]))),
+            _ => {
+                let item = json!({"metadata": {"name": "a", "namespace": "n"}});
+                (
+                    200,
+                    json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"continue": "x"}, "items": [item]}),
+                )
+            }
+        });
+        let looked = tokio::time::timeout(std::time::Duration::from_secs(20), cluster.inventory("n", &[])).await;
+        assert_eq!(looked.expect("an end").unwrap().unseen, ["configmaps (v1)"]);
+    }
 }

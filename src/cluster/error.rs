@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::advice::{BEING_TERMINATED, SAYS_WHY, refused_by};
 use super::answer;
 use super::object::ObjectRef;
 use super::secrets::Secrets;
@@ -157,7 +158,7 @@ impl Error {
     /// A plan goes on without the cluster on these, and on nothing else.
     pub fn is_unreachable(&self) -> bool {
         match &self.failure {
-            Failure::Api(status) => matches!(status.code, 502..=504),
+            Failure::Api(status) => status.is_of_a_front(),
             Failure::Timeout(timeout) => timeout.unanswered,
             _ => matches!(self.layer(), Layer::Dns | Layer::Tcp | Layer::Proxy),
         }
@@ -196,8 +197,7 @@ impl Error {
     /// The cluster answered, be it to refuse; before that nothing is known of it.
     pub fn is_answer(&self) -> bool {
         match &self.failure {
-            // What stands in front of an API server that is down answers so.
-            Failure::Api(status) => !matches!(status.code, 502..=504),
+            Failure::Api(status) => !status.is_of_a_front(),
             Failure::NotKubernetes { .. } | Failure::Unexpected { .. } => false,
             _ => matches!(self.layer(), Layer::Authentication | Layer::Authorization | Layer::Api),
         }
@@ -260,53 +260,17 @@ impl Error {
             Failure::NotKubernetes { .. } => "Check the server's address and path, and whether a proxy, a load balancer or a login page in front of it answers instead.".into(),
             Failure::Conflict(_) => "Stop the other manager from setting the field, set the same value in the configuration, or set `force_conflicts = true` to overwrite it.".into(),
             Failure::Foreign(_) => "If it is part of what another tool or another state installed, import this resource. If nobody needs it, delete it. To take it over, set `adopt = true`.".into(),
-            Failure::UnknownKind { .. } => "Install the CustomResourceDefinition first, or wait until it is established.".into(),
+            Failure::UnknownKind { .. } => "If its CustomResourceDefinition is not installed, install it. If it is, the API server does not serve it at the moment: try again.".into(),
             Failure::Timeout(_) => "Remove what holds it back, or raise the value in `timeouts`.".into(),
             Failure::Api(status) if refused_by(&status.message).is_some() => refused_by(&status.message).unwrap_or_default().into(),
             Failure::Api(status) if status.refuses_content() => "The object does not fit its kind's schema: correct the values or the chart that it is made from.".into(),
             Failure::Api(status) if status.code == 429 || status.code >= 500 => "The API server was asked again as often as the time allowed: look at its health.".into(),
             Failure::Api(status) if status.code == 409 && status.reason == "Conflict" => "Others kept writing this object at the same time: apply again, and if it stays so, look for controllers that undo each other's changes.".into(),
             Failure::Api(_) => String::new(),
-            Failure::Cancelled { .. } => "The run was stopped, or another run has taken its Lease, or somebody has deleted that: plan and apply again.".into(),
+            Failure::Cancelled { .. } => "The run was stopped, or the Lease of the resource is not this run's any more: plan and apply again.".into(),
             Failure::Unexpected { .. } => "If others have written the object, or something else than Kubernetes answers there, correct that. Otherwise, if this is a supported Kubernetes version, it is a defect of the provider: please report it.".into(),
         }
     }
-}
-
-/// How the API server refuses objects in a namespace that somebody deletes.
-const BEING_TERMINATED: &str = "because it is being terminated";
-
-/// What is left to say of a refusal that this provider does not know.
-const SAYS_WHY: &str = "An admission plugin or another rule of the cluster refuses it: change what the message names, or ask who keeps the cluster.";
-
-/// What to do about a refusal, by what the API server and those it asks say.
-fn refused_by(message: &str) -> Option<&'static str> {
-    let says = |words: &[&str]| words.iter().all(|word| message.contains(word));
-    Some(if says(&["failed calling webhook"]) {
-        "An admission webhook of the cluster does not answer. Check that its Service has Pods that are ready; if what served it is gone for good, delete the webhook configuration."
-    } else if says(&["admission webhook", "denied the request"]) {
-        "A policy of the cluster refuses it, by an admission webhook: change what the policy objects to, or ask who keeps the policy."
-    } else if says(&["ValidatingAdmissionPolicy"]) || says(&["violates PodSecurity"]) {
-        "A policy of the cluster refuses it: change what the policy objects to, or ask who keeps the policy."
-    } else if says(&["exceeded quota"]) || says(&["failed quota"]) {
-        "The namespace's ResourceQuota has no room for it: raise the quota, or remove what is not needed."
-    } else if says(&["status unknown for quota"]) {
-        "The namespace's ResourceQuota is new and has not been counted yet: apply again in a few seconds."
-    } else if says(&[" usage per "]) {
-        "The namespace's LimitRange does not allow it: change the requests or limits in `values`, or the LimitRange."
-    } else if says(&["GKE Warden"]) {
-        "The cloud's own policy protects this namespace or kind, whatever rights the identity has: use another namespace."
-    } else if says(&[BEING_TERMINATED]) {
-        "The namespace is being deleted: apply again when it is gone. If it stays, its conditions and finalizers say why."
-    } else if says(&["User \"system:anonymous\""]) {
-        "The request came without a credential, or the API server takes none of its kind: give the cluster's entry in `clusters` a token, a certificate or an exec plugin."
-    } else if says(&["attempting to grant RBAC permissions not currently held"])
-        || says(&["forbidden: User", " cannot "])
-    {
-        "Grant the provider's identity this right. `examples/rbac/provider.yaml` is a ClusterRole with all that it needs."
-    } else {
-        return None;
-    })
 }
 
 /// The API server's `Status` of a refused request.
@@ -337,6 +301,18 @@ impl Status {
     /// An admission webhook or policy has refused it, with a status code of its own choice.
     pub(super) fn is_of_admission(&self) -> bool {
         self.message.starts_with("admission webhook ") && self.message.contains("denied the request")
+    }
+
+    /// A `test` of a JSON patch did not hold, or another write came first. Of a test that fails the API server names no
+    /// object; of what is not valid, and of what a policy refuses, it does.
+    pub(super) fn is_of_a_test(&self) -> bool {
+        let names_none = self.name.as_deref().is_none_or(str::is_empty);
+        (self.code == 409 || self.code == 422 && names_none) && !self.is_of_admission()
+    }
+
+    /// What stands in front of an API server that is down answers so: 502 to 504, and Cloudflare 520 to 530.
+    pub(super) fn is_of_a_front(&self) -> bool {
+        matches!(self.code, 502..=504 | 520..=530)
     }
 
     /// A 404 that speaks of this very object.
@@ -499,52 +475,6 @@ mod tests {
     }
 
     #[test]
-    fn advice_comes_from_what_is_said_and_not_from_the_status_code() {
-        let forbidden = |message: &str| Error::new("east", Failure::Forbidden { message: message.into() }).remedy();
-        for (message, advice) in [
-            (
-                r#"secrets is forbidden: User "ci" cannot list resource "secrets" in API group """#,
-                "Grant the provider's identity",
-            ),
-            (
-                "pods \"istiod\" is forbidden: exceeded quota: q, requested: cpu=1, used: cpu=2, limited: cpu=2",
-                "ResourceQuota",
-            ),
-            (r#"admission webhook "validation.gatekeeper.sh" denied the request: no"#, "admission webhook"),
-            (
-                "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
-                "policy of the cluster",
-            ),
-            ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": y", "policy of the cluster"),
-            ("unable to create new content in namespace a because it is being terminated", "is being deleted"),
-            ("secrets \"x\" is forbidden: status unknown for quota: q, resources: secrets", "apply again in a few"),
-            ("pods \"x\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", "LimitRange"),
-            (
-                r#"namespaces "kube-system" is forbidden: User "x" cannot create resource "roles": GKE Warden authz [denied by p]"#,
-                "another namespace",
-            ),
-            (
-                r#"namespaces "a" is forbidden: User "system:anonymous" cannot get resource "namespaces""#,
-                "without a credential",
-            ),
-            (
-                r#"clusterroles "x" is forbidden: user "ci" is attempting to grant RBAC permissions not currently held"#,
-                "Grant the provider's identity",
-            ),
-            (r#"forbidden: User "ci" cannot get path "/version""#, "Grant the provider's identity"),
-            (r#"pods "x" is forbidden: no reason that anybody knows"#, "ask who keeps the cluster"),
-        ] {
-            assert!(forbidden(message).contains(advice), "{message}: {}", forbidden(message));
-        }
-        let message = "Internal error occurred: failed calling webhook \"x.istio.io\": no endpoints available for service \"istiod\"";
-        let api = Failure::Api(Box::new(Status { code: 500, message: message.into(), ..Status::default() }));
-        assert!(Error::new("east", api).remedy().contains("Pods that are ready"));
-        let expired =
-            Failure::Unauthorized { source_of_credential: "token".into(), message: "token has expired".into() };
-        assert!(Error::new("east", expired).remedy().contains("has expired"));
-    }
-
-    #[test]
     fn what_is_wrong_is_not_what_is_not_there_yet() {
         let error = |failure| Error::new("east", failure);
         let file = |missing| Failure::ConfigFile { path: String::new(), detail: String::new(), missing };
@@ -582,7 +512,11 @@ mod tests {
     fn a_plan_goes_on_only_without_a_cluster_that_does_not_answer() {
         let unreachable = |failure| Error::new("east", failure).is_unreachable();
         assert!(unreachable(Failure::Connect { address: String::new(), detail: String::new() }));
-        assert!(unreachable(Failure::Api(Box::new(Status { code: 503, ..Status::default() }))));
+        for front in [502, 503, 504, 520, 521, 522, 523, 530] {
+            let front = || Failure::Api(Box::new(Status { code: front, ..Status::default() }));
+            assert!(unreachable(front()) && !Error::new("east", front()).is_answer());
+        }
+        assert!(!unreachable(Failure::Api(Box::new(Status { code: 501, ..Status::default() }))));
         assert!(!unreachable(Failure::Api(Box::new(Status { code: 404, ..Status::default() }))));
         assert!(!unreachable(Failure::Tls { address: String::new(), detail: String::new() }));
         assert!(!unreachable(Failure::Forbidden { message: String::new() }));

@@ -198,7 +198,8 @@ async fn run_exec(exec: &Exec) -> Result<ExecStatus, Failure> {
     let output = match tokio::time::timeout(EXEC_TIME, output_of(&mut command)).await {
         Err(_) => return Err(exec_failure(exec, format!("gave no answer in {} s", EXEC_TIME.as_secs()))),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(exec_failure(exec, "is not there".to_owned()));
+            let (command, install_hint) = (exec.command.clone(), exec.install_hint.clone());
+            return Err(Failure::Exec { command, detail: "is not there".to_owned(), install_hint });
         }
         Ok(Err(error)) => return Err(exec_failure(exec, format!("cannot be run: {error}"))),
         Ok(Ok(output)) => output,
@@ -256,8 +257,9 @@ fn last_words(text: &str) -> String {
     }
 }
 
+/// Of a plugin that is there: how to install it is no help then.
 fn exec_failure(exec: &Exec, detail: String) -> Failure {
-    Failure::Exec { command: exec.command.clone(), detail, install_hint: exec.install_hint.clone() }
+    Failure::Exec { command: exec.command.clone(), detail, install_hint: None }
 }
 
 /// Blanks at the ends go, as on the way to the API server; line ends do not, for kubectl refuses them.
@@ -299,6 +301,7 @@ fn auth_failure(error: &AuthError) -> Failure {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::cluster::Error;
 
     fn shell(script: &str) -> Exec {
         Exec { command: "sh".into(), args: vec!["-c".into(), script.into()], ..Exec::default() }
@@ -364,5 +367,18 @@ mod tests {
         assert_eq!(text, "the exec plugin sh failed (exit status: 1): bad password (hidden)");
         let missing = Exec { command: "/nonexistent/plugin".into(), ..Exec::default() };
         assert_eq!(failure(&missing).await, "the exec plugin /nonexistent/plugin is not there");
+    }
+
+    #[tokio::test]
+    async fn only_a_plugin_that_is_not_there_is_to_be_installed() {
+        let advice = async |exec: Exec| {
+            let exec = Exec { install_hint: Some("Install the plugin.".into()), ..exec };
+            Error::new("east", run_exec(&exec).await.err().expect("the plugin fails")).remedy()
+        };
+        for script in ["echo 'login expired' >&2; exit 3", "echo no JSON"] {
+            assert!(advice(shell(script)).await.contains("by hand"), "{script}");
+        }
+        let missing = Exec { command: "/nonexistent/plugin".into(), ..Exec::default() };
+        assert_eq!(advice(missing).await, "Install the plugin.");
     }
 }

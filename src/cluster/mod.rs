@@ -8,6 +8,7 @@
 //! the length of the walk, so that a plan costs one request per kind and cluster; `Clusters` is replaced when Configure
 //! comes again.
 
+mod advice;
 mod answer;
 mod call;
 mod config;
@@ -36,7 +37,7 @@ pub mod stub;
 pub mod wait;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -81,7 +82,11 @@ pub struct Clusters {
 pub struct Cluster {
     shared: Arc<Shared>,
     scope: Scope,
+    why_ended: Why,
 }
+
+/// Why the requests of a handle end before their time, said by whoever ends them.
+pub type Why = Arc<OnceLock<String>>;
 
 /// How long requests may go on: until the deadline, or until cancelled.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +161,7 @@ impl Cluster {
         let connections = session::Connections::new(config, version);
         let (held, uid, pods) = (read::Held::default(), OnceCell::new(), forward::PodConnections::default());
         let shared = Shared { name: name.to_owned(), version: version.to_owned(), connections, held, uid, pods };
-        Cluster { shared: Arc::new(shared), scope: Scope::default() }
+        Cluster { shared: Arc::new(shared), scope: Scope::default(), why_ended: Why::default() }
     }
 
     pub fn name(&self) -> &str {
@@ -165,7 +170,7 @@ impl Cluster {
 
     /// The same cluster, its requests and waits bounded by `scope`.
     pub fn within(&self, scope: Scope) -> Cluster {
-        Cluster { shared: self.shared.clone(), scope }
+        Cluster { shared: self.shared.clone(), scope, why_ended: self.why_ended.clone() }
     }
 
     /// The same server and trust, another credential, a connection of its own: to prove a token. It acts as nobody
@@ -175,9 +180,11 @@ impl Cluster {
         Cluster { scope: self.scope.clone(), ..Cluster::standalone(self.name(), config, &self.shared.version) }
     }
 
-    /// The same cluster, its requests ending also when `cancel` says so. The token ends with the scope's own.
-    pub fn until(&self, cancel: CancellationToken) -> Cluster {
-        self.within(Scope { deadline: self.scope.deadline, cancel })
+    /// The same cluster, its requests ending also when `cancel` says so, for the reason in `why`. The token ends with
+    /// the scope's own.
+    pub fn until(&self, cancel: CancellationToken, why: Why) -> Cluster {
+        let scope = Scope { deadline: self.scope.deadline, cancel };
+        Cluster { why_ended: why, ..self.within(scope) }
     }
 
     /// Which cluster the configuration means by this name, where it says so.

@@ -1,6 +1,6 @@
 //! JSON patches whose tests decide: one request that looks and writes in one step.
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -25,12 +25,7 @@ impl Cluster {
             Err(Error { failure: Failure::Api(status), .. }) if status.is_absence_of(&reference.name) => {
                 Ok(Patched::Absent)
             }
-            // The API server answers a test that fails with 422, and one overtaken by another write with 409.
-            Err(Error { failure: Failure::Api(status), .. })
-                if status.code == StatusCode::UNPROCESSABLE_ENTITY.as_u16() || status.code == 409 =>
-            {
-                Ok(Patched::Refused)
-            }
+            Err(Error { failure: Failure::Api(status), .. }) if status.is_of_a_test() => Ok(Patched::Refused),
             Err(error) => Err(error),
         }
     }
@@ -61,5 +56,40 @@ impl Cluster {
         self.shared.held.forget_kind(&reference.kind);
         let answer = answer.map_err(|error| self.kind_served(error, &reference.kind));
         answer.map(|value| typed(value, &reference.kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::answering;
+    use super::*;
+    use crate::cluster::Kind;
+
+    async fn patched(code: u16, reason: &str, message: &str, details: Value) -> Result<Patched, Error> {
+        let status =
+            json!({ "kind": "Status", "code": code, "reason": reason, "message": message, "details": details });
+        let cluster = answering("east", move |_, _| (code, status.clone()));
+        cluster.patch_if(&ObjectRef::namespaced(Kind::LEASE, "istio-system", "lease"), &json!([])).await
+    }
+
+    /// The API server gives a policy's refusal the code of a test that fails, unless the policy says another reason.
+    #[tokio::test]
+    async fn a_policy_that_refuses_is_no_test_that_fails() {
+        let lease = json!({ "name": "lease", "group": "coordination.k8s.io", "kind": "leases" });
+        let policy = r#"leases.coordination.k8s.io "lease" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#;
+        let webhook = r#"admission webhook "w.example.com" denied the request: no"#;
+        for (code, message, details) in
+            [(422, policy, lease.clone()), (422, webhook, json!({})), (409, webhook, json!({}))]
+        {
+            let refused = patched(code, "Invalid", message, details).await;
+            assert!(refused.unwrap_err().remedy().contains("policy"), "{code} {message}");
+        }
+        let invalid = r#"Lease.coordination.k8s.io "lease" is invalid: spec.leaseDurationSeconds: must be positive"#;
+        assert!(patched(422, "Invalid", invalid, lease.clone()).await.is_err());
+
+        let test = "the server rejected our request due to an error in our request";
+        assert!(matches!(patched(422, "Invalid", test, json!({})).await, Ok(Patched::Refused)));
+        let overtaken = "Operation cannot be fulfilled on leases: the object has been modified";
+        assert!(matches!(patched(409, "Conflict", overtaken, lease).await, Ok(Patched::Refused)));
     }
 }

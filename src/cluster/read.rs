@@ -83,7 +83,7 @@ pub struct ServerVersion {
 /// Objects in one answer to a list.
 const PAGE: usize = 500;
 /// Answers that are asked for to one list: a million objects.
-const MOST_PAGES: usize = 2000;
+pub(super) const MOST_PAGES: usize = 2000;
 
 /// Asks for an object without spec, status and data.
 pub(super) const METADATA_ALONE: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
@@ -295,7 +295,7 @@ impl Cluster {
                 break;
             }
         }
-        Err(self.error(Failure::Unexpected { detail: format!("the list of {} has no end", query.kind.plural) }))
+        Err(self.error(endless(&query.kind)))
     }
 
     /// Keeps an object as it was written, for whoever writes it next in this walk.
@@ -391,6 +391,11 @@ impl Cluster {
             _ => error,
         }
     }
+}
+
+/// Of a list whose pages do not come to an end.
+pub(super) fn endless(kind: &Kind) -> Failure {
+    Failure::Unexpected { detail: format!("the list of {} has no end", kind.plural) }
 }
 
 pub(super) fn unknown_kind(api_version: &str, kind: &str) -> Failure {

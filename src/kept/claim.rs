@@ -22,7 +22,7 @@ use super::lease::{self, LeaseSays, NOBODY, Renewal, WRITING, Watched, pointer};
 use super::namespace::{self, Departed};
 use super::refused::{Before, Fresh, Refused};
 use super::{claim_words as words, handover, report};
-use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Patched};
+use crate::cluster::{Cluster, Delete, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Patched, Why};
 use crate::diag::Diagnostic;
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -377,6 +377,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             claim.notice = was_made.then(|| words::taken_up((asked.cluster, asked.place), &found));
             return Ok(claim);
         }
+        wait(asked.cluster).await?;
     }
 }
 
@@ -549,12 +550,14 @@ async fn take(asked: Asked<'_>, lease: &Object, taken: Taken<'_>, holder: &Holde
 fn held(asked: Asked<'_>, holder: Holder, mark: &str, interrupted: bool) -> Claim {
     let lost = asked.cluster.scope().cancel.child_token();
     let over = CancellationToken::new();
-    let cluster = asked.cluster.until(lost.clone());
+    let why = Why::default();
+    let cluster = asked.cluster.until(lost.clone(), why.clone());
     let renewal = Renewal {
         cluster: asked.cluster.clone(),
         lease: asked.place.lease(),
         holder: holder.name.clone(),
         pace: WRITING,
+        why,
     };
     tokio::spawn(renewal.run(over.clone(), lost));
     let hold = Some(Hold { holder, renewal: Some(over.drop_guard()) });

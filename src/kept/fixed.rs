@@ -1,6 +1,9 @@
 //! Fields that Kubernetes lets nobody change in an object that is there. An apply that changes one would be refused
 //! half way, when other objects are written already, such as a Service that leads to Pods with the new labels.
 
+use std::collections::BTreeSet;
+
+use super::fields::Fields;
 use super::objects::{Recorded, Wanted};
 use crate::cluster::Kind;
 use crate::diag::Diagnostic;
@@ -31,23 +34,32 @@ fn detail(id: &str, changes: &[String]) -> Option<String> {
     })
 }
 
-/// A line for each such field. One that was not there before, or is not any more, may be a default that is written out.
+/// A line for each such field. One that was not there before, or is not any more, may be a default that is written out,
+/// but not in a selector: it has none.
 fn changes(before: &Recorded, wanted: &Wanted) -> Vec<String> {
     let mut changes = Vec::new();
     for (key, entry) in wanted.iter() {
         let (Some(fixed), Some(fields)) = (fixed(&entry.reference.kind), before.fields.get(key)) else { continue };
-        let of_these = entry.fields.iter().filter(|(path, _)| path.starts_with(fixed));
-        let changed = of_these.filter_map(|(path, after)| Some((path, fields.get(path)?, after)));
+        let of_these = |fields: &Fields| -> BTreeSet<String> {
+            fields.keys().filter(|path| path.starts_with(fixed)).cloned().collect()
+        };
+        let (old, new) = (of_these(fields), of_these(&entry.fields));
+        let is_known = fixed == SELECTOR && !old.is_empty();
+        let paths = old.union(&new).filter(|path| is_known || old.contains(*path) && new.contains(*path));
+        let said = |fields: &Fields, path: &str| fields.get(path).cloned().unwrap_or_else(|| "(none)".to_owned());
+        let changed = paths.map(|path| (path, said(fields, path), said(&entry.fields, path)));
         let changed = changed.filter(|(_, before, after)| before != after);
         changes.extend(changed.map(|(path, before, after)| format!("- {key}: {path}: {before} -> {after}")));
     }
     changes
 }
 
+const SELECTOR: &str = "spec.selector.";
+
 /// How the paths of such fields begin.
 fn fixed(kind: &Kind) -> Option<&'static str> {
     match kind {
-        kind if *kind == Kind::DEPLOYMENT || *kind == Kind::DAEMON_SET => Some("spec.selector."),
+        kind if *kind == Kind::DEPLOYMENT || *kind == Kind::DAEMON_SET => Some(SELECTOR),
         kind if *kind == Kind::ROLE_BINDING || *kind == Kind::CLUSTER_ROLE_BINDING => Some("roleRef."),
         _ => None,
     }
@@ -95,6 +107,12 @@ mod tests {
             assert!(refused.contains(line), "{refused}");
         }
         assert_eq!(refused.matches("\n- ").count(), 2, "{refused}");
+        let fewer = gateway(json!({"app": "b"}), 1, json!({"kind": "Role", "name": "b"}));
+        let lost = refusal("east/a/b", &before, &fewer).expect("refused").detail;
+        let line = |said: &str| format!("\n- Deployment a/b: spec.selector.matchLabels.istio: {said}\n");
+        assert!(lost.contains(&line("eastwestgateway -> (none)")) && lost.matches("\n- ").count() == 1, "{lost}");
+        let gained = refusal("east/a/b", &fewer.recorded(), &same).expect("refused").detail;
+        assert!(gained.contains(&line("(none) -> eastwestgateway")) && gained.matches("\n- ").count() == 1, "{gained}");
         assert!(refusal("east/a/b", &Recorded::default(), &other).is_none(), "it is made anew");
     }
 }

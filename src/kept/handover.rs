@@ -27,7 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::holder::Holder;
 use super::instance::{COMPLETE_ANNOTATION, COMPLETED, Instance, MADE, lease_in};
 use super::lease::{self, LeaseSays, Renewal, WAITING};
-use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query, Scope};
+use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Kind, Object, ObjectRef, Owner, Query, Scope, Why};
 use crate::diag::Diagnostic;
 
 /// How long after its last renewal a create may take up what is made and not called complete. Whoever repeats an apply
@@ -54,8 +54,13 @@ pub(super) fn keep(cluster: &Cluster, lease: &ObjectRef, mark: &str, holder: Hol
     // The create is over, and so are its deadline and what could interrupt it.
     let over = CancellationToken::new();
     let cluster = cluster.within(Scope { deadline: None, cancel: over.clone() });
-    let renewal =
-        Renewal { cluster: cluster.clone(), lease: lease.clone(), holder: holder.name.clone(), pace: WAITING };
+    let renewal = Renewal {
+        cluster: cluster.clone(),
+        lease: lease.clone(),
+        holder: holder.name.clone(),
+        pace: WAITING,
+        why: Why::default(),
+    };
     tokio::spawn(renewal.run(over.clone(), over.clone()));
     let made = Made { cluster, lease: lease.clone(), holder, _renewal: over.drop_guard() };
     made_here().insert(mark.to_owned(), made);

@@ -98,12 +98,26 @@ impl Hidden {
         }
     }
 
-    /// A text of several lines is shown line by line in some places.
+    /// A text of several lines is shown line by line in some places, and within JSON as JSON spells it.
     fn text(&mut self, text: &str) {
         let lines = text.lines().map(str::trim);
         let is_secret = |text: &&str| text.len() >= SHORTEST && !SETTINGS.contains(&text.to_ascii_lowercase().as_str());
-        self.0.extend([text].into_iter().chain(lines).filter(is_secret).map(str::to_owned));
+        for secret in [text].into_iter().chain(lines).filter(is_secret) {
+            self.0.extend([secret.to_owned(), spelled_in_json(secret), spelled_by_go(secret)]);
+        }
     }
+}
+
+fn spelled_in_json(text: &str) -> String {
+    let quoted = Json::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// As `toJson` of a chart writes it.
+fn spelled_by_go(text: &str) -> String {
+    [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")]
+        .into_iter()
+        .fold(spelled_in_json(text), |text, (sign, spelling)| text.replace(sign, spelling))
 }
 
 fn keys(path: &str) -> Vec<String> {
@@ -159,6 +173,18 @@ mod tests {
             assert!(!hidden.is_in(plain), "{plain}");
         }
         assert!(!format!("{hidden:?}").contains("hunter2"));
+    }
+
+    /// A list is shown as JSON, and a chart may write JSON into an annotation.
+    #[test]
+    fn a_secret_is_found_as_json_spells_it() {
+        let secret = "a\"b\\c<d>&e\u{1}";
+        let hidden = by_name(json!({ "password": secret }).as_object().unwrap());
+        for text in [secret.to_owned(), json!([secret]).to_string(), format!("x {}", json!({ "a": secret }))] {
+            assert!(hidden.is_in(&text), "{text}");
+        }
+        assert!(hidden.is_in(r#"{"a":"a\"b\\c\u003cd\u003e\u0026e\u0001"}"#), "as Go writes it");
+        assert!(!hidden.struck_from(&json!([secret]).to_string()).contains("b\\\\c"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::holder::Holder;
 use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE, UNFINISHED, is_complete};
 use super::managers;
-use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched};
+use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched, Why};
 
 /// The holder of a Lease that nobody holds. The API server takes no empty name.
 pub(super) const NOBODY: &str = "nobody";
@@ -164,12 +164,14 @@ pub(super) struct Renewal {
     pub lease: ObjectRef,
     pub holder: String,
     pub pace: Pace,
+    /// Says why the holder has lost the Lease, once it has.
+    pub why: Why,
 }
 
 impl Renewal {
     pub async fn run(self, over: CancellationToken, lost: CancellationToken) {
         let mut renewed = Clock::now();
-        loop {
+        let why = loop {
             tokio::select! {
                 () = over.cancelled() => return,
                 () = tokio::time::sleep(self.pace.every) => {}
@@ -185,18 +187,24 @@ impl Renewal {
             match patched {
                 Ok(Ok(Patched::Done(_))) => renewed = Clock::now(),
                 // Others write the Lease only once it is theirs. Gone with its namespace it keeps nobody out any more.
-                Ok(Ok(Patched::Refused | Patched::Absent)) => return lost.cancel(),
+                Ok(Ok(Patched::Refused)) => break format!("another run has taken {}", self.lease),
+                Ok(Ok(Patched::Absent)) => break format!("somebody has deleted {}", self.lease),
                 Ok(Err(_)) | Err(_) if renewed.elapsed() < self.pace.gone_after => {}
                 // By now another run may think that this one is gone.
-                Ok(Err(_)) | Err(_) => return lost.cancel(),
+                Ok(Err(error)) => break format!("{} could not be renewed ({error})", self.lease),
+                Err(_) => break format!("{} could not be renewed: the cluster does not answer", self.lease),
             }
-        }
+        };
+        let _ = self.why.set(why);
+        lost.cancel();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Kind;
+    use crate::cluster::stub::answering;
 
     #[test]
     fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
@@ -222,5 +230,29 @@ mod tests {
         let behind = LeaseSays { written: Some(now - jiff::SignedDuration::from_secs(3)), ..found(3600) };
         assert!(behind.is_at_work(now, &mut None), "the clock of its machine is an hour behind");
         assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
+    }
+
+    /// What a request says that ends because its holder has lost the Lease.
+    async fn said_at_the_end(code: u16, details: serde_json::Value) -> String {
+        let message = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+        let status = json!({ "kind": "Status", "code": code, "message": message, "details": details });
+        let cluster = answering("east", move |_, _| (code, status.clone()));
+        let (lost, why) = (CancellationToken::new(), Why::default());
+        let lease = ObjectRef::namespaced(Kind::LEASE, "n", "l");
+        let pace = Pace { every: Duration::from_millis(10), gone_after: Duration::from_millis(50) };
+        let renewal =
+            Renewal { cluster: cluster.clone(), lease: lease.clone(), holder: "h".into(), pace, why: why.clone() };
+        renewal.run(CancellationToken::new(), lost.clone()).await;
+        let error = cluster.until(lost, why).get(&lease).await.unwrap_err();
+        format!("{error}. {}", error.remedy())
+    }
+
+    #[tokio::test]
+    async fn who_loses_a_lease_is_told_why() {
+        let refused = said_at_the_end(422, json!({ "name": "l" })).await;
+        assert!(refused.contains("Lease n/l could not be renewed") && refused.contains("Policy 'p'"), "{refused}");
+        assert!(!refused.contains("another run"), "{refused}");
+        assert!(said_at_the_end(422, json!({})).await.contains("another run has taken Lease n/l"));
+        assert!(said_at_the_end(404, json!({ "name": "l" })).await.contains("somebody has deleted Lease n/l"));
     }
 }

@@ -56,6 +56,16 @@ impl Cache {
         }
     }
 
+    /// Drops what a version was found to be, so that it is fetched anew.
+    pub(super) fn forget(&self, place: &str, name: &str, version: &str) {
+        let known = self.reference(place, name, version);
+        let blob = known.and_then(|digest| self.blob_path(&digest));
+        for path in self.reference_path(place, name, version).into_iter().chain(blob) {
+            tracing::warn!(path = %path.display(), "what the cache holds cannot be used and is fetched again");
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     fn blob_path(&self, digest: &Sha256) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join("sha256").join(format!("{}.tgz", digest.hex())))
     }

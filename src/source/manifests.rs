@@ -45,32 +45,39 @@ impl Sources {
                 vec![file(path, &request)?]
             }
             Location::Directory(path) => folder(path, &request)?,
-            Location::Repository(url) => vec![self.document(url, &request).await?],
+            Location::Repository(url) => return self.document(url, &request).await,
             Location::Archive(_) | Location::Registry(_) => {
                 self.chart(&request).await?.definitions().map(str::to_owned).collect()
             }
         };
-        let mut objects = Vec::new();
-        for text in texts {
-            let read = chart::documents(&text);
-            objects.extend(read.map_err(|source| Error::Manifests { place: location.to_string(), source })?);
-        }
-        match objects.is_empty() {
-            true => Err(Error::NoManifests { place: location.to_string() }),
-            false => Ok(objects),
-        }
+        objects(&texts, &location)
     }
 
-    async fn document(&self, url: &Url, request: &Request<'_>) -> Result<String, Error> {
+    async fn document(&self, url: &Url, request: &Request<'_>) -> Result<Vec<Json>, Error> {
         let digest = request.digest.map(Sha256::parse).transpose()?;
-        if let Some(bytes) = self.cached(request, digest.as_ref()) {
-            return checked(bytes, request);
+        let read = |bytes: &[u8]| objects(&[checked(bytes.to_vec(), request)?], request.location);
+        if let Some(objects) = self.cached(request, digest.as_ref(), read)? {
+            return Ok(objects);
         }
         let get = Get { url, accept: None, authorization: None, limit: MAX_DOCUMENT };
         let bytes = self.http.body(get).await?;
-        let text = checked(bytes, request)?;
-        self.cache.store(&request.place(), request.name, request.version.unwrap_or_default(), text.as_bytes());
-        Ok(text)
+        let objects = read(&bytes)?;
+        self.cache.store(&request.place(), request.name, request.version.unwrap_or_default(), &bytes);
+        Ok(objects)
+    }
+}
+
+/// The objects in these texts. One without a kind is none, as of a page in JSON that asks to log in.
+fn objects(texts: &[String], location: &Location) -> Result<Vec<Json>, Error> {
+    let place = || location.to_string();
+    let mut objects = Vec::new();
+    for text in texts {
+        objects.extend(chart::documents(text).map_err(|source| Error::Manifests { place: place(), source })?);
+    }
+    let has_kind = |object: &Json| object.get("kind").and_then(Json::as_str).is_some_and(|kind| !kind.is_empty());
+    match objects.is_empty() || !objects.iter().all(has_kind) {
+        true => Err(Error::NoManifests { place: place() }),
+        false => Ok(objects),
     }
 }
 

@@ -72,6 +72,12 @@ impl Request<'_> {
     }
 }
 
+/// An archive that was fetched, and is not opened yet: what answers a request may be a page to log in on.
+struct Fetched {
+    version: String,
+    bytes: Vec<u8>,
+}
+
 /// All sources of one process, which share connections, the cache on disk and charts already loaded.
 #[derive(Debug)]
 pub struct Sources {
@@ -243,31 +249,51 @@ impl Sources {
                 let bytes = bytes.map_err(|source| Error::File { path: path.clone(), source })?;
                 open(request, &bytes, digest.as_ref())?
             }
-            Location::Repository(url) => {
-                let bytes = match self.cached(request, digest.as_ref()) {
-                    Some(bytes) => bytes,
-                    None => repository::fetch(&self.http, &self.cache, url, request).await?,
-                };
-                open(request, &bytes, digest.as_ref())?
-            }
-            Location::Registry(url) => {
-                let bytes = match self.cached(request, digest.as_ref()) {
-                    Some(bytes) => bytes,
-                    None => oci::fetch(&self.http, &self.cache, url, request).await?,
-                };
-                open(request, &bytes, digest.as_ref())?
+            Location::Repository(_) | Location::Registry(_) => {
+                let read = |bytes: &[u8]| open(request, bytes, digest.as_ref());
+                match self.cached(request, digest.as_ref(), read)? {
+                    Some(chart) => chart,
+                    None => {
+                        let Fetched { version, bytes } = self.fetch(request).await?;
+                        let chart = read(&bytes)?;
+                        self.cache.store(&request.place(), request.name, &version, &bytes);
+                        chart
+                    }
+                }
             }
         };
         Ok(Arc::new(chart))
     }
 
-    /// The archive from the cache, by its digest or by what an exact version was found to be earlier.
-    fn cached(&self, request: &Request<'_>, digest: Option<&Sha256>) -> Option<Vec<u8>> {
-        if let Some(digest) = digest {
-            return self.cache.blob(digest);
+    async fn fetch(&self, request: &Request<'_>) -> Result<Fetched, Error> {
+        match request.location {
+            Location::Repository(url) => repository::fetch(&self.http, url, request).await,
+            Location::Registry(url) => oci::fetch(&self.http, &self.cache, url, request).await,
+            Location::Directory(_) | Location::Archive(_) => {
+                Err(Error::Location { text: request.location.to_string() })
+            }
         }
-        let known = self.cache.reference(&request.place(), request.name, request.version?)?;
-        self.cache.blob(&known)
+    }
+
+    /// What the cache holds, as it is read: by its digest, or by what an exact version was found to be earlier. What
+    /// cannot be read is dropped, unless it is what the digest asks for: it would be the same again.
+    fn cached<T>(
+        &self,
+        request: &Request<'_>,
+        digest: Option<&Sha256>,
+        read: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        if let Some(digest) = digest {
+            return self.cache.blob(digest).map(|bytes| read(&bytes)).transpose();
+        }
+        let (place, Some(version)) = (request.place(), request.version) else { return Ok(None) };
+        let known = self.cache.reference(&place, request.name, version);
+        let Some(bytes) = known.and_then(|known| self.cache.blob(&known)) else { return Ok(None) };
+        let found = read(&bytes);
+        if found.is_err() {
+            self.cache.forget(&place, request.name, version);
+        }
+        Ok(found.ok())
     }
 }
 

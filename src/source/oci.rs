@@ -6,14 +6,14 @@ use serde_json::Value as Json;
 use super::cache::Cache;
 use super::http::{self, Answer, Get, Http};
 use super::repository::MAX_ARCHIVE;
-use super::{Credentials, Error, Request, Sha256, newest, shown, verify};
+use super::{Credentials, Error, Fetched, Request, Sha256, newest, shown, verify};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const MAX_DOCUMENT: usize = 4 << 20;
 
-/// Fetches the archive of a chart, checks it against its manifest and keeps it.
-pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+/// Fetches the archive of a chart and checks it against its manifest.
+pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Request<'_>) -> Result<Fetched, Error> {
     let mut registry = Registry::new(http, url, request)?;
     let version = match request.version {
         Some(version) => version.to_owned(),
@@ -31,8 +31,7 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
         None => registry.blob(&digest).await?,
     };
     verify(request, &bytes, &digest)?;
-    cache.store(&request.place(), request.name, &version, &bytes);
-    Ok(bytes)
+    Ok(Fetched { version, bytes })
 }
 
 struct Registry<'a> {

@@ -2,16 +2,15 @@
 use reqwest::Url;
 use serde_json::{Map, Value as Json};
 
-use super::cache::Cache;
 use super::http::{self, Get, Http};
-use super::{Error, Request, Sha256, newest, shown, verify};
+use super::{Error, Fetched, Request, Sha256, newest, shown, verify};
 use crate::chart::Values;
 
 const MAX_INDEX: usize = 64 << 20;
 pub(super) const MAX_ARCHIVE: usize = 64 << 20;
 
-/// Fetches the archive of a chart, checks it against the index and keeps it.
-pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+/// Fetches the archive of a chart and checks it against the index.
+pub(super) async fn fetch(http: &Http, url: &Url, request: &Request<'_>) -> Result<Fetched, Error> {
     let mut base = url.clone();
     // Credentials travel in a header, and only to the repository's own host.
     let credentials = http::credentials(url, request.credentials);
@@ -46,8 +45,7 @@ pub(super) async fn fetch(http: &Http, cache: &Cache, url: &Url, request: &Reque
     if let Some(digest) = &release.digest {
         verify(request, &bytes, digest)?;
     }
-    cache.store(&request.place(), request.name, &release.version, &bytes);
-    Ok(bytes)
+    Ok(Fetched { version: release.version, bytes })
 }
 
 /// One version of a chart in an index.

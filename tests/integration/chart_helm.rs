@@ -161,6 +161,69 @@ fn objects_are_what_helms_yaml_reader_reads() {
 }
 
 #[test]
+fn subcharts_are_turned_off_as_helm_turns_them_off() {
+    let Some(helm) = helm() else { return };
+    const LISTED: [&str; 2] = [
+        "- {name: sub, version: 1.x, condition: 'sub.on,sub.enabled'}\n- {name: other, version: 1.0.0, tags: [front, back]}\n",
+        "- {name: sub, version: 1.x}\n- {name: gone, version: 1.x}\n",
+    ];
+    const VALUES: [&str; 11] = [
+        "",
+        "sub: {enabled: false}",
+        "sub: {on: 'no', enabled: false}",
+        "sub: {on: true, enabled: false}",
+        "sub: {deep: {enabled: false}}",
+        "deep: {enabled: false}",
+        "tags: {front: false}",
+        "tags: {front: false, back: true}",
+        "tags: {front: 'no'}\nsub: {enabled: false}",
+        "tags: {inner: false}",
+        "sub: 1",
+    ];
+    let charts: Vec<_> = LISTED
+        .into_iter()
+        .flat_map(|listed| [parent(listed, "v2", "Chart.yaml"), parent(listed, "v1", "requirements.yaml")])
+        .collect();
+    let work: Vec<_> = charts.iter().flat_map(|chart| VALUES.map(|values| (chart.path(), values))).collect();
+    let tally = in_parallel(&work, |(chart, values)| compare(&helm, chart, values, None));
+    assert!(tally.differences.is_empty(), "{}", tally.differences.join("\n\n"));
+}
+
+/// A chart that lists these dependencies in one of its files, and has three subcharts.
+fn parent(listed: &str, form: &str, list: &str) -> tempfile::TempDir {
+    let chart = tempfile::tempdir().unwrap();
+    let head = |name: &str, form: &str| format!("apiVersion: {form}\nname: {name}\nversion: 1.0.0\n");
+    let template = |name: &str| {
+        format!(
+            "kind: {name}\nvalues: {{{{ .Values | toJson | quote }}}}\nlisted: [{{{{ range .Chart.Dependencies }}}}{{{{ .Name }}}} {{{{ .Enabled }}}},{{{{ end }}}}]\n"
+        )
+    };
+    let inner = "dependencies:\n- {name: deep, version: '>=1', condition: deep.enabled, tags: [inner]}\n";
+    let dependencies = format!("dependencies:\n{listed}");
+    let mut files = vec![
+        ("templates/a.yaml", template("Parent")),
+        ("values.yaml", "own: 1\nsub: {fromParent: true}\n".to_owned()),
+        ("charts/sub/Chart.yaml", head("sub", "v2") + inner),
+        ("charts/sub/values.yaml", "enabled: true\ndeep: {a: 1}\n".to_owned()),
+        ("charts/sub/templates/a.yaml", template("Sub")),
+        ("charts/sub/charts/deep/Chart.yaml", head("deep", "v2")),
+        ("charts/sub/charts/deep/templates/a.yaml", template("Deep")),
+        ("charts/other/Chart.yaml", head("other", "v2")),
+        ("charts/other/templates/a.yaml", template("Other")),
+    ];
+    match list {
+        "Chart.yaml" => files.push(("Chart.yaml", head("parent", form) + &dependencies)),
+        list => files.extend([("Chart.yaml", head("parent", form)), (list, dependencies)]),
+    }
+    for (name, text) in files {
+        let file = chart.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    chart
+}
+
+#[test]
 fn odd_yaml_is_read_and_written_as_helm_does_it() {
     let Some(helm) = helm() else { return };
     let documents: Vec<&str> = include_str!("../fixtures/yaml.txt").split("\n=====\n").collect();

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -160,6 +161,49 @@ async fn a_damaged_cache_heals() {
     }
     Sources::with_cache(Some(cache.path().into())).chart(&request).await.unwrap();
     assert_eq!(server.paths().len(), 4);
+}
+
+/// What stands before a server may answer with a page to log in on, and with success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_to_log_in_on_is_not_kept() {
+    const PAGES: [&str; 3] = ["<html>Log in</html>", r#"{"login": "https://x"}"#, ""];
+    let cache = tempfile::tempdir().unwrap();
+    let seen = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/charts/index.yaml" => Reply::ok(index("demo-1.0.0.tgz", None).into_bytes()),
+        path => match (PAGES.get(seen.fetch_add(1, Ordering::Relaxed) % (PAGES.len() + 1)), path) {
+            (Some(page), _) => Reply::ok(page.as_bytes().to_vec()),
+            (None, "/gw.yaml") => Reply::ok(b"kind: Demo\n".to_vec()),
+            (None, _) => Reply::ok(archive("1.0.0")),
+        },
+    });
+    let sources = || Sources::with_cache(Some(cache.path().into()));
+    let location = Location::parse(&server.url("/charts")).unwrap();
+    let request = request(&location, Some("1.0.0"));
+    let place = server.url("/gw.yaml");
+    let manifests = Manifests { place: &place, name: "gateway-api", version: "1.0.0", digest: None };
+    for page in PAGES {
+        assert!(sources().chart(&request).await.is_err(), "{page}");
+    }
+    assert_eq!(sources().chart(&request).await.unwrap().version(), "1.0.0");
+    for page in PAGES {
+        assert!(sources().manifests(&manifests).await.is_err(), "{page}");
+    }
+    assert_eq!(sources().manifests(&manifests).await.unwrap()[0]["kind"], "Demo");
+
+    // As an earlier version of this provider has kept it.
+    let page = PAGES[0].as_bytes();
+    std::fs::write(cache.path().join(format!("sha256/{}.tgz", sha256(page))), page).unwrap();
+    for version in std::fs::read_dir(cache.path().join("versions")).unwrap() {
+        std::fs::write(version.unwrap().path(), format!("sha256:{}\n", sha256(page))).unwrap();
+    }
+    let asked = server.paths().len();
+    for page in PAGES {
+        assert!(sources().chart(&request).await.is_err(), "{page}");
+    }
+    assert!(server.paths().len() > asked, "it is fetched again");
+    assert_eq!(sources().chart(&request).await.unwrap().version(), "1.0.0");
+    assert!(!cache.path().join(format!("sha256/{}.tgz", sha256(page))).exists(), "the page is dropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

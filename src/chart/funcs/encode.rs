@@ -12,7 +12,8 @@ use crate::chart::yaml;
 
 pub(super) const TABLE: &[Row] = &[
     ("b64enc", &[Str], None, false, |args| Ok(Value::str(STANDARD.encode(text(&args[0]))))),
-    ("b64dec", &[Str], None, false, |args| Ok(Value::str(base64_decode(text(&args[0]))))),
+    ("b64dec", &[Str], None, false, |args| base64_decode(text(&args[0])).map(Value::str)),
+    ("sha1sum", &[Str], None, false, |args| Ok(Value::str(sha1(text(&args[0]))))),
     ("sha256sum", &[Str], None, false, |args| Ok(Value::str(hex(&sha2::Sha256::digest(text(&args[0])))))),
     ("sha512sum", &[Str], None, false, |args| Ok(Value::str(hex(&sha2::Sha512::digest(text(&args[0])))))),
     ("adler32sum", &[Str], None, false, |args| Ok(Value::str(adler32(text(&args[0])).to_string()))),
@@ -37,15 +38,21 @@ pub(super) const TABLE: &[Row] = &[
     ("fromYamlArray", &[Str], None, false, |args| Ok(from_yaml_array(text(&args[0])))),
 ];
 
+fn sha1(s: &str) -> String {
+    use aws_lc_rs::digest;
+    hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, s.as_bytes()).as_ref())
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn base64_decode(s: &str) -> String {
+fn base64_decode(s: &str) -> Result<String, String> {
     let plain: String = s.chars().filter(|c| *c != '\n' && *c != '\r').collect();
     match STANDARD.decode(&plain) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(_) => format!("illegal base64 data at input byte {}", bad_base64_byte(s)),
+        Ok(bytes) => String::from_utf8(bytes)
+            .map_err(|_| "the decoded text is not UTF-8, which is not supported here".to_owned()),
+        Err(_) => Ok(format!("illegal base64 data at input byte {}", bad_base64_byte(s))),
     }
 }
 

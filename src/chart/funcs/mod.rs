@@ -133,19 +133,25 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Function>> = LazyLock::new(|| {
                 params: &[],
                 variadic: Some(Any),
                 boxed: true,
-                call: Call::Plain(|_| Err("this function of sprig is not supported here".to_owned())),
+                call: Call::Plain(|_| Err("this function is not supported here".to_owned())),
             },
         );
     }
     functions
 });
 
-/// Known to Helm, but random, cryptographic or concerned with the machine: a plan must be the same each time.
+/// Known to Helm, and not written here. Most are random, cryptographic or concerned with the machine: a plan must be the
+/// same each time. A chart may have them where they are not called.
 const UNSUPPORTED: &[&str] = &[
+    "b32dec",
+    "b32enc",
     "bcrypt",
     "buildCustomCert",
+    "camelcase",
     "decryptAES",
     "derivePassword",
+    "durationRoundTo",
+    "durationTruncateTo",
     "encryptAES",
     "fromToml",
     "genCA",
@@ -156,6 +162,7 @@ const UNSUPPORTED: &[&str] = &[
     "genSignedCert",
     "genSignedCertWithKey",
     "htpasswd",
+    "kebabcase",
     "mustToToml",
     "randAlpha",
     "randAlphaNum",
@@ -163,9 +170,10 @@ const UNSUPPORTED: &[&str] = &[
     "randBytes",
     "randInt",
     "randNumeric",
-    "sha1sum",
     "shuffle",
+    "snakecase",
     "toToml",
+    "toYamlPretty",
     "uuidv4",
 ];
 
@@ -215,4 +223,23 @@ fn limited(length: usize) -> Result<(), String> {
 /// Asks for room for so many texts of some length together.
 fn room_for(pieces: usize, length: usize) -> Result<(), String> {
     Ok(budget::pay(pieces / 16, pieces.saturating_mul(2 * budget::NODE).saturating_add(length))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::chart::tests::render_one;
+
+    #[test]
+    fn what_is_not_written_here_fails_only_where_it_is_called() {
+        for name in super::UNSUPPORTED {
+            assert!(render_one(&format!("# {{{{ if false }}}}{{{{ {name} 1 }}}}{{{{ end }}}}"), "").is_ok(), "{name}");
+            let error = render_one(&format!("{{{{ {name} 1 }}}}"), "").unwrap_err().to_string();
+            assert!(error.contains("this function is not supported here"), "{name}: {error}");
+        }
+        for name in ["camelcase", "kebabcase", "snakecase", "toYamlPretty", "durationRoundTo", "b32enc", "toToml"] {
+            assert!(super::find(name).is_some(), "{name}");
+        }
+        let text = render_one("# {{ sha1sum \"abc\" }}", "").unwrap();
+        assert!(text.contains("# a9993e364706816aba3e25717850c26c9cd0d89d"), "{text}");
+    }
 }

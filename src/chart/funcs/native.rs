@@ -1,5 +1,4 @@
 //! The members of the objects Helm puts into scope: `.Files`, `.Capabilities` and what is below them.
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -30,22 +29,23 @@ type Methods = Vec<((&'static str, &'static str), Function)>;
 static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     const NONE: &[Param] = &[];
     let rows: &[(&str, &str, &[Param], Plain)] = &[
-        ("Files", "Get", &[Str], |args| Ok(Value::str(file_text(&args[0], text(&args[1]))))),
+        ("Files", "Get", &[Str], |args| file_text(&args[0], text(&args[1])).map(Value::str)),
         ("Files", "GetBytes", &[Str], |args| Ok(bytes(file(&args[0], text(&args[1]))))),
         ("Files", "Lines", &[Str], |args| {
-            let content = file_text(&args[0], text(&args[1]));
+            let content = file_text(&args[0], text(&args[1]))?;
             if content.is_empty() {
                 return Ok(Value::strings(Vec::<&str>::new()));
             }
             room_for(content.matches('\n').count() + 1, 0)?;
-            Ok(Value::strings(content.strip_suffix('\n').unwrap_or(&content).split('\n')))
+            Ok(Value::strings(content.strip_suffix('\n').unwrap_or(content).split('\n')))
         }),
         ("Files", "Glob", &[Str], glob),
         ("Files", "AsConfig", NONE, |args| {
-            Ok(Value::str(as_yaml(&args[0], |content| String::from_utf8_lossy(content).into_owned())))
+            as_yaml(&args[0], |name, content| utf8(name, content).map(str::to_owned)).map(Value::str)
         }),
         ("Files", "AsSecrets", NONE, |args| {
-            Ok(Value::str(as_yaml(&args[0], |content| base64::engine::general_purpose::STANDARD.encode(content))))
+            as_yaml(&args[0], |_, content| Ok(base64::engine::general_purpose::STANDARD.encode(content)))
+                .map(Value::str)
         }),
         ("APIVersions", "Has", &[Str], |args| match &args[0] {
             Value::Native(Native::ApiVersions(caps)) => {
@@ -117,18 +117,23 @@ fn file<'a>(receiver: &'a Value, name: &str) -> &'a [u8] {
     }
 }
 
-fn file_text<'a>(receiver: &'a Value, name: &str) -> Cow<'a, str> {
-    String::from_utf8_lossy(file(receiver, name))
+fn file_text<'a>(receiver: &'a Value, name: &str) -> Result<&'a str, String> {
+    utf8(name, file(receiver, name))
 }
 
-fn as_yaml(receiver: &Value, show: impl Fn(&[u8]) -> String) -> String {
-    let Value::Native(Native::Files(files)) = receiver else { return String::new() };
-    let entries: BTreeMap<Rc<str>, Value> = files
-        .iter()
-        .map(|(name, content)| (Rc::from(name.rsplit('/').next().unwrap_or(name)), Value::str(show(content))))
-        .collect();
+/// A text here is UTF-8, unlike Go's. Other bytes put in the place of a file's would go unseen into the cluster.
+fn utf8<'a>(name: &str, content: &'a [u8]) -> Result<&'a str, String> {
+    std::str::from_utf8(content).map_err(|_| format!("{name} is not UTF-8 text: use .Files.AsSecrets"))
+}
+
+fn as_yaml(receiver: &Value, show: impl Fn(&str, &[u8]) -> Result<String, String>) -> Result<String, String> {
+    let Value::Native(Native::Files(files)) = receiver else { return Ok(String::new()) };
+    let mut entries: BTreeMap<Rc<str>, Value> = BTreeMap::new();
+    for (name, content) in files.iter() {
+        entries.insert(Rc::from(name.rsplit('/').next().unwrap_or(name)), Value::str(show(name, content)?));
+    }
     let text = json::to_json(&Value::Map(Map::new(entries, MapKind::Any))).ok().and_then(|j| yaml::emit(&j));
-    text.unwrap_or_default().trim_end_matches('\n').to_owned()
+    Ok(text.unwrap_or_default().trim_end_matches('\n').to_owned())
 }
 
 fn glob(args: &[Value]) -> Result<Value, String> {

@@ -12,7 +12,7 @@ pub(super) const TABLE: &[Row] = &[
     }),
     ("semverCompare", &[Str, Str], None, false, |args| {
         let constraint = text(&args[0]);
-        let alternatives = constraints(constraint).ok_or_else(|| format!("improper constraint: {constraint}"))?;
+        let alternatives = constraints(constraint).ok_or_else(|| format!("improper constraint: {constraint:?}"))?;
         let version = parse(text(&args[1])).ok_or("invalid semantic version")?;
         Ok(Value::Bool(satisfies(&alternatives, &version)))
     }),
@@ -102,8 +102,8 @@ fn group(text: &str) -> Option<Vec<Constraint>> {
 
 fn satisfies(alternatives: &[Vec<Constraint>], version: &semver::Version) -> bool {
     alternatives.iter().any(|group| {
-        // A prerelease only matches where every constraint of the group mentions one.
-        let pre_allowed = version.pre.is_empty() || group.iter().all(|c| !c.partial.pre.is_empty());
+        // A prerelease only matches where a constraint of the group mentions one.
+        let pre_allowed = version.pre.is_empty() || group.iter().any(|c| !c.partial.pre.is_empty());
         pre_allowed && group.iter().all(|constraint| constraint.holds(version))
     })
 }
@@ -144,6 +144,27 @@ impl Constraint {
                 };
                 order != Less && agrees(kept)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compatible;
+
+    /// As charts are written for the versions of clouds.
+    #[test]
+    fn one_bound_that_names_a_prerelease_lets_them_in() {
+        for (constraint, version, wanted) in [
+            (">=1.28.0-0 <1.40.0", "v1.33.4-gke.1", true),
+            (">=1.28.0 <1.40.0-0", "v1.33.4-gke.1", true),
+            (">=1.28.0-0, !=1.33.3", "v1.33.4-gke.1", true),
+            (">=1.34.0-0 <1.40.0", "v1.33.4-gke.1", false),
+            (">=1.28.0 <1.40.0", "v1.33.4-gke.1", false),
+            ("!=1.33.3", "v1.33.4-gke.1", false),
+            (">=1.34.0-0 || >=1.28.0", "v1.33.4-gke.1", false),
+        ] {
+            assert_eq!(compatible(constraint, version), wanted, "{constraint} {version}");
         }
     }
 }

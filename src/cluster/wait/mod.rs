@@ -1,12 +1,10 @@
 //! Waiting: readiness is a pure predicate over an object that may not exist; one loop waits.
 
+mod lines;
 mod until;
 
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +15,7 @@ use super::kind::path_segment;
 use super::read::{METADATA_ALONE, METADATA_LIST, items, typed};
 use super::{Applied, Cluster, Error, Failure, Kind, Object, ObjectRef, Query, Scope, Timeout};
 
+use lines::Lines;
 use until::in_words;
 pub use until::{
     Until, Verdict, condition, daemon_set_available, deleted, deployment_available, secret_has_keys,
@@ -109,7 +108,7 @@ impl Cluster {
         let path =
             format!("{path}{separator}watch=1&resourceVersion={version}&timeoutSeconds={}", DEPARTURE_TIME.as_secs());
         let call = Call { accept: METADATA_ALONE, ..Call::get(path) };
-        let mut lines = Lines { body: self.stream(call).await?, buffer: BytesMut::new() };
+        let mut lines = Lines::of(self.stream(call).await?);
         while !going.is_empty() {
             let Some(line) = lines.next().await else { return Ok(()) };
             let Ok(mut event) = answer::read(&line) else { return Ok(()) };
@@ -252,7 +251,7 @@ impl Waiting<'_> {
             kind.path(self.reference.namespace.as_deref()),
             self.selector()
         ));
-        let mut lines = Lines { body: self.cluster.stream(call).await?, buffer: BytesMut::new() };
+        let mut lines = Lines::of(self.cluster.stream(call).await?);
         self.answered = true;
         while let Some(line) = lines.next().await {
             let Ok(mut event) = answer::read(&line) else { return Ok(false) };
@@ -294,28 +293,6 @@ fn passes(error: &Error) -> bool {
     error.is_unreachable()
         || matches!(error.failure, Failure::Broken { .. })
         || matches!(&error.failure, Failure::Api(status) if matches!(status.code, 410 | 429 | 500..))
-}
-
-/// A watch's body, line by line.
-struct Lines {
-    body: Incoming,
-    buffer: BytesMut,
-}
-
-impl Lines {
-    async fn next(&mut self) -> Option<BytesMut> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(end + 1);
-                return Some(line);
-            }
-            // A broken watch ends like any other: the caller looks again.
-            let frame = self.body.frame().await?.ok()?;
-            if let Ok(data) = frame.into_data() {
-                self.buffer.extend_from_slice(&data);
-            }
-        }
-    }
 }
 
 fn event_in_words(event: &Object) -> String {
