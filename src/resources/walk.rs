@@ -126,6 +126,11 @@ impl Walk {
         held(&self.topology).remote_of(cluster).map(str::to_owned)
     }
 
+    /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
+    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        held(&self.topology).looks_into(cluster, namespace)
+    }
+
     /// What the control planes look into for which a gateway in this cluster and namespace must be there.
     pub fn discovering(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
         held(&self.topology).discovering(cluster, namespace)

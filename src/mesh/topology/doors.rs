@@ -102,6 +102,13 @@ impl Topology {
         planes.filter(|plane| plane.namespace != namespace).map(|plane| plane.discovery.clone()).collect()
     }
 
+    /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
+    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        let planes = self.control_planes.values();
+        let planes = planes.filter(|plane| plane.serves() == cluster && plane.namespace == namespace);
+        planes.map(|plane| plane.discovery.clone()).collect()
+    }
+
     /// Gateways that expose Services where those of this one count.
     pub(super) fn exposing_for<'a>(&'a self, gateway: &DeclaredGateway) -> Vec<&'a DeclaredGateway> {
         let places = self.configuration_of(&gateway.cluster);

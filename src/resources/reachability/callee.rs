@@ -76,7 +76,8 @@ pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, host: &str) -> Asked<
 async fn policies_of(ruled_in: Option<Ruled<'_>>) -> Asked<Policies> {
     let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
     let configured = policies::configured(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
-    policies::of_cluster(&by.cluster, &istiod.namespace, &configured).await.map_err(text)
+    let looks_into = policies::looks_into(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
+    policies::of_cluster(&by.cluster, &istiod.namespace, &configured, &looks_into).await.map_err(text)
 }
 
 fn turning_off(policies: Policies, host: &str) -> Vec<String> {

@@ -283,16 +283,6 @@ fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, se
             });
         }
     }
-    if service.str("spec.clusterIP") == "None" {
-        findings.push(
-            "service",
-            format!(
-                "the Service {} is headless in {}: its gateway has no chain for it",
-                exporter.fqdn,
-                cluster(exporter)
-            ),
-        );
-    }
 }
 
 fn check_pods(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter) {

@@ -97,7 +97,9 @@ async fn by_rule(cluster: &Cluster, namespace: &str, spec: &Spec, here: &check::
     if !here.is_plain {
         return Ok(false);
     }
-    let policies = policies::of_cluster(cluster, namespace, &policies::configured(cluster, namespace).await?).await?;
+    let configured = policies::configured(cluster, namespace).await?;
+    let looks_into = policies::looks_into(cluster, namespace).await?;
+    let policies = policies::of_cluster(cluster, namespace, &configured, &looks_into).await?;
     Ok(policies.is_mutual_with(spec.import.host.as_str()))
 }
 

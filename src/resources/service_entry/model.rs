@@ -56,7 +56,8 @@ model! {
         /// among exporters by their `labels`; empty, `{}`, for all.
         #[attr(optional, validate(each_key(dns_label())))]
         pub subsets: Value<Map<Map<String>>>,
-        /// Take exporters out of rotation that answer with errors. Failover between exporters needs it.
+        /// Take exporters out of rotation that answer with errors, all of them if need be. Failover between exporters
+        /// needs it.
         #[attr(default(false))]
         pub outlier_detection: Value<bool>,
         /// Take over objects of the same names that someone else made.

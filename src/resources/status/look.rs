@@ -175,7 +175,8 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
             |one: &Object| istiod::version_of(one).and_then(|it| istiod::is_from(&it, [1, 31])) == Some(true);
         let merges = seen.deployments.is_empty() || !seen.deployments.iter().all(keeps_apart);
         let services = &seen.services;
-        let known = crossing::Known { namespace, services, repeated, serves, calls, configured, merges };
+        let looks_into = discovery_selectors(seen);
+        let known = crossing::Known { namespace, services, repeated, serves, calls, configured, looks_into, merges };
         further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
