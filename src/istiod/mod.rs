@@ -24,7 +24,7 @@ pub use looks::Looks;
 pub use metrics::Connected;
 pub use own_objects::{gateway_classes_of_others, is_own_object, remove_own_objects};
 pub use replicas::Replica;
-pub use roots::{HANDED_OUT, handed_out_since, roots_of};
+pub use roots::{HANDED_OUT, added_roots, handed_out_since, roots_of};
 pub use verdict::{Verdict, loses_endpoints_on_rotation, other_secret, verdict};
 pub use version::{is_from, is_older, oldest_version, version_of};
 

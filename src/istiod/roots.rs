@@ -1,5 +1,6 @@
 //! The roots that istiod hands to proxies, and whether it would take others.
 
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,6 +16,16 @@ pub const HANDED_OUT: &str = "istio-ca-root-cert";
 pub fn roots_of(map: &Object) -> Option<Bundle> {
     let certificates = Certificate::all_in(map.strings("data").get("root-cert.pem")?).ok()?;
     Some(certificates.into_iter().collect())
+}
+
+/// The roots that a mesh configuration adds, by entry; `None` for one that holds no certificates.
+pub fn added_roots(mesh: &Map<String, Value>) -> Vec<Option<Vec<Certificate>>> {
+    let entries = mesh.get("caCertificates").and_then(Value::as_array);
+    let read = |entry: &Value| {
+        let roots = Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()?;
+        (!roots.is_empty()).then_some(roots)
+    };
+    entries.into_iter().flatten().map(read).collect()
 }
 
 /// When the roots in a ConfigMap of that name were last written, by the API server's clock. `None` where it does not

@@ -47,6 +47,16 @@ impl DiscoverySelectors {
         self.0.is_empty()
     }
 
+    /// Whether several control planes look into fewer than all namespaces.
+    pub fn matter(planes: &[DiscoverySelectors]) -> bool {
+        !planes.is_empty() && planes.iter().all(|selectors| !selectors.is_empty())
+    }
+
+    /// Whether none of several control planes looks into a namespace.
+    pub fn all_leave_out(planes: &[DiscoverySelectors], name: &str, labels: &BTreeMap<String, String>) -> bool {
+        !planes.is_empty() && planes.iter().all(|selectors| !selectors.select(name, labels))
+    }
+
     /// Whether istiod looks into a namespace of this name with these labels.
     pub fn select(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let label = |key: &str| match key {

@@ -325,7 +325,10 @@ impl Import {
     /// those of the whole, they do not add to them: so each port carries everything.
     fn traffic_policy(&self, subset: Option<&SubsetName>) -> Map<String, Value> {
         let mut policy = Map::new();
-        let outlier = json!({ "consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s" });
+        // By Envoy's default of a tenth, none of fewer than ten exporters is ever taken out.
+        let outlier = json!({
+            "consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s", "maxEjectionPercent": 100,
+        });
         if self.outlier_detection {
             policy.insert("outlierDetection".into(), outlier.clone());
         }
@@ -396,6 +399,8 @@ pub struct ExportAlias {
     pub ports: Vec<ExportPort>,
     /// Which Pods answer.
     pub workload_labels: BTreeMap<String, String>,
+    /// The namespace of the gateway, which alone is to see the alias.
+    pub gateway_namespace: Namespace,
 }
 
 /// A port of an exported alias.
@@ -412,7 +417,8 @@ pub struct ExportPort {
 }
 
 impl ExportAlias {
-    /// The ServiceEntry.
+    /// The ServiceEntry. Seen by all, it would change the sidecars of the exporting mesh: a TCP port would take all
+    /// traffic to its number, and an alias that both meshes use would lead each of them to itself.
     pub fn service_entry(&self) -> Value {
         let ports: Vec<Value> = self
             .ports
@@ -431,6 +437,7 @@ impl ExportAlias {
                 "resolution": "STATIC",
                 "ports": ports,
                 "workloadSelector": { "labels": self.workload_labels },
+                "exportTo": [self.gateway_namespace],
             },
         })
     }

@@ -182,6 +182,19 @@ fn an_alias_overrides_the_sni_and_keeps_istio_s_mtls() {
 }
 
 #[test]
+fn every_exporter_may_be_taken_out_of_rotation() {
+    let outlier = |import: &Import, path: &str| import.destination_rule().unwrap().pointer(path).cloned();
+    let share = "outlierDetection/maxEjectionPercent";
+    let one = Import { outlier_detection: true, ..import(vec![at_gateway("1.2.3.4"), at_gateway("1.2.3.5")]) };
+    assert_eq!(outlier(&one, &format!("/spec/trafficPolicy/{share}")), Some(json!(100)));
+    let ports = vec![port(80, 80, "http", Protocol::Http), port(9090, 90, "grpc", Protocol::Grpc)];
+    let several = Import { host: host("cart.west.mesh"), ports, ..one };
+    for at in ["", "/portLevelSettings/0", "/portLevelSettings/1"] {
+        assert_eq!(outlier(&several, &format!("/spec/trafficPolicy{at}/{share}")), Some(json!(100)), "{at}");
+    }
+}
+
+#[test]
 fn without_alias_no_rule_is_needed() {
     assert_eq!(import(vec![at_network("n2")]).destination_rule(), None);
 }
@@ -265,6 +278,7 @@ fn an_exported_alias_selects_workloads_and_keeps_the_sni_s_port() {
         alias: host("cart.west.mesh"),
         ports: vec![ExportPort { number: 80, target: 8080, name: "http".into(), protocol: Protocol::Http }],
         workload_labels: [("app".to_owned(), "cart".to_owned())].into(),
+        gateway_namespace: Namespace::new("istio-gateways").unwrap(),
     };
     assert_eq!(
         alias.service_entry()["spec"],
@@ -272,6 +286,8 @@ fn an_exported_alias_selects_workloads_and_keeps_the_sni_s_port() {
             "hosts": ["cart.west.mesh"], "location": "MESH_INTERNAL", "resolution": "STATIC",
             "ports": [{ "number": 80, "targetPort": 8080, "name": "http", "protocol": "HTTP" }],
             "workloadSelector": { "labels": { "app": "cart" } },
+            // Its gateway alone: no sidecar of the exporting mesh is to know the alias.
+            "exportTo": ["istio-gateways"],
         })
     );
 }

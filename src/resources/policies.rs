@@ -2,12 +2,13 @@
 //! endpoints that turn it off out in silence; within one network, who speaks plain text is refused by who takes none.
 //! Pure but for the lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::istiod::is_mesh_config_map;
-use crate::mesh::{MeshPolicy, service_host};
+use crate::mesh::{DiscoverySelectors, MeshPolicy, service_host};
+use crate::resources::discovery;
 
 /// What a cluster has of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,11 +88,53 @@ pub enum PlainText {
 }
 
 /// What a cluster has of them, but for rules for hosts that stay within it by all that is known of its mesh
-/// configurations. A cluster without these kinds has none; one that does not let them be read is an error.
-pub async fn of_cluster(cluster: &Cluster, system: &str, configured: &[MeshPolicy]) -> Result<Policies, Error> {
+/// configurations, and for what is in namespaces that none of its control planes looks into. A cluster without these
+/// kinds has none; one that does not let them be read is an error.
+pub async fn of_cluster(
+    cluster: &Cluster,
+    system: &str,
+    configured: &[MeshPolicy],
+    looks_into: &[DiscoverySelectors],
+) -> Result<Policies, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
-    let (policies, rules) = tokio::try_join!(cluster.list_if_served(&policies), cluster.list_if_served(&rules))?;
+    let (policies, rules, namespaces) = tokio::try_join!(
+        cluster.list_if_served(&policies),
+        cluster.list_if_served(&rules),
+        namespaces(cluster, looks_into),
+    )?;
+    let (policies, rules) = (seen(&policies, looks_into, &namespaces), seen(&rules, looks_into, &namespaces));
     Ok(Policies::of(&policies, &rules, root(system, configured), configured))
+}
+
+/// The labels of namespaces, where they matter.
+async fn namespaces(
+    cluster: &Cluster,
+    looks_into: &[DiscoverySelectors],
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
+    if !DiscoverySelectors::matter(looks_into) {
+        return Ok(BTreeMap::new());
+    }
+    let namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?;
+    Ok(namespaces.iter().map(|one| (one.name().to_owned(), discovery::labels(one))).collect())
+}
+
+/// Those that some control plane looks at. What another mesh has in namespaces of its own counts for nobody here.
+fn seen(
+    objects: &[Object],
+    looks_into: &[DiscoverySelectors],
+    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Vec<Object> {
+    let is_left_out = |object: &&Object| {
+        let namespace = object.namespace().unwrap_or_default();
+        namespaces.get(namespace).is_some_and(|labels| DiscoverySelectors::all_leave_out(looks_into, namespace, labels))
+    };
+    objects.iter().filter(|object| !is_left_out(object)).cloned().collect()
+}
+
+/// The namespaces that the control planes of a cluster look into, by their mesh configurations.
+pub async fn looks_into(cluster: &Cluster, system: &str) -> Result<Vec<DiscoverySelectors>, Error> {
+    let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(system)).await?;
+    Ok(meshes(&maps).map(|mesh| DiscoverySelectors::of(mesh.as_map())).collect())
 }
 
 /// What the mesh configurations of a cluster say. For those that are not declared or read otherwise: what policies mean
@@ -102,9 +145,12 @@ pub async fn configured(cluster: &Cluster, system: &str) -> Result<Vec<MeshPolic
 
 /// The same, of the ConfigMaps of Istio's namespace.
 fn read(maps: &[Object]) -> Vec<MeshPolicy> {
+    meshes(maps).map(|mesh| MeshPolicy::of(mesh.as_map())).collect()
+}
+
+fn meshes(maps: &[Object]) -> impl Iterator<Item = Values> {
     let meshes = maps.iter().filter(|map| is_mesh_config_map(map.name()));
-    let meshes = meshes.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok());
-    meshes.map(|mesh| MeshPolicy::of(mesh.as_map())).collect()
+    meshes.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok())
 }
 
 /// The namespace whose policies are for the whole mesh: what the mesh configurations say as one, else Istio's.

@@ -333,3 +333,29 @@ fn a_live_mesh_configuration_counts_as_a_declared_one_does() {
     assert!(found.len() == 1 && found[0].is_plain(), "{found:?}");
     assert_eq!(root("istio-system", &found), "istio-config");
 }
+
+#[test]
+fn what_no_control_plane_looks_at_counts_for_nobody() {
+    let selectors = |of: &str| {
+        let mesh = json!({"discoverySelectors": [{"matchLabels": {"mesh": of}}]});
+        DiscoverySelectors::of(mesh.as_object().unwrap())
+    };
+    let policy = |namespace: &str| {
+        let metadata = json!({"name": "a", "namespace": namespace});
+        Object::new(json!({"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": metadata}))
+            .unwrap()
+    };
+    let labels = |of: &str| BTreeMap::from([("mesh".to_owned(), of.to_owned())]);
+    let namespaces = BTreeMap::from([("one".to_owned(), labels("one")), ("two".to_owned(), labels("two"))]);
+    let all = [policy("one"), policy("two"), policy("unknown")];
+    let counted = |looks_into: &[DiscoverySelectors]| -> Vec<String> {
+        seen(&all, looks_into, &namespaces).iter().filter_map(|one| one.namespace().map(str::to_owned)).collect()
+    };
+    assert_eq!(counted(&[]), ["one", "two", "unknown"]);
+    assert_eq!(counted(&[selectors("one")]), ["one", "unknown"], "of what is not known nothing is left out");
+    assert_eq!(counted(&[selectors("one"), selectors("two")]), ["one", "two", "unknown"]);
+    assert_eq!(counted(&[selectors("one"), DiscoverySelectors::default()]), ["one", "two", "unknown"]);
+    assert!(DiscoverySelectors::matter(&[selectors("one")]));
+    assert!(!DiscoverySelectors::matter(&[]));
+    assert!(!DiscoverySelectors::matter(&[selectors("one"), DiscoverySelectors::default()]));
+}

@@ -116,9 +116,19 @@ impl Walk {
         held(&self.topology).pending(what);
     }
 
-    /// The networks that something declared leads to.
-    pub fn networks_led_to(&self) -> BTreeSet<String> {
-        held(&self.topology).led_to()
+    /// The networks that the istiod whose configuration is in a cluster is declared to know a gateway of.
+    pub fn networks_led_to(&self, cluster: &str) -> BTreeSet<String> {
+        held(&self.topology).led_to(cluster)
+    }
+
+    /// The id of the control plane that a cluster is declared to be a remote of.
+    pub fn remote_of(&self, cluster: &str) -> Option<String> {
+        held(&self.topology).remote_of(cluster).map(str::to_owned)
+    }
+
+    /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
+    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        held(&self.topology).looks_into(cluster, namespace)
     }
 
     /// What the control planes look into for which a gateway in this cluster and namespace must be there.

@@ -153,9 +153,12 @@ fn what_a_sidecar_is_told(told: &Told, gateway: &str) {
     assert_eq!(shares, BTreeSet::from(["eu/a 80".to_owned(), "eu/b 20".to_owned()]));
     let subset = told.upstream_of(&format!("outbound|8080|v2|{SERVICE}")).expect("a cluster for the subset");
     assert_eq!(subset.sockets, [tls("outbound_.8080_.v2_.cart.shop.svc.cluster.local")]);
-    let outlier = |name: &str| told.0["clusters"][name]["outlierDetection"].is_object();
-    assert!(outlier("outbound|90||ports.west.mesh") && outlier("outbound|8080||two.west.mesh"));
-    assert!(!outlier("outbound|80||cart.west.mesh"));
+    // Without the share, Envoy takes none out of fewer than ten.
+    let ejects = |name: &str| told.0["clusters"][name]["outlierDetection"]["maxEjectionPercent"].as_u64();
+    for name in ["outbound|90||ports.west.mesh", "outbound|8080||two.west.mesh"] {
+        assert_eq!(ejects(name), Some(100), "{name}");
+    }
+    assert!(told.0["clusters"]["outbound|80||cart.west.mesh"]["outlierDetection"].is_null());
 }
 
 /// Each has an address of its own to listen on, which is also what its name resolves to.

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use lab::traffic::{Answer, RealPod, Workload, eventually};
-use lab::{Lab, Proxies};
+use lab::{Cluster, Lab, Proxies};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
@@ -46,6 +46,7 @@ fn an_exported_service_is_called_by_its_name_and_no_other_is() {
     }
     by_another_name_and_port(&orders, &cart);
     let cart_too = start("cart", "north", &["*/orders.shop.svc.cluster.local"]);
+    without_an_ip(lab.cluster("north"));
     let found = [&cart, &cart_too].map(|pod| format!("{}/{}", pod.cluster, pod.name));
     both_answer(&orders, &found);
     for gone in ["west", "north"] {
@@ -103,6 +104,19 @@ resource "mesh_service_entry" "{name}" {{
         ));
     }
     std::fs::write(run.workspace.path("main.tf"), text).unwrap();
+}
+
+/// A Service is exported whether it has an IP address or not.
+fn without_an_ip(cluster: &Cluster) {
+    let service = serde_json::json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "cart", "namespace": "shop" },
+        "spec": {
+            "clusterIP": "None", "selector": { "app": "cart" },
+            "ports": [{ "name": "http", "port": PORT, "targetPort": PORT }],
+        },
+    });
+    cluster.kubectl(&["delete", "service", "cart", "-n", "shop"]).expect("it is there");
+    cluster.apply(&service.to_string()).expect("a Service");
 }
 
 /// The same Service by another name, at another port; and not where who answers is not who must.

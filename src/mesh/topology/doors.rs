@@ -74,6 +74,12 @@ impl Topology {
         served.map(|served| served.control_plane.as_str())
     }
 
+    /// The same, where no other control plane is declared to take its configuration from there.
+    pub fn remote_of(&self, cluster: &str) -> Option<&str> {
+        let has_own = self.control_planes.values().any(|plane| plane.serves() == cluster);
+        self.served_by(cluster).filter(|_| !has_own)
+    }
+
     /// The clusters in which Gateways count for the gateways of a cluster; none where nobody has declared them.
     pub(super) fn configuration_of(&self, cluster: &str) -> BTreeSet<String> {
         match self.served_by(cluster) {
@@ -94,6 +100,13 @@ impl Topology {
             None => plane.serves() == cluster,
         });
         planes.filter(|plane| plane.namespace != namespace).map(|plane| plane.discovery.clone()).collect()
+    }
+
+    /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
+    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        let planes = self.control_planes.values();
+        let planes = planes.filter(|plane| plane.serves() == cluster && plane.namespace == namespace);
+        planes.map(|plane| plane.discovery.clone()).collect()
     }
 
     /// Gateways that expose Services where those of this one count.

@@ -6,7 +6,7 @@ use crate::mesh::{Cidr, ClusterName, MeshNetworks, MeshPolicy, Network, NetworkE
 
 /// What is found at a link between two control planes; it must be the same, at another attribute, when one of them is
 /// declared last.
-fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
+pub(super) fn at_link(east: &ControlPlaneAt, west: &ControlPlaneAt) -> Vec<(&'static str, &'static str, Severity)> {
     let linked = |cluster: &str, other: &str| WatchedCluster { reads_secrets: true, ..watched(cluster, &[other]) };
     let mut last = Topology::default();
     last.control_plane("e", east.clone());
@@ -111,44 +111,6 @@ fn each_mesh_of_a_link_is_compared() {
     let declared = watched("east", &["west"]);
     let told: Vec<Finding> = topology.unlike_at(&declared);
     assert_eq!(summaries(&told), [("watchers", "Control planes of one mesh are configured differently")]);
-}
-
-#[test]
-fn ambient_mode_is_in_both_ends_of_a_link_and_between_networks() {
-    let ambient = |cluster: &str, network: Option<&str>| ControlPlaneAt {
-        is_ambient: true,
-        ambient_networks: network.is_some(),
-        network: network.map(str::to_owned),
-        ..control_plane(cluster)
-    };
-    let one_end = [("ambient", "Ambient mode at one end of a link", Severity::Warning)];
-    let one_network = [("ambient", "Ambient mode over clusters of one network", Severity::Warning)];
-    assert_eq!(at_link(&ambient("east", Some("n1")), &in_network("west", "n2")), one_end);
-    assert_eq!(at_link(&in_network("east", "n1"), &ambient("west", Some("n1"))), one_end);
-    assert_eq!(at_link(&ambient("east", Some("n1")), &ambient("west", Some("n1"))), one_network);
-    assert_eq!(at_link(&ambient("east", None), &ambient("west", None)), one_network);
-    assert_eq!(at_link(&ambient("east", Some("n1")), &ambient("west", Some("n2"))), []);
-    assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n2")), []);
-}
-
-#[test]
-fn ambient_mode_serves_no_remote() {
-    let remote = || WatchedCluster {
-        served_by: Some(ServedBy { control_plane: "east".into(), revision: None }),
-        ..watched("west", &["east"])
-    };
-    let ambient = || ControlPlaneAt { is_ambient: true, external_istiod: true, ..control_plane("east") };
-    let mut topology = Topology::default();
-    topology.control_plane("e", ambient());
-    let found = topology.watched("w", remote());
-    assert_eq!(summaries(&found), [("control_plane", "An ambient control plane serves no remotes")]);
-    let mut topology = Topology::default();
-    topology.watched("w", remote());
-    let found = topology.control_plane("e", ambient());
-    assert_eq!(summaries(&found), [("ambient", "An ambient control plane serves no remotes")]);
-    let mut topology = Topology::default();
-    topology.control_plane("e", ControlPlaneAt { is_ambient: false, ..ambient() });
-    assert_eq!(topology.watched("w", remote()), []);
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn disagreements(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Vec<Disa
         versions(watched, watcher),
         trust_domains(watched, watcher),
         ambient(watched, watcher),
+        ambient_domains(watched, watcher),
         mtls(watched, watcher),
         networks(watched, watcher),
     ];
@@ -241,6 +242,23 @@ fn ambient(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagre
                  each a `network` of its own with a `mesh_eastwest_gateway` that has `ambient = true`."
             ),
         )
+    })
+}
+
+/// ztunnel knows no aliases: it takes calls from its own trust domain alone, and expects that of its own istiod
+/// wherever it calls.
+fn ambient_domains(watched: &ControlPlaneAt, watcher: &ControlPlaneAt) -> Option<Disagreement> {
+    let are_apart = watched.trust_domain != watcher.trust_domain;
+    (watched.is_ambient && watcher.is_ambient && are_apart).then(|| Disagreement {
+        severity: Severity::Warning,
+        of_link: "watchers",
+        of_control_plane: "trust_domain",
+        summary: "Ambient mode takes one trust domain",
+        detail: format!(
+            "The trust domain of {} is {:?}, that of {} {:?}, and both are in ambient mode. The ztunnels of Istio known so far take no other trust domain than their own, whatever \
+             `trust_domain_aliases` and `meshConfig.caCertificates` say: calls between the two fail. Give both control planes one `trust_domain`.",
+            watched.cluster, watched.trust_domain, watcher.cluster, watcher.trust_domain
+        ),
     })
 }
 

@@ -259,6 +259,8 @@ impl Topology {
                 findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
             }
             let both_within = other.config_cluster.is_none() && declared.config_cluster.is_none();
+            // Independent meshes, each in a namespace of the cluster, call it what they like.
+            let both_within = both_within && (other.namespace == declared.namespace || of_one_mesh(&declared, other));
             if other.cluster == declared.cluster && other.name != declared.name && both_within {
                 findings.push(two_names(&declared.cluster, &declared.name, &other.name));
             }
@@ -266,7 +268,8 @@ impl Topology {
         findings.extend(ends_at_once(&declared));
         for watched in self.watched.values() {
             let own = watched.cluster == declared.cluster && declared.config_cluster.is_none();
-            if own && watched.served_by.is_none() && watched.name != declared.name {
+            let is_its = own && watched.namespace == declared.namespace;
+            if is_its && watched.served_by.is_none() && watched.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &watched.name));
             }
             if watches_itself(&declared, watched) {
@@ -300,7 +303,8 @@ impl Topology {
         }
         for control_plane in self.control_planes.values() {
             let own = control_plane.cluster == declared.cluster && control_plane.config_cluster.is_none();
-            if own && declared.served_by.is_none() && control_plane.name != declared.name {
+            let is_its = own && control_plane.namespace == declared.namespace;
+            if is_its && declared.served_by.is_none() && control_plane.name != declared.name {
                 findings.push(two_names(&declared.cluster, &declared.name, &control_plane.name));
             }
             if watches_itself(control_plane, &declared) {
@@ -396,6 +400,8 @@ impl Topology {
     }
 }
 
+#[cfg(test)]
+mod ambient_tests;
 #[cfg(test)]
 mod findings_tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::links::{HALF_NAMED, half_named, within};
-use super::{ControlPlaneAt, Finding, Severity, Topology, WatchedCluster};
+use super::{ControlPlaneAt, DeclaredGateway, Finding, Severity, Topology, WatchedCluster};
 use crate::mesh::mesh_networks::NetworkEndpoints;
 
 /// A cluster, by its id in Istio, with the network that its label puts it into.
@@ -38,10 +38,19 @@ impl Topology {
         declared.watchers.iter().filter(crosses).cloned().collect()
     }
 
-    /// The networks that something declared leads to: a gateway, or one that mesh networks list.
-    pub fn led_to(&self) -> BTreeSet<String> {
-        let gateways = self.gateways.values().map(|gateway| gateway.network.clone());
-        let described = self.control_planes.values().flat_map(|plane| &plane.mesh_networks.0);
+    /// The networks that the istiod whose configuration is in a cluster is declared to know a gateway of: one in a
+    /// cluster that it reads, or one that its mesh networks list.
+    pub fn led_to(&self, cluster: &str) -> BTreeSet<String> {
+        let planes = || self.control_planes.values().filter(|plane| self.aliases.is_one(plane.serves(), cluster));
+        let watches = |watched: &&WatchedCluster| {
+            let mut here = planes().map(|plane| plane.cluster.as_str()).chain([cluster]);
+            here.any(|here| watched.watchers.iter().any(|watcher| self.aliases.is_one(watcher, here)))
+        };
+        let watched = self.watched.values().filter(watches).map(|watched| watched.cluster.as_str());
+        let read: BTreeSet<&str> = watched.chain([cluster]).collect();
+        let is_read = |gateway: &&DeclaredGateway| read.iter().any(|one| self.aliases.is_one(one, &gateway.cluster));
+        let gateways = self.gateways.values().filter(is_read).map(|gateway| gateway.network.clone());
+        let described = planes().flat_map(|plane| &plane.mesh_networks.0);
         let listed = described.filter(|(_, network)| !network.gateways.is_empty()).map(|(name, _)| name.to_string());
         gateways.chain(listed).collect()
     }

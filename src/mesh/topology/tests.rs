@@ -1,6 +1,9 @@
 //! Contradictions between declared resources.
 
 use super::*;
+use crate::mesh::address::Address;
+use crate::mesh::mesh_networks::{GatewayAt, MeshNetwork, NetworkGateway};
+use crate::mesh::name::Network;
 
 pub(super) fn control_plane(cluster: &str) -> ControlPlaneAt {
     ControlPlaneAt {
@@ -51,6 +54,88 @@ fn names_collide_or_differ_whichever_is_declared_first() {
     topology.watched("east", watched("east", &["west"]));
     let other = ControlPlaneAt { name: "orient".into(), ..control_plane("east") };
     assert_eq!(summaries(&topology.control_plane("east", other)), [("cluster_name", "Two names for one cluster")]);
+}
+
+#[test]
+fn independent_meshes_may_call_a_cluster_otherwise() {
+    let plane = |namespace: &str, name: &str, mesh: &str| ControlPlaneAt {
+        name: name.into(),
+        namespace: namespace.into(),
+        mesh_id: mesh.into(),
+        ..control_plane("east")
+    };
+    let link = |namespace: &str, name: &str| WatchedCluster {
+        name: name.into(),
+        namespace: namespace.into(),
+        ..watched("east", &["west"])
+    };
+    let told = [("cluster_name", "Two names for one cluster")];
+    let mut topology = Topology::default();
+    assert_eq!(topology.control_plane("a", plane("mesh-a", "east-a", "a")), []);
+    assert_eq!(topology.control_plane("b", plane("mesh-b", "east-b", "b")), []);
+    // Each link is of the mesh of its namespace, whichever is declared first.
+    assert_eq!(topology.watched("a", link("mesh-a", "east-a")), []);
+    assert_eq!(topology.watched("b", link("mesh-b", "east-b")), []);
+    assert_eq!(summaries(&topology.watched("b", link("mesh-b", "east-a"))), told);
+    let mut topology = Topology::default();
+    assert_eq!(topology.watched("a", link("mesh-a", "east-a")), []);
+    assert_eq!(topology.control_plane("b", plane("mesh-b", "east-b", "b")), []);
+    assert_eq!(summaries(&topology.control_plane("a", plane("mesh-a", "east", "a"))), told);
+    // Control planes of one mesh in two namespaces are revisions of one, and so are those of one namespace.
+    for (namespace, mesh) in [("mesh-b", "a"), ("mesh-a", "b")] {
+        let mut topology = Topology::default();
+        topology.control_plane("a", plane("mesh-a", "east-a", "a"));
+        assert_eq!(summaries(&topology.control_plane("b", plane(namespace, "east-b", mesh))), told);
+    }
+}
+
+#[test]
+fn an_istiod_knows_gateways_of_the_clusters_that_it_reads_alone() {
+    let gateway = |cluster: &str| DeclaredGateway {
+        cluster: cluster.into(),
+        name: "gw".into(),
+        network: format!("net-{cluster}"),
+        ..DeclaredGateway::default()
+    };
+    let mut topology = Topology::default();
+    for cluster in ["east", "west", "north", "hub"] {
+        topology.gateway(cluster, gateway(cluster));
+    }
+    topology.control_plane("east", control_plane("east"));
+    topology.watched("west", watched("west", &["east"]));
+    topology.watched("north", watched("north", &["west"]));
+    let led_to = |topology: &Topology, cluster: &str| topology.led_to(cluster).into_iter().collect::<Vec<_>>();
+    assert_eq!(led_to(&topology, "east"), ["net-east", "net-west"]);
+    assert_eq!(led_to(&topology, "north"), ["net-north"]);
+    // Mesh networks are those of its own istiod, which may run elsewhere and watches in the name of where it runs.
+    let described = |network: &str| -> MeshNetworks {
+        let at = GatewayAt::Address(Address::parse("192.0.2.1").unwrap());
+        let network_of = MeshNetwork { endpoints: vec![], gateways: vec![NetworkGateway { at, port: 15443 }] };
+        MeshNetworks([(Network::new(network).unwrap(), network_of)].into())
+    };
+    let external = ControlPlaneAt {
+        config_cluster: Some("west".into()),
+        mesh_networks: described("net-described"),
+        ..control_plane("hub")
+    };
+    topology.control_plane("hub", external);
+    topology.watched("east", watched("east", &["hub"]));
+    assert_eq!(led_to(&topology, "west"), ["net-described", "net-east", "net-north", "net-west"]);
+    assert_eq!(led_to(&topology, "east"), ["net-east", "net-west"]);
+}
+
+#[test]
+fn a_remote_has_the_control_plane_that_it_names() {
+    let mut topology = Topology::default();
+    let served = ServedBy { control_plane: "hub".into(), revision: None };
+    topology.watched("east", WatchedCluster { served_by: Some(served.clone()), ..watched("east", &["hub"]) });
+    // The configuration cluster of an external control plane, which has its id.
+    topology.watched("hub", WatchedCluster { served_by: Some(served), ..watched("hub", &["outside"]) });
+    topology.watched("west", watched("west", &["hub"]));
+    assert_eq!(topology.remote_of("east"), Some("hub"));
+    assert_eq!((topology.remote_of("hub"), topology.remote_of("west")), (None, None));
+    topology.control_plane("east", control_plane("east"));
+    assert_eq!(topology.remote_of("east"), None, "another mesh has its control plane there");
 }
 
 #[test]

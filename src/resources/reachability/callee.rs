@@ -34,7 +34,7 @@ pub(super) fn names(behind: &Look, opened_in: Option<&Look>) -> Names {
 /// Looks at everything that may be the reason.
 pub(super) async fn there(asking: Asking<'_>, service: &Sni, gateway: Option<&KnownGateway>) -> There {
     let Asking { to, behind, opened_in, ruled_in } = asking;
-    let (state, gateway, exposed, policies) = tokio::join!(
+    let ((state, port_name), gateway, exposed, policies) = tokio::join!(
         service_state(&to.cluster, service),
         async {
             match gateway {
@@ -49,7 +49,7 @@ pub(super) async fn there(asking: Asking<'_>, service: &Sni, gateway: Option<&Kn
     let plain_text = policies.as_ref().map(|policies| policies.plain_text(&called(host))).map_err(Clone::clone);
     let off = policies.map(|policies| turning_off(policies, host));
     let ruled_in = ruled_in.map_or(to, |ruled| ruled.by).name().to_owned();
-    There { service: state, gateway, exposed, off, plain_text, places: names(behind, opened_in), ruled_in }
+    There { service: state, port_name, gateway, exposed, off, plain_text, places: names(behind, opened_in), ruled_in }
 }
 
 /// The istiod that serves it may be of a cluster that is not among the provider's.
@@ -76,7 +76,8 @@ pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, host: &str) -> Asked<
 async fn policies_of(ruled_in: Option<Ruled<'_>>) -> Asked<Policies> {
     let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
     let configured = policies::configured(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
-    policies::of_cluster(&by.cluster, &istiod.namespace, &configured).await.map_err(text)
+    let looks_into = policies::looks_into(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
+    policies::of_cluster(&by.cluster, &istiod.namespace, &configured, &looks_into).await.map_err(text)
 }
 
 fn turning_off(policies: Policies, host: &str) -> Vec<String> {
@@ -97,16 +98,29 @@ fn named(host: &str) -> Option<ObjectRef> {
     }
 }
 
-pub(super) async fn service_state(cluster: &Cluster, service: &Sni) -> Asked<ServiceState> {
-    let Some(reference) = named(service.host.as_str()) else { return Ok(ServiceState::Other) };
-    let asked = service.port;
-    let Some(service) = cluster.get(&reference).await.map_err(text)? else { return Ok(ServiceState::Missing) };
+/// What there is of a Service, and what it calls the port, where that is known.
+pub(super) async fn service_state(cluster: &Cluster, service: &Sni) -> (Asked<ServiceState>, Option<String>) {
+    let Some(reference) = named(service.host.as_str()) else { return (Ok(ServiceState::Other), None) };
+    match cluster.get(&reference).await {
+        Err(error) => (Err(text(error)), None),
+        Ok(None) => (Ok(ServiceState::Missing), None),
+        Ok(Some(found)) => (state_of(cluster, &found, service.port).await, port_name(&found, service.port)),
+    }
+}
+
+/// Where a Service has one port, that may have no name.
+fn port_name(service: &Object, asked: u16) -> Option<String> {
+    let port = service.items("spec.ports").iter().find(|port| port["port"].as_u64() == Some(asked.into()))?;
+    Some(port["name"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn state_of(cluster: &Cluster, service: &Object, asked: u16) -> Asked<ServiceState> {
     let ports = service.items("spec.ports").iter().filter_map(|port| port.get("port")?.as_u64());
     let ports: Vec<u16> = ports.filter_map(|port| port.try_into().ok()).collect();
     if !ports.contains(&asked) {
         return Ok(ServiceState::Ports(ports));
     }
-    let pods = pods_of(cluster, &service).await?;
+    let pods = pods_of(cluster, service).await?;
     let ready = pods.iter().filter(|pod| is_ready(pod));
     let (mut any, mut injected) = (false, false);
     for pod in ready {

@@ -13,7 +13,7 @@ use super::route::{Described, KnownGateway};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
-use crate::istiod::{Istiod, RemoteCluster, Replica, is_from, mesh_config_map};
+use crate::istiod::{Istiod, RemoteCluster, Replica, added_roots, is_from, mesh_config_map};
 use crate::mesh::{Sni, SpiffeId, accepted_domains};
 use crate::pki::Certificate;
 use crate::resources::places::described_networks;
@@ -280,12 +280,11 @@ async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Resu
 
 fn configured(mesh: Option<&Map<String, Json>>) -> Configured {
     let auto_mtls = mesh.and_then(|mesh| mesh.get("enableAutoMtls")?.as_bool()).unwrap_or(true);
-    let roots = mesh.and_then(|mesh| mesh.get("caCertificates")?.as_array()).into_iter().flatten();
-    let roots = roots.filter_map(|entry| Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()).flatten();
+    let roots = mesh.map(added_roots).unwrap_or_default();
     let trust_domain = mesh.and_then(|mesh| mesh.get("trustDomain")?.as_str()).filter(|domain| !domain.is_empty());
     Configured {
         auto_mtls,
-        more_roots: roots.collect(),
+        more_roots: roots.into_iter().flatten().flatten().collect(),
         trust_domain: trust_domain.map(str::to_owned),
         domains: mesh.map(accepted_domains).unwrap_or_default(),
         described: Described::default(),

@@ -448,13 +448,14 @@ impl Proof<'_> {
     async fn sends_nothing(&self, service: &Sni, way: Way, gateway: Option<&KnownGateway>) -> Verdict {
         let watched = self.caller.watched(self.to);
         let ruled_in = self.seen.ruled(self.from);
-        let (service, off, there) = tokio::join!(
+        let ((state, port_name), off, there) = tokio::join!(
             callee::service_state(&self.from.cluster, service),
             callee::off(ruled_in, service.host.as_str()),
             callee::there(self.asked(gateway), service, gateway),
         );
         let ruled_in = ruled_in.map_or(self.call.from, |ruled| ruled.by.name()).to_owned();
-        judge::sends_nothing(self.call, way, &watched, &Here { service, off, ruled_in }, &there)
+        let here = Here { service: state, port_name, off, ruled_in };
+        judge::sends_nothing(self.call, way, &watched, &here, &there)
     }
 
     /// Each address; and, where one does not answer or answers wrongly, the cluster behind it.

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use super::Cx;
 use crate::diag::Diagnostic;
-use crate::mesh::{MeshPolicy, Ruling, WatchedCluster};
+use crate::mesh::{DiscoverySelectors, MeshPolicy, Ruling, WatchedCluster};
 use crate::resources::client::briefly;
 use crate::resources::policies::{self, Policies};
 
@@ -118,8 +118,12 @@ async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> R
     let Some(cluster) = briefly(cx, name) else { return Ok(Policies::default()) };
     let found = async {
         match configured {
-            [] => policies::of_cluster(&cluster, system, &policies::configured(&cluster, system).await?).await,
-            declared => policies::of_cluster(&cluster, system, declared).await,
+            [] => {
+                let configured = policies::configured(&cluster, system).await?;
+                let looks_into = policies::looks_into(&cluster, system).await?;
+                policies::of_cluster(&cluster, system, &configured, &looks_into).await
+            }
+            declared => policies::of_cluster(&cluster, system, declared, &declared_selectors(cx, name, system)).await,
         }
     };
     match found.await {
@@ -128,6 +132,11 @@ async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> R
         Err(error) if !error.is_answer() => Ok(Policies::default()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// What the control planes that are declared to read a cluster's policies look into.
+fn declared_selectors(cx: &Cx, cluster: &str, system: &str) -> Vec<DiscoverySelectors> {
+    cx.client().map(|client| client.walk.looks_into(cluster, system)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,10 +8,14 @@ use super::model::ServiceEntry;
 use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
-use crate::istiod::HANDED_OUT;
-use crate::mesh::{Protocol, hosts_admit};
+use crate::istiod::{HANDED_OUT, added_roots, is_mesh_config_map};
+use crate::mesh::{
+    GATEWAY_PORT, MeshPolicy, Protocol, Selector, ServiceExposure, accepted_domains, hosts_admit,
+    is_injection_config_map,
+};
 use crate::pki::Certificate;
-use crate::resources::passthrough::{self, Opening};
+use crate::resources::address::GATEWAY_NAME_LABEL;
+use crate::resources::passthrough::{self, Chooses, Opening};
 use crate::resources::places::serving;
 use crate::value::Path;
 
@@ -40,11 +44,16 @@ pub struct Exporter {
 pub struct Mesh {
     /// `None` where no control plane could be found.
     pub(super) trust_domain: Option<String>,
-    pub(super) aliases: Vec<String>,
-    /// Fingerprints of the roots that workloads are handed.
+    /// Further trust domains that its proxies accept.
+    pub(super) aliases: BTreeSet<String>,
+    /// Fingerprints of the roots that workloads trust; empty where these are not all known.
     pub(super) roots: BTreeSet<String>,
     /// Proxies answer DNS queries, unless a Pod says otherwise.
     pub(super) captures_dns: bool,
+    /// Proxies speak plain text unless a rule says otherwise.
+    pub(super) is_plain: bool,
+    /// The domain of Service names, where it is known.
+    pub(super) cluster_domain: Option<String>,
 }
 
 /// Whether a Service is there for DNS alone: hidden from proxies, and nobody behind it.
@@ -71,7 +80,7 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
     if !selector.is_empty() {
         let selected = |query: Query, (key, value): (&&str, &&str)| query.label(key, value);
         let pods = selector.iter().fold(Query::of(Kind::POD).namespace(spec.namespace.as_str()), selected);
-        for pod in cluster.list(&pods).await?.iter() {
+        for pod in cluster.list(&pods).await?.iter().filter(|pod| answers(pod)) {
             let account = pod.str("spec.serviceAccountName");
             let speaks = pod.label("security.istio.io/tlsMode") == Some("istio");
             mutual = Some(speaks || mutual == Some(true));
@@ -81,35 +90,65 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
     Ok(Exporter { service, accounts, mutual, open: (!is_remote).then_some(open), mesh })
 }
 
+/// Whether a Pod may answer calls. One that has ended, or is about to, says nothing of those that do.
+pub(super) fn answers(pod: &Object) -> bool {
+    !pod.is_terminating() && !matches!(pod.str("status.phase"), "Succeeded" | "Failed")
+}
+
 /// Reads how a cluster's control plane is set up.
 pub async fn mesh(cluster: &Cluster, namespace: &str) -> Result<Mesh, Error> {
-    let maps = cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?;
-    let settings = maps.iter().filter(|map| map.name() == "istio" || map.name().starts_with("istio-"));
-    let settings = settings.filter_map(|map| Values::from_yaml(map.strings("data").get("mesh")?).ok()).next();
-    let roots = maps.iter().find(|map| map.name() == HANDED_OUT);
-    let roots = roots.and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem")?).ok());
-    let Some(settings) = settings else { return Ok(Mesh::default()) };
-    let settings = settings.as_map();
-    let aliases = settings.get("trustDomainAliases").and_then(|aliases| aliases.as_array()).into_iter().flatten();
-    let captures = settings
-        .get("defaultConfig")
-        .and_then(|config| config.get("proxyMetadata")?.get("ISTIO_META_DNS_CAPTURE"))
-        .is_some_and(|value| value.as_str() == Some("true") || value.as_bool() == Some(true));
-    Ok(Mesh {
-        captures_dns: captures,
-        trust_domain: Some(
-            settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
-        ),
-        aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
-        roots: roots.unwrap_or_default().iter().map(|root| root.fingerprint().to_string()).collect(),
-    })
+    Ok(Mesh::of(&cluster.list(&Query::of(Kind::CONFIG_MAP).namespace(namespace)).await?))
+}
+
+impl Mesh {
+    /// By the ConfigMaps of Istio's namespace.
+    pub(super) fn of(maps: &[Object]) -> Mesh {
+        let read = |map: &Object, key: &str| Values::from_yaml(map.strings("data").get(key)?).ok();
+        let mut settings = maps.iter().filter(|map| is_mesh_config_map(map.name())).filter_map(|map| read(map, "mesh"));
+        let Some(settings) = settings.next() else { return Mesh::default() };
+        let settings = settings.as_map();
+        let captures = settings
+            .get("defaultConfig")
+            .and_then(|config| config.get("proxyMetadata")?.get("ISTIO_META_DNS_CAPTURE"))
+            .is_some_and(|value| value.as_str() == Some("true") || value.as_bool() == Some(true));
+        let mut injectors =
+            maps.iter().filter(|map| is_injection_config_map(map.name())).filter_map(|map| read(map, "values"));
+        let domain = injectors.find_map(|values| {
+            let domain = values.as_map().get("global")?.get("proxy")?.get("clusterDomain")?.as_str()?;
+            (!domain.is_empty()).then(|| domain.to_owned())
+        });
+        let handed_out = maps.iter().find(|map| map.name() == HANDED_OUT);
+        let handed_out =
+            handed_out.and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem")?).ok());
+        // With one that cannot be read, it is not known which roots there are in all.
+        let added: Option<Vec<Vec<Certificate>>> = added_roots(settings).into_iter().collect();
+        let roots = handed_out.filter(|roots| !roots.is_empty()).zip(added);
+        let roots = roots.into_iter().flat_map(|(handed_out, added)| handed_out.into_iter().chain(added.concat()));
+        Mesh {
+            captures_dns: captures,
+            trust_domain: Some(
+                settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
+            ),
+            aliases: accepted_domains(settings),
+            roots: roots.map(|root| root.fingerprint().to_string()).collect(),
+            is_plain: MeshPolicy::of(settings).is_plain(),
+            cluster_domain: domain,
+        }
+    }
+}
+
+/// The Service of the importing cluster that would have the host's name, as `(name, namespace)`, if one can have it.
+pub(super) fn namesake<'a>(host: &'a str, here: &Mesh) -> Option<(&'a str, &'a str)> {
+    let mut parts = host.splitn(4, '.');
+    let (name, namespace) = (parts.next()?, parts.next()?);
+    let is_service = parts.next() == Some("svc");
+    let domain = here.cluster_domain.as_deref().unwrap_or("cluster.local");
+    (is_service && parts.next().is_none_or(|rest| rest == domain)).then_some((name, namespace))
 }
 
 /// A Service of the importing cluster that has the host's name takes its place.
-pub async fn shadow(cluster: &Cluster, spec: &Spec) -> Option<Finding> {
-    let [name, namespace, "svc", ..] = spec.import.host.as_str().split('.').collect::<Vec<_>>()[..] else {
-        return None;
-    };
+pub async fn shadow(cluster: &Cluster, spec: &Spec, here: &Mesh) -> Option<Finding> {
+    let (name, namespace) = namesake(spec.import.host.as_str(), here)?;
     let own = cluster.get(&ObjectRef::namespaced(Kind::SERVICE, namespace, name)).await.ok().flatten();
     let own = own.filter(|service| !is_stub(service))?;
     Some(Finding {
@@ -119,6 +158,38 @@ pub async fn shadow(cluster: &Cluster, spec: &Spec) -> Option<Finding> {
             cluster.name(),
             own.name(),
             spec.exporters.first().map_or("another.mesh", |exporter| exporter.trust_domain.as_str()),
+        ),
+    })
+}
+
+/// An import into a remote: no istiod reads it.
+pub fn unread_here(cluster: &str, served_by: &[String]) -> Option<Finding> {
+    let other = match served_by {
+        [] => return None,
+        [any] if any == "*" => "another cluster".to_owned(),
+        ids => ids.join(", "),
+    };
+    Some(Finding {
+        path: Path::root("cluster"),
+        text: format!(
+            "{cluster} is a remote of {other}, and istiods read ServiceEntries in the cluster of their own configuration alone: this one is never read. Set `cluster` to the cluster whose istiod serves {cluster}"
+        ),
+    })
+}
+
+/// Calls would leave as plain text, which no gateway passes on. The rule with an SNI has them speak mTLS; `by_rule`
+/// says whether another one does.
+pub fn plain(cluster: &str, spec: &Spec, here: &Mesh, by_rule: bool) -> Option<Finding> {
+    if !here.is_plain || spec.import.needs_sni_override() {
+        return None;
+    }
+    // A rule for the host itself stands in place of wider ones.
+    let is_mutual = by_rule && spec.import.destination_rule().is_none();
+    (!is_mutual).then(|| Finding {
+        path: Path::root("cluster"),
+        text: format!(
+            "the mesh configuration of {cluster} sets `enableAutoMtls` to false: its proxies call {} in plain text, and no gateway passes that on. Set `mtls` of its mesh_primary to \"permissive\" or \"strict\", or call the service by another name, for which a DestinationRule with mTLS is made",
+            spec.import.host
         ),
     })
 }
@@ -212,16 +283,6 @@ fn check_ports(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec, se
             });
         }
     }
-    if service.str("spec.clusterIP") == "None" {
-        findings.push(
-            "service",
-            format!(
-                "the Service {} is headless in {}: its gateway has no chain for it",
-                exporter.fqdn,
-                cluster(exporter)
-            ),
-        );
-    }
 }
 
 fn check_pods(findings: &mut Findings, exporter: &ExporterSpec, there: &Exporter) {
@@ -261,7 +322,19 @@ fn check_gateways(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec,
         }
         return;
     };
-    if exporter.exposure.is_some() {
+    if let Some(exposure) = &exporter.exposure {
+        if let Some(other) = open.iter().find(|other| collides(other, exposure, spec)) {
+            findings.push(
+                "expose",
+                format!(
+                    "{} of {} admits {} already (hosts: {}). Of two Gateways with different hosts for one name, Envoy refuses the listener, so that the gateway takes no change any more. Remove `expose` here",
+                    other.what,
+                    cluster(exporter),
+                    spec.import.remote_host,
+                    other.hosts.join(", ")
+                ),
+            );
+        }
         return;
     }
     let hosts: Vec<String> = open.iter().flat_map(|opening| opening.hosts.clone()).collect();
@@ -287,6 +360,29 @@ fn check_gateways(findings: &mut Findings, spec: &Spec, exporter: &ExporterSpec,
                 exporter.fqdn
             ),
         );
+    }
+}
+
+/// Whether another Gateway gives the same Pods a second filter chain for an SNI. istiod finds only hosts that are
+/// written alike, and then leaves one of the two out.
+fn collides(other: &Opening, exposure: &ServiceExposure, spec: &Spec) -> bool {
+    let is_own = Object::new(exposure.object()).is_some_and(|own| own.to_string() == other.what);
+    let snis = spec.import.ports.iter().map(|port| spec.import.sni(port, None));
+    !is_own
+        && other.port == u64::from(GATEWAY_PORT)
+        && other.hosts != exposure.hosts
+        && choose_the_same(&other.chooses, &exposure.selector)
+        && snis.into_iter().any(|sni| hosts_admit(&other.hosts, &sni))
+}
+
+/// Whether whatever Pods the narrower of two selectors chooses are chosen by the other as well. Of labels without
+/// relation nothing is guessed.
+fn choose_the_same(chooses: &Chooses, selector: &Selector) -> bool {
+    let within = |wide: &Selector, narrow: &Selector| wide.iter().all(|(key, value)| narrow.get(key) == Some(value));
+    match chooses {
+        Chooses::Pods(labels) => within(labels, selector) || within(selector, labels),
+        Chooses::MadeFor { gateway, .. } => selector.get(GATEWAY_NAME_LABEL) == Some(gateway),
+        Chooses::Services(_) => false,
     }
 }
 

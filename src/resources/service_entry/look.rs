@@ -7,12 +7,16 @@ use super::Cx;
 use super::check::{self, Finding};
 use super::model::ServiceEntry;
 use super::spec::Spec;
-use crate::cluster::{Cluster, Error};
+use crate::cluster::{Cluster, Error, Kind, ObjectRef};
 use crate::diag::Diagnostic;
-use crate::istiod::Istiod;
-use crate::resources::client;
+use crate::istiod::{Istiod, every_deployment};
 use crate::resources::parsing::sentence;
+use crate::resources::places::serving;
+use crate::resources::{client, policies};
 use crate::value::Path;
+
+/// Istio's usual namespace.
+const ISTIO_SYSTEM: &str = "istio-system";
 
 /// What was seen on both sides of the border.
 pub struct Meshes {
@@ -26,27 +30,7 @@ pub struct Meshes {
 pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
     let mut meshes = Meshes { findings: Vec::new(), here: None };
     if let Ok(cluster) = client::cluster(cx, model.cluster.text()) {
-        for namespace in [spec.import.namespace.as_str(), "istio-system"] {
-            meshes.here = match check::mesh(&cluster, namespace).await {
-                Ok(here) => Some(here),
-                Err(error) => {
-                    cx.warn(unread(spec, &error));
-                    None
-                }
-            };
-            if meshes.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
-                break;
-            }
-        }
-        if meshes.here.is_some() {
-            meshes.findings.extend(check::shadow(&cluster, spec).await);
-        }
-        let networks = check::networks(model);
-        if !networks.is_empty()
-            && let Some(known) = known_networks(cx, &cluster, spec.import.namespace.as_str()).await
-        {
-            meshes.findings.extend(check::unknown_networks(&cluster, &networks, &known));
-        }
+        here(cx, &cluster, model, spec, &mut meshes).await;
     }
     for exporter in &spec.exporters {
         let Some(name) = &exporter.cluster else { continue };
@@ -59,11 +43,71 @@ pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
     meshes
 }
 
+/// Looks at the importing mesh.
+async fn here(cx: &mut Cx, cluster: &Cluster, model: &ServiceEntry, spec: &Spec, meshes: &mut Meshes) {
+    let own = spec.import.namespace.as_str();
+    for namespace in [own, ISTIO_SYSTEM] {
+        meshes.here = match check::mesh(cluster, namespace).await {
+            Ok(here) => Some(here),
+            Err(error) => {
+                cx.warn(unread(spec, &error));
+                None
+            }
+        };
+        if meshes.here.as_ref().is_none_or(|here| here.trust_domain.is_some()) {
+            break;
+        }
+    }
+    match served_by(cx, cluster, own).await {
+        Ok(served_by) => meshes.findings.extend(check::unread_here(cluster.name(), &served_by)),
+        Err(error) => cx.warn(unread(spec, &error)),
+    }
+    if let Some(here) = &meshes.here {
+        meshes.findings.extend(check::shadow(cluster, spec, here).await);
+        match by_rule(cluster, own, spec, here).await {
+            Ok(by_rule) => meshes.findings.extend(check::plain(cluster.name(), spec, here, by_rule)),
+            Err(error) => cx.warn(unread(spec, &error)),
+        }
+    }
+    let networks = check::networks(model);
+    if !networks.is_empty()
+        && let Some(known) = known_networks(cx, cluster, own).await
+    {
+        meshes.findings.extend(check::unknown_networks(cluster, &networks, &known));
+    }
+}
+
+/// The control planes elsewhere that serve a cluster without an istiod of its own, by its namespace of Istio or by what
+/// is declared.
+async fn served_by(cx: &Cx, cluster: &Cluster, namespace: &str) -> Result<Vec<String>, Error> {
+    let mut named = Vec::new();
+    for namespace in BTreeSet::from([namespace, ISTIO_SYSTEM]) {
+        let system = cluster.get(&ObjectRef::cluster(Kind::NAMESPACE, namespace)).await?;
+        named.extend(system.as_ref().map(serving).unwrap_or_default());
+    }
+    if named.is_empty() {
+        named.extend(cx.client().ok().and_then(|client| client.walk.remote_of(cluster.name())));
+    }
+    let has_own = !named.is_empty() && !cluster.list(&every_deployment()).await?.is_empty();
+    Ok(if has_own { Vec::new() } else { named })
+}
+
+/// Whether a rule has proxies that speak plain text use mTLS with the host.
+async fn by_rule(cluster: &Cluster, namespace: &str, spec: &Spec, here: &check::Mesh) -> Result<bool, Error> {
+    if !here.is_plain {
+        return Ok(false);
+    }
+    let configured = policies::configured(cluster, namespace).await?;
+    let looks_into = policies::looks_into(cluster, namespace).await?;
+    let policies = policies::of_cluster(cluster, namespace, &configured, &looks_into).await?;
+    Ok(policies.is_mutual_with(spec.import.host.as_str()))
+}
+
 /// The networks that the importing istiod knows a gateway of, or will know one of by what is declared; `None` where
 /// there is nobody to say so.
 async fn known_networks(cx: &Cx, cluster: &Cluster, namespace: &str) -> Option<BTreeSet<String>> {
-    let mut known = cx.client().ok()?.walk.networks_led_to();
-    for namespace in BTreeSet::from([namespace, "istio-system"]) {
+    let mut known = cx.client().ok()?.walk.networks_led_to(cluster.name());
+    for namespace in BTreeSet::from([namespace, ISTIO_SYSTEM]) {
         let istiod = Istiod::of(cluster, namespace);
         let replicas = istiod.replicas(None).await.ok()?;
         let Some(replica) = replicas.into_iter().find(|replica| replica.ready) else { continue };

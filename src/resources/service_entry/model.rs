@@ -56,7 +56,8 @@ model! {
         /// among exporters by their `labels`; empty, `{}`, for all.
         #[attr(optional, validate(each_key(dns_label())))]
         pub subsets: Value<Map<Map<String>>>,
-        /// Take exporters out of rotation that answer with errors. Failover between exporters needs it.
+        /// Take exporters out of rotation that answer with errors, all of them if need be. Failover between exporters
+        /// needs it.
         #[attr(default(false))]
         pub outlier_detection: Value<bool>,
         /// Take over objects of the same names that someone else made.
@@ -170,14 +171,16 @@ model! {
         #[attr(optional)]
         pub labels: Value<Map<String>>,
         /// Make what lets the exporter's gateway accept the SNI: a Gateway that admits `exported_host` and, where that
-        /// is not the Service's own name, a ServiceEntry for it. Needs `cluster`. Not needed where the gateway admits
-        /// the host anyway, as a `mesh_eastwest_gateway` with `expose.services` does.
+        /// is not the Service's own name, a ServiceEntry for it. Needs `cluster`. Leave it out
+        /// where another Gateway admits the host for the same gateway Pods, as that of a `mesh_eastwest_gateway` does:
+        /// Envoy would refuse both.
         #[attr(default(false))]
         pub expose: Value<bool>,
         /// Labels of the Pods behind the Service, for the ServiceEntry that `expose` makes for an alias.
         #[attr(optional)]
         pub workload_labels: Value<Map<String>>,
-        /// Namespace of the exporter's east-west gateway.
+        /// Namespace of the exporter's east-west gateway. What `expose` makes for an alias is seen in this namespace
+        /// alone.
         #[attr(default("istio-system"), validate(dns_label()))]
         pub gateway_namespace: Value<String>,
         /// Namespace of the exporter's istiod, whose roots and trust domain the plan reads: `istio-system` where

@@ -290,12 +290,13 @@ fn read_exporter(
     };
     let exposure = expose.then(|| ServiceExposure {
         name: format!("export-{}", import.name),
-        namespace: gateway_namespace,
+        namespace: gateway_namespace.clone(),
         selector,
         hosts: vec![import.remote_host.to_string()],
     });
     let is_alias = fqdn != import.remote_host.as_str();
-    let alias = (expose && is_alias).then(|| alias(parser, &path, exporter, &namespace, import, model)).flatten();
+    let places = (&namespace, &gateway_namespace);
+    let alias = (expose && is_alias).then(|| alias(parser, &path, exporter, places, import, model)).flatten();
     Some(ExporterSpec {
         key: key.to_owned(),
         cluster,
@@ -315,7 +316,7 @@ fn alias(
     parser: &mut Parser,
     path: &Path,
     exporter: &Exporter,
-    namespace: &Namespace,
+    (namespace, gateway_namespace): (&Namespace, &Namespace),
     import: &Import,
     model: &ServiceEntry,
 ) -> Option<ExportAlias> {
@@ -347,6 +348,7 @@ fn alias(
         alias: import.remote_host.clone(),
         ports: ports.collect(),
         workload_labels,
+        gateway_namespace: gateway_namespace.clone(),
     })
 }
 

@@ -246,9 +246,10 @@ fn there() -> check::Exporter {
 fn mesh(trust_domain: &str, alias: &str, root: &str) -> check::Mesh {
     check::Mesh {
         trust_domain: Some(trust_domain.to_owned()),
-        aliases: vec![alias.to_owned()],
+        aliases: [alias.to_owned()].into(),
         roots: [root.to_owned()].into(),
         captures_dns: true,
+        ..check::Mesh::default()
     }
 }
 
@@ -289,8 +290,8 @@ fn what_changed_at_the_exporter_is_said_in_words() {
     assert!(text.contains("has no port 8080; it has 9090"), "{text}");
     let (path, _) = only(found(service(|service| service["spec"]["ports"][0]["name"] = json!("tcp-x"))));
     assert_eq!(path, "ports[\"http\"].protocol");
-    let (path, _) = only(found(service(|service| service["spec"]["clusterIP"] = json!("None"))));
-    assert_eq!(path, "exporters[\"west\"].service");
+    // A gateway has a filter chain for a headless Service as for any other.
+    assert_eq!(found(service(|service| service["spec"]["clusterIP"] = json!("None"))), []);
     let (path, text) = only(found(|there| {
         there.open.as_mut().unwrap()[0].hosts = vec!["web.shop.svc.cluster.local".to_owned()];
     }));
@@ -318,11 +319,154 @@ fn gateways_of_a_remote_are_with_its_control_plane() {
     let spec = spec(&model);
     let exporter = &spec.exporters[0];
     let told = |there: &check::Exporter| findings(&spec, exporter, there, None);
-    assert_eq!(told(&there()), []);
     let remote = told(&check::Exporter { open: None, ..there() });
     assert_eq!(remote.len(), 1, "{remote:?}");
     assert_eq!(remote[0].path.to_string(), "exporters[\"west\"].expose");
     assert!(remote[0].text.contains("no istiod reads a Gateway in it"), "{remote:?}");
+}
+
+#[test]
+fn two_gateways_that_admit_one_name_in_other_words_are_told() {
+    let mut model = entry();
+    edit(&mut model, |exporter| exporter.expose = true.into());
+    let spec = spec(&model);
+    let told = |selector: &serde_json::Value, port: u16, hosts: &[&str], name: &str| {
+        let server = json!({ "port": { "number": port }, "tls": { "mode": "AUTO_PASSTHROUGH" }, "hosts": hosts });
+        let gateway = object(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+            "metadata": { "name": name, "namespace": "istio-system" },
+            "spec": { "selector": selector, "servers": [server] },
+        }));
+        let there = check::Exporter { open: Some(passthrough::openings(&[gateway])), ..there() };
+        findings(&spec, &spec.exporters[0], &there, None)
+    };
+    let (own, host) = ("export-cart-shop-svc-cluster-local", "cart.shop.svc.cluster.local");
+    let (usual, none, other) =
+        (json!({ "istio": "eastwestgateway" }), json!({}), json!({ "istio": "another-gateway" }));
+    let narrow = json!({ "istio": "eastwestgateway", "app": "door" });
+    for selector in [&usual, &none, &narrow] {
+        for hosts in [&["*.local"][..], &[host, "web.shop.svc.cluster.local"]] {
+            let found = told(selector, 15443, hosts, "cross-network-gateway");
+            assert_eq!(found.len(), 1, "{selector} {hosts:?}: {found:?}");
+            assert_eq!(found[0].path.to_string(), "exporters[\"west\"].expose");
+            assert!(found[0].text.contains("cross-network-gateway") && found[0].text.contains("Remove `expose`"));
+        }
+    }
+    for (selector, port, hosts, name, why) in [
+        (&usual, 15443, &["*.local"][..], own, "its own"),
+        (&usual, 15443, &[host], "another", "what is written alike, istiod leaves out"),
+        (&usual, 15443, &["web.shop.svc.cluster.local"], "another", "another Service"),
+        (&usual, 443, &["*.local"], "another", "another port"),
+        (&other, 15443, &["*.local"], "another", "other Pods"),
+    ] {
+        assert_eq!(told(selector, port, hosts, name), [], "{why}");
+    }
+}
+
+#[test]
+fn an_import_that_nobody_reads_is_told() {
+    let text = |served_by: &[&str]| {
+        let served_by: Vec<String> = served_by.iter().map(|id| (*id).to_owned()).collect();
+        check::unread_here("east", &served_by).map(|finding| (finding.path.to_string(), finding.text))
+    };
+    assert_eq!(text(&[]), None);
+    let (path, told) = text(&["hub"]).unwrap();
+    assert!(path == "cluster" && told.starts_with("east is a remote of hub, and istiods read"), "{told}");
+    assert!(text(&["*"]).unwrap().1.starts_with("east is a remote of another cluster"));
+}
+
+#[test]
+fn an_import_that_is_called_in_plain_text_is_told() {
+    let (mut model, plain) = (entry(), check::Mesh { is_plain: true, ..mesh("east.example", "west.example", "a") });
+    let told = |model: &ServiceEntry, here: &check::Mesh, by_rule: bool| {
+        check::plain("east", &spec(model), here, by_rule).map(|finding| finding.path.to_string())
+    };
+    let told_at_cluster = Some("cluster".to_owned());
+    assert_eq!(told(&model, &plain, false), told_at_cluster);
+    assert_eq!(told(&model, &mesh("east.example", "west.example", "a"), false), None, "the mesh speaks mTLS");
+    assert_eq!(told(&model, &plain, true), None, "a rule for all has it speak mTLS");
+    model.outlier_detection = true.into();
+    assert_eq!(told(&model, &plain, true), told_at_cluster, "its own rule stands in place of that one");
+    model.host = "cart.west.mesh".into();
+    model.exported_host = "cart.shop.svc.cluster.local".into();
+    assert_eq!(told(&model, &plain, false), None, "the rule with the SNI says mTLS");
+}
+
+#[test]
+fn a_mesh_trusts_what_its_configuration_adds() {
+    let root = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let fingerprint = crate::pki::Certificate::from_pem(&pem).unwrap().fingerprint().to_string();
+        (pem, fingerprint)
+    };
+    let (own, added) = (root("own"), root("added"));
+    let map = |name: &str, data: serde_json::Value| {
+        object(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data }))
+    };
+    let of = |pems: &[&str]| {
+        let entries: Vec<serde_json::Value> =
+            pems.iter().map(|pem| json!({ "pem": pem, "trustDomains": ["west.example"] })).collect();
+        let settings = json!({
+            "trustDomain": "east.example", "trustDomainAliases": ["old.example"], "caCertificates": entries,
+            "enableAutoMtls": false,
+        });
+        let values = json!({ "global": { "proxy": { "clusterDomain": "corp.example" } } });
+        check::Mesh::of(&[
+            map("istio", json!({ "mesh": settings.to_string() })),
+            map("istio-sidecar-injector", json!({ "values": values.to_string() })),
+            map("istio-ca-root-cert", json!({ "root-cert.pem": own.0 })),
+        ])
+    };
+    let mesh = of(&[&added.0]);
+    assert_eq!(mesh.aliases.iter().collect::<Vec<_>>(), ["old.example", "west.example"]);
+    assert_eq!(mesh.roots, [own.1.clone(), added.1.clone()].into());
+    assert!(mesh.is_plain && mesh.cluster_domain.as_deref() == Some("corp.example"));
+    assert_eq!(of(&[]).roots, [own.1.clone()].into());
+    assert!(of(&[&added.0, "no certificate"]).roots.is_empty(), "roots that cannot be read are not compared");
+    // So an exporter of another domain and root fits.
+    let (spec, west) =
+        (spec(&entry()), check::Mesh { roots: [added.1].into(), ..self::mesh("west.example", "east.example", "") });
+    let exporter = check::Exporter { mesh: west, ..there() };
+    assert_eq!(findings(&spec, &spec.exporters[0], &exporter, Some(&mesh)), []);
+}
+
+#[test]
+fn pods_that_have_ended_answer_for_nobody() {
+    let pod = |metadata: serde_json::Value, phase: &str| {
+        object(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": { "phase": phase } }))
+    };
+    let (there, going) = (json!({ "name": "p" }), json!({ "name": "p", "deletionTimestamp": "2024-01-01T00:00:00Z" }));
+    for (metadata, phase, expected) in [
+        (&there, "Running", true),
+        (&there, "Pending", true),
+        (&there, "Succeeded", false),
+        (&there, "Failed", false),
+        (&going, "Running", false),
+    ] {
+        assert_eq!(check::answers(&pod(metadata.clone(), phase)), expected, "{metadata} {phase}");
+    }
+}
+
+#[test]
+fn only_a_service_of_the_cluster_s_own_domain_takes_the_host_s_place() {
+    let of = |domain: Option<&str>| check::Mesh { cluster_domain: domain.map(str::to_owned), ..check::Mesh::default() };
+    for (host, domain, expected) in [
+        ("cart.shop.svc.cluster.local", None, true),
+        ("cart.shop.svc.cluster.local", Some("cluster.local"), true),
+        ("cart.shop.svc.west.example", None, false),
+        ("cart.shop.svc.west.example", Some("east.example"), false),
+        ("cart.shop.svc.east.example", Some("east.example"), true),
+        ("cart.shop.svc.cluster.local", Some("east.example"), false),
+        ("cart.shop.svc", None, true),
+        ("cart.west.mesh", None, false),
+    ] {
+        let found = check::namesake(host, &of(domain));
+        assert_eq!(found, expected.then_some(("cart", "shop")), "{host} {domain:?}");
+    }
 }
 
 #[test]

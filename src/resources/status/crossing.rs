@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::door::{Door, Shut, is_ready};
 use crate::cluster::{Cluster, Kind, Object, Query};
-use crate::mesh::MeshPolicy;
+use crate::mesh::{DiscoverySelectors, MeshPolicy};
 use crate::resources::address::{GATEWAY_NAME_LABEL, MTLS_PORT, PORT_LABEL};
 use crate::resources::passthrough::{self, Opening};
 use crate::resources::policies::{self, Policies};
@@ -47,6 +47,8 @@ pub(super) struct Known<'a> {
     pub calls: bool,
     /// What its mesh configurations say.
     pub configured: Vec<MeshPolicy>,
+    /// The namespaces that each control plane here looks into.
+    pub looks_into: Vec<DiscoverySelectors>,
     /// An istiod here is older than 1.31, or of a version that is not known: it may take Gateways of other namespaces
     /// for what it makes.
     pub merges: bool,
@@ -54,13 +56,13 @@ pub(super) struct Known<'a> {
 
 /// Looks at one cluster.
 pub(super) async fn look(cluster: &Cluster, known: Known<'_>) -> Crossing {
-    let Known { namespace, services, repeated, serves, calls, configured, merges } = known;
+    let Known { namespace, services, repeated, serves, calls, configured, looks_into, merges } = known;
     let led: Vec<&Object> = services.iter().filter(|service| !service.strings("spec.selector").is_empty()).collect();
     let by_mtls = led.iter().any(|service| takes_mtls(service));
     let (slices, open, policies) = tokio::join!(
         futures::future::join_all(led.iter().map(|service| slices(cluster, service))),
         open(cluster, by_mtls || serves),
-        policies_of(cluster, namespace, configured, by_mtls || calls),
+        policies_of(cluster, namespace, (&configured, &looks_into), by_mtls || calls),
     );
     let mut crossing = Crossing { by_mtls, open, policies, ..Crossing::default() };
     for (service, slices) in led.into_iter().zip(slices) {
@@ -121,13 +123,13 @@ async fn open(cluster: &Cluster, asked: bool) -> Option<Asked<Vec<Opening>>> {
 async fn policies_of(
     cluster: &Cluster,
     namespace: &str,
-    configured: Vec<MeshPolicy>,
+    (configured, looks_into): (&[MeshPolicy], &[DiscoverySelectors]),
     asked: bool,
 ) -> Option<Asked<Policies>> {
     if !asked {
         return None;
     }
-    Some(policies::of_cluster(cluster, namespace, &configured).await.map_err(|error| error.to_string()))
+    Some(policies::of_cluster(cluster, namespace, configured, looks_into).await.map_err(|error| error.to_string()))
 }
 
 /// What keeps a gateway shut.

@@ -37,23 +37,35 @@ pub(super) fn mesh_configurations(seen: &BTreeMap<String, Sight>, members: &[&st
         }));
     }
     for (at, name) in members.iter().enumerate() {
-        let own = read(name);
+        let earlier = &members[..at];
         let refused = |one: &Configured, other: &Configured| {
             let domain = &other.trust_domain;
             !one.any_trust_domain && one.trust_domain != *domain && !one.aliases.contains(domain)
         };
-        let is_apart = |other: &&&str| {
-            let theirs = read(other);
-            let pairs = own.iter().flat_map(|own| theirs.iter().map(move |other| (*own, *other)));
-            !theirs.is_empty() && pairs.into_iter().all(|(own, other)| refused(own, other) || refused(other, own))
+        let own = read(name);
+        let others = |apart: &dyn Fn(&Configured, &Configured) -> bool| -> Option<String> {
+            let is_apart = |other: &&&str| {
+                let theirs = read(other);
+                let mut pairs = own.iter().flat_map(|own| theirs.iter().map(move |other| (*own, *other)));
+                !theirs.is_empty() && pairs.all(|(own, other)| apart(own, other))
+            };
+            let apart: Vec<&str> = earlier.iter().filter(is_apart).copied().collect();
+            (!own.is_empty() && !apart.is_empty()).then(|| apart.join(", "))
         };
-        let apart: Vec<&str> = members[..at].iter().filter(is_apart).copied().collect();
-        if !own.is_empty() && !apart.is_empty() {
-            let others = apart.join(", ");
-            found.push(format!(
+        found.extend(others(&|own, other| refused(own, other) || refused(other, own)).map(|others| {
+            format!(
                 "{name}: its trust domain is another than that of {others}, and not each accepts the other\'s: calls between them are refused. Give all the same `trust_domain`, or each the others\' in `trust_domain_aliases`"
-            ));
-        }
+            )
+        }));
+        // ztunnel knows no aliases.
+        let by_ztunnel = |own: &Configured, other: &Configured| {
+            own.is_ambient && other.is_ambient && own.trust_domain != other.trust_domain
+        };
+        found.extend(others(&by_ztunnel).map(|others| {
+            format!(
+                "{name}: its trust domain is another than that of {others}, and ambient mode takes no other than its own, whatever `trust_domain_aliases` say: calls between them fail. Give all the same `trust_domain`"
+            )
+        }));
     }
     found
 }
@@ -153,6 +165,12 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(told(&[("east", Ok(with(&["b"]))), ("west", Ok(other(&["a"])))]), [""; 0]);
+        // Sidecars go by aliases, ztunnels do not.
+        let ambient = |of: Configured| Ok(Configured { is_ambient: true, ..of });
+        let found = told(&[("east", ambient(with(&["b"]))), ("west", ambient(other(&["a"])))]);
+        assert!(found.len() == 1 && found[0].contains("ambient mode takes no other than its own"), "{found:?}");
+        assert_eq!(told(&[("east", ambient(with(&["b"]))), ("west", Ok(other(&["a"])))]), [""; 0]);
+        assert_eq!(told(&[("east", ambient(with(&[]))), ("west", ambient(with(&[])))]), [""; 0]);
         let any = Configured { any_trust_domain: true, ..other(&[]) };
         assert_eq!(told(&[("east", Ok(with(&["b"]))), ("west", Ok(any))]), [""; 0]);
     }

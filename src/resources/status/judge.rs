@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 use super::crossing::{Asked, Crossing};
-use super::model::{ClusterStatus, ControlPlane};
+use super::model::{ClusterStatus, ControlPlane, Gateway};
 use crate::mesh::{DiscoverySelectors, MeshPolicy};
 use crate::resources::passthrough::Labels;
 use crate::value::Value;
@@ -214,7 +214,10 @@ impl<'a> Mesh<'a> {
         found.extend(self.not_linked(name, sight));
         found.extend(self.under_other_ids(name, sight));
         found.extend(self.out_of_sync(sight));
-        for (gateway, _) in sight.shown.gateways.entries().filter(|(_, one)| one.addresses.items().next().is_none()) {
+        let without_address = |(gateway, one): &(&str, &Gateway)| {
+            one.addresses.items().next().is_none() && !self.is_of_others(name, sight, gateway)
+        };
+        for (gateway, _) in sight.shown.gateways.entries().filter(without_address) {
             let why = sight.no_address.get(gateway).filter(|why| !why.is_empty());
             let why = why.map_or("it has none that its controller has confirmed", String::as_str);
             found.push(format!("gateway {gateway} has no address: {why}"));

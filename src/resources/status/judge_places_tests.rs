@@ -125,6 +125,62 @@ fn what_is_in_a_namespace_that_istiod_does_not_look_into_is_not_there_for_it() {
 }
 
 #[test]
+fn what_another_mesh_has_in_a_namespace_of_its_own_is_no_matter_of_this_one() {
+    let mesh = serde_json::json!({"discoverySelectors": [{"matchLabels": {"mesh": "one"}}]});
+    let labels = |of: &str| -> BTreeMap<String, String> { [("mesh".to_owned(), of.to_owned())].into() };
+    let selector = |of: &str| -> BTreeMap<String, String> { [("istio".to_owned(), of.to_owned())].into() };
+    let opening = |namespace: &str, chooses: &str| Opening {
+        what: format!("Gateway {namespace}/cross"),
+        namespace: namespace.into(),
+        chooses: Chooses::Pods(selector(chooses)),
+        port: 15443,
+        hosts: vec!["*.local".into()],
+    };
+    let door = || {
+        let mut door = Door { port: 15443, ports: vec![15443], target: Some(15443), ..Door::default() };
+        door.service.selector = selector("eastwestgateway");
+        door
+    };
+    // Beside its own gateway there is another mesh's, of the same network or of one of its own.
+    let with = |its_network: &str, change_of: &dyn Fn(&mut Sight)| {
+        change(two_networks(), "west", |west| {
+            west.looks_into = vec![DiscoverySelectors::of(mesh.as_object().unwrap())];
+            west.namespaces = [("istio-system".to_owned(), labels("one")), ("mesh-b".to_owned(), labels("b"))].into();
+            let its = Gateway { network: its_network.into(), port: 15443.into(), ..Gateway::default() };
+            west.shown.gateways.known_mut().unwrap().insert("its".to_owned(), its.into());
+            west.gateway_namespaces = [("istio-eastwestgateway", "istio-system"), ("its", "mesh-b")]
+                .map(|(a, b)| (a.into(), b.into()))
+                .into();
+            west.crossing = Crossing {
+                by_mtls: true,
+                no_pod: [("its".to_owned(), Ok(()))].into(),
+                doors: [("istio-eastwestgateway".to_owned(), Ok(door()))].into(),
+                open: Some(Ok(vec![
+                    opening("istio-system", "eastwestgateway"),
+                    opening("mesh-b", "eastwestgateway"),
+                    opening("mesh-b", "its"),
+                ])),
+                policies: Some(Ok(Policies::default())),
+            };
+            change_of(west);
+        })
+    };
+    for network in ["net-west", "net-b"] {
+        // It has no address and no Pod, and what opens it is in no namespace of this mesh.
+        silent(&with(network, &|_| ()));
+    }
+    // In a namespace that is looked into, all of that counts.
+    let seen = told(&with("net-west", &|west| drop(west.namespaces.insert("mesh-b".to_owned(), labels("one")))));
+    assert!(seen.len() == 2 && seen.iter().all(|told| told.starts_with("west: gateway its has no ")), "{seen:#?}");
+    // The other mesh's Gateway does not open the door of this one.
+    let shut = told(&with("net-west", &|west| {
+        west.crossing.open = Some(Ok(vec![opening("mesh-b", "eastwestgateway")]));
+    }));
+    assert!(shut.len() == 2 && shut[0].contains("gateway istio-eastwestgateway lets nothing through"), "{shut:#?}");
+    assert!(shut[1].contains("leave out its namespace mesh-b"), "{shut:#?}");
+}
+
+#[test]
 fn plain_text_is_told_where_the_other_side_takes_none() {
     let strict = || Strict {
         what: "PeerAuthentication istio-system/default (STRICT)".into(),

@@ -17,7 +17,7 @@ use super::model::{ClusterStatus, ControlPlane, Gateway, Trust, Watch};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query, without_user_info};
 use crate::istiod::cacerts;
-use crate::istiod::{self, Connected, HANDED_OUT, Looks, ReplicaView, Way};
+use crate::istiod::{self, Connected, HANDED_OUT, Looks, ReplicaView, Way, added_roots};
 use crate::mesh::{
     AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
     NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
@@ -175,7 +175,8 @@ async fn further(cluster: &Cluster, namespace: &str, seen: &Seen) -> Result<Furt
             |one: &Object| istiod::version_of(one).and_then(|it| istiod::is_from(&it, [1, 31])) == Some(true);
         let merges = seen.deployments.is_empty() || !seen.deployments.iter().all(keeps_apart);
         let services = &seen.services;
-        let known = crossing::Known { namespace, services, repeated, serves, calls, configured, merges };
+        let looks_into = discovery_selectors(seen);
+        let known = crossing::Known { namespace, services, repeated, serves, calls, configured, looks_into, merges };
         further.crossing = crossing::look(cluster, known).await;
     }
     if seen.deployments.is_empty() && serving(seen).is_empty() {
@@ -221,7 +222,7 @@ fn sight(seen: &Seen) -> Sight {
         gateways: gateways.into_iter().collect(),
     };
     let meshes: Vec<Values> = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps)).collect();
-    let added: Vec<Option<Vec<Certificate>>> = meshes.iter().flat_map(added_roots).collect();
+    let added: Vec<Option<Vec<Certificate>>> = meshes.iter().flat_map(|mesh| added_roots(mesh.as_map())).collect();
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
         meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
     };
@@ -254,16 +255,6 @@ fn sight(seen: &Seen) -> Sight {
         signs_by: signs_by(seen),
         is_leaving: seen.namespace.as_ref().is_some_and(Object::is_terminating),
     }
-}
-
-/// The roots that a mesh configuration adds, by entry; `None` for one that holds no certificates.
-fn added_roots(mesh: &Values) -> Vec<Option<Vec<Certificate>>> {
-    let entries = mesh.as_map().get("caCertificates").and_then(|entries| entries.as_array());
-    let read = |entry: &serde_json::Value| {
-        let roots = Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()?;
-        (!roots.is_empty()).then_some(roots)
-    };
-    entries.into_iter().flatten().map(read).collect()
 }
 
 /// The root by which what signs was signed.

@@ -1,8 +1,10 @@
 //! Verdicts. Pure: what was found in, the layer and the sentence out. Broken is only what a real call would fail by as
 //! well; what cannot be known from here is unknown.
 
+mod ports;
 mod tried;
 
+use self::ports::{lacks_port, named_otherwise};
 pub(super) use self::tried::of_all;
 use super::door::Outcome;
 use crate::cluster::PodPort;
@@ -133,6 +135,8 @@ pub(super) struct There {
     /// The name of the cluster whose policies count for it.
     pub ruled_in: String,
     pub service: Asked<ServiceState>,
+    /// What the Service calls the port, where that is known.
+    pub port_name: Option<String>,
     pub gateway: Asked<GatewayState>,
     pub exposed: Asked<bool>,
     pub off: Asked<Vec<String>>,
@@ -144,6 +148,8 @@ pub(super) struct There {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Here {
     pub service: Asked<ServiceState>,
+    /// What the Service calls the port, where that is known.
+    pub port_name: Option<String>,
     pub off: Asked<Vec<String>>,
     /// The name of the cluster whose policies count for it.
     pub ruled_in: String,
@@ -249,6 +255,9 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
     if let Ok(ServiceState::Ports(ports)) = &here.service {
         return broken("port", lacks_port(from, host, port, ports));
     }
+    if let Some(detail) = named_otherwise(call, here.port_name.as_deref(), there.port_name.as_deref()) {
+        return broken("port", detail);
+    }
     let through = way == Way::Gateway;
     let policies: Vec<&String> = here.off.iter().flatten().collect();
     if through && !policies.is_empty() {
@@ -345,14 +354,6 @@ fn service(call: Call<'_>, state: &Asked<ServiceState>) -> Option<Verdict> {
         )),
         _ => None,
     }
-}
-
-fn lacks_port(at: &str, host: &str, port: u16, ports: &[u16]) -> String {
-    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
-    format!(
-        "the Service {host} has no port {port} in {at} (it has {has}): callers and gateway must mean the same number"
-    )
 }
 
 fn without_sidecar(call: Call<'_>) -> String {

@@ -19,6 +19,7 @@ fn fine() -> There {
     let pod = PodPort { namespace: "istio-system".into(), pod: "gateway-1".into(), port: 15443 };
     There {
         service: Ok(ServiceState::Ready),
+        port_name: Some("tcp-words".into()),
         gateway: Ok(GatewayState::Ready(pod)),
         exposed: Ok(true),
         off: Ok(Vec::new()),
@@ -29,7 +30,8 @@ fn fine() -> There {
 }
 
 fn here() -> Here {
-    Here { service: Ok(ServiceState::Ready), off: Ok(Vec::new()), ruled_in: "east".into() }
+    let port_name = Some("tcp-words".into());
+    Here { service: Ok(ServiceState::Ready), port_name, off: Ok(Vec::new()), ruled_in: "east".into() }
 }
 
 fn places() -> Names {
@@ -123,6 +125,11 @@ fn why_nothing_is_sent_is_told_by_the_first_layer_that_fails() {
     says(&of(&synced(), &here(), &there(Err("forbidden".into()))), UNKNOWN, "link", &["forbidden"]);
     let ports = Here { service: Ok(ServiceState::Ports(vec![80])), ..here() };
     says(&of(&synced(), &ports, &fine()), BROKEN, "port", &["in east"]);
+    let named = |name: Option<&str>| There { port_name: name.map(str::to_owned), ..fine() };
+    let words = ["port 9000", "is called tcp-words in east", "is called web in west", "by that name"];
+    says(&of(&synced(), &here(), &named(Some("web"))), BROKEN, "port", &words);
+    says(&of(&synced(), &here(), &named(Some(""))), BROKEN, "port", &["has no name in west"]);
+    says(&of(&synced(), &here(), &named(None)), BROKEN, "link", &["exportTo"]);
     let off = Here { off: Ok(vec!["PeerAuthentication shop/a".into()]), ..here() };
     says(&of(&synced(), &off, &fine()), BROKEN, "mtls", &["PeerAuthentication shop/a", "in east"]);
     let unread = Here { off: Err("forbidden".into()), ..here() };

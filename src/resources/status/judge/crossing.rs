@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::crossing::{Crossing, shut};
 use super::{Mesh, Sight};
+use crate::mesh::DiscoverySelectors;
 use crate::resources::address::HBONE_PORT;
 use crate::resources::passthrough::Opening;
 use crate::resources::policies::{self, Policies};
@@ -13,7 +14,8 @@ impl<'a> Mesh<'a> {
     pub(super) fn not_crossing(&self, name: &str, sight: &Sight) -> Vec<String> {
         let Crossing { no_pod, doors, by_mtls, policies, .. } = &sight.crossing;
         let mut found = Vec::new();
-        for (gateway, unread) in no_pod {
+        let is_own = |gateway: &str| !self.is_of_others(name, sight, gateway);
+        for (gateway, unread) in no_pod.iter().filter(|(gateway, _)| is_own(gateway)) {
             found.push(match unread {
                 Ok(()) => format!("gateway {gateway} has no Pod that is ready, so calls to its address fail. What its Pods wait for: `kubectl describe pods`, and see that its Deployment is not scaled to none"),
                 Err(why) => format!("whether gateway {gateway} has a Pod that is ready is unknown: {why}"),
@@ -26,7 +28,8 @@ impl<'a> Mesh<'a> {
         }
         match self.openings(name, sight) {
             Some(Ok(openings)) => {
-                found.extend(doors.iter().filter_map(|(gateway, door)| shut(gateway, door, &openings)))
+                let doors = doors.iter().filter(|(gateway, _)| is_own(gateway));
+                found.extend(doors.filter_map(|(gateway, door)| shut(gateway, door, &openings)))
             }
             Some(Err(why)) if *by_mtls => {
                 found.push(format!("whether its gateway lets anything through is unknown: {why}"))
@@ -72,7 +75,9 @@ impl<'a> Mesh<'a> {
         let has_pods =
             |gateway: &str| sight.crossing.doors.contains_key(gateway) || sight.crossing.no_pod.contains_key(gateway);
         let gateways = sight.shown.gateways.entries();
-        let gateways = gateways.filter(|(name, gateway)| has_pods(name) && !is_own(gateway.network.text()));
+        let gateways = gateways.filter(|(gateway, one)| {
+            has_pods(gateway) && !is_own(one.network.text()) && !self.is_of_others(name, sight, gateway)
+        });
         let told = gateways.filter_map(|(gateway, one)| {
             let network = one.network.text();
             owner(network).map(|owner| {
@@ -193,7 +198,17 @@ impl<'a> Mesh<'a> {
         if places.is_empty() {
             return None;
         }
-        let all: Option<Result<Vec<_>, String>> = places.into_iter().map(|place| place.crossing.open.clone()).collect();
+        // What another mesh has in a namespace of its own opens nothing of this one.
+        let is_seen = |place: &Sight, opening: &Opening| {
+            let labels = place.namespaces.get(&opening.namespace);
+            labels
+                .is_none_or(|labels| !DiscoverySelectors::all_leave_out(&place.looks_into, &opening.namespace, labels))
+        };
+        let seen = |place: &Sight| -> Option<Result<Vec<Opening>, String>> {
+            let open = place.crossing.open.clone()?;
+            Some(open.map(|open| open.into_iter().filter(|opening| is_seen(place, opening)).collect()))
+        };
+        let all: Option<Result<Vec<_>, String>> = places.into_iter().map(seen).collect();
         all.map(|all| all.map(|all| all.into_iter().flatten().collect()))
     }
 

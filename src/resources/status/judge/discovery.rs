@@ -3,31 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Mesh, Sight};
+use crate::mesh::DiscoverySelectors;
 use crate::resources::discovery;
 
 impl Mesh<'_> {
     /// Gateways, what opens them, and Services that they expose by name, in namespaces that the istiod does not look
-    /// into which serves the cluster.
+    /// into which serves the cluster. What another mesh has in a namespace of its own is meant not to be seen.
     pub(super) fn unseen(&self, name: &str, sight: &Sight) -> Vec<String> {
         if !self.has_several_networks(name) {
             return Vec::new();
         }
-        let selectors: Vec<_> = match sight.is_primary() {
-            true => sight.looks_into.iter().collect(),
-            false => self.hosts(name, sight).into_iter().flat_map(|host| &host.looks_into).collect(),
-        };
+        let selectors = self.looking(name, sight);
         let is_left_out = |namespace: &str| {
             sight
                 .namespaces
                 .get(namespace)
                 .is_some_and(|labels| selectors.iter().any(|one| !one.select(namespace, labels)))
         };
-        let gateways = sight
-            .gateway_namespaces
-            .iter()
-            .map(|(gateway, namespace)| (namespace.as_str(), format!("gateway {gateway}")));
+        let gateways = sight.gateway_namespaces.iter();
+        let gateways = gateways.filter(|(gateway, _)| !self.is_of_others(name, sight, gateway));
+        let gateways = gateways.map(|(gateway, namespace)| (namespace.as_str(), format!("gateway {gateway}")));
         // Gateways of a remote are with its control plane.
-        let openings = sight.crossing.open.iter().flatten().flatten().filter(|_| sight.is_primary());
+        let all = || sight.crossing.open.iter().flatten().flatten().filter(|_| sight.is_primary());
+        let seen: Vec<_> = all().filter(|opening| !is_left_out(&opening.namespace)).collect();
+        let mut doors = sight.crossing.doors.values().flatten().peekable();
+        let are_open =
+            doors.peek().is_some() && doors.all(|door| seen.iter().any(|opening| door.is_chosen_by(opening)));
+        let openings = all().filter(|opening| !(are_open && is_left_out(&opening.namespace)));
         let opened = openings.flat_map(|opening| {
             let exposed =
                 opening.hosts.iter().filter_map(|host| Some((namespace_of(host)?, format!("Services {host}"))));
@@ -45,6 +47,32 @@ impl Mesh<'_> {
             )
         });
         told.collect()
+    }
+
+    /// Whether a gateway is in a namespace that no istiod looks into which serves the cluster, and is not needed there:
+    /// it leads into another network, or others that are seen lead into the same. It is another mesh's then.
+    pub(super) fn is_of_others(&self, name: &str, sight: &Sight, gateway: &str) -> bool {
+        let selectors = self.looking(name, sight);
+        let is_left_out = |gateway: &str| {
+            let namespace = sight.gateway_namespaces.get(gateway);
+            let labels = namespace.and_then(|namespace| Some((namespace, sight.namespaces.get(namespace)?)));
+            labels.is_some_and(|(namespace, labels)| DiscoverySelectors::all_leave_out(&selectors, namespace, labels))
+        };
+        if !is_left_out(gateway) {
+            return false;
+        }
+        let networks = || sight.shown.gateways.entries().map(|(name, gateway)| (name, gateway.network.text()));
+        let Some((_, network)) = networks().find(|(other, _)| *other == gateway) else { return false };
+        let leads_elsewhere = !sight.network().is_empty() && network != sight.network();
+        leads_elsewhere || networks().any(|(other, its)| other != gateway && its == network && !is_left_out(other))
+    }
+
+    /// What the istiods that serve a cluster look into.
+    fn looking(&self, name: &str, sight: &Sight) -> Vec<DiscoverySelectors> {
+        match sight.is_primary() {
+            true => sight.looks_into.clone(),
+            false => self.hosts(name, sight).into_iter().flat_map(|host| host.looks_into.clone()).collect(),
+        }
     }
 }
 
