@@ -9,7 +9,7 @@ use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::HANDED_OUT;
-use crate::mesh::{Protocol, hosts_admit};
+use crate::mesh::{Protocol, hosts_admit, mesh_field};
 use crate::pki::Certificate;
 use crate::resources::passthrough::{self, Opening};
 use crate::resources::places::serving;
@@ -90,15 +90,14 @@ pub async fn mesh(cluster: &Cluster, namespace: &str) -> Result<Mesh, Error> {
     let roots = roots.and_then(|map| Certificate::all_from_pem(map.strings("data").get("root-cert.pem")?).ok());
     let Some(settings) = settings else { return Ok(Mesh::default()) };
     let settings = settings.as_map();
-    let aliases = settings.get("trustDomainAliases").and_then(|aliases| aliases.as_array()).into_iter().flatten();
-    let captures = settings
-        .get("defaultConfig")
-        .and_then(|config| config.get("proxyMetadata")?.get("ISTIO_META_DNS_CAPTURE"))
+    let aliases =
+        mesh_field(settings, "trustDomainAliases").and_then(|aliases| aliases.as_array()).into_iter().flatten();
+    let captures = mesh_field(settings, "defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE")
         .is_some_and(|value| value.as_str() == Some("true") || value.as_bool() == Some(true));
     Ok(Mesh {
         captures_dns: captures,
         trust_domain: Some(
-            settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
+            mesh_field(settings, "trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
         ),
         aliases: aliases.filter_map(|alias| alias.as_str().map(str::to_owned)).collect(),
         roots: roots.unwrap_or_default().iter().map(|root| root.fingerprint().to_string()).collect(),
