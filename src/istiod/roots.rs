@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Istiod, deployments};
 use crate::cluster::{Error, Kind, Object, ObjectRef, Query};
+use crate::mesh::mesh_field;
 use crate::pki::{Bundle, Certificate};
 
 /// The ConfigMap by which istiod hands roots out, in every namespace that it serves.
@@ -20,7 +21,7 @@ pub fn roots_of(map: &Object) -> Option<Bundle> {
 
 /// The roots that a mesh configuration adds, by entry; `None` for one that holds no certificates.
 pub fn added_roots(mesh: &Map<String, Value>) -> Vec<Option<Vec<Certificate>>> {
-    let entries = mesh.get("caCertificates").and_then(Value::as_array);
+    let entries = mesh_field(mesh, "caCertificates").and_then(Value::as_array);
     let read = |entry: &Value| {
         let roots = Certificate::all_from_pem(entry.get("pem")?.as_str()?).ok()?;
         (!roots.is_empty()).then_some(roots)

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::mesh_config::mesh_field;
+
 /// The label by which every namespace has its own name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -37,7 +39,7 @@ enum Operator {
 impl DiscoverySelectors {
     /// Of a mesh configuration. Where one of them cannot be read, istiod takes none, and so does this.
     pub fn of(mesh: &Map<String, Value>) -> DiscoverySelectors {
-        let selectors = mesh.get("discoverySelectors").and_then(Value::as_array);
+        let selectors = mesh_field(mesh, "discoverySelectors").and_then(Value::as_array);
         let read: Option<Vec<Selector>> = selectors.into_iter().flatten().map(Selector::read).collect();
         DiscoverySelectors(read.unwrap_or_default())
     }

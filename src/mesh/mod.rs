@@ -17,6 +17,7 @@ mod injection_path;
 mod injector;
 mod link_token;
 mod made_gateway;
+mod mesh_config;
 mod mesh_networks;
 mod name;
 mod platform;
@@ -51,6 +52,7 @@ pub use injection_path::InjectedAs;
 pub use injector::{INJECTION, injection_config_map, injection_webhooks, is_injection_config_map};
 pub use link_token::{Audience, DEFAULT_AUDIENCE, LinkTokens, TrustedIssuer, usual_user};
 pub use made_gateway::{MadeGateway, NO_SERVICE, SIDECAR_CLASS, made_name};
+pub use mesh_config::mesh_field;
 pub use mesh_networks::{
     Cidr, CidrError, GatewayAt, MeshNetwork, MeshNetworkAmbiguity, MeshNetworks, NetworkEndpoints, NetworkGateway,
 };

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::mesh_config::mesh_field;
 use super::service_host::{covers, without_domain};
 
 /// A field of the mesh configuration, and what counts where nothing is said.
@@ -94,12 +95,13 @@ impl MeshPolicy {
                 policy.said.insert(field.path.to_owned(), text);
             }
         }
-        let address = mesh.get("defaultConfig").and_then(|config| config.get("discoveryAddress")?.as_str());
+        let address = mesh_field(mesh, "defaultConfig.discoveryAddress").and_then(Value::as_str);
         let own_host = address.unwrap_or(USUAL_ADDRESS).rsplit_once(':').map_or("", |(host, _)| host);
         policy.own_host = without_domain(own_host).to_owned();
-        let settings = mesh.get("serviceSettings").and_then(Value::as_array).into_iter().flatten();
+        let settings = mesh_field(mesh, "serviceSettings").and_then(Value::as_array).into_iter().flatten();
         for entry in settings {
-            let Some(local) = entry.pointer("/settings/clusterLocal").and_then(Value::as_bool) else { continue };
+            let local = entry.as_object().and_then(|entry| mesh_field(entry, "settings.clusterLocal")?.as_bool());
+            let Some(local) = local else { continue };
             let hosts = entry.get("hosts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             policy.local.extend(hosts.map(|host| (without_domain(&host.to_ascii_lowercase()).to_owned(), local)));
         }
@@ -141,9 +143,9 @@ impl MeshPolicy {
 /// The trust domains that proxies accept beside their own: aliases, and those of roots that are added.
 pub fn accepted_domains(mesh: &Map<String, Value>) -> BTreeSet<String> {
     let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let roots = list(mesh.get("caCertificates"));
-    let of_roots = roots.iter().flat_map(|root| list(root.get("trustDomains")));
-    let domains = list(mesh.get("trustDomainAliases")).into_iter().chain(of_roots);
+    let roots = list(mesh_field(mesh, "caCertificates"));
+    let of_roots = roots.iter().filter_map(Value::as_object).flat_map(|root| list(mesh_field(root, "trustDomains")));
+    let domains = list(mesh_field(mesh, "trustDomainAliases")).into_iter().chain(of_roots);
     domains.filter_map(|domain| domain.as_str().map(str::to_owned)).collect()
 }
 
@@ -201,10 +203,7 @@ impl fmt::Display for Difference {
 
 /// What a field says, in one form.
 fn text_at(mesh: &Map<String, Value>, field: &Field) -> String {
-    let mut steps = field.path.split('.');
-    let first = steps.next().and_then(|step| mesh.get(step));
-    let value = steps.fold(first, |value, step| value?.get(step));
-    let text = match value {
+    let text = match mesh_field(mesh, field.path) {
         None | Some(Value::Null) => field.usual.to_owned(),
         Some(Value::Array(items)) if field.is_set => {
             let mut items: Vec<String> = items.iter().map(plain).collect();
@@ -244,6 +243,20 @@ mod tests {
         let planes: Vec<(&str, MeshPolicy)> =
             planes.iter().map(|(cluster, mesh)| (*cluster, policy(mesh.clone()))).collect();
         differences(planes.iter().map(|(cluster, policy)| (*cluster, policy))).iter().map(ToString::to_string).collect()
+    }
+
+    /// istiod takes the names of protobuf as well.
+    #[test]
+    fn a_field_counts_by_either_of_its_names() {
+        assert!(policy(json!({"enable_auto_mtls": false})).is_plain());
+        assert_eq!(policy(json!({"root_namespace": "istio-config"})).root_namespace(), "istio-config");
+        let kept = json!({"service_settings": [{"settings": {"cluster_local": true}, "hosts": ["web.shop.svc"]}]});
+        assert!(policy(kept).keeps_within("web.shop.svc"));
+        let tls = |mesh: Value| policy(mesh).value("meshMTLS.minProtocolVersion").to_owned();
+        assert_eq!(tls(json!({"meshMTLS": {"min_protocol_version": "TLSV1_3"}})), "TLSV1_3");
+        let mesh = json!({"trust_domain_aliases": ["a"], "ca_certificates": [{"pem": "x", "trust_domains": ["b"]}]});
+        let accepted = accepted_domains(mesh.as_object().expect("an object"));
+        assert_eq!(accepted.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     /// Each field: what differs, and beside it the other way to say the same.

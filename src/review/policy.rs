@@ -5,7 +5,9 @@ use serde::Deserialize;
 
 use super::Error;
 use super::risk::{Level, Risk, RiskKind};
+use super::secrets::{HIDDEN, HIDDEN_ANEW};
 use super::text::{Name, Prose};
+use super::topology::UNKNOWN;
 
 /// Rules in order: the last that matches decides.
 #[derive(Debug, Default)]
@@ -118,14 +120,17 @@ impl Policy {
 
 impl Policy {
     /// A risk of several clusters, or of an address that was another, is judged at each of them, and the strictest
-    /// counts: a rule for a test lowers nothing that concerns production too.
+    /// counts: a rule for a test lowers nothing that concerns production too. A cluster that is not known may be any:
+    /// it is judged as each one that a rule names.
     fn judged(&self, risk: &Risk) -> (Level, bool) {
         let at = |place: Place<'_>| {
             let rules = || self.rules.iter().rev().filter(move |rule| rule.of.is_at(risk, place));
             let level = rules().find_map(|rule| rule.level).unwrap_or(risk.level);
             (level, rules().find_map(|rule| rule.needs_reason) == Some(true))
         };
-        let all: Vec<(Level, bool)> = places(risk).map(at).collect();
+        let named = self.rules.iter().filter_map(|rule| rule.of.clusters.as_deref()).flatten();
+        let named = named.filter(|_| is_open(risk)).flat_map(|cluster| at_cluster(risk, cluster));
+        let all: Vec<(Level, bool)> = places(risk).chain(named).map(at).collect();
         let level = all.iter().map(|(level, _)| *level).max().unwrap_or(risk.level);
         (level, all.iter().any(|(_, needs_reason)| *needs_reason))
     }
@@ -141,9 +146,18 @@ struct Place<'a> {
 /// A risk of no cluster is matched by `*` alone.
 fn places(risk: &Risk) -> impl Iterator<Item = Place<'_>> {
     let none = risk.clusters.is_empty().then_some("");
-    let addresses = || [Some(risk.address.as_str()), risk.formerly.as_deref()].into_iter().flatten();
     let clusters = risk.clusters.iter().map(String::as_str).chain(none);
-    clusters.flat_map(move |cluster| addresses().map(move |address| Place { cluster, address }))
+    clusters.flat_map(|cluster| at_cluster(risk, cluster))
+}
+
+fn at_cluster<'a>(risk: &'a Risk, cluster: &'a str) -> impl Iterator<Item = Place<'a>> {
+    let addresses = [Some(risk.address.as_str()), risk.formerly.as_deref()].into_iter().flatten();
+    addresses.map(move |address| Place { cluster, address })
+}
+
+/// Whether it concerns a cluster, or may, that the plan does not name.
+fn is_open(risk: &Risk) -> bool {
+    risk.clusters.is_empty() || risk.clusters.iter().any(|name| [HIDDEN, HIDDEN_ANEW, UNKNOWN].contains(&name.as_str()))
 }
 
 fn rule(entry: RuleEntry) -> Result<Rule, Error> {
@@ -312,6 +326,21 @@ mod tests {
         assert_eq!(after(lowers, risk(&HOSTS_WIDENED, &["test-1"])).level, Level::Note);
         let forbids = "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}, {risk: R11, clusters: [\"test-*\"], level: note}]\n";
         assert_eq!(after(forbids, both()).level, Level::Forbidden);
+    }
+
+    /// Whoever opens a pull request can take the name of a cluster from something that is known after the apply only.
+    #[test]
+    fn a_cluster_that_is_not_known_evades_no_rule() {
+        let rule = "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}]\n";
+        for clusters in [&[][..], &["(sensitive)"], &["test-1", HIDDEN_ANEW], &["test-1", UNKNOWN]] {
+            assert_eq!(after(rule, risk(&HOSTS_WIDENED, clusters)).level, Level::Forbidden, "{clusters:?}");
+        }
+        assert_eq!(after(rule, risk(&HOSTS_WIDENED, &["test-1"])).level, Level::Warning);
+        let lowers = "version: 1\nrules: [{risk: R11, clusters: [\"test-*\"], level: note}]\n";
+        assert_eq!(after(lowers, risk(&HOSTS_WIDENED, &[])).level, Level::Warning);
+        let all =
+            "version: 1\nrules: [{risk: R11, clusters: [\"prod-*\"], level: forbidden}, {risk: R11, level: note}]\n";
+        assert_eq!(after(all, risk(&HOSTS_WIDENED, &[])).level, Level::Note, "the last rule is for all");
     }
 
     #[test]

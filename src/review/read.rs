@@ -39,7 +39,7 @@ pub struct Plan {
     pub invocations: Vec<Invocation>,
     /// Checks of the configuration that fail.
     pub failed: Vec<Check>,
-    /// Resources of others that change.
+    /// Resources of others that change, and actions of others that are invoked.
     pub others: usize,
     /// Why the page may not tell all.
     pub doubts: Vec<Prose>,
@@ -97,6 +97,7 @@ pub fn read(bytes: &[u8], schemas: &Schemas) -> Result<(Plan, Secrets), Error> {
         plan.drift.extend(reading.instance(drift));
     }
     for invoked in take_items(file.action_invocations.take()) {
+        plan.others += usize::from(whose(&invoked) != Whose::Mesh);
         plan.invocations.extend(reading.invocation(invoked));
     }
     reading.outside(file.prior_state.take(), &mut plan);

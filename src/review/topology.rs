@@ -126,7 +126,7 @@ impl Mesh {
     }
 
     /// What makes the cluster one of the mesh is in this plan: a control plane, or what stands in for one.
-    fn keeps(&self, cluster: &str) -> bool {
+    pub fn keeps(&self, cluster: &str) -> bool {
         self.clusters.get(cluster).is_some_and(|cluster| cluster.remote || !cluster.control_planes.is_empty())
     }
 

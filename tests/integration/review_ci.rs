@@ -165,7 +165,7 @@ impl<'a> Machine<'a> {
         let policy = if forge.has_policy { "cp \"$NOTES/policy.yaml\" policy.yaml; echo 200" } else { "echo 404" };
         machine.program(
             "curl",
-            &format!("case \"$*\" in *archive.zip*) cp \"$NOTES/archive.zip\" archive.zip;; *repository/files*) {policy};; */user) echo '{{\"id\": 5}}';; *per_page*) cat \"$NOTES/list\";; *body@*) cp review.md \"$NOTES/body\";; esac"),
+            &format!("case \"$*\" in *archive.zip*) cp \"$NOTES/archive.zip\" archive.zip;; *repository/files*) {policy};; */user) echo '{{\"id\": 5}}';; *sort=asc*page=2*) cat \"$NOTES/list\";; *per_page*) echo '[]';; *body@*) cp review.md \"$NOTES/body\";; esac"),
         );
         // As BusyBox' own, which makes no folder.
         let unzip = "for folder; do :; done; [ -d \"$folder\" ] || { echo \"no $folder\" >&2; exit 1; }; PATH=${PATH#*:}; exec unzip \"$@\"";

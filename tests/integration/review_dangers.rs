@@ -98,6 +98,36 @@ async fn who_is_trusted_and_may_do_more() {
             &["danger    R30"],
             &[],
         ),
+        (
+            "further roots by the other name of the field",
+            with_values(EAST, "meshConfig: {ca_certificates: [{pem: x}]}"),
+            &["danger    R30"],
+            &[],
+        ),
+        (
+            "rights of others",
+            Plan::still().field(EAST, role, "rules[3].verbs: [\"get\"] -> [\"get\",\"impersonate\"]"),
+            &["danger    R34", "impersonate"],
+            &[],
+        ),
+        (
+            "tokens of others",
+            Plan::still().field(EAST, role, "rules[3].resources: [\"pods\"] -> [\"pods\",\"serviceaccounts/token\"]"),
+            &["danger    R34"],
+            &[],
+        ),
+        (
+            "a right less",
+            Plan::still().field(EAST, role, "rules[3].verbs: [\"get\",\"bind\"] -> [\"bind\"]"),
+            &[],
+            &["R34"],
+        ),
+        (
+            "rights that the plan does not show",
+            Plan::still().field(EAST, role, "rules[3].resources: [\"pods\"] -> sha256:00 (900 bytes)"),
+            &["warning   R27", "too long"],
+            &[],
+        ),
         ("all verbs", Plan::still().field(EAST, role, "rules[3].verbs: [\"get\"] -> [\"*\"]"), &["danger    R34"], &[]),
         (
             "a binding more",
@@ -171,6 +201,16 @@ async fn services_of_other_meshes_that_go_or_are_answered_by_others() {
             &[],
         ),
         ("exposed", entry(update, |all| all["w"]["expose"] = true.into()), &["warning   R11"], &[]),
+        (
+            "a new one that is exposed",
+            {
+                let mut plan = entry(&["create"], |all| all["w"]["expose"] = true.into());
+                plan.resource("mesh_service_entry.pay")["change"]["before"] = Value::Null;
+                plan
+            },
+            &["warning   R11"],
+            &[],
+        ),
     ]);
 }
 
@@ -181,6 +221,8 @@ async fn doors_that_open() {
     };
     let scheme = "service.beta.kubernetes.io/aws-load-balancer-scheme";
     let everyone: &[&str] = &["danger    R12"];
+    let by_values = |line: &str| Plan::still().field(GATEWAY, "Service istio-system/istio-eastwestgateway", line);
+    let open = |line: &str| by_values(line).update(GATEWAY, &[("/service/source_ranges", Value::Null, Value::Null)]);
     let domain = [("/cluster_domain", json!("corp.internal"), json!("corp.internal"))];
     let host = ("/expose/hosts", json!(["*.shop.svc.corp.internal"]), json!(["*.svc.corp.internal"]));
     judge(vec![
@@ -197,14 +239,51 @@ async fn doors_that_open() {
             &[],
         ),
         ("ports of nodes", service("type", json!("ClusterIP"), json!("NodePort")), &["warning   R12", "node"], &[]),
+        ("by values", by_values("spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> (none)"), everyone, &[]),
+        ("a load balancer by values", open("spec.type: ClusterIP -> LoadBalancer"), everyone, &[]),
         (
-            "by values",
-            Plan::still().field(
-                GATEWAY,
-                "Service istio-system/istio-eastwestgateway",
-                "spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> (none)",
-            ),
+            "a load balancer for some by values",
+            by_values("spec.type: ClusterIP -> LoadBalancer"),
+            &["warning   R12"],
+            &["danger    R12"],
+        ),
+        ("ports of nodes by values", by_values("spec.type: ClusterIP -> NodePort"), &["warning   R12", "node"], &[]),
+        ("no longer a load balancer", by_values("spec.type: LoadBalancer -> ClusterIP"), &[], &["R12"]),
+        (
+            "the internet by values",
+            open(&format!("metadata.annotations[\"{scheme}\"]: (none) -> internet-facing")),
+            &["danger    R12", "face the internet"],
+            &[],
+        ),
+        (
+            "no longer inside by values",
+            open(&format!("metadata.annotations[\"{scheme}\"]: internal -> (none)")),
+            &["danger    R12", "stay inside"],
+            &[],
+        ),
+        ("another annotation", by_values("metadata.annotations.team: a -> b"), &[], &["R12"]),
+        (
+            "two halves by values",
+            by_values("spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> [\"0.0.0.0/1\",\"128.0.0.0/1\"]"),
             everyone,
+            &[],
+        ),
+        (
+            "further networks by values",
+            by_values("spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> [\"10.0.0.0/8\",\"8.0.0.0/7\"]"),
+            &["warning   R12", "Further networks"],
+            &[],
+        ),
+        (
+            "fewer networks by values",
+            by_values("spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> [\"10.1.0.0/16\"]"),
+            &[],
+            &["R12"],
+        ),
+        (
+            "networks that the plan does not show",
+            by_values("spec.loadBalancerSourceRanges: [\"10.0.0.0/8\"] -> sha256:00 (900 bytes)"),
+            &["warning   R12", "cannot read"],
             &[],
         ),
         (
@@ -213,6 +292,191 @@ async fn doors_that_open() {
             &["danger    R11", "Every Service"],
             &[],
         ),
+    ]);
+}
+
+/// What is deleted, and what is made in its place under another address, without a `moved` block.
+fn renamed(change: impl Fn(&mut Value)) -> Plan {
+    let mut plan = Plan::still();
+    let mut new = plan.resource(GATEWAY).clone();
+    for (pointer, value) in [("/service/source_ranges", json!(["10.0.0.0/8"])), ("/expose/hosts", json!(["a.b.svc"]))] {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        for of in [&mut new, plan.resource(GATEWAY)] {
+            for side in ["before", "after"] {
+                of["change"][side].pointer_mut(parent).unwrap()[name] = value.clone();
+            }
+        }
+    }
+    new["address"] = "mesh_eastwest_gateway.door[\"east\"]".into();
+    new["name"] = "door".into();
+    new["change"]["actions"] = json!(["create"]);
+    new["change"]["before"] = Value::Null;
+    change(&mut new["change"]["after"]);
+    plan.0["resource_changes"].as_array_mut().unwrap().push(new);
+    plan.actions(GATEWAY, &["delete"])
+}
+
+#[tokio::test]
+async fn another_address_makes_no_new_door() {
+    judge(vec![
+        (
+            "opened",
+            renamed(|after| {
+                after["service"]["source_ranges"] = Value::Null;
+                after["expose"]["hosts"] = json!(["*.local"]);
+            }),
+            &["danger    R12", "danger    R11", "warning   R10", "takes its place"],
+            &[],
+        ),
+        ("as it was", renamed(|_| {}), &["warning   R10"], &["R12", "R11"]),
+        (
+            "in a cluster that is not known",
+            {
+                let mut plan = renamed(|after| {
+                    after["service"]["source_ranges"] = Value::Null;
+                    after.as_object_mut().unwrap().remove("cluster");
+                });
+                plan.resource("mesh_eastwest_gateway.door[\"east\"]")["change"]["after_unknown"] =
+                    json!({ "cluster": true });
+                plan
+            },
+            &["danger    R12"],
+            &[],
+        ),
+        (
+            "in another network",
+            renamed(|after| {
+                after["service"]["source_ranges"] = Value::Null;
+                after["network"] = "net-north".into();
+            }),
+            &[],
+            &["danger    R12"],
+        ),
+    ]);
+}
+
+#[tokio::test]
+async fn values_that_go_round_the_proxy_or_into_every_pod() {
+    let env = |line: &str| format!("pilot: {{env: {{{line}}}}}");
+    let cases: Vec<(String, &[&str])> = [
+        ("global: {proxy: {autoInject: disabled}}", &["warning   R40"][..]),
+        ("sidecarInjectorWebhook: {neverInjectSelector: [{matchLabels: {a: b}}]}", &["warning   R40"]),
+        ("meshConfig: {discoverySelectors: [{matchLabels: {a: b}}]}", &["warning   R40"]),
+        ("meshConfig: {discovery_selectors: [{matchLabels: {a: b}}]}", &["warning   R40"]),
+        ("sidecarInjectorWebhook: {templates: {x: 'spec: {}'}}", &["danger    R32"]),
+        ("sidecarInjectorWebhook: {defaultTemplates: [sidecar, x]}", &["danger    R32"]),
+        ("global: {proxy: {excludeInboundPorts: '80'}}", &["danger    R22"]),
+        ("global: {proxy: {excludeOutboundPorts: '80'}}", &["danger    R22"]),
+        ("global: {proxy: {excludeIPRanges: 10.0.0.0/8}}", &["danger    R22"]),
+        ("global: {proxy: {includeInboundPorts: ''}}", &["danger    R22"]),
+        ("global: {proxy: {includeIPRanges: 10.0.0.0/8}}", &["danger    R22"]),
+        ("meshConfig: {defaultConfig: {interceptionMode: NONE}}", &["danger    R22"]),
+        ("meshConfig: {meshMTLS: {min_protocol_version: TLSV1_2}}", &["danger    R22"]),
+        ("trustedZtunnelNamespace: x", &["danger    R30"]),
+        ("pilot: {trustedZtunnelName: x}", &["danger    R30"]),
+        ("pilot: {jwksResolverExtraRootCA: x}", &["danger    R30"]),
+        ("global: {pilotCertProvider: kubernetes}", &["danger    R31"]),
+        ("meshConfig: {defaultConfig: {proxyMetadata: {CA_ADDR: 'a:1'}}}", &["danger    R31"]),
+        ("base: {validationURL: 'https://a'}", &["danger    R31"]),
+    ]
+    .into_iter()
+    .map(|(text, says)| (text.to_owned(), says))
+    .chain(
+        [
+            ("CA_TRUSTED_NODE_ACCOUNTS: a/b", &["danger    R30"][..]),
+            ("TRUSTED_GATEWAY_CIDR: 10.0.0.0/8", &["danger    R30"]),
+            ("JWKS_RESOLVER_INSECURE_SKIP_VERIFY: 'true'", &["danger    R22"]),
+            ("ISTIO_WORKLOAD_ENTRY_VALIDATE_IDENTITY: 'false'", &["danger    R22"]),
+            ("ENABLE_DEBUG_ENDPOINT_AUTH: 'false'", &["danger    R22"]),
+            ("UNSAFE_ENABLE_ADMIN_ENDPOINTS: 'true'", &["danger    R22"]),
+            ("ENABLE_XDS_API_GENERATOR_AUTH: 'false'", &["danger    R22"]),
+            ("EXTERNAL_CA: ISTIOD_RA_KUBERNETES_API", &["danger    R31"]),
+            ("K8S_SIGNER: a/b", &["danger    R31"]),
+        ]
+        .map(|(line, says)| (env(line), says)),
+    )
+    .collect();
+    judge(cases.iter().map(|(text, says)| (text.as_str(), with_values(EAST, text), *says, &[][..])).collect());
+    // The other way round nothing is lost.
+    let back = |text: &str| Plan::still().update(EAST, &[("/values", values(text), Value::Null)]);
+    judge(
+        [
+            "global: {proxy: {autoInject: disabled}}",
+            "global: {proxy: {excludeInboundPorts: '80'}}",
+            "global: {proxy: {includeIPRanges: 10.0.0.0/8}}",
+            "pilot: {env: {CA_TRUSTED_NODE_ACCOUNTS: a/b}}",
+        ]
+        .map(|text| (text, back(text), &["no risk found"][..], &[][..]))
+        .into(),
+    );
+}
+
+/// A resource more, like one that there is.
+fn beside(mut plan: Plan, of: &str, address: &str, change: impl Fn(&mut Value)) -> Plan {
+    let mut new = plan.resource(of).clone();
+    new["address"] = address.into();
+    new["change"]["actions"] = json!(["create"]);
+    new["change"]["before"] = Value::Null;
+    change(&mut new["change"]["after"]);
+    plan.0["resource_changes"].as_array_mut().unwrap().push(new);
+    plan
+}
+
+#[tokio::test]
+async fn what_is_new_comes_from_where_the_others_do() {
+    let canary = |change: &dyn Fn(&mut Value)| {
+        beside(Plan::still(), EAST, "mesh_primary.canary", |after| {
+            after["revision"] = "canary".into();
+            change(after);
+        })
+    };
+    let evil = |after: &mut Value| after["images"] = json!({ "hub": "evil.example/istio", "pull_secrets": null });
+    let first = canary(&evil).only(|address| address == "mesh_primary.canary");
+    judge(vec![
+        ("images", canary(&evil), &["warning   R32", "evil.example"], &[]),
+        (
+            "charts",
+            canary(&|after| after["charts"] = json!({ "repository": "oci://evil.example/charts" })),
+            &["warning   R32", "evil.example"],
+            &[],
+        ),
+        ("as the others", canary(&|_| {}), &[], &["R32"]),
+        ("the first one", first, &[], &["R32"]),
+    ]);
+}
+
+#[tokio::test]
+async fn an_authority_of_other_clusters_brings_no_root_and_a_stranger_no_identity() {
+    let root = |plan: Plan| plan.update(EAST, &[("/trust_root", json!("aa"), json!("bb"))]);
+    let lab = |cluster: &'static str| {
+        move |after: &mut Value| after["clusters"] = json!({ cluster: { "namespace": "istio-system" } })
+    };
+    let mut stranger = Plan::still().update(CA, &[]);
+    stranger.resource(CA)["change"]["after"]["clusters"]["evil"] = json!({ "namespace": "istio-system" });
+    judge(vec![
+        (
+            "of other clusters",
+            root(beside(Plan::still(), CA, "mesh_ca.lab", lab("lab"))),
+            &["danger    R01", "nothing in this plan brings it"],
+            &[],
+        ),
+        ("of this one", root(beside(Plan::still(), CA, "mesh_ca.lab", lab("east"))), &[], &["brings it"]),
+        ("a cluster outside", stranger, &["warning   R30", "evil gets an intermediate"], &[]),
+    ]);
+}
+
+#[tokio::test]
+async fn what_is_scaled_to_nothing_is_gone() {
+    let none = "spec.replicas: 2 -> 0";
+    judge(vec![
+        ("a control plane", Plan::still().field(EAST, ISTIOD, none), &["warning   R07"], &[]),
+        (
+            "a gateway",
+            Plan::still().field(GATEWAY, "Deployment istio-system/istio-eastwestgateway", none),
+            &["warning   R38"],
+            &[],
+        ),
+        ("one less", Plan::still().field(EAST, ISTIOD, "spec.replicas: 2 -> 1"), &[], &["R07"]),
     ]);
 }
 

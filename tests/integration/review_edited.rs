@@ -132,7 +132,7 @@ pub(crate) fn judge(cases: Vec<(&str, Plan, &[&str], &[&str])>) {
         // To look at one by hand: `MESH_TEST_PLANS=FOLDER`.
         if let Some(folder) = std::env::var_os("MESH_TEST_PLANS") {
             fs::write(
-                std::path::Path::new(&folder).join(format!("{}.json", name.replace(' ', "-"))),
+                std::path::Path::new(&folder).join(format!("{}.json", name.replace([' ', '/'], "-"))),
                 plan.0.to_string(),
             )
             .unwrap();

@@ -24,7 +24,6 @@ const TIMEOUTS: &str = "timeouts";
 /// Resource, attribute, cases (all where nothing is said), and the reason.
 const NEEDS_NONE: &[(&str, &str, &str, &str)] = &[
     ("mesh_ca", "adopt", "lowered", "Nothing is taken over from then on."),
-    ("mesh_ca", "clusters", "gains", "A cluster that gets an intermediate is in the table of trust."),
     (
         "mesh_ca",
         "clusters.*.certificate_chain",

@@ -50,6 +50,14 @@ async fn what_is_of_a_copy_of_the_provider_is_said_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn an_action_of_another_provider_is_something_that_happens() {
+    let mut action = invocation("aws_lambda_invoke");
+    action["provider_name"] = "registry.terraform.io/hashicorp/aws".into();
+    let page = with("action_invocations", json!([action])).page();
+    assert!(page.contains("nothing changes in the mesh") && page.contains("1 change of other providers"), "{page}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_said_wherever_it_is() {
     let unreadable = |member: &str, value: Value| {
         let mut one = Plan::still().resource(EAST).clone();

@@ -10,7 +10,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Plan;
 use crate::istiod::mesh_config_map;
 use crate::kept::objects::{Wanted, state_key};
-use crate::mesh::{ControlPlaneAt, DiscoverySelectors, MeshPolicy, NETWORK_LABEL, Revision, accepted_domains};
+use crate::mesh::{
+    ControlPlaneAt, DiscoverySelectors, MeshPolicy, NETWORK_LABEL, Revision, accepted_domains, mesh_field,
+};
 use crate::resources::client::briefly;
 use crate::resources::{absent, discovery};
 use crate::value::Value;
@@ -47,9 +49,9 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
     let control_plane = &spec.control_plane;
     let said = |path: &[&str]| values::at(&spec.istiod_values, path).map(values::as_text);
     let is_true = |path: &[&str]| said(path).is_some_and(|text| text == "true");
-    let roots = values::at(&spec.istiod_values, &["meshConfig", "caCertificates"]).and_then(|roots| roots.as_array());
-    let aliases =
-        values::at(&spec.istiod_values, &["meshConfig"]).and_then(|mesh| mesh.as_object()).map(accepted_domains);
+    let mesh = values::at(&spec.istiod_values, &["meshConfig"]).and_then(|mesh| mesh.as_object());
+    let in_mesh = |name: &str| mesh.and_then(|mesh| mesh_field(mesh, name));
+    let roots = in_mesh("caCertificates").and_then(|roots| roots.as_array());
     let skips = is_true(&["pilot", "env", "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"]);
     ControlPlaneAt {
         cluster: planned.cluster.text().to_owned(),
@@ -61,14 +63,14 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         network: control_plane.network.as_ref().map(ToString::to_string),
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         root_follows: planned.trust_root.is_unknown(),
-        trust_domain: said(&["meshConfig", "trustDomain"]).unwrap_or_else(|| USUAL_TRUST_DOMAIN.to_owned()),
-        trust_domain_aliases: aliases.unwrap_or_default(),
+        trust_domain: in_mesh("trustDomain").map(values::as_text).unwrap_or_else(|| USUAL_TRUST_DOMAIN.to_owned()),
+        trust_domain_aliases: mesh.map(accepted_domains).unwrap_or_default(),
         trusts_more_roots: roots.is_some_and(|roots| !roots.is_empty()),
         any_trust_domain: skips,
         is_ambient: said(&["profile"]).is_some_and(|profile| profile == "ambient"),
         ambient_networks: spreads(spec),
         mtls: control_plane.mtls,
-        auto_mtls: said(&["meshConfig", "enableAutoMtls"]).is_none_or(|text| text != "false"),
+        auto_mtls: in_mesh("enableAutoMtls").is_none_or(|value| values::as_text(value) != "false"),
         version: planned.istio_version.known().cloned(),
         external_istiod: control_plane.external_istiod || control_plane.is_external,
         link_audiences: spec
@@ -82,10 +84,7 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         tags: planned.tags.items().cloned().collect(),
         mesh_networks: control_plane.mesh_networks.clone(),
         policy: None,
-        discovery: values::at(&spec.istiod_values, &["meshConfig"])
-            .and_then(|mesh| mesh.as_object())
-            .map(DiscoverySelectors::of)
-            .unwrap_or_default(),
+        discovery: mesh.map(DiscoverySelectors::of).unwrap_or_default(),
     }
 }
 
@@ -229,6 +228,10 @@ mod tests {
         assert!(said.trust_domain_aliases.contains("c.d") && !said.any_trust_domain);
         assert!(of(&with_values("pilot: {env: {PILOT_SKIP_VALIDATE_TRUST_DOMAIN: 'true'}}")).any_trust_domain);
         assert!(of(&with_values("env: {PILOT_SKIP_VALIDATE_TRUST_DOMAIN: 'true'}")).any_trust_domain);
+        let other =
+            of(&with_values("meshConfig: {trust_domain: a.b, trust_domain_aliases: [c.d], enable_auto_mtls: false}"));
+        assert_eq!((other.trust_domain.as_str(), other.auto_mtls), ("a.b", false), "by the names of protobuf");
+        assert!(other.trust_domain_aliases.contains("c.d"));
         let roots =
             |entry: &str| of(&with_values(&format!("meshConfig: {{trustDomain: a.b, caCertificates: [{entry}]}}")));
         let named = roots("{pem: x, trustDomains: [e.f, g.h]}");

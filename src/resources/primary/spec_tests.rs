@@ -295,12 +295,12 @@ fn mtls_is_made_true_by_a_policy_and_the_mesh_configuration() {
     assert!(Spec::parse(&Primary { ambient: true.into(), ..with("strict") }).is_ok());
     let external = Primary { config_cluster: "west".into(), ..with("strict") };
     assert_eq!(refusals(&external), ["mtls: Not with an external control plane"]);
-    let otherwise = Value::Known(vec!["meshConfig: {enableAutoMtls: true}".into()]);
-    assert_eq!(
-        refusals(&Primary { values: otherwise.clone(), ..with("off") }),
-        ["values: A value contradicts an attribute"]
-    );
-    assert_eq!(refusals(&Primary { values: otherwise, ..model() }), [] as [String; 0]);
+    for otherwise in ["meshConfig: {enableAutoMtls: true}", "meshConfig: {enable_auto_mtls: true}"] {
+        let values = Value::Known(vec![otherwise.into()]);
+        let refused = refusals(&Primary { values: values.clone(), ..with("off") });
+        assert_eq!(refused, ["values: A value contradicts an attribute"], "{otherwise}");
+        assert_eq!(refusals(&Primary { values, ..model() }), [] as [String; 0], "{otherwise}");
+    }
 }
 
 #[test]
@@ -353,7 +353,13 @@ fn images_come_from_where_it_is_said_once() {
     {
         assert_eq!(refusals(&of(from("a.b/c", &["a"]), same)), [] as [String; 0], "{same}");
     }
-    for other in ["global: {hub: d.e/f}", "hub: d.e/f", "global: {imagePullSecrets: [b]}", "imagePullSecrets: [b]"] {
+    for other in [
+        "global: {hub: d.e/f}",
+        "hub: d.e/f",
+        "global: {imagePullSecrets: [b]}",
+        "imagePullSecrets: [b]",
+        "pilot: {hub: d.e/f}",
+    ] {
         let refused = refusals(&of(from("a.b/c", &["a"]), other));
         assert_eq!(refused, ["values: A value contradicts an attribute"], "{other}");
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::chart::{self, Values};
-use crate::mesh::{ControlPlane, REMOTE_CREDENTIALS};
+use crate::mesh::{ControlPlane, REMOTE_CREDENTIALS, mesh_field};
 use crate::value::Dyn;
 
 /// One place that an attribute decides and a values document therefore must not.
@@ -217,17 +217,22 @@ pub fn said_to_all(values: &Values) -> Vec<&'static str> {
 }
 
 /// What the charts look for at their top level first. The attributes are written below `global`.
-const AT_THE_TOP: &[(&str, &str)] =
-    &[("platform", "platform"), ("images.hub", "hub"), ("images.pull_secrets", "imagePullSecrets")];
+const AT_THE_TOP: &[(&str, &[&str])] = &[
+    ("platform", &["platform"]),
+    ("images.hub", &["hub"]),
+    // istiod's chart copies what is below `pilot` over its top level.
+    ("images.hub", &["pilot", "hub"]),
+    ("images.pull_secrets", &["imagePullSecrets"]),
+];
 
 /// Documents that say at the top level of a chart what an attribute decides.
 fn elsewhere<'a>(user: &'a Values, attributes: &'a Json) -> impl Iterator<Item = Contradiction> + use<'a> {
-    AT_THE_TOP.iter().filter_map(|(attribute, member)| {
-        let decided = attributes.get("global")?.get(member)?;
-        let document = user.as_map().get(*member).filter(|document| *document != decided && *document != "")?;
+    AT_THE_TOP.iter().filter_map(|(attribute, path)| {
+        let decided = attributes.get("global")?.get(path.last()?)?;
+        let document = within(user, path).filter(|document| *document != decided && *document != "")?;
         Some(Contradiction {
             attribute,
-            path: (*member).to_owned(),
+            path: path.join("."),
             document: document.to_string(),
             decided: decided.to_string(),
         })
@@ -336,8 +341,10 @@ fn merged(documents: &Dyn) -> Option<Values> {
 }
 
 fn contradiction(decided: &Decided, user: &Values, attributes: &Json) -> Option<Contradiction> {
-    let (first, rest) = decided.path.split_first()?;
-    let document = rest.iter().try_fold(user.as_map().get(*first)?, |value, step| value.get(step))?;
+    let document = match decided.path.split_first()? {
+        (&"meshConfig", rest) => mesh_field(user.as_map().get("meshConfig")?.as_object()?, &rest.join("."))?,
+        _ => within(user, decided.path)?,
+    };
     let attribute = decided.path.iter().try_fold(attributes, |value, step| value.get(step))?;
     // The charts write both into the environment as text.
     let same_text = document.to_string().trim_matches('"') == attribute.to_string().trim_matches('"');

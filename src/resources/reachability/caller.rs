@@ -14,7 +14,7 @@ use crate::chart::Values;
 use crate::cluster::{Cluster, Kind, ObjectRef, TokenRequest};
 use crate::istiod::proxy::{Certified, Connection, Endpoint, Node, Refused};
 use crate::istiod::{Istiod, RemoteCluster, Replica, added_roots, is_from, mesh_config_map};
-use crate::mesh::{Sni, SpiffeId, accepted_domains};
+use crate::mesh::{Sni, SpiffeId, accepted_domains, mesh_field};
 use crate::pki::Certificate;
 use crate::resources::places::described_networks;
 
@@ -279,9 +279,10 @@ async fn mesh_config(cluster: &Cluster, namespace: &str, revision: &str) -> Resu
 }
 
 fn configured(mesh: Option<&Map<String, Json>>) -> Configured {
-    let auto_mtls = mesh.and_then(|mesh| mesh.get("enableAutoMtls")?.as_bool()).unwrap_or(true);
+    let auto_mtls = mesh.and_then(|mesh| mesh_field(mesh, "enableAutoMtls")?.as_bool()).unwrap_or(true);
     let roots = mesh.map(added_roots).unwrap_or_default();
-    let trust_domain = mesh.and_then(|mesh| mesh.get("trustDomain")?.as_str()).filter(|domain| !domain.is_empty());
+    let trust_domain =
+        mesh.and_then(|mesh| mesh_field(mesh, "trustDomain")?.as_str()).filter(|domain| !domain.is_empty());
     Configured {
         auto_mtls,
         more_roots: roots.into_iter().flatten().flatten().collect(),
@@ -307,6 +308,9 @@ mod tests {
         assert_eq!(other_domain(&BTreeSet::new(), "spiffe://b/ns/shop/sa/cart"), None, "nobody knows");
         assert_eq!(other_domain(&domains, "spiffe://b"), None);
         assert_eq!(configured(None).trust_domain, None);
+        let mesh = json!({"trust_domain": "a", "enable_auto_mtls": false});
+        let Configured { trust_domain, auto_mtls, .. } = configured(mesh.as_object());
+        assert!(!auto_mtls && trust_domain.as_deref() == Some("a"), "by the names of protobuf");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
 use crate::istiod::{HANDED_OUT, added_roots, is_mesh_config_map};
 use crate::mesh::{
     GATEWAY_PORT, MeshPolicy, Protocol, Selector, ServiceExposure, accepted_domains, hosts_admit,
-    is_injection_config_map,
+    is_injection_config_map, mesh_field,
 };
 use crate::pki::Certificate;
 use crate::resources::address::GATEWAY_NAME_LABEL;
@@ -107,9 +107,7 @@ impl Mesh {
         let mut settings = maps.iter().filter(|map| is_mesh_config_map(map.name())).filter_map(|map| read(map, "mesh"));
         let Some(settings) = settings.next() else { return Mesh::default() };
         let settings = settings.as_map();
-        let captures = settings
-            .get("defaultConfig")
-            .and_then(|config| config.get("proxyMetadata")?.get("ISTIO_META_DNS_CAPTURE"))
+        let captures = mesh_field(settings, "defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE")
             .is_some_and(|value| value.as_str() == Some("true") || value.as_bool() == Some(true));
         let mut injectors =
             maps.iter().filter(|map| is_injection_config_map(map.name())).filter_map(|map| read(map, "values"));
@@ -127,7 +125,7 @@ impl Mesh {
         Mesh {
             captures_dns: captures,
             trust_domain: Some(
-                settings.get("trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
+                mesh_field(settings, "trustDomain").and_then(|td| td.as_str()).unwrap_or("cluster.local").to_owned(),
             ),
             aliases: accepted_domains(settings),
             roots: roots.map(|root| root.fingerprint().to_string()).collect(),

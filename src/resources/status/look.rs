@@ -20,7 +20,7 @@ use crate::istiod::cacerts;
 use crate::istiod::{self, Connected, HANDED_OUT, Looks, ReplicaView, Way, added_roots};
 use crate::mesh::{
     AMBIENT_CLASS, CONFIG_SECRET, Credential, DiscoverySelectors, InjectedAs, MULTI_CLUSTER_LABEL, MeshPolicy,
-    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external,
+    NETWORK_LABEL, ParsedRemoteSecret, accepted_domains, is_external, mesh_field,
 };
 use crate::pki::Certificate;
 use crate::resources::address::{
@@ -224,7 +224,7 @@ fn sight(seen: &Seen) -> Sight {
     let meshes: Vec<Values> = seen.deployments.iter().filter_map(|one| mesh_config(one, &seen.config_maps)).collect();
     let added: Vec<Option<Vec<Certificate>>> = meshes.iter().flat_map(|mesh| added_roots(mesh.as_map())).collect();
     let any_mesh = |holds: fn(&serde_json::Value) -> bool, key: &str| {
-        meshes.iter().any(|mesh| mesh.as_map().get(key).is_some_and(holds))
+        meshes.iter().any(|mesh| mesh_field(mesh.as_map(), key).is_some_and(holds))
     };
     Sight {
         system_namespace: seen.system_namespace.clone(),
@@ -306,7 +306,10 @@ fn configured(deployment: &Object, config_maps: &BTreeMap<String, Object>) -> As
     let mesh = mesh.as_map();
     Ok(Configured {
         policy: MeshPolicy::of(mesh),
-        trust_domain: mesh.get("trustDomain").and_then(|domain| domain.as_str()).unwrap_or("cluster.local").to_owned(),
+        trust_domain: mesh_field(mesh, "trustDomain")
+            .and_then(|domain| domain.as_str())
+            .unwrap_or("cluster.local")
+            .to_owned(),
         aliases: accepted_domains(mesh),
         any_trust_domain: environment(deployment).any(|(name, value)| name == SKIPS_DOMAINS && value == "true"),
         is_ambient: environment(deployment).any(|(name, value)| name == ENABLES_AMBIENT && value == "true"),
@@ -335,9 +338,9 @@ fn control_plane(deployment: &Object, seen: &Seen) -> (String, ControlPlane) {
     let plane = ControlPlane {
         version: version.map(str::to_owned).into(),
         cluster_name: text(cluster_id),
-        mesh_id: text(mesh.and_then(|mesh| mesh.get("defaultConfig")?.get("meshId"))),
+        mesh_id: text(mesh.and_then(|mesh| mesh_field(mesh, "defaultConfig.meshId"))),
         external: is_external(deployment.value()).into(),
-        trust_domain: text(mesh.and_then(|mesh| mesh.get("trustDomain"))),
+        trust_domain: text(mesh.and_then(|mesh| mesh_field(mesh, "trustDomain"))),
         replicas: deployment.get("spec.replicas").and_then(|n| n.as_i64()).unwrap_or(1).into(),
         available_replicas: deployment.get("status.availableReplicas").and_then(|n| n.as_i64()).unwrap_or(0).into(),
         proxies,

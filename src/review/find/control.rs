@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cx, tokens, values};
+use super::{Cx, balancers, tokens, values};
 use crate::review::objects::Fate;
 use crate::review::read::{Action, InCluster, Instance, Reading, Type};
 use crate::review::risk::{
-    ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL, FORCED,
-    IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, LEFT_OVER_REMOVED, Level, MTLS, NAMESPACE, NETWORK_CHANGED,
-    WEBHOOK,
+    ACCESS_NARROWED, ADOPTED, CANNOT_TELL, CONTROL_PLANE_REMOVED, CONTROL_PLANE_REPLACED, DEFINITION, EXPOSED_TO_ALL,
+    FORCED, IDENTITY_CHANGED, INJECTION_CHANGES, LEFT_BEHIND, LEFT_OVER_REMOVED, Level, MTLS, NAMESPACE,
+    NETWORK_CHANGED, WEBHOOK,
 };
 use crate::review::text::{Name, Prose, count, names};
 
@@ -272,15 +272,18 @@ fn changed(cx: &mut Cx<'_>, at: At<'_>, field: &crate::review::objects::Field) {
         let closed = path.ends_with("failurePolicy") && after == Some("Fail") && before != Some("Fail");
         let selects = ["Selector", "rules", "matchPolicy", "matchConditions"].iter().any(|part| path.contains(part));
         (closed || selects).then_some(&WEBHOOK)
-    } else if is("Service ") && path.starts_with("spec.loadBalancerSourceRanges") {
-        (after.is_none() || after.is_some_and(|after| after.contains("/0"))).then_some(&EXPOSED_TO_ALL)
+    } else if is("Deployment ") && path == "spec.replicas" {
+        let kind = if at.instance.kind == Type::Primary { &CONTROL_PLANE_REMOVED } else { &ACCESS_NARROWED };
+        (after == Some("0") && before != after).then_some(kind)
     } else {
         values::weakens(path, before, after).then_some(&MTLS)
     };
-    if let Some(kind) = kind {
-        let (before, after) = field.sides("not set");
+    let (before, after) = field.sides("not set");
+    if let Some((level, words)) = balancers::opened(at.instance, field).filter(|_| is("Service ")) {
+        let what = format!("{} of {}. {words}", Name(path), Name(at.object));
+        cx.risk(&EXPOSED_TO_ALL, at.instance, what.trim_end()).of(at.cluster).at(level).sides(before, after);
+    } else if let Some(kind) = kind {
         let what = format!("{} of {}.", Name(path), Name(at.object));
-        let level = if *kind == EXPOSED_TO_ALL { Level::Danger } else { kind.level };
-        cx.risk(kind, at.instance, what).of(at.cluster).at(level).sides(before, after);
+        cx.risk(kind, at.instance, what).of(at.cluster).sides(before, after);
     }
 }

@@ -188,26 +188,55 @@ pub fn more_ranges(before: &Door<'_>, after: &Door<'_>) -> bool {
 
 /// Whether a cloud is told to give the load balancer a public address.
 pub fn faces_internet(door: &Door<'_>) -> bool {
-    let public =
-        |value: &str| ["internet-facing", "external", "public"].iter().any(|word| value.eq_ignore_ascii_case(word));
-    let placed = |name: &str| ["scheme", "load-balancer-type", "address-type"].iter().any(|word| name.contains(word));
-    door.is_balancer() && door.annotations.iter().any(|(name, value)| placed(name) && public(value))
+    door.is_balancer() && door.annotations.iter().any(|(name, value)| is_public(name, value))
+}
+
+/// An annotation by which a cloud is told to give a load balancer a public address.
+fn is_public(name: &str, value: &str) -> bool {
+    let public = ["internet-facing", "external", "public"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    public && ["scheme", "load-balancer-type", "address-type"].iter().any(|word| name.contains(word))
 }
 
 /// Whether a cloud is told to keep the load balancer inside.
 pub fn stays_inside(door: &Door<'_>) -> bool {
-    let inside = |text: &str| ["internal", "private"].iter().any(|word| text.to_lowercase().contains(word));
-    let off = |value: &str| ["false", "no", "off", "0"].iter().any(|word| value.eq_ignore_ascii_case(word));
-    let told = |(name, value): &(&str, &str)| inside(value) || inside(name) && !off(value) && !value.is_empty();
-    door.annotations.iter().any(told) || door.class.is_some_and(inside)
+    door.annotations.iter().any(|(name, value)| is_private(name, value)) || door.class.is_some_and(says_inside)
+}
+
+fn says_inside(text: &str) -> bool {
+    ["internal", "private"].iter().any(|word| text.to_lowercase().contains(word))
+}
+
+/// An annotation by which a cloud is told to keep a load balancer inside.
+fn is_private(name: &str, value: &str) -> bool {
+    let off = ["false", "no", "off", "0"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    says_inside(value) || says_inside(name) && !off && !value.is_empty()
+}
+
+/// Whether an annotation decides by its name who can reach a load balancer.
+fn places(name: &str) -> bool {
+    ["internal", "scheme", "load-balancer-type", "subnet", "private"].iter().any(|word| name.contains(word))
+}
+
+/// What a change of one annotation opens, and whether it surely does.
+pub fn opened_by(name: &str, before: Option<&str>, after: Option<&str>) -> Option<(&'static str, bool)> {
+    let says = |side: Option<&str>, is: fn(&str, &str) -> bool| side.is_some_and(|value| is(name, value));
+    match () {
+        () if says(after, is_public) && !says(before, is_public) => {
+            Some(("Its load balancer is asked to face the internet.", true))
+        }
+        () if says(before, is_private) && !says(after, is_private) => {
+            Some(("Nothing asks for its load balancer to stay inside any more.", true))
+        }
+        () if places(name) && before.is_some() && before != after && !says(after, is_private) => {
+            Some(("What may keep the load balancer inside (annotations or class) changes.", false))
+        }
+        () => None,
+    }
 }
 
 /// Whether something goes by which clouds are told to keep a load balancer inside.
 pub fn lost_marks(before: &Door<'_>, after: &Door<'_>) -> bool {
-    let inside = |name: &str| {
-        ["internal", "scheme", "load-balancer-type", "subnet", "private"].iter().any(|word| name.contains(word))
-    };
-    let lost = before.annotations.iter().any(|mark| inside(mark.0) && !after.annotations.contains(mark));
+    let lost = before.annotations.iter().any(|mark| places(mark.0) && !after.annotations.contains(mark));
     after.is_balancer() && (lost || before.class.is_some() && before.class != after.class)
 }
 
@@ -224,7 +253,7 @@ fn bounds(range: &str) -> Option<(u128, u128, u32)> {
 }
 
 /// Whether ranges together hold all addresses of a family: two halves are a whole.
-fn are_everyone(ranges: &[&str]) -> bool {
+pub fn are_everyone(ranges: &[&str]) -> bool {
     [4, 6].into_iter().any(|family| {
         let bounds = ranges.iter().filter_map(|range| bounds(range)).filter(|bounds| bounds.2 == family);
         let mut bounds: Vec<(u128, u128)> = bounds.map(|(first, last, _)| (first, last)).collect();
@@ -242,7 +271,7 @@ fn are_everyone(ranges: &[&str]) -> bool {
 }
 
 /// Whether a range holds another.
-fn contains(wider: &str, range: &str) -> bool {
+pub fn contains(wider: &str, range: &str) -> bool {
     match (bounds(wider), bounds(range)) {
         (Some((first, last, family)), Some((from, to, same))) => family == same && first <= from && to <= last,
         _ => wider == range,

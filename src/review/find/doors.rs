@@ -37,18 +37,42 @@ fn door<'a>(cx: &mut Cx<'a>, section: &mut Section, instance: &'a Instance, of: 
     }
     let (was, will) = (of(instance.before()), of(instance.after()));
     let parts = instance.in_clusters();
+    // Another address without a `moved` block makes it none that is new.
+    let formers: Vec<_> = formers(cx, instance).into_iter().filter_map(|one| Some((one, of(one.before())?))).collect();
     for InCluster { cluster, before, after } in &parts {
         let at = At { instance, cluster };
         let (before, after) = (of(*before), of(*after));
         rows(section, at, before.as_ref(), after.as_ref());
-        judge(cx, at, before.as_ref(), after.as_ref());
+        if formers.is_empty() {
+            judge(cx, at, before.as_ref(), after.as_ref());
+        }
         narrowed(cx, at, before.as_ref(), after.as_ref());
     }
     // That a door is in another cluster than before makes it none that is new: it lets in more than it did.
+    let at = At { instance, cluster: instance.cluster().unwrap_or_default() };
     if parts.len() > 1 && was.is_some() {
-        judge(cx, At { instance, cluster: instance.cluster().unwrap_or_default() }, was.as_ref(), will.as_ref());
+        judge(cx, at, was.as_ref(), will.as_ref());
     }
     address(cx, instance, was.as_ref(), will.as_ref());
+    for (former, was) in &formers {
+        let Some(will) = &will else { break };
+        judge(cx, at, Some(was), Some(will));
+        let what = format!("{} goes, and this takes its place with another address.", Name(&former.address));
+        cx.risk(&GATEWAY_ADDRESS, instance, what).sides(was.addresses.clone(), will.addresses.clone());
+    }
+}
+
+/// What goes where this one comes: in its cluster and its network, as far as both are known.
+fn formers<'a>(cx: &Cx<'a>, instance: &'a Instance) -> Vec<&'a Instance> {
+    let goes = |other: &&Instance| {
+        let same = |name: &str| {
+            let (was, will) = (other.before().get(name), instance.after().get(name));
+            was.is_unknown() || will.is_unknown() || will.is_hidden() || was.value() == will.value()
+        };
+        other.action == Action::Delete && same("cluster") && same("network")
+    };
+    let is_new = instance.action == Action::Create && !instance.before().is_there();
+    cx.of(instance.kind).filter(goes).filter(|_| is_new).collect()
 }
 
 /// A resource in one of its clusters.

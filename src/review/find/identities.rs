@@ -1,15 +1,33 @@
 //! Names, and roots, that are accepted from now on. Those that no longer are, are told attribute by attribute.
 
 use super::Cx;
-use crate::review::read::{Instance, Reading};
+use crate::review::read::{Instance, Reading, Type};
 use crate::review::risk::{IDENTITIES, Level};
-use crate::review::text::names;
+use crate::review::text::{Name, names};
 
 const ROOTS: &str = "roots";
 
 pub fn of_plan(cx: &mut Cx<'_>) {
     for instance in &cx.plan.instances {
         widened(cx, instance);
+    }
+    for ca in cx.of(Type::Ca) {
+        handed_out(cx, ca);
+    }
+}
+
+/// Intermediates for clusters that have no control plane of the mesh, as far as this plan says.
+fn handed_out(cx: &mut Cx<'_>, ca: &Instance) {
+    let Some((before, after)) = ca.sides("clusters") else { return };
+    let before = before.entries();
+    for name in after.entries().into_keys().filter(|name| !before.contains_key(name)) {
+        if !cx.topology.after.keeps(name) {
+            let what = format!(
+                "{} gets an intermediate, and this plan has no control plane there. Who has its key can make any identity of the mesh.",
+                Name(name)
+            );
+            cx.risk(&IDENTITIES, ca, what).of(name).sides("none", "an intermediate");
+        }
     }
 }
 

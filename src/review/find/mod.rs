@@ -1,6 +1,7 @@
 //! What there is to say of a plan: a file for each subject, which fills its table and names the risks it sees.
 
 mod attributes;
+mod balancers;
 mod changes;
 mod checks;
 mod control;
@@ -26,7 +27,7 @@ use super::read::{Action, InCluster, Instance, Plan, Schemas, Type};
 use super::risk::{self, Level, Risk};
 use super::section::Section;
 use super::text::Prose;
-use super::topology::Topology;
+use super::topology::{Topology, UNKNOWN};
 
 pub use attributes::paths as judged_attributes;
 pub use restarts::Restarts;
@@ -153,6 +154,10 @@ impl Risk {
 /// The cluster that a resource is of, and was of; all those that an authority signs for.
 fn clusters(instance: &Instance) -> BTreeSet<&str> {
     let mut clusters: BTreeSet<&str> = instance.cluster().into_iter().chain(instance.left_cluster()).collect();
+    // Where it goes may be known after the apply only, or be hidden.
+    if instance.left_cluster().is_some() && instance.cluster().is_none() {
+        clusters.insert(UNKNOWN);
+    }
     if instance.kind == Type::Ca {
         clusters.extend(
             [instance.before(), instance.after()]

@@ -3,17 +3,43 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cx, values};
+use super::Cx;
+use super::values::{self, Change};
 use crate::review::objects::Field;
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{
-    DESTINATION_CHANGED, HOSTS_WIDENED, IDENTITIES, Level, RiskKind, SECRETS, SERVICE_REMOVED, SOURCE_CHANGED,
+    DESTINATION_CHANGED, HOSTS_WIDENED, IDENTITIES, INJECTION_CHANGES, Level, MTLS, RiskKind, SECRETS, SERVICE_REMOVED,
+    SOURCE_CHANGED,
 };
 use crate::review::text::Name;
 
-/// Ends of settings: who signs certificates, who is asked to inject.
-const OF_VALUES: &[&str] =
-    &["caaddress", "ca.address", "injectionurl", "clientconfig.url", "remotepilotaddress", "discoveryaddress"];
+/// Ends of settings: who signs certificates, who is asked to inject and to check configuration.
+const OF_VALUES: &[&str] = &[
+    "caaddress",
+    "ca.address",
+    "ca_addr",
+    "external_ca",
+    "k8s_signer",
+    "pilotcertprovider",
+    "pilot_cert_provider",
+    "injectionurl",
+    "validationurl",
+    "clientconfig.url",
+    "remotepilotaddress",
+    "discoveryaddress",
+];
+
+/// Ends of settings: who may speak for others, and whose keys count.
+const OF_TRUST: &[&str] = &[
+    "trustedztunnelnamespace",
+    "trustedztunnelname",
+    "ca_trusted_node_accounts",
+    "trusted_gateway_cidr",
+    "jwksresolverextrarootca",
+];
+
+/// Steps of paths: what is put into every Pod that is injected.
+const OF_CODE: &[&str] = &["templates", "defaulttemplates"];
 
 pub fn of_plan(cx: &mut Cx<'_>) {
     for instance in &cx.plan.instances {
@@ -26,27 +52,57 @@ pub fn of_plan(cx: &mut Cx<'_>) {
         documents(cx, instance);
         if both(instance) {
             sources(cx, instance);
+        } else if instance.action == Action::Create && !instance.importing {
+            sources_of_new(cx, instance);
         }
     }
     fields(cx);
 }
 
 /// Attributes that say where charts and images are from.
+struct Source {
+    path: [&'static str; 2],
+    what: &'static str,
+}
+
+const SOURCES: &[Source] = &[
+    Source { path: ["charts", "repository"], what: "The charts come from another repository." },
+    Source {
+        path: ["charts", "directory"],
+        what: "The charts come from another folder: whoever can change the repository of this configuration may have written them.",
+    },
+    Source { path: ["charts", "gateway_api"], what: "The definitions of the Gateway API come from elsewhere." },
+    Source { path: ["images", "hub"], what: "The images come from another registry." },
+];
+
+impl Source {
+    fn of<'a>(&self, side: Reading<'a>) -> Reading<'a> {
+        self.path.iter().fold(side, |side, name| side.get(name))
+    }
+}
+
+/// What is new beside others of its kind, and is from where none of them is. Of the first ones nobody knows what is
+/// usual, and what is not said is as Istio has it.
+fn sources_of_new(cx: &mut Cx<'_>, instance: &Instance) {
+    let others: Vec<&Instance> = cx.of(instance.kind).filter(|other| other.before().is_there()).collect();
+    let Some(first) = others.first() else { return };
+    for source in SOURCES {
+        let after = source.of(instance.after());
+        let is_usual = others.iter().any(|other| source.of(other.before()).is_same(after));
+        if after.is_there() && !after.is_hidden() && !is_usual {
+            let what = format!("{} Others that are there use none like it.", source.what);
+            let usual = source.of(first.before()).shown();
+            cx.risk(&SOURCE_CHANGED, instance, what).at(Level::Warning).sides(usual, after.shown());
+        }
+    }
+}
+
 fn sources(cx: &mut Cx<'_>, instance: &Instance) {
-    for (path, what) in [
-        (["charts", "repository"], "The charts come from another repository."),
-        (
-            ["charts", "directory"],
-            "The charts come from another folder: whoever can change the repository of this configuration may have written them.",
-        ),
-        (["charts", "gateway_api"], "The definitions of the Gateway API come from elsewhere."),
-        (["images", "hub"], "The images come from another registry."),
-    ] {
-        let [before, after] =
-            [instance.before(), instance.after()].map(|side| path.iter().fold(side, |side, name| side.get(name)));
+    for source in SOURCES {
+        let [before, after] = [instance.before(), instance.after()].map(|side| source.of(side));
         let hidden = before.is_hidden() || after.is_hidden();
         if !hidden && !before.is_same(after) {
-            cx.risk(&SOURCE_CHANGED, instance, what).sides(before.shown(), after.shown());
+            cx.risk(&SOURCE_CHANGED, instance, source.what).sides(before.shown(), after.shown());
         }
     }
     digests(cx, instance);
@@ -102,9 +158,8 @@ fn service(cx: &mut Cx<'_>, entry: &Instance) {
         let what = "The entry is deleted and recreated: in between clients do not find the service.";
         cx.risk(&SERVICE_REMOVED, entry, what).sides("there", "recreated");
     }
-    let Some((before, after)) = entry.sides("exporters") else { return };
-    let before = before.entries();
-    for (name, exporter) in after.entries() {
+    let before = entry.before().get("exporters").entries();
+    for (name, exporter) in entry.after().get("exporters").entries() {
         let was = before.get(name).copied().unwrap_or(Reading::nothing());
         if exporter.get("expose").flag() && !was.get("expose").flag() {
             let what = format!("The gateway of the exporter {} lets calls to the service in.", Name(name));
@@ -127,14 +182,20 @@ fn store(cx: &mut Cx<'_>, ca: &Instance) {
 fn documents(cx: &mut Cx<'_>, instance: &Instance) {
     for change in values::effective(instance) {
         let ends = |list: &[&str]| list.iter().any(|end| values::ends(&change.path, end));
+        let through = |list: &[&str]| list.iter().any(|name| values::leads_through(&change.path, name));
         let what = format!("{} in the values of {}.", Name(&change.path), Name(&instance.address));
         let (before, after) = change.shown();
         let there = instance.before().is_there();
         // What is new says so for the first time.
-        let level = if there { Level::Danger } else { Level::Warning };
+        let (level, lower) = if there { (Level::Danger, Level::Warning) } else { (Level::Warning, Level::Note) };
         let found: Option<(&'static RiskKind, Level)> = match () {
-            () if change.path.contains("caCertificates") && change.after.is_some() => Some((&IDENTITIES, level)),
+            () if change.after.is_some() && (through(&["cacertificates"]) || ends(OF_TRUST)) => {
+                Some((&IDENTITIES, level))
+            }
             () if ends(OF_VALUES) => Some((&DESTINATION_CHANGED, level)),
+            () if through(&["sidecarinjectorwebhook"]) && through(OF_CODE) => Some((&SOURCE_CHANGED, level)),
+            () if passes_by(&change) => Some((&MTLS, level)),
+            () if leaves_out(&change) => Some((&INJECTION_CHANGES, lower)),
             () if there && ends(&["hub", "image"]) && is_moved(change.before.as_deref(), change.after.as_deref()) => {
                 Some((&SOURCE_CHANGED, level))
             }
@@ -144,6 +205,32 @@ fn documents(cx: &mut Cx<'_>, instance: &Instance) {
             cx.risk(kind, instance, what).at(level).sides(before, after);
         }
     }
+}
+
+/// Whether traffic of Pods no longer goes through their proxies: ports and ranges are left out, or are no longer among
+/// those that are named, which are all where nothing is said.
+fn passes_by(change: &Change) -> bool {
+    let list = |side: &Option<String>, usual: &str| {
+        let text = side.clone().unwrap_or_else(|| usual.to_owned());
+        text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect::<BTreeSet<_>>()
+    };
+    let lists = |usual: &str| (list(&change.before, usual), list(&change.after, usual));
+    let ends = |names: &[&str]| names.iter().any(|name| values::ends(&change.path, &format!("proxy.{name}")));
+    let (before, after) = lists(if ends(&["includeinboundports", "includeipranges"]) { "*" } else { "" });
+    if ends(&["excludeinboundports", "excludeoutboundports", "excludeipranges"]) {
+        return !after.is_subset(&before);
+    }
+    let includes = ends(&["includeinboundports", "includeipranges", "includeoutboundports"]);
+    includes && !after.contains("*") && !before.is_subset(&after)
+}
+
+/// Whether Pods may get no proxy any more, or istiod looks into fewer namespaces.
+fn leaves_out(change: &Change) -> bool {
+    let through = |name: &str| values::leads_through(&change.path, name);
+    let is_off = || change.after.as_deref().is_some_and(|after| after != "enabled");
+    values::ends(&change.path, "proxy.autoinject") && is_off()
+        || through("neverinjectselector") && change.after.as_deref().is_some_and(|after| after != "[]")
+        || through("discoveryselectors") && change.after.as_deref() != Some("[]")
 }
 
 /// Fields of objects.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Cx;
 use crate::review::objects::{Fate, Object};
 use crate::review::read::{Action, InCluster, Instance, Reading, Type};
-use crate::review::risk::{Level, RIGHTS_WIDENED, SECRETS};
+use crate::review::risk::{CANNOT_TELL, Level, RIGHTS_WIDENED, SECRETS};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names, names_or};
 use crate::review::topology::{UNKNOWN, watchers};
@@ -48,6 +48,10 @@ fn objects(cx: &mut Cx<'_>, section: &mut Section) {
     }
 }
 
+/// Verbs and resources that give their holder the rights of others.
+const VERBS: &[&str] = &["impersonate", "escalate", "bind"];
+const RESOURCES: &[&str] = &["pods/exec", "pods/attach", "serviceaccounts/token", "nodes/proxy"];
+
 fn is_right(kind: &str) -> bool {
     matches!(kind, "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding")
 }
@@ -88,14 +92,25 @@ fn one(cx: &mut Cx<'_>, section: &mut Section, at: At<'_>, object: &Object) {
         let all = |side: &Option<String>| side.as_deref().is_some_and(|text| text.contains("\"*\"") || text == "*");
         let list = ["verbs", "resources", "apiGroups"].iter().any(|name| field.path.contains(name));
         let subject = field.path.starts_with("subjects") || field.path.starts_with("roleRef");
+        let new = |word: &str| {
+            let word = format!("\"{word}\"");
+            let says = |side: &Option<String>| side.as_deref().is_some_and(|text| text.contains(&word));
+            says(&field.after) && !says(&field.before)
+        };
+        let leads_on = field.path.ends_with("verbs") && VERBS.iter().any(|verb| new(verb))
+            || field.path.ends_with("resources") && RESOURCES.iter().any(|resource| new(resource));
         let grown = match () {
-            () if list && all(&field.after) && !all(&field.before) => Some(Level::Danger),
+            () if list && all(&field.after) && !all(&field.before) || leads_on => Some(Level::Danger),
             () if subject && field.after.is_some() => Some(RIGHTS_WIDENED.level),
             () => None,
         };
         if let Some(level) = grown {
             let what = format!("{} of {}.", Name(&field.path), Name(&object.name));
             cx.risk(&RIGHTS_WIDENED, at.instance, what).of(at.cluster).at(level).sides(before.clone(), after.clone());
+        }
+        if field.after.as_deref().is_some_and(|text| text.starts_with("sha256:")) {
+            let what = format!("{} of {} is too long to be shown in the plan.", Name(&field.path), Name(&object.name));
+            cx.risk(&CANNOT_TELL, at.instance, what).of(at.cluster).sides(before.clone(), after.clone());
         }
         let secrets = |side: &Option<String>| {
             side.as_deref().is_some_and(|text| text.contains("secrets") || text.contains("\"*\""))

@@ -1,6 +1,6 @@
 //! Roots, the steps of a rotation, what is issued anew.
 
-use super::Cx;
+use super::{Cx, clusters};
 use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{AUTHORITY_REMOVED, CANNOT_TELL, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
 use crate::review::section::Section;
@@ -206,10 +206,15 @@ fn pinned_roots(cx: &mut Cx<'_>) {
         let same = |name: &str| ca.sides(name).is_some_and(|(before, after)| before.is_same(after));
         !same("root_fingerprint") || !same("phase")
     };
-    if cx.of(Type::Ca).any(moves) {
-        return;
-    }
+    // One of other clusters brings nothing. Which ones it is of may be known after the apply only.
+    let brings = |ca: &Instance, primary: &Instance| {
+        let of = clusters(ca);
+        moves(ca) && (of.is_empty() || primary.cluster().is_none_or(|cluster| of.contains(cluster)))
+    };
     for primary in cx.of(Type::Primary) {
+        if cx.of(Type::Ca).any(|ca| brings(ca, primary)) {
+            continue;
+        }
         let Some((before, after)) = primary.sides("trust_root") else { continue };
         match (before.text(), after.text()) {
             (Some(was), Some(will)) if was != will => {

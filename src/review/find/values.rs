@@ -194,6 +194,13 @@ pub fn weakens(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
         ("verify_certificate_at_client", "false"),
         ("minprotocolversion", "TLSV1_2"),
         ("enable_auto_sni", "false"),
+        ("jwks_resolver_insecure_skip_verify", "true"),
+        ("istio_workload_entry_validate_identity", "false"),
+        ("enable_debug_endpoint_auth", "false"),
+        ("unsafe_enable_admin_endpoints", "true"),
+        ("enable_xds_api_generator_auth", "false"),
+        // No traffic goes through the proxy.
+        ("interceptionmode", "NONE"),
     ];
     // As Go reads a flag: `0`, `f` and `F` are no less false.
     let means = |text: &str, weak: &str| match weak {
@@ -202,10 +209,11 @@ pub fn weakens(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
         weak => text.eq_ignore_ascii_case(weak),
     };
     let is = |end: &str| ends(path, end);
-    let strict = |side: Option<&str>| side.is_some_and(|text| text.eq_ignore_ascii_case("STRICT"));
-    // Where nothing says how strict it is, plain text is accepted too.
-    let no_longer_strict = is("mtls.mode") && strict(before) && !strict(after);
-    no_longer_strict
+    let says = |side: Option<&str>, word: &str| side.is_some_and(|text| text.eq_ignore_ascii_case(word));
+    let no_longer = |word: &str| says(before, word) && !says(after, word);
+    // Where nothing says how strict it is, plain text is accepted too, and TLS 1.2.
+    is("mtls.mode") && no_longer("STRICT")
+        || is("minprotocolversion") && no_longer("TLSV1_3")
         || SETTINGS.iter().any(|(end, weak)| {
             is(end)
                 && after.is_some_and(|after| means(after, weak))
@@ -213,12 +221,21 @@ pub fn weakens(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
         })
 }
 
-/// Whether a path in values or in an object ends so, whatever its case: `env[NAME].value` of a Deployment is the
-/// setting NAME.
+/// Whether a path in values or in an object ends so: `env[NAME].value` of a Deployment is the setting NAME.
 pub fn ends(path: &str, end: &str) -> bool {
-    let path = path.to_lowercase();
+    let (path, end) = (plainly(path), plainly(end));
     let path = path.trim_end_matches(".value").trim_end_matches(']').replace('[', ".");
-    path == end || path.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'))
+    path == end || path.strip_suffix(&end).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// Whether a path has this name as one of its steps.
+pub fn leads_through(path: &str, name: &str) -> bool {
+    plainly(path).split(['.', '[', ']']).any(|step| step == name)
+}
+
+/// Names whatever their case, and in both spellings: istiod reads `enable_auto_mtls` as `enableAutoMtls`.
+fn plainly(path: &str) -> String {
+    path.to_lowercase().replace('_', "")
 }
 
 #[cfg(test)]
@@ -240,6 +257,13 @@ mod tests {
         for text in ["0", "f", "F", "false", "FALSE"] {
             assert!(weakens("pilot.env.XDS_AUTH", None, Some(text)), "{text}");
         }
+        assert!(weakens("meshConfig.enable_auto_mtls", None, Some("false")));
+        assert!(weakens("meshConfig.meshMTLS.min_protocol_version", None, Some("TLSV1_2")));
+        for after in [None, Some("TLS_AUTO"), Some("TLSV1_2")] {
+            assert!(weakens("meshConfig.meshMTLS.minProtocolVersion", Some("TLSV1_3"), after), "{after:?}");
+        }
+        assert!(!weakens("meshConfig.meshMTLS.minProtocolVersion", None, Some("TLSV1_3")));
+        assert!(!weakens("meshConfig.meshMTLS.minProtocolVersion", None, Some("TLS_AUTO")));
         assert!(weakens("spec.mtls.mode", Some("STRICT"), None));
         assert!(!weakens("spec.mtls.mode", None, None));
     }
