@@ -190,7 +190,7 @@ fn looked_at(binary: &[u8], platform: &str) -> Result<String, String> {
 
 /// Readers learn of each platform what it needs.
 #[test]
-fn each_platform_is_told_of() {
+fn pages_name_each_platform() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(here.join(name)).unwrap();
     let script = read("scripts/package");
