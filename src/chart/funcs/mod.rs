@@ -140,8 +140,8 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Function>> = LazyLock::new(|| {
     functions
 });
 
-/// Known to Helm, and not written here. Most are random, cryptographic or concerned with the machine: a plan must be the
-/// same each time. A chart may have them where they are not called.
+/// Known to Helm, and not written here. Most are random, cryptographic or concerned with the machine: a plan must be
+/// the same each time. A chart may have them where they are not called.
 const UNSUPPORTED: &[&str] = &[
     "b32dec",
     "b32enc",
