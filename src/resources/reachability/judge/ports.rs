@@ -10,8 +10,8 @@ pub(super) fn lacks_port(at: &str, host: &str, port: u16, ports: &[u16]) -> Stri
     )
 }
 
-/// Both clusters have the port, by different names. istiod gives a port the endpoints that carry its name, so that those
-/// of the other cluster are left out.
+/// Both clusters have the port, by different names. istiod gives a port the endpoints that carry its name, so that
+/// those of the other cluster are left out.
 pub(super) fn named_otherwise(call: Call<'_>, here: Option<&str>, there: Option<&str>) -> Option<String> {
     let Call { from, to, host, port, .. } = call;
     let (here, there) = (here?, there?);
