@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::holder::Holder;
 use super::instance::{COMPLETE_ANNOTATION, COMPLETED, MADE, UNFINISHED, is_complete};
-use super::managers;
 use crate::cluster::{Cluster, INSTANCE_ANNOTATION, Object, ObjectRef, Patched, Why};
 
 /// The holder of a Lease that nobody holds. The API server takes no empty name.
@@ -20,7 +19,7 @@ pub(super) const INTERRUPTED: &str = "interrupted";
 pub(super) const WRITING: Pace = Pace { every: Duration::from_secs(6), gone_after: Duration::from_secs(20) };
 /// Of a holder that only waits for the end of its run: there may be hundreds of them, and a run may be long.
 pub(super) const WAITING: Pace = Pace { every: Duration::from_secs(30), gone_after: Duration::from_secs(75) };
-/// What was renewed longer ago need not be watched.
+/// No holder's clock is as much behind the API server's: what was renewed longer ago need not be watched.
 const LONG_AGO: Duration = Duration::from_secs(600);
 
 /// How a holder renews.
@@ -40,8 +39,6 @@ pub(super) struct LeaseSays {
     /// When the run of its holder began, in the form of a Lease's times.
     pub begun: String,
     renewed: String,
-    /// When it was written last, by the clock of the API server.
-    written: Option<Timestamp>,
     gone_after: Duration,
 }
 
@@ -53,7 +50,6 @@ impl LeaseSays {
             holder: lease.str("spec.holderIdentity").to_owned(),
             begun: lease.str("spec.acquireTime").to_owned(),
             renewed: lease.str("spec.renewTime").to_owned(),
-            written: managers::last_written(lease),
             // Somebody else may have written anything there.
             gone_after: match lease.get("spec.leaseDurationSeconds").and_then(serde_json::Value::as_u64) {
                 Some(seconds) if seconds > WRITING.gone_after.as_secs() => WAITING.gone_after,
@@ -74,9 +70,7 @@ impl LeaseSays {
         if [NOBODY, INTERRUPTED, ""].contains(&self.holder.as_str()) || is_here == Some(false) {
             return false;
         }
-        // The holder's clock may be behind by any time, such as that of a machine that was asleep.
-        let at = self.renewed.parse::<Timestamp>().ok().max(self.written);
-        let age = at.map(|at| now.duration_since(at));
+        let age = self.renewed.parse::<Timestamp>().ok().map(|at| now.duration_since(at));
         if age.is_some_and(|age| age.as_secs() > i64::try_from(LONG_AGO.as_secs()).unwrap_or(i64::MAX)) {
             return false;
         }
@@ -216,7 +210,6 @@ mod tests {
             begun: String::new(),
             gone_after: WRITING.gone_after,
             renewed: (now - jiff::SignedDuration::from_secs(age)).to_string(),
-            written: None,
         };
         let mut watched = None;
         assert!(found(30).is_at_work(now, &mut watched), "its clock may be another");
@@ -227,8 +220,6 @@ mod tests {
         assert!(found(30).is_at_work(now, &mut watched) && !watched.as_ref().unwrap().is_alive, "it may have ended");
         assert!(found(24).is_at_work(now, &mut watched) && watched.unwrap().is_alive);
         assert!(!found(3600).is_at_work(now, &mut None));
-        let behind = LeaseSays { written: Some(now - jiff::SignedDuration::from_secs(3)), ..found(3600) };
-        assert!(behind.is_at_work(now, &mut None), "the clock of its machine is an hour behind");
         assert!(!LeaseSays { holder: NOBODY.into(), ..found(0) }.is_at_work(now, &mut None));
     }
 

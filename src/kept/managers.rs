@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::fields::{self, Fields};
 use crate::cluster::{FIELD_MANAGER, Object};
 
@@ -16,12 +14,6 @@ pub fn last_of(object: &Object, path: &str) -> Option<String> {
         .filter(holds)
         .max_by_key(|entry| entry.get("time").and_then(|time| time.as_str()).unwrap_or_default().to_owned())?;
     Some(newest.get("manager")?.as_str()?.to_owned())
-}
-
-/// When anybody wrote it last, by the clock of the API server.
-pub fn last_written(object: &Object) -> Option<Timestamp> {
-    let times = object.items("metadata.managedFields").iter().filter_map(|entry| entry.get("time")?.as_str());
-    times.filter_map(|time| time.parse().ok()).max()
 }
 
 /// The live fields that the API server has as applied by this provider.

@@ -7,6 +7,7 @@ use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
 use crate::mesh::DiscoverySelectors;
+use crate::resources::passthrough::labels;
 use crate::value::Path;
 
 /// A namespace, and whose selectors are to select it.
@@ -34,14 +35,9 @@ pub async fn is_left_out<P>(cx: &Ctx<Client, P>, selectors: &DiscoverySelectors,
 
 fn leaves_out(selectors: &DiscoverySelectors, namespace: Namespace<'_>, live: Option<&Object>) -> bool {
     let given = namespace.given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let labels: BTreeMap<String, String> = live.map(labels).unwrap_or_default().into_iter().chain(given).collect();
+    let labels: BTreeMap<String, String> =
+        live.map(|live| labels(live, "metadata.labels")).unwrap_or_default().into_iter().chain(given).collect();
     !selectors.select(namespace.name, &labels)
-}
-
-/// The labels of a namespace.
-pub fn labels(namespace: &Object) -> BTreeMap<String, String> {
-    let labels = namespace.strings("metadata.labels").into_iter();
-    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What to do about it.

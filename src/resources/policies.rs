@@ -8,7 +8,7 @@ use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::istiod::is_mesh_config_map;
 use crate::mesh::{DiscoverySelectors, MeshPolicy, service_host};
-use crate::resources::discovery;
+use crate::resources::passthrough;
 
 /// What a cluster has of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,7 +115,7 @@ async fn namespaces(
         return Ok(BTreeMap::new());
     }
     let namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?;
-    Ok(namespaces.iter().map(|one| (one.name().to_owned(), discovery::labels(one))).collect())
+    Ok(namespaces.iter().map(|one| (one.name().to_owned(), passthrough::labels(one, "metadata.labels"))).collect())
 }
 
 /// Those that some control plane looks at. What another mesh has in namespaces of its own counts for nobody here.

@@ -127,8 +127,8 @@ impl Walk {
     }
 
     /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
-    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
-        held(&self.topology).looks_into(cluster, namespace)
+    pub fn selectors_of(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        held(&self.topology).selectors_of(cluster, namespace)
     }
 
     /// What the control planes look into for which a gateway in this cluster and namespace must be there.

@@ -103,7 +103,7 @@ impl Topology {
     }
 
     /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.
-    pub fn looks_into(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+    pub fn selectors_of(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
         let planes = self.control_planes.values();
         let planes = planes.filter(|plane| plane.serves() == cluster && plane.namespace == namespace);
         planes.map(|plane| plane.discovery.clone()).collect()

@@ -136,7 +136,7 @@ async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> R
 
 /// What the control planes that are declared to read a cluster's policies look into.
 fn declared_selectors(cx: &Cx, cluster: &str, system: &str) -> Vec<DiscoverySelectors> {
-    cx.client().map(|client| client.walk.looks_into(cluster, system)).unwrap_or_default()
+    cx.client().map(|client| client.walk.selectors_of(cluster, system)).unwrap_or_default()
 }
 
 #[cfg(test)]

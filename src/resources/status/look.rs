@@ -26,7 +26,7 @@ use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
-use crate::resources::{discovery, places};
+use crate::resources::{passthrough, places};
 use crate::value::{List, Map, Value};
 
 /// With this istiod lets proxies accept every trust domain.
@@ -246,7 +246,9 @@ fn sight(seen: &Seen) -> Sight {
         pods_network: pods_network(seen),
         looks_into: discovery_selectors(seen),
         gateway_namespaces: doors.collect(),
-        namespaces: namespaces.map(|one| (one.name().to_owned(), discovery::labels(one))).collect(),
+        namespaces: namespaces
+            .map(|one| (one.name().to_owned(), passthrough::labels(one, "metadata.labels")))
+            .collect(),
         no_address,
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),

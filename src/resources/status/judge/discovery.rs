@@ -13,7 +13,7 @@ impl Mesh<'_> {
         if !self.has_several_networks(name) {
             return Vec::new();
         }
-        let selectors = self.looking(name, sight);
+        let selectors = self.selectors_for(name, sight);
         let is_left_out = |namespace: &str| {
             sight
                 .namespaces
@@ -52,7 +52,7 @@ impl Mesh<'_> {
     /// Whether a gateway is in a namespace that no istiod looks into which serves the cluster, and is not needed there:
     /// it leads into another network, or others that are seen lead into the same. It is another mesh's then.
     pub(super) fn is_of_others(&self, name: &str, sight: &Sight, gateway: &str) -> bool {
-        let selectors = self.looking(name, sight);
+        let selectors = self.selectors_for(name, sight);
         let is_left_out = |gateway: &str| {
             let namespace = sight.gateway_namespaces.get(gateway);
             let labels = namespace.and_then(|namespace| Some((namespace, sight.namespaces.get(namespace)?)));
@@ -68,7 +68,7 @@ impl Mesh<'_> {
     }
 
     /// What the istiods that serve a cluster look into.
-    fn looking(&self, name: &str, sight: &Sight) -> Vec<DiscoverySelectors> {
+    fn selectors_for(&self, name: &str, sight: &Sight) -> Vec<DiscoverySelectors> {
         match sight.is_primary() {
             true => sight.looks_into.clone(),
             false => self.hosts(name, sight).into_iter().flat_map(|host| host.looks_into.clone()).collect(),
