@@ -201,7 +201,7 @@ fn hooks_come_last_and_are_marked() {
 
 #[test]
 fn values_turn_the_subcharts_off_that_the_chart_lists() {
-    const LIST: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\ndependencies:\n- {name: sub, condition: 'sub.on,sub.enabled'}\n- {name: other, tags: [front, back]}\n";
+    const LIST: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\ndependencies:\n- {name: sub, condition: 'sub.first,sub.enabled'}\n- {name: other, tags: [front, back]}\n";
     const INNER: &str =
         "apiVersion: v2\nname: sub\nversion: 1.0.0\ndependencies: [{name: deep, condition: deep.enabled}]\n";
     let files = |list: &str| -> BTreeMap<String, Vec<u8>> {
@@ -225,8 +225,8 @@ fn values_turn_the_subcharts_off_that_the_chart_lists() {
     for (values, wanted) in [
         ("", "sub deep other"),
         ("sub: {enabled: false}", "other"),
-        ("sub: {on: 'no', enabled: false}", "other"),
-        ("sub: {on: true, enabled: false}", "sub deep other"),
+        ("sub: {first: 'no', enabled: false}", "other"),
+        ("sub: {first: true, enabled: false}", "sub deep other"),
         ("sub: {deep: {enabled: false}}", "sub other"),
         ("tags: {front: false}", "sub deep"),
         ("tags: {front: false, back: true}", "sub deep other"),
