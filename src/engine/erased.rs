@@ -143,6 +143,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(diagnostic) => return Outcome { value: prior, private, ..Outcome::failed(diagnostic) },
         };
         let what = if change.prior.is_some() { "updating" } else { "creating" };
+        let takes_over = change.prior.is_none() && self.0.takes_over(&change.planned);
         let result =
             call.guard_change(what, Box::pin(self.0.apply(&mut cx, change))).await.unwrap_or_else(|d| Err(d.into()));
         let with_timeouts = |state: R::Model| {
@@ -152,8 +153,9 @@ impl<R: Resource> ErasedResource for Typed<R> {
         };
         match result {
             Ok(state) => Outcome { value: Some(with_timeouts(state)), ..close(cx, Ok(())) },
-            Err(Failed { diagnostics, partial }) => {
+            Err(Failed { mut diagnostics, partial }) => {
                 let partial = partial.or_else(|| reached.take());
+                diagnostics.extend((takes_over && partial.is_some()).then(tainted));
                 let mut outcome = close(cx, Err(diagnostics));
                 outcome.value = partial.map(with_timeouts).map(wire::without_unknowns).or(prior);
                 outcome
@@ -312,6 +314,13 @@ impl<L: Listable> ErasedListable for TypedListable<L> {
         let result = call.guard("listing", Box::pin(self.0.list(&mut cx, Query { config, limit }, &mut found))).await;
         close(cx, flatten(result)).diagnostics
     }
+}
+
+/// A create failed that had taken something over.
+fn tainted() -> Diagnostic {
+    Diagnostic::warning("What was adopted is tainted").detail(
+        "This resource was created with something that was there before, and the create failed. The next apply deletes all of it, and creates it again. To keep it, run `terraform untaint` (or `tofu untaint`) with the address of the resource first. The next apply then continues where this one ended.",
+    )
 }
 
 /// Reads an object as a core does that is told to import it: import, then refresh.

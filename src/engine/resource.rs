@@ -77,6 +77,13 @@ pub trait Resource: Send + Sync + 'static {
         change: Change<Self::Model>,
     ) -> impl Future<Output = Result<Self::Model, Failed<Self::Model>>> + Send;
 
+    /// Whether a create of this takes over what was there before. If it fails, the core marks the resource as tainted,
+    /// and the next apply would delete what was taken over: the engine then says how to keep it.
+    fn takes_over(&self, planned: &Self::Model) -> bool {
+        let _ = planned;
+        false
+    }
+
     /// The state as it is now; `None` only when the object itself is truly gone. Unreachable, forbidden or unclear is
     /// an error, never `None`.
     fn read(

@@ -16,7 +16,6 @@ pub mod places;
 pub mod policies;
 pub mod signing;
 pub mod system_namespaces;
-pub mod tainted;
 pub mod unproved;
 pub mod versions;
 pub mod walk;

@@ -53,7 +53,7 @@ impl Root {
     }
 
     /// The data of a `cacerts` Secret of this root, in istiod's plain form.
-    fn cacerts(&self) -> Json {
+    pub fn cacerts(&self) -> Json {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let profile = IntermediateProfile { subject: subject("Theirs"), dns_names: vec![] };
         let chain = self.signs(&profile.request(&key).unwrap());

@@ -269,11 +269,37 @@ async fn a_store_is_left_where_its_root_is_in_use_or_somebody_else_has_written_i
     two.destroy(&stored).await;
 }
 
+/// A create that adopts and ends half-way would be deleted by the next apply, with what it has adopted.
+async fn an_adoption_reads_every_cluster_first(two: &Two) {
+    let east = two.cluster("east");
+    let theirs = ["-n", "istio-system", "secret", "cacerts"];
+    east.kubectl(&["create", "namespace", "istio-system"]).expect("kubectl");
+    let root = Root::new("Theirs");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cacerts", "namespace": "istio-system" },
+        "data": root.cacerts(),
+    });
+    east.apply(&secret.to_string()).expect("kubectl");
+    let before = east.get(&theirs).expect("kubectl");
+    let mut config = of(&root);
+    for takes_over in ["adopt", "migrate_self_signed"] {
+        config[takes_over] = json!(true);
+        two.with(&[("east", true), ("west", false)]).await;
+        let planned = two.core.plan(CA, Some(config.clone()), None).await.unwrap_or_else(|errors| panic!("{errors}"));
+        let refused = two.core.apply(CA, planned).await;
+        let said = refused.diagnostics.to_string();
+        assert!(refused.stored.is_none() && said.contains("Not every cluster could be read"), "{said}");
+        assert_eq!((east.get(&theirs).expect("kubectl"), two.leases()), (before.clone(), BTreeMap::new()), "{said}");
+    }
+    east.kubectl(&["delete", "namespace", "istio-system"]).expect("kubectl");
+}
+
 /// The cluster that has its Lease is taken out: one that answers, one that is gone, and one that the provider does not
 /// have any more either. Nothing of the CA stays where somebody could remove it, and the CA goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ca_leaves_the_cluster_that_has_its_lease() {
     let two = Two::start().await;
+    an_adoption_reads_every_cluster_first(&two).await;
     let both = of(&Root::new("Ours"));
     let only = |name: &str, skips: bool| {
         let mut config = both.clone();

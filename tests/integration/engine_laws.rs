@@ -160,6 +160,12 @@ async fn a_failure_keeps_what_exists() {
         let applied = core.apply(SPECIMEN, planned).await;
         assert!(applied.diagnostics.has_errors());
         assert_eq!(applied.stored.is_some(), kept, "{fault}");
+        // What was adopted would be deleted by the next apply.
+        for flag in [true, false] {
+            let planned = core.plan(SPECIMEN, Some(with(fails(fault), json!({"flag": flag}))), None).await.unwrap();
+            let told = texts(&core.apply(SPECIMEN, planned).await.diagnostics);
+            assert_eq!(told.contains("What was adopted is tainted"), kept && flag, "{fault}: {told}");
+        }
         if let Some(stored) = applied.stored {
             assert!(stored.tainted);
             assert_eq!(core.plan(SPECIMEN, Some(everything()), Some(&stored)).await.unwrap().action, Action::Replace);
@@ -172,6 +178,7 @@ async fn a_failure_keeps_what_exists() {
             core.plan(SPECIMEN, Some(with(fails(fault), json!({"name": "two"}))), Some(&stored)).await.unwrap();
         let applied = core.apply(SPECIMEN, planned).await;
         assert!(applied.diagnostics.has_errors());
+        assert!(!texts(&applied.diagnostics).contains("tainted"), "an update is not");
         let after = applied.stored.unwrap();
         assert_eq!(after.json, stored.json, "a failed update that reached nothing leaves the prior state");
     }

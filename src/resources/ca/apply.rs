@@ -79,14 +79,13 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
     }
     let is_clock_open = state.phase_since.is_unknown();
     tell(&mut state, prior.as_ref(), &spec, &live, &written, now);
+    // The pause begins anew, also where the phase stays.
+    if is_clock_open && decision.brings_own_roots(&seen) {
+        state.phase_since = report::instant(now);
+    }
     note(cx, &state, &admitted.roots, &written);
     gather::note_lifetimes(cx, &state, live.values()).await;
     reached.set(state.clone());
-    if is_clock_open && joins_with_its_own_root(&decision, &seen) {
-        // Its workloads show certificates of it until they get others: the pause begins now.
-        state.phase_since = report::instant(now);
-        reached.set(state.clone());
-    }
     if let Err(diagnostics) = accept::prove(cx, &live, &written).await {
         failed.extend(diagnostics);
     }
@@ -100,15 +99,6 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
         errors.append(remove::strays(cx, &state).await);
     }
     if errors.has_errors() { Err(Failed::from(errors).keeping(state)) } else { Ok(state) }
-}
-
-/// Whether a cluster gets its first intermediate whose istiod has signed for itself so far.
-fn joins_with_its_own_root(decision: &Decision, seen: &BTreeMap<String, Seen>) -> bool {
-    let is_first = |(name, action): (&String, &Action)| {
-        let joins = seen.get(name).is_some_and(|seen| seen.holding.is_none() && !seen.self_signed.is_empty());
-        joins && matches!(action, Action::Write { issue: Some(_), .. })
-    };
-    decision.actions.iter().any(is_first)
 }
 
 /// Notes what was decided, and which clusters were written.

@@ -102,6 +102,17 @@ pub struct Decision {
     pub holdings: BTreeMap<String, Holding<String>>,
 }
 
+impl Decision {
+    /// Whether a cluster gets its first intermediate whose istiod has signed for itself so far: its workloads show
+    /// certificates of that until they get others.
+    pub fn brings_own_roots(&self, seen: &BTreeMap<String, Seen>) -> bool {
+        let first = |name: &String| seen.get(name).is_some_and(|seen| seen.holding.is_none());
+        let signed = |name: &String| seen.get(name).is_some_and(|seen| !seen.self_signed.is_empty());
+        let issues = |action: &Action| matches!(action, Action::Write { issue: Some(_), .. });
+        self.actions.iter().any(|(name, action)| issues(action) && first(name) && signed(name))
+    }
+}
+
 /// Decides. Only clusters that are asked for count: one that is being removed holds up nobody.
 pub fn decide(ask: &Ask, seen: &BTreeMap<String, Seen>) -> Result<Decision, Untrusting> {
     let rotation = Rotation { to: ask.to.clone() };
@@ -454,6 +465,15 @@ mod tests {
         assert_eq!(decision.actions["east"], issue(Some("B"), "BST"));
         assert_eq!(decision.actions["west"], issue(Some("B"), "BST"));
         assert_eq!(decision.after, Phase::Switched);
+        // The pause begins with each that joins so, also where the phase stays.
+        let brings = |seen: &BTreeMap<String, Seen>| {
+            let names: Vec<&str> = seen.keys().map(String::as_str).collect();
+            decide(&Ask { pause_over: false, ..ask("B", &names) }, seen).unwrap().brings_own_roots(seen)
+        };
+        assert!(brings(&seen([("east", holds("B:AB")), ("west", own("S"))])));
+        assert!(!brings(&seen([("east", holds("B:AB")), ("west", Seen::default())])), "it has signed nothing");
+        let renewed = Seen { due: true, ..holds("B:BS") };
+        assert!(!brings(&seen([("east", holds("B:AB")), ("west", renewed)])), "it is no newcomer");
     }
 
     #[test]

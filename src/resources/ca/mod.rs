@@ -50,7 +50,6 @@ use crate::model;
 use crate::pki::{Bundle, Certificate};
 use crate::resources::blocks::{Block, Seen};
 use crate::resources::moved::{MovedSecret, is_of_tls, refused, refused_of_tls};
-use crate::resources::tainted;
 use crate::value::{Path, Value};
 
 /// The certificate authority of a mesh.
@@ -143,9 +142,7 @@ impl Resource for MeshCa {
             }
         };
         change.planned.instance.fill(|| claim.as_ref().map(|claim| claim.owner.mark.clone()).unwrap_or_default());
-        let adopts = change.prior.is_none()
-            && [&change.planned.adopt, &change.planned.migrate_self_signed].iter().any(|said| said.get() == Some(true));
-        let outcome = tainted::tell(apply::apply(cx, change, claim.as_ref()).await, adopts);
+        let outcome = apply::apply(cx, change, claim.as_ref()).await;
         if let Ok(state) = &outcome {
             let places = places(&cx.private, [state]);
             cx.private.instance.is_only_in(places.iter().map(String::as_str));
@@ -160,6 +157,10 @@ impl Resource for MeshCa {
         };
         told.into_iter().for_each(|warning| cx.warn(warning));
         outcome
+    }
+
+    fn takes_over(&self, planned: &Ca) -> bool {
+        [&planned.adopt, &planned.migrate_self_signed].iter().any(|said| said.get() == Some(true))
     }
 
     async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {

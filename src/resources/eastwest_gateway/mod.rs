@@ -28,7 +28,7 @@ use crate::kept::objects::state_key;
 use crate::kept::vanished;
 use crate::mesh::Pending;
 use crate::resources::keeping::{self, Claiming, Refreshed};
-use crate::resources::{again, parsing, tainted};
+use crate::resources::{again, parsing};
 use crate::value::Value;
 
 /// An east-west gateway in one cluster.
@@ -73,8 +73,11 @@ impl Resource for MeshEastwestGateway {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Gateway>) -> Result<Gateway, Failed<Gateway>> {
-        let adopts = change.prior.is_none() && change.planned.adopt.get() == Some(true);
-        tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+    }
+
+    fn takes_over(&self, planned: &Gateway) -> bool {
+        planned.adopt.get() == Some(true)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {

@@ -50,7 +50,6 @@ use crate::resources::again;
 use crate::resources::charts;
 use crate::resources::keeping::{self, Claiming, Refreshed};
 use crate::resources::parsing;
-use crate::resources::tainted;
 use crate::value::{Map, Value};
 
 /// A control plane in one cluster.
@@ -152,8 +151,11 @@ impl Resource for MeshPrimary {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<Primary>) -> Result<Primary, Failed<Primary>> {
-        let adopts = change.prior.is_none() && change.planned.adopt.get() == Some(true);
-        tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
+        again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
+    }
+
+    fn takes_over(&self, planned: &Primary) -> bool {
+        planned.adopt.get() == Some(true)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {

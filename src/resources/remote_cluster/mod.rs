@@ -60,7 +60,6 @@ use crate::model;
 use crate::resources::again;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
-use crate::resources::tainted;
 use crate::resources::versions::{self, Version as Followed};
 use crate::resources::walk::Walk;
 use crate::value::{Map, Value};
@@ -154,12 +153,13 @@ impl Resource for MeshRemoteCluster {
 
     async fn apply(&self, cx: &mut Cx, change: Change<RemoteCluster>) -> Result<RemoteCluster, Failed<RemoteCluster>> {
         match change.prior {
-            None => {
-                let adopts = change.planned.adopt.get() == Some(true);
-                tainted::tell(again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await, adopts)
-            }
+            None => again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await,
             Some(_) => attempt(cx, change).await,
         }
+    }
+
+    fn takes_over(&self, planned: &RemoteCluster) -> bool {
+        planned.adopt.get() == Some(true)
     }
 
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {

@@ -44,7 +44,6 @@ use crate::kept::report;
 use crate::model;
 use crate::resources::keeping::{self, Claiming};
 use crate::resources::parsing;
-use crate::resources::tainted;
 use crate::value::{Path, Value};
 
 /// A service of another mesh.
@@ -143,8 +142,11 @@ impl Resource for MeshServiceEntry {
     }
 
     async fn apply(&self, cx: &mut Cx, change: Change<ServiceEntry>) -> Result<ServiceEntry, Failed<ServiceEntry>> {
-        let adopts = change.prior.is_none() && change.planned.adopt.get() == Some(true);
-        tainted::tell(attempt(cx, change).await, adopts)
+        attempt(cx, change).await
+    }
+
+    fn takes_over(&self, planned: &ServiceEntry) -> bool {
+        planned.adopt.get() == Some(true)
     }
 
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {

@@ -194,6 +194,10 @@ impl Resource for Specimen {
         Ok(())
     }
 
+    fn takes_over(&self, planned: &SpecimenModel) -> bool {
+        planned.flag.get() == Some(true)
+    }
+
     async fn apply(
         &self,
         cx: &mut Ctx<Library, SpecimenPrivate>,
