@@ -143,7 +143,7 @@ struct Place<'a> {
     address: &'a str,
 }
 
-/// A risk of no cluster is matched by `*` alone.
+/// Here a risk of no cluster is matched by `*` alone: `judged` adds those that rules name.
 fn places(risk: &Risk) -> impl Iterator<Item = Place<'_>> {
     let none = risk.clusters.is_empty().then_some("");
     let clusters = risk.clusters.iter().map(String::as_str).chain(none);

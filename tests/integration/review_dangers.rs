@@ -117,6 +117,12 @@ async fn who_is_trusted_and_may_do_more() {
             &[],
         ),
         (
+            "a shell in all of a kind",
+            Plan::still().field(EAST, role, "rules[3].resources: [\"pods\"] -> [\"pods\",\"*/exec\"]"),
+            &["danger    R34"],
+            &[],
+        ),
+        (
             "a right less",
             Plan::still().field(EAST, role, "rules[3].verbs: [\"get\",\"bind\"] -> [\"bind\"]"),
             &[],
@@ -405,6 +411,7 @@ async fn values_that_go_round_the_proxy_or_into_every_pod() {
             "global: {proxy: {excludeInboundPorts: '80'}}",
             "global: {proxy: {includeIPRanges: 10.0.0.0/8}}",
             "pilot: {env: {CA_TRUSTED_NODE_ACCOUNTS: a/b}}",
+            "sidecarInjectorWebhook: {templates: {x: 'spec: {}'}}",
         ]
         .map(|text| (text, back(text), &["no risk found"][..], &[][..]))
         .into(),
@@ -451,6 +458,11 @@ async fn an_authority_of_other_clusters_brings_no_root_and_a_stranger_no_identit
     let lab = |cluster: &'static str| {
         move |after: &mut Value| after["clusters"] = json!({ cluster: { "namespace": "istio-system" } })
     };
+    let moved = [
+        ("/root_fingerprint", json!("aa"), json!("bb")),
+        ("/clusters", json!({ "lab": { "namespace": "istio-system" } }), Value::Null),
+    ];
+    let elsewhere = Plan::still().update(CA, &moved).unknown(CA, "/clusters", true.into());
     let mut stranger = Plan::still().update(CA, &[]);
     stranger.resource(CA)["change"]["after"]["clusters"]["evil"] = json!({ "namespace": "istio-system" });
     judge(vec![
@@ -461,6 +473,7 @@ async fn an_authority_of_other_clusters_brings_no_root_and_a_stranger_no_identit
             &[],
         ),
         ("of this one", root(beside(Plan::still(), CA, "mesh_ca.lab", lab("east"))), &[], &["brings it"]),
+        ("perhaps of this one", root(elsewhere), &[], &["brings it"]),
         ("a cluster outside", stranger, &["warning   R30", "evil gets an intermediate"], &[]),
     ]);
 }

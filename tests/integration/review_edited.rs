@@ -445,6 +445,16 @@ async fn what_is_not_known_yet_is_not_told_as_none() {
             &["Service | ClusterIP | LoadBalancer", "It gets a load balancer"],
         ),
         (
+            "the type of a Service whose ranges go",
+            Plan::still().update(GATEWAY, &[("/service/source_ranges", json!(["10.0.0.0/8"]), Value::Null)]).unknown(
+                GATEWAY,
+                "/service/type",
+                true.into(),
+            ),
+            &["danger    R12"],
+            &[],
+        ),
+        (
             "the network of a gateway while another goes",
             Plan::still()
                 .unknown("mesh_eastwest_gateway.this[\"west\"]", "/network", true.into())

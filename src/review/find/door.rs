@@ -225,7 +225,7 @@ pub fn opened_by(name: &str, before: Option<&str>, after: Option<&str>) -> Optio
             Some(("Its load balancer is asked to face the internet.", true))
         }
         () if says(before, is_private) && !says(after, is_private) => {
-            Some(("Nothing asks for its load balancer to stay inside any more.", true))
+            Some(("An annotation no longer asks for its load balancer to stay inside.", places(name)))
         }
         () if places(name) && before.is_some() && before != after && !says(after, is_private) => {
             Some(("What may keep the load balancer inside (annotations or class) changes.", false))

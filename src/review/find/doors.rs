@@ -72,7 +72,14 @@ fn formers<'a>(cx: &Cx<'a>, instance: &'a Instance) -> Vec<&'a Instance> {
         other.action == Action::Delete && same("cluster") && same("network")
     };
     let is_new = instance.action == Action::Create && !instance.before().is_there();
-    cx.of(instance.kind).filter(goes).filter(|_| is_new).collect()
+    let all: Vec<&Instance> = cx.of(instance.kind).filter(goes).filter(|_| is_new).collect();
+    // Of several doors of a network, the one of the same name, if there is one.
+    let is_namesake = |other: &&Instance| {
+        let same = |name: &str| other.before().get(name).value() == instance.after().get(name).value();
+        same("namespace") && same("name")
+    };
+    let namesakes: Vec<&Instance> = all.iter().copied().filter(is_namesake).collect();
+    if namesakes.is_empty() { all } else { namesakes }
 }
 
 /// A resource in one of its clusters.
@@ -157,7 +164,7 @@ fn api_server(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Do
 /// Who can connect to it.
 fn widened(cx: &mut Cx<'_>, at: At<'_>, before: Option<&Door<'_>>, after: &Door<'_>) {
     let (what, level) = match before {
-        _ if after.service.is_none() && after.is_open() && before.is_none_or(|before| !before.is_open()) => (
+        _ if after.service.is_none() && after.is_open() && before.is_none_or(|before| !before.is_balancer()) => (
             "The type of its Service is known after the apply only. A load balancer lets everyone connect.",
             Level::Warning,
         ),

@@ -159,6 +159,9 @@ fn clusters(instance: &Instance) -> BTreeSet<&str> {
         clusters.insert(UNKNOWN);
     }
     if instance.kind == Type::Ca {
+        if instance.after().get("clusters").is_unknown() {
+            clusters.insert(UNKNOWN);
+        }
         clusters.extend(
             [instance.before(), instance.after()]
                 .into_iter()

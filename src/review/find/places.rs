@@ -21,7 +21,6 @@ const OF_VALUES: &[&str] = &[
     "external_ca",
     "k8s_signer",
     "pilotcertprovider",
-    "pilot_cert_provider",
     "injectionurl",
     "validationurl",
     "clientconfig.url",
@@ -90,7 +89,7 @@ fn sources_of_new(cx: &mut Cx<'_>, instance: &Instance) {
         let after = source.of(instance.after());
         let is_usual = others.iter().any(|other| source.of(other.before()).is_same(after));
         if after.is_there() && !after.is_hidden() && !is_usual {
-            let what = format!("{} Others that are there use none like it.", source.what);
+            let what = format!("{} No other resource of this kind uses it so far.", source.what);
             let usual = source.of(first.before()).shown();
             cx.risk(&SOURCE_CHANGED, instance, what).at(Level::Warning).sides(usual, after.shown());
         }
@@ -193,7 +192,9 @@ fn documents(cx: &mut Cx<'_>, instance: &Instance) {
                 Some((&IDENTITIES, level))
             }
             () if ends(OF_VALUES) => Some((&DESTINATION_CHANGED, level)),
-            () if through(&["sidecarinjectorwebhook"]) && through(OF_CODE) => Some((&SOURCE_CHANGED, level)),
+            () if change.after.is_some() && through(&["sidecarinjectorwebhook"]) && through(OF_CODE) => {
+                Some((&SOURCE_CHANGED, level))
+            }
             () if passes_by(&change) => Some((&MTLS, level)),
             () if leaves_out(&change) => Some((&INJECTION_CHANGES, lower)),
             () if there && ends(&["hub", "image"]) && is_moved(change.before.as_deref(), change.after.as_deref()) => {

@@ -134,7 +134,7 @@ fn workloads(instance: &Instance) -> Option<String> {
     let mut why: Vec<&str> = words.iter().filter(|(name, _)| differs(name)).map(|(_, words)| *words).collect();
     let injected = values::differences(instance).iter().any(|change| {
         change.path.starts_with("global.proxy")
-            || change.path.starts_with("meshConfig.defaultConfig")
+            || values::leads_through(&change.path, "defaultconfig")
             || change.path.starts_with("sidecarInjectorWebhook")
     });
     if injected {

@@ -50,7 +50,8 @@ fn objects(cx: &mut Cx<'_>, section: &mut Section) {
 
 /// Verbs and resources that give their holder the rights of others.
 const VERBS: &[&str] = &["impersonate", "escalate", "bind"];
-const RESOURCES: &[&str] = &["pods/exec", "pods/attach", "serviceaccounts/token", "nodes/proxy"];
+const RESOURCES: &[&str] =
+    &["pods/exec", "pods/attach", "serviceaccounts/token", "nodes/proxy", "*/exec", "*/attach", "*/token", "*/proxy"];
 
 fn is_right(kind: &str) -> bool {
     matches!(kind, "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding")

@@ -5,6 +5,7 @@ use crate::review::read::{Action, Instance, Reading, Type};
 use crate::review::risk::{AUTHORITY_REMOVED, CANNOT_TELL, Level, ROOT_WITHOUT_OVERLAP, ROTATION_STEP};
 use crate::review::section::Section;
 use crate::review::text::{Name, Prose, names_or};
+use crate::review::topology::UNKNOWN;
 
 /// What becomes of the mesh's trust.
 pub struct Trust {
@@ -209,7 +210,8 @@ fn pinned_roots(cx: &mut Cx<'_>) {
     // One of other clusters brings nothing. Which ones it is of may be known after the apply only.
     let brings = |ca: &Instance, primary: &Instance| {
         let of = clusters(ca);
-        moves(ca) && (of.is_empty() || primary.cluster().is_none_or(|cluster| of.contains(cluster)))
+        moves(ca)
+            && (of.is_empty() || of.contains(UNKNOWN) || primary.cluster().is_none_or(|cluster| of.contains(cluster)))
     };
     for primary in cx.of(Type::Primary) {
         if cx.of(Type::Ca).any(|ca| brings(ca, primary)) {

@@ -54,6 +54,8 @@ pub(crate) async fn run(proxies: Proxies, mut names: Names) {
         for at in gone {
             if let Some(Door { accepts, connections, .. }) = open.remove(&at) {
                 accepts.abort();
+                // The listener is closed when this ends: the address can be listened on again.
+                let _ = accepts.await;
                 if wanted.contains_key(&at) {
                     stay.insert(at.clone(), connections);
                 } else {
