@@ -132,6 +132,8 @@ impl<R: Resource> ErasedResource for Typed<R> {
     async fn apply(&self, call: &Call, values: Values) -> Outcome {
         let Values { config, prior, planned, private, .. } = values;
         let timeouts = planned.attr(timeouts::ATTRIBUTE).cloned().unwrap_or(Dyn::Null);
+        let is_asked_for = |attribute: &&str| matches!(planned.attr(attribute), Some(Dyn::Bool(true)));
+        let takes_over = prior.is_none() && R::TAKES_OVER_BY.iter().any(is_asked_for);
         let opened = open(call, &private).and_then(|cx: Ctx<R::Client, R::Private>| {
             let reached = Reached::new();
             let prior = prior.as_ref().map(R::Model::decode).transpose()?;
@@ -143,7 +145,6 @@ impl<R: Resource> ErasedResource for Typed<R> {
             Err(diagnostic) => return Outcome { value: prior, private, ..Outcome::failed(diagnostic) },
         };
         let what = if change.prior.is_some() { "updating" } else { "creating" };
-        let takes_over = change.prior.is_none() && self.0.takes_over(&change.planned);
         let result =
             call.guard_change(what, Box::pin(self.0.apply(&mut cx, change))).await.unwrap_or_else(|d| Err(d.into()));
         let with_timeouts = |state: R::Model| {

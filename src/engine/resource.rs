@@ -39,6 +39,10 @@ pub trait Resource: Send + Sync + 'static {
     const IDENTITY_VERSION: i64 = 0;
     /// How long each call may take when the user's `timeouts` does not say.
     const TIMEOUTS: Timeouts = Timeouts::DEFAULT;
+    /// The attributes (bools) by which a create takes over what was there before. If such a create fails, the core
+    /// marks the resource as tainted, and the next apply would delete what was taken over: the engine then says how to
+    /// keep it.
+    const TAKES_OVER_BY: &'static [&'static str] = &["adopt"];
 
     /// Rules over several attributes. Runs often, offline, with unknown values in it: never complain of unknown.
     fn validate(&self, config: &Self::Model, diagnostics: &mut Diagnostics) {
@@ -76,13 +80,6 @@ pub trait Resource: Send + Sync + 'static {
         cx: &mut Ctx<Self::Client, Self::Private>,
         change: Change<Self::Model>,
     ) -> impl Future<Output = Result<Self::Model, Failed<Self::Model>>> + Send;
-
-    /// Whether a create of this takes over what was there before. If it fails, the core marks the resource as tainted,
-    /// and the next apply would delete what was taken over: the engine then says how to keep it.
-    fn takes_over(&self, planned: &Self::Model) -> bool {
-        let _ = planned;
-        false
-    }
 
     /// The state as it is now; `None` only when the object itself is truly gone. Unreachable, forbidden or unclear is
     /// an error, never `None`.

@@ -2,13 +2,14 @@
 //! endpoints that turn it off out in silence; within one network, who speaks plain text is refused by who takes none.
 //! Pure but for the lists.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, Query};
 use crate::istiod::is_mesh_config_map;
 use crate::mesh::{DiscoverySelectors, MeshPolicy, service_host};
-use crate::resources::passthrough;
+use crate::resources::passthrough::{self, Labels, Opening};
 
 /// What a cluster has of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,38 +98,61 @@ pub async fn of_cluster(
     looks_into: &[DiscoverySelectors],
 ) -> Result<Policies, Error> {
     let (policies, rules) = (Query::of(Kind::PEER_AUTHENTICATION), Query::of(Kind::DESTINATION_RULE));
-    let (policies, rules, namespaces) = tokio::try_join!(
+    let (policies, rules, in_view) = tokio::try_join!(
         cluster.list_if_served(&policies),
         cluster.list_if_served(&rules),
-        namespaces(cluster, looks_into),
+        InView::of(cluster, looks_into),
     )?;
-    let (policies, rules) = (seen(&policies, looks_into, &namespaces), seen(&rules, looks_into, &namespaces));
+    let (policies, rules) = (in_view.those(&policies), in_view.those(&rules));
     Ok(Policies::of(&policies, &rules, root(system, configured), configured))
 }
 
-/// The labels of namespaces, where they matter.
-async fn namespaces(
-    cluster: &Cluster,
-    looks_into: &[DiscoverySelectors],
-) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
-    if !DiscoverySelectors::matter(looks_into) {
-        return Ok(BTreeMap::new());
-    }
-    let namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?;
-    Ok(namespaces.iter().map(|one| (one.name().to_owned(), passthrough::labels(one, "metadata.labels"))).collect())
+/// The same, by the mesh configurations beside the istiod that decides over them.
+pub async fn live(istiod: &Cluster, cluster: &Cluster, system: &str) -> Result<Policies, Error> {
+    let (configured, looks_into) = (configured(istiod, system).await?, looks_into(istiod, system).await?);
+    of_cluster(cluster, system, &configured, &looks_into).await
 }
 
-/// Those that some control plane looks at. What another mesh has in namespaces of its own counts for nobody here.
-fn seen(
-    objects: &[Object],
-    looks_into: &[DiscoverySelectors],
-    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
-) -> Vec<Object> {
-    let is_left_out = |object: &&Object| {
-        let namespace = object.namespace().unwrap_or_default();
-        namespaces.get(namespace).is_some_and(|labels| DiscoverySelectors::all_leave_out(looks_into, namespace, labels))
-    };
-    objects.iter().filter(|object| !is_left_out(object)).cloned().collect()
+/// What opens gateways in a cluster, of that which these control planes look at.
+pub async fn openings(cluster: &Cluster, looks_into: &[DiscoverySelectors]) -> Result<Vec<Opening>, Error> {
+    let (open, in_view) = tokio::try_join!(passthrough::of_cluster(cluster), InView::of(cluster, looks_into))?;
+    Ok(open.into_iter().filter(|opening| in_view.has(&opening.namespace)).collect())
+}
+
+/// The namespaces of a cluster that some control plane looks into. What another mesh has in namespaces of its own
+/// counts for nobody here.
+struct InView<'a> {
+    looks_into: &'a [DiscoverySelectors],
+    /// The labels of namespaces, where they matter.
+    labels: BTreeMap<String, Labels>,
+}
+
+impl<'a> InView<'a> {
+    async fn of(cluster: &Cluster, looks_into: &'a [DiscoverySelectors]) -> Result<InView<'a>, Error> {
+        let mut labels = BTreeMap::new();
+        if DiscoverySelectors::matter(looks_into) {
+            let namespaces = cluster.list(&Query::of(Kind::NAMESPACE).metadata_only()).await?;
+            let labelled = |one: &Object| (one.name().to_owned(), passthrough::labels(one, "metadata.labels"));
+            labels.extend(namespaces.iter().map(labelled));
+        }
+        Ok(InView { looks_into, labels })
+    }
+
+    /// Of a namespace that is not known nothing is left out.
+    fn has(&self, namespace: &str) -> bool {
+        let labels = self.labels.get(namespace);
+        labels.is_none_or(|labels| !DiscoverySelectors::all_leave_out(self.looks_into, namespace, labels))
+    }
+
+    fn those<'b>(&self, objects: &'b [Object]) -> Cow<'b, [Object]> {
+        match self.labels.is_empty() {
+            true => Cow::Borrowed(objects),
+            false => {
+                let in_view = |object: &&Object| self.has(object.namespace().unwrap_or_default());
+                objects.iter().filter(in_view).cloned().collect()
+            }
+        }
+    }
 }
 
 /// The namespaces that the control planes of a cluster look into, by their mesh configurations.

@@ -349,7 +349,8 @@ fn what_no_control_plane_looks_at_counts_for_nobody() {
     let namespaces = BTreeMap::from([("one".to_owned(), labels("one")), ("two".to_owned(), labels("two"))]);
     let all = [policy("one"), policy("two"), policy("unknown")];
     let counted = |looks_into: &[DiscoverySelectors]| -> Vec<String> {
-        seen(&all, looks_into, &namespaces).iter().filter_map(|one| one.namespace().map(str::to_owned)).collect()
+        let in_view = InView { looks_into, labels: namespaces.clone() };
+        in_view.those(&all).iter().filter_map(|one| one.namespace().map(str::to_owned)).collect()
     };
     assert_eq!(counted(&[]), ["one", "two", "unknown"]);
     assert_eq!(counted(&[selectors("one")]), ["one", "unknown"], "of what is not known nothing is left out");

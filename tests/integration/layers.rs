@@ -146,23 +146,6 @@ fn the_clock_is_an_argument() {
     assert_eq!(found, wanted, "pass the time in, or say here why it is read");
 }
 
-/// A create that fails is tainted, and the next apply deletes what it has adopted: the engine says so of those that
-/// say that they adopt.
-#[test]
-fn what_has_adopt_says_that_it_takes_over() {
-    let resources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resources");
-    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
-    let adopting: Vec<PathBuf> = fs::read_dir(resources)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|folder| read(folder.join("model.rs")).contains("pub adopt: Value<bool>"))
-        .collect();
-    assert!(adopting.len() > 5, "{adopting:?}");
-    let silent: Vec<&PathBuf> =
-        adopting.iter().filter(|folder| !read(folder.join("mod.rs")).contains("fn takes_over(")).collect();
-    assert!(silent.is_empty(), "{silent:?}");
-}
-
 #[test]
 fn every_file_of_src_says_what_it_is_for() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

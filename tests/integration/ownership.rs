@@ -83,14 +83,18 @@ async fn an_apply_whose_namespace_goes_begins_again(
     east.fault(late.for_request("PATCH /apis/apps/v1/namespaces/istio-system/deployments/istiod")).expect("a fault");
     let cluster = east.clone();
     let deleting = tokio::task::spawn_blocking(move || {
-        let lease =
-            ["-n", "istio-system", "get", "lease", "mesh-primary.istiod", "-o", "jsonpath={.spec.holderIdentity}"];
-        let held =
-            || cluster.kubectl(&lease).is_ok_and(|holder| !holder.trim().is_empty() && holder.trim() != "nobody");
+        let lease = |of: &str| {
+            let path = format!("jsonpath={{{of}}}");
+            cluster.kubectl(&["-n", "istio-system", "get", "lease", "mesh-primary.istiod", "-o", &path])
+        };
+        let held = || lease(".spec.holderIdentity").is_ok_and(|holder| !["", "nobody"].contains(&holder.trim()));
         cluster.wait_until("the Lease is held", held).expect("the apply begins");
+        let held = lease(".metadata.uid").expect("it is held");
         cluster.kubectl(&["delete", "namespace", "istio-system", "--wait=false"]).expect("kubectl");
-        let gone = || cluster.kubectl(&lease).is_err();
-        cluster.wait_until("the Lease has gone with its namespace", gone).expect("it goes");
+        // The apply may have made its next one before anybody looks again.
+        let gone = || lease(".metadata.uid").map_or(true, |uid| uid != held);
+        let went = cluster.wait_until("the Lease has gone with its namespace", gone);
+        went.unwrap_or_else(|error| panic!("{error}: {:?}", cluster.get(&["namespace", "istio-system"])));
         cluster.clear_faults().expect("no fault");
     });
     let applying = tokio::time::timeout(Duration::from_secs(180), Box::pin(core.apply(PRIMARY, planned)));

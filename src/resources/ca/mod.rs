@@ -79,6 +79,7 @@ impl Resource for MeshCa {
     type Private = Private;
 
     const NAME: &'static str = "ca";
+    const TAKES_OVER_BY: &'static [&'static str] = &["adopt", "migrate_self_signed"];
 
     fn validate(&self, config: &Ca, diagnostics: &mut Diagnostics) {
         if let Err(errors) = Spec::parse(config) {
@@ -157,10 +158,6 @@ impl Resource for MeshCa {
         };
         told.into_iter().for_each(|warning| cx.warn(warning));
         outcome
-    }
-
-    fn takes_over(&self, planned: &Ca) -> bool {
-        [&planned.adopt, &planned.migrate_self_signed].iter().any(|said| said.get() == Some(true))
     }
 
     async fn read(&self, cx: &mut Cx, state: Ca) -> Result<Option<Ca>, Diagnostics> {

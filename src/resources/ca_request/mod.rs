@@ -82,10 +82,6 @@ impl Resource for MeshCaRequest {
         keeping::end_apply(cx, claim, outcome).await
     }
 
-    fn takes_over(&self, planned: &CaRequest) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn read(&self, cx: &mut Cx, mut state: CaRequest) -> Result<Option<CaRequest>, Diagnostics> {
         if client::without_clusters(cx)? {
             return Ok(Some(state));

@@ -76,10 +76,6 @@ impl Resource for MeshEastwestGateway {
         again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
-    fn takes_over(&self, planned: &Gateway) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn read(&self, cx: &mut Cx, mut state: Gateway) -> Result<Option<Gateway>, Diagnostics> {
         if client::without_clusters(cx)? {
             return Ok(Some(state));

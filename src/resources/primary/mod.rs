@@ -154,10 +154,6 @@ impl Resource for MeshPrimary {
         again::apply(cx, change, |cx, change| Box::pin(attempt(cx, change))).await
     }
 
-    fn takes_over(&self, planned: &Primary) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn read(&self, cx: &mut Cx, mut state: Primary) -> Result<Option<Primary>, Diagnostics> {
         if client::without_clusters(cx)? {
             return Ok(Some(state));

@@ -8,7 +8,7 @@ use super::route::KnownGateway;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, PodPort, Query};
 use crate::mesh::{NETWORK_LABEL, Sni, hosts_admit};
 use crate::resources::address;
-use crate::resources::passthrough::{self, Opening};
+use crate::resources::passthrough::Opening;
 use crate::resources::policies::{self, Policies, Whom};
 
 /// On an injected Pod.
@@ -21,13 +21,13 @@ pub(super) struct Asking<'a> {
     pub to: &'a Look,
     /// The one that the gateway is in.
     pub behind: &'a Look,
-    pub opened_in: Option<&'a Look>,
+    pub opened_in: Option<Ruled<'a>>,
     pub ruled_in: Option<Ruled<'a>>,
 }
 
 /// What a message calls them.
-pub(super) fn names(behind: &Look, opened_in: Option<&Look>) -> Names {
-    let opened_in = opened_in.unwrap_or(behind);
+pub(super) fn names(behind: &Look, opened_in: Option<Ruled<'_>>) -> Names {
+    let opened_in = opened_in.map_or(behind, |ruled| ruled.by);
     Names { gateway: behind.name().to_owned(), opened_in: opened_in.name().to_owned() }
 }
 
@@ -75,9 +75,7 @@ pub(super) async fn is_mutual(ruled_in: Option<Ruled<'_>>, host: &str) -> Asked<
 
 async fn policies_of(ruled_in: Option<Ruled<'_>>) -> Asked<Policies> {
     let Ruled { by, host: istiod } = ruled_in.ok_or_else(|| not_among("policies"))?;
-    let configured = policies::configured(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
-    let looks_into = policies::looks_into(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
-    policies::of_cluster(&by.cluster, &istiod.namespace, &configured, &looks_into).await.map_err(text)
+    policies::live(&istiod.cluster, &by.cluster, &istiod.namespace).await.map_err(text)
 }
 
 fn turning_off(policies: Policies, host: &str) -> Vec<String> {
@@ -210,19 +208,20 @@ fn target_port(service: &Object, pod: &Object, port: u16) -> u16 {
 }
 
 /// Whether any Gateway passes calls on by their SNI.
-pub(super) async fn passes_on(opened_in: Option<&Look>) -> Asked<bool> {
+pub(super) async fn passes_on(opened_in: Option<Ruled<'_>>) -> Asked<bool> {
     Ok(!openings(opened_in).await?.is_empty())
 }
 
 /// Whether a Gateway there lets the host through by its SNI.
-async fn exposed(opened_in: Option<&Look>, service: &Sni) -> Asked<bool> {
+async fn exposed(opened_in: Option<Ruled<'_>>, service: &Sni) -> Asked<bool> {
     let hosts: Vec<String> = openings(opened_in).await?.into_iter().flat_map(|opening| opening.hosts).collect();
     Ok(hosts_admit(&hosts, service))
 }
 
-async fn openings(opened_in: Option<&Look>) -> Asked<Vec<Opening>> {
-    let opened_in = opened_in.ok_or_else(|| not_among("Gateways"))?;
-    passthrough::of_cluster(&opened_in.cluster).await.map_err(text)
+async fn openings(opened_in: Option<Ruled<'_>>) -> Asked<Vec<Opening>> {
+    let Ruled { by, host: istiod } = opened_in.ok_or_else(|| not_among("Gateways"))?;
+    let looks_into = policies::looks_into(&istiod.cluster, &istiod.namespace).await.map_err(text)?;
+    policies::openings(&by.cluster, &looks_into).await.map_err(text)
 }
 
 #[cfg(test)]

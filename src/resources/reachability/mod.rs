@@ -413,10 +413,10 @@ impl Proof<'_> {
     async fn without_service(&self, way: Way, gateways: &[&KnownGateway], pair: &mut model::Pair) -> Verdict {
         let gateway = gateways.first().copied();
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
-        let configured_in = self.seen.configured_in(behind);
+        let opened_in = self.seen.ruled(behind);
         let (state, exposed) = match gateway {
             Some(known) => {
-                tokio::join!(callee::gateway_state(&behind.cluster, known), callee::passes_on(configured_in))
+                tokio::join!(callee::gateway_state(&behind.cluster, known), callee::passes_on(opened_in))
             }
             None => (Ok(GatewayState::Elsewhere), Ok(true)),
         };
@@ -440,7 +440,7 @@ impl Proof<'_> {
         });
         let watched = self.caller.watched(self.to);
         let neighbours = self.neighbours(gateways, &[]).await;
-        let places = callee::names(behind, configured_in);
+        let places = callee::names(behind, opened_in);
         let found = Unnamed { watched, neighbours, places, gateway: state, exposed, trust, dialled };
         judge::without_service(self.call, way, self.task.unanswered, &found)
     }
@@ -518,12 +518,7 @@ impl Proof<'_> {
     /// Which clusters say what is wrong.
     fn asked(&self, gateway: Option<&KnownGateway>) -> callee::Asking<'_> {
         let behind = gateway.map_or(self.to, |known| self.cluster_of(known));
-        callee::Asking {
-            to: self.to,
-            behind,
-            opened_in: self.seen.configured_in(behind),
-            ruled_in: self.seen.ruled(self.to),
-        }
+        callee::Asking { to: self.to, behind, opened_in: self.seen.ruled(behind), ruled_in: self.seen.ruled(self.to) }
     }
 }
 

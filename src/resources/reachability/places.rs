@@ -88,12 +88,7 @@ impl<'a> Places<'a> {
 
     /// The cluster whose PeerAuthentications, DestinationRules and Gateways count for this one: where the istiod runs
     /// that serves it, or, of an external one, the cluster whose id that has. `None` where that is not among those
-    /// looked at.
-    pub fn configured_in<'b>(&'b self, look: &'b Look) -> Option<&'b Look> {
-        self.ruled(look).map(|ruled| ruled.by)
-    }
-
-    /// The same, with the cluster that the istiod runs in.
+    /// looked at. With the cluster that the istiod runs in.
     pub fn ruled<'b>(&'b self, look: &'b Look) -> Option<Ruled<'b>> {
         let host = self.served_by(look)?;
         Some(Ruled { by: self.hosts_for(host).unwrap_or(host), host })
@@ -148,7 +143,7 @@ mod tests {
 
     fn names<'a>(places: &'a Places<'_>, name: &str) -> [Option<&'a str>; 3] {
         let look = places.looks[name].as_ref().unwrap();
-        let found = [places.served_by(look), places.configured_in(look), places.hosts_for(look)];
+        let found = [places.served_by(look), places.ruled(look).map(|ruled| ruled.by), places.hosts_for(look)];
         found.map(|found| found.map(Look::name))
     }
 

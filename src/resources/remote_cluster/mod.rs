@@ -158,10 +158,6 @@ impl Resource for MeshRemoteCluster {
         }
     }
 
-    fn takes_over(&self, planned: &RemoteCluster) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn read(&self, cx: &mut Cx, state: RemoteCluster) -> Result<Option<RemoteCluster>, Diagnostics> {
         refresh::refresh(cx, state, Timestamp::now().as_second()).await
     }

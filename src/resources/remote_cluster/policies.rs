@@ -118,11 +118,7 @@ async fn look(cx: &Cx, name: &str, system: &str, configured: &[MeshPolicy]) -> R
     let Some(cluster) = briefly(cx, name) else { return Ok(Policies::default()) };
     let found = async {
         match configured {
-            [] => {
-                let configured = policies::configured(&cluster, system).await?;
-                let looks_into = policies::looks_into(&cluster, system).await?;
-                policies::of_cluster(&cluster, system, &configured, &looks_into).await
-            }
+            [] => policies::live(&cluster, &cluster, system).await,
             declared => policies::of_cluster(&cluster, system, declared, &declared_selectors(cx, name, system)).await,
         }
     };

@@ -8,15 +8,16 @@ use super::model::ServiceEntry;
 use super::spec::{ExporterSpec, Spec};
 use crate::chart::Values;
 use crate::cluster::{Cluster, Error, Kind, Object, ObjectRef, Query};
-use crate::istiod::{HANDED_OUT, added_roots, is_mesh_config_map};
+use crate::istiod::{HANDED_OUT, added_roots, every_deployment, is_mesh_config_map};
 use crate::mesh::{
     GATEWAY_PORT, MeshPolicy, Protocol, Selector, ServiceExposure, accepted_domains, hosts_admit,
     is_injection_config_map, mesh_field,
 };
 use crate::pki::Certificate;
 use crate::resources::address::GATEWAY_NAME_LABEL;
-use crate::resources::passthrough::{self, Chooses, Opening};
+use crate::resources::passthrough::{Chooses, Opening};
 use crate::resources::places::serving;
+use crate::resources::policies;
 use crate::value::Path;
 
 /// Something that does not fit, and the attribute that says otherwise.
@@ -67,14 +68,16 @@ pub async fn exporter(cluster: &Cluster, spec: &ExporterSpec) -> Result<Exporter
     let system = ObjectRef::cluster(Kind::NAMESPACE, spec.istiod_namespace.as_str());
     // Where nobody has defined Gateways yet, as before the first apply, it is not known what they will let through.
     let gateways = Query::of(Kind::ISTIO_GATEWAY);
+    let looks_into = policies::looks_into(cluster, spec.istiod_namespace.as_str()).await?;
     let (service, _, open, mesh, system) = futures::try_join!(
         cluster.get(&reference),
         cluster.list(&gateways),
-        passthrough::of_cluster(cluster),
+        policies::openings(cluster, &looks_into),
         mesh(cluster, spec.istiod_namespace.as_str()),
         cluster.get(&system),
     )?;
-    let is_remote = system.as_ref().is_some_and(|system| !serving(system).is_empty());
+    let is_served = system.as_ref().is_some_and(|system| !serving(system).is_empty());
+    let is_remote = is_served && cluster.list(&every_deployment()).await?.is_empty();
     let selector = service.as_ref().map(|service| service.strings("spec.selector")).unwrap_or_default();
     let (mut accounts, mut mutual) = (BTreeSet::new(), None);
     if !selector.is_empty() {
@@ -369,17 +372,20 @@ fn collides(other: &Opening, exposure: &ServiceExposure, spec: &Spec) -> bool {
     !is_own
         && other.port == u64::from(GATEWAY_PORT)
         && other.hosts != exposure.hosts
-        && choose_the_same(&other.chooses, &exposure.selector)
+        && choose_the_same(&other.chooses, exposure)
         && snis.into_iter().any(|sni| hosts_admit(&other.hosts, &sni))
 }
 
 /// Whether whatever Pods the narrower of two selectors chooses are chosen by the other as well. Of labels without
 /// relation nothing is guessed.
-fn choose_the_same(chooses: &Chooses, selector: &Selector) -> bool {
+fn choose_the_same(chooses: &Chooses, exposure: &ServiceExposure) -> bool {
+    let selector = &exposure.selector;
     let within = |wide: &Selector, narrow: &Selector| wide.iter().all(|(key, value)| narrow.get(key) == Some(value));
     match chooses {
         Chooses::Pods(labels) => within(labels, selector) || within(selector, labels),
-        Chooses::MadeFor { gateway, .. } => selector.get(GATEWAY_NAME_LABEL) == Some(gateway),
+        Chooses::MadeFor { namespace, gateway } => {
+            namespace == exposure.namespace.as_str() && selector.get(GATEWAY_NAME_LABEL) == Some(gateway)
+        }
         Chooses::Services(_) => false,
     }
 }

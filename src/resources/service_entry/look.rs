@@ -46,11 +46,13 @@ pub async fn look(cx: &mut Cx, model: &ServiceEntry, spec: &Spec) -> Meshes {
 /// Looks at the importing mesh.
 async fn here(cx: &mut Cx, cluster: &Cluster, model: &ServiceEntry, spec: &Spec, meshes: &mut Meshes) {
     let own = spec.import.namespace.as_str();
+    let mut system = own;
     for namespace in [own, ISTIO_SYSTEM] {
+        system = namespace;
         meshes.here = match check::mesh(cluster, namespace).await {
             Ok(here) => Some(here),
             Err(error) => {
-                cx.warn(unread(spec, &error));
+                cx.warn(unread(spec, &error, "Whether it trusts the exporters, and resolves the name,"));
                 None
             }
         };
@@ -60,13 +62,13 @@ async fn here(cx: &mut Cx, cluster: &Cluster, model: &ServiceEntry, spec: &Spec,
     }
     match served_by(cx, cluster, own).await {
         Ok(served_by) => meshes.findings.extend(check::unread_here(cluster.name(), &served_by)),
-        Err(error) => cx.warn(unread(spec, &error)),
+        Err(error) => cx.warn(unread(spec, &error, "Whether an istiod reads what is imported there")),
     }
     if let Some(here) = &meshes.here {
         meshes.findings.extend(check::shadow(cluster, spec, here).await);
-        match by_rule(cluster, own, spec, here).await {
+        match by_rule(cluster, system, spec, here).await {
             Ok(by_rule) => meshes.findings.extend(check::plain(cluster.name(), spec, here, by_rule)),
-            Err(error) => cx.warn(unread(spec, &error)),
+            Err(error) => cx.warn(unread(spec, &error, "Whether its proxies call the service by mTLS")),
         }
     }
     let networks = check::networks(model);
@@ -97,10 +99,7 @@ async fn by_rule(cluster: &Cluster, namespace: &str, spec: &Spec, here: &check::
     if !here.is_plain {
         return Ok(false);
     }
-    let configured = policies::configured(cluster, namespace).await?;
-    let looks_into = policies::looks_into(cluster, namespace).await?;
-    let policies = policies::of_cluster(cluster, namespace, &configured, &looks_into).await?;
-    Ok(policies.is_mutual_with(spec.import.host.as_str()))
+    Ok(policies::live(cluster, cluster, namespace).await?.is_mutual_with(spec.import.host.as_str()))
 }
 
 /// The networks that the importing istiod knows a gateway of, or will know one of by what is declared; `None` where
@@ -128,12 +127,9 @@ pub fn unresolved(spec: &Spec) -> Diagnostic {
     ))
 }
 
-fn unread(spec: &Spec, error: &Error) -> Diagnostic {
+fn unread(spec: &Spec, error: &Error, what: &str) -> Diagnostic {
     Diagnostic::warning(format!("The importing mesh of {} could not be checked", spec.import.host))
-        .detail(format!(
-            "{error}. {} Whether it trusts the exporters, and resolves the name, is not known.",
-            error.remedy()
-        ))
+        .detail(format!("{error}. {} {what} is not known.", error.remedy()))
         .at("cluster")
 }
 

@@ -145,10 +145,6 @@ impl Resource for MeshServiceEntry {
         attempt(cx, change).await
     }
 
-    fn takes_over(&self, planned: &ServiceEntry) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn read(&self, cx: &mut Cx, mut state: ServiceEntry) -> Result<Option<ServiceEntry>, Diagnostics> {
         if client::without_clusters(cx)? {
             return Ok(Some(state));

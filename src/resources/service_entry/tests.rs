@@ -5,6 +5,7 @@ use super::model::{Exporter, Gateway, Port, ServiceEntry};
 use super::spec::Spec;
 use super::{build, derive_names, describe};
 use crate::cluster::Object;
+use crate::resources::address::GATEWAY_NAME_LABEL;
 use crate::resources::passthrough;
 use crate::value::{Map, Value};
 
@@ -361,6 +362,32 @@ fn two_gateways_that_admit_one_name_in_other_words_are_told() {
     ] {
         assert_eq!(told(selector, port, hosts, name), [], "{why}");
     }
+}
+
+/// A Gateway of the Gateway API configures the Pods that were made for it, which are in its own namespace.
+#[test]
+fn a_gateway_of_the_api_that_admits_the_name_is_told_where_its_pods_are_chosen() {
+    let mut model = entry();
+    edit(&mut model, |exporter| {
+        exporter.expose = true.into();
+        exporter.gateway_selector = [(GATEWAY_NAME_LABEL, "door".to_owned())].into_iter().collect();
+    });
+    let spec = spec(&model);
+    let told = |namespace: &str, name: &str| {
+        let listener = json!({ "name": "l", "port": 15443, "protocol": "TLS", "hostname": "*.local", "tls": { "mode": "Passthrough" } });
+        let gateway = object(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": { "name": name, "namespace": namespace, "labels": { "topology.istio.io/network": "n1" } },
+            "spec": { "gatewayClassName": "istio", "listeners": [listener] },
+        }));
+        let there = check::Exporter { open: Some(passthrough::openings_of_api(&[gateway])), ..there() };
+        findings(&spec, &spec.exporters[0], &there, None)
+    };
+    let found = told("istio-system", "door");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].text.contains("Gateway istio-system/door of"), "{found:?}");
+    assert_eq!(told("team-a", "door"), [], "another's of this name");
+    assert_eq!(told("istio-system", "window"), [], "other Pods");
 }
 
 #[test]

@@ -93,10 +93,6 @@ impl Resource for MeshNote {
         Ok(())
     }
 
-    fn takes_over(&self, planned: &Note) -> bool {
-        planned.adopt.get() == Some(true)
-    }
-
     async fn apply(&self, cx: &mut Cx, change: Change<Note>) -> Result<Note, Failed<Note>> {
         let Change { prior, planned: mut state, reached, .. } = change;
         derive_id(&mut state);

@@ -172,6 +172,7 @@ impl Resource for Specimen {
 
     const NAME: &'static str = "specimen";
     const VERSION: i64 = 2;
+    const TAKES_OVER_BY: &'static [&'static str] = &["flag"];
 
     async fn plan(
         &self,
@@ -192,10 +193,6 @@ impl Resource for Specimen {
             plan.replace("amount");
         }
         Ok(())
-    }
-
-    fn takes_over(&self, planned: &SpecimenModel) -> bool {
-        planned.flag.get() == Some(true)
     }
 
     async fn apply(

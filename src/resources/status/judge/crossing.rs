@@ -199,10 +199,10 @@ impl<'a> Mesh<'a> {
             return None;
         }
         // What another mesh has in a namespace of its own opens nothing of this one.
+        let selectors = self.selectors_for(name, sight);
         let is_seen = |place: &Sight, opening: &Opening| {
             let labels = place.namespaces.get(&opening.namespace);
-            labels
-                .is_none_or(|labels| !DiscoverySelectors::all_leave_out(&place.looks_into, &opening.namespace, labels))
+            labels.is_none_or(|labels| !DiscoverySelectors::all_leave_out(&selectors, &opening.namespace, labels))
         };
         let seen = |place: &Sight| -> Option<Result<Vec<Opening>, String>> {
             let open = place.crossing.open.clone()?;

@@ -68,7 +68,7 @@ impl Mesh<'_> {
     }
 
     /// What the istiods that serve a cluster look into.
-    fn selectors_for(&self, name: &str, sight: &Sight) -> Vec<DiscoverySelectors> {
+    pub(super) fn selectors_for(&self, name: &str, sight: &Sight) -> Vec<DiscoverySelectors> {
         match sight.is_primary() {
             true => sight.looks_into.clone(),
             false => self.hosts(name, sight).into_iter().flat_map(|host| host.looks_into.clone()).collect(),
