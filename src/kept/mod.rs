@@ -29,6 +29,7 @@ pub mod read;
 mod refused;
 pub mod remove;
 pub mod render;
+pub mod renderer;
 pub mod report;
 pub mod same;
 pub mod telling;

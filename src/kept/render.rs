@@ -1,28 +1,17 @@
 //! Rendering a chart to the objects of a resource: shared by every resource that installs one of Istio's charts. Pure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::hidden::Hidden;
 use super::objects::{Entry, Wanted};
+use super::renderer::{Brought, Remembered};
 use super::told::Answers;
-use crate::chart::{self, Capabilities, Chart, Release, Values};
+use crate::chart::{self, Chart, Release, Values};
 use crate::cluster::{Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::value::Path;
-
-/// One at a time: what rendering needs on the way is many times what comes of it.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// What the last renderings with definitions came to: they are rendered and kept once for all clusters of which the
-/// charts are told the same.
-static SHARED: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
-/// More would be several versions of Istio at once.
-const SHARED_AT_MOST: usize = 4;
-
-/// One at a time, so that whoever comes while it is under way finds it done.
-static PREPARING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A chart, and what to render it with.
 #[derive(Clone, Copy, Debug)]
@@ -63,41 +52,6 @@ pub struct Unknown {
     object: String,
 }
 
-/// A rendering, and what came of it.
-struct Shared {
-    chart: Arc<Chart>,
-    release: String,
-    namespace: String,
-    values: Values,
-    /// Where the chart asks.
-    capabilities: Option<Capabilities>,
-    owner: String,
-    brought: Brought,
-}
-
-/// The objects of a release.
-#[derive(Clone, Default)]
-struct Brought {
-    entries: Vec<Arc<Entry>>,
-    /// Those of kinds that the table lacks. Another chart may bring the definition.
-    custom: Vec<Object>,
-}
-
-fn shared() -> MutexGuard<'static, Vec<Shared>> {
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    fn is_of(&self, asked: &Rendering<'_>, owner: &str) -> bool {
-        Arc::ptr_eq(&self.chart, asked.chart)
-            && self.release == asked.release
-            && self.namespace == asked.namespace
-            && self.values == *asked.values
-            && self.owner == owner
-            && self.capabilities.as_ref().is_none_or(|capabilities| *capabilities == asked.told.capabilities)
-    }
-}
-
 impl Rendering<'_> {
     /// Adds the objects of the release to those wanted, each with the label of its owner. What definitions among those
     /// wanted bring is known.
@@ -118,8 +72,8 @@ impl Rendering<'_> {
 
     /// Renders definitions beforehand, off the threads that serve requests: it takes longer than anything else.
     pub async fn prepare(&self, owner: &str) -> Result<(), Error> {
-        let _turn = PREPARING.lock().await;
-        if shared().iter().any(|known| known.is_of(self, owner)) {
+        let _turn = self.told.renderer.preparing().await;
+        if self.remembered(owner).is_some() {
             return Ok(());
         }
         let (chart, values, told) = (self.chart.clone(), self.values.clone(), self.told.clone());
@@ -135,8 +89,8 @@ impl Rendering<'_> {
     }
 
     fn brought(&self, owner: &str) -> Result<Brought, Error> {
-        if let Some(known) = shared().iter().find(|known| known.is_of(self, owner)) {
-            return Ok(known.brought.clone());
+        if let Some(brought) = self.remembered(owner) {
+            return Ok(brought);
         }
         let mut brought = Brought::default();
         self.each(|mut object| match Kind::known(object.api_version(), object.kind()) {
@@ -147,15 +101,25 @@ impl Rendering<'_> {
             None => brought.custom.push(object),
         })?;
         if brought.entries.iter().any(|entry| entry.reference.kind == Kind::CUSTOM_RESOURCE_DEFINITION) {
-            let mut shared = shared();
-            shared.truncate(SHARED_AT_MOST - 1);
-            shared.insert(0, self.remembered(owner, brought.clone()));
+            self.remember(owner, brought.clone());
         }
         Ok(brought)
     }
 
-    fn remembered(&self, owner: &str, brought: Brought) -> Shared {
-        Shared {
+    fn remembered(&self, owner: &str) -> Option<Brought> {
+        let is_it = |known: &&Remembered| {
+            Arc::ptr_eq(&known.chart, self.chart)
+                && known.release == self.release
+                && known.namespace == self.namespace
+                && known.values == *self.values
+                && known.owner == owner
+                && known.capabilities.as_ref().is_none_or(|capabilities| *capabilities == self.told.capabilities)
+        };
+        self.told.renderer.find(is_it)
+    }
+
+    fn remember(&self, owner: &str, brought: Brought) {
+        self.told.renderer.remember(Remembered {
             chart: self.chart.clone(),
             release: self.release.to_owned(),
             namespace: self.namespace.to_owned(),
@@ -163,24 +127,22 @@ impl Rendering<'_> {
             capabilities: (!self.chart.asks(self.values).is_nothing()).then(|| self.told.capabilities.clone()),
             owner: owner.to_owned(),
             brought,
-        }
+        });
     }
 
     /// The objects of the release, hooks left out.
     fn each(&self, mut take: impl FnMut(Object)) -> Result<(), Error> {
         // As an upgrade the charts leave out what only a first installation sets and istiod owns from then on.
         let release = Release { name: self.release.to_owned(), namespace: self.namespace.to_owned(), is_upgrade: true };
-        let Answers { capabilities, ends, .. } = self.told;
+        let Answers { capabilities, ends, renderer, .. } = self.told;
         let mut taken = Ok(());
         let mut take = |manifest: chart::Manifest| {
             if manifest.hooks.is_empty() && taken.is_ok() {
                 taken = object(manifest.object).map(&mut take);
             }
         };
-        let rendered = beside_the_server(|| {
-            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-            chart::render_each(self.chart, &release, self.values, capabilities, ends, &mut take)
-        });
+        let mut render = || chart::render_each(self.chart, &release, self.values, capabilities, ends, &mut take);
+        let rendered = beside_the_server(|| renderer.in_turn(&mut render));
         let chart = || format!("{} {}", self.chart.name(), self.chart.version());
         rendered.map_err(|error| match error {
             chart::Error::Stopped => Error::Ended { chart: chart(), stopped: true },

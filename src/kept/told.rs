@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds::Kinds;
 use super::packed;
+use super::renderer::Renderer;
 use crate::chart::{Asks, Capabilities, Ends, KubeVersion};
 use crate::cluster::{Cluster, Error, Kind};
 
@@ -27,7 +28,7 @@ pub struct Told {
     kinds: Kinds,
 }
 
-/// What a rendering is told about its cluster.
+/// What a rendering is told about its cluster, and what renders it.
 #[derive(Clone, Debug)]
 pub struct Answers {
     pub capabilities: Capabilities,
@@ -35,6 +36,7 @@ pub struct Answers {
     pub kinds: Kinds,
     /// And when nobody waits for it any more.
     pub ends: Ends,
+    pub renderer: Renderer,
 }
 
 impl Told {
@@ -93,7 +95,7 @@ impl Told {
             kube_version: self.version.clone().unwrap_or_else(assumed),
             api_versions: self.api_versions.clone().unwrap_or_else(|| Capabilities::default().api_versions),
         };
-        Answers { capabilities, kinds: self.kinds.clone(), ends: Ends::default() }
+        Answers { capabilities, kinds: self.kinds.clone(), ends: Ends::default(), renderer: Renderer::default() }
     }
 
     /// How the cluster differs now, in words; `None` where it does not, or nobody was told anything.

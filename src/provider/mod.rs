@@ -9,6 +9,7 @@ mod connection;
 use crate::cluster::Clusters;
 use crate::diag::Diagnostics;
 use crate::engine::{Configure, Provider};
+use crate::kept::renderer::Renderer;
 use crate::resources::charts::Store;
 use crate::resources::client::Client;
 use crate::resources::walk::Walk;
@@ -37,6 +38,6 @@ impl Provider for Mesh {
             None => Clusters::unknown(VERSION),
         };
         let clusters = clusters.answering(connection::must_answer(&config));
-        Ok(Client { clusters, charts: Store::new(config.charts), walk: Walk::default() })
+        Ok(Client { clusters, charts: Store::new(config.charts), renderer: Renderer::default(), walk: Walk::default() })
     }
 }

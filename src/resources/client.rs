@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, Clusters, Scope};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Ctx;
 use crate::kept::instance::{HasInstance, Instance};
+use crate::kept::renderer::Renderer;
 use crate::kept::same;
 use crate::value::{Path, Value};
 
@@ -18,6 +19,7 @@ use crate::value::{Path, Value};
 pub struct Client {
     pub clusters: Clusters,
     pub charts: charts::Store,
+    pub renderer: Renderer,
     pub walk: walk::Walk,
 }
 

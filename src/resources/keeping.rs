@@ -218,16 +218,17 @@ pub fn plan<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &mut Plan<'_,
 /// What a plan tells charts that ask this about the cluster; `None` where only the apply can know.
 pub async fn told<M: Keeps, P: Remembers>(cx: &mut Ctx<Client, P>, plan: &Plan<'_, M>, asks: Asks) -> Option<Answers> {
     let cluster = plan.planned.kept().cluster.known().and_then(|name| client::briefly(cx, name));
-    let ends = ends(cx);
     let planning = telling::Planning { cluster, is_new: plan.prior.is_none(), asks };
     let told = telling::planned(cx.private.memory(), planning).await;
-    told.map(|told| Answers { ends, ..told })
+    told.map(|told| for_call(cx, told))
 }
 
-/// What ends a rendering for this call.
-pub fn ends<P>(cx: &Ctx<Client, P>) -> Ends {
+/// With what renders for all resources, and what ends it for this call.
+pub fn for_call<P>(cx: &Ctx<Client, P>, told: Answers) -> Answers {
     let stopped = cx.cancellation().clone();
-    Ends::new(cx.deadline(), move || stopped.is_cancelled())
+    let ends = Ends::new(cx.deadline(), move || stopped.is_cancelled());
+    let renderer = cx.client().map(|client| client.renderer.clone()).unwrap_or_default();
+    Answers { ends, renderer, ..told }
 }
 
 /// What an apply tells them.
@@ -236,9 +237,8 @@ pub async fn told_to_apply<P: Remembers>(
     cluster: &Cluster,
     asks: Asks,
 ) -> Result<Answers, Diagnostic> {
-    let ends = ends(cx);
-    let told = telling::to_apply(cx.private.memory(), cluster, asks).await;
-    told.map(|told| Answers { ends, ..told }).map_err(Diagnostic::from)
+    let told = telling::to_apply(cx.private.memory(), cluster, asks).await?;
+    Ok(for_call(cx, told))
 }
 
 /// Renders for a plan, and asks what kinds are that nobody knows yet; `None` where only the apply can know.

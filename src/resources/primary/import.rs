@@ -87,8 +87,7 @@ pub async fn look<P>(cx: &Ctx<Client, P>, identity: Identity) -> Result<Taken, D
     {
         Ok(mut charts) => {
             let told = telling::to_apply(&mut memory, &cluster, charts.asks(&spec)).await;
-            charts.told = told?;
-            charts.told.ends = keeping::ends(cx);
+            charts.told = keeping::for_call(cx, told?);
             let shared = compare(&cluster, &state, &mut charts, &releases, &mut memory).await?;
             // Who gave the chart base no values gave those of istiod to istiod alone.
             let bare = Primary { base_values: std::iter::once("{}".to_owned()).collect(), ..state.clone() };

@@ -186,15 +186,14 @@ async fn record(cx: &mut Cx, model: &mut RemoteCluster) -> Result<(), Diagnostic
     };
     let watched = client::cluster(cx, model.cluster.text())?;
     let asks = charts.as_ref().map(|charts| charts.asks(&spec)).unwrap_or_default();
-    let ends = keeping::ends(cx);
-    let memory = &mut cx.private.memory;
-    let rendered = match telling::to_apply(memory, &watched, asks).await {
+    let rendered = match telling::to_apply(&mut cx.private.memory, &watched, asks).await {
         Ok(told) => {
+            let told = keeping::for_call(cx, told);
             let render = |told: &Answers| {
                 charts.iter_mut().for_each(|charts| charts.told.clone_from(told));
                 build::wanted(&spec, charts.as_ref())
             };
-            telling::rendered(memory, &watched, Answers { ends, ..told }, render).await
+            telling::rendered(&mut cx.private.memory, &watched, told, render).await
         }
         Err(error) => Err(Unrendered::Unanswered(error)),
     };
