@@ -12,11 +12,11 @@ pub(super) fn refused_by(message: &str) -> Option<&'static str> {
     let says_one_of = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let is_uncalled = says(&["failed calling webhook"]);
     Some(if is_uncalled && says(&["x509", "unknown authority"]) {
-        "The API server does not trust the certificate of an admission webhook: the `caBundle` in its webhook configuration is not of the authority that has signed it. Of Istio's webhooks istiod writes it: check that istiod runs and may update its webhook configurations."
+        "The API server does not trust the certificate of an admission webhook: the `caBundle` in its webhook configuration is not of the authority that has signed it. Of Istio's webhooks istiod writes it: check that istiod runs and is allowed to update its webhook configurations."
     } else if is_uncalled && says(&["x509"]) {
         "The API server does not accept the certificate of an admission webhook: renew the certificate, or correct the webhook configuration. istiod renews that of Istio's webhooks: check that it runs."
     } else if is_uncalled && says_one_of(&["deadline exceeded", "i/o timeout", "Client.Timeout exceeded"]) {
-        "An admission webhook of the cluster gives the API server no answer in time. Check that its Pods are ready, and that the API server may reach them: private clusters need a firewall rule for it, for istiod on port 15017."
+        "An admission webhook of the cluster gives the API server no answer in time. Check that its Pods are ready, and that the API server can reach them: private clusters need a firewall rule for it, for istiod on port 15017."
     } else if is_uncalled {
         "An admission webhook of the cluster does not answer. Check that its Service has Pods that are ready; if what served it is gone for good, delete the webhook configuration."
     } else if says(&["admission webhook", "denied the request"]) {

@@ -15,7 +15,8 @@ use super::kind::split_api_version;
 use super::read::{METADATA_ALONE, typed};
 use super::session::PARALLEL;
 use super::{
-    Applied, Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, Kind, Object, ObjectRef, Owner, Timeout, wait,
+    Applied, Cluster, Conflict, Error, FIELD_MANAGER, Failure, Foreign, INSTANCE_ANNOTATION, Kind, Object, ObjectRef,
+    Owner, Timeout, wait,
 };
 
 /// Time for CRDs to be served when the scope sets no deadline, and for one that another apply has just written.
@@ -387,6 +388,13 @@ impl Cluster {
                     attempt += 1;
                     continue;
                 }
+                // It may be refused for what it has done itself, the first time.
+                Err(refused) if refused.is_contention() && refused.repeated => {
+                    let live = self.get(reference).await?.filter(|live| came_through(live, object));
+                    let created = object.resource_version() == Some(NEVER_A_VERSION);
+                    let applied = live.map(|object| Applied { reference: reference.clone(), object, created });
+                    return applied.ok_or(refused);
+                }
                 answer => answer?,
             };
             self.shared.held.forget_kind(&reference.kind);
@@ -434,6 +442,24 @@ impl Cluster {
             _ => self.kind_served(error, &reference.kind),
         })
     }
+}
+
+/// Whether an object is what was sent, by an instance that nobody else writes for: without a mark another run may have
+/// sent the same.
+fn came_through(live: &Object, sent: &Object) -> bool {
+    fn includes(live: &Value, sent: &Value) -> bool {
+        match (live, sent) {
+            (Value::Object(live), Value::Object(sent)) => {
+                sent.iter().all(|(key, sent)| live.get(key).is_some_and(|live| includes(live, sent)))
+            }
+            _ => live == sent,
+        }
+    }
+    let mut sent = sent.clone();
+    if let Some(metadata) = sent.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    sent.annotation(INSTANCE_ANNOTATION).is_some() && !live.is_terminating() && includes(live.value(), sent.value())
 }
 
 /// One object on its way.

@@ -182,6 +182,7 @@ impl Cluster {
         let connections = &self.shared.connections;
         let started = Instant::now();
         let mut repetition = Repetition::new(&self.scope);
+        let mut repeated = false;
         let mut first = self.bounded(&call, started, connections.first_turn()).await?;
         if let (Some(_), Some(failure)) = (&first, connections.remembered_down()) {
             return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
@@ -202,8 +203,9 @@ impl Cluster {
                 if first.is_some() {
                     connections.remember_down(&failure);
                 }
-                return Err(Error { request: Some(call.describe().into()), ..self.error(failure) });
+                return Err(Error { request: Some(call.describe().into()), repeated, ..self.error(failure) });
             };
+            repeated |= failure.may_have_come_through();
             tracing::debug!(cluster = self.name(), request = call.describe(), %failure, ?pause, "sending again");
             self.bounded(&call, started, sleep(pause)).await?;
         }

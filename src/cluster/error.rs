@@ -24,6 +24,8 @@ pub struct Error {
     pub failure: Failure,
     /// The provider block asks that no refresh go on without this cluster.
     pub must_answer: bool,
+    /// The request was sent before, and that may have come through: its answer was lost.
+    pub repeated: bool,
 }
 
 /// What failed. The variants from `Config` to `Forbidden` are in the order in which a request passes the layers.
@@ -104,6 +106,13 @@ pub enum Failure {
     Unexpected { detail: String },
 }
 
+impl Failure {
+    /// Whether the API server may have done what was asked, though it did not say so.
+    pub(super) fn may_have_come_through(&self) -> bool {
+        matches!(self, Failure::Broken { .. }) || matches!(self, Failure::Api(status) if status.code >= 500)
+    }
+}
+
 /// Where on the way to the answer a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
@@ -127,7 +136,7 @@ pub enum Layer {
 
 impl Error {
     pub(super) fn new(cluster: &str, failure: Failure) -> Error {
-        Error { cluster: cluster.into(), request: None, failure, must_answer: false }
+        Error { cluster: cluster.into(), request: None, failure, must_answer: false, repeated: false }
     }
 
     pub fn layer(&self) -> Layer {

@@ -36,6 +36,7 @@ pub struct Answers {
     pub kinds: Kinds,
     /// And when nobody waits for it any more.
     pub ends: Ends,
+    /// One of its own until that of the provider block takes its place.
     pub renderer: Renderer,
 }
 

@@ -155,9 +155,7 @@ pub enum Problem {
 /// Problems of a root: alone, without what it signed.
 pub fn check_root(root: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
     let mut problems = check_ca(root, now);
-    // A signature on a curve that nobody knows cannot be verified.
-    let is_verifiable = !matches!(root.key_kind(), KeyKind::UnknownCurve(_));
-    if !root.is_self_issued() || is_verifiable && !root.is_signed_by(root) {
+    if !root.is_self_issued() || is_verifiable(root) && !root.is_signed_by(root) {
         problems.push(Problem::NotSelfSigned { subject: root.subject().to_owned() });
     }
     problems
@@ -194,7 +192,9 @@ pub fn check_intermediate(check: CheckIntermediate<'_>) -> Vec<Problem> {
         }
     }
     let mut issuers: Vec<&Certificate> = chain.iter().skip(1).collect();
-    match check.roots.iter().find(|root| last.is_signed_by(root)) {
+    let signed_by =
+        |root: &&Certificate| last.is_signed_by(root) || (!is_verifiable(root) && root.subject() == last.issuer());
+    match check.roots.iter().find(signed_by) {
         Some(root) => {
             problems.extend(check_ca(root, check.now));
             issuers.push(root);
@@ -222,6 +222,11 @@ pub(super) fn without_root<'a>(chain: &'a [Certificate], roots: &Bundle) -> &'a 
         Some((last, rest)) if !rest.is_empty() && (roots.contains(last) || last.is_self_issued()) => rest,
         _ => chain,
     }
+}
+
+/// A signature on a curve that nobody knows cannot be verified.
+fn is_verifiable(issuer: &Certificate) -> bool {
+    !matches!(issuer.key_kind(), KeyKind::UnknownCurve(_))
 }
 
 fn check_ca(certificate: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
@@ -254,7 +259,7 @@ fn check_ca(certificate: &Certificate, now: OffsetDateTime) -> Vec<Problem> {
 fn check_link(certificate: &Certificate, issuer: &Certificate, below: u32) -> Vec<Problem> {
     let (subject, issuer_name) = (certificate.subject().to_owned(), issuer.subject().to_owned());
     let mut problems = Vec::new();
-    if !certificate.is_signed_by(issuer) {
+    if is_verifiable(issuer) && !certificate.is_signed_by(issuer) {
         problems.push(Problem::BrokenChain { subject: subject.clone(), issuer: issuer_name.clone() });
     }
     if let Some(allowed) = issuer.path_len().filter(|allowed| *allowed < below) {

@@ -146,6 +146,15 @@ fn a_curve_that_no_part_of_a_mesh_knows_is_named() {
         matches!(&problems[..], [Problem::UnknownCurve { curve, .. }] if curve == "1.3.36.3.3.2.8.1.1.7"),
         "{problems:?}"
     );
+    // Nor can what it signed be verified: that is no other root's for it.
+    let check = CheckIntermediate {
+        chain: std::slice::from_ref(&root),
+        public_key_info: None,
+        roots: &Bundle::from_iter([root.clone()]),
+        now: root.not_before(),
+    };
+    let problems = check_intermediate(check);
+    assert!(problems.iter().all(|problem| matches!(problem, Problem::UnknownCurve { .. })), "{problems:?}");
 }
 
 #[test]

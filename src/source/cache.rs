@@ -56,7 +56,7 @@ impl Cache {
         }
     }
 
-    /// Drops what a version was found to be, so that it is fetched anew.
+    /// Drops what a version was found to be, and its archive, so that both are fetched again.
     pub(super) fn forget(&self, place: &str, name: &str, version: &str) {
         let known = self.reference(place, name, version);
         let blob = known.and_then(|digest| self.blob_path(&digest));

@@ -249,30 +249,30 @@ impl Sources {
                 let bytes = bytes.map_err(|source| Error::File { path: path.clone(), source })?;
                 open(request, &bytes, digest.as_ref())?
             }
-            Location::Repository(_) | Location::Registry(_) => {
-                let read = |bytes: &[u8]| open(request, bytes, digest.as_ref());
-                match self.cached(request, digest.as_ref(), read)? {
-                    Some(chart) => chart,
-                    None => {
-                        let Fetched { version, bytes } = self.fetch(request).await?;
-                        let chart = read(&bytes)?;
-                        self.cache.store(&request.place(), request.name, &version, &bytes);
-                        chart
-                    }
-                }
+            Location::Repository(url) => {
+                self.cached_or(request, digest.as_ref(), repository::fetch(&self.http, url, request)).await?
+            }
+            Location::Registry(url) => {
+                self.cached_or(request, digest.as_ref(), oci::fetch(&self.http, &self.cache, url, request)).await?
             }
         };
         Ok(Arc::new(chart))
     }
 
-    async fn fetch(&self, request: &Request<'_>) -> Result<Fetched, Error> {
-        match request.location {
-            Location::Repository(url) => repository::fetch(&self.http, url, request).await,
-            Location::Registry(url) => oci::fetch(&self.http, &self.cache, url, request).await,
-            Location::Directory(_) | Location::Archive(_) => {
-                Err(Error::Location { text: request.location.to_string() })
-            }
+    async fn cached_or(
+        &self,
+        request: &Request<'_>,
+        digest: Option<&Sha256>,
+        fetch: impl Future<Output = Result<Fetched, Error>>,
+    ) -> Result<Chart, Error> {
+        let read = |bytes: &[u8]| open(request, bytes, digest);
+        if let Some(chart) = self.cached(request, digest, read)? {
+            return Ok(chart);
         }
+        let Fetched { version, bytes } = fetch.await?;
+        let chart = read(&bytes)?;
+        self.cache.store(&request.place(), request.name, &version, &bytes);
+        Ok(chart)
     }
 
     /// What the cache holds, as it is read: by its digest, or by what an exact version was found to be earlier. What

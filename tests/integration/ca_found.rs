@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use lab::Fault;
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::cluster::{
     Apply, Delete, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object, ObjectRef, Query,
@@ -280,6 +281,44 @@ async fn a_secret_that_was_spoilt_is_made_anew() {
         assert_eq!(place.held("west").await.intermediate, west, "{key}: a neighbour is left alone");
         assert_eq!(place.plan(&config, Some(&stored)).await.action, Action::Nothing, "{key}");
     }
+    place.destroy(&stored).await;
+}
+
+/// The API server does what it is asked, and its answers are lost on their way. What was written is this resource's own
+/// all the same. What nobody can tell is in state, so that the next apply deletes it.
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_its_own() {
+    let Some(place) = Place::new("ca-lost").await else { return };
+    let lab = tokio::task::spawn_blocking(crate::cluster_lab::lab_cluster).await.unwrap().unwrap();
+    let lost = |namespace: &str, secret: &str| {
+        let path = format!("PATCH /api/v1/namespaces/{}/secrets/{secret}?", place.namespace(namespace));
+        Fault::cut().for_request(&path)
+    };
+    lab.fault(lost("root", "doubtful")).unwrap();
+    let changes = json!({ "root": { "store": { "name": "doubtful" } }, "timeouts": { "create": "10s" } });
+    let planned = place.plan(&place.config(&["east"], changes), None).await;
+    let in_doubt = place.core.apply(CA, planned).await;
+    let told = in_doubt.diagnostics.to_string();
+    assert!(told.contains("Whether the root was written is not known"), "{told}");
+    let stored = in_doubt.stored.expect("it may be there");
+    assert!(stored.tainted && place.secret("root", "doubtful").await.is_some());
+    place.destroy(&stored).await;
+    assert!(place.secret("root", "doubtful").await.is_none(), "it was there, and nobody would have known of it");
+
+    let two_lost = || {
+        for (namespace, secret) in [("root", "root"), ("east", "cacerts")] {
+            lab.fault(lost(namespace, secret).times(2)).unwrap();
+        }
+    };
+    two_lost();
+    let config = place.config(&["east"], json!({}));
+    let mut stored = place.settle(&config, None).await;
+    two_lost();
+    let rotated = place.config(&["east"], generation(2));
+    while place.plan(&rotated, Some(&stored)).await.action != Action::Nothing {
+        stored = place.apply(place.plan(&rotated, Some(&stored)).await).await;
+    }
+    assert_eq!(place.held("east").await.roots.len(), 1);
     place.destroy(&stored).await;
 }
 

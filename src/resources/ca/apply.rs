@@ -65,7 +65,14 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
     // From here on things are written: whatever fails, state knows of them.
     claim.into_iter().for_each(Claim::begin);
     cx.private.begin(&decision);
-    roots.save(cx, &spec).await?;
+    match roots.save(cx, &spec).await {
+        Ok(()) => {}
+        Err(unsaved) if unsaved.may_be_there && prior.is_none() => {
+            reached.set(state.clone());
+            return Err(unsaved.in_doubt().into());
+        }
+        Err(unsaved) => return Err(unsaved.diagnostic.into()),
+    }
     reached.set(state.clone());
     let made = write_all(&spec, &roots, &decision, &live, now).await;
     failed.extend(mark_older(&decision, &live).await);

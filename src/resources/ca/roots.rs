@@ -51,6 +51,30 @@ pub struct Roots {
     unsaved: bool,
 }
 
+/// Why a root was not kept.
+pub struct Unsaved {
+    pub diagnostic: Diagnostic,
+    /// Nobody said so, and the Secret may have been written all the same.
+    pub may_be_there: bool,
+}
+
+impl Unsaved {
+    /// What is told of a create whose state keeps the resource.
+    pub fn in_doubt(self) -> Diagnostic {
+        let detail = format!(
+            "{} Whether the root was written is not known. State keeps the resource, and the next apply deletes what there is of it and creates it again.",
+            self.diagnostic.detail
+        );
+        self.diagnostic.detail(detail)
+    }
+}
+
+impl From<Diagnostic> for Unsaved {
+    fn from(diagnostic: Diagnostic) -> Unsaved {
+        Unsaved { diagnostic, may_be_there: false }
+    }
+}
+
 impl Roots {
     /// Looks at the store, and makes the root that is missing in it: in memory alone.
     pub async fn open(cx: &mut Cx, ask: Open<'_>) -> Result<Roots, Diagnostics> {
@@ -81,7 +105,7 @@ impl Roots {
 
     /// Keeps the key of a new root before anything is signed with it. Refused where somebody has written the store
     /// since it was read.
-    pub async fn save(&mut self, cx: &mut Cx, spec: &Spec) -> Result<(), Diagnostics> {
+    pub async fn save(&mut self, cx: &mut Cx, spec: &Spec) -> Result<(), Unsaved> {
         let RootSpec::Generated(generated) = &spec.root else { return Ok(()) };
         if !self.unsaved {
             return Ok(());
@@ -105,7 +129,12 @@ impl Roots {
                 });
             }
             Err(error) if error.is_contention() => return Err(changed(&generated.store).into()),
-            Err(error) => return Err(Diagnostic::from(&error).at(path).into()),
+            Err(error) => {
+                return Err(Unsaved {
+                    may_be_there: !error.is_answer(),
+                    diagnostic: Diagnostic::from(&error).at(path),
+                });
+            }
         }
         self.unsaved = false;
         cx.private.note_store(&self.store);

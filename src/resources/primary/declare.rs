@@ -63,7 +63,8 @@ fn declared(planned: &Primary, spec: &Spec) -> ControlPlaneAt {
         network: control_plane.network.as_ref().map(ToString::to_string),
         trust_root: spec.trust_root.as_ref().map(ToString::to_string),
         root_follows: planned.trust_root.is_unknown(),
-        trust_domain: in_mesh("trustDomain").map(values::as_text).unwrap_or_else(|| USUAL_TRUST_DOMAIN.to_owned()),
+        // The chart writes `trustDomain` in any case, and of two spellings istiod takes that.
+        trust_domain: said(&["meshConfig", "trustDomain"]).unwrap_or_else(|| USUAL_TRUST_DOMAIN.to_owned()),
         trust_domain_aliases: mesh.map(accepted_domains).unwrap_or_default(),
         trusts_more_roots: roots.is_some_and(|roots| !roots.is_empty()),
         any_trust_domain: skips,

@@ -289,6 +289,13 @@ fn mtls_is_made_true_by_a_policy_and_the_mesh_configuration() {
         let said = values::at(&spec.istiod_values, &["meshConfig", "enableAutoMtls"]);
         assert_eq!(said.and_then(serde_json::Value::as_bool), auto, "{mtls}");
     }
+    // The chart writes `rootNamespace` itself, and of two spellings istiod takes that.
+    for (field, namespace) in [("rootNamespace", "istio-config"), ("root_namespace", "istio-system")] {
+        let values = Value::Known(vec![format!("meshConfig: {{{field}: istio-config}}").into()]);
+        let spec = Spec::parse(&Primary { values, ..with("strict") }).unwrap().unwrap();
+        let policy = super::super::build::policy(&spec, &Default::default()).unwrap();
+        assert_eq!(policy.namespace(), Some(namespace), "{field}");
+    }
     let second = Primary { install_base: false.into(), ..with("off") };
     assert!(super::super::build::policy(&Spec::parse(&second).unwrap().unwrap(), &Default::default()).is_none());
     assert_eq!(refusals(&Primary { ambient: true.into(), ..with("off") }), ["mtls: Ambient mode needs mTLS"]);

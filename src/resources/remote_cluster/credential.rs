@@ -281,7 +281,7 @@ async fn long_lived(watched: &Cluster, binding: &ObjectRef) -> Result<Token, Err
     token.map(Token::new).ok_or_else(|| {
         let detail = format!("{binding} has no token");
         let failure = Failure::Unexpected { detail };
-        Error { cluster: watched.name().into(), request: None, failure, must_answer: false }
+        Error { cluster: watched.name().into(), request: None, failure, must_answer: false, repeated: false }
     })
 }
 

@@ -256,7 +256,7 @@ fn the_worst_replica_of_a_revision_speaks() {
     assert_eq!(beside(view(&[("east", "")], Way::PortForward)), said("missing"));
     assert_eq!(beside(view(&[("east", "")], Way::Metrics)), said("unknown"));
     let failure = Failure::Unexpected { detail: "no answer".to_owned() };
-    let error = Error { cluster: "east".into(), request: None, failure, must_answer: false };
+    let error = Error { cluster: "east".into(), request: None, failure, must_answer: false, repeated: false };
     assert_eq!(beside(ReplicaView { clusters: Err(error), ..west() }), said("unknown"));
     // Of a Pod that is not ready yet, that alone is told.
     let mut starting = view(&[], Way::PortForward);
