@@ -203,7 +203,8 @@ fn stops_at_a_rollout_that_does_not_finish(workspace: &Workspace, east: &Arc<Clu
     let nodes: Vec<&str> = nodes.lines().collect();
     nodes.iter().for_each(|node| drop(east.kubectl(&["cordon", node]).unwrap()));
     let before = pods(east);
-    let said = workspace.run(&[&INVOKE[..], &["-var=rollout_timeout=10s"]].concat());
+    // Each workload has so long: the DaemonSet must come to its end in it, and the Deployment waits it out.
+    let said = workspace.run(&[&INVOKE[..], &["-var=rollout_timeout=25s"]].concat());
     assert_eq!(said.code, Some(1), "{}", said.stdout);
     // The controller of a DaemonSet asks no scheduler.
     assert_eq!(restarted(&said), ["DaemonSet shop/log", "Deployment shop/cart"], "{}", said.stdout);
@@ -332,7 +333,7 @@ fn inhabited(cluster: &Arc<Cluster>, namespace: &str) {
 
 fn available(cluster: &Arc<Cluster>, namespace: &str) {
     for workload in ["deployment/cart", "deployment/batch", "statefulset/db"] {
-        cluster.kubectl(&["rollout", "status", workload, "-n", namespace, "--timeout=60s"]).unwrap();
+        cluster.kubectl(&["rollout", "status", workload, "-n", namespace, "--timeout=180s"]).unwrap();
     }
     let running = || {
         let pods = cluster.get(&["pods", "-n", namespace]).unwrap().unwrap_or_default();

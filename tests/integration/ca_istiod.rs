@@ -210,7 +210,7 @@ impl Meshed {
                 self.core.plan(PRIMARY, Some(config), Some(stored)).await.unwrap_or_else(|errors| panic!("{errors}"));
             self.core.apply(PRIMARY, planned).await
         };
-        let Applied { stored, diagnostics } = apply(primary, "20s").await;
+        let Applied { stored, diagnostics } = apply(primary, "30s").await;
         assert!(diagnostics.to_string().contains("Workloads are given another root (trust_root)"), "{diagnostics}");
         east.kubectl(&["delete", "pod", "-n", "istio-system", "-l", "app=istiod"]).unwrap();
         let Applied { stored, diagnostics } = apply(&stored.unwrap(), "3m").await;
@@ -235,7 +235,7 @@ impl Meshed {
     /// The roots that the cluster's istiod hands out.
     fn roots(&self, name: &str) -> Result<Bundle, String> {
         let cluster = &self.lab[name];
-        for _ in 0..100 {
+        for _ in 0..900 {
             let map = cluster.get(&["configmap", "istio-ca-root-cert", "-n", "istio-system"]);
             let map = map.map_err(|error| error.to_string())?;
             if let Some(pem) = map.as_ref().and_then(|map| map["data"]["root-cert.pem"].as_str()) {
@@ -357,13 +357,13 @@ impl Watch {
         // The round under way may have begun before.
         let enough = self.rounds.load(Ordering::SeqCst) + 2;
         let seen = || self.rounds.load(Ordering::SeqCst) >= enough || !self.failures.lock().unwrap().is_empty();
-        for _ in 0..600 {
+        for _ in 0..3000 {
             if seen() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the istiods issued nothing for a minute");
+        panic!("the istiods issued nothing for five minutes");
     }
 
     async fn end(self) -> (usize, Vec<String>) {

@@ -2,7 +2,7 @@
 //! that comes along, and they are kept as all other objects are.
 
 use lab::tools::Istio;
-use lab::{Cluster, Fault};
+use lab::{Cluster, Fault, Requests};
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::kept::kinds::Kinds;
 
@@ -239,14 +239,16 @@ async fn few_requests(core: &Core, east: &Cluster, config: &Json, stored: &Store
     core.walk_anew().await;
     east.reset_requests();
     assert_settled(core, config, stored).await;
-    // The audit log is written a little later.
+    // The audit log is written a little later, and must say no more a moment after it has said so.
+    let paths = ["/apis/monitoring.coreos.com", "/apis/monitoring.coreos.com/v1", "/apis/example.com"];
+    let asked = || east.requests().by_agent("terraform-provider-mesh");
+    let of = |all: &Requests, path: &str| all.only(|request| request.uri.split('?').next() == Some(path)).len();
+    let all_there = || paths.iter().all(|path| of(&asked(), path) > 0);
+    east.wait_until("the audit log", all_there).unwrap_or_else(|error| panic!("{error}: {}", asked().listing()));
     std::thread::sleep(std::time::Duration::from_secs(1));
-    let requests = east.requests().by_agent("terraform-provider-mesh");
-    for (path, times) in
-        [("/apis/monitoring.coreos.com", 1), ("/apis/monitoring.coreos.com/v1", 1), ("/apis/example.com", 1)]
-    {
-        let found = requests.only(|request| request.uri.split('?').next() == Some(path));
-        assert_eq!(found.len(), times, "{path}: {}", requests.listing());
+    let requests = asked();
+    for path in paths {
+        assert_eq!(of(&requests, path), 1, "{path}: {}", requests.listing());
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lab::tools::{self, Istio, Tool};
-use lab::{Cluster, Fault};
+use lab::{Cluster, Fault, Requests};
 use serde_json::{Value as Json, json};
 use terraform_provider_mesh::provider::Mesh;
 use terraform_provider_mesh::resources::registry;
@@ -238,11 +238,15 @@ async fn one_request_each(core: &Core, east: &Cluster, config: &Json, stored: &S
     core.walk_anew().await;
     east.reset_requests();
     assert_settled(core, config, stored).await;
-    // The audit log is written a little later.
+    // The audit log is written a little later, and must say no more a moment after it has said so.
+    let paths = ["/version", "/apis", "/api"];
+    let asked = || east.requests().by_agent("terraform-provider-mesh");
+    let of = |all: &Requests, path: &str| all.only(|one| one.uri.trim_end_matches("?timeout=32s") == path).len();
+    let all_there = || paths.iter().all(|path| of(&asked(), path) > 0);
+    east.wait_until("the audit log", all_there).unwrap_or_else(|error| panic!("{error}: {}", asked().listing()));
     std::thread::sleep(std::time::Duration::from_secs(1));
-    let requests = east.requests().by_agent("terraform-provider-mesh");
-    for path in ["/version", "/apis", "/api"] {
-        let found = requests.only(|request| request.uri.trim_end_matches("?timeout=32s") == path);
-        assert_eq!(found.len(), 1, "{path}: {}", requests.listing());
+    let requests = asked();
+    for path in paths {
+        assert_eq!(of(&requests, path), 1, "{path}: {}", requests.listing());
     }
 }

@@ -302,13 +302,14 @@ async fn waits_end_with_the_change_or_with_reasons() {
     assert_eq!(seen.unwrap().unwrap().str("data.ready"), "yes");
     assert_eq!(place.cluster.requests() - before, 1, "a watch, however long it takes");
 
-    let brief = place.for_seconds(2);
+    // Time for a first look, which says what was seen last.
+    let brief = place.for_seconds(6);
     let until = wait::Until::new("to have data.more", |_| wait::Verdict::pending("data.more is not set"));
     let error = brief.wait(&reference, &until).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
-            "cluster east: waited 2 s for ConfigMap {}/late to have data.more; last seen: data.more is not set",
+            "cluster east: waited 6 s for ConfigMap {}/late to have data.more; last seen: data.more is not set",
             place.namespace
         )
     );
@@ -317,7 +318,9 @@ async fn waits_end_with_the_change_or_with_reasons() {
     let mut homeless = deployment(&place, "web:1", 1);
     homeless.value_mut()["spec"]["template"]["spec"]["nodeSelector"] = json!({"none": "such"});
     place.cluster.apply(apply(homeless)).await.unwrap();
-    let brief = place.for_seconds(3);
+    let events = || place.lab.kubectl(&["get", "events", "-n", &place.namespace]).unwrap();
+    place.lab.wait_until("an event", || events().contains("ScalingReplicaSet")).unwrap();
+    let brief = place.for_seconds(6);
     let error = brief.wait(&place.at(Kind::DEPLOYMENT, "web"), &wait::deployment_available()).await.unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("0 of 1 replicas are available"), "{error}");
@@ -359,8 +362,15 @@ async fn deletion_waits_and_says_for_what() {
     place.cluster.apply(apply(object.clone())).await.unwrap();
     let namespace = ObjectRef::cluster(Kind::NAMESPACE, &place.namespace);
 
-    // The controller takes five seconds before it looks at what is in the namespace.
-    let brief = place.for_seconds(9);
+    // The controller takes five seconds before it looks at what is in the namespace: the time that may end begins once
+    // it has said what it found.
+    place.cluster.delete(&Delete::new(namespace.clone())).await.unwrap();
+    let told = || {
+        let found = place.lab.get(&["namespace", &place.namespace]).unwrap();
+        found.is_some_and(|found| found["status"].to_string().contains("example.com/hold"))
+    };
+    place.lab.wait_until("the controller's word", told).unwrap();
+    let brief = place.for_seconds(5);
     let error = brief.delete_and_wait(&Delete::new(namespace.clone())).await.unwrap_err();
     println!("{error}");
     assert!(error.to_string().contains("example.com/hold"), "{error}");

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
-use terraform_provider_mesh::cluster::{Apply, Cluster, ClusterConfig, Kind, OWNER_LABEL, Object, ObjectRef, Scope};
+use terraform_provider_mesh::cluster::{
+    Apply, Cluster, ClusterConfig, Kind, OWNER_LABEL, Object, ObjectRef, Scope, Secret,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A handle to the lab's cluster and a namespace of the test's own.
@@ -14,17 +16,34 @@ pub struct Place {
     pub namespace: String,
 }
 
-/// `None` where there is no lab on this machine, after having said so.
+/// `None` where there is no lab on this machine, after having said so. Faults that others set are not on the way: the
+/// first one cuts every connection, and a request that is sent again counts twice.
 pub async fn place(test: &str) -> Option<Place> {
+    let lab = tokio::task::spawn_blocking(lab_cluster).await.unwrap()?;
+    let config = ClusterConfig {
+        host: Some(lab.direct_server()),
+        token: Some(Secret::new(lab.token())),
+        cluster_ca_certificate: Some(lab.certificate_authority().to_owned()),
+        ..ClusterConfig::default()
+    };
+    Some(place_by(test, lab, config).await)
+}
+
+/// The same with the faults of this test, and of others, on the way.
+pub async fn place_with_faults(test: &str) -> Option<Place> {
     let lab = tokio::task::spawn_blocking(lab_cluster).await.unwrap()?;
     let config =
         ClusterConfig { config_paths: vec![lab.kubeconfig_path().display().to_string()], ..ClusterConfig::default() };
+    Some(place_by(test, lab, config).await)
+}
+
+async fn place_by(test: &str, lab: Arc<lab::Cluster>, config: ClusterConfig) -> Place {
     // The version in the user agent tells this test's requests from the others'.
     let cluster = Cluster::standalone("east", config, test);
     let cluster = cluster.within(Scope::lasting(Duration::from_secs(120), CancellationToken::new()));
     let namespace = Object::of(&ObjectRef::cluster(Kind::NAMESPACE, test));
     cluster.apply(Apply::shared(namespace)).await.unwrap();
-    Some(Place { lab, cluster, namespace: test.to_owned() })
+    Place { lab, cluster, namespace: test.to_owned() }
 }
 
 /// The cluster that all tests share which need no istiod.

@@ -170,11 +170,20 @@ fn steps(size: usize, binary: &Path) -> Vec<Step> {
     let steps = commands.map(|(name, arguments)| {
         lab.clusters().iter().for_each(|cluster| cluster.reset_requests());
         run.workspace.run(arguments).ok();
-        // The audit log is written a little later.
-        std::thread::sleep(Duration::from_secs(1));
+        // The audit log is written a little later: it is whole when it has said something, and no more for a second.
         let of =
             |cluster: &std::sync::Arc<lab::Cluster>| (cluster.name().to_owned(), cluster.requests().by_agent(AGENT));
-        Step { name, clusters: lab.clusters().iter().map(of).collect() }
+        let logged = || lab.clusters().iter().map(of).collect::<Vec<_>>();
+        let mut clusters = logged();
+        for _ in 0..180 {
+            let before: Vec<usize> = clusters.iter().map(|(_, requests)| requests.len()).collect();
+            std::thread::sleep(Duration::from_secs(1));
+            clusters = logged();
+            if before.iter().all(|count| *count > 0) && clusters.iter().map(|(_, all)| all.len()).eq(before) {
+                break;
+            }
+        }
+        Step { name, clusters }
     });
     steps.into()
 }

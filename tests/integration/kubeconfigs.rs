@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -516,10 +517,13 @@ fn by_kubectl(path: &Path, server: &Server) -> Result<Identity, String> {
     }
 }
 
-async fn by_us(path: PathBuf, server: &Server) -> Result<Identity, String> {
+/// Where nobody answers, a case costs all of it.
+const SHORT: Duration = Duration::from_secs(2);
+
+async fn by_us(path: PathBuf, server: &Server, time: Duration) -> Result<Identity, String> {
     server.seen.lock().unwrap().clear();
     let config = ClusterConfig { config_paths: vec![path.display().to_string()], ..ClusterConfig::default() };
-    let scope = terraform_provider_mesh::cluster::Scope::lasting(std::time::Duration::from_secs(2), Default::default());
+    let scope = terraform_provider_mesh::cluster::Scope::lasting(time, Default::default());
     let cluster = Cluster::standalone("case", config, "test").within(scope);
     // In a task of its own: a panic is a verdict too.
     let asked = tokio::spawn(async move { cluster.version().await.map(drop).map_err(|error| error.to_string()) });
@@ -543,7 +547,12 @@ async fn kubeconfigs_are_read_as_kubectl_reads_them() {
     for case in &cases {
         let path = folder.path().join("config");
         std::fs::write(&path, case.bytes()).unwrap();
-        let (theirs, ours) = (by_kubectl(&path, &server), by_us(path.clone(), &server).await);
+        let (theirs, begun) = (by_kubectl(&path, &server), Instant::now());
+        let mut ours = by_us(path.clone(), &server, SHORT).await;
+        // Where there is an answer, a busy machine may be late with it.
+        if theirs.is_ok() && ours.is_err() && begun.elapsed() >= SHORT {
+            ours = by_us(path.clone(), &server, 10 * SHORT).await;
+        }
         let agree = match (&theirs, &ours) {
             (Ok(theirs), Ok(ours)) => theirs == ours,
             (Err(_), Err(error)) => !error.contains("PANIC"),

@@ -124,7 +124,7 @@ async fn a_gateway_without_an_address_says_why_and_the_next_apply_goes_on() {
     let Some(doors) = Doors::open().await else { return };
     event(&doors.lab, "never");
     let impatient = |mut config: Json| {
-        config["timeouts"] = json!({"create": "20s"});
+        config["timeouts"] = json!({"create": "30s"});
         config
     };
     let never = impatient(balanced("never", "never"));
@@ -185,7 +185,7 @@ async fn node_ports_and_routed_addresses_are_told_with_their_ports() {
     let routed = json!({"type": "ClusterIP", "external_ips": ["198.51.100.21"], "ports": {"tls": 443}});
     let (nodes, routed) = (by_nodes("nodes", "yes"), config("routed", routed));
     let mut hidden = by_nodes("hidden", "hidden");
-    hidden["timeouts"] = json!({"create": "20s"});
+    hidden["timeouts"] = json!({"create": "30s"});
     let (nodes, routed, hidden) =
         tokio::join!(doors.settled(&nodes, None), doors.settled(&routed, None), doors.apply(&hidden, None));
     let service = doors.lab.get(&["service", "nodes", "-n", NAMESPACE]).expect("kubectl").expect("the Service");

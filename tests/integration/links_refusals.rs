@@ -259,7 +259,7 @@ async fn what_may_not_be_asked_is_not_known(links: &Links, stored: &Stored) {
 
 async fn a_webhook_that_nobody_answers_is_explained(links: &Links) {
     let remote = json!({"mode": "remote", "network": "net-west", "control_plane": "east", "control_plane_address": "10.99.99.99",
-        "timeouts": {"create": "40s"}});
+        "timeouts": {"create": "50s"}});
     let told = Told {
         summary: "The injection webhook does not answer",
         at: "control_plane_address",
@@ -357,7 +357,7 @@ resource "mesh_remote_cluster" "west" {{
   cluster               = "west"
   watchers              = ["east"]
   allow_loopback_server = true
-  token                 = {{ lifetime = "10m", rotate_before = "9m15s" }}
+  token                 = {{ lifetime = "10m", rotate_before = "8m45s" }}
 }}
 "#,
         links.kubeconfig("east").display(),
@@ -379,7 +379,7 @@ fn rotation(workspace: &Workspace, east: &Arc<lab::Cluster>, west: &Arc<lab::Clu
     let (before, first_end) = (token(), end(workspace));
     let quiet = plan();
     assert_eq!(quiet.code, Some(0), "{}{}", quiet.stdout, quiet.stderr);
-    std::thread::sleep(Duration::from_secs(46).saturating_sub(issued.elapsed()));
+    std::thread::sleep(Duration::from_secs(76).saturating_sub(issued.elapsed()));
     let due = plan();
     assert_eq!(due.code, Some(2), "{}{}", due.stdout, due.stderr);
     assert!(due.stdout.contains("\"rotate\" -> \"valid\""), "the plan says it in words: {}", due.stdout);

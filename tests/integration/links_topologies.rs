@@ -169,7 +169,7 @@ pub fn synced(cluster: &Arc<Cluster>, others: &[&str]) {
 /// opens another.
 pub fn remote_clusters(cluster: &Cluster) -> String {
     let mut said = cluster.run(Tool::Istioctl, &["remote-clusters"], None);
-    for _ in 0..3 {
+    for _ in 0..30 {
         if !said.as_ref().is_err_and(|error| error.to_string().contains("port forward failed")) {
             break;
         }

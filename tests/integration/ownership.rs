@@ -97,7 +97,7 @@ async fn an_apply_whose_namespace_goes_begins_again(
         went.unwrap_or_else(|error| panic!("{error}: {:?}", cluster.get(&["namespace", "istio-system"])));
         cluster.clear_faults().expect("no fault");
     });
-    let applying = tokio::time::timeout(Duration::from_secs(180), Box::pin(core.apply(PRIMARY, planned)));
+    let applying = tokio::time::timeout(Duration::from_secs(600), Box::pin(core.apply(PRIMARY, planned)));
     let (applied, deleted) = tokio::join!(applying, deleting);
     deleted.expect("the namespace is deleted");
     let Applied { stored: again, diagnostics } = applied.expect("it ends");
@@ -133,7 +133,7 @@ async fn an_apply_begins_while_its_namespace_goes(
         let nothing = r#"{"metadata":{"finalizers":null}}"#;
         east.kubectl(&[&release[..], &[nothing]].concat()).expect("the namespace is still there");
     };
-    let applying = tokio::time::timeout(Duration::from_secs(120), Box::pin(core.apply(PRIMARY, planned)));
+    let applying = tokio::time::timeout(Duration::from_secs(600), Box::pin(core.apply(PRIMARY, planned)));
     let (applied, ()) = tokio::join!(applying, released);
     let Applied { stored, diagnostics } = applied.expect("it does not wait for what nobody makes");
     assert!(!diagnostics.has_errors(), "{diagnostics}");
@@ -239,7 +239,7 @@ async fn a_second_state_is_refused_and_its_run_waits(core: &Core, east: &Cluster
     east.kubectl(&[&lease[..], &[holder.to_string().as_str()]].concat()).expect("kubectl");
     let hurried = {
         let mut config = config.clone();
-        config["timeouts"] = json!({"create": "8s"});
+        config["timeouts"] = json!({"create": "15s"});
         config
     };
     let waited = core.apply(PRIMARY, plan(core, &hurried, None).await).await.diagnostics.to_string();
@@ -293,7 +293,7 @@ async fn runs_at_the_same_time_do_not_meet() {
 /// Its time ends while it waits for another control plane to give up what they share: it has written nothing, and no
 /// state knows it.
 async fn a_create_that_only_waited_leaves_no_lease(core: &Core, east: &Cluster) {
-    let both = config(Istio::Current, json!({"revision": "second", "timeouts": {"create": "8s"}}));
+    let both = config(Istio::Current, json!({"revision": "second", "timeouts": {"create": "15s"}}));
     let planned = plan(core, &both, None).await;
     east.reset_requests();
     let refused = core.apply(PRIMARY, planned).await;
@@ -316,8 +316,8 @@ async fn control_planes_that_go_at_once_leave_nothing_to_each_other() {
     let canary = config(Istio::Current, json!({"revision": "canary", "install_base": false}));
     let second = apply(&core, &canary, None).await;
     // Held up between its looks: its istiod stays while the other one goes.
-    let path = "DELETE /apis/apps/v1/namespaces/istio-system/deployments/istiod";
-    east.fault(Fault::slow(Duration::from_secs(30)).for_request(path).times(1)).expect("a fault");
+    let path = "DELETE /apis/apps/v1/namespaces/istio-system/deployments/istiod ";
+    east.fault(Fault::held().for_request(path).times(1)).expect("a fault");
     let other = async {
         let watched = east.clone();
         let gone = move || !there(&watched, &["mutatingwebhookconfiguration", "istio-sidecar-injector"]);
@@ -326,6 +326,7 @@ async fn control_planes_that_go_at_once_leave_nothing_to_each_other() {
         tokio::task::spawn_blocking(seen).await.expect("no panic").expect("they go first");
         let told = destroy(&core, &second).await;
         assert!(there(&east, &["-n", "istio-system", "deployment", "istiod"]), "the first one is still held up");
+        east.clear_faults().expect("no fault");
         told
     };
     let (told, too) = tokio::join!(destroy(&core, &first), other);

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{SETTLED, arrives, door, envoy_version, host, is_answered, lab, workload};
+use crate::support::traffic::{arrives, door, envoy_version, host, is_answered, lab, workload};
 
 /// The ways take turns, so that whatever else the machine does meets all of them.
 const ROUNDS: usize = 5;
@@ -99,7 +99,7 @@ fn check(lab: &Lab, client: &RealPod, (plain, near, far): (&RealPod, &RealPod, &
         is_answered(client, port, &by);
     }
     // The rule has reached the client's proxy.
-    std::thread::sleep(SETTLED / 4);
+    std::thread::sleep(Duration::from_secs(5));
     let shown = |server: &RealPod| {
         let answer = arrives(client, &host(&server.name), 80, &format!("{}/{}", server.cluster, server.name));
         (answer.server.is_some(), answer.endpoint)

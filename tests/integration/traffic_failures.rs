@@ -9,7 +9,7 @@ use lab::{Cluster, Proxies};
 
 use crate::links_topologies::Run;
 use crate::support::cli::clis;
-use crate::support::traffic::{door, ends, is_answered, lab, passes, workload};
+use crate::support::traffic::{door, ends, injects, is_answered, lab, passes, workload};
 use crate::traffic_proof::Looking;
 use crate::traffic_upkeep::PAUSE;
 
@@ -99,6 +99,7 @@ impl Mesh<'_> {
         }
         scale("--replicas=1");
         self.west().wait_for_istiods(1).unwrap();
+        injects(self.west());
         late.run(self.west()).unwrap();
         self.run.apply().ok();
         self.run.settled();

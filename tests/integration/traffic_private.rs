@@ -16,7 +16,7 @@ use crate::links_topologies::synced;
 use crate::support::cli::{Said, Workspace, clis};
 use crate::support::pages::blocks;
 use crate::support::plugin_process::BINARY;
-use crate::support::traffic::{SETTLED, door, lab, passes, workload};
+use crate::support::traffic::{SETTLED, door, injects, lab, passes, workload};
 
 const PAGE: &str = include_str!("../../docs/guides/credentials.md");
 const CART: u16 = 9000;
@@ -65,6 +65,7 @@ fn a_private_cluster_is_watched_and_called_through_its_own_gateway() {
     east.wait_until("another istiod", anew).unwrap();
     east.wait_for_istiods(1).unwrap();
     east.wait_until("istiod to read west", || reads(east, "west")).unwrap();
+    injects(east);
     let client = lab::traffic::Workload { ports: (80, ORDERS), ..lab::traffic::Workload::new("orders") };
     let orders = client.run_as("orders-2", east).unwrap();
     let answered = |answer: &std::io::Result<String>| answer.as_ref().is_ok_and(|who| who == "west/cart");

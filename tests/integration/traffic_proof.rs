@@ -1,13 +1,15 @@
 //! What `data.mesh_reachability` and `data.mesh_status` say, against calls that arrive or do not: both asked from a
 //! workspace of their own, while a layer at a time is broken by hand.
 
+use std::time::{Duration, Instant};
+
 use lab::Cluster;
 use lab::traffic::RealPod;
 use serde_json::{Value, json};
 
 use crate::links_topologies::Run;
 use crate::rbac::looks_alone;
-use crate::support::traffic::{ends, host, is_answered};
+use crate::support::traffic::{SETTLED, ends, host, is_answered};
 
 const LOOK: &str = r#"
 variable "port" {
@@ -89,7 +91,18 @@ impl<'a> Looking<'a> {
     #[track_caller]
     pub fn agrees(&self, orders: &RealPod) {
         is_answered(orders, self.port, "west/cart");
-        let Seen { status, proof } = self.at_port(self.port);
+        // Calls arrive before all is ready that was mended: the last look judges, and the first that finds all in order
+        // is the last.
+        let begun = Instant::now();
+        let mut seen = self.at_port(self.port);
+        while seen.status["healthy"] != true || seen.proof["reachable"] != true {
+            if begun.elapsed() > SETTLED {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            seen = self.at_port(self.port);
+        }
+        let Seen { status, proof } = seen;
         assert_eq!((&status["healthy"], &status["findings"]), (&json!(true), &json!([])));
         assert_eq!((&proof["reachable"], &proof["findings"]), (&json!(true), &json!([])), "{proof:#}");
         let gateways = |cluster: &str| status["status"][cluster]["gateways"]["istio-eastwestgateway"]["hosts"].clone();

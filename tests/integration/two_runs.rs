@@ -11,7 +11,7 @@ use crate::campaign::ended;
 use crate::support::cli::{Cli, Said, Workspace, clis};
 use crate::support::one_primary::OnePrimary;
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(600);
 const APPLY: [&str; 4] = ["apply", "-auto-approve", "-input=false", "-parallelism=1"];
 
 /// A state that wants two requests, one after the other.

@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 
 const DISCOVER: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Of Envoy's `service/discovery/v3/discovery.proto`.
 #[derive(Clone, PartialEq, Message)]

@@ -1,5 +1,6 @@
 //! What several subjects share: a provider that needs no cluster, and a core in process.
 
+pub mod best;
 pub mod cli;
 pub mod connected;
 pub mod core;

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::Api;
 use serde_json::json;
 
 use crate::control_plane::Layout;
+use crate::kubelet::tell_status;
 use crate::network::Network;
 use crate::reflect::reflect;
 
@@ -101,13 +102,7 @@ async fn give(
     let name = service.metadata.name.as_deref().unwrap_or_default();
     let api: Api<Service> = Api::namespaced(client, namespace);
     let status = json!({ "status": { "loadBalancer": { "ingress": [{ kind: address }] } } });
-    for _ in 0..10 {
-        match api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await {
-            Ok(_) => return,
-            Err(kube::Error::Api(status)) if status.code == 404 => return,
-            Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
-        }
-    }
+    tell_status(&api, name, &status).await;
 }
 
 fn is_balancer(service: &Service) -> bool {

@@ -166,6 +166,11 @@ impl Cluster {
         self.layout.front_url()
     }
 
+    /// The API server's URL without the place where things go wrong.
+    pub fn direct_server(&self) -> String {
+        self.layout.api_url()
+    }
+
     /// Where pods of this cluster reach the API server, and pods of no other.
     pub fn inner_server(&self) -> String {
         let (ip, port) = self.layout.api_endpoint();
@@ -376,7 +381,11 @@ impl Cluster {
         lab::block(&self.runtime, async move {
             let parts = cluster.parts();
             match fault.effect {
-                Effect::Stopped => parts.api_server.kill().await,
+                Effect::Stopped => {
+                    parts.api_server.kill().await;
+                    cluster.front.settle().await;
+                }
+                Effect::Unreachable => cluster.front.settle().await,
                 Effect::Frozen => parts.api_server.freeze(true),
                 Effect::TokensExpired => cluster.expire_tokens().await?,
                 _ => {}
@@ -395,6 +404,7 @@ impl Cluster {
                 cluster.restart_api_server().await?;
             }
             cluster.front.clear();
+            cluster.front.settle().await;
             Ok(())
         })
     }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
+use crate::cluster::PATIENCE;
 use crate::error::{Error, Result};
 use crate::process::{Process, Processes, Program};
 use crate::tools::{self, Tool};
@@ -133,8 +134,9 @@ impl Fabric {
             if !process.running() {
                 return Err(process.ended_error());
             }
-            if began.elapsed() > Duration::from_secs(30) {
-                return Err(Error::NotReady { name: process.name.clone(), seconds: 30, log: process.tail() });
+            if began.elapsed() > PATIENCE {
+                let seconds = PATIENCE.as_secs();
+                return Err(Error::NotReady { name: process.name.clone(), seconds, log: process.tail() });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -19,10 +19,11 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::cluster::PATIENCE;
 use crate::error::{Error, Result};
 use crate::network::join;
 use crate::pki::Pki;
@@ -44,6 +45,7 @@ pub(crate) enum Effect {
     Unreachable,
     TokensExpired,
     Slow(Duration),
+    Held,
     Late(Duration),
     Status { code: u16, retry_after: Option<u32> },
     Cut,
@@ -75,6 +77,11 @@ impl Fault {
         Fault::new(Effect::Slow(by))
     }
 
+    /// Every request waits until the faults are cleared.
+    pub fn held() -> Fault {
+        Fault::new(Effect::Held)
+    }
+
     /// Requests are carried out at once, and answered so much later.
     pub fn late(by: Duration) -> Fault {
         Fault::new(Effect::Late(by))
@@ -101,7 +108,8 @@ impl Fault {
         self
     }
 
-    /// Only for requests whose `METHOD path?query` contains the text.
+    /// Only for requests whose `METHOD path?query ` contains the text. With the space at the end a text can say that
+    /// nothing follows.
     pub fn for_request(mut self, text: &str) -> Fault {
         self.request = Some(text.to_owned());
         self
@@ -125,7 +133,7 @@ impl Fault {
 
     fn fits<B>(&self, request: &Request<B>) -> bool {
         let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let line = format!("{} {}", request.method(), request.uri());
+        let line = format!("{} {} ", request.method(), request.uri());
         self.agent.as_ref().is_none_or(|prefix| agent.unwrap_or_default().starts_with(prefix))
             && self.request.as_ref().is_none_or(|text| line.contains(text))
     }
@@ -163,6 +171,7 @@ type CutBody = UnsyncBoxBody<Bytes, std::io::Error>;
 pub(crate) struct Front {
     rules: watch::Sender<Rules>,
     faults: Mutex<Vec<Arc<Rule>>>,
+    port: u16,
 }
 
 impl Front {
@@ -172,7 +181,7 @@ impl Front {
         let tls = Tls::load(pki)?;
         let port = listener.local_addr().map_err(Error::file("listen for", "the API server"))?.port();
         tokio::spawn(accept(listener, port, backend, Arc::new(tls), receiver));
-        Ok(Front { rules, faults: Mutex::default() })
+        Ok(Front { rules, faults: Mutex::default(), port })
     }
 
     /// A fault beside those there are; they keep count of what they have done.
@@ -186,6 +195,18 @@ impl Front {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.clear();
         self.rules.send_replace(Rules::default());
+    }
+
+    /// Returns once connections are refused or accepted as the faults say, which those who listen hear a moment later.
+    pub async fn settle(&self) {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let accepted = TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
+            if accepted != unreachable(&self.rules.borrow()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
@@ -226,22 +247,28 @@ fn unreachable(rules: &Rules) -> bool {
 /// Whether requests must be looked at one by one.
 fn terminating(rules: &Rules) -> bool {
     rules.iter().any(|rule| {
-        matches!(rule.fault.effect, Effect::Slow(_) | Effect::Late(_) | Effect::Status { .. } | Effect::Cut)
+        matches!(
+            rule.fault.effect,
+            Effect::Slow(_) | Effect::Held | Effect::Late(_) | Effect::Status { .. } | Effect::Cut
+        )
     })
 }
 
 async fn accept(listener: TcpListener, port: u16, backend: u16, tls: Arc<Tls>, mut rules: watch::Receiver<Rules>) {
-    let mut listener = Some(listener);
+    let (mut listener, mut kept) = (Some(listener), None);
     loop {
         if unreachable(&rules.borrow_and_update()) {
             listener = None; // refused, not merely closed
+            // It does not listen, and nobody else is given the port.
+            kept = kept.or_else(|| bound(port).ok());
             if rules.changed().await.is_err() {
                 return;
             }
             continue;
         }
         if listener.is_none() {
-            listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
+            let socket = kept.take().map_or_else(|| bound(port), Ok);
+            listener = socket.and_then(|socket| socket.listen(1024)).ok();
         }
         let Some(open) = &listener else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -257,8 +284,19 @@ async fn accept(listener: TcpListener, port: u16, backend: u16, tls: Arc<Tls>, m
     }
 }
 
+fn bound(port: u16) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // What is left of connections over the port does not keep it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(([127, 0, 0, 1], port).into())?;
+    Ok(socket)
+}
+
 async fn connection(stream: TcpStream, backend: u16, tls: Arc<Tls>, mut rules: watch::Receiver<Rules>) {
     let now = rules.borrow_and_update().clone();
+    if unreachable(&now) {
+        return; // accepted a moment before the port was closed
+    }
     if terminating(&now) {
         let serving = terminate(stream, backend, &tls, rules.clone());
         let until = async { while rules.wait_for(unreachable).await.is_err() {} };
@@ -279,8 +317,8 @@ async fn terminate(stream: TcpStream, backend: u16, tls: &Tls, rules: watch::Rec
     tokio::spawn(upstream.with_upgrades());
     let sender = Arc::new(tokio::sync::Mutex::new(sender));
     let service = hyper::service::service_fn(move |request| {
-        let (sender, rules) = (sender.clone(), rules.borrow().clone());
-        async move { Ok::<_, Infallible>(handle(request, &sender, &rules).await) }
+        let (sender, rules) = (sender.clone(), rules.clone());
+        async move { Ok::<_, Infallible>(handle(request, &sender, rules).await) }
     });
     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(incoming), service);
     serving.with_upgrades().await.map_err(std::io::Error::other)
@@ -289,12 +327,17 @@ async fn terminate(stream: TcpStream, backend: u16, tls: &Tls, rules: watch::Rec
 async fn handle(
     request: Request<Incoming>,
     upstream: &tokio::sync::Mutex<SendRequest<Incoming>>,
-    rules: &Rules,
+    mut changing: watch::Receiver<Rules>,
 ) -> Response<CutBody> {
     let (mut cut, mut late) = (false, Duration::ZERO);
+    let rules = changing.borrow().clone();
     for rule in rules.iter().filter(|rule| rule.fault.fits(&request) && rule.meets()) {
         match &rule.fault.effect {
             Effect::Slow(by) => tokio::time::sleep(*by).await,
+            Effect::Held => {
+                let is_over = |now: &Rules| !now.iter().any(|one| Arc::ptr_eq(one, rule));
+                let _ = changing.wait_for(is_over).await;
+            }
             Effect::Status { code, retry_after } => return status(*code, *retry_after),
             Effect::Late(by) => late += *by,
             Effect::Cut => cut = true,

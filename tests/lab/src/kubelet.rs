@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
 use kube::api::{Api, Patch, PatchParams};
@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::cluster::PATIENCE;
 use crate::control_plane::Layout;
 use crate::environment::{Here, variables};
 use crate::network::{Network, PodProcess, free_ports};
@@ -198,7 +199,8 @@ impl PodRun {
         let mut renewal = tokio::time::interval(token_renewal(&self.pod, self.kubelet.layout.longest_token));
         renewal.tick().await;
         let mut known = (0, 0);
-        let mut ready = None;
+        let (mut ready, mut failed) = (None, 0);
+        let container = self.container();
         loop {
             let pause = Duration::from_millis(if ready == Some(true) { 1000 } else { 100 });
             let renew = tokio::select! {
@@ -221,7 +223,8 @@ impl PodRun {
                 continue;
             }
             let answer = says_ready(ports[&8080]).await;
-            if ready != Some(answer) {
+            failed = if answer { 0 } else { failed + 1 };
+            if ready != Some(answer) && (ready != Some(true) || failed >= failures_allowed(container.as_ref())) {
                 ready = Some(answer);
                 self.kubelet.network.set_pod(PodProcess {
                     cluster: self.kubelet.layout.index,
@@ -309,13 +312,7 @@ impl PodRun {
     async fn tell(&self, ready: bool, waiting: Option<&Waiting>) {
         let api: Api<Pod> = Api::namespaced(self.kubelet.client.clone(), namespace(&self.pod));
         let status = json!({ "status": self.status(ready, waiting) });
-        for _ in 0..20 {
-            match api.patch_status(name(&self.pod), &PatchParams::default(), &Patch::Merge(&status)).await {
-                Ok(_) => return,
-                Err(kube::Error::Api(status)) if status.code == 404 => return,
-                Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
-            }
-        }
+        tell_status(&api, name(&self.pod), &status).await;
     }
 
     fn status(&self, ready: bool, waiting: Option<&Waiting>) -> Value {
@@ -353,6 +350,13 @@ impl PodRun {
     }
 }
 
+/// How many probes in a row must fail until a Pod that was ready is so no longer: as the container says, or else what
+/// Kubernetes takes.
+pub(crate) fn failures_allowed(container: Option<&Container>) -> i32 {
+    let probe = container.and_then(|container| container.readiness_probe.as_ref());
+    probe.and_then(|probe| probe.failure_threshold).unwrap_or(3)
+}
+
 async fn says_ready(port: u16) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -362,6 +366,22 @@ async fn says_ready(port: u16) -> bool {
         Ok::<_, std::io::Error>(answer.ends_with(b" 200"))
     };
     tokio::time::timeout(Duration::from_secs(5), ask).await.is_ok_and(|answer| answer.unwrap_or(false))
+}
+
+/// Writes a status as soon as the API server takes it, which may be away for long: nobody writes it again. What is
+/// refused as invalid stays so.
+pub(crate) async fn tell_status<K>(api: &Api<K>, name: &str, status: &Value)
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        match api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404 | 422) => return,
+            Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+        }
+    }
 }
 
 /// A number that changes when one of the named objects does.

@@ -357,16 +357,26 @@ struct Etcd {
 
 impl Etcd {
     async fn new(dir: &Path, processes: &Processes) -> Result<Etcd> {
-        let ports = free_ports(2).map_err(Error::file("find ports for", "etcd"))?;
-        let etcd = Etcd {
-            port: ports[0],
-            peer_port: ports[1],
-            dir: dir.to_owned(),
-            processes: processes.clone(),
-            process: Mutex::new(None),
-        };
-        etcd.start().await?;
-        Ok(etcd)
+        let mut tries = 0;
+        loop {
+            let ports = free_ports(2).map_err(Error::file("find ports for", "etcd"))?;
+            let etcd = Etcd {
+                port: ports[0],
+                peer_port: ports[1],
+                dir: dir.to_owned(),
+                processes: processes.clone(),
+                process: Mutex::new(None),
+            };
+            match etcd.start().await {
+                Ok(()) => return Ok(etcd),
+                // Somebody took a port between finding and using it. It was noted as the member's own.
+                Err(Error::Ended { log, .. }) if log.contains("address already in use") && tries < 3 => {
+                    let _ = std::fs::remove_dir_all(dir.join("etcd"));
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn start(&self) -> Result<()> {

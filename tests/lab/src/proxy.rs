@@ -6,21 +6,22 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Preconditions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app;
+use crate::cluster::PATIENCE;
 use crate::control_plane::Layout;
 use crate::doors;
 use crate::environment::{Here, variables};
 use crate::fabric::{Fabric, Inside, Running};
-use crate::kubelet::{name, namespace, now, versions};
+use crate::kubelet::{failures_allowed, name, namespace, now, tell_status, versions};
 use crate::lab::Routes;
 use crate::network::{Network, ProxyPod};
 use crate::projection::{Problem, Root, references};
@@ -230,7 +231,8 @@ impl Life {
         let (mut services, mut slices) = (self.names.services.clone(), self.names.slices.clone());
         let mut renewal = tokio::time::interval(Duration::from_secs(1200));
         renewal.tick().await;
-        let (mut known, mut ready) = (0, None);
+        let (mut known, mut ready, mut failed) = (0, None, 0);
+        let allowed = failures_allowed(self.container());
         loop {
             let pause = if ready == Some(true) { PROBES.1 } else { PROBES.0 };
             tokio::select! {
@@ -240,7 +242,8 @@ impl Life {
                 }
                 () = tokio::time::sleep(pause) => {
                     let answer = self.says_ready().await;
-                    if ready != Some(answer) {
+                    failed = if answer { 0 } else { failed + 1 };
+                    if ready != Some(answer) && (ready != Some(true) || failed >= allowed) {
                         ready = Some(answer);
                         self.known(answer);
                         self.tell(answer, None).await;
@@ -287,7 +290,9 @@ impl Life {
         let api: Api<Pod> = Api::namespaced(self.proxies.client.clone(), namespace(&self.pod));
         let same = Preconditions { uid: self.pod.metadata.uid.clone(), ..Preconditions::default() };
         let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default().grace_period(0) };
-        for _ in 0..20 {
+        // The API server may be away for long, and nobody else ends the Pod.
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             match api.delete(name(&self.pod), &params).await {
                 Ok(_) | Err(kube::Error::Api(_)) => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
@@ -315,13 +320,7 @@ impl Life {
     async fn tell(&self, ready: bool, waiting: Option<&str>) {
         let api: Api<Pod> = Api::namespaced(self.proxies.client.clone(), namespace(&self.pod));
         let status = json!({ "status": self.status(ready, waiting) });
-        for _ in 0..20 {
-            match api.patch_status(name(&self.pod), &PatchParams::default(), &Patch::Merge(&status)).await {
-                Ok(_) => return,
-                Err(kube::Error::Api(status)) if status.code == 404 => return,
-                Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
-            }
-        }
+        tell_status(&api, name(&self.pod), &status).await;
     }
 
     fn status(&self, ready: bool, waiting: Option<&str>) -> Value {
