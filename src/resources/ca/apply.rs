@@ -147,7 +147,14 @@ fn ask(cx: &Cx, spec: &Spec, roots: &Roots, prior: Option<&Ca>) -> Ask {
     let external = matches!(&spec.root, RootSpec::Brought { key: None, .. });
     let inputs = plan::Inputs { spec, prior, memory: &cx.private, has_key: !external };
     let pause_over = prior.is_none_or(|prior| plan::ask(&inputs, prior).pause_over);
-    Ask { to, clusters: plan::wishes(spec), signers: roots.signers(), external, pause_over, begun: cx.private.begun }
+    Ask {
+        to,
+        clusters: plan::wishes(spec, &cx.private),
+        signers: roots.signers(),
+        external,
+        pause_over,
+        begun: cx.private.begun,
+    }
 }
 
 fn seen(
@@ -354,7 +361,8 @@ impl Job<'_> {
         let key = key.ok_or_else(|| {
             let request = self.spec.clusters.get(self.name).and_then(|cluster| cluster.request.as_deref());
             let remedy = match request {
-                None => "Sign the present `certificate_request`.".to_owned(),
+                None if self.live.open.is_some() => "Sign the present `certificate_request`.".to_owned(),
+                None => "No request is open. Remove the chain; raise `generation` of the cluster to ask for a signature.".to_owned(),
                 Some(request) => format!(
                     "Neither is it that of the Secret {}/{request}, which `request` names. Sign the `certificate_request` of that mesh_ca_request.",
                     self.live.namespace

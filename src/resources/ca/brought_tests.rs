@@ -81,3 +81,34 @@ fn an_expired_root_that_is_brought_is_told() {
         outcome.words
     );
 }
+
+/// The key of a chain goes with the Secret that had it: the chain answers nothing any more, whether this instance gave
+/// the cluster its intermediate or one before a destroy.
+#[test]
+fn a_chain_whose_key_is_gone_is_no_answer() {
+    let root = fixtures::root();
+    let mut prior = configured(1);
+    let brought = Root { certificate: root.certificate.to_pem().into(), ..root_defaults(1) };
+    prior.root = Value::Known(brought);
+    let chain = fixtures::cacerts(&root, 365).chain;
+    let mut config = prior.clone();
+    config.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().certificate_chain =
+        chain[0].to_pem().into();
+    report::root(&mut prior, &root.certificate);
+    for issued in [vec![chain[0].fingerprint().to_string()], vec![]] {
+        let mut memory = memory(&prior, &[]);
+        memory.issued.insert("east".into(), issued);
+        let outcome = plan_with(&memory, &prior, config.clone()).unwrap();
+        let east = cluster(&outcome.planned, "east");
+        assert!(east.certificate_request.is_unknown(), "{east:?}");
+    }
+    // The intermediate was exchanged: the key that is there is another.
+    let mut exchanged = prior.clone();
+    let east = exchanged.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap();
+    report::certificates(east, &fixtures::cacerts(&root, 700));
+    east.state = state::INVALID.into();
+    let mut memory = memory(&exchanged, &[]);
+    memory.issued.insert("east".into(), vec![chain[0].fingerprint().to_string()]);
+    let outcome = plan_with(&memory, &exchanged, config).unwrap();
+    assert!(cluster(&outcome.planned, "east").certificate_request.is_unknown(), "{:?}", outcome.words);
+}

@@ -40,6 +40,8 @@ pub struct Seen {
     /// `None` where it has no intermediate.
     pub holding: Option<Holding<String>>,
     pub fingerprint: Option<String>,
+    /// It has a key for which a signature from outside is waited for.
+    pub asked: bool,
     /// What was asked for last.
     pub generation: Option<i64>,
     /// Its intermediate is to be renewed: near its end, or broken.
@@ -241,10 +243,12 @@ fn write(
         && !ask.signers.contains(root)
     {
         let wish = ask.clusters.get(name);
-        // What the cluster has already is no answer to a request for another one.
-        let answered = wish
-            .and_then(|wish| wish.chain.as_ref())
-            .is_some_and(|(leaf, leads_to)| leads_to == issuer && Some(leaf) != seen.fingerprint.as_ref());
+        // What the cluster has already is no answer to a request for another one; nor is anything where nobody has asked.
+        let has_key = seen.asked || seen.holding.is_some() || wish.is_some_and(|wish| wish.asked_elsewhere);
+        let answered = has_key
+            && wish
+                .and_then(|wish| wish.chain.as_ref())
+                .is_some_and(|(leaf, leads_to)| leads_to == issuer && Some(leaf) != seen.fingerprint.as_ref());
         if !answered {
             decision.waits.push(match ask.external {
                 true => Wait::Signature { cluster: name.to_owned() },
@@ -265,6 +269,7 @@ fn of<'a>(seen: &'a BTreeMap<String, Seen>, name: &str) -> &'a Seen {
     static NOTHING: Seen = Seen {
         holding: None,
         fingerprint: None,
+        asked: false,
         generation: None,
         due: false,
         expired: false,
@@ -426,7 +431,10 @@ mod tests {
         assert_eq!(decide(&external, &BTreeMap::new()).unwrap().actions["east"], Action::Request);
         let mut answered = external;
         answered.clusters.insert("east".into(), wish("new"));
-        assert_eq!(decide(&answered, &BTreeMap::new()).unwrap().actions["east"], issue(Some("A"), "A"));
+        let asked = seen([("east", Seen { asked: true, ..Seen::default() })]);
+        assert_eq!(decide(&answered, &asked).unwrap().actions["east"], issue(Some("A"), "A"));
+        // After a destroy, or where the Secret with the key has gone, the old answer is none.
+        assert_eq!(decide(&answered, &BTreeMap::new()).unwrap().actions["east"], Action::Request);
         let held = seen([("east", holds("A:A"))]);
         assert_eq!(decide(&answered, &held).unwrap().actions["east"], issue(Some("A"), "A"));
         // Near its end, the chain that is held is asked for anew, and not taken for the answer.

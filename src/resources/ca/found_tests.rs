@@ -115,6 +115,17 @@ fn an_intermediate_is_exchanged_unless_an_apply_that_was_cut_off_wrote_it() {
 }
 
 /// A `cacerts` of the same root that somebody put in the place of ours: `adopt` was given for what was there at first.
+/// After an import, or under another name of its cluster, no apply has written what is there and well.
+#[test]
+fn what_an_import_found_well_is_remembered_as_written() {
+    let root = fixtures::root();
+    let mut memory = Private { accepted: Some(BTreeSet::new()), ..Private::default() };
+    memory.recollect(&settled(&root, 1));
+    assert!(memory.is_exchanged("west", "other", false));
+    let adopting = Ca { adopt: true.into(), ..configured(1) };
+    assert!(!memory.adopts(&Spec::parse(&adopting).unwrap().unwrap(), "west"));
+}
+
 #[test]
 fn what_was_written_once_is_not_taken_over_again() {
     let root = fixtures::root();

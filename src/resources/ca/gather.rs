@@ -223,6 +223,7 @@ impl Live {
         Seen {
             holding: self.held.as_ref().and_then(CaCerts::holding),
             fingerprint: self.held.as_ref().and_then(|held| Some(held.chain.first()?.fingerprint().to_string())),
+            asked: self.open.is_some(),
             generation,
             due: due || self.is_exchanged(name, memory),
             expired: self.held.as_ref().and_then(CaCerts::issuer).is_some_and(|root| now > root.not_after()),

@@ -154,11 +154,13 @@ impl Private {
         if self.accepted.is_none() {
             self.take_for_granted(state);
         }
-        for (name, cluster) in state.clusters.entries().filter(|(name, _)| self.written.contains(*name)) {
+        // What is well carries the mark, and is the one that was written. After an import, or under another name of its
+        // cluster, no apply has written it.
+        for (name, cluster) in state.clusters.entries() {
             let is_well = matches!(cluster.state.as_deref(), Some(state::READY | state::RENEWAL_DUE));
-            let found = cluster.fingerprint.known().filter(|_| is_well);
-            if let (Some(found), None) = (found, self.issued.get(name)) {
-                self.issued.insert(name.to_owned(), vec![found.clone()]);
+            if let Some(found) = cluster.fingerprint.known().filter(|_| is_well) {
+                self.written.insert(name.to_owned());
+                self.issued.entry(name.to_owned()).or_insert_with(|| vec![found.clone()]);
             }
         }
     }
@@ -264,6 +266,11 @@ impl Private {
         let Some(written) = self.issued.get(cluster).and_then(|issued| issued.last()) else { return false };
         let is_known = self.issued.values().flatten().any(|other| other == found);
         written != found && (is_known || !wrote)
+    }
+
+    /// Whether a cluster was given this intermediate: the chain that brought it has been used.
+    pub fn has_issued(&self, cluster: &str, intermediate: &str) -> bool {
+        self.issued.get(cluster).is_some_and(|issued| issued.iter().any(|other| other == intermediate))
     }
 
     /// Whether `adopt` speaks of this cluster: once an apply has written its Secret, whoever replaces that is not taken

@@ -160,7 +160,7 @@ pub fn ask(inputs: &Inputs<'_>, prior: &Ca) -> Ask {
         }
     };
     let pause_over = is_pause_over(prior, inputs.memory.observed_at(), inputs.spec.pause);
-    Ask { to, clusters: wishes(inputs.spec), signers, external, pause_over, begun: inputs.memory.begun }
+    Ask { to, clusters: wishes(inputs.spec, inputs.memory), signers, external, pause_over, begun: inputs.memory.begun }
 }
 
 /// Whether the phase has lasted as long as the pause.
@@ -172,20 +172,23 @@ pub fn is_pause_over(prior: &Ca, now: Option<OffsetDateTime>, pause: Duration) -
     }
 }
 
-/// What is wanted of each cluster.
-pub fn wishes(spec: &Spec) -> BTreeMap<String, Wish> {
+/// What is wanted of each cluster. A chain whose intermediate the cluster was given once answers no other request: its
+/// key was in the Secret that had it.
+pub fn wishes(spec: &Spec, memory: &Private) -> BTreeMap<String, Wish> {
     let root: Bundle = match &spec.root {
         RootSpec::Brought { certificate, .. } => [(**certificate).clone()].into_iter().collect(),
         RootSpec::Generated(_) => Bundle::default(),
     };
-    let wish = |cluster: &super::spec::ClusterSpec| {
+    let wish = |name: &str, cluster: &super::spec::ClusterSpec| {
         let chain = cluster.chain.as_ref().and_then(|chain| {
             let leads_to = root_of(chain, &root)?.fingerprint().to_string();
             Some((chain.first()?.fingerprint().to_string(), leads_to))
         });
+        let is_used = |leaf: &str| cluster.request.is_none() && memory.has_issued(name, leaf);
+        let chain = chain.filter(|(leaf, _)| !is_used(leaf));
         Wish { generation: cluster.generation, chain, asked_elsewhere: cluster.request.is_some() }
     };
-    spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(cluster))).collect()
+    spec.clusters.iter().map(|(name, cluster)| (name.clone(), wish(name, cluster))).collect()
 }
 
 fn remembered(inputs: &Inputs<'_>, prior: &Ca, now: Option<OffsetDateTime>) -> BTreeMap<String, Seen> {

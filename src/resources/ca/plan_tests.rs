@@ -376,7 +376,7 @@ fn outside_signatures_are_asked_for_and_taken() {
     let answer = chain[0].to_pem();
     config.clusters.known_mut().unwrap().get_mut("east").unwrap().known_mut().unwrap().certificate_chain =
         answer.into();
-    let answered = plan_at(NOW, &prior, config, &[]).unwrap();
+    let answered = plan_at(NOW, &open, config.clone(), &[]).unwrap();
     let east = cluster(&answered.planned, "east");
     assert!(east.fingerprint.is_unknown());
     assert_eq!(east.certificate_request, Value::Null);

@@ -158,6 +158,7 @@ pub fn seen(model: &ClusterCa, judge: Judge<'_>) -> Seen {
     Seen {
         holding: holding(model),
         fingerprint: model.fingerprint.known().cloned(),
+        asked: model.certificate_request.is_known(),
         generation: model.generation.get(),
         due: near || model.state.as_deref() == Some(state::INVALID),
         expired: now.zip(end_of_root(model, root)).is_some_and(|(now, end)| now > end),
