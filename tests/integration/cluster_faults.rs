@@ -109,8 +109,8 @@ async fn an_object_that_others_write_as_well_is_written_in_the_end() {
     assert_eq!(error.layer(), Layer::Api, "{error}");
     assert!(!error.is_unreachable() && error.remedy().contains("apply again"), "{error}: {}", error.remedy());
 
-    // All pauses together last 1260 ms, and the last one 640 ms: there the time ends, unless requests are so slow that it
-    // ends in one of them. Such an attempt says nothing about pauses.
+    // All pauses together last 1260 ms, and the last one 640 ms: there the time ends, unless requests are so slow that
+    // it ends in one of them. Such an attempt says nothing about pauses.
     let mut layers = Vec::new();
     while !layers.contains(&Layer::Api) {
         assert!(layers.len() < 20, "that time is up says less than why: {layers:?}");

@@ -243,7 +243,8 @@ fn write(
         && !ask.signers.contains(root)
     {
         let wish = ask.clusters.get(name);
-        // What the cluster has already is no answer to a request for another one; nor is anything where nobody has asked.
+        // What the cluster has already is no answer to a request for another one; nor is anything where nobody has
+        // asked.
         let has_key = seen.asked || seen.holding.is_some() || wish.is_some_and(|wish| wish.asked_elsewhere);
         let answered = has_key
             && wish
