@@ -327,6 +327,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let store = spec::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     clock::check(cx, state.clusters.keys())?;
+    let now = clock::corrected(cx, state.clusters.keys(), now);
     let mut there = false;
     // Where the root is no longer generated, the former stores are judged by themselves.
     let mut stored = store.as_ref().map(|_| cx.private.roots.clone()).unwrap_or_default();
