@@ -99,6 +99,7 @@ impl Resource for MeshCa {
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
         if let Some(prior) = plan.prior {
             cx.private.recollect(prior);
+            spec.root.store().into_iter().for_each(|store| cx.private.turn_to(store, prior));
             let found = plan::as_found(&plan.planned, prior).filter(|_| cx.private.instance.imported);
             if let Some(found) = found {
                 cx.warn(report::as_found(prior));
