@@ -3,26 +3,46 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Cluster, ClusterConfig};
 
 /// A cluster whose API server gives these answers, by method and path: JSON, or the plain text of a string.
 pub fn answering(name: &str, answer: impl Fn(&str, &str) -> (u16, Value) + Send + 'static) -> Cluster {
+    serving(name, None, move |method, path, _| answer(method, path))
+}
+
+/// The same; each answer says this time, and depends also on the body.
+pub fn with_clock(
+    name: &str,
+    time: Timestamp,
+    answer: impl Fn(&str, &str, &str) -> (u16, Value) + Send + 'static,
+) -> Cluster {
+    serving(name, Some(time), answer)
+}
+
+fn serving(
+    name: &str,
+    time: Option<Timestamp>,
+    answer: impl Fn(&str, &str, &str) -> (u16, Value) + Send + 'static,
+) -> Cluster {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let host = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let head = head(&mut stream);
+            let (head, body) = request(&mut stream);
             let mut words = head.split_whitespace();
-            let (code, body) = answer(words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let (code, body) = answer(words.next().unwrap_or_default(), words.next().unwrap_or_default(), &body);
+            let date = time.map(|time| time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n").to_string());
+            let date = date.unwrap_or_default();
             // An API server says in plain text of a path that it does not serve.
             let body = match body {
                 Value::String(text) => text,
                 json => json.to_string(),
             };
             let text = format!(
-                "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nConnection: close\r\n{date}Content-Length: {}\r\n\r\n{body}",
                 body.len()
             );
             let _ = stream.write_all(text.as_bytes());
@@ -31,22 +51,22 @@ pub fn answering(name: &str, answer: impl Fn(&str, &str) -> (u16, Value) + Send 
     Cluster::standalone(name, ClusterConfig { host: Some(host), ..ClusterConfig::default() }, "test")
 }
 
-/// A request without its body, which is read all the same: a connection that is closed before would be cut.
-fn head(stream: &mut TcpStream) -> String {
+/// Head and body of a request, read to its end: a connection that is closed before would be cut.
+fn request(stream: &mut TcpStream) -> (String, String) {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     loop {
         let length = stream.read(&mut buffer).unwrap_or_default();
         text.push_str(&String::from_utf8_lossy(&buffer[..length]));
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             if length == 0 {
-                return text;
+                return (text, String::new());
             }
             continue;
         };
         let lower = head.to_ascii_lowercase();
         let announced = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
         if length == 0 || body.len() >= announced.unwrap_or(0_usize) {
-            return head.to_owned();
+            return (head.to_owned(), body.to_owned());
         }
     }
 }

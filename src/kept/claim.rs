@@ -9,7 +9,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -184,7 +183,7 @@ impl Claim {
         let why = match self.cluster.patch_if(&self.lease, &operations).await {
             Ok(Patched::Done(_)) => {
                 if self.creates {
-                    instance.made = Some(Timestamp::now().as_second());
+                    instance.made = Some(lease::now(&self.cluster).as_second());
                     handover::keep(&self.cluster, &self.lease, &self.owner.mark, hold.holder);
                 }
                 return None;
@@ -343,7 +342,7 @@ async fn claimed(asked: Asked<'_>, instance: &mut Instance) -> Result<Claim, Dia
             (Standing::Anothers, Purpose::Destroy) => return Ok(of_another(asked, found.mark)),
             (Standing::Anothers | Standing::Beside, _) => {
                 let is_another_run = !Holder::is_of_this_run(&found.holder);
-                if standing == Standing::Beside || found.is_of_now() && is_another_run {
+                if standing == Standing::Beside || found.is_of_now(asked.cluster) && is_another_run {
                     handover::give_up();
                 }
                 let is_update = matches!(asked.purpose, Purpose::Update { .. });
@@ -443,7 +442,7 @@ fn waits_for(asked: Asked<'_>, found: &LeaseSays, since: Clock) -> bool {
     let deadline = asked.cluster.scope().deadline;
     let time_left = deadline.map(|deadline| deadline.into_std().saturating_duration_since(Clock::now()));
     let has_time = time_left.is_none_or(|left| left >= FOR_WORDS);
-    has_time && (lease::began() < found.begun.as_str() || since.elapsed() < FOR_THE_OLDER)
+    has_time && (lease::began(asked.cluster) < found.begun.as_str() || since.elapsed() < FOR_THE_OLDER)
 }
 
 /// At a destroy: the instance is another's by now.
@@ -483,7 +482,7 @@ async fn reclaim(
     if let Some(creation) = creation {
         operations.push(json!({ "op": "test", "path": pointer(CREATION_ANNOTATION), "value": creation }));
     }
-    operations.push(json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) }));
+    operations.push(json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, asked.cluster) }));
     Ok(match asked.cluster.patch_if(&asked.place.lease(), &json!(operations)).await? {
         Patched::Done(lease) => Some(*lease),
         Patched::Refused | Patched::Absent => None,
@@ -497,7 +496,7 @@ async fn look(asked: Asked<'_>) -> Result<Option<Object>, Error> {
 /// `None` where there is a Lease by now.
 async fn make(asked: Asked<'_>, mark: &str, creation: &str, holder: &Holder) -> Result<Option<Fresh>, Error> {
     let complete = if matches!(asked.purpose, Purpose::Update { .. }) { MARKING } else { UNFINISHED };
-    let object = asked.place.object(mark, complete, lease::spec(&holder.name, Timestamp::now()));
+    let object = asked.place.object(mark, complete, lease::spec(&holder.name, asked.cluster));
     let object = object.with_annotation(CREATION_ANNOTATION, creation);
     match asked.cluster.apply_new(&object).await {
         Ok(made) => Ok(made.map(|_| Fresh { namespace: None })),
@@ -533,7 +532,7 @@ async fn take(asked: Asked<'_>, lease: &Object, taken: Taken<'_>, holder: &Holde
     let Taken { mark, creation } = taken;
     let mut operations = vec![
         json!({ "op": "test", "path": "/metadata/resourceVersion", "value": lease.resource_version().unwrap_or_default() }),
-        json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, Timestamp::now()) }),
+        json!({ "op": "replace", "path": "/spec", "value": lease::spec(&holder.name, asked.cluster) }),
         json!({ "op": "add", "path": pointer(INSTANCE_ANNOTATION), "value": mark }),
     ];
     if let Some(creation) = creation {

@@ -97,8 +97,8 @@ pub struct LeaseOf<'a> {
 /// the next apply is to do it. One list for all instances of a namespace, in the hour after the create alone; what it
 /// says is not remembered, for a refresh of what is as it was changes nothing in state.
 pub async fn refresh(at: LeaseOf<'_>, instance: &mut Instance) -> Option<Diagnostic> {
-    let (made, now) = (instance.made?, Timestamp::now());
     let LeaseOf { cluster, namespace, owner } = at;
+    let (made, now) = (instance.made?, lease::now(cluster));
     if now.as_second().saturating_sub(made).unsigned_abs() >= TAKEN_UP_WITHIN.as_secs() {
         return None;
     }

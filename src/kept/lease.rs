@@ -1,6 +1,6 @@
 //! The Lease of an instance: what it says, and how its holder keeps it.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant as Clock};
 
 use jiff::Timestamp;
@@ -21,6 +21,9 @@ pub(super) const WRITING: Pace = Pace { every: Duration::from_secs(6), gone_afte
 pub(super) const WAITING: Pace = Pace { every: Duration::from_secs(30), gone_after: Duration::from_secs(75) };
 /// No holder's clock is as much behind the API server's: what was renewed longer ago need not be watched.
 const LONG_AGO: Duration = Duration::from_secs(600);
+/// Clocks that differ by less count as one. An answer tells whole seconds: put right by it, the times that two runs on
+/// one machine write could change their order.
+const ALIKE: Duration = Duration::from_secs(60);
 
 /// How a holder renews.
 #[derive(Clone, Copy)]
@@ -59,8 +62,8 @@ impl LeaseSays {
     }
 
     /// Whether somebody has written it since this run began: both are there at once.
-    pub fn is_of_now(&self) -> bool {
-        self.renewed.as_str() >= began()
+    pub fn is_of_now(&self, cluster: &Cluster) -> bool {
+        self.renewed.as_str() >= began(cluster)
     }
 
     /// Whether its holder may be writing. `now` is by the API server's clock as well as it is known. `watched`
@@ -90,9 +93,8 @@ impl LeaseSays {
 
 /// Whether a first apply has not come to its end, and nobody is at work on it: whether a state knows the instance is
 /// not known then.
-pub(super) fn is_cut_off(lease: &Object) -> bool {
-    lease.annotation(COMPLETE_ANNOTATION) == Some(UNFINISHED)
-        && !LeaseSays::of(lease).is_at_work(Timestamp::now(), &mut None)
+pub(super) fn is_cut_off(lease: &Object, now: Timestamp) -> bool {
+    lease.annotation(COMPLETE_ANNOTATION) == Some(UNFINISHED) && !LeaseSays::of(lease).is_at_work(now, &mut None)
 }
 
 /// A holder, and since when it has not renewed.
@@ -135,16 +137,27 @@ pub(super) fn pointer(annotation: &str) -> String {
     format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 
-pub(super) fn spec(holder: &str, now: Timestamp) -> serde_json::Value {
+pub(super) fn spec(holder: &str, cluster: &Cluster) -> serde_json::Value {
     json!({
-        "holderIdentity": holder, "leaseDurationSeconds": WRITING.gone_after.as_secs(), "renewTime": time(now), "acquireTime": began(),
+        "holderIdentity": holder, "leaseDurationSeconds": WRITING.gone_after.as_secs(),
+        "renewTime": time(now(cluster)), "acquireTime": began(cluster),
     })
 }
 
-/// When this run began to write, in the form of a Lease's times: with its first claim.
-pub(super) fn began() -> &'static str {
-    static BEGAN: LazyLock<String> = LazyLock::new(|| time(Timestamp::now()));
-    &BEGAN
+/// When this run began to write, in the form of a Lease's times: with its first claim, by the clock of that cluster.
+/// It stays the same, since two runs are put in order by it.
+pub(super) fn began(cluster: &Cluster) -> &'static str {
+    static BEGAN: OnceLock<String> = OnceLock::new();
+    BEGAN.get_or_init(|| time(now(cluster)))
+}
+
+/// The time that the Leases of a cluster say, and are judged by. It is the cluster's: the clock of this machine may be
+/// wrong, and others would take a holder that is at work for one that is gone.
+pub(super) fn now(cluster: &Cluster) -> Timestamp {
+    match cluster.clock_ahead() {
+        Some(ahead) if ahead.unsigned_abs() < ALIKE.as_secs() => Timestamp::now(),
+        _ => cluster.now(),
+    }
 }
 
 /// The form of a Lease's times.
@@ -172,7 +185,7 @@ impl Renewal {
             }
             let operations = json!([
                 { "op": "test", "path": "/spec/holderIdentity", "value": self.holder },
-                { "op": "replace", "path": "/spec/renewTime", "value": time(Timestamp::now()) },
+                { "op": "replace", "path": "/spec/renewTime", "value": time(now(&self.cluster)) },
             ]);
             let patched = tokio::select! {
                 () = over.cancelled() => return,
@@ -198,7 +211,7 @@ impl Renewal {
 mod tests {
     use super::*;
     use crate::cluster::Kind;
-    use crate::cluster::stub::answering;
+    use crate::cluster::stub::{answering, with_clock};
 
     #[test]
     fn a_lease_that_is_not_renewed_is_given_up_in_time_and_not_at_once() {
@@ -236,6 +249,40 @@ mod tests {
         renewal.run(CancellationToken::new(), lost.clone()).await;
         let error = cluster.until(lost, why).get(&lease).await.unwrap_err();
         format!("{error}. {}", error.remedy())
+    }
+
+    /// What a renewal writes in a cluster whose clock is so much ahead of that of this machine.
+    async fn renewed_at(ahead: jiff::SignedDuration) -> Timestamp {
+        let (tell, told) = std::sync::mpsc::channel();
+        let cluster = with_clock("east", Timestamp::now() + ahead, move |method, _, body| {
+            if method == "PATCH" {
+                let _ = tell.send(body.to_owned());
+            }
+            (404, json!({ "kind": "Status", "code": 404, "message": "not found", "details": { "name": "l" } }))
+        });
+        let lease = ObjectRef::namespaced(Kind::LEASE, "n", "l");
+        assert!(cluster.get(&lease).await.unwrap().is_none());
+        let pace = Pace { every: Duration::from_millis(10), gone_after: Duration::from_millis(50) };
+        let renewal = Renewal { cluster, lease, holder: "h".into(), pace, why: Why::default() };
+        renewal.run(CancellationToken::new(), CancellationToken::new()).await;
+        let operations: serde_json::Value = serde_json::from_str(&told.recv().unwrap()).unwrap();
+        operations[1]["value"].as_str().unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_holder_renews_by_the_clock_of_the_cluster() {
+        for minutes in [20, -20] {
+            let ahead = jiff::SignedDuration::from_mins(minutes);
+            let off = renewed_at(ahead).await.duration_since(Timestamp::now() + ahead);
+            assert!(off.abs() < jiff::SignedDuration::from_mins(1), "{minutes}: off by {off}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_runs_of_a_machine_keep_their_order() {
+        let before = Timestamp::now();
+        let renewed = renewed_at(jiff::SignedDuration::from_secs(-30)).await;
+        assert!(renewed >= before, "an answer tells whole seconds: {renewed} {before}");
     }
 
     #[tokio::test]

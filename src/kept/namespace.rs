@@ -385,7 +385,8 @@ async fn instances(cluster: &Cluster, namespace: &str, seen: &mut Neighbours) ->
         listed => listed?,
     };
     let leases = listed.iter().filter(|lease| is_instance(lease));
-    let (cut_off, kept): (Vec<&Object>, Vec<&Object>) = leases.partition(|lease| lease::is_cut_off(lease));
+    let (cut_off, kept): (Vec<&Object>, Vec<&Object>) =
+        leases.partition(|found| lease::is_cut_off(found, lease::now(cluster)));
     let names = |leases: Vec<&Object>| leases.iter().map(|lease| lease.name().to_owned()).collect::<Vec<_>>();
     let leases = Leases { kept: names(kept), cut_off: names(cut_off) };
     seen.insert(namespace.to_owned(), leases.kept.clone());

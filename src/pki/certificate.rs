@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralSubtree;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 use super::pem::{self, PemError};
 
@@ -253,6 +253,18 @@ impl Certificate {
     /// The subject, such as `O=Istio, CN=Root CA`.
     pub fn subject(&self) -> &str {
         &self.facts.subject.text
+    }
+
+    /// The first common name of the subject, as it is: in the text of the subject a comma ends nothing for sure.
+    pub fn common_name(&self) -> Option<String> {
+        let (_, name) = X509Name::from_der(&self.facts.subject.der).ok()?;
+        Some(name.iter_common_name().next()?.as_str().ok()?.to_owned())
+    }
+
+    /// The first organization of the subject.
+    pub fn organization(&self) -> Option<String> {
+        let (_, name) = X509Name::from_der(&self.facts.subject.der).ok()?;
+        Some(name.iter_organization().next()?.as_str().ok()?.to_owned())
     }
 
     /// The issuer.

@@ -116,9 +116,7 @@ fn every_folder_of_src_has_its_layer() {
 /// Everything else is given it.
 const CLOCKS: &[(&str, &str)] = &[
     ("cluster/session.rs", "credentials end, and servers say their time"),
-    ("kept/claim.rs", "a Lease says when it was renewed"),
-    ("kept/handover.rs", "what is made may be taken up for an hour"),
-    ("kept/lease.rs", "its holder renews it"),
+    ("kept/lease.rs", "its holder renews it, and it says when"),
     ("plugin/listen.rs", "sockets that others left behind have an age"),
     ("plugin/log.rs", "a line of the log has its time"),
     ("resources/ca/apply.rs", "an apply begins"),

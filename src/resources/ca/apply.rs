@@ -32,12 +32,12 @@ pub async fn apply(cx: &mut Cx, change: Change<Ca>, claim: Option<&Claim>) -> Re
     let Change { config, prior, planned: mut state, reached } = change;
     let mut spec = spec_with_key(&state, &config)?;
     spec.pause = cx.private.pause(&spec, !config.rotation_pause.is_null());
-    let now = OffsetDateTime::now_utc();
     let mark = state.instance.text().to_owned();
     if let Some(prior) = &prior {
         cx.private.recollect(prior);
     }
     let (live, mut failed) = gather::look_at_all(cx, &spec, &mark).await;
+    let now = clock::corrected(cx, spec.clusters.keys(), OffsetDateTime::now_utc());
     if prior.is_none() && (spec.adopt || spec.migrate_self_signed) && !failed.is_empty() {
         return Err(refuse::half_seen(failed).into());
     }

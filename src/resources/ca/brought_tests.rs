@@ -112,3 +112,27 @@ fn a_chain_whose_key_is_gone_is_no_answer() {
     let outcome = plan_with(&memory, &exchanged, config).unwrap();
     assert!(cluster(&outcome.planned, "east").certificate_request.is_unknown(), "{:?}", outcome.words);
 }
+
+/// The number of a root that another store holds names none in a new store, as the apply finds.
+#[test]
+fn a_root_in_another_store_is_not_promised_in_a_new_one() {
+    let (old, new) = (fixtures::root(), fixtures::root());
+    let mut memory = memory(&settled(&old, 1), &[(1, &old.certificate)]);
+    memory.accepted.get_or_insert_default().insert(new.certificate.fingerprint().to_string());
+    let certificate = Root { certificate: new.certificate.to_pem().into(), store: Value::Null, ..root_defaults(1) };
+    let prior = Ca { root: Value::Known(certificate), ..settled(&new, 1) };
+    let plan_in = |memory: &mut Private, name: &str, generation: i64| {
+        let mut config = configured(generation);
+        config.root.known_mut().unwrap().store.known_mut().unwrap().name = name.into();
+        let spec = Spec::parse(&config).unwrap().unwrap();
+        memory.turn_to(spec.root.store().unwrap(), &prior);
+        plan_with(memory, &prior, config).map(|outcome| outcome.planned.root_fingerprint)
+    };
+    let back = plan_in(&mut memory, "r", 1).unwrap();
+    assert_eq!(back.as_deref(), None, "the root of the store that it had is turned back to, which opens it");
+    assert_eq!(memory.roots.len(), 1);
+    let refused = plan_in(&mut memory.clone(), "other", 1).unwrap_err();
+    let refused = refused.iter().map(ToString::to_string).collect::<String>();
+    assert!(refused.contains("This generation of the root is over") && refused.contains("generation = 2"), "{refused}");
+    assert!(plan_in(&mut memory, "other", 2).unwrap().is_unknown());
+}

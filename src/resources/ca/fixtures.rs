@@ -21,9 +21,17 @@ pub fn root() -> Ca {
 }
 
 pub fn root_until(not_after: OffsetDateTime) -> Ca {
+    made(subject("Root CA"), not_after)
+}
+
+pub fn root_of(subject: Subject) -> Ca {
+    made(subject, NOW + Duration::days(3650))
+}
+
+fn made(subject: Subject, not_after: OffsetDateTime) -> Ca {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let request = RootRequest {
-        subject: subject("Root CA"),
+        subject,
         validity: Validity { not_before: NOW - Duration::days(1), not_after },
         serial: Serial::from_random([1; 16]),
     };

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Cx;
-use super::memory::roots_held;
+use super::memory::{Private, roots_held};
 use super::model::Ca;
 use super::remove;
 use super::secret::{RootStore, StoredRoot};
@@ -45,6 +45,16 @@ pub async fn retire(cx: &mut Cx, state: &Ca) {
                 left.iter().for_each(|why| cx.warn(stays(&store, &format!("{why}."))));
             }
             Err(error) => cx.warn(stays(&store, &format!("{}: {}", error.summary, error.detail))),
+        }
+    }
+}
+
+impl Private {
+    /// At a plan: a Secret in which this CA has kept no root yet holds none, whatever another one holds. The apply
+    /// finds it so.
+    pub fn turn_to(&mut self, store: &StoreRef, prior: &Ca) {
+        if store_of(prior).as_ref() != Some(store) && !self.former_stores(None).contains(store) {
+            self.roots.clear();
         }
     }
 }

@@ -211,15 +211,11 @@ fn second(cluster: &str, taken: &str, other: &str) -> Diagnostic {
 
 /// Attributes of a root that its certificate shows.
 fn root_like(certificate: &Certificate) -> Root {
-    let part = |kind: &str| {
-        let parts = certificate.subject().split(", ");
-        parts.filter_map(|part| part.split_once('=')).find(|(name, _)| *name == kind).map(|(_, value)| value.to_owned())
-    };
     let mut root: Root = with_defaults();
-    if let Some(name) = part("CN") {
+    if let Some(name) = certificate.common_name() {
         root.common_name = name.into();
     }
-    if let Some(organization) = part("O") {
+    if let Some(organization) = certificate.organization() {
         root.organization = organization.into();
     }
     let kind = certificate.key_kind().to_string();
@@ -238,4 +234,23 @@ fn with_defaults<M: Model>() -> M {
     let attributes =
         M::attributes().into_iter().map(|attribute| (attribute.name, attribute.default.unwrap_or(Dyn::Null)));
     M::decode(&Dyn::Object(attributes.collect())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::pki::Subject;
+
+    #[test]
+    fn a_root_is_imported_with_the_commas_of_its_names() {
+        let subject = Subject {
+            organization: Some("Acme, Inc.".into()),
+            common_name: "Root, O=of all, CN=1".into(),
+            locality: None,
+        };
+        let root = root_like(&fixtures::root_of(subject).certificate);
+        assert_eq!(root.organization.as_deref(), Some("Acme, Inc."));
+        assert_eq!(root.common_name.as_deref(), Some("Root, O=of all, CN=1"));
+    }
 }

@@ -99,6 +99,7 @@ impl Resource for MeshCa {
         let has_key = plan.config.root.known().is_some_and(|root| !root.private_key_wo.is_null());
         if let Some(prior) = plan.prior {
             cx.private.recollect(prior);
+            spec.root.store().into_iter().for_each(|store| cx.private.turn_to(store, prior));
             let found = plan::as_found(&plan.planned, prior).filter(|_| cx.private.instance.imported);
             if let Some(found) = found {
                 cx.warn(report::as_found(prior));
@@ -327,6 +328,7 @@ async fn read(cx: &mut Cx, mut state: Ca, now: OffsetDateTime) -> Result<Option<
     let store = spec::store_of(&state);
     let Looks { kept, clusters } = look_everywhere(cx, &state, store.as_ref()).await;
     clock::check(cx, state.clusters.keys())?;
+    let now = clock::corrected(cx, state.clusters.keys(), now);
     let mut there = false;
     // Where the root is no longer generated, the former stores are judged by themselves.
     let mut stored = store.as_ref().map(|_| cx.private.roots.clone()).unwrap_or_default();

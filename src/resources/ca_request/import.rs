@@ -1,6 +1,6 @@
-//! Import: the Secret of a request, as `mesh_ca_request` or `mesh_ca` made it.
+//! Import: the Secret of a request, as `mesh_ca_request` made it. What `mesh_ca` made belongs to that.
 
-use super::model::CaRequest;
+use super::model::{CaRequest, is_istios};
 use super::{Cx, Identity, derive_id, generation_of, reference, wanted};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::Import;
@@ -15,6 +15,7 @@ use crate::value::{Map, Value};
 pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Diagnostics> {
     let (cluster_name, namespace, name) = target(from)?;
     parsing::import_of(&namespace, &[&name])?;
+    refuse_istios(&cluster_name, &namespace, &name)?;
     let cluster = client::cluster(cx, &cluster_name)?;
     let mut model = CaRequest {
         cluster: cluster_name.into(),
@@ -46,6 +47,16 @@ pub async fn import(cx: &mut Cx, from: Import<Identity>) -> Result<CaRequest, Di
     Ok(model)
 }
 
+/// What an import would find there is not a `mesh_ca_request`: no configuration may name it.
+fn refuse_istios(cluster: &str, namespace: &str, name: &str) -> Result<(), Diagnostic> {
+    if !is_istios(name) {
+        return Ok(());
+    }
+    Err(Diagnostic::error("Not an id of a request").detail(format!(
+        "Secret {namespace}/{name} in cluster {cluster} is one that istiod or a `mesh_ca` uses, and a `mesh_ca_request` cannot have this name. Import the `mesh_ca` instead: by the store of its root, or by a Secret `cacerts` with the id `{cluster}/{namespace}/cacerts`. A request that it has open belongs to it."
+    )))
+}
+
 fn target(from: Import<Identity>) -> Result<(String, String, String), Diagnostics> {
     let part = |value: Value<String>, default: &str| value.known().cloned().unwrap_or_else(|| default.to_owned());
     match from {
@@ -60,5 +71,23 @@ fn target(from: Import<Identity>) -> Result<(String, String, String), Diagnostic
                 ))
                 .into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_istiod_or_a_ca_uses_is_no_request() {
+        for name in ["cacerts", "cacerts-request", "istio-ca-secret"] {
+            let refused = refuse_istios("east", "istio-system", name).unwrap_err().to_string();
+            assert!(refused.contains(&format!("Secret istio-system/{name} in cluster east")), "{refused}");
+            assert!(
+                refused.contains("Import the `mesh_ca`") && refused.contains("`east/istio-system/cacerts`"),
+                "{refused}"
+            );
+        }
+        assert!(refuse_istios("east", "istio-system", "mesh-ca-request").is_ok());
     }
 }

@@ -60,10 +60,13 @@ model! {
     }
 }
 
-/// Secrets that istiod reads, and where `mesh_ca` keeps requests of its own.
+/// Whether a Secret of this name is one that istiod reads, or where `mesh_ca` keeps a request of its own.
+pub(super) fn is_istios(name: &str) -> bool {
+    ["cacerts", "cacerts-request", "istio-ca-secret"].contains(&name)
+}
+
 fn not_istios() -> crate::schema::validate::Validator {
-    crate::schema::validate::text("no name of a Secret that istiod or `mesh_ca` uses", |found| match found {
-        "cacerts" | "cacerts-request" | "istio-ca-secret" => Err(format!("{found:?} is one.")),
-        _ => Ok(()),
+    crate::schema::validate::text("no name of a Secret that istiod or `mesh_ca` uses", |found| {
+        if is_istios(found) { Err(format!("{found:?} is one.")) } else { Ok(()) }
     })
 }
