@@ -96,6 +96,8 @@ pub(super) enum ServiceState {
     Ports(Vec<u16>),
     NoPods,
     NoSidecar,
+    /// No Pod of it has a sidecar, and ztunnels take the calls of some.
+    Tunnelled,
     /// Clients call Pods of their own node alone (`internalTrafficPolicy: Local`).
     NodeLocal,
     Ready,
@@ -259,6 +261,9 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
         return broken("port", detail);
     }
     let through = way == Way::Gateway;
+    if let Some(verdict) = tunnelled(call, there).filter(|_| through) {
+        return verdict;
+    }
     let policies: Vec<&String> = here.off.iter().flatten().collect();
     if through && !policies.is_empty() {
         let policies = join(&policies);
@@ -354,6 +359,17 @@ fn service(call: Call<'_>, state: &Asked<ServiceState>) -> Option<Verdict> {
         )),
         _ => None,
     }
+}
+
+/// Pods that only ztunnels call across networks. The caller acts as a sidecar.
+fn tunnelled(call: Call<'_>, there: &There) -> Option<Verdict> {
+    let Call { to, host, .. } = call;
+    (there.service == Ok(ServiceState::Tunnelled)).then(|| {
+        unknown(
+            "link",
+            format!("the Pods of {host} in {to} are in ambient mode: ztunnels call them by HBONE, which is not tried"),
+        )
+    })
 }
 
 fn without_sidecar(call: Call<'_>) -> String {
