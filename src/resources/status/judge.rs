@@ -453,7 +453,7 @@ impl<'a> Mesh<'a> {
         let named: Vec<String> = others.iter().map(|(other, network)| format!("{other} in {network}")).collect();
         (!named.is_empty()).then(|| {
             format!(
-                "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls between them go to the addresses of Pods and through no gateway. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",
+                "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls from these go to the addresses of its Pods, whether they reach them or not. The other way round, calls go through a gateway of the other network, if there is one. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",
                 named.join(", ")
             )
         })
