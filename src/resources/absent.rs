@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::address;
 use super::client::{Client, briefly};
 use super::passthrough::{self, Chooses, Opening};
-use super::places;
+use super::{places, policies};
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
@@ -248,7 +248,7 @@ fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) 
 /// it.
 async fn is_opened<P>(cx: &Ctx<Client, P>, place: &str, unopened: &Unopened) -> bool {
     let Some(cluster) = briefly(cx, place) else { return unopened.stands };
-    let Ok(open) = passthrough::of_cluster(&cluster).await else { return unopened.stands };
+    let Ok(open) = policies::openings(&cluster, &unopened.looks_into).await else { return unopened.stands };
     open.iter().any(|opening| opens(opening, unopened))
 }
 
@@ -321,6 +321,7 @@ mod tests {
             selector: "eastwestgateway".into(),
             stands,
             served: None,
+            looks_into: Vec::new(),
             others: BTreeSet::new(),
         };
         let ours = json!({"istio": "eastwestgateway"});

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ControlPlaneAt, DeclaredGateway, Mtls, Registry, Topology, WatchedCluster};
+use crate::mesh::discovery::DiscoverySelectors;
 use crate::mesh::mesh_networks::{MeshNetwork, NetworkEndpoints};
 use crate::mesh::name::Network;
 
@@ -78,6 +79,8 @@ pub struct Unopened {
     pub stands: bool,
     /// Of a remote's: the control plane that serves it, and the clusters where a Gateway would open it.
     pub served: Option<(String, BTreeSet<String>)>,
+    /// The namespaces that the istiods look into which read Gateways for it, as far as they are declared.
+    pub looks_into: Vec<DiscoverySelectors>,
     /// Names of gateways there that would, were they of this name.
     pub others: BTreeSet<String>,
 }
@@ -325,6 +328,7 @@ impl Topology {
             selector: gateway.selector.clone(),
             stands: gateway.stands,
             served,
+            looks_into: self.planes_for(&gateway.cluster).map(|plane| plane.discovery.clone()).collect(),
             others: self.exposing_for(gateway).into_iter().map(|other| other.name.clone()).collect(),
         })
     }

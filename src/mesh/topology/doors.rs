@@ -145,12 +145,17 @@ impl Topology {
     /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of
     /// one that is in this very namespace it is told at the control plane.
     pub fn discovering(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        let elsewhere = self.planes_for(cluster).filter(|plane| plane.namespace != namespace);
+        elsewhere.map(|plane| plane.discovery.clone()).collect()
+    }
+
+    /// The control planes that serve a cluster: its own, or as a remote's the one that it names.
+    pub(super) fn planes_for(&self, cluster: &str) -> impl Iterator<Item = &ControlPlaneAt> {
         let serving = self.served_by(cluster);
-        let planes = self.control_planes.values().filter(|plane| match serving {
+        self.control_planes.values().filter(move |plane| match serving {
             Some(name) => plane.name == name,
             None => plane.serves() == cluster,
-        });
-        planes.filter(|plane| plane.namespace != namespace).map(|plane| plane.discovery.clone()).collect()
+        })
     }
 
     /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.

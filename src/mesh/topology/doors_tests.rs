@@ -125,3 +125,27 @@ fn a_remote_s_gateway_is_injected_by_the_webhook_of_the_remote() {
     topology.gateway("g", door(Some("canary")));
     assert_eq!(summaries(&topology.watched("w", link(None))), [REVISION]);
 }
+
+#[test]
+fn a_gateway_is_opened_by_what_its_istiods_look_into() {
+    let selecting = |label: &str| {
+        let mesh = serde_json::json!({"discoverySelectors": [{"matchLabels": {"mesh": label}}]});
+        DiscoverySelectors::of(mesh.as_object().expect("an object"))
+    };
+    let looks_into = |topology: &Topology| {
+        topology.absences().into_iter().find_map(|absence| match absence {
+            Absence::Unopened(unopened) => Some(unopened.looks_into),
+            _ => None,
+        })
+    };
+    let mut topology = Topology::default();
+    topology.gateway("g", gateway("west", None));
+    assert_eq!(looks_into(&topology), Some(Vec::new()), "nobody is known who reads Gateways there");
+    // Where the external one runs, its own mesh looks elsewhere.
+    topology.control_plane("x", ControlPlaneAt { discovery: selecting("ours"), ..external(None) });
+    topology.control_plane("h", ControlPlaneAt { discovery: selecting("hub"), ..control_plane("hub") });
+    assert_eq!(looks_into(&topology), Some(vec![selecting("ours")]));
+    topology.watched("w", remote("far", "hub", "west", None));
+    topology.gateway("g", gateway("far", None));
+    assert_eq!(looks_into(&topology), Some(vec![selecting("ours")]), "a remote's are read there too");
+}

@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::link_token::LinkTokenSpec;
-use super::token;
 use super::watcher::{Link, failed};
 use crate::cluster::{Layer, Object, Secret, TokenRequest};
 use crate::diag::Diagnostic;
 use crate::istiod;
 use crate::mesh::{LinkTokens, Token, TrustedIssuer};
+use crate::resources::token;
 
 /// The least that an API server grants: the token is used at once and forgotten.
 const LIFETIME: Duration = Duration::from_secs(600);

@@ -2,9 +2,11 @@
 //! well; what cannot be known from here is unknown.
 
 mod ports;
+mod proxied;
 mod tried;
 
 use self::ports::{lacks_port, named_otherwise};
+use self::proxied::{tunnelled, without_sidecar};
 pub(super) use self::tried::of_all;
 use super::door::Outcome;
 use crate::cluster::PodPort;
@@ -359,24 +361,6 @@ fn service(call: Call<'_>, state: &Asked<ServiceState>) -> Option<Verdict> {
         )),
         _ => None,
     }
-}
-
-/// Pods that only ztunnels call across networks. The caller acts as a sidecar.
-fn tunnelled(call: Call<'_>, there: &There) -> Option<Verdict> {
-    let Call { to, host, .. } = call;
-    (there.service == Ok(ServiceState::Tunnelled)).then(|| {
-        unknown(
-            "link",
-            format!("the Pods of {host} in {to} are in ambient mode: ztunnels call them by HBONE, which is not tried"),
-        )
-    })
-}
-
-fn without_sidecar(call: Call<'_>) -> String {
-    let Call { to, host, .. } = call;
-    format!(
-        "the Pods of {host} in {to} have no sidecar, and a gateway passes on nothing but mTLS. Inject them, and restart them"
-    )
 }
 
 fn join(texts: &[&String]) -> String {

@@ -1,10 +1,10 @@
 //! Verdicts on the addresses that were tried. Pure.
 
 use super::super::door::Outcome;
+use super::proxied::{tunnelled, without_sidecar};
 use super::{
     BROKEN, Call, Met, OtherDomain, REACHABLE, ServiceState, There, Tried, UNKNOWN, Unanswered, Verdict, Watched, Way,
-    broken, gateway, join, no_gateway, private, reachable, service, silent_address, tunnelled, unknown,
-    without_sidecar,
+    broken, gateway, join, no_gateway, private, reachable, service, silent_address, unknown,
 };
 use crate::mesh::SpiffeId;
 use crate::resources::policies::PlainText;
