@@ -10,12 +10,12 @@ use futures::future::join_all;
 use super::address;
 use super::client::{Client, briefly};
 use super::passthrough::{self, Chooses, Opening};
-use super::places;
+use super::{places, policies};
 use crate::cluster::{Kind, OWNER_LABEL, Object, ObjectRef, Query};
 use crate::diag::Diagnostic;
 use crate::engine::Ctx;
 use crate::istiod::{self, HANDED_OUT, roots_of};
-use crate::mesh::{Absence, Closed, NETWORK_LABEL, Undefined, Unlisted, Unopened, Unrooted};
+use crate::mesh::{AMBIENT_CLASS, Absence, Closed, NETWORK_LABEL, Undefined, Unlisted, Unopened, Unrooted};
 use crate::value::Path;
 
 /// For how long the core must have asked for nothing else.
@@ -57,7 +57,8 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
             let looks = join_all(closed.members.iter().map(|member| has_gateway(cx, member, closed))).await;
             // A member that does not answer may have one.
             let none = looks.into_iter().all(|found| found == Some(false));
-            if !none && closed.shut.is_empty() {
+            // What was looked for counts, and not what lets nobody in.
+            if !none && (closed.by_tunnels || closed.shut.is_empty()) {
                 return None;
             }
             let knows = join_all(closed.from.iter().map(|watcher| knows_gateway(cx, watcher, closed))).await;
@@ -94,17 +95,21 @@ async fn word<P>(cx: &Ctx<Client, P>, absence: &Absence) -> Option<Diagnostic> {
 async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> Option<bool> {
     let cluster = briefly(cx, member)?;
     let walk = &cx.client().ok()?.walk;
-    let leads = |service: &Object| {
-        if address::is_waypoint(service) {
+    let leads = |door: &Object| {
+        if !is_door(door, closed.by_tunnels) {
             return false;
         }
-        let network = service.label(NETWORK_LABEL);
+        let network = door.label(NETWORK_LABEL);
         // One of this provider's that nobody has planned yet may be moved to this network: it is planned after the
         // link.
-        let owner = service.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_eastwest_gateway."));
-        let id = format!("{member}/{}/{}", service.namespace().unwrap_or_default(), service.name());
+        let owner = door.label(OWNER_LABEL).is_some_and(|owner| owner.starts_with("mesh_eastwest_gateway."));
+        let id = format!("{member}/{}/{}", door.namespace().unwrap_or_default(), door.name());
         network == Some(&closed.network) || network.is_some() && owner && !walk.knows_gateway(&id)
     };
+    if closed.by_tunnels {
+        let gateways = Query::of(Kind::GATEWAY_API_GATEWAY).selector(NETWORK_LABEL);
+        return Some(cluster.list_if_served(&gateways).await.ok()?.iter().any(leads));
+    }
     // The list that every refresh asks for anyhow; someone else's gateway costs one more.
     if cluster.list(&Query::owned(Kind::SERVICE, &closed.namespace)).await.ok()?.iter().any(leads) {
         return Some(true);
@@ -113,17 +118,32 @@ async fn has_gateway<P>(cx: &Ctx<Client, P>, member: &str, closed: &Closed) -> O
     Some(labelled.iter().any(leads))
 }
 
-/// Whether a watcher has a gateway of the network by other means than a Service in it: one that its mesh configuration
-/// lists, or that a Gateway of the Gateway API stands for. One that cannot be asked is taken to have none: hardly
+/// Whether it may be a gateway for these calls: a Service for those of sidecars, and for tunnels a Gateway that istiods
+/// know by its class.
+fn is_door(door: &Object, by_tunnels: bool) -> bool {
+    match by_tunnels {
+        true => door.str("spec.gatewayClassName") == AMBIENT_CLASS,
+        false => !address::is_waypoint(door),
+    }
+}
+
+/// Whether a cluster tells its istiods of a gateway of the network by other means than a Service in it: one that a mesh
+/// configuration lists, or that a Gateway of the Gateway API stands for. One that cannot be asked is taken to have none: hardly
 /// anybody has.
-async fn knows_gateway<P>(cx: &Ctx<Client, P>, watcher: &str, closed: &Closed) -> bool {
-    let Some(cluster) = briefly(cx, watcher) else { return false };
+async fn has_configured<P>(cx: &Ctx<Client, P>, place: &str, closed: &Closed) -> bool {
+    let Some(cluster) = briefly(cx, place) else { return false };
     let maps = Query::of(Kind::CONFIG_MAP).namespace(&closed.namespace);
     let gateways = Query::of(Kind::GATEWAY_API_GATEWAY).label(NETWORK_LABEL, &closed.network);
     let (maps, gateways) = tokio::join!(cluster.list(&maps), cluster.list_if_served(&gateways));
     let (maps, gateways) = (maps.unwrap_or_default(), gateways.unwrap_or_default());
     let maps = maps.iter().filter(|map| istiod::is_mesh_config_map(map.name()));
     lists_gateway(maps, &closed.network) || gateways.iter().any(passthrough::leads)
+}
+
+/// Whether one of those is so where the configuration of a watcher's istiods is.
+async fn knows_gateway<P>(cx: &Ctx<Client, P>, watcher: &str, closed: &Closed) -> bool {
+    let places = closed.configured_in.get(watcher).into_iter().flatten();
+    join_all(places.map(|place| has_configured(cx, place, closed))).await.contains(&true)
 }
 
 fn lists_gateway<'a>(mut maps: impl Iterator<Item = &'a Object>, network: &str) -> bool {
@@ -135,9 +155,18 @@ fn lists_gateway<'a>(mut maps: impl Iterator<Item = &'a Object>, network: &str) 
 }
 
 fn without_gateway(closed: &Closed) -> Diagnostic {
-    let Closed { watched, network, members, from, shut, .. } = closed;
+    let Closed { watched, network, members, from, shut, by_tunnels, .. } = closed;
     let (members, from) = (listed(members), listed(from));
     let detail = match shut.is_empty() {
+        true if *by_tunnels => format!(
+            "Network {network} (clusters {members}) has no gateway for ambient mode, and ztunnels of {from} call Pods of other networks through nothing else: these calls fail. Add a \
+             `mesh_eastwest_gateway` with `network = {network:?}` and `ambient = true` to one of these clusters."
+        ),
+        false if *by_tunnels => format!(
+            "The gateways of its network {network} ({}) are for sidecars alone, so that the network has no gateway for ambient mode, and ztunnels of {from} call through nothing else: these calls fail. \
+             Set `ambient = true` on one of the `mesh_eastwest_gateway`, or add another one with it if sidecars call from there as well.",
+            listed(shut)
+        ),
         true => format!(
             "Network {network} (clusters {members}) has no east-west gateway, and {from} would call Pods of this network from another one, by addresses that mean nothing there: connections time out. \
              Add a `mesh_eastwest_gateway` with `network = {network:?}` and `expose = {{ services = true }}` to one of these clusters."
@@ -219,7 +248,7 @@ fn without_a_root(unrooted: &Unrooted, apart: &BTreeSet<String>, is_seen: bool) 
 /// it.
 async fn is_opened<P>(cx: &Ctx<Client, P>, place: &str, unopened: &Unopened) -> bool {
     let Some(cluster) = briefly(cx, place) else { return unopened.stands };
-    let Ok(open) = passthrough::of_cluster(&cluster).await else { return unopened.stands };
+    let Ok(open) = policies::openings(&cluster, &unopened.looks_into).await else { return unopened.stands };
     open.iter().any(|opening| opens(opening, unopened))
 }
 
@@ -292,6 +321,7 @@ mod tests {
             selector: "eastwestgateway".into(),
             stands,
             served: None,
+            looks_into: Vec::new(),
             others: BTreeSet::new(),
         };
         let ours = json!({"istio": "eastwestgateway"});
@@ -322,6 +352,38 @@ mod tests {
         assert!(lists("networks: {n2: {gateways: [{address: 192.0.2.1, port: 15443}]}}"));
         assert!(!lists("networks: {n2: {gateways: []}, n3: {gateways: [{address: 192.0.2.1, port: 15443}]}}"));
         assert!(!lists("") && !lists("networks: ["));
+    }
+
+    #[test]
+    fn tunnels_are_let_in_by_gateways_of_their_class_alone() {
+        let door = |kind: &str, class: &str| {
+            let spec = json!({"gatewayClassName": class});
+            Object::new(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "g"}, "spec": spec})).unwrap()
+        };
+        assert!(is_door(&door("Gateway", "istio-east-west"), true));
+        assert!(!is_door(&door("Gateway", "istio"), true) && !is_door(&door("Service", ""), true));
+        assert!(is_door(&door("Service", ""), false));
+        let names = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let closed = |shut: &[&str], by_tunnels: bool| {
+            let closed = Closed {
+                id: "west/istio-system/west".into(),
+                watched: "west".into(),
+                namespace: "istio-system".into(),
+                network: "n2".into(),
+                members: names(&["west"]),
+                from: names(&["east"]),
+                configured_in: [("east".to_owned(), names(&["east"]))].into(),
+                shut: names(shut),
+                by_tunnels,
+            };
+            without_gateway(&closed).detail
+        };
+        for shut in [&[][..], &["west/eastwest"]] {
+            let detail = closed(shut, true);
+            assert!(detail.contains("no gateway for ambient mode") && detail.contains("`ambient = true`"), "{detail}");
+            assert!(shut.iter().all(|gateway| detail.contains(gateway)), "{detail}");
+            assert!(!closed(shut, false).contains("ambient"));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod places;
 pub mod policies;
 pub mod signing;
 pub mod system_namespaces;
+pub mod token;
 pub mod unproved;
 pub mod versions;
 pub mod walk;

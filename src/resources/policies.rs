@@ -109,8 +109,18 @@ pub async fn of_cluster(
 
 /// The same, by the mesh configurations beside the istiod that decides over them.
 pub async fn live(istiod: &Cluster, cluster: &Cluster, system: &str) -> Result<Policies, Error> {
-    let (configured, looks_into) = (configured(istiod, system).await?, looks_into(istiod, system).await?);
-    of_cluster(cluster, system, &configured, &looks_into).await
+    live_by(&[(istiod, system)], cluster).await
+}
+
+/// The same of several istiods, each with its namespace.
+pub async fn live_by(istiods: &[(&Cluster, &str)], cluster: &Cluster) -> Result<Policies, Error> {
+    let (mut all, mut views) = (Vec::new(), Vec::new());
+    for (istiod, system) in istiods {
+        all.extend(configured(istiod, system).await?);
+        views.extend(looks_into(istiod, system).await?);
+    }
+    let system = istiods.first().map(|(_, system)| *system).unwrap_or_default();
+    of_cluster(cluster, system, &all, &views).await
 }
 
 /// What opens gateways in a cluster, of that which these control planes look at.

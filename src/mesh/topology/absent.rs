@@ -1,10 +1,12 @@
 //! What is missing by what has been declared so far. Resources are planned in no fixed order: it is true only when
 //! nothing more is declared, which the caller makes sure of. Each absence is told once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ControlPlaneAt, DeclaredGateway, Mtls, Registry, Topology, WatchedCluster};
-use crate::mesh::mesh_networks::NetworkEndpoints;
+use crate::mesh::discovery::DiscoverySelectors;
+use crate::mesh::mesh_networks::{MeshNetwork, NetworkEndpoints};
+use crate::mesh::name::Network;
 
 /// Something that nobody has declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +25,12 @@ pub enum Pending {
     Gateway,
     /// A remote, by the provider's name for its cluster.
     Remote(String),
-    /// A control plane, likewise.
-    ControlPlane(String),
+    /// A control plane, by the provider's names for the cluster that it runs in and for the one that it serves; `None`
+    /// where that is not known yet.
+    ControlPlane {
+        cluster: String,
+        serves: Option<String>,
+    },
 }
 
 /// A network that a link crosses into, and of whose gateways nothing has been declared that lets calls in.
@@ -40,8 +46,13 @@ pub struct Closed {
     pub members: BTreeSet<String>,
     /// The provider's names of the watchers in other networks.
     pub from: BTreeSet<String>,
-    /// Gateways of the network that expose the control plane alone, as `cluster/name`.
+    /// Of each of those the clusters in which Gateways and mesh configurations count for it: itself, and those that its
+    /// istiods serve.
+    pub configured_in: BTreeMap<String, BTreeSet<String>>,
+    /// Gateways of the network that take none of these calls, as `cluster/name`.
     pub shut: BTreeSet<String>,
+    /// The calls are ambient mode's, which take gateways of ambient mode alone.
+    pub by_tunnels: bool,
 }
 
 /// A link whose ends may each sign by a root of its own.
@@ -68,6 +79,8 @@ pub struct Unopened {
     pub stands: bool,
     /// Of a remote's: the control plane that serves it, and the clusters where a Gateway would open it.
     pub served: Option<(String, BTreeSet<String>)>,
+    /// The namespaces that the istiods look into which read Gateways for it, as far as they are declared.
+    pub looks_into: Vec<DiscoverySelectors>,
     /// Names of gateways there that would, were they of this name.
     pub others: BTreeSet<String>,
 }
@@ -120,6 +133,18 @@ fn pair(one: &str, other: &str) -> String {
     format!("unrooted pair {} {}", one.min(other), one.max(other))
 }
 
+/// Whether control planes, if there are any, have ztunnels call across networks.
+fn tunnels(planes: &[&ControlPlaneAt]) -> bool {
+    !planes.is_empty() && planes.iter().all(|plane| plane.ambient_networks)
+}
+
+/// Whether mesh networks list a gateway of a network.
+fn lists(plane: &ControlPlaneAt, network: &str) -> bool {
+    let is_listed =
+        |(name, described): (&Network, &MeshNetwork)| name.as_str() == network && !described.gateways.is_empty();
+    plane.mesh_networks.0.iter().any(is_listed)
+}
+
 impl Topology {
     /// What is missing so far and has not been told.
     pub fn absences(&self) -> Vec<Absence> {
@@ -145,6 +170,26 @@ impl Topology {
         self.pending.insert(what);
     }
 
+    /// Whether a control plane that runs in this cluster waits for values.
+    pub(super) fn awaits_plane_in(&self, name: &str) -> bool {
+        let is_here = |what: &Pending| matches!(what, Pending::ControlPlane { cluster, .. } if cluster == name);
+        self.pending.iter().any(is_here)
+    }
+
+    /// Whether one does that serves this cluster, or may.
+    pub(super) fn awaits_plane_of(&self, name: &str) -> bool {
+        let serves = |what: &Pending| match what {
+            Pending::ControlPlane { serves, .. } => serves.as_ref().is_none_or(|serves| serves == name),
+            _ => false,
+        };
+        self.pending.iter().any(serves)
+    }
+
+    /// Whether any does.
+    pub(super) fn awaits_a_plane(&self) -> bool {
+        self.pending.iter().any(|what| matches!(what, Pending::ControlPlane { .. }))
+    }
+
     /// Nothing more is to be said of it.
     pub fn tell(&mut self, absence: &Absence) {
         self.told.insert(absence.key());
@@ -164,27 +209,27 @@ impl Topology {
         if declared.served_by.is_some() && !declared.stands || self.pending.contains(&Pending::Gateway) {
             return None;
         }
-        let network = |cluster: &str| self.network(cluster, &declared.namespace).flatten();
-        let (own, ends) = (network(&declared.cluster)?, self.planes_at(declared));
-        let crossing = |watcher: &&String| network(watcher).is_some_and(|network| network != own);
-        let named = |watcher: &&String| {
-            let names = |plane: &&ControlPlaneAt| {
-                plane
-                    .mesh_networks
-                    .0
-                    .iter()
-                    .any(|(name, described)| name.as_str() == own && !described.gateways.is_empty())
-            };
-            ends.watchers.get(*watcher).into_iter().flatten().any(names)
-        };
-        let from: BTreeSet<String> =
-            declared.watchers.iter().filter(crossing).filter(|watcher| !named(watcher)).cloned().collect();
+        let own = self.network(&declared.cluster, &declared.namespace).flatten()?;
+        let ends = self.planes_at(declared);
+        let at = |watcher: &String| ends.watchers.get(watcher).map(Vec::as_slice).unwrap_or_default();
+        let by_tunnels = |watcher: &String| tunnels(&ends.watched) && tunnels(at(watcher));
         let doors: Vec<_> = self.gateways.values().filter(|gateway| gateway.network == own).collect();
-        // One that lets nothing at all through is told for itself.
-        let leads = |opens: bool, exposes_istiod: bool| opens || !exposes_istiod;
-        if from.is_empty() || doors.iter().any(|door| leads(self.opens(door), door.exposes_istiod_of.is_some())) {
+        let leads = |door: &DeclaredGateway, watcher: &String| match by_tunnels(watcher) {
+            true => door.is_ambient,
+            // One that lets nothing at all through is told for itself.
+            false => self.opens(door) || door.exposes_istiod_of.is_none(),
+        };
+        let is_lost = |watcher: &String| {
+            !at(watcher).iter().any(|plane| lists(plane, own)) && !doors.iter().any(|door| leads(door, watcher))
+        };
+        let from: BTreeSet<String> = self.crossing(declared).into_iter().filter(is_lost).collect();
+        if from.is_empty() {
             return None;
         }
+        let configured_in = from.iter().map(|watcher| {
+            let served = at(watcher).iter().map(|plane| plane.serves().clone());
+            (watcher.clone(), served.chain([watcher.clone()]).collect())
+        });
         let planes = self.control_planes.values().filter(|plane| plane.network.as_deref() == Some(own));
         let remotes = self.watched.values().filter(|watched| watched.network.as_deref() == Some(own));
         let members = planes.map(|plane| plane.serves().clone()).chain(remotes.map(|watched| watched.cluster.clone()));
@@ -194,6 +239,8 @@ impl Topology {
             namespace: declared.namespace.clone(),
             network: own.to_owned(),
             members: members.collect(),
+            configured_in: configured_in.collect(),
+            by_tunnels: from.iter().all(by_tunnels),
             from,
             shut: doors.iter().map(|door| format!("{}/{}", door.cluster, door.name)).collect(),
         })
@@ -235,6 +282,10 @@ impl Topology {
     }
 
     fn unlisted(&self, id: &str, plane: &ControlPlaneAt) -> Vec<Unlisted> {
+        let may_be_named = |what: &Pending| matches!(what, Pending::Remote(_) | Pending::ControlPlane { .. });
+        if self.pending.iter().any(may_be_named) {
+            return Vec::new();
+        }
         let mut unlisted = Vec::new();
         for (network, described) in &plane.mesh_networks.0 {
             for (index, endpoints) in described.endpoints.iter().enumerate() {
@@ -252,7 +303,7 @@ impl Topology {
     fn undefined(&self, id: &str, gateway: &DeclaredGateway) -> Option<Undefined> {
         let here = |plane: &&ControlPlaneAt| plane.cluster == gateway.cluster;
         let brought = self.control_planes.values().filter(here).any(|plane| plane.brings_gateway_api);
-        let pending = self.pending.contains(&Pending::ControlPlane(gateway.cluster.clone()));
+        let pending = self.awaits_plane_in(&gateway.cluster);
         (gateway.is_made_by_istiod && !gateway.stands && !brought && !pending).then(|| Undefined {
             id: id.to_owned(),
             cluster: gateway.cluster.clone(),
@@ -277,6 +328,7 @@ impl Topology {
             selector: gateway.selector.clone(),
             stands: gateway.stands,
             served,
+            looks_into: self.planes_for(&gateway.cluster).map(|plane| plane.discovery.clone()).collect(),
             others: self.exposing_for(gateway).into_iter().map(|other| other.name.clone()).collect(),
         })
     }

@@ -56,3 +56,47 @@ fn ambient_mode_serves_no_remote() {
     topology.control_plane("e", ControlPlaneAt { is_ambient: false, ..ambient() });
     assert_eq!(topology.watched("w", remote()), []);
 }
+
+#[test]
+fn tunnels_go_through_gateways_of_ambient_mode_alone() {
+    let plane = |cluster: &str, network: &str, is_ambient: bool| ControlPlaneAt {
+        is_ambient,
+        ambient_networks: is_ambient,
+        trust_root: Some("a".repeat(64)),
+        ..in_network(cluster, network)
+    };
+    let door = |is_ambient: bool| DeclaredGateway {
+        cluster: "west".into(),
+        name: if is_ambient { "tunnels" } else { "sidecars" }.into(),
+        network: "n2".into(),
+        exposes_services: !is_ambient,
+        is_ambient,
+        ..DeclaredGateway::default()
+    };
+    let closed = |ambient: [bool; 3], doors: &[bool]| {
+        let mut topology = Topology::default();
+        for (at, (cluster, network)) in [("east", "n1"), ("north", "n3"), ("west", "n2")].into_iter().enumerate() {
+            topology.control_plane(cluster, plane(cluster, network, ambient[at]));
+        }
+        topology.watched("link", watched("west", &["east", "north"]));
+        for is_ambient in doors {
+            topology.gateway(if *is_ambient { "tunnels" } else { "sidecars" }, door(*is_ambient));
+        }
+        topology.absences().into_iter().find_map(|absence| match absence {
+            Absence::Closed(closed) => Some((closed.from, closed.shut, closed.by_tunnels)),
+            _ => None,
+        })
+    };
+    let names = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let all = [true; 3];
+    let told = Some((names(&["east", "north"]), names(&["west/sidecars"]), true));
+    assert_eq!(closed(all, &[false]), told, "ztunnels know none for sidecars");
+    assert_eq!(closed(all, &[]), Some((names(&["east", "north"]), names(&[]), true)));
+    for doors in [&[true][..], &[false, true]] {
+        assert_eq!(closed(all, doors), None, "{doors:?}");
+    }
+    // Of watchers that differ, those are told whom no gateway lets in.
+    assert_eq!(closed([true, false, true], &[false]), Some((names(&["east"]), names(&["west/sidecars"]), true)));
+    assert_eq!(closed([true, false, true], &[]), Some((names(&["east", "north"]), names(&[]), false)));
+    assert_eq!(closed([true, true, false], &[false]), None, "sidecars are called");
+}

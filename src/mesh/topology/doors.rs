@@ -3,21 +3,28 @@
 use std::collections::BTreeSet;
 
 use super::super::discovery::DiscoverySelectors;
-use super::remotes::{answers_to, no_such_revision};
-use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Severity, Topology, WatchedCluster};
+use super::remotes::{NO_SUCH_REVISION, answers_to, no_such_revision, shown};
+use super::{ControlPlaneAt, DeclaredGateway, Finding, Mtls, Pending, ServedBy, Severity, Topology, WatchedCluster};
 
 impl Topology {
     /// Declares a gateway; what it contradicts.
     pub fn gateway(&mut self, id: &str, declared: DeclaredGateway) -> Vec<Finding> {
-        let there = self.planes_in(&declared.cluster);
+        let cluster = &declared.cluster;
+        let there = self.planes_of(cluster);
         let answers = |control_plane: &&ControlPlaneAt| answers_to(control_plane, declared.revision.as_deref());
         let mut findings = Vec::new();
-        if !there.is_empty() && !there.iter().any(answers) {
-            findings.push(no_such_revision(&declared.cluster, declared.revision.as_deref(), &there));
+        if !there.is_empty() && !there.iter().any(answers) && !self.awaits_plane_of(cluster) {
+            findings.push(no_such_revision(cluster, declared.revision.as_deref(), &there));
         }
+        findings.extend(self.uninjected(&declared, &self.links_that_serve(cluster)));
         let answering: Vec<&ControlPlaneAt> = there.into_iter().filter(answers).collect();
-        if let Some(namespace) = &declared.exposes_istiod_of {
-            findings.extend(no_istiod_there(&declared.cluster, namespace, &answering));
+        if let Some(namespace) = &declared.exposes_istiod_of
+            && !self.awaits_plane_in(cluster)
+            && !self.awaits_plane_of(cluster)
+        {
+            // An istiod is exposed where it runs, whomever it serves.
+            let running: Vec<&ControlPlaneAt> = self.planes_in(cluster).into_iter().filter(answers).collect();
+            findings.extend(no_istiod_there(cluster, namespace, &running));
         }
         findings.extend(without_a_class(&declared, &answering, "ambient"));
         findings.extend(without_mtls(&declared, &answering, "expose"));
@@ -30,8 +37,8 @@ impl Topology {
     /// What a control plane leaves of the gateways that were declared before it.
     pub(super) fn doors_of(&self, declared: &ControlPlaneAt) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for gateway in self.gateways.values().filter(|gateway| gateway.cluster == declared.cluster) {
-            let others = self.planes_in(&declared.cluster);
+        for gateway in self.gateways.values().filter(|gateway| gateway.cluster == *declared.serves()) {
+            let others = self.planes_of(declared.serves());
             // Itself, where it has been declared before, is another by then.
             let others = others.into_iter().filter(|other| other.revision != declared.revision);
             let answering = others.chain([declared]).filter(|plane| answers_to(plane, gateway.revision.as_deref()));
@@ -48,6 +55,50 @@ impl Topology {
         let Some(by) = served_by.filter(|by| *by != declared.name) else { return Vec::new() };
         let gateways = self.gateways.values().filter(|gateway| gateway.cluster == declared.cluster);
         gateways.filter_map(|gateway| unmade(gateway, by, "cluster")).collect()
+    }
+
+    /// The gateways of a cluster that becomes a remote, of revisions that it does not have.
+    pub(super) fn uninjected_in(&self, id: &str, declared: &WatchedCluster) -> Vec<Finding> {
+        let others = self.watched.iter().filter(|(other, one)| *other != id && one.cluster == declared.cluster);
+        let served: Vec<&ServedBy> =
+            others.map(|(_, one)| one).chain([declared]).filter_map(|one| one.served_by.as_ref()).collect();
+        let gateways = self.gateways.values().filter(|gateway| gateway.cluster == declared.cluster);
+        gateways.filter_map(|gateway| self.uninjected(gateway, &served)).collect()
+    }
+
+    /// A remote's gateway whose revision is none of those that the remote is served by: there is no webhook for it.
+    /// Values may give one a tag.
+    fn uninjected(&self, gateway: &DeclaredGateway, served: &[&ServedBy]) -> Option<Finding> {
+        let cluster = &gateway.cluster;
+        let waits = self.awaits_plane_of(cluster) || self.pending.contains(&Pending::Remote(cluster.clone()));
+        let is_there = served.iter().any(|served| served.revision == gateway.revision);
+        if served.is_empty() || is_there || waits || !self.planes_of(cluster).is_empty() {
+            return None;
+        }
+        let named: BTreeSet<String> = served.iter().map(|served| shown(served.revision.as_deref())).collect();
+        Some(Finding {
+            severity: Severity::Warning,
+            attribute: "revision",
+            summary: NO_SUCH_REVISION,
+            detail: format!(
+                "The gateway {} asks for {}. Cluster {cluster} is a remote, and its `mesh_remote_cluster` has {}: only the webhook of that injects Pods there, and those of this gateway would get no \
+                 proxy. Set `revision` to the same in both, unless values of the chart give the webhook this name as a tag.",
+                gateway.name,
+                shown(gateway.revision.as_deref()),
+                named.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+        })
+    }
+
+    /// The links by which a cluster is served.
+    fn links_that_serve(&self, cluster: &str) -> Vec<&ServedBy> {
+        let links = self.watched.values().filter(|watched| watched.cluster == cluster);
+        links.filter_map(|watched| watched.served_by.as_ref()).collect()
+    }
+
+    /// The control planes that serve the Pods of a cluster, wherever they run.
+    fn planes_of(&self, cluster: &str) -> Vec<&ControlPlaneAt> {
+        self.control_planes.values().filter(|control_plane| control_plane.serves() == cluster).collect()
     }
 
     /// A remote's gateway that exposes something: the Gateway would lie where no istiod looks for it.
@@ -94,12 +145,17 @@ impl Topology {
     /// The control planes for which a gateway in this cluster and namespace must be there, by what they look into. Of
     /// one that is in this very namespace it is told at the control plane.
     pub fn discovering(&self, cluster: &str, namespace: &str) -> Vec<DiscoverySelectors> {
+        let elsewhere = self.planes_for(cluster).filter(|plane| plane.namespace != namespace);
+        elsewhere.map(|plane| plane.discovery.clone()).collect()
+    }
+
+    /// The control planes that serve a cluster: its own, or as a remote's the one that it names.
+    pub(super) fn planes_for(&self, cluster: &str) -> impl Iterator<Item = &ControlPlaneAt> {
         let serving = self.served_by(cluster);
-        let planes = self.control_planes.values().filter(|plane| match serving {
+        self.control_planes.values().filter(move |plane| match serving {
             Some(name) => plane.name == name,
             None => plane.serves() == cluster,
-        });
-        planes.filter(|plane| plane.namespace != namespace).map(|plane| plane.discovery.clone()).collect()
+        })
     }
 
     /// What the control planes look into whose configuration is in a cluster, of the meshes of a namespace.

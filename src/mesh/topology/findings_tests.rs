@@ -1,5 +1,6 @@
 //! Findings, each with its nearest neighbour that is right and silent.
 
+use super::links::half_named;
 use super::tests::{authority, control_plane, in_network, summaries, watched};
 use super::*;
 use crate::mesh::{Cidr, ClusterName, MeshNetworks, MeshPolicy, Network, NetworkEndpoints};
@@ -118,6 +119,10 @@ fn both_ends_of_a_link_name_a_network_or_neither_does() {
     let told = [("network", "Only one end of a link names a network", Severity::Warning)];
     assert_eq!(at_link(&in_network("east", "n1"), &control_plane("west")), told);
     assert_eq!(at_link(&control_plane("east"), &in_network("west", "n1")), told);
+    let detail = half_named(("east", Some("n1")), ("west", None)).expect("a sentence");
+    for words in ["calls from east go to the addresses of Pods of west", "calls from west go through a gateway of n1"] {
+        assert!(detail.contains(words), "{detail}");
+    }
     assert_eq!(at_link(&control_plane("east"), &control_plane("west")), []);
     assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n1")), []);
     assert_eq!(at_link(&in_network("east", "n1"), &in_network("west", "n2")), []);
@@ -335,6 +340,10 @@ fn control_planes_of_one_mesh_see_the_same_networks() {
     assert_eq!(found(&east, &other_mesh), [""; 0]);
 }
 
+pub(super) fn plane_pending(cluster: &str, serves: &str) -> Pending {
+    Pending::ControlPlane { cluster: cluster.into(), serves: Some(serves.into()) }
+}
+
 /// The ids at which something is missing.
 fn missing(topology: &Topology) -> Vec<(&'static str, String)> {
     let kind = |absence: &Absence| match absence {
@@ -369,7 +378,7 @@ fn the_gateway_api_is_brought_by_the_control_plane_beside_the_gateway() {
     };
     let brings = ControlPlaneAt { brings_gateway_api: true, ..rooted("east", "n1") };
     assert_eq!(with(&|topology| drop(topology.control_plane("east", brings.clone()))), []);
-    assert_eq!(with(&|topology| topology.pending(Pending::ControlPlane("east".into()))), []);
+    assert_eq!(with(&|topology| topology.pending(plane_pending("east", "east"))), []);
     let stands = DeclaredGateway { stands: true, ..door.clone() };
     assert_eq!(with(&|topology| drop(topology.gateway("g", stands.clone()))), [], "it has found them before");
     assert_eq!(with(&|topology| drop(topology.gateway("g", gateway("east", "n1")))), [], "the chart needs none");
@@ -403,6 +412,25 @@ fn a_network_is_closed_until_a_gateway_of_it_lets_services_through() {
     named.0.values_mut().for_each(|network| network.gateways.push(door.clone()));
     naming.control_plane("east", ControlPlaneAt { mesh_networks: named, ..rooted("east", "n1") });
     assert_eq!(missing(&naming), [], "the watcher names a gateway");
+
+    // Of an external control plane the network counts that it serves, wherever it runs.
+    let external = |network: &str| ControlPlaneAt {
+        cluster: "hub".into(),
+        config_cluster: Some("south".into()),
+        external_istiod: true,
+        ..rooted("south", network)
+    };
+    let mut served = topology.clone();
+    served.watched("link", link(&["hub"]));
+    served.control_plane("hub", external("n2"));
+    assert_eq!(missing(&served), [], "it serves the same network");
+    served.control_plane("hub", external("n1"));
+    let absences = served.absences();
+    let [Absence::Closed(closed)] = absences.as_slice() else { panic!("{absences:?}") };
+    assert_eq!(closed.from, BTreeSet::from(["hub".to_owned()]));
+    assert_eq!(closed.configured_in["hub"], BTreeSet::from(["hub".to_owned(), "south".to_owned()]));
+    served.gateway("g", gateway("west", "n2"));
+    assert_eq!(missing(&served), []);
 
     let mut open = topology.clone();
     open.gateway("g", gateway("north", "n2"));
@@ -529,6 +557,16 @@ fn what_is_not_known_yet_is_not_missing() {
         topology.pending(pending);
         assert!(missing(&topology).iter().all(|(found, _)| *found != kind), "{kind}");
         assert_eq!(missing(&topology).len(), 2);
+    }
+    let mut naming = Topology::default();
+    let named = networks(&[("n2", registry("west-1"))]);
+    naming.control_plane("e", ControlPlaneAt { mesh_networks: named, ..in_network("east", "n1") });
+    naming.pending(Pending::Gateway);
+    assert_eq!(missing(&naming), [("unlisted", "e".to_owned())]);
+    for pending in [Pending::Remote("west".into()), plane_pending("west", "west")] {
+        let mut naming = naming.clone();
+        naming.pending(pending.clone());
+        assert_eq!(missing(&naming), [], "{pending:?} may have this name");
     }
 }
 

@@ -339,8 +339,9 @@ pub(super) fn half_named(one: (&str, Option<&str>), other: (&str, Option<&str>))
         _ => return None,
     };
     Some(format!(
-        "{named} is in network {network}, and {unnamed} names no network. istiod takes no network for every network: calls between the two go to the addresses of Pods, and never through an \
-         east-west gateway. Where Pods of one cluster do not reach those of the other, these calls time out. Set `network` for {unnamed}: to {network} if it is the same network, else to another \
+        "{named} is in network {network}, and {unnamed} names no network. istiod takes no network for every network: calls from {named} go to the addresses of Pods of {unnamed}. The \
+         other way round, calls from {unnamed} go through a gateway of {network}, if there is one. Where Pods of one \
+         cluster do not reach those of the other, these calls time out. Set `network` for {unnamed}: to {network} if it is the same network, else to another \
          name, with a `mesh_eastwest_gateway` for each network."
     ))
 }

@@ -26,7 +26,7 @@ use super::policy::MeshPolicy;
 use aliases::Aliases;
 use names::{of_one_mesh, same_name, two_names, watches_itself};
 use remotes::{of_control_plane, own_control_plane, serving};
-use secrets::{ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
+use secrets::{another_account, ends_at_once, readable_root, same_store, two_authorities, unreadable, without_token};
 
 /// A control plane as declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,6 +128,8 @@ pub struct WatchedCluster {
     pub served_by: Option<ServedBy>,
     /// The audience of the istiods' own tokens by which they log in, if they do.
     pub link_audience: Option<String>,
+    /// The watchers whose istiods are taken to have the usual user name there, by such a token.
+    pub usual_users: BTreeSet<String>,
     /// Whether the watchers may read its Secrets.
     pub reads_secrets: bool,
     /// It, or that they may, is not there yet.
@@ -255,8 +257,9 @@ impl Topology {
     pub fn control_plane(&mut self, id: &str, declared: ControlPlaneAt) -> Vec<Finding> {
         let mut findings = Vec::new();
         for other in self.control_planes.iter().filter(|(other, _)| *other != id).map(|(_, other)| other) {
-            if other.name == declared.name && other.cluster != declared.cluster && of_one_mesh(&declared, other) {
-                findings.push(same_name(&declared.name, &declared.cluster, &other.cluster));
+            // One cluster may have two of them: a revision in another hub, or beside the istiods within.
+            if other.name == declared.name && other.serves() != declared.serves() && of_one_mesh(&declared, other) {
+                findings.push(same_name(&declared.name, declared.serves(), other.serves()));
             }
             let both_within = other.config_cluster.is_none() && declared.config_cluster.is_none();
             // Independent meshes, each in a namespace of the cluster, call it what they like.
@@ -277,6 +280,7 @@ impl Topology {
             }
             findings.extend(unreadable(watched, &declared, "read_remote_secrets"));
             findings.extend(without_token(watched, &declared));
+            findings.extend(another_account(watched, &declared));
             findings.extend(
                 serving(watched, &declared).map(|finding| Finding { attribute: of_control_plane(&finding), ..finding }),
             );
@@ -322,12 +326,14 @@ impl Topology {
         findings.extend(self.aliases.of_link(&declared));
         findings.extend(self.control_planes.values().filter_map(|other| unreadable(&declared, other, "read_secrets")));
         findings.extend(self.control_planes.values().filter_map(|other| without_token(&declared, other)));
+        findings.extend(self.control_planes.values().filter_map(|other| another_account(&declared, other)));
         findings.extend(self.config_cluster(&declared));
         findings.extend(self.links(&declared));
         findings.extend(self.remote_apart(&declared));
         findings.extend(self.shadowed_by(&declared));
         findings.extend(self.revision_served(&declared));
         findings.extend(self.unmade_in(&declared));
+        findings.extend(self.uninjected_in(id, &declared));
         // What is refused says already what differs.
         if !findings.iter().any(Finding::is_error) {
             findings.extend(self.unlike_at(&declared));
@@ -402,6 +408,8 @@ impl Topology {
 
 #[cfg(test)]
 mod ambient_tests;
+#[cfg(test)]
+mod doors_tests;
 #[cfg(test)]
 mod findings_tests;
 #[cfg(test)]

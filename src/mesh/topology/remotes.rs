@@ -9,6 +9,9 @@ impl Topology {
         let there = |control_plane: &&ControlPlaneAt| {
             declared.watchers.contains(&control_plane.cluster) && control_plane.namespace == declared.namespace
         };
+        if declared.watchers.iter().any(|watcher| self.awaits_plane_in(watcher)) {
+            return None;
+        }
         let there: Vec<&ControlPlaneAt> = self.control_planes.values().filter(there).collect();
         let read = there.iter().any(|control_plane| control_plane.config_cluster.as_ref() == Some(&declared.cluster));
         (!there.is_empty() && !read).then(|| Finding {
@@ -30,7 +33,10 @@ impl Topology {
         let named = self.control_planes.values().filter(|control_plane| control_plane.name == served.control_plane);
         let named: Vec<&ControlPlaneAt> = named.collect();
         // A control plane looks for webhooks of its own revision; tags do not count.
-        let missing = !named.is_empty() && named.iter().all(|control_plane| control_plane.revision != served.revision);
+        // One that waits for values may have this id.
+        let missing = !named.is_empty()
+            && !self.awaits_a_plane()
+            && named.iter().all(|control_plane| control_plane.revision != served.revision);
         missing.then(|| no_such_revision(&served.control_plane, served.revision.as_deref(), &named))
     }
 }
@@ -113,20 +119,27 @@ pub(super) fn answers_to(control_plane: &ControlPlaneAt, revision: Option<&str>)
     control_plane.revision.as_deref() == revision || control_plane.tags.contains(revision.unwrap_or("default"))
 }
 
+pub(super) const NO_SUCH_REVISION: &str = "No control plane of this revision is known";
+
+/// A revision as sentences name it.
+pub(super) fn shown(revision: Option<&str>) -> String {
+    revision.map_or("the default revision".to_owned(), |revision| format!("the revision {revision:?}"))
+}
+
 pub(super) fn no_such_revision(cluster: &str, revision: Option<&str>, there: &[&ControlPlaneAt]) -> Finding {
     let names = |control_plane: &&ControlPlaneAt| {
         let own = control_plane.revision.clone().unwrap_or_else(|| "the default one".to_owned());
         control_plane.tags.iter().cloned().fold(own, |names, tag| format!("{names}, {tag} (a tag)"))
     };
-    let asked = revision.map_or("the default revision".to_owned(), |revision| format!("the revision {revision:?}"));
     Finding {
         // One that the configuration makes without being referred to may be declared later.
         severity: Severity::Warning,
         attribute: "revision",
-        summary: "No control plane of this revision is known",
+        summary: NO_SUCH_REVISION,
         detail: format!(
-            "`revision` asks for {asked}. Known about {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
+            "`revision` asks for {}. Known about {cluster}: {}. Nothing would be injected or served by another one. If that control plane is in this configuration, take the \
              `revision` of its `mesh_primary`, so that it is there first.",
+            shown(revision),
             there.iter().map(names).collect::<Vec<_>>().join("; ")
         ),
     }

@@ -1,5 +1,7 @@
 //! Certificate authorities, and who may read whose Secrets.
 
+use super::super::external::istiod_name_of;
+use super::super::link_token::usual_user;
 use super::links::minor;
 use super::{ControlPlaneAt, DeclaredCa, Finding, SecretPlace, Severity, WatchedCluster};
 
@@ -76,6 +78,27 @@ pub(super) fn without_token(watched: &WatchedCluster, watcher: &ControlPlaneAt) 
         summary: "An istiod has no token for this link",
         detail: format!(
             "The `mesh_remote_cluster` of {cluster} has `link_token`: the istiod of {other} is to log in to it by a token of its own, of the audience {audience}, and its `mesh_primary` gives it none. Set `link_token = {{ audiences = [\"{audience}\"] }}` on the `mesh_primary` of {other}, beside the audiences that are there, or leave `link_token` of the `mesh_remote_cluster` out."
+        ),
+    })
+}
+
+/// An istiod of a revision, which logs in by the ServiceAccount of that revision, where the rights are for that of the
+/// default one. An expression of the API server's may give both one name.
+pub(super) fn another_account(watched: &WatchedCluster, watcher: &ControlPlaneAt) -> Option<Finding> {
+    watched.link_audience.as_ref()?;
+    let revision = watcher.revision.as_deref()?;
+    let watches = watched.usual_users.contains(&watcher.cluster) && watched.namespace == watcher.namespace;
+    if !watches {
+        return None;
+    }
+    let (cluster, other, account) = (&watched.cluster, &watcher.cluster, istiod_name_of(Some(revision)));
+    let usual = usual_user(other, &watched.namespace, &istiod_name_of(None));
+    Some(Finding {
+        severity: Severity::Warning,
+        attribute: "link_token",
+        summary: "The API server may know this istiod by another name",
+        detail: format!(
+            "The `mesh_remote_cluster` of {cluster} has `link_token` and gives the istiods of {other} their rights under the user name {usual:?}. The istiod of the revision {revision:?} in {other} has the ServiceAccount {account}, so that the API server of {cluster} calls it otherwise, unless an expression of its configuration gives all of them one name: it could read nothing of {cluster}. Have `claimMappings.username.expression` there map every istiod of {other} to one name, and set `users` in `link_token` of the `mesh_remote_cluster` to it, also where it is the usual one."
         ),
     })
 }

@@ -296,6 +296,17 @@ fn an_external_control_plane_has_the_name_of_the_cluster_it_serves() {
         assert_eq!(topology.watched(cluster, served(cluster)), []);
     }
     assert_eq!(topology.registry("west"), Registry::Known);
+    // The next one, in another hub; and beside it an istiod within the cluster, of a revision of its own.
+    let next = ControlPlaneAt { cluster: "hub2".into(), revision: Some("b".into()), ..external.clone() };
+    assert_eq!(topology.control_plane("next", next), []);
+    let within = ControlPlaneAt { revision: Some("c".into()), ..control_plane("west") };
+    let found = topology.control_plane("within", within);
+    assert!(found.iter().all(|finding| finding.summary != "Two clusters of one name"), "{found:?}");
+    // Two clusters that one hub serves are two.
+    let north = ControlPlaneAt { config_cluster: Some("north".into()), revision: Some("n".into()), ..external };
+    let found = topology.control_plane("north", north);
+    let named = found.iter().find(|finding| finding.summary == "Two clusters of one name").expect("an error");
+    assert!(named.detail.contains("cluster north and of cluster west"), "{}", named.detail);
 
     let mut topology = Topology::default();
     topology.control_plane("own", control_plane("hub"));
@@ -543,4 +554,41 @@ fn policies_count_where_the_istiods_read_them_and_never_in_a_remote() {
     topology.watched("south", config.clone());
     assert_eq!(topology.crossing(&config), [""; 0]);
     assert_eq!(topology.ruling(&config), ruling(&["south"], &[], &[]));
+}
+
+/// A further revision's istiod has a ServiceAccount of its own, which an API server calls otherwise.
+#[test]
+fn the_user_of_a_link_is_every_revision_s() {
+    let plane = |revision: Option<&str>| ControlPlaneAt {
+        revision: revision.map(str::to_owned),
+        link_audiences: ["links".to_owned()].into(),
+        ..control_plane("west")
+    };
+    let link = |usual: &[&str]| WatchedCluster {
+        link_audience: Some("links".into()),
+        usual_users: usual.iter().map(|name| (*name).to_owned()).collect(),
+        ..watched("east", &["west"])
+    };
+    let told = [("link_token", "The API server may know this istiod by another name")];
+    for (revision, usual, wanted) in
+        [(Some("canary"), &["west"][..], &told[..]), (Some("canary"), &[], &[]), (None, &["west"], &[])]
+    {
+        let mut topology = Topology::default();
+        topology.control_plane("w", plane(revision));
+        assert_eq!(summaries(&topology.watched("l", link(usual))), wanted, "{revision:?}");
+        let mut topology = Topology::default();
+        topology.watched("l", link(usual));
+        let found = topology.control_plane("w", plane(revision));
+        assert_eq!(summaries(&found), wanted, "{revision:?}");
+        for finding in found {
+            assert_eq!(finding.severity, Severity::Warning);
+            assert!(finding.detail.contains("istiod-canary"), "{}", finding.detail);
+        }
+    }
+    // By tokens of the reader nobody's name counts, and neither does who watches nothing.
+    let mut topology = Topology::default();
+    topology.control_plane("w", plane(Some("canary")));
+    assert_eq!(topology.watched("l", WatchedCluster { link_audience: None, ..link(&["west"]) }), []);
+    let elsewhere = WatchedCluster { namespace: "istio-2".into(), ..link(&["west"]) };
+    assert_eq!(topology.watched("l", elsewhere), []);
 }

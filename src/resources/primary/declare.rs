@@ -11,7 +11,7 @@ use crate::engine::Plan;
 use crate::istiod::mesh_config_map;
 use crate::kept::objects::{Wanted, state_key};
 use crate::mesh::{
-    ControlPlaneAt, DiscoverySelectors, MeshPolicy, NETWORK_LABEL, Revision, accepted_domains, mesh_field,
+    ControlPlaneAt, DiscoverySelectors, MeshPolicy, NETWORK_LABEL, Pending, Revision, accepted_domains, mesh_field,
 };
 use crate::resources::client::briefly;
 use crate::resources::{absent, discovery};
@@ -19,6 +19,16 @@ use crate::value::Value;
 
 /// Istio's own, where nobody says another.
 const USUAL_TRUST_DOMAIN: &str = "cluster.local";
+
+/// A control plane of which values are not known yet.
+pub fn pending(planned: &Primary) -> Pending {
+    let cluster = planned.cluster.text().to_owned();
+    let serves = match planned.config_cluster.is_unknown() {
+        true => None,
+        false => Some(planned.config_cluster.known().unwrap_or(&cluster).clone()),
+    };
+    Pending::ControlPlane { cluster, serves }
+}
 
 /// What other resources contradict.
 pub async fn declare(

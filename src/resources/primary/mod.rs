@@ -44,7 +44,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Recorded, Wanted, state_key};
 use crate::kept::told::Told;
 use crate::kept::{fixed, namespace, render, vanished};
-use crate::mesh::{Pending, Platform, istiod_name_of};
+use crate::mesh::{Platform, istiod_name_of};
 use crate::model;
 use crate::resources::again;
 use crate::resources::charts;
@@ -137,7 +137,7 @@ impl Resource for MeshPrimary {
         let version = plan.planned.istio_version.known().cloned();
         cx.client()?.walk.note_version(plan.planned.id.text(), version);
         let Some(spec) = spec else {
-            cx.client()?.walk.pending(Pending::ControlPlane(plan.planned.cluster.text().to_owned()));
+            cx.client()?.walk.pending(declare::pending(&plan.planned));
             return Ok(());
         };
         declare::declare(cx, plan, &spec, wanted.as_ref()).await?;

@@ -13,6 +13,8 @@ use crate::resources::policies::{self, Policies, Whom};
 
 /// On an injected Pod.
 const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
+/// On a Pod whose calls ztunnel takes.
+const REDIRECTION: &str = "ambient.istio.io/redirection";
 
 /// Which clusters say what. Gateways, and policies, count where the istiod reads its configuration that serves those
 /// they are for; `None` where that is not among the clusters looked at.
@@ -119,19 +121,34 @@ async fn state_of(cluster: &Cluster, service: &Object, asked: u16) -> Asked<Serv
         return Ok(ServiceState::Ports(ports));
     }
     let pods = pods_of(cluster, service).await?;
-    let ready = pods.iter().filter(|pod| is_ready(pod));
-    let (mut any, mut injected) = (false, false);
-    for pod in ready {
-        any = true;
-        injected |= pod.label(TLS_MODE_LABEL) == Some("istio");
-    }
-    Ok(match (service.strings("spec.selector").is_empty(), any, injected) {
-        (true, ..) => ServiceState::Other,
-        (_, false, _) => ServiceState::NoPods,
-        (_, true, false) => ServiceState::NoSidecar,
-        _ if service.str("spec.internalTrafficPolicy") == "Local" => ServiceState::NodeLocal,
-        _ => ServiceState::Ready,
+    let ready: Vec<&Object> = pods.iter().filter(|pod| is_ready(pod)).collect();
+    Ok(match proxied(&ready) {
+        _ if service.strings("spec.selector").is_empty() => ServiceState::Other,
+        _ if ready.is_empty() => ServiceState::NoPods,
+        Proxied::No => ServiceState::NoSidecar,
+        Proxied::ByZtunnel => ServiceState::Tunnelled,
+        Proxied::BySidecar if service.str("spec.internalTrafficPolicy") == "Local" => ServiceState::NodeLocal,
+        Proxied::BySidecar => ServiceState::Ready,
     })
+}
+
+/// By whom calls to Pods are taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Proxied {
+    No,
+    BySidecar,
+    ByZtunnel,
+}
+
+/// One with a sidecar counts before all others: callers reach it.
+fn proxied(pods: &[&Object]) -> Proxied {
+    if pods.iter().any(|pod| pod.label(TLS_MODE_LABEL) == Some("istio")) {
+        return Proxied::BySidecar;
+    }
+    match pods.iter().any(|pod| pod.annotation(REDIRECTION) == Some("enabled")) {
+        true => Proxied::ByZtunnel,
+        false => Proxied::No,
+    }
 }
 
 /// Whether the Service has no cluster IP: by the caller's cluster, or where it is not there, by the one that is called.
@@ -265,6 +282,21 @@ mod tests {
         };
         assert!(is_at(&service(8443), &known("192.0.2.7")));
         assert!(!is_at(&service(15443), &known("192.0.2.7")) && !is_at(&service(8443), &known("192.0.2.8")));
+    }
+
+    #[test]
+    fn a_pod_of_ambient_mode_is_told_from_one_without_a_proxy() {
+        let pod = |labels: serde_json::Value, annotations: serde_json::Value| {
+            let metadata = json!({"name": "p", "labels": labels, "annotations": annotations});
+            Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap()
+        };
+        let bare = pod(json!({}), json!({}));
+        let ambient = pod(json!({}), json!({"ambient.istio.io/redirection": "enabled"}));
+        let sidecar = pod(json!({"security.istio.io/tlsMode": "istio"}), json!({}));
+        assert_eq!(proxied(&[&bare]), Proxied::No);
+        assert_eq!(proxied(&[&pod(json!({}), json!({"ambient.istio.io/redirection": "disabled"}))]), Proxied::No);
+        assert_eq!(proxied(&[&bare, &ambient]), Proxied::ByZtunnel);
+        assert_eq!(proxied(&[&ambient, &sidecar]), Proxied::BySidecar);
     }
 
     #[test]

@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::secret;
 use super::spec::{Spec, TokenSpec, bindings};
-use super::token;
 use crate::cluster::{
     Applied, Apply, BoundTo, Cluster, Delete, Error, Failure, INSTANCE_ANNOTATION, Kind, OWNER_LABEL, Object,
     ObjectRef, Owner, Query, Secret, TokenRequest, wait,
 };
 use crate::mesh::{Schedule, Token};
+use crate::resources::token;
 
 /// On a Secret that a token is bound to: the watcher that has the token.
 pub const WATCHER_ANNOTATION: &str = "terraform-provider-mesh/watcher";
@@ -372,7 +372,7 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
         return Condition::Foreign;
     }
     if let Some((accounts, secrets)) = judged.live
-        && is_revoked(claims, accounts, secrets)
+        && claims.lost(accounts, secrets).is_some()
     {
         return Condition::Revoked;
     }
@@ -390,15 +390,6 @@ fn condition(claims: &token::Claims, judged: Judged<'_>) -> Condition {
     let cut = granted > 0 && granted < seconds(judged.spec.lifetime);
     let window = if cut { window.min(granted.saturating_mul(2) / 3) } else { window };
     if judged.now >= end.saturating_sub(window) { Condition::Rotate } else { Condition::Valid }
-}
-
-fn is_revoked(claims: &token::Claims, accounts: &[Object], secrets: &[Object]) -> bool {
-    let lives = |objects: &[Object], reference: &token::Reference| {
-        let mut named = objects.iter().filter(|object| object.name() == reference.name);
-        named.any(|object| reference.uid.is_empty() || object.uid() == Some(reference.uid.as_str()))
-    };
-    let account_gone = !claims.service_account.uid.is_empty() && !lives(accounts, &claims.service_account);
-    account_gone || claims.secret.as_ref().is_some_and(|secret| !lives(secrets, secret))
 }
 
 #[cfg(test)]

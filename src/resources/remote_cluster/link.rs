@@ -8,13 +8,13 @@ use super::diagnose;
 use super::renewal;
 use super::secret;
 use super::state::{PROJECTED, RENEWED};
-use super::token;
 use super::trusted;
 use super::watcher::{Link, failed};
 use crate::cluster::{Adoption, Apply, Error, INSTANCE_ANNOTATION, Kind, Object, ObjectRef};
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};
 use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, RenewalPod, Revision, SecretForm, Token, is_external};
+use crate::resources::token;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -13,6 +13,8 @@ pub struct LinkTokenSpec {
     pub audience: Audience,
     /// The user names that the API server gives the istiods, by watcher.
     pub users: BTreeMap<String, String>,
+    /// The watchers for which nobody has said a name.
+    pub usual: BTreeSet<String>,
 }
 
 pub fn read(
@@ -54,7 +56,8 @@ pub fn read(
         let user = named.get(watcher).cloned().or_else(|| usual(watcher))?;
         Some((watcher.clone(), user))
     });
-    Some(LinkTokenSpec { audience: audience?, users: users.collect() })
+    let unnamed = watchers.iter().filter(|watcher| !named.contains_key(*watcher));
+    Some(LinkTokenSpec { audience: audience?, users: users.collect(), usual: unnamed.cloned().collect() })
 }
 
 #[cfg(test)]
@@ -93,6 +96,7 @@ mod tests {
         assert_eq!(own.audience.as_str(), "istio-links");
         assert_eq!(own.users["west"], "istiods-of-west");
         assert_eq!(own.users["north"], "north:system:serviceaccount:istio-system:istiod");
+        assert_eq!(own.usual, BTreeSet::from(["north".to_owned()]));
         assert_eq!(spec.reader.users.len(), 2);
         assert_eq!(spec.renew_within(), None, "nothing has to be renewed");
     }

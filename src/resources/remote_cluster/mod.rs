@@ -22,7 +22,6 @@ mod renewal;
 mod secret;
 mod spec;
 mod state;
-mod token;
 mod token_spec;
 mod trusted;
 mod unlink;

@@ -99,6 +99,7 @@ async fn declare(cx: &mut Cx, plan: &Plan<'_, RemoteCluster>, spec: &Spec) -> Re
         served_by,
         reads_secrets: spec.reader.read_secrets,
         link_audience: spec.link_token.as_ref().map(|own| own.audience.as_str().to_owned()),
+        usual_users: spec.link_token.as_ref().map(|own| own.usual.clone()).unwrap_or_default(),
         is_new: plan.prior.is_none_or(|prior| prior.read_secrets.get() != Some(spec.reader.read_secrets)),
         network: spec.remote.as_ref().and_then(|remote| remote.data_plane.network.as_ref()).map(ToString::to_string),
         stands: plan.prior.is_some(),

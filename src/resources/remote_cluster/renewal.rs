@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::spec::Spec;
-use super::token;
 use super::token_spec::RenewalSpec;
 use super::watcher::{Link, RenewalBefore, failed};
 use crate::cluster::{
@@ -19,6 +18,7 @@ use crate::kept::memory::Memory;
 use crate::kept::objects::{Drift, Wanted};
 use crate::kept::read;
 use crate::mesh::{RENEWAL_CONTAINER, Renewal, RenewalPod, Schedule, Token, renewal_name};
+use crate::resources::token;
 use crate::value::Path;
 
 /// Everything of a renewal, in the watcher.

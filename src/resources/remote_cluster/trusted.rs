@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::link_token::LinkTokenSpec;
-use super::token;
 use super::watcher::{Link, failed};
 use crate::cluster::{Layer, Object, Secret, TokenRequest};
 use crate::diag::Diagnostic;
 use crate::istiod;
 use crate::mesh::{LinkTokens, Token, TrustedIssuer};
+use crate::resources::token;
 
 /// The least that an API server grants: the token is used at once and forgotten.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -32,7 +32,8 @@ pub async fn prove(link: Link<'_>, own: &LinkTokenSpec) -> Result<Token, Diagnos
             "" => "default",
             account => account,
         };
-        proved = Some(tried(link, own, account).await?);
+        let shares = deployments.len() > 1;
+        proved = Some(tried(link, own, Istiod { account, shares }).await?);
     }
     proved.ok_or_else(|| {
         Diagnostic::error("The watcher has no istiod").at("watchers").detail(format!(
@@ -42,8 +43,17 @@ pub async fn prove(link: Link<'_>, own: &LinkTokenSpec) -> Result<Token, Diagnos
     })
 }
 
+/// One of the istiods of a watcher.
+#[derive(Clone, Copy)]
+struct Istiod<'a> {
+    account: &'a str,
+    /// There are others, for which the one user name of the watcher must do as well.
+    shares: bool,
+}
+
 /// The watched API server's word on a token of the account.
-async fn tried(link: Link<'_>, own: &LinkTokenSpec, account: &str) -> Result<Token, Diagnostic> {
+async fn tried(link: Link<'_>, own: &LinkTokenSpec, istiod: Istiod<'_>) -> Result<Token, Diagnostic> {
+    let account = istiod.account;
     let request = TokenRequest {
         namespace: link.spec.namespace.as_str().to_owned(),
         service_account: account.to_owned(),
@@ -58,7 +68,7 @@ async fn tried(link: Link<'_>, own: &LinkTokenSpec, account: &str) -> Result<Tok
     loop {
         match link.watched.with_token(Secret::new(token.reveal())).whoami().await {
             Ok(identity) if identity.username.is_empty() || identity.username == user => return Ok(token),
-            Ok(identity) => return Err(another_name(link, user, &identity.username)),
+            Ok(identity) => return Err(another_name(link, user, &identity.username, istiod.shares)),
             Err(error) if error.layer() != Layer::Authentication => return Err(failed(link, &error)),
             Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
             Err(_) => return Err(untrusted(link, own, (account, user), &token)),
@@ -76,12 +86,26 @@ fn without_token(link: Link<'_>, own: &LinkTokenSpec, deployment: &Object) -> Di
     ))
 }
 
-fn another_name(link: Link<'_>, expected: &str, found: &str) -> Diagnostic {
+fn another_name(link: Link<'_>, expected: &str, found: &str, shares: bool) -> Diagnostic {
     let (watched, watcher) = (link.watched.name(), link.watcher.name());
     Diagnostic::error("The API server knows the istiod by another name").at("link_token").detail(format!(
         "The API server of cluster {watched} trusts the token of the istiod of {watcher}, and calls it {found:?}. The reader's rights are bound to {expected:?}, so istiod could read nothing. Nothing was written to \
-         {watcher}. Either set `users = {{ {watcher} = {found:?} }}` in `link_token`, or change `claimMappings.username` in the API server's configuration."
+         {watcher}. {}",
+        name_alike(watcher, found, shares)
     ))
+}
+
+/// What to do. Istiods of several revisions have ServiceAccounts of their own, and `users` has one name for all.
+fn name_alike(watcher: &str, found: &str, shares: bool) -> String {
+    match shares {
+        false => format!(
+            "Either set `users = {{ {watcher} = {found:?} }}` in `link_token`, or change `claimMappings.username` in the API server's configuration."
+        ),
+        true => format!(
+            "{watcher} has several istiods, each with a ServiceAccount of its own. Have `claimMappings.username.expression` in the API server's configuration give all of them one name, and set `users` for \
+             {watcher} in `link_token` to it."
+        ),
+    }
 }
 
 fn untrusted(link: Link<'_>, own: &LinkTokenSpec, (account, user): (&str, &str), token: &Token) -> Diagnostic {
@@ -96,4 +120,17 @@ fn untrusted(link: Link<'_>, own: &LinkTokenSpec, (account, user): (&str, &str),
          - Leave `link_token` out: `token` then makes a token for each watcher.\n\n{}",
         trusted.configuration()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_istiods_need_one_name_and_no_single_one_s() {
+        let alone = name_alike("west", "west:a", false);
+        assert!(alone.contains("`users = { west = \"west:a\" }`"), "{alone}");
+        let several = name_alike("west", "west:a", true);
+        assert!(several.contains("claimMappings.username.expression") && !several.contains("west:a"), "{several}");
+    }
 }

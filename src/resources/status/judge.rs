@@ -13,6 +13,7 @@ use super::crossing::{Asked, Crossing};
 use super::model::{ClusterStatus, ControlPlane, Gateway};
 use crate::mesh::{DiscoverySelectors, MeshPolicy};
 use crate::resources::passthrough::Labels;
+use crate::resources::token::{Claims, Lost};
 use crate::value::Value;
 
 /// One cluster: what is shown of it, and what else the findings need.
@@ -61,6 +62,10 @@ pub(super) struct Sight {
     pub crossing: Crossing,
     /// When the tokens end that are here for istiod: the Secret, the cluster that it names, the end.
     pub tokens: Vec<(String, String, OffsetDateTime)>,
+    /// What those tokens say of themselves that are a ServiceAccount's.
+    pub claims: Vec<(String, String, Claims)>,
+    /// Those that their cluster refuses whatever their end, and what it has lost.
+    pub revoked: Vec<(String, String, Lost)>,
     /// What `cacerts` signs by, in words, and from when to when it is valid.
     pub signs_by: Vec<(&'static str, OffsetDateTime, OffsetDateTime)>,
     /// Istio's namespace is being deleted.
@@ -159,6 +164,22 @@ pub(super) fn findings(seen: &BTreeMap<String, Sight>, now: OffsetDateTime) -> V
     }
     findings.extend(mesh.differing_roots());
     findings
+}
+
+/// The cluster of an id in Istio, where it has been read.
+pub(super) fn named<'a>(seen: &'a BTreeMap<String, Sight>, id: &str) -> Option<(&'a str, &'a Sight)> {
+    let name = Mesh { seen }.who(id)?;
+    seen.get(name).filter(|sight| sight.read()).map(|sight| (name, sight))
+}
+
+/// Clusters without a control plane of their own, with the names of those whose istiods serve them.
+pub(super) fn served(seen: &BTreeMap<String, Sight>) -> BTreeMap<String, Vec<String>> {
+    let mesh = Mesh { seen };
+    let hosts = |name: &str, sight: &Sight| -> Vec<String> {
+        mesh.read().filter(|(_, host)| mesh.serves(host, name, sight)).map(|(host, _)| host.to_owned()).collect()
+    };
+    let others = mesh.read().filter(|(_, sight)| !sight.is_primary());
+    others.map(|(name, sight)| (name.to_owned(), hosts(name, sight))).filter(|(_, hosts)| !hosts.is_empty()).collect()
 }
 
 /// What Gateways let through to each gateway is shown, where they are known.
@@ -453,7 +474,7 @@ impl<'a> Mesh<'a> {
         let named: Vec<String> = others.iter().map(|(other, network)| format!("{other} in {network}")).collect();
         (!named.is_empty()).then(|| {
             format!(
-                "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls between them go to the addresses of Pods and through no gateway. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",
+                "it is in no network, and clusters that are in one are linked with it ({}): istiod takes no network for every network, so calls from these go to the addresses of its Pods, whether they reach them or not. The other way round, calls go through a gateway of the other network, if there is one. Set `network` of its mesh_primary or mesh_remote_cluster, to the same name where Pods reach each other",
                 named.join(", ")
             )
         })

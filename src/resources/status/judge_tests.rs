@@ -509,6 +509,39 @@ fn what_has_ended_or_not_begun_is_told_where_it_is_in_use() {
 }
 
 #[test]
+fn a_token_that_its_cluster_refuses_is_told_though_istiod_is_in_sync() {
+    let revoked = |lost: &Lost| {
+        let lost = lost.clone();
+        move |sight: &mut Sight| sight.revoked = vec![("istio-system/remote".into(), "west".into(), lost)]
+    };
+    let account = Lost::Account("reader".into());
+    let begins = "east: the token in the Secret istio-system/remote";
+    one(
+        &change(one_network(), "east", revoked(&account)),
+        begins,
+        "is of the ServiceAccount reader, which cluster west",
+    );
+    let secret = Lost::Secret("r.w.1".into());
+    one(&change(one_network(), "east", revoked(&secret)), begins, "is bound to the Secret r.w.1, which cluster west");
+    one(&change(external(), "east", revoked(&account)), begins, "Apply its mesh_remote_cluster");
+    silent(&change(external(), "west", revoked(&account)));
+    let ended = change(change(one_network(), "east", revoked(&account)), "east", |east| {
+        east.tokens = vec![("istio-system/remote".into(), "west".into(), NOW)];
+    });
+    one(&ended, begins, "ended at");
+}
+
+#[test]
+fn who_is_served_by_the_istiods_of_others_is_known() {
+    let of = |seen: &Seen| {
+        served(seen).into_iter().map(|(name, hosts)| format!("{name} by {}", hosts.join(", "))).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&external()), ["east by hub", "west by hub"]);
+    assert_eq!(of(&primary_remote()), ["remote by primary"]);
+    assert_eq!(of(&two_networks()), [""; 0]);
+}
+
+#[test]
 fn a_namespace_that_is_being_deleted_is_told() {
     one(
         &change(one_network(), "west", |west| west.is_leaving = true),

@@ -5,8 +5,6 @@ mod proxies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -26,6 +24,7 @@ use crate::pki::Certificate;
 use crate::resources::address::{
     self, Evidence, GATEWAY_NAME_LABEL, HBONE_PORT, MTLS_PORT, NODE_SELECTOR_ANNOTATION, PORT_LABEL, Reachable,
 };
+use crate::resources::token::{self, Claims};
 use crate::resources::{passthrough, places};
 use crate::value::{List, Map, Value};
 
@@ -253,7 +252,9 @@ fn sight(seen: &Seen) -> Sight {
         unasked: unasked(seen),
         crossing: seen.further.crossing.clone(),
         configured: within(seen).map(|deployment| configured(deployment, &seen.config_maps)).collect(),
-        tokens: tokens(seen),
+        tokens: tokens(seen, expiry),
+        claims: tokens(seen, claims),
+        revoked: Vec::new(),
         signs_by: signs_by(seen),
         is_leaving: seen.namespace.as_ref().is_some_and(Object::is_terminating),
     }
@@ -469,22 +470,31 @@ pub(super) fn bring_together(seen: &mut BTreeMap<String, Sight>) {
 
 fn expiry(credential: &Credential) -> Option<OffsetDateTime> {
     match credential {
-        Credential::Token(token) => expires_at(token.reveal()),
+        Credential::Token(token) => OffsetDateTime::from_unix_timestamp(token::end(token.reveal())?).ok(),
         _ => None,
     }
 }
 
-/// When the tokens in remote secrets and in an external control plane's kubeconfig end.
-fn tokens(seen: &Seen) -> Vec<(String, String, OffsetDateTime)> {
+/// What a token of a ServiceAccount says of itself.
+fn claims(credential: &Credential) -> Option<Claims> {
+    match credential {
+        Credential::Token(token) => token::read(token.reveal()).ok(),
+        _ => None,
+    }
+}
+
+/// What is read of the credentials in remote secrets and in an external control plane's kubeconfig: each with its
+/// Secret and the cluster that it is for.
+fn tokens<T>(seen: &Seen, read: impl Fn(&Credential) -> Option<T>) -> Vec<(String, String, T)> {
     let of = |secret: &Object, cluster: &str, parsed: &ParsedRemoteSecret| {
         let secret = format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name());
-        expiry(&parsed.credential).map(|end| (secret, cluster.to_owned(), end))
+        read(&parsed.credential).map(|found| (secret, cluster.to_owned(), found))
     };
     let mut tokens = Vec::new();
     for secret in &seen.remote_secrets {
         let Ok(clusters) = ParsedRemoteSecret::from_object(secret.value()) else { continue };
-        let read = clusters.iter().filter_map(|(cluster, parsed)| Some((cluster, parsed.as_ref().ok()?)));
-        tokens.extend(read.filter_map(|(cluster, parsed)| of(secret, cluster.as_ref(), parsed)));
+        let each = clusters.iter().filter_map(|(cluster, parsed)| Some((cluster, parsed.as_ref().ok()?)));
+        tokens.extend(each.filter_map(|(cluster, parsed)| of(secret, cluster.as_ref(), parsed)));
     }
     if let Some(secret) = &seen.further.kubeconfig
         && let Ok((cluster, parsed)) = ParsedRemoteSecret::from_config_object(secret.value())
@@ -501,13 +511,6 @@ fn signs_by(seen: &Seen) -> Vec<(&'static str, OffsetDateTime, OffsetDateTime)> 
     let root = signed_by(secret).filter(|root| root.fingerprint() != intermediate.fingerprint());
     let each = [("intermediate", Some(intermediate)), ("root", root)];
     each.into_iter().filter_map(|(what, one)| one.map(|one| (what, one.not_before(), one.not_after()))).collect()
-}
-
-/// The `exp` claim of a JSON web token.
-fn expires_at(token: &str) -> Option<OffsetDateTime> {
-    let claims = token.split('.').nth(1)?;
-    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    OffsetDateTime::from_unix_timestamp(claims.get("exp")?.as_i64()?).ok()
 }
 
 fn rfc3339(time: OffsetDateTime) -> String {

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::*;
@@ -19,7 +21,6 @@ fn istiod() -> Object {
 }
 
 fn remote_secret(cluster: &str) -> Object {
-    use base64::engine::general_purpose::STANDARD;
     let kubeconfig = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: \"https://{cluster}.example.com:6443\"}}}}]\n\
          contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\nusers: [{{name: c, user: {{token: abc}}}}]\n"
@@ -306,7 +307,6 @@ fn gateways_of_one_name_are_told_apart_by_their_namespace() {
 
 #[test]
 fn the_end_of_a_token_and_of_what_signs_is_read() {
-    use base64::engine::general_purpose::STANDARD;
     let secret = |token: &str| {
         let mut secret = remote_secret("west").value().clone();
         let kubeconfig = STANDARD.decode(secret["data"]["west"].as_str().unwrap()).unwrap();
@@ -319,6 +319,16 @@ fn the_end_of_a_token_and_of_what_signs_is_read() {
     let with = |token: &str| sight(&Seen { remote_secrets: vec![secret(token)], ..seen() }).tokens;
     assert_eq!(with(&token), [("istio-system/remote-west".to_owned(), "west".to_owned(), end)]);
     assert_eq!(with("abc"), []);
+    let bound = json!({"exp": 86400, "kubernetes.io": {
+        "namespace": "istio-system", "secret": {"name": "r.w.1", "uid": "s-1"}, "serviceaccount": {"name": "reader", "uid": "a-1"}}});
+    let bound = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(bound.to_string()));
+    let claims = |token: &str| sight(&Seen { remote_secrets: vec![secret(token)], ..seen() }).claims;
+    let found = claims(&bound);
+    let [(held_in, id, said)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((held_in.as_str(), id.as_str()), ("istio-system/remote-west", "west"));
+    assert_eq!(said.secret.as_ref().map(|secret| (secret.name.as_str(), secret.uid.as_str())), Some(("r.w.1", "s-1")));
+    assert_eq!((said.namespace.as_str(), said.service_account.uid.as_str()), ("istio-system", "a-1"));
+    assert_eq!(claims(&token), [], "of nobody that a cluster knows");
     let root = STANDARD.encode(root());
     let cacerts = object(json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"},

@@ -6,6 +6,8 @@ mod equal;
 mod judge;
 mod look;
 mod model;
+mod revoked;
+mod served;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +49,9 @@ impl DataSource for MeshStatus {
             looks.push(async move { (name, look::look(istiods, &cluster, &namespace).await) });
         }
         let mut seen: BTreeMap<String, Sight> = futures::future::join_all(looks).await.into_iter().collect();
+        revoked::look(&mut seen, &clusters).await;
         look::bring_together(&mut seen);
+        served::read_policies(&mut seen, &clusters).await;
         judge::show_hosts(&mut seen);
         let mut findings = judge::findings(&seen, OffsetDateTime::now_utc());
         if seen.is_empty() {

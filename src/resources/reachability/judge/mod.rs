@@ -2,9 +2,11 @@
 //! well; what cannot be known from here is unknown.
 
 mod ports;
+mod proxied;
 mod tried;
 
 use self::ports::{lacks_port, named_otherwise};
+use self::proxied::{tunnelled, without_sidecar};
 pub(super) use self::tried::of_all;
 use super::door::Outcome;
 use crate::cluster::PodPort;
@@ -96,6 +98,8 @@ pub(super) enum ServiceState {
     Ports(Vec<u16>),
     NoPods,
     NoSidecar,
+    /// No Pod of it has a sidecar, and ztunnels take the calls of some.
+    Tunnelled,
     /// Clients call Pods of their own node alone (`internalTrafficPolicy: Local`).
     NodeLocal,
     Ready,
@@ -259,6 +263,9 @@ pub(super) fn sends_nothing(call: Call<'_>, way: Way, watched: &Watched, here: &
         return broken("port", detail);
     }
     let through = way == Way::Gateway;
+    if let Some(verdict) = tunnelled(call, there).filter(|_| through) {
+        return verdict;
+    }
     let policies: Vec<&String> = here.off.iter().flatten().collect();
     if through && !policies.is_empty() {
         let policies = join(&policies);
@@ -354,13 +361,6 @@ fn service(call: Call<'_>, state: &Asked<ServiceState>) -> Option<Verdict> {
         )),
         _ => None,
     }
-}
-
-fn without_sidecar(call: Call<'_>) -> String {
-    let Call { to, host, .. } = call;
-    format!(
-        "the Pods of {host} in {to} have no sidecar, and a gateway passes on nothing but mTLS. Inject them, and restart them"
-    )
 }
 
 fn join(texts: &[&String]) -> String {

@@ -122,6 +122,8 @@ fn why_nothing_is_sent_is_told_by_the_first_layer_that_fails() {
     says(&of(&synced(), &here(), &there(Ok(ServiceState::NoPods))), BROKEN, "service", &["no Pod"]);
     says(&of(&synced(), &here(), &there(Ok(ServiceState::Ports(vec![9001])))), BROKEN, "port", &["in west", "9001"]);
     says(&of(&synced(), &here(), &there(Ok(ServiceState::NoSidecar))), BROKEN, "mtls", &["no sidecar"]);
+    let tunnelled = of(&synced(), &here(), &there(Ok(ServiceState::Tunnelled)));
+    says(&tunnelled, UNKNOWN, "link", &["in west are in ambient mode", "HBONE"]);
     says(&of(&synced(), &here(), &there(Err("forbidden".into()))), UNKNOWN, "link", &["forbidden"]);
     let ports = Here { service: Ok(ServiceState::Ports(vec![80])), ..here() };
     says(&of(&synced(), &ports, &fine()), BROKEN, "port", &["in east"]);
@@ -144,6 +146,8 @@ fn why_nothing_is_sent_is_told_by_the_first_layer_that_fails() {
     // What is behind a name outside the mesh, or written by hand, is not known by Pods.
     let outside = of(&synced(), &here(), &there(Ok(ServiceState::Other)));
     says(&outside, UNKNOWN, "service", &["cart.shop.svc.cluster.local:9000", "no Service of it with Pods"]);
+    let tunnelled = of(&synced(), &off, &there(Ok(ServiceState::Tunnelled)));
+    says(&tunnelled, UNKNOWN, "link", &["in ambient mode"]);
     // Within a network plain text is spoken as well.
     let verdict = sends_nothing(call(), Way::Direct, &synced(), &off, &there(Ok(ServiceState::NoSidecar)));
     says(&verdict, BROKEN, "link", &["exportTo"]);
@@ -191,6 +195,8 @@ fn why_a_gateway_closes_the_connection_is_told() {
     says(&of(&There { service: Ok(ServiceState::Ports(vec![])), ..fine() }), BROKEN, "port", &["it has none"]);
     says(&of(&There { service: Ok(ServiceState::Missing), ..fine() }), BROKEN, "service", &[]);
     says(&of(&There { off: Ok(vec!["PeerAuthentication a/b".into()]), ..fine() }), BROKEN, "mtls", &["a/b", "in west"]);
+    let tunnelled = There { service: Ok(ServiceState::Tunnelled), ..fine() };
+    says(&of(&tunnelled), UNKNOWN, "link", &["in ambient mode", "HBONE"]);
     says(&of(&fine()), BROKEN, "exposure", &["istioctl proxy-config"]);
 }
 
@@ -266,6 +272,9 @@ fn pods_of_ones_own_network_are_only_known_where_they_answer() {
         let found = of_all(call(), Way::Direct, Unanswered::Unknown, std::slice::from_ref(&open), Some(&there));
         says(&found, REACHABLE, "", &["plain text"]);
     }
+    let there = strict(Ok(ServiceState::Tunnelled));
+    let found = of_all(call(), Way::Direct, Unanswered::Unknown, std::slice::from_ref(&open), Some(&there));
+    says(&found, BROKEN, "mtls", &["take mTLS alone"]);
     let both = [open, answers(met(Outcome::Accepted))];
     let there = strict(Ok(ServiceState::Ready));
     says(&of_all(call(), Way::Direct, Unanswered::Unknown, &both, Some(&there)), REACHABLE, "", &[]);

@@ -1,9 +1,10 @@
 //! Verdicts on the addresses that were tried. Pure.
 
 use super::super::door::Outcome;
+use super::proxied::{tunnelled, without_sidecar};
 use super::{
     BROKEN, Call, Met, OtherDomain, REACHABLE, ServiceState, There, Tried, UNKNOWN, Unanswered, Verdict, Watched, Way,
-    broken, gateway, join, no_gateway, private, reachable, service, silent_address, unknown, without_sidecar,
+    broken, gateway, join, no_gateway, private, reachable, service, silent_address, unknown,
 };
 use crate::mesh::SpiffeId;
 use crate::resources::policies::PlainText;
@@ -79,7 +80,7 @@ fn of_one(call: Call<'_>, way: Way, unanswered: Unanswered, tried: &Tried, there
 /// them from it, whether the address answers here or not.
 fn plain_text_refused(call: Call<'_>, there: &There) -> Option<Verdict> {
     let Call { from, to, host, .. } = call;
-    // Proxies judge by policies: a Pod without one refuses nobody.
+    // Proxies judge by policies, and ztunnels do: a Pod without one refuses nobody.
     if matches!(there.service, Ok(ServiceState::NoSidecar | ServiceState::Other)) {
         return None;
     }
@@ -255,6 +256,9 @@ fn closed(call: Call<'_>, way: Way, at: &str, there: Option<&There>) -> Verdict 
         return mtls_off(call, there).unwrap_or_else(|| {
             unknown("mtls", format!("{at} closes the connection without a word: does the Pod have a sidecar?"))
         });
+    }
+    if let Some(verdict) = tunnelled(call, there) {
+        return verdict;
     }
     let to = &there.places.opened_in;
     match &there.exposed {

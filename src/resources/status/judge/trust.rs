@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Mesh, Sight};
+use crate::resources::token::Lost;
 
 impl Mesh<'_> {
     pub(super) fn trust(&self, name: &str, sight: &Sight) -> Vec<String> {
@@ -41,11 +42,26 @@ impl Mesh<'_> {
         let told = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
         let configures = |host: &Sight| host.is_host() && host.ids().iter().any(|id| self.who(id) == Some(name));
         let is_read = sight.has_plane() || self.read().any(|(_, host)| configures(host));
-        let tokens = sight.tokens.iter().filter(|(_, _, end)| is_read && *end <= now);
+        let has_ended = |end: &OffsetDateTime| *end <= now;
+        let tokens = sight.tokens.iter().filter(|(_, _, end)| is_read && has_ended(end));
         let tokens = tokens.map(|(secret, cluster, end)| {
             format!(
                 "the token in the Secret {secret} ended at {}: istiod can no longer read cluster {cluster}. Apply its mesh_remote_cluster, which makes a new one",
                 told(*end)
+            )
+        });
+        // One that has ended is told once.
+        let ended = |secret: &str, cluster: &str| {
+            sight.tokens.iter().any(|(held_in, id, end)| held_in == secret && id == cluster && has_ended(end))
+        };
+        let revoked = sight.revoked.iter().filter(|(secret, cluster, _)| is_read && !ended(secret, cluster));
+        let revoked = revoked.map(|(secret, cluster, lost)| {
+            let lost = match lost {
+                Lost::Account(name) => format!("is of the ServiceAccount {name}"),
+                Lost::Secret(name) => format!("is bound to the Secret {name}"),
+            };
+            format!(
+                "the token in the Secret {secret} {lost}, which cluster {cluster} no longer has, or has made anew: its API server refuses the token, and istiod, which may still call the cluster synced, reads nothing more of it. Apply its mesh_remote_cluster, which makes a new one"
             )
         });
         let certificates = sight.signs_by.iter().filter(|_| sight.signs()).filter_map(|(what, begin, end)| {
@@ -58,7 +74,7 @@ impl Mesh<'_> {
                 "the {what} in `cacerts` {when}: certificates that istiod signs by it are refused. Renew it, as an apply of its mesh_ca does"
             ))
         });
-        tokens.chain(certificates).collect()
+        tokens.chain(revoked).chain(certificates).collect()
     }
 
     /// Clusters of one mesh that share no root, each with the first that it differs from; and those that sign by a root

@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use crate::cluster::Object;
+
 /// The claims of a service account token that say until when, and through which objects, it is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
@@ -23,6 +25,29 @@ pub struct Reference {
     pub name: String,
     #[serde(default)]
     pub uid: String,
+}
+
+/// What a token needs and its cluster has no longer, or has anew under the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    Account(String),
+    Secret(String),
+}
+
+impl Claims {
+    /// Why the API server refuses the token whatever its end: by the ServiceAccounts and Secrets of its namespace.
+    pub fn lost(&self, accounts: &[Object], secrets: &[Object]) -> Option<Lost> {
+        let lives = |objects: &[Object], reference: &Reference| {
+            let mut named = objects.iter().filter(|object| object.name() == reference.name);
+            named.any(|object| reference.uid.is_empty() || object.uid() == Some(reference.uid.as_str()))
+        };
+        let account = &self.service_account;
+        if !account.uid.is_empty() && !lives(accounts, account) {
+            return Some(Lost::Account(account.name.clone()));
+        }
+        let secret = self.secret.as_ref().filter(|secret| !lives(secrets, secret))?;
+        Some(Lost::Secret(secret.name.clone()))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +97,18 @@ pub fn read(token: &str) -> Result<Claims, Error> {
 
 /// Who has issued the token, as it says.
 pub fn issuer(token: &str) -> Option<String> {
+    claim(token, "iss")?.as_str().map(str::to_owned)
+}
+
+/// When a token of whatever kind ends, in seconds since 1970.
+pub fn end(token: &str) -> Option<i64> {
+    claim(token, "exp")?.as_i64()
+}
+
+fn claim(token: &str, name: &str) -> Option<serde_json::Value> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    claims.get("iss")?.as_str().map(str::to_owned)
+    let mut claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    claims.get_mut(name).map(serde_json::Value::take)
 }
 
 #[derive(Deserialize)]
