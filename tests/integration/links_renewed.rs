@@ -315,6 +315,8 @@ fn a_link_changes_to_a_job_and_back_and_is_imported() {
     with(&run, "", "token = { renewal = {} }");
     run.apply().ok();
     renewed(west, "east");
+    tokens_that_nobody_renews_are_refused(&run, west);
+    assert_eq!((objects(west).len(), bound()), (bystander.len() + 5, 1));
     with(&run, "", "token = { lifetime = \"1d\" }");
     run.apply().ok();
     run.settled();
@@ -327,6 +329,26 @@ fn a_link_changes_to_a_job_and_back_and_is_imported() {
     run.destroy().ok();
     assert_eq!(objects(west), bystander);
     is_void(east, &last);
+}
+
+/// Without the job, and by tokens of less than what is asked for, the link would end within a day: the job stays, with
+/// its rights, and the next plan shows the change again.
+#[track_caller]
+fn tokens_that_nobody_renews_are_refused(run: &Run<'_>, watcher: &Arc<Cluster>) {
+    let before = token(watcher, "east");
+    with(run, "", "");
+    let refused = run.apply();
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    let words = refused.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+    for said in ["grants shorter tokens than asked for", "the link keeps the token that it has"] {
+        assert!(words.contains(said), "{said}: {}", refused.stderr);
+    }
+    assert!(token(watcher, "east") == before, "the token stays");
+    let plan = run.plan();
+    assert_eq!(plan.code, Some(2), "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("renewal"), "{}", plan.stdout);
+    renewed(watcher, "east");
+    synced(watcher, &["east"]);
 }
 
 /// A job that is suspended, and a Role that is missing, are said and made good; the plan shows it.

@@ -7,6 +7,7 @@ use super::credential::{self, Condition, Issued, Judged, Standing};
 use super::diagnose;
 use super::renewal;
 use super::secret;
+use super::short;
 use super::state::{PROJECTED, RENEWED};
 use super::trusted;
 use super::watcher::{Link, failed};
@@ -14,7 +15,6 @@ use crate::cluster::{Adoption, Apply, Error, INSTANCE_ANNOTATION, Kind, Object, 
 use crate::diag::Diagnostic;
 use crate::istiod::{self, ReplicaView, Verdict};
 use crate::mesh::{CONFIG_KEY, Login, RemoteSecret, RenewalPod, Revision, SecretForm, Token, is_external};
-use crate::resources::token;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -63,14 +63,7 @@ pub async fn establish(link: Link<'_>) -> Established {
             Ok(pod) => Some(pod),
             Err(error) => return refused(error),
         },
-        // Whatever renewed the token before must not write over what comes now.
-        None => {
-            let namespace = link.spec.namespace.as_str();
-            match renewal::remove(link.watcher, link.owner, namespace, link.renewal_before).await {
-                Ok(()) => None,
-                Err(error) => return refused(failed(link, &error)),
-            }
-        }
+        None => None,
     };
     let credentials = match &link.spec.link_token {
         Some(own) => match trusted::prove(link, own).await {
@@ -86,12 +79,18 @@ pub async fn establish(link: Link<'_>) -> Established {
     if let Some(error) = elsewhere(link, &credentials).await {
         return refused(error);
     }
-    let short = shortened(link, &credentials);
+    let short = credentials.binding.as_ref().and_then(|_| short::granted(link.spec, &credentials.token));
+    let ends = short::Ends { spec: link.spec, watched: link.watched.name(), watcher: link.watcher.name() };
     let unusable = match (&short, &job) {
         // A link that would end before anybody renews it is not made.
-        (Some(short), _) if !link.known => Some(short.refusal(link)),
+        (Some(short), _) if !link.known => Some(short.refusal(&ends, short::Stays::Nothing)),
         (_, Some(_)) => renewal::prove(link, &credentials.token).await.err(),
-        _ => None,
+        // Whatever renewed the token before must not write over what comes now.
+        (_, None) => {
+            let namespace = link.spec.namespace.as_str();
+            let removed = renewal::remove(link.watcher, link.owner, namespace, link.renewal_before).await;
+            removed.err().map(|error| failed(link, &error))
+        }
     };
     if let Some(error) = unusable {
         // Nobody has been told of the token yet.
@@ -100,7 +99,7 @@ pub async fn establish(link: Link<'_>) -> Established {
             Err(error) => refused(failed(link, &error)),
         };
     }
-    Established { warning: short.map(|short| short.warning(link)), ..with(link, credentials, job).await }
+    Established { warning: short.map(|short| short.warning(&ends)), ..with(link, credentials, job).await }
 }
 
 /// Marks a link of a state of before marks that is as it shall be, and waits for nobody: the content stays. See
@@ -152,76 +151,6 @@ async fn elsewhere(link: Link<'_>, credentials: &Credentials) -> Option<Diagnost
     match doubtful {
         true => diagnose::token_refused(link.watched, &link.spec.endpoint, link.endpoint, &credentials.token).await,
         false => None,
-    }
-}
-
-/// A token that ends before what was asked for, in seconds.
-struct Shortened {
-    asked: u64,
-    granted: u64,
-}
-
-/// Whether the API server has granted less than was asked for, as managed clouds do: a day on EKS and AKS, two on GKE.
-fn shortened(link: Link<'_>, credentials: &Credentials) -> Option<Shortened> {
-    if link.spec.token.long_lived || link.spec.token.renewal.is_some() || credentials.binding.is_none() {
-        return None;
-    }
-    let claims = token::read(credentials.token.reveal()).ok()?;
-    let granted = u64::try_from(claims.expires?.checked_sub(claims.issued?)?).ok()?;
-    let asked = link.spec.token.lifetime.as_secs();
-    // Servers round.
-    (granted + 60 < asked).then_some(Shortened { asked, granted })
-}
-
-impl Shortened {
-    fn refusal(&self, link: Link<'_>) -> Diagnostic {
-        Diagnostic::error("The API server grants shorter tokens than asked for").at("token").detail(format!(
-            "{} When the token ends, the istiods of {} would lose cluster {}, unless an apply has renewed it before. So no remote secret was written to cluster {}, and the token is revoked. \
-             Choose one of these:\n\
-             - `token = {{ renewal = {{}} }}` lets a job in {} renew the token, however short it is.\n\
-             - `token = {{ lifetime = \"{}\" }}` asks for what is granted. Then apply at least every {}, by a scheduled run of your pipeline.\n\
-             - `link_token = {{}}` in place of `token` stores no token: the watcher's istiod comes with its own, and the API server trusts its issuer. The guide on credentials says how.\n\
-             - `token = {{ long_lived = true }}` uses a token that does not end. It is kept in a Secret of the watched cluster; deleting the Secret revokes it.\n\
-             - Raise the limit of the API server (`--service-account-max-token-expiration`), where it is yours.",
-            self.facts(link),
-            link.watcher.name(),
-            link.spec.id,
-            link.watcher.name(),
-            link.watcher.name(),
-            span(self.granted),
-            span(self.granted / 3)
-        ))
-    }
-
-    fn warning(&self, link: Link<'_>) -> Diagnostic {
-        // Of several warnings with one summary Terraform shows the first alone.
-        Diagnostic::warning(format!("{} gets shorter tokens than asked for", link.watcher.name())).at("token").detail(
-            format!(
-                "{} Apply at least every {}, or let a job renew it: `token = {{ renewal = {{}} }}`. To say that you know, set `token = {{ lifetime = \"{}\" }}`.",
-                self.facts(link),
-                span(self.granted / 3),
-                span(self.granted)
-            ),
-        )
-    }
-
-    fn facts(&self, link: Link<'_>) -> String {
-        format!(
-            "The API server of cluster {} grants tokens for {}, and `token.lifetime` asks for {}.",
-            link.watched.name(),
-            span(self.granted),
-            span(self.asked)
-        )
-    }
-}
-
-/// Seconds in the largest unit that divides them, as durations are written: `24h`.
-fn span(seconds: u64) -> String {
-    match seconds {
-        s if s % 86_400 == 0 && s > 0 => format!("{}d", s / 86_400),
-        s if s % 3_600 == 0 && s > 0 => format!("{}h", s / 3_600),
-        s if s % 60 == 0 && s > 0 => format!("{}m", s / 60),
-        s => format!("{s}s"),
     }
 }
 

@@ -20,6 +20,7 @@ mod remote;
 mod remove;
 mod renewal;
 mod secret;
+mod short;
 mod spec;
 mod state;
 mod token_spec;
@@ -247,6 +248,9 @@ impl Job<'_> {
     ) -> Result<RemoteCluster, Failed<RemoteCluster>> {
         let Job { spec, prior, found, reached } = self;
         let watched = claim.cluster();
+        // Nothing is written yet: what the link is, state goes on saying.
+        let as_before = |error| Failed { diagnostics: Diagnostics::from(error), partial: prior.cloned() };
+        short::refuse_loosened(&watched, &claim.owner, spec, prior).await.map_err(as_before)?;
         refresh::note_sources(cx, &watched, spec, &state).await?;
         objects(cx, claim, spec, prior, &mut state).await?;
         // What an apply that fails leaves linked, state has to know.
