@@ -128,8 +128,8 @@ fn is_door(door: &Object, by_tunnels: bool) -> bool {
 }
 
 /// Whether a cluster tells its istiods of a gateway of the network by other means than a Service in it: one that a mesh
-/// configuration lists, or that a Gateway of the Gateway API stands for. One that cannot be asked is taken to have none: hardly
-/// anybody has.
+/// configuration lists, or that a Gateway of the Gateway API stands for. One that cannot be asked is taken to have
+/// none: hardly anybody has.
 async fn has_configured<P>(cx: &Ctx<Client, P>, place: &str, closed: &Closed) -> bool {
     let Some(cluster) = briefly(cx, place) else { return false };
     let maps = Query::of(Kind::CONFIG_MAP).namespace(&closed.namespace);

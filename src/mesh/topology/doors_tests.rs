@@ -1,5 +1,5 @@
-//! Gateways and remotes beside the control planes that serve them, each finding with its nearest neighbour that is right
-//! and silent.
+//! Gateways and remotes beside the control planes that serve them, each finding with its nearest neighbour that is
+//! right and silent.
 
 use super::findings_tests::plane_pending;
 use super::tests::{control_plane, summaries, watched};

@@ -1,4 +1,5 @@
-//! Tokens that an API server grants for less than was asked for, as managed clouds do: a day on EKS and AKS, two on GKE.
+//! Tokens that an API server grants for less than was asked for, as managed clouds do: a day on EKS and AKS, two on
+//! GKE.
 
 use super::credential::{self, Order};
 use super::model::RemoteCluster;

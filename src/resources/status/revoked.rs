@@ -1,5 +1,5 @@
-//! Tokens that their cluster refuses though they have not ended: the ServiceAccount is gone, or the Secret that they are
-//! bound to. istiod keeps the watches that it has, and goes on saying that it is in sync.
+//! Tokens that their cluster refuses though they have not ended: the ServiceAccount is gone, or the Secret that they
+//! are bound to. istiod keeps the watches that it has, and goes on saying that it is in sync.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
