@@ -61,7 +61,7 @@ impl Mesh<'_> {
                 Lost::Secret(name) => format!("is bound to the Secret {name}"),
             };
             format!(
-                "the token in the Secret {secret} {lost}, which cluster {cluster} no longer has, or has made anew: its API server refuses the token, and istiod, which may still call the cluster synced, reads nothing more of it. Apply its mesh_remote_cluster, which makes a new one"
+                "the token in the Secret {secret} {lost}, which cluster {cluster} no longer has, or has recreated: its API server refuses the token, and istiod, which may still call the cluster synced, reads nothing more of it. Apply its mesh_remote_cluster, which makes a new one"
             )
         });
         let certificates = sight.signs_by.iter().filter(|_| sight.signs()).filter_map(|(what, begin, end)| {
