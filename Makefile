@@ -64,7 +64,7 @@ fmt: ## Format the code, its comments and the examples
 	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration comments::
 	@if command -v terraform >/dev/null; then terraform fmt -recursive examples; fi
 
-docs: ## Rewrite what is generated from the schema (docs/) and from the .proto
+docs: ## Rewrite what is generated: pages of docs/, the review's pages, and code from the .proto
 	UPDATE_GENERATED=1 $(CARGO) test --package terraform-provider-mesh --test integration generated
 
 review-plans: tools ## Recreate the plans that the review's pages are tested with (minutes), and the pages

@@ -1,4 +1,7 @@
 //! One request to an API server, sent until it is answered or there is no point in sending it again.
+//!
+//! Other limits are where they are needed: connecting in `connect.rs`, login in `login.rs`, port-forwards in
+//! `forward.rs`, waits in `wait`, writes that conflict with others' in `apply.rs`. All of them end with the [`Scope`].
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -41,7 +44,8 @@ pub(super) struct Call {
     pub accept: &'static str,
     pub content_type: Option<&'static str>,
     pub body: Bytes,
-    /// Sending it twice has the effect of sending it once.
+    /// Sending it twice does no harm: so it is of reads, applies and deletions, and of those POSTs that are reviews,
+    /// requests for tokens (`review.rs`) or dry runs (`apply.rs`).
     pub repeatable: bool,
 }
 

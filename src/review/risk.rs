@@ -1,4 +1,7 @@
 //! The risks a review knows: one table, from which the guide's page is made. A number is never given to another risk.
+//!
+//! A new one goes to the end, with the next number. It is found by a line in `find/rules.rs`, or in the file of its
+//! subject by `cx.risk`, which may give it another level. `make docs` writes the page.
 
 use std::collections::BTreeSet;
 

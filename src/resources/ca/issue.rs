@@ -13,7 +13,8 @@ pub const BACKDATED: Duration = Duration::minutes(10);
 pub fn serial() -> Result<Serial, Diagnostic> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| {
-        Diagnostic::error("No randomness").detail("The operating system gave no random bytes for a serial number.")
+        Diagnostic::error("No randomness")
+            .detail("The operating system gave no random bytes for a serial number. Apply again.")
     })?;
     Ok(Serial::from_random(bytes))
 }

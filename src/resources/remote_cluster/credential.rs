@@ -1,6 +1,10 @@
 //! The readers' tokens. Each watcher has one of its own, bound to a Secret of its own in the watched cluster: deleting
 //! that Secret revokes the token at once, and that of no other watcher. Tokens pass through; none is kept, logged or
 //! told.
+//!
+//! A run that is killed after [`issue`] leaves a token that nobody has and that is still valid. A refresh calls it a
+//! leftover (`refresh.rs`); the next apply, or the create that takes the instance up (`Link::may_have_tokens`), deletes
+//! its Secret once the istiods are in sync (`link.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
