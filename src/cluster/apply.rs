@@ -390,6 +390,7 @@ impl Cluster {
                 }
                 // It may be refused for what it has done itself, the first time.
                 Err(refused) if refused.is_contention() && refused.repeated => {
+                    self.shared.held.forget_kind(&reference.kind);
                     let live = self.get(reference).await?.filter(|live| came_through(live, object));
                     let created = object.resource_version() == Some(NEVER_A_VERSION);
                     let applied = live.map(|object| Applied { reference: reference.clone(), object, created });
@@ -459,7 +460,10 @@ fn came_through(live: &Object, sent: &Object) -> bool {
     if let Some(metadata) = sent.value_mut().get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    sent.annotation(INSTANCE_ANNOTATION).is_some() && !live.is_terminating() && includes(live.value(), sent.value())
+    // What was left out of it is to be gone.
+    let has_its_data = sent.get("data").is_none_or(|data| live.get("data") == Some(data));
+    let is_its_own = sent.annotation(INSTANCE_ANNOTATION).is_some() && !live.is_terminating();
+    is_its_own && has_its_data && includes(live.value(), sent.value())
 }
 
 /// One object on its way.

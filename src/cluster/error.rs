@@ -203,6 +203,11 @@ impl Error {
         self.is_unreachable() || self.is_not_configured()
     }
 
+    /// What was asked may be done, though no answer said so.
+    pub fn may_have_come_through(&self) -> bool {
+        self.repeated || !self.is_answer() || self.failure.may_have_come_through()
+    }
+
     /// The cluster answered, be it to refuse; before that nothing is known of it.
     pub fn is_answer(&self) -> bool {
         match &self.failure {

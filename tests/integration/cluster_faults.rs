@@ -6,7 +6,7 @@ use futures::future::join_all;
 use lab::Fault;
 use serde_json::json;
 use terraform_provider_mesh::cluster::{
-    Adoption, Apply, ApplyAll, Delete, INSTANCE_ANNOTATION, Kind, Layer, Object, Owner, Scope, Secret, wait,
+    Adoption, Apply, ApplyAll, Delete, INSTANCE_ANNOTATION, Kind, Layer, Object, Owner, Patched, Scope, Secret, wait,
 };
 
 use crate::cluster_lab::place_with_faults;
@@ -57,6 +57,13 @@ async fn a_write_whose_answer_is_lost_came_through() {
     let apply = Apply { adoption: Adoption::Take, ..Apply::new(Object::new(changed).unwrap(), owner) };
     let applied = place.cluster.apply(apply).await.unwrap();
     assert!(!applied.created && applied.object.value()["data"]["x"] == "2", "{:?}", applied.object);
+    let from_to = |from: &str, to: &str| json!([{"op": "test", "path": "/data/x", "value": from}, {"op": "replace", "path": "/data/x", "value": to}]);
+    for (from, is_done) in [("2", true), ("another", false)] {
+        lost();
+        let patched = place.cluster.patch_if(&place.at(Kind::CONFIG_MAP, "a"), &from_to(from, "3")).await.unwrap();
+        assert_eq!(matches!(patched, Patched::Done(_)), is_done, "{patched:?}");
+        place.lab.kubectl(&["-n", &place.namespace, "patch", "cm", "a", "-p", r#"{"data": {"x": "9"}}"#]).unwrap();
+    }
 
     for theirs in [marked("b", "3"), place.config_map("b", json!({ "x": "1" }))] {
         place.lab.apply(&theirs.value().to_string()).unwrap();

@@ -93,12 +93,13 @@ pub(super) fn another_account(watched: &WatchedCluster, watcher: &ControlPlaneAt
     }
     let (cluster, other, account) = (&watched.cluster, &watcher.cluster, istiod_name_of(Some(revision)));
     let usual = usual_user(other, &watched.namespace, &istiod_name_of(None));
+    let own = usual_user(other, &watched.namespace, &account);
     Some(Finding {
         severity: Severity::Warning,
         attribute: "link_token",
         summary: "The API server may know this istiod by another name",
         detail: format!(
-            "The `mesh_remote_cluster` of {cluster} has `link_token` and gives the istiods of {other} their rights under the user name {usual:?}. The istiod of the revision {revision:?} in {other} has the ServiceAccount {account}, so that the API server of {cluster} calls it otherwise, unless an expression of its configuration gives all of them one name: it could read nothing of {cluster}. Have `claimMappings.username.expression` there map every istiod of {other} to one name, and set `users` in `link_token` of the `mesh_remote_cluster` to it, also where it is the usual one."
+            "The `mesh_remote_cluster` of {cluster} has `link_token` and gives the istiods of {other} their rights under the user name {usual:?}. The istiod of the revision {revision:?} in {other} has the ServiceAccount {account}, so that the API server of {cluster} calls it otherwise, unless an expression of its configuration gives all of them one name: it could read nothing of {cluster}. If it is the only istiod of {other}, set `users = {{ {other} = {own:?} }}` in `link_token` of the `mesh_remote_cluster`. If there are several, have `claimMappings.username.expression` there map all of them to one name, and set `users` to it, also where it is the usual one."
         ),
     })
 }

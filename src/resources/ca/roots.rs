@@ -131,7 +131,7 @@ impl Roots {
             Err(error) if error.is_contention() => return Err(changed(&generated.store).into()),
             Err(error) => {
                 return Err(Unsaved {
-                    may_be_there: !error.is_answer(),
+                    may_be_there: error.may_have_come_through(),
                     diagnostic: Diagnostic::from(&error).at(path),
                 });
             }

@@ -23,7 +23,8 @@ const USUAL_TRUST_DOMAIN: &str = "cluster.local";
 /// A control plane of which values are not known yet.
 pub fn pending(planned: &Primary) -> Pending {
     let cluster = planned.cluster.text().to_owned();
-    let serves = match planned.config_cluster.is_unknown() {
+    let is_unknown = planned.config_cluster.is_null() && planned.cluster.is_unknown();
+    let serves = match planned.config_cluster.is_unknown() || is_unknown {
         true => None,
         false => Some(planned.config_cluster.known().unwrap_or(&cluster).clone()),
     };
