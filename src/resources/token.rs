@@ -37,16 +37,25 @@ pub enum Lost {
 impl Claims {
     /// Why the API server refuses the token whatever its end: by the ServiceAccounts and Secrets of its namespace.
     pub fn lost(&self, accounts: &[Object], secrets: &[Object]) -> Option<Lost> {
-        let lives = |objects: &[Object], reference: &Reference| {
-            let mut named = objects.iter().filter(|object| object.name() == reference.name);
-            named.any(|object| reference.uid.is_empty() || object.uid() == Some(reference.uid.as_str()))
-        };
+        self.lost_account(accounts).or_else(|| self.lost_secret(secrets))
+    }
+
+    pub fn lost_account(&self, accounts: &[Object]) -> Option<Lost> {
         let account = &self.service_account;
-        if !account.uid.is_empty() && !lives(accounts, account) {
-            return Some(Lost::Account(account.name.clone()));
-        }
-        let secret = self.secret.as_ref().filter(|secret| !lives(secrets, secret))?;
+        let is_lost = !account.uid.is_empty() && !account.lives_in(accounts);
+        is_lost.then(|| Lost::Account(account.name.clone()))
+    }
+
+    pub fn lost_secret(&self, secrets: &[Object]) -> Option<Lost> {
+        let secret = self.secret.as_ref().filter(|secret| !secret.lives_in(secrets))?;
         Some(Lost::Secret(secret.name.clone()))
+    }
+}
+
+impl Reference {
+    fn lives_in(&self, objects: &[Object]) -> bool {
+        let mut named = objects.iter().filter(|object| object.name() == self.name);
+        named.any(|object| self.uid.is_empty() || object.uid() == Some(self.uid.as_str()))
     }
 }
 

@@ -10,11 +10,10 @@ use super::judge::{Sight, named};
 use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::resources::token::{Claims, Lost};
 
-/// What a cluster has in Istio's namespace of that which tokens need.
-struct Living {
-    accounts: Arc<[Object]>,
-    secrets: Arc<[Object]>,
-}
+/// What lives in Istio's namespace of a cluster: Secrets for tokens that are bound to one, else ServiceAccounts. A
+/// second list for each cluster would be too much for the rare case that of a bound token the ServiceAccount alone goes;
+/// a refresh of its mesh_remote_cluster sees that.
+type Living = BTreeMap<(String, bool), Arc<[Object]>>;
 
 /// Notes the tokens that have lost what they need, as far as the clusters that issued them let that be seen. Nobody is
 /// asked by the tokens themselves.
@@ -26,35 +25,32 @@ pub(super) async fn look(seen: &mut BTreeMap<String, Sight>, clusters: &BTreeMap
     }
 }
 
-/// What lives in the clusters that have issued tokens.
-async fn all_living(seen: &BTreeMap<String, Sight>, clusters: &BTreeMap<String, Cluster>) -> BTreeMap<String, Living> {
+/// What lives in the clusters that have issued tokens, where it can be seen.
+async fn all_living(seen: &BTreeMap<String, Sight>, clusters: &BTreeMap<String, Cluster>) -> Living {
     let claims = seen.values().flat_map(|sight| &sight.claims);
-    let issuers: BTreeSet<&str> = claims.filter_map(|(_, id, claims)| issuer(seen, id, claims)).collect();
-    let looks = issuers.into_iter().map(|name| async move {
-        let (cluster, sight) = (clusters.get(name)?, seen.get(name)?);
-        Some((name.to_owned(), living(cluster, &sight.system_namespace).await?))
+    let issuers: BTreeSet<(String, bool)> = claims.filter_map(|(_, id, claims)| issuer(seen, id, claims)).collect();
+    let looks = issuers.into_iter().map(|(name, is_bound)| async move {
+        let (cluster, sight) = (clusters.get(&name)?, seen.get(&name)?);
+        let kind = if is_bound { Kind::SECRET } else { Kind::SERVICE_ACCOUNT };
+        let living = cluster.list(&Query::of(kind).namespace(&sight.system_namespace).metadata_only()).await.ok()?;
+        Some(((name, is_bound), living))
     });
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// The cluster that a token is for, where it is of its Istio namespace: readers are there.
-fn issuer<'a>(seen: &'a BTreeMap<String, Sight>, id: &str, claims: &Claims) -> Option<&'a str> {
+/// The cluster that a token is for, where it is of its Istio namespace: readers are there. And whether it is bound to a
+/// Secret.
+fn issuer(seen: &BTreeMap<String, Sight>, id: &str, claims: &Claims) -> Option<(String, bool)> {
     let (name, sight) = named(seen, id)?;
-    (claims.namespace == sight.system_namespace).then_some(name)
+    (claims.namespace == sight.system_namespace).then(|| (name.to_owned(), claims.secret.is_some()))
 }
 
-/// `None` where it cannot be seen.
-async fn living(cluster: &Cluster, namespace: &str) -> Option<Living> {
-    let of = |kind: Kind| Query::of(kind).namespace(namespace).metadata_only();
-    let (accounts, secrets) = (of(Kind::SERVICE_ACCOUNT), of(Kind::SECRET));
-    let (accounts, secrets) = tokio::try_join!(cluster.list(&accounts), cluster.list(&secrets)).ok()?;
-    Some(Living { accounts, secrets })
-}
-
-fn of(seen: &BTreeMap<String, Sight>, sight: &Sight, living: &BTreeMap<String, Living>) -> Vec<(String, String, Lost)> {
+fn of(seen: &BTreeMap<String, Sight>, sight: &Sight, living: &Living) -> Vec<(String, String, Lost)> {
     let lost = |(secret, id, claims): &(String, String, Claims)| {
-        let there = living.get(issuer(seen, id, claims)?)?;
-        Some((secret.clone(), id.clone(), claims.lost(&there.accounts, &there.secrets)?))
+        let issuer = issuer(seen, id, claims)?;
+        let (there, is_bound) = (living.get(&issuer)?, issuer.1);
+        let lost = if is_bound { claims.lost_secret(there) } else { claims.lost_account(there) };
+        Some((secret.clone(), id.clone(), lost?))
     };
     sight.claims.iter().filter_map(lost).collect()
 }
@@ -69,20 +65,20 @@ mod tests {
 
     #[test]
     fn tokens_are_held_against_what_lives_where_they_were_issued() {
-        let claims = |namespace: &str| Claims {
+        let claims = |namespace: &str, is_bound: bool| Claims {
             expires: None,
             issued: None,
             namespace: namespace.into(),
             service_account: Reference { name: "reader".into(), uid: "a-1".into() },
-            secret: Some(Reference { name: "r.w.1".into(), uid: "s-1".into() }),
+            secret: is_bound.then(|| Reference { name: "r.w.1".into(), uid: "s-1".into() }),
         };
         let live = |kind: &str, name: &str, uid: &str| {
             let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "uid": uid}});
             Arc::from([Object::new(object).unwrap()])
         };
-        let living = |account: &str, secret: &str| {
+        let living = |account: &str, secret: &str| -> Living {
             let (accounts, secrets) = (live("ServiceAccount", "reader", account), live("Secret", "r.w.1", secret));
-            BTreeMap::from([("west".to_owned(), Living { accounts, secrets })])
+            [(("west".to_owned(), false), accounts), (("west".to_owned(), true), secrets)].into()
         };
         let sight = |held: Option<Claims>| {
             let claims = held.map(|claims| ("istio-system/remote".to_owned(), "w1".to_owned(), claims));
@@ -91,20 +87,24 @@ mod tests {
             sight.shown.error = Value::Null;
             sight
         };
-        let found = |namespace: &str, error: Value<String>, living: &BTreeMap<String, Living>| {
+        let found = |claims: Claims, error: Value<String>, living: &Living| {
             let mut west = Sight { called: Some("w1".into()), ..sight(None) };
             west.shown.error = error;
-            let east = sight(Some(claims(namespace)));
+            let east = sight(Some(claims));
             let seen = BTreeMap::from([("east".to_owned(), east.clone()), ("west".to_owned(), west)]);
             of(&seen, &east, living).into_iter().map(|(_, _, lost)| lost).collect::<Vec<_>>()
         };
-        let all = |account: &str, secret: &str| found("istio-system", Value::Null, &living(account, secret));
-        assert_eq!(all("a-1", "s-1"), []);
-        assert_eq!(all("a-1", "s-2"), [Lost::Secret("r.w.1".into())]);
-        assert_eq!(all("a-2", "s-1"), [Lost::Account("reader".into())]);
+        let all = |is_bound: bool, account: &str, secret: &str| {
+            found(claims("istio-system", is_bound), Value::Null, &living(account, secret))
+        };
+        assert_eq!(all(true, "a-1", "s-1"), []);
+        assert_eq!(all(true, "a-1", "s-2"), [Lost::Secret("r.w.1".into())]);
+        assert_eq!(all(false, "a-2", "s-2"), [Lost::Account("reader".into())]);
+        assert_eq!(all(false, "a-1", "s-2"), []);
         // What cannot be seen is not said to be gone.
-        assert_eq!(found("istio-system", Value::Null, &BTreeMap::new()), []);
-        assert_eq!(found("istio-system", "no answer".into(), &living("a-2", "s-2")), []);
-        assert_eq!(found("elsewhere", Value::Null, &living("a-2", "s-2")), []);
+        let bound = || claims("istio-system", true);
+        assert_eq!(found(bound(), Value::Null, &Living::new()), []);
+        assert_eq!(found(bound(), "no answer".into(), &living("a-2", "s-2")), []);
+        assert_eq!(found(claims("elsewhere", true), Value::Null, &living("a-2", "s-2")), []);
     }
 }
