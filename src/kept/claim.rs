@@ -2,9 +2,9 @@
 //! first apply has come to its end.
 //!
 //! A create that finds a Lease belongs to one of three stories. Its holder renews it: another run is at work, and this
-//! one waits. Nobody renews it (`lease.rs`, `holder.rs`) and it is not complete: a first apply was killed, and this create takes up what it left.
-//! It is complete: the instance is another state's, another block's, or the one that this create is to replace; then
-//! nothing is written. Between being made and being complete lies [`handover`].
+//! one waits. Nobody renews it (`lease.rs`, `holder.rs`) and it is not complete: a first apply was killed, and this
+//! create takes up what it left. It is complete: the instance is another state's, another block's, or the one that this
+//! create is to replace; then nothing is written. Between being made and being complete lies [`handover`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};

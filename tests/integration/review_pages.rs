@@ -309,14 +309,15 @@ async fn a_plan_of_far_too_many_resources_is_told_to_be_one() {
     };
     let many: Vec<Value> = (0..2_000).flat_map(numbered).map(|text| serde_json::from_str(&text).unwrap()).collect();
     plan["resource_changes"] = many.into();
-    let begun = Instant::now();
+    let begun = on_processor();
     let review = review(plan.to_string().as_bytes()).unwrap();
     let page = review.written(Format::Markdown, 60_000);
-    println!("{:?}", begun.elapsed());
+    let took = on_processor() - begun;
+    println!("{took:?}");
     // No rule of a policy can match what is not looked at.
     assert_eq!(review.level(), Some(risk::Level::Forbidden));
     assert!(page.contains("no more than the first 5000 are looked at") && page.len() <= 60_000, "{page}");
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Everything about certificates goes by the clock of this machine: when they begin, when they are due, when a root may
 //! go. One that is wrong would have all of them issued anew, or at once, in every cluster. The clusters have clocks
-//! too, and each answer tells theirs: where all that have answered say that this machine is behind, its time is put right.
+//! too, and each answer tells theirs: where all that have answered say that this machine is behind, its time is put
+//! right.
 
 use time::{Duration, OffsetDateTime};
 
@@ -29,7 +30,8 @@ fn told(cx: &Cx, names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<(Strin
     clusters.filter_map(|cluster| Some((cluster.name().to_owned(), cluster.clock_ahead()?))).collect()
 }
 
-/// The seconds by which every cluster says that this machine is behind: beside another, one with a fast clock of its own moves nothing.
+/// The seconds by which every cluster says that this machine is behind: beside another, one with a fast clock of its
+/// own moves nothing.
 fn lag(told: &[(String, i64)]) -> i64 {
     told.iter().map(|(_, ahead)| ahead.saturating_neg().max(0)).min().unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, Kind, Object, Query};
 use crate::resources::token::{Claims, Lost};
 
 /// What lives in Istio's namespace of a cluster: Secrets for tokens that are bound to one, else ServiceAccounts. A
-/// second list for each cluster would be too much for the rare case that of a bound token the ServiceAccount alone goes;
-/// a refresh of its mesh_remote_cluster sees that.
+/// second list for each cluster would be too much for the rare case that of a bound token the ServiceAccount alone
+/// goes; a refresh of its mesh_remote_cluster sees that.
 type Living = BTreeMap<(String, bool), Arc<[Object]>>;
 
 /// Notes the tokens that have lost what they need, as far as the clusters that issued them let that be seen. Nobody is
